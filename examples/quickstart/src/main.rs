@@ -1,0 +1,5 @@
+//! A proxy is three files: this, `site.kdl`, and `Cargo.toml`.
+
+fn main() -> std::process::ExitCode {
+    proxy_runtime::run(proxy_macros::site!("site.kdl"))
+}

@@ -1,0 +1,503 @@
+//! What stands between `read` and `check`: the site as it was written, every leaf with its span.
+//!
+//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive: the
+//! pass `check` matches them all, so nothing that is read can be forgotten.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader};
+
+use crate::source::{Span, Spanned};
+
+/// A directive as it was written; the span is that of its name.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Where its name stands.
+    pub span: Span,
+    /// What it says.
+    pub what: What,
+}
+
+/// One variant per directive.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives, which the reference explains")]
+pub enum What {
+    Listen(Vec<Spanned<ListenWord>>),
+    Site(Site),
+    Route(Route),
+    Upstream(Upstream),
+    Server(Server),
+    Balance(Balance),
+    Param(Param),
+    Preset(Preset),
+    Use(Spanned<String>),
+    TrustedProxies(TrustedProxies),
+    Process(Vec<Item>),
+    Workers(Option<Spanned<Setting<u64>>>),
+    Drain(Spanned<Setting<Duration>>),
+    Test(Test),
+    Request(Request),
+    RequestField(Spanned<String>, Spanned<String>),
+    From(Spanned<IpAddr>),
+    Expect(Expect),
+    Matcher(Matcher),
+    Handler(Handler),
+    Policy(Policy),
+    HeaderOp(HeaderOp),
+    HeaderRemove(Vec<Spanned<String>>),
+    QuerySet(Spanned<String>, Spanned<Template>),
+    QueryRemove(Vec<Spanned<String>>),
+    AllowHost(Vec<Spanned<HostPattern>>),
+    Fields(Vec<Spanned<LogField>>),
+}
+
+/// A value that is written, or given at start.
+#[derive(Debug, Clone)]
+pub enum Setting<T> {
+    /// Written.
+    Fixed(T),
+    /// `(param)NAME`.
+    Param(Spanned<String>),
+}
+
+/// An argument of `listen`.
+#[derive(Debug, Clone)]
+pub enum ListenWord {
+    /// A listener's name.
+    Name(String),
+    /// An address.
+    Address(Setting<String>),
+}
+
+/// `site HOST... { }`.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Its hosts.
+    pub hosts: Vec<Spanned<HostPattern>>,
+    /// What stands in it.
+    pub items: Vec<Item>,
+}
+
+/// A host of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub enum HostPattern {
+    /// This host.
+    Exact(String),
+    /// All hosts below this suffix.
+    Wildcard(String),
+    /// Any host.
+    Any,
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostPattern::Exact(host) => f.write_str(host),
+            HostPattern::Wildcard(suffix) => write!(f, "*.{suffix}"),
+            HostPattern::Any => f.write_str("*"),
+        }
+    }
+}
+
+/// `route PATTERN... { }`.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Its patterns.
+    pub patterns: Vec<Spanned<Pattern>>,
+    /// `priority=`.
+    pub priority: Option<Spanned<i64>>,
+    /// What stands in it.
+    pub items: Vec<Item>,
+}
+
+/// The pattern of a route, in normal form.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Pattern {
+    /// As text.
+    pub text: String,
+    /// Taken apart.
+    pub segments: Vec<Segment>,
+}
+
+/// A segment of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub enum Segment {
+    /// This text.
+    Literal(String),
+    /// One segment, bound to a name.
+    Capture(String),
+    /// All that follows.
+    Rest,
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Segment::Literal(text) => f.write_str(text),
+            Segment::Capture(name) => write!(f, "{{{name}}}"),
+            Segment::Rest => f.write_str("*"),
+        }
+    }
+}
+
+/// A matcher.
+#[derive(Debug, Clone)]
+pub enum Matcher {
+    /// `method`.
+    Method(Vec<Spanned<String>>),
+    /// `header`, `query`, `cookie`.
+    Value {
+        /// Which of them.
+        of: ValueOf,
+        /// The name.
+        name: Spanned<String>,
+        /// What is asked of it.
+        test: ValueTest,
+    },
+    /// `client-ip`.
+    ClientIp(Vec<Spanned<IpNet>>),
+    /// `protocol`.
+    Protocol(Vec<Spanned<Protocol>>),
+    /// `path-regex`.
+    PathRegex(Spanned<String>),
+    /// `not { }`.
+    Not(Vec<Item>),
+    /// `any { }`.
+    Any(Vec<Item>),
+}
+
+/// Where a matcher looks for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[allow(missing_docs, reason = "named as the directives")]
+pub enum ValueOf {
+    Header,
+    Query,
+    Cookie,
+}
+
+/// What a matcher asks of a value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub enum ValueTest {
+    /// It is there.
+    Present,
+    /// It is this.
+    Equals(String),
+    /// This matches in it.
+    Matches(String),
+}
+
+/// What a request speaks, or asks to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "named as the words of `protocol`")]
+pub enum Protocol {
+    WebSocket,
+    Grpc,
+    Http1,
+    Http2,
+    Http3,
+}
+
+/// A handler.
+#[derive(Debug, Clone)]
+pub enum Handler {
+    /// `proxy`.
+    Proxy(Proxy),
+    /// `respond`.
+    Respond(Respond),
+    /// `redirect`.
+    Redirect(Redirect),
+    /// `echo`.
+    Echo,
+    /// `abort`.
+    Abort,
+}
+
+/// `proxy`.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// A name, or URLs.
+    pub to: ProxyTo,
+    /// `host=`.
+    pub host: Option<Spanned<HostChoice>>,
+    /// `forwarded=`.
+    pub forwarded: Option<Spanned<bool>>,
+}
+
+/// Where `proxy` goes.
+#[derive(Debug, Clone)]
+pub enum ProxyTo {
+    /// An upstream declared elsewhere.
+    Name(Spanned<String>),
+    /// These servers.
+    Servers(Vec<Spanned<Setting<String>>>),
+}
+
+/// `proxy host=`.
+#[derive(Debug, Clone)]
+pub enum HostChoice {
+    /// The client's.
+    Client,
+    /// The server's address.
+    Upstream,
+    /// This one.
+    Fixed(String),
+}
+
+/// `respond`.
+#[derive(Debug, Clone)]
+pub struct Respond {
+    /// The status.
+    pub code: Spanned<u16>,
+    /// The body.
+    pub body: Option<Spanned<Template>>,
+    /// `type=`.
+    pub content_type: Option<Spanned<String>>,
+    /// `file=`.
+    pub file: Option<Spanned<FileSource>>,
+}
+
+/// Where bytes come from.
+#[derive(Debug, Clone)]
+pub enum FileSource {
+    /// A file that is compiled in.
+    Embedded(String),
+    /// `(file)"path"`: read at start.
+    AtStart(String),
+    /// `(param)NAME`: read at start.
+    Param(Spanned<String>),
+}
+
+/// `redirect`.
+#[derive(Debug, Clone)]
+pub struct Redirect {
+    /// The status.
+    pub code: Spanned<u16>,
+    /// The target.
+    pub to: Spanned<Template>,
+    /// `allow-host` lines.
+    pub items: Vec<Item>,
+}
+
+/// Text with placeholders, not looked up yet.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// Its parts.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a [`Template`].
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// Literal text.
+    Text(Text),
+    /// `{name}`.
+    Placeholder(Spanned<String>),
+    /// `(param)NAME`.
+    Param(Spanned<String>),
+    /// `(file)"path"`.
+    File(Spanned<String>),
+}
+
+/// A policy.
+#[derive(Debug, Clone)]
+pub enum Policy {
+    /// `rewrite`.
+    Rewrite(Rewrite),
+    /// `request-headers`.
+    RequestHeaders(Vec<Item>),
+    /// `response-headers`.
+    ResponseHeaders(Vec<Item>),
+    /// `limits`.
+    Limits(Limits),
+    /// `timeouts`.
+    Timeouts(Timeouts),
+    /// `error-page`.
+    ErrorPage(ErrorPage),
+    /// `log`.
+    Log(Log),
+}
+
+/// `rewrite`.
+#[derive(Debug, Clone)]
+pub struct Rewrite {
+    /// `strip-prefix=`.
+    pub strip_prefix: Option<Spanned<String>>,
+    /// `add-prefix=`.
+    pub add_prefix: Option<Spanned<String>>,
+    /// `path=`.
+    pub path: Option<Spanned<Template>>,
+    /// `regex=`.
+    pub regex: Option<Spanned<String>>,
+    /// `replace=`.
+    pub replace: Option<Spanned<String>>,
+    /// `query-set` and `query-remove` lines.
+    pub items: Vec<Item>,
+}
+
+/// A line of `request-headers` or `response-headers`.
+#[derive(Debug, Clone)]
+pub struct HeaderOp {
+    /// What is done.
+    pub kind: HeaderOpKind,
+    /// To which field.
+    pub name: Spanned<String>,
+}
+
+/// What a header line does.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives")]
+pub enum HeaderOpKind {
+    Set(Spanned<Template>),
+    Add(Spanned<Template>),
+    Default(Spanned<Template>),
+    Replace(Spanned<String>, Spanned<String>),
+}
+
+/// `limits`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Limits {
+    pub headers: Option<Spanned<Setting<u64>>>,
+    pub uri: Option<Spanned<Setting<u64>>>,
+    pub body: Option<Spanned<Setting<u64>>>,
+    pub connections: Option<Spanned<Setting<u64>>>,
+    pub per_client: Option<Spanned<Setting<u64>>>,
+    pub encoded_slash: Option<Spanned<bool>>,
+    pub merge_slashes: Option<Spanned<bool>>,
+}
+
+/// `timeouts`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Timeouts {
+    pub connect: Option<Spanned<Setting<Duration>>>,
+    pub request: Option<Spanned<Setting<Duration>>>,
+    pub response: Option<Spanned<Setting<Duration>>>,
+    pub idle: Option<Spanned<Setting<Duration>>>,
+    pub total: Option<Spanned<Setting<Duration>>>,
+}
+
+/// `error-page`.
+#[derive(Debug, Clone)]
+pub struct ErrorPage {
+    /// The statuses.
+    pub codes: Vec<Spanned<u16>>,
+    /// The page.
+    pub file: Spanned<FileSource>,
+}
+
+/// `log`.
+#[derive(Debug, Clone)]
+pub enum Log {
+    /// `log off`.
+    Off,
+    /// `log access`.
+    Access {
+        /// `format=`.
+        format: Option<Spanned<LogFormat>>,
+        /// `fields` lines.
+        items: Vec<Item>,
+    },
+}
+
+/// `log access format=`.
+#[derive(Debug, Clone)]
+pub enum LogFormat {
+    /// `json`.
+    Json,
+    /// `combined`.
+    Combined,
+    /// A line of one's own.
+    Template(Template),
+}
+
+/// `upstream`.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// What stands in it.
+    pub items: Vec<Item>,
+}
+
+/// `server`.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its address.
+    pub address: Spanned<Setting<String>>,
+    /// `weight=`.
+    pub weight: Option<Spanned<Setting<u64>>>,
+}
+
+/// `balance`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// By turns, in proportion to weights.
+    RoundRobin,
+}
+
+/// `param`.
+#[derive(Debug, Clone)]
+pub struct Param {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// `type=`.
+    pub kind: Spanned<ParamKind>,
+    /// `default=`.
+    pub default: Option<Spanned<String>>,
+    /// `help=`.
+    pub help: Option<Spanned<String>>,
+}
+
+/// `preset`.
+#[derive(Debug, Clone)]
+pub struct Preset {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Its policies.
+    pub items: Vec<Item>,
+}
+
+/// `trusted-proxies`.
+#[derive(Debug, Clone)]
+pub struct TrustedProxies {
+    /// Networks.
+    pub networks: Vec<Spanned<IpNet>>,
+    /// `header=`.
+    pub header: Option<Spanned<TrustedHeader>>,
+}
+
+/// `test`.
+#[derive(Debug, Clone)]
+pub struct Test {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// `request` and `expect`.
+    pub items: Vec<Item>,
+}
+
+/// `request` in a test.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Spanned<String>,
+    /// The URL.
+    pub url: Spanned<String>,
+    /// `header` and `from` lines.
+    pub items: Vec<Item>,
+}
+
+/// `expect` in a test.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Expect {
+    pub status: Option<Spanned<u16>>,
+    pub route: Option<Spanned<String>>,
+    pub handler: Option<Spanned<&'static str>>,
+    pub upstream: Option<Spanned<String>>,
+    pub upstream_path: Option<Spanned<String>>,
+    pub location: Option<Spanned<String>>,
+}

@@ -1,0 +1,479 @@
+//! Pass 4, `check`: the site as written becomes the site as meant, or diagnostics.
+//!
+//! After this pass **no user error at all** can come up. It looks names up, fills defaults, merges presets and outer
+//! policies, resolves placeholders, and proves what can be proved about routes. It adds everything it finds to the
+//! report and goes on; the model is given only where nothing was wrong.
+
+mod handlers;
+mod layer;
+mod listeners;
+mod loops;
+pub mod matchers;
+pub mod overlap;
+pub mod regex;
+mod site_tests;
+mod text;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, Policy, Trusted, TrustedHeader};
+use proxy_runtime::site::{Bytes, ErrorPage, Process, Server, Setting};
+
+use crate::ast::{self, FileSource, HostPattern, Item, What};
+use crate::model::{self, Host, list};
+use crate::report::{Diagnostic, Report, nearest};
+use crate::source::{Sources, Span, Spanned};
+use layer::Layer;
+
+/// The most routes of one site file; ids are 32 bits, and memory is what bounds it before.
+pub const MAX_ROUTES: usize = 1 << 20;
+
+/// Checks a file's items.
+pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Option<model::Site> {
+    let errors_before = report.has_errors();
+    let root = Root::sort(items);
+    let mut check = Check { sources, report, params: Names::default(), upstreams: Names::default(), presets: Names::default(), files: Vec::new() };
+    check.declare_params(root.params);
+    for (span, preset) in root.presets {
+        check.presets.declare("preset", &preset.name.clone(), (span, preset.items), check.report);
+    }
+    check.declare_upstreams(root.upstreams);
+    let listeners = check.listeners(&root.listens, &root.sites);
+    let defaults = check.layer(&root.policies);
+    let process = check.process(&root.process);
+    let trusted = check.trusted(root.trusted);
+    let root_policy = check.policy(&defaults, &text::Scope::no_route());
+    let hosts = check.sites(root.sites, &listeners, &defaults);
+    let tests = check.tests(root.tests);
+    check.loops(&hosts, &listeners.list);
+    check.unused(&listeners);
+    let Check { params, upstreams, files, .. } = check;
+    let mut site = model::Site {
+        params: params.into_values(),
+        files,
+        process,
+        listeners: listeners.list,
+        trusted,
+        root: root_policy,
+        hosts,
+        upstreams: upstreams.into_values(),
+        tests,
+    };
+    site.place_tests();
+    (!errors_before && !report.has_errors()).then_some(site)
+}
+
+/// The items of the top level, sorted by what they are.
+#[derive(Default)]
+struct Root {
+    listens: Vec<(Span, Vec<Spanned<ast::ListenWord>>)>,
+    sites: Vec<(Span, ast::Site)>,
+    upstreams: Vec<(Span, ast::Upstream)>,
+    params: Vec<(Span, ast::Param)>,
+    presets: Vec<(Span, ast::Preset)>,
+    trusted: Option<(Span, ast::TrustedProxies)>,
+    process: Vec<Item>,
+    policies: Vec<Item>,
+    tests: Vec<(Span, ast::Test)>,
+}
+
+impl Root {
+    fn sort(items: Vec<Item>) -> Root {
+        let mut root = Root::default();
+        for Item { span, what } in items {
+            match what {
+                What::Listen(words) => root.listens.push((span, words)),
+                What::Site(site) => root.sites.push((span, site)),
+                What::Upstream(upstream) => root.upstreams.push((span, upstream)),
+                What::Param(param) => root.params.push((span, param)),
+                What::Preset(preset) => root.presets.push((span, preset)),
+                What::TrustedProxies(trusted) => root.trusted = Some((span, trusted)),
+                What::Process(items) => root.process = items,
+                What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy) }),
+                What::Test(test) => root.tests.push((span, test)),
+                What::Route(_) | What::Server(_) | What::Balance(_) | What::Use(_) | What::Workers(_) | What::Drain(_)
+                | What::Request(_) | What::RequestField(..) | What::From(_) | What::Expect(_) | What::Matcher(_)
+                | What::Handler(_) | What::HeaderOp(_) | What::HeaderRemove(_) | What::QuerySet(..) | What::QueryRemove(_)
+                | What::AllowHost(_) | What::Fields(_) => {
+                    unreachable!("the reader lets no such directive stand at the top level")
+                }
+            }
+        }
+        root
+    }
+}
+
+/// The pass at work.
+struct Check<'a> {
+    sources: &'a mut Sources,
+    report: &'a mut Report,
+    params: Names<site::Param>,
+    upstreams: Names<site::Upstream>,
+    presets: Names<(Span, Vec<Item>)>,
+    files: Vec<FileRef>,
+}
+
+/// Things with names: declared once, looked up, and missed where nobody does.
+struct Names<T> {
+    index: HashMap<String, usize>,
+    entries: Vec<Named<T>>,
+}
+
+struct Named<T> {
+    span: Span,
+    used: bool,
+    value: T,
+}
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Names { index: HashMap::new(), entries: Vec::new() }
+    }
+}
+
+impl<T> Names<T> {
+    fn declare(&mut self, kind: &str, name: &Spanned<String>, value: T, report: &mut Report) {
+        if let Some(&first) = self.index.get(&name.value) {
+            let first = self.entries[first].span;
+            let message = format!("there are two of the {kind} `{name}`");
+            report.add(Diagnostic::error("duplicate-name", message, name.span).also(first, "the first"));
+            return;
+        }
+        self.index.insert(name.value.clone(), self.entries.len());
+        self.entries.push(Named { span: name.span, used: false, value });
+    }
+
+    /// Adds something that has no name to be looked up by.
+    fn anonymous(&mut self, span: Span, value: T) -> usize {
+        self.entries.push(Named { span, used: true, value });
+        self.entries.len() - 1
+    }
+
+    fn look_up(&mut self, kind: &'static str, name: &Spanned<String>, report: &mut Report) -> Option<usize> {
+        if let Some(&index) = self.index.get(&name.value) {
+            self.entries[index].used = true;
+            return Some(index);
+        }
+        let diagnostic = Diagnostic::error("unknown-name", format!("there is no {kind} `{name}`"), name.span);
+        report.add(match nearest(&name.value, self.index.keys().map(String::as_str)) {
+            Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+            None => diagnostic,
+        });
+        None
+    }
+
+    fn into_values(self) -> Vec<T> {
+        self.entries.into_iter().map(|entry| entry.value).collect()
+    }
+}
+
+impl Check<'_> {
+    fn error(&mut self, code: &'static str, message: impl Into<String>, at: Span) {
+        self.report.add(Diagnostic::error(code, message, at));
+    }
+
+    fn place(&self, span: Span) -> Place {
+        self.sources.place(span)
+    }
+
+    fn declare_params(&mut self, params: Vec<(Span, ast::Param)>) {
+        for (_, param) in params {
+            let kind = param.kind.value;
+            if ["help", "version", "check", "config", "self-test"].contains(&param.name.value.as_str()) {
+                self.error("reserved-name", format!("the binary has a flag `--{}` of its own", param.name), param.name.span);
+            }
+            if let Some(default) = &param.default
+                && let Err(reason) = kind.parse(&default.value)
+            {
+                self.error("bad-default", format!("not a value of type {kind}: {reason}"), default.span);
+            }
+            let value = site::Param {
+                name: param.name.value.clone().into(),
+                kind,
+                default: param.default.map(|default| default.value.into()),
+                help: param.help.map(|help| help.value).unwrap_or_default().into(),
+                place: self.place(param.name.span),
+            };
+            self.params.declare("param", &param.name, value, self.report);
+        }
+    }
+
+    /// The index of a parameter whose type is one of `kinds`.
+    fn param(&mut self, name: &Spanned<String>, kinds: &[ParamKind]) -> Option<u16> {
+        let index = self.params.look_up("param", name, self.report)?;
+        let entry = &self.params.entries[index];
+        if !kinds.contains(&entry.value.kind) {
+            let expected: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+            let message = format!("`{name}` is a {}, and a {} is needed here", entry.value.kind, expected.join(" or "));
+            self.report.add(Diagnostic::error("param-type", message, name.span).also(entry.span, "declared here"));
+            return None;
+        }
+        u16::try_from(index).ok()
+    }
+
+    fn setting<T: Copy>(&mut self, setting: &Spanned<ast::Setting<T>>, kind: ParamKind) -> Option<Setting<T>> {
+        match &setting.value {
+            ast::Setting::Fixed(value) => Some(Setting::Fixed(*value)),
+            ast::Setting::Param(name) => self.param(name, &[kind]).map(Setting::Param),
+        }
+    }
+
+    fn address(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+        match &setting.value {
+            ast::Setting::Fixed(value) => Some(Setting::Fixed(value.clone().into())),
+            ast::Setting::Param(name) => self.param(name, &[ParamKind::Addr]).map(Setting::Param),
+        }
+    }
+
+    /// The index of a file that is read at start.
+    fn file_at_start(&mut self, path: FilePath, secret: bool, span: Span) -> u16 {
+        if let Some(index) = self.files.iter().position(|file| file.path == path) {
+            return index as u16;
+        }
+        let place = self.place(span);
+        self.files.push(FileRef { path, secret, place });
+        if self.files.len() > usize::from(u16::MAX) {
+            self.error("too-many-files", "more than 65535 files are read at start", span);
+        }
+        (self.files.len() - 1) as u16
+    }
+
+    fn file_param(&mut self, name: &Spanned<String>) -> Option<u16> {
+        let index = self.param(name, &[ParamKind::File, ParamKind::Secret])?;
+        let secret = self.params.entries[usize::from(index)].value.kind == ParamKind::Secret;
+        Some(self.file_at_start(FilePath::Param(index), secret, name.span))
+    }
+
+    /// The bytes a `file=` or a page stands for, and the name its type goes by.
+    fn bytes(&mut self, file: &Spanned<FileSource>) -> Option<(Bytes, String)> {
+        match &file.value {
+            FileSource::Embedded(path) => match self.sources.asset(file.span.file, path) {
+                Ok(bytes) => Some((Bytes::Fixed(bytes.into()), path.clone())),
+                Err(reason) => {
+                    let diagnostic = Diagnostic::error("unreadable-file", format!("can't read `{path}`: {reason}"), file.span);
+                    self.report.add(diagnostic.help("a file is compiled in; to read it when the proxy starts, write (file)\"...\""));
+                    None
+                }
+            },
+            FileSource::AtStart(path) => {
+                let index = self.file_at_start(FilePath::Fixed(path.clone().into()), false, file.span);
+                Some((Bytes::File(index), path.clone()))
+            }
+            FileSource::Param(name) => self.file_param(name).map(|index| (Bytes::File(index), String::new())),
+        }
+    }
+
+    fn error_page(&mut self, page: &ast::ErrorPage) -> Option<ErrorPage> {
+        let (body, name) = self.bytes(&page.file)?;
+        Some(ErrorPage {
+            codes: list(page.codes.iter().map(|code| code.value).collect()),
+            body,
+            content_type: content_type(&name).into(),
+        })
+    }
+
+    fn declare_upstreams(&mut self, upstreams: Vec<(Span, ast::Upstream)>) {
+        for (span, upstream) in upstreams {
+            let mut servers: Vec<Server> = Vec::new();
+            for item in &upstream.items {
+                match &item.what {
+                    What::Server(server) => servers.extend(self.server(server, item.span, &servers)),
+                    What::Balance(ast::Balance::RoundRobin) => {}
+                    _ => unreachable!("the reader lets nothing else stand in an upstream"),
+                }
+            }
+            if !upstream.items.iter().any(|item| matches!(item.what, What::Server(_))) {
+                self.report.add(Diagnostic::error("no-server", format!("`{}` has no server", upstream.name), upstream.name.span)
+                    .help("write: server \"10.0.0.1:8080\""));
+            } else if !servers.is_empty() && servers.iter().all(|server| server.weight == Setting::Fixed(0)) {
+                self.error("no-weight", format!("the weights of `{}` sum to 0: no server would ever be asked", upstream.name), upstream.name.span);
+            }
+            let value = site::Upstream { name: upstream.name.value.clone().into(), servers: list(servers), place: self.place(span) };
+            self.upstreams.declare("upstream", &upstream.name, value, self.report);
+        }
+    }
+
+    fn server(&mut self, server: &ast::Server, span: Span, others: &[Server]) -> Option<Server> {
+        let address = self.address(&server.address)?;
+        if others.iter().any(|other| other.address == address) {
+            self.report.add(Diagnostic::error("duplicate-server", "this server is there already", server.address.span)
+                .help("to give it a larger share, write weight=2"));
+        }
+        let weight = match &server.weight {
+            Some(weight) => self.setting(weight, ParamKind::Number)?,
+            None => Setting::Fixed(1),
+        };
+        Some(Server { address, weight, place: self.place(span) })
+    }
+
+    fn process(&mut self, items: &[Item]) -> Process {
+        let mut process = Process { workers: None, drain: Setting::Fixed(model::DRAIN) };
+        for item in items {
+            match &item.what {
+                What::Workers(Some(workers)) => process.workers = self.setting(workers, ParamKind::Number),
+                What::Workers(None) => {}
+                What::Drain(timeout) => {
+                    process.drain = self.setting(timeout, ParamKind::Duration).unwrap_or(process.drain);
+                }
+                _ => unreachable!("the reader lets nothing else stand in `process`"),
+            }
+        }
+        process
+    }
+
+    fn trusted(&mut self, trusted: Option<(Span, ast::TrustedProxies)>) -> Trusted {
+        let Some((_, trusted)) = trusted else {
+            return Trusted { networks: list(Vec::new()), header: TrustedHeader::XForwardedFor };
+        };
+        for network in trusted.networks.iter().filter(|network| network.value.prefix_len() == 0) {
+            self.report.add(Diagnostic::error("trusts-everybody", "this trusts everybody: any client could say it is another", network.span)
+                .help("name the networks of the proxies in front of this one"));
+        }
+        Trusted {
+            networks: list(trusted.networks.iter().map(|network| network.value).collect()),
+            header: trusted.header.map_or(TrustedHeader::XForwardedFor, |header| header.value),
+        }
+    }
+
+    fn sites(&mut self, sites: Vec<(Span, ast::Site)>, listeners: &listeners::Listeners, defaults: &Layer) -> Vec<Host> {
+        let mut hosts: Vec<Host> = Vec::new();
+        let mut routes = 0;
+        for (index, (span, site)) in sites.into_iter().enumerate() {
+            let layer = defaults.clone().overlay(self.layer(&site.items));
+            let served_on = listeners.of_site[index].clone();
+            self.claimed_twice(&hosts, &site.hosts, &served_on);
+            let policy = self.policy(&layer, &text::Scope::no_route());
+            let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
+            let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
+            let found = self.routes(span, &site, &layer, &scope_hosts);
+            routes += found.len();
+            if !site.items.iter().any(|item| matches!(item.what, What::Route(_) | What::Handler(_))) {
+                self.report.add(Diagnostic::error("no-route", format!("the site `{name}` answers nothing"), span)
+                    .help("add a handler, as in: proxy \"http://127.0.0.1:3000\""));
+            }
+            hosts.push(Host {
+                hosts: scope_hosts,
+                span,
+                listeners: served_on,
+                normal_form: layer.normal_form(),
+                policy,
+                routes: found,
+            });
+        }
+        if let (true, Some(last)) = (routes > MAX_ROUTES, hosts.last()) {
+            let message = format!("{routes} routes, and there is room for {MAX_ROUTES}");
+            self.error("too-many-routes", message, last.span);
+        }
+        hosts
+    }
+
+    /// A host may belong to one site per listener.
+    fn claimed_twice(&mut self, before: &[Host], hosts: &[Spanned<HostPattern>], listeners: &[usize]) {
+        for (index, host) in hosts.iter().enumerate() {
+            if let Some(first) = hosts[..index].iter().find(|earlier| earlier.value == host.value) {
+                self.report.add(Diagnostic::error("duplicate-host", format!("the host `{host}` is there twice"), host.span).also(first.span, "the first"));
+            }
+            let claimed = before.iter().find(|other| {
+                other.hosts.contains(&host.value) && other.listeners.iter().any(|listener| listeners.contains(listener))
+            });
+            if let Some(other) = claimed {
+                self.report.add(
+                    Diagnostic::error("duplicate-host", format!("two sites claim the host `{host}`"), host.span)
+                        .label("the second")
+                        .also(other.span, "the first")
+                        .help("put the routes of both into one site, or give the sites listeners of their own"),
+                );
+            }
+        }
+    }
+
+    fn unused(&mut self, listeners: &listeners::Listeners) {
+        // Whatever is wrong already may be the reason why something is not used.
+        if self.report.has_errors() {
+            return;
+        }
+        fn collect<T>(found: &mut Vec<(&'static str, Span)>, kind: &'static str, names: &Names<T>) {
+            found.extend(names.entries.iter().filter(|entry| !entry.used).map(|entry| (kind, entry.span)));
+        }
+        let mut found = Vec::new();
+        collect(&mut found, "param", &self.params);
+        collect(&mut found, "upstream", &self.upstreams);
+        collect(&mut found, "preset", &self.presets);
+        found.extend(listeners.unused.iter().map(|span| ("listener", *span)));
+        for (kind, span) in found {
+            let message = format!("nothing uses this {kind}");
+            self.report.add(Diagnostic::error("unused", message, span).help("remove it, or use it"));
+        }
+    }
+
+    /// The policy that a layer makes, where these placeholders have a value.
+    fn policy(&mut self, layer: &Layer, scope: &text::Scope) -> Policy {
+        let limits = self.limits(&layer.limits);
+        let timeouts = self.timeouts(&layer.timeouts);
+        let mut keep = Vec::new();
+        let log = self.log(layer.log.as_ref(), scope, &mut keep);
+        let pages: Vec<_> = layer.error_pages.iter().filter_map(|page| self.error_page(page)).collect();
+        Policy { limits, timeouts, error_pages: list(pages), log, keep: list(keep) }
+    }
+
+    fn limits(&mut self, limits: &ast::Limits) -> site::Limits {
+        let mut number = |setting: &Option<Spanned<ast::Setting<u64>>>, kind, default| match setting {
+            Some(setting) => self.setting(setting, kind).unwrap_or(default),
+            None => default,
+        };
+        site::Limits {
+            headers: number(&limits.headers, ParamKind::Size, model::LIMITS.headers),
+            uri: number(&limits.uri, ParamKind::Size, model::LIMITS.uri),
+            body: number(&limits.body, ParamKind::Size, model::LIMITS.body),
+            connections: number(&limits.connections, ParamKind::Number, model::LIMITS.connections),
+            per_client: number(&limits.per_client, ParamKind::Number, model::LIMITS.per_client),
+        }
+    }
+
+    fn timeouts(&mut self, timeouts: &ast::Timeouts) -> site::Timeouts {
+        let mut duration = |setting: &Option<Spanned<ast::Setting<Duration>>>, default| match setting {
+            Some(setting) => self.setting(setting, ParamKind::Duration).unwrap_or(default),
+            None => default,
+        };
+        let found = site::Timeouts {
+            connect: duration(&timeouts.connect, model::TIMEOUTS.connect),
+            request: duration(&timeouts.request, model::TIMEOUTS.request),
+            response: duration(&timeouts.response, model::TIMEOUTS.response),
+            idle: duration(&timeouts.idle, model::TIMEOUTS.idle),
+            total: duration(&timeouts.total, model::TIMEOUTS.total),
+        };
+        let (Some(total), Setting::Fixed(limit)) = (&timeouts.total, found.total) else { return found };
+        let parts = [("connect", &timeouts.connect, found.connect), ("response", &timeouts.response, found.response)];
+        for (name, written, value) in parts {
+            let (Some(written), Setting::Fixed(value)) = (written, value) else { continue };
+            if value > limit {
+                self.report.add(
+                    Diagnostic::error("contradicting-timeouts", format!("`{name}` is longer than `total`, so it can never run out"), written.span)
+                        .also(total.span, "all of it takes no longer than this"),
+                );
+            }
+        }
+        found
+    }
+}
+
+/// `Content-Type` by extension; what is not known is bytes.
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
+        Some("html" | "htm") => "text/html; charset=utf-8",
+        Some("txt") => "text/plain; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js" | "mjs") => "text/javascript; charset=utf-8",
+        Some("json") => "application/json",
+        Some("xml") => "application/xml",
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("jpg" | "jpeg") => "image/jpeg",
+        Some("webp") => "image/webp",
+        Some("ico") => "image/x-icon",
+        Some("gif") => "image/gif",
+        Some("pdf") => "application/pdf",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,317 @@
+//! Routes: each pattern with its one handler, and all that holds for it.
+
+use proxy_runtime::site::{self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting};
+use proxy_runtime::template::{Piece, Template};
+
+use super::layer::Layer;
+use super::text::{Phase, Scope};
+use super::{Check, content_type};
+use crate::ast::{self, HostChoice, HostPattern, Item, Part, Pattern, ProxyTo, Segment, What};
+use crate::model::{RequestFilter, ResponseFilter, Route, list};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+impl Check<'_> {
+    /// The routes of a site; the site's own handler is a route `/*`.
+    pub(super) fn routes(&mut self, site_span: Span, site: &ast::Site, outer: &Layer, hosts: &[HostPattern]) -> Vec<Route> {
+        let mut routes = Vec::new();
+        let handlers: Vec<_> = site.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
+        if let Some(item) = handlers.first() {
+            self.one_handler(&handlers);
+            let pattern = Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
+            routes.extend(self.route(&pattern, 0, &[], item, outer.clone(), hosts));
+        }
+        for Item { what, span } in &site.items {
+            if let What::Route(route) = what {
+                self.route_node(*span, route, outer, hosts, &mut routes);
+            }
+        }
+        self.policies_act(site_span, site, &routes);
+        self.overlaps(hosts, &routes);
+        routes
+    }
+
+    fn route_node(&mut self, span: Span, route: &ast::Route, outer: &Layer, hosts: &[HostPattern], routes: &mut Vec<Route>) {
+        let layer = outer.clone().overlay(self.layer(&route.items));
+        let handlers: Vec<_> = route.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
+        let Some(handler) = handlers.first() else {
+            self.report.add(Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
+                .help("add one of: proxy respond redirect echo abort"));
+            return;
+        };
+        self.one_handler(&handlers);
+        let priority = route.priority.as_ref().map_or(0, |priority| priority.value);
+        for pattern in &route.patterns {
+            routes.extend(self.route(pattern, priority, &route.items, handler, layer.clone(), hosts));
+        }
+        self.no_effect_without_upstream(&route.items, handler);
+    }
+
+    fn one_handler(&mut self, handlers: &[&Item]) {
+        for second in handlers.iter().skip(1) {
+            self.report.add(
+                Diagnostic::error("two-handlers", "there is a handler already: only one can answer", second.span)
+                    .label("the second")
+                    .also(handlers[0].span, "the first"),
+            );
+        }
+    }
+
+    fn route(
+        &mut self,
+        pattern: &Spanned<Pattern>,
+        priority: i64,
+        items: &[Item],
+        handler: &Item,
+        layer: Layer,
+        hosts: &[HostPattern],
+    ) -> Option<Route> {
+        let What::Handler(written) = &handler.what else { return None };
+        let matched = self.matchers(items, pattern);
+        let proxied = matches!(written, ast::Handler::Proxy(_));
+        let scope = Scope { captures: matched.captures, pattern: Some(pattern.value.text.clone()), upstream: proxied };
+        let mut request = Vec::new();
+        if proxied {
+            if let Some(rewrite) = &layer.rewrite {
+                request.extend(self.rewrite(rewrite, &scope).map(RequestFilter::Rewrite));
+            }
+            let ops = self.header_ops(&layer.request_headers, &scope, Phase::Request, &mut Vec::new());
+            if !ops.is_empty() {
+                request.push(RequestFilter::Headers(ops));
+            }
+        }
+        let mut policy = self.policy(&layer, &scope);
+        let mut keep = policy.keep.to_vec();
+        let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response, &mut keep);
+        policy.keep = list(keep);
+        let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };
+        let answer = self.handler(written, handler.span, &scope, hosts)?;
+        Some(Route {
+            pattern: pattern.value.clone(),
+            span: pattern.span,
+            place: self.place(pattern.span),
+            priority,
+            methods: matched.methods,
+            matchers: matched.matchers,
+            request,
+            response,
+            handler: answer,
+            handler_span: handler.span,
+            policy,
+            origins: layer.origins.iter().map(|(name, span)| (*name, self.place(*span))).collect(),
+        })
+    }
+
+    fn handler(&mut self, handler: &ast::Handler, span: Span, scope: &Scope, hosts: &[HostPattern]) -> Option<Handler> {
+        Some(match handler {
+            ast::Handler::Proxy(proxy) => Handler::Proxy(self.proxy(proxy, span)?),
+            ast::Handler::Respond(respond) => Handler::Respond(self.respond(respond, scope)?),
+            ast::Handler::Redirect(redirect) => Handler::Redirect(self.redirect(redirect, scope, hosts)?),
+            ast::Handler::Echo => Handler::Echo,
+            ast::Handler::Abort => Handler::Abort,
+        })
+    }
+
+    fn proxy(&mut self, proxy: &ast::Proxy, span: Span) -> Option<Proxy> {
+        let upstream = match &proxy.to {
+            ProxyTo::Name(name) => self.upstreams.look_up("upstream", name, self.report)?,
+            ProxyTo::Servers(urls) => self.anonymous_upstream(urls, span)?,
+        };
+        let host = match proxy.host.as_ref().map(|host| &host.value) {
+            None | Some(HostChoice::Client) => HostField::Client,
+            Some(HostChoice::Upstream) => HostField::Upstream,
+            Some(HostChoice::Fixed(host)) => HostField::Fixed(host.clone().into()),
+        };
+        if upstream > usize::from(u16::MAX) {
+            self.error("too-many-upstreams", "more than 65536 upstreams", span);
+        }
+        Some(Proxy { upstream: upstream as u16, host, forwarded: proxy.forwarded.as_ref().is_some_and(|value| value.value) })
+    }
+
+    /// The upstream that inline URLs stand for; the same URLs are the same upstream.
+    fn anonymous_upstream(&mut self, urls: &[Spanned<ast::Setting<String>>], span: Span) -> Option<usize> {
+        let mut servers: Vec<Server> = Vec::new();
+        for url in urls {
+            let address = self.address(url)?;
+            if servers.iter().any(|other| other.address == address) {
+                self.error("duplicate-server", "this server is there already", url.span);
+            }
+            servers.push(Server { address, weight: Setting::Fixed(1), place: self.place(url.span) });
+        }
+        let name = match &servers.first()?.address {
+            Setting::Fixed(address) => address.clone(),
+            Setting::Param(index) => self.params.entries[usize::from(*index)].value.name.clone(),
+        };
+        let same = |other: &site::Upstream| {
+            other.servers.len() == servers.len() && other.servers.iter().zip(&servers).all(|(a, b)| a.address == b.address && a.weight == b.weight)
+        };
+        let existing = self.upstreams.entries.iter().position(|entry| entry.value.name == name && same(&entry.value));
+        Some(existing.unwrap_or_else(|| {
+            let place = self.sources.place(span);
+            self.upstreams.anonymous(span, site::Upstream { name, servers: list(servers), place })
+        }))
+    }
+
+    fn respond(&mut self, respond: &ast::Respond, scope: &Scope) -> Option<Respond> {
+        if let (Some(body), Some(file)) = (&respond.body, &respond.file) {
+            self.report.add(Diagnostic::error("two-bodies", "there is a body already", file.span).also(body.span, "the body"));
+        }
+        let empty = matches!(respond.code.value, 204 | 205 | 304);
+        if let Some(span) = respond.body.as_ref().map(|body| body.span).or(respond.file.as_ref().map(|file| file.span)).filter(|_| empty) {
+            // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
+            self.error("body-not-allowed", format!("an answer with {} has no body", respond.code), span);
+        }
+        if let (Some(given), None, None) = (&respond.content_type, &respond.body, &respond.file) {
+            self.error("no-effect", "`type` has no effect: there is no body", given.span);
+        }
+        let mut default_type = "text/plain; charset=utf-8".to_owned();
+        let body = if let Some(file) = &respond.file {
+            let (bytes, name) = self.bytes(file)?;
+            default_type = content_type(&name).to_owned();
+            RespondBody::Bytes(bytes)
+        } else if let Some(body) = &respond.body {
+            let template = self.template(&body.value, scope, Phase::Request, &mut Vec::new())?;
+            match template.literal() {
+                Some(text) => RespondBody::Bytes(site::Bytes::Fixed(text.as_bytes().to_vec().into())),
+                None => RespondBody::Template(template),
+            }
+        } else {
+            default_type = String::new();
+            RespondBody::Bytes(site::Bytes::Fixed(Vec::new().into()))
+        };
+        let content_type = respond.content_type.as_ref().map_or(default_type, |given| given.value.clone());
+        Some(Respond { code: respond.code.value, body, content_type: content_type.into() })
+    }
+
+    fn redirect(&mut self, redirect: &ast::Redirect, scope: &Scope, hosts: &[HostPattern]) -> Option<Redirect> {
+        let to = self.template(&redirect.to.value, scope, Phase::Request, &mut Vec::new())?;
+        let mut allowed = Vec::new();
+        let mut listed = None;
+        for Item { span, what } in &redirect.items {
+            let What::AllowHost(names) = what else { continue };
+            listed = Some(*span);
+            for name in names {
+                match &name.value {
+                    HostPattern::Exact(host) => allowed.push(host.clone().into()),
+                    _ => self.error("bad-host", "hosts are listed one by one here", name.span),
+                }
+            }
+        }
+        self.redirect_target(redirect, &to, hosts, listed);
+        Some(Redirect { code: redirect.code.value, to, allow_hosts: list(allowed) })
+    }
+
+    /// What is known of a target: a URL or a path, whose host does not come from the request unchecked.
+    fn redirect_target(&mut self, redirect: &ast::Redirect, to: &Template, hosts: &[HostPattern], listed: Option<Span>) {
+        let authority = authority(to);
+        let in_authority = |piece: &Piece| authority.iter().any(|found| *found == piece);
+        let takes_host = in_authority(&Piece::Host);
+        if let (Some(span), false) = (listed, takes_host) {
+            self.error("no-effect", "`allow-host` has no effect: the target's host is not taken from the request", span);
+        }
+        let other = authority.iter().find(|piece| !matches!(piece, Piece::Host | Piece::Text(_) | Piece::Param(_)));
+        if other.is_some() {
+            let mut placeholders = redirect.to.value.parts.iter().filter_map(|part| match part {
+                Part::Placeholder(name) if name.value != "host" && name.value != "scheme" => Some(name.span),
+                _ => None,
+            });
+            let span = placeholders.next().unwrap_or(redirect.to.span);
+            self.report.add(Diagnostic::error("open-redirect", "the target's host comes from the request: anybody could be sent anywhere", span)
+                .help("write the host out, or use {host} with `allow-host`"));
+        }
+        if takes_host && listed.is_none() && hosts.contains(&HostPattern::Any) {
+            self.report.add(Diagnostic::error("open-redirect", "this site takes any host, so `{host}` could be anybody's", redirect.to.span)
+                .help("list the hosts that are meant: redirect ... { allow-host example.com }"));
+        }
+        if let Some(Piece::Text(first)) = to.pieces.first() {
+            let fits = first.starts_with('/') || first.starts_with("http://") || first.starts_with("https://") || first.starts_with("//");
+            if !fits && !first.is_empty() {
+                let help = format!("write \"https://{first}\" or \"/{first}\"");
+                self.report.add(Diagnostic::error("bad-target", "a target is an absolute URL or begins with `/`", redirect.to.span).help(help));
+            }
+        }
+    }
+
+    /// `rewrite` and the like, written in a route that forwards nothing.
+    fn no_effect_without_upstream(&mut self, items: &[Item], handler: &Item) {
+        if matches!(handler.what, What::Handler(ast::Handler::Proxy(_))) {
+            return;
+        }
+        for Item { span, what } in items {
+            let name = match what {
+                What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
+                What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
+                What::Policy(ast::Policy::Timeouts(timeouts)) => {
+                    let own = [("connect", &timeouts.connect), ("response", &timeouts.response)];
+                    for (name, found) in own {
+                        if let Some(found) = found {
+                            self.report.add(Diagnostic::error("no-effect", format!("`{name}` has no effect: this route forwards nothing"), found.span)
+                                .also(handler.span, "it is answered here"));
+                        }
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            let message = format!("`{name}` has no effect: this route forwards nothing");
+            self.report.add(Diagnostic::error("no-effect", message, *span).also(handler.span, "it is answered here"));
+        }
+    }
+
+    /// The same for a whole site.
+    fn policies_act(&mut self, _site: Span, site: &ast::Site, routes: &[Route]) {
+        if routes.is_empty() || routes.iter().any(|route| matches!(route.handler, Handler::Proxy(_))) {
+            return;
+        }
+        for Item { span, what } in &site.items {
+            let name = match what {
+                What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
+                What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
+                _ => continue,
+            };
+            self.error("no-effect", format!("`{name}` has no effect: no route of this site forwards anything"), *span);
+        }
+    }
+}
+
+/// The pieces of a target's authority: between `//` and the next `/`.
+fn authority(to: &Template) -> Vec<&Piece> {
+    let mut found = Vec::new();
+    let mut inside = false;
+    for (index, piece) in to.pieces.iter().enumerate() {
+        match piece {
+            Piece::Text(text) if inside => {
+                if text.contains(['/', '?', '#']) {
+                    if !text.starts_with(['/', '?', '#']) {
+                        found.push(piece);
+                    }
+                    return found;
+                }
+                found.push(piece);
+            }
+            Piece::Text(text) => {
+                let Some((_, after)) = text.split_once("//") else {
+                    // `/path...`: an origin-relative target has no authority.
+                    if index == 0 && text.starts_with('/') {
+                        return found;
+                    }
+                    continue;
+                };
+                if after.contains(['/', '?', '#']) {
+                    return found;
+                }
+                inside = true;
+            }
+            // A path begins with one slash: normal form merges them, so `{path}` first stays on this host.
+            Piece::Path if index == 0 => return found,
+            Piece::Scheme if !inside => {}
+            piece => {
+                if inside || index == 0 {
+                    found.push(piece);
+                }
+            }
+        }
+    }
+    found
+}
+

@@ -1,0 +1,131 @@
+//! Policies in layers: what presets, a site and a route say, merged inward.
+//!
+//! Of values the inner one holds; of lists (header lines, error pages) all hold, inner ones having the last word.
+
+use proxy_runtime::site::NormalForm;
+
+use super::Check;
+use crate::ast::{self, Item, Policy, What};
+use crate::report::Diagnostic;
+use crate::source::Span;
+
+/// What one place says, or several merged.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Layer {
+    pub(super) rewrite: Option<(Span, ast::Rewrite)>,
+    pub(super) request_headers: Vec<(Span, Vec<Item>)>,
+    pub(super) response_headers: Vec<(Span, Vec<Item>)>,
+    pub(super) limits: ast::Limits,
+    pub(super) timeouts: ast::Timeouts,
+    /// Inner pages first: the first that has a status answers.
+    pub(super) error_pages: Vec<ast::ErrorPage>,
+    pub(super) log: Option<(Span, ast::Log)>,
+    /// Which directive came from where, for `explain`.
+    pub(super) origins: Vec<(&'static str, Span)>,
+}
+
+impl Layer {
+    /// This layer with `inner` on top.
+    pub(super) fn overlay(mut self, inner: Layer) -> Layer {
+        let pages = inner.error_pages.into_iter().chain(self.error_pages).collect();
+        self.request_headers.extend(inner.request_headers);
+        self.response_headers.extend(inner.response_headers);
+        self.origins.extend(inner.origins);
+        Layer {
+            rewrite: inner.rewrite.or(self.rewrite),
+            request_headers: self.request_headers,
+            response_headers: self.response_headers,
+            limits: ast::Limits {
+                headers: inner.limits.headers.or(self.limits.headers),
+                uri: inner.limits.uri.or(self.limits.uri),
+                body: inner.limits.body.or(self.limits.body),
+                connections: inner.limits.connections.or(self.limits.connections),
+                per_client: inner.limits.per_client.or(self.limits.per_client),
+                encoded_slash: inner.limits.encoded_slash.or(self.limits.encoded_slash),
+                merge_slashes: inner.limits.merge_slashes.or(self.limits.merge_slashes),
+            },
+            timeouts: ast::Timeouts {
+                connect: inner.timeouts.connect.or(self.timeouts.connect),
+                request: inner.timeouts.request.or(self.timeouts.request),
+                response: inner.timeouts.response.or(self.timeouts.response),
+                idle: inner.timeouts.idle.or(self.timeouts.idle),
+                total: inner.timeouts.total.or(self.timeouts.total),
+            },
+            error_pages: pages,
+            log: inner.log.or(self.log),
+            origins: self.origins,
+        }
+    }
+
+    /// How paths are brought to normal form.
+    pub(super) fn normal_form(&self) -> NormalForm {
+        NormalForm {
+            encoded_slash: self.limits.encoded_slash.is_some_and(|value| value.value),
+            merge_slashes: self.limits.merge_slashes.is_none_or(|value| value.value),
+        }
+    }
+}
+
+impl Check<'_> {
+    /// The layer that the policies among `items` make, presets first.
+    pub(super) fn layer(&mut self, items: &[Item]) -> Layer {
+        self.layer_within(items, &mut Vec::new())
+    }
+
+    fn layer_within(&mut self, items: &[Item], using: &mut Vec<usize>) -> Layer {
+        let mut layer = Layer::default();
+        for item in items {
+            let What::Use(name) = &item.what else { continue };
+            let Some(index) = self.presets.look_up("preset", name, self.report) else { continue };
+            if using.contains(&index) {
+                let declared = self.presets.entries[index].span;
+                self.report.add(Diagnostic::error("preset-loop", format!("the preset `{name}` uses itself"), name.span).also(declared, "declared here"));
+                continue;
+            }
+            let items = self.presets.entries[index].value.1.clone();
+            using.push(index);
+            layer = layer.overlay(self.layer_within(&items, using));
+            using.pop();
+        }
+        layer.overlay(own(items))
+    }
+}
+
+fn own(items: &[Item]) -> Layer {
+    let mut layer = Layer::default();
+    for Item { span, what } in items {
+        let What::Policy(policy) = what else { continue };
+        let name = match policy {
+            Policy::Rewrite(rewrite) => {
+                layer.rewrite = Some((*span, rewrite.clone()));
+                "rewrite"
+            }
+            Policy::RequestHeaders(lines) => {
+                layer.request_headers.push((*span, lines.clone()));
+                "request-headers"
+            }
+            Policy::ResponseHeaders(lines) => {
+                layer.response_headers.push((*span, lines.clone()));
+                "response-headers"
+            }
+            Policy::Limits(limits) => {
+                layer.limits = limits.clone();
+                "limits"
+            }
+            Policy::Timeouts(timeouts) => {
+                layer.timeouts = timeouts.clone();
+                "timeouts"
+            }
+            Policy::ErrorPage(page) => {
+                layer.error_pages.push(page.clone());
+                "error-page"
+            }
+            Policy::Log(log) => {
+                layer.log = Some((*span, log.clone()));
+                "log"
+            }
+        };
+        layer.origins.push((name, *span));
+    }
+    layer
+}

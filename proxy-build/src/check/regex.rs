@@ -1,0 +1,126 @@
+//! What can be said about an expression without a request: whether it can match a path at all, which groups it has.
+
+use regex_automata::Anchored;
+use regex_automata::dfa::{Automaton, StartKind, dense};
+use regex_automata::util::primitives::StateID;
+use regex_automata::util::start;
+
+use super::Check;
+use crate::report::Diagnostic;
+use crate::source::Spanned;
+
+/// The most memory, in bytes, that the table of one expression may take.
+pub const DFA_SIZE_LIMIT: usize = 4 << 20;
+
+/// The table of an expression: over bytes, ASCII classes, unanchored as written.
+///
+/// # Errors
+/// It would take more than [`DFA_SIZE_LIMIT`].
+pub fn table(pattern: &str) -> Result<dense::DFA<Vec<u32>>, String> {
+    dense::Builder::new()
+        .configure(
+            dense::Config::new()
+                .start_kind(StartKind::Unanchored)
+                .dfa_size_limit(Some(DFA_SIZE_LIMIT))
+                .determinize_size_limit(Some(4 * DFA_SIZE_LIMIT))
+                .minimize(pattern.len() < 200),
+        )
+        .syntax(regex_automata::util::syntax::Config::new().unicode(false).utf8(false))
+        .build(pattern)
+        .map_err(|error| error.to_string())
+}
+
+impl Check<'_> {
+    /// Whether the table of an expression fits; says so where not.
+    pub(super) fn table_fits(&mut self, pattern: &Spanned<String>) -> Option<dense::DFA<Vec<u32>>> {
+        match table(&pattern.value) {
+            Ok(table) => Some(table),
+            Err(reason) => {
+                // Unicode classes and the like are refused here, too: requests are bytes.
+                self.report.add(
+                    Diagnostic::error("regex-too-large", "no table can be made of this expression", pattern.span)
+                        .help(reason.lines().last().unwrap_or_default().trim().to_owned())
+                        .help("bounded repetitions multiply; `[^/]+` is cheaper than `.*`, and a pattern of the route cheaper still"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Paths begin with `/`: an expression that can't match any is a mistake (`^api/`, most often).
+    pub(super) fn never_matches_path(&mut self, pattern: &Spanned<String>) {
+        let Some(table) = self.table_fits(pattern) else { return };
+        if can_match_path(&table) == Some(false) {
+            let mut diagnostic = Diagnostic::error("regex-never-matches", "this expression can't match any path", pattern.span);
+            if let Some(rest) = pattern.value.strip_prefix('^').filter(|rest| !rest.starts_with('/')) {
+                diagnostic = diagnostic.help(format!("a path begins with `/`: write ^/{rest}"));
+            }
+            self.report.add(diagnostic);
+        }
+    }
+}
+
+/// Whether a match is reachable over inputs that begin with `/`. `None` where that can't be told.
+fn can_match_path(table: &dense::DFA<Vec<u32>>) -> Option<bool> {
+    let config = start::Config::new().anchored(Anchored::No);
+    let start = table.start_state(&config).ok()?;
+    let mut open: Vec<StateID> = vec![table.next_state(start, b'/')];
+    let mut seen = std::collections::HashSet::new();
+    while let Some(state) = open.pop() {
+        if !seen.insert(state) {
+            continue;
+        }
+        if table.is_match_state(state) || table.is_match_state(table.next_eoi_state(state)) {
+            return Some(true);
+        }
+        if !table.is_dead_state(state) {
+            // Paths have printable characters only.
+            open.extend((0x21..=0xFF_u8).map(|byte| table.next_state(state, byte)));
+        }
+    }
+    Some(false)
+}
+
+/// The groups that a replacement names: `$1`, `$name`, `${name}`; `$$` is a dollar.
+pub(super) fn groups_used(replacement: &str) -> Vec<&str> {
+    let mut groups = Vec::new();
+    let mut rest = replacement;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+            groups.push(name);
+            rest = after;
+        } else {
+            let end = rest.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(rest.len());
+            if end > 0 {
+                groups.push(&rest[..end]);
+            }
+            rest = &rest[end..];
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let check = |pattern, expected| assert_eq!(can_match_path(&table(pattern).unwrap()), Some(expected), "{pattern}");
+        check("^/api/", true);
+        check("api/", true);
+        check("^api/", false);
+        check("^$", false);
+        check("[.]php$", true);
+        check("^/a$ b", false);
+        check("^/a b$", false);
+    }
+
+    #[test]
+    fn groups() {
+        assert_eq!(groups_used("/$1/${name}x$$2$last"), ["1", "name", "last"]);
+    }
+}

@@ -1,0 +1,112 @@
+//! The tests of a site file: each is one request, and at least one expectation.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use proxy_runtime::site::{Expect, Test};
+
+use super::Check;
+use crate::ast::{self, What};
+use crate::model::{self, list};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+/// The client of a test that names none: TEST-NET-1 (RFC 5737).
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+impl Check<'_> {
+    pub(super) fn tests(&mut self, tests: Vec<(Span, ast::Test)>) -> Vec<model::Test> {
+        tests.into_iter().filter_map(|(span, test)| self.test(span, test)).collect()
+    }
+
+    fn test(&mut self, span: Span, test: ast::Test) -> Option<model::Test> {
+        let (mut request, mut expect) = (None, None);
+        for item in test.items {
+            match item.what {
+                What::Request(found) => request = Some(found),
+                What::Expect(found) => expect = Some((item.span, found)),
+                _ => unreachable!("the reader lets nothing else stand in a test"),
+            }
+        }
+        let Some(request) = request else {
+            self.report.add(Diagnostic::error("no-request", "this test has no request", span)
+                .help("write: request GET \"http://example.com/\""));
+            return None;
+        };
+        let expectations = expect.as_ref().map(|(_, expect)| expectations(expect)).unwrap_or_default();
+        if expectations.is_empty() {
+            let at = expect.as_ref().map_or(span, |(span, _)| *span);
+            self.report.add(Diagnostic::error("no-expectation", "this test expects nothing, so it can't fail", at)
+                .help("write: expect status=200"));
+            return None;
+        }
+        let mut headers = Vec::new();
+        let mut from = CLIENT;
+        for item in &request.items {
+            match &item.what {
+                What::RequestField(name, value) => {
+                    if name.value == "host" {
+                        self.error("no-effect", "the host is that of the URL", name.span);
+                    }
+                    headers.push((name.value.clone().into(), value.value.clone().into()));
+                }
+                What::From(address) => from = address.value,
+                _ => unreachable!("the reader lets nothing else stand in a request"),
+            }
+        }
+        self.request_line(&request)?;
+        let (_, expect) = expect?;
+        Some(model::Test {
+            test: Test {
+                name: test.name.value.into(),
+                place: self.place(test.name.span),
+                method: request.method.value.into(),
+                url: request.url.value.into(),
+                listener: 0,
+                headers: list(headers),
+                from,
+                expect: Expect {
+                    status: expect.status.map(|status| status.value),
+                    route: expect.route.map(|route| route.value.into()),
+                    handler: expect.handler.map(|handler| handler.value.into()),
+                    upstream: expect.upstream.map(|upstream| upstream.value.into()),
+                    upstream_path: expect.upstream_path.map(|path| path.value.into()),
+                    location: expect.location.map(|location| location.value.into()),
+                },
+            },
+            span: test.name.span,
+            expectations,
+        })
+    }
+
+    fn request_line(&mut self, request: &ast::Request) -> Option<()> {
+        if http::Method::from_bytes(request.method.value.as_bytes()).is_err() {
+            self.error("bad-method", format!("`{}` is no method", request.method), request.method.span);
+            return None;
+        }
+        let url: Result<http::Uri, _> = request.url.value.parse();
+        let absolute = url.is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
+        if !absolute {
+            self.report.add(Diagnostic::error("bad-url", "an absolute URL is needed here", request.url.span)
+                .help("write \"http://example.com/path\""));
+            return None;
+        }
+        Some(())
+    }
+}
+
+fn expectations(expect: &ast::Expect) -> Vec<(&'static str, Span)> {
+    fn one<T>(name: &'static str, value: &Option<Spanned<T>>) -> Option<(&'static str, Span)> {
+        value.as_ref().map(|value| (name, value.span))
+    }
+    [
+        one("status", &expect.status),
+        one("route", &expect.route),
+        one("handler", &expect.handler),
+        one("upstream", &expect.upstream),
+        one("upstream-path", &expect.upstream_path),
+        one("location", &expect.location),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

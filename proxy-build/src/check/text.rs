@@ -1,0 +1,319 @@
+//! Placeholders: which may stand where, and what they become. And with them all policies that have text in them.
+
+use proxy_runtime::site::{Log, LogField, ParamKind, Text};
+use proxy_runtime::template::{Piece, Template};
+
+use super::Check;
+use crate::ast::{self, HeaderOpKind, Item, LogFormat, Part, What};
+use crate::model::{HeaderOp, PathStep, Rewrite, list};
+use crate::report::{Diagnostic, nearest};
+use crate::source::{Span, Spanned};
+
+/// When a template is rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Before anybody was asked.
+    Request,
+    /// With the answer's head in hand.
+    Response,
+    /// When all is over.
+    Log,
+}
+
+/// Which placeholders have a value.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// The names bound by pattern and `path-regex`, by slot.
+    pub(super) captures: Vec<String>,
+    /// The pattern, for messages; `None` where no route is known.
+    pub(super) pattern: Option<String>,
+    /// Whether the route has an upstream.
+    pub(super) upstream: bool,
+}
+
+impl Scope {
+    /// Where no route is known.
+    pub(super) fn no_route() -> Scope {
+        Scope { captures: Vec::new(), pattern: None, upstream: false }
+    }
+}
+
+/// Placeholders without a name of their own in them.
+const SIMPLE: &[(&str, Piece, Phase)] = &[
+    ("client.ip", Piece::ClientIp, Phase::Request),
+    ("scheme", Piece::Scheme, Phase::Request),
+    ("host", Piece::Host, Phase::Request),
+    ("method", Piece::Method, Phase::Request),
+    ("path", Piece::Path, Phase::Request),
+    ("query", Piece::Query, Phase::Request),
+    ("protocol", Piece::Protocol, Phase::Request),
+    ("request.id", Piece::RequestId, Phase::Request),
+    ("route", Piece::Route, Phase::Request),
+    ("upstream", Piece::Upstream, Phase::Request),
+    ("status", Piece::Status, Phase::Response),
+    ("server", Piece::Server, Phase::Log),
+    ("time", Piece::Time, Phase::Log),
+    ("time.common", Piece::TimeCommon, Phase::Log),
+    ("bytes", Piece::Bytes, Phase::Log),
+    ("duration", Piece::Duration, Phase::Log),
+    ("reason", Piece::Reason, Phase::Log),
+];
+
+/// Fields that belong to a connection or to the framing of a message; the proxy sees to them (RFC 9110 section 7.6.1).
+const UNTOUCHABLE: &[&str] =
+    &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length"];
+
+impl Check<'_> {
+    /// Resolves a template; fields that are asked for after the request was sent on are added to `keep`.
+    pub(super) fn template(&mut self, template: &ast::Template, scope: &Scope, phase: Phase, keep: &mut Vec<Text>) -> Option<Template> {
+        let mut pieces = Vec::with_capacity(template.parts.len());
+        let mut right = true;
+        for part in &template.parts {
+            let piece = match part {
+                Part::Text(text) => Some(Piece::Text(text.clone())),
+                Part::Placeholder(name) => self.placeholder(name, scope, phase, keep),
+                Part::Param(name) => self.text_param(name),
+                Part::File(path) => {
+                    let path = Spanned { value: ast::FileSource::AtStart(path.value.clone()), span: path.span };
+                    match self.bytes(&path) {
+                        Some((proxy_runtime::site::Bytes::File(index), _)) => Some(Piece::File(index)),
+                        _ => None,
+                    }
+                }
+            };
+            right &= piece.is_some();
+            pieces.extend(piece);
+        }
+        right.then(|| Template { pieces: list(pieces) })
+    }
+
+    fn text_param(&mut self, name: &Spanned<String>) -> Option<Piece> {
+        let index = self.params.look_up("param", name, self.report)?;
+        match self.params.entries[index].value.kind {
+            ParamKind::File | ParamKind::Secret => self.file_param(name).map(Piece::File),
+            _ => Some(Piece::Param(index as u16)),
+        }
+    }
+
+    fn placeholder(&mut self, name: &Spanned<String>, scope: &Scope, phase: Phase, keep: &mut Vec<Text>) -> Option<Piece> {
+        let word = name.value.as_str();
+        let keep_field = |field: &str, keep: &mut Vec<Text>| {
+            if phase > Phase::Request && !keep.iter().any(|kept| kept == field) {
+                keep.push(field.to_owned().into());
+            }
+        };
+        if let Some(slot) = scope.captures.iter().position(|capture| capture == word) {
+            return Some(Piece::Capture(slot as u8));
+        }
+        if let Some((_, piece, since)) = SIMPLE.iter().find(|(simple, ..)| *simple == word) {
+            if phase < *since {
+                let message = format!("`{{{word}}}` has no value yet: it is known when the {}", if *since == Phase::Log { "exchange is over" } else { "answer is there" });
+                self.error("placeholder-scope", message, name.span);
+                return None;
+            }
+            if *piece == Piece::Upstream && !scope.upstream && phase < Phase::Log {
+                self.error("placeholder-scope", "`{upstream}` has no value: nothing is forwarded here", name.span);
+                return None;
+            }
+            return Some(piece.clone());
+        }
+        match word.split_once('.') {
+            Some(("query", parameter)) if !parameter.is_empty() => return Some(Piece::QueryValue(parameter.to_owned().into())),
+            Some(("cookie", cookie)) if !cookie.is_empty() => {
+                keep_field("cookie", keep);
+                return Some(Piece::Cookie(cookie.to_owned().into()));
+            }
+            Some(("header", field)) if http::HeaderName::from_bytes(field.as_bytes()).is_ok() => {
+                let field = field.to_ascii_lowercase();
+                keep_field(&field, keep);
+                return Some(Piece::Header(field.into()));
+            }
+            _ => {}
+        }
+        let mut diagnostic = Diagnostic::error("unknown-placeholder", format!("there is no placeholder `{{{word}}}` here"), name.span);
+        let known = SIMPLE.iter().filter(|(_, _, since)| phase >= *since).map(|(name, ..)| *name);
+        if let Some(near) = nearest(word, known.chain(scope.captures.iter().map(String::as_str))) {
+            diagnostic = diagnostic.label(format!("did you mean `{{{near}}}`?"));
+        } else if let (Some(pattern), true) = (&scope.pattern, crate::value::is_capture_name(word)) {
+            diagnostic = diagnostic.help(format!("the pattern `{pattern}` does not bind it"));
+        } else if word.contains([' ', '"', ':']) {
+            diagnostic = diagnostic.help("for a brace that is meant as one, write `{{`");
+        }
+        self.report.add(diagnostic);
+        None
+    }
+
+    pub(super) fn rewrite(&mut self, (span, rewrite): &(Span, ast::Rewrite), scope: &Scope) -> Option<Rewrite> {
+        let mut path = Vec::new();
+        path.extend(rewrite.strip_prefix.as_ref().map(|prefix| PathStep::StripPrefix(prefix.value.clone())));
+        match (&rewrite.regex, &rewrite.replace) {
+            (Some(regex), Some(replace)) => {
+                self.never_matches_path(regex);
+                self.replacement(regex, replace);
+                path.push(PathStep::Replace(regex.value.clone(), replace.value.clone()));
+            }
+            (Some(alone), None) => self.error("missing-property", "`regex` needs `replace=` beside it", alone.span),
+            (None, Some(alone)) => self.error("missing-property", "`replace` needs `regex=` beside it", alone.span),
+            (None, None) => {}
+        }
+        if let Some(new) = &rewrite.path {
+            if !matches!(new.value.parts.first(), Some(Part::Text(text)) if text.starts_with('/')) && !starts_with_path(&new.value) {
+                self.report.add(Diagnostic::error("bad-path", "a path begins with `/`", new.span));
+            }
+            let others = [rewrite.strip_prefix.as_ref().map(|other| other.span), rewrite.regex.as_ref().map(|other| other.span)];
+            for other in others.into_iter().flatten() {
+                self.report.add(Diagnostic::error("no-effect", "this has no effect: `path` replaces all of it", other).also(new.span, "here"));
+            }
+            path.extend(self.template(&new.value, scope, Phase::Request, &mut Vec::new()).map(PathStep::Path));
+        }
+        path.extend(rewrite.add_prefix.as_ref().map(|prefix| PathStep::AddPrefix(prefix.value.clone())));
+        let (mut query_set, mut query_remove) = (Vec::new(), Vec::new());
+        for item in &rewrite.items {
+            match &item.what {
+                What::QuerySet(name, value) => {
+                    let value = self.template(&value.value, scope, Phase::Request, &mut Vec::new());
+                    query_set.extend(value.map(|value| (name.value.clone(), value)));
+                }
+                What::QueryRemove(names) => query_remove.extend(names.iter().map(|name| name.value.clone())),
+                _ => unreachable!("the reader lets nothing else stand in `rewrite`"),
+            }
+        }
+        if path.is_empty() && rewrite.items.is_empty() {
+            self.error("no-effect", "this `rewrite` changes nothing", *span);
+        }
+        Some(Rewrite { path, query_remove, query_set })
+    }
+
+    /// The groups a replacement names must be there.
+    fn replacement(&mut self, regex: &Spanned<String>, replace: &Spanned<String>) {
+        let Ok(compiled) = proxy_runtime::regex::compile(&regex.value) else { return };
+        for group in super::regex::groups_used(&replace.value) {
+            let known = match group.parse::<usize>() {
+                Ok(number) => number < compiled.group_info().group_len(regex_automata::PatternID::ZERO),
+                Err(_) => compiled.group_info().to_index(regex_automata::PatternID::ZERO, group).is_some(),
+            };
+            if !known {
+                let message = format!("`{}` has no group `{group}`", regex.value);
+                self.report.add(Diagnostic::error("unknown-group", message, replace.span)
+                    .help("`$1x` is the group `1x`; write `${1}x` for group 1 before an x, and `$$` for a dollar"));
+            }
+        }
+    }
+
+    pub(super) fn header_ops(&mut self, lists: &[(Span, Vec<Item>)], scope: &Scope, phase: Phase, keep: &mut Vec<Text>) -> Vec<HeaderOp> {
+        let mut ops = Vec::new();
+        for Item { what, .. } in lists.iter().flat_map(|(_, items)| items) {
+            match what {
+                What::HeaderOp(op) => {
+                    self.may_change(&op.name, phase, matches!(op.kind, HeaderOpKind::Replace(..)));
+                    let name = op.name.value.clone();
+                    ops.extend(match &op.kind {
+                        HeaderOpKind::Set(value) => self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Set(name, value)),
+                        HeaderOpKind::Add(value) => self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Add(name, value)),
+                        HeaderOpKind::Default(value) => self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Default(name, value)),
+                        HeaderOpKind::Replace(regex, replacement) => {
+                            self.replacement(regex, replacement);
+                            Some(HeaderOp::Replace(name, regex.value.clone(), replacement.value.clone()))
+                        }
+                    });
+                }
+                What::HeaderRemove(names) => {
+                    for name in names {
+                        self.may_change(name, phase, false);
+                        ops.push(HeaderOp::Remove(name.value.clone()));
+                    }
+                }
+                _ => unreachable!("the reader lets nothing else stand there"),
+            }
+        }
+        ops
+    }
+
+    fn may_change(&mut self, name: &Spanned<String>, phase: Phase, replace: bool) {
+        let diagnostic = |message: &str| Diagnostic::error("untouchable-header", message, name.span);
+        if UNTOUCHABLE.contains(&name.value.as_str()) {
+            self.report.add(diagnostic(&format!("`{name}` belongs to the connection: the proxy sees to it"))
+                .help("setting it by hand would break the framing of messages (RFC 9110 section 7.6.1)"));
+        } else if name.value == "host" && !(replace && phase == Phase::Response) {
+            let help = if phase == Phase::Request { "write proxy ... host=..." } else { "it is a field of requests" };
+            self.report.add(diagnostic("`host` can't be changed here").help(help));
+        }
+    }
+
+    pub(super) fn log(&mut self, log: Option<&(Span, ast::Log)>, scope: &Scope, keep: &mut Vec<Text>) -> Log {
+        let Some((_, ast::Log::Access { format, items })) = log else { return Log::Off };
+        let format_value = format.as_ref().map(|format| &format.value);
+        if let (Some(item), Some(LogFormat::Combined | LogFormat::Template(_))) = (items.first(), format_value) {
+            self.error("no-effect", "`fields` has no effect: it chooses the members of format=json", item.span);
+        }
+        match format_value {
+            None | Some(LogFormat::Json) => {
+                let chosen = items.iter().find_map(|item| match &item.what {
+                    What::Fields(fields) => Some(fields.iter().map(|field| field.value).collect::<Vec<_>>()),
+                    _ => None,
+                });
+                let fields = chosen.unwrap_or_else(|| DEFAULT_FIELDS.to_vec());
+                for (field, header) in [(LogField::Referer, "referer"), (LogField::UserAgent, "user-agent")] {
+                    if fields.contains(&field) {
+                        keep.push(header.into());
+                    }
+                }
+                Log::Json(list(fields))
+            }
+            Some(LogFormat::Combined) => {
+                keep.extend([Text::from("referer"), Text::from("user-agent")]);
+                Log::Template(Template { pieces: list(combined()) })
+            }
+            Some(LogFormat::Template(template)) => match self.template(template, scope, Phase::Log, keep) {
+                Some(template) => Log::Template(template),
+                None => Log::Off,
+            },
+        }
+    }
+}
+
+/// A path that is put together from `{path}` begins with `/` as well.
+fn starts_with_path(template: &ast::Template) -> bool {
+    matches!(template.parts.first(), Some(Part::Placeholder(name)) if name.value == "path")
+}
+
+const DEFAULT_FIELDS: &[LogField] = &[
+    LogField::Time,
+    LogField::Client,
+    LogField::Method,
+    LogField::Host,
+    LogField::Path,
+    LogField::Protocol,
+    LogField::Status,
+    LogField::Bytes,
+    LogField::Duration,
+    LogField::Route,
+    LogField::Upstream,
+    LogField::Server,
+    LogField::Reason,
+];
+
+/// Apache's combined log format.
+fn combined() -> Vec<Piece> {
+    let text = |text: &'static str| Piece::Text(text.into());
+    vec![
+        Piece::ClientIp,
+        text(" - - ["),
+        Piece::TimeCommon,
+        text("] \""),
+        Piece::Method,
+        text(" "),
+        Piece::PathAndQuery,
+        text(" "),
+        Piece::Protocol,
+        text("\" "),
+        Piece::Status,
+        text(" "),
+        Piece::Bytes,
+        text(" \""),
+        Piece::Header("referer".into()),
+        text("\" \""),
+        Piece::Header("user-agent".into()),
+        text("\""),
+    ]
+}

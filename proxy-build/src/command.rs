@@ -1,0 +1,52 @@
+//! The commands, and what several of them need.
+
+pub(crate) mod build;
+pub(crate) mod check;
+pub(crate) mod dev;
+pub(crate) mod expand;
+pub(crate) mod explain;
+pub(crate) mod fmt;
+pub(crate) mod new;
+pub(crate) mod routes;
+pub(crate) mod run;
+pub(crate) mod test;
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use proxy_build::Compiled;
+
+/// How a command ends: with an exit code, or something to say and 1.
+pub(crate) type Outcome = Result<ExitCode, String>;
+
+/// Compiles a site and shows what was found; `None` where it is wrong.
+fn compile(file: &Path) -> Option<Compiled> {
+    let compiled = proxy_build::compile(file, &file.display().to_string());
+    anstream::eprint!("{}", compiled.diagnostics(true));
+    if compiled.model.is_some() {
+        return Some(compiled);
+    }
+    let summary = compiled.report.summary().unwrap_or_default();
+    anstream::eprintln!("{}: {summary}", file.display());
+    None
+}
+
+/// A result on standard output; a reader that has enough is no error.
+pub(crate) fn print(text: &str) -> Outcome {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("can't write: {error}")),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What failed, and why.
+fn failed<E: Display>(what: impl Display) -> impl FnOnce(E) -> String {
+    move |error| format!("{what}: {error}")
+}
+
+/// "1 site", "2 sites".
+fn count(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}

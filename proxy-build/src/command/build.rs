@@ -1,0 +1,129 @@
+//! `kiln build`: from a site file to one binary, without a crate of the user's.
+//!
+//! The compiled site is written as a crate into the cache, and built there by cargo against the runtime's own source
+//! and the `Cargo.lock` it came with. All sites share one target folder, so the runtime is compiled once.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use proxy_build::Compiled;
+use sha2::{Digest, Sha256};
+
+use super::{Outcome, compile, failed};
+
+pub(crate) fn build(file: &Path, output: Option<&Path>, fast: bool, static_link: bool) -> Outcome {
+    let Some(compiled) = compile(file) else { return Ok(ExitCode::FAILURE) };
+    let artefact = artefact(&compiled, file, if fast { "release" } else { "dist" }, static_link)?;
+    let output = output.map_or_else(|| default_output(file), Path::to_owned);
+    // Beside the target first, then in its place: whoever runs the old binary keeps it whole.
+    let beside = output.with_extension("new");
+    std::fs::copy(&artefact, &beside).map_err(failed(format!("can't write {}", beside.display())))?;
+    std::fs::rename(&beside, &output).map_err(failed(format!("can't write {}", output.display())))?;
+    let size = std::fs::metadata(&output).map_or(0, |file| file.len());
+    anstream::eprintln!("{}: {:.1} MB, site {}", output.display(), size as f64 / 1e6, &compiled.digest()[..16]);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `shop.kdl` becomes `shop`; `site.kdl` takes its folder's name.
+fn default_output(file: &Path) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default();
+    if stem != "site" {
+        return PathBuf::from(stem);
+    }
+    let folder = file.canonicalize().ok().and_then(|file| Some(file.parent()?.file_name()?.to_owned()));
+    match folder {
+        // Never over a folder of that name.
+        Some(folder) if !Path::new(&folder).is_dir() => PathBuf::from(folder),
+        _ => PathBuf::from("proxy"),
+    }
+}
+
+/// Builds a compiled site; gives the path of the binary in the cache.
+pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_link: bool) -> Result<PathBuf, String> {
+    let output = compiled.output().ok_or("the site is wrong")?;
+    let (cache, source) = (cache()?, source()?);
+    let name = crate_name(file);
+    let folder = cache.join("sites").join(&name);
+    std::fs::create_dir_all(folder.join("src")).map_err(failed(format!("can't make {}", folder.display())))?;
+    let (items, site) = (output.items, output.site);
+    let main = format!(
+        "{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",
+    );
+    write_if_changed(&folder.join("src/main.rs"), &main)?;
+    write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source)?)?;
+    let lock = std::fs::read_to_string(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
+    if !folder.join("Cargo.lock").exists() {
+        write_if_changed(&folder.join("Cargo.lock"), &lock)?;
+    }
+    cargo(&folder, &cache.join("target"), &name, profile, static_link)
+}
+
+fn manifest(name: &str, source: &Path) -> Result<String, String> {
+    let workspace = std::fs::read_to_string(source.join("Cargo.toml")).map_err(failed("can't read Kiln's Cargo.toml"))?;
+    // The profiles are the workspace's own, so that both doors build alike.
+    let profiles = workspace.find("\n[profile.dist]").map_or("", |at| &workspace[at..]);
+    Ok(format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
+        proxy-runtime = {{ path = {:?} }}\n{profiles}",
+        source.join("proxy-runtime")
+    ))
+}
+
+fn cargo(folder: &Path, target: &Path, name: &str, profile: &str, static_link: bool) -> Result<PathBuf, String> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(folder).arg("build").arg("--profile").arg(profile);
+    cargo.env("CARGO_TARGET_DIR", target).env_remove("CARGO_MANIFEST_DIR");
+    let mut folder_of = target.to_owned();
+    if static_link {
+        let host = host_triple()?;
+        // Naming the target keeps build scripts and macros dynamic.
+        cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").arg("--target").arg(&host);
+        folder_of.push(host);
+    }
+    let status = cargo.status().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
+    if !status.success() {
+        return Err(format!("cargo failed; if it is about {}/src/main.rs, that is a bug in kiln: please report it", folder.display()));
+    }
+    Ok(folder_of.join(profile).join(name))
+}
+
+fn host_triple() -> Result<String, String> {
+    let rustc = Command::new("rustc").arg("-vV").output().map_err(failed("can't run rustc"))?;
+    let text = String::from_utf8_lossy(&rustc.stdout).into_owned();
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).ok_or_else(|| "rustc does not tell its host".to_owned())
+}
+
+/// Different sites are different crates in the shared target folder.
+fn crate_name(file: &Path) -> String {
+    let path = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let hash = Sha256::digest(path.to_string_lossy().as_bytes());
+    let hash: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("site-{hash}")
+}
+
+/// Cargo goes by times: an unchanged file must keep its own.
+fn write_if_changed(path: &Path, text: &str) -> Result<(), String> {
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    std::fs::write(path, text).map_err(failed(format!("can't write {}", path.display())))
+}
+
+fn cache() -> Result<PathBuf, String> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let found = variable("KILN_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("kiln")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/kiln")))
+        .ok_or("there is no home folder to keep builds in: set KILN_CACHE")?;
+    std::path::absolute(found).map_err(failed("KILN_CACHE"))
+}
+
+/// Where the runtime's source is.
+pub(crate) fn source() -> Result<PathBuf, String> {
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned);
+    let source = std::env::var_os("KILN_SOURCE").map(PathBuf::from).or(built_from).unwrap_or_default();
+    if source.join("proxy-runtime/Cargo.toml").is_file() {
+        return std::path::absolute(source).map_err(failed("KILN_SOURCE"));
+    }
+    Err(format!("Kiln's source is not at {}: set KILN_SOURCE to a checkout of it", source.display()))
+}

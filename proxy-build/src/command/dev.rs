@@ -1,0 +1,169 @@
+//! `kiln dev`: watch, rebuild, swap.
+//!
+//! The listening sockets belong to this process and are handed to each proxy it starts (`LISTEN_FDS`), so that no
+//! connection is refused or reset while one proxy takes over from the other: the new one accepts before the old one
+//! stops, and the old one finishes what it has.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use command_fds::{CommandFdExt as _, FdMapping};
+use notify::Watcher as _;
+use proxy_build::Compiled;
+use proxy_runtime::settings::{self, Address};
+use proxy_runtime::site::Setting;
+
+use super::{Outcome, build, compile, failed};
+
+/// Several saves in a row are one change.
+const SETTLE: Duration = Duration::from_millis(80);
+
+/// How long a new proxy may take to be ready.
+const READY: Duration = Duration::from_secs(10);
+
+pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
+    let (changed, changes) = channel();
+    let mut watcher = notify::recommended_watcher({
+        let changed = changed.clone();
+        move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                // The receiver lives as long as the command.
+                let _ = changed.send(());
+            }
+        }
+    })
+    .map_err(failed("can't watch files"))?;
+    let mut sockets = Sockets::default();
+    let mut running: Option<Child> = None;
+    let mut watched: Vec<PathBuf> = Vec::new();
+    loop {
+        let compiled = compile(file);
+        let dependencies = compiled.as_ref().map(Compiled::dependencies).unwrap_or_else(|| vec![file.to_owned()]);
+        for folder in dependencies.iter().filter_map(|path| path.parent()) {
+            // Editors replace files, so it is their folders that are watched.
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            if !watched.iter().any(|seen| seen == folder) {
+                watcher.watch(folder, notify::RecursiveMode::NonRecursive).map_err(failed(format!("can't watch {}", folder.display())))?;
+                watched.push(folder.to_owned());
+            }
+        }
+        if let Some(compiled) = &compiled {
+            match swap(compiled, file, arguments, &mut sockets, running.take()) {
+                Ok(child) => running = child,
+                Err(error) => anstream::eprintln!("error: {error}"),
+            }
+        } else if running.is_some() {
+            anstream::eprintln!("the proxy of before goes on");
+        }
+        wait_for_change(&changes)?;
+    }
+}
+
+fn wait_for_change(changes: &Receiver<()>) -> Result<(), String> {
+    changes.recv().map_err(failed("the watch ended"))?;
+    while changes.recv_timeout(SETTLE).is_ok() {}
+    Ok(())
+}
+
+/// Builds and starts the new proxy; once it is ready, the old one drains. Gives whichever runs from here on.
+fn swap(compiled: &Compiled, file: &Path, arguments: &[String], sockets: &mut Sockets, old: Option<Child>) -> Result<Option<Child>, String> {
+    let artefact = match build::artefact(compiled, file, "release", false) {
+        Ok(artefact) => artefact,
+        Err(error) => {
+            anstream::eprintln!("error: {error}");
+            return Ok(old);
+        }
+    };
+    sockets.open(compiled)?;
+    let (ready, is_ready) = channel();
+    let mut new = start(&artefact, arguments, sockets, ready)?;
+    if is_ready.recv_timeout(READY).is_err() {
+        // It said why on standard error; it must not linger half alive.
+        let _ = new.kill();
+        let _ = new.wait();
+        anstream::eprintln!("the new proxy did not start{}", if old.is_some() { "; the proxy of before goes on" } else { "" });
+        return Ok(old);
+    }
+    if let Some(mut old) = old {
+        terminate(&old)?;
+        // Its drain takes as long as its exchanges do.
+        std::thread::spawn(move || old.wait());
+    }
+    Ok(Some(new))
+}
+
+fn start(artefact: &Path, arguments: &[String], sockets: &Sockets, ready: Sender<()>) -> Result<Child, String> {
+    let mut command = Command::new(artefact);
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mappings = sockets.mappings()?;
+    // Without LISTEN_PID, which can't be known before the process is there, the variable counts for whoever has it.
+    command.env("LISTEN_FDS", mappings.len().to_string()).env_remove("LISTEN_PID");
+    command.fd_mappings(mappings).map_err(failed("can't hand sockets over"))?;
+    let mut child = command.spawn().map_err(failed(format!("can't run {}", artefact.display())))?;
+    let stderr = child.stderr.take().ok_or("no standard error")?;
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if line.contains(" listening on ") {
+                // Whoever waited may have given up.
+                let _ = ready.send(());
+            }
+            anstream::eprintln!("{line}");
+        }
+    });
+    Ok(child)
+}
+
+fn terminate(child: &Child) -> Result<(), String> {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(failed("can't stop the old proxy"))
+}
+
+/// The listening sockets by their addresses; opened once, kept for as long as the command runs.
+#[derive(Default)]
+struct Sockets(Vec<(String, OwnedFd)>);
+
+impl Sockets {
+    fn open(&mut self, compiled: &Compiled) -> Result<(), String> {
+        let Some(model) = &compiled.model else { return Ok(()) };
+        for listener in &model.listeners {
+            let Setting::Fixed(address) = &listener.address else { continue };
+            if !self.0.iter().any(|(open, _)| open == address) {
+                let socket = open(address).map_err(failed(format!("can't listen on `{address}`")))?;
+                self.0.push((address.to_string(), socket));
+            }
+        }
+        // What the site no longer has is closed, or else connections would wait there for nobody.
+        self.0.retain(|(open, _)| model.listeners.iter().any(|listener| listener.address == Setting::Fixed(open.clone().into())));
+        Ok(())
+    }
+
+    /// Descriptors from 3 on, as the protocol wants them.
+    fn mappings(&self) -> Result<Vec<FdMapping>, String> {
+        let mapping = |(index, (_, socket)): (usize, &(String, OwnedFd))| {
+            let parent_fd = socket.try_clone().map_err(failed("can't hand sockets over"))?;
+            Ok(FdMapping { parent_fd, child_fd: 3 + index as i32 })
+        };
+        self.0.iter().enumerate().map(mapping).collect()
+    }
+}
+
+fn open(address: &str) -> std::io::Result<OwnedFd> {
+    match settings::address(address).map_err(std::io::Error::other)? {
+        Address::Unix(path) => {
+            let _ = std::fs::remove_file(path);
+            Ok(UnixListener::bind(path)?.into())
+        }
+        Address::Tcp("" | "::", port) => {
+            // Dual stack where the machine has IPv6, as the proxy itself does it.
+            TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port))).map(Into::into)
+        }
+        Address::Tcp(host, port) => Ok(TcpListener::bind((host, port))?.into()),
+    }
+}
+

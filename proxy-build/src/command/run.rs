@@ -1,0 +1,15 @@
+//! `kiln run`.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use super::{Outcome, build, compile};
+
+pub(crate) fn run(file: &Path, arguments: &[String]) -> Outcome {
+    let Some(compiled) = compile(file) else { return Ok(ExitCode::FAILURE) };
+    let artefact = build::artefact(&compiled, file, "release", false)?;
+    // This process becomes the proxy: signals and exit code are its own.
+    let error = Command::new(&artefact).args(arguments).exec();
+    Err(format!("can't run {}: {error}", artefact.display()))
+}

@@ -1,0 +1,219 @@
+//! The language, declared once: every directive's name, place, form, documentation, example, and how it is read.
+//!
+//! [`ALL`] drives the reader, "did you mean", the reference manual and the tests. One file per directive, or per small
+//! family; to add one: its file, a line in [`ALL`], a variant of `ast::What`, and what `check` does with it.
+
+mod access_log;
+mod error_page;
+mod headers;
+mod include;
+mod limits;
+mod listen;
+mod matchers;
+mod param;
+mod preset;
+mod process;
+mod proxy;
+mod redirect;
+mod respond;
+mod rewrite;
+mod route;
+mod site;
+mod test;
+mod timeouts;
+mod trusted_proxies;
+mod upstream;
+
+use crate::ast::What;
+use crate::read::Reading;
+
+/// A declaration.
+pub struct Directive {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub places: &'static [Place],
+    /// Its arguments, as the manual shows them.
+    pub args: &'static str,
+    /// Its properties.
+    pub props: &'static [Prop],
+    /// What stands between its braces, if anything may.
+    pub body: Option<Place>,
+    /// Whether it may stand several times in one place.
+    pub repeats: bool,
+    /// One sentence.
+    pub summary: &'static str,
+    /// The rest of what there is to say, in Markdown.
+    pub details: &'static str,
+    /// A whole site that uses it; compiled by a test.
+    pub example: &'static str,
+    /// Reads a node of this name; `None` if it was too wrong to go on with.
+    pub read: fn(&mut Reading<'_, '_>) -> Option<What>,
+}
+
+/// A property of a [`Directive`].
+pub struct Prop {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value, as the manual shows it.
+    pub value: &'static str,
+    /// What it means, its default included.
+    pub docs: &'static str,
+    /// Where it acts; empty for wherever the directive may stand.
+    pub places: &'static [Place],
+}
+
+impl Prop {
+    /// A property that acts wherever its directive may stand.
+    const fn new(name: &'static str, value: &'static str, docs: &'static str) -> Prop {
+        Prop { name, value, docs, places: &[] }
+    }
+}
+
+/// Where a directive may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the directive whose braces it stands in")]
+pub enum Place {
+    Root,
+    Site,
+    Route,
+    Preset,
+    Upstream,
+    Process,
+    Test,
+    Request,
+    Headers,
+    Rewrite,
+    Redirect,
+    Log,
+    Matchers,
+}
+
+impl Place {
+    /// As in "there is no `x` in a `site`".
+    pub fn inside(self) -> &'static str {
+        match self {
+            Place::Root => "at the top level",
+            Place::Site => "in a `site`",
+            Place::Route => "in a `route`",
+            Place::Preset => "in a `preset`",
+            Place::Upstream => "in an `upstream`",
+            Place::Process => "in `process`",
+            Place::Test => "in a `test`",
+            Place::Request => "in a test's `request`",
+            Place::Headers => "in `request-headers` or `response-headers`",
+            Place::Rewrite => "in `rewrite`",
+            Place::Redirect => "in `redirect`",
+            Place::Log => "in `log`",
+            Place::Matchers => "in `not` or `any`",
+        }
+    }
+}
+
+/// Where handlers may stand.
+const HANDLER: &[Place] = &[Place::Site, Place::Route];
+/// Where policies may stand.
+const POLICY: &[Place] = &[Place::Site, Place::Route, Place::Preset];
+/// Where policies may stand that act before a site is known, too.
+const ROOT_POLICY: &[Place] = &[Place::Root, Place::Site, Place::Route, Place::Preset];
+/// Where matchers may stand.
+const MATCHER: &[Place] = &[Place::Route, Place::Matchers];
+
+/// Every directive, in the order of the manual.
+pub static ALL: &[&Directive] = &[
+    &site::SITE,
+    &route::ROUTE,
+    &listen::LISTEN,
+    &matchers::METHOD,
+    &matchers::HEADER,
+    &matchers::QUERY,
+    &matchers::COOKIE,
+    &matchers::CLIENT_IP,
+    &matchers::PROTOCOL,
+    &matchers::PATH_REGEX,
+    &matchers::NOT,
+    &matchers::ANY,
+    &proxy::PROXY,
+    &respond::RESPOND,
+    &redirect::REDIRECT,
+    &redirect::ALLOW_HOST,
+    &respond::ECHO,
+    &respond::ABORT,
+    &rewrite::REWRITE,
+    &rewrite::QUERY_SET,
+    &rewrite::QUERY_REMOVE,
+    &headers::REQUEST_HEADERS,
+    &headers::RESPONSE_HEADERS,
+    &headers::SET,
+    &headers::ADD,
+    &headers::DEFAULT,
+    &headers::REMOVE,
+    &headers::REPLACE,
+    &limits::LIMITS,
+    &timeouts::TIMEOUTS,
+    &error_page::ERROR_PAGE,
+    &access_log::LOG,
+    &access_log::FIELDS,
+    &upstream::UPSTREAM,
+    &upstream::SERVER,
+    &upstream::BALANCE,
+    &trusted_proxies::TRUSTED_PROXIES,
+    &process::PROCESS,
+    &process::WORKERS,
+    &process::DRAIN,
+    &param::PARAM,
+    &preset::PRESET,
+    &preset::USE,
+    &include::INCLUDE,
+    &test::TEST,
+    &test::REQUEST,
+    &test::REQUEST_HEADER,
+    &test::FROM,
+    &test::EXPECT,
+];
+
+/// The directive of a name at a place.
+pub fn find(name: &str, place: Place) -> Option<&'static Directive> {
+    within(place).find(|directive| directive.name == name)
+}
+
+/// The directives that may stand at a place.
+pub fn within(place: Place) -> impl Iterator<Item = &'static Directive> {
+    ALL.iter().copied().filter(move |directive| directive.places.contains(&place))
+}
+
+impl Directive {
+    /// The form, on one line: `respond CODE BODY type=TYPE`.
+    pub fn usage(&self) -> String {
+        let mut usage = self.name.to_owned();
+        if !self.args.is_empty() {
+            usage = usage + " " + self.args;
+        }
+        for prop in self.props {
+            usage = usage + " " + prop.name + "=" + prop.value;
+        }
+        if self.body.is_some() { usage + " { ... }" } else { usage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declared_once_and_documented() {
+        for (index, directive) in ALL.iter().enumerate() {
+            let name = directive.name;
+            for other in &ALL[index + 1..] {
+                let shared = other.name == name && directive.places.iter().any(|place| other.places.contains(place));
+                assert!(!shared, "`{name}` is declared twice for one place");
+            }
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "`{name}` is not kebab-case");
+            assert!(directive.summary.ends_with('.'), "`{name}`: the summary is a sentence");
+            assert!(directive.example.contains(name), "`{name}` is not in its own example");
+            for prop in directive.props {
+                assert!(prop.docs.ends_with('.'), "`{name} {}=`: the description is a sentence", prop.name);
+            }
+        }
+    }
+}

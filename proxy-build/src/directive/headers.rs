@@ -1,0 +1,143 @@
+//! `request-headers`, `response-headers` and their lines.
+
+use super::{Directive, POLICY, Place};
+use crate::ast::{HeaderOp, HeaderOpKind, Policy, Template, What};
+use crate::read::Reading;
+use crate::source::Spanned;
+use crate::value;
+
+pub(super) static REQUEST_HEADERS: Directive = Directive {
+    name: "request-headers",
+    places: POLICY,
+    args: "",
+    props: &[],
+    body: Some(Place::Headers),
+    repeats: false,
+    summary: "Changes header fields on their way to the upstream.",
+    details: "\
+Lines act in the order they are written. Lists merge inward: what presets and the site say comes first, then what the
+route says; nothing outside is lost. Fields that belong to the connection or to the framing of the message
+(`Connection`, `Content-Length`, `Transfer-Encoding`, ...) can't be set by hand; `Host` is set with `proxy host=`.",
+    example: r#"
+site example.com {
+    request-headers {
+        set X-Request-Id "{request.id}"
+        default Accept-Language "en"
+        remove Cookie
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::Policy(Policy::RequestHeaders(r.body()))),
+};
+
+pub(super) static RESPONSE_HEADERS: Directive = Directive {
+    name: "response-headers",
+    places: POLICY,
+    args: "",
+    props: &[],
+    body: Some(Place::Headers),
+    repeats: false,
+    summary: "Changes header fields on their way to the client.",
+    details: "They hold for every answer of the route, the proxy's own errors included. Lines act in the order they are written, and\nlists merge inward as those of `request-headers` do.",
+    example: r#"
+site example.com {
+    response-headers {
+        set X-Frame-Options DENY
+        add Vary Accept-Language
+        remove Server
+        replace Location "^http://internal\\." "https://"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::Policy(Policy::ResponseHeaders(r.body()))),
+};
+
+const EXAMPLE: &str = r#"
+site example.com {
+    request-headers {
+        set X-Client "{client.ip}"
+        add X-Trace "{request.id}"
+        default Accept "*/*"
+        remove X-Debug X-Internal
+        replace Referer "\\?.*$" ""
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#;
+
+pub(super) static SET: Directive = Directive {
+    name: "set",
+    places: &[Place::Headers],
+    args: "NAME VALUE",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Gives a field this value and no other.",
+    details: "`VALUE` may have placeholders.",
+    example: EXAMPLE,
+    read: |r| with_value(r, HeaderOpKind::Set),
+};
+
+pub(super) static ADD: Directive = Directive {
+    name: "add",
+    places: &[Place::Headers],
+    args: "NAME VALUE",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Adds a line to a field, beside those it has.",
+    details: "",
+    example: EXAMPLE,
+    read: |r| with_value(r, HeaderOpKind::Add),
+};
+
+pub(super) static DEFAULT: Directive = Directive {
+    name: "default",
+    places: &[Place::Headers],
+    args: "NAME VALUE",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Gives a field this value if it has none.",
+    details: "",
+    example: EXAMPLE,
+    read: |r| with_value(r, HeaderOpKind::Default),
+};
+
+pub(super) static REMOVE: Directive = Directive {
+    name: "remove",
+    places: &[Place::Headers],
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Removes fields.",
+    details: "",
+    example: EXAMPLE,
+    read: |r| Some(What::HeaderRemove(r.some("a NAME", value::header_name))),
+};
+
+pub(super) static REPLACE: Directive = Directive {
+    name: "replace",
+    places: &[Place::Headers],
+    args: "NAME RE REPLACEMENT",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Replaces what an expression matches in a field's values.",
+    details: "`$1` and `${name}` stand for groups.",
+    example: EXAMPLE,
+    read: |r| {
+        let name = r.arg("a NAME", value::header_name)?;
+        let (regex, replacement) = (r.arg("an expression", value::regex)?, r.arg("a REPLACEMENT", value::header_value)?);
+        Some(What::HeaderOp(HeaderOp { kind: HeaderOpKind::Replace(regex, replacement), name }))
+    },
+};
+
+fn with_value(r: &mut Reading<'_, '_>, kind: fn(Spanned<Template>) -> HeaderOpKind) -> Option<What> {
+    let name = r.arg("a NAME", value::header_name)?;
+    let value = r.arg("a VALUE", value::header_template)?;
+    Some(What::HeaderOp(HeaderOp { kind: kind(value), name }))
+}

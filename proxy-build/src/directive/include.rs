@@ -1,0 +1,27 @@
+//! `include`: other files.
+
+use super::{Directive, Place};
+use crate::value;
+
+pub(super) static INCLUDE: Directive = Directive {
+    name: "include",
+    places: &[Place::Root],
+    args: "PATH",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Reads other files as if they stood here.",
+    details: "`PATH` is relative to the file it stands in; `*`, `?` and `[...]` match names, in the order of names. A path that\nmatches nothing is an error, as is a file that includes itself. Messages point into the file the words came from.",
+    // A single file stands for itself; that several are read is tested with real ones.
+    example: r#"
+// include "sites/*.kdl"
+site example.com {
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        // The reader splices the file's own items in; there is nothing to keep.
+        r.arg("a PATH", value::text)?;
+        None
+    },
+};

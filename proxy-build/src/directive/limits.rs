@@ -1,0 +1,54 @@
+//! `limits`: sizes and counts.
+
+use super::{Directive, Place, Prop, ROOT_POLICY};
+use crate::ast::{Limits, Policy, What};
+use crate::value;
+
+const ROOT: &[Place] = &[Place::Root];
+const ROOT_OR_SITE: &[Place] = &[Place::Root, Place::Site];
+
+pub(super) static LIMITS: Directive = Directive {
+    name: "limits",
+    places: ROOT_POLICY,
+    args: "",
+    props: &[
+        Prop::new("headers", "SIZE", "The request's head: request line and header fields. Beyond: 431. Default `\"16KiB\"`."),
+        Prop::new("uri", "SIZE", "The request's target. Beyond: 414. Default `\"8KiB\"`."),
+        Prop::new("body", "SIZE|unlimited", "The request's body. Beyond: 413. Default `\"16MiB\"`."),
+        Prop { name: "connections", value: "N", docs: "Client connections at once, for the whole process. Beyond: 503. Default 10000.", places: ROOT },
+        Prop { name: "per-client", value: "N", docs: "Client connections at once from one address. Beyond: 503. Default: as `connections`.", places: ROOT },
+        Prop { name: "encoded-slash", value: "BOOL", docs: "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400.", places: ROOT_OR_SITE },
+        Prop { name: "merge-slashes", value: "BOOL", docs: "Merges doubled slashes in paths. Default `#true`.", places: ROOT_OR_SITE },
+    ],
+    body: None,
+    repeats: false,
+    summary: "Limits sizes and counts.",
+    details: "\
+At the top level these are the defaults of all sites; each value is replaced by what a site or route says. Heads are read
+before the site is known, so the reading buffer is as large as the largest `headers` of all.",
+    example: r#"
+limits headers="32KiB" connections=20000 per-client=100
+
+site example.com {
+    limits body="1MiB"
+    route "/upload" {
+        limits body=unlimited
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/*" {
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| {
+        Some(What::Policy(Policy::Limits(Limits {
+            headers: r.prop("headers", value::setting(value::size)),
+            uri: r.prop("uri", value::setting(value::size)),
+            body: r.prop("body", value::setting(value::size_or_unlimited)),
+            connections: r.prop("connections", value::setting(value::integer(1, 1 << 24))),
+            per_client: r.prop("per-client", value::setting(value::integer(1, 1 << 24))),
+            encoded_slash: r.prop("encoded-slash", value::boolean),
+            merge_slashes: r.prop("merge-slashes", value::boolean),
+        })))
+    },
+};

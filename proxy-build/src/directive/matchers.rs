@@ -1,0 +1,249 @@
+//! Matchers: what a request must be, beside its path, for a route to take it.
+
+use super::{Directive, MATCHER, Place};
+use crate::ast::{Matcher, Protocol, ValueOf, ValueTest, What};
+use crate::read::Reading;
+use crate::source::Spanned;
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed};
+
+pub(super) static METHOD: Directive = Directive {
+    name: "method",
+    places: MATCHER,
+    args: "METHOD...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The request's method is one of these.",
+    details: "`GET` includes `HEAD`. A request that lacks nothing but the method is answered with 405 and `Allow`. CONNECT and\nTRACE are always refused.",
+    example: r#"
+site example.com {
+    route "/items" {
+        method GET POST
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| Some(What::Matcher(Matcher::Method(r.some("a METHOD", value::method)))),
+};
+
+pub(super) static HEADER: Directive = Directive {
+    name: "header",
+    places: MATCHER,
+    args: "NAME [VALUE|(regex)RE]",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "The request has this header field.",
+    details: "With `VALUE`, one of its lines is exactly that; with `(regex)RE`, the expression matches somewhere in one of them\n(anchor it with `^` and `$`). Expressions run in linear time, over bytes; `\\w` and the like are ASCII.",
+    example: r#"
+site example.com {
+    route "/*" {
+        header X-Version "2"
+        header User-Agent (regex)"(?i)curl"
+        respond 200 "version 2, for curl\n"
+    }
+}
+"#,
+    read: |r| value_matcher(r, ValueOf::Header, value::header_name),
+};
+
+pub(super) static QUERY: Directive = Directive {
+    name: "query",
+    places: MATCHER,
+    args: "NAME [VALUE|(regex)RE]",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "The query has this parameter.",
+    details: "Names and values are compared as they stand in the URL. With `VALUE`, one of the parameter's values is exactly that;\nwith `(regex)RE`, the expression matches somewhere in one of them.",
+    example: r#"
+site example.com {
+    route "/search" {
+        query q
+        query format (regex)"^(json|xml)$"
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| value_matcher(r, ValueOf::Query, query_name),
+};
+
+pub(super) static COOKIE: Directive = Directive {
+    name: "cookie",
+    places: MATCHER,
+    args: "NAME [VALUE|(regex)RE]",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "The request has this cookie.",
+    details: "With `VALUE`, it is exactly that; with `(regex)RE`, the expression matches somewhere in it.",
+    example: r#"
+site example.com {
+    route "/*" {
+        cookie beta "1"
+        respond 200 "the new version\n"
+    }
+    route "/*" {
+        respond 200 "the old version\n"
+    }
+}
+"#,
+    read: |r| value_matcher(r, ValueOf::Cookie, cookie_name),
+};
+
+pub(super) static CLIENT_IP: Directive = Directive {
+    name: "client-ip",
+    places: MATCHER,
+    args: "CIDR...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The client's address is in one of these networks.",
+    details: "The client is the peer, or what a trusted peer says (see `trusted-proxies`). An IPv4 address that comes as IPv6 counts\nas IPv4.",
+    example: r#"
+site example.com {
+    route "/admin/*" {
+        client-ip "10.0.0.0/8" "2001:db8::/32"
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| Some(What::Matcher(Matcher::ClientIp(r.some("a CIDR", value::network)))),
+};
+
+pub(super) static PROTOCOL: Directive = Directive {
+    name: "protocol",
+    places: MATCHER,
+    args: "websocket|grpc|http1...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The request speaks, or asks to speak, one of these.",
+    details: "`websocket`: it asks for an upgrade to WebSocket (RFC 6455). `grpc`: its content is `application/grpc`. `http1`: it came\nover HTTP/1.0 or HTTP/1.1, as all requests do that a listener of this version takes.",
+    example: r#"
+site example.com {
+    route "/live" {
+        protocol websocket
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| Some(What::Matcher(Matcher::Protocol(r.some("a protocol", value::word(PROTOCOLS))))),
+};
+
+const PROTOCOLS: &[(&str, Protocol)] = &[
+    ("websocket", Protocol::WebSocket),
+    ("grpc", Protocol::Grpc),
+    ("http1", Protocol::Http1),
+    ("http2", Protocol::Http2),
+    ("http3", Protocol::Http3),
+];
+
+pub(super) static PATH_REGEX: Directive = Directive {
+    name: "path-regex",
+    places: MATCHER,
+    args: "RE",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The expression matches somewhere in the path.",
+    details: "Anchor it with `^` and `$`; a path begins with `/`. Named groups, as in `(?<year>[0-9]{4})`, bind placeholders, except\nwithin `not` and `any`. The expression becomes a table at build; it runs in linear time.",
+    example: r#"
+site example.com {
+    route "/archive/*" {
+        path-regex "^/archive/(?<year>[0-9]{4})/?$"
+        respond 200 "the year {year}\n"
+    }
+}
+"#,
+    read: |r| Some(What::Matcher(Matcher::PathRegex(r.arg("an expression", value::regex)?))),
+};
+
+pub(super) static NOT: Directive = Directive {
+    name: "not",
+    places: MATCHER,
+    args: "",
+    props: &[],
+    body: Some(Place::Matchers),
+    repeats: true,
+    summary: "The matchers inside do not all hold.",
+    details: "",
+    example: r#"
+site example.com {
+    route "/*" {
+        not {
+            client-ip "10.0.0.0/8"
+        }
+        respond 403 "not from here\n"
+    }
+    route "/*" {
+        respond 200 "welcome\n"
+    }
+}
+"#,
+    read: |r| Some(What::Matcher(Matcher::Not(r.body()))),
+};
+
+pub(super) static ANY: Directive = Directive {
+    name: "any",
+    places: MATCHER,
+    args: "",
+    props: &[],
+    body: Some(Place::Matchers),
+    repeats: true,
+    summary: "At least one of the matchers inside holds.",
+    details: "",
+    example: r#"
+site example.com {
+    route "/*" {
+        any {
+            header X-Beta
+            cookie beta "1"
+        }
+        respond 200 "the new version\n"
+    }
+    route "/*" {
+        respond 200 "the old version\n"
+    }
+}
+"#,
+    read: |r| Some(What::Matcher(Matcher::Any(r.body()))),
+};
+
+fn value_matcher(r: &mut Reading<'_, '_>, of: ValueOf, name: fn(&Leaf) -> Parsed<String>) -> Option<What> {
+    let name: Spanned<String> = r.arg("a NAME", name)?;
+    let given = r.peek().is_some();
+    let test = match r.opt_arg(value::text_or_regex).map(|found| found.value) {
+        Some(Ok(text)) => ValueTest::Equals(text),
+        Some(Err(regex)) => ValueTest::Matches(regex),
+        None if given => return None,
+        None => ValueTest::Present,
+    };
+    Some(What::Matcher(Matcher::Value { of, name, test }))
+}
+
+fn query_name(leaf: &Leaf) -> Parsed<String> {
+    let name = value::text(leaf)?;
+    if name.is_empty() || name.contains(['&', '=', '#', '?']) || name.chars().any(|char| char.is_control() || char == ' ') {
+        return Err(value::Problem {
+            code: "bad-query-name",
+            message: format!("`{name}` can't be the name of a query parameter as it stands in a URL"),
+            help: None,
+            part: None,
+        });
+    }
+    Ok(name)
+}
+
+fn cookie_name(leaf: &Leaf) -> Parsed<String> {
+    let name = value::text(leaf)?;
+    // RFC 6265 section 4.1.1: a cookie's name is a token, as a method is.
+    http::Method::from_bytes(name.as_bytes()).map_err(|_| value::Problem {
+        code: "bad-cookie-name",
+        message: format!("`{name}` can't be the name of a cookie"),
+        help: None,
+        part: None,
+    })?;
+    Ok(name)
+}

@@ -1,0 +1,76 @@
+//! `proxy`: an upstream answers.
+
+use super::{Directive, HANDLER, Prop};
+use crate::ast::{Handler, HostChoice, Proxy, ProxyTo, What};
+use crate::syntax::{Leaf, Scalar};
+use crate::value::{self, Parsed};
+
+pub(super) static PROXY: Directive = Directive {
+    name: "proxy",
+    places: HANDLER,
+    args: "NAME|URL...",
+    props: &[
+        Prop::new("host", "client|upstream|HOST", "The `Host` that the server sees: the client's (default), the server's own address, or this one."),
+        Prop::new("forwarded", "BOOL", "Sends `Forwarded` (RFC 7239) beside `X-Forwarded-*`. Default `#false`."),
+    ],
+    body: None,
+    repeats: true,
+    summary: "Forwards the request to an upstream.",
+    details: "\
+Either the name of an `upstream`, or one or more URLs (`http://host:port`, `unix:/path`, `(param)NAME`) that become one.
+Bodies stream both ways with back-pressure, however large. Fields that belong to a connection are not forwarded (RFC 9110
+section 7.6.1); `Via` is added, and `X-Forwarded-For`, `-Proto` and `-Host` are set: they replace what the client sent,
+unless the peer is in `trusted-proxies`, whose list is continued. Upgrades (WebSocket and any other) become a tunnel.
+
+A server that can't be reached is skipped for the next one, as nothing was sent yet. A kept connection that turns out to
+be closed is replaced by a fresh one, once, if nothing was sent, or the method is idempotent and there is no body. With
+no server left: 502, or 504 if it was a matter of time.",
+    example: r#"
+upstream app {
+    server "10.0.0.11:8080"
+    server "10.0.0.12:8080"
+}
+site example.com {
+    proxy app forwarded=#true
+}
+site files.example.com {
+    proxy "http://10.0.0.21:9000" "http://10.0.0.22:9000" host=upstream
+}
+site sock.example.com {
+    proxy "unix:/run/app.sock" host="app.internal"
+}
+"#,
+    read: |r| {
+        let named = r.peek().is_some_and(|leaf| {
+            matches!((&leaf.value, &leaf.ty), (Scalar::Text(text), None) if !text.contains([':', '/']))
+        });
+        let to = if named {
+            ProxyTo::Name(r.arg("a NAME or URL", value::name)?)
+        } else {
+            ProxyTo::Servers(r.some("a NAME or URL", value::setting(value::server_url)))
+        };
+        let (host, forwarded) = (r.prop("host", host_choice), r.prop("forwarded", value::boolean));
+        if matches!(&to, ProxyTo::Servers(servers) if servers.is_empty()) {
+            return None;
+        }
+        Some(What::Handler(Handler::Proxy(Proxy { to, host, forwarded })))
+    },
+};
+
+fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
+    Ok(match value::text(leaf)?.as_str() {
+        "client" => HostChoice::Client,
+        "upstream" => HostChoice::Upstream,
+        host if proxy_runtime::target::split_port(host).is_some_and(|name| !name.is_empty() && proxy_runtime::target::is_host(name)) => {
+            HostChoice::Fixed(host.to_owned())
+        }
+        other => {
+            return Err(value::Problem {
+                code: "bad-host",
+                message: format!("`{other}` is neither `client`, `upstream` nor a host"),
+                help: None,
+                part: None,
+            });
+        }
+    })
+}

@@ -1,0 +1,73 @@
+//! `redirect`: the client goes elsewhere.
+
+use super::{Directive, HANDLER, Place};
+use crate::ast::{Handler, Redirect, What};
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed};
+
+pub(super) static REDIRECT: Directive = Directive {
+    name: "redirect",
+    places: HANDLER,
+    args: "CODE TO",
+    props: &[],
+    body: Some(Place::Redirect),
+    repeats: true,
+    summary: "Sends the client to another URL.",
+    details: "\
+`CODE` is 301, 302, 303, 307 or 308 (307 and 308 keep the method). `TO` is an absolute URL or a path, with placeholders.
+A target whose host comes from the request is an open door for phishing: `{host}` may be part of the target's host in a
+site that names its hosts; elsewhere the hosts it may lead to are listed with `allow-host`, and others are answered with
+421. Other parts of the request can't be in the target's host.",
+    example: r#"
+site example.com {
+    redirect 308 "https://www.example.com{path}"
+}
+site www.example.com {
+    route "/old/*" {
+        redirect 301 "/new/{*}"
+    }
+    route "/*" {
+        respond 200 "hello\n"
+    }
+}
+"#,
+    read: |r| {
+        Some(What::Handler(Handler::Redirect(Redirect {
+            code: r.arg("a CODE", code)?,
+            to: r.arg("a target", value::header_template)?,
+            items: r.body(),
+        })))
+    },
+};
+
+pub(super) static ALLOW_HOST: Directive = Directive {
+    name: "allow-host",
+    places: &[Place::Redirect],
+    args: "HOST...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The hosts that `{host}` may stand for in a redirect's target.",
+    details: "A request for another host is answered with 421.",
+    example: r#"
+site * {
+    redirect 301 "https://{host}{path}" {
+        allow-host example.com example.org
+    }
+}
+"#,
+    read: |r| Some(What::AllowHost(r.some("a HOST", value::host))),
+};
+
+fn code(leaf: &Leaf) -> Parsed<u16> {
+    let code = value::status(leaf)?;
+    if matches!(code, 301 | 302 | 303 | 307 | 308) {
+        return Ok(code);
+    }
+    Err(value::Problem {
+        code: "bad-status",
+        message: format!("{code} is no redirect"),
+        help: Some("301 and 308 are permanent, 302 and 307 temporary, 303 is \"see other\"".to_owned()),
+        part: None,
+    })
+}

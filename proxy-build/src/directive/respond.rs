@@ -1,0 +1,90 @@
+//! `respond`, `echo`, `abort`: handlers that need nobody else.
+
+use super::{Directive, HANDLER, Prop};
+use crate::ast::{FileSource, Handler, Respond, What};
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed};
+
+pub(super) static RESPOND: Directive = Directive {
+    name: "respond",
+    places: HANDLER,
+    args: "CODE [BODY]",
+    props: &[
+        Prop::new("type", "TYPE", "`Content-Type`. Default `text/plain; charset=utf-8`, or by the file's extension; none without a body."),
+        Prop::new("file", "PATH", "The body is this file: compiled in, or with `(file)PATH` or `(param)NAME` read at start and on SIGHUP."),
+    ],
+    body: None,
+    repeats: true,
+    summary: "Answers with a status and a body.",
+    details: "A body without placeholders is a constant of the binary. `BODY` may be `(file)PATH` or `(param)NAME` as well.",
+    example: r#"
+site example.com {
+    route "/health" {
+        respond 200 "ok\n"
+    }
+    route "/hello/{name}" {
+        respond 200 "<p>hello {name}</p>\n" type="text/html; charset=utf-8"
+    }
+    route "/gone" {
+        respond 410
+    }
+}
+"#,
+    read: |r| {
+        Some(What::Handler(Handler::Respond(Respond {
+            code: r.arg("a CODE", value::status)?,
+            body: r.opt_arg(value::template),
+            content_type: r.prop("type", value::header_value),
+            file: r.prop("file", file_source),
+        })))
+    },
+};
+
+pub(super) static ECHO: Directive = Directive {
+    name: "echo",
+    places: HANDLER,
+    args: "",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Answers with what arrived, as JSON.",
+    details: "For trying things out: method, host, path, query, header fields, client address, protocol, trailers, the size of the\nbody, and the body itself up to 64 KiB.",
+    example: r#"
+site example.com {
+    echo
+}
+"#,
+    read: |_| Some(What::Handler(Handler::Echo)),
+};
+
+pub(super) static ABORT: Directive = Directive {
+    name: "abort",
+    places: HANDLER,
+    args: "",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Closes the connection without an answer.",
+    details: "",
+    example: r#"
+site example.com {
+    respond 200 "hello\n"
+}
+site * {
+    abort
+}
+"#,
+    read: |_| Some(What::Handler(Handler::Abort)),
+};
+
+/// A path that is compiled in, `(file)PATH`, or `(param)NAME`.
+pub(super) fn file_source(leaf: &Leaf) -> Parsed<FileSource> {
+    let plain = Leaf { ty: None, ..leaf.clone() };
+    let text = value::text(&plain)?;
+    match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
+        None => Ok(FileSource::Embedded(text)),
+        Some("file") => Ok(FileSource::AtStart(text)),
+        Some("param") => Ok(FileSource::Param(crate::source::Spanned { value: text, span: leaf.span })),
+        Some(_) => value::text(leaf).map(FileSource::Embedded),
+    }
+}

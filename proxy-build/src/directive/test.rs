@@ -1,0 +1,123 @@
+//! `test`: what must come out, checked at every build.
+
+use super::{Directive, Place, Prop};
+use crate::ast::{Expect, Request, Test, What};
+use crate::value;
+
+const EXAMPLE: &str = r#"
+site shop.example.com {
+    route "/api/*" {
+        rewrite strip-prefix="/api"
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/admin/*" {
+        client-ip "10.0.0.0/8"
+        proxy "http://127.0.0.1:3001"
+    }
+    route "/*" {
+        redirect 302 "/api/home"
+    }
+}
+test "the prefix is stripped" {
+    request GET "http://shop.example.com/api/items?page=2" {
+        header Cookie "sid=a1"
+        from "203.0.113.9"
+    }
+    expect route="/api/*" handler=proxy upstream="127.0.0.1:3000" upstream-path="/items?page=2"
+}
+test "no admin from outside" {
+    request GET "http://shop.example.com/admin/"
+    expect status=302 location="/api/home"
+}
+"#;
+
+pub(super) static TEST: Directive = Directive {
+    name: "test",
+    places: &[Place::Root],
+    args: "NAME",
+    props: &[],
+    body: Some(Place::Test),
+    repeats: true,
+    summary: "Says what must become of a request.",
+    details: "\
+Tests run at every build, against the tables that are compiled in; one that fails stops the build at its line. The binary
+runs them again with `--self-test`. Nothing is sent: parameters have their defaults, and upstreams are not asked.",
+    example: EXAMPLE,
+    read: |r| Some(What::Test(Test { name: r.arg("a NAME", value::text)?, items: r.body() })),
+};
+
+pub(super) static REQUEST: Directive = Directive {
+    name: "request",
+    places: &[Place::Test],
+    args: "METHOD URL",
+    props: &[],
+    body: Some(Place::Request),
+    repeats: false,
+    summary: "The request of a test.",
+    details: "The URL is absolute. It arrives at the listener whose port it names, or else at the first that the host is served on.",
+    example: EXAMPLE,
+    read: |r| {
+        Some(What::Request(Request {
+            method: r.arg("a METHOD", value::text)?,
+            url: r.arg("a URL", value::text)?,
+            items: r.body(),
+        }))
+    },
+};
+
+pub(super) static REQUEST_HEADER: Directive = Directive {
+    name: "header",
+    places: &[Place::Request],
+    args: "NAME VALUE",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "A header field of a test's request.",
+    details: "",
+    example: EXAMPLE,
+    read: |r| Some(What::RequestField(r.arg("a NAME", value::header_name)?, r.arg("a VALUE", value::header_value)?)),
+};
+
+pub(super) static FROM: Directive = Directive {
+    name: "from",
+    places: &[Place::Request],
+    args: "IP",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The client's address in a test. Default 192.0.2.1.",
+    details: "",
+    example: EXAMPLE,
+    read: |r| Some(What::From(r.arg("an IP", value::ip)?)),
+};
+
+pub(super) static EXPECT: Directive = Directive {
+    name: "expect",
+    places: &[Place::Test],
+    args: "",
+    props: &[
+        Prop::new("status", "CODE", "The status of an answer that the proxy gives itself: of `respond`, `redirect` or an error."),
+        Prop::new("route", "PATTERN", "The pattern of the route that answers."),
+        Prop::new("handler", "NAME", "`proxy`, `respond`, `redirect`, `echo` or `abort`."),
+        Prop::new("upstream", "NAME", "The upstream; an inline one has the name of its first server."),
+        Prop::new("upstream-path", "TEXT", "Path and query as the upstream sees them."),
+        Prop::new("location", "TEXT", "The target of a redirect."),
+    ],
+    body: None,
+    repeats: false,
+    summary: "What must come out of a test.",
+    details: "Everything that is given must hold.",
+    example: EXAMPLE,
+    read: |r| {
+        Some(What::Expect(Expect {
+            status: r.prop("status", value::status),
+            route: r.prop("route", value::text),
+            handler: r.prop("handler", value::word(&[
+                ("proxy", "proxy"), ("respond", "respond"), ("redirect", "redirect"), ("echo", "echo"), ("abort", "abort"),
+            ])),
+            upstream: r.prop("upstream", value::text),
+            upstream_path: r.prop("upstream-path", value::text),
+            location: r.prop("location", value::text),
+        }))
+    },
+};

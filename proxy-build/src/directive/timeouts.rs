@@ -1,0 +1,48 @@
+//! `timeouts`: every wait.
+
+use super::{Directive, Prop, ROOT_POLICY};
+use crate::ast::{Policy, Timeouts, What};
+use crate::value;
+
+pub(super) static TIMEOUTS: Directive = Directive {
+    name: "timeouts",
+    places: ROOT_POLICY,
+    args: "",
+    props: &[
+        Prop::new("connect", "DURATION", "Connecting to a server. Beyond: the next server, then 504. Default `\"5s\"`."),
+        Prop::new("request", "DURATION", "Receiving the request: the head, then the body, which gets a second more for each KiB that arrives. Beyond: 408. Default `\"10s\"`."),
+        Prop::new("response", "DURATION", "From the request being sent to the head of the answer. Beyond: 504. Default `\"60s\"`."),
+        Prop::new("idle", "DURATION", "Silence: of a kept connection between requests, of a body on its way, of a tunnel. Default `\"60s\"`."),
+        Prop::new("total", "DURATION|off", "The whole exchange, from the request's head to the end of the answer; tunnels excepted. Default `off`."),
+    ],
+    body: None,
+    repeats: false,
+    summary: "Limits every wait.",
+    details: "\
+At the top level these are the defaults of all sites; each value is replaced by what a site or route says. A request's head
+is read, and a kept connection waits, before a site is known: for these the top level's `request` and `idle` count. The
+growing deadline of a body cuts off clients that send a byte now and then, and leaves slow lines alone.",
+    example: r#"
+timeouts request="15s" idle="2m"
+
+site example.com {
+    timeouts connect="1s" response="10s"
+    route "/reports/*" {
+        timeouts response="5m" total="10m"
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/*" {
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| {
+        Some(What::Policy(Policy::Timeouts(Timeouts {
+            connect: r.prop("connect", value::setting(value::duration)),
+            request: r.prop("request", value::setting(value::duration)),
+            response: r.prop("response", value::setting(value::duration)),
+            idle: r.prop("idle", value::setting(value::duration)),
+            total: r.prop("total", value::setting(value::duration_or_off)),
+        })))
+    },
+};

@@ -1,0 +1,101 @@
+//! Pass 6, `emit`: a plan becomes Rust. Decides nothing; one function per type of the contract.
+//!
+//! The output is data, one `static` per table, and functions only where interpreting would cost per request: matchers
+//! and the sequence of filters. It names everything by its full path and asserts the contract's version.
+
+mod data;
+mod functions;
+
+use proc_macro2::{Ident, Literal, Span, TokenStream};
+use quote::quote;
+
+use crate::plan::Plan;
+use crate::source::Sources;
+
+/// What a compiled site is written as: items, and the expression `&SITE`.
+pub struct Output {
+    /// `use`s, `static`s and functions.
+    pub items: TokenStream,
+    /// The site, as `&'static Site`.
+    pub site: TokenStream,
+}
+
+/// Writes a plan out.
+pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
+    let version = Literal::u32_unsuffixed(proxy_runtime::site::VERSION);
+    let (regexes, matchers) = (functions::expressions(plan), functions::matchers(plan));
+    let (requests, responses) = (functions::requests(plan), functions::responses(plan));
+    let policies = data::policies(plan);
+    let routes = data::routes(plan);
+    let sites = data::sites(plan);
+    let tables = data::tables(&plan.tables);
+    let tests = plan.model.tests.iter().map(|test| data::test(&test.test));
+    let params = plan.model.params.iter().map(data::param);
+    let files = plan.model.files.iter().map(data::file);
+    let listeners = plan.model.listeners.iter().map(data::listener);
+    let upstreams = plan.model.upstreams.iter().map(data::upstream);
+    let (process, trusted) = (data::process(&plan.model.process), data::trusted(&plan.model.trusted));
+    let (name, files_read) = site_files(sources);
+    let built = concat!("kiln ", env!("CARGO_PKG_VERSION"));
+    let items = quote! {
+        #[allow(unused_imports)]
+        use ::proxy_runtime::{
+            facts::Facts, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
+            http::HeaderMap, http::HeaderName, matcher, regex::Capturing, regex::Regex, route::Captures,
+            route::Node, route::Slot, route::Table, route::Tables, site, site::*, template::Piece,
+            template::Template, view::RequestView,
+        };
+        #[allow(unused_imports)]
+        use ::std::{borrow::Cow::Borrowed, net::IpAddr, net::Ipv4Addr, net::Ipv6Addr, option::Option::None, option::Option::Some, time::Duration};
+
+        const _: () = ::std::assert!(
+            ::proxy_runtime::site::VERSION == #version,
+            "proxy-build and proxy-runtime are of different versions"
+        );
+
+        #regexes
+        #matchers
+        #requests
+        #responses
+        #policies
+
+        static SITES: &[Host] = &[#(#sites),*];
+        static ROUTES: &[Route] = &[#(#routes),*];
+        static UPSTREAMS: &[Upstream] = &[#(#upstreams),*];
+        static LISTENERS: &[Listener] = &[#(#listeners),*];
+        static PARAMS: &[Param] = &[#(#params),*];
+        static FILES: &[FileRef] = &[#(#files),*];
+        static PROCESS: Process = #process;
+        static TRUSTED: Trusted = #trusted;
+        static TESTS: &[Test] = &[#(#tests),*];
+        static SITE: Site = Site {
+            name: #name,
+            digest: #digest,
+            built: #built,
+            sources: &[#(#files_read),*],
+            params: PARAMS,
+            files: FILES,
+            process: &PROCESS,
+            listeners: LISTENERS,
+            trusted: &TRUSTED,
+            root: &POLICY_0,
+            tables: #tables,
+            sites: SITES,
+            routes: ROUTES,
+            upstreams: UPSTREAMS,
+            tests: TESTS,
+        };
+    };
+    Output { items, site: quote!(&SITE) }
+}
+
+fn site_files(sources: &Sources) -> (String, Vec<TokenStream>) {
+    let name = sources.site_files().next().map(|(shown, _)| shown.to_owned()).unwrap_or_default();
+    let files = sources.site_files().map(|(path, text)| quote!(SourceFile { path: #path, text: #text }));
+    (name, files.collect())
+}
+
+/// `PREFIX_7`
+fn numbered(prefix: &str, index: usize) -> Ident {
+    Ident::new(&format!("{prefix}_{index}"), Span::call_site())
+}

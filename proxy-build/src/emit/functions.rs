@@ -1,0 +1,230 @@
+//! Matchers and filters as Rust functions, with the data they use beside them.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+
+use super::data::{networks, template, text};
+use super::numbered;
+use crate::ast::{ValueOf, ValueTest};
+use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter};
+use crate::plan::{Plan, Route};
+
+pub(super) fn expressions(plan: &Plan<'_>) -> TokenStream {
+    let tables = plan.regexes.iter().enumerate().map(|(index, (pattern, _, bytes))| {
+        let (name, bytes) = (numbered("REGEX", index), Literal::byte_string(bytes));
+        let doc = format!(" `{pattern}`");
+        quote! {
+            #[doc = #doc]
+            static #name: Regex = Regex::new(#bytes);
+        }
+    });
+    let capturing = plan.capturing.iter().enumerate().map(|(index, (pattern, _))| {
+        let name = numbered("PATTERN", index);
+        quote!(static #name: Capturing = Capturing::new(Borrowed(#pattern));)
+    });
+    quote!(#(#tables)* #(#capturing)*)
+}
+
+/// Where the first route stands that uses something, as documentation.
+fn used_by(plan: &Plan<'_>, uses: impl Fn(&Route<'_>) -> bool) -> String {
+    match plan.routes.iter().find(|route| uses(route)) {
+        Some(route) => format!(" {}:{} `{}`", route.model.place.file, route.model.place.line, route.model.pattern.text),
+        None => String::new(),
+    }
+}
+
+pub(super) fn matchers(plan: &Plan<'_>) -> TokenStream {
+    let functions = plan.matchers.values.iter().enumerate().map(|(index, matchers)| {
+        let (name, doc) = (numbered("matches", index), used_by(plan, |route| route.matches == Some(index)));
+        let body = all(matchers, plan);
+        quote! {
+            #[doc = #doc]
+            #[allow(unused_variables)]
+            fn #name(view: &RequestView<'_>, captures: &mut Captures) -> bool {
+                #body
+            }
+        }
+    });
+    quote!(#(#functions)*)
+}
+
+fn all(matchers: &[Matcher], plan: &Plan<'_>) -> TokenStream {
+    let parts = matchers.iter().map(|matcher| one(matcher, plan));
+    quote!(#(#parts)&&*)
+}
+
+fn one(matcher: &Matcher, plan: &Plan<'_>) -> TokenStream {
+    match matcher {
+        Matcher::Method(names) => quote!([#(#names),*].contains(&view.method.as_str())),
+        Matcher::Value(of, name, test) => value(*of, name, test, plan),
+        Matcher::ClientIp(list) => {
+            let list = networks(list);
+            quote!({
+                static NETWORKS: &[IpNet] = #list;
+                matcher::client_ip(view, NETWORKS)
+            })
+        }
+        Matcher::WebSocket => quote!(matcher::websocket(view)),
+        Matcher::Grpc => quote!(matcher::grpc(view)),
+        Matcher::Always => quote!(true),
+        Matcher::PathRegex(pattern, None) => {
+            let regex = numbered("REGEX", plan.regex(pattern));
+            quote!(#regex.is_match(view.path.as_bytes()))
+        }
+        Matcher::PathRegex(pattern, Some(first)) => {
+            let regex = numbered("PATTERN", plan.capturing(pattern));
+            quote!(#regex.bind(view.path, #first, captures))
+        }
+        Matcher::Not(inner) => {
+            let inner = all(inner, plan);
+            quote!(!(#inner))
+        }
+        Matcher::Any(inner) => {
+            let parts = inner.iter().map(|matcher| one(matcher, plan));
+            quote!((#(#parts)||*))
+        }
+    }
+}
+
+fn value(of: ValueOf, name: &str, test: &ValueTest, plan: &Plan<'_>) -> TokenStream {
+    let regex = |pattern: &str| numbered("REGEX", plan.regex(pattern));
+    let with_header = |call: TokenStream| {
+        let header = header_name(name);
+        quote!({
+            static NAME: HeaderName = #header;
+            #call
+        })
+    };
+    match (of, test) {
+        (ValueOf::Header, ValueTest::Present) => with_header(quote!(matcher::header(view, &NAME))),
+        (ValueOf::Header, ValueTest::Equals(value)) => with_header(quote!(matcher::header_is(view, &NAME, #value))),
+        (ValueOf::Header, ValueTest::Matches(pattern)) => {
+            let regex = regex(pattern);
+            with_header(quote!(matcher::header_matches(view, &NAME, &#regex)))
+        }
+        (ValueOf::Query, ValueTest::Present) => quote!(matcher::query(view, #name)),
+        (ValueOf::Query, ValueTest::Equals(value)) => quote!(matcher::query_is(view, #name, #value)),
+        (ValueOf::Query, ValueTest::Matches(pattern)) => {
+            let regex = regex(pattern);
+            quote!(matcher::query_matches(view, #name, &#regex))
+        }
+        (ValueOf::Cookie, ValueTest::Present) => quote!(matcher::cookie(view, #name)),
+        (ValueOf::Cookie, ValueTest::Equals(value)) => quote!(matcher::cookie_is(view, #name, #value)),
+        (ValueOf::Cookie, ValueTest::Matches(pattern)) => {
+            let regex = regex(pattern);
+            quote!(matcher::cookie_matches(view, #name, &#regex))
+        }
+    }
+}
+
+/// `from_static` wants lower case, which the check has seen to.
+fn header_name(name: &str) -> TokenStream {
+    quote!(HeaderName::from_static(#name))
+}
+
+pub(super) fn requests(plan: &Plan<'_>) -> TokenStream {
+    let functions = plan.requests.values.iter().enumerate().map(|(index, filters)| {
+        let (name, doc) = (numbered("request", index), used_by(plan, |route| route.request == Some(index)));
+        let steps = filters.iter().map(|filter| match filter {
+            RequestFilter::Rewrite(rewrite) => {
+                let path = rewrite.path.iter().map(|step| path_step(step, plan));
+                let remove = rewrite.query_remove.iter().map(|name| text(name));
+                let set = rewrite.query_set.iter().map(|(name, value)| {
+                    let (name, value) = (text(name), template(value));
+                    quote!((#name, #value))
+                });
+                quote! {
+                    static REWRITE: Rewrite = Rewrite {
+                        path: Borrowed(&[#(#path),*]),
+                        query_remove: Borrowed(&[#(#remove),*]),
+                        query_set: Borrowed(&[#(#set),*]),
+                    };
+                    filter::rewrite(out, facts, &REWRITE);
+                }
+            }
+            RequestFilter::Headers(ops) => {
+                let count = ops.len();
+                let ops = ops.iter().map(|op| header_op(op, plan));
+                quote! {
+                    static HEADERS: [HeaderOp; #count] = [#(#ops),*];
+                    filter::request_headers(out, facts, &HEADERS);
+                }
+            }
+        });
+        quote! {
+            #[doc = #doc]
+            fn #name(out: &mut Outgoing<'_>, facts: &Facts<'_>) {
+                #(#steps)*
+            }
+        }
+    });
+    quote!(#(#functions)*)
+}
+
+pub(super) fn responses(plan: &Plan<'_>) -> TokenStream {
+    let functions = plan.responses.values.iter().enumerate().map(|(index, filters)| {
+        let (name, doc) = (numbered("response", index), used_by(plan, |route| route.response == Some(index)));
+        let steps = filters.iter().map(|ResponseFilter::Headers(ops)| {
+            let count = ops.len();
+            let ops = ops.iter().map(|op| header_op(op, plan));
+            quote! {
+                static HEADERS: [HeaderOp; #count] = [#(#ops),*];
+                filter::response_headers(headers, facts, &HEADERS);
+            }
+        });
+        quote! {
+            #[doc = #doc]
+            fn #name(headers: &mut HeaderMap, facts: &Facts<'_>) {
+                #(#steps)*
+            }
+        }
+    });
+    quote!(#(#functions)*)
+}
+
+fn path_step(step: &PathStep, plan: &Plan<'_>) -> TokenStream {
+    match step {
+        PathStep::StripPrefix(prefix) => {
+            let prefix = text(prefix);
+            quote!(PathStep::StripPrefix(#prefix))
+        }
+        PathStep::Replace(pattern, replacement) => {
+            let (regex, replacement) = (numbered("PATTERN", plan.capturing(pattern)), text(replacement));
+            quote!(PathStep::Replace(&#regex, #replacement))
+        }
+        PathStep::Path(path) => {
+            let path = template(path);
+            quote!(PathStep::Path(#path))
+        }
+        PathStep::AddPrefix(prefix) => {
+            let prefix = text(prefix);
+            quote!(PathStep::AddPrefix(#prefix))
+        }
+    }
+}
+
+fn header_op(op: &HeaderOp, plan: &Plan<'_>) -> TokenStream {
+    match op {
+        HeaderOp::Set(name, value) => {
+            let (name, value) = (header_name(name), template(value));
+            quote!(HeaderOp::Set(#name, #value))
+        }
+        HeaderOp::Add(name, value) => {
+            let (name, value) = (header_name(name), template(value));
+            quote!(HeaderOp::Add(#name, #value))
+        }
+        HeaderOp::Default(name, value) => {
+            let (name, value) = (header_name(name), template(value));
+            quote!(HeaderOp::Default(#name, #value))
+        }
+        HeaderOp::Remove(name) => {
+            let name = header_name(name);
+            quote!(HeaderOp::Remove(#name))
+        }
+        HeaderOp::Replace(name, pattern, replacement) => {
+            let (name, replacement) = (header_name(name), text(replacement));
+            let regex = numbered("PATTERN", plan.capturing(pattern));
+            quote!(HeaderOp::Replace(#name, &#regex, #replacement))
+        }
+    }
+}

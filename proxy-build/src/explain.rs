@@ -1,0 +1,171 @@
+//! "Who answers `GET ...`, and why": [`explain`] one request, or list all [`routes`], over a checked site.
+//!
+//! Uses the plan and the runtime's own rehearsal, so that it can't say anything else than what will happen.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use proxy_runtime::rehearse::{Rehearsal, rehearse};
+use proxy_runtime::site::{Handler, HostField, Log, Setting};
+
+use crate::check::{matchers::describe, overlap};
+use crate::lower::lower;
+use crate::model::{Host, RequestFilter, Route, Site};
+
+/// Explains what becomes of a request.
+///
+/// # Errors
+/// It is no request.
+pub fn explain(model: &Site, method: &str, url: &str, headers: Vec<(&str, &str)>, from: IpAddr) -> Result<String, String> {
+    let plan = lower(model);
+    let uri: http::Uri = url.parse().map_err(|error| format!("`{url}`: {error}"))?;
+    let host = uri.host().ok_or_else(|| format!("`{url}` has no host"))?.to_ascii_lowercase();
+    let listener = model.listener_for(&host, uri.port_u16());
+    let request = Rehearsal { method, url, listener: listener as u32, headers, from };
+    let outcome = rehearse(&plan, &request, &crate::build_settings(model))?;
+    let mut out = Text(String::new());
+    out.line("request", format!("{method} {url} from {from}"));
+    out.line("listener", &model.listeners[listener].name);
+    if let Some(site) = outcome.site {
+        let host = &model.hosts[site as usize];
+        out.line("site", names(host));
+    }
+    if let Some(id) = outcome.route {
+        let route = &plan.routes[id as usize];
+        explain_route(&mut out, route.model, model, &outcome);
+    }
+    out.line("answer", outcome.in_short());
+    if let Some(location) = &outcome.location {
+        out.line("location", location);
+    }
+    Ok(out.0)
+}
+
+fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_runtime::rehearse::Outcome) {
+    out.line("route", format!("{} ({}:{})", route.pattern.text, route.place.file, route.place.line));
+    for matcher in matchers(route) {
+        out.line("  matcher", matcher);
+    }
+    out.0.push_str("phases:\n");
+    let from = |name: &str| {
+        let places: Vec<_> = route.origins.iter().filter(|(found, _)| *found == name).map(|(_, place)| format!("{}:{}", place.file, place.line)).collect();
+        if places.is_empty() { "defaults".to_owned() } else { places.join(", ") }
+    };
+    let policy = &route.policy;
+    let (limits, timeouts) = (&policy.limits, &policy.timeouts);
+    let size = |setting: &Setting<u64>| match setting {
+        Setting::Fixed(u64::MAX) => "unlimited".to_owned(),
+        Setting::Fixed(bytes) => format!("{bytes}B"),
+        Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
+    };
+    let time = |setting: &Setting<std::time::Duration>| match setting {
+        Setting::Fixed(std::time::Duration::MAX) => "off".to_owned(),
+        Setting::Fixed(duration) => format!("{duration:?}"),
+        Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
+    };
+    out.line("  limits", format!("headers={} uri={} body={} [{}]", size(&limits.headers), size(&limits.uri), size(&limits.body), from("limits")));
+    if let Handler::Proxy(proxy) = &route.handler {
+        for filter in &route.request {
+            match filter {
+                RequestFilter::Rewrite(_) => {
+                    out.line("  rewrite", format!("{} [{}]", outcome.upstream_path.as_deref().unwrap_or("refused"), from("rewrite")));
+                }
+                RequestFilter::Headers(ops) => out.line("  request-headers", format!("{} lines [{}]", ops.len(), from("request-headers"))),
+            }
+        }
+        let upstream = &model.upstreams[usize::from(proxy.upstream)];
+        let servers: Vec<_> = upstream.servers.iter().map(|server| match &server.address {
+            Setting::Fixed(address) => address.to_string(),
+            Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
+        }).collect();
+        out.line("  proxy", format!("{} -> {} ({}:{})", upstream.name, servers.join(" "), upstream.place.file, upstream.place.line));
+        out.line("    path", outcome.upstream_path.as_deref().unwrap_or("refused"));
+        out.line("    host", match &proxy.host {
+            HostField::Client => "the client's".to_owned(),
+            HostField::Upstream => "the server's address".to_owned(),
+            HostField::Fixed(host) => host.to_string(),
+        });
+        out.line("    time-outs", format!(
+            "connect={} request={} response={} idle={} total={} [{}]",
+            time(&timeouts.connect), time(&timeouts.request), time(&timeouts.response), time(&timeouts.idle), time(&timeouts.total), from("timeouts")
+        ));
+    } else {
+        out.line(&format!("  {}", route.handler.name()), "");
+    }
+    if !route.response.is_empty() {
+        out.line("  response-headers", format!("[{}]", from("response-headers")));
+    }
+    if !policy.error_pages.is_empty() {
+        out.line("  error-page", format!("[{}]", from("error-page")));
+    }
+    out.line("  log", match policy.log {
+        Log::Off => "off".to_owned(),
+        Log::Json(_) => format!("json [{}]", from("log")),
+        Log::Template(_) => format!("template [{}]", from("log")),
+    });
+}
+
+/// Text in two columns.
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, name: &str, value: impl std::fmt::Display) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{}", format!("{name:<20} {value}").trim_end());
+    }
+}
+
+fn names(host: &Host) -> String {
+    host.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn matchers(route: &Route) -> Vec<String> {
+    let mut all = Vec::new();
+    if route.methods.mask != u16::MAX {
+        all.push(format!("method {}", route.methods.names().collect::<Vec<_>>().join(" ")));
+    }
+    all.extend(route.matchers.iter().map(describe));
+    all
+}
+
+/// All routes, site by site, each site's in order of precedence.
+pub fn routes(model: &Site) -> String {
+    let mut rows = vec![["HOST", "PATTERN", "MATCHERS", "HANDLER", "PLACE"].map(str::to_owned)];
+    for host in &model.hosts {
+        for index in in_order(host) {
+            let route = &host.routes[index];
+            let handler = match &route.handler {
+                Handler::Proxy(proxy) => format!("proxy {}", model.upstreams[usize::from(proxy.upstream)].name),
+                Handler::Respond(respond) => format!("respond {}", respond.code),
+                Handler::Redirect(redirect) => format!("redirect {}", redirect.code),
+                other => other.name().to_owned(),
+            };
+            let place = format!("{}:{}", route.place.file, route.place.line);
+            rows.push([names(host), route.pattern.text.clone(), matchers(route).join("; "), handler, place]);
+        }
+    }
+    let widths: Vec<usize> = (0..5).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        out += cells.join("  ").trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// The routes of a site in the order in which they are asked: segment by segment text before `{name}` before `*`.
+fn in_order(host: &Host) -> Vec<usize> {
+    let mut indices: Vec<usize> = (0..host.routes.len()).collect();
+    overlap::precedence(&host.routes, &mut indices);
+    // Stable: routes of one pattern keep the order of their matchers.
+    indices.sort_by_key(|&index| {
+        let rank = |segment: &crate::ast::Segment| match segment {
+            crate::ast::Segment::Literal(text) => (0, text.clone()),
+            crate::ast::Segment::Capture(_) => (1, String::new()),
+            crate::ast::Segment::Rest => (2, String::new()),
+        };
+        host.routes[index].pattern.segments.iter().map(rank).collect::<Vec<_>>()
+    });
+    indices
+}

@@ -1,0 +1,167 @@
+//! The formatter: indentation, blanks and blank lines, nothing else. Every word, string and comment stays as written.
+//!
+//! Works on the outline of the text (see `lexer`), not on a tree, so that nothing it does not know can get lost; and it
+//! checks its own work: what it gives parses to what it was given.
+
+use crate::lexer::{Kind, Token, tokens};
+
+const INDENT: &str = "    ";
+
+/// Formats KDL text. Formatting twice is formatting once.
+///
+/// # Errors
+/// The text is not KDL.
+pub fn format(text: &str) -> Result<String, String> {
+    let before = parse(text)?;
+    let formatted = layout(text);
+    if parse(&formatted)? != before {
+        return Err("formatting would change what this says, which is a bug in kiln: nothing was changed".to_owned());
+    }
+    Ok(formatted)
+}
+
+/// What the text says, without how it is laid out.
+fn parse(text: &str) -> Result<String, String> {
+    let mut sources = crate::source::Sources::default();
+    let file = sources.add("input.kdl".into(), "input.kdl".to_owned(), text.to_owned());
+    let mut report = crate::report::Report::default();
+    let nodes = crate::syntax::parse(&sources, file, &mut report);
+    if report.has_errors() {
+        return Err(format!("not KDL\n{}", report.render(&sources, false).trim_end()));
+    }
+    let mut out = String::new();
+    nodes.iter().for_each(|node| said(node, &mut out));
+    Ok(out)
+}
+
+fn said(node: &crate::syntax::Node, out: &mut String) {
+    use std::fmt::Write as _;
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{:?}", node.name.value);
+    for leaf in &node.args {
+        let _ = write!(out, " ({:?}){:?}", leaf.ty.as_ref().map(|ty| &ty.value), leaf.value);
+    }
+    for (name, leaf) in &node.props {
+        let _ = write!(out, " {:?}=({:?}){:?}", name.value, leaf.ty.as_ref().map(|ty| &ty.value), leaf.value);
+    }
+    out.push('{');
+    node.children.iter().flatten().for_each(|child| said(child, out));
+    out.push('}');
+}
+
+fn layout(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut line = Line::default();
+    let (mut depth, mut blank_lines) = (0_usize, 0);
+    let all: Vec<Token> = tokens(text).collect();
+    let mut continued = false;
+    for (index, token) in all.iter().enumerate() {
+        let word = &text[token.start..token.end];
+        match token.kind {
+            Kind::Newline => {
+                if line.text.is_empty() {
+                    blank_lines += 1;
+                } else {
+                    continued = line.text.ends_with('\\');
+                    line.end(&mut out);
+                }
+                continue;
+            }
+            Kind::Blank => {
+                line.gap = true;
+                continue;
+            }
+            Kind::Close if line.text.is_empty() => {
+                depth = depth.saturating_sub(1);
+                // No blank line before a closing brace.
+                blank_lines = 0;
+            }
+            _ => {}
+        }
+        if line.text.is_empty() {
+            // At most one blank line, and none at the beginning or after an opening brace.
+            if blank_lines > 0 && !out.is_empty() && !out.ends_with("{\n") {
+                out.push('\n');
+            }
+            blank_lines = 0;
+            line.begin(depth + usize::from(continued));
+            continued = false;
+        } else if token.kind == Kind::Close {
+            depth = depth.saturating_sub(1);
+        }
+        line.push(token.kind, word, &all[..index]);
+        if token.kind == Kind::Open {
+            depth += 1;
+        }
+    }
+    if !line.text.is_empty() {
+        line.end(&mut out);
+    }
+    out
+}
+
+/// A line as it grows.
+#[derive(Default)]
+struct Line {
+    text: String,
+    /// There were blanks before the token to come.
+    gap: bool,
+}
+
+impl Line {
+    fn begin(&mut self, depth: usize) {
+        self.text = INDENT.repeat(depth);
+        self.gap = false;
+    }
+
+    fn push(&mut self, kind: Kind, word: &str, before: &[Token]) {
+        let first = self.text.trim_start().is_empty();
+        let after_open = before.iter().rev().find(|token| token.kind != Kind::Blank).is_some_and(|token| token.kind == Kind::Open);
+        // Blanks become one; braces on one line have blanks inside; a semicolon has none before it.
+        let spaced = self.gap || matches!(kind, Kind::Open | Kind::Close) || after_open;
+        if spaced && !first && kind != Kind::Semicolon {
+            self.text.push(' ');
+        }
+        self.text.push_str(word);
+        self.gap = kind == Kind::Semicolon;
+    }
+
+    fn end(&mut self, out: &mut String) {
+        out.push_str(self.text.trim_end());
+        out.push('\n');
+        self.text.clear();
+        self.gap = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(format(text).unwrap(), expected);
+        assert_eq!(format(expected).unwrap(), expected, "formatting twice");
+    }
+
+    #[test]
+    fn layouts() {
+        check("a   b=1   {\nc\n}\n", "a b=1 {\n    c\n}\n");
+        check("\n\n\na\n\n\n\nb", "a\n\nb\n");
+        check("a {\n\n\n  b\n\n}\n", "a {\n    b\n}\n");
+        check("a { b; c 1 ; }", "a { b; c 1; }\n");
+        check("a{b}", "a { b }\n");
+        check("// x\na   // y\n  // z\n", "// x\na // y\n// z\n");
+        check("a {\n/* one\n   two */\nb\n}", "a {\n    /* one\n   two */\n    b\n}\n");
+        check("a \"  two  blanks \" 0x1F 1_000\n", "a \"  two  blanks \" 0x1F 1_000\n");
+        check("a \\\n   b\n", "a \\\n    b\n");
+        check("a \"\"\"\n  x\n    y\n  \"\"\"\n", "a \"\"\"\n  x\n    y\n  \"\"\"\n");
+        check("/- a { b; }\nc", "/- a { b; }\nc\n");
+        check("", "");
+    }
+
+    #[test]
+    fn not_kdl() {
+        assert!(format("a {").is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! The Kiln compiler: a KDL site description, proved, and turned into the Rust of one proxy.
+//!
+//! ```text
+//! path ─source→ text ─syntax→ nodes ─read→ ast ─check→ model ─lower→ plan ─emit→ tokens
+//!                                                │               └ runs the site's tests
+//!                                                └ from here on, no user error
+//! ```
+//!
+//! [`compile`] is all of it; `proxy_macros::site!` and the command `kiln` are shells around it. Passes add to one
+//! `Report` and carry on, so that every error of a run is shown.
+
+pub mod ast;
+pub mod check;
+pub mod directive;
+pub mod emit;
+pub mod explain;
+pub mod format;
+pub mod lexer;
+pub mod lower;
+pub mod model;
+pub mod plan;
+pub mod read;
+pub mod reference;
+pub mod report;
+pub mod source;
+pub mod syntax;
+pub mod value;
+
+use std::path::{Path, PathBuf};
+
+use proxy_runtime::settings::Settings;
+use sha2::{Digest, Sha256};
+
+use crate::plan::Plan;
+use crate::report::{Diagnostic, Report};
+use crate::source::{FileId, Sources};
+
+/// What became of a site file.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The files it was made from.
+    pub sources: Sources,
+    /// What was found.
+    pub report: Report,
+    /// The checked site, where nothing was wrong.
+    pub model: Option<model::Site>,
+}
+
+impl Compiled {
+    /// The diagnostics, with terminal colours or plain.
+    pub fn diagnostics(&self, colour: bool) -> String {
+        self.report.render(&self.sources, colour)
+    }
+
+    /// Every file whose change changes the result.
+    pub fn dependencies(&self) -> Vec<PathBuf> {
+        self.sources.dependencies().map(Path::to_owned).collect()
+    }
+
+    /// SHA-256 over the site's files, in hexadecimal.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for (path, text) in self.sources.site_files() {
+            hash.update((path.len() as u64).to_le_bytes());
+            hash.update(path);
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The Rust of the site, where nothing was wrong.
+    pub fn output(&self) -> Option<emit::Output> {
+        let plan = lower::lower(self.model.as_ref()?);
+        Some(emit::emit(&plan, &self.sources, &self.digest()))
+    }
+}
+
+/// Compiles a site file up to its model, and runs its tests. `shown` is what messages call the file.
+///
+/// The parser's recursion is guarded; all else is linear, but for routes of one pattern, which are compared in pairs.
+pub fn compile(path: &Path, shown: &str) -> Compiled {
+    let (mut sources, mut report) = (Sources::default(), Report::default());
+    let file = sources.read(path, shown, &mut report);
+    finish(sources, report, file)
+}
+
+/// The same for a text in memory; what it includes is looked for beside `path`.
+pub fn compile_text(path: &Path, shown: &str, text: &str) -> Compiled {
+    let (mut sources, report) = (Sources::default(), Report::default());
+    let file = sources.add(path.to_owned(), shown.to_owned(), text.to_owned());
+    finish(sources, report, Some(file))
+}
+
+fn finish(mut sources: Sources, mut report: Report, file: Option<FileId>) -> Compiled {
+    let Some(file) = file else { return Compiled { sources, report, model: None } };
+    let items = read::read(&mut sources, file, &mut report);
+    let mut model = check::check(&mut sources, items, &mut report);
+    if let Some(site) = &model {
+        run_tests(site, &lower::lower(site), &mut report);
+    }
+    if report.has_errors() {
+        model = None;
+    }
+    Compiled { sources, report, model }
+}
+
+/// Runs the site's tests against its plan. Parameters have their defaults, or stand for themselves.
+fn run_tests(site: &model::Site, plan: &Plan<'_>, report: &mut Report) {
+    let settings = build_settings(site);
+    for test in &site.tests {
+        match proxy_runtime::rehearse::run(plan, &test.test, &settings) {
+            Ok(misses) => {
+                for (property, expected, found) in misses {
+                    let span = test.expectations.iter().find(|(name, _)| *name == property).map_or(test.span, |(_, span)| *span);
+                    let message = format!("the test \"{}\" fails: {property} is {found}, not {expected}", test.test.name);
+                    report.add(
+                        Diagnostic::error("test-failed", message, span)
+                            .label(format!("came out as {found}"))
+                            .also(test.span, "in this test"),
+                    );
+                }
+            }
+            Err(reason) => report.add(Diagnostic::error("test-failed", format!("not a request: {reason}"), test.span)),
+        }
+    }
+}
+
+/// Start-up values as far as they are known at build.
+pub fn build_settings(site: &model::Site) -> Settings {
+    let stand_in = |param: &proxy_runtime::site::Param| {
+        use proxy_runtime::site::ParamKind;
+        Some(match (&param.default, param.kind) {
+            (Some(default), _) => default.to_string(),
+            (None, ParamKind::Addr) => "127.0.0.1:1".to_owned(),
+            (None, ParamKind::Number) => "1".to_owned(),
+            (None, ParamKind::Duration) => "1s".to_owned(),
+            (None, ParamKind::Size) => "1B".to_owned(),
+            (None, ParamKind::String | ParamKind::File | ParamKind::Secret) => format!("({})", param.name),
+        })
+    };
+    Settings::new(&site.params, stand_in).unwrap_or_default()
+}

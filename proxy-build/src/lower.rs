@@ -1,0 +1,123 @@
+//! Pass 5, `lower`: the model becomes a plan. Numbers routes, shares what is equal, builds the look-up tables and the
+//! tables of expressions. Decides nothing about the site: that was `check`.
+//!
+//! After this pass no order and no number is open. Same model, same plan: nothing here depends on hashes of memory.
+
+mod tables;
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use proxy_runtime::regex::{Capturing, Regex};
+
+use crate::ast::ValueTest;
+use crate::check::regex;
+use crate::model::{self, HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter};
+use crate::plan::{Plan, Route};
+
+/// Lowers a model.
+pub fn lower(model: &model::Site) -> Plan<'_> {
+    let mut policies = Interned::default();
+    policies.add(&model.root);
+    let (mut matchers, mut requests, mut responses) = (Interned::default(), Interned::default(), Interned::default());
+    let mut routes = Vec::new();
+    for (site, host) in model.hosts.iter().enumerate() {
+        policies.add(&host.policy);
+        for route in &host.routes {
+            routes.push(Route {
+                model: route,
+                site: site as u32,
+                matches: some(&route.matchers).map(|slice| matchers.add(slice)),
+                request: some(&route.request).map(|slice| requests.add(slice)),
+                response: some(&route.response).map(|slice| responses.add(slice)),
+                policy: policies.add(&route.policy),
+            });
+        }
+    }
+    let tables = tables::build(model);
+    let mut plan = Plan { model, tables, routes, policies, matchers, requests, responses, regexes: Vec::new(), capturing: Vec::new() };
+    expressions(&mut plan);
+    plan
+}
+
+fn some<T>(slice: &[T]) -> Option<&[T]> {
+    (!slice.is_empty()).then_some(slice)
+}
+
+/// Distinct values, in the order they first came.
+pub struct Interned<T> {
+    /// The values.
+    pub values: Vec<T>,
+    index: HashMap<String, usize>,
+}
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Interned { values: Vec::new(), index: HashMap::new() }
+    }
+}
+
+impl<T: Debug> Interned<T> {
+    /// The index of a value. Two values are equal where their debug texts are: model types derive `Debug`.
+    pub fn add(&mut self, value: T) -> usize {
+        let next = self.values.len();
+        let index = *self.index.entry(format!("{value:?}")).or_insert(next);
+        if index == next {
+            self.values.push(value);
+        }
+        index
+    }
+}
+
+/// Finds all expressions of a plan.
+fn expressions(plan: &mut Plan<'_>) {
+    let mut yes_or_no = Vec::new();
+    let mut groups = Vec::new();
+    for matchers in &plan.matchers.values {
+        matchers.iter().for_each(|matcher| in_matcher(matcher, &mut yes_or_no, &mut groups));
+    }
+    for filter in plan.requests.values.iter().flat_map(|filters| filters.iter()) {
+        match filter {
+            RequestFilter::Rewrite(rewrite) => groups.extend(rewrite.path.iter().filter_map(|step| match step {
+                PathStep::Replace(regex, _) => Some(regex.clone()),
+                _ => None,
+            })),
+            RequestFilter::Headers(ops) => in_headers(ops, &mut groups),
+        }
+    }
+    for ResponseFilter::Headers(ops) in plan.responses.values.iter().flat_map(|filters| filters.iter()) {
+        in_headers(ops, &mut groups);
+    }
+    for pattern in distinct(yes_or_no) {
+        let table = regex::table(&pattern).and_then(|table| table.to_sparse().map_err(|error| error.to_string()));
+        let bytes = table.expect("the check has built this table").to_bytes_little_endian();
+        plan.regexes.push((pattern, Regex::owned(bytes.clone()), bytes));
+    }
+    for pattern in distinct(groups) {
+        // The runtime holds these in statics, and so does whoever runs the plan: leaked once per expression.
+        let capturing: &'static Capturing = Box::leak(Box::new(Capturing::new(pattern.clone().into())));
+        plan.capturing.push((pattern, capturing));
+    }
+}
+
+fn distinct(mut patterns: Vec<String>) -> Vec<String> {
+    patterns.sort();
+    patterns.dedup();
+    patterns
+}
+
+fn in_matcher(matcher: &Matcher, yes_or_no: &mut Vec<String>, groups: &mut Vec<String>) {
+    match matcher {
+        Matcher::Value(_, _, ValueTest::Matches(pattern)) | Matcher::PathRegex(pattern, None) => yes_or_no.push(pattern.clone()),
+        Matcher::PathRegex(pattern, Some(_)) => groups.push(pattern.clone()),
+        Matcher::Not(inner) | Matcher::Any(inner) => inner.iter().for_each(|matcher| in_matcher(matcher, yes_or_no, groups)),
+        _ => {}
+    }
+}
+
+fn in_headers(ops: &[HeaderOp], groups: &mut Vec<String>) {
+    groups.extend(ops.iter().filter_map(|op| match op {
+        HeaderOp::Replace(_, regex, _) => Some(regex.clone()),
+        _ => None,
+    }));
+}

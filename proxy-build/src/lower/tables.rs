@@ -1,0 +1,132 @@
+//! The look-up tables of hosts and paths: the tree of patterns, and the perfect hashes over it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use proxy_runtime::route::{Key, NONE, Node, RouteId, Slot, Table, Tables, wildcard_scope};
+
+use crate::ast::{HostPattern, Segment};
+use crate::check::overlap;
+use crate::model;
+
+/// Builds the tables of a model; routes are numbered in the order of sites and their routes.
+pub(super) fn build(model: &model::Site) -> Tables {
+    let mut any_host = vec![NONE; model.listeners.len()];
+    let mut hosts = Vec::new();
+    for (site, host) in model.hosts.iter().enumerate() {
+        for &listener in &host.listeners {
+            for pattern in &host.hosts {
+                match pattern {
+                    HostPattern::Exact(name) => hosts.push((listener as u32, name.clone(), site as u32)),
+                    HostPattern::Wildcard(suffix) => hosts.push((wildcard_scope(listener as u32), suffix.clone(), site as u32)),
+                    HostPattern::Any => any_host[listener] = site as u32,
+                }
+            }
+        }
+    }
+    let wildcards = model.hosts.iter().any(|host| host.hosts.iter().any(|host| matches!(host, HostPattern::Wildcard(_))));
+    let mut tree = Tree { nodes: vec![EMPTY; model.hosts.len()], ..Tree::default() };
+    let mut first = 0;
+    for (site, host) in model.hosts.iter().enumerate() {
+        tree.add_site(site as u32, host, first);
+        first += host.routes.len() as u32;
+    }
+    Tables {
+        hosts: table(&hosts),
+        any_host: any_host.into(),
+        wildcards,
+        exact: table(&tree.exact),
+        segments: table(&tree.segments),
+        nodes: tree.nodes.into(),
+        leaves: tree.leaves.into(),
+        candidates: tree.candidates.into(),
+    }
+}
+
+const EMPTY: Node = Node { literals: false, capture: NONE, leaf: NONE, rest: NONE };
+
+/// The tree of all sites' patterns while it grows; a site's root is the node of its own number.
+#[derive(Default)]
+struct Tree {
+    nodes: Vec<Node>,
+    children: HashMap<(u32, String), u32>,
+    exact: Vec<(u32, String, u32)>,
+    segments: Vec<(u32, String, u32)>,
+    leaves: Vec<(u32, u32)>,
+    candidates: Vec<RouteId>,
+}
+
+impl Tree {
+    fn add_site(&mut self, site: u32, host: &model::Host, first: u32) {
+        // A leaf per shape of pattern; shapes in the order of text, so that the same site gives the same tables.
+        let mut by_shape: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, route) in host.routes.iter().enumerate() {
+            by_shape.entry(overlap::shape(route)).or_default().push(index);
+        }
+        for mut group in by_shape.into_values() {
+            overlap::precedence(&host.routes, &mut group);
+            let start = self.candidates.len() as u32;
+            self.candidates.extend(group.iter().map(|&index| first + index as u32));
+            self.leaves.push((start, self.candidates.len() as u32));
+            self.add_pattern(site, &host.routes[group[0]].pattern, self.leaves.len() as u32 - 1);
+        }
+    }
+
+    fn add_pattern(&mut self, site: u32, pattern: &crate::ast::Pattern, leaf: u32) {
+        if pattern.segments.iter().all(|segment| matches!(segment, Segment::Literal(_))) {
+            self.exact.push((site, pattern.text.clone(), leaf));
+            return;
+        }
+        let mut node = site;
+        for segment in &pattern.segments {
+            node = match segment {
+                Segment::Literal(text) => self.literal(node, text),
+                Segment::Capture(_) => self.capture(node),
+                Segment::Rest => {
+                    self.nodes[node as usize].rest = leaf;
+                    return;
+                }
+            };
+        }
+        self.nodes[node as usize].leaf = leaf;
+    }
+
+    fn literal(&mut self, node: u32, text: &str) -> u32 {
+        if let Some(&child) = self.children.get(&(node, text.to_owned())) {
+            return child;
+        }
+        let child = self.node();
+        self.nodes[node as usize].literals = true;
+        self.children.insert((node, text.to_owned()), child);
+        self.segments.push((node, text.to_owned(), child));
+        child
+    }
+
+    fn capture(&mut self, node: u32) -> u32 {
+        if self.nodes[node as usize].capture == NONE {
+            self.nodes[node as usize].capture = self.node();
+        }
+        self.nodes[node as usize].capture
+    }
+
+    fn node(&mut self) -> u32 {
+        self.nodes.push(EMPTY);
+        self.nodes.len() as u32 - 1
+    }
+}
+
+/// The perfect hash table of distinct keys.
+fn table(entries: &[(u32, String, u32)]) -> Table {
+    if entries.is_empty() {
+        return Table::EMPTY;
+    }
+    let keys: Vec<_> = entries.iter().map(|(scope, text, _)| Key { scope: *scope, text: text.as_bytes() }).collect();
+    let hash = phf_generator::generate_hash(&keys);
+    let mut text = String::new();
+    let mut slots = Vec::with_capacity(entries.len());
+    for &index in &hash.map {
+        let (scope, key, value) = &entries[index];
+        slots.push(Slot { scope: *scope, start: text.len() as u32, len: key.len() as u32, value: *value });
+        text.push_str(key);
+    }
+    Table { seed: hash.key, disps: hash.disps.into(), slots: slots.into(), text: text.into() }
+}

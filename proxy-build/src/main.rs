@@ -1,0 +1,141 @@
+//! `kiln`: the command line around the compiler. One module per command; messages go to standard error, results to
+//! standard output.
+
+mod command;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Fires a site description into one immutable reverse proxy.
+#[derive(Parser)]
+#[command(
+    name = "kiln",
+    version,
+    after_help = "Exit codes: 0 well; 1 the site is wrong, or something failed; 2 wrong usage.\n\
+                  Variables: KILN_CACHE, where builds are kept (default ~/.cache/kiln); KILN_SOURCE, where Kiln's own \
+                  source is (default: where kiln was built); NO_COLOR, for messages without colour."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new site: a folder with a site.kdl and the crate around it
+    New {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Check a site, and run its tests
+    Check {
+        /// The site file
+        file: PathBuf,
+    },
+    /// Build the proxy of a site
+    Build {
+        /// The site file
+        file: PathBuf,
+        /// The binary to write; the site file's folder's or own name where not given
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// Build quickly instead of small and fast
+        #[arg(long)]
+        fast: bool,
+        /// Link everything in, so that the binary runs in an empty root
+        #[arg(long = "static")]
+        static_link: bool,
+    },
+    /// Build the proxy of a site quickly, and run it
+    Run {
+        /// The site file
+        file: PathBuf,
+        /// Arguments of the proxy
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Run a site, and swap the running proxy whenever its files change
+    Dev {
+        /// The site file
+        file: PathBuf,
+        /// Arguments of the proxy
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Say who answers a request, and what is done to it
+    Explain {
+        /// The site file
+        file: PathBuf,
+        /// The method
+        method: String,
+        /// An absolute URL
+        url: String,
+        /// A header field, as in "Name: value"
+        #[arg(short = 'H', long = "header")]
+        headers: Vec<String>,
+        /// The client's address
+        #[arg(long, default_value = "192.0.2.1")]
+        from: std::net::IpAddr,
+    },
+    /// Print the routes of a site, in order of precedence
+    Routes {
+        /// The site file
+        file: PathBuf,
+        /// As JSON: the whole checked site
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the Rust that a site becomes
+    Expand {
+        /// The site file
+        file: PathBuf,
+    },
+    /// Run a site's tests, and name each
+    Test {
+        /// The site file
+        file: PathBuf,
+    },
+    /// Format a site file in place; comments stay
+    Fmt {
+        /// The site files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Change nothing; fail where something would change
+        #[arg(long)]
+        check: bool,
+    },
+    /// Print the reference manual of the language, in Markdown
+    Reference,
+    /// Print a script that completes kiln's arguments in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    use command as run;
+    let outcome = match Arguments::parse().command {
+        Command::New { dir } => run::new::new(&dir),
+        Command::Check { file } => run::check::check(&file),
+        Command::Build { file, output, fast, static_link } => run::build::build(&file, output.as_deref(), fast, static_link),
+        Command::Run { file, arguments } => run::run::run(&file, &arguments),
+        Command::Dev { file, arguments } => run::dev::dev(&file, &arguments),
+        Command::Explain { file, method, url, headers, from } => run::explain::explain(&file, &method, &url, &headers, from),
+        Command::Routes { file, json } => run::routes::routes(&file, json),
+        Command::Expand { file } => run::expand::expand(&file),
+        Command::Test { file } => run::test::test(&file),
+        Command::Fmt { files, check } => run::fmt::fmt(&files, check),
+        Command::Reference => run::print(&proxy_build::reference::reference()),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut <Arguments as clap::CommandFactory>::command(), "kiln", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        anstream::eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

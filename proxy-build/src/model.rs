@@ -1,0 +1,248 @@
+//! What stands between `check` and `lower`: the site as it is meant. Names are looked up, defaults filled, presets and
+//! outer policies merged in; every route knows all that holds for it.
+//!
+//! Plain data. Where the runtime has a type for a thing, that type is used. Spans stay, for messages of later passes.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use proxy_runtime::site::{
+    self, FileRef, Limits, Listener, NormalForm, Param, Policy, Process, Setting, Timeouts, Trusted, Upstream,
+};
+use proxy_runtime::template::Template;
+use serde::Serialize;
+
+use crate::ast::{HostPattern, Pattern, ValueOf};
+use crate::source::Span;
+
+/// A checked site.
+#[derive(Debug, Serialize)]
+pub struct Site {
+    /// Start-up parameters.
+    pub params: Vec<Param>,
+    /// Files read at start.
+    pub files: Vec<FileRef>,
+    /// Workers and drain.
+    pub process: Process,
+    /// Sockets to accept from.
+    pub listeners: Vec<Listener>,
+    /// Whose word about the client is taken.
+    pub trusted: Trusted,
+    /// What holds before a site is known.
+    pub root: Policy,
+    /// The sites.
+    pub hosts: Vec<Host>,
+    /// Who is behind the proxy.
+    pub upstreams: Vec<Upstream>,
+    /// The tests, each with the spans of what it expects.
+    pub tests: Vec<Test>,
+}
+
+/// A site of the file.
+#[derive(Debug, Serialize)]
+pub struct Host {
+    /// Its hosts; the first is its name.
+    pub hosts: Vec<HostPattern>,
+    /// Where its name stands.
+    #[serde(skip)]
+    pub span: Span,
+    /// The listeners it is served on, by index.
+    pub listeners: Vec<usize>,
+    /// How its paths are brought to normal form.
+    pub normal_form: NormalForm,
+    /// What holds where no route is known.
+    pub policy: Policy,
+    /// Its routes, one per pattern.
+    pub routes: Vec<Route>,
+}
+
+/// A route with one pattern.
+#[derive(Debug, Serialize)]
+pub struct Route {
+    /// The pattern.
+    pub pattern: Pattern,
+    /// Where the pattern (or the handler that stands for `/*`) is written.
+    #[serde(skip)]
+    pub span: Span,
+    /// The same for messages at run time.
+    pub place: site::Place,
+    /// Settles ties.
+    pub priority: i64,
+    /// The methods it takes.
+    pub methods: site::Methods,
+    /// Its other matchers; all must hold.
+    pub matchers: Vec<Matcher>,
+    /// What is done to a request, in the order of phases.
+    pub request: Vec<RequestFilter>,
+    /// What is done to a response, in the order of phases.
+    pub response: Vec<ResponseFilter>,
+    /// Who answers.
+    pub handler: site::Handler,
+    /// Where the handler is written.
+    #[serde(skip)]
+    pub handler_span: Span,
+    /// Limits, time-outs, pages, log.
+    pub policy: Policy,
+    /// Which directive, at which place, contributed what; for `explain`.
+    pub origins: Vec<(&'static str, site::Place)>,
+}
+
+/// A matcher.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum Matcher {
+    /// One of these methods; only within `not` and `any`.
+    Method(Vec<String>),
+    /// A header field, parameter or cookie.
+    Value(ValueOf, String, crate::ast::ValueTest),
+    /// A client in one of these networks.
+    ClientIp(Vec<IpNet>),
+    /// An upgrade to WebSocket.
+    WebSocket,
+    /// A gRPC call.
+    Grpc,
+    /// Any request: HTTP/1.
+    Always,
+    /// The path, and from which slot on its groups are bound (if at all).
+    PathRegex(String, Option<u8>),
+    /// Not all of these.
+    Not(Vec<Matcher>),
+    /// One of these.
+    Any(Vec<Matcher>),
+}
+
+/// A request filter with its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum RequestFilter {
+    /// `rewrite`.
+    Rewrite(Rewrite),
+    /// `request-headers`.
+    Headers(Vec<HeaderOp>),
+}
+
+/// A response filter with its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum ResponseFilter {
+    /// `response-headers`.
+    Headers(Vec<HeaderOp>),
+}
+
+/// `rewrite`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rewrite {
+    /// Changes to the path, in order.
+    pub path: Vec<PathStep>,
+    /// Query parameters that go.
+    pub query_remove: Vec<String>,
+    /// Query parameters that get a value.
+    pub query_set: Vec<(String, Template)>,
+}
+
+/// A change to the path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "named as the properties of `rewrite`")]
+pub enum PathStep {
+    StripPrefix(String),
+    Replace(String, String),
+    Path(Template),
+    AddPrefix(String),
+}
+
+/// An operation on a header field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "named as the lines of `request-headers`")]
+pub enum HeaderOp {
+    Set(String, Template),
+    Add(String, Template),
+    Default(String, Template),
+    Remove(String),
+    Replace(String, String, String),
+}
+
+/// A test and where its expectations stand.
+#[derive(Debug, Serialize)]
+pub struct Test {
+    /// The test.
+    pub test: site::Test,
+    /// Where its name stands.
+    #[serde(skip)]
+    pub span: Span,
+    /// The spans of the expectations, by property.
+    #[serde(skip)]
+    pub expectations: Vec<(&'static str, Span)>,
+}
+
+/// What holds where nothing is said.
+pub const LIMITS: Limits = Limits {
+    headers: Setting::Fixed(16 << 10),
+    uri: Setting::Fixed(8 << 10),
+    body: Setting::Fixed(16 << 20),
+    connections: Setting::Fixed(10_000),
+    per_client: Setting::Fixed(u64::MAX),
+};
+
+/// What holds where nothing is said.
+pub const TIMEOUTS: Timeouts = Timeouts {
+    connect: Setting::Fixed(Duration::from_secs(5)),
+    request: Setting::Fixed(Duration::from_secs(10)),
+    response: Setting::Fixed(Duration::from_secs(60)),
+    idle: Setting::Fixed(Duration::from_secs(60)),
+    total: Setting::Fixed(Duration::MAX),
+};
+
+/// How long running exchanges may go on after SIGTERM, where nothing is said.
+pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// Where a site is served that says nothing, in a file that says nothing.
+pub const LISTEN: &str = "[::]:8080";
+
+impl Site {
+    /// Sends each test's request to the listener it arrives at.
+    pub fn place_tests(&mut self) {
+        for index in 0..self.tests.len() {
+            let Ok(url) = self.tests[index].test.url.parse::<http::Uri>() else { continue };
+            let host = url.host().unwrap_or_default().to_ascii_lowercase();
+            self.tests[index].test.listener = self.listener_for(&host, url.port_u16()) as u16;
+        }
+    }
+
+    /// The listener a URL's request arrives at: the first with its port that serves its host, else the first that
+    /// serves its host, else the first of all.
+    pub fn listener_for(&self, host: &str, port: Option<u16>) -> usize {
+        let serving = |index: &usize| {
+            self.hosts.iter().any(|site| site.listeners.contains(index) && site.hosts.iter().any(|pattern| pattern.matches(host)))
+        };
+        let with_port = |index: &usize| {
+            let address = match &self.listeners[*index].address {
+                Setting::Fixed(address) => Some(address.as_ref()),
+                Setting::Param(param) => self.params[usize::from(*param)].default.as_deref(),
+            };
+            match address.map(proxy_runtime::settings::address) {
+                Some(Ok(proxy_runtime::settings::Address::Tcp(_, found))) => Some(found) == port,
+                _ => false,
+            }
+        };
+        let indices = || 0..self.listeners.len();
+        indices().find(|index| with_port(index) && (serving(index) || port.is_some()))
+            .or_else(|| indices().find(serving))
+            .unwrap_or(0)
+    }
+}
+
+impl HostPattern {
+    /// Whether a host in normal form is one of these.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            HostPattern::Exact(exact) => exact == host,
+            HostPattern::Wildcard(suffix) => {
+                host.strip_suffix(suffix.as_str()).and_then(|rest| rest.strip_suffix('.')).is_some_and(|label| !label.is_empty())
+            }
+            HostPattern::Any => true,
+        }
+    }
+}
+
+/// An owned list of the contract.
+pub fn list<T: Clone>(items: Vec<T>) -> Cow<'static, [T]> {
+    Cow::Owned(items)
+}

@@ -1,0 +1,165 @@
+//! What stands between `lower` and `emit`: everything numbered, ordered and shared. No name is left to look up, no order
+//! left to choose.
+//!
+//! The plan can run: [`Plan`] implements the runtime's `Rules`, so that a site's tests and `kiln explain` see the very
+//! tables that are compiled in.
+
+use proxy_runtime::facts::Facts;
+use proxy_runtime::filter::{self, Outgoing};
+use proxy_runtime::matcher;
+use proxy_runtime::regex::{Capturing, Regex};
+use proxy_runtime::rehearse::Rules;
+use proxy_runtime::route::{Captures, RouteId, SiteId, Tables};
+use proxy_runtime::site::{Handler, Methods, NormalForm, Policy};
+use proxy_runtime::view::RequestView;
+
+use crate::ast::{ValueOf, ValueTest};
+use crate::lower::Interned;
+use crate::model::{self, Matcher, RequestFilter, ResponseFilter};
+
+/// A site ready to be written out, or run.
+pub struct Plan<'m> {
+    /// What it was made from.
+    pub model: &'m model::Site,
+    /// The look-up tables.
+    pub tables: Tables,
+    /// The routes by id.
+    pub routes: Vec<Route<'m>>,
+    /// Distinct policies; routes and sites share them.
+    pub policies: Interned<&'m Policy>,
+    /// Distinct conjunctions of matchers.
+    pub matchers: Interned<&'m [Matcher]>,
+    /// Distinct sequences of request filters.
+    pub requests: Interned<&'m [RequestFilter]>,
+    /// Distinct sequences of response filters.
+    pub responses: Interned<&'m [ResponseFilter]>,
+    /// Expressions that answer yes or no, each with its table.
+    pub regexes: Vec<(String, Regex, Vec<u8>)>,
+    /// Expressions whose groups are wanted.
+    pub capturing: Vec<(String, &'static Capturing)>,
+}
+
+/// A route, its parts by index.
+pub struct Route<'m> {
+    /// The route.
+    pub model: &'m model::Route,
+    /// The site it belongs to.
+    pub site: SiteId,
+    /// Index into [`Plan::matchers`].
+    pub matches: Option<usize>,
+    /// Index into [`Plan::requests`].
+    pub request: Option<usize>,
+    /// Index into [`Plan::responses`].
+    pub response: Option<usize>,
+    /// Index into [`Plan::policies`].
+    pub policy: usize,
+}
+
+impl Plan<'_> {
+    /// The index of an expression in [`Plan::regexes`].
+    pub fn regex(&self, pattern: &str) -> usize {
+        self.regexes.iter().position(|(known, ..)| known == pattern).expect("lowered")
+    }
+
+    /// The index of an expression in [`Plan::capturing`].
+    pub fn capturing(&self, pattern: &str) -> usize {
+        self.capturing.iter().position(|(known, _)| known == pattern).expect("lowered")
+    }
+
+    fn holds(&self, matcher: &Matcher, view: &RequestView<'_>, captures: &mut Captures) -> bool {
+        match matcher {
+            Matcher::Method(names) => names.iter().any(|name| name == view.method.as_str()),
+            Matcher::Value(of, name, test) => self.value_holds(*of, name, test, view),
+            Matcher::ClientIp(networks) => matcher::client_ip(view, networks),
+            Matcher::WebSocket => matcher::websocket(view),
+            Matcher::Grpc => matcher::grpc(view),
+            Matcher::Always => true,
+            Matcher::PathRegex(pattern, None) => self.regexes[self.regex(pattern)].1.is_match(view.path.as_bytes()),
+            Matcher::PathRegex(pattern, Some(first)) => self.capturing[self.capturing(pattern)].1.bind(view.path, *first, captures),
+            Matcher::Not(inner) => !inner.iter().all(|matcher| self.holds(matcher, view, captures)),
+            Matcher::Any(inner) => inner.iter().any(|matcher| self.holds(matcher, view, captures)),
+        }
+    }
+
+    fn value_holds(&self, of: ValueOf, name: &str, test: &ValueTest, view: &RequestView<'_>) -> bool {
+        let regex = |pattern: &str| &self.regexes[self.regex(pattern)].1;
+        let header = || http::HeaderName::from_bytes(name.as_bytes()).expect("checked");
+        match (of, test) {
+            (ValueOf::Header, ValueTest::Present) => matcher::header(view, &header()),
+            (ValueOf::Header, ValueTest::Equals(value)) => matcher::header_is(view, &header(), value),
+            (ValueOf::Header, ValueTest::Matches(pattern)) => matcher::header_matches(view, &header(), regex(pattern)),
+            (ValueOf::Query, ValueTest::Present) => matcher::query(view, name),
+            (ValueOf::Query, ValueTest::Equals(value)) => matcher::query_is(view, name, value),
+            (ValueOf::Query, ValueTest::Matches(pattern)) => matcher::query_matches(view, name, regex(pattern)),
+            (ValueOf::Cookie, ValueTest::Present) => matcher::cookie(view, name),
+            (ValueOf::Cookie, ValueTest::Equals(value)) => matcher::cookie_is(view, name, value),
+            (ValueOf::Cookie, ValueTest::Matches(pattern)) => matcher::cookie_matches(view, name, regex(pattern)),
+        }
+    }
+
+    fn path_step(&self, step: &model::PathStep) -> filter::PathStep {
+        match step {
+            model::PathStep::StripPrefix(prefix) => filter::PathStep::StripPrefix(prefix.clone().into()),
+            model::PathStep::Replace(regex, replacement) => {
+                filter::PathStep::Replace(self.capturing[self.capturing(regex)].1, replacement.clone().into())
+            }
+            model::PathStep::Path(template) => filter::PathStep::Path(template.clone()),
+            model::PathStep::AddPrefix(prefix) => filter::PathStep::AddPrefix(prefix.clone().into()),
+        }
+    }
+
+    fn header_op(&self, op: &model::HeaderOp) -> filter::HeaderOp {
+        let name = |name: &str| http::HeaderName::from_bytes(name.as_bytes()).expect("checked");
+        match op {
+            model::HeaderOp::Set(field, value) => filter::HeaderOp::Set(name(field), value.clone()),
+            model::HeaderOp::Add(field, value) => filter::HeaderOp::Add(name(field), value.clone()),
+            model::HeaderOp::Default(field, value) => filter::HeaderOp::Default(name(field), value.clone()),
+            model::HeaderOp::Remove(field) => filter::HeaderOp::Remove(name(field)),
+            model::HeaderOp::Replace(field, regex, replacement) => {
+                filter::HeaderOp::Replace(name(field), self.capturing[self.capturing(regex)].1, replacement.clone().into())
+            }
+        }
+    }
+}
+
+impl Rules for Plan<'_> {
+    fn tables(&self) -> &Tables {
+        &self.tables
+    }
+    fn normal_form(&self, site: SiteId) -> NormalForm {
+        self.model.hosts[site as usize].normal_form
+    }
+    fn methods(&self, route: RouteId) -> &Methods {
+        &self.routes[route as usize].model.methods
+    }
+    fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool {
+        self.routes[route as usize].model.matchers.iter().all(|matcher| self.holds(matcher, view, captures))
+    }
+    fn filter(&self, route: RouteId, out: &mut Outgoing<'_>, facts: &Facts<'_>) {
+        for step in &self.routes[route as usize].model.request {
+            match step {
+                RequestFilter::Rewrite(rewrite) => {
+                    let rewrite = filter::Rewrite {
+                        path: rewrite.path.iter().map(|step| self.path_step(step)).collect(),
+                        query_remove: rewrite.query_remove.iter().map(|name| name.clone().into()).collect(),
+                        query_set: rewrite.query_set.iter().map(|(name, value)| (name.clone().into(), value.clone())).collect(),
+                    };
+                    filter::rewrite(out, facts, &rewrite);
+                }
+                RequestFilter::Headers(ops) => {
+                    let ops: Vec<_> = ops.iter().map(|op| self.header_op(op)).collect();
+                    filter::request_headers(out, facts, &ops);
+                }
+            }
+        }
+    }
+    fn pattern(&self, route: RouteId) -> &str {
+        &self.routes[route as usize].model.pattern.text
+    }
+    fn handler(&self, route: RouteId) -> &Handler {
+        &self.routes[route as usize].model.handler
+    }
+    fn upstream(&self, index: u16) -> &str {
+        &self.model.upstreams[usize::from(index)].name
+    }
+}

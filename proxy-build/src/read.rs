@@ -1,0 +1,334 @@
+//! Pass 3, `read`: nodes to [`Item`]s, guided by the declarations in `directive`.
+//!
+//! After this pass it cannot happen that a node, argument or property is unknown, misplaced, doubled or of the wrong
+//! type. What a directive does not ask for is an error here, so nothing is accepted and ignored.
+
+use crate::ast::{Item, What};
+use crate::directive::{self, Directive, Place};
+use crate::report::{Diagnostic, Report, nearest};
+use crate::source::{FileId, Sources, Span, Spanned};
+use crate::syntax::{self, Leaf, Node};
+use crate::value::{Parsed, Problem};
+
+/// How deep includes may nest.
+const MAX_INCLUDE_DEPTH: usize = 16;
+
+/// Reads a whole file with all it includes.
+pub fn read(sources: &mut Sources, file: FileId, report: &mut Report) -> Vec<Item> {
+    let nodes = syntax::parse(sources, file, report);
+    let mut reader = Reader { sources, report, including: vec![file] };
+    reader.items(&nodes, Place::Root)
+}
+
+/// What directives read with.
+struct Reader<'a> {
+    sources: &'a mut Sources,
+    report: &'a mut Report,
+    /// The files being read, outermost first.
+    including: Vec<FileId>,
+}
+
+impl Reader<'_> {
+    fn items(&mut self, nodes: &[Node], place: Place) -> Vec<Item> {
+        let mut items = Vec::with_capacity(nodes.len());
+        let mut seen: Vec<(&'static str, Span)> = Vec::new();
+        for node in nodes {
+            let Some(directive) = self.directive(node, place) else { continue };
+            if !directive.repeats {
+                if let Some((_, first)) = seen.iter().find(|(name, _)| *name == directive.name) {
+                    let diagnostic = Diagnostic::error(
+                        "duplicate-node",
+                        format!("`{}` stands here twice, and one of them would be without effect", directive.name),
+                        node.name.span,
+                    );
+                    self.report.add(diagnostic.label("the second").also(*first, "the first"));
+                    continue;
+                }
+                seen.push((directive.name, node.name.span));
+            }
+            if directive.name == "include" && place == Place::Root {
+                items.extend(self.include(node));
+            } else if let Some(what) = self.item(node, directive, place) {
+                items.push(Item { span: node.name.span, what });
+            }
+        }
+        items
+    }
+
+    fn directive(&mut self, node: &Node, place: Place) -> Option<&'static Directive> {
+        let name = node.name.value.as_str();
+        if let Some(directive) = directive::find(name, place) {
+            return Some(directive);
+        }
+        let here: Vec<_> = directive::within(place).map(|directive| directive.name).collect();
+        let elsewhere: Vec<_> = directive::ALL.iter().filter(|directive| directive.name == name).collect();
+        let mut diagnostic = Diagnostic::error(
+            if elsewhere.is_empty() { "unknown-node" } else { "misplaced-node" },
+            format!("there is no `{name}` {}", place.inside()),
+            node.name.span,
+        );
+        if let Some(near) = nearest(name, here.iter().copied()).filter(|near| *near != name) {
+            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
+        } else if let Some(found) = elsewhere.first() {
+            let places: Vec<_> = found.places.iter().map(|place| place.inside()).collect();
+            diagnostic = diagnostic.label(format!("it stands {}", places.join(", ")));
+        } else if here.is_empty() {
+            diagnostic = diagnostic.label("nothing stands here");
+        } else {
+            diagnostic = diagnostic.help(format!("here can stand: {}", here.join(" ")));
+        }
+        self.report.add(diagnostic);
+        None
+    }
+
+    fn item(&mut self, node: &Node, directive: &'static Directive, place: Place) -> Option<What> {
+        if let Some(ty) = &node.ty {
+            self.report.add(Diagnostic::error("value-type", "a node has no type annotation", ty.span));
+        }
+        if let (Some(_), None) = (&node.children, directive.body) {
+            let message = format!("`{}` has nothing between braces", directive.name);
+            let diagnostic = Diagnostic::error("unexpected-braces", message, node.name.span);
+            let placeholder = node.children.as_ref().is_some_and(|children| {
+                children.len() == 1 && children[0].args.is_empty() && children[0].props.is_empty()
+            });
+            let help = placeholder.then(|| {
+                format!("quote a placeholder: \"{{{}}}\"", node.children.as_ref().map_or("", |children| &children[0].name.value))
+            });
+            self.report.add(diagnostic.maybe_help(help));
+            return None;
+        }
+        let mut failed = false;
+        for (index, (name, _)) in node.props.iter().enumerate() {
+            failed |= !self.property_known(node, directive, place, name, index);
+        }
+        let mut reading =
+            Reading { reader: self, node, directive, place, next: 0, failed, taken: Vec::new() };
+        let what = (directive.read)(&mut reading);
+        reading.finish();
+        what
+    }
+
+    fn property_known(&mut self, node: &Node, directive: &Directive, place: Place, name: &Spanned<String>, index: usize) -> bool {
+        let Some(declared) = directive.props.iter().find(|prop| prop.name == name.value) else {
+            let mut diagnostic = Diagnostic::error(
+                "unknown-property",
+                format!("`{}` has no property `{name}`", directive.name),
+                name.span,
+            );
+            match nearest(&name.value, directive.props.iter().map(|prop| prop.name)) {
+                Some(near) => diagnostic = diagnostic.label(format!("did you mean `{near}`?")),
+                None if directive.props.is_empty() => diagnostic = diagnostic.help("it has none at all"),
+                None => {
+                    let names: Vec<_> = directive.props.iter().map(|prop| prop.name).collect();
+                    diagnostic = diagnostic.help(format!("it has: {}", names.join(" ")));
+                }
+            }
+            self.report.add(diagnostic);
+            return false;
+        };
+        if let Some((first, _)) = node.props[..index].iter().find(|(earlier, _)| earlier.value == name.value) {
+            let message = format!("`{name}` is given twice");
+            self.report.add(Diagnostic::error("duplicate-property", message, name.span).also(first.span, "the first"));
+            return false;
+        }
+        if !declared.places.is_empty() && !declared.places.contains(&place) {
+            let places: Vec<_> = declared.places.iter().map(|place| place.inside()).collect();
+            let message = format!("`{name}` has no effect {}", place.inside());
+            self.report.add(
+                Diagnostic::error("misplaced-property", message, name.span)
+                    .help(format!("it acts before that is known: write it {}", places.join(", "))),
+            );
+            return false;
+        }
+        true
+    }
+
+    fn include(&mut self, node: &Node) -> Vec<Item> {
+        let directive = directive::find("include", Place::Root).expect("declared");
+        let mut reading = Reading { reader: self, node, directive, place: Place::Root, next: 0, failed: false, taken: Vec::new() };
+        let pattern = reading.arg("PATH", crate::value::text);
+        reading.finish();
+        if let Some((name, _)) = node.props.first() {
+            self.report.add(Diagnostic::error("unknown-property", format!("`include` has no property `{name}`"), name.span));
+        }
+        let Some(pattern) = pattern else { return Vec::new() };
+        let from = *self.including.last().expect("a file is being read");
+        let mut items = Vec::new();
+        for (path, shown) in self.matching(from, &pattern) {
+            let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let circular = self.including.iter().any(|&file| self.sources.path(file).canonicalize().is_ok_and(|file| file == canonical));
+            if circular || self.including.len() >= MAX_INCLUDE_DEPTH {
+                let message = if circular { format!("`{shown}` includes itself") } else { "includes nest too deep".to_owned() };
+                self.report.add(Diagnostic::error("include-loop", message, pattern.span));
+                continue;
+            }
+            let Some(file) = self.sources.include(&path, shown, pattern.span, self.report) else { continue };
+            let nodes = syntax::parse(self.sources, file, self.report);
+            self.including.push(file);
+            items.extend(self.items(&nodes, Place::Root));
+            self.including.pop();
+        }
+        items
+    }
+
+    /// The files an include names, in the order of their names; an error where there is none.
+    fn matching(&mut self, from: FileId, pattern: &Spanned<String>) -> Vec<(std::path::PathBuf, String)> {
+        let beside = self.sources.beside(from, &pattern.value);
+        let shown_folder = std::path::Path::new(self.sources.shown(from)).parent().unwrap_or(std::path::Path::new("")).to_owned();
+        let folder = self.sources.path(from).parent().unwrap_or(std::path::Path::new("")).to_owned();
+        if !pattern.value.contains(['*', '?', '[']) {
+            return vec![(beside, shown_folder.join(&pattern.value).display().to_string())];
+        }
+        let found: Result<Vec<_>, String> = glob::glob(&beside.to_string_lossy())
+            .map_err(|error| error.msg.to_owned())
+            .and_then(|paths| paths.collect::<Result<_, _>>().map_err(|error| error.to_string()));
+        match found {
+            Ok(paths) if paths.is_empty() => {
+                let message = format!("no file matches `{pattern}`");
+                self.report.add(Diagnostic::error("include-empty", message, pattern.span));
+                Vec::new()
+            }
+            Ok(paths) => paths
+                .into_iter()
+                .map(|path| {
+                    let shown = shown_folder.join(path.strip_prefix(&folder).unwrap_or(&path)).display().to_string();
+                    (path, shown)
+                })
+                .collect(),
+            Err(reason) => {
+                self.report.add(Diagnostic::error("include-pattern", reason, pattern.span));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// One node being read. Directives take from it what they declare; what is left over is an error.
+pub struct Reading<'a, 'r> {
+    reader: &'a mut Reader<'r>,
+    node: &'a Node,
+    directive: &'static Directive,
+    place: Place,
+    next: usize,
+    failed: bool,
+    taken: Vec<&'static str>,
+}
+
+// `Reader` is this pass's own; `Reading` is what directives see of it.
+#[allow(private_interfaces)]
+impl Reading<'_, '_> {
+    /// Where the node stands.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The span of the node's name.
+    pub fn span(&self) -> Span {
+        self.node.name.span
+    }
+
+    /// The next argument, which must be there.
+    pub fn arg<T>(&mut self, usage: &str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
+        if self.next >= self.node.args.len() {
+            if !self.failed {
+                let message = format!("`{}` needs {usage}", self.directive.name);
+                let help = format!("its form is: {}", self.directive.usage());
+                self.add(Diagnostic::error("missing-argument", message, self.node.name.span).help(help));
+            }
+            self.failed = true;
+            return None;
+        }
+        self.opt_arg(parse)
+    }
+
+    /// The next argument, if there is one.
+    pub fn opt_arg<T>(&mut self, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
+        let leaf = self.node.args.get(self.next)?;
+        self.next += 1;
+        self.parse(leaf, parse)
+    }
+
+    /// The value of the next argument, unparsed.
+    pub fn peek(&self) -> Option<&Leaf> {
+        self.node.args.get(self.next)
+    }
+
+    /// All arguments that are left.
+    pub fn rest<T>(&mut self, parse: impl Fn(&Leaf) -> Parsed<T>) -> Vec<Spanned<T>> {
+        let mut values = Vec::new();
+        while self.next < self.node.args.len() {
+            values.extend(self.opt_arg(&parse));
+        }
+        values
+    }
+
+    /// All arguments that are left, at least one.
+    pub fn some<T>(&mut self, usage: &str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Vec<Spanned<T>> {
+        let first = self.arg(usage, &parse);
+        first.into_iter().chain(self.rest(parse)).collect()
+    }
+
+    /// A property, if it is given.
+    pub fn prop<T>(&mut self, name: &'static str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
+        debug_assert!(
+            self.directive.props.iter().any(|prop| prop.name == name),
+            "`{}` reads `{name}` without declaring it",
+            self.directive.name
+        );
+        self.taken.push(name);
+        let (_, leaf) = self.node.props.iter().find(|(found, _)| found.value == name)?;
+        self.parse(leaf, parse)
+    }
+
+    /// A property that must be given.
+    pub fn required<T>(&mut self, name: &'static str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
+        if !self.node.props.iter().any(|(found, _)| found.value == name) {
+            let message = format!("`{}` needs `{name}=`", self.directive.name);
+            let help = format!("its form is: {}", self.directive.usage());
+            self.add(Diagnostic::error("missing-property", message, self.node.name.span).help(help));
+            self.failed = true;
+        }
+        self.prop(name, parse)
+    }
+
+    /// What stands between the braces.
+    pub fn body(&mut self) -> Vec<Item> {
+        match (&self.node.children, self.directive.body) {
+            (Some(children), Some(place)) => self.reader.items(children, place),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Adds a diagnostic of the directive's own.
+    pub fn add(&mut self, diagnostic: Diagnostic) {
+        self.reader.report.add(diagnostic);
+    }
+
+    fn parse<T>(&mut self, leaf: &Leaf, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
+        match parse(leaf) {
+            Ok(value) => Some(Spanned { value, span: leaf.span }),
+            Err(Problem { code, message, help, part }) => {
+                let span = match (part, leaf.inner) {
+                    (Some((start, end)), Some(inner)) => inner.part(start, end),
+                    _ => leaf.span,
+                };
+                self.add(Diagnostic::error(code, message, span).maybe_help(help));
+                self.failed = true;
+                None
+            }
+        }
+    }
+
+    fn finish(self) {
+        if let (false, Some(leaf)) = (self.failed, self.node.args.get(self.next)) {
+            let message = format!("`{}` has no use for this argument", self.directive.name);
+            let help = format!("its form is: {}", self.directive.usage());
+            self.reader.report.add(Diagnostic::error("unexpected-argument", message, leaf.span).help(help));
+        }
+        debug_assert!(
+            self.failed || self.directive.props.iter().all(|prop| self.taken.contains(&prop.name)),
+            "`{}` declares a property that it does not read",
+            self.directive.name
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! Diagnostics: what is wrong with a site, where, why, and what to do. Passes add to one [`Report`] and carry on, so
+//! that every error of a run is shown at once.
+//!
+//! Rendered by `annotate-snippets`, rustc's own layout: with colour by `kiln`, plain inside `compile_error!`.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::source::{Sources, Span};
+
+/// Something wrong (or doubtful) with a site.
+#[derive(Debug, Clone)]
+pub struct Diagnostic {
+    /// Whether it stops the build.
+    pub severity: Severity,
+    /// A stable kebab-case name of this kind of mistake.
+    pub code: &'static str,
+    /// What is wrong, in the user's words.
+    pub message: String,
+    /// Where.
+    pub at: Span,
+    /// A word at the underline.
+    pub label: String,
+    /// Other places that belong to it.
+    pub also: Vec<(Span, String)>,
+    /// What to do, or an example request; one line each.
+    pub help: Vec<String>,
+}
+
+/// Whether a diagnostic stops the build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Stops it.
+    Error,
+    /// Is shown.
+    Warning,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    pub fn error(code: &'static str, message: impl Into<String>, at: Span) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            at,
+            label: String::new(),
+            also: Vec::new(),
+            help: Vec::new(),
+        }
+    }
+
+    /// A warning at a place.
+    pub fn warning(code: &'static str, message: impl Into<String>, at: Span) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message, at) }
+    }
+
+    /// The word at the underline.
+    pub fn label(mut self, label: impl Into<String>) -> Diagnostic {
+        self.label = label.into();
+        self
+    }
+
+    /// Another place that belongs to it.
+    pub fn also(mut self, at: Span, label: impl Into<String>) -> Diagnostic {
+        self.also.push((at, label.into()));
+        self
+    }
+
+    /// What to do about it.
+    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help.push(help.into());
+        self
+    }
+
+    /// The same, where there is something to say.
+    pub fn maybe_help(self, help: Option<impl Into<String>>) -> Diagnostic {
+        match help {
+            Some(help) => self.help(help),
+            None => self,
+        }
+    }
+
+    fn render(&self, sources: &Sources, renderer: &Renderer) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut files = vec![self.at.file];
+        for (span, _) in &self.also {
+            if !files.contains(&span.file) {
+                files.push(span.file);
+            }
+        }
+        let mut group = Group::with_title(level.primary_title(&self.message).id(self.code));
+        for file in files {
+            let text = sources.text(file);
+            let mut snippet = Snippet::source(text).path(sources.shown(file)).fold(true);
+            let range = |span: Span| span.start as usize..(span.end as usize).clamp(span.start as usize, text.len());
+            if self.at.file == file {
+                let annotation = AnnotationKind::Primary.span(range(self.at));
+                let label = (!self.label.is_empty()).then_some(self.label.as_str());
+                snippet = snippet.annotation(annotation.label(label));
+            }
+            for (span, label) in self.also.iter().filter(|(span, _)| span.file == file) {
+                snippet = snippet.annotation(AnnotationKind::Context.span(range(*span)).label(label.as_str()));
+            }
+            group = group.element(snippet);
+        }
+        for help in &self.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        renderer.render(&[group])
+    }
+}
+
+/// All diagnostics of a run.
+#[derive(Debug, Default)]
+pub struct Report {
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// How many diagnostics are rendered; the rest is counted.
+const SHOWN: usize = 50;
+
+impl Report {
+    /// Adds one.
+    pub fn add(&mut self, diagnostic: Diagnostic) {
+        // The same words at the same place twice (a preset used by two routes, say) are one mistake.
+        let same = |seen: &Diagnostic| seen.at == diagnostic.at && seen.message == diagnostic.message;
+        if !self.diagnostics.iter().rev().take(200).any(same) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Whether the build must stop.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// The diagnostics in the order of their places, errors of the main file first.
+    pub fn sorted(&self) -> Vec<&Diagnostic> {
+        let mut sorted: Vec<_> = self.diagnostics.iter().collect();
+        sorted.sort_by_key(|diagnostic| diagnostic.at);
+        sorted
+    }
+
+    /// All of them as text, with terminal colours or plain; empty where there are none.
+    pub fn render(&self, sources: &Sources, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let sorted = self.sorted();
+        let mut out = String::new();
+        for diagnostic in sorted.iter().take(SHOWN) {
+            out.push_str(&diagnostic.render(sources, &renderer));
+            out.push_str("\n\n");
+        }
+        if let Some(more) = sorted.len().checked_sub(SHOWN).filter(|&more| more > 0) {
+            out.push_str(&format!("... and {more} more\n\n"));
+        }
+        out
+    }
+
+    /// "2 errors, 1 warning"; `None` where there is nothing.
+    pub fn summary(&self) -> Option<String> {
+        let count = |severity, one: &str| {
+            let n = self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+            (n > 0).then(|| format!("{n} {one}{}", if n == 1 { "" } else { "s" }))
+        };
+        let parts: Vec<_> = [count(Severity::Error, "error"), count(Severity::Warning, "warning")].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
+/// The candidate that `word` is most likely a misspelling of, if one is near enough.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_ascii_lowercase().replace('_', "-");
+    let near = candidates.into_iter().map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate));
+    let (distance, candidate) = near.min_by_key(|(distance, _)| *distance)?;
+    let tolerated = 1 + word.len().min(candidate.len()) / 4;
+    (distance <= tolerated && distance < candidate.len()).then_some(candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn near_names() {
+        let check = |word, expected| assert_eq!(nearest(word, ["listen", "limits", "log", "proxy"]), expected, "{word}");
+        check("lisen", Some("listen"));
+        check("Limit", Some("limits"));
+        check("pxory", Some("proxy"));
+        check("whatever", None);
+        check("x", None);
+    }
+}

@@ -1,0 +1,212 @@
+//! Pass 1, `source`: path to text. Owns the files of a compilation, and the map from offsets to lines.
+//!
+//! After this pass it cannot happen that a file is unreadable, too large, or not UTF-8.
+//! Spans are byte offsets into one file and are kept to the very end; see [`Span`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::report::{Diagnostic, Report};
+
+/// The largest site file, in bytes.
+pub const MAX_SOURCE: u64 = 64 << 20;
+
+/// The most files one site may consist of.
+pub const MAX_FILES: usize = 4096;
+
+/// A file of the compilation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(u16);
+
+/// A stretch of a file, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    /// Which file.
+    pub file: FileId,
+    /// Its first byte.
+    pub start: u32,
+    /// One past its last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The part of this span from `start` to `end`, relative to its beginning.
+    pub fn part(self, start: usize, end: usize) -> Span {
+        let at = |offset: usize| (self.start + u32::try_from(offset).unwrap_or(u32::MAX)).min(self.end);
+        Span { file: self.file, start: at(start), end: at(end) }
+    }
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub span: Span,
+}
+
+impl<T> Spanned<T> {
+    /// The same place with another value.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Spanned<U> {
+        Spanned { value: f(self.value), span: self.span }
+    }
+
+    /// Borrows the value.
+    pub fn as_ref(&self) -> Spanned<&T> {
+        Spanned { value: &self.value, span: self.span }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Spanned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
+    }
+}
+
+/// All files of a compilation.
+#[derive(Debug, Default)]
+pub struct Sources {
+    files: Vec<File>,
+    /// Files whose bytes went into the result without being site files (`respond file=`, error pages). Read once and
+    /// kept for good, however many routes use them: a compiler's life is short.
+    assets: HashMap<PathBuf, &'static [u8]>,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    shown: String,
+    text: String,
+    /// The offset at which each line begins.
+    lines: Vec<u32>,
+}
+
+impl Sources {
+    /// Reads the main file. `shown` is what messages call it.
+    pub fn read(&mut self, path: &Path, shown: &str, report: &mut Report) -> Option<FileId> {
+        match read_text(path) {
+            Ok(text) => Some(self.add(path.to_owned(), shown.to_owned(), text)),
+            Err(reason) => {
+                // There is no text to point at: an empty one stands for it.
+                let file = self.add(path.to_owned(), shown.to_owned(), String::new());
+                let span = Span { file, start: 0, end: 0 };
+                report.add(Diagnostic::error("unreadable-file", format!("can't read `{shown}`: {reason}"), span));
+                None
+            }
+        }
+    }
+
+    /// Reads a file that an `include` at `span` names.
+    pub fn include(&mut self, path: &Path, shown: String, at: Span, report: &mut Report) -> Option<FileId> {
+        if self.files.len() >= MAX_FILES {
+            report.add(Diagnostic::error("too-many-files", format!("more than {MAX_FILES} files"), at));
+            return None;
+        }
+        match read_text(path) {
+            Ok(text) => Some(self.add(path.to_owned(), shown, text)),
+            Err(reason) => {
+                report.add(
+                    Diagnostic::error("unreadable-file", format!("can't read `{shown}`: {reason}"), at)
+                        .label("included here"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Adds a text that is in memory.
+    pub fn add(&mut self, path: PathBuf, shown: String, text: String) -> FileId {
+        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        self.files.push(File { path, shown, text, lines });
+        FileId(u16::try_from(self.files.len() - 1).unwrap_or(u16::MAX))
+    }
+
+    /// The bytes of a file that becomes part of the result, found relative to the file that names it.
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    pub fn asset(&mut self, named_in: FileId, path: &str) -> Result<&'static [u8], String> {
+        let path = self.beside(named_in, path);
+        if let Some(bytes) = self.assets.get(&path) {
+            return Ok(bytes);
+        }
+        let size = std::fs::metadata(&path).map_err(|error| error.to_string())?;
+        if !size.is_file() {
+            return Err("not a file".to_owned());
+        }
+        if size.len() > proxy_runtime::settings::MAX_FILE {
+            return Err(format!("larger than {} MiB", proxy_runtime::settings::MAX_FILE >> 20));
+        }
+        let bytes: &'static [u8] = std::fs::read(&path).map_err(|error| error.to_string())?.leak();
+        self.assets.insert(path, bytes);
+        Ok(bytes)
+    }
+
+    /// A path as it is meant in `file`: relative to that file's folder.
+    pub fn beside(&self, file: FileId, path: &str) -> PathBuf {
+        self.path(file).parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// The very beginning of the main file.
+    pub fn start(&self) -> Span {
+        Span { file: FileId(0), start: 0, end: 0 }
+    }
+
+    /// The path of a file.
+    pub fn path(&self, file: FileId) -> &Path {
+        &self.files[usize::from(file.0)].path
+    }
+
+    /// What messages call a file.
+    pub fn shown(&self, file: FileId) -> &str {
+        &self.files[usize::from(file.0)].shown
+    }
+
+    /// The text of a file.
+    pub fn text(&self, file: FileId) -> &str {
+        &self.files[usize::from(file.0)].text
+    }
+
+    /// The text of a span.
+    pub fn slice(&self, span: Span) -> &str {
+        self.text(span.file).get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    /// The line of an offset, counted from 1.
+    pub fn line(&self, span: Span) -> u32 {
+        let lines = &self.files[usize::from(span.file.0)].lines;
+        lines.partition_point(|&start| start <= span.start) as u32
+    }
+
+    /// The place of a span for messages at run time.
+    pub fn place(&self, span: Span) -> proxy_runtime::site::Place {
+        proxy_runtime::site::Place { file: self.shown(span.file).to_owned().into(), line: self.line(span) }
+    }
+
+    /// The site files, in the order they were read: what messages call them, and their text.
+    pub fn site_files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|file| (file.shown.as_str(), file.text.as_str()))
+    }
+
+    /// Every file whose change changes the result.
+    pub fn dependencies(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path()).chain(self.assets.keys().map(PathBuf::as_path))
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !size.is_file() {
+        return Err("not a file".to_owned());
+    }
+    if size.len() > MAX_SOURCE {
+        return Err(format!("larger than {} MiB", MAX_SOURCE >> 20));
+    }
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|error| {
+        format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to())
+    })
+}

@@ -1,0 +1,577 @@
+//! Leaf parsers: what an argument or property may be. Each takes a [`Leaf`] and gives a checked value or a [`Problem`]
+//! that says what is expected instead. Pure; no file is read here, no name looked up.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use proxy_runtime::settings;
+use proxy_runtime::site::{NormalForm, Text};
+
+use crate::ast::{HostPattern, Part, Pattern, Segment, Setting, Template};
+use crate::report::nearest;
+use crate::source::Spanned;
+use crate::syntax::{Leaf, Scalar};
+
+/// Why a value is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The kind of mistake.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+    /// The part of the text that is wrong, in bytes, where it is not all of it.
+    pub part: Option<(usize, usize)>,
+}
+
+/// The outcome of a leaf parser.
+pub type Parsed<T> = Result<T, Problem>;
+
+fn problem(code: &'static str, message: impl Into<String>) -> Problem {
+    Problem { code, message: message.into(), help: None, part: None }
+}
+
+impl Problem {
+    fn help(mut self, help: impl Into<String>) -> Problem {
+        self.help = Some(help.into());
+        self
+    }
+
+    fn part(mut self, start: usize, end: usize) -> Problem {
+        self.part = Some((start, end));
+        self
+    }
+}
+
+/// Text, quoted or bare. Numbers and the like are told to be quoted.
+pub fn text(leaf: &Leaf) -> Parsed<String> {
+    if let Some(ty) = &leaf.ty {
+        return Err(annotation(&ty.value));
+    }
+    plain(leaf)
+}
+
+fn annotation(found: &str) -> Problem {
+    let near = nearest(found, ["param", "file", "regex"]);
+    let problem = problem("value-type", format!("a value of type `({found})` can't stand here"));
+    match near.filter(|near| *near != found) {
+        Some(near) => problem.help(format!("did you mean `({near})`?")),
+        None => problem,
+    }
+}
+
+fn plain(leaf: &Leaf) -> Parsed<String> {
+    let wrong = |what: &str, repr: &str| {
+        Err(problem("value-type", format!("text is expected here, and this is {what}")).help(format!("quote it: \"{repr}\"")))
+    };
+    match &leaf.value {
+        Scalar::Text(text) => Ok(text.clone()),
+        Scalar::Integer(_, repr) => wrong("a number", repr),
+        Scalar::Float(number) => wrong("a number", &number.to_string()),
+        Scalar::Bool(value) => wrong("a boolean", &value.to_string()),
+        Scalar::Null => wrong("null", "null"),
+    }
+}
+
+/// `#true` or `#false`.
+pub fn boolean(leaf: &Leaf) -> Parsed<bool> {
+    match (&leaf.value, &leaf.ty) {
+        (Scalar::Bool(value), None) => Ok(*value),
+        (Scalar::Text(text), None) if text == "true" || text == "false" => {
+            Err(problem("value-type", "a boolean has a `#` before it").help(format!("write #{text}")))
+        }
+        _ => Err(problem("value-type", "`#true` or `#false` is expected here")),
+    }
+}
+
+/// A whole number in a range.
+pub fn integer(min: u64, max: u64) -> impl Fn(&Leaf) -> Parsed<u64> {
+    move |leaf| {
+        let number = match (&leaf.value, &leaf.ty) {
+            (_, Some(ty)) => return Err(annotation(&ty.value)),
+            (Scalar::Integer(_, repr), None)
+                if repr.len() > 1 && repr.starts_with('0') && repr.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
+                return Err(problem("value-type", "a number with a leading zero: is it octal, or decimal?")
+                    .help(format!("write {}, or 0o{} for octal", repr.trim_start_matches('0'), repr.trim_start_matches('0'))));
+            }
+            (Scalar::Integer(number, _), None) => *number,
+            (Scalar::Text(text), None) if text.parse::<u64>().is_ok() => {
+                return Err(problem("value-type", "a number is written without quotes").help(format!("write {text}")));
+            }
+            _ => return Err(problem("value-type", format!("a whole number from {min} to {max} is expected here"))),
+        };
+        u64::try_from(number).ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| {
+            problem("out-of-range", format!("{number} is out of range: {min} to {max} is allowed here"))
+        })
+    }
+}
+
+/// One of a few words.
+pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Leaf) -> Parsed<T> {
+    move |leaf| {
+        let found = text(leaf)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == found) {
+            return Ok(*value);
+        }
+        let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let problem = problem("unknown-value", format!("`{found}` is none of {}", known.join(", ")));
+        Err(match nearest(&found, words.iter().map(|(word, _)| *word)) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None => problem,
+        })
+    }
+}
+
+/// A name that a site gives to something: letters, digits, `-` and `_`.
+pub fn name(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    let fits = found.starts_with(|char: char| char.is_ascii_alphabetic())
+        && found.chars().all(|char| char.is_ascii_alphanumeric() || char == '-' || char == '_');
+    if fits && found.len() <= 64 {
+        return Ok(found);
+    }
+    Err(problem("bad-name", format!("`{found}` is no name: up to 64 letters, digits, `-` and `_`, a letter first")))
+}
+
+/// A duration, as in `"5s"`.
+pub fn duration(leaf: &Leaf) -> Parsed<Duration> {
+    if let Scalar::Integer(number, _) = &leaf.value {
+        return Err(problem("bad-duration", "a duration has a unit").help(format!("write \"{number}s\" or \"{number}ms\"")));
+    }
+    settings::duration(&text(leaf)?).map_err(|reason| problem("bad-duration", reason))
+}
+
+/// A duration, or `off` for none at all.
+pub fn duration_or_off(leaf: &Leaf) -> Parsed<Duration> {
+    if leaf.value == Scalar::Text("off".to_owned()) { Ok(Duration::MAX) } else { duration(leaf) }
+}
+
+/// A size in bytes, as in `"10MiB"`.
+pub fn size(leaf: &Leaf) -> Parsed<u64> {
+    if let Scalar::Integer(number, _) = &leaf.value {
+        return Err(problem("bad-size", "a size has a unit").help(format!("write \"{number}B\" or \"{number}KiB\"")));
+    }
+    settings::size(&text(leaf)?).map_err(|reason| problem("bad-size", reason))
+}
+
+/// A size, or `unlimited`.
+pub fn size_or_unlimited(leaf: &Leaf) -> Parsed<u64> {
+    if leaf.value == Scalar::Text("unlimited".to_owned()) { Ok(u64::MAX) } else { size(leaf) }
+}
+
+/// `(param)NAME` or what `parse` takes.
+pub fn setting<T>(parse: impl Fn(&Leaf) -> Parsed<T>) -> impl Fn(&Leaf) -> Parsed<Setting<T>> {
+    move |leaf| match &leaf.ty {
+        Some(ty) if ty.value == "param" => Ok(Setting::Param(Spanned { value: plain(leaf)?, span: leaf.span })),
+        _ => parse(leaf).map(Setting::Fixed),
+    }
+}
+
+/// A status code that a response may have; 1xx are not answers.
+pub fn status(leaf: &Leaf) -> Parsed<u16> {
+    if let Scalar::Text(text) = &leaf.value
+        && text.len() == 3
+        && text.ends_with("xx")
+    {
+        return Err(problem("bad-status", "a class of statuses can't stand here").help(format!("write each, as in {}00", &text[..1])));
+    }
+    integer(200, 599)(leaf).map(|code| code as u16)
+}
+
+/// The name of a header field, in lower case (RFC 9110 section 5.1).
+pub fn header_name(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    match http::HeaderName::from_bytes(found.as_bytes()) {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(_) if found.contains(' ') => Err(problem("bad-header-name", format!("`{found}` is no header name: it has a blank"))
+            .help(format!("did you mean `{}`?", found.replace(' ', "-")))),
+        Err(_) if found.ends_with(':') => Err(problem("bad-header-name", "a header name has no colon")
+            .help(format!("write {}", found.trim_end_matches(':')))),
+        Err(_) => Err(problem("bad-header-name", format!("`{found}` is no header name"))
+            .help("letters, digits and ! # $ % & ' * + - . ^ _ ` | ~ are allowed")),
+    }
+}
+
+/// Text that can be the value of a header field (RFC 9110 section 5.5).
+pub fn header_value(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    match found.char_indices().find(|(_, char)| char.is_control() && *char != '\t') {
+        None => Ok(found),
+        Some((at, char)) => {
+            Err(problem("bad-header-value", "a header value has no line ends or other control characters")
+                .part(at, at + char.len_utf8()))
+        }
+    }
+}
+
+/// A method (RFC 9110 section 9.1): a token; the usual ones in upper case.
+pub fn method(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    let upper = found.to_ascii_uppercase();
+    if found != upper && proxy_runtime::site::Methods::NAMES.contains(&upper.as_str()) {
+        return Err(problem("bad-method", "methods are written in upper case").help(format!("write {upper}")));
+    }
+    if upper == "CONNECT" || upper == "TRACE" {
+        return Err(problem("bad-method", format!("{upper} is always refused by the proxy")));
+    }
+    http::Method::from_bytes(found.as_bytes()).map_err(|_| problem("bad-method", format!("`{found}` is no method")))?;
+    if found == upper {
+        if let Some(near) = nearest(&found.to_ascii_lowercase(), ["get", "head", "post", "put", "delete", "options", "patch"])
+            && near.to_ascii_uppercase() != found
+        {
+            return Err(problem("bad-method", format!("`{found}` is not a usual method"))
+                .help(format!("did you mean {}?", near.to_ascii_uppercase())));
+        }
+        return Ok(found);
+    }
+    Err(problem("bad-method", format!("`{found}` is no usual method")).help("methods are written in upper case"))
+}
+
+/// A network, as in `10.0.0.0/8`, or an address alone. Bits behind the prefix are a mistake, not a wish.
+pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
+    let found = text(leaf)?;
+    if let Ok(address) = found.parse::<IpAddr>() {
+        return Ok(IpNet::from(address.to_canonical()));
+    }
+    let network: IpNet = found.parse().map_err(|_| {
+        problem("bad-network", format!("`{found}` is no address or network")).help("write 10.0.0.0/8, 2001:db8::/32 or a single address")
+    })?;
+    if network.trunc() != network {
+        return Err(problem("bad-network", format!("`{found}` has bits set behind its prefix"))
+            .help(format!("write \"{}\" for the network, or \"{}\" for the address", network.trunc(), network.addr())));
+    }
+    Ok(network)
+}
+
+/// An IP address.
+pub fn ip(leaf: &Leaf) -> Parsed<IpAddr> {
+    let found = text(leaf)?;
+    found.parse().map_err(|_| problem("bad-address", format!("`{found}` is no IP address")))
+}
+
+/// An address to connect to: `host:port`, `[v6]:port`, `unix:/path`.
+pub fn server_address(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    if found.contains("://") {
+        return Err(problem("bad-address", "a server is `host:port`, without a scheme")
+            .help(format!("write \"{}\"", found.split("://").nth(1).unwrap_or_default())));
+    }
+    match settings::address(&found) {
+        Ok(settings::Address::Tcp("", port)) => {
+            Err(problem("bad-address", "a server's host is missing").help(format!("write \"127.0.0.1:{port}\"")))
+        }
+        Ok(_) => Ok(found),
+        Err(reason) => Err(problem("bad-address", reason)),
+    }
+}
+
+/// An address to listen on: also `:port`, but an address rather than a name.
+pub fn listen_address(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    match settings::address(&found) {
+        Ok(settings::Address::Tcp(host, _)) if !host.is_empty() && host.parse::<IpAddr>().is_err() && host != "localhost" => {
+            Err(problem("bad-address", format!("`{host}` is no address to listen on"))
+                .help("write an IP address, `localhost`, or nothing before the colon for all of the machine's addresses"))
+        }
+        Ok(_) => Ok(found),
+        Err(reason) => Err(problem("bad-address", reason)),
+    }
+}
+
+/// The URL of a server: `http://host[:port]` or `unix:/path`. Gives the address.
+pub fn server_url(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    if found.starts_with("unix:") {
+        return server_address(leaf);
+    }
+    let Some(authority) = found.strip_prefix("http://") else {
+        return Err(match found.split_once("://") {
+            Some((scheme, _)) => problem("bad-url", format!("`{scheme}` upstreams are not supported"))
+                .help("http:// and unix: are").part(0, scheme.len()),
+            None => problem("bad-url", format!("`{found}` is no URL")).help(format!("write \"http://{found}\"")),
+        });
+    };
+    if let Some((authority, path)) = authority.split_once('/') {
+        let problem = problem("bad-url", "the URL of a server has no path: what is matched is what is forwarded");
+        return Err(if path.is_empty() {
+            problem.help(format!("write \"http://{authority}\""))
+        } else {
+            problem.help(format!("write \"http://{authority}\" and beside it: rewrite add-prefix=\"/{path}\""))
+        });
+    }
+    let address = match settings::address(authority) {
+        Ok(_) => authority.to_owned(),
+        Err(_) if !authority.is_empty() && proxy_runtime::target::is_host(authority) => format!("{authority}:80"),
+        Err(reason) => return Err(problem("bad-url", reason).part("http://".len(), found.len())),
+    };
+    if address.starts_with(':') {
+        return Err(problem("bad-url", "the URL's host is missing"));
+    }
+    Ok(address)
+}
+
+/// A site's host: exact, `*.suffix` or `*`; IDNA names become what they are in requests (RFC 5890).
+pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
+    let found = text(leaf)?;
+    if found == "*" {
+        return Ok(HostPattern::Any);
+    }
+    if let Some((scheme, rest)) = found.split_once("://") {
+        return Err(problem("bad-host", format!("a host has no scheme (`{scheme}://`)")).help(format!("write {}", rest.trim_end_matches('/'))));
+    }
+    if let Some((host, path)) = found.split_once('/') {
+        return Err(problem("bad-host", "a host has no path").help(format!("write {host}, and inside it: route \"/{path}\"")));
+    }
+    let (wildcard, name) = match found.strip_prefix("*.") {
+        Some(suffix) => (true, suffix),
+        None => (false, found.as_str()),
+    };
+    if name.contains('*') {
+        return Err(problem("bad-host", "`*` stands for whole labels, at the beginning of a host").help("write *.example.com"));
+    }
+    if !name.starts_with('[') && name.contains(':') {
+        let host = name.split(':').next().unwrap_or_default();
+        return Err(problem("bad-host", "a host has no port: that belongs to `listen`").help(format!("write {host}, and: listen \":{}\"", name.rsplit(':').next().unwrap_or_default())));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let ascii = if name.starts_with('[') {
+        name.to_ascii_lowercase()
+    } else {
+        idna::domain_to_ascii(name).map_err(|_| problem("bad-host", format!("`{name}` is no host name")))?
+    };
+    let labels_fit = ascii.starts_with('[') || ascii.split('.').all(|label| {
+        !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    });
+    if !labels_fit || !proxy_runtime::target::is_host(&ascii) {
+        let problem = problem("bad-host", format!("`{name}` is no host name"));
+        return Err(if name.contains('_') { problem.help("a host has no underscore") } else { problem });
+    }
+    Ok(if wildcard { HostPattern::Wildcard(ascii) } else { HostPattern::Exact(ascii) })
+}
+
+/// A route's pattern: `/exact`, `/u/{id}`, `/x/*`, `/*`.
+pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
+    let found = text(leaf)?;
+    let Some(rest) = found.strip_prefix('/') else {
+        return Err(problem("bad-pattern", "a pattern begins with `/`").help(format!("write \"/{found}\"")));
+    };
+    if let Some(at) = found.find(['?', '#']) {
+        return Err(problem("bad-pattern", "a pattern is about the path alone").part(at, found.len())
+            .help("match parameters with `query NAME VALUE`"));
+    }
+    let mut segments = Vec::new();
+    let mut at = 1;
+    let count = rest.split('/').count();
+    if count > MAX_SEGMENTS {
+        return Err(problem("bad-pattern", format!("a pattern has at most {MAX_SEGMENTS} segments")));
+    }
+    for (index, segment) in rest.split('/').enumerate() {
+        let span = (at, at + segment.len());
+        at = span.1 + 1;
+        segments.push(if segment == "*" {
+            if index + 1 != count {
+                return Err(problem("bad-pattern", "`*` stands for everything below: it is the last segment")
+                    .part(span.0, span.1).help("bind one segment with a name, as in `/{name}/x`"));
+            }
+            Segment::Rest
+        } else if segment.contains(['{', '}', '*']) {
+            let name = segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}'));
+            let Some(name) = name.filter(|name| is_capture_name(name)) else {
+                return Err(problem("bad-pattern", format!("`{segment}` is neither text, `{{name}}` nor `*`"))
+                    .part(span.0, span.1).help("a name stands for a whole segment; for parts of one use `path-regex`"));
+            };
+            if segments.contains(&Segment::Capture(name.to_owned())) {
+                return Err(problem("bad-pattern", format!("`{{{name}}}` is bound twice")).part(span.0, span.1));
+            }
+            Segment::Capture(name.to_owned())
+        } else {
+            Segment::Literal(literal_segment(segment).map_err(|help| {
+                problem("bad-pattern", "requests never have this in their path, which is in normal form").part(span.0, span.1).help(help)
+            })?)
+        });
+    }
+    let text = segments.iter().fold(String::new(), |text, segment| text + "/" + &segment.to_string());
+    Ok(Pattern { text, segments })
+}
+
+/// The most segments of a pattern; the router's recursion is as deep.
+pub const MAX_SEGMENTS: usize = 64;
+
+/// Whether a placeholder may be called so: what `(?<name>...)` takes, too.
+pub fn is_capture_name(name: &str) -> bool {
+    name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
+        && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
+        && name.len() <= 32
+}
+
+/// A segment as it comes in requests: other characters than RFC 3986's encoded, the rest in normal form.
+fn literal_segment(segment: &str) -> Result<String, String> {
+    let mut encoded = String::from("/");
+    for char in segment.chars() {
+        if char.is_ascii_graphic() && !"\"<>^`{|}\\".contains(char) {
+            encoded.push(char);
+        } else if char.is_control() || char == '\\' {
+            return Err("control characters and backslashes are refused with 400".to_owned());
+        } else {
+            let mut buffer = [0; 4];
+            encoded.extend(char.encode_utf8(&mut buffer).bytes().map(|byte| format!("%{byte:02X}")));
+        }
+    }
+    let form = NormalForm { encoded_slash: true, merge_slashes: false };
+    match proxy_runtime::target::normal_path(&encoded, form) {
+        Ok(normal) if normal == encoded => Ok(encoded[1..].to_owned()),
+        Ok(normal) => Err(format!("the normal form of `{segment}` is `{}`", &normal[1..])),
+        Err(_) => Err("such requests are refused with 400".to_owned()),
+    }
+}
+
+/// A path prefix for `rewrite`: `/x`, no slash at the end.
+pub fn prefix(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    if !found.starts_with('/') || found.len() == 1 || found.ends_with('/') {
+        return Err(problem("bad-prefix", "a prefix is `/` and whole segments, without a slash at the end").help("write \"/api\""));
+    }
+    let parsed = pattern(leaf)?;
+    if parsed.segments.iter().any(|segment| !matches!(segment, Segment::Literal(_))) {
+        return Err(problem("bad-prefix", "a prefix is plain text"));
+    }
+    Ok(parsed.text)
+}
+
+/// A regular expression that the runtime will be able to compile, too.
+pub fn regex(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    proxy_runtime::regex::compile(&found).map_err(|error| {
+        let reason = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
+        // The engine draws a picture of several lines; its last line is the reason.
+        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let problem = problem("bad-regex", format!("not a regular expression: {reason}"));
+        if reason.contains("look-around") || reason.contains("backreference") {
+            return problem.help("expressions run in linear time, so look-around and back-references are not there; use `not { }` or two routes");
+        }
+        problem
+    })?;
+    Ok(found)
+}
+
+/// `(regex)"..."` or text.
+pub fn text_or_regex(leaf: &Leaf) -> Parsed<Result<String, String>> {
+    match &leaf.ty {
+        Some(ty) if ty.value == "regex" => regex(&Leaf { ty: None, ..leaf.clone() }).map(Err),
+        _ => text(leaf).map(Ok),
+    }
+}
+
+/// Text with `{placeholders}`; `(param)NAME` and `(file)"path"` alone. `{{` and `}}` are braces.
+pub fn template(leaf: &Leaf) -> Parsed<Template> {
+    match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
+        Some("param") => return Ok(Template { parts: vec![Part::Param(Spanned { value: plain(leaf)?, span: leaf.span })] }),
+        Some("file") => return Ok(Template { parts: vec![Part::File(Spanned { value: plain(leaf)?, span: leaf.span })] }),
+        Some(other) => return Err(annotation(other)),
+        None => {}
+    }
+    let found = text(leaf)?;
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut at = 0;
+    while let Some(next) = found[at..].find(['{', '}']).map(|offset| at + offset) {
+        literal.push_str(&found[at..next]);
+        let rest = &found[next..];
+        if rest.starts_with("{{") || rest.starts_with("}}") {
+            literal.push_str(&rest[..1]);
+            at = next + 2;
+            continue;
+        }
+        let end = rest.find('}').filter(|_| rest.starts_with('{'));
+        let Some(end) = end else {
+            return Err(problem("bad-template", "a lone brace").part(next, next + 1).help("write `{{` or `}}` for a brace"));
+        };
+        if !literal.is_empty() {
+            parts.push(Part::Text(Text::from(std::mem::take(&mut literal))));
+        }
+        let span = leaf.inner.map_or(leaf.span, |inner| inner.part(next, next + end + 1));
+        parts.push(Part::Placeholder(Spanned { value: rest[1..end].to_owned(), span }));
+        at = next + end + 1;
+    }
+    literal.push_str(&found[at..]);
+    if !literal.is_empty() {
+        parts.push(Part::Text(literal.into()));
+    }
+    Ok(Template { parts })
+}
+
+/// A template that becomes a header value.
+pub fn header_template(leaf: &Leaf) -> Parsed<Template> {
+    if leaf.ty.is_none() {
+        header_value(leaf)?;
+    }
+    template(leaf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Sources;
+
+    fn leaf(text: &str) -> Leaf {
+        let mut sources = Sources::default();
+        let file = sources.add("t.kdl".into(), "t.kdl".into(), format!("n {text}"));
+        let nodes = crate::syntax::parse(&sources, file, &mut crate::report::Report::default());
+        nodes[0].args[0].clone()
+    }
+
+    #[track_caller]
+    fn check<T: std::fmt::Debug + PartialEq>(parse: impl Fn(&Leaf) -> Parsed<T>, text: &str, expected: Result<T, &str>) {
+        assert_eq!(parse(&leaf(text)).map_err(|problem| problem.code), expected, "{text}");
+    }
+
+    #[test]
+    fn hosts() {
+        let exact = |name: &str| Ok(HostPattern::Exact(name.to_owned()));
+        check(host, "example.com", exact("example.com"));
+        check(host, "Example.COM", exact("example.com"));
+        check(host, "example.com.", exact("example.com"));
+        check(host, "\"bücher.de\"", exact("xn--bcher-kva.de"));
+        check(host, "\"127.0.0.1\"", exact("127.0.0.1"));
+        check(host, "\"[::1]\"", exact("[::1]"));
+        check(host, "*.example.com", Ok(HostPattern::Wildcard("example.com".to_owned())));
+        check(host, "*", Ok(HostPattern::Any));
+        for wrong in ["\"https://a.b\"", "\"a.b/c\"", "\"a.b:80\"", "a_b.c", "\"a..b\"", "-a.b", "a.*.b", "\"\"", "\"a b\""] {
+            check(host, wrong, Err("bad-host"));
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        let text = |leaf: &Leaf| pattern(leaf).map(|pattern| pattern.text);
+        check(text, "\"/\"", Ok("/".to_owned()));
+        check(text, "\"/a/{id}/*\"", Ok("/a/{id}/*".to_owned()));
+        check(text, "\"/café\"", Ok("/caf%C3%A9".to_owned()));
+        for wrong in ["a", "\"/a/*/b\"", "\"/a*\"", "\"/{a}/{a}\"", "\"/{a}b\"", "\"/a?b\"", "\"/a/../b\"", "\"/%41\"", "\"/%2\"", "\"/{}\""] {
+            check(text, wrong, Err("bad-pattern"));
+        }
+    }
+
+    #[test]
+    fn networks() {
+        let text = |leaf: &Leaf| network(leaf).map(|network| network.to_string());
+        check(text, "\"10.0.0.0/8\"", Ok("10.0.0.0/8".to_owned()));
+        check(text, "\"::1\"", Ok("::1/128".to_owned()));
+        check(text, "\"10.0.0.1/8\"", Err("bad-network"));
+        check(text, "\"10.0.0.0/33\"", Err("bad-network"));
+    }
+
+    #[test]
+    fn urls() {
+        check(server_url, "\"http://127.0.0.1:3000\"", Ok("127.0.0.1:3000".to_owned()));
+        check(server_url, "\"http://app\"", Ok("app:80".to_owned()));
+        check(server_url, "\"unix:/run/a.sock\"", Ok("unix:/run/a.sock".to_owned()));
+        for wrong in ["\"http://a:80/x\"", "\"http://a/\"", "\"https://a\"", "\"ftp://a\"", "\"http://\"", "\"http://:80\"", "\"http://a:x\""] {
+            check(server_url, wrong, Err("bad-url"));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `site!("site.kdl")`: the one macro of a crate that is a proxy.
+//!
+//! A shell around `proxy_build::compile`. The path is relative to the crate's `Cargo.toml`. The result is an expression
+//! of type `&'static proxy_runtime::site::Site`. On errors it is one `compile_error!` with all diagnostics, and a
+//! stand-in, so that rustc adds nothing of its own. Cargo learns of the files through an `include_bytes!` of each.
+
+use std::path::PathBuf;
+
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as Tokens;
+use quote::quote;
+use syn::LitStr;
+
+/// Compiles a site file into this crate.
+///
+/// ```ignore
+/// fn main() -> std::process::ExitCode {
+///     proxy_runtime::run(proxy_macros::site!("site.kdl"))
+/// }
+/// ```
+#[proc_macro]
+pub fn site(input: TokenStream) -> TokenStream {
+    let literal = syn::parse_macro_input!(input as LitStr);
+    let shown = literal.value();
+    // Cargo sets it for every crate it compiles.
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    let compiled = proxy_build::compile(&folder.join(&shown), &shown);
+    let tracked: Vec<Tokens> = compiled
+        .dependencies()
+        .iter()
+        .filter(|path| path.is_file())
+        .filter_map(|path| path.canonicalize().ok()?.to_str().map(|path| quote!(const _: &[u8] = include_bytes!(#path);)))
+        .collect();
+    let result = match compiled.output() {
+        Some(output) => {
+            let (items, site) = (output.items, output.site);
+            quote!({ #(#tracked)* #items #site })
+        }
+        None => {
+            let message = format!("{shown} does not compile\n\n{}", compiled.diagnostics(false).trim_end());
+            let error = syn::Error::new(literal.span(), message).to_compile_error();
+            quote!({
+                #(#tracked)*
+                #error;
+                #[allow(unreachable_code)]
+                { ::core::unreachable!() as &'static ::proxy_runtime::site::Site }
+            })
+        }
+    };
+    result.into()
+}

@@ -1,0 +1,179 @@
+//! The binary's own face: flags, help, checks. Exit codes: 0 well, 1 the start or a test failed, 2 wrong usage.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use crate::settings::{Refused, Settings, variable};
+use crate::site::{Param, ParamKind, Setting, Site};
+use crate::{listen, rehearse};
+
+/// What is asked of the binary.
+#[derive(Debug, PartialEq, Eq)]
+enum Command {
+    Serve,
+    Check,
+    Config,
+    Version,
+    Help,
+    SelfTest,
+}
+
+/// Runs the program of a compiled site: serves it, or does what the flags say.
+pub fn run(site: &'static Site) -> ExitCode {
+    let (command, given) = match parse(site, lexopt::Parser::from_env()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            eprintln!("error: {error}\n\nFor what there is, see --help.");
+            return ExitCode::from(2);
+        }
+    };
+    match command {
+        Command::Help => print!("{}", help(site)),
+        Command::Version => print!("{}", version(site)),
+        Command::Config => print!("{}", config(site)),
+        Command::SelfTest => return self_test(site, &given),
+        Command::Check => return finish(check(site, &given)),
+        Command::Serve => return finish(settings(site, &given).and_then(|settings| crate::run::serve(site, settings))),
+    }
+    ExitCode::SUCCESS
+}
+
+fn finish(outcome: Result<ExitCode, Vec<Refused>>) -> ExitCode {
+    outcome.unwrap_or_else(|refused| {
+        for refused in refused {
+            eprintln!("error: {refused}");
+        }
+        ExitCode::FAILURE
+    })
+}
+
+fn parse(site: &Site, mut parser: lexopt::Parser) -> Result<(Command, HashMap<String, String>), lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut command = Command::Serve;
+    let mut given = HashMap::new();
+    while let Some(arg) = parser.next()? {
+        command = match arg {
+            Short('h') | Long("help") => Command::Help,
+            Short('V') | Long("version") => Command::Version,
+            Long("check") => Command::Check,
+            Long("config") => Command::Config,
+            Long("self-test") => Command::SelfTest,
+            Long(name) if site.params.iter().any(|param| param.name == name) => {
+                let name = name.to_owned();
+                given.insert(name, parser.value()?.string()?);
+                continue;
+            }
+            other => return Err(other.unexpected()),
+        };
+    }
+    Ok((command, given))
+}
+
+fn settings(site: &Site, given: &HashMap<String, String>) -> Result<Settings, Vec<Refused>> {
+    Settings::new(site.params, |param| given.get(&*param.name).cloned().or_else(|| std::env::var(variable(&param.name)).ok()))
+}
+
+fn help(site: &Site) -> String {
+    let mut out = format!(
+        "A reverse proxy, compiled from {}.\n\nUsage: PROXY [FLAGS]\n\nFlags:\n\
+        \x20 --check       Verify parameters, files and addresses, without serving\n\
+        \x20 --self-test   Run the site's tests against the compiled tables\n\
+        \x20 --config      Print the site it was built from\n\
+        \x20 --version     Print versions and the site's hash\n\
+        \x20 --help        Print this\n",
+        site.name
+    );
+    if !site.params.is_empty() {
+        out.push_str("\nParameters (a flag goes before its variable, and that before the default):\n");
+    }
+    for param in site.params {
+        out.push_str(&format!("  --{} <{}>   variable {}{}\n", param.name, param.kind, variable(&param.name), default(param)));
+        if !param.help.is_empty() {
+            out.push_str(&format!("      {}\n", param.help));
+        }
+    }
+    out.push_str(
+        "\nSignals: TERM and INT stop (running exchanges are finished first; a second one cuts them off), HUP reads files again.\n\
+        Exit codes: 0 well, 1 the start or a test failed, 2 wrong usage.\n",
+    );
+    out
+}
+
+fn default(param: &Param) -> String {
+    match &param.default {
+        Some(default) => format!(", default {default}"),
+        None => ", required".to_owned(),
+    }
+}
+
+fn version(site: &Site) -> String {
+    format!(
+        "{}\nsite: {}\nsite sha256: {}\nruntime: kiln {}, contract {}\nroutes: {}, upstreams: {}, tests: {}\n",
+        site.built,
+        site.name,
+        site.digest,
+        env!("CARGO_PKG_VERSION"),
+        crate::site::VERSION,
+        site.routes.len(),
+        site.upstreams.len(),
+        site.tests.len()
+    )
+}
+
+fn config(site: &Site) -> String {
+    if let [only] = site.sources {
+        return only.text.to_owned();
+    }
+    site.sources.iter().map(|source| format!("// {}\n{}\n", source.path, source.text)).collect()
+}
+
+/// `--check`: everything the start needs, nothing of what serving does.
+fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCode, Vec<Refused>> {
+    let mut settings = settings(site, given)?;
+    let mut refused = settings.read_files(site.files).err().unwrap_or_default();
+    refused.extend(listen::bind_all(site, &settings, 1).err().unwrap_or_default());
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    for param in site.params {
+        // A secret is a path here; its content is never printed.
+        let index = site.params.iter().position(|other| std::ptr::eq(other, param)).unwrap_or_default() as u16;
+        if matches!(param.kind, ParamKind::Number | ParamKind::Duration | ParamKind::Size) {
+            println!("param {}: ok", param.name);
+        } else {
+            println!("param {}: {}", param.name, settings.text(index));
+        }
+    }
+    for listener in site.listeners {
+        println!("listen {}: free", listener.address.get(&settings));
+    }
+    for server in site.upstreams.iter().flat_map(|upstream| upstream.servers.iter()) {
+        let from = if matches!(server.address, Setting::Param(_)) { " (given)" } else { "" };
+        println!("server {}{from}: not asked", server.address.get(&settings));
+    }
+    println!("ok: ready to serve");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `--self-test`: the site's tests. Parameters that are not given stand for themselves.
+fn self_test(site: &'static Site, given: &HashMap<String, String>) -> ExitCode {
+    let settings = settings(site, given).unwrap_or_default();
+    let mut failed = 0;
+    for test in site.tests {
+        let misses = match rehearse::run(site, test, &settings) {
+            Ok(misses) => misses,
+            Err(reason) => vec![("request", "a request".to_owned(), reason)],
+        };
+        if misses.is_empty() {
+            println!("ok    {}", test.name);
+            continue;
+        }
+        failed += 1;
+        println!("FAIL  {} ({}:{})", test.name, test.place.file, test.place.line);
+        for (property, expected, found) in misses {
+            println!("      {property}: expected {expected}, found {found}");
+        }
+    }
+    println!("{} passed, {failed} failed", site.tests.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,141 @@
+//! [`Facts`]: all that a template or filter may know of an exchange, borrowed for the moment it is asked. Pure.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::route::Captures;
+use crate::settings::Settings;
+use crate::site::Text;
+
+/// What is known of an exchange. What is not known yet (status before there is one) is empty or zero; the compiler
+/// lets no template ask for it.
+#[derive(Clone, Copy)]
+#[allow(missing_docs, reason = "named as the placeholders, which the reference explains")]
+pub struct Facts<'a> {
+    pub method: &'a Method,
+    pub scheme: &'static str,
+    pub host: &'a str,
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub protocol: &'static str,
+    pub client: IpAddr,
+    pub fields: Fields<'a>,
+    pub captures: Captures,
+    pub route: &'a str,
+    pub settings: &'a Settings,
+    pub request_id: RequestId,
+    pub upstream: &'a str,
+    pub server: &'a str,
+    pub status: u16,
+    pub bytes: u64,
+    pub duration: Duration,
+    pub reason: &'a str,
+    pub time: Timestamp,
+}
+
+/// The request's header fields: all of them, or after the request was sent on, those that were kept.
+#[derive(Clone, Copy)]
+pub enum Fields<'a> {
+    /// All of them.
+    All(&'a HeaderMap),
+    /// Names (lower case) and values of those that later phases ask for.
+    Kept(&'a [Text], &'a [Option<HeaderValue>]),
+}
+
+impl<'a> Facts<'a> {
+    /// The first value of a request field, where it is text. `name` is in lower case.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let value = match self.fields {
+            Fields::All(headers) => headers.get(name),
+            Fields::Kept(names, values) => {
+                names.iter().position(|kept| kept == name).and_then(|index| values.get(index)?.as_ref())
+            }
+        };
+        value.and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+    }
+}
+
+/// Identifies an exchange: a random part per process and a counter, as 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId(pub u128);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A moment, in microseconds since 1970 (UTC).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The system's time.
+    pub fn now() -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// As in `2026-11-23T19:04:05.123456Z` (RFC 3339).
+    pub fn rfc3339(self) -> impl fmt::Display {
+        let Civil { year, month, day, hour, minute, second } = self.civil();
+        let micros = self.0 % 1_000_000;
+        fmt::from_fn(move |f| {
+            write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+        })
+    }
+
+    /// As in `23/Nov/2026:19:04:05 +0000`.
+    pub fn common(self) -> impl fmt::Display {
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let Civil { year, month, day, hour, minute, second } = self.civil();
+        let month = MONTHS[month as usize - 1];
+        fmt::from_fn(move |f| write!(f, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000"))
+    }
+
+    /// Days to year, month and day after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+    fn civil(self) -> Civil {
+        let seconds = self.0 / 1_000_000;
+        let (days, in_day) = (seconds / 86_400, (seconds % 86_400) as u32);
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_shifted = (5 * day_of_year + 2) / 153;
+        let day = (day_of_year - (153 * month_shifted + 2) / 5 + 1) as u32;
+        let month = (if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 }) as u32;
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        Civil { year, month, day, hour: in_day / 3600, minute: in_day / 60 % 60, second: in_day % 60 }
+    }
+}
+
+struct Civil {
+    year: u64,
+    month: u32,
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(seconds: u64, rfc3339: &str, common: &str) {
+        let time = Timestamp(seconds * 1_000_000 + 7);
+        assert_eq!(time.rfc3339().to_string(), rfc3339);
+        assert_eq!(time.common().to_string(), common);
+    }
+
+    #[test]
+    fn times() {
+        check(0, "1970-01-01T00:00:00.000007Z", "01/Jan/1970:00:00:00 +0000");
+        check(951_782_400, "2000-02-29T00:00:00.000007Z", "29/Feb/2000:00:00:00 +0000");
+        check(1_795_460_645, "2026-11-23T19:04:05.000007Z", "23/Nov/2026:19:04:05 +0000");
+    }
+}

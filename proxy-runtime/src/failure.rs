@@ -1,0 +1,139 @@
+//! Every "no": why the proxy answers itself because something is wrong. One word per reason, the same in this enum, the
+//! log and the tests. Pure.
+
+use http::StatusCode;
+
+use crate::route::MethodSet;
+use crate::target::Refusal;
+
+/// Why an exchange failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The head is not one (RFC 9112 section 2.2).
+    BadRequest,
+    /// The host is missing or is none (RFC 9112 section 3.2).
+    BadHost,
+    /// The path is one that must not be matched.
+    BadPath,
+    /// The body's framing is not one (RFC 9112 section 6.1): both lengths, several lengths, bad chunks.
+    BadFraming,
+    /// What `rewrite` made of the path would leave the root.
+    BadRewrite,
+    /// No site has the host.
+    UnknownHost,
+    /// The site has no route for the path.
+    NoRoute,
+    /// The path has routes, but not for this method.
+    MethodNotAllowed(MethodSet),
+    /// The head is larger than `limits headers`.
+    HeadTooLarge,
+    /// The target is longer than `limits uri`.
+    UriTooLong,
+    /// The body is larger than `limits body`.
+    BodyTooLarge,
+    /// The request did not arrive in time.
+    RequestTimeout,
+    /// An `Expect` that is not `100-continue` (RFC 9110 section 10.1.1).
+    UnknownExpectation,
+    /// More client connections than `limits connections`.
+    TooManyConnections,
+    /// More of one client's connections than `limits per-client`.
+    TooManyFromClient,
+    /// No server of the upstream has an address.
+    Unresolved,
+    /// No server could be connected to.
+    ConnectFailed,
+    /// No server could be connected to in time.
+    ConnectTimeout,
+    /// The server closed or reset before it answered.
+    UpstreamReset,
+    /// What the server sent is no answer.
+    UpstreamInvalid,
+    /// The server did not answer in time.
+    ResponseTimeout,
+    /// The exchange took longer than `timeouts total`.
+    TotalTimeout,
+    /// The answer's body stopped moving.
+    BodyStalled,
+    /// The server closed in the middle of the answer's body.
+    UpstreamTruncated,
+    /// The client was gone before the answer was.
+    ClientGone,
+    /// The proxy is at fault.
+    Internal,
+}
+
+impl Failure {
+    /// The word in logs.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Failure::BadRequest => "bad-request",
+            Failure::BadHost => "bad-host",
+            Failure::BadPath => "bad-path",
+            Failure::BadFraming => "bad-framing",
+            Failure::BadRewrite => "bad-rewrite",
+            Failure::UnknownHost => "unknown-host",
+            Failure::NoRoute => "no-route",
+            Failure::MethodNotAllowed(_) => "method-not-allowed",
+            Failure::HeadTooLarge => "head-too-large",
+            Failure::UriTooLong => "uri-too-long",
+            Failure::BodyTooLarge => "body-too-large",
+            Failure::RequestTimeout => "request-timeout",
+            Failure::UnknownExpectation => "unknown-expectation",
+            Failure::TooManyConnections => "too-many-connections",
+            Failure::TooManyFromClient => "too-many-from-client",
+            Failure::Unresolved => "unresolved",
+            Failure::ConnectFailed => "connect-failed",
+            Failure::ConnectTimeout => "connect-timeout",
+            Failure::UpstreamReset => "upstream-reset",
+            Failure::UpstreamInvalid => "upstream-invalid",
+            Failure::ResponseTimeout => "response-timeout",
+            Failure::TotalTimeout => "total-timeout",
+            Failure::BodyStalled => "body-stalled",
+            Failure::UpstreamTruncated => "upstream-truncated",
+            Failure::ClientGone => "client-gone",
+            Failure::Internal => "internal",
+        }
+    }
+
+    /// The status it is answered with, where there still is an answer to give.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Failure::BadRequest | Failure::BadHost | Failure::BadPath | Failure::BadFraming | Failure::BadRewrite => {
+                StatusCode::BAD_REQUEST
+            }
+            Failure::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Failure::NoRoute => StatusCode::NOT_FOUND,
+            Failure::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Failure::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Failure::UriTooLong => StatusCode::URI_TOO_LONG,
+            Failure::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Failure::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Failure::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
+            Failure::TooManyConnections | Failure::TooManyFromClient | Failure::Unresolved => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Failure::ConnectFailed | Failure::UpstreamReset | Failure::UpstreamInvalid | Failure::UpstreamTruncated => {
+                StatusCode::BAD_GATEWAY
+            }
+            Failure::ConnectTimeout | Failure::ResponseTimeout | Failure::TotalTimeout | Failure::BodyStalled => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Failure::ClientGone | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Whether the connection is of no more use: what follows on it can't be told apart from what was refused.
+    pub(crate) fn closes(self) -> bool {
+        matches!(self, Failure::BadFraming | Failure::BodyTooLarge | Failure::RequestTimeout | Failure::HeadTooLarge)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        match refusal {
+            Refusal::HostMissing | Refusal::HostInvalid => Failure::BadHost,
+            Refusal::TargetForm | Refusal::PathForbidden | Refusal::PathEncoding | Refusal::PathEscapes => Failure::BadPath,
+        }
+    }
+}

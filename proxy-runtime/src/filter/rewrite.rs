@@ -1,0 +1,109 @@
+//! `rewrite`: another path and query for the upstream.
+
+use std::borrow::Cow;
+
+use super::Outgoing;
+use crate::facts::Facts;
+use crate::regex::Capturing;
+use crate::site::{List, Text};
+use crate::template::Template;
+use crate::view::query_pairs;
+
+/// What `rewrite` does, in this order: path steps, then parameters removed, then parameters set.
+#[derive(Debug, Clone)]
+pub struct Rewrite {
+    /// Changes to the path.
+    pub path: List<PathStep>,
+    /// Query parameters that go.
+    pub query_remove: List<Text>,
+    /// Query parameters that get this value and no other.
+    pub query_set: List<(Text, Template)>,
+}
+
+/// A change to the path.
+#[derive(Debug, Clone)]
+pub enum PathStep {
+    /// Removes a prefix, by whole segments; a path without it stays.
+    StripPrefix(Text),
+    /// Replaces matches; `$1` and `${name}` stand for groups.
+    Replace(&'static Capturing, Text),
+    /// Replaces all of it.
+    Path(Template),
+    /// Puts a prefix before it.
+    AddPrefix(Text),
+}
+
+/// Rewrites path and query. The path may leave normal form; the caller brings it back or refuses.
+pub fn rewrite(out: &mut Outgoing<'_>, facts: &Facts<'_>, rewrite: &Rewrite) {
+    for step in rewrite.path.iter() {
+        if let Some(path) = step.apply(&out.path, facts) {
+            out.path = Cow::Owned(path);
+        }
+    }
+    if !rewrite.query_remove.is_empty() || !rewrite.query_set.is_empty() {
+        out.query = query(out.query.as_deref().unwrap_or_default(), facts, rewrite).map(Cow::Owned);
+    }
+}
+
+impl PathStep {
+    fn apply(&self, path: &str, facts: &Facts<'_>) -> Option<String> {
+        match self {
+            PathStep::StripPrefix(prefix) => match path.strip_prefix(&**prefix)? {
+                "" => Some("/".to_owned()),
+                rest if rest.starts_with('/') => Some(rest.to_owned()),
+                _ => None,
+            },
+            PathStep::Replace(regex, replacement) => Some(encode(&regex.replace_all(path, replacement), PATH)),
+            PathStep::Path(template) => {
+                let mut out = String::new();
+                template.render(facts, &mut out);
+                Some(encode(&out, PATH))
+            }
+            PathStep::AddPrefix(prefix) => Some(format!("{prefix}{path}")),
+        }
+    }
+}
+
+fn query(query: &str, facts: &Facts<'_>, rewrite: &Rewrite) -> Option<String> {
+    let gone = |name: &str| {
+        rewrite.query_remove.iter().any(|removed| removed == name)
+            || rewrite.query_set.iter().any(|(set, _)| set == name)
+    };
+    let mut out = String::with_capacity(query.len());
+    for pair in query.split('&').filter(|pair| query_pairs(pair).next().is_some_and(|(name, _)| !gone(name))) {
+        push_pair(&mut out, pair);
+    }
+    for (name, value) in rewrite.query_set.iter() {
+        let mut rendered = String::new();
+        value.render(facts, &mut rendered);
+        push_pair(&mut out, &format!("{name}={}", encode(&rendered, QUERY_VALUE)));
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+fn push_pair(out: &mut String, pair: &str) {
+    if !out.is_empty() {
+        out.push('&');
+    }
+    out.push_str(pair);
+}
+
+/// What may stand in a path beside letters and digits (RFC 3986 section 3.3), `%` for what is encoded already.
+const PATH: &[u8] = b"/-._~!$&'()*+,;=:@%";
+
+/// What may stand in the value of a query parameter: as in a path, without what separates parameters.
+const QUERY_VALUE: &[u8] = b"/-._~!$'()*,:@%?";
+
+fn encode(text: &str, allowed: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || allowed.contains(&byte) {
+            out.push(byte as char);
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}

@@ -1,0 +1,62 @@
+//! The minimal runtime that a compiled Kiln site is linked against.
+//!
+//! The path of a request, each step a module:
+//!
+//! ```text
+//! listen ─Accepted→ connection ─hyper→ target ─Target→ route ─Found→ filter ─Outgoing→
+//!     handler                        (respond, redirect, echo, abort)
+//!     balance ─Lease→ upstream ─Answer→ filter → Body; a Record for the log at the end
+//! ```
+//!
+//! [`site`] is the contract between a compiled site and this crate. Pure modules (`site target route view matcher
+//! regex template facts settings filter handler forward`) do no I/O and are what the compiler shares: it uses this
+//! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
+
+pub mod facts;
+pub mod filter;
+pub mod handler;
+pub mod matcher;
+pub mod regex;
+pub mod rehearse;
+pub mod route;
+pub mod settings;
+pub mod site;
+pub mod target;
+pub mod template;
+pub mod view;
+
+#[cfg(feature = "serve")]
+mod answer;
+#[cfg(feature = "serve")]
+mod balance;
+#[cfg(feature = "serve")]
+mod body;
+#[cfg(feature = "serve")]
+mod command;
+#[cfg(feature = "serve")]
+mod connection;
+#[cfg(feature = "serve")]
+mod failure;
+#[cfg(feature = "serve")]
+mod forward;
+#[cfg(feature = "serve")]
+mod framing;
+#[cfg(feature = "serve")]
+mod listen;
+#[cfg(feature = "serve")]
+mod observe;
+#[cfg(feature = "serve")]
+mod run;
+#[cfg(feature = "serve")]
+mod serve;
+#[cfg(feature = "serve")]
+mod stream;
+#[cfg(feature = "serve")]
+mod tunnel;
+#[cfg(feature = "serve")]
+mod upstream;
+
+pub use bytes;
+#[cfg(feature = "serve")]
+pub use command::run;
+pub use http;

@@ -1,0 +1,305 @@
+//! Sockets to accept from: bound before anything is served, one per worker and listener, with a budget of connections.
+//!
+//! Gives [`Accepted`]. Listeners that a parent process hands over (`LISTEN_FDS`) are taken instead of binding anew.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::connection;
+use crate::failure::Failure;
+use crate::observe::{self, Record};
+use crate::run::{Stop, Worker};
+use crate::settings::{self, Address, Refused, Settings};
+use crate::site::{Listener, Site};
+use crate::stream::Stream;
+
+/// Connections that wait to be accepted; the kernel may allow fewer.
+const BACKLOG: i32 = 4096;
+
+/// A connection, counted for as long as it lasts.
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    pub(crate) peer: IpAddr,
+    /// The index of the listener.
+    pub(crate) listener: u32,
+    pub(crate) permit: Permit,
+}
+
+/// A bound socket, not yet part of an event loop.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Binds every listener, once per worker. Result: per worker, per listener.
+///
+/// # Errors
+/// One for each address that can't be had.
+pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Result<Vec<Vec<Bound>>, Vec<Refused>> {
+    let mut inherited = Inherited::take();
+    let mut per_worker: Vec<Vec<Bound>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut refused = Vec::new();
+    for listener in site.listeners {
+        match bind(listener, settings, workers, &mut inherited) {
+            Ok(sockets) => {
+                for (worker, socket) in per_worker.iter_mut().zip(sockets) {
+                    worker.push(socket);
+                }
+            }
+            Err(error) => {
+                let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
+                refused.push(Refused { message, place: listener.place.clone() });
+            }
+        }
+    }
+    if refused.is_empty() { Ok(per_worker) } else { Err(refused) }
+}
+
+fn bind(listener: &Listener, settings: &Settings, workers: usize, inherited: &mut Inherited) -> io::Result<Vec<Bound>> {
+    let address = settings::address(listener.address.get(settings)).map_err(io::Error::other)?;
+    let first = match (inherited.find(&address), address) {
+        (Some(socket), _) => socket,
+        (None, Address::Unix(path)) => Bound::Unix(bind_unix(path)?),
+        (None, Address::Tcp(host, port)) => {
+            // One socket per worker: the kernel spreads connections over them.
+            return (0..workers).map(|_| bind_tcp(host, port).map(Bound::Tcp)).collect();
+        }
+    };
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        let another = match &sockets[0] {
+            Bound::Tcp(socket) => Bound::Tcp(socket.try_clone()?),
+            Bound::Unix(socket) => Bound::Unix(socket.try_clone()?),
+        };
+        sockets.push(another);
+    }
+    Ok(sockets)
+}
+
+fn bind_tcp(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
+    let all = host.is_empty() || host == "::";
+    let address = match host {
+        "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        host => host.parse().map_err(io::Error::other)?,
+    };
+    match bind_socket(SocketAddr::new(address, port)) {
+        // A machine without IPv6: its IPv4 addresses are all it has.
+        Err(error) if all && matches!(error.raw_os_error(), Some(NO_FAMILY | NO_ADDRESS)) => {
+            bind_socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+        }
+        outcome => outcome,
+    }
+}
+
+/// `EAFNOSUPPORT` and `EADDRNOTAVAIL` on Linux.
+const NO_FAMILY: i32 = 97;
+const NO_ADDRESS: i32 = 99;
+
+fn bind_socket(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_unix(path: &str) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::fs::FileTypeExt as _;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let is_socket = Path::new(path).symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        // Left behind by a process that is gone.
+        std::fs::remove_file(path)?;
+    }
+    let socket = UnixListener::bind(path)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Sockets handed over by a parent process.
+struct Inherited(Vec<Bound>);
+
+impl Inherited {
+    fn take() -> Inherited {
+        let mut handed = listenfd::ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for index in 0..handed.len() {
+            if let Ok(Some(socket)) = handed.take_tcp_listener(index) {
+                sockets.push(Bound::Tcp(socket));
+            } else if let Ok(Some(socket)) = handed.take_unix_listener(index) {
+                sockets.push(Bound::Unix(socket));
+            }
+        }
+        Inherited(sockets)
+    }
+
+    fn find(&mut self, address: &Address<'_>) -> Option<Bound> {
+        let index = self.0.iter().position(|socket| match (socket, address) {
+            (Bound::Tcp(socket), Address::Tcp(host, port)) => socket.local_addr().is_ok_and(|local| {
+                let wanted = match *host {
+                    "" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+                    "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                    host => host.parse().ok(),
+                };
+                let any = |ip: IpAddr| ip.is_unspecified();
+                local.port() == *port && wanted.is_some_and(|ip| ip == local.ip() || (any(ip) && any(local.ip())))
+            }),
+            (Bound::Unix(socket), Address::Unix(path)) => {
+                socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(Path::new(path)))
+            }
+            _ => false,
+        })?;
+        let socket = self.0.swap_remove(index);
+        let nonblocking = match &socket {
+            Bound::Tcp(socket) => socket.set_nonblocking(true),
+            Bound::Unix(socket) => socket.set_nonblocking(true),
+        };
+        nonblocking.ok().map(|()| socket)
+    }
+}
+
+/// How many connections there may be.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    max: usize,
+    open: AtomicUsize,
+    per_client: u32,
+    /// Connections per client, counted only where that is limited. Locked per connection, never per request; as large
+    /// as there are open connections.
+    clients: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// A connection that counts.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    budget: &'static Budget,
+    counted: Option<IpAddr>,
+}
+
+impl Budget {
+    pub(crate) fn new(site: &Site, settings: &Settings) -> Budget {
+        let limits = &site.root.limits;
+        Budget {
+            max: usize::try_from(limits.connections.get(settings)).unwrap_or(usize::MAX),
+            open: AtomicUsize::new(0),
+            per_client: u32::try_from(limits.per_client.get(settings)).unwrap_or(u32::MAX),
+            clients: Mutex::default(),
+        }
+    }
+
+    fn admit(&'static self, peer: IpAddr) -> Result<Permit, Failure> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.max {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(Failure::TooManyConnections);
+        }
+        let mut permit = Permit { budget: self, counted: None };
+        if self.per_client != u32::MAX {
+            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = clients.entry(peer).or_insert(0);
+            if *open >= self.per_client {
+                return Err(Failure::TooManyFromClient);
+            }
+            *open += 1;
+            permit.counted = Some(peer);
+        }
+        Ok(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.budget.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(peer) = self.counted {
+            let mut clients = self.budget.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            if let std::collections::hash_map::Entry::Occupied(mut entry) = clients.entry(peer) {
+                *entry.get_mut() -= 1;
+                if *entry.get() == 0 {
+                    entry.remove();
+                }
+            }
+        }
+    }
+}
+
+/// A listener in an event loop.
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Accepts until the drain begins. Each connection becomes a task of this worker.
+///
+/// # Errors
+/// The socket can't become part of the event loop.
+pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound) -> io::Result<()> {
+    let listening = match socket {
+        Bound::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
+        Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
+    };
+    let mut stop = worker.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop != Stop::No) => return Ok(()),
+            accepted = listening.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(worker, listener, stream, peer),
+            // The peer was gone again, or the like.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Out of descriptors or memory: that passes, and asking again at once would not help it.
+                observe::notice(&format!("can't accept on `{}`: {error}", worker.site.listeners[listener as usize].name));
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+impl Listening {
+    async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
+        match self {
+            Listening::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                // Answers are written as they come; waiting for more to send would only delay them.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), peer.ip().to_canonical()))
+            }
+            // Who connects to a unix socket is on this machine.
+            Listening::Unix(socket) => Ok((Stream::Unix(socket.accept().await?.0), Ipv4Addr::LOCALHOST.into())),
+        }
+    }
+}
+
+fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
+    match worker.budget.admit(peer) {
+        Ok(permit) => {
+            tokio::task::spawn_local(connection::serve(worker, Accepted { stream, peer, listener, permit }));
+        }
+        Err(failure) => {
+            const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n503 Service Unavailable\n";
+            // A fresh socket has room for this; if not, closing says enough.
+            let _ = match &stream {
+                Stream::Tcp(stream) => stream.try_write(FULL),
+                Stream::Unix(stream) => stream.try_write(FULL),
+            };
+            let mut record = Record::new(worker, http::Method::from_bytes(b"-").unwrap_or_default(), http::Version::HTTP_11, peer);
+            record.failed(failure);
+            record.answered(failure.status().as_u16());
+        }
+    }
+}

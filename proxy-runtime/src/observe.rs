@@ -1,0 +1,164 @@
+//! What is seen from outside: one [`Record`] per exchange, which becomes a line of the access log when it is dropped,
+//! and notices on standard error.
+//!
+//! A record is dropped when the answer's body is, whichever way that came about, so no exchange goes unseen.
+
+mod line;
+mod sink;
+
+use std::cell::Cell;
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue, Method, Version};
+use tokio::time::Instant;
+
+use crate::facts::{Facts, Fields, RequestId, Timestamp};
+use crate::failure::Failure;
+use crate::route::Captures;
+use crate::run::Worker;
+use crate::site::{Log, Policy, Route};
+use crate::target::Target;
+
+pub(crate) use line::json_string;
+pub(crate) use sink::{LogBuffer, Sink};
+
+/// An exchange, from its first word to its last.
+pub(crate) struct Record {
+    pub(crate) worker: &'static Worker,
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) target: Option<Target>,
+    /// The client: the peer, or what a trusted peer said.
+    pub(crate) client: IpAddr,
+    pub(crate) route: Option<&'static Route>,
+    pub(crate) captures: Captures,
+    pub(crate) upstream: &'static str,
+    pub(crate) server: &'static str,
+    pub(crate) request_id: RequestId,
+    pub(crate) began: Instant,
+    policy: &'static Policy,
+    kept: Vec<Option<HeaderValue>>,
+    status: u16,
+    bytes: u64,
+    failure: Option<Failure>,
+}
+
+impl Record {
+    pub(crate) fn new(worker: &'static Worker, method: Method, version: Version, client: IpAddr) -> Box<Record> {
+        Box::new(Record {
+            worker,
+            method,
+            version,
+            target: None,
+            client,
+            route: None,
+            captures: Captures::default(),
+            upstream: "",
+            server: "",
+            request_id: worker.request_id(),
+            began: Instant::now(),
+            policy: worker.site.root,
+            kept: Vec::new(),
+            status: 0,
+            bytes: 0,
+            failure: None,
+        })
+    }
+
+    /// The policy that holds from here on; keeps the request's fields that it will ask for later.
+    pub(crate) fn holds(&mut self, policy: &'static Policy, headers: &HeaderMap) {
+        self.policy = policy;
+        self.kept.clear();
+        self.kept.extend(policy.keep.iter().map(|name| headers.get(&**name).cloned()));
+    }
+
+    pub(crate) fn policy(&self) -> &'static Policy {
+        self.policy
+    }
+
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// Why it went wrong; the first reason counts.
+    pub(crate) fn failed(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The path in normal form; as it arrived, where it has none.
+    pub(crate) fn path(&self) -> &str {
+        self.target.as_ref().map_or("", Target::path)
+    }
+
+    /// What templates and filters may know, given the request's fields.
+    pub(crate) fn facts<'a>(&'a self, fields: Fields<'a>) -> Facts<'a> {
+        Facts {
+            method: &self.method,
+            scheme: "http",
+            host: self.target.as_ref().map_or("", Target::host),
+            path: self.path(),
+            query: self.target.as_ref().and_then(Target::query),
+            protocol: if self.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            client: self.client,
+            fields,
+            captures: self.captures,
+            route: self.route.map_or("", |route| &route.pattern),
+            settings: self.worker.settings,
+            request_id: self.request_id,
+            upstream: self.upstream,
+            server: self.server,
+            status: self.status,
+            bytes: self.bytes,
+            duration: std::time::Duration::ZERO,
+            reason: self.failure.map_or("", Failure::reason),
+            time: Timestamp(0),
+        }
+    }
+
+    /// The same once the request was sent on.
+    pub(crate) fn facts_kept(&self) -> Facts<'_> {
+        self.facts(Fields::Kept(&self.policy.keep, &self.kept))
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if matches!(self.policy.log, Log::Off) {
+            return;
+        }
+        let facts = Facts { duration: self.began.elapsed(), time: Timestamp::now(), ..self.facts_kept() };
+        self.worker.log.write(|out| line::write(&self.policy.log, &facts, out));
+    }
+}
+
+/// Makes the numbers of a worker's exchanges: a part of its own, and a count.
+pub(crate) struct RequestIds {
+    prefix: u128,
+    count: Cell<u64>,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> RequestIds {
+        use std::hash::{BuildHasher, RandomState};
+        // The standard library's source of random keys; these need to be different, not secret.
+        let prefix = u128::from(RandomState::new().hash_one(std::process::id()));
+        RequestIds { prefix: prefix << 64, count: Cell::new(0) }
+    }
+
+    pub(crate) fn next(&self) -> RequestId {
+        let count = self.count.get().wrapping_add(1);
+        self.count.set(count);
+        RequestId(self.prefix | u128::from(count))
+    }
+}
+
+/// Says something to the operator, on standard error. Not for what a client can cause at will.
+pub(crate) fn notice(message: &str) {
+    // There is nobody to tell that standard error is gone.
+    let _ = writeln!(std::io::stderr(), "{} {message}", Timestamp::now().rfc3339());
+}

@@ -1,0 +1,136 @@
+//! Regular expressions in a compiled site: [`Regex`] answers yes or no from a DFA that was built at compile time,
+//! [`Capturing`] also says where the named groups are.
+//!
+//! Both take time linear in the input. A `Regex` is bytes in the binary, checked once when first used; it does not
+//! allocate. A `Capturing` is compiled once, when first used: a DFA knows no groups. Its memory is bounded by
+//! [`CAPTURING_SIZE_LIMIT`], which the compiler holds each pattern to.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use regex_automata::dfa::{Automaton, sparse};
+use regex_automata::{Input, meta};
+
+use crate::route::Captures;
+
+/// The most memory, in bytes, that one [`Capturing`] may take for its program.
+pub const CAPTURING_SIZE_LIMIT: usize = 1 << 20;
+
+/// A yes-or-no expression.
+#[derive(Debug)]
+pub struct Regex {
+    bytes: Cow<'static, [u8]>,
+    dfa: OnceLock<sparse::DFA<&'static [u8]>>,
+    owned: OnceLock<sparse::DFA<Vec<u8>>>,
+}
+
+impl Regex {
+    /// From the bytes of a sparse DFA that the compiler wrote for this target.
+    pub const fn new(bytes: &'static [u8]) -> Regex {
+        Regex { bytes: Cow::Borrowed(bytes), dfa: OnceLock::new(), owned: OnceLock::new() }
+    }
+
+    /// The same from memory that is not `'static`, for use inside the compiler.
+    pub fn owned(bytes: Vec<u8>) -> Regex {
+        Regex { bytes: Cow::Owned(bytes), dfa: OnceLock::new(), owned: OnceLock::new() }
+    }
+
+    /// Whether the expression matches anywhere within `text`. Linear time, no allocation (but for the first call).
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        let input = Input::new(text).earliest(true);
+        let found = match &self.bytes {
+            Cow::Borrowed(bytes) => self.dfa.get_or_init(|| read(bytes)).try_search_fwd(&input),
+            Cow::Owned(bytes) => self.owned.get_or_init(|| read(bytes).to_owned()).try_search_fwd(&input),
+        };
+        // A DFA gives up only on bytes it was told to quit on; the compiler tells it none.
+        found.is_ok_and(|found| found.is_some())
+    }
+}
+
+/// The bytes were made by the compiler of this very version (see `site::VERSION`), so they are a DFA: anything else is
+/// a damaged binary, which must not go on to guess.
+fn read(bytes: &[u8]) -> sparse::DFA<&[u8]> {
+    sparse::DFA::from_bytes(bytes).expect("a DFA written by the compiler").0
+}
+
+/// An expression whose named groups are wanted.
+#[derive(Debug)]
+pub struct Capturing {
+    pattern: Cow<'static, str>,
+    regex: OnceLock<meta::Regex>,
+}
+
+impl Capturing {
+    /// From a pattern that the compiler has compiled itself, within [`CAPTURING_SIZE_LIMIT`].
+    pub const fn new(pattern: Cow<'static, str>) -> Capturing {
+        Capturing { pattern, regex: OnceLock::new() }
+    }
+
+    /// The pattern as it was written.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// Matches `path` and binds group `i` (from 1) to slot `first + i - 1` of `captures`.
+    pub fn bind(&self, path: &str, first: u8, captures: &mut Captures) -> bool {
+        let regex = self.regex();
+        let mut found = regex.create_captures();
+        regex.captures(path, &mut found);
+        if !found.is_match() {
+            return false;
+        }
+        for group in 1..found.group_len() {
+            if let Some(span) = found.get_group(group) {
+                captures.bind(usize::from(first) + group - 1, span.start, span.end);
+            }
+        }
+        true
+    }
+
+    /// `text` with every match replaced; `$1` and `${name}` in `replacement` stand for groups.
+    pub fn replace_all(&self, text: &str, replacement: &str) -> String {
+        let regex = self.regex();
+        let mut out = String::with_capacity(text.len());
+        let mut from = 0;
+        for found in regex.captures_iter(text) {
+            let Some(whole) = found.get_match() else { continue };
+            out.push_str(&text[from..whole.start()]);
+            found.interpolate_string_into(text, replacement, &mut out);
+            from = whole.end();
+        }
+        out.push_str(&text[from..]);
+        out
+    }
+
+    fn regex(&self) -> &meta::Regex {
+        self.regex.get_or_init(|| compile(&self.pattern).expect("a pattern the compiler accepted"))
+    }
+}
+
+/// Compiles a pattern as [`Capturing`] does; the compiler calls this to refuse what could not start.
+///
+/// # Errors
+/// The pattern is not one, or needs more than [`CAPTURING_SIZE_LIMIT`].
+pub fn compile(pattern: &str) -> Result<meta::Regex, Box<meta::BuildError>> {
+    meta::Regex::builder()
+        .configure(meta::Regex::config().nfa_size_limit(Some(CAPTURING_SIZE_LIMIT)))
+        .build(pattern)
+        .map_err(Box::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pattern: &'static str, text: &str, replacement: &str, expected: &str) {
+        assert_eq!(Capturing::new(pattern.into()).replace_all(text, replacement), expected);
+    }
+
+    #[test]
+    fn replacing() {
+        check("^/old/(.*)$", "/old/a/b", "/new/$1", "/new/a/b");
+        check("^/(?<lang>[a-z]{2})/(?<rest>.*)$", "/de/x", "/${rest}/${lang}", "/x/de");
+        check("o", "/foo", "0", "/f00");
+        check("^$", "/foo", "0", "/foo");
+    }
+}

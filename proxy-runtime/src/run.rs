@@ -1,0 +1,268 @@
+//! The program: bind everything, start workers, listen to signals, drain.
+//!
+//! One thread per worker, each with an event loop of its own; the main thread waits for signals and looks up names.
+//! What workers use lives as long as the process and is leaked once, so that tasks can hold plain references.
+
+use std::cell::Cell;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::facts::RequestId;
+use crate::listen::{self, Bound, Budget};
+use crate::observe::{LogBuffer, RequestIds, Sink, notice};
+use crate::settings::{Refused, Settings};
+use crate::site::Site;
+use crate::upstream::{Pools, Servers, keep_resolving};
+
+/// How far stopping has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Not at all.
+    No,
+    /// No more connections; running exchanges go on.
+    Drain,
+    /// What still runs is cut off.
+    Now,
+}
+
+/// What the tasks of one worker share.
+pub(crate) struct Worker {
+    pub(crate) site: &'static Site,
+    pub(crate) settings: &'static Settings,
+    pub(crate) servers: &'static Servers,
+    pub(crate) budget: &'static Budget,
+    pub(crate) pools: Rc<Pools>,
+    pub(crate) log: LogBuffer,
+    pub(crate) stop: watch::Receiver<Stop>,
+    /// The largest head that any policy allows, in bytes.
+    pub(crate) head_limit: u64,
+    /// The size of a connection's buffer, in bytes.
+    pub(crate) read_buffer: usize,
+    ids: RequestIds,
+    running: Cell<usize>,
+    idle: Notify,
+}
+
+impl Worker {
+    /// A number for an exchange.
+    pub(crate) fn request_id(&self) -> RequestId {
+        self.ids.next()
+    }
+
+    /// Counts something that the drain waits for, until the guard is dropped.
+    pub(crate) fn running(&'static self) -> Running {
+        self.running.set(self.running.get() + 1);
+        Running(self)
+    }
+}
+
+/// See [`Worker::running`].
+pub(crate) struct Running(&'static Worker);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+        if self.0.running.get() == 0 {
+            self.0.idle.notify_one();
+        }
+    }
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// The start failed: what, and at which line of the site.
+pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<Refused>> {
+    settings.read_files(site.files)?;
+    let settings: &'static Settings = Box::leak(Box::new(settings));
+    let workers = workers(site, settings);
+    let mut sockets = listen::bind_all(site, settings, workers)?;
+    let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
+    let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings)));
+    let failed = |error: std::io::Error| {
+        let place = crate::site::Place { file: site.name.into(), line: 0 };
+        vec![Refused { message: format!("can't start: {error}"), place }]
+    };
+    let (sink, writer) = Sink::start().map_err(failed)?;
+    let (stop, stopped) = watch::channel(Stop::No);
+    let (done, mut all_done) = mpsc::channel::<()>(1);
+    let main = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
+    // Signals are caught before anybody can be told that the proxy is ready.
+    let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
+    for (index, sockets) in sockets.drain(..).enumerate() {
+        let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
+        let shared = Shared { site, settings, servers, budget };
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                work(&shared, sockets, log, stop);
+                drop(done);
+            })
+            .map_err(failed)?;
+    }
+    drop((sink, done, stopped));
+    for listener in site.listeners {
+        notice(&format!("listening on {}", listener.address.get(settings)));
+    }
+    main.block_on(async {
+        for server in &servers.servers {
+            tokio::task::spawn_local(keep_resolving(server));
+        }
+        signals.supervise(site, settings, &stop, &mut all_done).await;
+    });
+    // The writer ends once the workers' buffers are closed.
+    let _ = writer.join();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn workers(site: &Site, settings: &Settings) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match &site.process.workers {
+        Some(workers) => usize::try_from(workers.get(settings)).unwrap_or(1).clamp(1, 1024),
+        None => available().min(1024),
+    }
+}
+
+/// What all workers share.
+struct Shared {
+    site: &'static Site,
+    settings: &'static Settings,
+    servers: &'static Servers,
+    budget: &'static Budget,
+}
+
+/// The signals that matter.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The signal to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// The next signal: to stop, or to read files again.
+    async fn stop_or_hangup(&mut self) -> bool {
+        tokio::select! {
+            _ = self.hangup.recv() => false,
+            _ = self.terminate.recv() => true,
+            _ = self.interrupt.recv() => true,
+        }
+    }
+
+    /// Waits for the signal to stop, then for the workers: until they are done, or the drain is over, or a second signal.
+    async fn supervise(mut self, site: &Site, settings: &Settings, stop: &watch::Sender<Stop>, all_done: &mut mpsc::Receiver<()>) {
+        while !self.stop_or_hangup().await {
+            reread(site, settings);
+        }
+        let drain = site.process.drain.get(settings);
+        notice(&format!("stopping: running exchanges have {drain:?}"));
+        stop.send_replace(Stop::Drain);
+        let complete = tokio::select! {
+            _ = all_done.recv() => true,
+            () = tokio::time::sleep(drain) => false,
+            () = self.stop() => false,
+        };
+        if !complete {
+            notice("cutting off what still runs");
+            stop.send_replace(Stop::Now);
+            // Cutting off is dropping: a worker that does not get round to it in a second never will.
+            let _ = tokio::time::timeout(Duration::from_secs(1), all_done.recv()).await;
+        }
+        notice("stopped");
+    }
+}
+
+fn reread(site: &Site, settings: &Settings) {
+    let refused = settings.reread_files(site.files);
+    for refused in &refused {
+        notice(&format!("{refused}; the last content is kept"));
+    }
+    if refused.is_empty() {
+        notice("files were read again");
+    }
+}
+
+/// How often idle connections to servers are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// A worker's life.
+fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Receiver<Stop>) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return notice(&format!("a worker can't start: {error}")),
+    };
+    let Shared { site, settings, servers, budget } = *shared;
+    let head_limit = largest_head(site, settings);
+    let worker: &'static Worker = Box::leak(Box::new(Worker {
+        site,
+        settings,
+        servers,
+        budget,
+        pools: Rc::new(Pools::new(servers)),
+        log,
+        stop: stop.clone(),
+        head_limit,
+        // hyper wants at least 8 KiB; a head must fit in, and bodies are read by as much.
+        read_buffer: usize::try_from(head_limit).unwrap_or(usize::MAX).max(64 << 10),
+        ids: RequestIds::new(),
+        running: Cell::new(0),
+        idle: Notify::new(),
+    }));
+    runtime.block_on(async move {
+        tokio::task::spawn_local(worker.log.keep_flushing());
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                worker.pools.sweep();
+            }
+        });
+        let listening: Vec<_> = (0_u32..)
+            .zip(sockets)
+            .map(|(listener, socket)| tokio::task::spawn_local(listen::accept(worker, listener, socket)))
+            .collect();
+        let drained = async {
+            for task in listening {
+                if let Ok(Err(error)) = task.await {
+                    notice(&format!("a listener failed: {error}"));
+                }
+            }
+            while worker.running.get() > 0 {
+                worker.idle.notified().await;
+            }
+        };
+        let mut stop = stop;
+        tokio::select! {
+            () = drained => {}
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
+        }
+    });
+    // Dropping the runtime drops all tasks, and with them the records of what was cut off.
+    drop(runtime);
+    worker.log.close();
+}
+
+fn largest_head(site: &Site, settings: &Settings) -> u64 {
+    let policies = site.sites.iter().map(|host| host.policy).chain(site.routes.iter().map(|route| route.policy));
+    policies.chain([site.root]).map(|policy| policy.limits.headers.get(settings)).max().unwrap_or(16 << 10)
+}
+

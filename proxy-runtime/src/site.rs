@@ -1,0 +1,572 @@
+//! THE CONTRACT between a compiled site and the runtime: plain data, and the few functions that a site's output names.
+//!
+//! The compiler builds these very types (with owned storage) to run a site's tests during the build; its output spells
+//! them as `static`s (with borrowed storage). Hence [`Text`] and [`List`]: one type, two kinds of storage.
+//! Nothing here does I/O and nothing decides: see `route`, `filter` and `serve` for what is done with it.
+//!
+//! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::Method;
+pub use ipnet::IpNet;
+
+use crate::facts::Facts;
+use crate::filter::Outgoing;
+use crate::route::{Captures, Tables};
+use crate::template::Template;
+use crate::view::RequestView;
+
+/// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
+pub const VERSION: u32 = 1;
+
+/// A string that is `'static` in a compiled site and owned inside the compiler.
+pub type Text = Cow<'static, str>;
+
+/// A list that is `'static` in a compiled site and owned inside the compiler.
+pub type List<T> = Cow<'static, [T]>;
+
+/// Where the words came from: file (as the user named it) and line (from 1). Printed in messages at start and in logs.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file's path as written on the command line or in an `include`.
+    pub file: Text,
+    /// The line, counted from 1.
+    pub line: u32,
+}
+
+/// A whole compiled site.
+pub struct Site {
+    /// The path of the main site file as the compiler was given it.
+    pub name: &'static str,
+    /// SHA-256 over all source files, in hexadecimal.
+    pub digest: &'static str,
+    /// The compiler's version and the profile it was built for.
+    pub built: &'static str,
+    /// Every file the site was built from, for `--config`.
+    pub sources: &'static [SourceFile],
+    /// What may differ between two starts.
+    pub params: &'static [Param],
+    /// Files that are read at start and again on SIGHUP.
+    pub files: &'static [FileRef],
+    /// Workers and drain.
+    pub process: &'static Process,
+    /// Sockets to accept from.
+    pub listeners: &'static [Listener],
+    /// Networks whose word about the client is taken.
+    pub trusted: &'static Trusted,
+    /// What holds before a site is known.
+    pub root: &'static Policy,
+    /// The look-up tables of hosts and paths.
+    pub tables: Tables,
+    /// One entry per `site` node, indexed by the host table's values.
+    pub sites: &'static [Host],
+    /// One entry per route, indexed by the path tables' values.
+    pub routes: &'static [Route],
+    /// One entry per upstream, named or anonymous.
+    pub upstreams: &'static [Upstream],
+    /// The tests of the site file, for `--self-test`.
+    pub tests: &'static [Test],
+}
+
+/// A file of the site's sources.
+pub struct SourceFile {
+    /// Its path as the compiler was given it.
+    pub path: &'static str,
+    /// Its whole text.
+    pub text: &'static str,
+}
+
+/// A declared start-up parameter (`param`).
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Param {
+    /// The name; the flag is `--name`, the variable `NAME`.
+    pub name: Text,
+    /// How its text is understood.
+    pub kind: ParamKind,
+    /// Used when neither flag nor variable is there; without one the start fails.
+    pub default: Option<Text>,
+    /// One line for `--help`.
+    pub help: Text,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// The types of `param`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParamKind {
+    /// `host:port`, `[v6]:port`, `:port` or `unix:/path`.
+    Addr,
+    /// Any text without control characters.
+    String,
+    /// A whole number from 0.
+    Number,
+    /// `250ms`, `5s`, `2m`, `1h`.
+    Duration,
+    /// `512B`, `64KiB`, `10MiB`, `1GiB`.
+    Size,
+    /// A path; its content is what is used, read again on SIGHUP.
+    File,
+    /// Like `File`, but never printed.
+    Secret,
+}
+
+/// A file read at start, again on SIGHUP.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct FileRef {
+    /// Where it is.
+    pub path: FilePath,
+    /// Its content is never printed.
+    pub secret: bool,
+    /// Where the site names it.
+    pub place: Place,
+}
+
+/// Whence a [`FileRef`] takes its path.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilePath {
+    /// Written in the site: `(file)"path"`.
+    Fixed(Text),
+    /// The value of a `param type=file` or `type=secret`.
+    Param(u16),
+}
+
+/// A value that is fixed in the site or given at start.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting<T> {
+    /// Known at build.
+    Fixed(T),
+    /// The value of the parameter with this index.
+    Param(u16),
+}
+
+/// `process`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Number of workers; `None` is one per core this process may run on.
+    pub workers: Option<Setting<u64>>,
+    /// How long running exchanges may go on after SIGTERM.
+    pub drain: Setting<Duration>,
+}
+
+/// A socket to accept from.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its name, or its address where it has none.
+    pub name: Text,
+    /// The address: `host:port`, `:port` or `unix:/path`.
+    pub address: Setting<Text>,
+    /// Where it was declared; the built-in default has line 0.
+    pub place: Place,
+}
+
+/// `trusted-proxies`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Trusted {
+    /// Peers in these networks are believed.
+    pub networks: List<IpNet>,
+    /// What they are believed about.
+    pub header: TrustedHeader,
+}
+
+/// The field in which a trusted peer tells the client's address.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// A `site` node.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Its first host, for logs.
+    pub name: Text,
+    /// How its paths are brought to normal form.
+    pub normal_form: NormalForm,
+    /// Limits, time-outs, pages and log where no route is known.
+    pub policy: PolicyId,
+}
+
+/// How paths are brought to normal form; see [`crate::target`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NormalForm {
+    /// `%2F` and `%5C` are let through, still encoded.
+    pub encoded_slash: bool,
+    /// `//` becomes `/`.
+    pub merge_slashes: bool,
+}
+
+/// An index into the table of policies.
+pub type PolicyId = &'static Policy;
+
+/// What surrounds a handler: limits, time-outs, error pages, log.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// Every wait.
+    pub timeouts: Timeouts,
+    /// Bodies of the proxy's own error answers.
+    pub error_pages: List<ErrorPage>,
+    /// The access log.
+    pub log: Log,
+    /// Request fields that the log or the response's templates need after the request was sent on (lower case).
+    pub keep: List<Text>,
+}
+
+/// `limits`. Sizes in bytes.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The request head, all of it.
+    pub headers: Setting<u64>,
+    /// The request target.
+    pub uri: Setting<u64>,
+    /// The request body; `u64::MAX` is no limit.
+    pub body: Setting<u64>,
+    /// Client connections at once (root only).
+    pub connections: Setting<u64>,
+    /// Client connections at once from one address (root only).
+    pub per_client: Setting<u64>,
+}
+
+/// `timeouts`. `Duration::MAX` is no time-out.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Connecting to a server.
+    pub connect: Setting<Duration>,
+    /// Receiving the request: the head, and then the body, extended by a second for each KiB received.
+    pub request: Setting<Duration>,
+    /// Waiting for the response head once the request is on its way.
+    pub response: Setting<Duration>,
+    /// Silence: a keep-alive connection, a body that does not move, a tunnel.
+    pub idle: Setting<Duration>,
+    /// The whole exchange.
+    pub total: Setting<Duration>,
+}
+
+/// `error-page`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct ErrorPage {
+    /// The statuses it answers for.
+    pub codes: List<u16>,
+    /// The page.
+    pub body: Bytes,
+    /// Its `Content-Type`.
+    pub content_type: Text,
+}
+
+/// Bytes that are compiled in, or come from a file at start.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub enum Bytes {
+    /// Compiled in.
+    Fixed(Cow<'static, [u8]>),
+    /// The content of the file with this index.
+    File(u16),
+}
+
+/// `log`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub enum Log {
+    /// Nothing is written.
+    Off,
+    /// One JSON object a line.
+    Json(List<LogField>),
+    /// A line from a template; `combined` is one of them.
+    Template(Template),
+}
+
+/// A member of a JSON log line, named as in the log.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is explained where it is declared to users: `log` in docs/reference.md")]
+pub enum LogField {
+    Time,
+    Client,
+    Method,
+    Scheme,
+    Host,
+    Path,
+    Query,
+    Protocol,
+    Status,
+    Bytes,
+    Duration,
+    Route,
+    Upstream,
+    Server,
+    Reason,
+    RequestId,
+    Referer,
+    UserAgent,
+}
+
+impl LogField {
+    /// All of them, with their names in `fields` and in the log.
+    pub const NAMES: &'static [(&'static str, LogField)] = &[
+        ("time", LogField::Time),
+        ("client", LogField::Client),
+        ("method", LogField::Method),
+        ("scheme", LogField::Scheme),
+        ("host", LogField::Host),
+        ("path", LogField::Path),
+        ("query", LogField::Query),
+        ("protocol", LogField::Protocol),
+        ("status", LogField::Status),
+        ("bytes", LogField::Bytes),
+        ("duration", LogField::Duration),
+        ("route", LogField::Route),
+        ("upstream", LogField::Upstream),
+        ("server", LogField::Server),
+        ("reason", LogField::Reason),
+        ("request-id", LogField::RequestId),
+        ("referer", LogField::Referer),
+        ("user-agent", LogField::UserAgent),
+    ];
+}
+
+/// The statuses that the proxy answers with itself; `error-page` takes these.
+pub const OWN_ERRORS: [u16; 13] = [400, 404, 405, 408, 413, 414, 417, 421, 431, 500, 502, 503, 504];
+
+/// A route: which requests, what is done to them, who answers.
+pub struct Route {
+    /// Host and pattern, as in `shop.example.com/api/*`.
+    pub name: Text,
+    /// The pattern alone, for `{route}`.
+    pub pattern: Text,
+    /// Where it was declared.
+    pub place: Place,
+    /// The methods it takes.
+    pub methods: Methods,
+    /// Its other matchers; may bind captures of a `path-regex`.
+    pub matches: Option<fn(&RequestView<'_>, &mut Captures) -> bool>,
+    /// Its request filters, in the order of phases.
+    pub request: Option<fn(&mut Outgoing<'_>, &Facts<'_>)>,
+    /// Its response filters, in the order of phases.
+    pub response: Option<fn(&mut http::HeaderMap, &Facts<'_>)>,
+    /// Who answers.
+    pub handler: Handler,
+    /// Limits, time-outs, pages and log.
+    pub policy: PolicyId,
+}
+
+/// The methods a route takes. `GET` includes `HEAD`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Methods {
+    /// Bits of the registered methods, see [`Methods::bit`]; all bits: any method at all.
+    pub mask: u16,
+    /// Further methods by name.
+    pub others: List<Text>,
+}
+
+impl Methods {
+    /// Any method.
+    pub const ANY: Methods = Methods { mask: u16::MAX, others: Cow::Borrowed(&[]) };
+
+    /// The names behind the bits of `mask`, from bit 0.
+    pub const NAMES: [&'static str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+    /// The bit of a registered method, 0 for any other.
+    pub fn bit(method: &Method) -> u16 {
+        match *method {
+            Method::GET => 1,
+            Method::HEAD => 1 << 1,
+            Method::POST => 1 << 2,
+            Method::PUT => 1 << 3,
+            Method::DELETE => 1 << 4,
+            Method::CONNECT => 1 << 5,
+            Method::OPTIONS => 1 << 6,
+            Method::TRACE => 1 << 7,
+            Method::PATCH => 1 << 8,
+            _ => 0,
+        }
+    }
+
+    /// Whether `method` is one of them. No allocation.
+    pub fn contains(&self, method: &Method) -> bool {
+        if self.mask == u16::MAX {
+            return true;
+        }
+        let bit = Methods::bit(method);
+        if bit != 0 { self.mask & bit != 0 } else { self.others.iter().any(|other| other == method.as_str()) }
+    }
+
+    /// Their names, as in `Allow`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let known = Methods::NAMES.iter().enumerate().filter(|(bit, _)| self.mask & (1 << bit) != 0);
+        known.map(|(_, name)| *name).chain(self.others.iter().map(AsRef::as_ref))
+    }
+}
+
+/// Who answers a request.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub enum Handler {
+    /// An upstream.
+    Proxy(Proxy),
+    /// A constant, or a template.
+    Respond(Respond),
+    /// Another URL.
+    Redirect(Redirect),
+    /// The request itself, as JSON.
+    Echo,
+    /// Nobody: the connection is closed.
+    Abort,
+}
+
+impl Handler {
+    /// The name of its directive.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Handler::Proxy(_) => "proxy",
+            Handler::Respond(_) => "respond",
+            Handler::Redirect(_) => "redirect",
+            Handler::Echo => "echo",
+            Handler::Abort => "abort",
+        }
+    }
+}
+
+/// `proxy`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// The index of the upstream.
+    pub upstream: u16,
+    /// The `Host` that the server sees.
+    pub host: HostField,
+    /// `Forwarded` (RFC 7239) is sent beside `X-Forwarded-*`.
+    pub forwarded: bool,
+}
+
+/// The `Host` that a server sees.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostField {
+    /// The client's.
+    Client,
+    /// The server's own address.
+    Upstream,
+    /// This one.
+    Fixed(Text),
+}
+
+/// `respond`: a constant answer.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Respond {
+    /// The status.
+    pub code: u16,
+    /// The body; one without placeholders is a single piece.
+    pub body: RespondBody,
+    /// `Content-Type`; empty for none.
+    pub content_type: Text,
+}
+
+/// The body of [`Respond`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub enum RespondBody {
+    /// Known at build, or a file read at start.
+    Bytes(Bytes),
+    /// With placeholders.
+    Template(Template),
+}
+
+/// `redirect`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub code: u16,
+    /// `Location`.
+    pub to: Template,
+    /// The request's hosts that may appear in the target; empty where the site's own hosts are the limit.
+    pub allow_hosts: List<Text>,
+}
+
+/// `upstream`, or the servers of an inline `proxy`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its name, or its first server's address.
+    pub name: Text,
+    /// Its servers.
+    pub servers: List<Server>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// `server`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `host:port`, `[v6]:port` or `unix:/path`.
+    pub address: Setting<Text>,
+    /// Its share of the requests, relative to the others'.
+    pub weight: Setting<u64>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// `test`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Test {
+    /// What it is about.
+    pub name: Text,
+    /// Where it was declared.
+    pub place: Place,
+    /// The request's method.
+    pub method: Text,
+    /// `http` or `https`, host and port, path and query.
+    pub url: Text,
+    /// The index of the listener it arrives at.
+    pub listener: u16,
+    /// Its header fields.
+    pub headers: List<(Text, Text)>,
+    /// The client's address.
+    pub from: IpAddr,
+    /// What must come out.
+    pub expect: Expect,
+}
+
+/// What a test expects; what is `None` may be anything.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expect {
+    /// The status of an answer that the proxy gives itself.
+    pub status: Option<u16>,
+    /// The pattern of the route.
+    pub route: Option<Text>,
+    /// `proxy`, `respond`, `redirect`, `echo` or `abort`.
+    pub handler: Option<Text>,
+    /// The upstream's name.
+    pub upstream: Option<Text>,
+    /// Path and query as the upstream sees them.
+    pub upstream_path: Option<Text>,
+    /// `Location` of a redirect.
+    pub location: Option<Text>,
+}

@@ -1,0 +1,356 @@
+//! A request's target in normal form: which host, which path, which query. Pure; on the hot path.
+//!
+//! What this makes is what is matched, logged, and forwarded: nothing un-normalised gets past it (RFC 3986 section 6.2.2).
+//! Takes `http::request::Parts`, gives [`Target`] or the [`Refusal`] with its reason. Allocates only where the path or
+//! host is not in normal form already.
+
+use std::borrow::Cow;
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderValue, Uri, Version};
+
+use crate::site::NormalForm;
+
+/// Why a target was refused; each is a 400 with this reason in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// HTTP/1.1 without a `Host` (RFC 9112 section 3.2).
+    HostMissing,
+    /// Several `Host` fields, or one that is not a host (RFC 9112 section 3.2).
+    HostInvalid,
+    /// Not a path: `*` or an authority alone.
+    TargetForm,
+    /// A path with `%2F`, `%5C`, `%00`, a raw backslash or another control byte.
+    PathForbidden,
+    /// `%` without two hexadecimal digits.
+    PathEncoding,
+    /// `..` above the root.
+    PathEscapes,
+}
+
+/// Host, path and query of a request. Cloning handles, not bytes: all but a rewritten path share hyper's buffer.
+#[derive(Debug, Clone)]
+pub struct Target {
+    host: HostName,
+    uri: Uri,
+    path: Option<String>,
+}
+
+impl Target {
+    /// Reads the host of a request, before its site is known.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn parse(parts: &Parts) -> Result<Target, Refusal> {
+        Ok(Target { host: HostName::parse(parts)?, uri: parts.uri.clone(), path: None })
+    }
+
+    /// Brings the path to the site's normal form.
+    ///
+    /// # Errors
+    /// See [`Refusal`]: the path is none, or one that must not be matched.
+    pub fn normalise(&mut self, form: NormalForm) -> Result<(), Refusal> {
+        // RFC 9112 section 3.2.1 and 3.2.2: origin-form or absolute-form, whose empty path means "/".
+        let Some(raw) = self.uri.path_and_query() else { return Err(Refusal::TargetForm) };
+        match normal_path(raw.path(), form)? {
+            Cow::Borrowed(_) => {}
+            Cow::Owned(path) => self.path = Some(path),
+        }
+        Ok(())
+    }
+
+    /// The host in lower case, without port and trailing dot; empty where an HTTP/1.0 client named none.
+    pub fn host(&self) -> &str {
+        self.host.name()
+    }
+
+    /// Host and port as the client wrote them.
+    pub fn authority(&self) -> Option<HeaderValue> {
+        self.host.field()
+    }
+
+    /// The path in normal form.
+    pub fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or_else(|| self.uri.path())
+    }
+
+    /// The query as it arrived.
+    pub fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    /// The target as it arrived.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Whether the path had to be changed to be in normal form.
+    pub fn changed(&self) -> bool {
+        self.path.is_some()
+    }
+}
+
+/// A request's host. Keeps the field it came in, so that the usual case (lower case already) allocates nothing.
+#[derive(Debug, Clone)]
+enum HostName {
+    /// HTTP/1.0 without `Host`.
+    Absent,
+    /// In normal form: the first `end` bytes of the field.
+    Plain { field: HeaderValue, end: usize },
+    /// Not in normal form: the name, and the field as it came.
+    Folded { field: HeaderValue, name: String },
+}
+
+impl HostName {
+    fn parse(parts: &Parts) -> Result<HostName, Refusal> {
+        let mut fields = parts.headers.get_all(HOST).into_iter();
+        let field = fields.next();
+        if fields.next().is_some() {
+            return Err(Refusal::HostInvalid);
+        }
+        // RFC 9112 section 3.2.2: the authority of an absolute-form target replaces the Host field.
+        let field = match (parts.uri.authority(), field) {
+            (Some(authority), _) => HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::HostInvalid)?,
+            (None, Some(field)) => field.clone(),
+            (None, None) if parts.version <= Version::HTTP_10 => return Ok(HostName::Absent),
+            (None, None) => return Err(Refusal::HostMissing),
+        };
+        let text = std::str::from_utf8(field.as_bytes()).map_err(|_| Refusal::HostInvalid)?;
+        let name = split_port(text).ok_or(Refusal::HostInvalid)?;
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.is_empty() || !is_host(name) {
+            return Err(Refusal::HostInvalid);
+        }
+        Ok(if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            HostName::Folded { name: name.to_ascii_lowercase(), field }
+        } else {
+            HostName::Plain { end: name.len(), field }
+        })
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            HostName::Absent => "",
+            HostName::Plain { field, end } => field.to_str().ok().and_then(|text| text.get(..*end)).unwrap_or_default(),
+            HostName::Folded { name, .. } => name,
+        }
+    }
+
+    fn field(&self) -> Option<HeaderValue> {
+        match self {
+            HostName::Absent => None,
+            HostName::Plain { field, .. } | HostName::Folded { field, .. } => Some(field.clone()),
+        }
+    }
+}
+
+/// `host[:port]` without its port; `None` where what follows the colon is no port.
+pub fn split_port(authority: &str) -> Option<&str> {
+    let colon = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let end = rest.find(']')? + 2;
+            if end == authority.len() {
+                return Some(authority);
+            }
+            if authority.as_bytes()[end] != b':' {
+                return None;
+            }
+            end
+        }
+        None => match authority.find(':') {
+            None => return Some(authority),
+            Some(colon) => colon,
+        },
+    };
+    let port = &authority[colon + 1..];
+    // RFC 3986 section 3.2.3: the port may be empty.
+    (port.is_empty() || (port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()))
+        .then(|| &authority[..colon])
+}
+
+/// Whether `name` could be a host: a registered name of letters, digits, `-`, `_` and dots, or a bracketed IPv6 address.
+pub fn is_host(name: &str) -> bool {
+    if let Some(address) = name.strip_prefix('[') {
+        return address.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+    }
+    name.len() <= 253
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+        && !name.starts_with('.')
+        && !name.contains("..")
+}
+
+/// The normal form of a path: unreserved characters decoded, escapes in upper case, dot segments removed, and with
+/// `merge_slashes` doubled slashes merged. Borrowed where it is in normal form already (one pass, no allocation).
+///
+/// # Errors
+/// See [`Refusal`].
+pub fn normal_path(path: &str, form: NormalForm) -> Result<Cow<'_, str>, Refusal> {
+    let bytes = path.as_bytes();
+    match bytes.first() {
+        None => return Ok(Cow::Owned("/".to_owned())),
+        Some(b'/') => {}
+        Some(_) => return Err(Refusal::TargetForm),
+    }
+    let mut plain = true;
+    let mut previous = 0;
+    for &byte in bytes {
+        if byte == b'\\' || byte < 0x20 || byte == 0x7F {
+            return Err(Refusal::PathForbidden);
+        }
+        // A dot after a slash may be a dot segment, or a hidden file: the slow pass tells.
+        plain &= !(byte == b'%' || (previous == b'/' && (byte == b'.' || (byte == b'/' && form.merge_slashes))));
+        previous = byte;
+    }
+    if plain {
+        return Ok(Cow::Borrowed(path));
+    }
+    let normal = rewrite(bytes, form)?;
+    Ok(if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) })
+}
+
+fn rewrite(bytes: &[u8], form: NormalForm) -> Result<String, Refusal> {
+    let decoded = decode(bytes, form)?;
+    // RFC 3986 section 5.2.4, on the decoded text, so that `%2e%2e` counts as what it is.
+    let mut out: Vec<&[u8]> = Vec::new();
+    let last = decoded.iter().filter(|&&byte| byte == b'/').count();
+    for (index, segment) in decoded.split(|&byte| byte == b'/').enumerate().skip(1) {
+        match segment {
+            b"." if index == last => out.push(b""),
+            b"." => {}
+            b".." => {
+                out.pop().ok_or(Refusal::PathEscapes)?;
+                if index == last {
+                    out.push(b"");
+                }
+            }
+            b"" if form.merge_slashes && index != last => {}
+            segment => out.push(segment),
+        }
+    }
+    let mut path = Vec::with_capacity(decoded.len());
+    for segment in &out {
+        path.push(b'/');
+        path.extend_from_slice(segment);
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    String::from_utf8(path).map_err(|_| Refusal::PathEncoding)
+}
+
+fn decode(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, Refusal> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte != b'%' {
+            out.push(byte);
+            rest = after;
+            continue;
+        }
+        let [high, low, after @ ..] = after else { return Err(Refusal::PathEncoding) };
+        let (Some(high), Some(low)) = ((*high as char).to_digit(16), (*low as char).to_digit(16)) else {
+            return Err(Refusal::PathEncoding);
+        };
+        let value = (high * 16 + low) as u8;
+        match value {
+            b'/' | b'\\' if form.encoded_slash => push_escape(&mut out, value),
+            b'/' | b'\\' | 0..0x20 | 0x7F => return Err(Refusal::PathForbidden),
+            // RFC 3986 section 2.3: unreserved characters.
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(value),
+            _ => push_escape(&mut out, value),
+        }
+        rest = after;
+    }
+    Ok(out)
+}
+
+fn push_escape(out: &mut Vec<u8>, value: u8) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    out.extend([b'%', HEX[usize::from(value >> 4)], HEX[usize::from(value & 15)]]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRICT: NormalForm = NormalForm { encoded_slash: false, merge_slashes: true };
+
+    #[track_caller]
+    fn check(path: &str, expected: Result<&str, Refusal>) {
+        assert_eq!(normal_path(path, STRICT).as_deref().map_err(|refusal| *refusal), expected, "{path}");
+    }
+
+    #[test]
+    fn paths() {
+        check("/", Ok("/"));
+        check("", Ok("/"));
+        check("/a/b", Ok("/a/b"));
+        check("/a/./b", Ok("/a/b"));
+        check("/a/../b", Ok("/b"));
+        check("/a/..", Ok("/"));
+        check("/a/b/..", Ok("/a/"));
+        check("/a/.", Ok("/a/"));
+        check("/..", Err(Refusal::PathEscapes));
+        check("/a/../../b", Err(Refusal::PathEscapes));
+        check("/%2e%2E/b", Err(Refusal::PathEscapes));
+        check("/a/%2e%2E/b", Ok("/b"));
+        check("/%7Euser", Ok("/~user"));
+        check("/%41%c3%a9", Ok("/A%C3%A9"));
+        check("/a%2fb", Err(Refusal::PathForbidden));
+        check("/a%5Cb", Err(Refusal::PathForbidden));
+        check("/a\\b", Err(Refusal::PathForbidden));
+        check("/a%00", Err(Refusal::PathForbidden));
+        check("/a%0a", Err(Refusal::PathForbidden));
+        check("/a%", Err(Refusal::PathEncoding));
+        check("/a%4", Err(Refusal::PathEncoding));
+        check("/a%zz", Err(Refusal::PathEncoding));
+        check("/.well-known/x", Ok("/.well-known/x"));
+        check("/a/...", Ok("/a/..."));
+        check("//a///b//", Ok("/a/b/"));
+        check("*", Err(Refusal::TargetForm));
+    }
+
+    #[test]
+    fn options() {
+        let form = NormalForm { encoded_slash: true, merge_slashes: false };
+        assert_eq!(normal_path("//a%2fb/..//c", form).unwrap(), "///c");
+        assert_eq!(normal_path("/a%2fb", form).unwrap(), "/a%2Fb");
+    }
+
+    #[test]
+    fn normal_form_is_a_fixed_point() {
+        for path in ["/a/%2e/b", "//x//..//y/", "/%41/%2e%2e/%c3%a9", "/a/b/../../c/."] {
+            let once = normal_path(path, STRICT).unwrap().into_owned();
+            assert_eq!(normal_path(&once, STRICT).unwrap(), once);
+        }
+    }
+
+    #[track_caller]
+    fn host(field: &str, expected: Result<&str, Refusal>) {
+        let (parts, ()) = http::Request::builder().header(HOST, field).body(()).unwrap().into_parts();
+        let target = Target::parse(&parts);
+        assert_eq!(target.as_ref().map(Target::host).map_err(|refusal| *refusal), expected, "{field}");
+    }
+
+    #[test]
+    fn hosts() {
+        host("example.com", Ok("example.com"));
+        host("Example.COM:8080", Ok("example.com"));
+        host("example.com.", Ok("example.com"));
+        host("example.com.:80", Ok("example.com"));
+        host("[::1]:80", Ok("[::1]"));
+        host("[::1]", Ok("[::1]"));
+        host("example.com:", Ok("example.com"));
+        host("", Err(Refusal::HostInvalid));
+        host(":80", Err(Refusal::HostInvalid));
+        host("a b", Err(Refusal::HostInvalid));
+        host("a@b", Err(Refusal::HostInvalid));
+        host("a/b", Err(Refusal::HostInvalid));
+        host("a..b", Err(Refusal::HostInvalid));
+        host("example.com:99999", Err(Refusal::HostInvalid));
+        host("example.com:8a", Err(Refusal::HostInvalid));
+        host("[::1", Err(Refusal::HostInvalid));
+        host("[::1]x", Err(Refusal::HostInvalid));
+    }
+}

@@ -1,0 +1,167 @@
+//! Text with placeholders: what `{client.ip}` and its kin stand for, and how they are put into text. Pure.
+//!
+//! Templates are data, interpreted: a piece costs a branch and a copy. Which placeholder may stand where is the
+//! compiler's business; one that has no value here writes nothing (`-` in a log line).
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use http::HeaderValue;
+
+use crate::facts::Facts;
+use crate::site::{List, Text};
+
+/// Pieces, in order.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// The pieces.
+    pub pieces: List<Piece>,
+}
+
+/// A piece of a [`Template`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Literal text.
+    Text(Text),
+    /// A start-up parameter.
+    Param(u16),
+    /// A file read at start, without its last line end.
+    File(u16),
+    /// What a pattern or a `path-regex` bound.
+    Capture(u8),
+    /// `{client.ip}`
+    ClientIp,
+    /// `{scheme}`
+    Scheme,
+    /// `{host}`
+    Host,
+    /// `{method}`
+    Method,
+    /// `{path}`
+    Path,
+    /// `{query}`: without `?`.
+    Query,
+    /// Path, `?` and query; no placeholder, but a part of the combined log format
+    PathAndQuery,
+    /// `{query.NAME}`
+    QueryValue(Text),
+    /// `{header.NAME}`
+    Header(Text),
+    /// `{cookie.NAME}`
+    Cookie(Text),
+    /// `{request.id}`
+    RequestId,
+    /// `{route}`
+    Route,
+    /// `{upstream}`
+    Upstream,
+    /// `{status}`
+    Status,
+    /// `{protocol}`, as in `HTTP/1.1`
+    Protocol,
+    /// `{time}`: RFC 3339, UTC
+    Time,
+    /// `{time.common}`: as the combined log format writes it
+    TimeCommon,
+    /// `{bytes}`: of the response's body
+    Bytes,
+    /// `{duration}`: seconds with six decimals
+    Duration,
+    /// `{reason}`: why the proxy answered itself
+    Reason,
+    /// `{server}`: the address of the server that answered
+    Server,
+}
+
+impl Template {
+    /// A template of one literal.
+    pub fn text(text: impl Into<Text>) -> Template {
+        Template { pieces: Cow::Owned(vec![Piece::Text(text.into())]) }
+    }
+
+    /// The text of a template without placeholders.
+    pub fn literal(&self) -> Option<&str> {
+        match &*self.pieces {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Appends the rendered text. Allocates only by growing `out`.
+    pub fn render(&self, facts: &Facts<'_>, out: &mut String) {
+        for piece in self.pieces.iter() {
+            piece.render(facts, out);
+        }
+    }
+
+    /// The rendered text as a header value; bytes that a value must not have (line ends above all) are dropped.
+    /// A literal is not copied where it is `'static`.
+    pub fn header_value(&self, facts: &Facts<'_>) -> HeaderValue {
+        if let [Piece::Text(Cow::Borrowed(text))] = &*self.pieces
+            && let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from_static(text.as_bytes()))
+        {
+            return value;
+        }
+        let mut out = String::new();
+        self.render(facts, &mut out);
+        header_value(out)
+    }
+}
+
+/// Any text as a header value, without the bytes that must not be in one (RFC 9110 section 5.5).
+pub fn header_value(mut text: String) -> HeaderValue {
+    text.retain(|char| char == '\t' || !char.is_control());
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+impl Piece {
+    pub(crate) fn render(&self, facts: &Facts<'_>, out: &mut String) {
+        match self {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Param(index) => facts.settings.render_param(*index, out),
+            Piece::File(index) => facts.settings.render_file(*index, out),
+            Piece::Capture(slot) => out.push_str(facts.captures.get(usize::from(*slot), facts.path)),
+            Piece::ClientIp => display(out, facts.client),
+            Piece::Scheme => out.push_str(facts.scheme),
+            Piece::Host => out.push_str(facts.host),
+            Piece::Method => out.push_str(facts.method.as_str()),
+            Piece::Path => out.push_str(facts.path),
+            Piece::Query => out.push_str(facts.query.unwrap_or_default()),
+            Piece::PathAndQuery => {
+                out.push_str(facts.path);
+                if let Some(query) = facts.query {
+                    out.push('?');
+                    out.push_str(query);
+                }
+            }
+            Piece::QueryValue(name) => {
+                let mut pairs = crate::view::query_pairs(facts.query.unwrap_or_default());
+                out.push_str(pairs.find(|(key, _)| key == name).map(|(_, value)| value).unwrap_or_default());
+            }
+            Piece::Header(name) => out.push_str(facts.header(name).unwrap_or_default()),
+            Piece::Cookie(name) => {
+                let mut pairs = facts.header("cookie").into_iter().flat_map(crate::view::cookie_pairs);
+                out.push_str(pairs.find(|(key, _)| key == name).map(|(_, value)| value).unwrap_or_default());
+            }
+            Piece::RequestId => display(out, facts.request_id),
+            Piece::Route => out.push_str(facts.route),
+            Piece::Upstream => out.push_str(facts.upstream),
+            Piece::Status => display(out, facts.status),
+            Piece::Protocol => out.push_str(facts.protocol),
+            Piece::Time => display(out, facts.time.rfc3339()),
+            Piece::TimeCommon => display(out, facts.time.common()),
+            Piece::Bytes => display(out, facts.bytes),
+            Piece::Duration => display(out, format_args!("{:.6}", facts.duration.as_secs_f64())),
+            Piece::Reason => out.push_str(facts.reason),
+            Piece::Server => out.push_str(facts.server),
+        }
+    }
+}
+
+fn display(out: &mut String, value: impl std::fmt::Display) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{value}");
+}

@@ -1,0 +1,54 @@
+//! Names of servers, looked up again and again, by the system's resolver. The last good answer is kept.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Server, TargetAddress};
+use crate::observe;
+
+/// How long an answer is good.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// How long to wait after no answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long to wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The most addresses that are kept of one name.
+const MAX_ADDRESSES: usize = 64;
+
+/// Keeps the addresses of a server up to date, for ever. Does nothing for one that has no name.
+pub(crate) async fn keep_resolving(server: &Server) {
+    let TargetAddress::Name { host, port, found, .. } = &server.target else { return };
+    let mut failing = false;
+    loop {
+        let looked_up = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port))).await;
+        let answer = match looked_up {
+            Ok(Ok(addresses)) => Ok(addresses.take(MAX_ADDRESSES).collect::<Vec<SocketAddr>>()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        };
+        match answer {
+            Ok(addresses) if !addresses.is_empty() => {
+                if failing {
+                    observe::notice(&format!("{}:{}: `{host}` resolves again", server.place.file, server.place.line));
+                }
+                failing = false;
+                if **found.load() != addresses {
+                    found.store(Arc::new(addresses));
+                }
+            }
+            answer => {
+                let reason = answer.err().unwrap_or_else(|| "no addresses".to_owned());
+                if !failing {
+                    let kept = if found.load().is_empty() { "the server is left out" } else { "the last addresses are kept" };
+                    observe::notice(&format!("{}:{}: `{host}` does not resolve, {kept}: {reason}", server.place.file, server.place.line));
+                }
+                failing = true;
+            }
+        }
+        tokio::time::sleep(if failing { RETRY } else { REFRESH }).await;
+    }
+}

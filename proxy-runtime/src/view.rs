@@ -1,0 +1,101 @@
+//! A request as the site's rules see it: [`RequestView`], and the questions matchers and templates ask of it.
+//!
+//! Pure, on the hot path, no allocation. Everything is borrowed; path and host are in normal form (see `target`).
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method};
+
+/// What a matcher or a template may ask about.
+#[derive(Clone, Copy)]
+pub struct RequestView<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The host in normal form, without port.
+    pub host: &'a str,
+    /// The path in normal form.
+    pub path: &'a str,
+    /// The query as it arrived, without `?`.
+    pub query: Option<&'a str>,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+    /// The client: the peer, or what a trusted peer said.
+    pub client: IpAddr,
+}
+
+impl<'a> RequestView<'a> {
+    /// The values of the query parameter `name`, still encoded; a parameter without `=` has the value "".
+    /// Cost: one pass over the query.
+    pub fn query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+        query_pairs(self.query.unwrap_or_default()).filter(move |(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The values of the cookie `name`. Cost: one pass over the `Cookie` fields.
+    pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+        let fields = self.headers.get_all(http::header::COOKIE).into_iter();
+        fields
+            .filter_map(|field| field.to_str().ok())
+            .flat_map(cookie_pairs)
+            .filter(move |(key, _)| *key == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Whether this asks for a WebSocket: `Connection: upgrade` and `Upgrade: websocket` (RFC 6455 section 4.1).
+    pub fn is_websocket(&self) -> bool {
+        has_token(self.headers, http::header::CONNECTION, "upgrade")
+            && has_token(self.headers, http::header::UPGRADE, "websocket")
+    }
+
+    /// Whether this is a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
+    pub fn is_grpc(&self) -> bool {
+        let value = self.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+        value.and_then(|value| value.strip_prefix(b"application/grpc")).is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";")
+        })
+    }
+}
+
+/// The `name=value` pairs of a query string, in order.
+pub fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// The `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order.
+pub fn cookie_pairs(field: &str) -> impl Iterator<Item = (&str, &str)> {
+    field.split(';').map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = value.trim();
+        (name.trim(), value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+    })
+}
+
+/// Whether the comma-separated field `name` holds `token`, in any case (RFC 9110 section 5.6.1).
+pub fn has_token(headers: &HeaderMap, name: http::HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|item| item.eq_ignore_ascii_case(token))
+}
+
+/// The members of the comma-separated field `name`; values that are not text are left out.
+pub fn tokens(headers: &HeaderMap, name: http::HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(cookie: &str, expected: &[(&str, &str)]) {
+        assert_eq!(cookie_pairs(cookie).collect::<Vec<_>>(), expected, "{cookie}");
+    }
+
+    #[test]
+    fn cookies() {
+        check("a=1", &[("a", "1")]);
+        check("a=1; b=\"x y\"", &[("a", "1"), ("b", "x y")]);
+        check("odd; a=b=c", &[("odd", ""), ("a", "b=c")]);
+    }
+
+    #[test]
+    fn queries() {
+        assert_eq!(query_pairs("a=1&&b&c=x=y").collect::<Vec<_>>(), [("a", "1"), ("b", ""), ("c", "x=y")]);
+    }
+}
