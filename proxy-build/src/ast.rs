@@ -19,12 +19,16 @@ pub struct Item {
     pub span: Span,
     /// What it says.
     pub what: What,
+    /// Something about it was wrong and is in the report; what is missing in it may be missing for that reason.
+    pub broken: bool,
 }
 
 /// One variant per directive.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum What {
+    /// A directive that was too wrong to be read at all.
+    Unread,
     Listen(Vec<Spanned<ListenWord>>),
     Site(Site),
     Route(Route),

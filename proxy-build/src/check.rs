@@ -67,7 +67,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
 /// The items of the top level, sorted by what they are.
 #[derive(Default)]
 struct Root {
-    listens: Vec<(Span, Vec<Spanned<ast::ListenWord>>)>,
+    listens: Vec<Listen>,
     sites: Vec<(Span, ast::Site)>,
     upstreams: Vec<(Span, ast::Upstream)>,
     params: Vec<(Span, ast::Param)>,
@@ -81,16 +81,18 @@ struct Root {
 impl Root {
     fn sort(items: Vec<Item>) -> Root {
         let mut root = Root::default();
-        for Item { span, what } in items {
+        for Item { span, what, broken } in items {
             match what {
-                What::Listen(words) => root.listens.push((span, words)),
+                // It is in the report already.
+                What::Unread => {}
+                What::Listen(words) => root.listens.push(Listen { span, words, broken }),
                 What::Site(site) => root.sites.push((span, site)),
                 What::Upstream(upstream) => root.upstreams.push((span, upstream)),
                 What::Param(param) => root.params.push((span, param)),
                 What::Preset(preset) => root.presets.push((span, preset)),
                 What::TrustedProxies(trusted) => root.trusted = Some((span, trusted)),
                 What::Process(items) => root.process = items,
-                What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy) }),
+                What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy), broken }),
                 What::Test(test) => root.tests.push((span, test)),
                 What::Route(_) | What::Server(_) | What::Balance(_) | What::Use(_) | What::Workers(_) | What::Drain(_)
                 | What::Request(_) | What::RequestField(..) | What::From(_) | What::Expect(_) | What::Matcher(_)
@@ -102,6 +104,13 @@ impl Root {
         }
         root
     }
+}
+
+/// A `listen` of the top level.
+struct Listen {
+    span: Span,
+    words: Vec<Spanned<ast::ListenWord>>,
+    broken: bool,
 }
 
 /// The pass at work.
@@ -279,11 +288,11 @@ impl Check<'_> {
             for item in &upstream.items {
                 match &item.what {
                     What::Server(server) => servers.extend(self.server(server, item.span, &servers)),
-                    What::Balance(ast::Balance::RoundRobin) => {}
+                    What::Balance(ast::Balance::RoundRobin) | What::Unread => {}
                     _ => unreachable!("the reader lets nothing else stand in an upstream"),
                 }
             }
-            if !upstream.items.iter().any(|item| matches!(item.what, What::Server(_))) {
+            if !upstream.items.iter().any(|item| matches!(item.what, What::Server(_) | What::Unread)) {
                 self.report.add(Diagnostic::error("no-server", format!("`{}` has no server", upstream.name), upstream.name.span)
                     .help("write: server \"10.0.0.1:8080\""));
             } else if !servers.is_empty() && servers.iter().all(|server| server.weight == Setting::Fixed(0)) {
@@ -312,7 +321,7 @@ impl Check<'_> {
         for item in items {
             match &item.what {
                 What::Workers(Some(workers)) => process.workers = self.setting(workers, ParamKind::Number),
-                What::Workers(None) => {}
+                What::Workers(None) | What::Unread => {}
                 What::Drain(timeout) => {
                     process.drain = self.setting(timeout, ParamKind::Duration).unwrap_or(process.drain);
                 }
@@ -348,7 +357,7 @@ impl Check<'_> {
             let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
             let found = self.routes(span, &site, &layer, &scope_hosts);
             routes += found.len();
-            if !site.items.iter().any(|item| matches!(item.what, What::Route(_) | What::Handler(_))) {
+            if !site.items.iter().any(|item| matches!(item.what, What::Route(_) | What::Handler(_) | What::Unread)) {
                 self.report.add(Diagnostic::error("no-route", format!("the site `{name}` answers nothing"), span)
                     .help("add a handler, as in: proxy \"http://127.0.0.1:3000\""));
             }

@@ -33,7 +33,10 @@ impl Reader<'_> {
         let mut items = Vec::with_capacity(nodes.len());
         let mut seen: Vec<(&'static str, Span)> = Vec::new();
         for node in nodes {
-            let Some(directive) = self.directive(node, place) else { continue };
+            let Some(directive) = self.directive(node, place) else {
+                items.push(Item { span: node.name.span, what: What::Unread, broken: true });
+                continue;
+            };
             if !directive.repeats {
                 if let Some((_, first)) = seen.iter().find(|(name, _)| *name == directive.name) {
                     let diagnostic = Diagnostic::error(
@@ -48,8 +51,8 @@ impl Reader<'_> {
             }
             if directive.name == "include" && place == Place::Root {
                 items.extend(self.include(node));
-            } else if let Some(what) = self.item(node, directive, place) {
-                items.push(Item { span: node.name.span, what });
+            } else {
+                items.push(self.item(node, directive, place));
             }
         }
         items
@@ -81,7 +84,7 @@ impl Reader<'_> {
         None
     }
 
-    fn item(&mut self, node: &Node, directive: &'static Directive, place: Place) -> Option<What> {
+    fn item(&mut self, node: &Node, directive: &'static Directive, place: Place) -> Item {
         if let Some(ty) = &node.ty {
             self.report.add(Diagnostic::error("value-type", "a node has no type annotation", ty.span));
         }
@@ -95,7 +98,7 @@ impl Reader<'_> {
                 format!("quote a placeholder: \"{{{}}}\"", node.children.as_ref().map_or("", |children| &children[0].name.value))
             });
             self.report.add(diagnostic.maybe_help(help));
-            return None;
+            return Item { span: node.name.span, what: What::Unread, broken: true };
         }
         let mut failed = false;
         for (index, (name, _)) in node.props.iter().enumerate() {
@@ -103,9 +106,9 @@ impl Reader<'_> {
         }
         let mut reading =
             Reading { reader: self, node, directive, place, next: 0, failed, taken: Vec::new() };
-        let what = (directive.read)(&mut reading);
-        reading.finish();
-        what
+        let what = (directive.read)(&mut reading).unwrap_or(What::Unread);
+        let broken = reading.finish();
+        Item { span: node.name.span, what, broken }
     }
 
     fn property_known(&mut self, node: &Node, directive: &Directive, place: Place, name: &Spanned<String>, index: usize) -> bool {
@@ -319,16 +322,19 @@ impl Reading<'_, '_> {
         }
     }
 
-    fn finish(self) {
+    /// Whether anything was wrong.
+    fn finish(mut self) -> bool {
         if let (false, Some(leaf)) = (self.failed, self.node.args.get(self.next)) {
             let message = format!("`{}` has no use for this argument", self.directive.name);
             let help = format!("its form is: {}", self.directive.usage());
             self.reader.report.add(Diagnostic::error("unexpected-argument", message, leaf.span).help(help));
+            self.failed = true;
         }
         debug_assert!(
             self.failed || self.directive.props.iter().all(|prop| self.taken.contains(&prop.name)),
             "`{}` declares a property that it does not read",
             self.directive.name
         );
+        self.failed
     }
 }

@@ -5,6 +5,7 @@
 
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 
+use crate::lexer::{Kind, tokens};
 use crate::report::{Diagnostic, Report};
 use crate::source::{FileId, Sources, Span, Spanned};
 
@@ -57,8 +58,9 @@ pub enum Scalar {
 /// Parses a file. On a syntax error some nodes may be missing; the report then has errors.
 pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> {
     let text = sources.text(file);
-    if let Some(diagnostic) = too_deep(text, file).or_else(|| nul_byte(text, file)) {
-        report.add(diagnostic);
+    let wrong = outline(text, file);
+    if !wrong.is_empty() {
+        wrong.into_iter().for_each(|diagnostic| report.add(diagnostic));
         return Vec::new();
     }
     match KdlDocument::parse(text) {
@@ -137,40 +139,29 @@ fn convert_entry(entry: &KdlEntry, context: &Context<'_>) -> Leaf {
     Leaf { value, ty, span: context.span(begin, end.saturating_sub(begin)), inner }
 }
 
-/// The first error whole, two more short: one missing brace makes the parser report four.
+/// The first error whole, two more short: one mistake can make the parser report several.
 fn report_errors(error: &kdl::KdlError, text: &str, file: FileId, report: &mut Report) {
+    const SHOWN: usize = 3;
     let context = Context { text, file };
-    let mut shown: Vec<Span> = Vec::new();
-    for found in &error.diagnostics {
+    let more = error.diagnostics.len().saturating_sub(SHOWN);
+    for (index, found) in error.diagnostics.iter().take(SHOWN).enumerate() {
         let start = found.span.offset().min(text.len());
         let mut span = context.span(start, found.span.len().min(text.len() - start));
         // An error that spans lines marks far too much: keep to its first line.
-        if let Some(line) = context.text.get(span.start as usize..span.end as usize).and_then(|text| text.find('\n')) {
-            span.end = span.start + line.max(1) as u32;
-        }
-        if shown.iter().any(|seen| seen.start == span.start) || shown.len() == 3 {
-            continue;
-        }
-        shown.push(span);
+        let marked = text.get(start..span.end as usize).unwrap_or_default();
+        span.end = span.start + marked.find('\n').unwrap_or(marked.len()) as u32;
         let message = found.message.as_deref().unwrap_or("this is not KDL");
-        let mut diagnostic = Diagnostic::error("syntax", lower_first(message), span);
+        let mut diagnostic = Diagnostic::error("syntax", lower_first(message), span).maybe_help(found.help.as_deref());
         if let Some(label) = &found.label {
             diagnostic = diagnostic.label(label);
         }
-        let word = word_at(text, start);
-        diagnostic = match habit(word) {
-            Some(help) => diagnostic.help(help),
-            None => diagnostic.maybe_help(found.help.as_deref()),
-        };
+        if index == 0 && more > 0 {
+            diagnostic = diagnostic.help(format!("{more} more errors may follow from this one"));
+        }
         report.add(diagnostic);
     }
-    let more = error.diagnostics.len() - shown.len();
-    if shown.is_empty() {
+    if error.diagnostics.is_empty() {
         report.add(Diagnostic::error("syntax", "this is not KDL", context.span(0, 0)));
-    } else if more > 0 {
-        // The last one says that the others may be echoes of the first.
-        let note = format!("{more} more syntax errors, which may follow from these");
-        report.add(Diagnostic::error("syntax", note, shown[shown.len() - 1].part(0, 0)));
     }
 }
 
@@ -179,43 +170,71 @@ fn lower_first(message: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-fn word_at(text: &str, offset: usize) -> &str {
-    let from = text[..offset].rfind(|char: char| char.is_whitespace() || "=(){};\"".contains(char)).map_or(0, |at| at + 1);
-    let rest = text.get(from..).unwrap_or_default();
-    rest.split(|char: char| char.is_whitespace() || "=(){};\"".contains(char)).next().unwrap_or_default()
-}
-
-/// What people write out of habit, and what to write instead.
-fn habit(word: &str) -> Option<String> {
-    let first = word.chars().next()?;
-    match word {
-        "true" | "false" | "null" => Some(format!("write `#{word}`")),
-        _ if first.is_ascii_digit() || first == '/' || (first == '.' && word.len() > 1) => {
-            Some(format!("quote this value: \"{word}\""))
-        }
-        _ => None,
+/// Mistakes that are plain from the outline, where the parser would point elsewhere or (for depth) fall over.
+fn outline(text: &str, file: FileId) -> Vec<Diagnostic> {
+    let span = |start: usize, end: usize| Span { file, start: start as u32, end: end as u32 };
+    let mut wrong = Vec::new();
+    if let Some(nul) = text.find('\0') {
+        wrong.push(Diagnostic::error("syntax", "a NUL byte, which KDL text must not have", span(nul, nul + 1)));
+        return wrong;
     }
-}
-
-/// Finds the opening brace that is one too deep. Strings and comments are followed as far as needed for that.
-fn too_deep(text: &str, file: FileId) -> Option<Diagnostic> {
-    let mut depth = 0_usize;
-    for token in crate::lexer::tokens(text) {
+    let mut open: Vec<Span> = Vec::new();
+    for token in tokens(text) {
+        let here = span(token.start, token.end);
         match token.kind {
-            crate::lexer::Kind::Open => depth += 1,
-            crate::lexer::Kind::Close => depth = depth.saturating_sub(1),
+            Kind::Open => {
+                open.push(here);
+                if open.len() > MAX_DEPTH {
+                    wrong.push(Diagnostic::error("too-deep", format!("braces nest deeper than {MAX_DEPTH}"), here));
+                    return wrong;
+                }
+            }
+            Kind::Close if open.pop().is_none() => {
+                wrong.push(Diagnostic::error("syntax", "there is no open brace that this could close", here));
+            }
+            Kind::String if unclosed(&text[token.start..token.end]) => {
+                let line = text[token.start..].find('\n').map_or(text.len(), |at| token.start + at);
+                wrong.push(Diagnostic::error("syntax", "this string is not closed on its line", span(token.start, line)));
+                return wrong;
+            }
+            Kind::Word => wrong.extend(habit(&text[token.start..token.end], here)),
             _ => {}
         }
-        if depth > MAX_DEPTH {
-            let span = Span { file, start: token.start as u32, end: token.end as u32 };
-            return Some(Diagnostic::error("too-deep", format!("braces nest deeper than {MAX_DEPTH}"), span));
-        }
+    }
+    wrong.extend(open.last().map(|brace| Diagnostic::error("syntax", "this brace is never closed", *brace)));
+    wrong
+}
+
+/// A string on one line ends on it.
+fn unclosed(string: &str) -> bool {
+    let quotes = string.trim_start_matches('#');
+    !quotes.starts_with("\"\"\"") && (string.contains('\n') || quotes.len() < 2 || !string.trim_end_matches('#').ends_with('"'))
+}
+
+/// What people write bare out of habit, and how to write it.
+fn habit(word: &str, span: Span) -> Option<Diagnostic> {
+    // `key=value`, `(type)value`, or the value alone.
+    let start = word.rfind(['=', ')']).map_or(0, |at| at + 1);
+    let value = &word[start..];
+    let at = span.part(start, word.len());
+    let mut chars = value.chars();
+    let (first, second) = (chars.next()?, chars.next());
+    let digit = |char: Option<char>| char.is_some_and(|char| char.is_ascii_digit());
+    if matches!(value, "true" | "false" | "null") {
+        return Some(Diagnostic::error("syntax", format!("`{value}` has a `#` before it"), at).help(format!("write #{value}")));
+    }
+    let path = first == '/' && second != Some('-');
+    let number = first.is_ascii_digit() || (matches!(first, '.' | '-' | '+') && digit(second));
+    if path || (number && !is_number(value)) {
+        return Some(Diagnostic::error("syntax", format!("`{value}` is neither a word nor a number"), at).help(format!("quote it: \"{value}\"")));
     }
     None
 }
 
-fn nul_byte(text: &str, file: FileId) -> Option<Diagnostic> {
-    let nul = text.find('\0')?;
-    let span = Span { file, start: nul as u32, end: nul as u32 + 1 };
-    Some(Diagnostic::error("syntax", "a NUL byte, which KDL text must not have", span))
+/// Whether KDL takes a word for a number.
+fn is_number(word: &str) -> bool {
+    let plain = word.trim_start_matches(['+', '-']).replace('_', "");
+    let radix = |prefix: &str, radix| plain.strip_prefix(prefix).is_some_and(|digits| u128::from_str_radix(digits, radix).is_ok());
+    let decimal = plain.parse::<f64>().is_ok() && !plain.starts_with('.') && !plain.ends_with('.');
+    decimal || radix("0x", 16) || radix("0o", 8) || radix("0b", 2)
 }

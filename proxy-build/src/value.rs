@@ -446,6 +446,10 @@ pub fn prefix(leaf: &Leaf) -> Parsed<String> {
 pub fn regex(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     proxy_runtime::regex::compile(&found).map_err(|error| {
+        if let Some(limit) = error.size_limit() {
+            return problem("bad-regex", format!("this expression needs more than {} KiB", limit >> 10))
+                .help("bounded repetitions multiply: `{1000}{1000}` is a million");
+        }
         let reason = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
         // The engine draws a picture of several lines; its last line is the reason.
         let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();

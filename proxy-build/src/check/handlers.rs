@@ -21,7 +21,7 @@ impl Check<'_> {
             let pattern = Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
             routes.extend(self.route(&pattern, 0, &[], item, outer.clone(), hosts));
         }
-        for Item { what, span } in &site.items {
+        for Item { what, span, .. } in &site.items {
             if let What::Route(route) = what {
                 self.route_node(*span, route, outer, hosts, &mut routes);
             }
@@ -35,6 +35,9 @@ impl Check<'_> {
         let layer = outer.clone().overlay(self.layer(&route.items));
         let handlers: Vec<_> = route.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
         let Some(handler) = handlers.first() else {
+            if route.items.iter().any(|item| matches!(item.what, What::Unread)) {
+                return;
+            }
             self.report.add(Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
                 .help("add one of: proxy respond redirect echo abort"));
             return;
@@ -187,7 +190,7 @@ impl Check<'_> {
         let to = self.template(&redirect.to.value, scope, Phase::Request, &mut Vec::new())?;
         let mut allowed = Vec::new();
         let mut listed = None;
-        for Item { span, what } in &redirect.items {
+        for Item { span, what, .. } in &redirect.items {
             let What::AllowHost(names) = what else { continue };
             listed = Some(*span);
             for name in names {
@@ -237,7 +240,7 @@ impl Check<'_> {
         if matches!(handler.what, What::Handler(ast::Handler::Proxy(_))) {
             return;
         }
-        for Item { span, what } in items {
+        for Item { span, what, .. } in items {
             let name = match what {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
@@ -263,7 +266,7 @@ impl Check<'_> {
         if routes.is_empty() || routes.iter().any(|route| matches!(route.handler, Handler::Proxy(_))) {
             return;
         }
-        for Item { span, what } in &site.items {
+        for Item { span, what, .. } in &site.items {
             let name = match what {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
@@ -302,8 +305,8 @@ fn authority(to: &Template) -> Vec<&Piece> {
                 }
                 inside = true;
             }
-            // A path begins with one slash: normal form merges them, so `{path}` first stays on this host.
-            Piece::Path if index == 0 => return found,
+            // A path begins with one slash (normal form merges them): it ends the authority, or there is none.
+            Piece::Path if index == 0 || inside => return found,
             Piece::Scheme if !inside => {}
             piece => {
                 if inside || index == 0 {

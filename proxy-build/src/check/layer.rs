@@ -93,7 +93,7 @@ impl Check<'_> {
 
 fn own(items: &[Item]) -> Layer {
     let mut layer = Layer::default();
-    for Item { span, what } in items {
+    for Item { span, what, .. } in items {
         let What::Policy(policy) = what else { continue };
         let name = match policy {
             Policy::Rewrite(rewrite) => {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::{Listener, Place, Setting, Text};
 
-use super::Check;
+use super::{Check, Listen};
 use crate::ast::{self, ListenWord, What};
 use crate::model;
 use crate::report::{Diagnostic, nearest};
@@ -31,10 +31,10 @@ struct Declared {
 }
 
 impl Check<'_> {
-    pub(super) fn listeners(&mut self, listens: &[(Span, Vec<Spanned<ListenWord>>)], sites: &[(Span, ast::Site)]) -> Listeners {
+    pub(super) fn listeners(&mut self, listens: &[Listen], sites: &[(Span, ast::Site)]) -> Listeners {
         let mut declared: Vec<Declared> = Vec::new();
-        for (span, words) in listens {
-            self.declare_listen(*span, words, &mut declared);
+        for listen in listens {
+            self.declare_listen(listen, &mut declared);
         }
         let of_site: Vec<Option<Vec<usize>>> = sites.iter().map(|(_, site)| self.site_listen(site, &mut declared)).collect();
         let mut shared: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].shared).collect();
@@ -60,10 +60,10 @@ impl Check<'_> {
         Listeners { list: declared.into_iter().map(|declared| declared.listener).collect(), of_site, unused }
     }
 
-    fn declare_listen(&mut self, span: Span, words: &[Spanned<ListenWord>], declared: &mut Vec<Declared>) {
+    fn declare_listen(&mut self, listen: &Listen, declared: &mut Vec<Declared>) {
         let mut name: Option<Spanned<String>> = None;
         let mut addresses = 0;
-        for word in words {
+        for word in &listen.words {
             match &word.value {
                 ListenWord::Name(found) if name.is_none() && addresses == 0 => {
                     if declared.iter().any(|other| other.name.as_ref() == Some(found)) {
@@ -83,8 +83,8 @@ impl Check<'_> {
                 }
             }
         }
-        if addresses == 0 {
-            self.report.add(Diagnostic::error("missing-argument", "`listen` needs an address", span)
+        if addresses == 0 && !listen.broken {
+            self.report.add(Diagnostic::error("missing-argument", "`listen` needs an address", listen.span)
                 .help("write: listen \":8080\""));
         }
     }

@@ -22,7 +22,7 @@ impl Check<'_> {
         let mut captures = self.pattern_captures(pattern);
         let mut methods = Methods::ANY;
         let mut matchers = Vec::new();
-        for Item { span, what } in items {
+        for Item { span, what, .. } in items {
             let What::Matcher(matcher) = what else { continue };
             match matcher {
                 ast::Matcher::Method(names) => methods = self.methods(names),

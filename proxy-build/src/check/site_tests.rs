@@ -20,6 +20,9 @@ impl Check<'_> {
 
     fn test(&mut self, span: Span, test: ast::Test) -> Option<model::Test> {
         let (mut request, mut expect) = (None, None);
+        if test.items.iter().any(|item| item.broken) {
+            return None;
+        }
         for item in test.items {
             match item.what {
                 What::Request(found) => request = Some(found),
@@ -50,6 +53,7 @@ impl Check<'_> {
                     headers.push((name.value.clone().into(), value.value.clone().into()));
                 }
                 What::From(address) => from = address.value,
+                What::Unread => {}
                 _ => unreachable!("the reader lets nothing else stand in a request"),
             }
         }

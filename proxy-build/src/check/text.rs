@@ -175,10 +175,12 @@ impl Check<'_> {
                     query_set.extend(value.map(|value| (name.value.clone(), value)));
                 }
                 What::QueryRemove(names) => query_remove.extend(names.iter().map(|name| name.value.clone())),
+                What::Unread => {}
                 _ => unreachable!("the reader lets nothing else stand in `rewrite`"),
             }
         }
-        if path.is_empty() && rewrite.items.is_empty() {
+        // What is wrong already is no reason to say that it does nothing.
+        if path.is_empty() && rewrite.items.is_empty() && !self.report.has_errors() {
             self.error("no-effect", "this `rewrite` changes nothing", *span);
         }
         Some(Rewrite { path, query_remove, query_set })
@@ -223,6 +225,7 @@ impl Check<'_> {
                         ops.push(HeaderOp::Remove(name.value.clone()));
                     }
                 }
+                What::Unread => {}
                 _ => unreachable!("the reader lets nothing else stand there"),
             }
         }

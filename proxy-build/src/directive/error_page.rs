@@ -27,13 +27,9 @@ site example.com {
 }
 "#,
     read: |r| {
-        let mut codes = Vec::new();
+        let mut codes: Vec<_> = r.arg("a CODE", error_status).into_iter().collect();
         while r.peek().is_some_and(is_code) {
             codes.extend(r.opt_arg(error_status));
-        }
-        if codes.is_empty() {
-            let _: Option<crate::source::Spanned<u16>> = r.arg("a CODE", error_status);
-            return None;
         }
         let file = r.arg("a FILE", file_source)?;
         Some(What::Policy(Policy::ErrorPage(ErrorPage { codes, file })))

@@ -1,0 +1,85 @@
+//! Wrong sites: each `diagnostics/NAME.kdl` must be refused with exactly the text of `NAME.txt`.
+//!
+//! `KILN_UPDATE=1 cargo test` writes the texts anew; their diff is reviewed as code is.
+
+use std::path::Path;
+
+use kiln_tests::kiln::workspace;
+
+#[test]
+fn wrong_sites_are_refused() {
+    let folder = workspace().join("tests/diagnostics");
+    let mut failed = Vec::new();
+    for entry in std::fs::read_dir(&folder).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "kdl") && !check(&path) {
+            failed.push(path.file_name().expect("a name").to_owned());
+        }
+    }
+    assert!(failed.is_empty(), "the text has changed for {failed:?}");
+}
+
+fn check(path: &Path) -> bool {
+    let shown = path.file_name().expect("a name").to_str().expect("text");
+    let compiled = proxy_build::compile(path, shown);
+    assert!(compiled.model.is_none(), "{shown} compiles");
+    let found = compiled.diagnostics(false);
+    let golden = path.with_extension("txt");
+    if std::env::var_os("KILN_UPDATE").is_some() {
+        std::fs::write(&golden, &found).expect("written");
+    }
+    let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+    if found != expected {
+        eprintln!("{shown}, expected:\n{expected}\nfound:\n{found}");
+    }
+    found == expected
+}
+
+/// Every kind of mistake that the compiler knows is made in some fixture.
+#[test]
+fn every_code_has_a_fixture() {
+    let mut sources = String::new();
+    collect(&workspace().join("proxy-build/src"), &mut sources);
+    let mut texts = String::new();
+    for entry in std::fs::read_dir(workspace().join("tests/diagnostics")).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            texts += &std::fs::read_to_string(path).expect("a text");
+        }
+    }
+    let mut missing: Vec<_> = codes(&sources).into_iter().filter(|code| !texts.contains(&format!("error[{code}]"))).collect();
+    missing.retain(|code| !UNTESTABLE.contains(&code.as_str()));
+    assert!(missing.is_empty(), "no fixture makes these mistakes: {missing:?}");
+}
+
+/// Limits that it would take a huge site to reach.
+const UNTESTABLE: &[&str] =
+    &["too-many-files", "too-many-routes", "too-many-upstreams", "too-many-listeners"];
+
+fn codes(sources: &str) -> Vec<String> {
+    let mut codes: Vec<String> = Vec::new();
+    for opener in ["Diagnostic::error(", "self.error(", "problem(", "code: "] {
+        for (at, _) in sources.match_indices(opener) {
+            let Some(rest) = sources[at + opener.len()..].trim_start().strip_prefix('"') else { continue };
+            let code = rest.split('"').next().unwrap_or_default();
+            let is_code = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            if is_code && !codes.iter().any(|known| known == code) {
+                codes.push(code.to_owned());
+            }
+        }
+    }
+    assert!(codes.len() > 40, "the codes are not where they were: {codes:?}");
+    codes
+}
+
+fn collect(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else {
+            let text = std::fs::read_to_string(&path).expect("text");
+            into.push_str(text.split("#[cfg(test)]").next().unwrap_or_default());
+        }
+    }
+}

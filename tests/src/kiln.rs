@@ -1,0 +1,64 @@
+//! The command `kiln`, built by cargo, as a user has it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The folder of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
+}
+
+/// The folder that builds are kept in; shared by all tests, so that the runtime is compiled once.
+pub fn cache() -> PathBuf {
+    target().join("kiln")
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// The binary. Cargo builds binaries of other packages only when asked: so it is asked, once.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "proxy-build", "--bin", "kiln"])
+            .current_dir(workspace())
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "kiln does not build");
+        target().join("debug/kiln")
+    })
+}
+
+/// A command of `kiln`, run to its end.
+pub fn kiln(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("kiln runs")
+}
+
+/// A command of `kiln`.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).env("KILN_CACHE", cache()).env("KILN_SOURCE", workspace()).env("NO_COLOR", "1");
+    command
+}
+
+/// Standard error of a command as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Standard output of a command as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A new empty folder for one test, below the target folder.
+pub fn scratch(name: &str) -> PathBuf {
+    let folder = target().join("scratch").join(format!("{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder
+}

@@ -1,0 +1,6 @@
+//! What tests and benchmarks share: building a site with `kiln`, running it, talking to it.
+
+pub mod client;
+pub mod kiln;
+pub mod origin;
+pub mod proxy;

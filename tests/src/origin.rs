@@ -1,0 +1,113 @@
+//! Servers that do what a test says: for each connection, a function of it.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+
+/// A server on an address of its own.
+pub struct Origin {
+    /// Where it listens.
+    pub address: String,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Origin {
+    /// Calls `serve` for each connection, with its number (from 0), on a thread of its own.
+    pub fn new(serve: impl Fn(Connection, usize) + Send + Sync + 'static) -> Origin {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+        let address = listener.local_addr().expect("an address").to_string();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let serve = Arc::new(serve);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                let serve = Arc::clone(&serve);
+                std::thread::spawn(move || serve(Connection::from(stream), number));
+            }
+        });
+        Origin { address, connections }
+    }
+
+    /// Answers every request of a connection with these bytes.
+    pub fn always(answer: impl Into<Vec<u8>>) -> Origin {
+        let answer = answer.into();
+        Origin::new(move |mut connection, _| {
+            while connection.request().is_some() {
+                connection.send(&answer);
+            }
+        })
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// The server's side of a connection.
+pub struct Connection {
+    stream: std::net::TcpStream,
+    read: Vec<u8>,
+}
+
+impl From<std::net::TcpStream> for Connection {
+    fn from(stream: std::net::TcpStream) -> Connection {
+        stream.set_read_timeout(Some(crate::proxy::PATIENCE)).expect("a time-out");
+        Connection { stream, read: Vec::new() }
+    }
+}
+
+impl Connection {
+    /// The head of the next request, and its body as far as `Content-Length` tells; `None` where there is none any more.
+    pub fn request(&mut self) -> Option<String> {
+        let head = self.head()?;
+        let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().to_owned()));
+        let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+        while self.read.len() < length {
+            self.more()?;
+        }
+        let body: Vec<u8> = self.read.drain(..length).collect();
+        Some(head + &String::from_utf8_lossy(&body))
+    }
+
+    /// The head of the next request alone.
+    pub fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head: Vec<u8> = self.read.drain(..at + 4).collect();
+                return Some(String::from_utf8_lossy(&head).into_owned());
+            }
+            self.more()?;
+        }
+    }
+
+    /// Bytes as they come; empty at the end.
+    pub fn bytes(&mut self) -> Vec<u8> {
+        if self.read.is_empty() && self.more().is_none() {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.read)
+    }
+
+    /// Sends bytes; the other side may be gone.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        use std::io::Write as _;
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+
+    fn more(&mut self) -> Option<()> {
+        use std::io::Read as _;
+        let mut buffer = [0; 16 << 10];
+        match self.stream.read(&mut buffer) {
+            Ok(n @ 1..) => {
+                self.read.extend_from_slice(&buffer[..n]);
+                Some(())
+            }
+            _ => None,
+        }
+    }
+}
+

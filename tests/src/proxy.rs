@@ -1,0 +1,170 @@
+//! A proxy under test: a site built with `kiln build --fast`, running on loopback addresses of its own.
+//!
+//! Sites name their addresses as `param NAME type=addr`; each test gets an address out of 127.0.0.0/8 that no other test
+//! has, so that tests run side by side without looking for free ports.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::kiln;
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A loopback address that nobody else in this process, or in another that runs now, is likely to have.
+pub fn address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let pid = std::process::id();
+    format!("127.{}.{}.{}:7000", 64 + pid % 128, (pid / 128) % 256, 1 + next % 250)
+}
+
+/// A running proxy; stopped when dropped.
+pub struct Proxy {
+    child: Child,
+    addresses: HashMap<String, String>,
+    out: Lines,
+    err: Lines,
+}
+
+/// Lines of a running program.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn follow(from: impl Read + Send + 'static) -> Lines {
+        let lines = Lines::default();
+        let kept = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                kept.0.lock().expect("lines").push(line);
+            }
+        });
+        lines
+    }
+
+    fn wait_for(&self, what: &str) -> Option<String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = self.0.lock().expect("lines").iter().find(|line| line.contains(what)) {
+                return Some(line.clone());
+            }
+            if Instant::now() > until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Builds a site and gives the binary.
+pub fn build(site: &Path) -> PathBuf {
+    let binary = kiln::scratch(&format!("bin-{}", address().replace([':', '.'], "-"))).join("proxy");
+    let output = kiln::kiln(&["build", "--fast", site.to_str().expect("a path"), "-o", binary.to_str().expect("a path")]);
+    assert!(output.status.success(), "{} does not build:\n{}", site.display(), kiln::stderr(&output));
+    binary
+}
+
+/// Builds a site that is given as text.
+pub fn build_text(name: &str, text: &str) -> PathBuf {
+    let site = kiln::scratch(&format!("site-{name}")).join("site.kdl");
+    std::fs::write(&site, text).expect("written");
+    build(&site)
+}
+
+impl Proxy {
+    /// Builds a site and starts it. Every `param NAME type=addr` without a default that is not in `given` gets an address.
+    pub fn of(site: &Path, given: &[(&str, &str)]) -> Proxy {
+        let text = std::fs::read_to_string(site).expect("the site");
+        Proxy::start(&build(site), &text, given)
+    }
+
+    /// The same for a site as text.
+    pub fn of_text(name: &str, text: &str, given: &[(&str, &str)]) -> Proxy {
+        Proxy::start(&build_text(name, text), text, given)
+    }
+
+    /// Starts a binary; `text` is its site.
+    pub fn start(binary: &Path, text: &str, given: &[(&str, &str)]) -> Proxy {
+        let mut addresses: HashMap<String, String> = HashMap::new();
+        for line in text.lines().filter(|line| line.trim_start().starts_with("param ") && line.contains("type=addr") && !line.contains("default=")) {
+            let name = line.split_whitespace().nth(1).expect("a name");
+            addresses.insert(name.to_owned(), address());
+        }
+        let mut command = Command::new(binary);
+        for (name, value) in given {
+            addresses.insert((*name).to_owned(), (*value).to_owned());
+        }
+        for (name, value) in &addresses {
+            command.arg(format!("--{name}={value}"));
+        }
+        Proxy::spawn(command, addresses)
+    }
+
+    /// Starts a command that is a proxy.
+    pub fn spawn(mut command: Command, addresses: HashMap<String, String>) -> Proxy {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the proxy starts");
+        let (out, err) = (Lines::follow(child.stdout.take().expect("piped")), Lines::follow(child.stderr.take().expect("piped")));
+        let proxy = Proxy { child, addresses, out, err };
+        assert!(proxy.err.wait_for("listening on").is_some(), "the proxy does not start: {:?}", proxy.err.0.lock());
+        proxy
+    }
+
+    /// The address that a parameter was given.
+    pub fn address(&self, param: &str) -> &str {
+        &self.addresses[param]
+    }
+
+    /// A line of the access log that contains `what`.
+    pub fn log(&self, what: &str) -> String {
+        self.out.wait_for(what).unwrap_or_else(|| panic!("no log line with {what:?} in {:#?}", self.out.0.lock()))
+    }
+
+    /// All lines of the access log so far.
+    pub fn logged(&self) -> Vec<String> {
+        self.out.0.lock().expect("lines").clone()
+    }
+
+    /// A line on standard error that contains `what`.
+    pub fn notice(&self, what: &str) -> String {
+        self.err.wait_for(what).unwrap_or_else(|| panic!("no notice with {what:?} in {:#?}", self.err.0.lock()))
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < until, "the proxy does not end: {:#?}", self.err.0.lock());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("standard error of the proxy: {:#?}\naccess log: {:#?}", self.err.0.lock(), self.out.0.lock());
+        }
+    }
+}
