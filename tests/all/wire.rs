@@ -1,1 +1,633 @@
-//! wire
+//! Bytes in, bytes out: what a client or server may send, well-formed or not, and what must come of it.
+//!
+//! One site serves all tests here; origins are functions of a connection.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use kiln_tests::client::{Client, ask, get};
+use kiln_tests::origin::{Connection, Origin};
+use kiln_tests::proxy::{PATIENCE, Proxy, build_text};
+
+const SITE: &str = r#"
+param listen type=addr
+param origin type=addr default="127.0.0.1:1"
+param second type=addr default="127.0.0.1:1"
+param patience type=duration default="20s"
+param silence type=duration default="20s"
+param whole type=duration default="1h"
+param crowd type=number default="1000"
+process {
+    workers 1
+    drain timeout="2s"
+}
+log access
+limits per-client=(param)crowd
+timeouts request=(param)patience idle=(param)silence
+upstream origins {
+    server (param)origin
+}
+upstream both {
+    server (param)origin
+    server (param)second
+}
+upstream named {
+    server "does-not-resolve.invalid:80"
+}
+site site.test {
+    listen (param)listen
+    timeouts response=(param)silence connect="5s" total=(param)whole
+    route "/both" {
+        proxy both
+    }
+    route "/named" {
+        proxy named
+    }
+    route "/small" {
+        limits body="10B"
+        proxy origins
+    }
+    route "/hello" {
+        respond 200 "hello\n"
+    }
+    route "/echo" {
+        echo
+    }
+    route "/*" {
+        limits body=unlimited
+        proxy origins
+    }
+}
+"#;
+
+fn binary() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build_text("wire", SITE))
+}
+
+fn proxy(given: &[(&str, &str)]) -> Proxy {
+    Proxy::start(binary(), SITE, given)
+}
+
+fn proxy_to(origin: &Origin) -> Proxy {
+    proxy(&[("origin", &origin.address)])
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Requests that must be refused, by the status and (where there is a head to speak of) the reason in the log.
+#[test]
+fn bad_requests() {
+    let origin = Origin::always(OK);
+    let proxy = proxy_to(&origin);
+    let check = |request: &str, status: u16| {
+        let mut client = Client::to(proxy.address("listen"));
+        client.try_send(request);
+        let answer = client.answer();
+        assert_eq!(answer.status, status, "{request:?}");
+        // The connection is of no more use, unless the request was whole and only asked for the wrong thing.
+        if request.contains("\r\nX: end\r\n\r\n") {
+            client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\n");
+            assert_eq!(client.answer().status, 200, "after {request:?}");
+        } else {
+            assert!(client.closed(), "{request:?} leaves the connection open");
+        }
+    };
+    // Smuggling shapes (RFC 9112 sections 6.1 to 6.3).
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5, 5\r\n\r\nhello", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: +5\r\n\r\nhello", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: -1\r\n\r\n", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0x5\r\n\r\nhello", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: gzip\r\n\r\n", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400);
+    check("POST / HTTP/1.0\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400);
+    check("POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: site.test\r\nX: a\r\n b\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: site.test\r\nX : a\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: site.test\r\n X: a\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: site.test\r\nX: a\0b\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: site.test\r\nX: a\rb\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: site.test\r\nX\0: a\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: site.test\r\nno colon\r\n\r\n", 400);
+    check("GET / HTTP/2.0\r\nHost: site.test\r\n\r\n", 400);
+    check("GET /a b HTTP/1.1\r\nHost: site.test\r\n\r\n", 400);
+    check("garbage\r\n\r\n", 400);
+    check("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\r\n\r\n", 400);
+    // Hosts (RFC 9112 section 3.2).
+    check("GET / HTTP/1.1\r\nX: end\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: site.test\r\nHost: site.test\r\nX: end\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: site.test/x\r\nX: end\r\n\r\n", 400);
+    check("GET / HTTP/1.1\r\nHost: other.test\r\nX: end\r\n\r\n", 421);
+    check("CONNECT site.test:80 HTTP/1.1\r\nHost: site.test:80\r\nX: end\r\n\r\n", 405);
+    // Sizes.
+    check(&format!("GET / HTTP/1.1\r\nHost: site.test\r\nX: {}\r\n\r\n", "x".repeat(20_000)), 431);
+    check(&format!("GET / HTTP/1.1\r\nHost: site.test\r\n{}\r\n", "X: y\r\n".repeat(101)), 431);
+    check(&format!("GET /{} HTTP/1.1\r\nHost: site.test\r\nX: end\r\n\r\n", "x".repeat(9000)), 414);
+    check("POST /small HTTP/1.1\r\nHost: site.test\r\nContent-Length: 11\r\n\r\nhello world", 413);
+    proxy.log("\"status\":400,\"bytes\":16,");
+    proxy.log("\"reason\":\"bad-framing\"");
+    proxy.log("\"reason\":\"bad-request\"");
+    proxy.log("\"reason\":\"head-too-large\"");
+    proxy.log("\"reason\":\"body-too-large\"");
+    assert_eq!(get(proxy.address("listen"), "site.test", "/hello").text(), "hello\n", "the worker goes on");
+}
+
+/// What is wrong with a body shows only while it is on its way: the client's fault is its 400, not the origin's 502.
+#[test]
+fn bad_bodies() {
+    let origin = Origin::new(|mut connection, _| while !connection.bytes().is_empty() {});
+    let proxy = proxy_to(&origin);
+    let check = |path: &str, body: &str, status: u16, reason: &str| {
+        let mut client = Client::to(proxy.address("listen"));
+        client.try_send(format!("POST {path} HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n"));
+        client.try_send(body);
+        assert_eq!(client.answer().status, status, "{body:?}");
+        assert!(client.closed(), "{body:?} leaves the connection open");
+        proxy.log(&format!("\"reason\":\"{reason}\""));
+    };
+    for body in ["x\r\n", "5\r\nhelloworld\r\n", "-5\r\nhello\r\n", "10000000000000000\r\n", "5\nhello\r\n0\r\n\r\n", "\r\n\r\n"] {
+        check("/", body, 400, "bad-framing");
+    }
+    check("/small", "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", 413, "body-too-large");
+}
+
+/// Answers that are none, or two at once: 502.
+#[test]
+fn bad_answers() {
+    let check = |answer: &str, reason: &str| {
+        let origin = Origin::always(answer);
+        let proxy = proxy_to(&origin);
+        let found = get(proxy.address("listen"), "site.test", "/");
+        assert_eq!(found.status, 502, "{answer:?}");
+        proxy.log(&format!("\"reason\":\"{reason}\""));
+    };
+    check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "upstream-invalid");
+    check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!", "upstream-invalid");
+    check("HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nok!", "upstream-invalid");
+    check("HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok", "upstream-invalid");
+    check("HTTP/1.1 200 OK\r\nX : a\r\nContent-Length: 2\r\n\r\nok", "upstream-invalid");
+    check("SSH-2.0-OpenSSH\r\n\r\n", "upstream-invalid");
+    check("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "upstream-invalid");
+}
+
+/// An answer that ends early is passed on as one that ends early, never as whole; bytes after one are never another's.
+#[test]
+fn truncated_and_extra() {
+    let origin = Origin::new(|mut connection, _| {
+        while let Some(request) = connection.request() {
+            let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+            match path.as_str() {
+                "/short" => return connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"),
+                "/chunks" => return connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n"),
+                "/close" => return connection.send("HTTP/1.1 200 OK\r\n\r\nuntil the end"),
+                "/extra" => connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
+                "/head" => connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"),
+                "/204" => connection.send("HTTP/1.1 204 No Content\r\n\r\n"),
+                "/304" => connection.send("HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\nETag: \"x\"\r\n\r\n"),
+                "/103" => connection.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+                _ => connection.send(OK),
+            }
+        }
+    });
+    let proxy = proxy_to(&origin);
+    let send = |path: &str| {
+        let mut client = Client::to(proxy.address("listen"));
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\n\r\n"));
+        client
+    };
+    let short = String::from_utf8(send("/short").rest()).expect("text");
+    assert!(short.is_empty() || (short.contains("content-length: 10") && short.ends_with("short")), "{short}");
+    let chunks = String::from_utf8(send("/chunks").rest()).expect("text");
+    assert!(chunks.is_empty() || chunks.ends_with("5\r\nshort\r\n"), "no last chunk: {chunks}");
+    proxy.log("\"reason\":\"upstream-truncated\"");
+    assert_eq!(send("/close").answer().text(), "until the end");
+    // Whatever came after an answer is nobody's: the connection it came on is not used again.
+    for _ in 0..5 {
+        assert_eq!(send("/extra").answer().text(), "ok");
+        assert_eq!(send("/after").answer().text(), "ok");
+    }
+    // Answers without a body leave the connections as they were.
+    let mut client = Client::to(proxy.address("listen"));
+    for _ in 0..3 {
+        client.send("HEAD /head HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        let answer = client.answer_to("HEAD");
+        assert_eq!((answer.status, answer.header("content-length")), (200, Some("100")));
+        client.send("GET /204 HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        assert_eq!(client.answer().status, 204);
+        client.send("GET /304 HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("etag")), (304, Some("\"x\"")));
+        client.send("GET /103 HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        assert_eq!(client.answer().text(), "ok");
+        client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        assert_eq!(client.answer().text(), "ok");
+    }
+}
+
+/// Connections to the origin are kept after every framing, and one that was closed meanwhile is replaced in silence.
+#[test]
+fn kept_connections() {
+    let origin = Origin::always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    let proxy = proxy_to(&origin);
+    for _ in 0..10 {
+        assert_eq!(get(proxy.address("listen"), "site.test", "/").text(), "ok");
+        let post = ask(proxy.address("listen"), "POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc");
+        assert_eq!(post.text(), "ok");
+    }
+    assert_eq!(origin.connections(), 1);
+
+    // Closes each connection after one answer, without saying so.
+    let closing = Origin::new(|mut connection, _| {
+        if connection.request().is_some() {
+            connection.send(OK);
+        }
+    });
+    let proxy = proxy_to(&closing);
+    for _ in 0..20 {
+        assert_eq!(get(proxy.address("listen"), "site.test", "/").text(), "ok");
+    }
+
+    // Takes a second request and then closes without a word: a GET is sent again on a fresh connection, a POST is not.
+    let resetting = Origin::new(|mut connection, _| {
+        if connection.request().is_some() {
+            connection.send(OK);
+            let _ = connection.request();
+        }
+    });
+    let proxy = proxy_to(&resetting);
+    assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 200);
+    assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 200);
+    let post = ask(proxy.address("listen"), "POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc");
+    assert_eq!(post.status, 502);
+    proxy.log("\"reason\":\"upstream-reset\"");
+}
+
+#[test]
+fn servers_that_are_not_there() {
+    let origin = Origin::always(OK);
+    let proxy = proxy(&[("second", &origin.address)]);
+    // Nobody listens at the first: every request ends up with the second, whatever its method.
+    for _ in 0..4 {
+        assert_eq!(get(proxy.address("listen"), "site.test", "/both").text(), "ok");
+        let post = ask(proxy.address("listen"), "POST /both HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc");
+        assert_eq!(post.text(), "ok");
+    }
+    assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 502);
+    proxy.log("\"reason\":\"connect-failed\"");
+    // A name that does not resolve is no reason not to start.
+    assert_eq!(get(proxy.address("listen"), "site.test", "/named").status, 503);
+    proxy.log("\"reason\":\"unresolved\"");
+    proxy.notice("`does-not-resolve.invalid` does not resolve, the server is left out");
+}
+
+#[test]
+fn bodies_stream_both_ways() {
+    const SIZE: usize = 64 << 20;
+    let origin = Origin::new(|mut connection, _| {
+        let _ = connection.head();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n");
+        let mut left = SIZE;
+        while left > 0 {
+            let bytes = connection.bytes();
+            if bytes.is_empty() {
+                return;
+            }
+            left = left.saturating_sub(bytes.len());
+            connection.send(&bytes);
+        }
+    });
+    let proxy = proxy_to(&origin);
+    let before = resident(proxy.pid());
+    let mut client = Client::to(proxy.address("listen"));
+    client.send(format!("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: {SIZE}\r\n\r\n"));
+    let mut writer = client.stream().try_clone().expect("a clone");
+    let sender = std::thread::spawn(move || {
+        let block: Vec<u8> = (0..1 << 16).map(|n| n as u8).collect();
+        for _ in 0..SIZE / block.len() {
+            writer.write_all(&block).expect("sent");
+        }
+    });
+    assert!(client.head().starts_with("HTTP/1.1 200"));
+    for _ in 0..SIZE >> 16 {
+        let block = client.exactly(1 << 16);
+        assert!(block.iter().enumerate().all(|(n, &byte)| byte == n as u8));
+    }
+    sender.join().expect("sent");
+    let grown = resident(proxy.pid()).saturating_sub(before);
+    assert!(grown < 8 << 20, "64 MiB each way took {grown} bytes more");
+}
+
+/// Resident memory of a process, in bytes.
+fn resident(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") << 10
+}
+
+/// A reader that does not read holds the writer back.
+#[test]
+fn back_pressure() {
+    let (sent, progress) = std::sync::mpsc::channel();
+    let origin = Origin::new(move |mut connection, _| {
+        let _ = connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
+        for _ in 0..1 << 14 {
+            connection.send(vec![0; 1 << 16]);
+            if sent.send(1 << 16).is_err() {
+                return;
+            }
+        }
+    });
+    let proxy = proxy_to(&origin);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 200"));
+    let mut total: usize = 0;
+    // Until nothing moves any more: what is under way fits into sockets and a few buffers.
+    while let Ok(bytes) = progress.recv_timeout(Duration::from_secs(1)) {
+        total += bytes;
+    }
+    assert!(total < 64 << 20, "{total} bytes were taken that nobody reads");
+}
+
+#[test]
+fn trailers_pass() {
+    let origin = Origin::new(|mut connection, _| {
+        let mut request = connection.head().unwrap_or_default();
+        while !request.ends_with("X-Checksum: abc\r\n\r\n") && !request.ends_with("x-checksum: abc\r\n\r\n") {
+            let bytes = connection.bytes();
+            if bytes.is_empty() {
+                return;
+            }
+            request += &String::from_utf8_lossy(&bytes);
+        }
+        connection.send("HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: def\r\n\r\n");
+    });
+    let proxy = proxy_to(&origin);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("POST / HTTP/1.1\r\nHost: site.test\r\nTE: trailers\r\nTrailer: X-Checksum\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Checksum: abc\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!(answer.text(), "ok");
+    assert_eq!(answer.trailers, [("x-sum".to_owned(), "def".to_owned())]);
+}
+
+#[test]
+fn continue_is_said_once() {
+    let origin = Origin::always(OK);
+    let proxy = proxy_to(&origin);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("POST / HTTP/1.1\r\nHost: site.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 100"), "continue");
+    client.send("hello");
+    assert!(client.head().starts_with("HTTP/1.1 200"));
+    // Refused before the body: no continue.
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("POST /small HTTP/1.1\r\nHost: site.test\r\nExpect: 100-continue\r\nContent-Length: 50\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 413"));
+}
+
+#[test]
+fn old_and_odd_clients() {
+    let origin = Origin::always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    let proxy = proxy_to(&origin);
+    let address = proxy.address("listen");
+    // HTTP/1.0 knows no chunks: the answer ends with the connection.
+    let mut client = Client::to(address);
+    client.send("GET / HTTP/1.0\r\nHost: site.test\r\n\r\n");
+    let answer = String::from_utf8(client.rest()).expect("text");
+    assert!(answer.ends_with("\r\n\r\nok") && !answer.contains("chunked"), "{answer}");
+    // HTTP/1.0 with keep-alive.
+    let mut client = Client::to(address);
+    for _ in 0..2 {
+        client.send("GET /hello HTTP/1.0\r\nHost: site.test\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!(client.answer().text(), "hello\n");
+    }
+    // Half-closed: whoever has said all still wants to hear.
+    let mut client = Client::to(address);
+    client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n").half_close();
+    assert_eq!(client.answer().text(), "ok");
+    // Several requests at once, in order.
+    let mut client = Client::to(address);
+    client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\nPOST /echo HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert_eq!(client.answer().text(), "hello\n");
+    assert!(client.answer().text().contains("\"body\":\"abc\""));
+    assert_eq!(client.answer().text(), "ok");
+    // Byte by byte.
+    let mut client = Client::to(address);
+    for byte in "\r\nPOST /echo HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".bytes() {
+        client.send([byte]);
+    }
+    assert!(client.answer().text().contains("\"body\":\"abc\""));
+}
+
+#[test]
+fn upgrades_become_tunnels() {
+    let origin = Origin::new(|mut connection, _| {
+        let head = connection.head().unwrap_or_default().to_lowercase();
+        assert!(head.contains("upgrade: websocket\r\n") && head.contains("connection: upgrade\r\n"), "{head}");
+        // Data right behind the head belongs to the tunnel.
+        connection.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nfirst");
+        loop {
+            let bytes = connection.bytes();
+            if bytes.is_empty() {
+                return;
+            }
+            connection.send(bytes);
+        }
+    });
+    let proxy = proxy_to(&origin);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("GET /live HTTP/1.1\r\nHost: site.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: y\r\n\r\nearly");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("upgrade"), answer.header("sec-websocket-accept")), (101, Some("websocket"), Some("x")));
+    let both = client.exactly(10);
+    assert!(both == b"firstearly", "{:?}", String::from_utf8_lossy(&both));
+    for _ in 0..100 {
+        let looks_like_http = b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.send(looks_like_http);
+        assert_eq!(client.exactly(looks_like_http.len()), looks_like_http);
+    }
+    client.half_close();
+    assert!(client.closed());
+    proxy.log("\"status\":101");
+    // An upgrade that the origin declines is an answer like any other.
+    let origin = Origin::always("HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nno");
+    let proxy = proxy_to(&origin);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("GET /live HTTP/1.1\r\nHost: site.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.answer().status, 426);
+    client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert_eq!(client.answer().text(), "hello\n");
+}
+
+/// Every wait ends. Each of these would hang for ever otherwise; how long exactly it takes is not measured.
+#[test]
+fn waits_end() {
+    // A head that never ends.
+    let silent = Origin::new(|mut connection, _| while !connection.bytes().is_empty() {});
+    let proxy = proxy(&[("origin", &silent.address), ("patience", "300ms"), ("silence", "300ms")]);
+    let address = proxy.address("listen").to_owned();
+    let mut client = Client::to(&address);
+    client.send("GET / HTTP/1.1\r\nHost: si");
+    assert_eq!(client.answer().status, 408);
+    assert!(client.closed());
+    proxy.log("\"reason\":\"request-timeout\"");
+    // A connection that never says a word, and one that has said its last.
+    assert!(Client::to(&address).closed());
+    let mut client = Client::to(&address);
+    client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+    assert!(client.closed());
+    // A body that never ends, promised by length or in chunks; one byte now and then does not help.
+    for (path, framing) in [("/", "Content-Length: 1000"), ("/", "Transfer-Encoding: chunked"), ("/echo", "Content-Length: 1000")] {
+        let mut client = Client::to(&address);
+        client.send(format!("POST {path} HTTP/1.1\r\nHost: site.test\r\n{framing}\r\n\r\n"));
+        client.stream().set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out");
+        let until = Instant::now() + PATIENCE;
+        while client.stream().peek(&mut [0]).is_err() && Instant::now() < until {
+            client.try_send(if framing.starts_with('C') { "x" } else { "1\r\nx\r\n" });
+        }
+        client.stream().set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        assert_eq!(client.answer().status, 408, "{path} {framing}");
+    }
+    // A server that never answers.
+    assert_eq!(get(&address, "site.test", "/").status, 504);
+    proxy.log("\"reason\":\"response-timeout\"");
+}
+
+#[test]
+fn waits_for_servers_end() {
+    // A body that stops moving.
+    let stalling = Origin::new(|mut connection, _| {
+        let _ = connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        while !connection.bytes().is_empty() {}
+    });
+    let proxy = proxy(&[("origin", &stalling.address), ("silence", "300ms")]);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert!(String::from_utf8_lossy(&client.rest()).ends_with("half"));
+    proxy.log("\"reason\":\"body-stalled\"");
+    // One that moves, but takes longer than the whole may.
+    let trickling = Origin::new(|mut connection, _| {
+        let _ = connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+        for _ in 0..2000 {
+            connection.send("x");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let proxy = self::proxy(&[("origin", &trickling.address), ("whole", "500ms"), ("silence", "400ms")]);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert!(client.rest().ends_with(b"x"));
+    proxy.log("\"reason\":\"total-timeout\"");
+    // A client that stops reading what it asked for.
+    let flooding = Origin::new(|mut connection, _| {
+        let _ = connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
+        for _ in 0..1 << 10 {
+            connection.send(vec![0; 1 << 20]);
+        }
+    });
+    let proxy = self::proxy(&[("origin", &flooding.address), ("silence", "300ms")]);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    proxy.log("\"reason\":\"client-gone\"");
+}
+
+#[test]
+fn clients_that_leave_take_their_exchange_along() {
+    let (left, has_left) = std::sync::mpsc::channel();
+    let origin = Origin::new(move |mut connection, _| {
+        let _ = connection.head();
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for _ in 0..10_000 {
+            connection.send("4\r\ntick\r\n");
+            std::thread::sleep(Duration::from_millis(2));
+            if connection.closed_by_peer() {
+                let _ = left.send(());
+                return;
+            }
+        }
+    });
+    let proxy = proxy_to(&origin);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 200"));
+    drop(client);
+    has_left.recv_timeout(PATIENCE).expect("the origin is let go");
+    proxy.log("\"reason\":\"client-gone\"");
+}
+
+#[test]
+fn connections_are_limited() {
+    let origin = Origin::always(OK);
+    let proxy = proxy(&[("origin", &origin.address), ("crowd", "3")]);
+    let mut first: Vec<Client> = (0..3).map(|_| Client::to(proxy.address("listen"))).collect();
+    for client in &mut first {
+        client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        assert_eq!(client.answer().status, 200);
+    }
+    let mut fourth = Client::to(proxy.address("listen"));
+    assert_eq!(fourth.answer().status, 503);
+    assert!(fourth.closed());
+    proxy.log("\"reason\":\"too-many-from-client\"");
+    first.pop();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut client = Client::to(proxy.address("listen"));
+        if client.try_send("GET /hello HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n") && client.answer().status == 200 {
+            break;
+        }
+        assert!(Instant::now() < until, "a place that was given up is not there again");
+    }
+}
+
+/// SIGTERM: no more connections, what runs is finished, then the end; what takes too long is cut off.
+#[test]
+fn stopping() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let origin = Origin::new(move |mut connection: Connection, _| {
+        let _ = connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
+        let _ = wait.lock().expect("a lock").recv();
+        connection.send("later");
+    });
+    let mut proxy = proxy_to(&origin);
+    let address = proxy.address("listen").to_owned();
+    let mut running = Client::to(&address);
+    running.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert!(running.head().starts_with("HTTP/1.1 200"));
+    let mut idle = Client::to(&address);
+    idle.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert_eq!(idle.answer().status, 200);
+    proxy.signal("TERM");
+    proxy.notice("stopping");
+    assert!(idle.closed(), "idle connections are closed at once");
+    let until = Instant::now() + PATIENCE;
+    while std::net::TcpStream::connect(&address).is_ok() {
+        assert!(Instant::now() < until, "it still accepts");
+    }
+    go.send(()).expect("the origin waits");
+    assert_eq!(running.exactly(10), b"firstlater");
+    assert!(proxy.wait().success());
+    proxy.notice("stopped");
+
+    // Whoever does not finish is cut off, and logged.
+    let mut proxy = proxy_to(&origin);
+    let mut running = Client::to(proxy.address("listen"));
+    running.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    assert!(running.head().starts_with("HTTP/1.1 200"));
+    proxy.signal("TERM");
+    assert!(proxy.wait().success());
+    proxy.notice("cutting off");
+    proxy.log("\"reason\":\"client-gone\"");
+}

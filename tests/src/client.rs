@@ -94,6 +94,15 @@ impl Client {
         self.answer_to("GET")
     }
 
+    /// The same, or `None` where the other side closes without a byte.
+    pub fn try_answer_to(&mut self, method: &str) -> Option<Answer> {
+        let mut buffer = [0; 1];
+        match self.stream.peek(&mut buffer) {
+            Ok(1) => Some(self.answer_to(method)),
+            _ => None,
+        }
+    }
+
     /// The next answer to a request of this method.
     pub fn answer_to(&mut self, method: &str) -> Answer {
         let head = self.head();

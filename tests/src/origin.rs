@@ -97,6 +97,16 @@ impl Connection {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// Whether the other side has closed; does not wait.
+    pub fn closed_by_peer(&mut self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let closed = match self.stream.peek(&mut [0]) {
+            Ok(n) => n == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        };
+        self.stream.set_nonblocking(false).expect("a socket");
+        closed
+    }
 
     fn more(&mut self) -> Option<()> {
         use std::io::Read as _;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Outgoing;
-use crate::facts::Facts;
+use crate::facts::{Facts, Fields};
 use crate::regex::Capturing;
 use crate::site::{List, Text};
 use crate::template::Template;
@@ -35,13 +35,14 @@ pub enum PathStep {
 
 /// Rewrites path and query. The path may leave normal form; the caller brings it back or refuses.
 pub fn rewrite(out: &mut Outgoing<'_>, facts: &Facts<'_>, rewrite: &Rewrite) {
+    let facts = Facts { fields: Fields::All(out.headers), ..*facts };
     for step in rewrite.path.iter() {
-        if let Some(path) = step.apply(&out.path, facts) {
+        if let Some(path) = step.apply(&out.path, &facts) {
             out.path = Cow::Owned(path);
         }
     }
     if !rewrite.query_remove.is_empty() || !rewrite.query_set.is_empty() {
-        out.query = query(out.query.as_deref().unwrap_or_default(), facts, rewrite).map(Cow::Owned);
+        out.query = query(out.query.as_deref().unwrap_or_default(), &facts, rewrite).map(Cow::Owned);
     }
 }
 
