@@ -1,1 +1,78 @@
-//! a
+//! The router and the matchers allocate nothing: counted, in a process of its own.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use proxy_runtime::rehearse::find;
+use proxy_runtime::route::Found;
+use proxy_runtime::site::NormalForm;
+use proxy_runtime::target::Target;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is passed on unchanged to the system's allocator, which upholds the contract; counting touches
+// nothing but a thread-local number that needs no allocation itself.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn counted<T>(run: impl FnOnce() -> T) -> (usize, T) {
+    let before = ALLOCATIONS.with(Cell::get);
+    let value = run();
+    (ALLOCATIONS.with(Cell::get) - before, value)
+}
+
+#[test]
+fn the_way_to_a_route_allocates_nothing() {
+    let site = proxy_macros::site!("allocations.kdl");
+    let form = NormalForm { encoded_slash: false, merge_slashes: true };
+    for (path, host) in [
+        ("/exact/path", "example.com"),
+        ("/users/7/posts/9?page=2", "a.b.example.com"),
+        ("/users/7/else?page=2", "example.com:8080"),
+        ("/nothing/at/all", "example.com"),
+    ] {
+        let request = http::Request::builder()
+            .uri(path)
+            .header("host", host)
+            .header("x-version", "2")
+            .header("cookie", "a=b; session=c")
+            .body(())
+            .expect("a request");
+        let (parts, ()) = request.into_parts();
+        let client = "192.0.2.7".parse().expect("an address");
+        let way = || {
+            let mut target = Target::parse(&parts).expect("a host");
+            let host = site.tables.site(0, target.host()).expect("a site");
+            target.normalise(form).expect("a path");
+            find(site, host, &target, &parts.method, &parts.headers, client)
+        };
+        // Tables of expressions are read when first used.
+        way();
+        let (allocations, found) = counted(way);
+        assert!(matches!(found, Found::Route(..)), "{path}");
+        assert_eq!(allocations, 0, "{path}");
+    }
+    // The counter counts.
+    assert_eq!(counted(|| Box::new(1)).0, 1);
+}

@@ -33,7 +33,14 @@ pub const MAX_ROUTES: usize = 1 << 20;
 pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Option<model::Site> {
     let errors_before = report.has_errors();
     let root = Root::sort(items);
-    let mut check = Check { sources, report, params: Names::default(), upstreams: Names::default(), presets: Names::default(), files: Vec::new() };
+    let mut check = Check {
+        sources,
+        report,
+        params: Names::default(),
+        upstreams: Names::default(),
+        presets: Names::default(),
+        files: Vec::new(),
+    };
     check.declare_params(root.params);
     for (span, preset) in root.presets {
         check.presets.declare("preset", &preset.name.clone(), (span, preset.items), check.report);
@@ -94,10 +101,24 @@ impl Root {
                 What::Process(items) => root.process = items,
                 What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy), broken }),
                 What::Test(test) => root.tests.push((span, test)),
-                What::Route(_) | What::Server(_) | What::Balance(_) | What::Use(_) | What::Workers(_) | What::Drain(_)
-                | What::Request(_) | What::RequestField(..) | What::From(_) | What::Expect(_) | What::Matcher(_)
-                | What::Handler(_) | What::HeaderOp(_) | What::HeaderRemove(_) | What::QuerySet(..) | What::QueryRemove(_)
-                | What::AllowHost(_) | What::Fields(_) => {
+                What::Route(_)
+                | What::Server(_)
+                | What::Balance(_)
+                | What::Use(_)
+                | What::Workers(_)
+                | What::Drain(_)
+                | What::Request(_)
+                | What::RequestField(..)
+                | What::From(_)
+                | What::Expect(_)
+                | What::Matcher(_)
+                | What::Handler(_)
+                | What::HeaderOp(_)
+                | What::HeaderRemove(_)
+                | What::QuerySet(..)
+                | What::QueryRemove(_)
+                | What::AllowHost(_)
+                | What::Fields(_) => {
                     unreachable!("the reader lets no such directive stand at the top level")
                 }
             }
@@ -190,7 +211,11 @@ impl Check<'_> {
         for (_, param) in params {
             let kind = param.kind.value;
             if ["help", "version", "check", "config", "self-test"].contains(&param.name.value.as_str()) {
-                self.error("reserved-name", format!("the binary has a flag `--{}` of its own", param.name), param.name.span);
+                self.error(
+                    "reserved-name",
+                    format!("the binary has a flag `--{}` of its own", param.name),
+                    param.name.span,
+                );
             }
             if let Some(default) = &param.default
                 && let Err(reason) = kind.parse(&default.value)
@@ -260,8 +285,11 @@ impl Check<'_> {
             FileSource::Embedded(path) => match self.sources.asset(file.span.file, path) {
                 Ok(bytes) => Some((Bytes::Fixed(bytes.into()), path.clone())),
                 Err(reason) => {
-                    let diagnostic = Diagnostic::error("unreadable-file", format!("can't read `{path}`: {reason}"), file.span);
-                    self.report.add(diagnostic.help("a file is compiled in; to read it when the proxy starts, write (file)\"...\""));
+                    let diagnostic =
+                        Diagnostic::error("unreadable-file", format!("can't read `{path}`: {reason}"), file.span);
+                    self.report.add(
+                        diagnostic.help("a file is compiled in; to read it when the proxy starts, write (file)\"...\""),
+                    );
                     None
                 }
             },
@@ -293,12 +321,22 @@ impl Check<'_> {
                 }
             }
             if !upstream.items.iter().any(|item| matches!(item.what, What::Server(_) | What::Unread)) {
-                self.report.add(Diagnostic::error("no-server", format!("`{}` has no server", upstream.name), upstream.name.span)
-                    .help("write: server \"10.0.0.1:8080\""));
+                self.report.add(
+                    Diagnostic::error("no-server", format!("`{}` has no server", upstream.name), upstream.name.span)
+                        .help("write: server \"10.0.0.1:8080\""),
+                );
             } else if !servers.is_empty() && servers.iter().all(|server| server.weight == Setting::Fixed(0)) {
-                self.error("no-weight", format!("the weights of `{}` sum to 0: no server would ever be asked", upstream.name), upstream.name.span);
+                self.error(
+                    "no-weight",
+                    format!("the weights of `{}` sum to 0: no server would ever be asked", upstream.name),
+                    upstream.name.span,
+                );
             }
-            let value = site::Upstream { name: upstream.name.value.clone().into(), servers: list(servers), place: self.place(span) };
+            let value = site::Upstream {
+                name: upstream.name.value.clone().into(),
+                servers: list(servers),
+                place: self.place(span),
+            };
             self.upstreams.declare("upstream", &upstream.name, value, self.report);
         }
     }
@@ -306,8 +344,10 @@ impl Check<'_> {
     fn server(&mut self, server: &ast::Server, span: Span, others: &[Server]) -> Option<Server> {
         let address = self.address(&server.address)?;
         if others.iter().any(|other| other.address == address) {
-            self.report.add(Diagnostic::error("duplicate-server", "this server is there already", server.address.span)
-                .help("to give it a larger share, write weight=2"));
+            self.report.add(
+                Diagnostic::error("duplicate-server", "this server is there already", server.address.span)
+                    .help("to give it a larger share, write weight=2"),
+            );
         }
         let weight = match &server.weight {
             Some(weight) => self.setting(weight, ParamKind::Number)?,
@@ -336,8 +376,14 @@ impl Check<'_> {
             return Trusted { networks: list(Vec::new()), header: TrustedHeader::XForwardedFor };
         };
         for network in trusted.networks.iter().filter(|network| network.value.prefix_len() == 0) {
-            self.report.add(Diagnostic::error("trusts-everybody", "this trusts everybody: any client could say it is another", network.span)
-                .help("name the networks of the proxies in front of this one"));
+            self.report.add(
+                Diagnostic::error(
+                    "trusts-everybody",
+                    "this trusts everybody: any client could say it is another",
+                    network.span,
+                )
+                .help("name the networks of the proxies in front of this one"),
+            );
         }
         Trusted {
             networks: list(trusted.networks.iter().map(|network| network.value).collect()),
@@ -345,7 +391,12 @@ impl Check<'_> {
         }
     }
 
-    fn sites(&mut self, sites: Vec<(Span, ast::Site)>, listeners: &listeners::Listeners, defaults: &Layer) -> Vec<Host> {
+    fn sites(
+        &mut self,
+        sites: Vec<(Span, ast::Site)>,
+        listeners: &listeners::Listeners,
+        defaults: &Layer,
+    ) -> Vec<Host> {
         let mut hosts: Vec<Host> = Vec::new();
         let mut routes = 0;
         for (index, (span, site)) in sites.into_iter().enumerate() {
@@ -358,8 +409,10 @@ impl Check<'_> {
             let found = self.routes(span, &site, &layer, &scope_hosts);
             routes += found.len();
             if !site.items.iter().any(|item| matches!(item.what, What::Route(_) | What::Handler(_) | What::Unread)) {
-                self.report.add(Diagnostic::error("no-route", format!("the site `{name}` answers nothing"), span)
-                    .help("add a handler, as in: proxy \"http://127.0.0.1:3000\""));
+                self.report.add(
+                    Diagnostic::error("no-route", format!("the site `{name}` answers nothing"), span)
+                        .help("add a handler, as in: proxy \"http://127.0.0.1:3000\""),
+                );
             }
             hosts.push(Host {
                 hosts: scope_hosts,
@@ -381,7 +434,10 @@ impl Check<'_> {
     fn claimed_twice(&mut self, before: &[Host], hosts: &[Spanned<HostPattern>], listeners: &[usize]) {
         for (index, host) in hosts.iter().enumerate() {
             if let Some(first) = hosts[..index].iter().find(|earlier| earlier.value == host.value) {
-                self.report.add(Diagnostic::error("duplicate-host", format!("the host `{host}` is there twice"), host.span).also(first.span, "the first"));
+                self.report.add(
+                    Diagnostic::error("duplicate-host", format!("the host `{host}` is there twice"), host.span)
+                        .also(first.span, "the first"),
+                );
             }
             let claimed = before.iter().find(|other| {
                 other.hosts.contains(&host.value) && other.listeners.iter().any(|listener| listeners.contains(listener))
@@ -458,8 +514,12 @@ impl Check<'_> {
             let (Some(written), Setting::Fixed(value)) = (written, value) else { continue };
             if value > limit {
                 self.report.add(
-                    Diagnostic::error("contradicting-timeouts", format!("`{name}` is longer than `total`, so it can never run out"), written.span)
-                        .also(total.span, "all of it takes no longer than this"),
+                    Diagnostic::error(
+                        "contradicting-timeouts",
+                        format!("`{name}` is longer than `total`, so it can never run out"),
+                        written.span,
+                    )
+                    .also(total.span, "all of it takes no longer than this"),
                 );
             }
         }

@@ -16,7 +16,13 @@ use crate::model::{Host, RequestFilter, Route, Site};
 ///
 /// # Errors
 /// It is no request.
-pub fn explain(model: &Site, method: &str, url: &str, headers: Vec<(&str, &str)>, from: IpAddr) -> Result<String, String> {
+pub fn explain(
+    model: &Site,
+    method: &str,
+    url: &str,
+    headers: Vec<(&str, &str)>,
+    from: IpAddr,
+) -> Result<String, String> {
     let plan = lower(model);
     let uri: http::Uri = url.parse().map_err(|error| format!("`{url}`: {error}"))?;
     let host = uri.host().ok_or_else(|| format!("`{url}` has no host"))?.to_ascii_lowercase();
@@ -48,7 +54,12 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     }
     out.0.push_str("phases:\n");
     let from = |name: &str| {
-        let places: Vec<_> = route.origins.iter().filter(|(found, _)| *found == name).map(|(_, place)| format!("{}:{}", place.file, place.line)).collect();
+        let places: Vec<_> = route
+            .origins
+            .iter()
+            .filter(|(found, _)| *found == name)
+            .map(|(_, place)| format!("{}:{}", place.file, place.line))
+            .collect();
         if places.is_empty() { "defaults".to_owned() } else { places.join(", ") }
     };
     let policy = &route.policy;
@@ -63,32 +74,64 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
         Setting::Fixed(duration) => format!("{duration:?}"),
         Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
     };
-    out.line("  limits", format!("headers={} uri={} body={} [{}]", size(&limits.headers), size(&limits.uri), size(&limits.body), from("limits")));
+    out.line(
+        "  limits",
+        format!(
+            "headers={} uri={} body={} [{}]",
+            size(&limits.headers),
+            size(&limits.uri),
+            size(&limits.body),
+            from("limits")
+        ),
+    );
     if let Handler::Proxy(proxy) = &route.handler {
         for filter in &route.request {
             match filter {
                 RequestFilter::Rewrite(_) => {
-                    out.line("  rewrite", format!("{} [{}]", outcome.upstream_path.as_deref().unwrap_or("refused"), from("rewrite")));
+                    out.line(
+                        "  rewrite",
+                        format!("{} [{}]", outcome.upstream_path.as_deref().unwrap_or("refused"), from("rewrite")),
+                    );
                 }
-                RequestFilter::Headers(ops) => out.line("  request-headers", format!("{} lines [{}]", ops.len(), from("request-headers"))),
+                RequestFilter::Headers(ops) => {
+                    out.line("  request-headers", format!("{} lines [{}]", ops.len(), from("request-headers")))
+                }
             }
         }
         let upstream = &model.upstreams[usize::from(proxy.upstream)];
-        let servers: Vec<_> = upstream.servers.iter().map(|server| match &server.address {
-            Setting::Fixed(address) => address.to_string(),
-            Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
-        }).collect();
-        out.line("  proxy", format!("{} -> {} ({}:{})", upstream.name, servers.join(" "), upstream.place.file, upstream.place.line));
+        let servers: Vec<_> = upstream
+            .servers
+            .iter()
+            .map(|server| match &server.address {
+                Setting::Fixed(address) => address.to_string(),
+                Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
+            })
+            .collect();
+        out.line(
+            "  proxy",
+            format!("{} -> {} ({}:{})", upstream.name, servers.join(" "), upstream.place.file, upstream.place.line),
+        );
         out.line("    path", outcome.upstream_path.as_deref().unwrap_or("refused"));
-        out.line("    host", match &proxy.host {
-            HostField::Client => "the client's".to_owned(),
-            HostField::Upstream => "the server's address".to_owned(),
-            HostField::Fixed(host) => host.to_string(),
-        });
-        out.line("    time-outs", format!(
-            "connect={} request={} response={} idle={} total={} [{}]",
-            time(&timeouts.connect), time(&timeouts.request), time(&timeouts.response), time(&timeouts.idle), time(&timeouts.total), from("timeouts")
-        ));
+        out.line(
+            "    host",
+            match &proxy.host {
+                HostField::Client => "the client's".to_owned(),
+                HostField::Upstream => "the server's address".to_owned(),
+                HostField::Fixed(host) => host.to_string(),
+            },
+        );
+        out.line(
+            "    time-outs",
+            format!(
+                "connect={} request={} response={} idle={} total={} [{}]",
+                time(&timeouts.connect),
+                time(&timeouts.request),
+                time(&timeouts.response),
+                time(&timeouts.idle),
+                time(&timeouts.total),
+                from("timeouts")
+            ),
+        );
     } else {
         out.line(&format!("  {}", route.handler.name()), "");
     }
@@ -98,11 +141,14 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     if !policy.error_pages.is_empty() {
         out.line("  error-page", format!("[{}]", from("error-page")));
     }
-    out.line("  log", match policy.log {
-        Log::Off => "off".to_owned(),
-        Log::Json(_) => format!("json [{}]", from("log")),
-        Log::Template(_) => format!("template [{}]", from("log")),
-    });
+    out.line(
+        "  log",
+        match policy.log {
+            Log::Off => "off".to_owned(),
+            Log::Json(_) => format!("json [{}]", from("log")),
+            Log::Template(_) => format!("template [{}]", from("log")),
+        },
+    );
 }
 
 /// Text in two columns.
@@ -144,7 +190,8 @@ pub fn routes(model: &Site) -> String {
             rows.push([names(host), route.pattern.text.clone(), matchers(route).join("; "), handler, place]);
         }
     }
-    let widths: Vec<usize> = (0..5).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> =
+        (0..5).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     let mut out = String::new();
     for row in rows {
         let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();

@@ -116,7 +116,8 @@ impl Line {
 
     fn push(&mut self, kind: Kind, word: &str, before: &[Token]) {
         let first = self.text.trim_start().is_empty();
-        let after_open = before.iter().rev().find(|token| token.kind != Kind::Blank).is_some_and(|token| token.kind == Kind::Open);
+        let after_open =
+            before.iter().rev().find(|token| token.kind != Kind::Blank).is_some_and(|token| token.kind == Kind::Open);
         // Blanks become one; braces on one line have blanks inside; a semicolon has none before it.
         let spaced = self.gap || matches!(kind, Kind::Open | Kind::Close) || after_open;
         if spaced && !first && kind != Kind::Semicolon {

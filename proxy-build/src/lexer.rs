@@ -68,8 +68,8 @@ fn token(text: &str) -> (Kind, usize) {
 }
 
 fn quoted(text: &str) -> usize {
-    if text.starts_with("\"\"\"") {
-        return text[3..].find("\"\"\"").map_or(text.len(), |at| at + 6);
+    if let Some(body) = text.strip_prefix("\"\"\"") {
+        return body.find("\"\"\"").map_or(text.len(), |at| at + 6);
     }
     let bytes = text.as_bytes();
     let mut at = 1;
@@ -120,7 +120,8 @@ fn block_comment(bytes: &[u8]) -> usize {
 fn word(text: &str) -> usize {
     let mut previous = ' ';
     for (at, char) in text.char_indices() {
-        let comment = char == '/' && at > 0 && matches!(text.as_bytes().get(at + 1), Some(b'/' | b'*')) && previous != ':';
+        let comment =
+            char == '/' && at > 0 && matches!(text.as_bytes().get(at + 1), Some(b'/' | b'*')) && previous != ':';
         if at > 0 && (char.is_whitespace() || matches!(char, '{' | '}' | ';' | '"') || comment) {
             return at;
         }
@@ -139,7 +140,8 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
-        let found: Vec<_> = tokens(text).filter(|token| token.kind != Kind::Blank).map(|token| &text[token.start..token.end]).collect();
+        let found: Vec<_> =
+            tokens(text).filter(|token| token.kind != Kind::Blank).map(|token| &text[token.start..token.end]).collect();
         assert_eq!(found, expected);
     }
 

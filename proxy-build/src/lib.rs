@@ -76,6 +76,39 @@ impl Compiled {
     }
 }
 
+/// The variable by which a build script tells the macro that it has called [`prepare`]: the site file's path.
+pub const PREPARED: &str = "KILN_PREPARED";
+
+/// What a build script calls for a site that includes files by a pattern: cargo then notices new files, too. Prints
+/// warnings as cargo's own.
+///
+/// `path` is relative to the crate, as in `site!`.
+pub fn prepare(path: &str) {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    let compiled = compile(&folder.join(path), path);
+    for dependency in compiled.dependencies().iter().chain(compiled.sources.folders()) {
+        println!("cargo::rerun-if-changed={}", dependency.display());
+    }
+    println!("cargo::rustc-env={PREPARED}={path}");
+    for warning in compiled.report.warnings() {
+        println!("cargo::warning={warning}");
+    }
+}
+
+/// The same as [`compile`], for a crate: a site that includes by a pattern needs [`prepare`] to have been called.
+pub fn compile_for_crate(path: &Path, shown: &str, prepared: bool) -> Compiled {
+    let mut compiled = compile(path, shown);
+    if let (Some(span), false) = (compiled.sources.pattern(), prepared) {
+        compiled.report.add(
+            Diagnostic::error("not-prepared", "cargo can't notice new files that this pattern will match", span)
+                .help(format!("add a build.rs with: fn main() {{ proxy_build::prepare(\"{shown}\") }}"))
+                .help("and to Cargo.toml, under [build-dependencies], proxy-build beside proxy-macros"),
+        );
+        compiled.model = None;
+    }
+    compiled
+}
+
 /// Compiles a site file up to its model, and runs its tests. `shown` is what messages call the file.
 ///
 /// The parser's recursion is guarded; all else is linear, but for routes of one pattern, which are compared in pairs.
@@ -112,8 +145,13 @@ fn run_tests(site: &model::Site, plan: &Plan<'_>, report: &mut Report) {
         match proxy_runtime::rehearse::run(plan, &test.test, &settings) {
             Ok(misses) => {
                 for (property, expected, found) in misses {
-                    let span = test.expectations.iter().find(|(name, _)| *name == property).map_or(test.span, |(_, span)| *span);
-                    let message = format!("the test \"{}\" fails: {property} is {found}, not {expected}", test.test.name);
+                    let span = test
+                        .expectations
+                        .iter()
+                        .find(|(name, _)| *name == property)
+                        .map_or(test.span, |(_, span)| *span);
+                    let message =
+                        format!("the test \"{}\" fails: {property} is {found}, not {expected}", test.test.name);
                     report.add(
                         Diagnostic::error("test-failed", message, span)
                             .label(format!("came out as {found}"))

@@ -35,7 +35,17 @@ pub fn lower(model: &model::Site) -> Plan<'_> {
         }
     }
     let tables = tables::build(model);
-    let mut plan = Plan { model, tables, routes, policies, matchers, requests, responses, regexes: Vec::new(), capturing: Vec::new() };
+    let mut plan = Plan {
+        model,
+        tables,
+        routes,
+        policies,
+        matchers,
+        requests,
+        responses,
+        regexes: Vec::new(),
+        capturing: Vec::new(),
+    };
     expressions(&mut plan);
     plan
 }
@@ -108,9 +118,13 @@ fn distinct(mut patterns: Vec<String>) -> Vec<String> {
 
 fn in_matcher(matcher: &Matcher, yes_or_no: &mut Vec<String>, groups: &mut Vec<String>) {
     match matcher {
-        Matcher::Value(_, _, ValueTest::Matches(pattern)) | Matcher::PathRegex(pattern, None) => yes_or_no.push(pattern.clone()),
+        Matcher::Value(_, _, ValueTest::Matches(pattern)) | Matcher::PathRegex(pattern, None) => {
+            yes_or_no.push(pattern.clone())
+        }
         Matcher::PathRegex(pattern, Some(_)) => groups.push(pattern.clone()),
-        Matcher::Not(inner) | Matcher::Any(inner) => inner.iter().for_each(|matcher| in_matcher(matcher, yes_or_no, groups)),
+        Matcher::Not(inner) | Matcher::Any(inner) => {
+            inner.iter().for_each(|matcher| in_matcher(matcher, yes_or_no, groups))
+        }
         _ => {}
     }
 }

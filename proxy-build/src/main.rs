@@ -120,17 +120,26 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::New { dir } => run::new::new(&dir),
         Command::Check { file } => run::check::check(&file),
-        Command::Build { file, output, fast, static_link } => run::build::build(&file, output.as_deref(), fast, static_link),
+        Command::Build { file, output, fast, static_link } => {
+            run::build::build(&file, output.as_deref(), fast, static_link)
+        }
         Command::Run { file, arguments } => run::run::run(&file, &arguments),
         Command::Dev { file, arguments } => run::dev::dev(&file, &arguments),
-        Command::Explain { file, method, url, headers, from } => run::explain::explain(&file, &method, &url, &headers, from),
+        Command::Explain { file, method, url, headers, from } => {
+            run::explain::explain(&file, &method, &url, &headers, from)
+        }
         Command::Routes { file, json } => run::routes::routes(&file, json),
         Command::Expand { file } => run::expand::expand(&file),
         Command::Test { file } => run::test::test(&file),
         Command::Fmt { files, check } => run::fmt::fmt(&files, check),
         Command::Reference => run::print(&proxy_build::reference::reference()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut <Arguments as clap::CommandFactory>::command(), "kiln", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut <Arguments as clap::CommandFactory>::command(),
+                "kiln",
+                &mut std::io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
     };

@@ -210,7 +210,9 @@ impl Site {
     /// serves its host, else the first of all.
     pub fn listener_for(&self, host: &str, port: Option<u16>) -> usize {
         let serving = |index: &usize| {
-            self.hosts.iter().any(|site| site.listeners.contains(index) && site.hosts.iter().any(|pattern| pattern.matches(host)))
+            self.hosts
+                .iter()
+                .any(|site| site.listeners.contains(index) && site.hosts.iter().any(|pattern| pattern.matches(host)))
         };
         let with_port = |index: &usize| {
             let address = match &self.listeners[*index].address {
@@ -223,7 +225,8 @@ impl Site {
             }
         };
         let indices = || 0..self.listeners.len();
-        indices().find(|index| with_port(index) && (serving(index) || port.is_some()))
+        indices()
+            .find(|index| with_port(index) && (serving(index) || port.is_some()))
             .or_else(|| indices().find(serving))
             .unwrap_or(0)
     }
@@ -234,9 +237,10 @@ impl HostPattern {
     pub fn matches(&self, host: &str) -> bool {
         match self {
             HostPattern::Exact(exact) => exact == host,
-            HostPattern::Wildcard(suffix) => {
-                host.strip_suffix(suffix.as_str()).and_then(|rest| rest.strip_suffix('.')).is_some_and(|label| !label.is_empty())
-            }
+            HostPattern::Wildcard(suffix) => host
+                .strip_suffix(suffix.as_str())
+                .and_then(|rest| rest.strip_suffix('.'))
+                .is_some_and(|label| !label.is_empty()),
             HostPattern::Any => true,
         }
     }

@@ -75,7 +75,9 @@ impl Plan<'_> {
             Matcher::Grpc => matcher::grpc(view),
             Matcher::Always => true,
             Matcher::PathRegex(pattern, None) => self.regexes[self.regex(pattern)].1.is_match(view.path.as_bytes()),
-            Matcher::PathRegex(pattern, Some(first)) => self.capturing[self.capturing(pattern)].1.bind(view.path, *first, captures),
+            Matcher::PathRegex(pattern, Some(first)) => {
+                self.capturing[self.capturing(pattern)].1.bind(view.path, *first, captures)
+            }
             Matcher::Not(inner) => !inner.iter().all(|matcher| self.holds(matcher, view, captures)),
             Matcher::Any(inner) => inner.iter().any(|matcher| self.holds(matcher, view, captures)),
         }
@@ -115,9 +117,11 @@ impl Plan<'_> {
             model::HeaderOp::Add(field, value) => filter::HeaderOp::Add(name(field), value.clone()),
             model::HeaderOp::Default(field, value) => filter::HeaderOp::Default(name(field), value.clone()),
             model::HeaderOp::Remove(field) => filter::HeaderOp::Remove(name(field)),
-            model::HeaderOp::Replace(field, regex, replacement) => {
-                filter::HeaderOp::Replace(name(field), self.capturing[self.capturing(regex)].1, replacement.clone().into())
-            }
+            model::HeaderOp::Replace(field, regex, replacement) => filter::HeaderOp::Replace(
+                name(field),
+                self.capturing[self.capturing(regex)].1,
+                replacement.clone().into(),
+            ),
         }
     }
 }
@@ -142,7 +146,11 @@ impl Rules for Plan<'_> {
                     let rewrite = filter::Rewrite {
                         path: rewrite.path.iter().map(|step| self.path_step(step)).collect(),
                         query_remove: rewrite.query_remove.iter().map(|name| name.clone().into()).collect(),
-                        query_set: rewrite.query_set.iter().map(|(name, value)| (name.clone().into(), value.clone())).collect(),
+                        query_set: rewrite
+                            .query_set
+                            .iter()
+                            .map(|(name, value)| (name.clone().into(), value.clone()))
+                            .collect(),
                     };
                     filter::rewrite(out, facts, &rewrite);
                 }

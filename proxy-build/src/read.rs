@@ -95,7 +95,10 @@ impl Reader<'_> {
                 children.len() == 1 && children[0].args.is_empty() && children[0].props.is_empty()
             });
             let help = placeholder.then(|| {
-                format!("quote a placeholder: \"{{{}}}\"", node.children.as_ref().map_or("", |children| &children[0].name.value))
+                format!(
+                    "quote a placeholder: \"{{{}}}\"",
+                    node.children.as_ref().map_or("", |children| &children[0].name.value)
+                )
             });
             self.report.add(diagnostic.maybe_help(help));
             return Item { span: node.name.span, what: What::Unread, broken: true };
@@ -104,14 +107,20 @@ impl Reader<'_> {
         for (index, (name, _)) in node.props.iter().enumerate() {
             failed |= !self.property_known(node, directive, place, name, index);
         }
-        let mut reading =
-            Reading { reader: self, node, directive, place, next: 0, failed, taken: Vec::new() };
+        let mut reading = Reading { reader: self, node, directive, place, next: 0, failed, taken: Vec::new() };
         let what = (directive.read)(&mut reading).unwrap_or(What::Unread);
         let broken = reading.finish();
         Item { span: node.name.span, what, broken }
     }
 
-    fn property_known(&mut self, node: &Node, directive: &Directive, place: Place, name: &Spanned<String>, index: usize) -> bool {
+    fn property_known(
+        &mut self,
+        node: &Node,
+        directive: &Directive,
+        place: Place,
+        name: &Spanned<String>,
+        index: usize,
+    ) -> bool {
         let Some(declared) = directive.props.iter().find(|prop| prop.name == name.value) else {
             let mut diagnostic = Diagnostic::error(
                 "unknown-property",
@@ -148,20 +157,29 @@ impl Reader<'_> {
 
     fn include(&mut self, node: &Node) -> Vec<Item> {
         let directive = directive::find("include", Place::Root).expect("declared");
-        let mut reading = Reading { reader: self, node, directive, place: Place::Root, next: 0, failed: false, taken: Vec::new() };
+        let mut reading =
+            Reading { reader: self, node, directive, place: Place::Root, next: 0, failed: false, taken: Vec::new() };
         let pattern = reading.arg("PATH", crate::value::text);
         reading.finish();
         if let Some((name, _)) = node.props.first() {
-            self.report.add(Diagnostic::error("unknown-property", format!("`include` has no property `{name}`"), name.span));
+            self.report.add(Diagnostic::error(
+                "unknown-property",
+                format!("`include` has no property `{name}`"),
+                name.span,
+            ));
         }
         let Some(pattern) = pattern else { return Vec::new() };
         let from = *self.including.last().expect("a file is being read");
         let mut items = Vec::new();
         for (path, shown) in self.matching(from, &pattern) {
             let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
-            let circular = self.including.iter().any(|&file| self.sources.path(file).canonicalize().is_ok_and(|file| file == canonical));
+            let circular = self
+                .including
+                .iter()
+                .any(|&file| self.sources.path(file).canonicalize().is_ok_and(|file| file == canonical));
             if circular || self.including.len() >= MAX_INCLUDE_DEPTH {
-                let message = if circular { format!("`{shown}` includes itself") } else { "includes nest too deep".to_owned() };
+                let message =
+                    if circular { format!("`{shown}` includes itself") } else { "includes nest too deep".to_owned() };
                 self.report.add(Diagnostic::error("include-loop", message, pattern.span));
                 continue;
             }
@@ -177,11 +195,13 @@ impl Reader<'_> {
     /// The files an include names, in the order of their names; an error where there is none.
     fn matching(&mut self, from: FileId, pattern: &Spanned<String>) -> Vec<(std::path::PathBuf, String)> {
         let beside = self.sources.beside(from, &pattern.value);
-        let shown_folder = std::path::Path::new(self.sources.shown(from)).parent().unwrap_or(std::path::Path::new("")).to_owned();
+        let shown_folder =
+            std::path::Path::new(self.sources.shown(from)).parent().unwrap_or(std::path::Path::new("")).to_owned();
         let folder = self.sources.path(from).parent().unwrap_or(std::path::Path::new("")).to_owned();
         if !pattern.value.contains(['*', '?', '[']) {
             return vec![(beside, shown_folder.join(&pattern.value).display().to_string())];
         }
+        self.sources.includes_by_pattern(&beside, pattern.span);
         let found: Result<Vec<_>, String> = glob::glob(&beside.to_string_lossy())
             .map_err(|error| error.msg.to_owned())
             .and_then(|paths| paths.collect::<Result<_, _>>().map_err(|error| error.to_string()));

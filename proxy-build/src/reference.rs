@@ -45,7 +45,13 @@ pub fn reference() -> String {
     let mut out = HEAD.to_owned();
     out += "## Directives\n\n| directive | stands | |\n|---|---|---|\n";
     for directive in ALL {
-        out += &format!("| [`{}`](#{}) | {} | {} |\n", directive.name, anchor(directive), places(directive), directive.summary);
+        out += &format!(
+            "| [`{}`](#{}) | {} | {} |\n",
+            directive.name,
+            anchor(directive),
+            places(directive),
+            directive.summary
+        );
     }
     for directive in ALL {
         out += &entry(directive);
@@ -55,7 +61,8 @@ pub fn reference() -> String {
 
 /// `header` is two directives: the second is told apart by its place.
 fn anchor(directive: &Directive) -> String {
-    let twin = ALL.iter().find(|other| other.name == directive.name).is_some_and(|first| !std::ptr::eq(*first, directive));
+    let twin =
+        ALL.iter().find(|other| other.name == directive.name).is_some_and(|first| !std::ptr::eq(*first, directive));
     if twin { format!("{}-1", directive.name) } else { directive.name.to_owned() }
 }
 

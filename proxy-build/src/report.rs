@@ -137,6 +137,12 @@ impl Report {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
+    /// The messages of all warnings.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        let warnings = self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning);
+        warnings.map(|diagnostic| diagnostic.message.as_str())
+    }
+
     /// The diagnostics in the order of their places, errors of the main file first.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
         let mut sorted: Vec<_> = self.diagnostics.iter().collect();
@@ -165,7 +171,8 @@ impl Report {
             let n = self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
             (n > 0).then(|| format!("{n} {one}{}", if n == 1 { "" } else { "s" }))
         };
-        let parts: Vec<_> = [count(Severity::Error, "error"), count(Severity::Warning, "warning")].into_iter().flatten().collect();
+        let parts: Vec<_> =
+            [count(Severity::Error, "error"), count(Severity::Warning, "warning")].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 }
@@ -185,7 +192,8 @@ mod tests {
 
     #[test]
     fn near_names() {
-        let check = |word, expected| assert_eq!(nearest(word, ["listen", "limits", "log", "proxy"]), expected, "{word}");
+        let check =
+            |word, expected| assert_eq!(nearest(word, ["listen", "limits", "log", "proxy"]), expected, "{word}");
         check("lisen", Some("listen"));
         check("Limit", Some("limits"));
         check("pxory", Some("proxy"));

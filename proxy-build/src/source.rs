@@ -72,6 +72,9 @@ pub struct Sources {
     /// Files whose bytes went into the result without being site files (`respond file=`, error pages). Read once and
     /// kept for good, however many routes use them: a compiler's life is short.
     assets: HashMap<PathBuf, &'static [u8]>,
+    /// Folders that an include's pattern looks into, and where the first such pattern stands.
+    folders: Vec<PathBuf>,
+    pattern: Option<Span>,
 }
 
 #[derive(Debug)]
@@ -114,6 +117,22 @@ impl Sources {
                 None
             }
         }
+    }
+
+    /// Notes that an include at `span` takes whatever its pattern matches.
+    pub fn includes_by_pattern(&mut self, pattern: &Path, span: Span) {
+        self.pattern.get_or_insert(span);
+        self.folders.extend(pattern.parent().map(Path::to_owned));
+    }
+
+    /// Where the first include by a pattern stands.
+    pub fn pattern(&self) -> Option<Span> {
+        self.pattern
+    }
+
+    /// The folders that includes look into.
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
     }
 
     /// Adds a text that is in memory.
@@ -206,7 +225,5 @@ fn read_text(path: &Path) -> Result<String, String> {
         return Err(format!("larger than {} MiB", MAX_SOURCE >> 20));
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|error| {
-        format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to())
-    })
+    String::from_utf8(bytes).map_err(|error| format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
 }

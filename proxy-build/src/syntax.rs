@@ -116,7 +116,9 @@ fn convert_entry(entry: &KdlEntry, context: &Context<'_>) -> Leaf {
     // The parser has no span for a property's value alone: it is the end of the entry.
     let repr = entry.format().map_or("", |format| format.value_repr.as_str());
     let value_start = end.saturating_sub(repr.len()).max(start);
-    let ty = entry.ty().map(|ty| Spanned { value: ty.value().to_owned(), span: context.span(ty.span().offset(), ty.span().len()) });
+    let ty = entry
+        .ty()
+        .map(|ty| Spanned { value: ty.value().to_owned(), span: context.span(ty.span().offset(), ty.span().len()) });
     let begin = match (&ty, entry.name()) {
         (Some(ty), _) => (ty.span.start as usize).saturating_sub(1),
         (None, None) => start,
@@ -194,7 +196,16 @@ fn outline(text: &str, file: FileId) -> Vec<Diagnostic> {
             }
             Kind::String if unclosed(&text[token.start..token.end]) => {
                 let line = text[token.start..].find('\n').map_or(text.len(), |at| token.start + at);
-                wrong.push(Diagnostic::error("syntax", "this string is not closed on its line", span(token.start, line)));
+                wrong.push(Diagnostic::error(
+                    "syntax",
+                    "this string is not closed on its line",
+                    span(token.start, line),
+                ));
+                return wrong;
+            }
+            Kind::BlockComment if comment_depth(&text[token.start..token.end]) > MAX_DEPTH => {
+                let message = format!("comments nest deeper than {MAX_DEPTH}");
+                wrong.push(Diagnostic::error("too-deep", message, span(token.start, token.start + 2)));
                 return wrong;
             }
             Kind::Word => wrong.extend(habit(&text[token.start..token.end], here)),
@@ -205,10 +216,29 @@ fn outline(text: &str, file: FileId) -> Vec<Diagnostic> {
     wrong
 }
 
+fn comment_depth(comment: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut pairs = comment.as_bytes();
+    while let [first, second, rest @ ..] = pairs {
+        match (first, second) {
+            (b'/', b'*') => depth += 1,
+            (b'*', b'/') => depth = depth.saturating_sub(1),
+            _ => {
+                pairs = &pairs[1..];
+                continue;
+            }
+        }
+        deepest = deepest.max(depth);
+        pairs = rest;
+    }
+    deepest
+}
+
 /// A string on one line ends on it.
 fn unclosed(string: &str) -> bool {
     let quotes = string.trim_start_matches('#');
-    !quotes.starts_with("\"\"\"") && (string.contains('\n') || quotes.len() < 2 || !string.trim_end_matches('#').ends_with('"'))
+    !quotes.starts_with("\"\"\"")
+        && (string.contains('\n') || quotes.len() < 2 || !string.trim_end_matches('#').ends_with('"'))
 }
 
 /// What people write bare out of habit, and how to write it.
@@ -221,12 +251,17 @@ fn habit(word: &str, span: Span) -> Option<Diagnostic> {
     let (first, second) = (chars.next()?, chars.next());
     let digit = |char: Option<char>| char.is_some_and(|char| char.is_ascii_digit());
     if matches!(value, "true" | "false" | "null") {
-        return Some(Diagnostic::error("syntax", format!("`{value}` has a `#` before it"), at).help(format!("write #{value}")));
+        return Some(
+            Diagnostic::error("syntax", format!("`{value}` has a `#` before it"), at).help(format!("write #{value}")),
+        );
     }
     let path = first == '/' && second != Some('-');
     let number = first.is_ascii_digit() || (matches!(first, '.' | '-' | '+') && digit(second));
     if path || (number && !is_number(value)) {
-        return Some(Diagnostic::error("syntax", format!("`{value}` is neither a word nor a number"), at).help(format!("quote it: \"{value}\"")));
+        return Some(
+            Diagnostic::error("syntax", format!("`{value}` is neither a word nor a number"), at)
+                .help(format!("quote it: \"{value}\"")),
+        );
     }
     None
 }
@@ -234,7 +269,9 @@ fn habit(word: &str, span: Span) -> Option<Diagnostic> {
 /// Whether KDL takes a word for a number.
 fn is_number(word: &str) -> bool {
     let plain = word.trim_start_matches(['+', '-']).replace('_', "");
-    let radix = |prefix: &str, radix| plain.strip_prefix(prefix).is_some_and(|digits| u128::from_str_radix(digits, radix).is_ok());
+    let radix = |prefix: &str, radix| {
+        plain.strip_prefix(prefix).is_some_and(|digits| u128::from_str_radix(digits, radix).is_ok())
+    };
     let decimal = plain.parse::<f64>().is_ok() && !plain.starts_with('.') && !plain.ends_with('.');
     decimal || radix("0x", 16) || radix("0o", 8) || radix("0b", 2)
 }

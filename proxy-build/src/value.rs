@@ -64,7 +64,8 @@ fn annotation(found: &str) -> Problem {
 
 fn plain(leaf: &Leaf) -> Parsed<String> {
     let wrong = |what: &str, repr: &str| {
-        Err(problem("value-type", format!("text is expected here, and this is {what}")).help(format!("quote it: \"{repr}\"")))
+        Err(problem("value-type", format!("text is expected here, and this is {what}"))
+            .help(format!("quote it: \"{repr}\"")))
     };
     match &leaf.value {
         Scalar::Text(text) => Ok(text.clone()),
@@ -94,8 +95,9 @@ pub fn integer(min: u64, max: u64) -> impl Fn(&Leaf) -> Parsed<u64> {
             (Scalar::Integer(_, repr), None)
                 if repr.len() > 1 && repr.starts_with('0') && repr.bytes().all(|byte| byte.is_ascii_digit()) =>
             {
-                return Err(problem("value-type", "a number with a leading zero: is it octal, or decimal?")
-                    .help(format!("write {}, or 0o{} for octal", repr.trim_start_matches('0'), repr.trim_start_matches('0'))));
+                return Err(problem("value-type", "a number with a leading zero: is it octal, or decimal?").help(
+                    format!("write {}, or 0o{} for octal", repr.trim_start_matches('0'), repr.trim_start_matches('0')),
+                ));
             }
             (Scalar::Integer(number, _), None) => *number,
             (Scalar::Text(text), None) if text.parse::<u64>().is_ok() => {
@@ -103,9 +105,10 @@ pub fn integer(min: u64, max: u64) -> impl Fn(&Leaf) -> Parsed<u64> {
             }
             _ => return Err(problem("value-type", format!("a whole number from {min} to {max} is expected here"))),
         };
-        u64::try_from(number).ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| {
-            problem("out-of-range", format!("{number} is out of range: {min} to {max} is allowed here"))
-        })
+        u64::try_from(number)
+            .ok()
+            .filter(|number| (min..=max).contains(number))
+            .ok_or_else(|| problem("out-of-range", format!("{number} is out of range: {min} to {max} is allowed here")))
     }
 }
 
@@ -139,7 +142,9 @@ pub fn name(leaf: &Leaf) -> Parsed<String> {
 /// A duration, as in `"5s"`.
 pub fn duration(leaf: &Leaf) -> Parsed<Duration> {
     if let Scalar::Integer(number, _) = &leaf.value {
-        return Err(problem("bad-duration", "a duration has a unit").help(format!("write \"{number}s\" or \"{number}ms\"")));
+        return Err(
+            problem("bad-duration", "a duration has a unit").help(format!("write \"{number}s\" or \"{number}ms\""))
+        );
     }
     settings::duration(&text(leaf)?).map_err(|reason| problem("bad-duration", reason))
 }
@@ -176,7 +181,8 @@ pub fn status(leaf: &Leaf) -> Parsed<u16> {
         && text.len() == 3
         && text.ends_with("xx")
     {
-        return Err(problem("bad-status", "a class of statuses can't stand here").help(format!("write each, as in {}00", &text[..1])));
+        return Err(problem("bad-status", "a class of statuses can't stand here")
+            .help(format!("write each, as in {}00", &text[..1])));
     }
     integer(200, 599)(leaf).map(|code| code as u16)
 }
@@ -186,8 +192,10 @@ pub fn header_name(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match http::HeaderName::from_bytes(found.as_bytes()) {
         Ok(name) => Ok(name.as_str().to_owned()),
-        Err(_) if found.contains(' ') => Err(problem("bad-header-name", format!("`{found}` is no header name: it has a blank"))
-            .help(format!("did you mean `{}`?", found.replace(' ', "-")))),
+        Err(_) if found.contains(' ') => {
+            Err(problem("bad-header-name", format!("`{found}` is no header name: it has a blank"))
+                .help(format!("did you mean `{}`?", found.replace(' ', "-"))))
+        }
         Err(_) if found.ends_with(':') => Err(problem("bad-header-name", "a header name has no colon")
             .help(format!("write {}", found.trim_end_matches(':')))),
         Err(_) => Err(problem("bad-header-name", format!("`{found}` is no header name"))
@@ -219,7 +227,8 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
     }
     http::Method::from_bytes(found.as_bytes()).map_err(|_| problem("bad-method", format!("`{found}` is no method")))?;
     if found == upper {
-        if let Some(near) = nearest(&found.to_ascii_lowercase(), ["get", "head", "post", "put", "delete", "options", "patch"])
+        if let Some(near) =
+            nearest(&found.to_ascii_lowercase(), ["get", "head", "post", "put", "delete", "options", "patch"])
             && near.to_ascii_uppercase() != found
         {
             return Err(problem("bad-method", format!("`{found}` is not a usual method"))
@@ -237,11 +246,15 @@ pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
         return Ok(IpNet::from(address.to_canonical()));
     }
     let network: IpNet = found.parse().map_err(|_| {
-        problem("bad-network", format!("`{found}` is no address or network")).help("write 10.0.0.0/8, 2001:db8::/32 or a single address")
+        problem("bad-network", format!("`{found}` is no address or network"))
+            .help("write 10.0.0.0/8, 2001:db8::/32 or a single address")
     })?;
     if network.trunc() != network {
-        return Err(problem("bad-network", format!("`{found}` has bits set behind its prefix"))
-            .help(format!("write \"{}\" for the network, or \"{}\" for the address", network.trunc(), network.addr())));
+        return Err(problem("bad-network", format!("`{found}` has bits set behind its prefix")).help(format!(
+            "write \"{}\" for the network, or \"{}\" for the address",
+            network.trunc(),
+            network.addr()
+        )));
     }
     Ok(network)
 }
@@ -272,9 +285,12 @@ pub fn server_address(leaf: &Leaf) -> Parsed<String> {
 pub fn listen_address(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match settings::address(&found) {
-        Ok(settings::Address::Tcp(host, _)) if !host.is_empty() && host.parse::<IpAddr>().is_err() && host != "localhost" => {
-            Err(problem("bad-address", format!("`{host}` is no address to listen on"))
-                .help("write an IP address, `localhost`, or nothing before the colon for all of the machine's addresses"))
+        Ok(settings::Address::Tcp(host, _))
+            if !host.is_empty() && host.parse::<IpAddr>().is_err() && host != "localhost" =>
+        {
+            Err(problem("bad-address", format!("`{host}` is no address to listen on")).help(
+                "write an IP address, `localhost`, or nothing before the colon for all of the machine's addresses",
+            ))
         }
         Ok(_) => Ok(found),
         Err(reason) => Err(problem("bad-address", reason)),
@@ -290,7 +306,8 @@ pub fn server_url(leaf: &Leaf) -> Parsed<String> {
     let Some(authority) = found.strip_prefix("http://") else {
         return Err(match found.split_once("://") {
             Some((scheme, _)) => problem("bad-url", format!("`{scheme}` upstreams are not supported"))
-                .help("http:// and unix: are").part(0, scheme.len()),
+                .help("http:// and unix: are")
+                .part(0, scheme.len()),
             None => problem("bad-url", format!("`{found}` is no URL")).help(format!("write \"http://{found}\"")),
         });
     };
@@ -320,21 +337,27 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
         return Ok(HostPattern::Any);
     }
     if let Some((scheme, rest)) = found.split_once("://") {
-        return Err(problem("bad-host", format!("a host has no scheme (`{scheme}://`)")).help(format!("write {}", rest.trim_end_matches('/'))));
+        return Err(problem("bad-host", format!("a host has no scheme (`{scheme}://`)"))
+            .help(format!("write {}", rest.trim_end_matches('/'))));
     }
     if let Some((host, path)) = found.split_once('/') {
-        return Err(problem("bad-host", "a host has no path").help(format!("write {host}, and inside it: route \"/{path}\"")));
+        return Err(
+            problem("bad-host", "a host has no path").help(format!("write {host}, and inside it: route \"/{path}\""))
+        );
     }
     let (wildcard, name) = match found.strip_prefix("*.") {
         Some(suffix) => (true, suffix),
         None => (false, found.as_str()),
     };
     if name.contains('*') {
-        return Err(problem("bad-host", "`*` stands for whole labels, at the beginning of a host").help("write *.example.com"));
+        return Err(
+            problem("bad-host", "`*` stands for whole labels, at the beginning of a host").help("write *.example.com")
+        );
     }
     if !name.starts_with('[') && name.contains(':') {
         let host = name.split(':').next().unwrap_or_default();
-        return Err(problem("bad-host", "a host has no port: that belongs to `listen`").help(format!("write {host}, and: listen \":{}\"", name.rsplit(':').next().unwrap_or_default())));
+        return Err(problem("bad-host", "a host has no port: that belongs to `listen`")
+            .help(format!("write {host}, and: listen \":{}\"", name.rsplit(':').next().unwrap_or_default())));
     }
     let name = name.strip_suffix('.').unwrap_or(name);
     let ascii = if name.starts_with('[') {
@@ -342,10 +365,14 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
     } else {
         idna::domain_to_ascii(name).map_err(|_| problem("bad-host", format!("`{name}` is no host name")))?
     };
-    let labels_fit = ascii.starts_with('[') || ascii.split('.').all(|label| {
-        !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    });
+    let labels_fit = ascii.starts_with('[')
+        || ascii.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        });
     if !labels_fit || !proxy_runtime::target::is_host(&ascii) {
         let problem = problem("bad-host", format!("`{name}` is no host name"));
         return Err(if name.contains('_') { problem.help("a host has no underscore") } else { problem });
@@ -360,7 +387,8 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
         return Err(problem("bad-pattern", "a pattern begins with `/`").help(format!("write \"/{found}\"")));
     };
     if let Some(at) = found.find(['?', '#']) {
-        return Err(problem("bad-pattern", "a pattern is about the path alone").part(at, found.len())
+        return Err(problem("bad-pattern", "a pattern is about the path alone")
+            .part(at, found.len())
             .help("match parameters with `query NAME VALUE`"));
     }
     let mut segments = Vec::new();
@@ -375,14 +403,16 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
         segments.push(if segment == "*" {
             if index + 1 != count {
                 return Err(problem("bad-pattern", "`*` stands for everything below: it is the last segment")
-                    .part(span.0, span.1).help("bind one segment with a name, as in `/{name}/x`"));
+                    .part(span.0, span.1)
+                    .help("bind one segment with a name, as in `/{name}/x`"));
             }
             Segment::Rest
         } else if segment.contains(['{', '}', '*']) {
             let name = segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}'));
             let Some(name) = name.filter(|name| is_capture_name(name)) else {
                 return Err(problem("bad-pattern", format!("`{segment}` is neither text, `{{name}}` nor `*`"))
-                    .part(span.0, span.1).help("a name stands for a whole segment; for parts of one use `path-regex`"));
+                    .part(span.0, span.1)
+                    .help("a name stands for a whole segment; for parts of one use `path-regex`"));
             };
             if segments.contains(&Segment::Capture(name.to_owned())) {
                 return Err(problem("bad-pattern", format!("`{{{name}}}` is bound twice")).part(span.0, span.1));
@@ -390,7 +420,9 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
             Segment::Capture(name.to_owned())
         } else {
             Segment::Literal(literal_segment(segment).map_err(|help| {
-                problem("bad-pattern", "requests never have this in their path, which is in normal form").part(span.0, span.1).help(help)
+                problem("bad-pattern", "requests never have this in their path, which is in normal form")
+                    .part(span.0, span.1)
+                    .help(help)
             })?)
         });
     }
@@ -433,7 +465,8 @@ fn literal_segment(segment: &str) -> Result<String, String> {
 pub fn prefix(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     if !found.starts_with('/') || found.len() == 1 || found.ends_with('/') {
-        return Err(problem("bad-prefix", "a prefix is `/` and whole segments, without a slash at the end").help("write \"/api\""));
+        return Err(problem("bad-prefix", "a prefix is `/` and whole segments, without a slash at the end")
+            .help("write \"/api\""));
     }
     let parsed = pattern(leaf)?;
     if parsed.segments.iter().any(|segment| !matches!(segment, Segment::Literal(_))) {
@@ -473,8 +506,12 @@ pub fn text_or_regex(leaf: &Leaf) -> Parsed<Result<String, String>> {
 /// Text with `{placeholders}`; `(param)NAME` and `(file)"path"` alone. `{{` and `}}` are braces.
 pub fn template(leaf: &Leaf) -> Parsed<Template> {
     match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
-        Some("param") => return Ok(Template { parts: vec![Part::Param(Spanned { value: plain(leaf)?, span: leaf.span })] }),
-        Some("file") => return Ok(Template { parts: vec![Part::File(Spanned { value: plain(leaf)?, span: leaf.span })] }),
+        Some("param") => {
+            return Ok(Template { parts: vec![Part::Param(Spanned { value: plain(leaf)?, span: leaf.span })] });
+        }
+        Some("file") => {
+            return Ok(Template { parts: vec![Part::File(Spanned { value: plain(leaf)?, span: leaf.span })] });
+        }
         Some(other) => return Err(annotation(other)),
         None => {}
     }
@@ -492,7 +529,9 @@ pub fn template(leaf: &Leaf) -> Parsed<Template> {
         }
         let end = rest.find('}').filter(|_| rest.starts_with('{'));
         let Some(end) = end else {
-            return Err(problem("bad-template", "a lone brace").part(next, next + 1).help("write `{{` or `}}` for a brace"));
+            return Err(problem("bad-template", "a lone brace")
+                .part(next, next + 1)
+                .help("write `{{` or `}}` for a brace"));
         };
         if !literal.is_empty() {
             parts.push(Part::Text(Text::from(std::mem::take(&mut literal))));
@@ -529,7 +568,11 @@ mod tests {
     }
 
     #[track_caller]
-    fn check<T: std::fmt::Debug + PartialEq>(parse: impl Fn(&Leaf) -> Parsed<T>, text: &str, expected: Result<T, &str>) {
+    fn check<T: std::fmt::Debug + PartialEq>(
+        parse: impl Fn(&Leaf) -> Parsed<T>,
+        text: &str,
+        expected: Result<T, &str>,
+    ) {
         assert_eq!(parse(&leaf(text)).map_err(|problem| problem.code), expected, "{text}");
     }
 
@@ -544,7 +587,9 @@ mod tests {
         check(host, "\"[::1]\"", exact("[::1]"));
         check(host, "*.example.com", Ok(HostPattern::Wildcard("example.com".to_owned())));
         check(host, "*", Ok(HostPattern::Any));
-        for wrong in ["\"https://a.b\"", "\"a.b/c\"", "\"a.b:80\"", "a_b.c", "\"a..b\"", "-a.b", "a.*.b", "\"\"", "\"a b\""] {
+        for wrong in
+            ["\"https://a.b\"", "\"a.b/c\"", "\"a.b:80\"", "a_b.c", "\"a..b\"", "-a.b", "a.*.b", "\"\"", "\"a b\""]
+        {
             check(host, wrong, Err("bad-host"));
         }
     }
@@ -555,7 +600,18 @@ mod tests {
         check(text, "\"/\"", Ok("/".to_owned()));
         check(text, "\"/a/{id}/*\"", Ok("/a/{id}/*".to_owned()));
         check(text, "\"/café\"", Ok("/caf%C3%A9".to_owned()));
-        for wrong in ["a", "\"/a/*/b\"", "\"/a*\"", "\"/{a}/{a}\"", "\"/{a}b\"", "\"/a?b\"", "\"/a/../b\"", "\"/%41\"", "\"/%2\"", "\"/{}\""] {
+        for wrong in [
+            "a",
+            "\"/a/*/b\"",
+            "\"/a*\"",
+            "\"/{a}/{a}\"",
+            "\"/{a}b\"",
+            "\"/a?b\"",
+            "\"/a/../b\"",
+            "\"/%41\"",
+            "\"/%2\"",
+            "\"/{}\"",
+        ] {
             check(text, wrong, Err("bad-pattern"));
         }
     }
@@ -574,7 +630,15 @@ mod tests {
         check(server_url, "\"http://127.0.0.1:3000\"", Ok("127.0.0.1:3000".to_owned()));
         check(server_url, "\"http://app\"", Ok("app:80".to_owned()));
         check(server_url, "\"unix:/run/a.sock\"", Ok("unix:/run/a.sock".to_owned()));
-        for wrong in ["\"http://a:80/x\"", "\"http://a/\"", "\"https://a\"", "\"ftp://a\"", "\"http://\"", "\"http://:80\"", "\"http://a:x\""] {
+        for wrong in [
+            "\"http://a:80/x\"",
+            "\"http://a/\"",
+            "\"https://a\"",
+            "\"ftp://a\"",
+            "\"http://\"",
+            "\"http://:80\"",
+            "\"http://a:x\"",
+        ] {
             check(server_url, wrong, Err("bad-url"));
         }
     }

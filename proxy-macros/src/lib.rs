@@ -24,12 +24,19 @@ pub fn site(input: TokenStream) -> TokenStream {
     let shown = literal.value();
     // Cargo sets it for every crate it compiles.
     let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
-    let compiled = proxy_build::compile(&folder.join(&shown), &shown);
+    let prepared = std::env::var(proxy_build::PREPARED).is_ok_and(|prepared| prepared == shown);
+    let compiled = proxy_build::compile_for_crate(&folder.join(&shown), &shown, prepared);
     let tracked: Vec<Tokens> = compiled
         .dependencies()
         .iter()
         .filter(|path| path.is_file())
-        .filter_map(|path| path.canonicalize().ok()?.to_str().map(|path| quote!(const _: &[u8] = include_bytes!(#path);)))
+        .filter_map(|path| {
+            path.canonicalize().ok()?.to_str().map(|path| {
+                quote!(
+                    const _: &[u8] = include_bytes!(#path);
+                )
+            })
+        })
         .collect();
     let result = match compiled.output() {
         Some(output) => {
@@ -42,8 +49,7 @@ pub fn site(input: TokenStream) -> TokenStream {
             quote!({
                 #(#tracked)*
                 #error;
-                #[allow(unreachable_code)]
-                { ::core::unreachable!() as &'static ::proxy_runtime::site::Site }
+                ::core::option::Option::<&'static ::proxy_runtime::site::Site>::None.unwrap()
             })
         }
     };

@@ -50,9 +50,15 @@ fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Respons
 }
 
 /// `echo`: what arrived, as JSON.
-pub(crate) async fn echo(record: &Record, headers: &HeaderMap, incoming: Incoming, limit: u64, patience: std::time::Duration) -> Result<Response<Body>, Failure> {
+pub(crate) async fn echo(
+    record: &Record,
+    headers: &HeaderMap,
+    incoming: Incoming,
+    limit: u64,
+    patience: std::time::Duration,
+) -> Result<Response<Body>, Failure> {
     use std::fmt::Write as _;
-    let (mut body, _) = RequestBody::new(incoming, limit, patience);
+    let (mut body, _) = RequestBody::new(incoming, limit, patience, record.began);
     let (mut size, mut shown, mut trailers) = (0_u64, Vec::new(), HeaderMap::new());
     while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|Ended(failure)| failure)?;
@@ -101,7 +107,8 @@ fn fields_as_json(fields: &HeaderMap, out: &mut String) {
         }
         json_string(name.as_str(), out);
         out.push(':');
-        let values: Vec<_> = fields.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let values: Vec<_> =
+            fields.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         json_string(&values.join(", "), out);
     }
 }

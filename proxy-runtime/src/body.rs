@@ -58,9 +58,14 @@ pub(crate) struct RequestBody {
 const MIN_RATE: u64 = 1024;
 
 impl RequestBody {
-    /// `limit` in bytes; `patience` is `timeouts request`.
-    pub(crate) fn new(incoming: Incoming, limit: u64, patience: Duration) -> (RequestBody, Rc<Progress>) {
-        let mut body = RequestBody::empty();
+    /// `limit` in bytes; `patience` is `timeouts request`, counted from `began`.
+    pub(crate) fn new(
+        incoming: Incoming,
+        limit: u64,
+        patience: Duration,
+        began: Instant,
+    ) -> (RequestBody, Rc<Progress>) {
+        let mut body = RequestBody::empty(began);
         body.left = limit;
         body.patience = patience;
         if !incoming.is_end_stream() {
@@ -72,8 +77,8 @@ impl RequestBody {
     }
 
     /// The body of a request that has none.
-    pub(crate) fn empty() -> RequestBody {
-        let (began, progress) = (Instant::now(), Rc::new(Progress::default()));
+    pub(crate) fn empty(began: Instant) -> RequestBody {
+        let progress = Rc::new(Progress::default());
         progress.complete.set(Some(began));
         RequestBody { incoming: None, progress, left: 0, received: 0, began, patience: Duration::ZERO, sleep: None }
     }
@@ -172,7 +177,13 @@ impl Body {
         Body { source: Source::Bytes(bytes), record: None, watch: None }
     }
 
-    pub(crate) fn upstream(channel: Channel, incoming: Incoming, progress: Rc<Progress>, idle: Duration, until: Option<Instant>) -> Body {
+    pub(crate) fn upstream(
+        channel: Channel,
+        incoming: Incoming,
+        progress: Rc<Progress>,
+        idle: Duration,
+        until: Option<Instant>,
+    ) -> Body {
         if incoming.is_end_stream() {
             channel.release();
             return Body { source: Source::Done, record: None, watch: None };
@@ -227,7 +238,9 @@ impl Upstream {
                 None => {
                     self.moved = false;
                     let silence = Instant::now().checked_add(self.idle);
-                    let Some(deadline) = [silence, self.until].into_iter().flatten().min() else { return Poll::Pending };
+                    let Some(deadline) = [silence, self.until].into_iter().flatten().min() else {
+                        return Poll::Pending;
+                    };
                     self.sleep.insert(Box::pin(tokio::time::sleep_until(deadline)))
                 }
             };

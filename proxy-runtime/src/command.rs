@@ -70,7 +70,9 @@ fn parse(site: &Site, mut parser: lexopt::Parser) -> Result<(Command, HashMap<St
 }
 
 fn settings(site: &Site, given: &HashMap<String, String>) -> Result<Settings, Vec<Refused>> {
-    Settings::new(site.params, |param| given.get(&*param.name).cloned().or_else(|| std::env::var(variable(&param.name)).ok()))
+    Settings::new(site.params, |param| {
+        given.get(&*param.name).cloned().or_else(|| std::env::var(variable(&param.name)).ok())
+    })
 }
 
 fn help(site: &Site) -> String {
@@ -87,7 +89,13 @@ fn help(site: &Site) -> String {
         out.push_str("\nParameters (a flag goes before its variable, and that before the default):\n");
     }
     for param in site.params {
-        out.push_str(&format!("  --{} <{}>   variable {}{}\n", param.name, param.kind, variable(&param.name), default(param)));
+        out.push_str(&format!(
+            "  --{} <{}>   variable {}{}\n",
+            param.name,
+            param.kind,
+            variable(&param.name),
+            default(param)
+        ));
         if !param.help.is_empty() {
             out.push_str(&format!("      {}\n", param.help));
         }

@@ -174,18 +174,19 @@ struct Clock {
 }
 
 impl Clock {
-    /// When to look next.
-    fn deadline(&self, watch: &Watch, client: &Client) -> Instant {
-        match (watch.state, self.draining) {
-            (State::Idle(_), Some(since)) => since + DRAIN_GRACE,
-            (State::Idle(since), None) => since + self.idle,
-            (State::Head(since), _) => since + self.request,
-            (State::Busy, _) => Instant::now() + client.idle.get(),
+    /// When the state must have changed; an exchange may last, and is looked at when the clock strikes.
+    fn deadline(&self, state: State) -> Option<Instant> {
+        match (state, self.draining) {
+            (State::Idle(_), Some(since)) => Some(since + DRAIN_GRACE),
+            (State::Idle(since), None) => Some(since + self.idle),
+            (State::Head(since), _) => Some(since + self.request),
+            (State::Busy, _) => None,
         }
     }
 
     /// What the time that has passed means.
-    fn overdue(&mut self, watch: &Watch, client: &Client) -> Option<End> {
+    fn overdue(&mut self, watch: &Watch) -> Option<End> {
+        let over = self.deadline(watch.state).is_some_and(|deadline| deadline <= Instant::now());
         match watch.state {
             State::Busy => {
                 // Blocked all the while and nothing moved: nobody reads.
@@ -193,47 +194,58 @@ impl Clock {
                 self.moved = watch.moved;
                 stalled.then_some(End::Silent)
             }
-            State::Idle(_) => (self.deadline(watch, client) <= Instant::now()).then_some(End::Silent),
-            State::Head(_) => (self.deadline(watch, client) <= Instant::now()).then_some(End::SlowHead),
+            State::Idle(_) => over.then_some(End::Silent),
+            State::Head(_) => over.then_some(End::SlowHead),
         }
     }
 }
 
 /// Polls the connection until it ends or its time is over. The clock is looked at when it strikes, and set earlier when
 /// the state asks for it; a request that comes and goes does not touch it.
-async fn guard<S>(connection: &mut http1::UpgradeableConnection<TokioIo<Watched>, S>, client: &Client, mut clock: Clock) -> End
+async fn guard<S>(
+    connection: &mut http1::UpgradeableConnection<TokioIo<Watched>, S>,
+    client: &Client,
+    mut clock: Clock,
+) -> End
 where
     S: hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::body::Body> + Unpin,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut stop = client.worker.stop.clone();
+    let changed = client.worker.stop.clone();
     let mut draining = std::pin::pin!(async move {
         // An error means that nobody is left to say stop.
         let _ = stop.wait_for(|stop| *stop != crate::run::Stop::No).await;
     });
-    let first = clock.deadline(&lock(&client.watch), client);
-    let mut sleep = std::pin::pin!(tokio::time::sleep_until(first));
+    let mut registered = false;
+    let mut sleep = std::pin::pin!(tokio::time::sleep(clock.idle.min(clock.request)));
     std::future::poll_fn(|cx| {
-        if clock.draining.is_none() && draining.as_mut().poll(cx).is_ready() {
-            clock.draining = Some(Instant::now());
-            Pin::new(&mut *connection).graceful_shutdown();
+        // Once registered, the signal need not be asked again before it has come: this is polled for every request.
+        if clock.draining.is_none() && (!registered || changed.has_changed().unwrap_or(true)) {
+            registered = true;
+            if draining.as_mut().poll(cx).is_ready() {
+                clock.draining = Some(Instant::now());
+                Pin::new(&mut *connection).graceful_shutdown();
+            }
         }
         if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
             return Poll::Ready(End::Closed(outcome));
         }
         loop {
-            let deadline = clock.deadline(&lock(&client.watch), client);
-            if deadline < sleep.deadline() {
+            let state = lock(&client.watch).state;
+            if let Some(deadline) = clock.deadline(state)
+                && deadline < sleep.deadline()
+            {
                 sleep.as_mut().reset(deadline);
             }
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             let watch = lock(&client.watch);
-            if let Some(end) = clock.overdue(&watch, client) {
+            if let Some(end) = clock.overdue(&watch) {
                 return Poll::Ready(end);
             }
-            sleep.as_mut().reset(clock.deadline(&watch, client));
+            sleep.as_mut().reset(clock.deadline(watch.state).unwrap_or_else(|| Instant::now() + client.idle.get()));
         }
     })
     .await

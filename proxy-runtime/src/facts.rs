@@ -83,15 +83,12 @@ impl Timestamp {
     pub fn rfc3339(self) -> impl fmt::Display {
         let Civil { year, month, day, hour, minute, second } = self.civil();
         let micros = self.0 % 1_000_000;
-        fmt::from_fn(move |f| {
-            write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
-        })
+        fmt::from_fn(move |f| write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"))
     }
 
     /// As in `23/Nov/2026:19:04:05 +0000`.
     pub fn common(self) -> impl fmt::Display {
-        const MONTHS: [&str; 12] =
-            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let Civil { year, month, day, hour, minute, second } = self.civil();
         let month = MONTHS[month as usize - 1];
         fmt::from_fn(move |f| write!(f, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000"))

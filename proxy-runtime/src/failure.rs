@@ -133,7 +133,9 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         match refusal {
             Refusal::HostMissing | Refusal::HostInvalid => Failure::BadHost,
-            Refusal::TargetForm | Refusal::PathForbidden | Refusal::PathEncoding | Refusal::PathEscapes => Failure::BadPath,
+            Refusal::TargetForm | Refusal::PathForbidden | Refusal::PathEncoding | Refusal::PathEscapes => {
+                Failure::BadPath
+            }
         }
     }
 }

@@ -58,7 +58,14 @@ pub(crate) fn strip_connection_fields(headers: &mut HeaderMap) {
         trailers = has_token(headers, header::TE, "trailers");
         headers.remove(header::TE);
     }
-    for name in [&header::TRANSFER_ENCODING, &header::UPGRADE, &KEEP_ALIVE, &PROXY_CONNECTION, &header::PROXY_AUTHENTICATE, &header::PROXY_AUTHORIZATION] {
+    for name in [
+        &header::TRANSFER_ENCODING,
+        &header::UPGRADE,
+        &KEEP_ALIVE,
+        &PROXY_CONNECTION,
+        &header::PROXY_AUTHENTICATE,
+        &header::PROXY_AUTHORIZATION,
+    ] {
         headers.remove(name);
     }
     if trailers {
@@ -134,7 +141,8 @@ fn forwarded_element(client: &Client<'_>) -> HeaderValue {
     if let Some(host) = client.host.as_ref().and_then(|host| host.to_str().ok()) {
         element = format!("{element};host=\"{}\"", host.replace(['"', '\\'], ""));
     }
-    HeaderValue::from_str(&format!("{element};proto={}", client.scheme)).unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
+    HeaderValue::from_str(&format!("{element};proto={}", client.scheme))
+        .unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
 }
 
 /// The client's address: the peer's, or behind trusted peers the last address in their field that is not itself trusted.
@@ -234,7 +242,10 @@ mod tests {
     #[test]
     fn announcing() {
         let address = HeaderValue::from_static("192.0.2.1");
-        let check = |trusted: bool, forwarded: bool, before: &[(&'static str, &'static str)], after: &[(&'static str, &'static str)]| {
+        let check = |trusted: bool,
+                     forwarded: bool,
+                     before: &[(&'static str, &'static str)],
+                     after: &[(&'static str, &'static str)]| {
             let mut found = headers(before);
             let client = Client {
                 address: &address,
@@ -246,14 +257,35 @@ mod tests {
             announce(&mut found, &client, forwarded);
             assert_eq!(found, headers(after));
         };
-        let said = &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "evil"), ("forwarded", "for=6.6.6.6"), ("via", "1.0 x")];
-        check(false, false, said, &[("via", "1.0 x, 1.1 kiln"), ("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "http"), ("x-forwarded-host", "a.b:80")]);
-        check(true, true, said, &[
-            ("via", "1.0 x, 1.1 kiln"),
-            ("x-forwarded-for", "6.6.6.6, 192.0.2.1"),
+        let said = &[
+            ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil"),
-            ("forwarded", "for=6.6.6.6, for=192.0.2.1;host=\"a.b:80\";proto=http"),
-        ]);
+            ("forwarded", "for=6.6.6.6"),
+            ("via", "1.0 x"),
+        ];
+        check(
+            false,
+            false,
+            said,
+            &[
+                ("via", "1.0 x, 1.1 kiln"),
+                ("x-forwarded-for", "192.0.2.1"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "a.b:80"),
+            ],
+        );
+        check(
+            true,
+            true,
+            said,
+            &[
+                ("via", "1.0 x, 1.1 kiln"),
+                ("x-forwarded-for", "6.6.6.6, 192.0.2.1"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "evil"),
+                ("forwarded", "for=6.6.6.6, for=192.0.2.1;host=\"a.b:80\";proto=http"),
+            ],
+        );
     }
 }

@@ -125,7 +125,9 @@ impl Chunk {
             // The data, and CR LF.
             Chunk::Size(size, _) if byte == b'\n' => (Body::Chunked(Chunk::Data(size.saturating_add(2))), rest),
             Chunk::Size(size, false) => match (byte as char).to_digit(16) {
-                Some(digit) if size < 1 << 59 => (Body::Chunked(Chunk::Size(size * 16 + u64::from(digit), false)), rest),
+                Some(digit) if size < 1 << 59 => {
+                    (Body::Chunked(Chunk::Size(size * 16 + u64::from(digit), false)), rest)
+                }
                 Some(_) => (Body::Unknown, rest),
                 None => (Body::Chunked(Chunk::Size(size, true)), rest),
             },
@@ -155,8 +157,13 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 
 /// How many lines of a head say how long its body is.
 fn lengths(head: &[u8]) -> usize {
-    let names = head.split(|&byte| byte == b'\n').skip(1).map(|line| line.split(|&byte| byte == b':').next().unwrap_or_default());
-    names.filter(|name| name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")).count()
+    let names = head
+        .split(|&byte| byte == b'\n')
+        .skip(1)
+        .map(|line| line.split(|&byte| byte == b':').next().unwrap_or_default());
+    names
+        .filter(|name| name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding"))
+        .count()
 }
 
 #[cfg(test)]
@@ -200,7 +207,8 @@ mod tests {
     fn bodies() {
         let post = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
         check(&post.repeat(2), &[(false, Some(5)), (false, Some(5))], &[true, true]);
-        let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nab\r\nc\r\n0\r\nTrailer: x\r\n\r\n";
+        let chunked =
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nab\r\nc\r\n0\r\nTrailer: x\r\n\r\n";
         check(&chunked.repeat(2), &[(true, None), (true, None)], &[true, true]);
         let hides = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1B\r\nx\r\nContent-Length: 1\r\n\r\nxxxx\r\n0\r\n\r\n";
         check(hides, &[(true, None)], &[true]);
@@ -212,6 +220,10 @@ mod tests {
         check(both, &[(true, None)], &[false]);
         check(&both.replace("Transfer-Encoding", "tRANSFER-eNCODING"), &[(true, None)], &[false]);
         check("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", &[(false, Some(1))], &[false]);
-        check("GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-length: 0\r\n\r\n0\r\n\r\n", &[GET, (true, None)], &[true, false]);
+        check(
+            "GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-length: 0\r\n\r\n0\r\n\r\n",
+            &[GET, (true, None)],
+            &[true, false],
+        );
     }
 }

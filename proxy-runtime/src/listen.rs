@@ -263,7 +263,10 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 // Out of descriptors or memory: that passes, and asking again at once would not help it.
-                observe::notice(&format!("can't accept on `{}`: {error}", worker.site.listeners[listener as usize].name));
+                observe::notice(&format!(
+                    "can't accept on `{}`: {error}",
+                    worker.site.listeners[listener as usize].name
+                ));
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -297,7 +300,8 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
                 Stream::Tcp(stream) => stream.try_write(FULL),
                 Stream::Unix(stream) => stream.try_write(FULL),
             };
-            let mut record = Record::new(worker, http::Method::from_bytes(b"-").unwrap_or_default(), http::Version::HTTP_11, peer);
+            let mut record =
+                Record::new(worker, http::Method::from_bytes(b"-").unwrap_or_default(), http::Version::HTTP_11, peer);
             record.failed(failure);
             record.answered(failure.status().as_u16());
         }

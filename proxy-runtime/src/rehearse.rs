@@ -100,7 +100,9 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     let found = find(rules, site, &target, &parts.method, &parts.headers, request.from);
     let (route, captures) = match found {
         Found::Route(route, captures) => (route, captures),
-        Found::OtherMethod(_) => return Ok(Outcome { site: Some(site), ..Outcome::refused(405, "method-not-allowed") }),
+        Found::OtherMethod(_) => {
+            return Ok(Outcome { site: Some(site), ..Outcome::refused(405, "method-not-allowed") });
+        }
         Found::Nothing => return Ok(Outcome { site: Some(site), ..Outcome::refused(404, "no-route") }),
     };
     let handler = rules.handler(route);
@@ -152,14 +154,24 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     Ok(outcome)
 }
 
-fn forward(rules: &impl Rules, route: RouteId, form: NormalForm, target: &Target, facts: &Facts<'_>, headers: &mut HeaderMap, outcome: &mut Outcome) {
+fn forward(
+    rules: &impl Rules,
+    route: RouteId,
+    form: NormalForm,
+    target: &Target,
+    facts: &Facts<'_>,
+    headers: &mut HeaderMap,
+    outcome: &mut Outcome,
+) {
     let mut out = Outgoing { path: Cow::Borrowed(target.path()), query: target.query().map(Cow::Borrowed), headers };
     rules.filter(route, &mut out, facts);
     match crate::target::normal_path(&out.path, form) {
-        Ok(path) => outcome.upstream_path = Some(match &out.query {
-            Some(query) => format!("{path}?{query}"),
-            None => path.into_owned(),
-        }),
+        Ok(path) => {
+            outcome.upstream_path = Some(match &out.query {
+                Some(query) => format!("{path}?{query}"),
+                None => path.into_owned(),
+            })
+        }
         Err(_) => {
             outcome.status = Some(400);
             outcome.reason = Some("bad-rewrite");
@@ -172,11 +184,21 @@ fn forward(rules: &impl Rules, route: RouteId, form: NormalForm, target: &Target
 fn redirected(redirect: &Redirect, facts: &Facts<'_>, outcome: &mut Outcome) {
     let response = crate::handler::redirect(facts, redirect);
     outcome.status = Some(response.status().as_u16());
-    outcome.location = response.headers().get(http::header::LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    outcome.location = response
+        .headers()
+        .get(http::header::LOCATION)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
 }
 
 /// The route for a request, whose host has led to `site`.
-pub fn find(rules: &impl Rules, site: SiteId, target: &Target, method: &Method, headers: &HeaderMap, client: IpAddr) -> Found {
+pub fn find(
+    rules: &impl Rules,
+    site: SiteId,
+    target: &Target,
+    method: &Method,
+    headers: &HeaderMap,
+    client: IpAddr,
+) -> Found {
     let view = RequestView { method, host: target.host(), path: target.path(), query: target.query(), headers, client };
     rules.tables().route(site, target.path(), |route, captures| {
         if !rules.matches(route, &view, captures) {
@@ -191,7 +213,8 @@ fn build(request: &Rehearsal<'_>) -> Result<(http::request::Parts, &'static str)
     let uri: http::Uri = request.url.parse().map_err(|error| format!("`{}`: {error}", request.url))?;
     let authority = uri.authority().map(|authority| authority.as_str().to_owned()).ok_or("the URL has no host")?;
     let scheme = if uri.scheme_str() == Some("https") { "https" } else { "http" };
-    let mut builder = Request::builder().method(request.method).uri(uri.path_and_query().map_or("/", |path| path.as_str()));
+    let mut builder =
+        Request::builder().method(request.method).uri(uri.path_and_query().map_or("/", |path| path.as_str()));
     builder = builder.header(http::header::HOST, authority);
     for (name, value) in &request.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
@@ -237,9 +260,19 @@ impl Outcome {
 ///
 /// # Errors
 /// See [`rehearse`].
-pub fn run(rules: &impl Rules, test: &Test, settings: &Settings) -> Result<Vec<(&'static str, String, String)>, String> {
+pub fn run(
+    rules: &impl Rules,
+    test: &Test,
+    settings: &Settings,
+) -> Result<Vec<(&'static str, String, String)>, String> {
     let headers = test.headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
-    let request = Rehearsal { method: &test.method, url: &test.url, listener: u32::from(test.listener), headers, from: test.from };
+    let request = Rehearsal {
+        method: &test.method,
+        url: &test.url,
+        listener: u32::from(test.listener),
+        headers,
+        from: test.from,
+    };
     Ok(misses(&test.expect, &rehearse(rules, &request, settings)?))
 }
 

@@ -170,7 +170,13 @@ impl Signals {
     }
 
     /// Waits for the signal to stop, then for the workers: until they are done, or the drain is over, or a second signal.
-    async fn supervise(mut self, site: &Site, settings: &Settings, stop: &watch::Sender<Stop>, all_done: &mut mpsc::Receiver<()>) {
+    async fn supervise(
+        mut self,
+        site: &Site,
+        settings: &Settings,
+        stop: &watch::Sender<Stop>,
+        all_done: &mut mpsc::Receiver<()>,
+    ) {
         while !self.stop_or_hangup().await {
             reread(site, settings);
         }
@@ -265,4 +271,3 @@ fn largest_head(site: &Site, settings: &Settings) -> u64 {
     let policies = site.sites.iter().map(|host| host.policy).chain(site.routes.iter().map(|route| route.policy));
     policies.chain([site.root]).map(|policy| policy.limits.headers.get(settings)).max().unwrap_or(16 << 10)
 }
-

@@ -129,20 +129,34 @@ async fn steps(client: &Rc<Client>, record: &mut Record, request: Request<Incomi
             let (limits, timeouts) = (&route.policy.limits, &route.policy.timeouts);
             let settings = client.worker.settings;
             parts.headers.remove(EXPECT);
-            Ok(answer::echo(record, &parts.headers, incoming, limits.body.get(settings), timeouts.request.get(settings)).await?)
+            // Boxed, as it is large and seldom needed: every exchange would carry its size around.
+            let echo = answer::echo(
+                record,
+                &parts.headers,
+                incoming,
+                limits.body.get(settings),
+                timeouts.request.get(settings),
+            );
+            Ok(Box::pin(echo).await?)
         }
         Handler::Abort => Err(Stop::Abort),
     }
 }
 
-fn own(record: &Record, headers: &HeaderMap, answer: impl FnOnce(&crate::facts::Facts<'_>) -> Response<Bytes>) -> Response<Body> {
+fn own(
+    record: &Record,
+    headers: &HeaderMap,
+    answer: impl FnOnce(&crate::facts::Facts<'_>) -> Response<Bytes>,
+) -> Response<Body> {
     answer(&record.facts(Fields::All(headers))).map(Body::bytes)
 }
 
 /// `limits`, as far as the head tells.
 fn within_limits(client: &Client, record: &Record, headers: &HeaderMap) -> Result<(), Failure> {
     let (policy, settings) = (record.policy(), client.worker.settings);
-    let uri = record.target.as_ref().ok_or(Failure::Internal)?.uri().path_and_query().map_or(0, |path| path.as_str().len()) as u64;
+    let uri =
+        record.target.as_ref().ok_or(Failure::Internal)?.uri().path_and_query().map_or(0, |path| path.as_str().len())
+            as u64;
     if uri > policy.limits.uri.get(settings) {
         return Err(Failure::UriTooLong);
     }
@@ -168,4 +182,3 @@ fn expects_only_continue(headers: &HeaderMap) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
-

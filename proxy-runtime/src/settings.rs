@@ -59,7 +59,10 @@ impl Settings {
             let Some(text) = given(param).or_else(|| param.default.as_deref().map(str::to_owned)) else {
                 let message = format!(
                     "the parameter `{}` ({}) has no value: give --{} or set {}",
-                    param.name, param.kind, param.name, variable(&param.name)
+                    param.name,
+                    param.kind,
+                    param.name,
+                    variable(&param.name)
                 );
                 refused.push(Refused { message, place: param.place.clone() });
                 continue;
@@ -318,7 +321,9 @@ pub fn address(text: &str) -> Result<Address<'_>, &'static str> {
     }
     match port.parse::<u16>() {
         Ok(0) | Err(_) => Err("a port is a number from 1 to 65535"),
-        Ok(port) if port.to_string().len() == text.rsplit(':').next().map_or(0, str::len) => Ok(Address::Tcp(host, port)),
+        Ok(port) if port.to_string().len() == text.rsplit(':').next().map_or(0, str::len) => {
+            Ok(Address::Tcp(host, port))
+        }
         Ok(_) => Err("a port has no leading zeros or sign"),
     }
 }
@@ -329,7 +334,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        let check = |text, expected: Option<u64>| assert_eq!(duration(text).ok().map(|found| found.as_millis() as u64), expected, "{text}");
+        let check = |text, expected: Option<u64>| {
+            assert_eq!(duration(text).ok().map(|found| found.as_millis() as u64), expected, "{text}")
+        };
         check("250ms", Some(250));
         check("5s", Some(5000));
         check("2m", Some(120_000));

@@ -165,8 +165,9 @@ pub fn split_port(authority: &str) -> Option<&str> {
     };
     let port = &authority[colon + 1..];
     // RFC 3986 section 3.2.3: the port may be empty.
-    (port.is_empty() || (port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()))
-        .then(|| &authority[..colon])
+    (port.is_empty()
+        || (port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()))
+    .then(|| &authority[..colon])
 }
 
 /// Whether `name` could be a host: a registered name of letters, digits, `-`, `_` and dots, or a bracketed IPv6 address.

@@ -15,7 +15,13 @@ use crate::connection::Client;
 use crate::upstream::Channel;
 
 /// Starts a tunnel. It begins once both sides are handed over, the client's after its 101 was written.
-pub(crate) fn start(client: &Rc<Client>, client_side: OnUpgrade, channel: Channel, server_side: OnUpgrade, idle: Duration) {
+pub(crate) fn start(
+    client: &Rc<Client>,
+    client_side: OnUpgrade,
+    channel: Channel,
+    server_side: OnUpgrade,
+    idle: Duration,
+) {
     let client = Rc::clone(client);
     tokio::task::spawn_local(async move {
         let running = client.worker.running();

@@ -64,7 +64,12 @@ pub(crate) enum TargetAddress {
     Unix(String),
     Fixed(SocketAddr),
     /// A name, and the addresses it last resolved to.
-    Name { host: String, port: u16, found: ArcSwap<Vec<SocketAddr>>, next: AtomicUsize },
+    Name {
+        host: String,
+        port: u16,
+        found: ArcSwap<Vec<SocketAddr>>,
+        next: AtomicUsize,
+    },
 }
 
 impl Servers {
@@ -73,7 +78,9 @@ impl Servers {
         let mut servers = Vec::new();
         let upstreams = site.upstreams.iter().map(|upstream| {
             let first = servers.len();
-            servers.extend(upstream.servers.iter().map(|server| Server::new(server.address.get(settings), server.place.clone())));
+            servers.extend(
+                upstream.servers.iter().map(|server| Server::new(server.address.get(settings), server.place.clone())),
+            );
             UpstreamServers { rotation: rotation(upstream, settings), first }
         });
         Servers { upstreams: upstreams.collect(), servers }
@@ -99,7 +106,12 @@ impl Server {
                 },
             },
             // The compiler and the start refuse these; a server without addresses is never chosen.
-            Err(_) => TargetAddress::Name { host: String::new(), port: 0, found: ArcSwap::from_pointee(Vec::new()), next: AtomicUsize::new(0) },
+            Err(_) => TargetAddress::Name {
+                host: String::new(),
+                port: 0,
+                found: ArcSwap::from_pointee(Vec::new()),
+                next: AtomicUsize::new(0),
+            },
         };
         let host = if matches!(target, TargetAddress::Unix(_)) { "localhost" } else { address };
         let host = HeaderValue::from_str(host).unwrap_or_else(|_| HeaderValue::from_static("localhost"));
@@ -202,7 +214,7 @@ impl Pools {
 /// How a request that was sent came out without an answer.
 pub(crate) struct Unanswered {
     /// The request, where not a byte of it was sent.
-    pub(crate) unsent: Option<Request<RequestBody>>,
+    pub(crate) unsent: Option<Box<Request<RequestBody>>>,
     /// What came was no HTTP.
     pub(crate) invalid: bool,
 }
@@ -219,7 +231,7 @@ impl Channel {
                 Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
                 Poll::Ready(Err(mut error)) => {
                     let invalid = error.error().is_parse() || error.error().is_parse_too_large();
-                    Poll::Ready(Err(Unanswered { unsent: error.take_message(), invalid }))
+                    Poll::Ready(Err(Unanswered { unsent: error.take_message().map(Box::new), invalid }))
                 }
                 Poll::Pending => Poll::Pending,
             }

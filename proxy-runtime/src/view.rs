@@ -49,9 +49,9 @@ impl<'a> RequestView<'a> {
     /// Whether this is a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
     pub fn is_grpc(&self) -> bool {
         let value = self.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-        value.and_then(|value| value.strip_prefix(b"application/grpc")).is_some_and(|rest| {
-            rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";")
-        })
+        value
+            .and_then(|value| value.strip_prefix(b"application/grpc"))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
     }
 }
 
@@ -76,7 +76,12 @@ pub fn has_token(headers: &HeaderMap, name: http::HeaderName, token: &str) -> bo
 
 /// The members of the comma-separated field `name`; values that are not text are left out.
 pub fn tokens(headers: &HeaderMap, name: http::HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
 }
 
 #[cfg(test)]

@@ -171,7 +171,9 @@ impl Case {
             return if expected == "closed" { Ok(()) } else { Err("closed without an answer".to_owned()) };
         };
         let holds = match kind {
-            "=" if expected.len() == 3 && expected.bytes().all(|byte| byte.is_ascii_digit()) => answer.status.to_string() == expected,
+            "=" if expected.len() == 3 && expected.bytes().all(|byte| byte.is_ascii_digit()) => {
+                answer.status.to_string() == expected
+            }
             "=" => {
                 let (name, value) = expected.split_once(':').ok_or("a status or a field")?;
                 let name = name.to_ascii_lowercase();
@@ -181,7 +183,11 @@ impl Case {
             "~" => answer.text().contains(expected),
             _ => !answer.text().contains(expected),
         };
-        if holds { Ok(()) } else { Err(format!("the answer is {} {:#?}\n{}", answer.status, answer.headers, answer.text())) }
+        if holds {
+            Ok(())
+        } else {
+            Err(format!("the answer is {} {:#?}\n{}", answer.status, answer.headers, answer.text()))
+        }
     }
 
     fn expect_answered(&self) -> Result<(), String> {
@@ -198,7 +204,13 @@ fn ask(line: &str) -> Result<Ask, String> {
         None => ("listen", line),
     };
     let (method, target) = rest.split_once(' ').ok_or("a method and a target")?;
-    Ok(Ask { param: param.to_owned(), method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: None })
+    Ok(Ask {
+        param: param.to_owned(),
+        method: method.to_owned(),
+        target: target.to_owned(),
+        headers: Vec::new(),
+        body: None,
+    })
 }
 
 fn send(address: &str, ask: &Ask) -> Option<Answer> {

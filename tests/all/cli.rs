@@ -1,1 +1,214 @@
-//! cli
+//! `kiln` and the binary's own face, as a person at a terminal has them.
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::time::Instant;
+
+use kiln_tests::client::{Client, get};
+use kiln_tests::kiln::{command, kiln, scratch, stderr, stdout, workspace};
+use kiln_tests::proxy::{PATIENCE, Proxy, address, build_text};
+
+const QUICKSTART: &str = "examples/quickstart/site.kdl";
+
+fn quickstart() -> String {
+    workspace().join(QUICKSTART).display().to_string()
+}
+
+#[test]
+fn asking_about_a_site() {
+    let site = quickstart();
+    let check = kiln(&["check", &site]);
+    assert!(check.status.success());
+    assert!(stderr(&check).contains("ok: 3 sites, 6 routes, 1 upstream, 3 tests passed"), "{}", stderr(&check));
+
+    let explained = stdout(&kiln(&["explain", &site, "GET", "http://localhost:8080/api/items?page=2"]));
+    for what in [
+        "route                /api/*",
+        "rewrite            /items?page=2",
+        "origins -> 127.0.0.1:9001 127.0.0.1:9002",
+        "forwarded to origins",
+    ] {
+        assert!(explained.contains(what), "no {what:?} in\n{explained}");
+    }
+    let explained = stdout(&kiln(&["explain", &site, "GET", "http://nobody.test:8080/"]));
+    assert!(explained.contains("421 (unknown-host)"), "{explained}");
+
+    let routes = stdout(&kiln(&["routes", &site]));
+    let order: Vec<_> =
+        routes.lines().skip(1).filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/'))).collect();
+    assert_eq!(order, ["/api/*", "/docs", "/hello/{name}", "/*", "/*", "/*"], "{routes}");
+    let json = stdout(&kiln(&["routes", &site, "--json"]));
+    let model: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(model["hosts"][0]["routes"][0]["pattern"]["text"], "/hello/{name}");
+
+    let expanded = stdout(&kiln(&["expand", &site]));
+    assert!(expanded.contains("static ROUTES: &[Route] = &["), "{expanded}");
+    assert!(stdout(&kiln(&["test", &site])).ends_with("3 passed, 0 failed\n"));
+    assert!(stdout(&kiln(&["reference"])).starts_with("# The site language"));
+    assert!(stdout(&kiln(&["completions", "bash"])).contains("_kiln"));
+    let help = stdout(&kiln(&["--help"]));
+    assert!(help.contains("Exit codes: 0 well; 1 the site is wrong"), "{help}");
+}
+
+#[test]
+fn wrong_sites_and_wrong_usage() {
+    let site = scratch("wrong").join("site.kdl");
+    std::fs::write(&site, "site example.com {\n    proxi \"http://127.0.0.1:3000\"\n}\n").expect("written");
+    let path = site.to_str().expect("text");
+    for command in ["check", "expand", "routes", "test", "build", "run"] {
+        let output = kiln(&[command, path]);
+        assert_eq!(output.status.code(), Some(1), "kiln {command}");
+        assert!(stderr(&output).contains("did you mean `proxy`?"), "{}", stderr(&output));
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(kiln(&["chekc", path]).status.code(), Some(2));
+    assert_eq!(kiln(&["check"]).status.code(), Some(2));
+    let missing = kiln(&["check", "nowhere.kdl"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("can't read `nowhere.kdl`"), "{}", stderr(&missing));
+}
+
+#[test]
+fn formatting() {
+    let site = scratch("fmt").join("site.kdl");
+    std::fs::write(&site, "// kept\nsite   example.com{\nrespond 200   \"a  b\" // too\n}\n").expect("written");
+    let path = site.to_str().expect("text");
+    assert_eq!(kiln(&["fmt", "--check", path]).status.code(), Some(1));
+    assert!(kiln(&["fmt", path]).status.success());
+    assert_eq!(
+        std::fs::read_to_string(&site).expect("text"),
+        "// kept\nsite example.com {\n    respond 200 \"a  b\" // too\n}\n"
+    );
+    assert!(kiln(&["fmt", "--check", path]).status.success());
+    for file in ["examples/quickstart/site.kdl", "proxy-build/templates/site.kdl"] {
+        let path = workspace().join(file);
+        assert!(kiln(&["fmt", "--check", path.to_str().expect("text")]).status.success(), "{file} is not formatted");
+    }
+}
+
+const FACED: &str = r#"
+param listen type=addr help="where to listen"
+param backend type=addr default="127.0.0.1:1"
+param workers type=number default="1"
+param secret type=secret
+process {
+    workers (param)workers
+}
+site site.test {
+    listen (param)listen
+    request-headers {
+        set Authorization (param)secret
+    }
+    proxy (param)backend
+}
+test "all is forwarded" {
+    request GET "http://site.test/x"
+    expect handler=proxy upstream-path="/x"
+}
+"#;
+
+#[test]
+fn the_binary_speaks_for_itself() {
+    let binary = build_text("faced", FACED);
+    let dir = scratch("faced");
+    std::fs::write(dir.join("token"), "hunter2").expect("written");
+    let run = |arguments: &[&str]| Command::new(&binary).args(arguments).env_remove("LISTEN").output().expect("runs");
+    let token = dir.join("token").display().to_string();
+    let here = address();
+
+    let help = stdout(&run(&["--help"]));
+    for what in [
+        "--listen <addr>   variable LISTEN, required",
+        "where to listen",
+        "--backend <addr>   variable BACKEND, default 127.0.0.1:1",
+        "--check",
+        "Exit codes",
+    ] {
+        assert!(help.contains(what), "no {what:?} in\n{help}");
+    }
+    assert!(stdout(&run(&["--version"])).contains("site sha256: "));
+    assert_eq!(stdout(&run(&["--config"])), FACED);
+    assert!(stdout(&run(&["--self-test"])).ends_with("1 passed, 0 failed\n"));
+
+    let checked = run(&["--check", "--listen", &here, "--secret", &token]);
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    assert!(stdout(&checked).contains("ok: ready to serve") && !stdout(&checked).contains("hunter2"));
+
+    // Wrong starts name the line of the site, and accept nothing.
+    let refused = |arguments: &[&str], code: i32, what: &str| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(stderr(&output).contains(what), "{arguments:?}: {}", stderr(&output));
+    };
+    refused(&[], 1, "site.kdl:2: the parameter `listen` (addr) has no value: give --listen or set LISTEN");
+    refused(
+        &["--listen", "nonsense", "--secret", &token],
+        1,
+        "site.kdl:2: the parameter `listen` is `nonsense`: a port is missing",
+    );
+    refused(&["--listen", &here, "--secret", "/nowhere"], 1, "site.kdl:12: can't read `/nowhere`");
+    refused(
+        &["--listen", &here, "--secret", &token, "--workers", "many"],
+        1,
+        "site.kdl:4: the parameter `workers` is `many`",
+    );
+    refused(&["--listne", &here], 2, "invalid option '--listne'");
+    let taken = std::net::TcpListener::bind(&here).expect("free");
+    refused(
+        &["--listen", &here, "--secret", &token],
+        1,
+        &format!("site.kdl:10: can't listen on `{here}`: Address already in use"),
+    );
+    refused(&["--check", "--listen", &here, "--secret", &token], 1, "can't listen on");
+    drop(taken);
+
+    // A variable will do, and a flag goes before it.
+    let mut command = Command::new(&binary);
+    command.args(["--secret", &token]).env("LISTEN", &here).env("SECRET", "/nowhere");
+    let proxy = Proxy::spawn(command, HashMap::from([("listen".to_owned(), here.clone())]));
+    assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 502);
+}
+
+#[test]
+fn building() {
+    let dir = scratch("build");
+    std::fs::write(dir.join("shop.kdl"), "site * {\n    respond 200 \"shop\\n\"\n}\n").expect("written");
+    let mut build = command(&["build", "--fast", "shop.kdl"]);
+    let output = build.current_dir(&dir).output().expect("kiln runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let made: Vec<_> =
+        std::fs::read_dir(&dir).expect("the folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(made.len(), 2, "the artefact alone comes out: {made:?}");
+    assert!(dir.join("shop").is_file());
+}
+
+/// `kiln dev`: a change of the file swaps the proxy; no connection is refused or cut while that happens.
+#[test]
+fn developing() {
+    let dir = scratch("dev");
+    let (site, here) = (dir.join("site.kdl"), address());
+    let text = |version: &str| format!("site * {{\n    listen \"{here}\"\n    respond 200 \"{version}\"\n}}\n");
+    std::fs::write(&site, text("one")).expect("written");
+    let proxy = Proxy::spawn(command(&["dev", site.to_str().expect("text")]), HashMap::new());
+    assert_eq!(get(&here, "x", "/").text(), "one");
+    let mut kept = Client::to(&here);
+    kept.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(kept.answer().text(), "one");
+
+    std::fs::write(&site, "site * {\n    nonsense\n}\n").expect("written");
+    proxy.notice("there is no `nonsense`");
+    assert_eq!(get(&here, "x", "/").text(), "one", "a wrong site changes nothing");
+
+    std::fs::write(&site, text("two")).expect("written");
+    let until = Instant::now() + 3 * PATIENCE;
+    loop {
+        // Every single request is answered, by the one or the other.
+        let answer = get(&here, "x", "/").text();
+        match answer.as_str() {
+            "two" => break,
+            "one" => assert!(Instant::now() < until, "the new proxy never comes"),
+            other => panic!("{other:?}"),
+        }
+    }
+    proxy.signal("INT");
+}

@@ -1,1 +1,160 @@
-//! fuzz
+//! Any bytes end in a site or in diagnostics, never in a panic: from the text to the tokens, and through the formatter.
+//!
+//! Three kinds of input: random characters, real sites with random changes, and random nodes out of the language's own
+//! words, which get deepest into the compiler.
+
+use proptest::prelude::*;
+use proxy_build::directive::ALL;
+
+fn survives(text: &str) {
+    let compiled = proxy_build::compile_text("fuzz.kdl".as_ref(), "fuzz.kdl", text);
+    let shown = compiled.diagnostics(false);
+    match compiled.output() {
+        Some(output) => {
+            syn::parse2::<syn::File>(output.items).unwrap_or_else(|error| panic!("no Rust comes of\n{text}\n{error}"));
+        }
+        None => assert!(!shown.is_empty(), "refused without a word:\n{text}"),
+    }
+    if let Ok(formatted) = proxy_build::format::format(text) {
+        assert_eq!(proxy_build::format::format(&formatted).as_ref(), Ok(&formatted), "formatting twice:\n{text}");
+    }
+}
+
+fn examples() -> Vec<&'static str> {
+    ALL.iter().map(|directive| directive.example).collect()
+}
+
+/// A piece of an example is cut out, doubled, or replaced by something odd.
+fn mutated() -> impl Strategy<Value = String> {
+    let odd = prop::sample::select(vec![
+        "{",
+        "}",
+        "\"",
+        "=",
+        "(param)x",
+        "(file)\"/\"",
+        "#true",
+        "0",
+        "-1",
+        "999999999999999999999",
+        "\"\"",
+        "\"{x}\"",
+        "\"/{a}/*\"",
+        "*",
+        "\\",
+        "/-",
+        "//",
+        "/*",
+        "é",
+        "\u{0}",
+        "\r",
+        "\"\\u{10FFFF}\"",
+        "\"5s\"",
+        "site",
+        "route",
+        "use",
+        "include \"fuzz.kdl\"",
+    ]);
+    (prop::sample::select(examples()), any::<prop::sample::Index>(), any::<prop::sample::Index>(), odd).prop_map(
+        |(text, from, to, odd)| {
+            let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            let (from, to) = (*from.get(&ends), *to.get(&ends));
+            let (from, to) = (from.min(to), from.max(to).min(from.min(to) + 12));
+            let to = *ends.iter().rev().find(|&&end| end <= to).expect("0 is one");
+            format!("{}{odd}{}", &text[..from], &text[to.max(from)..])
+        },
+    )
+}
+
+fn word() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "example.com",
+        "*",
+        "*.a.b",
+        "\"/a\"",
+        "\"/{id}/*\"",
+        "\"/*\"",
+        "200",
+        "502",
+        "GET",
+        "\"5s\"",
+        "\"1MiB\"",
+        "\"{id} {*} {host}\"",
+        "X-A",
+        "(regex)\"^a$\"",
+        "\"http://127.0.0.1:1\"",
+        "\"10.0.0.0/8\"",
+        "(param)p",
+        "up",
+        "#true",
+        "json",
+        "off",
+        "access",
+        "\"https://{host}/\"",
+        "301",
+        "0",
+        "websocket",
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn node(depth: u32) -> BoxedStrategy<String> {
+    let names: Vec<&'static str> = ALL.iter().map(|directive| directive.name).collect();
+    let props = prop::sample::select(vec![
+        "host", "weight", "type", "file", "format", "body", "total", "status", "priority", "regex", "replace", "path",
+        "default", "header",
+    ]);
+    let head = (prop::sample::select(names), prop::collection::vec(word(), 0..3), prop::option::of((props, word())))
+        .prop_map(|(name, args, prop)| {
+            format!(
+                "{name} {} {}",
+                args.join(" "),
+                prop.map_or(String::new(), |(name, value)| format!("{name}={value}"))
+            )
+        });
+    if depth == 0 {
+        return head.prop_map(|head| head + "\n").boxed();
+    }
+    (head, prop::option::weighted(0.7, prop::collection::vec(node(depth - 1), 0..5)))
+        .prop_map(|(head, children)| match children {
+            Some(children) => format!("{head} {{\n{}}}\n", children.concat()),
+            None => head + "\n",
+        })
+        .boxed()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_text(text in "\\PC{0,200}|[a-z{}=\"/#\\\\ \n;*()0-9.-]{0,300}") {
+        survives(&text);
+    }
+
+    #[test]
+    fn changed_examples(text in mutated()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn random_nodes(text in prop::collection::vec(node(3), 1..5).prop_map(|nodes| nodes.concat())) {
+        survives(&text);
+    }
+}
+
+#[test]
+fn deep_and_long() {
+    survives(&"site a {".repeat(10_000));
+    survives(&"}".repeat(10_000));
+    survives(&format!("site a {{ respond 200 \"{}\" }}", "x".repeat(1 << 20)));
+    survives(&format!("site a {{ route \"{}\" {{ respond 200; }} }}", "/x".repeat(1000)));
+    survives(&format!("site {} {{ respond 200; }}", "a.".repeat(1000)));
+    survives("/*".repeat(5000).as_str());
+    survives(&"/-".repeat(5000));
+    survives(&format!("site {}", "\\\n".repeat(5000)));
+    survives(&"(".repeat(5000));
+    survives(&format!("site {}", "/* */ ".repeat(5000)));
+    survives(&";".repeat(5000));
+    survives("\"\"\"");
+    survives("#\"");
+}

@@ -1,1 +1,62 @@
-//! reference
+//! The manual is what the compiler says it is, and every example in it compiles.
+
+use kiln_tests::kiln::workspace;
+use proxy_build::directive::ALL;
+
+#[test]
+fn the_manual_is_up_to_date() {
+    let path = workspace().join("docs/reference.md");
+    let generated = proxy_build::reference::reference();
+    if std::env::var_os("KILN_UPDATE").is_some() {
+        std::fs::write(&path, &generated).expect("written");
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == generated,
+        "docs/reference.md is not what `kiln reference` prints: KILN_UPDATE=1 cargo test writes it"
+    );
+}
+
+#[test]
+fn every_example_compiles() {
+    for directive in ALL {
+        let compiled = proxy_build::compile_text("example.kdl".as_ref(), "example.kdl", directive.example);
+        assert!(compiled.model.is_some(), "the example of `{}`:\n{}", directive.name, compiled.diagnostics(false));
+    }
+}
+
+/// Every directive is in some case that runs over real sockets, and every property.
+#[test]
+fn every_directive_runs_in_a_case() {
+    let mut sites = String::new();
+    for tests in ["tests/all/wire.rs", "tests/all/cli.rs"] {
+        sites += &std::fs::read_to_string(workspace().join(tests)).expect("tests");
+    }
+    let mut folders = vec![workspace().join("tests/cases"), workspace().join("examples")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "kdl") {
+                sites += &std::fs::read_to_string(path).expect("a site");
+            }
+        }
+    }
+    let mut missing = Vec::new();
+    for directive in ALL {
+        let used = sites.lines().any(|line| line.split_whitespace().next() == Some(directive.name));
+        if !used {
+            missing.push(directive.name.to_owned());
+        }
+        for prop in directive.props {
+            let used = sites.lines().any(|line| {
+                line.split_whitespace().next() == Some(directive.name) && line.contains(&format!(" {}=", prop.name))
+            });
+            if !used {
+                missing.push(format!("{} {}=", directive.name, prop.name));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no case uses: {missing:?}");
+}

@@ -1,1 +1,133 @@
-//! tidy
+//! Rules of the house: what a reviewer would otherwise have to remember.
+
+use std::path::{Path, PathBuf};
+
+use kiln_tests::kiln::workspace;
+
+fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut open: Vec<_> = folders.iter().map(|folder| workspace().join(folder)).collect();
+    let mut files = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("text");
+            files.push((path.strip_prefix(workspace()).expect("within").to_owned(), text));
+        }
+    }
+    assert!(!files.is_empty());
+    files
+}
+
+const SOURCES: &[&str] =
+    &["proxy-build/src", "proxy-macros/src", "proxy-runtime/src", "tests/src", "tests/all", "examples"];
+
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or_default()
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    for (path, text) in rust_files(SOURCES) {
+        assert!(text.starts_with("//! "), "{} has no header", path.display());
+    }
+}
+
+#[test]
+fn files_are_small() {
+    for (path, text) in rust_files(SOURCES) {
+        let lines = without_tests(&text).lines().count();
+        // Wide but flat: one parser after the other, one test after the other.
+        let limit = if path.ends_with("value.rs") || path.starts_with("tests/all") { 800 } else { 600 };
+        assert!(lines <= limit, "{} has {lines} lines: split it", path.display());
+    }
+}
+
+#[test]
+fn names_say_something() {
+    const VAGUE: &[&str] =
+        &["utils", "util", "common", "helpers", "helper", "manager", "globals", "misc", "core", "types", "mod"];
+    for (path, _) in rust_files(SOURCES) {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        assert!(!VAGUE.contains(&stem), "{}: name the thing", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    for (path, text) in rust_files(&["proxy-build/src", "proxy-macros/src", "proxy-runtime/src"]) {
+        for word in ["todo!", "unimplemented!", "FIXME", "#[ignore", "XXX"] {
+            assert!(!text.contains(word), "{} has a {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_unsafe() {
+    for (path, text) in rust_files(&["proxy-build/src", "proxy-macros/src", "proxy-runtime/src"]) {
+        assert!(!text.contains("unsafe "), "{} is unsafe without a proof", path.display());
+    }
+}
+
+/// What may know of what. Pure modules do no I/O; the shipped binary has no parser; the compiler serves nobody.
+#[test]
+fn dependencies_point_one_way() {
+    let pure = [
+        "facts", "filter", "framing", "failure", "forward", "handler", "matcher", "regex", "rehearse", "route", "site",
+        "target", "template", "view",
+    ];
+    for (path, text) in rust_files(&["proxy-runtime/src"]) {
+        for forbidden in ["kdl", "syn::", "proxy_build", "proxy_macros", "std::process::Command"] {
+            assert!(
+                !without_tests(&text).contains(&format!("use {forbidden}")),
+                "{} names {forbidden}",
+                path.display()
+            );
+        }
+        let module =
+            path.iter().nth(2).and_then(|name| name.to_str()).unwrap_or_default().trim_end_matches(".rs").to_owned();
+        if pure.contains(&module.as_str()) {
+            for io in ["tokio", "hyper", "std::net::Tcp", "std::fs", "std::io"] {
+                assert!(
+                    !without_tests(&text).contains(&format!("use {io}")),
+                    "{} is pure and uses {io}",
+                    path.display()
+                );
+            }
+        }
+        if module == "filter" || module == "balance" {
+            assert!(!text.contains("crate::upstream"), "{} may not see the upstream", path.display());
+        }
+    }
+    for (path, text) in rust_files(&["proxy-build/src"]) {
+        for forbidden in ["tokio", "hyper", "rustls"] {
+            assert!(!text.contains(&format!("use {forbidden}")), "{} names {forbidden}", path.display());
+        }
+    }
+    let manifest = std::fs::read_to_string(workspace().join("proxy-macros/Cargo.toml")).expect("a manifest");
+    assert!(!manifest.contains("proxy-runtime"), "proxy-macros depends on proxy-build alone");
+}
+
+#[test]
+fn versions_stand_in_one_place() {
+    for member in ["proxy-build", "proxy-macros", "proxy-runtime", "examples/quickstart", "tests"] {
+        let manifest = std::fs::read_to_string(workspace().join(member).join("Cargo.toml")).expect("a manifest");
+        let own = manifest.lines().find(|line| line.contains("version = \""));
+        assert_eq!(own, None, "{member}/Cargo.toml names a version of its own");
+    }
+}
+
+#[test]
+fn documents_point_at_what_is_there() {
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/performance.md"] {
+        let text =
+            std::fs::read_to_string(workspace().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
+        let folder = workspace().join(document).parent().map(Path::to_owned).expect("a folder");
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split(')').next().unwrap_or_default().split('#').next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") {
+                assert!(folder.join(target).exists(), "{document} points at {target}");
+            }
+        }
+    }
+}

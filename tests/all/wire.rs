@@ -19,12 +19,13 @@ param patience type=duration default="20s"
 param silence type=duration default="20s"
 param whole type=duration default="1h"
 param crowd type=number default="1000"
+param most type=number default="1000"
 process {
     workers 1
     drain timeout="2s"
 }
 log access
-limits per-client=(param)crowd
+limits connections=(param)most per-client=(param)crowd
 timeouts request=(param)patience idle=(param)silence
 upstream origins {
     server (param)origin
@@ -96,8 +97,14 @@ fn bad_requests() {
         }
     };
     // Smuggling shapes (RFC 9112 sections 6.1 to 6.3).
-    check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400);
-    check("POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400);
+    check(
+        "POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    );
+    check(
+        "POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        400,
+    );
     check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400);
     check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", 400);
     check("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5, 5\r\n\r\nhello", 400);
@@ -151,7 +158,14 @@ fn bad_bodies() {
         assert!(client.closed(), "{body:?} leaves the connection open");
         proxy.log(&format!("\"reason\":\"{reason}\""));
     };
-    for body in ["x\r\n", "5\r\nhelloworld\r\n", "-5\r\nhello\r\n", "10000000000000000\r\n", "5\nhello\r\n0\r\n\r\n", "\r\n\r\n"] {
+    for body in [
+        "x\r\n",
+        "5\r\nhelloworld\r\n",
+        "-5\r\nhello\r\n",
+        "10000000000000000\r\n",
+        "5\nhello\r\n0\r\n\r\n",
+        "\r\n\r\n",
+    ] {
         check("/", body, 400, "bad-framing");
     }
     check("/small", "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", 413, "body-too-large");
@@ -167,7 +181,10 @@ fn bad_answers() {
         assert_eq!(found.status, 502, "{answer:?}");
         proxy.log(&format!("\"reason\":\"{reason}\""));
     };
-    check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "upstream-invalid");
+    check(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "upstream-invalid",
+    );
     check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!", "upstream-invalid");
     check("HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nok!", "upstream-invalid");
     check("HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok", "upstream-invalid");
@@ -184,13 +201,19 @@ fn truncated_and_extra() {
             let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
             match path.as_str() {
                 "/short" => return connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"),
-                "/chunks" => return connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n"),
+                "/chunks" => {
+                    return connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n");
+                }
                 "/close" => return connection.send("HTTP/1.1 200 OK\r\n\r\nuntil the end"),
-                "/extra" => connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
+                "/extra" => connection.send(
+                    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+                ),
                 "/head" => connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"),
                 "/204" => connection.send("HTTP/1.1 204 No Content\r\n\r\n"),
                 "/304" => connection.send("HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\nETag: \"x\"\r\n\r\n"),
-                "/103" => connection.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+                "/103" => connection.send(
+                    "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                ),
                 _ => connection.send(OK),
             }
         }
@@ -237,7 +260,10 @@ fn kept_connections() {
     let proxy = proxy_to(&origin);
     for _ in 0..10 {
         assert_eq!(get(proxy.address("listen"), "site.test", "/").text(), "ok");
-        let post = ask(proxy.address("listen"), "POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc");
+        let post = ask(
+            proxy.address("listen"),
+            "POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
+        );
         assert_eq!(post.text(), "ok");
     }
     assert_eq!(origin.connections(), 1);
@@ -263,7 +289,10 @@ fn kept_connections() {
     let proxy = proxy_to(&resetting);
     assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 200);
     assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 200);
-    let post = ask(proxy.address("listen"), "POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc");
+    let post = ask(
+        proxy.address("listen"),
+        "POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
+    );
     assert_eq!(post.status, 502);
     proxy.log("\"reason\":\"upstream-reset\"");
 }
@@ -275,7 +304,10 @@ fn servers_that_are_not_there() {
     // Nobody listens at the first: every request ends up with the second, whatever its method.
     for _ in 0..4 {
         assert_eq!(get(proxy.address("listen"), "site.test", "/both").text(), "ok");
-        let post = ask(proxy.address("listen"), "POST /both HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc");
+        let post = ask(
+            proxy.address("listen"),
+            "POST /both HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
+        );
         assert_eq!(post.text(), "ok");
     }
     assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 502);
@@ -367,7 +399,9 @@ fn trailers_pass() {
             }
             request += &String::from_utf8_lossy(&bytes);
         }
-        connection.send("HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: def\r\n\r\n");
+        connection.send(
+            "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: def\r\n\r\n",
+        );
     });
     let proxy = proxy_to(&origin);
     let mut client = Client::to(proxy.address("listen"));
@@ -420,7 +454,9 @@ fn old_and_odd_clients() {
     assert_eq!(client.answer().text(), "ok");
     // Byte by byte.
     let mut client = Client::to(address);
-    for byte in "\r\nPOST /echo HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".bytes() {
+    for byte in
+        "\r\nPOST /echo HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".bytes()
+    {
         client.send([byte]);
     }
     assert!(client.answer().text().contains("\"body\":\"abc\""));
@@ -445,7 +481,10 @@ fn upgrades_become_tunnels() {
     let mut client = Client::to(proxy.address("listen"));
     client.send("GET /live HTTP/1.1\r\nHost: site.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: y\r\n\r\nearly");
     let answer = client.answer();
-    assert_eq!((answer.status, answer.header("upgrade"), answer.header("sec-websocket-accept")), (101, Some("websocket"), Some("x")));
+    assert_eq!(
+        (answer.status, answer.header("upgrade"), answer.header("sec-websocket-accept")),
+        (101, Some("websocket"), Some("x"))
+    );
     let both = client.exactly(10);
     assert!(both == b"firstearly", "{:?}", String::from_utf8_lossy(&both));
     for _ in 0..100 {
@@ -457,7 +496,9 @@ fn upgrades_become_tunnels() {
     assert!(client.closed());
     proxy.log("\"status\":101");
     // An upgrade that the origin declines is an answer like any other.
-    let origin = Origin::always("HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nno");
+    let origin = Origin::always(
+        "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nno",
+    );
     let proxy = proxy_to(&origin);
     let mut client = Client::to(proxy.address("listen"));
     client.send("GET /live HTTP/1.1\r\nHost: site.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
@@ -485,7 +526,9 @@ fn waits_end() {
     assert_eq!(client.answer().status, 200);
     assert!(client.closed());
     // A body that never ends, promised by length or in chunks; one byte now and then does not help.
-    for (path, framing) in [("/", "Content-Length: 1000"), ("/", "Transfer-Encoding: chunked"), ("/echo", "Content-Length: 1000")] {
+    for (path, framing) in
+        [("/", "Content-Length: 1000"), ("/", "Transfer-Encoding: chunked"), ("/echo", "Content-Length: 1000")]
+    {
         let mut client = Client::to(&address);
         client.send(format!("POST {path} HTTP/1.1\r\nHost: site.test\r\n{framing}\r\n\r\n"));
         client.stream().set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out");
@@ -567,6 +610,18 @@ fn clients_that_leave_take_their_exchange_along() {
 }
 
 #[test]
+fn all_connections_are_limited() {
+    let proxy = proxy(&[("most", "2")]);
+    let mut open: Vec<Client> = (0..2).map(|_| Client::to(proxy.address("listen"))).collect();
+    for client in &mut open {
+        client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        assert_eq!(client.answer().status, 200);
+    }
+    assert_eq!(Client::to(proxy.address("listen")).answer().status, 503);
+    proxy.log("\"reason\":\"too-many-connections\"");
+}
+
+#[test]
 fn connections_are_limited() {
     let origin = Origin::always(OK);
     let proxy = proxy(&[("origin", &origin.address), ("crowd", "3")]);
@@ -583,7 +638,9 @@ fn connections_are_limited() {
     let until = Instant::now() + PATIENCE;
     loop {
         let mut client = Client::to(proxy.address("listen"));
-        if client.try_send("GET /hello HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n") && client.answer().status == 200 {
+        if client.try_send("GET /hello HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
+            && client.answer().status == 200
+        {
             break;
         }
         assert!(Instant::now() < until, "a place that was given up is not there again");

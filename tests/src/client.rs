@@ -107,7 +107,10 @@ impl Client {
     pub fn answer_to(&mut self, method: &str) -> Answer {
         let head = self.head();
         let mut lines = head.lines();
-        let status: u16 = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or_else(|| panic!("no answer: {head:?}"));
+        let status: u16 = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1)?.parse().ok())
+            .unwrap_or_else(|| panic!("no answer: {head:?}"));
         if (100..200).contains(&status) && status != 101 {
             return self.answer_to(method);
         }
@@ -119,7 +122,8 @@ impl Client {
         if answer.header("transfer-encoding").is_some() {
             loop {
                 let line = String::from_utf8_lossy(&self.until(b"\r\n")).into_owned();
-                let size = usize::from_str_radix(line.trim().split(';').next().unwrap_or_default(), 16).unwrap_or_else(|_| panic!("no chunk: {line:?}"));
+                let size = usize::from_str_radix(line.trim().split(';').next().unwrap_or_default(), 16)
+                    .unwrap_or_else(|_| panic!("no chunk: {line:?}"));
                 if size == 0 {
                     break;
                 }

@@ -1,9 +1,8 @@
 //! Servers that do what a test says: for each connection, a function of it.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A server on an address of its own.
 pub struct Origin {
@@ -63,7 +62,9 @@ impl Connection {
     /// The head of the next request, and its body as far as `Content-Length` tells; `None` where there is none any more.
     pub fn request(&mut self) -> Option<String> {
         let head = self.head()?;
-        let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().to_owned()));
+        let length = head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().to_owned())
+        });
         let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(0);
         while self.read.len() < length {
             self.more()?;
@@ -120,4 +121,3 @@ impl Connection {
         }
     }
 }
-

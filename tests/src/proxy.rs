@@ -65,7 +65,8 @@ impl Lines {
 /// Builds a site and gives the binary.
 pub fn build(site: &Path) -> PathBuf {
     let binary = kiln::scratch(&format!("bin-{}", address().replace([':', '.'], "-"))).join("proxy");
-    let output = kiln::kiln(&["build", "--fast", site.to_str().expect("a path"), "-o", binary.to_str().expect("a path")]);
+    let output =
+        kiln::kiln(&["build", "--fast", site.to_str().expect("a path"), "-o", binary.to_str().expect("a path")]);
     assert!(output.status.success(), "{} does not build:\n{}", site.display(), kiln::stderr(&output));
     binary
 }
@@ -92,7 +93,9 @@ impl Proxy {
     /// Starts a binary; `text` is its site.
     pub fn start(binary: &Path, text: &str, given: &[(&str, &str)]) -> Proxy {
         let mut addresses: HashMap<String, String> = HashMap::new();
-        for line in text.lines().filter(|line| line.trim_start().starts_with("param ") && line.contains("type=addr") && !line.contains("default=")) {
+        for line in text.lines().filter(|line| {
+            line.trim_start().starts_with("param ") && line.contains("type=addr") && !line.contains("default=")
+        }) {
             let name = line.split_whitespace().nth(1).expect("a name");
             addresses.insert(name.to_owned(), address());
         }
@@ -108,8 +111,14 @@ impl Proxy {
 
     /// Starts a command that is a proxy.
     pub fn spawn(mut command: Command, addresses: HashMap<String, String>) -> Proxy {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the proxy starts");
-        let (out, err) = (Lines::follow(child.stdout.take().expect("piped")), Lines::follow(child.stderr.take().expect("piped")));
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the proxy starts");
+        let (out, err) =
+            (Lines::follow(child.stdout.take().expect("piped")), Lines::follow(child.stderr.take().expect("piped")));
         let proxy = Proxy { child, addresses, out, err };
         assert!(proxy.err.wait_for("listening on").is_some(), "the proxy does not start: {:?}", proxy.err.0.lock());
         proxy
@@ -142,7 +151,8 @@ impl Proxy {
 
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().expect("kill runs");
+        let status =
+            Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().expect("kill runs");
         assert!(status.success());
     }
 

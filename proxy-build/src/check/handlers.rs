@@ -13,12 +13,19 @@ use crate::source::{Span, Spanned};
 
 impl Check<'_> {
     /// The routes of a site; the site's own handler is a route `/*`.
-    pub(super) fn routes(&mut self, site_span: Span, site: &ast::Site, outer: &Layer, hosts: &[HostPattern]) -> Vec<Route> {
+    pub(super) fn routes(
+        &mut self,
+        site_span: Span,
+        site: &ast::Site,
+        outer: &Layer,
+        hosts: &[HostPattern],
+    ) -> Vec<Route> {
         let mut routes = Vec::new();
         let handlers: Vec<_> = site.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
         if let Some(item) = handlers.first() {
             self.one_handler(&handlers);
-            let pattern = Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
+            let pattern =
+                Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
             routes.extend(self.route(&pattern, 0, &[], item, outer.clone(), hosts));
         }
         for Item { what, span, .. } in &site.items {
@@ -31,15 +38,24 @@ impl Check<'_> {
         routes
     }
 
-    fn route_node(&mut self, span: Span, route: &ast::Route, outer: &Layer, hosts: &[HostPattern], routes: &mut Vec<Route>) {
+    fn route_node(
+        &mut self,
+        span: Span,
+        route: &ast::Route,
+        outer: &Layer,
+        hosts: &[HostPattern],
+        routes: &mut Vec<Route>,
+    ) {
         let layer = outer.clone().overlay(self.layer(&route.items));
         let handlers: Vec<_> = route.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
         let Some(handler) = handlers.first() else {
             if route.items.iter().any(|item| matches!(item.what, What::Unread)) {
                 return;
             }
-            self.report.add(Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
-                .help("add one of: proxy respond redirect echo abort"));
+            self.report.add(
+                Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
+                    .help("add one of: proxy respond redirect echo abort"),
+            );
             return;
         };
         self.one_handler(&handlers);
@@ -128,7 +144,11 @@ impl Check<'_> {
         if upstream > usize::from(u16::MAX) {
             self.error("too-many-upstreams", "more than 65536 upstreams", span);
         }
-        Some(Proxy { upstream: upstream as u16, host, forwarded: proxy.forwarded.as_ref().is_some_and(|value| value.value) })
+        Some(Proxy {
+            upstream: upstream as u16,
+            host,
+            forwarded: proxy.forwarded.as_ref().is_some_and(|value| value.value),
+        })
     }
 
     /// The upstream that inline URLs stand for; the same URLs are the same upstream.
@@ -146,7 +166,8 @@ impl Check<'_> {
             Setting::Param(index) => self.params.entries[usize::from(*index)].value.name.clone(),
         };
         let same = |other: &site::Upstream| {
-            other.servers.len() == servers.len() && other.servers.iter().zip(&servers).all(|(a, b)| a.address == b.address && a.weight == b.weight)
+            other.servers.len() == servers.len()
+                && other.servers.iter().zip(&servers).all(|(a, b)| a.address == b.address && a.weight == b.weight)
         };
         let existing = self.upstreams.entries.iter().position(|entry| entry.value.name == name && same(&entry.value));
         Some(existing.unwrap_or_else(|| {
@@ -157,10 +178,17 @@ impl Check<'_> {
 
     fn respond(&mut self, respond: &ast::Respond, scope: &Scope) -> Option<Respond> {
         if let (Some(body), Some(file)) = (&respond.body, &respond.file) {
-            self.report.add(Diagnostic::error("two-bodies", "there is a body already", file.span).also(body.span, "the body"));
+            self.report
+                .add(Diagnostic::error("two-bodies", "there is a body already", file.span).also(body.span, "the body"));
         }
         let empty = matches!(respond.code.value, 204 | 205 | 304);
-        if let Some(span) = respond.body.as_ref().map(|body| body.span).or(respond.file.as_ref().map(|file| file.span)).filter(|_| empty) {
+        if let Some(span) = respond
+            .body
+            .as_ref()
+            .map(|body| body.span)
+            .or(respond.file.as_ref().map(|file| file.span))
+            .filter(|_| empty)
+        {
             // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
             self.error("body-not-allowed", format!("an answer with {} has no body", respond.code), span);
         }
@@ -205,12 +233,21 @@ impl Check<'_> {
     }
 
     /// What is known of a target: a URL or a path, whose host does not come from the request unchecked.
-    fn redirect_target(&mut self, redirect: &ast::Redirect, to: &Template, hosts: &[HostPattern], listed: Option<Span>) {
+    fn redirect_target(
+        &mut self,
+        redirect: &ast::Redirect,
+        to: &Template,
+        hosts: &[HostPattern],
+        listed: Option<Span>,
+    ) {
         let authority = authority(to);
-        let in_authority = |piece: &Piece| authority.iter().any(|found| *found == piece);
-        let takes_host = in_authority(&Piece::Host);
+        let takes_host = authority.contains(&&Piece::Host);
         if let (Some(span), false) = (listed, takes_host) {
-            self.error("no-effect", "`allow-host` has no effect: the target's host is not taken from the request", span);
+            self.error(
+                "no-effect",
+                "`allow-host` has no effect: the target's host is not taken from the request",
+                span,
+            );
         }
         let other = authority.iter().find(|piece| !matches!(piece, Piece::Host | Piece::Text(_) | Piece::Param(_)));
         if other.is_some() {
@@ -219,18 +256,36 @@ impl Check<'_> {
                 _ => None,
             });
             let span = placeholders.next().unwrap_or(redirect.to.span);
-            self.report.add(Diagnostic::error("open-redirect", "the target's host comes from the request: anybody could be sent anywhere", span)
-                .help("write the host out, or use {host} with `allow-host`"));
+            self.report.add(
+                Diagnostic::error(
+                    "open-redirect",
+                    "the target's host comes from the request: anybody could be sent anywhere",
+                    span,
+                )
+                .help("write the host out, or use {host} with `allow-host`"),
+            );
         }
         if takes_host && listed.is_none() && hosts.contains(&HostPattern::Any) {
-            self.report.add(Diagnostic::error("open-redirect", "this site takes any host, so `{host}` could be anybody's", redirect.to.span)
-                .help("list the hosts that are meant: redirect ... { allow-host example.com }"));
+            self.report.add(
+                Diagnostic::error(
+                    "open-redirect",
+                    "this site takes any host, so `{host}` could be anybody's",
+                    redirect.to.span,
+                )
+                .help("list the hosts that are meant: redirect ... { allow-host example.com }"),
+            );
         }
         if let Some(Piece::Text(first)) = to.pieces.first() {
-            let fits = first.starts_with('/') || first.starts_with("http://") || first.starts_with("https://") || first.starts_with("//");
+            let fits = first.starts_with('/')
+                || first.starts_with("http://")
+                || first.starts_with("https://")
+                || first.starts_with("//");
             if !fits && !first.is_empty() {
                 let help = format!("write \"https://{first}\" or \"/{first}\"");
-                self.report.add(Diagnostic::error("bad-target", "a target is an absolute URL or begins with `/`", redirect.to.span).help(help));
+                self.report.add(
+                    Diagnostic::error("bad-target", "a target is an absolute URL or begins with `/`", redirect.to.span)
+                        .help(help),
+                );
             }
         }
     }
@@ -248,8 +303,14 @@ impl Check<'_> {
                     let own = [("connect", &timeouts.connect), ("response", &timeouts.response)];
                     for (name, found) in own {
                         if let Some(found) = found {
-                            self.report.add(Diagnostic::error("no-effect", format!("`{name}` has no effect: this route forwards nothing"), found.span)
-                                .also(handler.span, "it is answered here"));
+                            self.report.add(
+                                Diagnostic::error(
+                                    "no-effect",
+                                    format!("`{name}` has no effect: this route forwards nothing"),
+                                    found.span,
+                                )
+                                .also(handler.span, "it is answered here"),
+                            );
                         }
                     }
                     continue;
@@ -317,4 +378,3 @@ fn authority(to: &Template) -> Vec<&Piece> {
     }
     found
 }
-

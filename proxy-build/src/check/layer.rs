@@ -79,7 +79,10 @@ impl Check<'_> {
             let Some(index) = self.presets.look_up("preset", name, self.report) else { continue };
             if using.contains(&index) {
                 let declared = self.presets.entries[index].span;
-                self.report.add(Diagnostic::error("preset-loop", format!("the preset `{name}` uses itself"), name.span).also(declared, "declared here"));
+                self.report.add(
+                    Diagnostic::error("preset-loop", format!("the preset `{name}` uses itself"), name.span)
+                        .also(declared, "declared here"),
+                );
                 continue;
             }
             let items = self.presets.entries[index].value.1.clone();

@@ -36,7 +36,8 @@ impl Check<'_> {
         for listen in listens {
             self.declare_listen(listen, &mut declared);
         }
-        let of_site: Vec<Option<Vec<usize>>> = sites.iter().map(|(_, site)| self.site_listen(site, &mut declared)).collect();
+        let of_site: Vec<Option<Vec<usize>>> =
+            sites.iter().map(|(_, site)| self.site_listen(site, &mut declared)).collect();
         let mut shared: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].shared).collect();
         if shared.is_empty() && (of_site.iter().any(Option::is_none) || declared.is_empty()) {
             declared.push(Declared {
@@ -73,8 +74,10 @@ impl Check<'_> {
                 }
                 ListenWord::Name(found) => {
                     let message = format!("`{found}` is no address");
-                    self.report.add(Diagnostic::error("bad-address", message, word.span)
-                        .help("a listener has one name, and it comes before the addresses"));
+                    self.report.add(
+                        Diagnostic::error("bad-address", message, word.span)
+                            .help("a listener has one name, and it comes before the addresses"),
+                    );
                 }
                 ListenWord::Address(address) => {
                     addresses += 1;
@@ -84,8 +87,10 @@ impl Check<'_> {
             }
         }
         if addresses == 0 && !listen.broken {
-            self.report.add(Diagnostic::error("missing-argument", "`listen` needs an address", listen.span)
-                .help("write: listen \":8080\""));
+            self.report.add(
+                Diagnostic::error("missing-argument", "`listen` needs an address", listen.span)
+                    .help("write: listen \":8080\""),
+            );
         }
     }
 

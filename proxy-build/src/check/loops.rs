@@ -21,17 +21,30 @@ impl Check<'_> {
                 let Handler::Proxy(proxy) = &route.handler else { continue };
                 let mut seen = vec![false; hosts.len()];
                 if let Some(via) = self.returns(index, host, proxy, hosts, listeners, &mut seen) {
-                    let message = format!("this forwards to the site's own listener `{}`: requests would go round for ever", listeners[via].name);
-                    self.report.add(Diagnostic::error("proxy-loop", message, route.handler_span)
-                        .label(format!("answered by `{}` again", host.hosts[0]))
-                        .help("give the upstream's port, or send another `Host` with `host=`"));
+                    let message = format!(
+                        "this forwards to the site's own listener `{}`: requests would go round for ever",
+                        listeners[via].name
+                    );
+                    self.report.add(
+                        Diagnostic::error("proxy-loop", message, route.handler_span)
+                            .label(format!("answered by `{}` again", host.hosts[0]))
+                            .help("give the upstream's port, or send another `Host` with `host=`"),
+                    );
                 }
             }
         }
     }
 
     /// The listener through which `proxy` leads back to the site `origin`.
-    fn returns(&self, origin: usize, from: &Host, proxy: &Proxy, hosts: &[Host], listeners: &[Listener], seen: &mut [bool]) -> Option<usize> {
+    fn returns(
+        &self,
+        origin: usize,
+        from: &Host,
+        proxy: &Proxy,
+        hosts: &[Host],
+        listeners: &[Listener],
+        seen: &mut [bool],
+    ) -> Option<usize> {
         let upstream = &self.upstreams.entries[usize::from(proxy.upstream)].value;
         for server in upstream.servers.iter() {
             let Setting::Fixed(address) = &server.address else { continue };
@@ -80,7 +93,9 @@ fn next_sites(from: &Host, proxy: &Proxy, server: &str, listener: usize, hosts: 
     };
     let site_of = |name: &str| {
         let candidates = || hosts.iter().enumerate().filter(|(_, host)| host.listeners.contains(&listener));
-        let by = |wanted: &dyn Fn(&HostPattern) -> bool| candidates().find(|(_, host)| host.hosts.iter().any(wanted)).map(|(index, _)| index);
+        let by = |wanted: &dyn Fn(&HostPattern) -> bool| {
+            candidates().find(|(_, host)| host.hosts.iter().any(wanted)).map(|(index, _)| index)
+        };
         by(&|pattern| *pattern == HostPattern::Exact(name.to_owned()))
             .or_else(|| by(&|pattern| matches!(pattern, HostPattern::Wildcard(_)) && pattern.matches(name)))
             .or_else(|| by(&|pattern| *pattern == HostPattern::Any))

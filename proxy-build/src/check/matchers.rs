@@ -36,7 +36,11 @@ impl Check<'_> {
         matchers.retain(|matcher| *matcher != Matcher::Always);
         matchers.sort();
         if let Some(twice) = matchers.windows(2).find(|pair| pair[0] == pair[1]) {
-            let span = items.iter().rev().find(|item| matches!(item.what, What::Matcher(_))).map_or(pattern.span, |item| item.span);
+            let span = items
+                .iter()
+                .rev()
+                .find(|item| matches!(item.what, What::Matcher(_)))
+                .map_or(pattern.span, |item| item.span);
             self.error("duplicate-matcher", format!("the matcher {} is there twice", describe(&twice[0])), span);
         }
         matchers.dedup();
@@ -82,7 +86,11 @@ impl Check<'_> {
         for (index, group) in groups.iter().enumerate() {
             match group {
                 Some(name) if captures.contains(name) => {
-                    self.error("duplicate-capture", format!("`{{{name}}}` is bound by the pattern already"), regex.span);
+                    self.error(
+                        "duplicate-capture",
+                        format!("`{{{name}}}` is bound by the pattern already"),
+                        regex.span,
+                    );
                 }
                 Some(name) => captures.push(name.clone()),
                 // Unnamed groups take a slot too, under a name that no placeholder can have.
@@ -90,7 +98,11 @@ impl Check<'_> {
             }
         }
         if captures.len() > MAX_CAPTURES {
-            self.error("too-many-captures", format!("pattern and expression bind at most {MAX_CAPTURES} groups; unnamed ones can be (?:...)"), regex.span);
+            self.error(
+                "too-many-captures",
+                format!("pattern and expression bind at most {MAX_CAPTURES} groups; unnamed ones can be (?:...)"),
+                regex.span,
+            );
         }
         let binds = groups.iter().any(Option::is_some);
         if !binds {
@@ -113,10 +125,16 @@ impl Check<'_> {
             }
             ast::Matcher::ClientIp(networks) => {
                 for (index, network) in networks.iter().enumerate() {
-                    let covers = networks.iter().enumerate().find(|(other, wider)| *other != index && wider.value.contains(&network.value) && (wider.value != network.value || *other < index));
+                    let covers = networks.iter().enumerate().find(|(other, wider)| {
+                        *other != index
+                            && wider.value.contains(&network.value)
+                            && (wider.value != network.value || *other < index)
+                    });
                     if let Some((_, wider)) = covers {
                         let message = format!("{} has no effect: {} contains it", network.value, wider.value);
-                        self.report.add(Diagnostic::error("no-effect", message, network.span).also(wider.span, "the wider one"));
+                        self.report.add(
+                            Diagnostic::error("no-effect", message, network.span).also(wider.span, "the wider one"),
+                        );
                     }
                 }
                 let mut networks: Vec<_> = networks.iter().map(|network| network.value).collect();
@@ -159,8 +177,14 @@ impl Check<'_> {
                 Protocol::Grpc => Matcher::Grpc,
                 Protocol::Http1 => Matcher::Always,
                 Protocol::Http2 | Protocol::Http3 => {
-                    self.report.add(Diagnostic::error("no-such-protocol", "no listener speaks this: the route would never be reached", protocol.span)
-                        .help("listeners of this version speak HTTP/1.1 and HTTP/1.0"));
+                    self.report.add(
+                        Diagnostic::error(
+                            "no-such-protocol",
+                            "no listener speaks this: the route would never be reached",
+                            protocol.span,
+                        )
+                        .help("listeners of this version speak HTTP/1.1 and HTTP/1.0"),
+                    );
                     continue;
                 }
             });
@@ -174,10 +198,19 @@ impl Check<'_> {
     /// A value that must be two things at once, or there and not there.
     fn contradictions(&mut self, matchers: &[Matcher], items: &[Item], span: Span) {
         for matcher in matchers {
-            let opposite = matchers.iter().any(|other| matches!(other, Matcher::Not(inner) if inner.len() == 1 && implies(matcher, &inner[0])));
+            let opposite = matchers
+                .iter()
+                .any(|other| matches!(other, Matcher::Not(inner) if inner.len() == 1 && implies(matcher, &inner[0])));
             if opposite {
-                let at = items.iter().find(|item| matches!(item.what, What::Matcher(ast::Matcher::Not(_)))).map_or(span, |item| item.span);
-                self.error("contradiction", format!("the route wants {} and excludes it: no request can reach it", describe(matcher)), at);
+                let at = items
+                    .iter()
+                    .find(|item| matches!(item.what, What::Matcher(ast::Matcher::Not(_))))
+                    .map_or(span, |item| item.span);
+                self.error(
+                    "contradiction",
+                    format!("the route wants {} and excludes it: no request can reach it", describe(matcher)),
+                    at,
+                );
             }
         }
     }
@@ -194,8 +227,12 @@ pub(super) fn group_names(pattern: &str) -> Vec<Option<String>> {
 pub(super) fn implies(a: &Matcher, b: &Matcher) -> bool {
     match (a, b) {
         (a, b) if a == b => true,
-        (Matcher::Value(of, name, _), Matcher::Value(other_of, other, ValueTest::Present)) => of == other_of && name == other,
-        (Matcher::ClientIp(narrow), Matcher::ClientIp(wide)) => narrow.iter().all(|net| wide.iter().any(|wide| wide.contains(net))),
+        (Matcher::Value(of, name, _), Matcher::Value(other_of, other, ValueTest::Present)) => {
+            of == other_of && name == other
+        }
+        (Matcher::ClientIp(narrow), Matcher::ClientIp(wide)) => {
+            narrow.iter().all(|net| wide.iter().any(|wide| wide.contains(net)))
+        }
         (Matcher::Any(either), b) => either.iter().all(|a| implies(a, b)),
         (a, Matcher::Any(either)) => either.iter().any(|b| implies(a, b)),
         _ => false,

@@ -55,21 +55,29 @@ impl Check<'_> {
             Relation::Ambiguous if settled => return,
             Relation::Ambiguous => {
                 self.report.add(
-                    Diagnostic::error("ambiguous-routes", "two routes take this request, and neither goes before the other", second.span)
-                        .label("this one")
-                        .also(first.span, "and this one")
-                        .help(format!("for example: {example}"))
-                        .help("settle it with `priority=1` on one of them, or add a matcher"),
+                    Diagnostic::error(
+                        "ambiguous-routes",
+                        "two routes take this request, and neither goes before the other",
+                        second.span,
+                    )
+                    .label("this one")
+                    .also(first.span, "and this one")
+                    .help(format!("for example: {example}"))
+                    .help("settle it with `priority=1` on one of them, or add a matcher"),
                 );
                 return;
             }
             Relation::Same if settled => Some((lower, higher)),
             Relation::Same => {
                 self.report.add(
-                    Diagnostic::error("duplicate-route", format!("the route `{}` is there twice", second.pattern.text), second.span)
-                        .label("the second")
-                        .also(first.span, "the first")
-                        .help(format!("for example: {example}")),
+                    Diagnostic::error(
+                        "duplicate-route",
+                        format!("the route `{}` is there twice", second.pattern.text),
+                        second.span,
+                    )
+                    .label("the second")
+                    .also(first.span, "the first")
+                    .help(format!("for example: {example}")),
                 );
                 return;
             }
@@ -78,9 +86,13 @@ impl Check<'_> {
         };
         if let Some((hidden, by)) = hidden {
             self.report.add(
-                Diagnostic::error("unreachable-route", "this route is never reached: `priority` puts a wider one before it", hidden.span)
-                    .also(by.span, "this one takes all of its requests")
-                    .help(format!("for example: {example}")),
+                Diagnostic::error(
+                    "unreachable-route",
+                    "this route is never reached: `priority` puts a wider one before it",
+                    hidden.span,
+                )
+                .also(by.span, "this one takes all of its requests")
+                .help(format!("for example: {example}")),
             );
         }
     }
@@ -100,7 +112,9 @@ fn weight(matchers: &[Matcher]) -> usize {
     let one = |matcher: &Matcher| match matcher {
         Matcher::Value(_, _, ValueTest::Present) => 2,
         Matcher::Any(_) => 1,
-        Matcher::ClientIp(networks) => 3 + networks.iter().map(|network| usize::from(network.prefix_len())).min().unwrap_or(0),
+        Matcher::ClientIp(networks) => {
+            3 + networks.iter().map(|network| usize::from(network.prefix_len())).min().unwrap_or(0)
+        }
         _ => 3,
     };
     matchers.iter().map(|matcher| 1000 + one(matcher)).sum()
@@ -131,13 +145,16 @@ fn relation(first: &Route, second: &Route) -> Relation {
 /// Whether `narrow` asks for all that `wide` asks for.
 fn includes(narrow: &Route, wide: &Route) -> bool {
     let methods = wide.methods.mask == u16::MAX
-        || (narrow.methods.mask != u16::MAX && narrow.methods.names().all(|name| wide.methods.names().any(|other| other == name)));
+        || (narrow.methods.mask != u16::MAX
+            && narrow.methods.names().all(|name| wide.methods.names().any(|other| other == name)));
     methods && wide.matchers.iter().all(|asked| narrow.matchers.iter().any(|matcher| implies(matcher, asked)))
 }
 
 fn disjoint(first: &Route, second: &Route) -> bool {
     let any = |route: &Route| route.methods.mask == u16::MAX;
-    let methods = !any(first) && !any(second) && !first.methods.names().any(|name| second.methods.names().any(|other| other == name));
+    let methods = !any(first)
+        && !any(second)
+        && !first.methods.names().any(|name| second.methods.names().any(|other| other == name));
     methods || first.matchers.iter().any(|a| second.matchers.iter().any(|b| exclude(a, b)))
 }
 
@@ -146,9 +163,10 @@ fn exclude(a: &Matcher, b: &Matcher) -> bool {
     match (a, b) {
         (Matcher::Not(inner), other) | (other, Matcher::Not(inner)) if inner.len() == 1 => implies(other, &inner[0]),
         // A parameter or cookie can be there several times with several values; the last word on these is `priority`.
-        (Matcher::Value(ValueOf::Header, x, ValueTest::Equals(left)), Matcher::Value(ValueOf::Header, y, ValueTest::Equals(right))) => {
-            SINGLE_VALUED.contains(&x.as_str()) && x == y && left != right
-        }
+        (
+            Matcher::Value(ValueOf::Header, x, ValueTest::Equals(left)),
+            Matcher::Value(ValueOf::Header, y, ValueTest::Equals(right)),
+        ) => SINGLE_VALUED.contains(&x.as_str()) && x == y && left != right,
         (Matcher::ClientIp(left), Matcher::ClientIp(right)) => {
             !left.iter().any(|a| right.iter().any(|b| a.contains(b) || b.contains(a)))
         }
@@ -158,7 +176,8 @@ fn exclude(a: &Matcher, b: &Matcher) -> bool {
 }
 
 /// Fields that come once (RFC 9110): two values of these exclude each other.
-const SINGLE_VALUED: &[&str] = &["host", "content-type", "user-agent", "authorization", "origin", "referer", "from", "content-length"];
+const SINGLE_VALUED: &[&str] =
+    &["host", "content-type", "user-agent", "authorization", "origin", "referer", "from", "content-length"];
 
 /// A request that reaches both, as far as it can be made up.
 fn example(hosts: &[HostPattern], first: &Route, second: &Route) -> String {
@@ -167,15 +186,23 @@ fn example(hosts: &[HostPattern], first: &Route, second: &Route) -> String {
         Some(HostPattern::Wildcard(suffix)) => format!("www.{suffix}"),
         Some(HostPattern::Any) | None => "example.com".to_owned(),
     };
-    let path: String = first.pattern.segments.iter().map(|segment| match segment {
-        Segment::Literal(text) => format!("/{text}"),
-        Segment::Capture(name) => format!("/{name}"),
-        Segment::Rest => "/x".to_owned(),
-    }).collect();
+    let path: String = first
+        .pattern
+        .segments
+        .iter()
+        .map(|segment| match segment {
+            Segment::Literal(text) => format!("/{text}"),
+            Segment::Capture(name) => format!("/{name}"),
+            Segment::Rest => "/x".to_owned(),
+        })
+        .collect();
     let method = if first.methods.mask == u16::MAX {
         second.methods.names().next().filter(|_| second.methods.mask != u16::MAX).unwrap_or("GET").to_owned()
     } else {
-        let both = first.methods.names().find(|name| second.methods.mask == u16::MAX || second.methods.names().any(|other| other == *name));
+        let both = first
+            .methods
+            .names()
+            .find(|name| second.methods.mask == u16::MAX || second.methods.names().any(|other| other == *name));
         both.unwrap_or("GET").to_owned()
     };
     let (mut query, mut rest) = (Vec::new(), Vec::new());

@@ -51,7 +51,8 @@ impl Check<'_> {
     pub(super) fn never_matches_path(&mut self, pattern: &Spanned<String>) {
         let Some(table) = self.table_fits(pattern) else { return };
         if can_match_path(&table) == Some(false) {
-            let mut diagnostic = Diagnostic::error("regex-never-matches", "this expression can't match any path", pattern.span);
+            let mut diagnostic =
+                Diagnostic::error("regex-never-matches", "this expression can't match any path", pattern.span);
             if let Some(rest) = pattern.value.strip_prefix('^').filter(|rest| !rest.starts_with('/')) {
                 diagnostic = diagnostic.help(format!("a path begins with `/`: write ^/{rest}"));
             }
@@ -109,7 +110,8 @@ mod tests {
 
     #[test]
     fn paths() {
-        let check = |pattern, expected| assert_eq!(can_match_path(&table(pattern).unwrap()), Some(expected), "{pattern}");
+        let check =
+            |pattern, expected| assert_eq!(can_match_path(&table(pattern).unwrap()), Some(expected), "{pattern}");
         check("^/api/", true);
         check("api/", true);
         check("^api/", false);

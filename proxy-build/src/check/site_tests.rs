@@ -31,15 +31,19 @@ impl Check<'_> {
             }
         }
         let Some(request) = request else {
-            self.report.add(Diagnostic::error("no-request", "this test has no request", span)
-                .help("write: request GET \"http://example.com/\""));
+            self.report.add(
+                Diagnostic::error("no-request", "this test has no request", span)
+                    .help("write: request GET \"http://example.com/\""),
+            );
             return None;
         };
         let expectations = expect.as_ref().map(|(_, expect)| expectations(expect)).unwrap_or_default();
         if expectations.is_empty() {
             let at = expect.as_ref().map_or(span, |(span, _)| *span);
-            self.report.add(Diagnostic::error("no-expectation", "this test expects nothing, so it can't fail", at)
-                .help("write: expect status=200"));
+            self.report.add(
+                Diagnostic::error("no-expectation", "this test expects nothing, so it can't fail", at)
+                    .help("write: expect status=200"),
+            );
             return None;
         }
         let mut headers = Vec::new();
@@ -90,8 +94,10 @@ impl Check<'_> {
         let url: Result<http::Uri, _> = request.url.value.parse();
         let absolute = url.is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
         if !absolute {
-            self.report.add(Diagnostic::error("bad-url", "an absolute URL is needed here", request.url.span)
-                .help("write \"http://example.com/path\""));
+            self.report.add(
+                Diagnostic::error("bad-url", "an absolute URL is needed here", request.url.span)
+                    .help("write \"http://example.com/path\""),
+            );
             return None;
         }
         Some(())

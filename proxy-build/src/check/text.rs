@@ -60,12 +60,26 @@ const SIMPLE: &[(&str, Piece, Phase)] = &[
 ];
 
 /// Fields that belong to a connection or to the framing of a message; the proxy sees to them (RFC 9110 section 7.6.1).
-const UNTOUCHABLE: &[&str] =
-    &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length"];
+const UNTOUCHABLE: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+];
 
 impl Check<'_> {
     /// Resolves a template; fields that are asked for after the request was sent on are added to `keep`.
-    pub(super) fn template(&mut self, template: &ast::Template, scope: &Scope, phase: Phase, keep: &mut Vec<Text>) -> Option<Template> {
+    pub(super) fn template(
+        &mut self,
+        template: &ast::Template,
+        scope: &Scope,
+        phase: Phase,
+        keep: &mut Vec<Text>,
+    ) -> Option<Template> {
         let mut pieces = Vec::with_capacity(template.parts.len());
         let mut right = true;
         for part in &template.parts {
@@ -95,7 +109,13 @@ impl Check<'_> {
         }
     }
 
-    fn placeholder(&mut self, name: &Spanned<String>, scope: &Scope, phase: Phase, keep: &mut Vec<Text>) -> Option<Piece> {
+    fn placeholder(
+        &mut self,
+        name: &Spanned<String>,
+        scope: &Scope,
+        phase: Phase,
+        keep: &mut Vec<Text>,
+    ) -> Option<Piece> {
         let word = name.value.as_str();
         let keep_field = |field: &str, keep: &mut Vec<Text>| {
             if phase > Phase::Request && !keep.iter().any(|kept| kept == field) {
@@ -107,7 +127,10 @@ impl Check<'_> {
         }
         if let Some((_, piece, since)) = SIMPLE.iter().find(|(simple, ..)| *simple == word) {
             if phase < *since {
-                let message = format!("`{{{word}}}` has no value yet: it is known when the {}", if *since == Phase::Log { "exchange is over" } else { "answer is there" });
+                let message = format!(
+                    "`{{{word}}}` has no value yet: it is known when the {}",
+                    if *since == Phase::Log { "exchange is over" } else { "answer is there" }
+                );
                 self.error("placeholder-scope", message, name.span);
                 return None;
             }
@@ -118,7 +141,9 @@ impl Check<'_> {
             return Some(piece.clone());
         }
         match word.split_once('.') {
-            Some(("query", parameter)) if !parameter.is_empty() => return Some(Piece::QueryValue(parameter.to_owned().into())),
+            Some(("query", parameter)) if !parameter.is_empty() => {
+                return Some(Piece::QueryValue(parameter.to_owned().into()));
+            }
             Some(("cookie", cookie)) if !cookie.is_empty() => {
                 keep_field("cookie", keep);
                 return Some(Piece::Cookie(cookie.to_owned().into()));
@@ -130,7 +155,8 @@ impl Check<'_> {
             }
             _ => {}
         }
-        let mut diagnostic = Diagnostic::error("unknown-placeholder", format!("there is no placeholder `{{{word}}}` here"), name.span);
+        let mut diagnostic =
+            Diagnostic::error("unknown-placeholder", format!("there is no placeholder `{{{word}}}` here"), name.span);
         let known = SIMPLE.iter().filter(|(_, _, since)| phase >= *since).map(|(name, ..)| *name);
         if let Some(near) = nearest(word, known.chain(scope.captures.iter().map(String::as_str))) {
             diagnostic = diagnostic.label(format!("did you mean `{{{near}}}`?"));
@@ -157,12 +183,18 @@ impl Check<'_> {
             (None, None) => {}
         }
         if let Some(new) = &rewrite.path {
-            if !matches!(new.value.parts.first(), Some(Part::Text(text)) if text.starts_with('/')) && !starts_with_path(&new.value) {
+            if !matches!(new.value.parts.first(), Some(Part::Text(text)) if text.starts_with('/'))
+                && !starts_with_path(&new.value)
+            {
                 self.report.add(Diagnostic::error("bad-path", "a path begins with `/`", new.span));
             }
-            let others = [rewrite.strip_prefix.as_ref().map(|other| other.span), rewrite.regex.as_ref().map(|other| other.span)];
+            let others =
+                [rewrite.strip_prefix.as_ref().map(|other| other.span), rewrite.regex.as_ref().map(|other| other.span)];
             for other in others.into_iter().flatten() {
-                self.report.add(Diagnostic::error("no-effect", "this has no effect: `path` replaces all of it", other).also(new.span, "here"));
+                self.report.add(
+                    Diagnostic::error("no-effect", "this has no effect: `path` replaces all of it", other)
+                        .also(new.span, "here"),
+                );
             }
             path.extend(self.template(&new.value, scope, Phase::Request, &mut Vec::new()).map(PathStep::Path));
         }
@@ -196,13 +228,21 @@ impl Check<'_> {
             };
             if !known {
                 let message = format!("`{}` has no group `{group}`", regex.value);
-                self.report.add(Diagnostic::error("unknown-group", message, replace.span)
-                    .help("`$1x` is the group `1x`; write `${1}x` for group 1 before an x, and `$$` for a dollar"));
+                self.report.add(
+                    Diagnostic::error("unknown-group", message, replace.span)
+                        .help("`$1x` is the group `1x`; write `${1}x` for group 1 before an x, and `$$` for a dollar"),
+                );
             }
         }
     }
 
-    pub(super) fn header_ops(&mut self, lists: &[(Span, Vec<Item>)], scope: &Scope, phase: Phase, keep: &mut Vec<Text>) -> Vec<HeaderOp> {
+    pub(super) fn header_ops(
+        &mut self,
+        lists: &[(Span, Vec<Item>)],
+        scope: &Scope,
+        phase: Phase,
+        keep: &mut Vec<Text>,
+    ) -> Vec<HeaderOp> {
         let mut ops = Vec::new();
         for Item { what, .. } in lists.iter().flat_map(|(_, items)| items) {
             match what {
@@ -210,9 +250,15 @@ impl Check<'_> {
                     self.may_change(&op.name, phase, matches!(op.kind, HeaderOpKind::Replace(..)));
                     let name = op.name.value.clone();
                     ops.extend(match &op.kind {
-                        HeaderOpKind::Set(value) => self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Set(name, value)),
-                        HeaderOpKind::Add(value) => self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Add(name, value)),
-                        HeaderOpKind::Default(value) => self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Default(name, value)),
+                        HeaderOpKind::Set(value) => {
+                            self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Set(name, value))
+                        }
+                        HeaderOpKind::Add(value) => {
+                            self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Add(name, value))
+                        }
+                        HeaderOpKind::Default(value) => {
+                            self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Default(name, value))
+                        }
                         HeaderOpKind::Replace(regex, replacement) => {
                             self.replacement(regex, replacement);
                             Some(HeaderOp::Replace(name, regex.value.clone(), replacement.value.clone()))
@@ -235,8 +281,10 @@ impl Check<'_> {
     fn may_change(&mut self, name: &Spanned<String>, phase: Phase, replace: bool) {
         let diagnostic = |message: &str| Diagnostic::error("untouchable-header", message, name.span);
         if UNTOUCHABLE.contains(&name.value.as_str()) {
-            self.report.add(diagnostic(&format!("`{name}` belongs to the connection: the proxy sees to it"))
-                .help("setting it by hand would break the framing of messages (RFC 9110 section 7.6.1)"));
+            self.report.add(
+                diagnostic(&format!("`{name}` belongs to the connection: the proxy sees to it"))
+                    .help("setting it by hand would break the framing of messages (RFC 9110 section 7.6.1)"),
+            );
         } else if name.value == "host" && !(replace && phase == Phase::Response) {
             let help = if phase == Phase::Request { "write proxy ... host=..." } else { "it is a field of requests" };
             self.report.add(diagnostic("`host` can't be changed here").help(help));

@@ -46,9 +46,7 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     let folder = cache.join("sites").join(&name);
     std::fs::create_dir_all(folder.join("src")).map_err(failed(format!("can't make {}", folder.display())))?;
     let (items, site) = (output.items, output.site);
-    let main = format!(
-        "{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",
-    );
+    let main = format!("{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",);
     write_if_changed(&folder.join("src/main.rs"), &main)?;
     write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source)?)?;
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
@@ -59,7 +57,8 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
 }
 
 fn manifest(name: &str, source: &Path) -> Result<String, String> {
-    let workspace = std::fs::read_to_string(source.join("Cargo.toml")).map_err(failed("can't read Kiln's Cargo.toml"))?;
+    let workspace =
+        std::fs::read_to_string(source.join("Cargo.toml")).map_err(failed("can't read Kiln's Cargo.toml"))?;
     // The profiles are the workspace's own, so that both doors build alike.
     let profiles = workspace.find("\n[profile.dist]").map_or("", |at| &workspace[at..]);
     Ok(format!(
@@ -80,9 +79,13 @@ fn cargo(folder: &Path, target: &Path, name: &str, profile: &str, static_link: b
         cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").arg("--target").arg(&host);
         folder_of.push(host);
     }
-    let status = cargo.status().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
+    let status =
+        cargo.status().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
     if !status.success() {
-        return Err(format!("cargo failed; if it is about {}/src/main.rs, that is a bug in kiln: please report it", folder.display()));
+        return Err(format!(
+            "cargo failed; if it is about {}/src/main.rs, that is a bug in kiln: please report it",
+            folder.display()
+        ));
     }
     Ok(folder_of.join(profile).join(name))
 }
@@ -90,7 +93,10 @@ fn cargo(folder: &Path, target: &Path, name: &str, profile: &str, static_link: b
 fn host_triple() -> Result<String, String> {
     let rustc = Command::new("rustc").arg("-vV").output().map_err(failed("can't run rustc"))?;
     let text = String::from_utf8_lossy(&rustc.stdout).into_owned();
-    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).ok_or_else(|| "rustc does not tell its host".to_owned())
+    text.lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .ok_or_else(|| "rustc does not tell its host".to_owned())
 }
 
 /// Different sites are different crates in the shared target folder.

@@ -49,7 +49,9 @@ pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
             // Editors replace files, so it is their folders that are watched.
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             if !watched.iter().any(|seen| seen == folder) {
-                watcher.watch(folder, notify::RecursiveMode::NonRecursive).map_err(failed(format!("can't watch {}", folder.display())))?;
+                watcher
+                    .watch(folder, notify::RecursiveMode::NonRecursive)
+                    .map_err(failed(format!("can't watch {}", folder.display())))?;
                 watched.push(folder.to_owned());
             }
         }
@@ -72,7 +74,13 @@ fn wait_for_change(changes: &Receiver<()>) -> Result<(), String> {
 }
 
 /// Builds and starts the new proxy; once it is ready, the old one drains. Gives whichever runs from here on.
-fn swap(compiled: &Compiled, file: &Path, arguments: &[String], sockets: &mut Sockets, old: Option<Child>) -> Result<Option<Child>, String> {
+fn swap(
+    compiled: &Compiled,
+    file: &Path,
+    arguments: &[String],
+    sockets: &mut Sockets,
+    old: Option<Child>,
+) -> Result<Option<Child>, String> {
     let artefact = match build::artefact(compiled, file, "release", false) {
         Ok(artefact) => artefact,
         Err(error) => {
@@ -87,7 +95,10 @@ fn swap(compiled: &Compiled, file: &Path, arguments: &[String], sockets: &mut So
         // It said why on standard error; it must not linger half alive.
         let _ = new.kill();
         let _ = new.wait();
-        anstream::eprintln!("the new proxy did not start{}", if old.is_some() { "; the proxy of before goes on" } else { "" });
+        anstream::eprintln!(
+            "the new proxy did not start{}",
+            if old.is_some() { "; the proxy of before goes on" } else { "" }
+        );
         return Ok(old);
     }
     if let Some(mut old) = old {
@@ -139,7 +150,9 @@ impl Sockets {
             }
         }
         // What the site no longer has is closed, or else connections would wait there for nobody.
-        self.0.retain(|(open, _)| model.listeners.iter().any(|listener| listener.address == Setting::Fixed(open.clone().into())));
+        self.0.retain(|(open, _)| {
+            model.listeners.iter().any(|listener| listener.address == Setting::Fixed(open.clone().into()))
+        });
         Ok(())
     }
 
@@ -166,4 +179,3 @@ fn open(address: &str) -> std::io::Result<OwnedFd> {
         Address::Tcp(host, port) => Ok(TcpListener::bind((host, port))?.into()),
     }
 }
-

@@ -11,7 +11,11 @@ pub(super) static LOG: Directive = Directive {
     name: "log",
     places: ROOT_POLICY,
     args: "access|off",
-    props: &[Prop::new("format", "json|combined|TEMPLATE", "One JSON object a line (default), Apache's combined format, or a line with placeholders.")],
+    props: &[Prop::new(
+        "format",
+        "json|combined|TEMPLATE",
+        "One JSON object a line (default), Apache's combined format, or a line with placeholders.",
+    )],
     body: Some(Place::Log),
     repeats: false,
     summary: "Writes a line for each exchange to standard output, or none.",
@@ -82,7 +86,9 @@ fn log_format(leaf: &Leaf) -> Parsed<LogFormat> {
         Scalar::Text(text) if text == "json" => Ok(LogFormat::Json),
         Scalar::Text(text) if text == "combined" => Ok(LogFormat::Combined),
         // No placeholder in it: a misspelt word, not a line that is the same for all exchanges.
-        Scalar::Text(text) if !text.contains('{') => Err(value::word(&[("json", ()), ("combined", ())])(leaf).unwrap_err()),
+        Scalar::Text(text) if !text.contains('{') => {
+            Err(value::word(&[("json", ()), ("combined", ())])(leaf).unwrap_err())
+        }
         _ => value::template(leaf).map(LogFormat::Template),
     }
 }

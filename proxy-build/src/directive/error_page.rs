@@ -56,4 +56,3 @@ fn error_status(leaf: &Leaf) -> value::Parsed<u16> {
     }
     Ok(code)
 }
-

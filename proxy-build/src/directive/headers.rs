@@ -131,7 +131,8 @@ pub(super) static REPLACE: Directive = Directive {
     example: EXAMPLE,
     read: |r| {
         let name = r.arg("a NAME", value::header_name)?;
-        let (regex, replacement) = (r.arg("an expression", value::regex)?, r.arg("a REPLACEMENT", value::header_value)?);
+        let (regex, replacement) =
+            (r.arg("an expression", value::regex)?, r.arg("a REPLACEMENT", value::header_value)?);
         Some(What::HeaderOp(HeaderOp { kind: HeaderOpKind::Replace(regex, replacement), name }))
     },
 };

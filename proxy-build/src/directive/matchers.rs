@@ -225,7 +225,10 @@ fn value_matcher(r: &mut Reading<'_, '_>, of: ValueOf, name: fn(&Leaf) -> Parsed
 
 fn query_name(leaf: &Leaf) -> Parsed<String> {
     let name = value::text(leaf)?;
-    if name.is_empty() || name.contains(['&', '=', '#', '?']) || name.chars().any(|char| char.is_control() || char == ' ') {
+    if name.is_empty()
+        || name.contains(['&', '=', '#', '?'])
+        || name.chars().any(|char| char.is_control() || char == ' ')
+    {
         return Err(value::Problem {
             code: "bad-query-name",
             message: format!("`{name}` can't be the name of a query parameter as it stands in a URL"),

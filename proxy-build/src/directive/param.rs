@@ -11,8 +11,16 @@ pub(super) static PARAM: Directive = Directive {
     places: &[Place::Root],
     args: "NAME",
     props: &[
-        Prop::new("type", "addr|string|number|duration|size|file|secret", "What its value must be; `file` and `secret` are paths, whose content is used."),
-        Prop::new("default", "TEXT", "Its value where neither flag nor variable is given. Without it, one of them must be."),
+        Prop::new(
+            "type",
+            "addr|string|number|duration|size|file|secret",
+            "What its value must be; `file` and `secret` are paths, whose content is used.",
+        ),
+        Prop::new(
+            "default",
+            "TEXT",
+            "Its value where neither flag nor variable is given. Without it, one of them must be.",
+        ),
         Prop::new("help", "TEXT", "A line for the binary's `--help`."),
     ],
     body: None,

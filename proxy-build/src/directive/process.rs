@@ -56,7 +56,11 @@ pub(super) static DRAIN: Directive = Directive {
     name: "drain",
     places: &[Place::Process],
     args: "",
-    props: &[Prop::new("timeout", "DURATION", "How long running exchanges and tunnels may go on after SIGTERM. Default `\"30s\"`.")],
+    props: &[Prop::new(
+        "timeout",
+        "DURATION",
+        "How long running exchanges and tunnels may go on after SIGTERM. Default `\"30s\"`.",
+    )],
     body: None,
     repeats: false,
     summary: "How the program stops.",

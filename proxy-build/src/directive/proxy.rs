@@ -61,7 +61,9 @@ fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
     Ok(match value::text(leaf)?.as_str() {
         "client" => HostChoice::Client,
         "upstream" => HostChoice::Upstream,
-        host if proxy_runtime::target::split_port(host).is_some_and(|name| !name.is_empty() && proxy_runtime::target::is_host(name)) => {
+        host if proxy_runtime::target::split_port(host)
+            .is_some_and(|name| !name.is_empty() && proxy_runtime::target::is_host(name)) =>
+        {
             HostChoice::Fixed(host.to_owned())
         }
         other => {

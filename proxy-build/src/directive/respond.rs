@@ -10,8 +10,16 @@ pub(super) static RESPOND: Directive = Directive {
     places: HANDLER,
     args: "CODE [BODY]",
     props: &[
-        Prop::new("type", "TYPE", "`Content-Type`. Default `text/plain; charset=utf-8`, or by the file's extension; none without a body."),
-        Prop::new("file", "PATH", "The body is this file: compiled in, or with `(file)PATH` or `(param)NAME` read at start and on SIGHUP."),
+        Prop::new(
+            "type",
+            "TYPE",
+            "`Content-Type`. Default `text/plain; charset=utf-8`, or by the file's extension; none without a body.",
+        ),
+        Prop::new(
+            "file",
+            "PATH",
+            "The body is this file: compiled in, or with `(file)PATH` or `(param)NAME` read at start and on SIGHUP.",
+        ),
     ],
     body: None,
     repeats: true,

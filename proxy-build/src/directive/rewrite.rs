@@ -98,7 +98,9 @@ site example.com {
 /// The name of a query parameter as it stands in a URL: nothing there is to encode.
 fn parameter(leaf: &Leaf) -> Parsed<String> {
     let name = value::text(leaf)?;
-    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$'()*,;:@/%[]".contains(&byte)) {
+    if !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$'()*,;:@/%[]".contains(&byte))
+    {
         return Ok(name);
     }
     Err(value::Problem {

@@ -8,7 +8,11 @@ pub(super) static ROUTE: Directive = Directive {
     name: "route",
     places: &[Place::Site],
     args: "PATTERN...",
-    props: &[Prop::new("priority", "N", "Settles a tie between routes of the same pattern; the higher number goes first. Default 0.")],
+    props: &[Prop::new(
+        "priority",
+        "N",
+        "Settles a tie between routes of the same pattern; the higher number goes first. Default 0.",
+    )],
     body: Some(Place::Route),
     repeats: true,
     summary: "Says who answers for some of a site's paths.",

@@ -96,7 +96,11 @@ pub(super) static EXPECT: Directive = Directive {
     places: &[Place::Test],
     args: "",
     props: &[
-        Prop::new("status", "CODE", "The status of an answer that the proxy gives itself: of `respond`, `redirect` or an error."),
+        Prop::new(
+            "status",
+            "CODE",
+            "The status of an answer that the proxy gives itself: of `respond`, `redirect` or an error.",
+        ),
         Prop::new("route", "PATTERN", "The pattern of the route that answers."),
         Prop::new("handler", "NAME", "`proxy`, `respond`, `redirect`, `echo` or `abort`."),
         Prop::new("upstream", "NAME", "The upstream; an inline one has the name of its first server."),
@@ -112,9 +116,16 @@ pub(super) static EXPECT: Directive = Directive {
         Some(What::Expect(Expect {
             status: r.prop("status", value::status),
             route: r.prop("route", value::text),
-            handler: r.prop("handler", value::word(&[
-                ("proxy", "proxy"), ("respond", "respond"), ("redirect", "redirect"), ("echo", "echo"), ("abort", "abort"),
-            ])),
+            handler: r.prop(
+                "handler",
+                value::word(&[
+                    ("proxy", "proxy"),
+                    ("respond", "respond"),
+                    ("redirect", "redirect"),
+                    ("echo", "echo"),
+                    ("abort", "abort"),
+                ]),
+            ),
             upstream: r.prop("upstream", value::text),
             upstream_path: r.prop("upstream-path", value::text),
             location: r.prop("location", value::text),

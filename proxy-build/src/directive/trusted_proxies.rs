@@ -10,7 +10,11 @@ pub(super) static TRUSTED_PROXIES: Directive = Directive {
     name: "trusted-proxies",
     places: &[Place::Root],
     args: "CIDR...",
-    props: &[Prop::new("header", "x-forwarded-for|forwarded", "Where they tell the client's address. Default `x-forwarded-for`.")],
+    props: &[Prop::new(
+        "header",
+        "x-forwarded-for|forwarded",
+        "Where they tell the client's address. Default `x-forwarded-for`.",
+    )],
     body: None,
     repeats: false,
     summary: "Believes what these peers say about the client.",
@@ -27,7 +31,13 @@ site example.com {
     read: |r| {
         Some(What::TrustedProxies(TrustedProxies {
             networks: r.some("a CIDR", value::network),
-            header: r.prop("header", value::word(&[("x-forwarded-for", TrustedHeader::XForwardedFor), ("forwarded", TrustedHeader::Forwarded)])),
+            header: r.prop(
+                "header",
+                value::word(&[
+                    ("x-forwarded-for", TrustedHeader::XForwardedFor),
+                    ("forwarded", TrustedHeader::Forwarded),
+                ]),
+            ),
         }))
     },
 };

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use proxy_runtime::route::{NONE, Table, Tables};
 use proxy_runtime::site::{
-    Bytes, ErrorPage, Expect, FilePath, FileRef, Handler, HostField, Limits, Listener, Log, Methods, Param, Place, Policy, Process,
-    Proxy, Redirect, Respond, RespondBody, Server, Setting, Test, Text, Timeouts, Trusted, Upstream,
+    Bytes, ErrorPage, Expect, FilePath, FileRef, Handler, HostField, Limits, Listener, Log, Methods, Param, Place,
+    Policy, Process, Proxy, Redirect, Respond, RespondBody, Server, Setting, Test, Text, Timeouts, Trusted, Upstream,
 };
 use proxy_runtime::template::{Piece, Template};
 use quote::quote;
@@ -98,7 +98,8 @@ fn timeouts(timeouts: &Timeouts) -> TokenStream {
 }
 
 fn error_page(page: &ErrorPage) -> TokenStream {
-    let (codes, body, content_type) = (list(&page.codes, |code| quote!(#code)), bytes(&page.body), text(&page.content_type));
+    let (codes, body, content_type) =
+        (list(&page.codes, |code| quote!(#code)), bytes(&page.body), text(&page.content_type));
     quote!(ErrorPage { codes: #codes, body: #body, content_type: #content_type })
 }
 
@@ -158,7 +159,8 @@ pub(super) fn sites<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = TokenStream>
     plan.model.hosts.iter().map(|host| {
         let name = text(&host.hosts.first().map(ToString::to_string).unwrap_or_default());
         let (encoded_slash, merge_slashes) = (host.normal_form.encoded_slash, host.normal_form.merge_slashes);
-        let index = plan.policies.values.iter().position(|policy| format!("{policy:?}") == format!("{:?}", host.policy));
+        let index =
+            plan.policies.values.iter().position(|policy| format!("{policy:?}") == format!("{:?}", host.policy));
         let policy = numbered("POLICY", index.expect("interned"));
         quote!(Host {
             name: #name,
@@ -173,7 +175,8 @@ pub(super) fn routes<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = TokenStream
         let host = plan.model.hosts[route.site as usize].hosts.first().map(ToString::to_string).unwrap_or_default();
         let pattern = &route.model.pattern.text;
         let (name, written) = (text(&format!("{host}{pattern}")), text(pattern));
-        let (place, methods, handler) = (place(&route.model.place), methods(&route.model.methods), handler(&route.model.handler));
+        let (place, methods, handler) =
+            (place(&route.model.place), methods(&route.model.methods), handler(&route.model.handler));
         let function = |prefix: &'static str| {
             move |index| {
                 let name = numbered(prefix, index);
@@ -352,7 +355,8 @@ fn expect(expect: &Expect) -> TokenStream {
 
 pub(super) fn tables(tables: &Tables) -> TokenStream {
     let (hosts, exact, segments) = (table(&tables.hosts), table(&tables.exact), table(&tables.segments));
-    let (any_host, candidates) = (list(&tables.any_host, |site| id(*site)), list(&tables.candidates, |route| id(*route)));
+    let (any_host, candidates) =
+        (list(&tables.any_host, |site| id(*site)), list(&tables.candidates, |route| id(*route)));
     let leaves = list(&tables.leaves, |(start, end)| {
         let (start, end) = (id(*start), id(*end));
         quote!((#start, #end))

@@ -36,83 +36,85 @@ fn used_by(plan: &Plan<'_>, uses: impl Fn(&Route<'_>) -> bool) -> String {
 pub(super) fn matchers(plan: &Plan<'_>) -> TokenStream {
     let functions = plan.matchers.values.iter().enumerate().map(|(index, matchers)| {
         let (name, doc) = (numbered("matches", index), used_by(plan, |route| route.matches == Some(index)));
-        let body = all(matchers, plan);
+        let mut conjunction = Conjunction { plan, statics: Vec::new() };
+        let holds = conjunction.all(matchers);
+        let statics = conjunction.statics;
         quote! {
             #[doc = #doc]
             #[allow(unused_variables)]
             fn #name(view: &RequestView<'_>, captures: &mut Captures) -> bool {
-                #body
+                #(#statics)*
+                #holds
             }
         }
     });
     quote!(#(#functions)*)
 }
 
-fn all(matchers: &[Matcher], plan: &Plan<'_>) -> TokenStream {
-    let parts = matchers.iter().map(|matcher| one(matcher, plan));
-    quote!(#(#parts)&&*)
+/// The body of a matcher function while it is written: the expression, and the data it uses.
+struct Conjunction<'a> {
+    plan: &'a Plan<'a>,
+    statics: Vec<TokenStream>,
 }
 
-fn one(matcher: &Matcher, plan: &Plan<'_>) -> TokenStream {
-    match matcher {
-        Matcher::Method(names) => quote!([#(#names),*].contains(&view.method.as_str())),
-        Matcher::Value(of, name, test) => value(*of, name, test, plan),
-        Matcher::ClientIp(list) => {
-            let list = networks(list);
-            quote!({
-                static NETWORKS: &[IpNet] = #list;
-                matcher::client_ip(view, NETWORKS)
-            })
-        }
-        Matcher::WebSocket => quote!(matcher::websocket(view)),
-        Matcher::Grpc => quote!(matcher::grpc(view)),
-        Matcher::Always => quote!(true),
-        Matcher::PathRegex(pattern, None) => {
-            let regex = numbered("REGEX", plan.regex(pattern));
-            quote!(#regex.is_match(view.path.as_bytes()))
-        }
-        Matcher::PathRegex(pattern, Some(first)) => {
-            let regex = numbered("PATTERN", plan.capturing(pattern));
-            quote!(#regex.bind(view.path, #first, captures))
-        }
-        Matcher::Not(inner) => {
-            let inner = all(inner, plan);
-            quote!(!(#inner))
-        }
-        Matcher::Any(inner) => {
-            let parts = inner.iter().map(|matcher| one(matcher, plan));
-            quote!((#(#parts)||*))
+impl Conjunction<'_> {
+    fn all(&mut self, matchers: &[Matcher]) -> TokenStream {
+        let parts: Vec<_> = matchers.iter().map(|matcher| self.one(matcher)).collect();
+        quote!(#(#parts)&&*)
+    }
+
+    fn one(&mut self, matcher: &Matcher) -> TokenStream {
+        match matcher {
+            Matcher::Method(names) => quote!([#(#names),*].contains(&view.method.as_str())),
+            Matcher::Value(of, name, test) => self.value(*of, name, test),
+            Matcher::ClientIp(list) => {
+                let (name, list) = (numbered("NETWORKS", self.statics.len()), networks(list));
+                self.statics.push(quote!(static #name: &[IpNet] = #list;));
+                quote!(matcher::client_ip(view, #name))
+            }
+            Matcher::WebSocket => quote!(matcher::websocket(view)),
+            Matcher::Grpc => quote!(matcher::grpc(view)),
+            Matcher::Always => quote!(true),
+            Matcher::PathRegex(pattern, None) => {
+                let regex = numbered("REGEX", self.plan.regex(pattern));
+                quote!(#regex.is_match(view.path.as_bytes()))
+            }
+            Matcher::PathRegex(pattern, Some(first)) => {
+                let regex = numbered("PATTERN", self.plan.capturing(pattern));
+                quote!(#regex.bind(view.path, #first, captures))
+            }
+            Matcher::Not(inner) => {
+                let inner = self.all(inner);
+                quote!(!(#inner))
+            }
+            Matcher::Any(inner) => {
+                let parts: Vec<_> = inner.iter().map(|matcher| self.one(matcher)).collect();
+                quote!((#(#parts)||*))
+            }
         }
     }
-}
 
-fn value(of: ValueOf, name: &str, test: &ValueTest, plan: &Plan<'_>) -> TokenStream {
-    let regex = |pattern: &str| numbered("REGEX", plan.regex(pattern));
-    let with_header = |call: TokenStream| {
-        let header = header_name(name);
-        quote!({
-            static NAME: HeaderName = #header;
-            #call
-        })
-    };
-    match (of, test) {
-        (ValueOf::Header, ValueTest::Present) => with_header(quote!(matcher::header(view, &NAME))),
-        (ValueOf::Header, ValueTest::Equals(value)) => with_header(quote!(matcher::header_is(view, &NAME, #value))),
-        (ValueOf::Header, ValueTest::Matches(pattern)) => {
-            let regex = regex(pattern);
-            with_header(quote!(matcher::header_matches(view, &NAME, &#regex)))
-        }
-        (ValueOf::Query, ValueTest::Present) => quote!(matcher::query(view, #name)),
-        (ValueOf::Query, ValueTest::Equals(value)) => quote!(matcher::query_is(view, #name, #value)),
-        (ValueOf::Query, ValueTest::Matches(pattern)) => {
-            let regex = regex(pattern);
-            quote!(matcher::query_matches(view, #name, &#regex))
-        }
-        (ValueOf::Cookie, ValueTest::Present) => quote!(matcher::cookie(view, #name)),
-        (ValueOf::Cookie, ValueTest::Equals(value)) => quote!(matcher::cookie_is(view, #name, #value)),
-        (ValueOf::Cookie, ValueTest::Matches(pattern)) => {
-            let regex = regex(pattern);
-            quote!(matcher::cookie_matches(view, #name, &#regex))
+    fn value(&mut self, of: ValueOf, name: &str, test: &ValueTest) -> TokenStream {
+        let name = match of {
+            ValueOf::Header => {
+                let (field, value) = (numbered("FIELD", self.statics.len()), header_name(name));
+                self.statics.push(quote!(static #field: HeaderName = #value;));
+                quote!(&#field)
+            }
+            ValueOf::Query | ValueOf::Cookie => quote!(#name),
+        };
+        let (present, is, matches) = match of {
+            ValueOf::Header => (quote!(header), quote!(header_is), quote!(header_matches)),
+            ValueOf::Query => (quote!(query), quote!(query_is), quote!(query_matches)),
+            ValueOf::Cookie => (quote!(cookie), quote!(cookie_is), quote!(cookie_matches)),
+        };
+        match test {
+            ValueTest::Present => quote!(matcher::#present(view, #name)),
+            ValueTest::Equals(value) => quote!(matcher::#is(view, #name, #value)),
+            ValueTest::Matches(pattern) => {
+                let regex = numbered("REGEX", self.plan.regex(pattern));
+                quote!(matcher::#matches(view, #name, &#regex))
+            }
         }
     }
 }

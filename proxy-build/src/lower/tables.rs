@@ -17,13 +17,16 @@ pub(super) fn build(model: &model::Site) -> Tables {
             for pattern in &host.hosts {
                 match pattern {
                     HostPattern::Exact(name) => hosts.push((listener as u32, name.clone(), site as u32)),
-                    HostPattern::Wildcard(suffix) => hosts.push((wildcard_scope(listener as u32), suffix.clone(), site as u32)),
+                    HostPattern::Wildcard(suffix) => {
+                        hosts.push((wildcard_scope(listener as u32), suffix.clone(), site as u32))
+                    }
                     HostPattern::Any => any_host[listener] = site as u32,
                 }
             }
         }
     }
-    let wildcards = model.hosts.iter().any(|host| host.hosts.iter().any(|host| matches!(host, HostPattern::Wildcard(_))));
+    let wildcards =
+        model.hosts.iter().any(|host| host.hosts.iter().any(|host| matches!(host, HostPattern::Wildcard(_))));
     let mut tree = Tree { nodes: vec![EMPTY; model.hosts.len()], ..Tree::default() };
     let mut first = 0;
     for (site, host) in model.hosts.iter().enumerate() {

@@ -32,7 +32,8 @@ impl Sink {
         let (sender, receiver) = sync_channel(BEHIND);
         let dropped = std::sync::Arc::new(AtomicU64::new(0));
         let counted = std::sync::Arc::clone(&dropped);
-        let writer = std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&receiver, &counted))?;
+        let writer =
+            std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&receiver, &counted))?;
         Ok((Sink { sender, dropped }, writer))
     }
 
@@ -90,7 +91,8 @@ impl LogBuffer {
         if let Some(sender) = &*self.sender.borrow()
             && let Err(refused) = sender.try_send(full)
         {
-            let (std::sync::mpsc::TrySendError::Full(text) | std::sync::mpsc::TrySendError::Disconnected(text)) = refused;
+            let (std::sync::mpsc::TrySendError::Full(text) | std::sync::mpsc::TrySendError::Disconnected(text)) =
+                refused;
             self.dropped.fetch_add(lines(&text), Ordering::Relaxed);
         }
     }

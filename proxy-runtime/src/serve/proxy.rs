@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -43,7 +43,8 @@ pub(super) async fn forward(
 
     let timeouts = &route.policy.timeouts;
     let patience = timeouts.request.get(worker.settings);
-    let (body, progress) = RequestBody::new(incoming, route.policy.limits.body.get(worker.settings), patience);
+    let (body, progress) =
+        RequestBody::new(incoming, route.policy.limits.body.get(worker.settings), patience, record.began);
     let waits = Waits {
         connect: timeouts.connect.get(worker.settings),
         response: timeouts.response.get(worker.settings),
@@ -114,7 +115,13 @@ fn outgoing_head(
 }
 
 /// Path and query as the server sees them. Without filters and already in normal form: the client's own, not copied.
-fn outgoing_uri(client: &Client, record: &Record, route: &Route, target: &Target, headers: &mut HeaderMap) -> Result<Uri, Failure> {
+fn outgoing_uri(
+    client: &Client,
+    record: &Record,
+    route: &Route,
+    target: &Target,
+    headers: &mut HeaderMap,
+) -> Result<Uri, Failure> {
     let Some(filter) = route.request else {
         if !target.changed() && target.uri().authority().is_none() {
             return Ok(target.uri().clone());
@@ -176,7 +183,8 @@ async fn send(
                 Some(channel) => channel,
                 None => {
                     let patience = waits.until.map_or(waits.connect, |until| waits.connect.min(until - Instant::now()));
-                    match upstream::connect(server, index, patience, &worker.pools).await {
+                    // Boxed: seldom needed, and large, and every exchange would carry its size around.
+                    match Box::pin(upstream::connect(server, index, patience, &worker.pools)).await {
                         Ok(channel) => channel,
                         Err(reason) => {
                             failure = reason;
@@ -185,14 +193,16 @@ async fn send(
                     }
                 }
             };
-            let again = (reused && replayable(&request)).then(|| copy(&request));
+            let again = (reused && replayable(&request)).then(|| Box::new(Replay::of(&request)));
             match answer(&mut channel, request, progress, waits).await {
                 Ok(answer) => return Ok((channel, answer)),
                 Err(Unsuccessful::Failed(failure)) => return Err(failure),
                 // Closed before a byte was sent: as good as never taken. Fresh ones fail only once.
-                Err(Unsuccessful::Lost(Unanswered { unsent: Some(unsent), .. })) if reused => request = unsent,
-                Err(Unsuccessful::Lost(Unanswered { invalid: false, .. })) if again.is_some() && progress.failure.get().is_none() => {
-                    request = again.ok_or(Failure::Internal)?;
+                Err(Unsuccessful::Lost(Unanswered { unsent: Some(unsent), .. })) if reused => request = *unsent,
+                Err(Unsuccessful::Lost(Unanswered { invalid: false, .. }))
+                    if again.is_some() && progress.failure.get().is_none() =>
+                {
+                    request = again.ok_or(Failure::Internal)?.request(record.began);
                 }
                 Err(Unsuccessful::Lost(Unanswered { invalid, .. })) => {
                     // The client's own fault, if it has one, goes first.
@@ -211,12 +221,25 @@ fn replayable(request: &Request<RequestBody>) -> bool {
     request.method().is_idempotent() && request.body().is_end_stream()
 }
 
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+/// What it takes to send a request without a body once more.
+struct Replay {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Replay {
+    fn of(request: &Request<RequestBody>) -> Replay {
+        Replay { method: request.method().clone(), uri: request.uri().clone(), headers: request.headers().clone() }
+    }
+
+    fn request(self, began: Instant) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty(began));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
 }
 
 /// Why there is no answer on this connection.
@@ -228,7 +251,12 @@ enum Unsuccessful {
 }
 
 /// Sends, and waits for the head of the answer: as long as the body is on its way, and then for `timeouts response`.
-async fn answer(channel: &mut Channel, request: Request<RequestBody>, progress: &Progress, waits: &Waits) -> Result<Response<Incoming>, Unsuccessful> {
+async fn answer(
+    channel: &mut Channel,
+    request: Request<RequestBody>,
+    progress: &Progress,
+    waits: &Waits,
+) -> Result<Response<Incoming>, Unsuccessful> {
     let mut send = std::pin::pin!(channel.send(request));
     loop {
         let since = progress.complete.get().unwrap_or_else(Instant::now);
@@ -239,7 +267,9 @@ async fn answer(channel: &mut Channel, request: Request<RequestBody>, progress: 
         };
         match outcome {
             Ok(outcome) => return outcome.map_err(Unsuccessful::Lost),
-            Err(_) if waits.until.is_some_and(|until| until <= Instant::now()) => return Err(Unsuccessful::Failed(Failure::TotalTimeout)),
+            Err(_) if waits.until.is_some_and(|until| until <= Instant::now()) => {
+                return Err(Unsuccessful::Failed(Failure::TotalTimeout));
+            }
             // The body was not complete when this wait began: it is the body's own deadline that counts till then.
             Err(_) if progress.complete.get().is_none_or(|complete| complete > since) => {}
             Err(_) => return Err(Unsuccessful::Failed(Failure::ResponseTimeout)),
@@ -248,7 +278,13 @@ async fn answer(channel: &mut Channel, request: Request<RequestBody>, progress: 
 }
 
 /// 101: both sides are handed over, and bytes go through (RFC 9110 section 7.8). `None` where nobody asked for it.
-fn switch(client: &Rc<Client>, client_side: Option<OnUpgrade>, channel: Channel, mut answer: Response<Incoming>, idle: Duration) -> Option<Response<Body>> {
+fn switch(
+    client: &Rc<Client>,
+    client_side: Option<OnUpgrade>,
+    channel: Channel,
+    mut answer: Response<Incoming>,
+    idle: Duration,
+) -> Option<Response<Body>> {
     let client_side = client_side?;
     let server_side = hyper::upgrade::on(&mut answer);
     let protocol = answer.headers().get(UPGRADE)?.clone();
@@ -263,4 +299,3 @@ fn switch(client: &Rc<Client>, client_side: Option<OnUpgrade>, channel: Channel,
     *response.headers_mut() = head.headers;
     Some(response)
 }
-

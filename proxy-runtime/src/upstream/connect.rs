@@ -21,7 +21,12 @@ const MAX_ANSWER_FIELDS: usize = 200;
 ///
 /// # Errors
 /// [`Failure::Unresolved`], [`Failure::ConnectFailed`] or [`Failure::ConnectTimeout`].
-pub(crate) async fn connect(server: &Server, index: usize, patience: Duration, pools: &Rc<Pools>) -> Result<Channel, Failure> {
+pub(crate) async fn connect(
+    server: &Server,
+    index: usize,
+    patience: Duration,
+    pools: &Rc<Pools>,
+) -> Result<Channel, Failure> {
     let stream = tokio::time::timeout(patience, open(server)).await.map_err(|_| Failure::ConnectTimeout)??;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_ANSWER_HEAD)

@@ -43,8 +43,12 @@ pub(crate) async fn keep_resolving(server: &Server) {
             answer => {
                 let reason = answer.err().unwrap_or_else(|| "no addresses".to_owned());
                 if !failing {
-                    let kept = if found.load().is_empty() { "the server is left out" } else { "the last addresses are kept" };
-                    observe::notice(&format!("{}:{}: `{host}` does not resolve, {kept}: {reason}", server.place.file, server.place.line));
+                    let kept =
+                        if found.load().is_empty() { "the server is left out" } else { "the last addresses are kept" };
+                    observe::notice(&format!(
+                        "{}:{}: `{host}` does not resolve, {kept}: {reason}",
+                        server.place.file, server.place.line
+                    ));
                 }
                 failing = true;
             }

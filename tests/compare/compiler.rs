@@ -1,0 +1,104 @@
+//! What the compiler costs: `kiln check`, the way from an edit to a binary, sizes, the start.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kiln_tests::client::get;
+use kiln_tests::kiln::{cache, scratch, workspace};
+use kiln_tests::proxy::address;
+
+use crate::{median, router, row};
+
+pub(crate) fn report() {
+    let kiln = release_kiln();
+    let dir = scratch("compare");
+    std::fs::write(dir.join("large.kdl"), router::site(10_000)).expect("written");
+    let check = || timed(Command::new(&kiln).arg("check").arg(dir.join("large.kdl")));
+    row(
+        "`kiln check` of 10,000 routes",
+        &seconds(median((0..3).map(|_| check().as_secs_f64()).collect())),
+        "under 1 s",
+    );
+
+    let minimal = "param listen type=addr\nsite * {\n    listen (param)listen\n    respond 200 \"ok\"\n}\n";
+    std::fs::write(dir.join("minimal.kdl"), minimal).expect("written");
+    let fresh = scratch("compare-fresh");
+    let binary = dir.join("minimal");
+    let mut build = Command::new(&kiln);
+    build.args(["build"]).arg(dir.join("minimal.kdl")).arg("-o").arg(&binary);
+    let took = timed(build.env("KILN_CACHE", &fresh));
+    row("fresh `kiln build` of a minimal site", &seconds(took.as_secs_f64()), "at most 2 minutes");
+    let size = std::fs::metadata(&binary).expect("built").len();
+    row("minimal binary, stripped", &format!("{:.2} MB", size as f64 / 1e6), "at most 4 MB");
+
+    let (starts, memory): (Vec<f64>, Vec<f64>) = (0..5).map(|_| start(&binary)).unzip();
+    row("start to first answer", &format!("{:.1} ms", 1e3 * median(starts)), "at most 20 ms");
+    row("resident memory after it", &format!("{:.1} MB", median(memory) / 1e6), "at most 10 MB");
+
+    for (routes, aim) in [(100, "at most 3 s"), (10_000, "at most 10 s")] {
+        row(&format!("edit to binary, {routes} routes"), &seconds(edit_to_binary(&kiln, routes)), aim);
+    }
+}
+
+fn release_kiln() -> std::path::PathBuf {
+    let status = Command::new("cargo")
+        .args(["build", "--release", "--quiet", "--package", "proxy-build", "--bin", "kiln"])
+        .current_dir(workspace())
+        .status()
+        .expect("cargo runs");
+    assert!(status.success());
+    cache().parent().expect("the target folder").join("release/kiln")
+}
+
+fn timed(command: &mut Command) -> Duration {
+    let began = Instant::now();
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("it runs");
+    assert!(status.success(), "{command:?}");
+    began.elapsed()
+}
+
+fn seconds(seconds: f64) -> String {
+    format!("{seconds:.2} s")
+}
+
+/// From starting the process to its first answer in seconds, and its memory then in bytes.
+fn start(binary: &Path) -> (f64, f64) {
+    let here = address();
+    let began = Instant::now();
+    let mut child = Command::new(binary)
+        .args(["--listen", &here])
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    while std::net::TcpStream::connect(&here).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(10), "it does not start");
+    }
+    assert_eq!(get(&here, "x", "/").status, 200);
+    let took = began.elapsed().as_secs_f64();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("a process");
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    child.kill().expect("it ends");
+    child.wait().expect("it ends");
+    (took, resident.unwrap_or(f64::NAN) * 1024.0)
+}
+
+/// `cargo build --release` in a scaffolded crate whose dependencies are built, after a change of the site.
+fn edit_to_binary(kiln: &Path, routes: usize) -> f64 {
+    let dir = scratch(&format!("compare-edit-{routes}")).join("edited");
+    timed(Command::new(kiln).arg("new").arg(&dir).env("KILN_SOURCE", workspace()));
+    let site = router::site(routes);
+    let build = || {
+        let target = cache().parent().expect("the target folder").join("compare");
+        timed(Command::new("cargo").args(["build", "--release"]).current_dir(&dir).env("CARGO_TARGET_DIR", target))
+    };
+    std::fs::write(dir.join("site.kdl"), &site).expect("written");
+    build();
+    let rounds = (0..3).map(|round| {
+        std::fs::write(dir.join("site.kdl"), format!("// round {round}\n{site}")).expect("written");
+        build().as_secs_f64()
+    });
+    median(rounds.collect())
+}

@@ -1,0 +1,161 @@
+#[allow(unused_imports)]
+use ::proxy_runtime::{
+    facts::Facts, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep,
+    filter::Rewrite, http::HeaderMap, http::HeaderName, matcher, regex::Capturing,
+    regex::Regex, route::Captures, route::Node, route::Slot, route::Table, route::Tables,
+    site, site::*, template::Piece, template::Template, view::RequestView,
+};
+#[allow(unused_imports)]
+use ::std::{
+    borrow::Cow::Borrowed, net::IpAddr, net::Ipv4Addr, net::Ipv6Addr,
+    option::Option::None, option::Option::Some, time::Duration,
+};
+const _: () = ::std::assert!(
+    ::proxy_runtime::site::VERSION == 1,
+    "proxy-build and proxy-runtime are of different versions"
+);
+static POLICY_0: Policy = Policy {
+    limits: Limits {
+        headers: Setting::Fixed(16384),
+        uri: Setting::Fixed(8192),
+        body: Setting::Fixed(16777216),
+        connections: Setting::Fixed(10000),
+        per_client: Setting::Fixed(u64::MAX),
+    },
+    timeouts: Timeouts {
+        connect: Setting::Fixed(Duration::from_millis(5000)),
+        request: Setting::Fixed(Duration::from_millis(10000)),
+        response: Setting::Fixed(Duration::from_millis(60000)),
+        idle: Setting::Fixed(Duration::from_millis(60000)),
+        total: Setting::Fixed(Duration::MAX),
+    },
+    error_pages: Borrowed(&[]),
+    log: Log::Off,
+    keep: Borrowed(&[]),
+};
+static SITES: &[Host] = &[
+    Host {
+        name: Borrowed("example.com"),
+        normal_form: NormalForm {
+            encoded_slash: false,
+            merge_slashes: true,
+        },
+        policy: &POLICY_0,
+    },
+];
+static ROUTES: &[Route] = &[
+    Route {
+        name: Borrowed("example.com/*"),
+        pattern: Borrowed("/*"),
+        place: Place {
+            file: Borrowed("minimal.kdl"),
+            line: 2,
+        },
+        methods: Methods::ANY,
+        matches: None,
+        request: None,
+        response: None,
+        handler: Handler::Proxy(Proxy {
+            upstream: 0u16,
+            host: HostField::Client,
+            forwarded: false,
+        }),
+        policy: &POLICY_0,
+    },
+];
+static UPSTREAMS: &[Upstream] = &[
+    Upstream {
+        name: Borrowed("127.0.0.1:3000"),
+        servers: Borrowed(
+            &[
+                Server {
+                    address: Setting::Fixed(Borrowed("127.0.0.1:3000")),
+                    weight: Setting::Fixed(1),
+                    place: Place {
+                        file: Borrowed("minimal.kdl"),
+                        line: 2,
+                    },
+                },
+            ],
+        ),
+        place: Place {
+            file: Borrowed("minimal.kdl"),
+            line: 2,
+        },
+    },
+];
+static LISTENERS: &[Listener] = &[
+    Listener {
+        name: Borrowed("[::]:8080"),
+        address: Setting::Fixed(Borrowed("[::]:8080")),
+        place: Place {
+            file: Borrowed("(default)"),
+            line: 0,
+        },
+    },
+];
+static PARAMS: &[Param] = &[];
+static FILES: &[FileRef] = &[];
+static PROCESS: Process = Process {
+    workers: None,
+    drain: Setting::Fixed(Duration::from_millis(30000)),
+};
+static TRUSTED: Trusted = Trusted {
+    networks: Borrowed(&[]),
+    header: TrustedHeader::XForwardedFor,
+};
+static TESTS: &[Test] = &[];
+static SITE: Site = Site {
+    name: "minimal.kdl",
+    digest: "4f634b6548c829227c8beedfa8db1628fe4322cc1fcb6fd2802bda79aeaf6ca1",
+    built: "kiln 0.1.0",
+    sources: &[
+        SourceFile {
+            path: "minimal.kdl",
+            text: "site example.com {\n    proxy \"http://127.0.0.1:3000\"\n}\n",
+        },
+    ],
+    params: PARAMS,
+    files: FILES,
+    process: &PROCESS,
+    listeners: LISTENERS,
+    trusted: &TRUSTED,
+    root: &POLICY_0,
+    tables: Tables {
+        hosts: Table {
+            seed: 16287231350648472473,
+            disps: Borrowed(&[(0, 0)]),
+            slots: Borrowed(
+                &[
+                    Slot {
+                        scope: 0,
+                        start: 0,
+                        len: 11,
+                        value: 0,
+                    },
+                ],
+            ),
+            text: Borrowed("example.com"),
+        },
+        any_host: Borrowed(&[::proxy_runtime::route::NONE]),
+        wildcards: false,
+        exact: Table::EMPTY,
+        segments: Table::EMPTY,
+        nodes: Borrowed(
+            &[
+                Node {
+                    literals: false,
+                    capture: ::proxy_runtime::route::NONE,
+                    leaf: ::proxy_runtime::route::NONE,
+                    rest: 0,
+                },
+            ],
+        ),
+        leaves: Borrowed(&[(0, 1)]),
+        candidates: Borrowed(&[0]),
+    },
+    sites: SITES,
+    routes: ROUTES,
+    upstreams: UPSTREAMS,
+    tests: TESTS,
+};

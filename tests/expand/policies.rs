@@ -1,0 +1,264 @@
+#[allow(unused_imports)]
+use ::proxy_runtime::{
+    facts::Facts, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep,
+    filter::Rewrite, http::HeaderMap, http::HeaderName, matcher, regex::Capturing,
+    regex::Regex, route::Captures, route::Node, route::Slot, route::Table, route::Tables,
+    site, site::*, template::Piece, template::Template, view::RequestView,
+};
+#[allow(unused_imports)]
+use ::std::{
+    borrow::Cow::Borrowed, net::IpAddr, net::Ipv4Addr, net::Ipv6Addr,
+    option::Option::None, option::Option::Some, time::Duration,
+};
+const _: () = ::std::assert!(
+    ::proxy_runtime::site::VERSION == 1,
+    "proxy-build and proxy-runtime are of different versions"
+);
+/// `^2`
+static REGEX_0: Regex = Regex::new(
+    b"rust-regex-automata-dfa-sparse\0\0\xFF\xFE\0\0\x02\0\0\0\0\0\0\0\x06\0\0\0\x05\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02A\0\0\0\x01\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\x01\x80\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\x02\0\x01\x01\0\x002\0\0\0\0\0\0\0\0\x02\0\0\x02\0\0\x12\0\0\0\x12\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\x03\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\0\0\0\0\0\0\0\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\0\0\0\0\x01\0\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x06\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0\0\0\0\0#\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x12\0\0\0\t\0\0\0\x12\0\0\0\x12\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+);
+/// policies.kdl:6 `/users/{id}/*`
+#[allow(unused_variables)]
+fn matches_0(view: &RequestView<'_>, captures: &mut Captures) -> bool {
+    static FIELD_0: HeaderName = HeaderName::from_static("x-version");
+    static NETWORKS_1: &[IpNet] = &[
+        IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10u8, 0u8, 0u8, 0u8)), 8u8),
+    ];
+    matcher::header_matches(view, &FIELD_0, &REGEX_0)
+        && !(matcher::client_ip(view, NETWORKS_1))
+}
+/// policies.kdl:6 `/users/{id}/*`
+fn request_0(out: &mut Outgoing<'_>, facts: &Facts<'_>) {
+    static REWRITE: Rewrite = Rewrite {
+        path: Borrowed(&[PathStep::StripPrefix(Borrowed("/users"))]),
+        query_remove: Borrowed(&[]),
+        query_set: Borrowed(&[]),
+    };
+    filter::rewrite(out, facts, &REWRITE);
+    static HEADERS: [HeaderOp; 1usize] = [
+        HeaderOp::Set(
+            HeaderName::from_static("x-user"),
+            Template {
+                pieces: Borrowed(&[Piece::Capture(0u8)]),
+            },
+        ),
+    ];
+    filter::request_headers(out, facts, &HEADERS);
+}
+/// policies.kdl:6 `/users/{id}/*`
+fn response_0(headers: &mut HeaderMap, facts: &Facts<'_>) {
+    static HEADERS: [HeaderOp; 1usize] = [
+        HeaderOp::Remove(HeaderName::from_static("server")),
+    ];
+    filter::response_headers(headers, facts, &HEADERS);
+}
+static POLICY_0: Policy = Policy {
+    limits: Limits {
+        headers: Setting::Fixed(16384),
+        uri: Setting::Fixed(8192),
+        body: Setting::Fixed(16777216),
+        connections: Setting::Fixed(10000),
+        per_client: Setting::Fixed(u64::MAX),
+    },
+    timeouts: Timeouts {
+        connect: Setting::Fixed(Duration::from_millis(5000)),
+        request: Setting::Fixed(Duration::from_millis(10000)),
+        response: Setting::Fixed(Duration::from_millis(60000)),
+        idle: Setting::Fixed(Duration::from_millis(60000)),
+        total: Setting::Fixed(Duration::MAX),
+    },
+    error_pages: Borrowed(&[]),
+    log: Log::Off,
+    keep: Borrowed(&[]),
+};
+static SITES: &[Host] = &[
+    Host {
+        name: Borrowed("example.com"),
+        normal_form: NormalForm {
+            encoded_slash: false,
+            merge_slashes: true,
+        },
+        policy: &POLICY_0,
+    },
+];
+static ROUTES: &[Route] = &[
+    Route {
+        name: Borrowed("example.com/users/{id}/*"),
+        pattern: Borrowed("/users/{id}/*"),
+        place: Place {
+            file: Borrowed("policies.kdl"),
+            line: 6,
+        },
+        methods: Methods {
+            mask: 3u16,
+            others: Borrowed(&[]),
+        },
+        matches: Some(matches_0),
+        request: Some(request_0),
+        response: Some(response_0),
+        handler: Handler::Proxy(Proxy {
+            upstream: 0u16,
+            host: HostField::Client,
+            forwarded: false,
+        }),
+        policy: &POLICY_0,
+    },
+    Route {
+        name: Borrowed("example.com/*"),
+        pattern: Borrowed("/*"),
+        place: Place {
+            file: Borrowed("policies.kdl"),
+            line: 21,
+        },
+        methods: Methods::ANY,
+        matches: None,
+        request: None,
+        response: None,
+        handler: Handler::Respond(Respond {
+            code: 200u16,
+            body: RespondBody::Bytes(site::Bytes::Fixed(Borrowed(b"hello\n"))),
+            content_type: Borrowed("text/plain; charset=utf-8"),
+        }),
+        policy: &POLICY_0,
+    },
+];
+static UPSTREAMS: &[Upstream] = &[
+    Upstream {
+        name: Borrowed("app"),
+        servers: Borrowed(
+            &[
+                Server {
+                    address: Setting::Param(0u16),
+                    weight: Setting::Fixed(2),
+                    place: Place {
+                        file: Borrowed("policies.kdl"),
+                        line: 3,
+                    },
+                },
+            ],
+        ),
+        place: Place {
+            file: Borrowed("policies.kdl"),
+            line: 2,
+        },
+    },
+];
+static LISTENERS: &[Listener] = &[
+    Listener {
+        name: Borrowed("[::]:8080"),
+        address: Setting::Fixed(Borrowed("[::]:8080")),
+        place: Place {
+            file: Borrowed("(default)"),
+            line: 0,
+        },
+    },
+];
+static PARAMS: &[Param] = &[
+    Param {
+        name: Borrowed("backend"),
+        kind: ParamKind::Addr,
+        default: Some(Borrowed("127.0.0.1:3000")),
+        help: Borrowed(""),
+        place: Place {
+            file: Borrowed("policies.kdl"),
+            line: 1,
+        },
+    },
+];
+static FILES: &[FileRef] = &[];
+static PROCESS: Process = Process {
+    workers: None,
+    drain: Setting::Fixed(Duration::from_millis(30000)),
+};
+static TRUSTED: Trusted = Trusted {
+    networks: Borrowed(&[]),
+    header: TrustedHeader::XForwardedFor,
+};
+static TESTS: &[Test] = &[];
+static SITE: Site = Site {
+    name: "policies.kdl",
+    digest: "4971cf0701c49ee5872c1e4ca8065aa0bc10603a02a5bc6a5d7ecc692866d893",
+    built: "kiln 0.1.0",
+    sources: &[
+        SourceFile {
+            path: "policies.kdl",
+            text: "param backend type=addr default=\"127.0.0.1:3000\"\nupstream app {\n    server (param)backend weight=2\n}\nsite example.com *.example.com {\n    route \"/users/{id}/*\" {\n        method GET\n        header X-Version (regex)\"^2\"\n        not {\n            client-ip \"10.0.0.0/8\"\n        }\n        rewrite strip-prefix=\"/users\"\n        request-headers {\n            set X-User \"{id}\"\n        }\n        response-headers {\n            remove Server\n        }\n        proxy app\n    }\n    route \"/*\" {\n        respond 200 \"hello\\n\"\n    }\n}\n",
+        },
+    ],
+    params: PARAMS,
+    files: FILES,
+    process: &PROCESS,
+    listeners: LISTENERS,
+    trusted: &TRUSTED,
+    root: &POLICY_0,
+    tables: Tables {
+        hosts: Table {
+            seed: 16287231350648472473,
+            disps: Borrowed(&[(0, 0)]),
+            slots: Borrowed(
+                &[
+                    Slot {
+                        scope: 2147483648,
+                        start: 0,
+                        len: 11,
+                        value: 0,
+                    },
+                    Slot {
+                        scope: 0,
+                        start: 11,
+                        len: 11,
+                        value: 0,
+                    },
+                ],
+            ),
+            text: Borrowed("example.comexample.com"),
+        },
+        any_host: Borrowed(&[::proxy_runtime::route::NONE]),
+        wildcards: true,
+        exact: Table::EMPTY,
+        segments: Table {
+            seed: 16287231350648472473,
+            disps: Borrowed(&[(0, 0)]),
+            slots: Borrowed(
+                &[
+                    Slot {
+                        scope: 0,
+                        start: 0,
+                        len: 5,
+                        value: 1,
+                    },
+                ],
+            ),
+            text: Borrowed("users"),
+        },
+        nodes: Borrowed(
+            &[
+                Node {
+                    literals: true,
+                    capture: ::proxy_runtime::route::NONE,
+                    leaf: ::proxy_runtime::route::NONE,
+                    rest: 0,
+                },
+                Node {
+                    literals: false,
+                    capture: 2,
+                    leaf: ::proxy_runtime::route::NONE,
+                    rest: ::proxy_runtime::route::NONE,
+                },
+                Node {
+                    literals: false,
+                    capture: ::proxy_runtime::route::NONE,
+                    leaf: ::proxy_runtime::route::NONE,
+                    rest: 1,
+                },
+            ],
+        ),
+        leaves: Borrowed(&[(0, 1), (1, 2)]),
+        candidates: Borrowed(&[1, 0]),
+    },
+    sites: SITES,
+    routes: ROUTES,
+    upstreams: UPSTREAMS,
+    tests: TESTS,
+};
