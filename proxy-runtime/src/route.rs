@@ -31,7 +31,7 @@ const WILDCARD: u32 = 1 << 31;
 /// Everything the look-up needs.
 #[derive(Debug, Clone)]
 pub struct Tables {
-    /// (listener, host) to site; wildcard suffixes have [`WILDCARD`] set in their scope.
+    /// (listener, host) to site; wildcard suffixes stand under [`wildcard_scope`].
     pub hosts: Table,
     /// Per listener: the site that takes any host, or [`NONE`].
     pub any_host: Cow<'static, [u32]>,
