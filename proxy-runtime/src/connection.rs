@@ -37,6 +37,9 @@ pub(crate) struct Client {
     pub(crate) address: HeaderValue,
     /// How long the exchange under way lets a body be silent.
     pub(crate) idle: Cell<Duration>,
+    /// When the exchange under way wants to be polled although nothing has happened, and whether that is why it is.
+    pub(crate) alarm: Cell<Option<Instant>>,
+    pub(crate) struck: Cell<bool>,
     /// What the client still sends is read and thrown away for a moment before closing, so that it gets its answer.
     pub(crate) linger: Cell<bool>,
     watch: Arc<Mutex<Watch>>,
@@ -106,6 +109,8 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
         peer,
         address,
         idle: Cell::new(clock.idle),
+        alarm: Cell::new(None),
+        struck: Cell::new(false),
         linger: Cell::new(false),
         watch: Arc::clone(&watch),
     });
@@ -228,24 +233,32 @@ where
                 Pin::new(&mut *connection).graceful_shutdown();
             }
         }
-        if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
-            return Poll::Ready(End::Closed(outcome));
-        }
-        loop {
-            let state = lock(&client.watch).state;
-            if let Some(deadline) = clock.deadline(state)
-                && deadline < sleep.deadline()
-            {
-                sleep.as_mut().reset(deadline);
+        'poll: loop {
+            if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
+                return Poll::Ready(End::Closed(outcome));
             }
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+            loop {
+                let state = lock(&client.watch).state;
+                if let Some(deadline) = [clock.deadline(state), client.alarm.get()].into_iter().flatten().min()
+                    && deadline < sleep.deadline()
+                {
+                    sleep.as_mut().reset(deadline);
+                }
+                if sleep.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                let now = Instant::now();
+                if client.alarm.get().is_some_and(|alarm| alarm <= now) {
+                    client.alarm.set(None);
+                    client.struck.set(true);
+                    continue 'poll;
+                }
+                let watch = lock(&client.watch);
+                if let Some(end) = clock.overdue(&watch) {
+                    return Poll::Ready(end);
+                }
+                sleep.as_mut().reset(clock.deadline(watch.state).unwrap_or_else(|| now + client.idle.get()));
             }
-            let watch = lock(&client.watch);
-            if let Some(end) = clock.overdue(&watch) {
-                return Poll::Ready(end);
-            }
-            sleep.as_mut().reset(clock.deadline(watch.state).unwrap_or_else(|| Instant::now() + client.idle.get()));
         }
     })
     .await

@@ -89,7 +89,7 @@ impl Outcome {
 /// It is no request: the method or URL is none.
 pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings) -> Result<Outcome, String> {
     let (mut parts, scheme) = build(request)?;
-    let Ok(mut target) = Target::parse(&parts) else { return Ok(Outcome::refused(400, "bad-host")) };
+    let Ok(mut target) = Target::parse(&mut parts) else { return Ok(Outcome::refused(400, "bad-host")) };
     let Some(site) = rules.tables().site(request.listener, target.host()) else {
         return Ok(Outcome::refused(421, "unknown-host"));
     };

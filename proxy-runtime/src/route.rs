@@ -22,6 +22,9 @@ pub type SiteId = u32;
 /// Stands for "none" in the tables.
 pub const NONE: u32 = u32::MAX;
 
+/// The bit of a leaf that is a single route.
+pub const ONLY: u32 = 1 << 31;
+
 /// The most names a pattern and a `path-regex` may bind together.
 pub const MAX_CAPTURES: usize = 16;
 
@@ -43,7 +46,7 @@ pub struct Tables {
     pub segments: Table,
     /// The nodes; that of a site's root is its [`SiteId`].
     pub nodes: Cow<'static, [Node]>,
-    /// The leaves: `start..end` of `candidates`.
+    /// The leaves of several routes: `start..end` of `candidates`. A leaf of one route is that route, with [`ONLY`] set.
     pub leaves: Cow<'static, [(u32, u32)]>,
     /// The routes of each leaf, in order of precedence.
     pub candidates: Cow<'static, [RouteId]>,
@@ -158,8 +161,8 @@ impl Tables {
         }
     }
 
-    /// The routes of a leaf, in order of precedence.
-    pub fn candidates(&self, leaf: u32) -> &[RouteId] {
+    /// The routes of a leaf that has several, in order of precedence.
+    fn candidates(&self, leaf: u32) -> &[RouteId] {
         let (start, end) = self.leaves.get(leaf as usize).copied().unwrap_or_default();
         self.candidates.get(start as usize..end as usize).unwrap_or_default()
     }
@@ -215,12 +218,17 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
         if leaf == NONE {
             return None;
         }
-        for &route in self.tables.candidates(leaf) {
-            match (self.ask)(route, &mut self.captures) {
-                Verdict::Yes => return Some(route),
-                Verdict::No => {}
-                Verdict::OtherMethod(methods) => self.missed.get_or_insert_default().mask |= methods.mask,
-            }
+        if leaf & ONLY != 0 {
+            return self.candidate(leaf & !ONLY);
+        }
+        self.tables.candidates(leaf).iter().find_map(|&route| self.candidate(route))
+    }
+
+    fn candidate(&mut self, route: RouteId) -> Option<RouteId> {
+        match (self.ask)(route, &mut self.captures) {
+            Verdict::Yes => return Some(route),
+            Verdict::No => {}
+            Verdict::OtherMethod(methods) => self.missed.get_or_insert_default().mask |= methods.mask,
         }
         None
     }

@@ -92,7 +92,7 @@ async fn steps(client: &Rc<Client>, record: &mut Record, request: Request<Incomi
     }
 
     // Which site, which path.
-    let mut target = Target::parse(&parts)?;
+    let mut target = Target::parse(&mut parts)?;
     let found = site.tables.site(client.listener, target.host());
     let Some(host) = found.map(|id| (id, &site.sites[id as usize])) else {
         record.target = Some(target);

@@ -38,12 +38,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads the host of a request, before its site is known.
+    /// Reads the host of a request, before its site is known. Takes the URI out of it.
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub fn parse(parts: &Parts) -> Result<Target, Refusal> {
-        Ok(Target { host: HostName::parse(parts)?, uri: parts.uri.clone(), path: None })
+    pub fn parse(parts: &mut Parts) -> Result<Target, Refusal> {
+        Ok(Target { host: HostName::parse(parts)?, uri: std::mem::take(&mut parts.uri), path: None })
     }
 
     /// Brings the path to the site's normal form.
@@ -329,8 +329,8 @@ mod tests {
 
     #[track_caller]
     fn host(field: &str, expected: Result<&str, Refusal>) {
-        let (parts, ()) = http::Request::builder().header(HOST, field).body(()).unwrap().into_parts();
-        let target = Target::parse(&parts);
+        let (mut parts, ()) = http::Request::builder().header(HOST, field).body(()).unwrap().into_parts();
+        let target = Target::parse(&mut parts);
         assert_eq!(target.as_ref().map(Target::host).map_err(|refusal| *refusal), expected, "{field}");
     }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use http::HeaderValue;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, push_number, push_seconds};
 use crate::site::{List, Text};
 
 /// Pieces, in order.
@@ -149,12 +149,12 @@ impl Piece {
             Piece::RequestId => display(out, facts.request_id),
             Piece::Route => out.push_str(facts.route),
             Piece::Upstream => out.push_str(facts.upstream),
-            Piece::Status => display(out, facts.status),
+            Piece::Status => push_number(out, u64::from(facts.status)),
             Piece::Protocol => out.push_str(facts.protocol),
-            Piece::Time => display(out, facts.time.rfc3339()),
+            Piece::Time => facts.time.push_rfc3339(out),
             Piece::TimeCommon => display(out, facts.time.common()),
-            Piece::Bytes => display(out, facts.bytes),
-            Piece::Duration => display(out, format_args!("{:.6}", facts.duration.as_secs_f64())),
+            Piece::Bytes => push_number(out, facts.bytes),
+            Piece::Duration => push_seconds(out, facts.duration),
             Piece::Reason => out.push_str(facts.reason),
             Piece::Server => out.push_str(facts.server),
         }

@@ -1,6 +1,7 @@
 //! The benchmark: CPU time per request beside nginx, and what the compiler and the router cost.
 //!
-//! `cargo run --release -p kiln-tests --bin compare` prints a table in Markdown. Figures about requests need `nginx` and
+//! `cargo run --release -p kiln-tests --bin compare` prints a table in Markdown; with `router`,
+//! `compiler` or `requests` behind it, that part alone. Figures about requests need `nginx` and
 //! `wrk`; without them these rows say so. All load goes to loopback and ends by itself. CPU time is what the proxy's
 //! process used, by /proc, divided by requests; proxies take turns within one run, and the median of the rounds counts.
 
@@ -10,9 +11,12 @@ mod router;
 
 fn main() {
     println!("| what | figure | aim |\n|---|---|---|");
-    router::report();
-    compiler::report();
-    requests::report();
+    let only = std::env::args().nth(1);
+    let parts: [(&str, fn()); 3] =
+        [("router", router::report), ("compiler", compiler::report), ("requests", requests::report)];
+    for (_, report) in parts.into_iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
+        report();
+    }
 }
 
 /// A row of the table.

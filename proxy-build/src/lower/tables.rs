@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use proxy_runtime::route::{Key, NONE, Node, RouteId, Slot, Table, Tables, wildcard_scope};
+use proxy_runtime::route::{Key, NONE, Node, ONLY, RouteId, Slot, Table, Tables, wildcard_scope};
 
 use crate::ast::{HostPattern, Segment};
 use crate::check::overlap;
@@ -67,11 +67,20 @@ impl Tree {
         }
         for mut group in by_shape.into_values() {
             overlap::precedence(&host.routes, &mut group);
-            let start = self.candidates.len() as u32;
-            self.candidates.extend(group.iter().map(|&index| first + index as u32));
-            self.leaves.push((start, self.candidates.len() as u32));
-            self.add_pattern(site, &host.routes[group[0]].pattern, self.leaves.len() as u32 - 1);
+            let leaf = self.leaf(group.iter().map(|&index| first + index as u32));
+            self.add_pattern(site, &host.routes[group[0]].pattern, leaf);
         }
+    }
+
+    fn leaf(&mut self, routes: impl ExactSizeIterator<Item = RouteId>) -> u32 {
+        let start = self.candidates.len() as u32;
+        let only = routes.len() == 1;
+        self.candidates.extend(routes);
+        if only && let Some(route) = self.candidates.pop() {
+            return route | ONLY;
+        }
+        self.leaves.push((start, self.candidates.len() as u32));
+        self.leaves.len() as u32 - 1
     }
 
     fn add_pattern(&mut self, site: u32, pattern: &crate::ast::Pattern, leaf: u32) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, push_number, push_seconds};
 use crate::site::{Log, LogField};
 
 /// Appends a line. Whatever the client sent can't make it two: control characters are escaped.
@@ -76,7 +76,12 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
         }};
     }
     match field {
-        LogField::Time => plain!("time", "\"{}\"", facts.time.rfc3339()),
+        LogField::Time => {
+            out.push_str("\"time\":\"");
+            facts.time.push_rfc3339(out);
+            out.push('"');
+            true
+        }
         LogField::Client => plain!("client", "\"{}\"", facts.client),
         LogField::Method => text("method", facts.method.as_str(), out),
         LogField::Scheme => text("scheme", facts.scheme, out),
@@ -85,9 +90,13 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
         LogField::Query => text("query", facts.query.unwrap_or_default(), out),
         LogField::Protocol => text("protocol", facts.protocol, out),
         LogField::Status if facts.status == 0 => false,
-        LogField::Status => plain!("status", "{}", facts.status),
-        LogField::Bytes => plain!("bytes", "{}", facts.bytes),
-        LogField::Duration => plain!("duration", "{:.6}", facts.duration.as_secs_f64()),
+        LogField::Status => number("\"status\":", u64::from(facts.status), out),
+        LogField::Bytes => number("\"bytes\":", facts.bytes, out),
+        LogField::Duration => {
+            out.push_str("\"duration\":");
+            push_seconds(out, facts.duration);
+            true
+        }
         LogField::Route => text("route", facts.route, out),
         LogField::Upstream => text("upstream", facts.upstream, out),
         LogField::Server => text("server", facts.server, out),
@@ -96,6 +105,12 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
         LogField::Referer => text("referer", facts.header("referer").unwrap_or_default(), out),
         LogField::UserAgent => text("user-agent", facts.header("user-agent").unwrap_or_default(), out),
     }
+}
+
+fn number(key: &str, value: u64, out: &mut String) -> bool {
+    out.push_str(key);
+    push_number(out, value);
+    true
 }
 
 fn key(name: &str, out: &mut String) {

@@ -1,6 +1,7 @@
 //! `proxy`: the request goes to a server, its answer comes back.
 
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -23,8 +24,8 @@ use crate::matcher;
 use crate::observe::Record;
 use crate::site::{HostField, Proxy, Route};
 use crate::target::{self, Target};
+use crate::tunnel;
 use crate::upstream::{self, Channel, Unanswered};
-use crate::{run, tunnel};
 
 /// Forwards a request; the answer's body streams.
 pub(super) async fn forward(
@@ -57,7 +58,7 @@ pub(super) async fn forward(
     *request.method_mut() = parts.method;
     *request.uri_mut() = parts.uri;
     *request.headers_mut() = parts.headers;
-    let (channel, answer) = send(worker, record, proxy, request, &progress, &waits).await?;
+    let (channel, answer) = send(client, record, proxy, request, &progress, &waits).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(switch(client, client_side, channel, answer, idle).ok_or(Failure::UpstreamInvalid)?);
     }
@@ -102,7 +103,8 @@ fn outgoing_head(
     announce(&mut parts.headers, &about, proxy.forwarded);
     match (&proxy.host, authority) {
         // The authority of an absolute-form target goes before the Host field (RFC 9112 section 3.2.2).
-        (HostField::Client, Some(host)) => drop(parts.headers.insert(HOST, host)),
+        (HostField::Client, Some(host)) if target.uri().authority().is_some() => drop(parts.headers.insert(HOST, host)),
+        (HostField::Client, Some(_)) => {}
         (HostField::Fixed(host), _) => {
             parts.headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| Failure::Internal)?);
         }
@@ -156,13 +158,14 @@ struct Waits {
 /// Sends the request to the server whose turn it is. One that can't be connected to is passed over for the next; a kept
 /// connection that turns out to be closed is replaced by a fresh one, where that is safe (RFC 9110 section 9.2.2).
 async fn send(
-    worker: &'static run::Worker,
+    client: &Client,
     record: &mut Record,
     proxy: &Proxy,
     mut request: Request<RequestBody>,
     progress: &Rc<Progress>,
     waits: &Waits,
 ) -> Result<(Channel, Response<Incoming>), Failure> {
+    let worker = client.worker;
     let upstream = &worker.servers.upstreams[usize::from(proxy.upstream)];
     let mut tried: Vec<usize> = Vec::new();
     let mut failure = Failure::Unresolved;
@@ -194,7 +197,7 @@ async fn send(
                 }
             };
             let again = (reused && replayable(&request)).then(|| Box::new(Replay::of(&request)));
-            match answer(&mut channel, request, progress, waits).await {
+            match answer(client, &mut channel, request, progress, waits).await {
                 Ok(answer) => return Ok((channel, answer)),
                 Err(Unsuccessful::Failed(failure)) => return Err(failure),
                 // Closed before a byte was sent: as good as never taken. Fresh ones fail only once.
@@ -251,30 +254,36 @@ enum Unsuccessful {
 }
 
 /// Sends, and waits for the head of the answer: as long as the body is on its way, and then for `timeouts response`.
+/// The connection's guard keeps the time, so that a request that is answered in time sets no timer of its own.
 async fn answer(
+    client: &Client,
     channel: &mut Channel,
     request: Request<RequestBody>,
     progress: &Progress,
     waits: &Waits,
 ) -> Result<Response<Incoming>, Unsuccessful> {
     let mut send = std::pin::pin!(channel.send(request));
-    loop {
-        let since = progress.complete.get().unwrap_or_else(Instant::now);
-        let deadline = [since.checked_add(waits.response), waits.until].into_iter().flatten().min();
-        let outcome = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, send.as_mut()).await,
-            None => Ok(send.as_mut().await),
-        };
-        match outcome {
-            Ok(outcome) => return outcome.map_err(Unsuccessful::Lost),
-            Err(_) if waits.until.is_some_and(|until| until <= Instant::now()) => {
-                return Err(Unsuccessful::Failed(Failure::TotalTimeout));
-            }
-            // The body was not complete when this wait began: it is the body's own deadline that counts till then.
-            Err(_) if progress.complete.get().is_none_or(|complete| complete > since) => {}
-            Err(_) => return Err(Unsuccessful::Failed(Failure::ResponseTimeout)),
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = send.as_mut().poll(cx) {
+            client.alarm.set(None);
+            return Poll::Ready(outcome.map_err(Unsuccessful::Lost));
         }
-    }
+        // As long as the body is not complete, it is the body's own deadline that counts.
+        let response = progress.complete.get().and_then(|complete| complete.checked_add(waits.response));
+        if client.struck.replace(false) {
+            let now = Instant::now();
+            let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+            if over(waits.until) {
+                return Poll::Ready(Err(Unsuccessful::Failed(Failure::TotalTimeout)));
+            }
+            if over(response) {
+                return Poll::Ready(Err(Unsuccessful::Failed(Failure::ResponseTimeout)));
+            }
+        }
+        client.alarm.set([response, waits.until].into_iter().flatten().min());
+        Poll::Pending
+    })
+    .await
 }
 
 /// 101: both sides are handed over, and bytes go through (RFC 9110 section 7.8). `None` where nobody asked for it.
