@@ -11,8 +11,6 @@ use crate::matcher;
 use crate::site::{Trusted, TrustedHeader};
 use crate::view::{has_token, tokens};
 
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -25,52 +23,54 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     (!h2c && has_token(headers, header::CONNECTION, "upgrade")).then(|| wanted.clone())
 }
 
+/// The fields that belong to a connection, and go. `TE` and what `Connection` lists are seen to apart.
+static OF_CONNECTION: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+];
+
 /// Removes the fields that belong to a connection: those RFC 9110 names, and those that `Connection` names.
-/// `Trailer` stays, and so does `TE: trailers`, whose meaning both of our sides share. One pass where there is nothing.
+/// `Trailer` stays, and so does `TE: trailers`, whose meaning both of our sides share. One pass over the names where
+/// there is nothing to remove; no allocation but for fields that `Connection` lists beside the usual ones.
 pub(crate) fn strip_connection_fields(headers: &mut HeaderMap) {
-    let (mut found, mut trailers) = (false, false);
+    let mut found = 0_u8;
     for name in headers.keys() {
-        let belongs = *name == header::CONNECTION
-            || *name == header::TE
-            || *name == header::TRANSFER_ENCODING
-            || *name == header::UPGRADE
-            || *name == KEEP_ALIVE
-            || *name == PROXY_CONNECTION
-            || *name == header::PROXY_AUTHENTICATE
-            || *name == header::PROXY_AUTHORIZATION;
-        found |= belongs;
+        if let Some(index) = OF_CONNECTION.iter().position(|of_connection| of_connection == name) {
+            found |= 1 << index;
+        }
     }
-    if !found {
+    if found == 0 {
         return;
     }
-    if headers.contains_key(header::CONNECTION) {
-        let listed: Vec<HeaderName> = tokens(headers, header::CONNECTION)
-            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-            // Fields that frame or address the message can't be made to vanish this way.
-            .filter(|name| ![header::CONTENT_LENGTH, header::HOST, header::TE, header::TRAILER].contains(name))
-            .collect();
-        for name in listed {
+    let trailers = has_token(headers, header::TE, "trailers");
+    for name in listed(headers) {
+        headers.remove(name);
+    }
+    for (index, name) in OF_CONNECTION.iter().enumerate() {
+        if found & (1 << index) != 0 {
             headers.remove(name);
         }
-        headers.remove(header::CONNECTION);
-    }
-    if headers.contains_key(header::TE) {
-        trailers = has_token(headers, header::TE, "trailers");
-        headers.remove(header::TE);
-    }
-    for name in [
-        &header::TRANSFER_ENCODING,
-        &header::UPGRADE,
-        &KEEP_ALIVE,
-        &PROXY_CONNECTION,
-        &header::PROXY_AUTHENTICATE,
-        &header::PROXY_AUTHORIZATION,
-    ] {
-        headers.remove(name);
     }
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// The fields that `Connection` lists, beside its own options and what is removed anyway. Fields that frame or address
+/// the message can't be made to vanish this way.
+fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
+    const USUAL: [&str; 8] =
+        ["keep-alive", "close", "upgrade", "te", "trailer", "transfer-encoding", "content-length", "host"];
+    tokens(headers, header::CONNECTION)
+        .filter(|token| !USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(token)))
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .collect()
 }
 
 /// What is said about the client to an upstream.

@@ -3,7 +3,7 @@
 //!
 //! A connection is driven by the exchange that uses it, within the same task: no task per connection, no hand-over
 //! between tasks per request. An idle one rests in its pool undriven; whether its server has closed it is seen when it
-//! is taken out, and by the sweep.
+//! is driven again, and by the sweep.
 
 mod connect;
 mod resolve;
@@ -185,14 +185,11 @@ impl Pools {
         Pools { idle: servers.servers.iter().map(|_| RefCell::default()).collect() }
     }
 
-    /// An idle connection that is still good; the one used last, so that the others may run out.
+    /// An idle connection; the one used last, so that the others may run out. Whether its server has closed it
+    /// meanwhile shows when it is driven: hyper reads before it writes, and gives the request back unsent.
     pub(crate) fn take(self: &Rc<Self>, server: usize) -> Option<Channel> {
-        loop {
-            let Idle { mut link, .. } = self.idle[server].borrow_mut().pop()?;
-            if link.usable() {
-                return Some(Channel { link, pools: Rc::clone(self), server });
-            }
-        }
+        let Idle { link, .. } = self.idle[server].borrow_mut().pop()?;
+        Some(Channel { link, pools: Rc::clone(self), server })
     }
 
     fn put(&self, server: usize, link: Link) {
