@@ -124,7 +124,7 @@ fn node(depth: u32) -> BoxedStrategy<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::kiln_config(600))]
 
     #[test]
     fn random_text(text in "\\PC{0,200}|[a-z{}=\"/#\\\\ \n;*()0-9.-]{0,300}") {

@@ -10,3 +10,14 @@ mod oracle;
 mod reference;
 mod tidy;
 mod wire;
+
+/// How random tests run: the same inputs every time, or others with another `KILN_SEED`.
+fn kiln_config(cases: u32) -> proptest::prelude::ProptestConfig {
+    let seed = std::env::var("KILN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    proptest::prelude::ProptestConfig {
+        cases,
+        failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(seed),
+        ..Default::default()
+    }
+}

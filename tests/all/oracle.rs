@@ -110,7 +110,7 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::kiln_config(400))]
 
     #[test]
     fn tables_do_as_the_rule_says(
