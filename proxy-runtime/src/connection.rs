@@ -47,7 +47,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// A request has arrived whole up to its body.
-    pub(crate) fn begin(&self, headers: &HeaderMap) -> Result<(), Smuggled> {
+    fn begin(&self, headers: &HeaderMap) -> Result<(), Smuggled> {
         let chunked = headers.contains_key(TRANSFER_ENCODING);
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut watch = lock(&self.watch);
@@ -116,10 +116,15 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
     });
     let service = {
         let client = Rc::clone(&client);
-        service_fn(move |request| serve::exchange(Rc::clone(&client), request))
+        service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            // At once, not when the exchange is first polled: what hyper reads meanwhile is judged by it.
+            let framed = client.begin(request.headers());
+            serve::exchange(Rc::clone(&client), request, framed)
+        })
     };
     let mut connection = http1::Builder::new()
-        .half_close(true)
+        // Half-closed clients are kept by `Watched`, which tells them from clients that are gone.
+        .half_close(false)
         .max_header_size(usize::try_from(worker.head_limit).unwrap_or(usize::MAX))
         .max_buf_size(worker.read_buffer)
         .serve_connection(TokioIo::new(stream), service)

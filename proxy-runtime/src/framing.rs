@@ -60,6 +60,11 @@ impl Framing {
         !self.head.is_empty()
     }
 
+    /// Whether all of the request's body has been read, as far as that can be told.
+    pub(crate) fn body_complete(&self) -> bool {
+        self.body == Body::Nothing
+    }
+
     /// The request whose head is the next one has arrived: `chunked` and `length` are what hyper made of it.
     ///
     /// # Errors

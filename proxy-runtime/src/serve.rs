@@ -23,6 +23,7 @@ use crate::connection::Client;
 use crate::facts::Fields;
 use crate::failure::Failure;
 use crate::forward;
+use crate::framing::Smuggled;
 use crate::handler;
 use crate::observe::Record;
 use crate::rehearse;
@@ -60,9 +61,13 @@ impl std::error::Error for Aborted {}
 ///
 /// # Errors
 /// The route says `abort`.
-pub(crate) async fn exchange(client: Rc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Aborted> {
+pub(crate) async fn exchange(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+    framed: Result<(), Smuggled>,
+) -> Result<Response<Body>, Aborted> {
     let mut record = Record::new(client.worker, request.method().clone(), request.version(), client.peer);
-    let answer = steps(&client, &mut record, request).await;
+    let answer = steps(&client, &mut record, request, framed).await;
     let mut response = match answer {
         Ok(response) => response,
         Err(Stop::Failure(failure)) => {
@@ -82,11 +87,16 @@ pub(crate) async fn exchange(client: Rc<Client>, request: Request<Incoming>) -> 
     Ok(response.map(|body| body.record(Some(record)).watch(watch)))
 }
 
-async fn steps(client: &Rc<Client>, record: &mut Record, request: Request<Incoming>) -> Result<Response<Body>, Stop> {
+async fn steps(
+    client: &Rc<Client>,
+    record: &mut Record,
+    request: Request<Incoming>,
+    framed: Result<(), Smuggled>,
+) -> Result<Response<Body>, Stop> {
     let site = client.worker.site;
     let (mut parts, incoming) = request.into_parts();
     record.holds(site.root, &parts.headers);
-    client.begin(&parts.headers).map_err(|_| Failure::BadFraming)?;
+    framed.map_err(|Smuggled| Failure::BadFraming)?;
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotAllowed(MethodSet::default()).into());
     }

@@ -132,8 +132,14 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let bytes = &buf.filled()[before..];
-        if !bytes.is_empty() {
-            let mut watch = lock(&self.watch);
+        let mut watch = lock(&self.watch);
+        if bytes.is_empty() {
+            // A client that has said all and closed its half still wants its answer: hyper hears of it afterwards. Of a
+            // reset it hears at once, and drops the exchange.
+            if matches!(watch.state, State::Busy) && watch.framing.body_complete() {
+                return Poll::Pending;
+            }
+        } else {
             watch.moved += 1;
             if watch.framing.read(bytes) && matches!(watch.state, State::Idle(_)) {
                 watch.state = State::Head(Instant::now());

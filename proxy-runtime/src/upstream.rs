@@ -3,7 +3,7 @@
 //!
 //! A connection is driven by the exchange that uses it, within the same task: no task per connection, no hand-over
 //! between tasks per request. An idle one rests in its pool undriven; whether its server has closed it is seen when it
-//! is driven again, and by the sweep.
+//! is taken out, and by the sweep.
 
 mod connect;
 mod resolve;
@@ -185,11 +185,18 @@ impl Pools {
         Pools { idle: servers.servers.iter().map(|_| RefCell::default()).collect() }
     }
 
-    /// An idle connection; the one used last, so that the others may run out. Whether its server has closed it
-    /// meanwhile shows when it is driven: hyper reads before it writes, and gives the request back unsent.
+    /// An idle connection that is still good; the one used last, so that the others may run out.
+    ///
+    /// It is driven once before anything is sent: hyper must see that its server has closed it before there is a
+    /// request in its queue, or else it would send that request and wait for an answer that can't come. What is seen
+    /// can't change until this task is polled again, as the event loop is this thread's own.
     pub(crate) fn take(self: &Rc<Self>, server: usize) -> Option<Channel> {
-        let Idle { link, .. } = self.idle[server].borrow_mut().pop()?;
-        Some(Channel { link, pools: Rc::clone(self), server })
+        loop {
+            let Idle { mut link, .. } = self.idle[server].borrow_mut().pop()?;
+            if link.usable() {
+                return Some(Channel { link, pools: Rc::clone(self), server });
+            }
+        }
     }
 
     fn put(&self, server: usize, link: Link) {

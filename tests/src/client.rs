@@ -66,6 +66,11 @@ impl Client {
         &mut self.stream
     }
 
+    /// Closes with a reset.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
+    }
+
     /// Bytes until the other side closes; what came before a reset.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.read);

@@ -85,7 +85,12 @@ fn outgoing_head(
 ) -> Result<(), Failure> {
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
     let site = client.worker.site;
+    let chunked = parts.headers.contains_key(TRANSFER_ENCODING);
     forward::strip_connection_fields(&mut parts.headers);
+    if chunked {
+        // Left to itself, hyper sends no body of unknown length with GET and HEAD.
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     // hyper has answered `100 Continue` itself; the server is not asked again.
     parts.headers.remove(EXPECT);
     if let Some(protocol) = upgrade {
