@@ -119,7 +119,8 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
         service_fn(move |request: http::Request<hyper::body::Incoming>| {
             // At once, not when the exchange is first polled: what hyper reads meanwhile is judged by it.
             let framed = client.begin(request.headers());
-            serve::exchange(Rc::clone(&client), request, framed)
+            let (parts, incoming) = request.into_parts();
+            serve::exchange(Rc::clone(&client), Box::new(parts), incoming, framed)
         })
     };
     let mut connection = http1::Builder::new()

@@ -14,7 +14,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{HeaderMap, Method, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response};
 use hyper::body::Incoming;
 
 use crate::answer;
@@ -57,17 +58,18 @@ impl std::fmt::Display for Aborted {
 
 impl std::error::Error for Aborted {}
 
-/// One request and its answer.
+/// One request and its answer. `parts` are boxed: the future is moved before it is polled, and they would be with it.
 ///
 /// # Errors
 /// The route says `abort`.
 pub(crate) async fn exchange(
     client: Rc<Client>,
-    request: Request<Incoming>,
+    mut parts: Box<Parts>,
+    incoming: Incoming,
     framed: Result<(), Smuggled>,
 ) -> Result<Response<Body>, Aborted> {
-    let mut record = Record::new(client.worker, request.method().clone(), request.version(), client.peer);
-    let answer = steps(&client, &mut record, request, framed).await;
+    let mut record = Record::new(client.worker, parts.method.clone(), parts.version, client.peer);
+    let answer = steps(&client, &mut record, &mut parts, incoming, framed).await;
     let mut response = match answer {
         Ok(response) => response,
         Err(Stop::Failure(failure)) => {
@@ -90,11 +92,11 @@ pub(crate) async fn exchange(
 async fn steps(
     client: &Rc<Client>,
     record: &mut Record,
-    request: Request<Incoming>,
+    parts: &mut Parts,
+    incoming: Incoming,
     framed: Result<(), Smuggled>,
 ) -> Result<Response<Body>, Stop> {
     let site = client.worker.site;
-    let (mut parts, incoming) = request.into_parts();
     record.holds(site.root, &parts.headers);
     framed.map_err(|Smuggled| Failure::BadFraming)?;
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
@@ -102,7 +104,7 @@ async fn steps(
     }
 
     // Which site, which path.
-    let mut target = Target::parse(&mut parts)?;
+    let mut target = Target::parse(parts)?;
     let found = site.tables.site(client.listener, target.host());
     let Some(host) = found.map(|id| (id, &site.sites[id as usize])) else {
         record.target = Some(target);

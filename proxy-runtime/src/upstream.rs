@@ -20,6 +20,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
@@ -215,6 +216,9 @@ impl Pools {
     }
 }
 
+/// How hyper says what became of a request.
+pub(crate) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
 /// How a request that was sent came out without an answer.
 pub(crate) struct Unanswered {
     /// The request, where not a byte of it was sent.
@@ -224,23 +228,23 @@ pub(crate) struct Unanswered {
 }
 
 impl Channel {
-    /// Sends a request; resolves with the answer's head. The body is driven by whoever reads it.
-    pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
-        let mut answer = std::pin::pin!(self.link.sender.try_send_request(request));
-        let link = &mut self.link;
-        std::future::poll_fn(move |cx| {
-            link.drive(cx);
-            // The answer only ever gets ready by driving the connection, so it need not wake anybody itself.
-            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
-                Poll::Ready(Err(mut error)) => {
-                    let invalid = error.error().is_parse() || error.error().is_parse_too_large();
-                    Poll::Ready(Err(Unanswered { unsent: error.take_message().map(Box::new), invalid }))
-                }
-                Poll::Pending => Poll::Pending,
-            }
+    /// Queues a request. What it gives is polled by [`Channel::poll_answer`].
+    pub(crate) fn start(&mut self, request: Request<RequestBody>) -> impl Future<Output = Sent> + use<> {
+        self.link.sender.try_send_request(request)
+    }
+
+    /// The head of the answer to the request that was queued. The body is driven by whoever reads it.
+    pub(crate) fn poll_answer(
+        &mut self,
+        sending: Pin<&mut impl Future<Output = Sent>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Incoming>, Unanswered>> {
+        self.link.drive(cx);
+        // The answer only ever gets ready by driving the connection, so it need not wake anybody itself.
+        sending.poll(&mut Context::from_waker(Waker::noop())).map_err(|mut error| {
+            let invalid = error.error().is_parse() || error.error().is_parse_too_large();
+            Unanswered { unsent: error.take_message().map(Box::new), invalid }
         })
-        .await
     }
 
     /// Lets the connection move; for whoever reads the answer's body.

@@ -1,7 +1,8 @@
 //! `proxy`: the request goes to a server, its answer comes back.
 
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -25,7 +26,7 @@ use crate::observe::Record;
 use crate::site::{HostField, Proxy, Route};
 use crate::target::{self, Target};
 use crate::tunnel;
-use crate::upstream::{self, Channel, Unanswered};
+use crate::upstream::{self, Channel, Sent, Unanswered};
 
 /// Forwards a request; the answer's body streams.
 pub(super) async fn forward(
@@ -33,19 +34,12 @@ pub(super) async fn forward(
     record: &mut Record,
     route: &'static Route,
     proxy: &'static Proxy,
-    mut parts: Parts,
+    parts: &mut Parts,
     incoming: Incoming,
 ) -> Result<Response<Body>, Stop> {
     let worker = client.worker;
     record.upstream = &worker.site.upstreams[usize::from(proxy.upstream)].name;
-    let upgrade = forward::upgrade(&parts.headers);
-    let client_side = upgrade.as_ref().and_then(|_| parts.extensions.remove::<OnUpgrade>());
-    outgoing_head(client, record, route, proxy, upgrade.as_ref(), &mut parts)?;
-
     let timeouts = &route.policy.timeouts;
-    let patience = timeouts.request.get(worker.settings);
-    let (body, progress) =
-        RequestBody::new(incoming, route.policy.limits.body.get(worker.settings), patience, record.began);
     let waits = Waits {
         connect: timeouts.connect.get(worker.settings),
         response: timeouts.response.get(worker.settings),
@@ -53,22 +47,52 @@ pub(super) async fn forward(
     };
     let idle = timeouts.idle.get(worker.settings);
     client.idle.set(idle);
-
-    let mut request = Request::new(body);
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = parts.uri;
-    *request.headers_mut() = parts.headers;
+    let upgrade = forward::upgrade(&parts.headers);
+    let client_side = upgrade.as_ref().and_then(|_| parts.extensions.remove::<OnUpgrade>());
+    outgoing_head(client, record, route, proxy, upgrade.as_ref(), parts)?;
+    let (request, progress) = outgoing(client, record, route, parts, incoming);
     let (channel, answer) = send(client, record, proxy, request, &progress, &waits).await?;
+    incoming_answer(client, client_side, channel, answer, progress, idle, waits.until).map_err(Stop::from)
+}
+
+/// The request as it will be sent. Boxed: it passes through several futures, each of which would copy it.
+fn outgoing(
+    client: &Client,
+    record: &Record,
+    route: &Route,
+    parts: &mut Parts,
+    incoming: Incoming,
+) -> (Box<Request<RequestBody>>, Rc<Progress>) {
+    let settings = client.worker.settings;
+    let (limit, patience) = (route.policy.limits.body.get(settings), route.policy.timeouts.request.get(settings));
+    let (body, progress) = RequestBody::new(incoming, limit, patience, record.began);
+    let mut request = Box::new(Request::new(body));
+    *request.method_mut() = std::mem::take(&mut parts.method);
+    *request.uri_mut() = std::mem::take(&mut parts.uri);
+    *request.headers_mut() = std::mem::take(&mut parts.headers);
+    (request, progress)
+}
+
+/// The answer as it will be passed on.
+fn incoming_answer(
+    client: &Rc<Client>,
+    client_side: Option<OnUpgrade>,
+    channel: Channel,
+    answer: Response<Incoming>,
+    progress: Rc<Progress>,
+    idle: Duration,
+    until: Option<Instant>,
+) -> Result<Response<Body>, Failure> {
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(switch(client, client_side, channel, answer, idle).ok_or(Failure::UpstreamInvalid)?);
+        return switch(client, client_side, channel, answer, idle).ok_or(Failure::UpstreamInvalid);
     }
     let (mut head, incoming) = answer.into_parts();
     // RFC 9112 section 6.3: a length beside chunks may be an attempt at response splitting.
     if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
-        return Err(Failure::UpstreamInvalid.into());
+        return Err(Failure::UpstreamInvalid);
     }
     forward::strip_connection_fields(&mut head.headers);
-    let mut response = Response::new(Body::upstream(channel, incoming, progress, idle, waits.until));
+    let mut response = Response::new(Body::upstream(channel, incoming, progress, idle, until));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     Ok(response)
@@ -166,7 +190,7 @@ async fn send(
     client: &Client,
     record: &mut Record,
     proxy: &Proxy,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     progress: &Rc<Progress>,
     waits: &Waits,
 ) -> Result<(Channel, Response<Incoming>), Failure> {
@@ -202,15 +226,20 @@ async fn send(
                 }
             };
             let again = (reused && replayable(&request)).then(|| Box::new(Replay::of(&request)));
-            match answer(client, &mut channel, request, progress, waits).await {
+            let outcome = {
+                let mut sending = std::pin::pin!(channel.start(*request));
+                std::future::poll_fn(|cx| poll_answer(client, &mut channel, sending.as_mut(), progress, waits, cx))
+                    .await
+            };
+            match outcome {
                 Ok(answer) => return Ok((channel, answer)),
                 Err(Unsuccessful::Failed(failure)) => return Err(failure),
                 // Closed before a byte was sent: as good as never taken. Fresh ones fail only once.
-                Err(Unsuccessful::Lost(Unanswered { unsent: Some(unsent), .. })) if reused => request = *unsent,
+                Err(Unsuccessful::Lost(Unanswered { unsent: Some(unsent), .. })) if reused => request = unsent,
                 Err(Unsuccessful::Lost(Unanswered { invalid: false, .. }))
                     if again.is_some() && progress.failure.get().is_none() =>
                 {
-                    request = again.ok_or(Failure::Internal)?.request(record.began);
+                    *request = again.ok_or(Failure::Internal)?.request(record.began);
                 }
                 Err(Unsuccessful::Lost(Unanswered { invalid, .. })) => {
                     // The client's own fault, if it has one, goes first.
@@ -258,37 +287,35 @@ enum Unsuccessful {
     Lost(Unanswered),
 }
 
-/// Sends, and waits for the head of the answer: as long as the body is on its way, and then for `timeouts response`.
-/// The connection's guard keeps the time, so that a request that is answered in time sets no timer of its own.
-async fn answer(
+/// Drives the connection until the head of the answer is there: as long as the body is on its way, and then for
+/// `timeouts response`. The connection's guard keeps the time, so that a request that is answered in time sets no timer
+/// of its own.
+fn poll_answer(
     client: &Client,
     channel: &mut Channel,
-    request: Request<RequestBody>,
+    sending: Pin<&mut impl Future<Output = Sent>>,
     progress: &Progress,
     waits: &Waits,
-) -> Result<Response<Incoming>, Unsuccessful> {
-    let mut send = std::pin::pin!(channel.send(request));
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(outcome) = send.as_mut().poll(cx) {
-            client.alarm.set(None);
-            return Poll::Ready(outcome.map_err(Unsuccessful::Lost));
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response<Incoming>, Unsuccessful>> {
+    if let Poll::Ready(outcome) = channel.poll_answer(sending, cx) {
+        client.alarm.set(None);
+        return Poll::Ready(outcome.map_err(Unsuccessful::Lost));
+    }
+    // As long as the body is not complete, it is the body's own deadline that counts.
+    let response = progress.complete.get().and_then(|complete| complete.checked_add(waits.response));
+    if client.struck.replace(false) {
+        let now = Instant::now();
+        let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if over(waits.until) {
+            return Poll::Ready(Err(Unsuccessful::Failed(Failure::TotalTimeout)));
         }
-        // As long as the body is not complete, it is the body's own deadline that counts.
-        let response = progress.complete.get().and_then(|complete| complete.checked_add(waits.response));
-        if client.struck.replace(false) {
-            let now = Instant::now();
-            let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-            if over(waits.until) {
-                return Poll::Ready(Err(Unsuccessful::Failed(Failure::TotalTimeout)));
-            }
-            if over(response) {
-                return Poll::Ready(Err(Unsuccessful::Failed(Failure::ResponseTimeout)));
-            }
+        if over(response) {
+            return Poll::Ready(Err(Unsuccessful::Failed(Failure::ResponseTimeout)));
         }
-        client.alarm.set([response, waits.until].into_iter().flatten().min());
-        Poll::Pending
-    })
-    .await
+    }
+    client.alarm.set([response, waits.until].into_iter().flatten().min());
+    Poll::Pending
 }
 
 /// 101: both sides are handed over, and bytes go through (RFC 9110 section 7.8). `None` where nobody asked for it.
