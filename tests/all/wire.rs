@@ -428,7 +428,7 @@ fn bodies_of_unusual_methods_pass() {
             request += &String::from_utf8_lossy(&bytes);
         }
         assert!(request.contains("transfer-encoding: chunked\r\n") && request.contains("\r\nhello\r\n"), "{request}");
-        connection.send(OK);
+        connection.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
     });
     let proxy = proxy_to(&origin);
     for method in ["GET", "DELETE", "OPTIONS", "PROPFIND"] {
