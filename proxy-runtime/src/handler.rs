@@ -8,6 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use crate::facts::Facts;
 use crate::site::{self, Redirect, Respond, RespondBody};
+use crate::template::{self, Piece, Template};
 
 /// Answers with a status and a body.
 pub fn respond(facts: &Facts<'_>, respond: &'static Respond) -> Response<Bytes> {
@@ -38,8 +39,21 @@ pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Response<Bytes> {
         return response;
     }
     *response.status_mut() = status(redirect.code);
-    response.headers_mut().insert(LOCATION, redirect.to.header_value(facts));
+    response.headers_mut().insert(LOCATION, location(facts, &redirect.to));
     response
+}
+
+/// The target. What placeholders put behind a leading slash must not make it two: `//evil.test/` is another host (RFC 3986
+/// section 4.2).
+fn location(facts: &Facts<'_>, to: &Template) -> HeaderValue {
+    let value = to.header_value(facts);
+    let meant = matches!(to.pieces.first(), Some(Piece::Text(text)) if text.starts_with("//"));
+    match value.to_str() {
+        Ok(text) if text.starts_with("//") && !meant => {
+            template::header_value(format!("/{}", text.trim_start_matches('/')))
+        }
+        _ => value,
+    }
 }
 
 /// The bytes of a body that is compiled in (not copied) or read at start (copied).

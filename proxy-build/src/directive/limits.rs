@@ -25,7 +25,8 @@ pub(super) static LIMITS: Directive = Directive {
     summary: "Limits sizes and counts.",
     details: "\
 At the top level these are the defaults of all sites; each value is replaced by what a site or route says. Heads are read
-before the site is known, so the reading buffer is as large as the largest `headers` of all.",
+before the site is known, so the reading buffer is as large as the largest `headers` of all. A request
+has at most 100 header fields; beyond: 431.",
     example: r#"
 limits headers="32KiB" connections=20000 per-client=100
 

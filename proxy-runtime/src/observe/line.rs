@@ -1,6 +1,7 @@
 //! A line of the access log.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use crate::facts::{Facts, push_number, push_seconds};
 use crate::site::{Log, LogField};
@@ -82,7 +83,12 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
             out.push('"');
             true
         }
-        LogField::Client => plain!("client", "\"{}\"", facts.client),
+        LogField::Client => {
+            out.push_str("\"client\":\"");
+            push_address(out, facts.client);
+            out.push('"');
+            true
+        }
         LogField::Method => text("method", facts.method.as_str(), out),
         LogField::Scheme => text("scheme", facts.scheme, out),
         LogField::Host => text("host", facts.host, out),
@@ -107,6 +113,21 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
     }
 }
 
+/// Four numbers are faster by hand than by `fmt`, and most clients are four numbers.
+fn push_address(out: &mut String, address: IpAddr) {
+    let IpAddr::V4(address) = address else {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{address}");
+        return;
+    };
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push('.');
+        }
+        push_number(out, u64::from(octet));
+    }
+}
+
 fn number(key: &str, value: u64, out: &mut String) -> bool {
     out.push_str(key);
     push_number(out, value);
@@ -122,6 +143,13 @@ fn key(name: &str, out: &mut String) {
 /// Appends text as a JSON string (RFC 8259 section 7).
 pub(crate) fn json_string(text: &str, out: &mut String) {
     out.push('"');
+    // Nearly always nothing is to escape; asked of all bytes at once, without a way out, the processor sees many at a time.
+    let escapes = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == 0x7F);
+    if !text.bytes().fold(false, |any, byte| any | escapes(byte)) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     let mut from = 0;
     for (at, byte) in text.bytes().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7F {
