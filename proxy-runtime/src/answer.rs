@@ -56,9 +56,10 @@ pub(crate) async fn echo(
     incoming: Incoming,
     limit: u64,
     patience: std::time::Duration,
+    silence: std::time::Duration,
 ) -> Result<Response<Body>, Failure> {
     use std::fmt::Write as _;
-    let (mut body, _) = RequestBody::new(incoming, limit, patience, record.began);
+    let (mut body, _) = RequestBody::new(incoming, limit, patience, silence, record.began);
     let (mut size, mut shown, mut trailers) = (0_u64, Vec::new(), HeaderMap::new());
     while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|Ended(failure)| failure)?;

@@ -39,6 +39,10 @@ pub(crate) struct Progress {
     pub(crate) failure: Cell<Option<Failure>>,
     /// When it was complete.
     pub(crate) complete: Cell<Option<Instant>>,
+    /// Since when it is the server's turn to take what has arrived; `None` while it is the client's turn to send.
+    pub(crate) held: Cell<Option<Instant>>,
+    /// Counts frames, so that others see whether it moves.
+    pub(crate) frames: Cell<u64>,
 }
 
 /// A request's body. Counts, and watches the clock.
@@ -48,9 +52,12 @@ pub(crate) struct RequestBody {
     progress: Rc<Progress>,
     /// Bytes that may still come.
     left: u64,
-    received: u64,
-    began: Instant,
+    /// What is left of the client's time. Each KiB earns it a second; only waiting for the client uses it up.
     patience: Duration,
+    /// How long the client may be silent at once.
+    silence: Duration,
+    /// Since when the client is waited for.
+    waiting: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -58,16 +65,19 @@ pub(crate) struct RequestBody {
 const MIN_RATE: u64 = 1024;
 
 impl RequestBody {
-    /// `limit` in bytes; `patience` is `timeouts request`, counted from `began`.
+    /// `limit` in bytes; `patience` is `timeouts request`, counted from `began`; `silence` is `timeouts idle`.
     pub(crate) fn new(
         incoming: Incoming,
         limit: u64,
         patience: Duration,
+        silence: Duration,
         began: Instant,
     ) -> (RequestBody, Rc<Progress>) {
         let mut body = RequestBody::empty(began);
         body.left = limit;
-        body.patience = patience;
+        body.silence = silence;
+        // What the head took of it is gone.
+        body.patience = patience.saturating_sub(began.elapsed());
         if !incoming.is_end_stream() {
             body.incoming = Some(incoming);
             body.progress.complete.set(None);
@@ -80,7 +90,15 @@ impl RequestBody {
     pub(crate) fn empty(began: Instant) -> RequestBody {
         let progress = Rc::new(Progress::default());
         progress.complete.set(Some(began));
-        RequestBody { incoming: None, progress, left: 0, received: 0, began, patience: Duration::ZERO, sleep: None }
+        RequestBody {
+            incoming: None,
+            progress,
+            left: 0,
+            patience: Duration::ZERO,
+            silence: Duration::MAX,
+            waiting: None,
+            sleep: None,
+        }
     }
 
     fn end(&mut self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
@@ -89,7 +107,10 @@ impl RequestBody {
     }
 
     fn waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        let deadline = self.began + self.patience + Duration::from_secs(self.received / MIN_RATE);
+        self.progress.held.set(None);
+        let since = *self.waiting.get_or_insert_with(Instant::now);
+        // However much was earned: silence is silence.
+        let deadline = since + self.patience.min(self.silence);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() != deadline {
             sleep.as_mut().reset(deadline);
@@ -124,7 +145,14 @@ impl HttpBody for RequestBody {
                     return self.end(Failure::BodyTooLarge);
                 }
                 self.left -= len;
-                self.received += len;
+                let now = Instant::now();
+                if let Some(since) = self.waiting.take() {
+                    self.patience = self.patience.saturating_sub(now - since);
+                }
+                let earned = Duration::from_micros(len.saturating_mul(1_000_000) / MIN_RATE);
+                self.patience = self.patience.saturating_add(earned);
+                self.progress.held.set(Some(now));
+                self.progress.frames.set(self.progress.frames.get() + 1);
                 if self.is_end_stream() {
                     self.progress.complete.set(Some(Instant::now()));
                 }
@@ -168,8 +196,9 @@ struct Upstream {
     /// When the exchange must be over.
     until: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Whether something moved since `sleep` was set.
+    /// Whether something moved since `sleep` was set, and how much of the request's body had then.
     moved: bool,
+    frames: u64,
 }
 
 impl Body {
@@ -188,7 +217,7 @@ impl Body {
             channel.release();
             return Body { source: Source::Done, record: None, watch: None };
         }
-        let upstream = Upstream { channel, incoming, progress, idle, until, sleep: None, moved: false };
+        let upstream = Upstream { channel, incoming, progress, idle, until, sleep: None, moved: false, frames: 0 };
         Body { source: Source::Upstream(Box::new(upstream)), record: None, watch: None }
     }
 
@@ -237,6 +266,7 @@ impl Upstream {
                 Some(sleep) => sleep,
                 None => {
                     self.moved = false;
+                    self.frames = self.progress.frames.get();
                     let silence = Instant::now().checked_add(self.idle);
                     let Some(deadline) = [silence, self.until].into_iter().flatten().min() else {
                         return Poll::Pending;
@@ -250,8 +280,8 @@ impl Upstream {
             if self.until.is_some_and(|until| until <= Instant::now()) {
                 return Poll::Ready(Some(Err(Failure::TotalTimeout)));
             }
-            // Something moved since: measure silence anew, from here on.
-            if !self.moved {
+            // Something moved since, either way: measure silence anew, from here on.
+            if !self.moved && self.frames == self.progress.frames.get() {
                 return Poll::Ready(Some(Err(Failure::BodyStalled)));
             }
             self.sleep = None;

@@ -148,6 +148,7 @@ async fn steps(
                 incoming,
                 limits.body.get(settings),
                 timeouts.request.get(settings),
+                timeouts.idle.get(settings),
             );
             Ok(Box::pin(echo).await?)
         }

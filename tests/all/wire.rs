@@ -1,6 +1,7 @@
 //! Bytes in, bytes out: what a client or server may send, well-formed or not, and what must come of it.
 //!
-//! One site serves all tests here; origins are functions of a connection.
+//! One site serves all tests here; origins are functions of a connection. Long, because it is one list of situations,
+//! each with its bytes.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -592,9 +593,46 @@ fn waits_end() {
         client.stream().set_read_timeout(Some(PATIENCE)).expect("a time-out");
         assert_eq!(client.answer().status, 408, "{path} {framing}");
     }
+    // Whoever has sent much already may not be silent for longer.
+    let mut client = Client::to(&address);
+    client.send("POST /echo HTTP/1.1\r\nHost: site.test\r\nContent-Length: 1000000\r\n\r\n").send(vec![b'x'; 100_000]);
+    assert_eq!(client.answer().status, 408);
     // A server that never answers.
     assert_eq!(get(&address, "site.test", "/").status, 504);
     proxy.log("\"reason\":\"response-timeout\"");
+}
+
+/// An upload that the origin does not take: the origin's fault, and not for ever. One that it takes slowly: nobody's.
+#[test]
+fn origins_that_read_slowly() {
+    let deaf = Origin::new(|mut connection, _| {
+        let _ = connection.head();
+        std::thread::sleep(PATIENCE);
+    });
+    let proxy = proxy(&[("origin", &deaf.address), ("silence", "300ms")]);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 1073741824\r\n\r\n");
+    let mut writer = client.stream().try_clone().expect("a clone");
+    std::thread::spawn(move || while writer.write_all(&[0; 1 << 16]).is_ok() {});
+    assert_eq!(client.answer().status, 504);
+    proxy.log("\"reason\":\"body-stalled\"");
+
+    // The client has 300 ms to send, and the origin takes longer than that before it reads: the client is not to blame.
+    const SIZE: usize = 8 << 20;
+    let slow = Origin::new(|mut connection, _| {
+        let _ = connection.head();
+        std::thread::sleep(Duration::from_secs(1));
+        let mut left = SIZE;
+        while left > 0 {
+            left = left.saturating_sub(connection.bytes().len());
+        }
+        connection.send(OK);
+    });
+    let proxy = self::proxy(&[("origin", &slow.address), ("patience", "300ms")]);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send(format!("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: {SIZE}\r\n\r\n"));
+    client.send(vec![0; SIZE]);
+    assert_eq!(client.answer().status, 200);
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn outgoing(
 ) -> (Box<Request<RequestBody>>, Rc<Progress>) {
     let settings = client.worker.settings;
     let (limit, patience) = (route.policy.limits.body.get(settings), route.policy.timeouts.request.get(settings));
-    let (body, progress) = RequestBody::new(incoming, limit, patience, record.began);
+    let (body, progress) = RequestBody::new(incoming, limit, patience, client.idle.get(), record.began);
     let mut request = Box::new(Request::new(body));
     *request.method_mut() = std::mem::take(&mut parts.method);
     *request.uri_mut() = std::mem::take(&mut parts.uri);
@@ -302,7 +302,10 @@ fn poll_answer(
         client.alarm.set(None);
         return Poll::Ready(outcome.map_err(Unsuccessful::Lost));
     }
-    // As long as the body is not complete, it is the body's own deadline that counts.
+    // As long as the body is not complete, it is the body's own deadline that counts while the client has to send, and
+    // `timeouts idle` while the server has to take.
+    let taking = progress.held.get().filter(|_| progress.complete.get().is_none());
+    let stalled = taking.and_then(|held| held.checked_add(client.idle.get()));
     let response = progress.complete.get().and_then(|complete| complete.checked_add(waits.response));
     if client.struck.replace(false) {
         let now = Instant::now();
@@ -310,11 +313,14 @@ fn poll_answer(
         if over(waits.until) {
             return Poll::Ready(Err(Unsuccessful::Failed(Failure::TotalTimeout)));
         }
+        if over(stalled) {
+            return Poll::Ready(Err(Unsuccessful::Failed(Failure::BodyStalled)));
+        }
         if over(response) {
             return Poll::Ready(Err(Unsuccessful::Failed(Failure::ResponseTimeout)));
         }
     }
-    client.alarm.set([response, waits.until].into_iter().flatten().min());
+    client.alarm.set([stalled, response, waits.until].into_iter().flatten().min());
     Poll::Pending
 }
 
