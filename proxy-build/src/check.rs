@@ -476,10 +476,9 @@ impl Check<'_> {
     fn policy(&mut self, layer: &Layer, scope: &text::Scope) -> Policy {
         let limits = self.limits(&layer.limits);
         let timeouts = self.timeouts(&layer.timeouts);
-        let mut keep = Vec::new();
-        let log = self.log(layer.log.as_ref(), scope, &mut keep);
+        let log = self.log(layer.log.as_ref(), scope);
         let pages: Vec<_> = layer.error_pages.iter().filter_map(|page| self.error_page(page)).collect();
-        Policy { limits, timeouts, error_pages: list(pages), log, keep: list(keep) }
+        Policy { limits, timeouts, error_pages: list(pages), log }
     }
 
     fn limits(&mut self, limits: &ast::Limits) -> site::Limits {

@@ -40,8 +40,8 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let items = quote! {
         #[allow(unused_imports)]
         use ::proxy_runtime::{
-            facts::Facts, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
-            http::HeaderMap, http::HeaderName, matcher, regex::Capturing, regex::Regex, route::Captures,
+            facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
+            matcher, regex::Capturing, regex::Regex, route::Captures,
             route::Node, route::Slot, route::Table, route::Tables, site, site::*, template::Piece,
             template::Template, view::RequestView,
         };

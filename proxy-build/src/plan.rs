@@ -85,11 +85,10 @@ impl Plan<'_> {
 
     fn value_holds(&self, of: ValueOf, name: &str, test: &ValueTest, view: &RequestView<'_>) -> bool {
         let regex = |pattern: &str| &self.regexes[self.regex(pattern)].1;
-        let header = || http::HeaderName::from_bytes(name.as_bytes()).expect("checked");
         match (of, test) {
-            (ValueOf::Header, ValueTest::Present) => matcher::header(view, &header()),
-            (ValueOf::Header, ValueTest::Equals(value)) => matcher::header_is(view, &header(), value),
-            (ValueOf::Header, ValueTest::Matches(pattern)) => matcher::header_matches(view, &header(), regex(pattern)),
+            (ValueOf::Header, ValueTest::Present) => matcher::header(view, name),
+            (ValueOf::Header, ValueTest::Equals(value)) => matcher::header_is(view, name, value),
+            (ValueOf::Header, ValueTest::Matches(pattern)) => matcher::header_matches(view, name, regex(pattern)),
             (ValueOf::Query, ValueTest::Present) => matcher::query(view, name),
             (ValueOf::Query, ValueTest::Equals(value)) => matcher::query_is(view, name, value),
             (ValueOf::Query, ValueTest::Matches(pattern)) => matcher::query_matches(view, name, regex(pattern)),
@@ -111,7 +110,7 @@ impl Plan<'_> {
     }
 
     fn header_op(&self, op: &model::HeaderOp) -> filter::HeaderOp {
-        let name = |name: &str| http::HeaderName::from_bytes(name.as_bytes()).expect("checked");
+        let name = |name: &str| proxy_runtime::site::Text::from(name.to_owned());
         match op {
             model::HeaderOp::Set(field, value) => filter::HeaderOp::Set(name(field), value.clone()),
             model::HeaderOp::Add(field, value) => filter::HeaderOp::Add(name(field), value.clone()),

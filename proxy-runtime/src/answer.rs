@@ -1,14 +1,12 @@
 //! Answers that the proxy gives itself: errors with their pages, and `echo`.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::Body as _;
-use hyper::body::Incoming;
+use http::StatusCode;
 
-use crate::body::{Body, Ended, RequestBody};
+use crate::body::{Body, RequestBody, Source};
 use crate::failure::Failure;
-use crate::handler;
+use crate::fields::Fields;
+use crate::handler::{self, Answer};
 use crate::observe::{Record, json_string};
 use crate::site::Policy;
 
@@ -16,62 +14,43 @@ use crate::site::Policy;
 const ECHO_LIMIT: usize = 64 << 10;
 
 /// The answer to something that went wrong.
-pub(crate) fn failure(record: &Record, failure: Failure) -> Response<Bytes> {
-    let status = failure.status();
-    let mut response = page(record, record.policy(), status);
-    *response.status_mut() = status;
-    if let Failure::MethodNotAllowed(methods) = failure
-        && let Ok(allow) = HeaderValue::from_str(&methods.allow())
-    {
+pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
+    let mut answer = page(record, record.policy(), failure.status());
+    if let Failure::MethodNotAllowed(methods) = failure {
         // RFC 9110 section 15.5.6: a 405 comes with Allow.
-        response.headers_mut().insert(ALLOW, allow);
+        answer.fields.add(b"allow", methods.allow().as_bytes());
     }
-    if failure.closes() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+    answer
 }
 
 /// The site's page for a status, or a line of text.
-fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Response<Bytes> {
+fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Answer<Bytes> {
     let page = policy.error_pages.iter().find(|page| page.codes.contains(&status.as_u16()));
     let (body, content_type) = match page {
-        Some(page) => (handler::body(&record.facts_kept(), &page.body), HeaderValue::from_str(&page.content_type).ok()),
+        Some(page) => (handler::body(&record.facts(), &page.body), &*page.content_type),
         None => {
             let line = format!("{} {}\n", status.as_str(), status.canonical_reason().unwrap_or("Error"));
-            (Bytes::from(line), Some(HeaderValue::from_static("text/plain; charset=utf-8")))
+            (Bytes::from(line), "text/plain; charset=utf-8")
         }
     };
-    let mut response = Response::new(body);
-    if let Some(content_type) = content_type {
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
-    }
-    response
+    let mut answer = Answer::new(status, body);
+    answer.fields.add(b"content-type", content_type.as_bytes());
+    answer
 }
 
 /// `echo`: what arrived, as JSON.
-pub(crate) async fn echo(
-    record: &Record,
-    headers: &HeaderMap,
-    incoming: Incoming,
-    limit: u64,
-    patience: std::time::Duration,
-    silence: std::time::Duration,
-) -> Result<Response<Body>, Failure> {
+pub(crate) async fn echo(record: &Record, mut body: RequestBody) -> Result<Answer<Body>, Failure> {
     use std::fmt::Write as _;
-    let (mut body, _) = RequestBody::new(incoming, limit, patience, silence, record.began);
-    let (mut size, mut shown, mut trailers) = (0_u64, Vec::new(), HeaderMap::new());
-    while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|Ended(failure)| failure)?;
-        match frame.into_data() {
-            Ok(data) => {
-                size += data.len() as u64;
-                shown.extend_from_slice(&data[..data.len().min(ECHO_LIMIT - shown.len())]);
-            }
-            Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
-        }
+    let (mut size, mut shown) = (0_u64, Vec::new());
+    while std::future::poll_fn(|cx| body.poll_fill(cx)).await? {
+        body.take(|data| {
+            size += data.len() as u64;
+            shown.extend_from_slice(&data[..data.len().min(ECHO_LIMIT - shown.len())]);
+            data.len()
+        });
     }
-    let facts = record.facts_kept();
+    let trailers = body.trailers().unwrap_or_default();
+    let facts = record.facts();
     let mut out = String::from("{");
     for (name, value) in [
         ("method", facts.method.as_str()),
@@ -86,7 +65,7 @@ pub(crate) async fn echo(
         json_string(value, &mut out);
         out.push(',');
     }
-    for (name, fields) in [("headers", headers), ("trailers", &trailers)] {
+    for (name, fields) in [("headers", &record.fields), ("trailers", &trailers)] {
         json_string(name, &mut out);
         out.push_str(":{");
         fields_as_json(fields, &mut out);
@@ -96,20 +75,25 @@ pub(crate) async fn echo(
     let _ = write!(out, "\"body-size\":{size},\"body\":");
     json_string(&String::from_utf8_lossy(&shown), &mut out);
     out.push_str("}\n");
-    let mut response = Response::new(Body::bytes(Bytes::from(out)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    let mut answer = Answer::new(StatusCode::OK, Body::Bytes(Bytes::from(out)));
+    answer.fields.add(b"content-type", b"application/json");
+    Ok(answer)
 }
 
-fn fields_as_json(fields: &HeaderMap, out: &mut String) {
-    for (index, name) in fields.keys().enumerate() {
-        if index > 0 {
+/// Names in lower case, each once, with all its values.
+fn fields_as_json(fields: &Fields, out: &mut String) {
+    let mut written: Vec<&str> = Vec::new();
+    for (name, _) in fields.iter() {
+        if written.iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        if !written.is_empty() {
             out.push(',');
         }
-        json_string(name.as_str(), out);
+        written.push(name);
+        json_string(&name.to_ascii_lowercase(), out);
         out.push(':');
-        let values: Vec<_> =
-            fields.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let values: Vec<_> = fields.all(name).map(String::from_utf8_lossy).collect();
         json_string(&values.join(", "), out);
     }
 }

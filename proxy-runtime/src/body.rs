@@ -1,362 +1,412 @@
-//! Bodies on their way: [`RequestBody`] from client to server, [`Body`] from whoever answers to the client.
+//! Bodies on their way: [`RequestBody`] from client to server, [`Body`] from whoever answers to the client, and
+//! [`Outbound`], which sends either.
 //!
-//! Nothing is collected: each polls the other side, so a slow reader slows the writer (back-pressure), and memory is a
-//! buffer per side however large the body. Every wait ends: by the deadline that a request's body grows with what
-//! arrives, by silence of the answer's body, by the total.
+//! Nothing is collected: each is asked for more only when what it gave is sent, so a slow reader slows the writer
+//! (back-pressure), and memory is a buffer per side however large the body. Data is sent from the buffer it was read
+//! into; only small pieces are copied, so that a head and a short body leave in one write. Every wait ends: by the
+//! deadline that a request's body grows with what arrives, by silence, by the total.
 
-use std::cell::Cell;
-use std::pin::Pin;
+use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use crate::connection::BusyGuard;
+use crate::clock::after;
+use crate::connection::Client;
 use crate::failure::Failure;
-use crate::observe::Record;
-use crate::upstream::Channel;
+use crate::fields::Fields;
+use crate::http1::{Decoder, Found, Framing};
+use crate::stream::{Link, Stream};
+use crate::upstream::Call;
 
-/// The error of a body that ended early; hyper aborts the message, so that the other side can tell.
-#[derive(Debug)]
-pub(crate) struct Ended(pub(crate) Failure);
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.reason())
-    }
+/// Where a body comes from.
+pub(crate) trait Source {
+    /// Makes data available; `false` at the end. Asked again only after all of it was consumed.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>>;
+    /// Gives the data to `to`, which says how much of it is dealt with.
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize;
+    /// What follows the data.
+    fn trailers(&mut self) -> Option<Fields>;
 }
 
-impl std::error::Error for Ended {}
+/// A body as it arrives on a connection.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) decoder: Decoder,
+    /// So much data is at the front of the link.
+    ready: usize,
+}
 
-/// What an exchange and its request's body tell each other.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// Why the body ended early.
-    pub(crate) failure: Cell<Option<Failure>>,
-    /// When it was complete.
-    pub(crate) complete: Cell<Option<Instant>>,
-    /// Since when it is the server's turn to take what has arrived; `None` while it is the client's turn to send.
-    pub(crate) held: Cell<Option<Instant>>,
-    /// Counts frames, so that others see whether it moves.
-    pub(crate) frames: Cell<u64>,
+/// Why an arriving body is not whole.
+pub(crate) enum Flaw {
+    /// It is no body.
+    Malformed,
+    /// The connection ended before it.
+    Truncated,
+}
+
+impl Inbound {
+    pub(crate) fn new(framing: Framing) -> Inbound {
+        Inbound { decoder: Decoder::new(framing), ready: 0 }
+    }
+
+    /// How much data there is now; 0 at the end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Result<usize, Flaw>> {
+        loop {
+            match self.decoder.find(link.bytes()).map_err(|_| Flaw::Malformed)? {
+                Found::Data { skip, len } => {
+                    link.consume(skip);
+                    self.ready = len;
+                    return Poll::Ready(Ok(len));
+                }
+                Found::End { skip } => {
+                    link.consume(skip);
+                    return Poll::Ready(Ok(0));
+                }
+                Found::More { skip } => link.consume(skip),
+            }
+            match ready!(link.poll_fill(cx)) {
+                Ok(true) => {}
+                Ok(false) if self.decoder.closed() => return Poll::Ready(Ok(0)),
+                Ok(false) | Err(_) => return Poll::Ready(Err(Flaw::Truncated)),
+            }
+        }
+    }
+
+    /// Gives the data to `to`.
+    pub(crate) fn take(&mut self, link: &mut Link, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        let took = to(&link.bytes()[..self.ready]);
+        self.ready -= took;
+        self.decoder.took(took);
+        link.consume(took);
+        took
+    }
 }
 
 /// A request's body. Counts, and watches the clock.
 pub(crate) struct RequestBody {
-    /// `None` where there is none.
-    incoming: Option<Incoming>,
-    progress: Rc<Progress>,
+    client: Rc<Client>,
+    pub(crate) framing: Framing,
     /// Bytes that may still come.
-    left: u64,
+    limit: u64,
     /// What is left of the client's time. Each KiB earns it a second; only waiting for the client uses it up.
     patience: Duration,
     /// How long the client may be silent at once.
     silence: Duration,
     /// Since when the client is waited for.
     waiting: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    /// Why it ended early.
+    failure: Option<Failure>,
+    /// Some of it was taken, so that the request can't be sent again.
+    touched: bool,
 }
 
 /// A body in time has at least this many bytes per second, on the average.
 const MIN_RATE: u64 = 1024;
 
 impl RequestBody {
-    /// `limit` in bytes; `patience` is `timeouts request`, counted from `began`; `silence` is `timeouts idle`.
-    pub(crate) fn new(
-        incoming: Incoming,
-        limit: u64,
-        patience: Duration,
-        silence: Duration,
-        began: Instant,
-    ) -> (RequestBody, Rc<Progress>) {
-        let mut body = RequestBody::empty(began);
-        body.left = limit;
-        body.silence = silence;
-        // What the head took of it is gone.
-        body.patience = patience.saturating_sub(began.elapsed());
-        if !incoming.is_end_stream() {
-            body.incoming = Some(incoming);
-            body.progress.complete.set(None);
-        }
-        let progress = Rc::clone(&body.progress);
-        (body, progress)
-    }
-
-    /// The body of a request that has none.
-    pub(crate) fn empty(began: Instant) -> RequestBody {
-        let progress = Rc::new(Progress::default());
-        progress.complete.set(Some(began));
+    pub(crate) fn new(client: &Rc<Client>, framing: Framing) -> RequestBody {
         RequestBody {
-            incoming: None,
-            progress,
-            left: 0,
-            patience: Duration::ZERO,
+            client: Rc::clone(client),
+            framing,
+            limit: u64::MAX,
+            patience: Duration::MAX,
             silence: Duration::MAX,
             waiting: None,
-            sleep: None,
+            failure: None,
+            touched: false,
         }
     }
 
-    fn end(&mut self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        self.progress.failure.set(Some(failure));
-        Poll::Ready(Some(Err(Ended(failure))))
+    /// Holds it to a policy: `limit` in bytes; `patience` is `timeouts request`, of which `spent` is gone; `silence` is
+    /// `timeouts idle`.
+    pub(crate) fn hold(&mut self, limit: u64, patience: Duration, spent: Duration, silence: Duration) {
+        self.limit = limit;
+        self.patience = patience.saturating_sub(spent);
+        self.silence = silence;
     }
 
-    fn waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        self.progress.held.set(None);
-        let since = *self.waiting.get_or_insert_with(Instant::now);
-        // However much was earned: silence is silence.
-        let deadline = since + self.patience.min(self.silence);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() != deadline {
-            sleep.as_mut().reset(deadline);
-        }
-        match sleep.as_mut().poll(cx) {
-            Poll::Ready(()) => self.end(Failure::RequestTimeout),
-            Poll::Pending => Poll::Pending,
-        }
+    /// Whether there is nothing to send but the head.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.framing, Framing::Empty | Framing::Length(0))
+    }
+
+    /// Whether none of it was taken yet.
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.touched
+    }
+
+    fn end(&mut self, failure: Failure) -> Poll<Result<bool, Failure>> {
+        self.failure = Some(failure);
+        Poll::Ready(Err(failure))
     }
 }
 
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = Ended;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        match Pin::new(incoming).poll_frame(cx) {
-            Poll::Pending => self.waiting(cx),
-            Poll::Ready(None) => {
-                self.progress.complete.set(Some(Instant::now()));
-                Poll::Ready(None)
+impl Source for RequestBody {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        if let Some(failure) = self.failure {
+            return Poll::Ready(Err(failure));
+        }
+        let outcome = self.client.inbound.borrow_mut().poll(cx, &mut self.client.link.borrow_mut());
+        match outcome {
+            Poll::Pending => {
+                if self.client.expects_continue.replace(false) {
+                    // RFC 9110 section 10.1.1; said once, by us, whatever the server would have said.
+                    self.client.interim(b"HTTP/1.1 100 Continue\r\n\r\n");
+                }
+                let since = *self.waiting.get_or_insert_with(Instant::now);
+                // However much was earned: silence is silence.
+                if self.client.timer.over(after(since, self.patience.min(self.silence))) {
+                    return self.end(Failure::RequestTimeout);
+                }
+                Poll::Pending
             }
-            Poll::Ready(Some(Err(error))) => {
-                // hyper tells a connection that broke from bytes that are no chunks (RFC 9112 section 7.1).
-                let gone = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
-                self.end(if gone { Failure::ClientGone } else { Failure::BadFraming })
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                let len = frame.data_ref().map_or(0, |data| data.len() as u64);
-                if len > self.left {
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(len)) => {
+                let len = len as u64;
+                if len > self.limit {
                     return self.end(Failure::BodyTooLarge);
                 }
-                self.left -= len;
-                let now = Instant::now();
+                self.touched = true;
+                self.client.expects_continue.set(false);
+                self.limit -= len;
                 if let Some(since) = self.waiting.take() {
-                    self.patience = self.patience.saturating_sub(now - since);
+                    self.patience = self.patience.saturating_sub(since.elapsed());
                 }
                 let earned = Duration::from_micros(len.saturating_mul(1_000_000) / MIN_RATE);
                 self.patience = self.patience.saturating_add(earned);
-                self.progress.held.set(Some(now));
-                self.progress.frames.set(self.progress.frames.get() + 1);
-                if self.is_end_stream() {
-                    self.progress.complete.set(Some(Instant::now()));
-                }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Ok(true))
             }
+            Poll::Ready(Err(Flaw::Malformed)) => self.end(Failure::BadFraming),
+            Poll::Ready(Err(Flaw::Truncated)) => self.end(Failure::ClientGone),
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        self.client.inbound.borrow_mut().take(&mut self.client.link.borrow_mut(), to)
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    fn trailers(&mut self) -> Option<Fields> {
+        self.client.inbound.borrow_mut().decoder.trailers.take()
     }
 }
 
-/// An answer's body. Holds what must be let go when it ends: the connection it comes from, and the log's record.
-pub(crate) struct Body {
-    source: Source,
-    record: Option<Box<Record>>,
-    /// Told when the body ends, which is when its connection waits for the next request.
-    watch: Option<BusyGuard>,
-}
-
-/// Where an answer's body comes from.
-enum Source {
+/// An answer's body.
+pub(crate) enum Body {
+    /// None; an answer to HEAD may still say how long it would be.
+    None(Option<u64>),
     /// Memory.
     Bytes(Bytes),
-    /// A server.
-    Upstream(Box<Upstream>),
-    /// Nowhere any more.
-    Done,
-}
-
-struct Upstream {
-    channel: Channel,
-    incoming: Incoming,
-    progress: Rc<Progress>,
-    idle: Duration,
-    /// When the exchange must be over.
-    until: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// Whether something moved since `sleep` was set, and how much of the request's body had then.
-    moved: bool,
-    frames: u64,
+    /// A server's answer, on its way.
+    Server(Box<Call>),
+    /// 101: what follows is no HTTP.
+    Tunnel(Box<Call>),
 }
 
 impl Body {
-    pub(crate) fn bytes(bytes: Bytes) -> Body {
-        Body { source: Source::Bytes(bytes), record: None, watch: None }
-    }
-
-    pub(crate) fn upstream(
-        channel: Channel,
-        incoming: Incoming,
-        progress: Rc<Progress>,
-        idle: Duration,
-        until: Option<Instant>,
-    ) -> Body {
-        if incoming.is_end_stream() {
-            channel.release();
-            return Body { source: Source::Done, record: None, watch: None };
+    /// How many bytes it has, where that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Body::None(length) => *length,
+            Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::Server(call) => call.length(),
+            Body::Tunnel(_) => None,
         }
-        let upstream = Upstream { channel, incoming, progress, idle, until, sleep: None, moved: false, frames: 0 };
-        Body { source: Source::Upstream(Box::new(upstream)), record: None, watch: None }
-    }
-
-    /// The record is completed when the body ends, however it does.
-    pub(crate) fn record(mut self, record: Option<Box<Record>>) -> Body {
-        self.record = record;
-        self
-    }
-
-    /// The connection is busy as long as this body is.
-    pub(crate) fn watch(mut self, watch: BusyGuard) -> Body {
-        self.watch = Some(watch);
-        self
-    }
-
-    fn failed(&mut self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        if let Some(record) = &mut self.record {
-            record.failed(failure);
-        }
-        self.source = Source::Done;
-        Poll::Ready(Some(Err(Ended(failure))))
     }
 }
 
-impl Upstream {
-    /// The next frame. The server's connection is driven from here: it moves when its reader is asked.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        self.channel.drive(cx);
-        // The body only ever gets ready by driving its connection, so it need not wake anybody itself.
-        match Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.moved = true;
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(_))) => {
-                Poll::Ready(Some(Err(self.progress.failure.get().unwrap_or(Failure::UpstreamTruncated))))
-            }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => self.waiting(cx),
+impl Source for Body {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        match self {
+            Body::None(_) | Body::Tunnel(_) => Poll::Ready(Ok(false)),
+            Body::Bytes(bytes) => Poll::Ready(Ok(!bytes.is_empty())),
+            Body::Server(call) => call.poll_fill(cx),
         }
     }
 
-    fn waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        match self {
+            Body::None(_) | Body::Tunnel(_) => 0,
+            Body::Bytes(bytes) => {
+                let took = to(bytes);
+                bytes::Buf::advance(bytes, took);
+                took
+            }
+            Body::Server(call) => call.take(to),
+        }
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        match self {
+            Body::Server(call) => call.trailers(),
+            Body::None(_) | Body::Bytes(_) | Body::Tunnel(_) => None,
+        }
+    }
+}
+
+/// A message on its way out: a head, and the body behind it as it comes.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// What is to be sent before the source's own data: the head, chunks' framing, small pieces of data.
+    out: Vec<u8>,
+    /// How much of `out` is sent.
+    sent: usize,
+    /// Anything was sent at all.
+    begun: bool,
+    chunked: bool,
+    /// How much of the data that the source has is announced and sent from where it is.
+    promised: usize,
+    /// The source is at its end, and all of it is in `out`.
+    ended: bool,
+    /// Since when the other side takes nothing.
+    blocked: Option<Instant>,
+    /// How many bytes of the body went into it.
+    pub(crate) body: u64,
+}
+
+/// Why a message could not be sent whole.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// Its source failed.
+    Source(Failure),
+    /// The other side takes no more.
+    Sink,
+}
+
+/// Up to so many bytes of data are copied together before they are written.
+const TOGETHER: usize = 4096;
+
+/// No more than this is put together.
+const FULL: usize = 16 << 10;
+
+impl Outbound {
+    /// Sends `head`, and a body in chunks or as it is.
+    pub(crate) fn new(head: Vec<u8>, chunked: bool) -> Outbound {
+        Outbound { out: head, sent: 0, begun: false, chunked, promised: 0, ended: false, blocked: None, body: 0 }
+    }
+
+    /// Whether not a byte was sent.
+    pub(crate) fn is_unsent(&self) -> bool {
+        !self.begun
+    }
+
+    /// Since when the other side takes nothing; `None` while it does, or there is nothing to take.
+    pub(crate) fn blocked(&self) -> Option<Instant> {
+        self.blocked
+    }
+
+    /// Sends what there is, until all is sent.
+    pub(crate) fn poll<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        mut write: impl FnMut(&mut Context<'_>, [&[u8]; 2]) -> Poll<io::Result<usize>>,
+    ) -> Poll<Result<(), Broken>> {
         loop {
-            let sleep = match &mut self.sleep {
-                Some(sleep) => sleep,
-                None => {
-                    self.moved = false;
-                    self.frames = self.progress.frames.get();
-                    let silence = Instant::now().checked_add(self.idle);
-                    let Some(deadline) = [silence, self.until].into_iter().flatten().min() else {
-                        return Poll::Pending;
-                    };
-                    self.sleep.insert(Box::pin(tokio::time::sleep_until(deadline)))
+            let waiting = self.gather(cx, source).map_err(Broken::Source)?;
+            if self.sent == self.out.len() && self.promised == 0 {
+                self.out.clear();
+                self.sent = 0;
+                if self.ended {
+                    return Poll::Ready(Ok(()));
+                }
+                if waiting {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            let outcome = match self.promised {
+                0 => write(cx, [&self.out[self.sent..], &[]]).map_ok(|written| self.sent += written),
+                promised => {
+                    let mut outcome = Poll::Pending;
+                    let rest = &self.out[self.sent..];
+                    let took = source.take(|data| {
+                        outcome = write(cx, [rest, &data[..promised]]);
+                        match &outcome {
+                            Poll::Ready(Ok(written)) => written.saturating_sub(rest.len()),
+                            _ => 0,
+                        }
+                    });
+                    outcome.map_ok(|written| {
+                        self.sent += written - took;
+                        self.promised -= took;
+                        if self.promised == 0 && self.chunked {
+                            self.out.extend_from_slice(b"\r\n");
+                        }
+                    })
                 }
             };
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+            match outcome {
+                Poll::Ready(Ok(())) => (self.begun, self.blocked) = (true, None),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
+                Poll::Pending => {
+                    self.blocked.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                }
             }
-            if self.until.is_some_and(|until| until <= Instant::now()) {
-                return Poll::Ready(Some(Err(Failure::TotalTimeout)));
-            }
-            // Something moved since, either way: measure silence anew, from here on.
-            if !self.moved && self.frames == self.progress.frames.get() {
-                return Poll::Ready(Some(Err(Failure::BodyStalled)));
-            }
-            self.sleep = None;
         }
     }
-}
 
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = Ended;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        let this = &mut *self;
-        let frame = match &mut this.source {
-            Source::Done => return Poll::Ready(None),
-            Source::Bytes(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.source = Source::Done;
-                if bytes.is_empty() {
-                    return Poll::Ready(None);
-                }
-                Frame::data(bytes)
-            }
-            Source::Upstream(upstream) => match upstream.poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Err(failure))) => return this.failed(failure),
-                Poll::Ready(Some(Ok(frame))) => {
-                    if upstream.incoming.is_end_stream() {
-                        this.release();
+    /// Puts what there is into `out`, or promises it; whether the source is waited for.
+    fn gather<S: Source>(&mut self, cx: &mut Context<'_>, source: &mut S) -> Result<bool, Failure> {
+        while !self.ended && self.promised == 0 && self.out.len() < FULL {
+            match source.poll_fill(cx) {
+                Poll::Pending => return Ok(true),
+                Poll::Ready(more) => {
+                    if more? {
+                        self.put(source);
+                    } else {
+                        self.finish(source.trailers());
                     }
-                    frame
                 }
-                Poll::Ready(None) => {
-                    this.release();
-                    return Poll::Ready(None);
-                }
-            },
-        };
-        if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
-            record.sent(data.len());
+            }
         }
-        Poll::Ready(Some(Ok(frame)))
+        Ok(false)
     }
 
-    fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Done => true,
-            Source::Bytes(bytes) => bytes.is_empty(),
-            Source::Upstream(_) => false,
+    fn put<S: Source>(&mut self, source: &mut S) {
+        let took = source.take(|data| {
+            if self.chunked {
+                // Writing to a Vec cannot fail.
+                let _ = io::Write::write_fmt(&mut self.out, format_args!("{:x}\r\n", data.len()));
+            }
+            self.body += data.len() as u64;
+            if data.len() > TOGETHER {
+                self.promised = data.len();
+                return 0;
+            }
+            self.out.extend_from_slice(data);
+            data.len()
+        });
+        if took > 0 && self.chunked {
+            self.out.extend_from_slice(b"\r\n");
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Done => SizeHint::with_exact(0),
-            Source::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Upstream(upstream) => upstream.incoming.size_hint(),
+    fn finish(&mut self, trailers: Option<Fields>) {
+        self.ended = true;
+        if self.chunked {
+            self.out.extend_from_slice(b"0\r\n");
+            for (name, value) in trailers.iter().flat_map(Fields::raw) {
+                self.out.extend_from_slice(name);
+                self.out.extend_from_slice(b": ");
+                self.out.extend_from_slice(value);
+                self.out.extend_from_slice(b"\r\n");
+            }
+            self.out.extend_from_slice(b"\r\n");
         }
     }
-}
 
-impl Body {
-    /// The answer is complete: its connection may serve the next exchange.
-    fn release(&mut self) {
-        if let Source::Upstream(upstream) = std::mem::replace(&mut self.source, Source::Done) {
-            upstream.channel.release();
-        }
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        // Nobody wants the rest: the client is gone, or the answer has no body (HEAD).
-        if let (Source::Upstream(_), Some(record)) = (&self.source, &mut self.record) {
-            record.failed(Failure::ClientGone);
-        }
+    /// Sends to a stream.
+    pub(crate) fn poll_to<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        stream: &mut Stream,
+    ) -> Poll<Result<(), Broken>> {
+        self.poll(cx, source, |cx, bufs| stream.poll_write(cx, bufs))
     }
 }

@@ -1,31 +1,31 @@
-//! One client connection: hyper's server on a stream, and a guard that watches its clock.
+//! One client connection that speaks HTTP/1.1: requests in, answers out, one after the other.
 //!
-//! Takes [`Accepted`], gives nothing back; its requests go to [`serve::exchange`]. The guard ends connections that are
-//! idle for too long, heads that come too slowly (408), and clients that stop reading what they asked for.
+//! Takes [`Accepted`], gives nothing back; its requests go to [`serve::exchange`]. Idle connections are closed after
+//! `timeouts idle`, heads that come too slowly get their 408, and a client that stops reading is cut off.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Version};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
+use crate::answer;
+use crate::body::{Body, Broken, Inbound, Outbound, RequestBody};
+use crate::clock::{Timer, after};
 use crate::failure::Failure;
-use crate::framing::Smuggled;
+use crate::fields::Fields;
+use crate::handler::Answer;
+use crate::http1::{self, Framing, Head, Reading};
 use crate::listen::Accepted;
 use crate::observe::Record;
-use crate::run::Worker;
-use crate::serve;
-use crate::stream::{State, Watch, Watched, lock};
+use crate::run::{Stop, Worker};
+use crate::serve::{self, Aborted};
+use crate::stream::Link;
+use crate::tunnel;
 
 /// The client's side of a connection, for the exchanges on it.
 pub(crate) struct Client {
@@ -33,58 +33,79 @@ pub(crate) struct Client {
     /// The index of the listener it came in by.
     pub(crate) listener: u32,
     pub(crate) peer: IpAddr,
-    /// The peer's address as the value of a field; made once.
-    pub(crate) address: HeaderValue,
-    /// How long the exchange under way lets a body be silent.
+    /// The peer's address as text; made once.
+    pub(crate) address: String,
+    pub(crate) timer: Timer,
+    pub(crate) link: RefCell<Link>,
+    /// How long the exchange under way lets either side be silent.
     pub(crate) idle: Cell<Duration>,
-    /// When the exchange under way wants to be polled although nothing has happened, and whether that is why it is.
-    pub(crate) alarm: Cell<Option<Instant>>,
-    pub(crate) struck: Cell<bool>,
-    /// What the client still sends is read and thrown away for a moment before closing, so that it gets its answer.
-    pub(crate) linger: Cell<bool>,
-    watch: Arc<Mutex<Watch>>,
+    /// The body of the request under way.
+    pub(crate) inbound: RefCell<Inbound>,
+    /// The client waits to hear that its body is wanted.
+    pub(crate) expects_continue: Cell<bool>,
+    /// Interim answers (1xx) to be sent before anything else.
+    interim: RefCell<Vec<u8>>,
+    /// Whether the client knows what they are: HTTP/1.0 does not.
+    hears_interim: Cell<bool>,
 }
+
+/// The most bytes of interim answers that wait to be sent.
+const MAX_INTERIM: usize = 16 << 10;
 
 impl Client {
-    /// A request has arrived whole up to its body.
-    fn begin(&self, headers: &HeaderMap) -> Result<(), Smuggled> {
-        let chunked = headers.contains_key(TRANSFER_ENCODING);
-        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let mut watch = lock(&self.watch);
-        watch.state = State::Busy;
-        watch.framing.take(chunked, length)
+    /// Sends an interim answer, as soon as the exchange has to wait.
+    pub(crate) fn interim(&self, head: &[u8]) {
+        let mut interim = self.interim.borrow_mut();
+        if self.hears_interim.get() && interim.len() + head.len() <= MAX_INTERIM {
+            interim.extend_from_slice(head);
+        }
     }
 
-    /// The connection waits for a request again once this is dropped.
-    pub(crate) fn busy_until_done(&self) -> BusyGuard {
-        BusyGuard(Arc::clone(&self.watch))
+    /// What goes on while an exchange waits. `true`: the client is gone.
+    fn poll_meanwhile(&self, cx: &mut Context<'_>) -> bool {
+        let body_complete = self.inbound.borrow().decoder.is_done();
+        let mut link = self.link.borrow_mut();
+        let mut interim = self.interim.borrow_mut();
+        while !interim.is_empty() {
+            match link.stream.poll_write(cx, [&interim, &[]]) {
+                Poll::Ready(Ok(written)) => drop(interim.drain(..written)),
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => break,
+            }
+        }
+        // While its body is on its way, whoever reads that sees it go. One that has said all and closed its half still
+        // wants its answer; one that has sent the next request already is still there.
+        while body_complete && link.is_empty() && !link.has_ended() {
+            match link.poll_fill(cx) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => break,
+            }
+        }
+        false
     }
 
-    /// The connection is HTTP no more.
-    pub(crate) fn upgraded(&self) {
-        lock(&self.watch).framing.upgraded();
+    /// Whether what is left of the request's body is so little that reading it costs less than a new connection.
+    fn is_worth_reading(&self) -> bool {
+        let inbound = self.inbound.borrow();
+        let left = inbound.decoder.left();
+        inbound.decoder.is_done() || !self.expects_continue.get() && left.is_some_and(|left| left <= WORTH_READING)
     }
 }
 
-/// See [`Client::busy_until_done`].
-pub(crate) struct BusyGuard(Arc<Mutex<Watch>>);
+/// What may be left of an unwanted body, in bytes.
+const WORTH_READING: u64 = 64 << 10;
 
-impl Drop for BusyGuard {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        let mut watch = lock(&self.0);
-        watch.state = if watch.framing.in_head() { State::Head(now) } else { State::Idle(now) };
-    }
-}
-
-/// How a connection ended.
-enum End {
-    /// By itself.
-    Closed(Result<(), hyper::Error>),
-    /// The head did not arrive in time.
-    SlowHead,
-    /// It waited for a request, or for the client to read, for too long.
-    Silent,
+/// What becomes of a connection after an exchange.
+enum Next {
+    /// It waits for the next request.
+    Request,
+    /// The same, once the rest of the request's body is out of the way.
+    Skip,
+    /// It is closed.
+    Close,
+    /// What the client still sends is read and thrown away for a moment, so that it gets its answer.
+    Linger,
 }
 
 /// An unused connection is closed so long after the drain began: its first request may be on its way.
@@ -94,178 +115,306 @@ const DRAIN_GRACE: Duration = Duration::from_millis(200);
 pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
     let _running = worker.running();
     let Accepted { stream, peer, listener, permit } = accepted;
-    let (stream, watch) = Watched::new(stream);
-    let timeouts = &worker.site.root.timeouts;
-    let clock = Clock {
-        idle: timeouts.idle.get(worker.settings),
-        request: timeouts.request.get(worker.settings),
-        draining: None,
-        moved: 0,
-    };
-    let address = HeaderValue::from_str(&peer.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+    let idle = worker.site.root.timeouts.idle.get(worker.settings);
     let client = Rc::new(Client {
         worker,
         listener,
         peer,
-        address,
-        idle: Cell::new(clock.idle),
-        alarm: Cell::new(None),
-        struck: Cell::new(false),
-        linger: Cell::new(false),
-        watch: Arc::clone(&watch),
+        address: peer.to_string(),
+        timer: Timer::default(),
+        link: RefCell::new(Link::new(stream, worker.buffers)),
+        idle: Cell::new(idle),
+        inbound: RefCell::new(Inbound::new(Framing::Empty)),
+        expects_continue: Cell::new(false),
+        interim: RefCell::default(),
+        hears_interim: Cell::new(true),
     });
-    let service = {
-        let client = Rc::clone(&client);
-        service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            // At once, not when the exchange is first polled: what hyper reads meanwhile is judged by it.
-            let framed = client.begin(request.headers());
-            let (parts, incoming) = request.into_parts();
-            serve::exchange(Rc::clone(&client), Box::new(parts), incoming, framed)
-        })
-    };
-    let mut connection = http1::Builder::new()
-        // Half-closed clients are kept by `Watched`, which tells them from clients that are gone.
-        .half_close(false)
-        .max_header_size(usize::try_from(worker.head_limit).unwrap_or(usize::MAX))
-        .max_buf_size(worker.read_buffer)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let end = guard(&mut connection, &client, clock).await;
-    if let Some(failure) = unheard(&end) {
-        let mut record = Record::new(worker, Method::from_bytes(b"-").unwrap_or_default(), Version::HTTP_11, peer);
-        record.failed(failure);
-        record.answered(failure.status().as_u16());
-    }
-    let answer = matches!(end, End::SlowHead);
-    if (answer || client.linger.get())
-        && let Some(parts) = connection.into_parts()
-    {
-        let _ = tokio::time::timeout(LINGER, part(parts.io.into_inner(), answer)).await;
-    }
+    client.timer.run(converse(&client)).await;
     drop(permit);
+}
+
+async fn converse(client: &Rc<Client>) {
+    let mut requests = Requests::new(client);
+    let next = loop {
+        let next = match requests.next().await {
+            Ok(Some(head)) => exchange(client, head, &requests).await,
+            Ok(None) => return,
+            Err(failure) => refuse(client, failure).await,
+        };
+        requests.idle_since = Instant::now();
+        match next {
+            Next::Request => {}
+            Next::Skip if skip(client, requests.idle_since).await => {}
+            next => break next,
+        }
+    };
+    if matches!(next, Next::Linger) {
+        linger(client).await;
+    }
+}
+
+/// The requests that arrive on a connection.
+struct Requests<'c> {
+    client: &'c Client,
+    reading: Reading,
+    idle_since: Instant,
+    /// How long the connection may be idle, and a head take.
+    idle: Duration,
+    request: Duration,
+    draining: Draining,
+}
+
+impl<'c> Requests<'c> {
+    fn new(client: &'c Client) -> Requests<'c> {
+        let (worker, timeouts) = (client.worker, &client.worker.site.root.timeouts);
+        Requests {
+            client,
+            reading: Reading::default(),
+            idle_since: Instant::now(),
+            idle: timeouts.idle.get(worker.settings),
+            request: timeouts.request.get(worker.settings),
+            draining: Draining::new(worker),
+        }
+    }
+
+    /// The head of the next request, with when it began; `None` where there will be none.
+    async fn next(&mut self) -> Result<Option<(Head<(Method, String)>, Instant)>, Failure> {
+        let limit = usize::try_from(self.client.worker.head_limit).unwrap_or(usize::MAX);
+        let mut began = None;
+        std::future::poll_fn(|cx| {
+            let mut link = self.client.link.borrow_mut();
+            loop {
+                if !link.is_empty() {
+                    began.get_or_insert_with(Instant::now);
+                    if let Some(head) = self.reading.request(link.bytes())? {
+                        if head.size > limit {
+                            return Poll::Ready(Err(Failure::HeadTooLarge));
+                        }
+                        link.consume(head.size);
+                        return Poll::Ready(Ok(began.map(|began| (head, began))));
+                    }
+                    if link.bytes().len() > limit {
+                        return Poll::Ready(Err(Failure::HeadTooLarge));
+                    }
+                }
+                match link.poll_fill(cx) {
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Ok(None)),
+                    Poll::Pending => break,
+                }
+            }
+            let timer = &self.client.timer;
+            match (began, self.draining.poll(cx)) {
+                (Some(began), _) if timer.over(after(began, self.request)) => Poll::Ready(Err(Failure::RequestTimeout)),
+                (None, Some(since)) if timer.over(after(since, DRAIN_GRACE)) => Poll::Ready(Ok(None)),
+                (None, None) if timer.over(after(self.idle_since, self.idle)) => Poll::Ready(Ok(None)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// Whether the worker stops. The signal is asked for again only when it has come: this is polled between all requests.
+struct Draining {
+    signal: tokio::sync::watch::Receiver<Stop>,
+    wait: Option<std::pin::Pin<Box<dyn Future<Output = ()>>>>,
+    since: Option<Instant>,
+}
+
+impl Draining {
+    fn new(worker: &Worker) -> Draining {
+        Draining { signal: worker.stop.clone(), wait: None, since: None }
+    }
+
+    fn has_begun(&self) -> bool {
+        // An error means that nobody is left to say stop.
+        self.signal.has_changed().unwrap_or(true)
+    }
+
+    /// Since when, if it has begun.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
+        if self.since.is_none() && (self.wait.is_none() || self.has_begun()) {
+            let mut signal = self.signal.clone();
+            let wait = self.wait.get_or_insert_with(|| {
+                Box::pin(async move {
+                    let _ = signal.wait_for(|stop| *stop != Stop::No).await;
+                })
+            });
+            if wait.as_mut().poll(cx).is_ready() {
+                self.since = Some(Instant::now());
+            }
+        }
+        self.since
+    }
+}
+
+/// One request and its answer.
+async fn exchange(
+    client: &Rc<Client>,
+    (head, began): (Head<(Method, String)>, Instant),
+    requests: &Requests<'_>,
+) -> Next {
+    let version = head.version;
+    let ((method, target), keep_alive) = (head.start, head.keep_alive);
+    let to_head = method == Method::HEAD;
+    client.hears_interim.set(version == Version::HTTP_11);
+    client.expects_continue.set(version == Version::HTTP_11 && head.fields.contains("expect"));
+    *client.inbound.borrow_mut() = Inbound::new(head.framing);
+    let body = RequestBody::new(client, head.framing);
+    let mut record = Record::new(client.worker, method, version, client.peer, head.fields, began);
+    let answered = {
+        let mut steps = pin!(serve::exchange(client, &mut record, target, body));
+        std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if client.poll_meanwhile(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    };
+    let answer = match answered {
+        Some(Ok(answer)) => answer,
+        Some(Err(Aborted)) => {
+            record.finished();
+            return Next::Close;
+        }
+        None => return Next::Close,
+    };
+    let own = !matches!(answer.body, Body::Server(_) | Body::Tunnel(_));
+    let keep_alive = keep_alive
+        && !record.failure().is_some_and(Failure::closes)
+        && !requests.draining.has_begun()
+        // Said in advance where it is known; the body of an answer from elsewhere may still outlast the request's.
+        && (!own || client.is_worth_reading());
+    send(client, &mut record, answer, &Manner { version, to_head, keep_alive }).await
+}
+
+/// How an answer is to be sent.
+struct Manner {
+    version: Version,
+    to_head: bool,
+    keep_alive: bool,
+}
+
+/// Sends an answer, and sees to what is left of the request.
+async fn send(client: &Client, record: &mut Record, mut answer: Answer<Body>, manner: &Manner) -> Next {
+    let framing = framing(&answer, manner);
+    let keep_alive = manner.keep_alive && framing != Framing::UntilClose;
+    let tunnel = matches!(answer.body, Body::Tunnel(_));
+    let connection: &[u8] = match manner.version {
+        _ if tunnel => b"",
+        Version::HTTP_10 if keep_alive => b"connection: keep-alive\r\n",
+        _ if keep_alive => b"",
+        _ => b"connection: close\r\n",
+    };
+    let date = client.worker.date(Instant::now());
+    let date: &[u8] = if answer.fields.contains("date") { b"" } else { &date };
+    let mut head = std::mem::take(&mut *client.interim.borrow_mut());
+    http1::write_response(&mut head, answer.status, &answer.fields, framing, &[connection, date]);
+    client.hears_interim.set(false);
+    if manner.to_head || answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED {
+        answer.body = Body::None(None);
+    }
+    let mut outbound = Outbound::new(head, framing == Framing::Chunked);
+    let sent = std::future::poll_fn(|cx| {
+        let write = |cx: &mut Context<'_>, bufs: [&[u8]; 2]| client.link.borrow_mut().stream.poll_write(cx, bufs);
+        let outcome = outbound.poll(cx, &mut answer.body, write);
+        record.sent(outbound.body);
+        if let Poll::Ready(outcome) = outcome {
+            return Poll::Ready(outcome);
+        }
+        let stalled = outbound.blocked().and_then(|since| after(since, client.idle.get()));
+        if client.timer.over(stalled) || client.poll_meanwhile(cx) {
+            return Poll::Ready(Err(Broken::Sink));
+        }
+        Poll::Pending
+    })
+    .await;
+    match sent {
+        Ok(()) => record.finished(),
+        Err(Broken::Sink) => return Next::Close,
+        Err(Broken::Source(failure)) => {
+            record.failed(failure);
+            if framing == Framing::UntilClose {
+                // An orderly close would make it look whole.
+                client.link.borrow().stream.reset_on_close();
+            }
+            return Next::Close;
+        }
+    }
+    if let Body::Tunnel(call) = answer.body {
+        tunnel::through(client, *call).await;
+        return Next::Close;
+    }
+    match (client.inbound.borrow().decoder.is_done(), keep_alive) {
+        (true, true) => Next::Request,
+        (true, false) if !record.failure().is_some_and(Failure::closes) => Next::Close,
+        (false, true) if client.is_worth_reading() => Next::Skip,
+        _ => Next::Linger,
+    }
+}
+
+/// How the client can tell where the answer ends (RFC 9112 section 6.3).
+fn framing(answer: &Answer<Body>, manner: &Manner) -> Framing {
+    match (answer.status, answer.body.length()) {
+        (StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT, _) => Framing::Empty,
+        (StatusCode::NOT_MODIFIED, Some(_)) if matches!(answer.body, Body::Bytes(_)) => Framing::Empty,
+        (_, Some(length)) => Framing::Length(length),
+        (StatusCode::NOT_MODIFIED, None) => Framing::Empty,
+        (_, None) if manner.to_head => Framing::Empty,
+        (_, None) if manner.version == Version::HTTP_11 => Framing::Chunked,
+        (_, None) => Framing::UntilClose,
+    }
+}
+
+/// Answers what is no request.
+async fn refuse(client: &Client, failure: Failure) -> Next {
+    let (method, version) = (Method::from_bytes(b"-").unwrap_or_default(), Version::HTTP_11);
+    let mut record = Record::new(client.worker, method, version, client.peer, Fields::new(), Instant::now());
+    record.failed(failure);
+    record.answered(failure.status().as_u16());
+    let answer = answer::failure(&record, failure).map(Body::Bytes);
+    send(client, &mut record, answer, &Manner { version, to_head: false, keep_alive: false }).await;
+    Next::Linger
+}
+
+/// Reads what is left of a request's body, which is little, and throws it away. `false`: the client is too slow, or gone.
+async fn skip(client: &Client, since: Instant) -> bool {
+    std::future::poll_fn(|cx| {
+        loop {
+            let (mut inbound, mut link) = (client.inbound.borrow_mut(), client.link.borrow_mut());
+            match inbound.poll(cx, &mut link) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(true),
+                Poll::Ready(Ok(_)) => drop(inbound.take(&mut link, <[u8]>::len)),
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending if client.timer.over(after(since, LINGER)) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
 }
 
 /// How long a client may take to notice that it is no longer listened to.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The answer to a head that took too long; hyper has none for it.
-const TIMED_OUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 20\r\nconnection: close\r\n\r\n408 Request Timeout\n";
-
-/// Says the last word, and reads what the client still sends: closing on unread bytes would reset the connection, and
-/// the answer might be lost on its way (RFC 9112 section 9.6).
-async fn part(mut stream: Watched, answer: bool) -> std::io::Result<()> {
-    if answer {
-        stream.write_all(TIMED_OUT).await?;
-    }
-    stream.shutdown().await?;
-    let mut thrown_away = [0; 8192];
-    while stream.read(&mut thrown_away).await? > 0 {}
-    Ok(())
-}
-
-/// What went wrong before there was a request to speak of.
-fn unheard(end: &End) -> Option<Failure> {
-    match end {
-        End::SlowHead => Some(Failure::RequestTimeout),
-        End::Closed(Err(error)) if error.is_parse_too_large() => Some(Failure::HeadTooLarge),
-        End::Closed(Err(error)) if error.is_parse() => Some(Failure::BadRequest),
-        End::Closed(_) | End::Silent => None,
-    }
-}
-
-/// The deadlines of a connection.
-struct Clock {
-    idle: Duration,
-    request: Duration,
-    /// Since when.
-    draining: Option<Instant>,
-    /// What had moved when the clock was last looked at.
-    moved: u64,
-}
-
-impl Clock {
-    /// When the state must have changed; an exchange may last, and is looked at when the clock strikes.
-    fn deadline(&self, state: State) -> Option<Instant> {
-        match (state, self.draining) {
-            (State::Idle(_), Some(since)) => Some(since + DRAIN_GRACE),
-            (State::Idle(since), None) => Some(since + self.idle),
-            (State::Head(since), _) => Some(since + self.request),
-            (State::Busy, _) => None,
-        }
-    }
-
-    /// What the time that has passed means.
-    fn overdue(&mut self, watch: &Watch) -> Option<End> {
-        let over = self.deadline(watch.state).is_some_and(|deadline| deadline <= Instant::now());
-        match watch.state {
-            State::Busy => {
-                // Blocked all the while and nothing moved: nobody reads.
-                let stalled = watch.blocked && watch.moved == self.moved;
-                self.moved = watch.moved;
-                stalled.then_some(End::Silent)
-            }
-            State::Idle(_) => over.then_some(End::Silent),
-            State::Head(_) => over.then_some(End::SlowHead),
-        }
-    }
-}
-
-/// Polls the connection until it ends or its time is over. The clock is looked at when it strikes, and set earlier when
-/// the state asks for it; a request that comes and goes does not touch it.
-async fn guard<S>(
-    connection: &mut http1::UpgradeableConnection<TokioIo<Watched>, S>,
-    client: &Client,
-    mut clock: Clock,
-) -> End
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::body::Body> + Unpin,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let mut stop = client.worker.stop.clone();
-    let changed = client.worker.stop.clone();
-    let mut draining = std::pin::pin!(async move {
-        // An error means that nobody is left to say stop.
-        let _ = stop.wait_for(|stop| *stop != crate::run::Stop::No).await;
-    });
-    let mut registered = false;
-    let mut sleep = std::pin::pin!(tokio::time::sleep(clock.idle.min(clock.request)));
+/// Reads what the client still sends: closing on unread bytes would reset the connection, and the answer might be lost
+/// on its way (RFC 9112 section 9.6).
+async fn linger(client: &Client) {
+    let until = after(Instant::now(), LINGER);
+    let mut shut = false;
     std::future::poll_fn(|cx| {
-        // Once registered, the signal need not be asked again before it has come: this is polled for every request.
-        if clock.draining.is_none() && (!registered || changed.has_changed().unwrap_or(true)) {
-            registered = true;
-            if draining.as_mut().poll(cx).is_ready() {
-                clock.draining = Some(Instant::now());
-                Pin::new(&mut *connection).graceful_shutdown();
-            }
-        }
-        'poll: loop {
-            if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
-                return Poll::Ready(End::Closed(outcome));
-            }
-            loop {
-                let state = lock(&client.watch).state;
-                if let Some(deadline) = [clock.deadline(state), client.alarm.get()].into_iter().flatten().min()
-                    && deadline < sleep.deadline()
-                {
-                    sleep.as_mut().reset(deadline);
-                }
-                if sleep.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                let now = Instant::now();
-                if client.alarm.get().is_some_and(|alarm| alarm <= now) {
-                    client.alarm.set(None);
-                    client.struck.set(true);
-                    continue 'poll;
-                }
-                let watch = lock(&client.watch);
-                if let Some(end) = clock.overdue(&watch) {
-                    return Poll::Ready(end);
-                }
-                sleep.as_mut().reset(clock.deadline(watch.state).unwrap_or_else(|| now + client.idle.get()));
+        let mut link = client.link.borrow_mut();
+        shut = shut || link.stream.poll_shutdown(cx).is_ready();
+        loop {
+            let unread = link.bytes().len();
+            link.consume(unread);
+            match link.poll_fill(cx) {
+                Poll::Ready(Ok(true)) if !client.timer.over(until) => {}
+                Poll::Pending if !client.timer.over(until) => return Poll::Pending,
+                _ => return Poll::Ready(()),
             }
         }
     })
-    .await
+    .await;
 }

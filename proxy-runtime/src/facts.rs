@@ -4,11 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 
+use crate::fields::Fields;
 use crate::route::Captures;
 use crate::settings::Settings;
-use crate::site::Text;
 
 /// What is known of an exchange. What is not known yet (status before there is one) is empty or zero; the compiler
 /// lets no template ask for it.
@@ -22,7 +22,7 @@ pub struct Facts<'a> {
     pub query: Option<&'a str>,
     pub protocol: &'static str,
     pub client: IpAddr,
-    pub fields: Fields<'a>,
+    pub fields: &'a Fields,
     pub captures: Captures,
     pub route: &'a str,
     pub settings: &'a Settings,
@@ -36,25 +36,10 @@ pub struct Facts<'a> {
     pub time: Timestamp,
 }
 
-/// The request's header fields: all of them, or after the request was sent on, those that were kept.
-#[derive(Clone, Copy)]
-pub enum Fields<'a> {
-    /// All of them.
-    All(&'a HeaderMap),
-    /// Names (lower case) and values of those that later phases ask for.
-    Kept(&'a [Text], &'a [Option<HeaderValue>]),
-}
-
 impl<'a> Facts<'a> {
-    /// The first value of a request field, where it is text. `name` is in lower case.
+    /// The first value of a request field, where it is text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        let value = match self.fields {
-            Fields::All(headers) => headers.get(name),
-            Fields::Kept(names, values) => {
-                names.iter().position(|kept| kept == name).and_then(|index| values.get(index)?.as_ref())
-            }
-        };
-        value.and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+        self.fields.text(name)
     }
 }
 

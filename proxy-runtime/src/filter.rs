@@ -7,7 +7,7 @@ mod rewrite;
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
+use crate::fields::Fields;
 
 pub use headers::{HeaderOp, request_headers, response_headers};
 pub use rewrite::{PathStep, Rewrite, rewrite};
@@ -20,5 +20,5 @@ pub struct Outgoing<'a> {
     /// The query without `?`.
     pub query: Option<Cow<'a, str>>,
     /// The header fields.
-    pub headers: &'a mut HeaderMap,
+    pub headers: &'a mut Fields,
 }

@@ -5,157 +5,145 @@
 
 use std::net::IpAddr;
 
-use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
-
+use crate::fields::{Fields, has_token, tokens};
 use crate::matcher;
 use crate::site::{Trusted, TrustedHeader};
-use crate::view::{has_token, tokens};
 
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+const X_FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// The protocol a client asks to change to, where it is one to pass on: `Connection: upgrade` and `Upgrade: it`.
 /// `h2c` is not: what follows would pass the proxy's rules unseen.
-pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let wanted = headers.get(header::UPGRADE)?;
-    let h2c = wanted.to_str().is_ok_and(|wanted| wanted.split(',').any(|one| one.trim().eq_ignore_ascii_case("h2c")));
-    (!h2c && has_token(headers, header::CONNECTION, "upgrade")).then(|| wanted.clone())
+pub(crate) fn upgrade(fields: &Fields) -> Option<&str> {
+    let wanted = fields.text("upgrade")?;
+    let h2c = wanted.split(',').any(|one| one.trim().eq_ignore_ascii_case("h2c"));
+    (!h2c && has_token(fields, "connection", "upgrade")).then_some(wanted)
 }
 
-/// The fields that belong to a connection, and go. `TE` and what `Connection` lists are seen to apart.
-static OF_CONNECTION: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-];
-
-/// Removes the fields that belong to a connection: those RFC 9110 names, and those that `Connection` names.
-/// `Trailer` stays, and so does `TE: trailers`, whose meaning both of our sides share. One pass over the names where
-/// there is nothing to remove; no allocation but for fields that `Connection` lists beside the usual ones.
-pub(crate) fn strip_connection_fields(headers: &mut HeaderMap) {
-    let mut found = 0_u8;
-    for name in headers.keys() {
-        if let Some(index) = OF_CONNECTION.iter().position(|of_connection| of_connection == name) {
-            found |= 1 << index;
-        }
-    }
-    if found == 0 {
-        return;
-    }
-    let trailers = has_token(headers, header::TE, "trailers");
-    for name in listed(headers) {
-        headers.remove(name);
-    }
-    for (index, name) in OF_CONNECTION.iter().enumerate() {
-        if found & (1 << index) != 0 {
-            headers.remove(name);
-        }
-    }
-    if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+/// Whether a field belongs to a connection (RFC 9110 section 7.6.1), or frames a message. On the hot path, asked of each
+/// field of each message: the length tells most of them apart.
+fn of_connection(name: &[u8]) -> bool {
+    let one_of = |names: &[&str]| names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()));
+    match name.len() {
+        2 => one_of(&["te"]),
+        7 => one_of(&["upgrade"]),
+        10 => one_of(&["connection", "keep-alive"]),
+        14 => one_of(&["content-length"]),
+        16 => one_of(&["proxy-connection"]),
+        17 => one_of(&["transfer-encoding"]),
+        18 => one_of(&["proxy-authenticate"]),
+        19 => one_of(&["proxy-authorization"]),
+        _ => false,
     }
 }
 
-/// The fields that `Connection` lists, beside its own options and what is removed anyway. Fields that frame or address
-/// the message can't be made to vanish this way.
-fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
+/// The fields of a message that go beyond its connection: neither those that belong to it, nor those that `Connection`
+/// lists, nor those that frame the body, which are written anew. `Trailer` stays, and so does `TE: trailers`, whose
+/// meaning both of our sides share. One pass; `room` is for what will be added, in lines of 40 bytes.
+pub(crate) fn end_to_end(fields: &Fields, room: usize) -> Fields {
+    let mut kept = Fields::with_capacity(fields.size() + 40 * room, fields.len() + room);
+    let (mut connection, mut te) = (false, false);
+    for (name, value) in fields.raw() {
+        if !of_connection(name) {
+            kept.add(name, value);
+        } else {
+            connection |= name.len() == 10;
+            te |= name.len() == 2;
+        }
+    }
+    if connection {
+        for name in listed(fields) {
+            kept.remove(name);
+        }
+    }
+    if te && has_token(fields, "te", "trailers") {
+        kept.add(b"te", b"trailers");
+    }
+    kept
+}
+
+/// The fields that `Connection` lists, beside its own options and what goes anyway. Fields that frame or address the
+/// message can't be made to vanish this way.
+fn listed(fields: &Fields) -> impl Iterator<Item = &str> {
     const USUAL: [&str; 8] =
         ["keep-alive", "close", "upgrade", "te", "trailer", "transfer-encoding", "content-length", "host"];
-    tokens(headers, header::CONNECTION)
-        .filter(|token| !USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(token)))
-        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
-        .collect()
+    tokens(fields, "connection").filter(|token| !USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(token)))
 }
 
 /// What is said about the client to an upstream.
 pub(crate) struct Client<'a> {
-    /// Its address as a field value; made once per connection.
-    pub(crate) address: &'a HeaderValue,
+    /// Its address as text; made once per connection.
+    pub(crate) address: &'a str,
     /// The peer's address, which is the client's where the peer is not a proxy.
     pub(crate) peer: IpAddr,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
     /// The `Host` it asked for.
-    pub(crate) host: Option<HeaderValue>,
+    pub(crate) host: Option<&'a str>,
     /// Whether the peer is believed.
     pub(crate) trusted: bool,
 }
 
 /// Sets `Via`, `X-Forwarded-*` and, where wanted, `Forwarded`.
-pub(crate) fn announce(headers: &mut HeaderMap, client: &Client<'_>, forwarded: bool) {
-    append(headers, header::VIA, HeaderValue::from_static("1.1 kiln"), true);
-    append(headers, X_FORWARDED_FOR.clone(), client.address.clone(), client.trusted);
-    let keep = |headers: &HeaderMap, name: &HeaderName| client.trusted && headers.contains_key(name);
-    if !keep(headers, &X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static(client.scheme));
+pub(crate) fn announce(fields: &mut Fields, client: &Client<'_>, forwarded: bool) {
+    append(fields, "via", "1.1 kiln", true);
+    append(fields, X_FORWARDED_FOR, client.address, client.trusted);
+    let keep = |fields: &Fields, name: &str| client.trusted && fields.contains(name);
+    if !keep(fields, X_FORWARDED_PROTO) {
+        fields.set(X_FORWARDED_PROTO, client.scheme.as_bytes());
     }
-    if !keep(headers, &X_FORWARDED_HOST) {
-        match &client.host {
-            Some(host) => headers.insert(X_FORWARDED_HOST.clone(), host.clone()),
-            None => headers.remove(&X_FORWARDED_HOST),
+    if !keep(fields, X_FORWARDED_HOST) {
+        match client.host {
+            Some(host) => fields.set(X_FORWARDED_HOST, host.as_bytes()),
+            None => fields.remove(X_FORWARDED_HOST),
         };
     }
     if forwarded {
-        append(headers, header::FORWARDED, forwarded_element(client), client.trusted);
+        append(fields, "forwarded", &forwarded_element(client), client.trusted);
     } else if !client.trusted {
-        headers.remove(header::FORWARDED);
+        fields.remove("forwarded");
     }
 }
 
 /// Puts `value` behind what is there, in one line; or in its place.
-fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue, keep: bool) {
-    match headers.entry(name) {
-        Entry::Occupied(mut entry) if keep => {
-            let mut line = Vec::new();
-            for earlier in entry.iter() {
-                line.extend_from_slice(earlier.as_bytes());
-                line.extend_from_slice(b", ");
-            }
-            line.extend_from_slice(value.as_bytes());
-            if let Ok(line) = HeaderValue::from_bytes(&line) {
-                entry.insert(line);
-            }
-        }
-        Entry::Occupied(mut entry) => {
-            entry.insert(value);
-        }
-        Entry::Vacant(entry) => {
-            entry.insert(value);
-        }
+fn append(fields: &mut Fields, name: &str, value: &str, keep: bool) {
+    if !keep || !fields.contains(name) {
+        return fields.set(name, value.as_bytes());
     }
+    let mut line = Vec::new();
+    for earlier in fields.all(name) {
+        line.extend_from_slice(earlier);
+        line.extend_from_slice(b", ");
+    }
+    line.extend_from_slice(value.as_bytes());
+    fields.set(name, &line);
 }
 
 /// `for=...;host=...;proto=...` (RFC 7239 section 4).
-fn forwarded_element(client: &Client<'_>) -> HeaderValue {
+fn forwarded_element(client: &Client<'_>) -> String {
     let mut element = match client.peer {
         // Section 6: an IPv6 address is in brackets, and so in quotes.
         IpAddr::V6(address) => format!("for=\"[{address}]\""),
         IpAddr::V4(address) => format!("for={address}"),
     };
-    if let Some(host) = client.host.as_ref().and_then(|host| host.to_str().ok()) {
+    if let Some(host) = client.host {
         element = format!("{element};host=\"{}\"", host.replace(['"', '\\'], ""));
     }
-    HeaderValue::from_str(&format!("{element};proto={}", client.scheme))
-        .unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
+    format!("{element};proto={}", client.scheme)
 }
 
 /// The client's address: the peer's, or behind trusted peers the last address in their field that is not itself trusted.
-pub(crate) fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &Trusted) -> IpAddr {
+pub(crate) fn client_address(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> IpAddr {
     if !matcher::contains(&trusted.networks, peer) {
         return peer;
     }
     let mut client = peer;
     let name = match trusted.header {
-        TrustedHeader::XForwardedFor => X_FORWARDED_FOR.clone(),
-        TrustedHeader::Forwarded => header::FORWARDED,
+        TrustedHeader::XForwardedFor => X_FORWARDED_FOR,
+        TrustedHeader::Forwarded => "forwarded",
     };
-    let lines: Vec<_> = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok()).collect();
+    let lines: Vec<_> = fields.all(name).filter_map(|line| std::str::from_utf8(line).ok()).collect();
     for element in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         let address = match trusted.header {
             TrustedHeader::XForwardedFor => node_address(element.trim()),
@@ -195,23 +183,18 @@ mod tests {
 
     use super::*;
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    fn fields(lines: &[(&str, &str)]) -> Fields {
+        lines.iter().copied().collect()
     }
 
     #[test]
     fn connection_fields_go() {
-        let check = |before: &[(&'static str, &'static str)], after: &[(&'static str, &'static str)]| {
-            let mut found = HeaderMap::new();
-            for (name, value) in before {
-                found.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-            }
-            strip_connection_fields(&mut found);
-            assert_eq!(found, headers(after), "{before:?}");
+        let check = |before: &[(&str, &str)], after: &[(&str, &str)]| {
+            assert_eq!(end_to_end(&fields(before), 0), fields(after), "{before:?}");
         };
         check(&[("accept", "*/*")], &[("accept", "*/*")]);
         check(&[("connection", "keep-alive, X-Hop"), ("x-hop", "1"), ("keep-alive", "5")], &[]);
-        check(&[("connection", "host, content-length"), ("host", "a")], &[("host", "a")]);
+        check(&[("connection", "host, content-length"), ("host", "a"), ("Content-Length", "3")], &[("host", "a")]);
         check(&[("te", "trailers, deflate")], &[("te", "trailers")]);
         check(&[("te", "deflate")], &[]);
         check(&[("upgrade", "websocket"), ("proxy-connection", "close")], &[]);
@@ -221,8 +204,8 @@ mod tests {
     #[test]
     fn clients_behind_trusted_proxies() {
         let trusted = |header| Trusted { networks: Cow::Owned(vec!["10.0.0.0/8".parse().unwrap()]), header };
-        let check = |peer: &str, field: &'static str, value: &'static str, header, expected: &str| {
-            let found = client_address(&headers(&[(field, value)]), peer.parse().unwrap(), &trusted(header));
+        let check = |peer: &str, field: &str, value: &str, header, expected: &str| {
+            let found = client_address(&fields(&[(field, value)]), peer.parse().unwrap(), &trusted(header));
             assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {value}");
         };
         let xff = TrustedHeader::XForwardedFor;
@@ -239,23 +222,25 @@ mod tests {
         check("10.0.0.1", "x-forwarded-for", "1.1.1.1", forwarded, "10.0.0.1");
     }
 
+    fn sorted(fields: &Fields) -> Vec<(String, Vec<u8>)> {
+        let mut lines: Vec<_> = fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        lines.sort();
+        lines
+    }
+
     #[test]
     fn announcing() {
-        let address = HeaderValue::from_static("192.0.2.1");
-        let check = |trusted: bool,
-                     forwarded: bool,
-                     before: &[(&'static str, &'static str)],
-                     after: &[(&'static str, &'static str)]| {
-            let mut found = headers(before);
+        let check = |trusted: bool, forwarded: bool, before: &[(&str, &str)], after: &[(&str, &str)]| {
+            let mut found = fields(before);
             let client = Client {
-                address: &address,
+                address: "192.0.2.1",
                 peer: "192.0.2.1".parse().unwrap(),
                 scheme: "http",
-                host: Some(HeaderValue::from_static("a.b:80")),
+                host: Some("a.b:80"),
                 trusted,
             };
             announce(&mut found, &client, forwarded);
-            assert_eq!(found, headers(after));
+            assert_eq!(sorted(&found), sorted(&fields(after)));
         };
         let said = &[
             ("x-forwarded-for", "6.6.6.6"),

@@ -2,58 +2,72 @@
 //!
 //! The compiler's output wraps them in one function per route, whose data is a `static` beside it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, Response, StatusCode};
+use http::StatusCode;
 
 use crate::facts::Facts;
+use crate::fields::Fields;
 use crate::site::{self, Redirect, Respond, RespondBody};
-use crate::template::{self, Piece, Template};
+use crate::template::{Piece, Template};
+
+/// An answer: its head, and a body of whatever kind.
+#[derive(Debug)]
+pub struct Answer<B> {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields, without those that frame the message.
+    pub fields: Fields,
+    /// The body.
+    pub body: B,
+}
+
+impl<B> Answer<B> {
+    /// An answer without fields.
+    pub fn new(status: StatusCode, body: B) -> Answer<B> {
+        Answer { status, fields: Fields::new(), body }
+    }
+
+    /// The same with another body.
+    pub fn map<C>(self, body: impl FnOnce(B) -> C) -> Answer<C> {
+        Answer { status: self.status, fields: self.fields, body: body(self.body) }
+    }
+}
 
 /// Answers with a status and a body.
-pub fn respond(facts: &Facts<'_>, respond: &'static Respond) -> Response<Bytes> {
+pub fn respond(facts: &Facts<'_>, respond: &'static Respond) -> Answer<Bytes> {
     let body = match &respond.body {
         RespondBody::Bytes(bytes) => body(facts, bytes),
-        RespondBody::Template(template) => {
-            let mut out = String::new();
-            template.render(facts, &mut out);
-            Bytes::from(out)
-        }
+        RespondBody::Template(template) => Bytes::from(template.rendered(facts).into_owned()),
     };
-    let mut response = Response::new(body);
-    *response.status_mut() = status(respond.code);
-    if !respond.content_type.is_empty()
-        && let Ok(value) = HeaderValue::from_str(&respond.content_type)
-    {
-        response.headers_mut().insert(CONTENT_TYPE, value);
+    let mut answer = Answer::new(status(respond.code), body);
+    if !respond.content_type.is_empty() {
+        answer.fields.add(b"content-type", respond.content_type.as_bytes());
     }
-    response
+    answer
 }
 
 /// Sends the client elsewhere.
-pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
+pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Answer<Bytes> {
     // A target that takes the host from the request goes to listed hosts only: no open redirects.
     if !redirect.allow_hosts.is_empty() && !redirect.allow_hosts.iter().any(|host| host == facts.host) {
-        *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-        return response;
+        return Answer::new(StatusCode::MISDIRECTED_REQUEST, Bytes::new());
     }
-    *response.status_mut() = status(redirect.code);
-    response.headers_mut().insert(LOCATION, location(facts, &redirect.to));
-    response
+    let mut answer = Answer::new(status(redirect.code), Bytes::new());
+    answer.fields.add(b"location", location(facts, &redirect.to).as_bytes());
+    answer
 }
 
 /// The target. What placeholders put behind a leading slash must not make it two: `//evil.test/` is another host (RFC 3986
 /// section 4.2).
-fn location(facts: &Facts<'_>, to: &Template) -> HeaderValue {
-    let value = to.header_value(facts);
+fn location<'t>(facts: &Facts<'_>, to: &'t Template) -> Cow<'t, str> {
+    let value = to.rendered(facts);
     let meant = matches!(to.pieces.first(), Some(Piece::Text(text)) if text.starts_with("//"));
-    match value.to_str() {
-        Ok(text) if text.starts_with("//") && !meant => {
-            template::header_value(format!("/{}", text.trim_start_matches('/')))
-        }
-        _ => value,
+    if meant || !value.starts_with("//") {
+        return value;
     }
+    Cow::Owned(format!("/{}", value.trim_start_matches('/')))
 }
 
 /// The bytes of a body that is compiled in (not copied) or read at start (copied).

@@ -3,16 +3,17 @@
 //! The path of a request, each step a module:
 //!
 //! ```text
-//! listen ─Accepted→ connection ─hyper→ target ─Target→ route ─Found→ filter ─Outgoing→
+//! listen ─Accepted→ connection ─http1→ target ─Target→ route ─Found→ filter ─Outgoing→
 //!     handler                        (respond, redirect, echo, abort)
 //!     balance ─Lease→ upstream ─Answer→ filter → Body; a Record for the log at the end
 //! ```
 //!
 //! [`site`] is the contract between a compiled site and this crate. Pure modules (`site target route view matcher
-//! regex template facts settings filter handler forward`) do no I/O and are what the compiler shares: it uses this
+//! regex template facts fields settings filter handler`) do no I/O and are what the compiler shares: it uses this
 //! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
 
 pub mod facts;
+pub mod fields;
 pub mod filter;
 pub mod handler;
 pub mod matcher;
@@ -32,6 +33,8 @@ mod balance;
 #[cfg(feature = "serve")]
 mod body;
 #[cfg(feature = "serve")]
+mod clock;
+#[cfg(feature = "serve")]
 mod command;
 #[cfg(feature = "serve")]
 mod connection;
@@ -40,7 +43,7 @@ mod failure;
 #[cfg(feature = "serve")]
 mod forward;
 #[cfg(feature = "serve")]
-mod framing;
+mod http1;
 #[cfg(feature = "serve")]
 mod listen;
 #[cfg(feature = "serve")]

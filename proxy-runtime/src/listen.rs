@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::connection;
 use crate::failure::Failure;
+use crate::fields::Fields;
 use crate::observe::{self, Record};
 use crate::run::{Stop, Worker};
 use crate::settings::{self, Address, Refused, Settings};
@@ -300,10 +301,12 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
                 Stream::Tcp(stream) => stream.try_write(FULL),
                 Stream::Unix(stream) => stream.try_write(FULL),
             };
-            let mut record =
-                Record::new(worker, http::Method::from_bytes(b"-").unwrap_or_default(), http::Version::HTTP_11, peer);
+            let method = http::Method::from_bytes(b"-").unwrap_or_default();
+            let (version, began) = (http::Version::HTTP_11, tokio::time::Instant::now());
+            let mut record = Record::new(worker, method, version, peer, Fields::new(), began);
             record.failed(failure);
             record.answered(failure.status().as_u16());
+            record.finished();
         }
     }
 }

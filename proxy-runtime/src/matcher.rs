@@ -5,25 +5,24 @@
 
 use std::net::IpAddr;
 
-use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::regex::Regex;
 use crate::view::RequestView;
 
 /// The header field is there.
-pub fn header(view: &RequestView<'_>, name: &HeaderName) -> bool {
-    view.headers.contains_key(name)
+pub fn header(view: &RequestView<'_>, name: &str) -> bool {
+    view.headers.contains(name)
 }
 
 /// The header field is there and equals `value`, byte for byte.
-pub fn header_is(view: &RequestView<'_>, name: &HeaderName, value: &str) -> bool {
-    view.headers.get_all(name).into_iter().any(|found| found.as_bytes() == value.as_bytes())
+pub fn header_is(view: &RequestView<'_>, name: &str, value: &str) -> bool {
+    view.headers.all(name).any(|found| found == value.as_bytes())
 }
 
 /// The header field is there and `regex` matches within it.
-pub fn header_matches(view: &RequestView<'_>, name: &HeaderName, regex: &Regex) -> bool {
-    view.headers.get_all(name).into_iter().any(|found| regex.is_match(found.as_bytes()))
+pub fn header_matches(view: &RequestView<'_>, name: &str, regex: &Regex) -> bool {
+    view.headers.all(name).any(|found| regex.is_match(found))
 }
 
 /// The query parameter is there.

@@ -10,11 +10,12 @@ use std::cell::Cell;
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{Method, Version};
 use tokio::time::Instant;
 
-use crate::facts::{Facts, Fields, RequestId, Timestamp};
+use crate::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
+use crate::fields::Fields;
 use crate::route::Captures;
 use crate::run::Worker;
 use crate::site::{Log, Policy, Route};
@@ -28,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) worker: &'static Worker,
     pub(crate) method: Method,
     pub(crate) version: Version,
+    /// The request's fields as they arrived.
+    pub(crate) fields: Fields,
     pub(crate) target: Option<Target>,
     /// The client: the peer, or what a trusted peer said.
     pub(crate) client: IpAddr,
@@ -38,18 +41,26 @@ pub(crate) struct Record {
     pub(crate) request_id: RequestId,
     pub(crate) began: Instant,
     policy: &'static Policy,
-    kept: Vec<Option<HeaderValue>>,
     status: u16,
     bytes: u64,
     failure: Option<Failure>,
+    over: bool,
 }
 
 impl Record {
-    pub(crate) fn new(worker: &'static Worker, method: Method, version: Version, client: IpAddr) -> Box<Record> {
+    pub(crate) fn new(
+        worker: &'static Worker,
+        method: Method,
+        version: Version,
+        client: IpAddr,
+        fields: Fields,
+        began: Instant,
+    ) -> Box<Record> {
         Box::new(Record {
             worker,
             method,
             version,
+            fields,
             target: None,
             client,
             route: None,
@@ -57,20 +68,18 @@ impl Record {
             upstream: "",
             server: "",
             request_id: worker.request_id(),
-            began: Instant::now(),
+            began,
             policy: worker.site.root,
-            kept: Vec::new(),
             status: 0,
             bytes: 0,
             failure: None,
+            over: false,
         })
     }
 
-    /// The policy that holds from here on; keeps the request's fields that it will ask for later.
-    pub(crate) fn holds(&mut self, policy: &'static Policy, headers: &HeaderMap) {
+    /// The policy that holds from here on.
+    pub(crate) fn holds(&mut self, policy: &'static Policy) {
         self.policy = policy;
-        self.kept.clear();
-        self.kept.extend(policy.keep.iter().map(|name| headers.get(&**name).cloned()));
     }
 
     pub(crate) fn policy(&self) -> &'static Policy {
@@ -86,8 +95,18 @@ impl Record {
         self.failure.get_or_insert(failure);
     }
 
-    pub(crate) fn sent(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
+    /// The exchange has come to its end; a record that is dropped before was cut off.
+    pub(crate) fn finished(&mut self) {
+        self.over = true;
+    }
+
+    /// How many bytes of a body the answer had, so far.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.bytes = bytes;
     }
 
     /// The path in normal form; as it arrived, where it has none.
@@ -95,8 +114,8 @@ impl Record {
         self.target.as_ref().map_or("", Target::path)
     }
 
-    /// What templates and filters may know, given the request's fields.
-    pub(crate) fn facts<'a>(&'a self, fields: Fields<'a>) -> Facts<'a> {
+    /// What templates and filters may know.
+    pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
             method: &self.method,
             scheme: "http",
@@ -105,7 +124,7 @@ impl Record {
             query: self.target.as_ref().and_then(Target::query),
             protocol: if self.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
             client: self.client,
-            fields,
+            fields: &self.fields,
             captures: self.captures,
             route: self.route.map_or("", |route| &route.pattern),
             settings: self.worker.settings,
@@ -119,11 +138,6 @@ impl Record {
             time: Timestamp(0),
         }
     }
-
-    /// The same once the request was sent on.
-    pub(crate) fn facts_kept(&self) -> Facts<'_> {
-        self.facts(Fields::Kept(&self.policy.keep, &self.kept))
-    }
 }
 
 impl Drop for Record {
@@ -131,7 +145,10 @@ impl Drop for Record {
         if matches!(self.policy.log, Log::Off) {
             return;
         }
-        let facts = Facts { duration: self.began.elapsed(), time: Timestamp::now(), ..self.facts_kept() };
+        if !self.over {
+            self.failed(Failure::ClientGone);
+        }
+        let facts = Facts { duration: self.began.elapsed(), time: Timestamp::now(), ..self.facts() };
         self.worker.log.write(|out| line::write(&self.policy.log, &facts, out));
     }
 }

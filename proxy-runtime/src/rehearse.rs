@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{Method, Version};
 
-use crate::facts::{Facts, Fields, RequestId, Timestamp};
+use crate::facts::{Facts, RequestId, Timestamp};
+use crate::fields::Fields;
 use crate::filter::Outgoing;
 use crate::route::{Captures, Found, MethodSet, RouteId, SiteId, Tables, Verdict};
 use crate::settings::Settings;
-use crate::site::{Expect, Handler, Methods, NormalForm, Redirect, Site, Test};
+use crate::site::{Expect, Handler, Methods, NormalForm, Site, Test};
 use crate::target::Target;
 use crate::view::RequestView;
 
@@ -88,8 +89,11 @@ impl Outcome {
 /// # Errors
 /// It is no request: the method or URL is none.
 pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings) -> Result<Outcome, String> {
-    let (mut parts, scheme) = build(request)?;
-    let Ok(mut target) = Target::parse(&mut parts) else { return Ok(Outcome::refused(400, "bad-host")) };
+    let method = Method::from_bytes(request.method.as_bytes()).map_err(|error| error.to_string())?;
+    let (path, fields, scheme) = build(request)?;
+    let Ok(mut target) = Target::parse(path, &fields, Version::HTTP_11) else {
+        return Ok(Outcome::refused(400, "bad-host"));
+    };
     let Some(site) = rules.tables().site(request.listener, target.host()) else {
         return Ok(Outcome::refused(421, "unknown-host"));
     };
@@ -97,7 +101,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     if target.normalise(form).is_err() {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(400, "bad-path") });
     }
-    let found = find(rules, site, &target, &parts.method, &parts.headers, request.from);
+    let found = find(rules, site, &target, &method, &fields, request.from);
     let (route, captures) = match found {
         Found::Route(route, captures) => (route, captures),
         Found::OtherMethod(_) => {
@@ -111,14 +115,14 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         _ => "",
     };
     let facts = Facts {
-        method: &parts.method.clone(),
+        method: &method,
         scheme,
         host: target.host(),
         path: target.path(),
         query: target.query(),
         protocol: "HTTP/1.1",
         client: request.from,
-        fields: Fields::Kept(&[], &[]),
+        fields: &fields,
         captures,
         route: rules.pattern(route),
         settings,
@@ -141,12 +145,13 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     match handler {
         Handler::Proxy(_) => {
             outcome.upstream = Some(upstream.to_owned());
-            forward(rules, route, form, &target, &facts, &mut parts.headers, &mut outcome);
+            forward(rules, route, form, &target, &facts, &mut outcome);
         }
         Handler::Respond(respond) => outcome.status = Some(respond.code),
         Handler::Redirect(redirect) => {
-            let facts = Facts { fields: Fields::All(&parts.headers), ..facts };
-            redirected(redirect, &facts, &mut outcome);
+            let answer = crate::handler::redirect(&facts, redirect);
+            outcome.status = Some(answer.status.as_u16());
+            outcome.location = answer.fields.get("location").map(lossy);
         }
         Handler::Echo => outcome.status = Some(200),
         Handler::Abort => {}
@@ -160,10 +165,11 @@ fn forward(
     form: NormalForm,
     target: &Target,
     facts: &Facts<'_>,
-    headers: &mut HeaderMap,
     outcome: &mut Outcome,
 ) {
-    let mut out = Outgoing { path: Cow::Borrowed(target.path()), query: target.query().map(Cow::Borrowed), headers };
+    let mut headers = facts.fields.clone();
+    let (path, query) = (Cow::Borrowed(target.path()), target.query().map(Cow::Borrowed));
+    let mut out = Outgoing { path, query, headers: &mut headers };
     rules.filter(route, &mut out, facts);
     match crate::target::normal_path(&out.path, form) {
         Ok(path) => {
@@ -177,17 +183,11 @@ fn forward(
             outcome.reason = Some("bad-rewrite");
         }
     }
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    outcome.upstream_headers = out.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    outcome.upstream_headers = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), lossy(value))).collect();
 }
 
-fn redirected(redirect: &Redirect, facts: &Facts<'_>, outcome: &mut Outcome) {
-    let response = crate::handler::redirect(facts, redirect);
-    outcome.status = Some(response.status().as_u16());
-    outcome.location = response
-        .headers()
-        .get(http::header::LOCATION)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+fn lossy(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
 }
 
 /// The route for a request, whose host has led to `site`.
@@ -196,7 +196,7 @@ pub fn find(
     site: SiteId,
     target: &Target,
     method: &Method,
-    headers: &HeaderMap,
+    headers: &Fields,
     client: IpAddr,
 ) -> Found {
     let view = RequestView { method, host: target.host(), path: target.path(), query: target.query(), headers, client };
@@ -209,19 +209,17 @@ pub fn find(
     })
 }
 
-fn build(request: &Rehearsal<'_>) -> Result<(http::request::Parts, &'static str), String> {
+fn build(request: &Rehearsal<'_>) -> Result<(String, Fields, &'static str), String> {
     let uri: http::Uri = request.url.parse().map_err(|error| format!("`{}`: {error}", request.url))?;
-    let authority = uri.authority().map(|authority| authority.as_str().to_owned()).ok_or("the URL has no host")?;
+    let authority = uri.authority().ok_or("the URL has no host")?;
     let scheme = if uri.scheme_str() == Some("https") { "https" } else { "http" };
-    let mut builder =
-        Request::builder().method(request.method).uri(uri.path_and_query().map_or("/", |path| path.as_str()));
-    builder = builder.header(http::header::HOST, authority);
+    let mut fields = Fields::new();
+    fields.add(b"host", authority.as_str().as_bytes());
     for (name, value) in &request.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
-        builder = builder.header(name, *value);
+        http::HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+        fields.add(name.as_bytes(), value.as_bytes());
     }
-    let (parts, ()) = builder.body(()).map_err(|error| error.to_string())?.into_parts();
-    Ok((parts, scheme))
+    Ok((uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(), fields, scheme))
 }
 
 /// What a test expects and does not get: the property, what was expected, what came.

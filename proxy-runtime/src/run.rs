@@ -3,20 +3,22 @@
 //! One thread per worker, each with an event loop of its own; the main thread waits for signals and looks up names.
 //! What workers use lives as long as the process and is leaked once, so that tasks can hold plain references.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::facts::RequestId;
 use crate::listen::{self, Bound, Budget};
 use crate::observe::{LogBuffer, RequestIds, Sink, notice};
 use crate::settings::{Refused, Settings};
 use crate::site::Site;
+use crate::stream::Buffers;
 use crate::upstream::{Pools, Servers, keep_resolving};
 
 /// How far stopping has come.
@@ -41,8 +43,9 @@ pub(crate) struct Worker {
     pub(crate) stop: watch::Receiver<Stop>,
     /// The largest head that any policy allows, in bytes.
     pub(crate) head_limit: u64,
-    /// The size of a connection's buffer, in bytes.
-    pub(crate) read_buffer: usize,
+    /// What connections read into.
+    pub(crate) buffers: &'static Buffers,
+    date: RefCell<Date>,
     ids: RequestIds,
     running: Cell<usize>,
     idle: Notify,
@@ -54,11 +57,35 @@ impl Worker {
         self.ids.next()
     }
 
+    /// The line of the field `Date`, made once a second (RFC 9110 section 6.6.1).
+    pub(crate) fn date(&self, now: Instant) -> [u8; DATE_LINE] {
+        let mut date = self.date.borrow_mut();
+        if date.made.is_none_or(|made| now - made >= Duration::from_secs(1)) {
+            date.made = Some(now);
+            date.line = format!("date: {}\r\n", httpdate::fmt_http_date(SystemTime::now())).into_bytes();
+        }
+        let mut line = [b' '; DATE_LINE];
+        if date.line.len() == DATE_LINE {
+            line.copy_from_slice(&date.line);
+        }
+        line
+    }
+
     /// Counts something that the drain waits for, until the guard is dropped.
     pub(crate) fn running(&'static self) -> Running {
         self.running.set(self.running.get() + 1);
         Running(self)
     }
+}
+
+/// How long the line of the field `Date` is, in bytes; all dates are as long.
+const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
+
+/// The line of the field `Date`, and when it was made.
+#[derive(Default)]
+struct Date {
+    made: Option<Instant>,
+    line: Vec<u8>,
 }
 
 /// See [`Worker::running`].
@@ -211,6 +238,9 @@ fn reread(site: &Site, settings: &Settings) {
 /// How often idle connections to servers are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// The size of a buffer, in bytes, where no head may be larger; also the largest head of an answer.
+const MIN_BUFFER: usize = 64 << 10;
+
 /// A worker's life.
 fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Receiver<Stop>) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -219,17 +249,20 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
     };
     let Shared { site, settings, servers, budget } = *shared;
     let head_limit = largest_head(site, settings);
+    // A head must fit in, and bodies are read by as much.
+    let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
+    let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(buffer)));
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         site,
         settings,
         servers,
         budget,
-        pools: Rc::new(Pools::new(servers)),
+        pools: Rc::new(Pools::new(servers, buffers)),
         log,
         stop: stop.clone(),
         head_limit,
-        // hyper wants at least 8 KiB; a head must fit in, and bodies are read by as much.
-        read_buffer: usize::try_from(head_limit).unwrap_or(usize::MAX).max(64 << 10),
+        buffers,
+        date: RefCell::default(),
         ids: RequestIds::new(),
         running: Cell::new(0),
         idle: Notify::new(),

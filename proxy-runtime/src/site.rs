@@ -14,6 +14,7 @@ use http::Method;
 pub use ipnet::IpNet;
 
 use crate::facts::Facts;
+use crate::fields::Fields;
 use crate::filter::Outgoing;
 use crate::route::{Captures, Tables};
 use crate::template::Template;
@@ -226,8 +227,6 @@ pub struct Policy {
     pub error_pages: List<ErrorPage>,
     /// The access log.
     pub log: Log,
-    /// Request fields that the log or the response's templates need after the request was sent on (lower case).
-    pub keep: List<Text>,
 }
 
 /// `limits`. Sizes in bytes.
@@ -363,7 +362,7 @@ pub struct Route {
     /// Its request filters, in the order of phases.
     pub request: Option<fn(&mut Outgoing<'_>, &Facts<'_>)>,
     /// Its response filters, in the order of phases.
-    pub response: Option<fn(&mut http::HeaderMap, &Facts<'_>)>,
+    pub response: Option<fn(&mut Fields, &Facts<'_>)>,
     /// Who answers.
     pub handler: Handler,
     /// Limits, time-outs, pages and log.

@@ -1,17 +1,15 @@
-//! A byte stream of either kind, TCP or unix, and what is seen of it: [`Stream`], and [`Watched`] around a client's.
+//! A connected socket of either kind, TCP or unix: [`Stream`]; with what has been read of it and not yet used: [`Link`].
 //!
-//! I/O without decisions. `Watched` tells the connection's guard what moves: heads that begin, reads, writes that block.
+//! I/O without decisions. Buffers belong to the worker and are lent to a link only while there are bytes in them: an
+//! idle connection, or one that waits for the other side, holds none.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
-
-use crate::framing::Framing;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -22,155 +20,156 @@ pub(crate) enum Stream {
 
 macro_rules! either {
     ($self:expr, $stream:ident => $do:expr) => {
-        match $self.get_mut() {
+        match $self {
             Stream::Tcp($stream) => $do,
             Stream::Unix($stream) => $do,
         }
     };
 }
 
-/// Up to so many bytes are copied together before they are written.
-const TOGETHER: usize = 2048;
-
-/// Copies all of `bufs` to the front of `to`, where they fit.
-fn gather(bufs: &[IoSlice<'_>], to: &mut [u8; TOGETHER]) -> Option<usize> {
-    if bufs.iter().map(|buf| buf.len()).sum::<usize>() > TOGETHER {
-        return None;
-    }
-    let mut len = 0;
-    for buf in bufs {
-        to[len..len + buf.len()].copy_from_slice(buf);
-        len += buf.len();
-    }
-    Some(len)
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+impl Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
-}
 
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write(cx, buf))
-    }
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        // A head and a small body are put together: copying so little costs less than `writev` does more than `send`.
-        let mut together = [0; TOGETHER];
-        if let Some(len) = gather(bufs, &mut together) {
-            return self.poll_write(cx, &together[..len]);
+    /// Writes from the first of `bufs`, and from the second as well where there is something in it.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: [&[u8]; 2]) -> Poll<io::Result<usize>> {
+        let [first, second] = bufs;
+        let written = match (first.is_empty(), second.is_empty()) {
+            // `send` costs less than `writev` with one piece.
+            (false, true) => either!(self, stream => Pin::new(stream).poll_write(cx, first)),
+            (true, false) => either!(self, stream => Pin::new(stream).poll_write(cx, second)),
+            _ => {
+                let both = [IoSlice::new(first), IoSlice::new(second)];
+                either!(self, stream => Pin::new(stream).poll_write_vectored(cx, &both))
+            }
+        };
+        match ready!(written) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            outcome => Poll::Ready(outcome),
         }
-        either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
     }
-    fn is_write_vectored(&self) -> bool {
-        true
+
+    /// Closing will tell the other side that something went wrong.
+    pub(crate) fn reset_on_close(&self) {
+        if let Stream::Tcp(stream) = self {
+            // Where it can't be set, the close is orderly.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
     }
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_flush(cx))
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }
 
-/// What is known of a client connection's bytes. Shared between the stream, which hyper owns and may send elsewhere, and
-/// the connection's guard: hence the lock, which nobody else ever holds.
+/// A worker's buffers for reading that nobody uses just now.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    pub(crate) framing: Framing,
-    pub(crate) state: State,
-    /// Counts reads and writes that moved something.
-    pub(crate) moved: u64,
-    /// The last write could not move anything.
-    pub(crate) blocked: bool,
+pub(crate) struct Buffers {
+    size: usize,
+    free: RefCell<Vec<Box<[u8]>>>,
 }
 
-/// What a client connection is doing.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum State {
-    /// Waiting for a request since then.
-    Idle(Instant),
-    /// Receiving a head since then.
-    Head(Instant),
-    /// In an exchange.
-    Busy,
-}
+/// The most buffers kept for later.
+const MAX_FREE: usize = 64;
 
-/// A client's stream under watch.
-#[derive(Debug)]
-pub(crate) struct Watched {
-    stream: Stream,
-    watch: Arc<Mutex<Watch>>,
-}
-
-/// Locks; a panic elsewhere can't leave these plain values half changed.
-pub(crate) fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
-    watch.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Watched {
-    pub(crate) fn new(stream: Stream) -> (Watched, Arc<Mutex<Watch>>) {
-        let state = State::Idle(Instant::now());
-        let watch = Arc::new(Mutex::new(Watch { framing: Framing::default(), state, moved: 0, blocked: false }));
-        (Watched { stream, watch: Arc::clone(&watch) }, watch)
+impl Buffers {
+    /// Buffers of `size` bytes, which is the most that a link reads ahead.
+    pub(crate) fn new(size: usize) -> Buffers {
+        Buffers { size, free: RefCell::default() }
     }
 
-    fn wrote(&self, outcome: &Poll<io::Result<usize>>) {
-        let mut watch = lock(&self.watch);
-        watch.blocked = outcome.is_pending();
-        watch.moved += u64::from(matches!(outcome, Poll::Ready(Ok(1..))));
+    fn take(&self) -> Box<[u8]> {
+        self.free.borrow_mut().pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
     }
-}
 
-impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let bytes = &buf.filled()[before..];
-        let mut watch = lock(&self.watch);
-        if bytes.is_empty() {
-            // A client that has said all and closed its half still wants its answer: hyper hears of it afterwards. Of a
-            // reset it hears at once, and drops the exchange.
-            if matches!(watch.state, State::Busy) && watch.framing.body_complete() {
-                return Poll::Pending;
-            }
-        } else {
-            watch.moved += 1;
-            if watch.framing.read(bytes) && matches!(watch.state, State::Idle(_)) {
-                watch.state = State::Head(Instant::now());
-            }
+    fn give(&self, buffer: Box<[u8]>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < MAX_FREE {
+            free.push(buffer);
         }
-        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(&outcome);
-        outcome
+/// A connection, and the bytes that were read from it and not yet used.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) stream: Stream,
+    buffers: &'static Buffers,
+    buffer: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+    /// The other side has said all.
+    ended: bool,
+}
+
+impl Link {
+    pub(crate) fn new(stream: Stream, buffers: &'static Buffers) -> Link {
+        Link { stream, buffers, buffer: None, start: 0, end: 0, ended: false }
     }
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(&outcome);
-        outcome
+
+    /// What was read and not used.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..self.end])
     }
-    fn is_write_vectored(&self) -> bool {
-        true
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
     }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+
+    /// The other side has said all, and it was read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
     }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+
+    /// So many bytes are used.
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.start += len;
+        if self.start == self.end {
+            self.rest();
+        }
+    }
+
+    /// Reads more behind what there is. `Ok(false)`: nothing more comes.
+    ///
+    /// # Errors
+    /// Those of reading, and [`io::ErrorKind::OutOfMemory`] where the buffer is full.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
+        let mut buffer = self.buffer.take().unwrap_or_else(|| self.buffers.take());
+        if self.end == buffer.len() {
+            buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let mut read = ReadBuf::new(&mut buffer[self.end..]);
+        let outcome = match read.capacity() {
+            0 => Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
+            _ => self.stream.poll_read(cx, &mut read),
+        };
+        let len = read.filled().len();
+        self.end += len;
+        self.buffer = Some(buffer);
+        if self.is_empty() {
+            self.rest();
+        }
+        ready!(outcome)?;
+        self.ended = len == 0;
+        Poll::Ready(Ok(len > 0))
+    }
+
+    /// Gives the buffer back; what is in it is lost.
+    fn rest(&mut self) {
+        (self.start, self.end) = (0, 0);
+        if let Some(buffer) = self.buffer.take() {
+            self.buffers.give(buffer);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.rest();
     }
 }

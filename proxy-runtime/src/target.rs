@@ -1,15 +1,15 @@
 //! A request's target in normal form: which host, which path, which query. Pure; on the hot path.
 //!
 //! What this makes is what is matched, logged, and forwarded: nothing un-normalised gets past it (RFC 3986 section 6.2.2).
-//! Takes `http::request::Parts`, gives [`Target`] or the [`Refusal`] with its reason. Allocates only where the path or
-//! host is not in normal form already.
+//! Takes the target as it stands in the request line and the header fields, gives [`Target`] or the [`Refusal`] with its
+//! reason. Allocates only where the path or host is not in normal form already.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use http::header::HOST;
-use http::request::Parts;
-use http::{HeaderValue, Uri, Version};
+use http::Version;
 
+use crate::fields::Fields;
 use crate::site::NormalForm;
 
 /// Why a target was refused; each is a 400 with this reason in the log.
@@ -21,7 +21,7 @@ pub enum Refusal {
     HostInvalid,
     /// Not a path: `*` or an authority alone.
     TargetForm,
-    /// A path with `%2F`, `%5C`, `%00`, a raw backslash or another control byte.
+    /// A path with `%2F`, `%5C`, `%00`, a raw backslash or another byte that must not stand in one.
     PathForbidden,
     /// `%` without two hexadecimal digits.
     PathEncoding,
@@ -29,21 +29,80 @@ pub enum Refusal {
     PathEscapes,
 }
 
-/// Host, path and query of a request. Cloning handles, not bytes: all but a rewritten path share hyper's buffer.
+/// Host, path and query of a request.
 #[derive(Debug, Clone)]
 pub struct Target {
-    host: HostName,
-    uri: Uri,
-    path: Option<String>,
+    /// The target as it arrived, and behind it what else is needed: the `Host` field, then what had to be changed.
+    text: String,
+    /// Where the target as it arrived ends.
+    raw: usize,
+    authority: Option<Range<usize>>,
+    host: Range<usize>,
+    path: Range<usize>,
+    query: Option<Range<usize>>,
 }
 
 impl Target {
-    /// Reads the host of a request, before its site is known. Takes the URI out of it.
+    /// Reads the host, before its site is known. `text` is the target as it arrived; with room for the host behind it,
+    /// nothing is allocated.
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub fn parse(parts: &mut Parts) -> Result<Target, Refusal> {
-        Ok(Target { host: HostName::parse(parts)?, uri: std::mem::take(&mut parts.uri), path: None })
+    pub fn parse(text: String, fields: &Fields, version: Version) -> Result<Target, Refusal> {
+        let raw = text.len();
+        let mut target = Target { text, raw, authority: None, host: 0..0, path: 0..raw, query: None };
+        target.find_authority(fields, version)?;
+        if let Some(question) = target.text[target.path.clone()].find('?') {
+            let question = target.path.start + question;
+            target.query = Some(question + 1..raw);
+            target.path.end = question;
+        }
+        let Some(authority) = target.authority.clone() else { return Ok(target) };
+        let name = split_port(&target.text[authority.clone()]).ok_or(Refusal::HostInvalid)?;
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.is_empty() || !is_host(name) {
+            return Err(Refusal::HostInvalid);
+        }
+        target.host = authority.start..authority.start + name.len();
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            let folded = name.to_ascii_lowercase();
+            target.host = target.push(&folded);
+        }
+        Ok(target)
+    }
+
+    /// RFC 9112 section 3.2: the authority of an absolute-form target, or the one `Host` field.
+    fn find_authority(&mut self, fields: &Fields, version: Version) -> Result<(), Refusal> {
+        let mut hosts = fields.all("host");
+        let (field, second) = (hosts.next(), hosts.next());
+        if second.is_some() {
+            return Err(Refusal::HostInvalid);
+        }
+        if !self.text.starts_with('/')
+            && let Some(scheme) = self.text.find("://")
+        {
+            // Section 3.2.2: it replaces the Host field.
+            let start = scheme + 3;
+            let end = self.text[start..].find(['/', '?']).map_or(self.raw, |at| start + at);
+            self.authority = Some(start..end);
+            self.path.start = end;
+            return Ok(());
+        }
+        self.authority = match field {
+            Some(field) => {
+                let field = std::str::from_utf8(field).map_err(|_| Refusal::HostInvalid)?;
+                Some(self.push(field))
+            }
+            None if version <= Version::HTTP_10 => None,
+            None => return Err(Refusal::HostMissing),
+        };
+        Ok(())
+    }
+
+    fn push(&mut self, text: &str) -> Range<usize> {
+        let start = self.text.len();
+        self.text.push_str(text);
+        start..self.text.len()
     }
 
     /// Brings the path to the site's normal form.
@@ -51,96 +110,56 @@ impl Target {
     /// # Errors
     /// See [`Refusal`]: the path is none, or one that must not be matched.
     pub fn normalise(&mut self, form: NormalForm) -> Result<(), Refusal> {
+        let query = self.query().unwrap_or_default();
+        if query.bytes().any(|byte| matches!(byte, 0..=0x20 | b'#' | b'<' | b'>' | b'`' | 0x7F)) {
+            return Err(Refusal::PathForbidden);
+        }
         // RFC 9112 section 3.2.1 and 3.2.2: origin-form or absolute-form, whose empty path means "/".
-        let Some(raw) = self.uri.path_and_query() else { return Err(Refusal::TargetForm) };
-        match normal_path(raw.path(), form)? {
-            Cow::Borrowed(_) => {}
-            Cow::Owned(path) => self.path = Some(path),
+        let absolute = self.path.start > 0;
+        if self.path.is_empty() && !absolute {
+            return Err(Refusal::TargetForm);
+        }
+        if let Cow::Owned(path) = normal_path(self.path(), form)? {
+            self.path = self.push(&path);
         }
         Ok(())
     }
 
     /// The host in lower case, without port and trailing dot; empty where an HTTP/1.0 client named none.
     pub fn host(&self) -> &str {
-        self.host.name()
+        &self.text[self.host.clone()]
     }
 
     /// Host and port as the client wrote them.
-    pub fn authority(&self) -> Option<HeaderValue> {
-        self.host.field()
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.clone().map(|range| &self.text[range])
+    }
+
+    /// Whether the authority came in the target and not in the `Host` field.
+    pub fn absolute(&self) -> bool {
+        self.authority.as_ref().is_some_and(|authority| authority.start < self.raw)
     }
 
     /// The path in normal form.
     pub fn path(&self) -> &str {
-        self.path.as_deref().unwrap_or_else(|| self.uri.path())
+        &self.text[self.path.clone()]
     }
 
     /// The query as it arrived.
     pub fn query(&self) -> Option<&str> {
-        self.uri.query()
+        self.query.clone().map(|range| &self.text[range])
     }
 
-    /// The target as it arrived.
-    pub fn uri(&self) -> &Uri {
-        &self.uri
+    /// Path and query, where they stand together: where the path was in normal form as it arrived.
+    pub fn path_and_query(&self) -> Option<&str> {
+        (self.path.end <= self.raw).then(|| &self.text[self.path.start..self.raw])
     }
 
-    /// Whether the path had to be changed to be in normal form.
-    pub fn changed(&self) -> bool {
-        self.path.is_some()
-    }
-}
-
-/// A request's host. Keeps the field it came in, so that the usual case (lower case already) allocates nothing.
-#[derive(Debug, Clone)]
-enum HostName {
-    /// HTTP/1.0 without `Host`.
-    Absent,
-    /// In normal form: the first `end` bytes of the field.
-    Plain { field: HeaderValue, end: usize },
-    /// Not in normal form: the name, and the field as it came.
-    Folded { field: HeaderValue, name: String },
-}
-
-impl HostName {
-    fn parse(parts: &Parts) -> Result<HostName, Refusal> {
-        let mut fields = parts.headers.get_all(HOST).into_iter();
-        let field = fields.next();
-        if fields.next().is_some() {
-            return Err(Refusal::HostInvalid);
-        }
-        // RFC 9112 section 3.2.2: the authority of an absolute-form target replaces the Host field.
-        let field = match (parts.uri.authority(), field) {
-            (Some(authority), _) => HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::HostInvalid)?,
-            (None, Some(field)) => field.clone(),
-            (None, None) if parts.version <= Version::HTTP_10 => return Ok(HostName::Absent),
-            (None, None) => return Err(Refusal::HostMissing),
-        };
-        let text = std::str::from_utf8(field.as_bytes()).map_err(|_| Refusal::HostInvalid)?;
-        let name = split_port(text).ok_or(Refusal::HostInvalid)?;
-        let name = name.strip_suffix('.').unwrap_or(name);
-        if name.is_empty() || !is_host(name) {
-            return Err(Refusal::HostInvalid);
-        }
-        Ok(if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            HostName::Folded { name: name.to_ascii_lowercase(), field }
-        } else {
-            HostName::Plain { end: name.len(), field }
-        })
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            HostName::Absent => "",
-            HostName::Plain { field, end } => field.to_str().ok().and_then(|text| text.get(..*end)).unwrap_or_default(),
-            HostName::Folded { name, .. } => name,
-        }
-    }
-
-    fn field(&self) -> Option<HeaderValue> {
-        match self {
-            HostName::Absent => None,
-            HostName::Plain { field, .. } | HostName::Folded { field, .. } => Some(field.clone()),
+    /// The length of path and query as they arrived, in bytes.
+    pub fn length(&self) -> usize {
+        match &self.authority {
+            Some(authority) if authority.end <= self.raw => self.raw - authority.end,
+            _ => self.raw,
         }
     }
 }
@@ -196,7 +215,7 @@ pub fn normal_path(path: &str, form: NormalForm) -> Result<Cow<'_, str>, Refusal
     let mut plain = true;
     let mut previous = 0;
     for &byte in bytes {
-        if byte == b'\\' || byte < 0x20 || byte == 0x7F {
+        if matches!(byte, b'\\' | 0..=0x20 | b'#' | b'<' | b'>' | b'`' | 0x7F) {
             return Err(Refusal::PathForbidden);
         }
         // A dot after a slash may be a dot segment, or a hidden file: the slow pass tells.
@@ -309,7 +328,34 @@ mod tests {
         check("/.well-known/x", Ok("/.well-known/x"));
         check("/a/...", Ok("/a/..."));
         check("//a///b//", Ok("/a/b/"));
+        check("/a#b", Err(Refusal::PathForbidden));
+        check("/a<b", Err(Refusal::PathForbidden));
         check("*", Err(Refusal::TargetForm));
+    }
+
+    #[test]
+    fn forms() {
+        #[track_caller]
+        fn check(raw: &str, expected: Result<(&str, &str, Option<&str>, &str), Refusal>) {
+            let fields = [("Host", "Field.Test:81")].into_iter().collect();
+            let target = Target::parse(raw.to_owned(), &fields, Version::HTTP_11)
+                .and_then(|mut target| target.normalise(STRICT).map(|()| target));
+            let found = target
+                .as_ref()
+                .map_err(|refusal| *refusal)
+                .map(|target| (target.host(), target.path(), target.query(), target.authority().unwrap_or_default()));
+            assert_eq!(found, expected, "{raw}");
+        }
+        check("/a?b=c", Ok(("field.test", "/a", Some("b=c"), "Field.Test:81")));
+        check("/a/../b?", Ok(("field.test", "/b", Some(""), "Field.Test:81")));
+        check("http://a.b:80/c?d", Ok(("a.b", "/c", Some("d"), "a.b:80")));
+        check("http://A.b", Ok(("a.b", "/", None, "A.b")));
+        check("http://a.b?c", Ok(("a.b", "/", Some("c"), "a.b")));
+        check("http://", Err(Refusal::HostInvalid));
+        check("http://u@a.b/", Err(Refusal::HostInvalid));
+        check("/a?b#c", Err(Refusal::PathForbidden));
+        check("*", Err(Refusal::TargetForm));
+        check("a.b:80", Err(Refusal::TargetForm));
     }
 
     #[test]
@@ -329,8 +375,8 @@ mod tests {
 
     #[track_caller]
     fn host(field: &str, expected: Result<&str, Refusal>) {
-        let (mut parts, ()) = http::Request::builder().header(HOST, field).body(()).unwrap().into_parts();
-        let target = Target::parse(&mut parts);
+        let fields = [("host", field)].into_iter().collect();
+        let target = Target::parse("/".to_owned(), &fields, Version::HTTP_11);
         assert_eq!(target.as_ref().map(Target::host).map_err(|refusal| *refusal), expected, "{field}");
     }
 

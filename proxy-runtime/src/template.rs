@@ -6,8 +6,6 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use http::HeaderValue;
-
 use crate::facts::{Facts, push_number, push_seconds};
 use crate::site::{List, Text};
 
@@ -97,24 +95,17 @@ impl Template {
         }
     }
 
-    /// The rendered text as a header value; bytes that a value must not have (line ends above all) are dropped.
-    /// A literal is not copied where it is `'static`.
-    pub fn header_value(&self, facts: &Facts<'_>) -> HeaderValue {
-        if let [Piece::Text(Cow::Borrowed(text))] = &*self.pieces
-            && let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from_static(text.as_bytes()))
-        {
-            return value;
+    /// The rendered text; a literal is not copied.
+    pub fn rendered(&self, facts: &Facts<'_>) -> Cow<'_, str> {
+        match self.literal() {
+            Some(text) => Cow::Borrowed(text),
+            None => {
+                let mut out = String::new();
+                self.render(facts, &mut out);
+                Cow::Owned(out)
+            }
         }
-        let mut out = String::new();
-        self.render(facts, &mut out);
-        header_value(out)
     }
-}
-
-/// Any text as a header value, without the bytes that must not be in one (RFC 9110 section 5.5).
-pub fn header_value(mut text: String) -> HeaderValue {
-    text.retain(|char| char == '\t' || !char.is_control());
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 impl Piece {

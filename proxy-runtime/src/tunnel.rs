@@ -1,89 +1,57 @@
-//! Tunnels: after an upgrade, bytes both ways until both sides have ended, or both are silent, or the drain is over.
+//! Tunnels: after an upgrade, bytes both ways until both sides have ended, or both are silent.
 
-use std::cell::Cell;
 use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::time::Instant;
 
+use crate::clock::after;
 use crate::connection::Client;
-use crate::upstream::Channel;
+use crate::stream::Link;
+use crate::upstream::Call;
 
-/// Starts a tunnel. It begins once both sides are handed over, the client's after its 101 was written.
-pub(crate) fn start(
-    client: &Rc<Client>,
-    client_side: OnUpgrade,
-    channel: Channel,
-    server_side: OnUpgrade,
-    idle: Duration,
-) {
-    let client = Rc::clone(client);
-    tokio::task::spawn_local(async move {
-        let running = client.worker.running();
-        let handed_over = async { tokio::join!(client_side, async { tokio::join!(server_side, channel.finish()).0 }) };
-        if let Ok((Ok(client_side), Ok(server_side))) = tokio::time::timeout(idle, handed_over).await {
-            through(client_side, server_side, idle).await;
+/// Passes bytes through. Either side's error ends both; there is nobody left to tell.
+pub(crate) async fn through(client: &Client, call: Call) {
+    let Some(mut server) = call.into_link() else { return };
+    let (mut up, mut down) = (Way::default(), Way::default());
+    let mut silent = (Instant::now(), 0);
+    std::future::poll_fn(|cx| {
+        let mut client_side = client.link.borrow_mut();
+        let ended = [up.poll(cx, &mut client_side, &mut server), down.poll(cx, &mut server, &mut client_side)];
+        if ended.iter().any(|way| matches!(way, Poll::Ready(Err(_)))) || ended.iter().all(Poll::is_ready) {
+            return Poll::Ready(());
         }
-        drop(running);
-    });
+        let moved = up.moved + down.moved;
+        if moved != silent.1 {
+            silent = (Instant::now(), moved);
+        }
+        if client.timer.over(after(silent.0, client.idle.get())) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
-async fn through(client: Upgraded, server: Upgraded, idle: Duration) {
-    let moved = Rc::new(Cell::new(0_u64));
-    let mut client = Counted { io: TokioIo::new(client), moved: Rc::clone(&moved) };
-    let mut server = TokioIo::new(server);
-    let silence = async {
-        loop {
-            let before = moved.get();
-            tokio::time::sleep(idle).await;
-            if moved.get() == before {
-                return;
+/// One direction.
+#[derive(Default)]
+struct Way {
+    /// Counts what moves.
+    moved: u64,
+    /// The end was passed on.
+    shut: bool,
+}
+
+impl Way {
+    /// Passes on what there is; ready when all of it was.
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Link, to: &mut Link) -> Poll<io::Result<()>> {
+        while !self.shut {
+            if !from.is_empty() {
+                let written = ready!(to.stream.poll_write(cx, [from.bytes(), &[]]))?;
+                from.consume(written);
+                self.moved += 1;
+            } else if !ready!(from.poll_fill(cx))? {
+                ready!(to.stream.poll_shutdown(cx))?;
+                self.shut = true;
             }
         }
-    };
-    tokio::select! {
-        // Either side's error ends both; there is nobody left to tell.
-        _ = copy_bidirectional(&mut client, &mut server) => {}
-        () = silence => {}
-    }
-}
-
-/// Counts what moves, in either direction: all of it passes the client's side.
-struct Counted {
-    io: TokioIo<Upgraded>,
-    moved: Rc<Cell<u64>>,
-}
-
-impl Counted {
-    fn count<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.moved.set(self.moved.get() + 1);
-        }
-        outcome
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.count(outcome)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.count(outcome)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Poll::Ready(Ok(()))
     }
 }

@@ -5,31 +5,28 @@
 //! between tasks per request. An idle one rests in its pool undriven; whether its server has closed it is seen when it
 //! is taken out, and by the sweep.
 
+mod call;
 mod connect;
 mod resolve;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
 use crate::balance::Rotation;
-use crate::body::RequestBody;
+use crate::failure::Failure;
 use crate::settings::{self, Address, Settings};
 use crate::site::{Place, Site, Upstream};
+use crate::stream::{Buffers, Link};
 
-pub(crate) use connect::connect;
+pub(crate) use call::{Call, Unanswered, Waits};
 pub(crate) use resolve::keep_resolving;
 
 /// The most idle connections a worker keeps per server.
@@ -55,7 +52,7 @@ pub(crate) struct Server {
     /// Its address as written or given.
     pub(crate) address: String,
     /// The same as a `Host`.
-    pub(crate) host: HeaderValue,
+    pub(crate) host: String,
     pub(crate) place: Place,
     pub(crate) target: TargetAddress,
 }
@@ -115,8 +112,7 @@ impl Server {
             },
         };
         let host = if matches!(target, TargetAddress::Unix(_)) { "localhost" } else { address };
-        let host = HeaderValue::from_str(host).unwrap_or_else(|_| HeaderValue::from_static("localhost"));
-        Server { address: address.to_owned(), host, place, target }
+        Server { address: address.to_owned(), host: host.to_owned(), place, target }
     }
 
     /// Whether there is an address to connect to.
@@ -141,8 +137,9 @@ impl Server {
     }
 }
 
-/// A worker's idle connections, per server.
+/// A worker's connections to servers.
 pub(crate) struct Pools {
+    buffers: &'static Buffers,
     idle: Vec<RefCell<Vec<Idle>>>,
 }
 
@@ -151,120 +148,63 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection: hyper's two halves of it.
-struct Link {
-    sender: SendRequest<RequestBody>,
-    /// hyper's connection, whose type has no name outside.
-    driver: Pin<Box<dyn Future<Output = hyper::Result<()>>>>,
-    /// The driver is through and must not be polled again.
-    over: bool,
-}
-
-impl Link {
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.over && self.driver.as_mut().poll(cx).is_ready() {
-            self.over = true;
-        }
-    }
-
-    /// Whether another request can be sent on it; looks at what has arrived meanwhile.
-    fn usable(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.over && self.sender.is_ready()
-    }
-}
-
-/// A connection at work for one exchange. Dropped early, it closes.
+/// A connection at work for one exchange. Dropped, it closes.
 pub(crate) struct Channel {
-    link: Link,
+    pub(crate) link: Link,
     pools: Rc<Pools>,
     server: usize,
 }
 
 impl Pools {
-    pub(crate) fn new(servers: &Servers) -> Pools {
-        Pools { idle: servers.servers.iter().map(|_| RefCell::default()).collect() }
+    pub(crate) fn new(servers: &Servers, buffers: &'static Buffers) -> Pools {
+        Pools { buffers, idle: servers.servers.iter().map(|_| RefCell::default()).collect() }
     }
 
     /// An idle connection that is still good; the one used last, so that the others may run out.
-    ///
-    /// It is driven once before anything is sent: hyper must see that its server has closed it before there is a
-    /// request in its queue, or else it would send that request and wait for an answer that can't come. What is seen
-    /// can't change until this task is polled again, as the event loop is this thread's own.
     pub(crate) fn take(self: &Rc<Self>, server: usize) -> Option<Channel> {
         loop {
             let Idle { mut link, .. } = self.idle[server].borrow_mut().pop()?;
-            if link.usable() {
+            if is_quiet(&mut link) {
                 return Some(Channel { link, pools: Rc::clone(self), server });
             }
         }
     }
 
-    fn put(&self, server: usize, link: Link) {
-        let mut idle = self.idle[server].borrow_mut();
-        if idle.len() < MAX_IDLE {
-            idle.push(Idle { link, since: Instant::now() });
-        }
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// See [`connect::connect`].
+    pub(crate) async fn connect(
+        self: &Rc<Self>,
+        server: &Server,
+        index: usize,
+        patience: Duration,
+    ) -> Result<Channel, Failure> {
+        let stream = connect::connect(server, patience).await?;
+        Ok(Channel { link: Link::new(stream, self.buffers), pools: Rc::clone(self), server: index })
     }
 
     /// Closes connections that have been idle for too long, or whose server has closed them.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         for idle in &self.idle {
-            idle.borrow_mut().retain_mut(|idle| now - idle.since < IDLE_TIME && idle.link.usable());
+            idle.borrow_mut().retain_mut(|idle| now - idle.since < IDLE_TIME && is_quiet(&mut idle.link));
         }
     }
 }
 
-/// How hyper says what became of a request.
-pub(crate) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
-
-/// How a request that was sent came out without an answer.
-pub(crate) struct Unanswered {
-    /// The request, where not a byte of it was sent.
-    pub(crate) unsent: Option<Box<Request<RequestBody>>>,
-    /// What came was no HTTP.
-    pub(crate) invalid: bool,
+/// Whether an idle connection is open and its server has nothing to say: it has closed it, or sent what nobody has asked
+/// for. Costs a system call only if something has happened.
+fn is_quiet(link: &mut Link) -> bool {
+    link.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 impl Channel {
-    /// Queues a request. What it gives is polled by [`Channel::poll_answer`].
-    pub(crate) fn start(&mut self, request: Request<RequestBody>) -> impl Future<Output = Sent> + use<> {
-        self.link.sender.try_send_request(request)
-    }
-
-    /// The head of the answer to the request that was queued. The body is driven by whoever reads it.
-    pub(crate) fn poll_answer(
-        &mut self,
-        sending: Pin<&mut impl Future<Output = Sent>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Incoming>, Unanswered>> {
-        self.link.drive(cx);
-        // The answer only ever gets ready by driving the connection, so it need not wake anybody itself.
-        sending.poll(&mut Context::from_waker(Waker::noop())).map_err(|mut error| {
-            let invalid = error.error().is_parse() || error.error().is_parse_too_large();
-            Unanswered { unsent: error.take_message().map(Box::new), invalid }
-        })
-    }
-
-    /// Lets the connection move; for whoever reads the answer's body.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        self.link.drive(cx);
-    }
-
-    /// The exchange is over: the connection rests until the next, if it can.
-    pub(crate) fn release(mut self) {
-        if self.link.usable() {
-            self.pools.put(self.server, self.link);
+    /// The exchange is over: the connection rests until the next.
+    fn release(self) {
+        let mut idle = self.pools.idle[self.server].borrow_mut();
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { link: self.link, since: Instant::now() });
         }
-    }
-
-    /// Drives the connection to its end, which is when an upgraded one is handed over.
-    pub(crate) async fn finish(mut self) {
-        std::future::poll_fn(|cx| {
-            self.link.drive(cx);
-            if self.link.over { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
     }
 }

@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method};
+use http::Method;
+
+use crate::fields::{Fields, has_token};
 
 /// What a matcher or a template may ask about.
 #[derive(Clone, Copy)]
@@ -18,7 +20,7 @@ pub struct RequestView<'a> {
     /// The query as it arrived, without `?`.
     pub query: Option<&'a str>,
     /// The header fields.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
     /// The client: the peer, or what a trusted peer said.
     pub client: IpAddr,
 }
@@ -32,9 +34,9 @@ impl<'a> RequestView<'a> {
 
     /// The values of the cookie `name`. Cost: one pass over the `Cookie` fields.
     pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
-        let fields = self.headers.get_all(http::header::COOKIE).into_iter();
-        fields
-            .filter_map(|field| field.to_str().ok())
+        self.headers
+            .all("cookie")
+            .filter_map(|field| std::str::from_utf8(field).ok())
             .flat_map(cookie_pairs)
             .filter(move |(key, _)| *key == name)
             .map(|(_, value)| value)
@@ -42,14 +44,13 @@ impl<'a> RequestView<'a> {
 
     /// Whether this asks for a WebSocket: `Connection: upgrade` and `Upgrade: websocket` (RFC 6455 section 4.1).
     pub fn is_websocket(&self) -> bool {
-        has_token(self.headers, http::header::CONNECTION, "upgrade")
-            && has_token(self.headers, http::header::UPGRADE, "websocket")
+        has_token(self.headers, "connection", "upgrade") && has_token(self.headers, "upgrade", "websocket")
     }
 
     /// Whether this is a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
     pub fn is_grpc(&self) -> bool {
-        let value = self.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-        value
+        self.headers
+            .get("content-type")
             .and_then(|value| value.strip_prefix(b"application/grpc"))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
     }
@@ -67,21 +68,6 @@ pub fn cookie_pairs(field: &str) -> impl Iterator<Item = (&str, &str)> {
         let value = value.trim();
         (name.trim(), value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
     })
-}
-
-/// Whether the comma-separated field `name` holds `token`, in any case (RFC 9110 section 5.6.1).
-pub fn has_token(headers: &HeaderMap, name: http::HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|item| item.eq_ignore_ascii_case(token))
-}
-
-/// The members of the comma-separated field `name`; values that are not text are left out.
-pub fn tokens(headers: &HeaderMap, name: http::HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
 }
 
 #[cfg(test)]

@@ -73,8 +73,8 @@ fn nothing_is_unsafe() {
 #[test]
 fn dependencies_point_one_way() {
     let pure = [
-        "facts", "filter", "framing", "failure", "forward", "handler", "matcher", "regex", "rehearse", "route", "site",
-        "target", "template", "view",
+        "facts", "fields", "filter", "failure", "forward", "handler", "http1", "matcher", "regex", "rehearse", "route",
+        "site", "target", "template", "view",
     ];
     for (path, text) in rust_files(&["proxy-runtime/src"]) {
         for forbidden in ["kdl", "syn::", "proxy_build", "proxy_macros", "std::process::Command"] {

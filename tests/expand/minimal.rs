@@ -1,9 +1,9 @@
 #[allow(unused_imports)]
 use ::proxy_runtime::{
-    facts::Facts, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep,
-    filter::Rewrite, http::HeaderMap, http::HeaderName, matcher, regex::Capturing,
-    regex::Regex, route::Captures, route::Node, route::Slot, route::Table, route::Tables,
-    site, site::*, template::Piece, template::Template, view::RequestView,
+    facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing,
+    filter::PathStep, filter::Rewrite, matcher, regex::Capturing, regex::Regex,
+    route::Captures, route::Node, route::Slot, route::Table, route::Tables, site,
+    site::*, template::Piece, template::Template, view::RequestView,
 };
 #[allow(unused_imports)]
 use ::std::{
@@ -31,7 +31,6 @@ static POLICY_0: Policy = Policy {
     },
     error_pages: Borrowed(&[]),
     log: Log::Off,
-    keep: Borrowed(&[]),
 };
 static SITES: &[Host] = &[
     Host {

@@ -1,9 +1,9 @@
 #[allow(unused_imports)]
 use ::proxy_runtime::{
-    facts::Facts, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep,
-    filter::Rewrite, http::HeaderMap, http::HeaderName, matcher, regex::Capturing,
-    regex::Regex, route::Captures, route::Node, route::Slot, route::Table, route::Tables,
-    site, site::*, template::Piece, template::Template, view::RequestView,
+    facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing,
+    filter::PathStep, filter::Rewrite, matcher, regex::Capturing, regex::Regex,
+    route::Captures, route::Node, route::Slot, route::Table, route::Tables, site,
+    site::*, template::Piece, template::Template, view::RequestView,
 };
 #[allow(unused_imports)]
 use ::std::{
@@ -21,12 +21,11 @@ static REGEX_0: Regex = Regex::new(
 /// policies.kdl:6 `/users/{id}/*`
 #[allow(unused_variables)]
 fn matches_0(view: &RequestView<'_>, captures: &mut Captures) -> bool {
-    static FIELD_0: HeaderName = HeaderName::from_static("x-version");
-    static NETWORKS_1: &[IpNet] = &[
+    static NETWORKS_0: &[IpNet] = &[
         IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10u8, 0u8, 0u8, 0u8)), 8u8),
     ];
-    matcher::header_matches(view, &FIELD_0, &REGEX_0)
-        && !(matcher::client_ip(view, NETWORKS_1))
+    matcher::header_matches(view, "x-version", &REGEX_0)
+        && !(matcher::client_ip(view, NETWORKS_0))
 }
 /// policies.kdl:6 `/users/{id}/*`
 fn request_0(out: &mut Outgoing<'_>, facts: &Facts<'_>) {
@@ -38,7 +37,7 @@ fn request_0(out: &mut Outgoing<'_>, facts: &Facts<'_>) {
     filter::rewrite(out, facts, &REWRITE);
     static HEADERS: [HeaderOp; 1usize] = [
         HeaderOp::Set(
-            HeaderName::from_static("x-user"),
+            Borrowed("x-user"),
             Template {
                 pieces: Borrowed(&[Piece::Capture(0u8)]),
             },
@@ -47,10 +46,8 @@ fn request_0(out: &mut Outgoing<'_>, facts: &Facts<'_>) {
     filter::request_headers(out, facts, &HEADERS);
 }
 /// policies.kdl:6 `/users/{id}/*`
-fn response_0(headers: &mut HeaderMap, facts: &Facts<'_>) {
-    static HEADERS: [HeaderOp; 1usize] = [
-        HeaderOp::Remove(HeaderName::from_static("server")),
-    ];
+fn response_0(headers: &mut Fields, facts: &Facts<'_>) {
+    static HEADERS: [HeaderOp; 1usize] = [HeaderOp::Remove(Borrowed("server"))];
     filter::response_headers(headers, facts, &HEADERS);
 }
 static POLICY_0: Policy = Policy {
@@ -70,7 +67,6 @@ static POLICY_0: Policy = Policy {
     },
     error_pages: Borrowed(&[]),
     log: Log::Off,
-    keep: Borrowed(&[]),
 };
 static SITES: &[Host] = &[
     Host {

@@ -94,15 +94,13 @@ impl Check<'_> {
             if let Some(rewrite) = &layer.rewrite {
                 request.extend(self.rewrite(rewrite, &scope).map(RequestFilter::Rewrite));
             }
-            let ops = self.header_ops(&layer.request_headers, &scope, Phase::Request, &mut Vec::new());
+            let ops = self.header_ops(&layer.request_headers, &scope, Phase::Request);
             if !ops.is_empty() {
                 request.push(RequestFilter::Headers(ops));
             }
         }
-        let mut policy = self.policy(&layer, &scope);
-        let mut keep = policy.keep.to_vec();
-        let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response, &mut keep);
-        policy.keep = list(keep);
+        let policy = self.policy(&layer, &scope);
+        let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
         let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };
         let answer = self.handler(written, handler.span, &scope, hosts)?;
         Some(Route {
@@ -201,7 +199,7 @@ impl Check<'_> {
             default_type = content_type(&name).to_owned();
             RespondBody::Bytes(bytes)
         } else if let Some(body) = &respond.body {
-            let template = self.template(&body.value, scope, Phase::Request, &mut Vec::new())?;
+            let template = self.template(&body.value, scope, Phase::Request)?;
             match template.literal() {
                 Some(text) => RespondBody::Bytes(site::Bytes::Fixed(text.as_bytes().to_vec().into())),
                 None => RespondBody::Template(template),
@@ -215,7 +213,7 @@ impl Check<'_> {
     }
 
     fn redirect(&mut self, redirect: &ast::Redirect, scope: &Scope, hosts: &[HostPattern]) -> Option<Redirect> {
-        let to = self.template(&redirect.to.value, scope, Phase::Request, &mut Vec::new())?;
+        let to = self.template(&redirect.to.value, scope, Phase::Request)?;
         let mut allowed = Vec::new();
         let mut listed = None;
         for Item { span, what, .. } in &redirect.items {

@@ -1,6 +1,6 @@
 //! Placeholders: which may stand where, and what they become. And with them all policies that have text in them.
 
-use proxy_runtime::site::{Log, LogField, ParamKind, Text};
+use proxy_runtime::site::{Log, LogField, ParamKind};
 use proxy_runtime::template::{Piece, Template};
 
 use super::Check;
@@ -72,20 +72,14 @@ const UNTOUCHABLE: &[&str] = &[
 ];
 
 impl Check<'_> {
-    /// Resolves a template; fields that are asked for after the request was sent on are added to `keep`.
-    pub(super) fn template(
-        &mut self,
-        template: &ast::Template,
-        scope: &Scope,
-        phase: Phase,
-        keep: &mut Vec<Text>,
-    ) -> Option<Template> {
+    /// Resolves a template.
+    pub(super) fn template(&mut self, template: &ast::Template, scope: &Scope, phase: Phase) -> Option<Template> {
         let mut pieces = Vec::with_capacity(template.parts.len());
         let mut right = true;
         for part in &template.parts {
             let piece = match part {
                 Part::Text(text) => Some(Piece::Text(text.clone())),
-                Part::Placeholder(name) => self.placeholder(name, scope, phase, keep),
+                Part::Placeholder(name) => self.placeholder(name, scope, phase),
                 Part::Param(name) => self.text_param(name),
                 Part::File(path) => {
                     let path = Spanned { value: ast::FileSource::AtStart(path.value.clone()), span: path.span };
@@ -109,19 +103,8 @@ impl Check<'_> {
         }
     }
 
-    fn placeholder(
-        &mut self,
-        name: &Spanned<String>,
-        scope: &Scope,
-        phase: Phase,
-        keep: &mut Vec<Text>,
-    ) -> Option<Piece> {
+    fn placeholder(&mut self, name: &Spanned<String>, scope: &Scope, phase: Phase) -> Option<Piece> {
         let word = name.value.as_str();
-        let keep_field = |field: &str, keep: &mut Vec<Text>| {
-            if phase > Phase::Request && !keep.iter().any(|kept| kept == field) {
-                keep.push(field.to_owned().into());
-            }
-        };
         if let Some(slot) = scope.captures.iter().position(|capture| capture == word) {
             return Some(Piece::Capture(slot as u8));
         }
@@ -145,13 +128,10 @@ impl Check<'_> {
                 return Some(Piece::QueryValue(parameter.to_owned().into()));
             }
             Some(("cookie", cookie)) if !cookie.is_empty() => {
-                keep_field("cookie", keep);
                 return Some(Piece::Cookie(cookie.to_owned().into()));
             }
             Some(("header", field)) if http::HeaderName::from_bytes(field.as_bytes()).is_ok() => {
-                let field = field.to_ascii_lowercase();
-                keep_field(&field, keep);
-                return Some(Piece::Header(field.into()));
+                return Some(Piece::Header(field.to_ascii_lowercase().into()));
             }
             _ => {}
         }
@@ -196,14 +176,14 @@ impl Check<'_> {
                         .also(new.span, "here"),
                 );
             }
-            path.extend(self.template(&new.value, scope, Phase::Request, &mut Vec::new()).map(PathStep::Path));
+            path.extend(self.template(&new.value, scope, Phase::Request).map(PathStep::Path));
         }
         path.extend(rewrite.add_prefix.as_ref().map(|prefix| PathStep::AddPrefix(prefix.value.clone())));
         let (mut query_set, mut query_remove) = (Vec::new(), Vec::new());
         for item in &rewrite.items {
             match &item.what {
                 What::QuerySet(name, value) => {
-                    let value = self.template(&value.value, scope, Phase::Request, &mut Vec::new());
+                    let value = self.template(&value.value, scope, Phase::Request);
                     query_set.extend(value.map(|value| (name.value.clone(), value)));
                 }
                 What::QueryRemove(names) => query_remove.extend(names.iter().map(|name| name.value.clone())),
@@ -236,13 +216,7 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn header_ops(
-        &mut self,
-        lists: &[(Span, Vec<Item>)],
-        scope: &Scope,
-        phase: Phase,
-        keep: &mut Vec<Text>,
-    ) -> Vec<HeaderOp> {
+    pub(super) fn header_ops(&mut self, lists: &[(Span, Vec<Item>)], scope: &Scope, phase: Phase) -> Vec<HeaderOp> {
         let mut ops = Vec::new();
         for Item { what, .. } in lists.iter().flat_map(|(_, items)| items) {
             match what {
@@ -251,13 +225,13 @@ impl Check<'_> {
                     let name = op.name.value.clone();
                     ops.extend(match &op.kind {
                         HeaderOpKind::Set(value) => {
-                            self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Set(name, value))
+                            self.template(&value.value, scope, phase).map(|value| HeaderOp::Set(name, value))
                         }
                         HeaderOpKind::Add(value) => {
-                            self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Add(name, value))
+                            self.template(&value.value, scope, phase).map(|value| HeaderOp::Add(name, value))
                         }
                         HeaderOpKind::Default(value) => {
-                            self.template(&value.value, scope, phase, keep).map(|value| HeaderOp::Default(name, value))
+                            self.template(&value.value, scope, phase).map(|value| HeaderOp::Default(name, value))
                         }
                         HeaderOpKind::Replace(regex, replacement) => {
                             self.replacement(regex, replacement);
@@ -291,7 +265,7 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn log(&mut self, log: Option<&(Span, ast::Log)>, scope: &Scope, keep: &mut Vec<Text>) -> Log {
+    pub(super) fn log(&mut self, log: Option<&(Span, ast::Log)>, scope: &Scope) -> Log {
         let Some((_, ast::Log::Access { format, items })) = log else { return Log::Off };
         let format_value = format.as_ref().map(|format| &format.value);
         if let (Some(item), Some(LogFormat::Combined | LogFormat::Template(_))) = (items.first(), format_value) {
@@ -304,18 +278,10 @@ impl Check<'_> {
                     _ => None,
                 });
                 let fields = chosen.unwrap_or_else(|| DEFAULT_FIELDS.to_vec());
-                for (field, header) in [(LogField::Referer, "referer"), (LogField::UserAgent, "user-agent")] {
-                    if fields.contains(&field) {
-                        keep.push(header.into());
-                    }
-                }
                 Log::Json(list(fields))
             }
-            Some(LogFormat::Combined) => {
-                keep.extend([Text::from("referer"), Text::from("user-agent")]);
-                Log::Template(Template { pieces: list(combined()) })
-            }
-            Some(LogFormat::Template(template)) => match self.template(template, scope, Phase::Log, keep) {
+            Some(LogFormat::Combined) => Log::Template(Template { pieces: list(combined()) }),
+            Some(LogFormat::Template(template)) => match self.template(template, scope, Phase::Log) {
                 Some(template) => Log::Template(template),
                 None => Log::Off,
             },

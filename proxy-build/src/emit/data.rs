@@ -79,8 +79,7 @@ pub(super) fn policies(plan: &Plan<'_>) -> TokenStream {
 fn policy(policy: &Policy) -> TokenStream {
     let (limits, timeouts, log) = (limits(&policy.limits), timeouts(&policy.timeouts), log(&policy.log));
     let pages = list(&policy.error_pages, error_page);
-    let keep = list(&policy.keep, |name| text(name));
-    quote!(Policy { limits: #limits, timeouts: #timeouts, error_pages: #pages, log: #log, keep: #keep })
+    quote!(Policy { limits: #limits, timeouts: #timeouts, error_pages: #pages, log: #log })
 }
 
 fn limits(limits: &Limits) -> TokenStream {

@@ -95,14 +95,6 @@ impl Conjunction<'_> {
     }
 
     fn value(&mut self, of: ValueOf, name: &str, test: &ValueTest) -> TokenStream {
-        let name = match of {
-            ValueOf::Header => {
-                let (field, value) = (numbered("FIELD", self.statics.len()), header_name(name));
-                self.statics.push(quote!(static #field: HeaderName = #value;));
-                quote!(&#field)
-            }
-            ValueOf::Query | ValueOf::Cookie => quote!(#name),
-        };
         let (present, is, matches) = match of {
             ValueOf::Header => (quote!(header), quote!(header_is), quote!(header_matches)),
             ValueOf::Query => (quote!(query), quote!(query_is), quote!(query_matches)),
@@ -117,11 +109,6 @@ impl Conjunction<'_> {
             }
         }
     }
-}
-
-/// `from_static` wants lower case, which the check has seen to.
-fn header_name(name: &str) -> TokenStream {
-    quote!(HeaderName::from_static(#name))
 }
 
 pub(super) fn requests(plan: &Plan<'_>) -> TokenStream {
@@ -176,7 +163,7 @@ pub(super) fn responses(plan: &Plan<'_>) -> TokenStream {
         });
         quote! {
             #[doc = #doc]
-            fn #name(headers: &mut HeaderMap, facts: &Facts<'_>) {
+            fn #name(headers: &mut Fields, facts: &Facts<'_>) {
                 #(#steps)*
             }
         }
@@ -208,23 +195,23 @@ fn path_step(step: &PathStep, plan: &Plan<'_>) -> TokenStream {
 fn header_op(op: &HeaderOp, plan: &Plan<'_>) -> TokenStream {
     match op {
         HeaderOp::Set(name, value) => {
-            let (name, value) = (header_name(name), template(value));
+            let (name, value) = (text(name), template(value));
             quote!(HeaderOp::Set(#name, #value))
         }
         HeaderOp::Add(name, value) => {
-            let (name, value) = (header_name(name), template(value));
+            let (name, value) = (text(name), template(value));
             quote!(HeaderOp::Add(#name, #value))
         }
         HeaderOp::Default(name, value) => {
-            let (name, value) = (header_name(name), template(value));
+            let (name, value) = (text(name), template(value));
             quote!(HeaderOp::Default(#name, #value))
         }
         HeaderOp::Remove(name) => {
-            let name = header_name(name);
+            let name = text(name);
             quote!(HeaderOp::Remove(#name))
         }
         HeaderOp::Replace(name, pattern, replacement) => {
-            let (name, replacement) = (header_name(name), text(replacement));
+            let (name, replacement) = (text(name), text(replacement));
             let regex = numbered("PATTERN", plan.capturing(pattern));
             quote!(HeaderOp::Replace(#name, &#regex, #replacement))
         }

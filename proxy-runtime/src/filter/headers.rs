@@ -1,75 +1,60 @@
 //! `request-headers` and `response-headers`: operations on header fields, in the order they are written.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 
 use super::Outgoing;
-use crate::facts::{Facts, Fields};
+use crate::facts::Facts;
+use crate::fields::Fields;
 use crate::regex::Capturing;
 use crate::site::Text;
-use crate::template::{self, Template};
+use crate::template::Template;
 
-/// An operation on a header field.
+/// An operation on a header field; names are in lower case.
 #[derive(Debug, Clone)]
 pub enum HeaderOp {
     /// The field has this value and no other.
-    Set(HeaderName, Template),
+    Set(Text, Template),
     /// The field has this value too.
-    Add(HeaderName, Template),
+    Add(Text, Template),
     /// The field has this value if it has none.
-    Default(HeaderName, Template),
+    Default(Text, Template),
     /// The field is gone.
-    Remove(HeaderName),
+    Remove(Text),
     /// Matches within the field's values are replaced.
-    Replace(HeaderName, &'static Capturing, Text),
+    Replace(Text, &'static Capturing, Text),
 }
 
-/// Applies `ops` to the fields of a request.
+/// Applies `ops` to the fields of a request. Each sees what those before it have made of them.
 pub fn request_headers(out: &mut Outgoing<'_>, facts: &Facts<'_>, ops: &[HeaderOp]) {
     for op in ops {
-        let value = value(op, &Facts { fields: Fields::All(out.headers), ..*facts });
+        let value = value(op, &Facts { fields: out.headers, ..*facts });
         apply(out.headers, op, value);
     }
 }
 
 /// Applies `ops` to the fields of a response.
-pub fn response_headers(headers: &mut HeaderMap, facts: &Facts<'_>, ops: &[HeaderOp]) {
+pub fn response_headers(headers: &mut Fields, facts: &Facts<'_>, ops: &[HeaderOp]) {
     for op in ops {
-        let value = value(op, facts);
-        apply(headers, op, value);
+        apply(headers, op, value(op, facts));
     }
 }
 
-fn value(op: &HeaderOp, facts: &Facts<'_>) -> Option<HeaderValue> {
+fn value<'o>(op: &'o HeaderOp, facts: &Facts<'_>) -> Cow<'o, str> {
     match op {
-        HeaderOp::Set(_, value) | HeaderOp::Add(_, value) | HeaderOp::Default(_, value) => {
-            Some(value.header_value(facts))
-        }
-        HeaderOp::Remove(_) | HeaderOp::Replace(..) => None,
+        HeaderOp::Set(_, value) | HeaderOp::Add(_, value) | HeaderOp::Default(_, value) => value.rendered(facts),
+        HeaderOp::Remove(_) | HeaderOp::Replace(..) => Cow::Borrowed(""),
     }
 }
 
-fn apply(headers: &mut HeaderMap, op: &HeaderOp, value: Option<HeaderValue>) {
-    match (op, value) {
-        (HeaderOp::Set(name, _), Some(value)) => {
-            headers.insert(name, value);
+fn apply(headers: &mut Fields, op: &HeaderOp, value: Cow<'_, str>) {
+    match op {
+        HeaderOp::Set(name, _) => headers.set(name, value.as_bytes()),
+        HeaderOp::Add(name, _) => headers.add(name.as_bytes(), value.as_bytes()),
+        HeaderOp::Default(name, _) if headers.contains(name) => {}
+        HeaderOp::Default(name, _) => headers.add(name.as_bytes(), value.as_bytes()),
+        HeaderOp::Remove(name) => headers.remove(name),
+        HeaderOp::Replace(name, regex, replacement) => {
+            headers.change(name, |text| regex.replace_all(text, replacement));
         }
-        (HeaderOp::Add(name, _), Some(value)) => {
-            headers.append(name, value);
-        }
-        (HeaderOp::Default(name, _), Some(value)) => {
-            headers.entry(name).or_insert(value);
-        }
-        (HeaderOp::Remove(name), _) => {
-            headers.remove(name);
-        }
-        (HeaderOp::Replace(name, regex, replacement), _) => {
-            if let http::header::Entry::Occupied(mut entry) = headers.entry(name) {
-                for value in entry.iter_mut() {
-                    let Ok(text) = std::str::from_utf8(value.as_bytes()) else { continue };
-                    *value = template::header_value(regex.replace_all(text, replacement));
-                }
-            }
-        }
-        (HeaderOp::Set(..) | HeaderOp::Add(..) | HeaderOp::Default(..), None) => {}
     }
 }

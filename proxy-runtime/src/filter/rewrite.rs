@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Outgoing;
-use crate::facts::{Facts, Fields};
+use crate::facts::Facts;
 use crate::regex::Capturing;
 use crate::site::{List, Text};
 use crate::template::Template;
@@ -35,7 +35,7 @@ pub enum PathStep {
 
 /// Rewrites path and query. The path may leave normal form; the caller brings it back or refuses.
 pub fn rewrite(out: &mut Outgoing<'_>, facts: &Facts<'_>, rewrite: &Rewrite) {
-    let facts = Facts { fields: Fields::All(out.headers), ..*facts };
+    let facts = Facts { fields: out.headers, ..*facts };
     for step in rewrite.path.iter() {
         if let Some(path) = step.apply(&out.path, &facts) {
             out.path = Cow::Owned(path);

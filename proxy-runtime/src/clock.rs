@@ -1,0 +1,91 @@
+//! The one timer of a connection: [`Timer`]. Every wait on it ends by a deadline, and none sets a timer of its own.
+//!
+//! Whoever waits says until when each time it is polled ([`Timer::over`]); the timer goes off no later than that and
+//! has everything polled again. A deadline that is met costs a comparison: the timer is left as it is, and looks around
+//! once when it goes off for nobody.
+
+use std::cell::Cell;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// See above.
+#[derive(Debug, Default)]
+pub(crate) struct Timer {
+    /// The earliest deadline of those who wait.
+    next: Cell<Option<Instant>>,
+    /// The time, while everything is polled because the timer went off.
+    struck: Cell<Option<Instant>>,
+}
+
+impl Timer {
+    /// Whether the deadline is over. If it is not, the task is polled again when it is.
+    pub(crate) fn over(&self, deadline: Option<Instant>) -> bool {
+        let Some(deadline) = deadline else { return false };
+        if self.struck.get().is_some_and(|now| deadline <= now) {
+            return true;
+        }
+        self.next.set(Some(self.next.get().map_or(deadline, |next| next.min(deadline))));
+        false
+    }
+
+    /// Runs what waits by this timer.
+    pub(crate) async fn run<F: Future>(&self, work: F) -> F::Output {
+        let mut work = std::pin::pin!(work);
+        let mut sleep = std::pin::pin!(tokio::time::sleep(LOOK_AROUND));
+        std::future::poll_fn(|cx| {
+            loop {
+                self.next.set(None);
+                if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                    return Poll::Ready(output);
+                }
+                self.struck.set(None);
+                let Some(next) = self.next.get() else { return Poll::Pending };
+                if sleep.is_elapsed() || next < sleep.deadline() {
+                    sleep.as_mut().reset(next);
+                }
+                if sleep.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.struck.set(Some(Instant::now()));
+            }
+        })
+        .await
+    }
+}
+
+/// A moment later than `start`, which may be never.
+pub(crate) fn after(start: Instant, wait: Duration) -> Option<Instant> {
+    start.checked_add(wait)
+}
+
+/// Where nobody waits for anything sooner.
+const LOOK_AROUND: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Deadlines come earlier and later than those before; each is met, and no sooner.
+    #[test]
+    fn deadlines() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let timer = Timer::default();
+            let start = Instant::now();
+            timer
+                .run(async {
+                    for wait in [500, 20, 7000, 1, 1] {
+                        let began = Instant::now();
+                        let deadline = after(began, Duration::from_millis(wait));
+                        std::future::poll_fn(|_| if timer.over(deadline) { Poll::Ready(()) } else { Poll::Pending })
+                            .await;
+                        assert_eq!(began.elapsed(), Duration::from_millis(wait));
+                    }
+                })
+                .await;
+            assert_eq!(start.elapsed(), Duration::from_millis(7522));
+        });
+    }
+}

@@ -1,0 +1,24 @@
+//! HTTP/1.1 messages as bytes (RFC 9112): heads, and how bodies are framed. Pure; on the hot path.
+//!
+//! `httparse` reads the lines; what they mean for the message's extent is decided here, and strictly: whatever two
+//! programs could read in two ways (both lengths, several lengths, line ends without CR, chunks with anything odd about
+//! them) is refused, from clients and from servers, as that is what request smuggling is made of.
+
+mod chunks;
+mod head;
+
+pub(crate) use chunks::{Decoder, Found};
+pub(crate) use head::{Head, Reading, write_request, write_response};
+
+/// How a body's end is told (RFC 9112 section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// There is no body.
+    Empty,
+    /// It has this many bytes.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked,
+    /// It ends with the connection.
+    UntilClose,
+}

@@ -1,0 +1,312 @@
+//! Bodies in: where the data is among the framing, and where it ends.
+
+use super::Framing;
+use crate::fields::Fields;
+
+/// The longest line before a chunk, in bytes.
+const MAX_LINE: usize = 1024;
+
+/// The most bytes of chunk extensions in a body: they mean nothing to anybody, but cost (CVE-2023-39326 and its kin).
+const MAX_EXTENSIONS: usize = 16 << 10;
+
+/// The largest trailer section, in bytes, and the most fields in it.
+const MAX_TRAILERS: usize = 8 << 10;
+const MAX_TRAILER_FIELDS: usize = 64;
+
+/// Follows a body through the bytes of a connection.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    state: State,
+    extensions: usize,
+    /// The trailers, once the end is found.
+    pub(crate) trailers: Option<Fields>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// All of it was found.
+    Done,
+    /// This many bytes to come.
+    Length(u64),
+    /// All that comes.
+    UntilClose,
+    /// Before the line with a chunk's size.
+    Size,
+    /// Within a chunk, this many bytes left.
+    Chunk(u64),
+    /// Behind a chunk's data, before its line end.
+    ChunkEnd,
+    /// Behind the last chunk.
+    Trailers,
+}
+
+/// What was found at the front of the bytes. `skip` bytes of framing are to be passed over in any case.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// So much data behind them.
+    Data { skip: usize, len: usize },
+    /// Nothing yet.
+    More { skip: usize },
+    /// The end of the body.
+    End { skip: usize },
+}
+
+/// The bytes are no chunks (RFC 9112 section 7.1).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+impl Decoder {
+    pub(crate) fn new(framing: Framing) -> Decoder {
+        let state = match framing {
+            Framing::Empty => State::Done,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Size,
+            Framing::UntilClose => State::UntilClose,
+        };
+        Decoder { state, extensions: 0, trailers: None }
+    }
+
+    /// Whether the end was found.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done | State::Length(0))
+    }
+
+    /// How many bytes of data are still to come, where that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self.state {
+            State::Done => Some(0),
+            State::Length(left) => Some(left),
+            _ => None,
+        }
+    }
+
+    /// Looks at the front of `bytes`.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Found, Malformed> {
+        let mut skip = 0;
+        loop {
+            let rest = &bytes[skip..];
+            match self.state {
+                State::Done | State::Length(0) => return Ok(Found::End { skip }),
+                _ if rest.is_empty() => return Ok(Found::More { skip }),
+                State::Length(left) | State::Chunk(left) => {
+                    let len = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                    return Ok(Found::Data { skip, len });
+                }
+                State::UntilClose => return Ok(Found::Data { skip, len: rest.len() }),
+                State::Size => {
+                    let Some(end) = memchr::memchr(b'\n', &rest[..rest.len().min(MAX_LINE)]) else {
+                        return if rest.len() < MAX_LINE { Ok(Found::More { skip }) } else { Err(Malformed) };
+                    };
+                    let (size, extension) = chunk_size(&rest[..end]).ok_or(Malformed)?;
+                    self.extensions += extension;
+                    if self.extensions > MAX_EXTENSIONS {
+                        return Err(Malformed);
+                    }
+                    self.state = if size == 0 { State::Trailers } else { State::Chunk(size) };
+                    skip += end + 1;
+                }
+                State::ChunkEnd => match rest {
+                    [b'\r', b'\n', ..] => {
+                        self.state = State::Size;
+                        skip += 2;
+                    }
+                    [b'\r'] => return Ok(Found::More { skip }),
+                    _ => return Err(Malformed),
+                },
+                State::Trailers => match self.trailers(rest)? {
+                    Some(size) => {
+                        self.state = State::Done;
+                        skip += size;
+                    }
+                    None => return Ok(Found::More { skip }),
+                },
+            }
+        }
+    }
+
+    /// So many bytes of the data that was found are dealt with.
+    pub(crate) fn took(&mut self, len: usize) {
+        match &mut self.state {
+            State::Length(left) => *left -= len as u64,
+            State::Chunk(left) => {
+                *left -= len as u64;
+                if *left == 0 {
+                    self.state = State::ChunkEnd;
+                }
+            }
+            State::Done | State::UntilClose | State::Size | State::ChunkEnd | State::Trailers => {}
+        }
+    }
+
+    /// Nothing more comes: whether that is where the body ends.
+    pub(crate) fn closed(&mut self) -> bool {
+        if self.state == State::UntilClose {
+            self.state = State::Done;
+        }
+        self.is_done()
+    }
+
+    /// The trailer section with its empty line, if it is whole: its size.
+    fn trailers(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+        if let [b'\r', b'\n', ..] = bytes {
+            return Ok(Some(2));
+        }
+        let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
+        match httparse::parse_headers(bytes, &mut lines) {
+            Ok(httparse::Status::Complete((size, lines))) if size <= MAX_TRAILERS => {
+                if memchr::memchr_iter(b'\n', &bytes[..size]).any(|at| at == 0 || bytes[at - 1] != b'\r') {
+                    return Err(Malformed);
+                }
+                let kept = lines.iter().filter(|line| may_trail(line.name));
+                self.trailers = Some(kept.map(|line| (line.name, line.value)).collect());
+                Ok(Some(size))
+            }
+            Ok(httparse::Status::Partial) if bytes.len() < MAX_TRAILERS => Ok(None),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+/// Fields that frame, route or protect a message mean nothing behind it, and are not passed on (RFC 9110 section 6.5.1).
+fn may_trail(name: &str) -> bool {
+    const NEVER: [&str; 18] = [
+        "authorization",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "max-forwards",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+    ];
+    !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
+}
+
+/// The size of a chunk from its line, which ends with CR; and how long its extension is.
+fn chunk_size(line: &[u8]) -> Option<(u64, usize)> {
+    let line = line.strip_suffix(b"\r")?;
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (size, extension) = line.split_at(digits);
+    // Section 7.1.1: an extension begins with a semicolon; blanks before it are bad, but not ambiguous.
+    let begins = extension.iter().find(|byte| !matches!(byte, b' ' | b'\t')).is_none_or(|&byte| byte == b';');
+    if !(1..=16).contains(&digits) || !begins || extension.iter().any(|&byte| byte < 0x20 && byte != b'\t') {
+        return None;
+    }
+    let size = size.iter().fold(0_u64, |size, &digit| size << 4 | u64::from((digit as char).to_digit(16).unwrap_or(0)));
+    Some((size, extension.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes `input` in pieces of `step` bytes: the data, and what is left behind the end.
+    fn decode(framing: Framing, input: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize)>, Malformed> {
+        let (mut decoder, mut data, mut from) = (Decoder::new(framing), Vec::new(), 0);
+        let mut end = 0;
+        loop {
+            match decoder.find(&input[from..end])? {
+                Found::Data { skip, len } => {
+                    data.extend_from_slice(&input[from + skip..from + skip + len]);
+                    decoder.took(len);
+                    from += skip + len;
+                }
+                Found::End { skip } => return Ok(Some((data, input.len() - from - skip))),
+                Found::More { skip } => {
+                    from += skip;
+                    if end == input.len() {
+                        return Ok(None);
+                    }
+                    end = input.len().min(end + step);
+                }
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(input: &str, expected: Result<Option<(&str, usize)>, Malformed>) {
+        for step in [1, 2, 3, 1000] {
+            let found = decode(Framing::Chunked, input.as_bytes(), step);
+            let expected = match &expected {
+                Ok(whole) => {
+                    Ok(whole.map(|(data, left)| (data.as_bytes().to_vec(), if step > 900 { left } else { 0 })))
+                }
+                Err(Malformed) => Err(Malformed),
+            };
+            // In small steps, what is behind the end has not been looked at.
+            let found = found.map(|whole| whole.map(|(data, left)| (data, if step > 900 { left } else { 0 })));
+            assert_eq!(found, expected, "{input:?} by {step}");
+        }
+    }
+
+    #[test]
+    fn chunks() {
+        check("3\r\nabc\r\n0\r\n\r\n", Ok(Some(("abc", 0))));
+        check("3;a=b\r\nabc\r\n1 ;x\r\nd\r\n00\r\n\r\nnext", Ok(Some(("abcd", 4))));
+        check("A\r\n0123456789\r\n0\r\nX: y\r\n\r\n!", Ok(Some(("0123456789", 1))));
+        check("3\r\nabc\r\n", Ok(None));
+        check("0\r\nX: y\r\n", Ok(None));
+        for bad in [
+            "x\r\n",
+            "\r\n",
+            "3\nabc\r\n",
+            "-3\r\nabc\r\n",
+            "0x3\r\nabc\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n0\r\n\r\n",
+            "3 3\r\nabc\r\n",
+            "10000000000000000\r\n",
+            "3;\u{1}\r\nabc\r\n",
+            "0\r\nno colon\r\n\r\n",
+            "0\r\nX: y\n\r\n",
+        ] {
+            check(bad, Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn extensions_are_bounded() {
+        let one = format!("1;{}\r\na\r\n", "x".repeat(1000));
+        assert_eq!(decode(Framing::Chunked, one.repeat(20).as_bytes(), 64), Err(Malformed));
+        assert_eq!(decode(Framing::Chunked, format!("1;{}", "x".repeat(2000)).as_bytes(), 64), Err(Malformed));
+        let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(65));
+        assert_eq!(decode(Framing::Chunked, trailers.as_bytes(), 64), Err(Malformed));
+    }
+
+    #[test]
+    fn trailers() {
+        let mut decoder = Decoder::new(Framing::Chunked);
+        let bytes = b"0\r\nX-Sum: 1\r\nContent-Length: 3\r\nHost: evil\r\n\r\n";
+        assert_eq!(decoder.find(bytes), Ok(Found::End { skip: bytes.len() }));
+        assert_eq!(decoder.trailers, Some([("x-sum", "1")].into_iter().collect()));
+    }
+
+    #[test]
+    fn lengths() {
+        let check = |framing, input: &str, expected: Option<(&str, usize)>| {
+            let found = decode(framing, input.as_bytes(), 1000).expect("no chunks");
+            assert_eq!(found, expected.map(|(data, left)| (data.as_bytes().to_vec(), left)));
+        };
+        check(Framing::Length(3), "abcdef", Some(("abc", 3)));
+        check(Framing::Length(3), "ab", None);
+        check(Framing::Length(0), "ab", Some(("", 2)));
+        check(Framing::Empty, "ab", Some(("", 2)));
+        check(Framing::UntilClose, "ab", None);
+        assert!(Decoder::new(Framing::UntilClose).closed());
+        assert!(!Decoder::new(Framing::Length(1)).closed());
+        assert!(!Decoder::new(Framing::Chunked).closed());
+    }
+}
