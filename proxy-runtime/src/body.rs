@@ -390,12 +390,7 @@ impl Outbound {
         self.ended = true;
         if self.chunked {
             self.out.extend_from_slice(b"0\r\n");
-            for (name, value) in trailers.iter().flat_map(Fields::raw) {
-                self.out.extend_from_slice(name);
-                self.out.extend_from_slice(b": ");
-                self.out.extend_from_slice(value);
-                self.out.extend_from_slice(b"\r\n");
-            }
+            trailers.unwrap_or_default().write(&mut self.out);
             self.out.extend_from_slice(b"\r\n");
         }
     }

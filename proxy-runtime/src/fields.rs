@@ -1,8 +1,9 @@
 //! Header fields as they stand in a message: [`Fields`]. Pure; on the hot path.
 //!
-//! One buffer with all names and values, and a list of where each is: a head is taken in with two allocations however
-//! many fields it has, kept as it came (order, spelling, repetition), and written out by copying. A look-up walks the
-//! list, which for the dozen fields of a request is faster than hashing. Names compare in any case (RFC 9110 section 5.1).
+//! One buffer with all lines as they are written (`name: value` and a line end), and a list of where each is: a head is
+//! taken in with one copy and two allocations however many fields it has, kept as it came (order, spelling, repetition),
+//! and written out by copying whole stretches. A look-up walks the list, which for the dozen fields of a request is
+//! faster than hashing. Names compare in any case (RFC 9110 section 5.1).
 
 /// Header fields, in order.
 #[derive(Clone, Default)]
@@ -11,13 +12,12 @@ pub struct Fields {
     lines: Vec<Line>,
 }
 
-/// Where a field is in the buffer.
+/// Where a line is in the buffer. Behind the name are `: `, behind the value a line end.
 #[derive(Debug, Clone, Copy)]
 struct Line {
-    name: usize,
-    name_end: usize,
-    value: usize,
-    value_end: usize,
+    start: u32,
+    name_end: u32,
+    end: u32,
 }
 
 impl Fields {
@@ -29,6 +29,34 @@ impl Fields {
     /// No fields, with room for `lines` of them in `bytes` bytes.
     pub fn with_capacity(bytes: usize, lines: usize) -> Fields {
         Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
+    }
+
+    /// The same fields, with room for `lines` more in `bytes` bytes.
+    pub fn with_room(&self, bytes: usize, lines: usize) -> Fields {
+        let mut fields = Fields::with_capacity(self.bytes.len() + bytes, self.lines.len() + lines);
+        fields.bytes.extend_from_slice(&self.bytes);
+        fields.lines.extend_from_slice(&self.lines);
+        fields
+    }
+
+    /// Takes in the lines of a head, which a parser has found in `block` and in order: names are tokens, and no value has
+    /// a forbidden byte. Those that are written as we would write them are copied all at once.
+    pub fn parsed<'b>(block: &'b [u8], lines: impl ExactSizeIterator<Item = (&'b [u8], &'b [u8])>) -> Fields {
+        let mut fields = Fields::with_capacity(block.len(), lines.len());
+        fields.bytes.extend_from_slice(block);
+        let within = |part: &[u8]| part.as_ptr().addr().wrapping_sub(block.as_ptr().addr());
+        for (name, value) in lines {
+            let (start, value_start) = (within(name), within(value));
+            let (name_end, end) = (start + name.len(), value_start + value.len());
+            let as_written = value_start == name_end + 2
+                && block.get(name_end..value_start) == Some(b": ".as_slice())
+                && block.get(end..end + 2) == Some(b"\r\n".as_slice());
+            match (as_written, u32::try_from(start), u32::try_from(name_end), u32::try_from(end)) {
+                (true, Ok(start), Ok(name_end), Ok(end)) => fields.lines.push(Line { start, name_end, end }),
+                _ => fields.add(name, value),
+            }
+        }
+        fields
     }
 
     /// How many lines there are.
@@ -71,6 +99,19 @@ impl Fields {
         self.lines.iter().filter(move |line| self.is(line, name)).map(|line| self.value(line))
     }
 
+    /// Appends all lines as they stand in a message, each with its line end.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let (mut start, mut end) = (0, 0);
+        for line in &self.lines {
+            if line.start as usize != end {
+                out.extend_from_slice(&self.bytes[start..end]);
+                start = line.start as usize;
+            }
+            end = line.end as usize + 2;
+        }
+        out.extend_from_slice(&self.bytes[start..end]);
+    }
+
     /// Whether the field is there.
     pub fn contains(&self, name: &str) -> bool {
         self.lines.iter().any(|line| self.is(line, name))
@@ -91,17 +132,26 @@ impl Fields {
         let line = self.store(name.as_bytes(), value);
         self.lines[at] = line;
         let mut index = 0;
+        self.retain(|found, _| {
+            index += 1;
+            index - 1 <= at || !found.eq_ignore_ascii_case(name.as_bytes())
+        });
+    }
+
+    /// Only lines stay of which `keep` says so, given name and value.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         let bytes = &self.bytes;
         self.lines.retain(|line| {
-            index += 1;
-            index - 1 <= at || !bytes[line.name..line.name_end].eq_ignore_ascii_case(name.as_bytes())
+            let (start, name_end, end) = (line.start as usize, line.name_end as usize, line.end as usize);
+            keep(&bytes[start..name_end], &bytes[name_end + 2..end])
         });
     }
 
     /// All lines of the field are gone.
     pub fn remove(&mut self, name: &str) {
-        let bytes = &self.bytes;
-        self.lines.retain(|line| !bytes[line.name..line.name_end].eq_ignore_ascii_case(name.as_bytes()));
+        if self.contains(name) {
+            self.retain(|found, _| !found.eq_ignore_ascii_case(name.as_bytes()));
+        }
     }
 
     /// The value of each line of the field is what `change` makes of it.
@@ -118,17 +168,25 @@ impl Fields {
     }
 
     fn store(&mut self, name: &[u8], value: &[u8]) -> Line {
-        let start = self.bytes.len();
+        self.bytes.reserve(name.len() + value.len() + 4);
+        let start = self.place();
         self.bytes.extend_from_slice(name);
-        let middle = self.bytes.len();
-        // Nearly always nothing is to leave out; asked of all bytes at once, without a way out, the processor sees many
-        // at a time.
-        if value.iter().fold(false, |any, &byte| any | forbidden(byte)) {
+        let name_end = self.place();
+        self.bytes.extend_from_slice(b": ");
+        // Nearly always nothing is to leave out.
+        if value.iter().any(|&byte| forbidden(byte)) {
             self.bytes.extend(value.iter().copied().filter(|&byte| !forbidden(byte)));
         } else {
             self.bytes.extend_from_slice(value);
         }
-        Line { name: start, name_end: middle, value: middle, value_end: self.bytes.len() }
+        let end = self.place();
+        self.bytes.extend_from_slice(b"\r\n");
+        Line { start, name_end, end }
+    }
+
+    /// Where the next byte will be. Limits keep heads in kilobytes; what is added by templates is bounded by them too.
+    fn place(&self) -> u32 {
+        u32::try_from(self.bytes.len()).expect("no head has 4 GiB")
     }
 
     fn is(&self, line: &Line, name: &str) -> bool {
@@ -136,11 +194,11 @@ impl Fields {
     }
 
     fn name(&self, line: &Line) -> &[u8] {
-        &self.bytes[line.name..line.name_end]
+        &self.bytes[line.start as usize..line.name_end as usize]
     }
 
     fn value(&self, line: &Line) -> &[u8] {
-        &self.bytes[line.value..line.value_end]
+        &self.bytes[line.name_end as usize + 2..line.end as usize]
     }
 }
 
@@ -212,6 +270,29 @@ mod tests {
             &[("a", "1!"), ("b", "2"), ("a", "3!"), ("c", "4")],
         );
         check(|fields| fields.set("b", b"x\r\ny: z\0\t"), &[("a", "1"), ("b", "xy: z\t"), ("a", "3"), ("c", "4")]);
+    }
+
+    #[test]
+    fn taken_in_and_written() {
+        let block = b"GET / HTTP/1.1\r\nHost: a\r\nX:y\r\nZ:  w \r\nVia: b\r\n\r\n";
+        let find = |part: &str| {
+            let at = block.windows(part.len()).position(|found| found == part.as_bytes()).expect("there");
+            &block[at..at + part.len()]
+        };
+        let lines = [("Host", "a"), ("X", "y"), ("Z", "w"), ("Via", "b")];
+        let mut fields = Fields::parsed(block, lines.iter().map(|(name, value)| (find(name), find(value))));
+        assert_eq!(fields, lines.into_iter().collect());
+        let written = |fields: &Fields| {
+            let mut out = b"| ".to_vec();
+            fields.write(&mut out);
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(written(&fields), "| Host: a\r\nX: y\r\nZ: w\r\nVia: b\r\n");
+        fields.remove("x");
+        fields.set("host", b"c");
+        fields = fields.with_room(10, 1);
+        fields.add(b"last", b"");
+        assert_eq!(written(&fields), "| host: c\r\nZ: w\r\nVia: b\r\nlast: \r\n");
     }
 
     #[test]

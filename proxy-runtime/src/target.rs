@@ -52,7 +52,7 @@ impl Target {
         let raw = text.len();
         let mut target = Target { text, raw, authority: None, host: 0..0, path: 0..raw, query: None };
         target.find_authority(fields, version)?;
-        if let Some(question) = target.text[target.path.clone()].find('?') {
+        if let Some(question) = memchr::memchr(b'?', &target.text.as_bytes()[target.path.clone()]) {
             let question = target.path.start + question;
             target.query = Some(question + 1..raw);
             target.path.end = question;

@@ -127,7 +127,6 @@ impl Reading {
         if memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r') {
             return Err(bad);
         }
-        let mut fields = Fields::with_capacity(bytes.len(), lines.len());
         let (mut length, mut chunked) = (None, false);
         let mut keep_alive = version == 1;
         for line in lines {
@@ -148,8 +147,8 @@ impl Reading {
                 }
                 _ => {}
             }
-            fields.add(line.name.as_bytes(), line.value);
         }
+        let fields = Fields::parsed(bytes, lines.iter().map(|line| (line.name.as_bytes(), line.value)));
         if chunked && length.is_some() {
             return Err(Failure::BadFraming);
         }
@@ -161,6 +160,9 @@ impl Reading {
 
 /// What a `Connection` field says of the connection's future.
 fn goes_on(value: &[u8], otherwise: bool) -> bool {
+    if value.eq_ignore_ascii_case(b"keep-alive") {
+        return true;
+    }
     let mut tokens = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     match tokens.find(|token| token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive")) {
         Some(token) => token.len() > 5,
@@ -176,7 +178,7 @@ fn number(value: &[u8]) -> Option<u64> {
 
 /// Writes the head of a request to a server.
 pub(crate) fn write_request(out: &mut Vec<u8>, method: &Method, target: &str, fields: &Fields, framing: Framing) {
-    out.reserve(target.len() + fields.size() + 4 * fields.len() + 128);
+    out.reserve(target.len() + fields.size() + 64);
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.as_bytes());
@@ -186,7 +188,7 @@ pub(crate) fn write_request(out: &mut Vec<u8>, method: &Method, target: &str, fi
 
 /// Writes the head of an answer to a client; `more` are whole lines of fields beside the answer's own.
 pub(crate) fn write_response(out: &mut Vec<u8>, status: StatusCode, fields: &Fields, framing: Framing, more: &[&[u8]]) {
-    out.reserve(fields.size() + 4 * fields.len() + 256);
+    out.reserve(fields.size() + 512);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
@@ -199,12 +201,7 @@ pub(crate) fn write_response(out: &mut Vec<u8>, status: StatusCode, fields: &Fie
 }
 
 fn write_fields(out: &mut Vec<u8>, fields: &Fields, framing: Framing) {
-    for (name, value) in fields.raw() {
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    }
+    fields.write(out);
     match framing {
         Framing::Length(length) => {
             out.extend_from_slice(b"content-length: ");

@@ -52,6 +52,9 @@ struct Request {
     fields: Fields,
 }
 
+/// Room for the fields that are added to a request, in bytes.
+const ROOM: usize = 256;
+
 /// The head as the server will see it: what goes beyond the client's connection, own fields, then filters.
 fn request(
     client: &Client,
@@ -62,7 +65,7 @@ fn request(
     framing: Framing,
 ) -> Result<Request, Failure> {
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
-    let mut fields = forward::end_to_end(&record.fields, 6);
+    let mut fields = forward::end_to_end(record.fields.with_room(ROOM, 6));
     if framing != Framing::Empty {
         // `100 Continue` is ours to say; the server is not asked.
         fields.remove("expect");
@@ -190,12 +193,15 @@ fn start(
 
 /// The answer as it will be passed on.
 fn answer(mut call: Call, head: Head<StatusCode>, upgrade: bool) -> Result<Answer<Body>, Failure> {
-    let mut fields = forward::end_to_end(&head.fields, 2);
-    let body = if head.start == StatusCode::SWITCHING_PROTOCOLS {
-        // Both sides are handed over, and bytes go through (RFC 9110 section 7.8), if somebody asked for it.
-        let protocol = head.fields.get("upgrade").filter(|_| upgrade).ok_or(Failure::UpstreamInvalid)?;
+    let mut protocol = None;
+    if head.start == StatusCode::SWITCHING_PROTOCOLS {
+        // Only where somebody asked for it (RFC 9110 section 7.8).
+        protocol = Some(head.fields.get("upgrade").filter(|_| upgrade).ok_or(Failure::UpstreamInvalid)?.to_owned());
+    }
+    let mut fields = forward::end_to_end(head.fields);
+    let body = if let Some(protocol) = protocol {
         fields.add(b"connection", b"upgrade");
-        fields.add(b"upgrade", protocol);
+        fields.add(b"upgrade", &protocol);
         Body::Tunnel(Box::new(call))
     } else if head.framing == Framing::Empty {
         call.release();

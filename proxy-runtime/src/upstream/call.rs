@@ -128,7 +128,7 @@ impl Call {
                         if self.interim > MAX_INTERIM {
                             return failed(Failure::UpstreamInvalid);
                         }
-                        pass_on(&self.client, &head);
+                        pass_on(&self.client, head);
                         continue;
                     }
                 }
@@ -215,10 +215,10 @@ impl Call {
 }
 
 /// RFC 9110 section 15.2: interim answers are passed on, but for the `100 Continue` that we have given ourselves.
-fn pass_on(client: &Client, head: &Head<StatusCode>) {
+fn pass_on(client: &Client, head: Head<StatusCode>) {
     if head.start != StatusCode::CONTINUE {
         let mut out = Vec::new();
-        http1::write_response(&mut out, head.start, &forward::end_to_end(&head.fields, 0), Framing::Empty, &[]);
+        http1::write_response(&mut out, head.start, &forward::end_to_end(head.fields), Framing::Empty, &[]);
         client.interim(&out);
     }
 }
