@@ -4,6 +4,7 @@ mod cases;
 mod cli;
 mod diagnostics;
 mod expand;
+mod framing;
 mod fuzz;
 mod macros;
 mod oracle;
