@@ -4,8 +4,10 @@
 //! and the sequence of filters. It names everything by its full path and asserts the contract's version.
 
 mod data;
+mod expression;
 mod functions;
 
+use expression::expression;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote;
 
@@ -29,12 +31,12 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let routes = data::routes(plan);
     let sites = data::sites(plan);
     let tables = data::tables(&plan.tables);
-    let tests = plan.model.tests.iter().map(|test| data::test(&test.test));
-    let params = plan.model.params.iter().map(data::param);
-    let files = plan.model.files.iter().map(data::file);
-    let listeners = plan.model.listeners.iter().map(data::listener);
-    let upstreams = plan.model.upstreams.iter().map(data::upstream);
-    let (process, trusted) = (data::process(&plan.model.process), data::trusted(&plan.model.trusted));
+    let tests = plan.model.tests.iter().map(|test| expression(&test.test));
+    let params = plan.model.params.iter().map(expression);
+    let files = plan.model.files.iter().map(expression);
+    let listeners = plan.model.listeners.iter().map(expression);
+    let upstreams = plan.model.upstreams.iter().map(expression);
+    let (process, trusted) = (expression(&plan.model.process), expression(&plan.model.trusted));
     let (name, files_read) = site_files(sources);
     let built = concat!("kiln ", env!("CARGO_PKG_VERSION"));
     let items = quote! {

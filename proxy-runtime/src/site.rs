@@ -278,9 +278,16 @@ pub struct ErrorPage {
 #[derive(Debug, Clone)]
 pub enum Bytes {
     /// Compiled in.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_bytes"))]
     Fixed(Cow<'static, [u8]>),
     /// The content of the file with this index.
     File(u16),
+}
+
+/// As bytes, not as a list of numbers.
+#[cfg(feature = "serde")]
+fn as_bytes<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
 }
 
 /// `log`.

@@ -55,7 +55,7 @@ static ROUTES: &[Route] = &[
         request: None,
         response: None,
         handler: Handler::Proxy(Proxy {
-            upstream: 0u16,
+            upstream: 0,
             host: HostField::Client,
             forwarded: false,
         }),

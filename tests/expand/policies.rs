@@ -22,7 +22,7 @@ static REGEX_0: Regex = Regex::new(
 #[allow(unused_variables)]
 fn matches_0(view: &RequestView<'_>, captures: &mut Captures) -> bool {
     static NETWORKS_0: &[IpNet] = &[
-        IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10u8, 0u8, 0u8, 0u8)), 8u8),
+        IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
     ];
     matcher::header_matches(view, "x-version", &REGEX_0)
         && !(matcher::client_ip(view, NETWORKS_0))
@@ -39,7 +39,7 @@ fn request_0(out: &mut Outgoing<'_>, facts: &Facts<'_>) {
         HeaderOp::Set(
             Borrowed("x-user"),
             Template {
-                pieces: Borrowed(&[Piece::Capture(0u8)]),
+                pieces: Borrowed(&[Piece::Capture(0)]),
             },
         ),
     ];
@@ -87,14 +87,14 @@ static ROUTES: &[Route] = &[
             line: 6,
         },
         methods: Methods {
-            mask: 3u16,
+            mask: 3,
             others: Borrowed(&[]),
         },
         matches: Some(matches_0),
         request: Some(request_0),
         response: Some(response_0),
         handler: Handler::Proxy(Proxy {
-            upstream: 0u16,
+            upstream: 0,
             host: HostField::Client,
             forwarded: false,
         }),
@@ -112,7 +112,7 @@ static ROUTES: &[Route] = &[
         request: None,
         response: None,
         handler: Handler::Respond(Respond {
-            code: 200u16,
+            code: 200,
             body: RespondBody::Bytes(site::Bytes::Fixed(Borrowed(b"hello\n"))),
             content_type: Borrowed("text/plain; charset=utf-8"),
         }),
@@ -125,7 +125,7 @@ static UPSTREAMS: &[Upstream] = &[
         servers: Borrowed(
             &[
                 Server {
-                    address: Setting::Param(0u16),
+                    address: Setting::Param(0),
                     weight: Setting::Fixed(2),
                     place: Place {
                         file: Borrowed("policies.kdl"),

@@ -3,7 +3,8 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::data::{networks, template, text};
+use super::data::{networks, text};
+use super::expression::expression;
 use super::numbered;
 use crate::ast::{ValueOf, ValueTest};
 use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter};
@@ -119,7 +120,7 @@ pub(super) fn requests(plan: &Plan<'_>) -> TokenStream {
                 let path = rewrite.path.iter().map(|step| path_step(step, plan));
                 let remove = rewrite.query_remove.iter().map(|name| text(name));
                 let set = rewrite.query_set.iter().map(|(name, value)| {
-                    let (name, value) = (text(name), template(value));
+                    let (name, value) = (text(name), expression(value));
                     quote!((#name, #value))
                 });
                 quote! {
@@ -182,7 +183,7 @@ fn path_step(step: &PathStep, plan: &Plan<'_>) -> TokenStream {
             quote!(PathStep::Replace(&#regex, #replacement))
         }
         PathStep::Path(path) => {
-            let path = template(path);
+            let path = expression(path);
             quote!(PathStep::Path(#path))
         }
         PathStep::AddPrefix(prefix) => {
@@ -195,15 +196,15 @@ fn path_step(step: &PathStep, plan: &Plan<'_>) -> TokenStream {
 fn header_op(op: &HeaderOp, plan: &Plan<'_>) -> TokenStream {
     match op {
         HeaderOp::Set(name, value) => {
-            let (name, value) = (text(name), template(value));
+            let (name, value) = (text(name), expression(value));
             quote!(HeaderOp::Set(#name, #value))
         }
         HeaderOp::Add(name, value) => {
-            let (name, value) = (text(name), template(value));
+            let (name, value) = (text(name), expression(value));
             quote!(HeaderOp::Add(#name, #value))
         }
         HeaderOp::Default(name, value) => {
-            let (name, value) = (text(name), template(value));
+            let (name, value) = (text(name), expression(value));
             quote!(HeaderOp::Default(#name, #value))
         }
         HeaderOp::Remove(name) => {
