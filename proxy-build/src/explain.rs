@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
 use proxy_runtime::site::{Handler, HostField, Log, Setting};
 
-use crate::check::{matchers::describe, overlap};
+use crate::check::matchers::describe;
 use crate::lower::lower;
 use crate::model::{Host, RequestFilter, Route, Site};
 
@@ -204,7 +204,7 @@ pub fn routes(model: &Site) -> String {
 /// The routes of a site in the order in which they are asked: segment by segment text before `{name}` before `*`.
 fn in_order(host: &Host) -> Vec<usize> {
     let mut indices: Vec<usize> = (0..host.routes.len()).collect();
-    overlap::precedence(&host.routes, &mut indices);
+    indices.sort_by_key(|&index| host.routes[index].rank);
     // Stable: routes of one pattern keep the order of their matchers.
     indices.sort_by_key(|&index| {
         let rank = |segment: &crate::ast::Segment| match segment {

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod read;
 pub mod reference;
 pub mod report;
+pub(crate) mod requests;
 pub mod source;
 pub mod syntax;
 pub mod value;

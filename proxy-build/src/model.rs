@@ -69,6 +69,8 @@ pub struct Route {
     pub place: site::Place,
     /// Settles ties.
     pub priority: i64,
+    /// The order among the routes of one pattern: the lowest is asked first.
+    pub rank: u32,
     /// The methods it takes.
     pub methods: site::Methods,
     /// Its other matchers; all must hold.

@@ -11,6 +11,18 @@ use crate::model::{RequestFilter, ResponseFilter, Route, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
+/// Whether everything about these directives could be read.
+fn whole(items: &[Item]) -> bool {
+    items.iter().all(|item| {
+        !item.broken
+            && match &item.what {
+                What::Unread => false,
+                What::Matcher(ast::Matcher::Not(inner) | ast::Matcher::Any(inner)) => whole(inner),
+                _ => true,
+            }
+    })
+}
+
 impl Check<'_> {
     /// The routes of a site; the site's own handler is a route `/*`.
     pub(super) fn routes(
@@ -20,21 +32,24 @@ impl Check<'_> {
         outer: &Layer,
         hosts: &[HostPattern],
     ) -> Vec<Route> {
-        let mut routes = Vec::new();
+        let (mut routes, mut sound) = (Vec::new(), Vec::new());
         let handlers: Vec<_> = site.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
         if let Some(item) = handlers.first() {
             self.one_handler(&handlers);
             let pattern =
                 Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
             routes.extend(self.route(&pattern, 0, &[], item, outer.clone(), hosts));
+            sound.resize(routes.len(), true);
         }
         for Item { what, span, .. } in &site.items {
             if let What::Route(route) = what {
+                let before = self.report.len();
                 self.route_node(*span, route, outer, hosts, &mut routes);
+                sound.resize(routes.len(), self.report.len() == before && whole(&route.items));
             }
         }
         self.policies_act(site_span, site, &routes);
-        self.overlaps(hosts, &routes);
+        self.overlaps(hosts, outer.normal_form(), &mut routes, &sound);
         routes
     }
 
@@ -108,6 +123,7 @@ impl Check<'_> {
             span: pattern.span,
             place: self.place(pattern.span),
             priority,
+            rank: 0,
             methods: matched.methods,
             matchers: matched.matchers,
             request,

@@ -1,123 +1,202 @@
-//! Routes of one pattern: which goes first, and where that can't be told.
+//! Proofs about the routes of one site: which of those with one pattern goes first, where that can't be told, and which
+//! are never reached.
 //!
-//! A route goes before another when its matchers include all of the other's. Two routes of which neither does, and
-//! which some request reaches both, are an error with that request, unless `priority` settles it. What can't be proved
-//! to be disjoint counts as overlapping.
+//! Of two routes with one pattern, the one whose requests the other takes as well goes first: that is what "its matchers
+//! include all of the other's" comes to. Two that share some requests, while each has some of its own, are an error with
+//! a request that both take, unless `priority` settles it. A route whose requests all go to routes before it is an
+//! error, whichever routes these are. What can't be decided within bounds counts as a tie, and never as unreachable.
+
+mod candidates;
 
 use std::collections::HashMap;
 
+use proxy_runtime::site::NormalForm;
+
 use super::Check;
 use super::matchers::implies;
-use crate::ast::{HostPattern, Segment, ValueOf, ValueTest};
-use crate::model::{Matcher, Route};
+use crate::ast::{HostPattern, Segment};
+use crate::model::Route;
 use crate::report::Diagnostic;
+use crate::requests::{Example, Formula, Requests, Undecided};
+use candidates::{Patterns, sharing_paths};
 
 /// How two routes of one pattern relate.
 #[derive(Debug, PartialEq, Eq)]
 enum Relation {
     /// They take the same requests.
-    Same,
+    Same(Example),
     /// The first takes some of what the second takes, and no others.
     Narrower,
     /// The other way round.
     Wider,
     /// No request reaches both.
     Disjoint,
-    /// Some request may reach both, and neither goes first.
-    Ambiguous,
+    /// This request reaches both, and each takes others of its own.
+    Ambiguous(Example),
+}
+
+/// The routes of a site while it is found out about them.
+struct Proof<'a> {
+    routes: &'a [Route],
+    requests: Requests,
+    formulas: Vec<Formula>,
 }
 
 impl Check<'_> {
-    /// Reports duplicates and ties among the routes of one site.
-    pub(super) fn overlaps(&mut self, hosts: &[HostPattern], routes: &[Route]) {
-        let mut by_shape: HashMap<String, Vec<usize>> = HashMap::new();
-        for (index, route) in routes.iter().enumerate() {
-            by_shape.entry(shape(route)).or_default().push(index);
-        }
-        let mut groups: Vec<_> = by_shape.into_values().filter(|group| group.len() > 1).collect();
+    /// Ranks the routes of one site, and reports ties, duplicates and what is never reached. Routes that are not `sound`
+    /// have errors in the report already.
+    pub(super) fn overlaps(&mut self, hosts: &[HostPattern], form: NormalForm, routes: &mut [Route], sound: &[bool]) {
+        let requests = Requests::new(hosts, form, routes);
+        let formulas = routes.iter().map(|route| requests.of_route(route)).collect();
+        let mut proof = Proof { routes, requests, formulas };
+        let mut groups: Vec<Vec<usize>> = by_shape(proof.routes).into_values().collect();
         groups.sort();
-        for group in groups {
-            for (at, &first) in group.iter().enumerate() {
-                for &second in &group[at + 1..] {
-                    self.compare(hosts, &routes[first], &routes[second]);
+        let mut tied = vec![false; sound.len()];
+        let mut order: Vec<(usize, u32)> = Vec::new();
+        for group in &mut groups {
+            self.rank(&proof, group, sound, &mut tied);
+            order.extend(group.iter().enumerate().map(|(rank, &index)| (index, rank as u32)));
+        }
+        let patterns = Patterns::new(proof.routes, &groups);
+        for index in (0..sound.len()).filter(|&index| sound[index] && !tied[index]) {
+            self.reached(&mut proof, &patterns, index);
+        }
+        for (index, rank) in order {
+            routes[index].rank = rank;
+        }
+    }
+
+    /// Puts the routes of one pattern in order.
+    fn rank(&mut self, proof: &Proof<'_>, group: &mut [usize], sound: &[bool], tied: &mut [bool]) {
+        let routes = proof.routes;
+        // By priority, and then by the number of routes that take all that this one takes: if A lies within B, so do all
+        // that lie within A, hence A has more of them.
+        let mut wider: HashMap<usize, usize> = HashMap::new();
+        for (first, second) in sharing_paths(proof, group) {
+            if routes[first].priority != routes[second].priority || !sound[first] || !sound[second] {
+                continue;
+            }
+            match proof.relation(first, second) {
+                Ok(Relation::Narrower) => *wider.entry(first).or_default() += 1,
+                Ok(Relation::Wider) => *wider.entry(second).or_default() += 1,
+                Ok(Relation::Disjoint) => {}
+                Ok(Relation::Same(example)) => {
+                    tied[second] = true;
+                    self.report.add(
+                        Diagnostic::error(
+                            "duplicate-route",
+                            format!("the route `{}` is there twice", routes[second].pattern.text),
+                            routes[second].span,
+                        )
+                        .label("the second")
+                        .also(routes[first].span, "the first")
+                        .help(format!("for example: {example}")),
+                    );
+                }
+                Ok(Relation::Ambiguous(example)) => {
+                    self.tie(routes, first, second, tied, format!("for example: {example}"));
+                }
+                Err(Undecided) => {
+                    let help = "their expressions are too large to tell which requests they share".to_owned();
+                    self.tie(routes, first, second, tied, help);
                 }
             }
         }
+        group.sort_by_key(|index| {
+            let wider = wider.get(index).copied().unwrap_or(0);
+            (std::cmp::Reverse(routes[*index].priority), std::cmp::Reverse(wider), *index)
+        });
     }
 
-    fn compare(&mut self, hosts: &[HostPattern], first: &Route, second: &Route) {
-        let relation = relation(first, second);
-        let (higher, lower) = if first.priority > second.priority { (first, second) } else { (second, first) };
-        let settled = first.priority != second.priority;
-        let example = example(hosts, first, second);
-        let hidden = match relation {
-            Relation::Disjoint => return,
-            Relation::Ambiguous if settled => return,
-            Relation::Ambiguous => {
-                self.report.add(
-                    Diagnostic::error(
-                        "ambiguous-routes",
-                        "two routes take this request, and neither goes before the other",
-                        second.span,
-                    )
-                    .label("this one")
-                    .also(first.span, "and this one")
-                    .help(format!("for example: {example}"))
-                    .help("settle it with `priority=1` on one of them, or add a matcher"),
-                );
-                return;
+    fn tie(&mut self, routes: &[Route], first: usize, second: usize, tied: &mut [bool], example: String) {
+        tied[first] = true;
+        tied[second] = true;
+        self.report.add(
+            Diagnostic::error(
+                "ambiguous-routes",
+                "two routes take this request, and neither goes before the other",
+                routes[second].span,
+            )
+            .label("this one")
+            .also(routes[first].span, "and this one")
+            .help(example)
+            .help("settle it with `priority=1` on one of them, or add a matcher"),
+        );
+    }
+
+    /// Reports a route that no request reaches.
+    fn reached(&mut self, proof: &mut Proof<'_>, patterns: &Patterns, index: usize) {
+        let route = &proof.routes[index];
+        let own = &proof.formulas[index];
+        let mut before: Vec<usize> = Vec::new();
+        let found = proof.requests.avoiding(&[own], None, |request| {
+            let taker = patterns.taker(&request.path, |other| proof.formulas[other].holds(request))?;
+            if taker == index {
+                return None;
             }
-            Relation::Same if settled => Some((lower, higher)),
-            Relation::Same => {
-                self.report.add(
-                    Diagnostic::error(
-                        "duplicate-route",
-                        format!("the route `{}` is there twice", second.pattern.text),
-                        second.span,
-                    )
-                    .label("the second")
-                    .also(first.span, "the first")
-                    .help(format!("for example: {example}")),
-                );
-                return;
+            if !before.contains(&taker) {
+                before.push(taker);
             }
-            Relation::Narrower => (second.priority > first.priority).then_some((first, second)),
-            Relation::Wider => (first.priority > second.priority).then_some((second, first)),
-        };
-        if let Some((hidden, by)) = hidden {
+            Some(&proof.formulas[taker])
+        });
+        if !matches!(found, Ok(None)) {
+            return;
+        }
+        if before.is_empty() {
             self.report.add(
-                Diagnostic::error(
-                    "unreachable-route",
-                    "this route is never reached: `priority` puts a wider one before it",
-                    hidden.span,
-                )
-                .also(by.span, "this one takes all of its requests")
-                .help(format!("for example: {example}")),
+                Diagnostic::error("contradiction", "no request can reach this route", route.span)
+                    .label("what it asks for can't all be true")
+                    .help("take out one of its matchers"),
             );
+            return;
         }
+        let message = match before.as_slice() {
+            [other] if proof.routes[*other].priority > route.priority && shape(&proof.routes[*other]) == shape(route) => {
+                "this route is never reached: `priority` puts a wider one before it".to_owned()
+            }
+            [_] => "this route is never reached: a more specific one takes all of its requests".to_owned(),
+            _ => "this route is never reached: others take all of its requests".to_owned(),
+        };
+        let mut diagnostic = Diagnostic::error("unreachable-route", message, route.span);
+        for &other in before.iter().take(4) {
+            let label = if before.len() == 1 { "this one takes all of its requests" } else { "takes some of them" };
+            diagnostic = diagnostic.also(proof.routes[other].span, label);
+        }
+        if let Ok(Some(example)) = proof.requests.example(&[own], None) {
+            diagnostic = diagnostic.help(format!("for example: {example}"));
+        }
+        self.report.add(diagnostic);
     }
 }
 
-/// The order in which the routes of one pattern are asked; see the module.
-pub fn precedence(routes: &[Route], group: &mut [usize]) {
-    group.sort_by_key(|&index| {
-        let route = &routes[index];
-        let methods = if route.methods.mask == u16::MAX { usize::MAX } else { route.methods.names().count() };
-        (std::cmp::Reverse(route.priority), std::cmp::Reverse(weight(&route.matchers)), methods, index)
-    });
+impl Proof<'_> {
+    fn relation(&self, first: usize, second: usize) -> Result<Relation, Undecided> {
+        let (a, b) = (&self.routes[first], &self.routes[second]);
+        // What is plain from the words need not be proved: more matchers, fewer requests.
+        match (includes(a, b), includes(b, a)) {
+            (true, false) => return Ok(Relation::Narrower),
+            (false, true) => return Ok(Relation::Wider),
+            _ => {}
+        }
+        let (a, b) = (&self.formulas[first], &self.formulas[second]);
+        let Some(example) = self.requests.example(&[a, b], None)? else { return Ok(Relation::Disjoint) };
+        let own = self.requests.example(&[a], Some(b))?.is_some();
+        let others = self.requests.example(&[b], Some(a))?.is_some();
+        Ok(match (own, others) {
+            (false, false) => Relation::Same(example),
+            (false, true) => Relation::Narrower,
+            (true, false) => Relation::Wider,
+            (true, true) => Relation::Ambiguous(example),
+        })
+    }
 }
 
-/// Grows with every matcher that is added or made stricter, so that narrower routes weigh more.
-fn weight(matchers: &[Matcher]) -> usize {
-    let one = |matcher: &Matcher| match matcher {
-        Matcher::Value(_, _, ValueTest::Present) => 2,
-        Matcher::Any(_) => 1,
-        Matcher::ClientIp(networks) => {
-            3 + networks.iter().map(|network| usize::from(network.prefix_len())).min().unwrap_or(0)
-        }
-        _ => 3,
-    };
-    matchers.iter().map(|matcher| 1000 + one(matcher)).sum()
+/// Whether `narrow` asks for all that `wide` asks for, and the words show it.
+fn includes(narrow: &Route, wide: &Route) -> bool {
+    let any = |route: &Route| route.methods.mask == u16::MAX;
+    let methods = any(wide)
+        || (!any(narrow) && narrow.methods.names().all(|name| wide.methods.names().any(|other| other == name)));
+    methods && wide.matchers.iter().all(|asked| narrow.matchers.iter().any(|matcher| implies(matcher, asked)))
 }
 
 /// The pattern without its names: two patterns of one shape take the same paths.
@@ -130,106 +209,10 @@ pub fn shape(route: &Route) -> String {
     segments.collect()
 }
 
-fn relation(first: &Route, second: &Route) -> Relation {
-    if disjoint(first, second) {
-        return Relation::Disjoint;
+fn by_shape(routes: &[Route]) -> HashMap<String, Vec<usize>> {
+    let mut groups: HashMap<String, Vec<usize>> = HashMap::new();
+    for (index, route) in routes.iter().enumerate() {
+        groups.entry(shape(route)).or_default().push(index);
     }
-    match (includes(first, second), includes(second, first)) {
-        (true, true) => Relation::Same,
-        (true, false) => Relation::Narrower,
-        (false, true) => Relation::Wider,
-        (false, false) => Relation::Ambiguous,
-    }
-}
-
-/// Whether `narrow` asks for all that `wide` asks for.
-fn includes(narrow: &Route, wide: &Route) -> bool {
-    let methods = wide.methods.mask == u16::MAX
-        || (narrow.methods.mask != u16::MAX
-            && narrow.methods.names().all(|name| wide.methods.names().any(|other| other == name)));
-    methods && wide.matchers.iter().all(|asked| narrow.matchers.iter().any(|matcher| implies(matcher, asked)))
-}
-
-fn disjoint(first: &Route, second: &Route) -> bool {
-    let any = |route: &Route| route.methods.mask == u16::MAX;
-    let methods = !any(first)
-        && !any(second)
-        && !first.methods.names().any(|name| second.methods.names().any(|other| other == name));
-    methods || first.matchers.iter().any(|a| second.matchers.iter().any(|b| exclude(a, b)))
-}
-
-/// Whether no request can satisfy both.
-fn exclude(a: &Matcher, b: &Matcher) -> bool {
-    match (a, b) {
-        (Matcher::Not(inner), other) | (other, Matcher::Not(inner)) if inner.len() == 1 => implies(other, &inner[0]),
-        // A parameter or cookie can be there several times with several values; the last word on these is `priority`.
-        (
-            Matcher::Value(ValueOf::Header, x, ValueTest::Equals(left)),
-            Matcher::Value(ValueOf::Header, y, ValueTest::Equals(right)),
-        ) => SINGLE_VALUED.contains(&x.as_str()) && x == y && left != right,
-        (Matcher::ClientIp(left), Matcher::ClientIp(right)) => {
-            !left.iter().any(|a| right.iter().any(|b| a.contains(b) || b.contains(a)))
-        }
-        (Matcher::Any(either), other) | (other, Matcher::Any(either)) => either.iter().all(|one| exclude(one, other)),
-        _ => false,
-    }
-}
-
-/// Fields that come once (RFC 9110): two values of these exclude each other.
-const SINGLE_VALUED: &[&str] =
-    &["host", "content-type", "user-agent", "authorization", "origin", "referer", "from", "content-length"];
-
-/// A request that reaches both, as far as it can be made up.
-fn example(hosts: &[HostPattern], first: &Route, second: &Route) -> String {
-    let host = match hosts.first() {
-        Some(HostPattern::Exact(host)) => host.clone(),
-        Some(HostPattern::Wildcard(suffix)) => format!("www.{suffix}"),
-        Some(HostPattern::Any) | None => "example.com".to_owned(),
-    };
-    let path: String = first
-        .pattern
-        .segments
-        .iter()
-        .map(|segment| match segment {
-            Segment::Literal(text) => format!("/{text}"),
-            Segment::Capture(name) => format!("/{name}"),
-            Segment::Rest => "/x".to_owned(),
-        })
-        .collect();
-    let method = if first.methods.mask == u16::MAX {
-        second.methods.names().next().filter(|_| second.methods.mask != u16::MAX).unwrap_or("GET").to_owned()
-    } else {
-        let both = first
-            .methods
-            .names()
-            .find(|name| second.methods.mask == u16::MAX || second.methods.names().any(|other| other == *name));
-        both.unwrap_or("GET").to_owned()
-    };
-    let (mut query, mut rest) = (Vec::new(), Vec::new());
-    for matcher in first.matchers.iter().chain(&second.matchers) {
-        show(matcher, &mut query, &mut rest);
-    }
-    let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
-    let rest = if rest.is_empty() { String::new() } else { format!(" with {}", rest.join(", ")) };
-    format!("{method} http://{host}{path}{query}{rest}")
-}
-
-fn show(matcher: &Matcher, query: &mut Vec<String>, rest: &mut Vec<String>) {
-    let add = |list: &mut Vec<String>, text: String| {
-        if !list.contains(&text) {
-            list.push(text);
-        }
-    };
-    match matcher {
-        Matcher::Value(ValueOf::Query, name, ValueTest::Equals(value)) => add(query, format!("{name}={value}")),
-        Matcher::Value(ValueOf::Query, name, ValueTest::Present) => add(query, format!("{name}=")),
-        Matcher::Value(ValueOf::Header, name, ValueTest::Equals(value)) => add(rest, format!("{name}: {value}")),
-        Matcher::Value(ValueOf::Cookie, name, ValueTest::Equals(value)) => add(rest, format!("cookie: {name}={value}")),
-        Matcher::ClientIp(networks) => {
-            if let Some(network) = networks.first() {
-                add(rest, format!("client {}", network.addr()));
-            }
-        }
-        other => add(rest, super::matchers::describe(other)),
-    }
+    groups
 }

@@ -66,7 +66,7 @@ impl Tree {
             by_shape.entry(overlap::shape(route)).or_default().push(index);
         }
         for mut group in by_shape.into_values() {
-            overlap::precedence(&host.routes, &mut group);
+            group.sort_by_key(|&index| host.routes[index].rank);
             let leaf = self.leaf(group.iter().map(|&index| first + index as u32));
             self.add_pattern(site, &host.routes[group[0]].pattern, leaf);
         }

@@ -1,0 +1,226 @@
+//! Sets of requests, and proofs about them: does any request reach both routes, is one set within another, which request
+//! shows it ([`Requests::example`]).
+//!
+//! A route's set is a [`Formula`] over path, method, client, header fields, parameters and cookies. A question is a
+//! conjunction of formulas, of which one is not to hold, perhaps: it is taken apart into [`cube::Cube`]s (conjunctions
+//! of plain facts), and each either has an example request or none. What the answers rest on is exactly what the runtime
+//! does: fields may come several times, one value that fits is enough, and paths are in normal form.
+//! Everything is bounded; what can't be decided within bounds is [`Undecided`].
+
+mod cube;
+mod formula;
+mod language;
+mod networks;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use proxy_runtime::site::NormalForm;
+
+use crate::ast::{HostPattern, Pattern, Segment};
+use crate::check::regex;
+use crate::model::Route;
+use cube::Cube;
+pub(crate) use cube::Example;
+pub(crate) use formula::Formula;
+use language::Language;
+pub(crate) use language::Undecided;
+
+/// How many cubes one question may be taken apart into.
+const MAX_CUBES: usize = 4096;
+
+/// The questions of one site; what was made for one of them is kept for the next.
+pub(crate) struct Requests {
+    host: String,
+    tables: RefCell<HashMap<String, Language>>,
+    /// What every path is, and is not.
+    paths: (Vec<Language>, Vec<Language>),
+    /// What no field's value is.
+    values: Vec<Language>,
+    /// A segment that no pattern of the site names.
+    fresh: String,
+    literals: HashSet<String>,
+    deepest: usize,
+}
+
+impl Requests {
+    /// For the routes of a site.
+    pub(crate) fn new(hosts: &[HostPattern], form: NormalForm, routes: &[Route]) -> Requests {
+        let host = match hosts.first() {
+            Some(HostPattern::Exact(host)) => host.clone(),
+            Some(HostPattern::Wildcard(suffix)) => format!("www.{suffix}"),
+            Some(HostPattern::Any) | None => "example.com".to_owned(),
+        };
+        let literals: HashSet<String> = routes
+            .iter()
+            .flat_map(|route| &route.pattern.segments)
+            .filter_map(|segment| match segment {
+                Segment::Literal(text) => Some(text.clone()),
+                _ => None,
+            })
+            .collect();
+        let fresh = ["x", "y", "z"].map(str::to_owned).into_iter().chain((0..).map(|n| format!("x{n}")));
+        let mut requests = Requests {
+            host,
+            tables: RefCell::default(),
+            paths: (Vec::new(), Vec::new()),
+            values: Vec::new(),
+            fresh: fresh.into_iter().find(|word| !literals.contains(word)).unwrap_or_default(),
+            literals,
+            deepest: routes.iter().map(|route| route.pattern.segments.len()).max().unwrap_or(0),
+        };
+        let mut not = vec![requests.table("/[.]{1,2}(?:/|$)")];
+        if form.merge_slashes {
+            not.push(requests.table("//"));
+        }
+        requests.paths = (vec![requests.table(&normal_form(form))], not);
+        requests.values = vec![requests.table("^[ \t]|[ \t]$")];
+        requests
+    }
+
+    /// A request for which all of `hold` hold and `fails`, where it is given, does not.
+    ///
+    /// # Errors
+    /// It can't be decided within bounds.
+    pub(crate) fn example(&self, hold: &[&Formula], fails: Option<&Formula>) -> Result<Option<Example>, Undecided> {
+        self.avoiding(hold, fails, |_| None)
+    }
+
+    /// The same, but requests are no answer for which `taken` gives a formula: that formula must not hold either.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn avoiding<'a>(
+        &self,
+        hold: &[&'a Formula],
+        fails: Option<&'a Formula>,
+        mut taken: impl FnMut(&Example) -> Option<&'a Formula>,
+    ) -> Result<Option<Example>, Undecided> {
+        let mut open: Vec<(&Formula, bool)> = hold.iter().map(|formula| (*formula, true)).collect();
+        open.extend(fails.map(|formula| (formula, false)));
+        open.reverse();
+        let fuel = Cell::new(MAX_CUBES);
+        self.search(Cube::default(), open, &fuel, &mut taken)
+    }
+
+    fn search<'a>(
+        &self,
+        mut cube: Cube<'a>,
+        mut open: Vec<(&'a Formula, bool)>,
+        fuel: &Cell<usize>,
+        taken: &mut dyn FnMut(&Example) -> Option<&'a Formula>,
+    ) -> Result<Option<Example>, Undecided> {
+        loop {
+            while let Some((formula, holds)) = open.pop() {
+                match (formula, holds) {
+                    (Formula::Not(inner), _) => open.push((inner, !holds)),
+                    (Formula::All(parts), true) | (Formula::Any(parts), false) => {
+                        open.extend(parts.iter().rev().map(|part| (part, holds)));
+                    }
+                    (Formula::All(parts), false) | (Formula::Any(parts), true) => {
+                        return self.branches(&cube, parts, holds, &open, fuel, taken);
+                    }
+                    (Formula::Atom(atom), _) => cube.add(atom, holds),
+                }
+            }
+            fuel.set(fuel.get().checked_sub(1).ok_or(Undecided)?);
+            let Some(example) = cube.example(self)? else { return Ok(None) };
+            match taken(&example) {
+                None => return Ok(Some(example)),
+                Some(formula) => open.push((formula, false)),
+            }
+        }
+    }
+
+    /// One of `parts` at least has this value.
+    fn branches<'a>(
+        &self,
+        cube: &Cube<'a>,
+        parts: &'a [Formula],
+        holds: bool,
+        open: &[(&'a Formula, bool)],
+        fuel: &Cell<usize>,
+        taken: &mut dyn FnMut(&Example) -> Option<&'a Formula>,
+    ) -> Result<Option<Example>, Undecided> {
+        for part in parts {
+            let mut open = open.to_vec();
+            open.push((part, holds));
+            let found = self.search(cube.clone(), open, fuel, taken)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The language of an expression, which has a table (`check` has seen to that); nothing at all where it has none.
+    fn table(&self, pattern: &str) -> Language {
+        if let Some(language) = self.tables.borrow().get(pattern) {
+            return language.clone();
+        }
+        let language = match regex::table(pattern) {
+            Ok(table) => Language::Table(Rc::new(table)),
+            Err(_) => Language::Exactly("".into()),
+        };
+        self.tables.borrow_mut().insert(pattern.to_owned(), language.clone());
+        language
+    }
+
+    /// The paths of a pattern.
+    fn pattern(&self, pattern: &Pattern) -> Language {
+        if pattern.segments.iter().all(|segment| matches!(segment, Segment::Literal(_))) {
+            return Language::Exactly(pattern.text.as_str().into());
+        }
+        let mut regex = "^".to_owned();
+        for segment in &pattern.segments {
+            match segment {
+                Segment::Literal(text) => regex += &format!("/{}", escape(text)),
+                Segment::Capture(_) => regex += "/[^/]+",
+                Segment::Rest => regex += "(?:/(?s-u:.*))?",
+            }
+        }
+        self.table(&(regex + "$"))
+    }
+
+    /// Paths of a pattern that no other pattern names, as far as that is possible: of `*`, of every length that makes a
+    /// difference.
+    fn plain_paths(&self, pattern: &Pattern) -> Vec<String> {
+        let mut start = String::new();
+        for segment in &pattern.segments {
+            match segment {
+                Segment::Literal(text) => start += &format!("/{text}"),
+                Segment::Capture(name) if !self.literals.contains(name) => start += &format!("/{name}"),
+                Segment::Capture(_) => start += &format!("/{}", self.fresh),
+                Segment::Rest => {}
+            }
+        }
+        if pattern.segments.last() != Some(&Segment::Rest) {
+            return vec![if start.is_empty() { "/".to_owned() } else { start }];
+        }
+        let ends = (1..=self.deepest + 1).map(|depth| start.clone() + &format!("/{}", self.fresh).repeat(depth));
+        let bare = if start.is_empty() { "/".to_owned() } else { start.clone() };
+        ends.chain([bare]).collect()
+    }
+}
+
+/// A text that stands for itself in an expression.
+pub(crate) fn escape(text: &str) -> String {
+    text.chars()
+        .flat_map(|char| {
+            let special = !char.is_ascii_alphanumeric() && char.is_ascii();
+            special.then_some('\\').into_iter().chain([char])
+        })
+        .collect()
+}
+
+/// Paths in normal form, as `proxy_runtime::target` makes them, but for dot segments and doubled slashes.
+fn normal_form(form: NormalForm) -> String {
+    let kept = |byte: &u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | 0..0x20 | 0x7F => false,
+        b'/' | b'\\' => form.encoded_slash,
+        _ => true,
+    };
+    let escapes: Vec<String> = (0..=u8::MAX).filter(kept).map(|byte| format!("{byte:02X}")).collect();
+    format!(r"^(?:/(?:[^\x00-\x20\x7F#<>`\\?%/]|%(?:{}))*)+$", escapes.join("|"))
+}

@@ -1,0 +1,203 @@
+//! A conjunction of plain facts about a request, and a request of which all of them are true.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use proxy_runtime::site::Methods;
+
+use super::language::{self, Language, Undecided};
+use super::{Requests, networks};
+use crate::ast::ValueOf;
+
+/// A plain fact about a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Atom {
+
+    Path { language: Language, hints: Vec<String> },
+
+    Method(Vec<String>),
+
+    Client(Vec<IpNet>),
+    /// A value of this name is in the language.
+
+    Value { of: ValueOf, name: String, language: Language },
+}
+
+impl Atom {
+    pub(super) fn holds(&self, request: &Example) -> bool {
+        match self {
+            Atom::Path { language, .. } => language.contains(request.path.as_bytes()),
+            Atom::Method(names) => names.iter().any(|name| *name == request.method),
+            Atom::Client(networks) => networks.iter().any(|network| network.contains(&request.client)),
+            Atom::Value { of, name, language } => request
+                .values
+                .iter()
+                .filter(|(found_of, found, _)| found_of == of && found == name)
+                .any(|(_, _, value)| language.contains(value.as_bytes())),
+        }
+    }
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Example {
+    /// Its method.
+    pub(crate) method: String,
+    /// Its host.
+    pub(crate) host: String,
+    /// Its path, in normal form.
+    pub(crate) path: String,
+    /// Who sends it.
+    pub(crate) client: IpAddr,
+    /// Its fields, parameters and cookies, as far as they matter.
+    pub(crate) values: Vec<(ValueOf, String, String)>,
+}
+
+impl Example {
+    fn of(&self, of: ValueOf) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().filter(move |value| value.0 == of).map(|(_, name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        let pairs: Vec<_> = self.of(ValueOf::Query).map(|(name, value)| format!("{name}={value}")).collect();
+        let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
+        format!("http://{}{}{query}", self.host, self.path)
+    }
+
+    /// Its header fields, cookies among them.
+    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+        let cookies: Vec<_> = self.of(ValueOf::Cookie).map(|(name, value)| format!("{name}={value}")).collect();
+        let fields = self.of(ValueOf::Header).map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let cookies = (!cookies.is_empty()).then(|| ("cookie".to_owned(), cookies.join("; ")));
+        fields.chain(cookies).collect()
+    }
+}
+
+impl fmt::Display for Example {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.url())?;
+        let mut with: Vec<_> = self.headers().iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        if self.client != networks::ANYBODY {
+            with.push(format!("client {}", self.client));
+        }
+        if with.is_empty() { Ok(()) } else { write!(f, " with {}", with.join(", ")) }
+    }
+}
+
+/// Facts that must be true, and facts that must not.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cube<'a> {
+    paths: Sides<&'a Language>,
+    hints: Vec<&'a [String]>,
+    methods: Sides<&'a [String]>,
+    clients: Sides<&'a [IpNet]>,
+    values: BTreeMap<(ValueOf, &'a str), Sides<&'a Language>>,
+}
+
+/// Within all of these, without any of those.
+#[derive(Debug, Clone)]
+struct Sides<T> {
+    within: Vec<T>,
+    without: Vec<T>,
+}
+
+impl<T> Default for Sides<T> {
+    fn default() -> Self {
+        Sides { within: Vec::new(), without: Vec::new() }
+    }
+}
+
+impl<T> Sides<T> {
+    fn add(&mut self, one: T, holds: bool) {
+        if holds { self.within.push(one) } else { self.without.push(one) }
+    }
+}
+
+/// Fields that come once (RFC 9110): two values of these exclude each other. Of a name that is not here one value may
+/// satisfy one fact, and a second value another.
+const SINGLE_VALUED: &[&str] =
+    &["host", "content-type", "user-agent", "authorization", "origin", "referer", "from", "content-length"];
+
+impl<'a> Cube<'a> {
+    pub(super) fn add(&mut self, atom: &'a Atom, holds: bool) {
+        match atom {
+            Atom::Path { language, hints } => {
+                self.paths.add(language, holds);
+                if holds && !hints.is_empty() {
+                    self.hints.push(hints);
+                }
+            }
+            Atom::Method(names) => self.methods.add(names, holds),
+            Atom::Client(networks) => self.clients.add(networks, holds),
+            Atom::Value { of, name, language } => {
+                self.values.entry((*of, name)).or_default().add(language, holds);
+            }
+        }
+    }
+
+    /// A request of which all of this is true.
+    pub(super) fn example(&self, requests: &Requests) -> Result<Option<Example>, Undecided> {
+        let Some(method) = self.method() else { return Ok(None) };
+        let Some(client) = networks::address(&self.clients.within, &self.clients.without) else { return Ok(None) };
+        let mut values = Vec::new();
+        for ((of, name), sides) in &self.values {
+            let Some(found) = value(*of, name, sides, requests)? else { return Ok(None) };
+            values.extend(found.into_iter().map(|value| (*of, (*name).to_owned(), value)));
+        }
+        let Some(path) = self.path(requests)? else { return Ok(None) };
+        Ok(Some(Example { method, host: requests.host.clone(), path, client, values }))
+    }
+
+    fn method(&self) -> Option<String> {
+        // CONNECT and TRACE are refused before any route is asked.
+        let known = Methods::NAMES.into_iter().filter(|name| !matches!(*name, "CONNECT" | "TRACE"));
+        let named = self.methods.within.iter().chain(&self.methods.without).flat_map(|names| names.iter());
+        let named = named.map(String::as_str).filter(|name| !Methods::NAMES.contains(name));
+        let fits = |name: &&str| {
+            let among = |names: &&[String]| names.iter().any(|other| other == name);
+            self.methods.within.iter().all(among) && !self.methods.without.iter().any(among)
+        };
+        known.chain(named).chain(["PURGE", "REPORT", "QUERY"]).find(fits).map(str::to_owned)
+    }
+
+    fn path(&self, requests: &Requests) -> Result<Option<String>, Undecided> {
+        let within: Vec<&Language> = requests.paths.0.iter().chain(self.paths.within.iter().copied()).collect();
+        let without: Vec<&Language> = requests.paths.1.iter().chain(self.paths.without.iter().copied()).collect();
+        let fits = |path: &&String| {
+            within.iter().all(|language| language.contains(path.as_bytes()))
+                && !without.iter().any(|language| language.contains(path.as_bytes()))
+        };
+        // What a person would write down, before the shortest that there is.
+        if let Some(path) = self.hints.iter().flat_map(|hints| hints.iter()).find(fits) {
+            return Ok(Some(path.clone()));
+        }
+        language::word(&within, &without, |byte| byte > 0x20 && byte != 0x7F)
+    }
+}
+
+/// Values of one name: none, one, or one for each fact.
+fn value(
+    of: ValueOf,
+    name: &str,
+    sides: &Sides<&Language>,
+    requests: &Requests,
+) -> Result<Option<Vec<String>>, Undecided> {
+    if sides.within.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let without: Vec<&Language> = requests.values.iter().chain(sides.without.iter().copied()).collect();
+    let allowed = |byte: u8| match of {
+        ValueOf::Header => byte >= 0x20 && byte != 0x7F,
+        ValueOf::Query => byte > 0x20 && !matches!(byte, 0x7F | b'&' | b'#' | b'<' | b'>' | b'`'),
+        ValueOf::Cookie => byte > 0x20 && !matches!(byte, 0x7F | b';'),
+    };
+    let one = language::word(&sides.within, &without, allowed)?;
+    if one.is_some() || (of == ValueOf::Header && SINGLE_VALUED.contains(&name)) {
+        return Ok(one.map(|value| vec![value]));
+    }
+    let each = sides.within.iter().map(|language| language::word(&[language], &without, allowed));
+    each.collect::<Result<Option<Vec<_>>, _>>()
+}

@@ -1,0 +1,82 @@
+//! What a route asks of a request, as a formula over plain facts.
+
+use proxy_runtime::site::Methods;
+
+use super::cube::{Atom, Example};
+use super::{Language, Requests};
+use crate::ast::{ValueOf, ValueTest};
+use crate::model::{Matcher, Route};
+
+/// Facts, put together.
+#[derive(Debug, Clone)]
+pub(crate) enum Formula {
+
+    Atom(Atom),
+    /// All of these.
+    All(Vec<Formula>),
+    /// One of these.
+    Any(Vec<Formula>),
+    /// Not this.
+    Not(Box<Formula>),
+}
+
+impl Formula {
+    /// Whether it holds for a request.
+    pub(crate) fn holds(&self, request: &Example) -> bool {
+        match self {
+            Formula::Atom(atom) => atom.holds(request),
+            Formula::All(parts) => parts.iter().all(|part| part.holds(request)),
+            Formula::Any(parts) => parts.iter().any(|part| part.holds(request)),
+            Formula::Not(inner) => !inner.holds(request),
+        }
+    }
+}
+
+impl Requests {
+    /// The requests whose path a route has and for which all its matchers hold.
+    pub(crate) fn of_route(&self, route: &Route) -> Formula {
+        let path = Atom::Path { language: self.pattern(&route.pattern), hints: self.plain_paths(&route.pattern) };
+        let mut parts = vec![Formula::Atom(path)];
+        if route.methods != Methods::ANY {
+            parts.push(Formula::Atom(Atom::Method(route.methods.names().map(str::to_owned).collect())));
+        }
+        parts.extend(route.matchers.iter().map(|matcher| self.of_matcher(matcher)));
+        Formula::All(parts)
+    }
+
+    fn of_matcher(&self, matcher: &Matcher) -> Formula {
+        let all = |inner: &[Matcher]| inner.iter().map(|matcher| self.of_matcher(matcher)).collect();
+        match matcher {
+            Matcher::Method(names) => Formula::Atom(Atom::Method(names.clone())),
+            Matcher::Value(of, name, test) => self.of_value(*of, name, test),
+            Matcher::ClientIp(networks) => Formula::Atom(Atom::Client(networks.clone())),
+            Matcher::WebSocket => {
+                let token = |name: &str, token: &str| {
+                    let list = format!("(?i)(?:^|,)[ \t]*{token}[ \t]*(?:,|$)");
+                    self.of_value(ValueOf::Header, name, &ValueTest::Matches(list))
+                };
+                Formula::All(vec![token("connection", "upgrade"), token("upgrade", "websocket")])
+            }
+            Matcher::Grpc => {
+                let test = ValueTest::Matches("^application/grpc(?:$|[+;])".to_owned());
+                self.of_value(ValueOf::Header, "content-type", &test)
+            }
+            Matcher::Always => Formula::All(Vec::new()),
+            Matcher::PathRegex(pattern, _) => {
+                Formula::Atom(Atom::Path { language: self.table(pattern), hints: Vec::new() })
+            }
+            Matcher::Not(inner) => Formula::Not(Box::new(Formula::All(all(inner)))),
+            Matcher::Any(inner) => Formula::Any(all(inner)),
+        }
+    }
+
+    fn of_value(&self, of: ValueOf, name: &str, test: &ValueTest) -> Formula {
+        let language = match test {
+            ValueTest::Present => Language::Any,
+            ValueTest::Equals(value) => Language::Exactly(value.as_str().into()),
+            ValueTest::Matches(pattern) => self.table(pattern),
+        };
+        Formula::Atom(Atom::Value { of, name: name.to_owned(), language })
+    }
+
+}

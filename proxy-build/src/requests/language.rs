@@ -1,0 +1,228 @@
+//! Regular languages over bytes, and the one question asked of them: the shortest, most readable word that is in all of
+//! some languages and in none of others ([`word`]).
+//!
+//! The tables are the ones that matchers run on, so what is proved here is true there. The search walks the product of
+//! the tables, breadth first, and gives up beyond [`MAX_STATES`]: an undecided question is an answer, too.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use regex_automata::Anchored;
+use regex_automata::dfa::{Automaton, dense};
+use regex_automata::util::primitives::StateID;
+use regex_automata::util::start;
+
+/// The most states of a product that are looked at for one question.
+pub(super) const MAX_STATES: usize = 1 << 16;
+
+/// That a question was not decided within its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Undecided;
+
+/// A set of words.
+#[derive(Debug, Clone)]
+pub(crate) enum Language {
+    /// All.
+    Any,
+    /// One.
+    Exactly(Rc<str>),
+    /// Those in which a table finds a match.
+    Table(Rc<dense::DFA<Vec<u32>>>),
+}
+
+/// A component's state: it can't accept any more.
+const FAILED: u32 = u32::MAX;
+/// A component's state: whatever follows, it accepts.
+const DONE: u32 = u32::MAX - 1;
+
+impl Language {
+    /// Whether a word is in it. Linear in the word.
+    pub(super) fn contains(&self, word: &[u8]) -> bool {
+        match self {
+            Language::Any => true,
+            Language::Exactly(text) => text.as_bytes() == word,
+            Language::Table(_) => {
+                let end = word.iter().fold(self.start(), |state, &byte| self.next(state, byte));
+                self.accepts(end)
+            }
+        }
+    }
+
+    fn start(&self) -> u32 {
+        match self {
+            Language::Any => DONE,
+            Language::Exactly(_) => 0,
+            Language::Table(table) => {
+                let config = start::Config::new().anchored(Anchored::No);
+                table.start_state(&config).map_or(FAILED, |state| settle(table, state))
+            }
+        }
+    }
+
+    fn next(&self, state: u32, byte: u8) -> u32 {
+        match self {
+            _ if state == FAILED || state == DONE => state,
+            Language::Any => DONE,
+            Language::Exactly(text) if text.as_bytes().get(state as usize) == Some(&byte) => state + 1,
+            Language::Exactly(_) => FAILED,
+            Language::Table(table) => settle(table, table.next_state(id(state), byte)),
+        }
+    }
+
+    /// Whether the word that led to a state is in the language.
+    fn accepts(&self, state: u32) -> bool {
+        match self {
+            _ if state == DONE => true,
+            _ if state == FAILED => false,
+            Language::Any => true,
+            Language::Exactly(text) => state as usize == text.len(),
+            Language::Table(table) => table.is_match_state(table.next_eoi_state(id(state))),
+        }
+    }
+
+    /// Two bytes of one class are the same to this language.
+    fn class(&self, byte: u8) -> u16 {
+        match self {
+            Language::Any => 0,
+            Language::Exactly(text) if text.as_bytes().contains(&byte) => u16::from(byte),
+            Language::Exactly(_) => u16::MAX,
+            Language::Table(table) => u16::from(table.byte_classes().get(byte)),
+        }
+    }
+}
+
+/// Tables find matches within a word: after one, everything is in the language.
+fn settle(table: &dense::DFA<Vec<u32>>, state: StateID) -> u32 {
+    if table.is_match_state(state) {
+        DONE
+    } else if table.is_dead_state(state) {
+        FAILED
+    } else {
+        state.as_u32()
+    }
+}
+
+fn id(state: u32) -> StateID {
+    StateID::new_unchecked(state as usize)
+}
+
+/// The shortest word over the bytes for which `alphabet` holds that is in all of `within` and in none of `without`.
+///
+/// # Errors
+/// More than [`MAX_STATES`] states of the product would have to be looked at.
+pub(super) fn word(
+    within: &[&Language],
+    without: &[&Language],
+    alphabet: impl Fn(u8) -> bool,
+) -> Result<Option<String>, Undecided> {
+    let fits = |word: &str| {
+        within.iter().all(|language| language.contains(word.as_bytes()))
+            && !without.iter().any(|language| language.contains(word.as_bytes()))
+            && word.bytes().all(&alphabet)
+    };
+    let exact = within.iter().find_map(|language| match language {
+        Language::Exactly(text) => Some(text),
+        _ => None,
+    });
+    if let Some(exact) = exact {
+        return Ok(fits(exact).then(|| exact.to_string()));
+    }
+    let parts: Vec<&Language> = within.iter().chain(without).copied().collect();
+    let hopeless = |states: &[u32]| {
+        states[..within.len()].contains(&FAILED) || states[within.len()..].contains(&DONE)
+    };
+    let accepted = |states: &[u32]| {
+        parts.iter().zip(states).enumerate().all(|(index, (part, &state))| part.accepts(state) == (index < within.len()))
+    };
+    let bytes = representatives(&parts, alphabet);
+    let start: Rc<[u32]> = parts.iter().map(|part| part.start()).collect();
+    let mut found: Vec<(Rc<[u32]>, usize, u8)> = vec![(start.clone(), 0, 0)];
+    let mut known = HashMap::from([(start, ())]);
+    let mut at = 0;
+    while at < found.len() {
+        let states = found[at].0.clone();
+        if hopeless(&states) {
+            at += 1;
+            continue;
+        }
+        if accepted(&states) {
+            return Ok(Some(spell(&found, at)));
+        }
+        for &byte in &bytes {
+            let next: Rc<[u32]> = parts.iter().zip(states.iter()).map(|(part, &state)| part.next(state, byte)).collect();
+            if !known.contains_key(&next) {
+                known.insert(next.clone(), ());
+                found.push((next, at, byte));
+            }
+        }
+        if found.len() > MAX_STATES {
+            return Err(Undecided);
+        }
+        at += 1;
+    }
+    Ok(None)
+}
+
+/// The bytes that led to a state.
+fn spell(found: &[(Rc<[u32]>, usize, u8)], mut at: usize) -> String {
+    let mut bytes = Vec::new();
+    while at != 0 {
+        bytes.push(found[at].2);
+        at = found[at].1;
+    }
+    bytes.reverse();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// One byte of each class, the most readable.
+fn representatives(parts: &[&Language], alphabet: impl Fn(u8) -> bool) -> Vec<u8> {
+    let readable = (b'a'..=b'z').chain(b'0'..=b'9').chain(b'A'..=b'Z').chain([b'-', b'_', b'.', b'/', b'%']);
+    let mut seen = std::collections::HashSet::new();
+    let mut bytes = Vec::new();
+    for byte in readable.chain(0..=u8::MAX).filter(|&byte| alphabet(byte)) {
+        let classes: Vec<u16> = parts.iter().map(|part| part.class(byte)).collect();
+        if seen.insert(classes) {
+            bytes.push(byte);
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::regex::table;
+
+    fn language(pattern: &str) -> Language {
+        Language::Table(Rc::new(table(pattern).expect("a table")))
+    }
+
+    fn check(within: &[&str], without: &[&str], expected: Option<&str>) {
+        let all = |patterns: &[&str]| patterns.iter().map(|pattern| language(pattern)).collect::<Vec<_>>();
+        let (within, without) = (all(within), all(without));
+        let found = word(
+            &within.iter().collect::<Vec<_>>(),
+            &without.iter().collect::<Vec<_>>(),
+            |byte| byte.is_ascii_graphic(),
+        );
+        assert_eq!(found, Ok(expected.map(str::to_owned)));
+    }
+
+    #[test]
+    fn words() {
+        check(&["^a+$"], &[], Some("a"));
+        check(&["^a+$"], &["^a$"], Some("aa"));
+        check(&["^a+$", "^b+$"], &[], None);
+        check(&["^/api/.*$"], &["^/api/v1/.*$"], Some("/api/"));
+        check(&["^/api/v1/.*$"], &["^/api/.*$"], None);
+        check(&["[.](png|jpg)$", "^/paperless/"], &[], Some("/paperless/.jpg"));
+        check(&[], &["^$"], Some("a"));
+        check(&["^[0-9]{3}$"], &["^00"], Some("010"));
+    }
+
+    #[test]
+    fn membership() {
+        let is_in = |pattern: &str, word: &str| language(pattern).contains(word.as_bytes());
+        assert!(is_in("b", "abc") && is_in("^$", "") && is_in("c$", "abc") && !is_in("^b", "abc"));
+    }
+}
