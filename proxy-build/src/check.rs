@@ -5,6 +5,7 @@
 //! report and goes on; the model is given only where nothing was wrong.
 
 mod handlers;
+pub mod joint;
 mod layer;
 mod listeners;
 mod loops;
@@ -14,7 +15,7 @@ pub mod regex;
 mod site_tests;
 mod text;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, Policy, Trusted, TrustedHeader};
@@ -40,6 +41,8 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         upstreams: Names::default(),
         presets: Names::default(),
         files: Vec::new(),
+        expressions: HashMap::new(),
+        unsound: HashSet::new(),
     };
     check.declare_params(root.params);
     for (span, preset) in root.presets {
@@ -51,7 +54,11 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     let process = check.process(&root.process);
     let trusted = check.trusted(root.trusted);
     let root_policy = check.policy(&defaults, &text::Scope::no_route());
-    let hosts = check.sites(root.sites, &listeners, &defaults);
+    let mut hosts = check.sites(root.sites, &listeners, &defaults);
+    let joined = check.join(&hosts);
+    for host in &mut hosts {
+        check.overlaps(host, &joined);
+    }
     let tests = check.tests(root.tests);
     check.loops(&hosts, &listeners.list);
     check.unused(&listeners);
@@ -63,6 +70,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         listeners: listeners.list,
         trusted,
         root: root_policy,
+        joined,
         hosts,
         upstreams: upstreams.into_values(),
         tests,
@@ -142,6 +150,10 @@ struct Check<'a> {
     upstreams: Names<site::Upstream>,
     presets: Names<(Span, Vec<Item>)>,
     files: Vec<FileRef>,
+    /// Where each expression on paths is written, the first time.
+    expressions: HashMap<String, Span>,
+    /// Routes about which something is in the report already.
+    unsound: HashSet<Span>,
 }
 
 /// Things with names: declared once, looked up, and missed where nobody does.

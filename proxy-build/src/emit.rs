@@ -30,7 +30,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let policies = data::policies(plan);
     let routes = data::routes(plan);
     let sites = data::sites(plan);
-    let tables = data::tables(&plan.tables);
+    let (tables, joint) = (data::tables(&plan.tables), data::joint(&plan.tables));
     let tests = plan.model.tests.iter().map(|test| expression(&test.test));
     let params = plan.model.params.iter().map(expression);
     let files = plan.model.files.iter().map(expression);
@@ -43,8 +43,8 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         #[allow(unused_imports)]
         use ::proxy_runtime::{
             facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
-            matcher, regex::Capturing, regex::Regex, route::Captures,
-            route::Node, route::Slot, route::Table, route::Tables, site, site::*, template::Piece,
+            matcher, regex::Capturing, regex::Joint, regex::Regex, route::Captures,
+            route::Tables, site, site::*, table::Table, table::Words, template::Piece,
             template::Template, view::RequestView,
         };
         #[allow(unused_imports)]
@@ -62,7 +62,8 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         #policies
 
         static SITES: &[Host] = &[#(#sites),*];
-        static ROUTES: &[Route] = &[#(#routes),*];
+        #joint
+        #routes
         static UPSTREAMS: &[Upstream] = &[#(#upstreams),*];
         static LISTENERS: &[Listener] = &[#(#listeners),*];
         static PARAMS: &[Param] = &[#(#params),*];
@@ -83,7 +84,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             root: &POLICY_0,
             tables: #tables,
             sites: SITES,
-            routes: ROUTES,
+            routes: ROUTE_TABLE,
             upstreams: UPSTREAMS,
             tests: TESTS,
         };

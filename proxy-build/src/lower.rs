@@ -5,10 +5,13 @@
 
 mod tables;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt::Debug;
+use std::hash::Hash;
 
 use proxy_runtime::regex::{Capturing, Regex};
+use proxy_runtime::site::{Handler, Redirect};
+use proxy_runtime::template::{Piece, Template};
 
 use crate::ast::ValueTest;
 use crate::check::regex;
@@ -20,16 +23,21 @@ pub fn lower(model: &model::Site) -> Plan<'_> {
     let mut policies = Interned::default();
     policies.add(&model.root);
     let (mut matchers, mut requests, mut responses) = (Interned::default(), Interned::default(), Interned::default());
+    let (mut methods, mut handlers) = (Interned::default(), Interned::default());
     let mut routes = Vec::new();
     for (site, host) in model.hosts.iter().enumerate() {
         policies.add(&host.policy);
         for route in &host.routes {
+            let (handler, row) = share(&route.handler);
             routes.push(Route {
                 model: route,
                 site: site as u32,
-                matches: some(&route.matchers).map(|slice| matchers.add(slice)),
+                methods: methods.add(&route.methods),
+                matches: some(route.expression().1).map(|slice| matchers.add(slice)),
                 request: some(&route.request).map(|slice| requests.add(slice)),
                 response: some(&route.response).map(|slice| responses.add(slice)),
+                handler: handlers.add(handler),
+                row,
                 policy: policies.add(&route.policy),
             });
         }
@@ -43,11 +51,24 @@ pub fn lower(model: &model::Site) -> Plan<'_> {
         matchers,
         requests,
         responses,
+        methods,
+        handlers,
         regexes: Vec::new(),
         capturing: Vec::new(),
     };
-    expressions(&mut plan);
+    collect_expressions(&mut plan);
     plan
+}
+
+/// A handler, and what of it is this route's own text: of a redirect to a fixed target, the target.
+fn share(handler: &Handler) -> (Cow<'_, Handler>, &str) {
+    if let Handler::Redirect(redirect) = handler
+        && let [Piece::Text(target)] = &*redirect.to.pieces
+    {
+        let shared = Redirect { to: Template { pieces: model::list(vec![Piece::Row]) }, ..redirect.clone() };
+        return (Cow::Owned(Handler::Redirect(shared)), target);
+    }
+    (Cow::Borrowed(handler), "")
 }
 
 fn some<T>(slice: &[T]) -> Option<&[T]> {
@@ -58,7 +79,7 @@ fn some<T>(slice: &[T]) -> Option<&[T]> {
 pub struct Interned<T> {
     /// The values.
     pub values: Vec<T>,
-    index: HashMap<String, usize>,
+    index: HashMap<T, usize>,
 }
 
 impl<T> Default for Interned<T> {
@@ -67,20 +88,25 @@ impl<T> Default for Interned<T> {
     }
 }
 
-impl<T: Debug> Interned<T> {
-    /// The index of a value. Two values are equal where their debug texts are: model types derive `Debug`.
+impl<T: Clone + Eq + Hash> Interned<T> {
+    /// The index of a value.
     pub fn add(&mut self, value: T) -> usize {
-        let next = self.values.len();
-        let index = *self.index.entry(format!("{value:?}")).or_insert(next);
-        if index == next {
-            self.values.push(value);
+        if let Some(&index) = self.index.get(&value) {
+            return index;
         }
-        index
+        self.index.insert(value.clone(), self.values.len());
+        self.values.push(value);
+        self.values.len() - 1
+    }
+
+    /// The index of a value that is among them.
+    pub fn index(&self, value: &T) -> usize {
+        self.index[value]
     }
 }
 
 /// Finds all expressions of a plan.
-fn expressions(plan: &mut Plan<'_>) {
+fn collect_expressions(plan: &mut Plan<'_>) {
     let mut yes_or_no = Vec::new();
     let mut groups = Vec::new();
     for matchers in &plan.matchers.values {

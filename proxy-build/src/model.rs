@@ -14,6 +14,7 @@ use proxy_runtime::template::Template;
 use serde::Serialize;
 
 use crate::ast::{HostPattern, Pattern, ValueOf};
+use crate::check::joint::Joined;
 use crate::source::Span;
 
 /// A checked site.
@@ -31,6 +32,9 @@ pub struct Site {
     pub trusted: Trusted,
     /// What holds before a site is known.
     pub root: Policy,
+    /// The routes' expressions on paths, in their tables.
+    #[serde(skip)]
+    pub joined: Joined,
     /// The sites.
     pub hosts: Vec<Host>,
     /// Who is behind the proxy.
@@ -90,6 +94,18 @@ pub struct Route {
     pub origins: Vec<(&'static str, site::Place)>,
 }
 
+impl Route {
+    /// The expression on its path that joint tables answer for, and the matchers that are left to ask then: all others,
+    /// and it again where it binds names.
+    pub fn expression(&self) -> (Option<&str>, &[Matcher]) {
+        match self.matchers.split_first() {
+            Some((Matcher::PathRegex(pattern, None), others)) => (Some(pattern), others),
+            Some((Matcher::PathRegex(pattern, Some(_)), _)) => (Some(pattern), &self.matchers),
+            _ => (None, &self.matchers),
+        }
+    }
+}
+
 /// A matcher.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Matcher {
@@ -114,7 +130,7 @@ pub enum Matcher {
 }
 
 /// A request filter with its data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub enum RequestFilter {
     /// `rewrite`.
     Rewrite(Rewrite),
@@ -123,14 +139,14 @@ pub enum RequestFilter {
 }
 
 /// A response filter with its data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub enum ResponseFilter {
     /// `response-headers`.
     Headers(Vec<HeaderOp>),
 }
 
 /// `rewrite`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Rewrite {
     /// Changes to the path, in order.
     pub path: Vec<PathStep>,
@@ -141,7 +157,7 @@ pub struct Rewrite {
 }
 
 /// A change to the path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[allow(missing_docs, reason = "named as the properties of `rewrite`")]
 pub enum PathStep {
     StripPrefix(String),
@@ -151,7 +167,7 @@ pub enum PathStep {
 }
 
 /// An operation on a header field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[allow(missing_docs, reason = "named as the lines of `request-headers`")]
 pub enum HeaderOp {
     Set(String, Template),

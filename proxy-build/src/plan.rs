@@ -4,6 +4,8 @@
 //! The plan can run: [`Plan`] implements the runtime's `Rules`, so that a site's tests and `kiln explain` see the very
 //! tables that are compiled in.
 
+use std::borrow::Cow;
+
 use proxy_runtime::facts::Facts;
 use proxy_runtime::filter::{self, Outgoing};
 use proxy_runtime::matcher;
@@ -33,6 +35,10 @@ pub struct Plan<'m> {
     pub requests: Interned<&'m [RequestFilter]>,
     /// Distinct sequences of response filters.
     pub responses: Interned<&'m [ResponseFilter]>,
+    /// Distinct sets of methods.
+    pub methods: Interned<&'m Methods>,
+    /// Distinct handlers.
+    pub handlers: Interned<Cow<'m, Handler>>,
     /// Expressions that answer yes or no, each with its table.
     pub regexes: Vec<(String, Regex, Vec<u8>)>,
     /// Expressions whose groups are wanted.
@@ -45,12 +51,18 @@ pub struct Route<'m> {
     pub model: &'m model::Route,
     /// The site it belongs to.
     pub site: SiteId,
+    /// Index into [`Plan::methods`].
+    pub methods: usize,
     /// Index into [`Plan::matchers`].
     pub matches: Option<usize>,
     /// Index into [`Plan::requests`].
     pub request: Option<usize>,
     /// Index into [`Plan::responses`].
     pub response: Option<usize>,
+    /// Index into [`Plan::handlers`].
+    pub handler: usize,
+    /// The text that is its own.
+    pub row: &'m str,
     /// Index into [`Plan::policies`].
     pub policy: usize,
 }
@@ -136,7 +148,7 @@ impl Rules for Plan<'_> {
         &self.routes[route as usize].model.methods
     }
     fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool {
-        self.routes[route as usize].model.matchers.iter().all(|matcher| self.holds(matcher, view, captures))
+        self.routes[route as usize].model.expression().1.iter().all(|matcher| self.holds(matcher, view, captures))
     }
     fn filter(&self, route: RouteId, out: &mut Outgoing<'_>, facts: &Facts<'_>) {
         for step in &self.routes[route as usize].model.request {
@@ -165,6 +177,9 @@ impl Rules for Plan<'_> {
     }
     fn handler(&self, route: RouteId) -> &Handler {
         &self.routes[route as usize].model.handler
+    }
+    fn row(&self, route: RouteId) -> &str {
+        self.routes[route as usize].row
     }
     fn upstream(&self, index: u16) -> &str {
         &self.model.upstreams[usize::from(index)].name

@@ -25,6 +25,7 @@ pub struct Facts<'a> {
     pub fields: &'a Fields,
     pub captures: Captures,
     pub route: &'a str,
+    pub row: &'a str,
     pub settings: &'a Settings,
     pub request_id: RequestId,
     pub upstream: &'a str,

@@ -63,7 +63,11 @@ pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Answer<Bytes> {
 /// section 4.2).
 fn location<'t>(facts: &Facts<'_>, to: &'t Template) -> Cow<'t, str> {
     let value = to.rendered(facts);
-    let meant = matches!(to.pieces.first(), Some(Piece::Text(text)) if text.starts_with("//"));
+    let meant = match to.pieces.first() {
+        Some(Piece::Text(text)) => text.starts_with("//"),
+        Some(Piece::Row) => facts.row.starts_with("//"),
+        _ => false,
+    };
     if meant || !value.starts_with("//") {
         return value;
     }

@@ -8,7 +8,7 @@
 //!     balance ─Lease→ upstream ─Answer→ filter → Body; a Record for the log at the end
 //! ```
 //!
-//! [`site`] is the contract between a compiled site and this crate. Pure modules (`site target route view matcher
+//! [`site`] is the contract between a compiled site and this crate. Pure modules (`site table target route view matcher
 //! regex template facts fields settings filter handler`) do no I/O and are what the compiler shares: it uses this
 //! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
 
@@ -22,6 +22,7 @@ pub mod rehearse;
 pub mod route;
 pub mod settings;
 pub mod site;
+pub mod table;
 pub mod target;
 pub mod template;
 pub mod view;

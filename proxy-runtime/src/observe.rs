@@ -34,7 +34,7 @@ pub(crate) struct Record {
     pub(crate) target: Option<Target>,
     /// The client: the peer, or what a trusted peer said.
     pub(crate) client: IpAddr,
-    pub(crate) route: Option<&'static Route>,
+    pub(crate) route: Option<Route>,
     pub(crate) captures: Captures,
     pub(crate) upstream: &'static str,
     pub(crate) server: &'static str,
@@ -126,7 +126,8 @@ impl Record {
             client: self.client,
             fields: &self.fields,
             captures: self.captures,
-            route: self.route.map_or("", |route| &route.pattern),
+            route: self.route.map_or("", |route| route.pattern),
+            row: self.route.map_or("", |route| route.row),
             settings: self.worker.settings,
             request_id: self.request_id,
             upstream: self.upstream,

@@ -34,6 +34,8 @@ pub trait Rules {
     fn pattern(&self, route: RouteId) -> &str;
     /// Who answers.
     fn handler(&self, route: RouteId) -> &Handler;
+    /// The text that is a route's own.
+    fn row(&self, route: RouteId) -> &str;
     /// The name of an upstream.
     fn upstream(&self, index: u16) -> &str;
 }
@@ -125,6 +127,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         fields: &fields,
         captures,
         route: rules.pattern(route),
+        row: rules.row(route),
         settings,
         request_id: RequestId(0),
         upstream,
@@ -282,21 +285,24 @@ impl Rules for Site {
         self.sites[site as usize].normal_form
     }
     fn methods(&self, route: RouteId) -> &Methods {
-        &self.routes[route as usize].methods
+        self.routes.methods(route)
     }
     fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool {
-        self.routes[route as usize].matches.is_none_or(|matches| matches(view, captures))
+        self.routes.matches(route, view, captures)
     }
     fn filter(&self, route: RouteId, out: &mut Outgoing<'_>, facts: &Facts<'_>) {
-        if let Some(filter) = self.routes[route as usize].request {
+        if let Some(filter) = self.routes.get(route).and_then(|route| route.request) {
             filter(out, facts);
         }
     }
     fn pattern(&self, route: RouteId) -> &str {
-        &self.routes[route as usize].pattern
+        self.routes.get(route).map_or("", |route| route.pattern)
     }
     fn handler(&self, route: RouteId) -> &Handler {
-        &self.routes[route as usize].handler
+        self.routes.get(route).map_or(&Handler::Abort, |route| route.handler)
+    }
+    fn row(&self, route: RouteId) -> &str {
+        self.routes.get(route).map_or("", |route| route.row)
     }
     fn upstream(&self, index: u16) -> &str {
         &self.upstreams[usize::from(index)].name

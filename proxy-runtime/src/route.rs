@@ -1,7 +1,8 @@
 //! From host and path to route: the look-up over a site's perfect-hash tables, and what the look-up binds.
 //!
 //! Pure, on the hot path. No allocation: a host costs one probe (and one per label where wildcards are declared), an
-//! exact path one probe, a pattern one probe per segment, however many routes there are.
+//! exact path one probe, a pattern one probe per segment, however many routes there are. Expressions on paths cost one
+//! walk over the path for all of them together (see [`Joint`]).
 //! The tables are made by the compiler's pass `lower`, which puts the candidates of one pattern in order of precedence.
 //!
 //! Precedence, segment by segment: literal, then `{name}`, then `*`. A branch whose routes all decline is left again
@@ -9,18 +10,16 @@
 
 use std::borrow::Cow;
 
-use phf_shared::PhfHash;
-
+use crate::regex::{End, Joint};
 use crate::site::Methods;
+pub use crate::table::NONE;
+use crate::table::{Table, Words};
 
 /// An index into [`crate::site::Site::routes`].
 pub type RouteId = u32;
 
 /// An index into [`crate::site::Site::sites`].
 pub type SiteId = u32;
-
-/// Stands for "none" in the tables.
-pub const NONE: u32 = u32::MAX;
 
 /// The bit of a leaf that is a single route.
 pub const ONLY: u32 = 1 << 31;
@@ -32,37 +31,34 @@ pub const MAX_CAPTURES: usize = 16;
 const WILDCARD: u32 = 1 << 31;
 
 /// Everything the look-up needs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Tables {
     /// (listener, host) to site; wildcard suffixes stand under [`wildcard_scope`].
     pub hosts: Table,
     /// Per listener: the site that takes any host, or [`NONE`].
-    pub any_host: Cow<'static, [u32]>,
+    pub any_host: Words,
     /// Whether any listener has a wildcard host, so that the others never look.
     pub wildcards: bool,
     /// (site, path) to leaf, for paths without captures and without `*`.
     pub exact: Table,
     /// (node, segment) to node, for all other patterns.
     pub segments: Table,
-    /// The nodes; that of a site's root is its [`SiteId`].
-    pub nodes: Cow<'static, [Node]>,
-    /// The leaves of several routes: `start..end` of `candidates`. A leaf of one route is that route, with [`ONLY`] set.
-    pub leaves: Cow<'static, [(u32, u32)]>,
+    /// The places in the tree of patterns, rows of four: whether the segment table has children of it (1 or 0), the child
+    /// for `{name}`, the leaf of patterns that end here, the leaf of patterns that go on with `*`. The first rows are the
+    /// sites' roots, by [`SiteId`].
+    pub nodes: Words,
+    /// The leaves that are not a single route (that is a leaf with [`ONLY`] set), rows of six: `start..end` in
+    /// `candidates`, in `expressions`, and in `plain`.
+    pub leaves: Words,
     /// The routes of each leaf, in order of precedence.
-    pub candidates: Cow<'static, [RouteId]>,
-}
-
-/// A place in the tree of patterns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Node {
-    /// Whether the segment table has children of this node.
-    pub literals: bool,
-    /// The child for `{name}`, or [`NONE`].
-    pub capture: u32,
-    /// The leaf of patterns that end here, or [`NONE`].
-    pub leaf: u32,
-    /// The leaf of patterns that go on with `*`, or [`NONE`].
-    pub rest: u32,
+    pub candidates: Words,
+    /// The candidates with an expression on the path, rows of three, sorted: joint table, number of the expression in
+    /// it, position among the leaf's candidates.
+    pub expressions: Words,
+    /// The positions of those without.
+    pub plain: Words,
+    /// The expressions on paths, put together in as few tables as they fit into.
+    pub joint: Cow<'static, [Joint]>,
 }
 
 /// What a route says to a request whose path it has.
@@ -145,13 +141,20 @@ impl Tables {
                 rest = suffix;
             }
         }
-        self.any_host.get(listener as usize).copied().filter(|&site| site != NONE)
+        Some(self.any_host.get(listener as usize)).filter(|&site| site != NONE)
     }
 
     /// The route of a site for a path in normal form. `ask` is called for each candidate in order of precedence and
     /// may bind captures of its own. No allocation.
     pub fn route(&self, site: SiteId, path: &str, mut ask: impl FnMut(RouteId, &mut Captures) -> Verdict) -> Found {
-        let mut search = Search { tables: self, path, captures: Captures::default(), missed: None, ask: &mut ask };
+        let mut search = Search {
+            tables: self,
+            path,
+            captures: Captures::default(),
+            missed: None,
+            ends: [None; CACHED],
+            ask: &mut ask,
+        };
         let exact = self.exact.get(site, path.as_bytes());
         let found = exact.and_then(|leaf| search.leaf(leaf)).or_else(|| search.node(site, 1, 0));
         match (found, search.missed) {
@@ -160,12 +163,6 @@ impl Tables {
             (None, None) => Found::Nothing,
         }
     }
-
-    /// The routes of a leaf that has several, in order of precedence.
-    fn candidates(&self, leaf: u32) -> &[RouteId] {
-        let (start, end) = self.leaves.get(leaf as usize).copied().unwrap_or_default();
-        self.candidates.get(start as usize..end as usize).unwrap_or_default()
-    }
 }
 
 /// The scope of wildcard suffixes on a listener.
@@ -173,11 +170,16 @@ pub const fn wildcard_scope(listener: u32) -> u32 {
     listener | WILDCARD
 }
 
+/// How many joint tables' results are kept during a look-up; sites have one or two, as a rule.
+const CACHED: usize = 8;
+
 struct Search<'a, F> {
     tables: &'a Tables,
     path: &'a str,
     captures: Captures,
     missed: Option<MethodSet>,
+    /// Where the path leads in each joint table, once it was asked.
+    ends: [Option<End>; CACHED],
     ask: &'a mut F,
 }
 
@@ -185,25 +187,25 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
     /// `start` is where the next segment begins: behind its slash, or one past the end of the path.
     /// Recursion is as deep as the longest pattern of the site, which the compiler bounds.
     fn node(&mut self, node: u32, start: usize, depth: usize) -> Option<RouteId> {
-        let here = *self.tables.nodes.get(node as usize)?;
+        let [literals, capture, leaf, goes_on] = self.tables.nodes.row(node as usize);
         if start > self.path.len() {
-            return self.leaf(here.leaf).or_else(|| self.rest(here.rest, start, depth));
+            return self.leaf(leaf).or_else(|| self.rest(goes_on, start, depth));
         }
         let rest = &self.path[start..];
         let end = start + rest.find('/').unwrap_or(rest.len());
-        if here.literals
+        if literals == 1
             && let Some(child) = self.tables.segments.get(node, &self.path.as_bytes()[start..end])
             && let Some(route) = self.node(child, end + 1, depth)
         {
             return Some(route);
         }
-        if here.capture != NONE && end > start {
+        if capture != NONE && end > start {
             self.captures.bind(depth, start, end);
-            if let Some(route) = self.node(here.capture, end + 1, depth + 1) {
+            if let Some(route) = self.node(capture, end + 1, depth + 1) {
                 return Some(route);
             }
         }
-        self.rest(here.rest, start, depth)
+        self.rest(goes_on, start, depth)
     }
 
     fn rest(&mut self, leaf: u32, start: usize, depth: usize) -> Option<RouteId> {
@@ -221,7 +223,49 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
         if leaf & ONLY != 0 {
             return self.candidate(leaf & !ONLY);
         }
-        self.tables.candidates(leaf).iter().find_map(|&route| self.candidate(route))
+        let leaf = self.tables.leaves.row(leaf as usize);
+        let mut from = 0;
+        while let Some(position) = self.next(&leaf, from) {
+            let route = self.tables.candidates.get(leaf[0] as usize + position as usize);
+            if let Some(route) = self.candidate(route) {
+                return Some(route);
+            }
+            from = position + 1;
+        }
+        None
+    }
+
+    /// The next position from `from` on whose route has no expression, or one that matches. However many routes a leaf
+    /// has: a search per expression that matches the path.
+    fn next(&mut self, &[_, _, start, end, plain, plain_end]: &[u32; 6], from: u32) -> Option<u32> {
+        let tables = self.tables;
+        let first = tables.plain.lower_bound::<1>(plain, plain_end, |[position]| position < from);
+        let mut best = (first < plain_end).then(|| tables.plain.get(first as usize));
+        let mut at = start;
+        while at < end {
+            let table = tables.expressions.row::<3>(at as usize)[0];
+            let others = tables.expressions.lower_bound(at, end, |row: [u32; 3]| row[0] <= table);
+            let Some(joint) = tables.joint.get(table as usize) else { break };
+            let reached = self.end(table as usize, joint);
+            for expression in joint.matched(reached) {
+                let wanted = [table, expression, from];
+                let found = tables.expressions.lower_bound(at, others, |row: [u32; 3]| row < wanted);
+                let [_, same, position] = tables.expressions.row(found as usize);
+                if found < others && same == expression {
+                    best = Some(best.map_or(position, |best| best.min(position)));
+                }
+            }
+            at = others;
+        }
+        best
+    }
+
+    fn end(&mut self, table: usize, joint: &Joint) -> End {
+        match self.ends.get_mut(table) {
+            Some(Some(end)) => *end,
+            Some(kept) => *kept.insert(joint.end(self.path.as_bytes())),
+            None => joint.end(self.path.as_bytes()),
+        }
     }
 
     fn candidate(&mut self, route: RouteId) -> Option<RouteId> {
@@ -231,68 +275,5 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
             Verdict::OtherMethod(methods) => self.missed.get_or_insert_default().mask |= methods.mask,
         }
         None
-    }
-}
-
-/// A minimal perfect hash table from (scope, text) to a number, as `phf_generator` lays it out (CHD).
-///
-/// All keys stand in one string and all numbers in flat arrays: rustc takes 100,000 of these in a fraction of the
-/// time and memory that as many tuples of `&str` cost.
-#[derive(Debug, Clone)]
-pub struct Table {
-    /// The seed of the hash.
-    pub seed: u64,
-    /// Displacements.
-    pub disps: Cow<'static, [(u32, u32)]>,
-    /// The entries, in the hash's order.
-    pub slots: Cow<'static, [Slot]>,
-    /// The keys' text, one after the other.
-    pub text: Cow<'static, str>,
-}
-
-/// An entry of a [`Table`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
-    /// First half of the key.
-    pub scope: u32,
-    /// Second half of the key: where it starts in `text`.
-    pub start: u32,
-    /// Its length in bytes.
-    pub len: u32,
-    /// What it maps to.
-    pub value: u32,
-}
-
-/// A key of a [`Table`]; both sides hash it through this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key<'a> {
-    /// Listener, site or node.
-    pub scope: u32,
-    /// Host, path or segment.
-    pub text: &'a [u8],
-}
-
-impl PhfHash for Key<'_> {
-    fn phf_hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        state.write_u32(self.scope);
-        state.write(self.text);
-    }
-}
-
-impl Table {
-    /// A table without entries.
-    pub const EMPTY: Table =
-        Table { seed: 0, disps: Cow::Borrowed(&[]), slots: Cow::Borrowed(&[]), text: Cow::Borrowed("") };
-
-    /// The value of a key: one hash, one comparison.
-    pub fn get(&self, scope: u32, text: &[u8]) -> Option<u32> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        let hashes = phf_shared::hash(&Key { scope, text }, &self.seed);
-        let index = phf_shared::get_index(&hashes, &self.disps, self.slots.len());
-        let slot = self.slots.get(index as usize)?;
-        let key = self.text.as_bytes().get(slot.start as usize..(slot.start + slot.len) as usize)?;
-        (slot.scope == scope && key == text).then_some(slot.value)
     }
 }

@@ -301,6 +301,6 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
 }
 
 fn largest_head(site: &Site, settings: &Settings) -> u64 {
-    let policies = site.sites.iter().map(|host| host.policy).chain(site.routes.iter().map(|route| route.policy));
+    let policies = site.sites.iter().map(|host| host.policy).chain(site.routes.policies.iter().copied());
     policies.chain([site.root]).map(|policy| policy.limits.headers.get(settings)).max().unwrap_or(16 << 10)
 }

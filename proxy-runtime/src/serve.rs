@@ -102,7 +102,7 @@ async fn steps(
     let route = match rehearse::find(site, site_id, target, &record.method, &record.fields, record.client) {
         Found::Route(id, captures) => {
             record.captures = captures;
-            &site.routes[id as usize]
+            site.routes.get(id).ok_or(Failure::Internal)?
         }
         Found::OtherMethod(methods) => return Err(Failure::MethodNotAllowed(methods).into()),
         Found::Nothing => return Err(Failure::NoRoute.into()),
@@ -113,8 +113,8 @@ async fn steps(
     expects_only_continue(&record.fields)?;
 
     // Who answers.
-    match &route.handler {
-        Handler::Proxy(proxy) => proxy::forward(client, record, route, proxy, body).await,
+    match route.handler {
+        Handler::Proxy(proxy) => proxy::forward(client, record, &route, proxy, body).await,
         Handler::Respond(respond) => Ok(own(record, |facts| handler::respond(facts, respond))),
         Handler::Redirect(redirect) => Ok(own(record, |facts| handler::redirect(facts, redirect))),
         // Boxed, as it is large and seldom needed: every exchange would carry its size around.

@@ -6,6 +6,8 @@
 //!
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
+mod routes;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,15 +15,12 @@ use std::time::Duration;
 use http::Method;
 pub use ipnet::IpNet;
 
-use crate::facts::Facts;
-use crate::fields::Fields;
-use crate::filter::Outgoing;
-use crate::route::{Captures, Tables};
+pub use self::routes::{Matches, Request, Response, Route, Routes};
+use crate::route::Tables;
 use crate::template::Template;
-use crate::view::RequestView;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -65,8 +64,8 @@ pub struct Site {
     pub tables: Tables,
     /// One entry per `site` node, indexed by the host table's values.
     pub sites: &'static [Host],
-    /// One entry per route, indexed by the path tables' values.
-    pub routes: &'static [Route],
+    /// The routes, by the path tables' values.
+    pub routes: Routes,
     /// One entry per upstream, named or anonymous.
     pub upstreams: &'static [Upstream],
     /// The tests of the site file, for `--self-test`.
@@ -141,7 +140,7 @@ pub enum FilePath {
 
 /// A value that is fixed in the site or given at start.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setting<T> {
     /// Known at build.
     Fixed(T),
@@ -217,7 +216,7 @@ pub type PolicyId = &'static Policy;
 
 /// What surrounds a handler: limits, time-outs, error pages, log.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Sizes and counts.
     pub limits: Limits,
@@ -231,7 +230,7 @@ pub struct Policy {
 
 /// `limits`. Sizes in bytes.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// The request head, all of it.
     pub headers: Setting<u64>,
@@ -247,7 +246,7 @@ pub struct Limits {
 
 /// `timeouts`. `Duration::MAX` is no time-out.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Timeouts {
     /// Connecting to a server.
     pub connect: Setting<Duration>,
@@ -263,7 +262,7 @@ pub struct Timeouts {
 
 /// `error-page`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ErrorPage {
     /// The statuses it answers for.
     pub codes: List<u16>,
@@ -275,7 +274,7 @@ pub struct ErrorPage {
 
 /// Bytes that are compiled in, or come from a file at start.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Bytes {
     /// Compiled in.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_bytes"))]
@@ -292,7 +291,7 @@ fn as_bytes<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, 
 
 /// `log`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Log {
     /// Nothing is written.
     Off,
@@ -304,7 +303,7 @@ pub enum Log {
 
 /// A member of a JSON log line, named as in the log.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is explained where it is declared to users: `log` in docs/reference.md")]
 pub enum LogField {
     Time,
@@ -354,31 +353,9 @@ impl LogField {
 /// The statuses that the proxy answers with itself; `error-page` takes these.
 pub const OWN_ERRORS: [u16; 13] = [400, 404, 405, 408, 413, 414, 417, 421, 431, 500, 502, 503, 504];
 
-/// A route: which requests, what is done to them, who answers.
-pub struct Route {
-    /// Host and pattern, as in `shop.example.com/api/*`.
-    pub name: Text,
-    /// The pattern alone, for `{route}`.
-    pub pattern: Text,
-    /// Where it was declared.
-    pub place: Place,
-    /// The methods it takes.
-    pub methods: Methods,
-    /// Its other matchers; may bind captures of a `path-regex`.
-    pub matches: Option<fn(&RequestView<'_>, &mut Captures) -> bool>,
-    /// Its request filters, in the order of phases.
-    pub request: Option<fn(&mut Outgoing<'_>, &Facts<'_>)>,
-    /// Its response filters, in the order of phases.
-    pub response: Option<fn(&mut Fields, &Facts<'_>)>,
-    /// Who answers.
-    pub handler: Handler,
-    /// Limits, time-outs, pages and log.
-    pub policy: PolicyId,
-}
-
 /// The methods a route takes. `GET` includes `HEAD`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Methods {
     /// Bits of the registered methods, see [`Methods::bit`]; all bits: any method at all.
     pub mask: u16,
@@ -389,6 +366,9 @@ pub struct Methods {
 impl Methods {
     /// Any method.
     pub const ANY: Methods = Methods { mask: u16::MAX, others: Cow::Borrowed(&[]) };
+
+    /// No method.
+    pub const NONE: Methods = Methods { mask: 0, others: Cow::Borrowed(&[]) };
 
     /// The names behind the bits of `mask`, from bit 0.
     pub const NAMES: [&'static str; 9] =
@@ -428,7 +408,7 @@ impl Methods {
 
 /// Who answers a request.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Handler {
     /// An upstream.
     Proxy(Proxy),
@@ -457,7 +437,7 @@ impl Handler {
 
 /// `proxy`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Proxy {
     /// The index of the upstream.
     pub upstream: u16,
@@ -469,7 +449,7 @@ pub struct Proxy {
 
 /// The `Host` that a server sees.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostField {
     /// The client's.
     Client,
@@ -481,7 +461,7 @@ pub enum HostField {
 
 /// `respond`: a constant answer.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Respond {
     /// The status.
     pub code: u16,
@@ -493,7 +473,7 @@ pub struct Respond {
 
 /// The body of [`Respond`].
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RespondBody {
     /// Known at build, or a file read at start.
     Bytes(Bytes),
@@ -503,7 +483,7 @@ pub enum RespondBody {
 
 /// `redirect`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
     pub code: u16,

@@ -11,7 +11,7 @@ use crate::site::{List, Text};
 
 /// Pieces, in order.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Template {
     /// The pieces.
     pub pieces: List<Piece>,
@@ -19,10 +19,12 @@ pub struct Template {
 
 /// A piece of a [`Template`].
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Piece {
     /// Literal text.
     Text(Text),
+    /// The text that is the route's own: routes with handlers that differ in a text share the handler.
+    Row,
     /// A start-up parameter.
     Param(u16),
     /// A file read at start, without its last line end.
@@ -112,6 +114,7 @@ impl Piece {
     pub(crate) fn render(&self, facts: &Facts<'_>, out: &mut String) {
         match self {
             Piece::Text(text) => out.push_str(text),
+            Piece::Row => out.push_str(facts.row),
             Piece::Param(index) => facts.settings.render_param(*index, out),
             Piece::File(index) => facts.settings.render_file(*index, out),
             Piece::Capture(slot) => out.push_str(facts.captures.get(usize::from(*slot), facts.path)),

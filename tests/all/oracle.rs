@@ -26,6 +26,7 @@ fn oracle(site: &Site, host: &str, path: &str, method: &str, headers: &[(&str, &
 }
 
 fn takes(route: &Route, segments: &[&str], method: &str, headers: &[(&str, &str)]) -> bool {
+    let path = format!("/{}", segments.join("/"));
     let mut left = segments;
     for segment in &route.pattern.segments {
         match (segment, left) {
@@ -43,8 +44,23 @@ fn takes(route: &Route, segments: &[&str], method: &str, headers: &[(&str, &str)
         && route.methods.contains(&method)
         && route.matchers.iter().all(|matcher| match matcher {
             Matcher::Value(_, name, _) => headers.iter().any(|(found, _)| found == name),
+            Matcher::PathRegex(expression, _) => matches(expression, &path),
             other => panic!("the oracle knows no {other:?}"),
         })
+}
+
+/// Expressions, and what they mean in other words.
+const EXPRESSIONS: &[(&str, fn(&str) -> bool)] = &[
+    ("^/a", |path| path.starts_with("/a")),
+    ("b$", |path| path.ends_with('b')),
+    ("c", |path| path.contains('c')),
+    ("^/[ab]/(?<rest>.*)$", |path| path.starts_with("/a/") || path.starts_with("/b/")),
+    ("^/b?$", |path| path == "/" || path == "/b"),
+];
+
+fn matches(expression: &str, path: &str) -> bool {
+    let (_, means) = EXPRESSIONS.iter().find(|(known, _)| *known == expression).expect("one of these");
+    means(path)
 }
 
 /// Segment by segment: text before `{name}` before `*`; then the higher priority; then the one that asks for more.
@@ -89,8 +105,10 @@ fn pattern() -> impl Strategy<Value = String> {
 fn route() -> impl Strategy<Value = String> {
     let method = prop_oneof![2 => Just(""), 1 => Just("method GET\n"), 1 => Just("method POST\n"), 1 => Just("method GET POST\n")];
     let header = prop_oneof![2 => Just(""), 1 => Just("header x-a\n"), 1 => Just("header x-b\n"), 1 => Just("header x-a\nheader x-b\n")];
-    (pattern(), method, header, 0..5_u32).prop_map(|(pattern, method, header, priority)| {
-        format!("route \"{pattern}\" priority={priority} {{\n{method}{header}respond 200\n}}\n")
+    let expression = prop_oneof![3 => Just(None), 1 => prop::sample::select(EXPRESSIONS).prop_map(Some)];
+    (pattern(), method, header, expression, 0..9_u32).prop_map(|(pattern, method, header, expression, priority)| {
+        let expression = expression.map_or(String::new(), |(text, _)| format!("path-regex #\"{text}\"#\n"));
+        format!("route \"{pattern}\" priority={priority} {{\n{method}{header}{expression}respond 200\n}}\n")
     })
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use http::{Method, Version};
 use proxy_build::lower::lower;
 use proxy_runtime::rehearse::find;
-use proxy_runtime::site::{NormalForm, Route, Site};
+use proxy_runtime::site::{NormalForm, Routes, Site};
+use proxy_runtime::table::NONE;
 use proxy_runtime::target::Target;
 
 use crate::{median, row};
@@ -54,17 +55,15 @@ pub(crate) fn site(routes: usize) -> String {
 /// The site as it is linked into a binary: the same tables, and routes laid out as the runtime has them.
 fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
     let plan = lower(model);
-    let route = |route: &proxy_build::plan::Route<'static>| Route {
-        name: route.model.pattern.text.clone().into(),
-        pattern: route.model.pattern.text.clone().into(),
-        place: route.model.place.clone(),
-        methods: route.model.methods.clone(),
-        matches: None,
-        request: None,
-        response: None,
-        handler: route.model.handler.clone(),
-        policy: &model.root,
-    };
+    let (mut text, mut rows) = (String::new(), Vec::new());
+    for route in &plan.routes {
+        let pattern = &route.model.pattern.text;
+        rows.extend([text.len() as u32, pattern.len() as u32, route.methods as u32, NONE, NONE, NONE]);
+        rows.extend([route.handler as u32, 0, 0, 0]);
+        text += pattern;
+    }
+    let methods = plan.methods.values.iter().map(|methods| (*methods).clone()).collect::<Vec<_>>();
+    let handlers = plan.handlers.values.iter().map(|handler| handler.clone().into_owned()).collect::<Vec<_>>();
     Box::leak(Box::new(Site {
         name: "site.kdl",
         digest: "",
@@ -77,7 +76,16 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
         trusted: &model.trusted,
         root: &model.root,
         sites: &[],
-        routes: plan.routes.iter().map(route).collect::<Vec<_>>().leak(),
+        routes: Routes {
+            rows: rows.into_iter().collect(),
+            text: text.leak(),
+            methods: methods.leak(),
+            matches: &[],
+            request: &[],
+            response: &[],
+            handlers: handlers.leak(),
+            policies: vec![&model.root].leak(),
+        },
         tables: plan.tables,
         upstreams: &model.upstreams,
         tests: &[],

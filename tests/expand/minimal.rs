@@ -1,9 +1,9 @@
 #[allow(unused_imports)]
 use ::proxy_runtime::{
     facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing,
-    filter::PathStep, filter::Rewrite, matcher, regex::Capturing, regex::Regex,
-    route::Captures, route::Node, route::Slot, route::Table, route::Tables, site,
-    site::*, template::Piece, template::Template, view::RequestView,
+    filter::PathStep, filter::Rewrite, matcher, regex::Capturing, regex::Joint,
+    regex::Regex, route::Captures, route::Tables, site, site::*, table::Table,
+    table::Words, template::Piece, template::Template, view::RequestView,
 };
 #[allow(unused_imports)]
 use ::std::{
@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 1,
+    ::proxy_runtime::site::VERSION == 2,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -42,26 +42,28 @@ static SITES: &[Host] = &[
         policy: &POLICY_0,
     },
 ];
-static ROUTES: &[Route] = &[
-    Route {
-        name: Borrowed("example.com/*"),
-        pattern: Borrowed("/*"),
-        place: Place {
-            file: Borrowed("minimal.kdl"),
-            line: 2,
-        },
-        methods: Methods::ANY,
-        matches: None,
-        request: None,
-        response: None,
-        handler: Handler::Proxy(Proxy {
-            upstream: 0,
-            host: HostField::Client,
-            forwarded: false,
-        }),
-        policy: &POLICY_0,
-    },
+static JOINT: [Joint; 0usize] = [];
+static HANDLERS: &[Handler] = &[
+    Handler::Proxy(Proxy {
+        upstream: 0,
+        host: HostField::Client,
+        forwarded: false,
+    }),
 ];
+static METHODS: &[Methods] = &[Methods::ANY];
+static POLICIES: &[PolicyId] = &[&POLICY_0];
+/// 0: `example.com/*` HANDLERS[0] POLICY_0 (minimal.kdl:2)
+static ROUTES: &[u8] = b"\0\0\0\0\x02\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0";
+const ROUTE_TABLE: Routes = Routes {
+    rows: Words::new(ROUTES),
+    text: "/*",
+    methods: METHODS,
+    matches: &[],
+    request: &[],
+    response: &[],
+    handlers: HANDLERS,
+    policies: POLICIES,
+};
 static UPSTREAMS: &[Upstream] = &[
     Upstream {
         name: Borrowed("127.0.0.1:3000"),
@@ -123,38 +125,23 @@ static SITE: Site = Site {
     tables: Tables {
         hosts: Table {
             seed: 16287231350648472473,
-            disps: Borrowed(&[(0, 0)]),
-            slots: Borrowed(
-                &[
-                    Slot {
-                        scope: 0,
-                        start: 0,
-                        len: 11,
-                        value: 0,
-                    },
-                ],
-            ),
+            disps: Words::new(b"\0\0\0\0\0\0\0\0"),
+            slots: Words::new(b"\0\0\0\0\0\0\0\0\x0B\0\0\0\0\0\0\0"),
             text: Borrowed("example.com"),
         },
-        any_host: Borrowed(&[::proxy_runtime::route::NONE]),
+        any_host: Words::new(b"\xFF\xFF\xFF\xFF"),
         wildcards: false,
         exact: Table::EMPTY,
         segments: Table::EMPTY,
-        nodes: Borrowed(
-            &[
-                Node {
-                    literals: false,
-                    capture: ::proxy_runtime::route::NONE,
-                    leaf: ::proxy_runtime::route::NONE,
-                    rest: 2147483648,
-                },
-            ],
-        ),
-        leaves: Borrowed(&[]),
-        candidates: Borrowed(&[]),
+        nodes: Words::new(b"\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\x80"),
+        leaves: Words::new(b""),
+        candidates: Words::new(b""),
+        expressions: Words::new(b""),
+        plain: Words::new(b""),
+        joint: Borrowed(&JOINT),
     },
     sites: SITES,
-    routes: ROUTES,
+    routes: ROUTE_TABLE,
     upstreams: UPSTREAMS,
     tests: TESTS,
 };

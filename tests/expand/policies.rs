@@ -1,9 +1,9 @@
 #[allow(unused_imports)]
 use ::proxy_runtime::{
     facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing,
-    filter::PathStep, filter::Rewrite, matcher, regex::Capturing, regex::Regex,
-    route::Captures, route::Node, route::Slot, route::Table, route::Tables, site,
-    site::*, template::Piece, template::Template, view::RequestView,
+    filter::PathStep, filter::Rewrite, matcher, regex::Capturing, regex::Joint,
+    regex::Regex, route::Captures, route::Tables, site, site::*, table::Table,
+    table::Words, template::Piece, template::Template, view::RequestView,
 };
 #[allow(unused_imports)]
 use ::std::{
@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 1,
+    ::proxy_runtime::site::VERSION == 2,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -78,47 +78,40 @@ static SITES: &[Host] = &[
         policy: &POLICY_0,
     },
 ];
-static ROUTES: &[Route] = &[
-    Route {
-        name: Borrowed("example.com/users/{id}/*"),
-        pattern: Borrowed("/users/{id}/*"),
-        place: Place {
-            file: Borrowed("policies.kdl"),
-            line: 6,
-        },
-        methods: Methods {
-            mask: 3,
-            others: Borrowed(&[]),
-        },
-        matches: Some(matches_0),
-        request: Some(request_0),
-        response: Some(response_0),
-        handler: Handler::Proxy(Proxy {
-            upstream: 0,
-            host: HostField::Client,
-            forwarded: false,
-        }),
-        policy: &POLICY_0,
-    },
-    Route {
-        name: Borrowed("example.com/*"),
-        pattern: Borrowed("/*"),
-        place: Place {
-            file: Borrowed("policies.kdl"),
-            line: 21,
-        },
-        methods: Methods::ANY,
-        matches: None,
-        request: None,
-        response: None,
-        handler: Handler::Respond(Respond {
-            code: 200,
-            body: RespondBody::Bytes(site::Bytes::Fixed(Borrowed(b"hello\n"))),
-            content_type: Borrowed("text/plain; charset=utf-8"),
-        }),
-        policy: &POLICY_0,
-    },
+static JOINT: [Joint; 0usize] = [];
+static HANDLERS: &[Handler] = &[
+    Handler::Proxy(Proxy {
+        upstream: 0,
+        host: HostField::Client,
+        forwarded: false,
+    }),
+    Handler::Respond(Respond {
+        code: 200,
+        body: RespondBody::Bytes(site::Bytes::Fixed(Borrowed(b"hello\n"))),
+        content_type: Borrowed("text/plain; charset=utf-8"),
+    }),
 ];
+static METHODS: &[Methods] = &[
+    Methods {
+        mask: 3,
+        others: Borrowed(&[]),
+    },
+    Methods::ANY,
+];
+static POLICIES: &[PolicyId] = &[&POLICY_0];
+/// 0: `example.com/users/{id}/*` matches_0 request_0 response_0 HANDLERS[0] POLICY_0 (policies.kdl:6)
+/// 1: `example.com/*` HANDLERS[1] POLICY_0 (policies.kdl:21)
+static ROUTES: &[u8] = b"\0\0\0\0\r\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r\0\0\0\0\0\0\0\r\0\0\0\x02\0\0\0\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\0\0\0\0\0\x0F\0\0\0\0\0\0\0";
+const ROUTE_TABLE: Routes = Routes {
+    rows: Words::new(ROUTES),
+    text: "/users/{id}/*/*",
+    methods: METHODS,
+    matches: &[matches_0],
+    request: &[request_0],
+    response: &[response_0],
+    handlers: HANDLERS,
+    policies: POLICIES,
+};
 static UPSTREAMS: &[Upstream] = &[
     Upstream {
         name: Borrowed("app"),
@@ -191,70 +184,32 @@ static SITE: Site = Site {
     tables: Tables {
         hosts: Table {
             seed: 16287231350648472473,
-            disps: Borrowed(&[(0, 0)]),
-            slots: Borrowed(
-                &[
-                    Slot {
-                        scope: 2147483648,
-                        start: 0,
-                        len: 11,
-                        value: 0,
-                    },
-                    Slot {
-                        scope: 0,
-                        start: 11,
-                        len: 11,
-                        value: 0,
-                    },
-                ],
+            disps: Words::new(b"\0\0\0\0\0\0\0\0"),
+            slots: Words::new(
+                b"\0\0\0\x80\0\0\0\0\x0B\0\0\0\0\0\0\0\0\0\0\0\x0B\0\0\0\x0B\0\0\0\0\0\0\0",
             ),
             text: Borrowed("example.comexample.com"),
         },
-        any_host: Borrowed(&[::proxy_runtime::route::NONE]),
+        any_host: Words::new(b"\xFF\xFF\xFF\xFF"),
         wildcards: true,
         exact: Table::EMPTY,
         segments: Table {
             seed: 16287231350648472473,
-            disps: Borrowed(&[(0, 0)]),
-            slots: Borrowed(
-                &[
-                    Slot {
-                        scope: 0,
-                        start: 0,
-                        len: 5,
-                        value: 1,
-                    },
-                ],
-            ),
+            disps: Words::new(b"\0\0\0\0\0\0\0\0"),
+            slots: Words::new(b"\0\0\0\0\0\0\0\0\x05\0\0\0\x01\0\0\0"),
             text: Borrowed("users"),
         },
-        nodes: Borrowed(
-            &[
-                Node {
-                    literals: true,
-                    capture: ::proxy_runtime::route::NONE,
-                    leaf: ::proxy_runtime::route::NONE,
-                    rest: 2147483649,
-                },
-                Node {
-                    literals: false,
-                    capture: 2,
-                    leaf: ::proxy_runtime::route::NONE,
-                    rest: ::proxy_runtime::route::NONE,
-                },
-                Node {
-                    literals: false,
-                    capture: ::proxy_runtime::route::NONE,
-                    leaf: ::proxy_runtime::route::NONE,
-                    rest: 2147483648,
-                },
-            ],
+        nodes: Words::new(
+            b"\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\x80\0\0\0\0\x02\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\x80",
         ),
-        leaves: Borrowed(&[]),
-        candidates: Borrowed(&[]),
+        leaves: Words::new(b""),
+        candidates: Words::new(b""),
+        expressions: Words::new(b""),
+        plain: Words::new(b""),
+        joint: Borrowed(&JOINT),
     },
     sites: SITES,
-    routes: ROUTES,
+    routes: ROUTE_TABLE,
     upstreams: UPSTREAMS,
     tests: TESTS,
 };

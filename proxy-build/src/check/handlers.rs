@@ -32,24 +32,24 @@ impl Check<'_> {
         outer: &Layer,
         hosts: &[HostPattern],
     ) -> Vec<Route> {
-        let (mut routes, mut sound) = (Vec::new(), Vec::new());
+        let mut routes = Vec::new();
         let handlers: Vec<_> = site.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
         if let Some(item) = handlers.first() {
             self.one_handler(&handlers);
             let pattern =
                 Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
             routes.extend(self.route(&pattern, 0, &[], item, outer.clone(), hosts));
-            sound.resize(routes.len(), true);
         }
         for Item { what, span, .. } in &site.items {
             if let What::Route(route) = what {
-                let before = self.report.len();
+                let (before, first) = (self.report.len(), routes.len());
                 self.route_node(*span, route, outer, hosts, &mut routes);
-                sound.resize(routes.len(), self.report.len() == before && whole(&route.items));
+                if self.report.len() > before || !whole(&route.items) {
+                    self.unsound.extend(routes[first..].iter().map(|route| route.span));
+                }
             }
         }
         self.policies_act(site_span, site, &routes);
-        self.overlaps(hosts, outer.normal_form(), &mut routes, &sound);
         routes
     }
 

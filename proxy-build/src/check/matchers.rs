@@ -28,6 +28,7 @@ impl Check<'_> {
                 ast::Matcher::Method(names) => methods = self.methods(names),
                 ast::Matcher::PathRegex(regex) => {
                     self.never_matches_path(regex);
+                    self.expressions.entry(regex.value.clone()).or_insert(regex.span);
                     matchers.push(self.path_regex(regex, &mut captures));
                 }
                 other => matchers.extend(self.matcher(other, *span)),
@@ -45,6 +46,10 @@ impl Check<'_> {
         }
         matchers.dedup();
         self.contradictions(&matchers, items, pattern.span);
+        // One expression on the path goes first: `lower` takes it into the joint table, see `Route::expression`.
+        if let Some(at) = matchers.iter().position(|matcher| matches!(matcher, Matcher::PathRegex(..))) {
+            matchers[..=at].rotate_right(1);
+        }
         Matched { methods, matchers, captures }
     }
 

@@ -10,12 +10,11 @@ mod candidates;
 
 use std::collections::HashMap;
 
-use proxy_runtime::site::NormalForm;
-
 use super::Check;
+use super::joint::Joined;
 use super::matchers::implies;
-use crate::ast::{HostPattern, Segment};
-use crate::model::Route;
+use crate::ast::Segment;
+use crate::model::{Host, Route};
 use crate::report::Diagnostic;
 use crate::requests::{Example, Formula, Requests, Undecided};
 use candidates::{Patterns, sharing_paths};
@@ -40,40 +39,45 @@ struct Proof<'a> {
     routes: &'a [Route],
     requests: Requests,
     formulas: Vec<Formula>,
+    joined: &'a Joined,
+    /// Routes about which nothing was in the report before.
+    sound: Vec<bool>,
+    /// Routes whose order can't be told.
+    tied: Vec<bool>,
 }
 
 impl Check<'_> {
-    /// Ranks the routes of one site, and reports ties, duplicates and what is never reached. Routes that are not `sound`
-    /// have errors in the report already.
-    pub(super) fn overlaps(&mut self, hosts: &[HostPattern], form: NormalForm, routes: &mut [Route], sound: &[bool]) {
-        let requests = Requests::new(hosts, form, routes);
-        let formulas = routes.iter().map(|route| requests.of_route(route)).collect();
-        let mut proof = Proof { routes, requests, formulas };
+    /// Ranks the routes of one site, and reports ties, duplicates and what is never reached.
+    pub(super) fn overlaps(&mut self, host: &mut Host, joined: &Joined) {
+        let requests = Requests::new(&host.hosts, host.normal_form, &host.routes);
+        let formulas = host.routes.iter().map(|route| requests.of_route(route)).collect();
+        let sound = host.routes.iter().map(|route| !self.unsound.contains(&route.span)).collect();
+        let tied = vec![false; host.routes.len()];
+        let mut proof = Proof { routes: &host.routes, requests, formulas, joined, sound, tied };
         let mut groups: Vec<Vec<usize>> = by_shape(proof.routes).into_values().collect();
         groups.sort();
-        let mut tied = vec![false; sound.len()];
         let mut order: Vec<(usize, u32)> = Vec::new();
         for group in &mut groups {
-            self.rank(&proof, group, sound, &mut tied);
+            self.rank(&mut proof, group);
             order.extend(group.iter().enumerate().map(|(rank, &index)| (index, rank as u32)));
         }
         let patterns = Patterns::new(proof.routes, &groups);
-        for index in (0..sound.len()).filter(|&index| sound[index] && !tied[index]) {
-            self.reached(&mut proof, &patterns, index);
+        for index in (0..proof.routes.len()).filter(|&index| proof.sound[index] && !proof.tied[index]) {
+            self.reached(&proof, &patterns, index);
         }
         for (index, rank) in order {
-            routes[index].rank = rank;
+            host.routes[index].rank = rank;
         }
     }
 
     /// Puts the routes of one pattern in order.
-    fn rank(&mut self, proof: &Proof<'_>, group: &mut [usize], sound: &[bool], tied: &mut [bool]) {
+    fn rank(&mut self, proof: &mut Proof<'_>, group: &mut [usize]) {
         let routes = proof.routes;
         // By priority, and then by the number of routes that take all that this one takes: if A lies within B, so do all
         // that lie within A, hence A has more of them.
         let mut wider: HashMap<usize, usize> = HashMap::new();
         for (first, second) in sharing_paths(proof, group) {
-            if routes[first].priority != routes[second].priority || !sound[first] || !sound[second] {
+            if routes[first].priority != routes[second].priority || !proof.sound[first] || !proof.sound[second] {
                 continue;
             }
             match proof.relation(first, second) {
@@ -81,7 +85,7 @@ impl Check<'_> {
                 Ok(Relation::Wider) => *wider.entry(second).or_default() += 1,
                 Ok(Relation::Disjoint) => {}
                 Ok(Relation::Same(example)) => {
-                    tied[second] = true;
+                    proof.tied[second] = true;
                     self.report.add(
                         Diagnostic::error(
                             "duplicate-route",
@@ -94,11 +98,11 @@ impl Check<'_> {
                     );
                 }
                 Ok(Relation::Ambiguous(example)) => {
-                    self.tie(routes, first, second, tied, format!("for example: {example}"));
+                    self.tie(proof, first, second, format!("for example: {example}"));
                 }
                 Err(Undecided) => {
                     let help = "their expressions are too large to tell which requests they share".to_owned();
-                    self.tie(routes, first, second, tied, help);
+                    self.tie(proof, first, second, help);
                 }
             }
         }
@@ -108,9 +112,10 @@ impl Check<'_> {
         });
     }
 
-    fn tie(&mut self, routes: &[Route], first: usize, second: usize, tied: &mut [bool], example: String) {
-        tied[first] = true;
-        tied[second] = true;
+    fn tie(&mut self, proof: &mut Proof<'_>, first: usize, second: usize, example: String) {
+        let routes = proof.routes;
+        proof.tied[first] = true;
+        proof.tied[second] = true;
         self.report.add(
             Diagnostic::error(
                 "ambiguous-routes",
@@ -125,7 +130,7 @@ impl Check<'_> {
     }
 
     /// Reports a route that no request reaches.
-    fn reached(&mut self, proof: &mut Proof<'_>, patterns: &Patterns, index: usize) {
+    fn reached(&mut self, proof: &Proof<'_>, patterns: &Patterns, index: usize) {
         let route = &proof.routes[index];
         let own = &proof.formulas[index];
         let mut before: Vec<usize> = Vec::new();
@@ -151,7 +156,9 @@ impl Check<'_> {
             return;
         }
         let message = match before.as_slice() {
-            [other] if proof.routes[*other].priority > route.priority && shape(&proof.routes[*other]) == shape(route) => {
+            [other]
+                if proof.routes[*other].priority > route.priority && shape(&proof.routes[*other]) == shape(route) =>
+            {
                 "this route is never reached: `priority` puts a wider one before it".to_owned()
             }
             [_] => "this route is never reached: a more specific one takes all of its requests".to_owned(),

@@ -2,25 +2,14 @@
 
 use ipnet::IpNet;
 use proc_macro2::{Literal, TokenStream};
-use proxy_runtime::route::{NONE, Table, Tables};
-use proxy_runtime::site::Methods;
+use proxy_runtime::route::Tables;
+use proxy_runtime::site::{Methods, Routes};
+use proxy_runtime::table::{NONE, Table, Words};
 use quote::quote;
 
 use super::expression::expression;
 use super::numbered;
 use crate::plan::Plan;
-
-fn list<T>(items: &[T], one: impl Fn(&T) -> TokenStream) -> TokenStream {
-    let items = items.iter().map(one);
-    quote!(Borrowed(&[#(#items),*]))
-}
-
-fn option<T>(value: Option<T>, one: impl Fn(T) -> TokenStream) -> TokenStream {
-    match value.map(one) {
-        Some(value) => quote!(Some(#value)),
-        None => quote!(None),
-    }
-}
 
 pub(super) fn text(text: &str) -> TokenStream {
     quote!(Borrowed(#text))
@@ -37,10 +26,8 @@ pub(super) fn policies(plan: &Plan<'_>) -> TokenStream {
 pub(super) fn sites<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = TokenStream> + 'a {
     plan.model.hosts.iter().map(|host| {
         let name = text(&host.hosts.first().map(ToString::to_string).unwrap_or_default());
-        let normal_form = expression(&host.normal_form);
-        let index =
-            plan.policies.values.iter().position(|policy| format!("{policy:?}") == format!("{:?}", host.policy));
-        let policy = numbered("POLICY", index.expect("interned"));
+        let (normal_form, policy) =
+            (expression(&host.normal_form), numbered("POLICY", plan.policies.index(&&host.policy)));
         quote!(Host {
             name: #name,
             normal_form: #normal_form,
@@ -49,42 +36,68 @@ pub(super) fn sites<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = TokenStream>
     })
 }
 
-pub(super) fn routes<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = TokenStream> + 'a {
-    plan.routes.iter().map(|route| {
-        let host = plan.model.hosts[route.site as usize].hosts.first().map(ToString::to_string).unwrap_or_default();
-        let pattern = &route.model.pattern.text;
-        let (name, written) = (text(&format!("{host}{pattern}")), text(pattern));
-        let (place, methods, handler) =
-            (expression(&route.model.place), methods(&route.model.methods), expression(&route.model.handler));
-        let function = |prefix: &'static str| {
-            move |index| {
-                let name = numbered(prefix, index);
-                quote!(#name)
-            }
-        };
-        let matches = option(route.matches, function("matches"));
-        let request = option(route.request, function("request"));
-        let response = option(route.response, function("response"));
-        let policy = numbered("POLICY", route.policy);
-        quote!(Route {
-            name: #name,
-            pattern: #written,
-            place: #place,
-            methods: #methods,
-            matches: #matches,
-            request: #request,
-            response: #response,
-            handler: #handler,
-            policy: &#policy,
-        })
-    })
-}
+/// How many routes are listed in the documentation of their table.
+const LISTED: usize = 1000;
 
-fn methods(methods: &Methods) -> TokenStream {
-    if *methods == Methods::ANY {
-        return quote!(Methods::ANY);
+/// `static ROUTES`, with a line of documentation for each.
+pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
+    let mut strings = String::new();
+    let mut add = |text: &str| {
+        let start = strings.len() as u32;
+        strings.push_str(text);
+        [start, text.len() as u32]
+    };
+    let mut rows = Vec::with_capacity(Routes::COLUMNS * plan.routes.len());
+    for route in &plan.routes {
+        let some = |index: Option<usize>| index.map_or(NONE, |index| index as u32);
+        rows.extend(add(&route.model.pattern.text));
+        rows.extend([route.methods as u32, some(route.matches), some(route.request), some(route.response)]);
+        rows.extend([route.handler as u32, route.policy as u32]);
+        rows.extend(add(route.row));
     }
-    expression(methods)
+    let lines = plan.routes.iter().enumerate().take(LISTED).map(|(index, route)| {
+        let host = plan.model.hosts[route.site as usize].hosts.first().map(ToString::to_string).unwrap_or_default();
+        let (pattern, place) = (&route.model.pattern.text, &route.model.place);
+        let number = |name: &str, index: Option<usize>| index.map_or(String::new(), |index| format!(" {name}_{index}"));
+        format!(
+            " {index}: `{host}{pattern}`{}{}{} HANDLERS[{}] POLICY_{} ({}:{})",
+            number("matches", route.matches),
+            number("request", route.request),
+            number("response", route.response),
+            route.handler,
+            route.policy,
+            place.file,
+            place.line
+        )
+    });
+    let functions = |prefix: &'static str, count: usize| (0..count).map(move |index| numbered(prefix, index));
+    let matches = functions("matches", plan.matchers.values.len());
+    let request = functions("request", plan.requests.values.len());
+    let response = functions("response", plan.responses.values.len());
+    let policies = functions("POLICY", plan.policies.values.len());
+    let methods = plan.methods.values.iter().map(|methods| match *methods {
+        any if *any == Methods::ANY => quote!(Methods::ANY),
+        some => expression(some),
+    });
+    let handlers = plan.handlers.values.iter().map(|handler| expression(handler.as_ref()));
+    let rows = words(&rows.into_iter().collect());
+    quote! {
+        static HANDLERS: &[Handler] = &[#(#handlers),*];
+        static METHODS: &[Methods] = &[#(#methods),*];
+        static POLICIES: &[PolicyId] = &[#(&#policies),*];
+        #(#[doc = #lines])*
+        static ROUTES: &[u8] = #rows;
+        const ROUTE_TABLE: Routes = Routes {
+            rows: Words::new(ROUTES),
+            text: #strings,
+            methods: METHODS,
+            matches: &[#(#matches),*],
+            request: &[#(#request),*],
+            response: &[#(#response),*],
+            handlers: HANDLERS,
+            policies: POLICIES,
+        };
+    }
 }
 
 /// `&[IpNet, ...]`
@@ -93,47 +106,48 @@ pub(super) fn networks(networks: &[IpNet]) -> TokenStream {
     quote!(&[#(#networks),*])
 }
 
+/// `static JOINT`: the tables of expressions on paths.
+pub(super) fn joint(tables: &Tables) -> TokenStream {
+    let count = tables.joint.len();
+    let joint = tables.joint.iter().map(|joint| {
+        let (bytes, anchored) = (Literal::byte_string(joint.bytes()), joint.anchored());
+        quote!(Joint::new(#bytes, #anchored))
+    });
+    quote!(static JOINT: [Joint; #count] = [#(#joint),*];)
+}
+
 pub(super) fn tables(tables: &Tables) -> TokenStream {
     let (hosts, exact, segments) = (table(&tables.hosts), table(&tables.exact), table(&tables.segments));
-    let (any_host, candidates) =
-        (list(&tables.any_host, |site| id(*site)), list(&tables.candidates, |route| id(*route)));
-    let leaves = list(&tables.leaves, |(start, end)| {
-        let (start, end) = (id(*start), id(*end));
-        quote!((#start, #end))
-    });
-    let nodes = list(&tables.nodes, |node| {
-        let (literals, capture, leaf, rest) = (node.literals, id(node.capture), id(node.leaf), id(node.rest));
-        quote!(Node { literals: #literals, capture: #capture, leaf: #leaf, rest: #rest })
-    });
+    let [any_host, nodes, leaves, candidates, expressions, plain] =
+        [&tables.any_host, &tables.nodes, &tables.leaves, &tables.candidates, &tables.expressions, &tables.plain]
+            .map(words);
     let wildcards = tables.wildcards;
     quote!(Tables {
-        hosts: #hosts, any_host: #any_host, wildcards: #wildcards, exact: #exact, segments: #segments,
-        nodes: #nodes, leaves: #leaves, candidates: #candidates,
+        hosts: #hosts,
+        any_host: Words::new(#any_host),
+        wildcards: #wildcards,
+        exact: #exact,
+        segments: #segments,
+        nodes: Words::new(#nodes),
+        leaves: Words::new(#leaves),
+        candidates: Words::new(#candidates),
+        expressions: Words::new(#expressions),
+        plain: Words::new(#plain),
+        joint: Borrowed(&JOINT),
     })
 }
 
 fn table(table: &Table) -> TokenStream {
-    if table.slots.is_empty() {
+    if table.is_empty() {
         return quote!(Table::EMPTY);
     }
     let seed = Literal::u64_unsuffixed(table.seed);
-    let disps = list(&table.disps, |(d1, d2)| {
-        let (d1, d2) = (id(*d1), id(*d2));
-        quote!((#d1, #d2))
-    });
-    let slots = list(&table.slots, |slot| {
-        let (scope, start, len, value) = (id(slot.scope), id(slot.start), id(slot.len), id(slot.value));
-        quote!(Slot { scope: #scope, start: #start, len: #len, value: #value })
-    });
-    let keys = text(&table.text);
-    quote!(Table { seed: #seed, disps: #disps, slots: #slots, text: #keys })
+    let (disps, slots, keys) = (words(&table.disps), words(&table.slots), text(&table.text));
+    quote!(Table { seed: #seed, disps: Words::new(#disps), slots: Words::new(#slots), text: #keys })
 }
 
-/// A number of the tables; "none" by its name.
-fn id(id: u32) -> TokenStream {
-    if id == NONE {
-        return quote!(::proxy_runtime::route::NONE);
-    }
-    let id = Literal::u32_unsuffixed(id);
-    quote!(#id)
+/// Numbers as bytes.
+fn words(words: &Words) -> TokenStream {
+    let bytes = Literal::byte_string(words.bytes());
+    quote!(#bytes)
 }

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use proxy_runtime::route::{Key, NONE, Node, ONLY, RouteId, Slot, Table, Tables, wildcard_scope};
+use proxy_runtime::route::{NONE, ONLY, RouteId, Tables, wildcard_scope};
+use proxy_runtime::table::{Key, Table};
 
 use crate::ast::{HostPattern, Segment};
+use crate::check::joint::Joined;
 use crate::check::overlap;
 use crate::model;
 
@@ -27,7 +29,7 @@ pub(super) fn build(model: &model::Site) -> Tables {
     }
     let wildcards =
         model.hosts.iter().any(|host| host.hosts.iter().any(|host| matches!(host, HostPattern::Wildcard(_))));
-    let mut tree = Tree { nodes: vec![EMPTY; model.hosts.len()], ..Tree::default() };
+    let mut tree = Tree { nodes: vec![EMPTY; model.hosts.len()], ..Tree::new(&model.joined) };
     let mut first = 0;
     for (site, host) in model.hosts.iter().enumerate() {
         tree.add_site(site as u32, host, first);
@@ -35,30 +37,62 @@ pub(super) fn build(model: &model::Site) -> Tables {
     }
     Tables {
         hosts: table(&hosts),
-        any_host: any_host.into(),
+        any_host: any_host.into_iter().collect(),
         wildcards,
         exact: table(&tree.exact),
         segments: table(&tree.segments),
-        nodes: tree.nodes.into(),
-        leaves: tree.leaves.into(),
-        candidates: tree.candidates.into(),
+        nodes: tree
+            .nodes
+            .iter()
+            .flat_map(|node| [u32::from(node.literals), node.capture, node.leaf, node.rest])
+            .collect(),
+        leaves: tree.leaves.into_iter().flatten().collect(),
+        candidates: tree.candidates.into_iter().collect(),
+        expressions: tree.expressions.into_iter().flatten().collect(),
+        plain: tree.plain.into_iter().collect(),
+        joint: model.joined.tables.clone().into(),
     }
+}
+
+/// A place in the tree of patterns.
+#[derive(Clone, Copy)]
+struct Node {
+    literals: bool,
+    capture: u32,
+    leaf: u32,
+    rest: u32,
 }
 
 const EMPTY: Node = Node { literals: false, capture: NONE, leaf: NONE, rest: NONE };
 
 /// The tree of all sites' patterns while it grows; a site's root is the node of its own number.
-#[derive(Default)]
-struct Tree {
+struct Tree<'m> {
     nodes: Vec<Node>,
     children: HashMap<(u32, String), u32>,
     exact: Vec<(u32, String, u32)>,
     segments: Vec<(u32, String, u32)>,
-    leaves: Vec<(u32, u32)>,
+    joined: &'m Joined,
+    leaves: Vec<[u32; 6]>,
     candidates: Vec<RouteId>,
+    expressions: Vec<[u32; 3]>,
+    plain: Vec<u32>,
 }
 
-impl Tree {
+impl<'m> Tree<'m> {
+    fn new(joined: &'m Joined) -> Tree<'m> {
+        Tree {
+            nodes: Vec::new(),
+            children: HashMap::new(),
+            exact: Vec::new(),
+            segments: Vec::new(),
+            joined,
+            leaves: Vec::new(),
+            candidates: Vec::new(),
+            expressions: Vec::new(),
+            plain: Vec::new(),
+        }
+    }
+
     fn add_site(&mut self, site: u32, host: &model::Host, first: u32) {
         // A leaf per shape of pattern; shapes in the order of text, so that the same site gives the same tables.
         let mut by_shape: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -67,19 +101,30 @@ impl Tree {
         }
         for mut group in by_shape.into_values() {
             group.sort_by_key(|&index| host.routes[index].rank);
-            let leaf = self.leaf(group.iter().map(|&index| first + index as u32));
+            let leaf = self.leaf(host, first, &group);
             self.add_pattern(site, &host.routes[group[0]].pattern, leaf);
         }
     }
 
-    fn leaf(&mut self, routes: impl ExactSizeIterator<Item = RouteId>) -> u32 {
-        let start = self.candidates.len() as u32;
-        let only = routes.len() == 1;
-        self.candidates.extend(routes);
-        if only && let Some(route) = self.candidates.pop() {
-            return route | ONLY;
+    fn leaf(&mut self, host: &model::Host, first: u32, group: &[usize]) -> u32 {
+        if let [only] = group
+            && host.routes[*only].expression().0.is_none()
+        {
+            return (first + *only as u32) | ONLY;
         }
-        self.leaves.push((start, self.candidates.len() as u32));
+        let sizes =
+            |tree: &Tree<'_>| [tree.candidates.len() as u32, tree.expressions.len() as u32, tree.plain.len() as u32];
+        let starts = sizes(self);
+        for (position, &index) in (0..).zip(group) {
+            self.candidates.push(first + index as u32);
+            match host.routes[index].expression().0.and_then(|pattern| self.joined.places.get(pattern)) {
+                Some(&(table, number)) => self.expressions.push([table, number, position]),
+                None => self.plain.push(position),
+            }
+        }
+        self.expressions[starts[1] as usize..].sort_unstable();
+        let ends = sizes(self);
+        self.leaves.push([starts[0], ends[0], starts[1], ends[1], starts[2], ends[2]]);
         self.leaves.len() as u32 - 1
     }
 
@@ -134,11 +179,16 @@ fn table(entries: &[(u32, String, u32)]) -> Table {
     let keys: Vec<_> = entries.iter().map(|(scope, text, _)| Key { scope: *scope, text: text.as_bytes() }).collect();
     let hash = phf_generator::generate_hash(&keys);
     let mut text = String::new();
-    let mut slots = Vec::with_capacity(entries.len());
+    let mut slots = Vec::with_capacity(4 * entries.len());
     for &index in &hash.map {
         let (scope, key, value) = &entries[index];
-        slots.push(Slot { scope: *scope, start: text.len() as u32, len: key.len() as u32, value: *value });
+        slots.extend([*scope, text.len() as u32, key.len() as u32, *value]);
         text.push_str(key);
     }
-    Table { seed: hash.key, disps: hash.disps.into(), slots: slots.into(), text: text.into() }
+    Table {
+        seed: hash.key,
+        disps: hash.disps.iter().flat_map(|(d1, d2)| [*d1, *d2]).collect(),
+        slots: slots.into_iter().collect(),
+        text: text.into(),
+    }
 }

@@ -14,22 +14,27 @@ use crate::ast::ValueOf;
 /// A plain fact about a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Atom {
-
-    Path { language: Language, hints: Vec<String> },
+    Path {
+        language: Language,
+        hints: Vec<String>,
+    },
 
     Method(Vec<String>),
 
     Client(Vec<IpNet>),
     /// A value of this name is in the language.
-
-    Value { of: ValueOf, name: String, language: Language },
+    Value {
+        of: ValueOf,
+        name: String,
+        language: Language,
+    },
 }
 
 impl Atom {
     pub(super) fn holds(&self, request: &Example) -> bool {
         match self {
             Atom::Path { language, .. } => language.contains(request.path.as_bytes()),
-            Atom::Method(names) => names.iter().any(|name| *name == request.method),
+            Atom::Method(names) => names.contains(&request.method),
             Atom::Client(networks) => networks.iter().any(|network| network.contains(&request.client)),
             Atom::Value { of, name, language } => request
                 .values

@@ -10,7 +10,6 @@ use crate::model::{Matcher, Route};
 /// Facts, put together.
 #[derive(Debug, Clone)]
 pub(crate) enum Formula {
-
     Atom(Atom),
     /// All of these.
     All(Vec<Formula>),
@@ -78,5 +77,4 @@ impl Requests {
         };
         Formula::Atom(Atom::Value { of, name: name.to_owned(), language })
     }
-
 }

@@ -128,11 +128,13 @@ pub(super) fn word(
         return Ok(fits(exact).then(|| exact.to_string()));
     }
     let parts: Vec<&Language> = within.iter().chain(without).copied().collect();
-    let hopeless = |states: &[u32]| {
-        states[..within.len()].contains(&FAILED) || states[within.len()..].contains(&DONE)
-    };
+    let hopeless = |states: &[u32]| states[..within.len()].contains(&FAILED) || states[within.len()..].contains(&DONE);
     let accepted = |states: &[u32]| {
-        parts.iter().zip(states).enumerate().all(|(index, (part, &state))| part.accepts(state) == (index < within.len()))
+        parts
+            .iter()
+            .zip(states)
+            .enumerate()
+            .all(|(index, (part, &state))| part.accepts(state) == (index < within.len()))
     };
     let bytes = representatives(&parts, alphabet);
     let start: Rc<[u32]> = parts.iter().map(|part| part.start()).collect();
@@ -149,7 +151,8 @@ pub(super) fn word(
             return Ok(Some(spell(&found, at)));
         }
         for &byte in &bytes {
-            let next: Rc<[u32]> = parts.iter().zip(states.iter()).map(|(part, &state)| part.next(state, byte)).collect();
+            let next: Rc<[u32]> =
+                parts.iter().zip(states.iter()).map(|(part, &state)| part.next(state, byte)).collect();
             if !known.contains_key(&next) {
                 known.insert(next.clone(), ());
                 found.push((next, at, byte));
@@ -200,11 +203,9 @@ mod tests {
     fn check(within: &[&str], without: &[&str], expected: Option<&str>) {
         let all = |patterns: &[&str]| patterns.iter().map(|pattern| language(pattern)).collect::<Vec<_>>();
         let (within, without) = (all(within), all(without));
-        let found = word(
-            &within.iter().collect::<Vec<_>>(),
-            &without.iter().collect::<Vec<_>>(),
-            |byte| byte.is_ascii_graphic(),
-        );
+        let found = word(&within.iter().collect::<Vec<_>>(), &without.iter().collect::<Vec<_>>(), |byte| {
+            byte.is_ascii_graphic()
+        });
         assert_eq!(found, Ok(expected.map(str::to_owned)));
     }
 

@@ -26,7 +26,7 @@ use crate::upstream::{Call, Channel, Unanswered, Waits};
 pub(super) async fn forward(
     client: &Rc<Client>,
     record: &mut Record,
-    route: &'static Route,
+    route: &Route,
     proxy: &'static Proxy,
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {

@@ -1,11 +1,11 @@
 //! Which routes need comparing at all: by path ([`Patterns`], the tree of patterns as the router walks it), and by the
 //! expressions on paths ([`sharing_paths`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Proof;
 use crate::ast::Segment;
-use crate::model::{Matcher, Route};
+use crate::model::Route;
 
 /// The tree of a site's patterns; each place holds its routes in order of precedence.
 pub(super) struct Patterns {
@@ -67,25 +67,55 @@ impl Patterns {
     }
 }
 
-/// From this size on, a joint table tells which routes of a pattern may share a path.
+/// From this size on, the joint tables are asked which expressions of a group may share a path.
 const LARGE: usize = 16;
 
 /// The pairs of a group whose paths may have something in common.
 pub(super) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Vec<(usize, usize)> {
-    let _ = proof;
-    let all = |members: &[usize]| {
-        let pairs = members.iter().enumerate().flat_map(|(at, &first)| members[at + 1..].iter().map(move |&second| (first, second)));
-        pairs.collect::<Vec<_>>()
-    };
-    let expression = |index: usize| {
-        proof.routes[index].matchers.iter().find_map(|matcher| match matcher {
-            Matcher::PathRegex(pattern, _) => Some(pattern.as_str()),
-            _ => None,
-        })
-    };
-    let _ = expression;
+    let mut pairs = HashSet::new();
     if group.len() < LARGE {
-        return all(group);
+        add_all(&mut pairs, group);
+        return sorted(pairs);
     }
-    all(group)
+    // The routes of each expression, and those without one.
+    let mut plain = Vec::new();
+    let mut by_place: HashMap<(u32, u32), Vec<usize>> = HashMap::new();
+    for &route in group {
+        match proof.routes[route].expression().0.and_then(|pattern| proof.joined.places.get(pattern)) {
+            Some(&place) => by_place.entry(place).or_default().push(route),
+            None => plain.push(route),
+        }
+    }
+    for &one in &plain {
+        pairs.extend(group.iter().filter(|&&other| other != one).map(|&other| (one.min(other), one.max(other))));
+    }
+    by_place.values().for_each(|routes| add_all(&mut pairs, routes));
+    let tables: BTreeSet<u32> = by_place.keys().map(|(table, _)| *table).collect();
+    for &table in &tables {
+        for set in proof.joined.sharing(table) {
+            let members: Vec<usize> =
+                set.iter().filter_map(|number| by_place.get(&(table, *number))).flatten().copied().collect();
+            add_all(&mut pairs, &members);
+        }
+        // What stands in another table may share any path.
+        let of = |wanted: &dyn Fn(u32) -> bool| {
+            let found = by_place.iter().filter(|((table, _), _)| wanted(*table)).flat_map(|(_, routes)| routes);
+            found.copied().collect::<Vec<usize>>()
+        };
+        let (here, others) = (of(&|other| other == table), of(&|other| other > table));
+        pairs.extend(here.iter().flat_map(|&a| others.iter().map(move |&b| (a.min(b), a.max(b)))));
+    }
+    sorted(pairs)
+}
+
+fn add_all(pairs: &mut HashSet<(usize, usize)>, routes: &[usize]) {
+    for (at, &first) in routes.iter().enumerate() {
+        pairs.extend(routes[at + 1..].iter().map(|&second| (first.min(second), first.max(second))));
+    }
+}
+
+fn sorted(pairs: HashSet<(usize, usize)>) -> Vec<(usize, usize)> {
+    let mut pairs: Vec<_> = pairs.into_iter().collect();
+    pairs.sort_unstable();
+    pairs
 }

@@ -1,0 +1,219 @@
+//! Many expressions on paths, put together in as few tables as they fit into: [`join`].
+//!
+//! One table takes all that begin at the start of the path, as a rule, however many: their states are a tree of
+//! prefixes. Expressions that begin anywhere multiply each other's states, so these are put together only as long as the
+//! table grows no faster than their text; halves are tried where it does.
+
+use std::collections::{HashMap, HashSet};
+
+use proxy_runtime::regex::Joint;
+use regex_automata::dfa::{Automaton, StartKind, dense, sparse};
+use regex_automata::nfa::thompson;
+use regex_automata::util::primitives::StateID;
+use regex_automata::util::start;
+use regex_automata::{Anchored, MatchKind};
+use regex_syntax::hir::{Dot, Hir, Look, Repetition};
+
+use super::Check;
+use crate::model::Host;
+use crate::report::Diagnostic;
+
+/// The most memory, in bytes, that the tables of one site may take.
+pub const TABLES_LIMIT: usize = 64 << 20;
+
+/// A table up to this size, in bytes, is made as small as it can be; for larger ones that would take minutes.
+const MINIMISED: usize = 1 << 20;
+
+/// Expressions in their tables.
+#[derive(Debug, Clone, Default)]
+pub struct Joined {
+    /// The tables.
+    pub tables: Vec<Joint>,
+    /// Which expression stands where: its table, and its number in it.
+    pub places: HashMap<String, (u32, u32)>,
+}
+
+/// An expression that no table can be made of, and the size at which that was given up.
+#[derive(Debug)]
+pub struct TooLarge {
+    /// The expression.
+    pub pattern: String,
+    /// In bytes.
+    pub size: usize,
+}
+
+/// An expression on the way into a table.
+struct Member<'a> {
+    pattern: &'a str,
+    hir: Hir,
+}
+
+/// Puts expressions together. They must be distinct. Linear in their text, but for those that don't fit together.
+///
+/// # Errors
+/// An expression alone is too large, or all of them are.
+pub fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Joined, TooLarge> {
+    let (mut anchored, mut others) = (Vec::new(), Vec::new());
+    for pattern in patterns {
+        // Whoever wrote an expression that can't be parsed has been told so already.
+        let Ok(hir) = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern) else {
+            continue;
+        };
+        let starts = hir.properties().look_set_prefix().contains(Look::Start);
+        if starts { anchored.push(Member { pattern, hir }) } else { others.push(Member { pattern, hir }) }
+    }
+    let mut joined = Joined::default();
+    joined.add(&mut anchored, true)?;
+    joined.add(&mut others, false)?;
+    Ok(joined)
+}
+
+impl Check<'_> {
+    /// The joint tables of all routes' expressions on paths.
+    pub(super) fn join(&mut self, hosts: &[Host]) -> Joined {
+        let routes = hosts.iter().flat_map(|host| &host.routes).filter(|route| !self.unsound.contains(&route.span));
+        let mut expressions: Vec<&str> = routes.filter_map(|route| route.expression().0).collect();
+        expressions.sort_unstable();
+        expressions.dedup();
+        join(expressions).unwrap_or_else(|TooLarge { pattern, size }| {
+            if let Some(&span) = self.expressions.get(&pattern) {
+                let message = format!("the tables of the site's expressions would exceed {} MiB", TABLES_LIMIT >> 20);
+                self.report.add(
+                    Diagnostic::error("tables-too-large", message, span)
+                        .label(format!("with this one, more than {} KiB", size >> 10))
+                        .help("begin expressions with ^/, use [^/]+ in place of .*, or patterns in their place"),
+                );
+            }
+            Joined::default()
+        })
+    }
+}
+
+impl Joined {
+    /// The bytes of all tables.
+    pub fn size(&self) -> usize {
+        self.tables.iter().map(|table| table.bytes().len()).sum()
+    }
+
+    fn add(&mut self, members: &mut [Member<'_>], anchored: bool) -> Result<(), TooLarge> {
+        // What begins alike stands together, and stays together in halves.
+        members.sort_by(|a, b| a.pattern.cmp(b.pattern));
+        self.add_sorted(members, anchored)
+    }
+
+    fn add_sorted(&mut self, members: &[Member<'_>], anchored: bool) -> Result<(), TooLarge> {
+        let Some(first) = members.first() else { return Ok(()) };
+        let text: usize = members.iter().map(|member| member.pattern.len()).sum();
+        let budget = super::regex::DFA_SIZE_LIMIT + 256 * text;
+        if let Some(table) = table(members, anchored, budget) {
+            let bytes = table.to_bytes_little_endian();
+            if self.size() + bytes.len() > TABLES_LIMIT {
+                return Err(TooLarge { pattern: first.pattern.to_owned(), size: self.size() + bytes.len() });
+            }
+            let number = self.tables.len() as u32;
+            self.tables.push(Joint::owned(bytes, anchored));
+            let places = members.iter().zip(0..).map(|(member, at)| (member.pattern.to_owned(), (number, at)));
+            self.places.extend(places);
+            return Ok(());
+        }
+        if members.len() == 1 {
+            return Err(TooLarge { pattern: first.pattern.to_owned(), size: budget });
+        }
+        let (left, right) = members.split_at(members.len() / 2);
+        self.add_sorted(left, anchored)?;
+        self.add_sorted(right, anchored)
+    }
+
+    /// The expressions of one table that match in one path, as sets of their numbers; sets of one are left out.
+    pub fn sharing(&self, table: u32) -> HashSet<Vec<u32>> {
+        let mut sets = HashSet::new();
+        let joint = &self.tables[table as usize];
+        let Ok((dfa, _)) = sparse::DFA::from_bytes(joint.bytes()) else { return sets };
+        let anchored = if joint.anchored() { Anchored::Yes } else { Anchored::No };
+        let Ok(start) = dfa.start_state(&start::Config::new().anchored(anchored)) else { return sets };
+        let classes: Vec<u8> =
+            dfa.byte_classes().representatives(0x21..=0xFF).filter_map(|unit| unit.as_u8()).collect();
+        let (mut open, mut seen): (Vec<StateID>, HashSet<StateID>) = (vec![start], HashSet::from([start]));
+        while let Some(state) = open.pop() {
+            let end = dfa.next_eoi_state(state);
+            if dfa.is_match_state(end) && dfa.match_len(end) > 1 {
+                let mut set: Vec<u32> = (0..dfa.match_len(end)).map(|at| dfa.match_pattern(end, at).as_u32()).collect();
+                set.sort_unstable();
+                sets.insert(set);
+            }
+            let next = classes.iter().map(|&byte| dfa.next_state(state, byte)).filter(|&next| !dfa.is_dead_state(next));
+            open.extend(next.filter(|&next| seen.insert(next)));
+        }
+        sets
+    }
+}
+
+fn table(members: &[Member<'_>], anchored: bool, budget: usize) -> Option<sparse::DFA<Vec<u8>>> {
+    // Once matched, always matched: where a walk ends, all expressions are listed that matched on the way.
+    let rest = Hir::repetition(Repetition { min: 0, max: None, greedy: true, sub: Box::new(Hir::dot(Dot::AnyByte)) });
+    let hirs: Vec<Hir> = members.iter().map(|member| Hir::concat(vec![member.hir.clone(), rest.clone()])).collect();
+    let config =
+        thompson::Config::new().which_captures(thompson::WhichCaptures::None).nfa_size_limit(Some(16 * budget));
+    let nfa = thompson::Compiler::new().configure(config).build_many_from_hir(&hirs).ok()?;
+    let config = |minimize| {
+        dense::Config::new()
+            .match_kind(MatchKind::All)
+            .start_kind(if anchored { StartKind::Anchored } else { StartKind::Unanchored })
+            .dfa_size_limit(Some(budget))
+            .determinize_size_limit(Some(4 * budget))
+            .minimize(minimize)
+    };
+    let build = |minimize| dense::Builder::new().configure(config(minimize)).build_from_nfa(&nfa).ok();
+    let plain = build(false)?;
+    let small = if plain.memory_usage() <= MINIMISED { build(true)? } else { plain };
+    small.to_sparse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The expressions that match in a path.
+    fn check(patterns: &[&str], path: &str, expected: &[&str]) {
+        let joined = join(patterns.iter().copied()).expect("they fit");
+        let mut found: Vec<&str> = Vec::new();
+        for (table, joint) in joined.tables.iter().enumerate() {
+            for number in joint.matched(joint.end(path.as_bytes())) {
+                let place = (table as u32, number);
+                found.extend(joined.places.iter().find(|(_, at)| **at == place).map(|(pattern, _)| pattern.as_str()));
+            }
+        }
+        found.sort_unstable();
+        assert_eq!(found, expected, "{path}");
+    }
+
+    #[test]
+    fn matching() {
+        let patterns = ["^/a/[0-9]+$", "^/a/", "[.]png$", "b", "(?i)^/A/x", "(?x) ^/c # a comment"];
+        check(&patterns, "/a/1", &["^/a/", "^/a/[0-9]+$"]);
+        check(&patterns, "/a/x.png", &["(?i)^/A/x", "[.]png$", "^/a/"]);
+        check(&patterns, "/abc", &["b"]);
+        check(&patterns, "/c", &["(?x) ^/c # a comment"]);
+        check(&patterns, "/", &[]);
+    }
+
+    #[test]
+    fn what_multiplies_is_kept_apart() {
+        let patterns: Vec<String> = (0..24).map(|n| format!("x{n}[a-m]*y{n}")).collect();
+        let joined = join(patterns.iter().map(String::as_str)).expect("they fit");
+        assert!(joined.tables.len() > 1 && joined.size() < 8 << 20, "{} {}", joined.tables.len(), joined.size());
+    }
+
+    #[test]
+    fn what_explodes_is_refused() {
+        let TooLarge { pattern, size } = join(["^/fine$", "(?:a|b)*a(?:a|b){24}"]).expect_err("too large");
+        assert!(pattern.starts_with("(?:a|b)*") && size < 8 << 20, "{pattern} {size}");
+    }
+
+    #[test]
+    fn what_shares_paths() {
+        let joined = join(["^/a", "^/ab$", "^/c"]).expect("they fit");
+        let sets = joined.sharing(0);
+        assert_eq!(sets.len(), 1);
+    }
+}

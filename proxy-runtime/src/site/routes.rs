@@ -1,0 +1,103 @@
+//! The routes of a compiled site: one row of numbers each ([`Routes`]), read when a route is found ([`Route`]).
+//!
+//! What routes have in common (methods, functions, handlers, policies) stands once. A hundred thousand routes are a few
+//! megabytes of bytes to rustc and to the binary.
+
+use super::{Handler, Methods, PolicyId};
+use crate::facts::Facts;
+use crate::fields::Fields;
+use crate::filter::Outgoing;
+use crate::route::{Captures, RouteId};
+use crate::table::Words;
+use crate::view::RequestView;
+
+/// A function that says whether a route's matchers hold; may bind captures of a `path-regex`.
+pub type Matches = fn(&RequestView<'_>, &mut Captures) -> bool;
+/// A route's request filters, in the order of phases.
+pub type Request = fn(&mut Outgoing<'_>, &Facts<'_>);
+/// A route's response filters, in the order of phases.
+pub type Response = fn(&mut Fields, &Facts<'_>);
+
+/// All routes.
+pub struct Routes {
+    /// A row of [`Routes::COLUMNS`] numbers for each.
+    pub rows: Words,
+    /// The text that rows point into.
+    pub text: &'static str,
+    /// Distinct sets of methods.
+    pub methods: &'static [Methods],
+    /// Distinct matchers.
+    pub matches: &'static [Matches],
+    /// Distinct request filters.
+    pub request: &'static [Request],
+    /// Distinct response filters.
+    pub response: &'static [Response],
+    /// Distinct handlers.
+    pub handlers: &'static [Handler],
+    /// Distinct policies.
+    pub policies: &'static [PolicyId],
+}
+
+/// A route: which requests, what is done to them, who answers.
+#[derive(Clone, Copy)]
+pub struct Route {
+    /// Its pattern, for `{route}`.
+    pub pattern: &'static str,
+    /// The text that is its own: what its handler's `Piece::Row` stands for.
+    pub row: &'static str,
+    /// Its request filters.
+    pub request: Option<Request>,
+    /// Its response filters.
+    pub response: Option<Response>,
+    /// Who answers.
+    pub handler: &'static Handler,
+    /// Limits, time-outs, pages and log.
+    pub policy: PolicyId,
+}
+
+impl Routes {
+    /// Start and length of the pattern, methods, matchers, request filters, response filters, handler, policy, start and
+    /// length of the text of its own.
+    pub const COLUMNS: usize = 10;
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len() / Routes::COLUMNS
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn cell(&self, route: RouteId, column: usize) -> u32 {
+        self.rows.get(Routes::COLUMNS * route as usize + column)
+    }
+
+    /// The methods a route takes. A number that no row has (there is none in what the compiler writes) takes none.
+    pub fn methods(&self, route: RouteId) -> &'static Methods {
+        self.methods.get(self.cell(route, 2) as usize).unwrap_or(&Methods::NONE)
+    }
+
+    /// Whether a route's other matchers hold.
+    pub fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool {
+        self.matches.get(self.cell(route, 3) as usize).is_none_or(|matches| matches(view, captures))
+    }
+
+    /// A route; a dozen reads.
+    pub fn get(&self, route: RouteId) -> Option<Route> {
+        let [start, length, _, _, request, response, handler, policy, row, row_length] = self.rows.row(route as usize);
+        Some(Route {
+            pattern: self.text(start, length),
+            row: self.text(row, row_length),
+            request: self.request.get(request as usize).copied(),
+            response: self.response.get(response as usize).copied(),
+            handler: self.handlers.get(handler as usize)?,
+            policy: self.policies.get(policy as usize)?,
+        })
+    }
+
+    fn text(&self, start: u32, length: u32) -> &'static str {
+        self.text.get(start as usize..start as usize + length as usize).unwrap_or_default()
+    }
+}

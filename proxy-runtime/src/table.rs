@@ -1,0 +1,137 @@
+//! Tables as bytes: numbers ([`Words`]), and a minimal perfect hash over keys of text ([`Table`]). Pure, on the hot path.
+//!
+//! rustc takes a literal of bytes in no time, whatever its length, while a slice of 100,000 structs costs it a minute
+//! and gigabytes. Numbers are little-endian and read where they stand, without alignment and without `unsafe`; what is
+//! out of range reads as [`NONE`].
+
+use std::borrow::Cow;
+
+use phf_shared::PhfHash;
+
+/// Stands for "none" in tables.
+pub const NONE: u32 = u32::MAX;
+
+/// Numbers of 32 bits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Words(Cow<'static, [u8]>);
+
+impl Words {
+    /// From the bytes that the compiler wrote.
+    pub const fn new(bytes: &'static [u8]) -> Words {
+        Words(Cow::Borrowed(bytes))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len() / 4
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The number at `index`, or [`NONE`].
+    pub fn get(&self, index: usize) -> u32 {
+        let bytes = self.0.get(4 * index..).and_then(|rest| rest.first_chunk());
+        bytes.map_or(NONE, |bytes| u32::from_le_bytes(*bytes))
+    }
+
+    /// The `index`th row of `N` numbers.
+    pub fn row<const N: usize>(&self, index: usize) -> [u32; N] {
+        std::array::from_fn(|column| self.get(N * index + column))
+    }
+
+    /// The first index of `range` for which `below` does not hold of the row there; rows are sorted by it.
+    pub fn lower_bound<const N: usize>(&self, mut from: u32, mut to: u32, below: impl Fn([u32; N]) -> bool) -> u32 {
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if below(self.row(middle as usize)) { from = middle + 1 } else { to = middle }
+        }
+        from
+    }
+}
+
+impl FromIterator<u32> for Words {
+    fn from_iter<I: IntoIterator<Item = u32>>(numbers: I) -> Words {
+        Words(Cow::Owned(numbers.into_iter().flat_map(u32::to_le_bytes).collect()))
+    }
+}
+
+/// A minimal perfect hash table from (scope, text) to a number, as `phf_generator` lays it out (CHD).
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// The seed of the hash.
+    pub seed: u64,
+    /// Displacements, in pairs.
+    pub disps: Words,
+    /// The entries in the hash's order: scope, start of the key in `text`, its length, value.
+    pub slots: Words,
+    /// The keys' text, one after the other.
+    pub text: Cow<'static, str>,
+}
+
+/// A key of a [`Table`]; both sides hash it through this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// Listener, site or node.
+    pub scope: u32,
+    /// Host, path or segment.
+    pub text: &'a [u8],
+}
+
+impl PhfHash for Key<'_> {
+    fn phf_hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u32(self.scope);
+        state.write(self.text);
+    }
+}
+
+impl Table {
+    /// A table without entries.
+    pub const EMPTY: Table = Table { seed: 0, disps: Words::new(&[]), slots: Words::new(&[]), text: Cow::Borrowed("") };
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.slots.len() / 4
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The value of a key: one hash, one comparison.
+    pub fn get(&self, scope: u32, text: &[u8]) -> Option<u32> {
+        if self.is_empty() {
+            return None;
+        }
+        let hashes = phf_shared::hash(&Key { scope, text }, &self.seed);
+        // `phf_shared::get_index`, over numbers in bytes.
+        let bucket = hashes.g % (self.disps.len() / 2) as u32;
+        let [d1, d2] = self.disps.row(bucket as usize);
+        let index = phf_shared::displace(hashes.f1, hashes.f2, d1, d2) % self.len() as u32;
+        let [found, start, len, value] = self.slots.row(index as usize);
+        let key = self.text.as_bytes().get(start as usize..(start as usize + len as usize))?;
+        (found == scope && key == text).then_some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words() {
+        let words: Words = [1, 2, 3, 4].into_iter().collect();
+        assert_eq!((words.len(), words.get(2), words.get(4)), (4, 3, NONE));
+        assert_eq!((words.row::<2>(1), words.row::<2>(2)), ([3, 4], [NONE, NONE]));
+        assert_eq!(words.lower_bound::<2>(0, 2, |row| row[0] < 3), 1);
+        assert_eq!(words.lower_bound::<2>(0, 2, |row| row[0] < 9), 2);
+    }
+}
