@@ -16,6 +16,7 @@ mod site_tests;
 mod text;
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, Policy, Trusted, TrustedHeader};
@@ -42,6 +43,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         presets: Names::default(),
         files: Vec::new(),
         expressions: HashMap::new(),
+        made: Rc::default(),
         unsound: HashSet::new(),
     };
     check.declare_params(root.params);
@@ -150,6 +152,7 @@ struct Check<'a> {
     upstreams: Names<site::Upstream>,
     presets: Names<(Span, Vec<Item>)>,
     files: Vec<FileRef>,
+    made: Rc<regex::Made>,
     /// Where each expression on paths is written, the first time.
     expressions: HashMap<String, Span>,
     /// Routes about which something is in the report already.

@@ -125,7 +125,7 @@ fn collect_expressions(plan: &mut Plan<'_>) {
         in_headers(ops, &mut groups);
     }
     for pattern in distinct(yes_or_no) {
-        let table = regex::table(&pattern).and_then(|table| table.to_sparse().map_err(|error| error.to_string()));
+        let table = regex::table(&pattern, true).and_then(|table| table.to_sparse().map_err(|error| error.to_string()));
         let bytes = table.expect("the check has built this table").to_bytes_little_endian();
         plan.regexes.push((pattern, Regex::owned(bytes.clone()), bytes));
     }

@@ -12,14 +12,14 @@ mod formula;
 mod language;
 mod networks;
 
-use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use proxy_runtime::site::NormalForm;
 
 use crate::ast::{HostPattern, Pattern, Segment};
-use crate::check::regex;
+use crate::check::regex::Made;
 use crate::model::Route;
 use cube::Cube;
 pub(crate) use cube::Example;
@@ -33,7 +33,7 @@ const MAX_CUBES: usize = 4096;
 /// The questions of one site; what was made for one of them is kept for the next.
 pub(crate) struct Requests {
     host: String,
-    tables: RefCell<HashMap<String, Language>>,
+    made: Rc<Made>,
     /// What every path is, and is not.
     paths: (Vec<Language>, Vec<Language>),
     /// What no field's value is.
@@ -46,7 +46,7 @@ pub(crate) struct Requests {
 
 impl Requests {
     /// For the routes of a site.
-    pub(crate) fn new(hosts: &[HostPattern], form: NormalForm, routes: &[Route]) -> Requests {
+    pub(crate) fn new(made: Rc<Made>, hosts: &[HostPattern], form: NormalForm, routes: &[Route]) -> Requests {
         let host = match hosts.first() {
             Some(HostPattern::Exact(host)) => host.clone(),
             Some(HostPattern::Wildcard(suffix)) => format!("www.{suffix}"),
@@ -63,7 +63,7 @@ impl Requests {
         let fresh = ["x", "y", "z"].map(str::to_owned).into_iter().chain((0..).map(|n| format!("x{n}")));
         let mut requests = Requests {
             host,
-            tables: RefCell::default(),
+            made,
             paths: (Vec::new(), Vec::new()),
             values: Vec::new(),
             fresh: fresh.into_iter().find(|word| !literals.contains(word)).unwrap_or_default(),
@@ -156,31 +156,10 @@ impl Requests {
 
     /// The language of an expression, which has a table (`check` has seen to that); nothing at all where it has none.
     fn table(&self, pattern: &str) -> Language {
-        if let Some(language) = self.tables.borrow().get(pattern) {
-            return language.clone();
-        }
-        let language = match regex::table(pattern) {
-            Ok(table) => Language::Table(Rc::new(table)),
+        match self.made.table(pattern) {
+            Ok(table) => Language::Table(table),
             Err(_) => Language::Exactly("".into()),
-        };
-        self.tables.borrow_mut().insert(pattern.to_owned(), language.clone());
-        language
-    }
-
-    /// The paths of a pattern.
-    fn pattern(&self, pattern: &Pattern) -> Language {
-        if pattern.segments.iter().all(|segment| matches!(segment, Segment::Literal(_))) {
-            return Language::Exactly(pattern.text.as_str().into());
         }
-        let mut regex = "^".to_owned();
-        for segment in &pattern.segments {
-            match segment {
-                Segment::Literal(text) => regex += &format!("/{}", escape(text)),
-                Segment::Capture(_) => regex += "/[^/]+",
-                Segment::Rest => regex += "(?:/(?s-u:.*))?",
-            }
-        }
-        self.table(&(regex + "$"))
     }
 
     /// Paths of a pattern that no other pattern names, as far as that is possible: of `*`, of every length that makes a
@@ -202,16 +181,6 @@ impl Requests {
         let bare = if start.is_empty() { "/".to_owned() } else { start.clone() };
         ends.chain([bare]).collect()
     }
-}
-
-/// A text that stands for itself in an expression.
-pub(crate) fn escape(text: &str) -> String {
-    text.chars()
-        .flat_map(|char| {
-            let special = !char.is_ascii_alphanumeric() && char.is_ascii();
-            special.then_some('\\').into_iter().chain([char])
-        })
-        .collect()
 }
 
 /// Paths in normal form, as `proxy_runtime::target` makes them, but for dot segments and doubled slashes.

@@ -104,7 +104,7 @@ impl Joined {
     fn add_sorted(&mut self, members: &[Member<'_>], anchored: bool) -> Result<(), TooLarge> {
         let Some(first) = members.first() else { return Ok(()) };
         let text: usize = members.iter().map(|member| member.pattern.len()).sum();
-        let budget = super::regex::DFA_SIZE_LIMIT + 256 * text;
+        let budget = MINIMISED + 256 * text;
         if let Some(table) = table(members, anchored, budget) {
             let bytes = table.to_bytes_little_endian();
             if self.size() + bytes.len() > TABLES_LIMIT {

@@ -49,7 +49,7 @@ struct Proof<'a> {
 impl Check<'_> {
     /// Ranks the routes of one site, and reports ties, duplicates and what is never reached.
     pub(super) fn overlaps(&mut self, host: &mut Host, joined: &Joined) {
-        let requests = Requests::new(&host.hosts, host.normal_form, &host.routes);
+        let requests = Requests::new(self.made.clone(), &host.hosts, host.normal_form, &host.routes);
         let formulas = host.routes.iter().map(|route| requests.of_route(route)).collect();
         let sound = host.routes.iter().map(|route| !self.unsound.contains(&route.span)).collect();
         let tied = vec![false; host.routes.len()];
@@ -61,7 +61,7 @@ impl Check<'_> {
             self.rank(&mut proof, group);
             order.extend(group.iter().enumerate().map(|(rank, &index)| (index, rank as u32)));
         }
-        let patterns = Patterns::new(proof.routes, &groups);
+        let patterns = Patterns::new(proof.routes, &groups, joined);
         for index in (0..proof.routes.len()).filter(|&index| proof.sound[index] && !proof.tied[index]) {
             self.reached(&proof, &patterns, index);
         }
@@ -130,7 +130,7 @@ impl Check<'_> {
     }
 
     /// Reports a route that no request reaches.
-    fn reached(&mut self, proof: &Proof<'_>, patterns: &Patterns, index: usize) {
+    fn reached(&mut self, proof: &Proof<'_>, patterns: &Patterns<'_>, index: usize) {
         let route = &proof.routes[index];
         let own = &proof.formulas[index];
         let mut before: Vec<usize> = Vec::new();

@@ -1,7 +1,12 @@
 //! What can be said about an expression without a request: whether it can match a path at all, which groups it has.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use regex_automata::Anchored;
 use regex_automata::dfa::{Automaton, StartKind, dense};
+use regex_automata::nfa::thompson;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
@@ -12,28 +17,49 @@ use crate::source::Spanned;
 /// The most memory, in bytes, that the table of one expression may take.
 pub const DFA_SIZE_LIMIT: usize = 4 << 20;
 
-/// The table of an expression: over bytes, ASCII classes, unanchored as written.
+/// The table of an expression: over bytes, ASCII classes, unanchored as written. One that ships is made as small as can be.
 ///
 /// # Errors
 /// It would take more than [`DFA_SIZE_LIMIT`].
-pub fn table(pattern: &str) -> Result<dense::DFA<Vec<u32>>, String> {
+pub fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, String> {
     dense::Builder::new()
         .configure(
             dense::Config::new()
                 .start_kind(StartKind::Unanchored)
                 .dfa_size_limit(Some(DFA_SIZE_LIMIT))
                 .determinize_size_limit(Some(4 * DFA_SIZE_LIMIT))
-                .minimize(pattern.len() < 200),
+                .accelerate(ships)
+                .minimize(ships && pattern.len() < 200),
         )
+        .thompson(thompson::Config::new().which_captures(thompson::WhichCaptures::None))
         .syntax(regex_automata::util::syntax::Config::new().unicode(false).utf8(false))
         .build(pattern)
         .map_err(|error| error.to_string())
 }
 
+/// The tables that were made during a run; an expression has one, however often it is asked about.
+#[derive(Debug, Default)]
+pub(crate) struct Made(RefCell<HashMap<String, Result<Rc<Table>, String>>>);
+
+/// The table of an expression.
+pub(crate) type Table = dense::DFA<Vec<u32>>;
+
+impl Made {
+    /// The table of an expression, or why it has none.
+    pub(crate) fn table(&self, pattern: &str) -> Result<Rc<Table>, String> {
+        if let Some(made) = self.0.borrow().get(pattern) {
+            return made.clone();
+        }
+        let made = table(pattern, false).map(Rc::new);
+        self.0.borrow_mut().insert(pattern.to_owned(), made.clone());
+        made
+    }
+}
+
 impl Check<'_> {
     /// Whether the table of an expression fits; says so where not.
-    pub(super) fn table_fits(&mut self, pattern: &Spanned<String>) -> Option<dense::DFA<Vec<u32>>> {
-        match table(&pattern.value) {
+    pub(super) fn table_fits(&mut self, pattern: &Spanned<String>) -> Option<Rc<Table>> {
+        match self.made.table(&pattern.value) {
             Ok(table) => Some(table),
             Err(reason) => {
                 // Unicode classes and the like are refused here, too: requests are bytes.
@@ -62,9 +88,10 @@ impl Check<'_> {
 }
 
 /// Whether a match is reachable over inputs that begin with `/`. `None` where that can't be told.
-fn can_match_path(table: &dense::DFA<Vec<u32>>) -> Option<bool> {
+fn can_match_path(table: &Table) -> Option<bool> {
     let config = start::Config::new().anchored(Anchored::No);
     let start = table.start_state(&config).ok()?;
+    let classes: Vec<u8> = table.byte_classes().representatives(0x21..=0xFF).filter_map(|unit| unit.as_u8()).collect();
     let mut open: Vec<StateID> = vec![table.next_state(start, b'/')];
     let mut seen = std::collections::HashSet::new();
     while let Some(state) = open.pop() {
@@ -76,7 +103,7 @@ fn can_match_path(table: &dense::DFA<Vec<u32>>) -> Option<bool> {
         }
         if !table.is_dead_state(state) {
             // Paths have printable characters only.
-            open.extend((0x21..=0xFF_u8).map(|byte| table.next_state(state, byte)));
+            open.extend(classes.iter().map(|&byte| table.next_state(state, byte)));
         }
     }
     Some(false)
@@ -111,7 +138,7 @@ mod tests {
     #[test]
     fn paths() {
         let check =
-            |pattern, expected| assert_eq!(can_match_path(&table(pattern).unwrap()), Some(expected), "{pattern}");
+            |pattern, expected| assert_eq!(can_match_path(&table(pattern, false).unwrap()), Some(expected), "{pattern}");
         check("^/api/", true);
         check("api/", true);
         check("^api/", false);

@@ -34,7 +34,7 @@ impl Formula {
 impl Requests {
     /// The requests whose path a route has and for which all its matchers hold.
     pub(crate) fn of_route(&self, route: &Route) -> Formula {
-        let path = Atom::Path { language: self.pattern(&route.pattern), hints: self.plain_paths(&route.pattern) };
+        let path = Atom::Path { language: Language::pattern(&route.pattern), hints: self.plain_paths(&route.pattern) };
         let mut parts = vec![Formula::Atom(path)];
         if route.methods != Methods::ANY {
             parts.push(Formula::Atom(Atom::Method(route.methods.names().map(str::to_owned).collect())));

@@ -8,9 +8,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use regex_automata::Anchored;
-use regex_automata::dfa::{Automaton, dense};
+use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
+
+use crate::ast::{Pattern, Segment};
+use crate::check::regex::Table;
 
 /// The most states of a product that are looked at for one question.
 pub(super) const MAX_STATES: usize = 1 << 16;
@@ -26,8 +29,21 @@ pub(crate) enum Language {
     Any,
     /// One.
     Exactly(Rc<str>),
+    /// The paths of a route's pattern.
+    Pattern(Rc<[Token]>),
     /// Those in which a table finds a match.
-    Table(Rc<dense::DFA<Vec<u32>>>),
+    Table(Rc<Table>),
+}
+
+/// A pattern, byte by byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// This byte.
+    Byte(u8),
+    /// A segment: anything but a slash, at least once.
+    Segment,
+    /// The end, or a slash and anything.
+    Rest,
 }
 
 /// A component's state: it can't accept any more.
@@ -36,12 +52,28 @@ const FAILED: u32 = u32::MAX;
 const DONE: u32 = u32::MAX - 1;
 
 impl Language {
+    /// The paths of a pattern.
+    pub(super) fn pattern(pattern: &Pattern) -> Language {
+        if pattern.segments.iter().all(|segment| matches!(segment, Segment::Literal(_))) {
+            return Language::Exactly(pattern.text.as_str().into());
+        }
+        let mut tokens = Vec::new();
+        for segment in &pattern.segments {
+            match segment {
+                Segment::Literal(text) => tokens.extend(b"/".iter().chain(text.as_bytes()).copied().map(Token::Byte)),
+                Segment::Capture(_) => tokens.extend([Token::Byte(b'/'), Token::Segment]),
+                Segment::Rest => tokens.push(Token::Rest),
+            }
+        }
+        Language::Pattern(tokens.into())
+    }
+
     /// Whether a word is in it. Linear in the word.
     pub(super) fn contains(&self, word: &[u8]) -> bool {
         match self {
             Language::Any => true,
             Language::Exactly(text) => text.as_bytes() == word,
-            Language::Table(_) => {
+            Language::Pattern(_) | Language::Table(_) => {
                 let end = word.iter().fold(self.start(), |state, &byte| self.next(state, byte));
                 self.accepts(end)
             }
@@ -51,7 +83,7 @@ impl Language {
     fn start(&self) -> u32 {
         match self {
             Language::Any => DONE,
-            Language::Exactly(_) => 0,
+            Language::Exactly(_) | Language::Pattern(_) => 0,
             Language::Table(table) => {
                 let config = start::Config::new().anchored(Anchored::No);
                 table.start_state(&config).map_or(FAILED, |state| settle(table, state))
@@ -65,6 +97,7 @@ impl Language {
             Language::Any => DONE,
             Language::Exactly(text) if text.as_bytes().get(state as usize) == Some(&byte) => state + 1,
             Language::Exactly(_) => FAILED,
+            Language::Pattern(tokens) => step(tokens, state, byte),
             Language::Table(table) => settle(table, table.next_state(id(state), byte)),
         }
     }
@@ -76,6 +109,11 @@ impl Language {
             _ if state == FAILED => false,
             Language::Any => true,
             Language::Exactly(text) => state as usize == text.len(),
+            Language::Pattern(tokens) => {
+                // Within a segment, what follows it is what matters.
+                let at = (state / 2 + state % 2) as usize;
+                matches!(tokens.get(at), None | Some(Token::Rest))
+            }
             Language::Table(table) => table.is_match_state(table.next_eoi_state(id(state))),
         }
     }
@@ -86,13 +124,27 @@ impl Language {
             Language::Any => 0,
             Language::Exactly(text) if text.as_bytes().contains(&byte) => u16::from(byte),
             Language::Exactly(_) => u16::MAX,
+            Language::Pattern(tokens) if byte == b'/' || tokens.contains(&Token::Byte(byte)) => u16::from(byte),
+            Language::Pattern(_) => u16::MAX,
             Language::Table(table) => u16::from(table.byte_classes().get(byte)),
         }
     }
 }
 
+/// A state of a pattern is twice the index of the token that comes, and one more within a segment.
+fn step(tokens: &[Token], state: u32, byte: u8) -> u32 {
+    let (at, within) = ((state / 2) as usize, state % 2 == 1);
+    match tokens.get(at) {
+        Some(Token::Segment) if byte != b'/' => 2 * at as u32 + 1,
+        Some(Token::Segment) if within => step(tokens, state + 1, byte),
+        Some(Token::Byte(wanted)) if byte == *wanted => 2 * (at as u32 + 1),
+        Some(Token::Rest) if byte == b'/' => DONE,
+        _ => FAILED,
+    }
+}
+
 /// Tables find matches within a word: after one, everything is in the language.
-fn settle(table: &dense::DFA<Vec<u32>>, state: StateID) -> u32 {
+fn settle(table: &Table, state: StateID) -> u32 {
     if table.is_match_state(state) {
         DONE
     } else if table.is_dead_state(state) {
@@ -197,7 +249,7 @@ mod tests {
     use crate::check::regex::table;
 
     fn language(pattern: &str) -> Language {
-        Language::Table(Rc::new(table(pattern).expect("a table")))
+        Language::Table(Rc::new(table(pattern, false).expect("a table")))
     }
 
     fn check(within: &[&str], without: &[&str], expected: Option<&str>) {
@@ -219,6 +271,34 @@ mod tests {
         check(&["[.](png|jpg)$", "^/paperless/"], &[], Some("/paperless/.jpg"));
         check(&[], &["^$"], Some("a"));
         check(&["^[0-9]{3}$"], &["^00"], Some("010"));
+    }
+
+    #[test]
+    fn patterns() {
+        let segments = |text: &str| {
+            let segment = |part: &str| match part {
+                "*" => Segment::Rest,
+                "{}" => Segment::Capture("x".to_owned()),
+                text => Segment::Literal(text.to_owned()),
+            };
+            text[1..].split('/').map(segment).collect()
+        };
+        let check = |text: &str, path: &str, expected: bool| {
+            let language = Language::pattern(&Pattern { text: text.to_owned(), segments: segments(text) });
+            assert_eq!(language.contains(path.as_bytes()), expected, "{text} {path}");
+        };
+        for (path, expected) in [("/a", true), ("/a/", true), ("/a/b/c", true), ("/ab", false), ("/", false)] {
+            check("/a/*", path, expected);
+        }
+        for (path, expected) in [("/u/1", true), ("/u/1/", false), ("/u/", false), ("/u", false), ("/u/1/2", false)] {
+            check("/u/{}", path, expected);
+        }
+        for (path, expected) in [("/u/1/e", true), ("/u/e/e", true), ("/u//e", false), ("/u/1/f", false)] {
+            check("/u/{}/e", path, expected);
+        }
+        check("/{}/*", "/x", true);
+        check("/{}/*", "/", false);
+        check("/*", "/", true);
     }
 
     #[test]

@@ -4,33 +4,70 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Proof;
+use crate::check::joint::Joined;
 use crate::ast::Segment;
 use crate::model::Route;
 
 /// The tree of a site's patterns; each place holds its routes in order of precedence.
-pub(super) struct Patterns {
+pub(super) struct Patterns<'a> {
     nodes: Vec<Node>,
+    joined: &'a Joined,
 }
 
 #[derive(Default)]
 struct Node {
     literals: HashMap<String, usize>,
     capture: Option<usize>,
-    ends: Vec<usize>,
-    rest: Vec<usize>,
+    ends: Group,
+    rest: Group,
 }
 
-impl Patterns {
+/// The routes of one pattern, in order; of many, the joint tables tell which to look at.
+#[derive(Default)]
+struct Group {
+    routes: Vec<usize>,
+    places: Places,
+}
+
+/// Routes (or positions) by the place of their expression in the joint tables, and those without one.
+#[derive(Default)]
+struct Places {
+    by_place: HashMap<(u32, u32), Vec<usize>>,
+    plain: Vec<usize>,
+}
+
+impl Places {
+    fn new(routes: &[Route], joined: &Joined, members: impl Iterator<Item = (usize, usize)>) -> Places {
+        let mut places = Places::default();
+        for (route, what) in members {
+            match routes[route].expression().0.and_then(|pattern| joined.places.get(pattern)) {
+                Some(&place) => places.by_place.entry(place).or_default().push(what),
+                None => places.plain.push(what),
+            }
+        }
+        places
+    }
+
+    fn tables(&self) -> BTreeSet<u32> {
+        self.by_place.keys().map(|(table, _)| *table).collect()
+    }
+}
+
+impl Patterns<'_> {
     /// `groups` are the routes of each pattern, in order.
-    pub(super) fn new(routes: &[Route], groups: &[Vec<usize>]) -> Patterns {
-        let mut patterns = Patterns { nodes: vec![Node::default()] };
+    pub(super) fn new<'a>(routes: &[Route], groups: &[Vec<usize>], joined: &'a Joined) -> Patterns<'a> {
+        let mut patterns = Patterns { nodes: vec![Node::default()], joined };
         for group in groups {
-            patterns.add(&routes[group[0]].pattern.segments, group);
+            let mut places = Places::default();
+            if group.len() >= LARGE {
+                places = Places::new(routes, joined, group.iter().enumerate().map(|(at, &route)| (route, at)));
+            }
+            patterns.add(&routes[group[0]].pattern.segments, Group { routes: group.clone(), places });
         }
         patterns
     }
 
-    fn add(&mut self, segments: &[Segment], group: &[usize]) {
+    fn add(&mut self, segments: &[Segment], group: Group) {
         let mut at = 0;
         for segment in segments {
             let next = self.nodes.len();
@@ -38,7 +75,7 @@ impl Patterns {
                 Segment::Literal(text) => *self.nodes[at].literals.entry(text.clone()).or_insert(next),
                 Segment::Capture(_) => *self.nodes[at].capture.get_or_insert(next),
                 Segment::Rest => {
-                    self.nodes[at].rest = group.to_vec();
+                    self.nodes[at].rest = group;
                     return;
                 }
             };
@@ -46,24 +83,39 @@ impl Patterns {
                 self.nodes.push(Node::default());
             }
         }
-        self.nodes[at].ends = group.to_vec();
+        self.nodes[at].ends = group;
     }
 
     /// The first route for a path, of those that hold.
     pub(super) fn taker(&self, path: &str, holds: impl Fn(usize) -> bool) -> Option<usize> {
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-        self.walk(0, &segments, &holds)
+        self.walk(0, path, &segments, &holds)
     }
 
-    fn walk(&self, at: usize, left: &[&str], holds: &dyn Fn(usize) -> bool) -> Option<usize> {
+    fn walk(&self, at: usize, path: &str, left: &[&str], holds: &dyn Fn(usize) -> bool) -> Option<usize> {
         let node = &self.nodes[at];
-        let first = |routes: &[usize]| routes.iter().copied().find(|&route| holds(route));
+        let first = |group: &Group| self.first(group, path, holds);
         let Some((segment, after)) = left.split_first() else {
             return first(&node.ends).or_else(|| first(&node.rest));
         };
-        let literal = node.literals.get(*segment).and_then(|&child| self.walk(child, after, holds));
-        let capture = || node.capture.filter(|_| !segment.is_empty()).and_then(|child| self.walk(child, after, holds));
+        let literal = node.literals.get(*segment).and_then(|&child| self.walk(child, path, after, holds));
+        let capture =
+            || node.capture.filter(|_| !segment.is_empty()).and_then(|child| self.walk(child, path, after, holds));
         literal.or_else(capture).or_else(|| first(&node.rest))
+    }
+
+    fn first(&self, group: &Group, path: &str, holds: &dyn Fn(usize) -> bool) -> Option<usize> {
+        if group.routes.len() < LARGE {
+            return group.routes.iter().copied().find(|&route| holds(route));
+        }
+        let mut positions = group.places.plain.clone();
+        for table in group.places.tables() {
+            let joint = &self.joined.tables[table as usize];
+            let matched = joint.matched(joint.end(path.as_bytes()));
+            positions.extend(matched.filter_map(|number| group.places.by_place.get(&(table, number))).flatten());
+        }
+        positions.sort_unstable();
+        positions.into_iter().map(|at| group.routes[at]).find(|&route| holds(route))
     }
 }
 
@@ -77,21 +129,13 @@ pub(super) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Vec<(usize, u
         add_all(&mut pairs, group);
         return sorted(pairs);
     }
-    // The routes of each expression, and those without one.
-    let mut plain = Vec::new();
-    let mut by_place: HashMap<(u32, u32), Vec<usize>> = HashMap::new();
-    for &route in group {
-        match proof.routes[route].expression().0.and_then(|pattern| proof.joined.places.get(pattern)) {
-            Some(&place) => by_place.entry(place).or_default().push(route),
-            None => plain.push(route),
-        }
-    }
-    for &one in &plain {
+    let places = Places::new(proof.routes, proof.joined, group.iter().map(|&route| (route, route)));
+    let Places { by_place, plain } = &places;
+    for &one in plain {
         pairs.extend(group.iter().filter(|&&other| other != one).map(|&other| (one.min(other), one.max(other))));
     }
     by_place.values().for_each(|routes| add_all(&mut pairs, routes));
-    let tables: BTreeSet<u32> = by_place.keys().map(|(table, _)| *table).collect();
-    for &table in &tables {
+    for table in places.tables() {
         for set in proof.joined.sharing(table) {
             let members: Vec<usize> =
                 set.iter().filter_map(|number| by_place.get(&(table, *number))).flatten().copied().collect();
