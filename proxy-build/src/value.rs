@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::settings;
 use proxy_runtime::site::{NormalForm, Text};
+use regex_automata::nfa::thompson;
 
 use crate::ast::{HostPattern, Part, Pattern, Segment, Setting, Template};
 use crate::report::nearest;
@@ -475,30 +476,45 @@ pub fn prefix(leaf: &Leaf) -> Parsed<String> {
     Ok(parsed.text)
 }
 
-/// A regular expression that the runtime will be able to compile, too.
+/// A regular expression whose groups the runtime will ask for: one that it will be able to compile, too.
 pub fn regex(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
-    proxy_runtime::regex::compile(&found).map_err(|error| {
-        if let Some(limit) = error.size_limit() {
-            return problem("bad-regex", format!("this expression needs more than {} KiB", limit >> 10))
-                .help("bounded repetitions multiply: `{1000}{1000}` is a million");
-        }
-        let reason = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
-        // The engine draws a picture of several lines; its last line is the reason.
-        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let problem = problem("bad-regex", format!("not a regular expression: {reason}"));
-        if reason.contains("look-around") || reason.contains("backreference") {
-            return problem.help("expressions run in linear time, so look-around and back-references are not there; use `not { }` or two routes");
-        }
-        problem
-    })?;
+    match proxy_runtime::regex::compile(&found) {
+        Ok(_) => Ok(found),
+        Err(error) => Err(no_regex(&error)),
+    }
+}
+
+/// A regular expression that a table will be made of.
+pub fn matching_regex(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    let config = thompson::Config::new().nfa_size_limit(Some(proxy_runtime::regex::CAPTURING_SIZE_LIMIT));
+    // The program alone tells whether it is one; the whole engine costs many times that, and says why not.
+    if thompson::Compiler::new().configure(config).build(&found).is_err() {
+        return regex(leaf);
+    }
     Ok(found)
+}
+
+fn no_regex(error: &regex_automata::meta::BuildError) -> Problem {
+    if let Some(limit) = error.size_limit() {
+        return problem("bad-regex", format!("this expression needs more than {} KiB", limit >> 10))
+            .help("bounded repetitions multiply: `{1000}{1000}` is a million");
+    }
+    let reason = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
+    // The engine draws a picture of several lines; its last line is the reason.
+    let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let problem = problem("bad-regex", format!("not a regular expression: {reason}"));
+    if reason.contains("look-around") || reason.contains("backreference") {
+        return problem.help("expressions run in linear time, so look-around and back-references are not there; use `not { }` or two routes");
+    }
+    problem
 }
 
 /// `(regex)"..."` or text.
 pub fn text_or_regex(leaf: &Leaf) -> Parsed<Result<String, String>> {
     match &leaf.ty {
-        Some(ty) if ty.value == "regex" => regex(&Leaf { ty: None, ..leaf.clone() }).map(Err),
+        Some(ty) if ty.value == "regex" => matching_regex(&Leaf { ty: None, ..leaf.clone() }).map(Err),
         _ => text(leaf).map(Ok),
     }
 }

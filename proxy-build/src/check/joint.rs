@@ -22,7 +22,10 @@ use crate::report::Diagnostic;
 pub const TABLES_LIMIT: usize = 64 << 20;
 
 /// A table up to this size, in bytes, is made as small as it can be; for larger ones that would take minutes.
-const MINIMISED: usize = 1 << 20;
+const MINIMISED: usize = 128 << 10;
+
+/// What a table may take on top of what its text comes to; expressions that multiply each other's states soon take more.
+const SLACK: usize = 1 << 20;
 
 /// Expressions in their tables.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +107,7 @@ impl Joined {
     fn add_sorted(&mut self, members: &[Member<'_>], anchored: bool) -> Result<(), TooLarge> {
         let Some(first) = members.first() else { return Ok(()) };
         let text: usize = members.iter().map(|member| member.pattern.len()).sum();
-        let budget = MINIMISED + 256 * text;
+        let budget = SLACK + 256 * text;
         if let Some(table) = table(members, anchored, budget) {
             let bytes = table.to_bytes_little_endian();
             if self.size() + bytes.len() > TABLES_LIMIT {

@@ -87,7 +87,10 @@ impl Check<'_> {
 
     fn path_regex(&mut self, regex: &Spanned<String>, captures: &mut Vec<String>) -> Matcher {
         let first = captures.len();
-        let groups = group_names(&regex.value);
+        let groups = group_names(&regex.value).unwrap_or_else(|| {
+            self.error("bad-regex", "this expression's groups need more memory than there is", regex.span);
+            Vec::new()
+        });
         for (index, group) in groups.iter().enumerate() {
             match group {
                 Some(name) if captures.contains(name) => {
@@ -149,7 +152,7 @@ impl Check<'_> {
             ast::Matcher::Protocol(protocols) => self.protocol(protocols),
             ast::Matcher::PathRegex(regex) => {
                 self.never_matches_path(regex);
-                if group_names(&regex.value).iter().any(Option::is_some) {
+                if group_names(&regex.value).iter().flatten().any(Option::is_some) {
                     self.error("capture-in-not-or-any", "a group within `not` or `any` binds nothing", regex.span);
                 }
                 vec![Matcher::PathRegex(regex.value.clone(), None)]
@@ -221,11 +224,16 @@ impl Check<'_> {
     }
 }
 
-/// The groups of an expression after the whole match: their names, where they have one.
-pub(super) fn group_names(pattern: &str) -> Vec<Option<String>> {
-    let Ok(compiled) = proxy_runtime::regex::compile(pattern) else { return Vec::new() };
+/// The groups of an expression after the whole match: their names, where they have one. `None` where it has groups and is
+/// too large for an engine that knows them.
+pub(super) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
+    // Most have none, and an engine that knows groups is costly.
+    if regex_syntax::parse(pattern).is_ok_and(|hir| hir.properties().explicit_captures_len() == 0) {
+        return Some(Vec::new());
+    }
+    let compiled = proxy_runtime::regex::compile(pattern).ok()?;
     let names = compiled.group_info().pattern_names(regex_automata::PatternID::ZERO);
-    names.skip(1).map(|name| name.map(str::to_owned)).collect()
+    Some(names.skip(1).map(|name| name.map(str::to_owned)).collect())
 }
 
 /// Whether whatever `a` holds for, `b` holds for too. `false` where that is not plain to see.

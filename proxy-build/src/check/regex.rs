@@ -137,8 +137,9 @@ mod tests {
 
     #[test]
     fn paths() {
-        let check =
-            |pattern, expected| assert_eq!(can_match_path(&table(pattern, false).unwrap()), Some(expected), "{pattern}");
+        let check = |pattern, expected| {
+            assert_eq!(can_match_path(&table(pattern, false).unwrap()), Some(expected), "{pattern}")
+        };
         check("^/api/", true);
         check("api/", true);
         check("^api/", false);

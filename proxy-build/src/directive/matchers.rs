@@ -157,7 +157,7 @@ site example.com {
     }
 }
 "#,
-    read: |r| Some(What::Matcher(Matcher::PathRegex(r.arg("an expression", value::regex)?))),
+    read: |r| Some(What::Matcher(Matcher::PathRegex(r.arg("an expression", value::matching_regex)?))),
 };
 
 pub(super) static NOT: Directive = Directive {

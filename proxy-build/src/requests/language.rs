@@ -4,7 +4,7 @@
 //! The tables are the ones that matchers run on, so what is proved here is true there. The search walks the product of
 //! the tables, breadth first, and gives up beyond [`MAX_STATES`]: an undecided question is an answer, too.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use regex_automata::Anchored;
@@ -190,23 +190,25 @@ pub(super) fn word(
     };
     let bytes = representatives(&parts, alphabet);
     let start: Rc<[u32]> = parts.iter().map(|part| part.start()).collect();
-    let mut found: Vec<(Rc<[u32]>, usize, u8)> = vec![(start.clone(), 0, 0)];
-    let mut known = HashMap::from([(start, ())]);
+    let mut found: Vec<(Rc<[u32]>, usize, u8)> = Vec::new();
+    let mut known: HashSet<Rc<[u32]>> = HashSet::new();
+    if !hopeless(&start) {
+        known.insert(start.clone());
+        found.push((start, 0, 0));
+    }
+    let mut next: Vec<u32> = Vec::with_capacity(parts.len());
     let mut at = 0;
     while at < found.len() {
         let states = found[at].0.clone();
-        if hopeless(&states) {
-            at += 1;
-            continue;
-        }
         if accepted(&states) {
             return Ok(Some(spell(&found, at)));
         }
         for &byte in &bytes {
-            let next: Rc<[u32]> =
-                parts.iter().zip(states.iter()).map(|(part, &state)| part.next(state, byte)).collect();
-            if !known.contains_key(&next) {
-                known.insert(next.clone(), ());
+            next.clear();
+            next.extend(parts.iter().zip(states.iter()).map(|(part, &state)| part.next(state, byte)));
+            if !hopeless(&next) && !known.contains(next.as_slice()) {
+                let next: Rc<[u32]> = next.as_slice().into();
+                known.insert(next.clone());
                 found.push((next, at, byte));
             }
         }
@@ -232,7 +234,7 @@ fn spell(found: &[(Rc<[u32]>, usize, u8)], mut at: usize) -> String {
 /// One byte of each class, the most readable.
 fn representatives(parts: &[&Language], alphabet: impl Fn(u8) -> bool) -> Vec<u8> {
     let readable = (b'a'..=b'z').chain(b'0'..=b'9').chain(b'A'..=b'Z').chain([b'-', b'_', b'.', b'/', b'%']);
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut bytes = Vec::new();
     for byte in readable.chain(0..=u8::MAX).filter(|&byte| alphabet(byte)) {
         let classes: Vec<u16> = parts.iter().map(|part| part.class(byte)).collect();

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Proof;
-use crate::check::joint::Joined;
 use crate::ast::Segment;
+use crate::check::joint::Joined;
 use crate::model::Route;
 
 /// The tree of a site's patterns; each place holds its routes in order of precedence.
