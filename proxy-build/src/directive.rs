@@ -19,6 +19,7 @@ mod respond;
 mod rewrite;
 mod route;
 mod site;
+mod table;
 mod test;
 mod timeouts;
 mod trusted_proxies;
@@ -123,6 +124,7 @@ const MATCHER: &[Place] = &[Place::Route, Place::Matchers];
 pub static ALL: &[&Directive] = &[
     &site::SITE,
     &route::ROUTE,
+    &table::TABLE,
     &listen::LISTEN,
     &matchers::METHOD,
     &matchers::HEADER,

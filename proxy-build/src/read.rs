@@ -51,6 +51,8 @@ impl Reader<'_> {
             }
             if directive.name == "include" && place == Place::Root {
                 items.extend(self.include(node));
+            } else if directive.name == "table" {
+                items.extend(self.table(node, directive));
             } else {
                 items.push(self.item(node, directive, place));
             }
@@ -155,20 +157,38 @@ impl Reader<'_> {
         true
     }
 
+    /// The path that `include` and `table` name; other files stand in the place of these nodes.
+    fn named_file(&mut self, node: &Node, directive: &'static Directive, place: Place) -> Option<Spanned<String>> {
+        let mut reading = Reading { reader: self, node, directive, place, next: 0, failed: false, taken: Vec::new() };
+        let path = reading.arg("a PATH", crate::value::text);
+        reading.finish();
+        for (index, (name, _)) in node.props.iter().enumerate() {
+            self.property_known(node, directive, place, name, index);
+        }
+        path
+    }
+
+    fn table(&mut self, node: &Node, directive: &'static Directive) -> Vec<Item> {
+        let Some(path) = self.named_file(node, directive, Place::Site) else {
+            return vec![Item { span: node.name.span, what: What::Unread, broken: true }];
+        };
+        let from = *self.including.last().expect("a file is being read");
+        let (beside, shown) = (self.sources.beside(from, &path.value), self.shown_beside(from, &path.value));
+        let Some(file) = self.sources.include(&beside, shown, path.span, self.report) else {
+            return vec![Item { span: node.name.span, what: What::Unread, broken: true }];
+        };
+        let nodes = syntax::table::parse(self.sources, file, self.report);
+        self.items(&nodes, Place::Site)
+    }
+
+    fn shown_beside(&self, from: FileId, path: &str) -> String {
+        let folder = std::path::Path::new(self.sources.shown(from)).parent().unwrap_or(std::path::Path::new(""));
+        folder.join(path).display().to_string()
+    }
+
     fn include(&mut self, node: &Node) -> Vec<Item> {
         let directive = directive::find("include", Place::Root).expect("declared");
-        let mut reading =
-            Reading { reader: self, node, directive, place: Place::Root, next: 0, failed: false, taken: Vec::new() };
-        let pattern = reading.arg("PATH", crate::value::text);
-        reading.finish();
-        if let Some((name, _)) = node.props.first() {
-            self.report.add(Diagnostic::error(
-                "unknown-property",
-                format!("`include` has no property `{name}`"),
-                name.span,
-            ));
-        }
-        let Some(pattern) = pattern else { return Vec::new() };
+        let Some(pattern) = self.named_file(node, directive, Place::Root) else { return Vec::new() };
         let from = *self.including.last().expect("a file is being read");
         let mut items = Vec::new();
         for (path, shown) in self.matching(from, &pattern) {
@@ -195,11 +215,9 @@ impl Reader<'_> {
     /// The files an include names, in the order of their names; an error where there is none.
     fn matching(&mut self, from: FileId, pattern: &Spanned<String>) -> Vec<(std::path::PathBuf, String)> {
         let beside = self.sources.beside(from, &pattern.value);
-        let shown_folder =
-            std::path::Path::new(self.sources.shown(from)).parent().unwrap_or(std::path::Path::new("")).to_owned();
         let folder = self.sources.path(from).parent().unwrap_or(std::path::Path::new("")).to_owned();
         if !pattern.value.contains(['*', '?', '[']) {
-            return vec![(beside, shown_folder.join(&pattern.value).display().to_string())];
+            return vec![(beside, self.shown_beside(from, &pattern.value))];
         }
         self.sources.includes_by_pattern(&beside, pattern.span);
         let found: Result<Vec<_>, String> = glob::glob(&beside.to_string_lossy())
@@ -214,8 +232,8 @@ impl Reader<'_> {
             Ok(paths) => paths
                 .into_iter()
                 .map(|path| {
-                    let shown = shown_folder.join(path.strip_prefix(&folder).unwrap_or(&path)).display().to_string();
-                    (path, shown)
+                    let shown = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
+                    (path, self.shown_beside(from, &shown))
                 })
                 .collect(),
             Err(reason) => {

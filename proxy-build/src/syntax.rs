@@ -3,6 +3,8 @@
 //! After this pass it cannot happen that the text is not KDL. What people who come from other languages write is
 //! caught before the parser gets confused by it.
 
+pub mod table;
+
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 
 use crate::lexer::{Kind, tokens};

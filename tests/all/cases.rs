@@ -53,6 +53,7 @@ cases! {
     presets "presets",
     rewrite "rewrite",
     routing "routing",
+    table "table",
     trusted "trusted",
     unix "unix",
 }

@@ -199,7 +199,15 @@ fn value(
         ValueOf::Query => byte > 0x20 && !matches!(byte, 0x7F | b'&' | b'#' | b'<' | b'>' | b'`'),
         ValueOf::Cookie => byte > 0x20 && !matches!(byte, 0x7F | b';'),
     };
-    let one = language::word(&sides.within, &without, allowed)?;
+    // A person would not write down an empty value, where any will do.
+    let fits = |word: &str| {
+        let among = |language: &&Language| language.contains(word.as_bytes());
+        sides.within.iter().all(among) && !without.iter().any(among)
+    };
+    let one = match fits("1") {
+        true => Some("1".to_owned()),
+        false => language::word(&sides.within, &without, allowed)?,
+    };
     if one.is_some() || (of == ValueOf::Header && SINGLE_VALUED.contains(&name)) {
         return Ok(one.map(|value| vec![value]));
     }

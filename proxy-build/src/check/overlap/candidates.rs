@@ -34,6 +34,7 @@ struct Group {
 struct Places {
     by_place: HashMap<(u32, u32), Vec<usize>>,
     plain: Vec<usize>,
+    tables: BTreeSet<u32>,
 }
 
 impl Places {
@@ -41,15 +42,14 @@ impl Places {
         let mut places = Places::default();
         for (route, what) in members {
             match routes[route].expression().0.and_then(|pattern| joined.places.get(pattern)) {
-                Some(&place) => places.by_place.entry(place).or_default().push(what),
+                Some(&place) => {
+                    places.by_place.entry(place).or_default().push(what);
+                    places.tables.insert(place.0);
+                }
                 None => places.plain.push(what),
             }
         }
         places
-    }
-
-    fn tables(&self) -> BTreeSet<u32> {
-        self.by_place.keys().map(|(table, _)| *table).collect()
     }
 }
 
@@ -109,7 +109,7 @@ impl Patterns<'_> {
             return group.routes.iter().copied().find(|&route| holds(route));
         }
         let mut positions = group.places.plain.clone();
-        for table in group.places.tables() {
+        for &table in &group.places.tables {
             let joint = &self.joined.tables[table as usize];
             let matched = joint.matched(joint.end(path.as_bytes()));
             positions.extend(matched.filter_map(|number| group.places.by_place.get(&(table, number))).flatten());
@@ -130,12 +130,12 @@ pub(super) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Vec<(usize, u
         return sorted(pairs);
     }
     let places = Places::new(proof.routes, proof.joined, group.iter().map(|&route| (route, route)));
-    let Places { by_place, plain } = &places;
+    let Places { by_place, plain, .. } = &places;
     for &one in plain {
         pairs.extend(group.iter().filter(|&&other| other != one).map(|&other| (one.min(other), one.max(other))));
     }
     by_place.values().for_each(|routes| add_all(&mut pairs, routes));
-    for table in places.tables() {
+    for &table in &places.tables {
         for set in proof.joined.sharing(table) {
             let members: Vec<usize> =
                 set.iter().filter_map(|number| by_place.get(&(table, *number))).flatten().copied().collect();

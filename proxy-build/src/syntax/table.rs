@@ -1,0 +1,202 @@
+//! Routes as lines of a table: a CSV file (RFC 4180) becomes the same nodes as if its routes were written out.
+//!
+//! A table with 100,000 lines is read in a fraction of the time that as many KDL nodes take. Spans point into the table,
+//! and whatever holds for a route and its handler holds for a line: the directives read it.
+
+use std::ops::Range;
+
+use super::{Leaf, Node, Scalar};
+use crate::report::{Diagnostic, Report, nearest};
+use crate::source::{FileId, Sources, Span, Spanned};
+
+/// The columns, in the order that `kiln fmt` gives them.
+pub const COLUMNS: [&str; 4] = ["pattern", "handler", "status", "target"];
+
+/// Parses a table. Where something is wrong the report has errors, and lines may be missing.
+pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> {
+    let text = sources.text(file);
+    let span = |range: Range<usize>| Span { file, start: range.start as u32, end: range.end as u32 };
+    let mut records = reader(text);
+    let columns = match records.byte_headers() {
+        Ok(header) => {
+            let fields = fields(text, header.position().map_or(0, |position| position.byte() as usize));
+            let columns = header.iter().zip(fields).map(|(name, range)| column(name, span(range), report));
+            columns.collect::<Vec<_>>()
+        }
+        Err(error) => {
+            report.add(unreadable(&error, text, &span));
+            return Vec::new();
+        }
+    };
+    if !columns.contains(&Some(0)) {
+        if columns.contains(&None) {
+            return Vec::new();
+        }
+        let message = "a table begins with a line that names its columns, `pattern` among them";
+        let help = "write: pattern,handler,status,target";
+        report.add(Diagnostic::error("table-columns", message, span(0..0)).help(help));
+        return Vec::new();
+    }
+    let mut nodes = Vec::new();
+    for record in records.byte_records() {
+        match record {
+            Ok(record) => {
+                let start = record.position().map_or(0, |position| position.byte() as usize);
+                let mut line: [Option<Leaf>; COLUMNS.len()] = Default::default();
+                for ((value, range), column) in record.iter().zip(fields(text, start)).zip(&columns) {
+                    let Some(column) = column.filter(|_| !value.is_empty()) else { continue };
+                    let value = String::from_utf8_lossy(value).into_owned();
+                    let inner = Some(span(range.clone())).filter(|_| !text[range.clone()].starts_with('"'));
+                    line[column] = Some(Leaf { value: Scalar::Text(value), ty: None, span: span(range), inner });
+                }
+                nodes.extend(node(line, span(start..start), report));
+            }
+            Err(error) => report.add(unreadable(&error, text, &span)),
+        }
+    }
+    nodes
+}
+
+/// The canonical form of a table: columns in their order, values without blanks around them, quoted where they must be.
+///
+/// # Errors
+/// It is no table.
+pub fn format(text: &str) -> Result<String, String> {
+    let mut sources = Sources::default();
+    let file = sources.add("table.csv".into(), "table.csv".to_owned(), text.to_owned());
+    let mut report = Report::default();
+    parse(&sources, file, &mut report);
+    if report.has_errors() {
+        return Err(format!("not a table\n{}", report.render(&sources, false).trim_end()));
+    }
+    let mut records = reader(text);
+    let header = records.headers().map_err(|error| error.to_string())?.clone();
+    let place = |column: &str| header.iter().position(|name| name.eq_ignore_ascii_case(column));
+    let kept: Vec<(&str, usize)> = COLUMNS.iter().filter_map(|column| Some((*column, place(column)?))).collect();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(kept.iter().map(|(name, _)| name)).map_err(|error| error.to_string())?;
+    for record in records.records() {
+        let record = record.map_err(|error| error.to_string())?;
+        let values = kept.iter().map(|(_, at)| record.get(*at).unwrap_or_default());
+        writer.write_record(values).map_err(|error| error.to_string())?;
+    }
+    let bytes = writer.into_inner().map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|error| error.to_string())
+}
+
+fn reader(text: &str) -> csv::Reader<&[u8]> {
+    csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes())
+}
+
+fn unreadable(error: &csv::Error, text: &str, span: &dyn Fn(Range<usize>) -> Span) -> Diagnostic {
+    let start = error.position().map_or(0, |position| position.byte() as usize).min(text.len());
+    let line = text[start..].trim_start().lines().next().unwrap_or_default();
+    let at = text.len() - text[start..].trim_start().len();
+    let message = match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("this line has {len} values, and the first line names {expected_len} columns")
+        }
+        _ => format!("not a line of a table: {error}"),
+    };
+    Diagnostic::error("table-line", message, span(at..at + line.len())).help("a value with a comma in it is quoted")
+}
+
+fn column(name: &[u8], span: Span, report: &mut Report) -> Option<usize> {
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let known = COLUMNS.iter().position(|column| *column == name);
+    if known.is_none() {
+        let diagnostic = Diagnostic::error("table-columns", format!("a table has no column `{name}`"), span);
+        report.add(match nearest(&name, COLUMNS) {
+            Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+            None => diagnostic.help(format!("it has: {}", COLUMNS.join(" "))),
+        });
+    }
+    known
+}
+
+/// The places of a line's values, without the blanks around them.
+fn fields(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
+    // The parser may stand at the line end before.
+    let skipped = text[start..].len() - text[start..].trim_start_matches(['\r', '\n']).len();
+    let (mut from, mut over) = (start + skipped, false);
+    std::iter::from_fn(move || {
+        if over {
+            return None;
+        }
+        let mut quoted = false;
+        let rest = &text.as_bytes()[from..];
+        let length = rest.iter().position(|&byte| {
+            quoted ^= byte == b'"';
+            !quoted && matches!(byte, b',' | b'\n' | b'\r')
+        });
+        let end = from + length.unwrap_or(rest.len());
+        let value = &text[from..end];
+        let blanks = value.len() - value.trim_start().len();
+        let range = from + blanks..(from + blanks + value.trim().len());
+        over = text.as_bytes().get(end) != Some(&b',');
+        from = end + 1;
+        Some(range)
+    })
+}
+
+/// `route PATTERN { HANDLER ... }`
+fn node([pattern, handler, status, target]: [Option<Leaf>; 4], at: Span, report: &mut Report) -> Option<Node> {
+    let Some(pattern) = pattern else {
+        report.add(Diagnostic::error("table-line", "this line has no pattern", at));
+        return None;
+    };
+    let handler = match handler {
+        Some(Leaf { value: Scalar::Text(name), span, .. }) => Spanned { value: name, span },
+        _ => Spanned { value: "redirect".to_owned(), span: pattern.span },
+    };
+    let mut args: Vec<Leaf> = status.map(number).into_iter().collect();
+    match target {
+        // Several servers, as `proxy` takes them.
+        Some(target) if handler.value == "proxy" => args.extend(words(&target)),
+        target => args.extend(target),
+    }
+    let name = Spanned { value: "route".to_owned(), span: pattern.span };
+    let answer = Node { name: handler, ty: None, args, props: Vec::new(), children: None };
+    Some(Node { name, ty: None, args: vec![pattern], props: Vec::new(), children: Some(vec![answer]) })
+}
+
+fn number(leaf: Leaf) -> Leaf {
+    match &leaf.value {
+        Scalar::Text(text) => match text.parse() {
+            Ok(number) => Leaf { value: Scalar::Integer(number, text.clone()), ..leaf },
+            Err(_) => leaf,
+        },
+        _ => leaf,
+    }
+}
+
+fn words(leaf: &Leaf) -> Vec<Leaf> {
+    let Scalar::Text(text) = &leaf.value else { return Vec::new() };
+    text.split_whitespace().map(|word| Leaf { value: Scalar::Text(word.to_owned()), ..leaf.clone() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical() {
+        let check = |text: &str, expected: Result<&str, ()>| {
+            assert_eq!(format(text).map_err(|_| ()).as_deref().map_err(|()| ()), expected.as_ref().map(|text| *text).map_err(|()| ()));
+        };
+        check("Status , pattern\n 301,/a \n", Ok("pattern,status\n/a,301\n"));
+        check("pattern,target\r\n\"/a\",\"/b,c\"\r\n", Ok("pattern,target\n/a,\"/b,c\"\n"));
+        check("pattern,target\n/a\n", Err(()));
+        check("patern\n/a\n", Err(()));
+    }
+
+    #[test]
+    fn places_of_values() {
+        let check = |text: &str, expected: &[&str]| {
+            let found: Vec<_> = fields(text, 0).map(|range| &text[range]).collect();
+            assert_eq!(found, expected);
+        };
+        check("/a, 301 ,\"x,y\"\n/b", &["/a", "301", "\"x,y\""]);
+        check("\r\n/a,,\n", &["/a", "", ""]);
+    }
+}
