@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader};
+use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
+use crate::code::Level;
 use crate::source::{Span, Spanned};
 
 /// A directive as it was written; the span is that of its name.
@@ -42,10 +43,15 @@ pub enum What {
     Process(Vec<Item>),
     Workers(Option<Spanned<Setting<u64>>>),
     Drain(Spanned<Setting<Duration>>),
+    Lint(Lint),
     Test(Test),
     Request(Request),
     RequestField(Spanned<String>, Spanned<String>),
+    RequestCookie(Spanned<String>, Spanned<String>),
+    RequestBody(Spanned<u64>),
+    RequestProtocol(Spanned<Protocol>),
     From(Spanned<IpAddr>),
+    ExpectField(ExpectField),
     Expect(Expect),
     Matcher(Matcher),
     Handler(Handler),
@@ -474,6 +480,15 @@ pub struct TrustedProxies {
     pub header: Option<Spanned<TrustedHeader>>,
 }
 
+/// `lint`.
+#[derive(Debug, Clone)]
+pub struct Lint {
+    /// How serious.
+    pub level: Level,
+    /// Which.
+    pub codes: Vec<Spanned<&'static str>>,
+}
+
 /// `test`.
 #[derive(Debug, Clone)]
 pub struct Test {
@@ -494,6 +509,19 @@ pub struct Request {
     pub items: Vec<Item>,
 }
 
+/// `upstream-header` or `response-header` in an `expect`.
+#[derive(Debug, Clone)]
+pub struct ExpectField {
+    /// Which of them.
+    pub side: Side,
+    /// The name.
+    pub name: Spanned<String>,
+    /// The value, where one is asked for.
+    pub value: Option<Spanned<String>>,
+    /// `missing=#true`
+    pub missing: Option<Spanned<bool>>,
+}
+
 /// `expect` in a test.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "named as the properties")]
@@ -504,4 +532,6 @@ pub struct Expect {
     pub upstream: Option<Spanned<String>>,
     pub upstream_path: Option<Spanned<String>>,
     pub location: Option<Spanned<String>>,
+    /// `upstream-header` and `response-header` lines.
+    pub items: Vec<Item>,
 }

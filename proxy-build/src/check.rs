@@ -7,8 +7,7 @@
 mod handlers;
 pub mod joint;
 mod layer;
-mod listeners;
-mod loops;
+pub(crate) mod listeners;
 pub mod matchers;
 pub mod overlap;
 pub mod regex;
@@ -46,6 +45,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         made: Rc::default(),
         unsound: HashSet::new(),
     };
+    check.lint_levels(root.lints);
     check.declare_params(root.params);
     for (span, preset) in root.presets {
         check.presets.declare("preset", &preset.name.clone(), (span, preset.items), check.report);
@@ -62,7 +62,6 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         check.overlaps(host, &joined);
     }
     let tests = check.tests(root.tests);
-    check.loops(&hosts, &listeners.list);
     check.unused(&listeners);
     let Check { params, upstreams, files, .. } = check;
     let mut site = model::Site {
@@ -92,6 +91,7 @@ struct Root {
     trusted: Option<(Span, ast::TrustedProxies)>,
     process: Vec<Item>,
     policies: Vec<Item>,
+    lints: Vec<ast::Lint>,
     tests: Vec<(Span, ast::Test)>,
 }
 
@@ -110,6 +110,7 @@ impl Root {
                 What::TrustedProxies(trusted) => root.trusted = Some((span, trusted)),
                 What::Process(items) => root.process = items,
                 What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy), broken }),
+                What::Lint(lint) => root.lints.push(lint),
                 What::Test(test) => root.tests.push((span, test)),
                 What::Route(_)
                 | What::Server(_)
@@ -119,6 +120,10 @@ impl Root {
                 | What::Drain(_)
                 | What::Request(_)
                 | What::RequestField(..)
+                | What::RequestCookie(..)
+                | What::RequestBody(_)
+                | What::RequestProtocol(_)
+                | What::ExpectField(_)
                 | What::From(_)
                 | What::Expect(_)
                 | What::Matcher(_)
@@ -392,7 +397,7 @@ impl Check<'_> {
         };
         for network in trusted.networks.iter().filter(|network| network.value.prefix_len() == 0) {
             self.report.add(
-                Diagnostic::error(
+                Diagnostic::lint(
                     "trusts-everybody",
                     "this trusts everybody: any client could say it is another",
                     network.span,
@@ -468,6 +473,23 @@ impl Check<'_> {
         }
     }
 
+    /// What the site says about lints.
+    fn lint_levels(&mut self, lints: Vec<ast::Lint>) {
+        let mut seen: Vec<Spanned<&str>> = Vec::new();
+        for lint in lints {
+            for code in lint.codes {
+                if let Some(first) = seen.iter().find(|first| first.value == code.value) {
+                    let message = format!("the level of `{code}` is given twice");
+                    let diagnostic = Diagnostic::error("duplicate-lint", message, code.span);
+                    self.report.add(diagnostic.also(first.span, "the first"));
+                    continue;
+                }
+                self.report.set_level(code.value, lint.level);
+                seen.push(code);
+            }
+        }
+    }
+
     fn unused(&mut self, listeners: &listeners::Listeners) {
         // Whatever is wrong already may be the reason why something is not used.
         if self.report.has_errors() {
@@ -483,7 +505,7 @@ impl Check<'_> {
         found.extend(listeners.unused.iter().map(|span| ("listener", *span)));
         for (kind, span) in found {
             let message = format!("nothing uses this {kind}");
-            self.report.add(Diagnostic::error("unused", message, span).help("remove it, or use it"));
+            self.report.add(Diagnostic::lint("unused", message, span).help("remove it, or use it"));
         }
     }
 
@@ -497,6 +519,12 @@ impl Check<'_> {
     }
 
     fn limits(&mut self, limits: &ast::Limits) -> site::Limits {
+        if let Some(Spanned { value: ast::Setting::Fixed(u64::MAX), span }) = &limits.body {
+            self.report.add(
+                Diagnostic::lint("unbounded-body", "request bodies may be of any size here", *span)
+                    .help("name the largest size that is meant, as in body=\"1GiB\""),
+            );
+        }
         let mut number = |setting: &Option<Spanned<ast::Setting<u64>>>, kind, default| match setting {
             Some(setting) => self.setting(setting, kind).unwrap_or(default),
             None => default,

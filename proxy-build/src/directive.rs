@@ -8,6 +8,7 @@ mod error_page;
 mod headers;
 mod include;
 mod limits;
+mod lint;
 mod listen;
 mod matchers;
 mod param;
@@ -83,6 +84,7 @@ pub enum Place {
     Process,
     Test,
     Request,
+    Expect,
     Headers,
     Rewrite,
     Redirect,
@@ -102,6 +104,7 @@ impl Place {
             Place::Process => "in `process`",
             Place::Test => "in a `test`",
             Place::Request => "in a test's `request`",
+            Place::Expect => "in a test's `expect`",
             Place::Headers => "in `request-headers` or `response-headers`",
             Place::Rewrite => "in `rewrite`",
             Place::Redirect => "in `redirect`",
@@ -167,11 +170,17 @@ pub static ALL: &[&Directive] = &[
     &preset::PRESET,
     &preset::USE,
     &include::INCLUDE,
+    &lint::LINT,
     &test::TEST,
     &test::REQUEST,
     &test::REQUEST_HEADER,
+    &test::REQUEST_COOKIE,
+    &test::BODY,
+    &test::REQUEST_PROTOCOL,
     &test::FROM,
     &test::EXPECT,
+    &test::UPSTREAM_HEADER,
+    &test::RESPONSE_HEADER,
 ];
 
 /// The directive of a name at a place.

@@ -27,8 +27,8 @@ pub fn explain(
     let uri: http::Uri = url.parse().map_err(|error| format!("`{url}`: {error}"))?;
     let host = uri.host().ok_or_else(|| format!("`{url}` has no host"))?.to_ascii_lowercase();
     let listener = model.listener_for(&host, uri.port_u16());
-    let request = Rehearsal { method, url, listener: listener as u32, headers, from };
-    let outcome = rehearse(&plan, &request, &crate::build_settings(model))?;
+    let request = Rehearsal { method, url, listener: listener as u32, headers, body: 0, from };
+    let outcome = rehearse(&plan, &request, &crate::testing::build_settings(model))?;
     let mut out = Text(String::new());
     out.line("request", format!("{method} {url} from {from}"));
     out.line("listener", &model.listeners[listener].name);

@@ -11,11 +11,13 @@
 
 pub mod ast;
 pub mod check;
+pub mod code;
 pub mod directive;
 pub mod emit;
 pub mod explain;
 pub mod format;
 pub mod lexer;
+mod loops;
 pub mod lower;
 pub mod model;
 pub mod plan;
@@ -25,14 +27,13 @@ pub mod report;
 pub(crate) mod requests;
 pub mod source;
 pub mod syntax;
+pub mod testing;
 pub mod value;
 
 use std::path::{Path, PathBuf};
 
-use proxy_runtime::settings::Settings;
 use sha2::{Digest, Sha256};
 
-use crate::plan::Plan;
 use crate::report::{Diagnostic, Report};
 use crate::source::{FileId, Sources};
 
@@ -131,52 +132,12 @@ fn finish(mut sources: Sources, mut report: Report, file: Option<FileId>) -> Com
     let items = read::read(&mut sources, file, &mut report);
     let mut model = check::check(&mut sources, items, &mut report);
     if let Some(site) = &model {
-        run_tests(site, &lower::lower(site), &mut report);
+        let plan = lower::lower(site);
+        testing::run(site, &plan, &mut report);
+        loops::report(site, &plan, &mut report);
     }
     if report.has_errors() {
         model = None;
     }
     Compiled { sources, report, model }
-}
-
-/// Runs the site's tests against its plan. Parameters have their defaults, or stand for themselves.
-fn run_tests(site: &model::Site, plan: &Plan<'_>, report: &mut Report) {
-    let settings = build_settings(site);
-    for test in &site.tests {
-        match proxy_runtime::rehearse::run(plan, &test.test, &settings) {
-            Ok(misses) => {
-                for (property, expected, found) in misses {
-                    let span = test
-                        .expectations
-                        .iter()
-                        .find(|(name, _)| *name == property)
-                        .map_or(test.span, |(_, span)| *span);
-                    let message =
-                        format!("the test \"{}\" fails: {property} is {found}, not {expected}", test.test.name);
-                    report.add(
-                        Diagnostic::error("test-failed", message, span)
-                            .label(format!("came out as {found}"))
-                            .also(test.span, "in this test"),
-                    );
-                }
-            }
-            Err(reason) => report.add(Diagnostic::error("test-failed", format!("not a request: {reason}"), test.span)),
-        }
-    }
-}
-
-/// Start-up values as far as they are known at build.
-pub fn build_settings(site: &model::Site) -> Settings {
-    let stand_in = |param: &proxy_runtime::site::Param| {
-        use proxy_runtime::site::ParamKind;
-        Some(match (&param.default, param.kind) {
-            (Some(default), _) => default.to_string(),
-            (None, ParamKind::Addr) => "127.0.0.1:1".to_owned(),
-            (None, ParamKind::Number) => "1".to_owned(),
-            (None, ParamKind::Duration) => "1s".to_owned(),
-            (None, ParamKind::Size) => "1B".to_owned(),
-            (None, ParamKind::String | ParamKind::File | ParamKind::Secret) => format!("({})", param.name),
-        })
-    };
-    Settings::new(&site.params, stand_in).unwrap_or_default()
 }

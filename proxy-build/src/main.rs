@@ -64,14 +64,16 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Say who answers a request, and what is done to it
+    /// Say who answers a request, and what is done to it; or what a code means
     Explain {
-        /// The site file
-        file: PathBuf,
+        /// The site file; or a code, as in `kiln explain unreachable-route`
+        #[arg(value_name = "FILE|CODE")]
+        about: String,
         /// The method
-        method: String,
+        #[arg(requires = "url")]
+        method: Option<String>,
         /// An absolute URL
-        url: String,
+        url: Option<String>,
         /// A header field, as in "Name: value"
         #[arg(short = 'H', long = "header")]
         headers: Vec<String>,
@@ -96,6 +98,9 @@ enum Command {
     Test {
         /// The site file
         file: PathBuf,
+        /// List the routes that no test reaches, too
+        #[arg(long)]
+        coverage: bool,
     },
     /// Format a site file in place; comments stay
     Fmt {
@@ -125,12 +130,13 @@ fn main() -> ExitCode {
         }
         Command::Run { file, arguments } => run::run::run(&file, &arguments),
         Command::Dev { file, arguments } => run::dev::dev(&file, &arguments),
-        Command::Explain { file, method, url, headers, from } => {
-            run::explain::explain(&file, &method, &url, &headers, from)
+        Command::Explain { about, method: Some(method), url: Some(url), headers, from } => {
+            run::explain::explain(about.as_ref(), &method, &url, &headers, from)
         }
+        Command::Explain { about, .. } => proxy_build::code::page(&about).and_then(|page| run::print(&page)),
         Command::Routes { file, json } => run::routes::routes(&file, json),
         Command::Expand { file } => run::expand::expand(&file),
-        Command::Test { file } => run::test::test(&file),
+        Command::Test { file, coverage } => run::test::test(&file, coverage),
         Command::Fmt { files, check } => run::fmt::fmt(&files, check),
         Command::Reference => run::print(&proxy_build::reference::reference()),
         Command::Completions { shell } => {

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::ast::{HostPattern, Pattern, ValueOf};
 use crate::check::joint::Joined;
+use crate::requests::Example;
 use crate::source::Span;
 
 /// A checked site.
@@ -90,6 +91,9 @@ pub struct Route {
     pub handler_span: Span,
     /// Limits, time-outs, pages, log.
     pub policy: Policy,
+    /// A request that it answers.
+    #[serde(skip)]
+    pub(crate) example: Option<Example>,
     /// Which directive, at which place, contributed what; for `explain`.
     pub origins: Vec<(&'static str, site::Place)>,
 }
@@ -187,7 +191,7 @@ pub struct Test {
     pub span: Span,
     /// The spans of the expectations, by property.
     #[serde(skip)]
-    pub expectations: Vec<(&'static str, Span)>,
+    pub expectations: Vec<(String, Span)>,
 }
 
 /// What holds where nothing is said.

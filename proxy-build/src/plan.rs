@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use proxy_runtime::facts::Facts;
+use proxy_runtime::fields::Fields;
 use proxy_runtime::filter::{self, Outgoing};
 use proxy_runtime::matcher;
 use proxy_runtime::regex::{Capturing, Regex};
@@ -171,6 +172,15 @@ impl Rules for Plan<'_> {
                 }
             }
         }
+    }
+    fn respond(&self, route: RouteId, fields: &mut Fields, facts: &Facts<'_>) {
+        for ResponseFilter::Headers(ops) in &self.routes[route as usize].model.response {
+            let ops: Vec<_> = ops.iter().map(|op| self.header_op(op)).collect();
+            filter::response_headers(fields, facts, &ops);
+        }
+    }
+    fn policy(&self, route: RouteId) -> Option<&Policy> {
+        Some(&self.routes[route as usize].model.policy)
     }
     fn pattern(&self, route: RouteId) -> &str {
         &self.routes[route as usize].model.pattern.text

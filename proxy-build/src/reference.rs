@@ -1,6 +1,7 @@
 //! The reference manual, made from the declarations in `directive`: what is not declared can't be in it, and what is
 //! can't be missing.
 
+use crate::code;
 use crate::directive::{ALL, Directive, Place};
 
 const HEAD: &str = "\
@@ -55,6 +56,10 @@ pub fn reference() -> String {
     }
     for directive in ALL {
         out += &entry(directive);
+    }
+    out += "\n## Lints\n\n| code | level | |\n|---|---|---|\n";
+    for code in code::lints() {
+        out += &format!("| `{}` | {} | {} |\n", code.name, code.level.map_or("", |level| level.name()), code.what);
     }
     out
 }

@@ -5,6 +5,7 @@
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::code;
 use crate::source::{Sources, Span};
 
 /// Something wrong (or doubtful) with a site.
@@ -33,6 +34,8 @@ pub enum Severity {
     Error,
     /// Is shown.
     Warning,
+    /// As the lint's level is.
+    Lint,
 }
 
 impl Diagnostic {
@@ -49,9 +52,9 @@ impl Diagnostic {
         }
     }
 
-    /// A warning at a place.
-    pub fn warning(code: &'static str, message: impl Into<String>, at: Span) -> Diagnostic {
-        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message, at) }
+    /// A finding of a lint at a place; how serious it is, the report knows.
+    pub fn lint(code: &'static str, message: impl Into<String>, at: Span) -> Diagnostic {
+        Diagnostic { severity: Severity::Lint, ..Diagnostic::error(code, message, at) }
     }
 
     /// The word at the underline.
@@ -83,7 +86,7 @@ impl Diagnostic {
     fn render(&self, sources: &Sources, renderer: &Renderer) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
+            Severity::Warning | Severity::Lint => Level::WARNING,
         };
         let mut files = vec![self.at.file];
         for (span, _) in &self.also {
@@ -117,14 +120,33 @@ impl Diagnostic {
 #[derive(Debug, Default)]
 pub struct Report {
     diagnostics: Vec<Diagnostic>,
+    levels: Vec<(&'static str, code::Level)>,
 }
 
 /// How many diagnostics are rendered; the rest is counted.
 const SHOWN: usize = 50;
 
 impl Report {
+    /// The level of a lint from here on.
+    pub fn set_level(&mut self, code: &'static str, level: code::Level) {
+        self.levels.push((code, level));
+    }
+
+    /// The level of a lint: as the site says, or its own.
+    pub fn level(&self, code: &str) -> code::Level {
+        let said = self.levels.iter().find(|(known, _)| *known == code).map(|(_, level)| *level);
+        said.or_else(|| code::find(code)?.level).unwrap_or(code::Level::Deny)
+    }
+
     /// Adds one.
-    pub fn add(&mut self, diagnostic: Diagnostic) {
+    pub fn add(&mut self, mut diagnostic: Diagnostic) {
+        if diagnostic.severity == Severity::Lint {
+            diagnostic.severity = match self.level(diagnostic.code) {
+                code::Level::Allow => return,
+                code::Level::Warn => Severity::Warning,
+                code::Level::Deny => Severity::Error,
+            };
+        }
         // The same words at the same place twice (a preset used by two routes, say) are one mistake.
         let same = |seen: &Diagnostic| seen.at == diagnostic.at && seen.message == diagnostic.message;
         if !self.diagnostics.iter().rev().take(200).any(same) {

@@ -170,7 +170,7 @@ fn self_test(site: &'static Site, given: &HashMap<String, String>) -> ExitCode {
     for test in site.tests {
         let misses = match rehearse::run(site, test, &settings) {
             Ok(misses) => misses,
-            Err(reason) => vec![("request", "a request".to_owned(), reason)],
+            Err(reason) => vec![("request".to_owned(), "a request".to_owned(), reason)],
         };
         if misses.is_empty() {
             println!("ok    {}", test.name);

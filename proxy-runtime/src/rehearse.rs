@@ -14,7 +14,7 @@ use crate::fields::Fields;
 use crate::filter::Outgoing;
 use crate::route::{Captures, Found, MethodSet, RouteId, SiteId, Tables, Verdict};
 use crate::settings::Settings;
-use crate::site::{Expect, Handler, Methods, NormalForm, Site, Test};
+use crate::site::{Expect, ExpectField, Handler, Methods, NormalForm, Policy, Side, Site, Test};
 use crate::target::Target;
 use crate::view::RequestView;
 
@@ -30,6 +30,10 @@ pub trait Rules {
     fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool;
     /// Applies a route's request filters.
     fn filter(&self, route: RouteId, out: &mut Outgoing<'_>, facts: &Facts<'_>);
+    /// Applies a route's response filters.
+    fn respond(&self, route: RouteId, fields: &mut Fields, facts: &Facts<'_>);
+    /// What surrounds a route's handler.
+    fn policy(&self, route: RouteId) -> Option<&Policy>;
     /// A route's pattern.
     fn pattern(&self, route: RouteId) -> &str;
     /// Who answers.
@@ -51,6 +55,8 @@ pub struct Rehearsal<'a> {
     pub listener: u32,
     /// Header fields, the host excepted.
     pub headers: Vec<(&'a str, &'a str)>,
+    /// The size of its body, in bytes.
+    pub body: u64,
     /// The client.
     pub from: IpAddr,
 }
@@ -78,6 +84,8 @@ pub struct Outcome {
     pub upstream_headers: Vec<(String, String)>,
     /// The target of a redirect.
     pub location: Option<String>,
+    /// The header fields of the answer, as far as the proxy sets them.
+    pub response_headers: Vec<(String, String)>,
 }
 
 impl Outcome {
@@ -145,21 +153,58 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         handler: Some(handler.name()),
         ..Outcome::default()
     };
+    if let Some((status, reason)) = beyond(rules.policy(route), &target, &fields, request.body, settings) {
+        (outcome.status, outcome.reason) = (Some(status), Some(reason));
+        outcome.handler = None;
+    }
+    let mut answer = Fields::new();
     match handler {
+        _ if outcome.reason.is_some() => {}
         Handler::Proxy(_) => {
             outcome.upstream = Some(upstream.to_owned());
             forward(rules, route, form, &target, &facts, &mut outcome);
         }
-        Handler::Respond(respond) => outcome.status = Some(respond.code),
+        Handler::Respond(respond) => {
+            outcome.status = Some(respond.code);
+            if !respond.content_type.is_empty() {
+                answer.add(b"content-type", respond.content_type.as_bytes());
+            }
+        }
         Handler::Redirect(redirect) => {
-            let answer = crate::handler::redirect(&facts, redirect);
-            outcome.status = Some(answer.status.as_u16());
-            outcome.location = answer.fields.get("location").map(lossy);
+            let redirected = crate::handler::redirect(&facts, redirect);
+            outcome.status = Some(redirected.status.as_u16());
+            outcome.location = redirected.fields.get("location").map(lossy);
+            answer = redirected.fields;
         }
         Handler::Echo => outcome.status = Some(200),
-        Handler::Abort => {}
+        Handler::Abort => return Ok(outcome),
     }
+    rules.respond(route, &mut answer, &Facts { status: outcome.status.unwrap_or(200), ..facts });
+    outcome.response_headers = pairs(&answer);
     Ok(outcome)
+}
+
+/// The limit that a request is beyond, as `serve` finds it: status and reason.
+fn beyond(
+    policy: Option<&Policy>,
+    target: &Target,
+    fields: &Fields,
+    body: u64,
+    settings: &Settings,
+) -> Option<(u16, &'static str)> {
+    let limits = policy?.limits;
+    let uri = target.length() as u64;
+    if uri > limits.uri.get(settings) {
+        return Some((414, "uri-too-long"));
+    }
+    if (fields.size() + 4 * fields.len()) as u64 + uri > limits.headers.get(settings) {
+        return Some((431, "head-too-large"));
+    }
+    (body > limits.body.get(settings)).then_some((413, "body-too-large"))
+}
+
+fn pairs(fields: &Fields) -> Vec<(String, String)> {
+    fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), lossy(value))).collect()
 }
 
 fn forward(
@@ -186,7 +231,7 @@ fn forward(
             outcome.reason = Some("bad-rewrite");
         }
     }
-    outcome.upstream_headers = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), lossy(value))).collect();
+    outcome.upstream_headers = pairs(&headers);
 }
 
 fn lossy(value: &[u8]) -> String {
@@ -226,13 +271,13 @@ fn build(request: &Rehearsal<'_>) -> Result<(String, Fields, &'static str), Stri
 }
 
 /// What a test expects and does not get: the property, what was expected, what came.
-pub fn misses(expect: &Expect, outcome: &Outcome) -> Vec<(&'static str, String, String)> {
+pub fn misses(expect: &Expect, outcome: &Outcome) -> Vec<(String, String, String)> {
     let mut misses = Vec::new();
-    let mut compare = |name, expected: Option<String>, found: Option<String>| {
+    let mut compare = |name: &str, expected: Option<String>, found: Option<String>| {
         if let Some(expected) = expected
             && found.as_ref() != Some(&expected)
         {
-            misses.push((name, expected, found.unwrap_or_else(|| outcome.in_short())));
+            misses.push((name.to_owned(), expected, found.unwrap_or_else(|| outcome.in_short())));
         }
     };
     let text = |text: &Option<crate::site::Text>| text.as_ref().map(ToString::to_string);
@@ -242,7 +287,36 @@ pub fn misses(expect: &Expect, outcome: &Outcome) -> Vec<(&'static str, String, 
     compare("upstream", text(&expect.upstream), outcome.upstream.clone());
     compare("upstream-path", text(&expect.upstream_path), outcome.upstream_path.clone());
     compare("location", text(&expect.location), outcome.location.clone());
+    for field in expect.fields.iter() {
+        let fields = match field.side {
+            Side::Upstream => &outcome.upstream_headers,
+            Side::Response => &outcome.response_headers,
+        };
+        let values: Vec<_> = fields.iter().filter(|(name, _)| *name == field.name).map(|(_, value)| value).collect();
+        let is = values.iter().any(|value| field.value.as_ref().is_none_or(|wanted| wanted == value.as_str()));
+        if is != field.there {
+            let wanted = match (&field.value, field.there) {
+                (Some(value), true) => format!("\"{value}\""),
+                (None, true) => "there".to_owned(),
+                (_, false) => "missing".to_owned(),
+            };
+            let found: Vec<_> = values.iter().map(|value| format!("\"{value}\"")).collect();
+            let found = if found.is_empty() { "missing".to_owned() } else { found.join(", ") };
+            misses.push((field.property(), wanted, found));
+        }
+    }
     misses
+}
+
+impl ExpectField {
+    /// What messages call it, as in `upstream-header x-user`.
+    pub fn property(&self) -> String {
+        let side = match self.side {
+            Side::Upstream => "upstream-header",
+            Side::Response => "response-header",
+        };
+        format!("{side} {}", self.name)
+    }
 }
 
 impl Outcome {
@@ -257,24 +331,29 @@ impl Outcome {
     }
 }
 
-/// Runs one test; the misses, or why it is no request.
+/// Rehearses a test's request.
 ///
 /// # Errors
 /// See [`rehearse`].
-pub fn run(
-    rules: &impl Rules,
-    test: &Test,
-    settings: &Settings,
-) -> Result<Vec<(&'static str, String, String)>, String> {
+pub fn outcome(rules: &impl Rules, test: &Test, settings: &Settings) -> Result<Outcome, String> {
     let headers = test.headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
     let request = Rehearsal {
         method: &test.method,
         url: &test.url,
         listener: u32::from(test.listener),
         headers,
+        body: test.body,
         from: test.from,
     };
-    Ok(misses(&test.expect, &rehearse(rules, &request, settings)?))
+    rehearse(rules, &request, settings)
+}
+
+/// Runs one test; the misses, or why it is no request.
+///
+/// # Errors
+/// See [`rehearse`].
+pub fn run(rules: &impl Rules, test: &Test, settings: &Settings) -> Result<Vec<(String, String, String)>, String> {
+    Ok(misses(&test.expect, &outcome(rules, test, settings)?))
 }
 
 impl Rules for Site {
@@ -294,6 +373,14 @@ impl Rules for Site {
         if let Some(filter) = self.routes.get(route).and_then(|route| route.request) {
             filter(out, facts);
         }
+    }
+    fn respond(&self, route: RouteId, fields: &mut Fields, facts: &Facts<'_>) {
+        if let Some(filter) = self.routes.get(route).and_then(|route| route.response) {
+            filter(fields, facts);
+        }
+    }
+    fn policy(&self, route: RouteId) -> Option<&Policy> {
+        self.routes.get(route).map(|route| route.policy)
     }
     fn pattern(&self, route: RouteId) -> &str {
         self.routes.get(route).map_or("", |route| route.pattern)

@@ -533,6 +533,8 @@ pub struct Test {
     pub listener: u16,
     /// Its header fields.
     pub headers: List<(Text, Text)>,
+    /// The size of its body, in bytes.
+    pub body: u64,
     /// The client's address.
     pub from: IpAddr,
     /// What must come out.
@@ -555,4 +557,30 @@ pub struct Expect {
     pub upstream_path: Option<Text>,
     /// `Location` of a redirect.
     pub location: Option<Text>,
+    /// Header fields.
+    pub fields: List<ExpectField>,
+}
+
+/// A header field that a test expects.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectField {
+    /// Of the request that the upstream sees, or of the answer.
+    pub side: Side,
+    /// Its name, in lower case.
+    pub name: Text,
+    /// Its value; any value where there is none.
+    pub value: Option<Text>,
+    /// It must be there; or else, it must not.
+    pub there: bool,
+}
+
+/// Where a header field is looked for.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// In the request that the upstream sees.
+    Upstream,
+    /// In the answer.
+    Response,
 }

@@ -65,7 +65,7 @@ const ELSEWHERE: &[&str] = &[
 
 fn codes(sources: &str) -> Vec<String> {
     let mut codes: Vec<String> = Vec::new();
-    for opener in ["Diagnostic::error(", "self.error(", "problem(", "code: "] {
+    for opener in ["Diagnostic::error(", "Diagnostic::lint(", "self.error(", "problem(", "code: "] {
         for (at, _) in sources.match_indices(opener) {
             let Some(rest) = sources[at + opener.len()..].trim_start().strip_prefix('"') else { continue };
             let code = rest.split('"').next().unwrap_or_default();

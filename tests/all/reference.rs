@@ -25,6 +25,22 @@ fn every_example_compiles() {
     }
 }
 
+/// The two examples of every page: the wrong one has what the page is about, the right one has not, and compiles.
+#[test]
+fn every_page_is_right() {
+    for code in proxy_build::code::ALL {
+        let compile = |text: &str| proxy_build::compile_text("example.kdl".as_ref(), "example.kdl", text);
+        let found = |compiled: &proxy_build::Compiled| {
+            compiled.report.sorted().iter().any(|diagnostic| diagnostic.code == code.name)
+        };
+        let (wrong, right) = (compile(code.wrong), compile(code.right));
+        assert!(found(&wrong), "{}, wrong:\n{}", code.name, wrong.diagnostics(false));
+        assert!(right.model.is_some() && !found(&right), "{}, right:\n{}", code.name, right.diagnostics(false));
+        let page = proxy_build::code::page(code.name).expect("a page");
+        assert!(page.starts_with(code.name) && page.contains("Wrong:"), "{page}");
+    }
+}
+
 /// Every directive is in some case that runs over real sockets, and every property.
 #[test]
 fn every_directive_runs_in_a_case() {

@@ -131,6 +131,7 @@ impl Check<'_> {
             handler: answer,
             handler_span: handler.span,
             policy,
+            example: None,
             origins: layer.origins.iter().map(|(name, span)| (*name, self.place(*span))).collect(),
         })
     }

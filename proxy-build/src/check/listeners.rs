@@ -182,7 +182,7 @@ fn same_socket(a: &Setting<Text>, b: &Setting<Text>) -> bool {
 }
 
 /// The address that a listener's host stands for.
-pub(super) fn normal_host(host: &str) -> Option<IpAddr> {
+pub(crate) fn normal_host(host: &str) -> Option<IpAddr> {
     match host {
         "" => Some(IpAddr::from([0_u16; 8])),
         "localhost" => Some(IpAddr::from([127, 0, 0, 1])),

@@ -29,6 +29,7 @@ impl Check<'_> {
                 ast::Matcher::PathRegex(regex) => {
                     self.never_matches_path(regex);
                     self.expressions.entry(regex.value.clone()).or_insert(regex.span);
+                    self.anchored(regex);
                     matchers.push(self.path_regex(regex, &mut captures));
                 }
                 other => matchers.extend(self.matcher(other, *span)),

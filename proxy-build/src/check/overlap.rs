@@ -62,11 +62,13 @@ impl Check<'_> {
             order.extend(group.iter().enumerate().map(|(rank, &index)| (index, rank as u32)));
         }
         let patterns = Patterns::new(proof.routes, &groups, joined);
-        for index in (0..proof.routes.len()).filter(|&index| proof.sound[index] && !proof.tied[index]) {
-            self.reached(&proof, &patterns, index);
-        }
+        let sound = (0..proof.routes.len()).filter(|&index| proof.sound[index] && !proof.tied[index]);
+        let examples: Vec<_> = sound.map(|index| (index, self.reached(&proof, &patterns, index))).collect();
         for (index, rank) in order {
             host.routes[index].rank = rank;
+        }
+        for (index, example) in examples {
+            host.routes[index].example = example;
         }
     }
 
@@ -129,8 +131,8 @@ impl Check<'_> {
         );
     }
 
-    /// Reports a route that no request reaches.
-    fn reached(&mut self, proof: &Proof<'_>, patterns: &Patterns<'_>, index: usize) {
+    /// A request that a route answers; reports one that none reaches.
+    fn reached(&mut self, proof: &Proof<'_>, patterns: &Patterns<'_>, index: usize) -> Option<Example> {
         let route = &proof.routes[index];
         let own = &proof.formulas[index];
         let mut before: Vec<usize> = Vec::new();
@@ -145,7 +147,7 @@ impl Check<'_> {
             Some(&proof.formulas[taker])
         });
         if !matches!(found, Ok(None)) {
-            return;
+            return found.ok().flatten();
         }
         if before.is_empty() {
             self.report.add(
@@ -153,7 +155,7 @@ impl Check<'_> {
                     .label("what it asks for can't all be true")
                     .help("take out one of its matchers"),
             );
-            return;
+            return None;
         }
         let message = match before.as_slice() {
             [other]
@@ -173,6 +175,7 @@ impl Check<'_> {
             diagnostic = diagnostic.help(format!("for example: {example}"));
         }
         self.report.add(diagnostic);
+        None
     }
 }
 

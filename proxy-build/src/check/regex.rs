@@ -9,6 +9,7 @@ use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
+use regex_syntax::hir::Look;
 
 use super::Check;
 use crate::report::Diagnostic;
@@ -83,6 +84,23 @@ impl Check<'_> {
                 diagnostic = diagnostic.help(format!("a path begins with `/`: write ^/{rest}"));
             }
             self.report.add(diagnostic);
+        }
+    }
+}
+
+impl Check<'_> {
+    /// Whether an expression on paths says where it begins or ends.
+    pub(super) fn anchored(&mut self, pattern: &Spanned<String>) {
+        let Ok(hir) = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(&pattern.value)
+        else {
+            return;
+        };
+        let (before, after) = (hir.properties().look_set_prefix(), hir.properties().look_set_suffix());
+        if !before.contains(Look::Start) && !after.contains(Look::End) {
+            self.report.add(
+                Diagnostic::lint("unanchored-expression", "this matches anywhere within a path", pattern.span)
+                    .help(format!("to match from the beginning on, write ^/{}", pattern.value.trim_start_matches('/'))),
+            );
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use proxy_runtime::site::{Expect, Test};
+use proxy_runtime::site::{Expect, ExpectField, Test, Text};
 
 use super::Check;
-use crate::ast::{self, What};
+use crate::ast::{self, Protocol, What};
 use crate::model::{self, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -46,8 +46,8 @@ impl Check<'_> {
             );
             return None;
         }
-        let mut headers = Vec::new();
-        let mut from = CLIENT;
+        let (mut headers, mut cookies) = (Vec::new(), Vec::new());
+        let (mut from, mut body) = (CLIENT, 0);
         for item in &request.items {
             match &item.what {
                 What::RequestField(name, value) => {
@@ -56,13 +56,21 @@ impl Check<'_> {
                     }
                     headers.push((name.value.clone().into(), value.value.clone().into()));
                 }
+                What::RequestCookie(name, value) => cookies.push(format!("{name}={value}")),
+                What::RequestBody(size) => body = size.value,
+                What::RequestProtocol(protocol) => headers.extend(said_by(protocol.value)),
                 What::From(address) => from = address.value,
                 What::Unread => {}
                 _ => unreachable!("the reader lets nothing else stand in a request"),
             }
         }
+        if !cookies.is_empty() {
+            // RFC 6265 section 5.4: one field has them all.
+            headers.push(("cookie".into(), cookies.join("; ").into()));
+        }
         self.request_line(&request)?;
         let (_, expect) = expect?;
+        let fields = self.expected_fields(&expect);
         Some(model::Test {
             test: Test {
                 name: test.name.value.into(),
@@ -71,6 +79,7 @@ impl Check<'_> {
                 url: request.url.value.into(),
                 listener: 0,
                 headers: list(headers),
+                body,
                 from,
                 expect: Expect {
                     status: expect.status.map(|status| status.value),
@@ -79,11 +88,25 @@ impl Check<'_> {
                     upstream: expect.upstream.map(|upstream| upstream.value.into()),
                     upstream_path: expect.upstream_path.map(|path| path.value.into()),
                     location: expect.location.map(|location| location.value.into()),
+                    fields: list(fields),
                 },
             },
             span: test.name.span,
             expectations,
         })
+    }
+
+    fn expected_fields(&mut self, expect: &ast::Expect) -> Vec<ExpectField> {
+        let mut fields: Vec<ExpectField> = Vec::new();
+        for item in &expect.items {
+            let What::ExpectField(field) = &item.what else { continue };
+            let found = expected(field);
+            if fields.contains(&found) {
+                self.error("no-effect", "this is expected already", field.name.span);
+            }
+            fields.push(found);
+        }
+        fields
     }
 
     fn request_line(&mut self, request: &ast::Request) -> Option<()> {
@@ -104,19 +127,41 @@ impl Check<'_> {
     }
 }
 
-fn expectations(expect: &ast::Expect) -> Vec<(&'static str, Span)> {
-    fn one<T>(name: &'static str, value: &Option<Spanned<T>>) -> Option<(&'static str, Span)> {
-        value.as_ref().map(|value| (name, value.span))
+/// The header fields by which a request says that it speaks a protocol.
+fn said_by(protocol: Protocol) -> Vec<(Text, Text)> {
+    let fields: &[(&'static str, &'static str)] = match protocol {
+        // RFC 6455 section 4.1.
+        Protocol::WebSocket => &[("connection", "upgrade"), ("upgrade", "websocket")],
+        Protocol::Grpc => &[("content-type", "application/grpc"), ("te", "trailers")],
+        _ => &[],
+    };
+    fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+fn expectations(expect: &ast::Expect) -> Vec<(String, Span)> {
+    fn one<T>(name: &str, value: &Option<Spanned<T>>) -> Option<(String, Span)> {
+        value.as_ref().map(|value| (name.to_owned(), value.span))
     }
-    [
+    let properties = [
         one("status", &expect.status),
         one("route", &expect.route),
         one("handler", &expect.handler),
         one("upstream", &expect.upstream),
         one("upstream-path", &expect.upstream_path),
         one("location", &expect.location),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    ];
+    let fields = expect.items.iter().filter_map(|item| match &item.what {
+        What::ExpectField(field) => Some((expected(field).property(), field.name.span)),
+        _ => None,
+    });
+    properties.into_iter().flatten().chain(fields).collect()
+}
+
+fn expected(field: &ast::ExpectField) -> ExpectField {
+    ExpectField {
+        side: field.side,
+        name: field.name.value.clone().into(),
+        value: field.value.as_ref().map(|value| value.value.clone().into()),
+        there: !field.missing.is_some_and(|missing| missing.value),
+    }
 }

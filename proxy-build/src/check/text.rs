@@ -222,6 +222,9 @@ impl Check<'_> {
             match what {
                 What::HeaderOp(op) => {
                     self.may_change(&op.name, phase, matches!(op.kind, HeaderOpKind::Replace(..)));
+                    if phase == Phase::Request {
+                        self.secret(op);
+                    }
                     let name = op.name.value.clone();
                     ops.extend(match &op.kind {
                         HeaderOpKind::Set(value) => {
@@ -250,6 +253,26 @@ impl Check<'_> {
             }
         }
         ops
+    }
+
+    /// A credential that is written out.
+    fn secret(&mut self, op: &ast::HeaderOp) {
+        const SECRET: &[&str] =
+            &["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"];
+        let (HeaderOpKind::Set(value) | HeaderOpKind::Add(value) | HeaderOpKind::Default(value)) = &op.kind else {
+            return;
+        };
+        let written = value.value.parts.iter().all(|part| matches!(part, Part::Text(_)));
+        if written && !value.value.parts.is_empty() && SECRET.contains(&op.name.value.as_str()) {
+            self.report.add(
+                Diagnostic::lint(
+                    "secret-in-file",
+                    format!("the value of `{}` is a secret, and would be in the binary", op.name),
+                    value.span,
+                )
+                .help("declare `param NAME type=secret`, and write (param)NAME here"),
+            );
+        }
     }
 
     fn may_change(&mut self, name: &Spanned<String>, phase: Phase, replace: bool) {

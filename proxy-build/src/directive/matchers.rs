@@ -239,7 +239,7 @@ fn query_name(leaf: &Leaf) -> Parsed<String> {
     Ok(name)
 }
 
-fn cookie_name(leaf: &Leaf) -> Parsed<String> {
+pub(super) fn cookie_name(leaf: &Leaf) -> Parsed<String> {
     let name = value::text(leaf)?;
     // RFC 6265 section 4.1.1: a cookie's name is a token, as a method is.
     http::Method::from_bytes(name.as_bytes()).map_err(|_| value::Problem {

@@ -1,7 +1,10 @@
 //! `test`: what must come out, checked at every build.
 
+use proxy_runtime::site::Side;
+
 use super::{Directive, Place, Prop};
-use crate::ast::{Expect, Request, Test, What};
+use crate::ast::{Expect, ExpectField, Protocol, Request, Test, What};
+use crate::read::Reading;
 use crate::value;
 
 const EXAMPLE: &str = r#"
@@ -28,6 +31,49 @@ test "the prefix is stripped" {
 test "no admin from outside" {
     request GET "http://shop.example.com/admin/"
     expect status=302 location="/api/home"
+}
+"#;
+
+const FIELDS: &str = r#"
+site example.com {
+    limits body="1KiB"
+    response-headers {
+        set X-Frame-Options "DENY"
+    }
+    request-headers {
+        set X-Session "{cookie.sid}"
+        remove X-Debug
+    }
+    route "/live" {
+        protocol websocket
+        proxy "http://127.0.0.1:3001"
+    }
+    route "/*" {
+        proxy "http://127.0.0.1:3000"
+    }
+}
+test "what the upstream sees" {
+    request GET "http://example.com/" {
+        cookie sid "a1"
+        header X-Debug "yes"
+    }
+    expect {
+        upstream-header X-Session "a1"
+        upstream-header X-Debug missing=#true
+        response-header X-Frame-Options
+    }
+}
+test "large bodies" {
+    request POST "http://example.com/" {
+        body "2KiB"
+    }
+    expect status=413
+}
+test "live" {
+    request GET "http://example.com/live" {
+        protocol websocket
+    }
+    expect upstream="127.0.0.1:3001"
 }
 "#;
 
@@ -78,6 +124,54 @@ pub(super) static REQUEST_HEADER: Directive = Directive {
     read: |r| Some(What::RequestField(r.arg("a NAME", value::header_name)?, r.arg("a VALUE", value::header_value)?)),
 };
 
+pub(super) static REQUEST_COOKIE: Directive = Directive {
+    name: "cookie",
+    places: &[Place::Request],
+    args: "NAME VALUE",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "A cookie of a test's request.",
+    details: "",
+    example: FIELDS,
+    read: |r| {
+        Some(What::RequestCookie(
+            r.arg("a NAME", super::matchers::cookie_name)?,
+            r.arg("a VALUE", value::header_value)?,
+        ))
+    },
+};
+
+pub(super) static BODY: Directive = Directive {
+    name: "body",
+    places: &[Place::Request],
+    args: "SIZE",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The size of the body of a test's request. Default none.",
+    details: "",
+    example: FIELDS,
+    read: |r| Some(What::RequestBody(r.arg("a SIZE", value::size)?)),
+};
+
+pub(super) static REQUEST_PROTOCOL: Directive = Directive {
+    name: "protocol",
+    places: &[Place::Request],
+    args: "websocket|grpc|http1",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "What a test's request speaks, or asks to speak. Default `http1`.",
+    details: "It stands for the header fields that say so.",
+    example: FIELDS,
+    read: |r| {
+        let words =
+            value::word(&[("websocket", Protocol::WebSocket), ("grpc", Protocol::Grpc), ("http1", Protocol::Http1)]);
+        Some(What::RequestProtocol(r.arg("a protocol", words)?))
+    },
+};
+
 pub(super) static FROM: Directive = Directive {
     name: "from",
     places: &[Place::Request],
@@ -107,10 +201,10 @@ pub(super) static EXPECT: Directive = Directive {
         Prop::new("upstream-path", "TEXT", "Path and query as the upstream sees them."),
         Prop::new("location", "TEXT", "The target of a redirect."),
     ],
-    body: None,
+    body: Some(Place::Expect),
     repeats: false,
     summary: "What must come out of a test.",
-    details: "Everything that is given must hold.",
+    details: "Everything that is given must hold. Header fields are expected by lines of their own.",
     example: EXAMPLE,
     read: |r| {
         Some(What::Expect(Expect {
@@ -129,6 +223,42 @@ pub(super) static EXPECT: Directive = Directive {
             upstream: r.prop("upstream", value::text),
             upstream_path: r.prop("upstream-path", value::text),
             location: r.prop("location", value::text),
+            items: r.body(),
         }))
     },
 };
+
+const FIELD_PROPS: &[Prop] =
+    &[Prop::new("missing", "BOOL", "The field must not be there (or not with this value). Default `#false`.")];
+
+pub(super) static UPSTREAM_HEADER: Directive = Directive {
+    name: "upstream-header",
+    places: &[Place::Expect],
+    args: "NAME VALUE?",
+    props: FIELD_PROPS,
+    body: None,
+    repeats: true,
+    summary: "A header field that the upstream must see; with any value, where none is given.",
+    details: "As the route's `request-headers` leave it. What the connection adds (`Via`, `X-Forwarded-*`) is not rehearsed.",
+    example: FIELDS,
+    read: |r| expect_field(r, Side::Upstream),
+};
+
+pub(super) static RESPONSE_HEADER: Directive = Directive {
+    name: "response-header",
+    places: &[Place::Expect],
+    args: "NAME VALUE?",
+    props: FIELD_PROPS,
+    body: None,
+    repeats: true,
+    summary: "A header field that the answer must have; with any value, where none is given.",
+    details: "Of a proxied answer, what `response-headers` make of one without any fields.",
+    example: FIELDS,
+    read: |r| expect_field(r, Side::Response),
+};
+
+fn expect_field(r: &mut Reading<'_, '_>, side: Side) -> Option<What> {
+    let missing = r.prop("missing", value::boolean);
+    let name = r.arg("a NAME", value::header_name)?;
+    Some(What::ExpectField(ExpectField { side, name, value: r.opt_arg(value::header_value), missing }))
+}

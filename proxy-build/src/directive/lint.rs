@@ -1,0 +1,55 @@
+//! `lint`: how serious a doubtful thing is.
+
+use super::{Directive, Place};
+use crate::ast::{Lint, What};
+use crate::code::{self, Level};
+use crate::report::nearest;
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed, Problem};
+
+pub(super) static LINT: Directive = Directive {
+    name: "lint",
+    places: &[Place::Root],
+    args: "allow|warn|deny CODE...",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Says how serious a doubtful thing is: nothing, a warning, or an error.",
+    details: "\
+For findings that may be meant; what makes a site wrong is always an error. The lints are listed [below](#lints);
+`kiln explain CODE` has a page for each.",
+    example: r#"
+lint warn unused
+lint deny untested-route
+site example.com {
+    respond 200 "hello\n"
+}
+test "hello" {
+    request GET "http://example.com/"
+    expect status=200
+}
+"#,
+    read: |r| {
+        Some(What::Lint(Lint {
+            level: r.arg("a level", value::word(Level::NAMES))?.value,
+            codes: r.some("a CODE", lint),
+        }))
+    },
+};
+
+fn lint(leaf: &Leaf) -> Parsed<&'static str> {
+    let name = value::text(leaf)?;
+    if let Some(code) = code::lints().find(|code| code.name == name) {
+        return Ok(code.name);
+    }
+    let message = match code::find(&name) {
+        Some(_) => format!("`{name}` is always an error: it has no level"),
+        None => format!("there is no lint `{name}`"),
+    };
+    let near = nearest(&name, code::lints().map(|code| code.name));
+    let help = near.map_or_else(
+        || format!("there are: {}", code::lints().map(|code| code.name).collect::<Vec<_>>().join(" ")),
+        |near| format!("did you mean `{near}`?"),
+    );
+    Err(Problem { code: "unknown-lint", message, help: Some(help), part: None })
+}

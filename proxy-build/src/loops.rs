@@ -1,0 +1,213 @@
+//! Requests that would go round for ever: redirects that lead back, and routes that forward to this very site.
+//!
+//! Each route that could begin such a round is followed with a request that is known to reach it, through the tables that
+//! will be compiled in: what is reported is a round that will happen, and the message tells it step by step. `https` ends
+//! a round (no listener speaks it), and so does a port that is not a listener's. Error pages are bytes, so they can't
+//! lead anywhere.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use proxy_runtime::rehearse::{Outcome, Rehearsal, rehearse};
+use proxy_runtime::route::RouteId;
+use proxy_runtime::settings::{self, Address, Settings};
+use proxy_runtime::site::{Handler, HostField, Setting, Text};
+
+use crate::check::listeners::normal_host;
+use crate::model::Site;
+use crate::plan::Plan;
+use crate::report::{Diagnostic, Report};
+
+/// After how many steps clients give up; what goes on until then goes on for ever.
+const STEPS: usize = 20;
+
+/// A request on its way.
+#[derive(Clone)]
+struct Step {
+    listener: usize,
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    from: IpAddr,
+    /// As in `/a -> /b`.
+    said: String,
+}
+
+impl Step {
+    /// The way so far and a step more; what goes on and on is told by its beginning.
+    fn said(&self, next: &str) -> String {
+        match self.said.matches(" -> ").count() {
+            0..4 => format!("{} -> {next}", self.said),
+            4 => format!("{} -> ...", self.said),
+            _ => self.said.clone(),
+        }
+    }
+}
+
+/// Reports the rounds of a site.
+pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
+    let walk = Walk { site, plan, settings: crate::testing::build_settings(site) };
+    for (id, route) in plan.routes.iter().enumerate() {
+        let host = &site.hosts[route.site as usize];
+        let (Some(example), Some(&listener)) = (&route.model.example, host.listeners.first()) else { continue };
+        if !walk.leads_on(&route.model.handler) {
+            continue;
+        }
+        let first = Step {
+            listener,
+            method: example.method.clone(),
+            url: example.url(),
+            headers: example.headers(),
+            from: example.client,
+            said: example.to_string(),
+        };
+        let mut path = Vec::new();
+        let Some(round) = walk.round(id as RouteId, &first, &mut path) else { continue };
+        let diagnostic = match &route.model.handler {
+            Handler::Redirect(_) => Diagnostic::error(
+                "redirect-loop",
+                "this redirect leads back to itself: clients would go round until they give up",
+                route.model.handler_span,
+            ),
+            _ => Diagnostic::error(
+                "proxy-loop",
+                "this forwards to a listener of this very site: requests would go round for ever",
+                route.model.handler_span,
+            )
+            .help("give the upstream's port, or send another `Host` with `host=`"),
+        };
+        report.add(diagnostic.help(format!("for example: {round}")));
+    }
+}
+
+struct Walk<'a> {
+    site: &'a Site,
+    plan: &'a Plan<'a>,
+    settings: Settings,
+}
+
+impl Walk<'_> {
+    /// Whether a handler could lead to this site again.
+    fn leads_on(&self, handler: &Handler) -> bool {
+        match handler {
+            Handler::Redirect(_) => true,
+            Handler::Proxy(proxy) => {
+                let upstream = &self.site.upstreams[usize::from(proxy.upstream)];
+                upstream.servers.iter().any(|server| self.reached(&server.address).next().is_some())
+            }
+            _ => false,
+        }
+    }
+
+    /// The round that comes back to the route `origin`, told from its beginning. `path` is what was passed so far.
+    fn round(&self, origin: RouteId, step: &Step, path: &mut Vec<(RouteId, String)>) -> Option<String> {
+        let request = Rehearsal {
+            method: &step.method,
+            url: &step.url,
+            listener: step.listener as u32,
+            headers: step.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            body: 0,
+            from: step.from,
+        };
+        let outcome = rehearse(self.plan, &request, &self.settings).ok()?;
+        let route = outcome.route?;
+        let here = format!("{} {} at {}", step.method, step.url, self.site.listeners[step.listener].name);
+        let again = path.iter().any(|(_, before)| *before == here);
+        if again || path.len() >= STEPS {
+            let passed = path.iter().filter(|(passed, _)| *passed == origin).count() + usize::from(route == origin);
+            return (passed > 1).then(|| step.said.clone());
+        }
+        path.push((route, here));
+        let found = self.next(step, route, &outcome).into_iter().find_map(|next| self.round(origin, &next, path));
+        path.pop();
+        found
+    }
+
+    fn next(&self, step: &Step, route: RouteId, outcome: &Outcome) -> Vec<Step> {
+        match &self.plan.routes[route as usize].model.handler {
+            Handler::Redirect(redirect) => {
+                let Some(location) = &outcome.location else { return Vec::new() };
+                let Some((listener, url)) = self.target(step, location) else { return Vec::new() };
+                // RFC 9110 sections 15.4.2 to 15.4.4: these may turn into a GET, and with all clients do.
+                let get = matches!(redirect.code, 301..=303) && step.method != "HEAD";
+                let method = if get { "GET".to_owned() } else { step.method.clone() };
+                let said = step.said(location);
+                vec![Step { listener, method, url, said, ..step.clone() }]
+            }
+            Handler::Proxy(proxy) => {
+                let Some(path) = &outcome.upstream_path else { return Vec::new() };
+                let upstream = &self.site.upstreams[usize::from(proxy.upstream)];
+                let servers = upstream.servers.iter().flat_map(|server| {
+                    self.reached(&server.address).map(move |(listener, address)| (listener, address.to_owned()))
+                });
+                let authority = step.url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+                servers
+                    .map(|(listener, address)| {
+                        let host = match &proxy.host {
+                            HostField::Client => authority.unwrap_or_default().to_owned(),
+                            HostField::Upstream => address.clone(),
+                            HostField::Fixed(host) => host.to_string(),
+                        };
+                        let fields = outcome.upstream_headers.iter().filter(|(name, _)| name != "host");
+                        Step {
+                            listener,
+                            url: format!("http://{host}{path}"),
+                            headers: fields.cloned().collect(),
+                            from: Ipv4Addr::LOCALHOST.into(),
+                            said: step.said(&format!("{address} as {host}{path}")),
+                            method: step.method.clone(),
+                        }
+                    })
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The listener that a client which follows `location` asks, and the URL it asks for.
+    fn target(&self, step: &Step, location: &str) -> Option<(usize, String)> {
+        if location.starts_with('/') && !location.starts_with("//") {
+            let end = step.url[7..].find('/').map_or(step.url.len(), |at| at + 7);
+            return Some((step.listener, format!("{}{location}", &step.url[..end])));
+        }
+        let url = location.strip_prefix("//").map_or_else(|| location.to_owned(), |rest| format!("http://{rest}"));
+        let parsed: http::Uri = url.parse().ok()?;
+        if parsed.scheme_str() != Some("http") {
+            return None;
+        }
+        // Without a port it is the one in front of this listener, as for the first request.
+        let listener = match parsed.port_u16() {
+            None => step.listener,
+            Some(port) => (0..self.site.listeners.len()).find(|&index| {
+                let Setting::Fixed(address) = &self.site.listeners[index].address else { return false };
+                matches!(settings::address(address), Ok(Address::Tcp(_, found)) if found == port)
+            })?,
+        };
+        Some((listener, url))
+    }
+
+    /// The listeners that connecting to a server is certain to reach.
+    fn reached<'s>(&self, server: &'s Setting<Text>) -> impl Iterator<Item = (usize, &'s str)> {
+        let address = match server {
+            Setting::Fixed(address) => Some(address.as_ref()),
+            Setting::Param(_) => None,
+        };
+        let listeners = self.site.listeners.iter().enumerate();
+        let found =
+            listeners.filter(move |(_, listener)| address.is_some_and(|address| reaches(address, &listener.address)));
+        found.filter_map(move |(index, _)| Some((index, address?)))
+    }
+}
+
+/// Whether connecting to `server` is certain to reach `listener`.
+fn reaches(server: &str, listener: &Setting<Text>) -> bool {
+    let Setting::Fixed(listener) = listener else { return false };
+    match (settings::address(server), settings::address(listener)) {
+        (Ok(Address::Tcp(host, port)), Ok(Address::Tcp(listen, listen_port))) if port == listen_port => {
+            let (Some(host), Some(listen)) = (normal_host(host), normal_host(listen)) else { return false };
+            let loopback = |address: IpAddr| address.to_canonical().is_loopback();
+            host == listen || (listen.is_unspecified() && loopback(host))
+        }
+        (Ok(Address::Unix(server)), Ok(Address::Unix(listener))) => server == listener,
+        _ => false,
+    }
+}

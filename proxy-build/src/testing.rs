@@ -1,0 +1,71 @@
+//! The tests of a site, run against its plan while it is built; and which routes they reach.
+
+use std::collections::HashSet;
+
+use proxy_runtime::rehearse;
+use proxy_runtime::settings::Settings;
+use proxy_runtime::site::{Param, ParamKind};
+
+use crate::code::Level;
+use crate::model::{Route, Site};
+use crate::plan::Plan;
+use crate::report::{Diagnostic, Report};
+
+/// Runs the tests. Parameters have their defaults, or stand for themselves.
+pub(crate) fn run(site: &Site, plan: &Plan<'_>, report: &mut Report) {
+    let settings = build_settings(site);
+    for test in &site.tests {
+        match rehearse::run(plan, &test.test, &settings) {
+            Ok(misses) => {
+                for (property, expected, found) in misses {
+                    let span = test
+                        .expectations
+                        .iter()
+                        .find(|(name, _)| *name == property)
+                        .map_or(test.span, |(_, span)| *span);
+                    let message =
+                        format!("the test \"{}\" fails: {property} is {found}, not {expected}", test.test.name);
+                    report.add(
+                        Diagnostic::error("test-failed", message, span)
+                            .label(format!("came out as {found}"))
+                            .also(test.span, "in this test"),
+                    );
+                }
+            }
+            Err(reason) => report.add(Diagnostic::error("test-failed", format!("not a request: {reason}"), test.span)),
+        }
+    }
+    if report.level("untested-route") == Level::Allow {
+        return;
+    }
+    for route in untested(site, plan) {
+        let message = format!("no test reaches the route `{}`", route.pattern.text);
+        let url = route.example.as_ref().map(|example| format!("request {} \"{}\"", example.method, example.url()));
+        let help = url.map(|request| format!("write a test with: {request}"));
+        report.add(Diagnostic::lint("untested-route", message, route.span).maybe_help(help));
+    }
+}
+
+/// The routes that no test reaches, in the order of the file.
+pub fn untested<'m>(site: &Site, plan: &Plan<'m>) -> Vec<&'m Route> {
+    let settings = build_settings(site);
+    let outcomes = site.tests.iter().filter_map(|test| rehearse::outcome(plan, &test.test, &settings).ok());
+    let reached: HashSet<_> = outcomes.filter_map(|outcome| outcome.route).collect();
+    let routes = plan.routes.iter().enumerate().filter(|(id, _)| !reached.contains(&(*id as u32)));
+    routes.map(|(_, route)| route.model).collect()
+}
+
+/// Start-up values as far as they are known at build.
+pub fn build_settings(site: &Site) -> Settings {
+    let stand_in = |param: &Param| {
+        Some(match (&param.default, param.kind) {
+            (Some(default), _) => default.to_string(),
+            (None, ParamKind::Addr) => "127.0.0.1:1".to_owned(),
+            (None, ParamKind::Number) => "1".to_owned(),
+            (None, ParamKind::Duration) => "1s".to_owned(),
+            (None, ParamKind::Size) => "1B".to_owned(),
+            (None, ParamKind::String | ParamKind::File | ParamKind::Secret) => format!("({})", param.name),
+        })
+    };
+    Settings::new(&site.params, stand_in).unwrap_or_default()
+}
