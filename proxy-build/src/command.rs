@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod dev;
+pub(crate) mod diff;
 pub(crate) mod expand;
 pub(crate) mod explain;
 pub(crate) mod fmt;

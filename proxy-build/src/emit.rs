@@ -38,6 +38,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let upstreams = plan.model.upstreams.iter().map(expression);
     let (process, trusted) = (expression(&plan.model.process), expression(&plan.model.trusted));
     let (name, files_read) = site_files(sources);
+    let assets = sources.assets().map(|(path, digest)| quote!(Asset { path: #path, digest: #digest }));
     let built = concat!("kiln ", env!("CARGO_PKG_VERSION"));
     let items = quote! {
         #[allow(unused_imports)]
@@ -76,6 +77,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             digest: #digest,
             built: #built,
             sources: &[#(#files_read),*],
+            assets: &[#(#assets),*],
             params: PARAMS,
             files: FILES,
             process: &PROCESS,

@@ -12,6 +12,8 @@
 pub mod ast;
 pub mod check;
 pub mod code;
+#[cfg(feature = "kiln")]
+pub mod diff;
 pub mod directive;
 pub mod emit;
 pub mod explain;
@@ -59,7 +61,7 @@ impl Compiled {
         self.sources.dependencies().map(Path::to_owned).collect()
     }
 
-    /// SHA-256 over the site's files, in hexadecimal.
+    /// SHA-256 over the site's files and what they compile in, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for (path, text) in self.sources.site_files() {
@@ -67,6 +69,11 @@ impl Compiled {
             hash.update(path);
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
+        }
+        for (path, digest) in self.sources.assets() {
+            hash.update((path.len() as u64).to_le_bytes());
+            hash.update(path);
+            hash.update(digest);
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -116,6 +123,13 @@ pub fn compile_for_crate(path: &Path, shown: &str, prepared: bool) -> Compiled {
 /// The parser's recursion is guarded; all else is linear, but for routes of one pattern, which are compared in pairs.
 pub fn compile(path: &Path, shown: &str) -> Compiled {
     let (mut sources, mut report) = (Sources::default(), Report::default());
+    let file = sources.read(path, shown, &mut report);
+    finish(sources, report, file)
+}
+
+/// The same over other sources than what the disk has; see [`Sources::for_comparison`].
+pub fn compile_from(mut sources: Sources, path: &Path, shown: &str) -> Compiled {
+    let mut report = Report::default();
     let file = sources.read(path, shown, &mut report);
     finish(sources, report, file)
 }

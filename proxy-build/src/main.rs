@@ -94,6 +94,15 @@ enum Command {
         /// The site file
         file: PathBuf,
     },
+    /// Say what changes for users between two sites: classes of requests, each with an example
+    ///
+    /// Exit codes: 0 nothing changes; 1 something does; 2 it can't be told.
+    Diff {
+        /// The site file as it was, or its binary
+        old: PathBuf,
+        /// The site file as it is, or its binary
+        new: PathBuf,
+    },
     /// Run a site's tests, and name each
     Test {
         /// The site file
@@ -136,6 +145,7 @@ fn main() -> ExitCode {
         Command::Explain { about, .. } => proxy_build::code::page(&about).and_then(|page| run::print(&page)),
         Command::Routes { file, json } => run::routes::routes(&file, json),
         Command::Expand { file } => run::expand::expand(&file),
+        Command::Diff { old, new } => return run::diff::diff(&old, &new),
         Command::Test { file, coverage } => run::test::test(&file, coverage),
         Command::Fmt { files, check } => run::fmt::fmt(&files, check),
         Command::Reference => run::print(&proxy_build::reference::reference()),

@@ -173,17 +173,12 @@ impl Reader<'_> {
             return vec![Item { span: node.name.span, what: What::Unread, broken: true }];
         };
         let from = *self.including.last().expect("a file is being read");
-        let (beside, shown) = (self.sources.beside(from, &path.value), self.shown_beside(from, &path.value));
+        let (beside, shown) = (self.sources.beside(from, &path.value), self.sources.shown_beside(from, &path.value));
         let Some(file) = self.sources.include(&beside, shown, path.span, self.report) else {
             return vec![Item { span: node.name.span, what: What::Unread, broken: true }];
         };
         let nodes = syntax::table::parse(self.sources, file, self.report);
         self.items(&nodes, Place::Site)
-    }
-
-    fn shown_beside(&self, from: FileId, path: &str) -> String {
-        let folder = std::path::Path::new(self.sources.shown(from)).parent().unwrap_or(std::path::Path::new(""));
-        folder.join(path).display().to_string()
     }
 
     fn include(&mut self, node: &Node) -> Vec<Item> {
@@ -217,7 +212,10 @@ impl Reader<'_> {
         let beside = self.sources.beside(from, &pattern.value);
         let folder = self.sources.path(from).parent().unwrap_or(std::path::Path::new("")).to_owned();
         if !pattern.value.contains(['*', '?', '[']) {
-            return vec![(beside, self.shown_beside(from, &pattern.value))];
+            return vec![(beside, self.sources.shown_beside(from, &pattern.value))];
+        }
+        if let Some(archived) = self.sources.archived(&self.sources.shown_beside(from, &pattern.value)) {
+            return archived.into_iter().map(|name| (name.clone().into(), name)).collect();
         }
         self.sources.includes_by_pattern(&beside, pattern.span);
         let found: Result<Vec<_>, String> = glob::glob(&beside.to_string_lossy())
@@ -233,7 +231,7 @@ impl Reader<'_> {
                 .into_iter()
                 .map(|path| {
                     let shown = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
-                    (path, self.shown_beside(from, &shown))
+                    (path, self.sources.shown_beside(from, &shown))
                 })
                 .collect(),
             Err(reason) => {

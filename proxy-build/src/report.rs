@@ -154,14 +154,9 @@ impl Report {
         }
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.diagnostics.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.diagnostics.is_empty()
+    /// How many errors there are.
+    pub fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
     }
 
     /// Whether the build must stop.

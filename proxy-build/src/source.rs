@@ -3,9 +3,11 @@
 //! After this pass it cannot happen that a file is unreadable, too large, or not UTF-8.
 //! Spans are byte offsets into one file and are kept to the very end; see [`Span`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use crate::report::{Diagnostic, Report};
 
@@ -72,9 +74,23 @@ pub struct Sources {
     /// Files whose bytes went into the result without being site files (`respond file=`, error pages). Read once and
     /// kept for good, however many routes use them: a compiler's life is short.
     assets: HashMap<PathBuf, &'static [u8]>,
+    /// What messages call these files, and the digests of their content.
+    asset_names: BTreeMap<String, String>,
+    /// Files that are read from here and not from the disk, digests of assets in place of their content: how a site looks
+    /// to who compares it with another.
+    archive: Option<Archive>,
     /// Folders that an include's pattern looks into, and where the first such pattern stands.
     folders: Vec<PathBuf>,
     pattern: Option<Span>,
+}
+
+/// What a site was built from.
+#[derive(Debug, Default)]
+pub struct Archive {
+    /// The text of each file, by what messages call it. Empty: files are read from the disk.
+    pub files: BTreeMap<String, String>,
+    /// The digest of each asset.
+    pub assets: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -87,9 +103,35 @@ struct File {
 }
 
 impl Sources {
+    /// Sources that know assets by their digests, and read from an archive where it has files.
+    pub fn for_comparison(archive: Archive) -> Sources {
+        Sources { archive: Some(archive), ..Sources::default() }
+    }
+
+    fn text_of(&self, path: &Path, shown: &str) -> Result<String, String> {
+        match &self.archive {
+            Some(archive) if !archive.files.is_empty() => {
+                archive.files.get(shown).cloned().ok_or_else(|| "not among what the binary was built from".to_owned())
+            }
+            _ => read_text(path),
+        }
+    }
+
+    /// The files of an archive whose name matches a pattern; `None` where files are on the disk.
+    pub fn archived(&self, pattern: &str) -> Option<Vec<String>> {
+        let archive = self.archive.as_ref().filter(|archive| !archive.files.is_empty())?;
+        let pattern = glob::Pattern::new(pattern).ok()?;
+        Some(archive.files.keys().filter(|name| pattern.matches(name)).cloned().collect())
+    }
+
+    /// The assets by what messages call them, with the digests of their content.
+    pub fn assets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.asset_names.iter().map(|(name, digest)| (name.as_str(), digest.as_str()))
+    }
+
     /// Reads the main file. `shown` is what messages call it.
     pub fn read(&mut self, path: &Path, shown: &str, report: &mut Report) -> Option<FileId> {
-        match read_text(path) {
+        match self.text_of(path, shown) {
             Ok(text) => Some(self.add(path.to_owned(), shown.to_owned(), text)),
             Err(reason) => {
                 // There is no text to point at: an empty one stands for it.
@@ -107,7 +149,7 @@ impl Sources {
             report.add(Diagnostic::error("too-many-files", format!("more than {MAX_FILES} files"), at));
             return None;
         }
-        match read_text(path) {
+        match self.text_of(path, &shown) {
             Ok(text) => Some(self.add(path.to_owned(), shown, text)),
             Err(reason) => {
                 report.add(
@@ -148,20 +190,31 @@ impl Sources {
     /// # Errors
     /// Why it can't be read.
     pub fn asset(&mut self, named_in: FileId, path: &str) -> Result<&'static [u8], String> {
-        let path = self.beside(named_in, path);
+        let (shown, path) = (self.shown_beside(named_in, path), self.beside(named_in, path));
         if let Some(bytes) = self.assets.get(&path) {
             return Ok(bytes);
         }
-        let size = std::fs::metadata(&path).map_err(|error| error.to_string())?;
-        if !size.is_file() {
-            return Err("not a file".to_owned());
+        let archived = self.archive.as_ref().and_then(|archive| archive.assets.get(&shown).cloned());
+        let mut bytes = match archived {
+            Some(digest) => digest.into_bytes(),
+            None => read_asset(&path)?,
+        };
+        if let Some(archive) = &self.archive {
+            if archive.files.is_empty() {
+                bytes = sha256(&bytes).into_bytes();
+            }
+        } else {
+            self.asset_names.insert(shown, sha256(&bytes));
         }
-        if size.len() > proxy_runtime::settings::MAX_FILE {
-            return Err(format!("larger than {} MiB", proxy_runtime::settings::MAX_FILE >> 20));
-        }
-        let bytes: &'static [u8] = std::fs::read(&path).map_err(|error| error.to_string())?.leak();
+        let bytes: &'static [u8] = bytes.leak();
         self.assets.insert(path, bytes);
         Ok(bytes)
+    }
+
+    /// What messages call a path that is meant in `file`.
+    pub fn shown_beside(&self, file: FileId, path: &str) -> String {
+        let folder = Path::new(self.shown(file)).parent().unwrap_or(Path::new(""));
+        folder.join(path).display().to_string()
     }
 
     /// A path as it is meant in `file`: relative to that file's folder.
@@ -214,6 +267,22 @@ impl Sources {
     pub fn dependencies(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.path.as_path()).chain(self.assets.keys().map(PathBuf::as_path))
     }
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_asset(path: &Path) -> Result<Vec<u8>, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !size.is_file() {
+        return Err("not a file".to_owned());
+    }
+    if size.len() > proxy_runtime::settings::MAX_FILE {
+        return Err(format!("larger than {} MiB", proxy_runtime::settings::MAX_FILE >> 20));
+    }
+    std::fs::read(path).map_err(|error| error.to_string())
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::process::ExitCode;
 
+use crate::observe::json_string;
 use crate::settings::{Refused, Settings, variable};
 use crate::site::{Param, ParamKind, Setting, Site};
 use crate::{listen, rehearse};
@@ -13,6 +14,7 @@ enum Command {
     Serve,
     Check,
     Config,
+    Manifest,
     Version,
     Help,
     SelfTest,
@@ -31,6 +33,7 @@ pub fn run(site: &'static Site) -> ExitCode {
         Command::Help => print!("{}", help(site)),
         Command::Version => print!("{}", version(site)),
         Command::Config => print!("{}", config(site)),
+        Command::Manifest => println!("{}", manifest(site)),
         Command::SelfTest => return self_test(site, &given),
         Command::Check => return finish(check(site, &given)),
         Command::Serve => return finish(settings(site, &given).and_then(|settings| crate::run::serve(site, settings))),
@@ -57,6 +60,7 @@ fn parse(site: &Site, mut parser: lexopt::Parser) -> Result<(Command, HashMap<St
             Short('V') | Long("version") => Command::Version,
             Long("check") => Command::Check,
             Long("config") => Command::Config,
+            Long("manifest") => Command::Manifest,
             Long("self-test") => Command::SelfTest,
             Long(name) if site.params.iter().any(|param| param.name == name) => {
                 let name = name.to_owned();
@@ -81,6 +85,7 @@ fn help(site: &Site) -> String {
         \x20 --check       Verify parameters, files and addresses, without serving\n\
         \x20 --self-test   Run the site's tests against the compiled tables\n\
         \x20 --config      Print the site it was built from\n\
+        \x20 --manifest    Print what it was built from as JSON, for `kiln diff`\n\
         \x20 --version     Print versions and the site's hash\n\
         \x20 --help        Print this\n",
         site.name
@@ -126,6 +131,37 @@ fn version(site: &Site) -> String {
         site.upstreams.len(),
         site.tests.len()
     )
+}
+
+/// What the binary was built from, each file for itself.
+fn manifest(site: &Site) -> String {
+    let mut out = String::from("{");
+    let member = |name: &str, value: &str, out: &mut String| {
+        out.push_str(&format!("\"{name}\":"));
+        json_string(value, out);
+    };
+    for (name, value) in [("name", site.name), ("sha256", site.digest), ("built", site.built)] {
+        member(name, value, &mut out);
+        out.push(',');
+    }
+    out.push_str("\"files\":[");
+    for (index, file) in site.sources.iter().enumerate() {
+        out.push_str(if index == 0 { "{" } else { ",{" });
+        member("path", file.path, &mut out);
+        out.push(',');
+        member("text", file.text, &mut out);
+        out.push('}');
+    }
+    out.push_str("],\"assets\":[");
+    for (index, asset) in site.assets.iter().enumerate() {
+        out.push_str(if index == 0 { "{" } else { ",{" });
+        member("path", asset.path, &mut out);
+        out.push(',');
+        member("sha256", asset.digest, &mut out);
+        out.push('}');
+    }
+    out.push_str("]}");
+    out
 }
 
 fn config(site: &Site) -> String {

@@ -48,6 +48,8 @@ pub struct Site {
     pub built: &'static str,
     /// Every file the site was built from, for `--config`.
     pub sources: &'static [SourceFile],
+    /// Every file that was compiled in as bytes.
+    pub assets: &'static [Asset],
     /// What may differ between two starts.
     pub params: &'static [Param],
     /// Files that are read at start and again on SIGHUP.
@@ -78,6 +80,14 @@ pub struct SourceFile {
     pub path: &'static str,
     /// Its whole text.
     pub text: &'static str,
+}
+
+/// A file whose bytes are compiled in.
+pub struct Asset {
+    /// Its path, as the file that names it has it, from where the compiler was.
+    pub path: &'static str,
+    /// SHA-256 of its content, in hexadecimal.
+    pub digest: &'static str,
 }
 
 /// A declared start-up parameter (`param`).

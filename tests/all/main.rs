@@ -3,6 +3,7 @@
 mod cases;
 mod cli;
 mod diagnostics;
+mod diff;
 mod expand;
 mod framing;
 mod fuzz;

@@ -112,12 +112,22 @@ fn route() -> impl Strategy<Value = String> {
     })
 }
 
-fn site() -> impl Strategy<Value = String> {
+/// Hosts with their routes.
+pub(crate) type Parts = Vec<(&'static str, Vec<String>)>;
+
+pub(crate) fn parts() -> impl Strategy<Value = Parts> {
     let hosts =
         prop::sample::subsequence(vec!["site.test", "*.site.test", "*.a.site.test", "b.a.site.test", "*"], 1..5);
-    (hosts, prop::collection::vec(prop::collection::vec(route(), 1..8), 5)).prop_map(|(hosts, routes)| {
-        hosts.iter().zip(routes).map(|(host, routes)| format!("site {host} {{\n{}}}\n", routes.concat())).collect()
-    })
+    (hosts, prop::collection::vec(prop::collection::vec(route(), 1..8), 5))
+        .prop_map(|(hosts, routes)| hosts.into_iter().zip(routes).collect())
+}
+
+pub(crate) fn text(parts: &Parts) -> String {
+    parts.iter().map(|(host, routes)| format!("site {host} {{\n{}}}\n", routes.concat())).collect()
+}
+
+fn site() -> impl Strategy<Value = String> {
+    parts().prop_map(|parts| text(&parts))
 }
 
 fn path() -> impl Strategy<Value = String> {
@@ -127,17 +137,26 @@ fn path() -> impl Strategy<Value = String> {
         .prop_filter("normal form", |path| !path.contains("//"))
 }
 
+/// Path, method, whether `x-a` and `x-b` are there, host.
+fn request() -> impl Strategy<Value = (String, &'static str, bool, bool, &'static str)> {
+    let method = prop_oneof![Just("GET"), Just("POST"), Just("PUT")];
+    let host = prop_oneof![
+        Just("site.test"),
+        Just("x.site.test"),
+        Just("b.a.site.test"),
+        Just("x.y.a.site.test"),
+        Just("other.test")
+    ];
+    (path(), method, any::<bool>(), any::<bool>(), host)
+}
+
 proptest! {
     #![proptest_config(crate::kiln_config(400))]
 
     #[test]
     fn tables_do_as_the_rule_says(
         text in site(),
-        requests in prop::collection::vec(
-            (path(), prop_oneof![Just("GET"), Just("POST"), Just("PUT")], any::<bool>(), any::<bool>(),
-             prop_oneof![Just("site.test"), Just("x.site.test"), Just("b.a.site.test"), Just("x.y.a.site.test"), Just("other.test")]),
-            20,
-        ),
+        requests in prop::collection::vec(request(), 20),
     ) {
         let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text);
         // Random sites have duplicates, ties and hidden routes: those don't compile, and that is right.

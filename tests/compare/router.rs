@@ -69,6 +69,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
         digest: "",
         built: "",
         sources: &[],
+        assets: &[],
         params: &[],
         files: &[],
         process: &model.process,

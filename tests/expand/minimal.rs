@@ -116,6 +116,7 @@ static SITE: Site = Site {
             text: "site example.com {\n    proxy \"http://127.0.0.1:3000\"\n}\n",
         },
     ],
+    assets: &[],
     params: PARAMS,
     files: FILES,
     process: &PROCESS,

@@ -175,6 +175,7 @@ static SITE: Site = Site {
             text: "param backend type=addr default=\"127.0.0.1:3000\"\nupstream app {\n    server (param)backend weight=2\n}\nsite example.com *.example.com {\n    route \"/users/{id}/*\" {\n        method GET\n        header X-Version (regex)\"^2\"\n        not {\n            client-ip \"10.0.0.0/8\"\n        }\n        rewrite strip-prefix=\"/users\"\n        request-headers {\n            set X-User \"{id}\"\n        }\n        response-headers {\n            remove Server\n        }\n        proxy app\n    }\n    route \"/*\" {\n        respond 200 \"hello\\n\"\n    }\n}\n",
         },
     ],
+    assets: &[],
     params: PARAMS,
     files: FILES,
     process: &PROCESS,

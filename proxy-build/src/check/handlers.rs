@@ -42,9 +42,9 @@ impl Check<'_> {
         }
         for Item { what, span, .. } in &site.items {
             if let What::Route(route) = what {
-                let (before, first) = (self.report.len(), routes.len());
+                let (before, first) = (self.report.errors(), routes.len());
                 self.route_node(*span, route, outer, hosts, &mut routes);
-                if self.report.len() > before || !whole(&route.items) {
+                if self.report.errors() > before || !whole(&route.items) {
                     self.unsound.extend(routes[first..].iter().map(|route| route.span));
                 }
             }

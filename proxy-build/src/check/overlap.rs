@@ -6,7 +6,7 @@
 //! a request that both take, unless `priority` settles it. A route whose requests all go to routes before it is an
 //! error, whichever routes these are. What can't be decided within bounds counts as a tie, and never as unreachable.
 
-mod candidates;
+pub(crate) mod candidates;
 
 use std::collections::HashMap;
 
@@ -219,7 +219,7 @@ pub fn shape(route: &Route) -> String {
     segments.collect()
 }
 
-fn by_shape(routes: &[Route]) -> HashMap<String, Vec<usize>> {
+pub(crate) fn by_shape(routes: &[Route]) -> HashMap<String, Vec<usize>> {
     let mut groups: HashMap<String, Vec<usize>> = HashMap::new();
     for (index, route) in routes.iter().enumerate() {
         groups.entry(shape(route)).or_default().push(index);

@@ -117,8 +117,11 @@ impl<'m> Tree<'m> {
         let starts = sizes(self);
         for (position, &index) in (0..).zip(group) {
             self.candidates.push(first + index as u32);
-            match host.routes[index].expression().0.and_then(|pattern| self.joined.places.get(pattern)) {
-                Some(&(table, number)) => self.expressions.push([table, number, position]),
+            match host.routes[index].expression().0 {
+                Some(pattern) => {
+                    let (table, number) = self.joined.places[pattern];
+                    self.expressions.push([table, number, position]);
+                }
                 None => self.plain.push(position),
             }
         }

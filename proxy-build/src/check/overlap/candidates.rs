@@ -9,7 +9,7 @@ use crate::check::joint::Joined;
 use crate::model::Route;
 
 /// The tree of a site's patterns; each place holds its routes in order of precedence.
-pub(super) struct Patterns<'a> {
+pub(crate) struct Patterns<'a> {
     nodes: Vec<Node>,
     joined: &'a Joined,
 }
@@ -55,7 +55,7 @@ impl Places {
 
 impl Patterns<'_> {
     /// `groups` are the routes of each pattern, in order.
-    pub(super) fn new<'a>(routes: &[Route], groups: &[Vec<usize>], joined: &'a Joined) -> Patterns<'a> {
+    pub(crate) fn new<'a>(routes: &[Route], groups: &[Vec<usize>], joined: &'a Joined) -> Patterns<'a> {
         let mut patterns = Patterns { nodes: vec![Node::default()], joined };
         for group in groups {
             let mut places = Places::default();
@@ -87,9 +87,37 @@ impl Patterns<'_> {
     }
 
     /// The first route for a path, of those that hold.
-    pub(super) fn taker(&self, path: &str, holds: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(crate) fn taker(&self, path: &str, holds: impl Fn(usize) -> bool) -> Option<usize> {
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         self.walk(0, path, &segments, &holds)
+    }
+
+    /// The routes whose pattern has a path in common with these segments.
+    #[cfg(feature = "kiln")]
+    pub(crate) fn meeting(&self, segments: &[Segment]) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.meet(0, segments, &mut found);
+        found
+    }
+
+    #[cfg(feature = "kiln")]
+    fn meet(&self, at: usize, left: &[Segment], found: &mut Vec<usize>) {
+        let node = &self.nodes[at];
+        found.extend(&node.rest.routes);
+        let (literals, capture) = (|| node.literals.values(), node.capture.iter());
+        match left.split_first() {
+            None => found.extend(&node.ends.routes),
+            Some((Segment::Rest, _)) => {
+                found.extend(&node.ends.routes);
+                literals().chain(capture).for_each(|&child| self.meet(child, left, found));
+            }
+            Some((Segment::Capture(_), after)) => {
+                literals().chain(capture).for_each(|&child| self.meet(child, after, found));
+            }
+            Some((Segment::Literal(text), after)) => {
+                node.literals.get(text).into_iter().chain(capture).for_each(|&child| self.meet(child, after, found));
+            }
+        }
     }
 
     fn walk(&self, at: usize, path: &str, left: &[&str], holds: &dyn Fn(usize) -> bool) -> Option<usize> {

@@ -1,0 +1,154 @@
+//! What a route does, and what holds for all, as values that can be compared: everything by name, nothing by number.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::model::{Route, Site};
+
+/// What becomes of a request that a route takes.
+pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
+    let policy = &route.policy;
+    let value = json!({
+        "handler": route.handler,
+        "request": route.request,
+        "response": route.response,
+        "limits": policy.limits,
+        "timeouts": policy.timeouts,
+        "error-page": policy.error_pages,
+        "log": policy.log,
+    });
+    named(site, value)
+}
+
+/// What concerns all requests, by name.
+pub(super) fn general(site: &Site) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    let mut add = |name: String, value: Value| {
+        all.insert(name, without_places(named(site, value)));
+    };
+    for param in &site.params {
+        add(format!("param {}", param.name), json!(param));
+    }
+    for (index, listener) in site.listeners.iter().enumerate() {
+        add(format!("listener {}", super::listener_name(site, index)), json!({ "address": listener.address }));
+    }
+    for upstream in &site.upstreams {
+        add(format!("upstream {}", upstream.name), json!({ "servers": upstream.servers }));
+    }
+    add("process".to_owned(), json!(site.process));
+    add("trusted-proxies".to_owned(), json!(site.trusted));
+    add("before a site is known".to_owned(), json!(site.root));
+    for host in &site.hosts {
+        let name = host.hosts.first().map(ToString::to_string).unwrap_or_default();
+        add(format!("site {name}"), json!({ "normal-form": host.normal_form, "policy": host.policy }));
+    }
+    all
+}
+
+/// The values that differ, as in `limits.body: 16777216 -> 1048576`.
+pub(super) fn differences(before: &Value, now: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    differ("", before, now, &mut found);
+    found
+}
+
+fn differ(path: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
+    if before == now {
+        return;
+    }
+    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    if let (Value::Object(old), Value::Object(new)) = (before, now)
+        && old.len() == new.len()
+        && old.keys().all(|key| new.contains_key(key))
+    {
+        for (key, value) in old {
+            // `Fixed` says only that it is no parameter.
+            let path = if key == "Fixed" { path.to_owned() } else { join(key) };
+            differ(&path, value, &new[key], found);
+        }
+        return;
+    }
+    if let (Value::Array(old), Value::Array(new)) = (before, now)
+        && old.len() == new.len()
+    {
+        old.iter().zip(new).enumerate().for_each(|(at, (old, new))| differ(&format!("{path}[{at}]"), old, new, found));
+        return;
+    }
+    found.push(format!("{path}: {} -> {}", short(before), short(now)));
+}
+
+/// A value on a line.
+fn short(value: &Value) -> String {
+    const LONGEST: usize = 100;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Object(object) if object.len() == 1 && object.contains_key("Fixed") => short(&object["Fixed"]),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// Parameters, files and upstreams by their names: their numbers differ from site to site.
+fn named(site: &Site, value: Value) -> Value {
+    match value {
+        Value::Object(object) if object.len() == 1 && object.contains_key("pieces") => {
+            template(site, &object["pieces"])
+        }
+        Value::Object(object) => {
+            let members = object.into_iter().map(|(key, value)| {
+                let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+                let name = number.and_then(|number| match key.as_str() {
+                    "Param" => site.params.get(number).map(|param| json!(param.name)),
+                    "File" => site.files.get(number).map(|file| named(site, json!(file.path))),
+                    "upstream" => site.upstreams.get(number).map(|upstream| json!(upstream.name)),
+                    _ => None,
+                });
+                let value = name.unwrap_or_else(|| named(site, value));
+                let value = if key == "Bytes" { text(value) } else { value };
+                (key, value)
+            });
+            Value::Object(members.collect::<Map<_, _>>())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| named(site, item)).collect()),
+        other => other,
+    }
+}
+
+/// Bytes come as numbers.
+fn text(value: Value) -> Value {
+    let numbers =
+        value["Fixed"].as_array().map(|bytes| bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()));
+    match numbers {
+        Some(bytes) => json!(String::from_utf8_lossy(&bytes.collect::<Vec<u8>>())),
+        None => value,
+    }
+}
+
+/// A template about as it was written.
+fn template(site: &Site, pieces: &Value) -> Value {
+    let piece = |piece: &Value| match named(site, piece.clone()) {
+        Value::Object(object) => match object.into_iter().next() {
+            Some((kind, Value::String(text))) if kind == "Text" => text,
+            Some((kind, value)) => format!("{{{kind} {}}}", short(&value)),
+            None => String::new(),
+        },
+        other => format!("{{{}}}", short(&other)),
+    };
+    json!(pieces.as_array().into_iter().flatten().map(piece).collect::<String>())
+}
+
+/// Where something is written does not change what it does.
+fn without_places(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let members = object.into_iter().filter(|(key, _)| key != "place");
+            Value::Object(members.map(|(key, value)| (key, without_places(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_places).collect()),
+        other => other,
+    }
+}

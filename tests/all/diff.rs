@@ -1,0 +1,81 @@
+//! `kiln diff`: pairs of sites with the exact text of what changes between them, and random sites with their routes in another order, or one less.
+//!
+//! `KILN_UPDATE=1 cargo test` writes the texts anew.
+
+use kiln_tests::kiln::{kiln, scratch, stdout, workspace};
+use proptest::prelude::*;
+
+use crate::oracle::{Parts, parts, text};
+
+#[test]
+fn pairs() {
+    let folder = workspace().join("tests/diff");
+    for name in ["all", "none"] {
+        let model = |which: &str| {
+            let shown = format!("{name}.{which}.kdl");
+            let compiled = proxy_build::compile(&folder.join(&shown), &shown);
+            compiled.model.unwrap_or_else(|| panic!("{shown} is wrong"))
+        };
+        let found = proxy_build::diff::diff(&model("old"), &model("new"));
+        let golden = folder.join(format!("{name}.txt"));
+        if std::env::var_os("KILN_UPDATE").is_some() {
+            std::fs::write(&golden, &found).expect("written");
+        }
+        assert_eq!(found, std::fs::read_to_string(golden).unwrap_or_default(), "{name}");
+    }
+}
+
+/// A binary knows what it was built from, tables and files that are compiled in as well.
+#[test]
+fn binaries() {
+    let dir = scratch("diff");
+    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).expect("written");
+    write(
+        "site.kdl",
+        "site example.com {\n    table \"more.csv\"\n    route \"/page\" {\n        respond 200 file=\"page.html\"\n    }\n}\n",
+    );
+    write("more.csv", "pattern,status,target\n/a,301,/b\n");
+    write("page.html", "<p>one</p>");
+    let path = |name: &str| dir.join(name).to_str().expect("text").to_owned();
+    let built = kiln(&["build", "--fast", &path("site.kdl"), "-o", &path("binary")]);
+    assert!(built.status.success());
+    let diff = || kiln(&["diff", &path("binary"), &path("site.kdl")]);
+    let same = diff();
+    assert_eq!((same.status.code(), stdout(&same).as_str()), (Some(0), ""));
+    write("page.html", "<p>two</p>");
+    write("more.csv", "pattern,status,target\n/a,302,/b\n");
+    let changed = diff();
+    assert_eq!(changed.status.code(), Some(1));
+    let text = stdout(&changed);
+    assert!(text.contains("handler.Redirect.code: 301 -> 302"), "{text}");
+    assert!(text.contains("GET http://example.com/page\n"), "{text}");
+    write("site.kdl", "site {");
+    assert_eq!(diff().status.code(), Some(2));
+}
+
+proptest! {
+    #![proptest_config(crate::kiln_config(300))]
+
+    /// Order in the file changes nothing; a route less always does, as every route of a right site is reached.
+    #[test]
+    fn order_is_nothing_and_every_route_something(mut old in parts(), remove in any::<bool>(), which in any::<prop::sample::Index>()) {
+        // Each route has an answer of its own.
+        let mut number = 0;
+        for route in old.iter_mut().flat_map(|(_, routes)| routes) {
+            *route = route.replace("respond 200", &format!("respond 200 \"{number}\""));
+            number += 1;
+        }
+        let mut new = old.clone();
+        new.reverse();
+        new.iter_mut().for_each(|(_, routes)| routes.reverse());
+        if remove {
+            let at = which.index(new.len());
+            let routes = &mut new[at].1;
+            routes.remove(which.index(routes.len()));
+        }
+        let compile = |parts: &Parts| proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text(parts)).model;
+        let (Some(before), Some(now)) = (compile(&old), compile(&new)) else { return Ok(()) };
+        let said = proxy_build::diff::diff(&before, &now);
+        prop_assert_eq!(said.is_empty(), !remove, "{}\n{}\n{}", said, text(&old), text(&new));
+    }
+}
