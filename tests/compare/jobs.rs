@@ -1,0 +1,78 @@
+//! The jobs that every proxy is given: what it is asked, and the script that asks.
+
+/// A job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// One route, small answers.
+    Plain,
+    /// The same with an access log.
+    Logged,
+    /// So many routes by prefix.
+    Prefixes(usize),
+    /// So many routes by expression.
+    Expressions(usize),
+    /// So many hosts.
+    Hosts(usize),
+    /// Answers of [`LARGE`] bytes.
+    Download,
+    /// Requests of [`LARGE`] bytes.
+    Upload,
+}
+
+/// A large body: 10 MiB.
+pub(crate) const LARGE: usize = 10 << 20;
+
+pub(crate) const JOBS: &[Job] = &[
+    Job::Plain,
+    Job::Logged,
+    Job::Prefixes(10),
+    Job::Prefixes(1_000),
+    Job::Prefixes(10_000),
+    Job::Prefixes(100_000),
+    Job::Expressions(10),
+    Job::Expressions(1_000),
+    Job::Expressions(10_000),
+    Job::Expressions(100_000),
+    Job::Hosts(1_000),
+    Job::Download,
+    Job::Upload,
+];
+
+impl Job {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Job::Plain => "plain".to_owned(),
+            Job::Logged => "access log".to_owned(),
+            Job::Prefixes(n) => format!("{n} prefixes"),
+            Job::Expressions(n) => format!("{n} expressions"),
+            Job::Hosts(n) => format!("{n} hosts"),
+            Job::Download => "10 MiB down".to_owned(),
+            Job::Upload => "10 MiB up".to_owned(),
+        }
+    }
+
+    /// How many clients ask at once.
+    pub(crate) fn clients(self) -> usize {
+        if matches!(self, Job::Download | Job::Upload) { 4 } else { 64 }
+    }
+
+    /// wrk's script.
+    pub(crate) fn script(self) -> String {
+        match self {
+            Job::Plain | Job::Logged => "request = function() return wrk.format('GET', '/') end".to_owned(),
+            // The same thousand requests again and again, whatever the number of routes.
+            Job::Prefixes(n) | Job::Expressions(n) => format!(
+                "local i = 0\nrequest = function() i = (i + 7919) % 1000\n\
+                 return wrk.format('GET', '/section' .. math.floor(i * {n} / 1000) .. '/12345') end"
+            ),
+            Job::Hosts(n) => format!(
+                "local i = 0\nrequest = function() i = (i + 7919) % {n}\n\
+                 return wrk.format('GET', '/', {{['Host'] = 'host' .. i .. '.example.com'}}) end"
+            ),
+            Job::Download => "request = function() return wrk.format('GET', '/large') end".to_owned(),
+            Job::Upload => format!(
+                "local body = string.rep('x', {LARGE})\nrequest = function() return wrk.format('POST', '/', nil, body) end"
+            ),
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The proxies, each with its configuration for a job: one worker, kept connections both ways, and the fields that say
+//! where a request came from.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kiln_tests::kiln::{kiln, stderr};
+
+use crate::jobs::Job;
+
+/// Where the origin listens.
+pub(crate) const ORIGIN: &str = "127.0.0.1:19100";
+
+pub(crate) const PROXIES: &[Kind] = &[Kind::Kiln, Kind::Nginx, Kind::Haproxy, Kind::Envoy, Kind::Caddy, Kind::Varnish];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Kiln,
+    Nginx,
+    Haproxy,
+    Envoy,
+    Caddy,
+    Varnish,
+}
+
+/// A proxy at work.
+pub(crate) struct Running {
+    pub(crate) kind: Kind,
+    pub(crate) port: u16,
+    child: Child,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for pid in tree(self.child.id()) {
+            let _ = Command::new("kill").arg(pid.to_string()).stderr(Stdio::null()).status();
+        }
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(5) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// User and system time so far in seconds, of the process and those it started.
+    pub(crate) fn cpu(&self) -> (f64, f64) {
+        let times = tree(self.child.id()).into_iter().map(ticks);
+        // A tick is a hundredth of a second on Linux.
+        times.fold((0.0, 0.0), |(user, system), (u, s)| (user + u / 100.0, system + s / 100.0))
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn memory(&self) -> f64 {
+        let resident = |pid: u32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+            line.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
+        };
+        tree(self.child.id()).into_iter().map(resident).sum()
+    }
+}
+
+/// A process and all that it started.
+fn tree(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let below = children.split_whitespace().filter_map(|pid| pid.parse().ok()).flat_map(tree);
+    std::iter::once(pid).chain(below).collect()
+}
+
+fn ticks(pid: u32) -> (f64, f64) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let mut numbers = after_name.split_whitespace().skip(11).map(|number| number.parse::<f64>().unwrap_or(0.0));
+    (numbers.next().unwrap_or(0.0), numbers.next().unwrap_or(0.0))
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Kiln => "Kiln",
+            Kind::Nginx => "nginx",
+            Kind::Haproxy => "HAProxy",
+            Kind::Envoy => "Envoy",
+            Kind::Caddy => "Caddy",
+            Kind::Varnish => "Varnish",
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Kind::Kiln => "cargo",
+            Kind::Nginx => "nginx",
+            Kind::Haproxy => "haproxy",
+            Kind::Envoy => "envoy",
+            Kind::Caddy => "caddy",
+            Kind::Varnish => "varnishd",
+        }
+    }
+
+    /// Its version, where it is installed.
+    pub(crate) fn version(self) -> Option<String> {
+        let flag = match self {
+            Kind::Kiln | Kind::Envoy => "--version",
+            Kind::Nginx | Kind::Haproxy => "-v",
+            Kind::Caddy => "version",
+            Kind::Varnish => "-V",
+        };
+        let output = Command::new(self.program()).arg(flag).output().ok()?;
+        if self == Kind::Kiln {
+            return Some(env!("CARGO_PKG_VERSION").to_owned());
+        }
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let start = text.find(|char: char| char.is_ascii_digit())?;
+        let end =
+            text[start..].find(|char: char| !(char.is_ascii_digit() || char == '.')).unwrap_or(text.len() - start);
+        // Envoy says its commit first.
+        let known =
+            text.split('/').find(|part| part.split('.').count() == 3 && part.starts_with(|c: char| c.is_ascii_digit()));
+        Some(known.filter(|_| self == Kind::Envoy).unwrap_or(&text[start..start + end]).to_owned())
+    }
+
+    /// Starts it for a job; why not, where it does not come up.
+    pub(crate) fn start(self, job: Job, dir: &Path) -> Result<Running, &'static str> {
+        let port = 18_080 + self as u16;
+        let file = |name: &str, text: &str| {
+            let path = dir.join(format!("{}-{name}", self.name()));
+            std::fs::write(&path, text).expect("written");
+            path.to_str().expect("text").to_owned()
+        };
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]);
+        match self {
+            Kind::Kiln => {
+                let site = file("site.kdl", &kiln_site(job, port));
+                let binary = file("binary", "");
+                let built = kiln(&["build", &site, "-o", &binary]);
+                assert!(built.status.success(), "{}", stderr(&built));
+                command.arg(binary);
+            }
+            Kind::Nginx => {
+                command.args(["nginx", "-c", &file("nginx.conf", &nginx_conf(job, port, dir))]);
+            }
+            Kind::Haproxy => {
+                command.args(["haproxy", "-q", "-f", &file("haproxy.cfg", &haproxy_cfg(job, port).ok_or("-")?)]);
+            }
+            Kind::Envoy => {
+                let config = file("envoy.json", &envoy_json(job, port));
+                command.args(["envoy", "-c", &config, "--concurrency", "1", "-l", "off", "--disable-hot-restart"]);
+            }
+            Kind::Caddy => {
+                let config = file("caddy.json", &caddy_json(job, port).ok_or("-")?);
+                command.env("GOMAXPROCS", "1").args(["caddy", "run", "--config", &config]);
+                command.env("XDG_DATA_HOME", dir).env("XDG_CONFIG_HOME", dir);
+            }
+            Kind::Varnish => {
+                let vcl = file("varnish.vcl", &varnish_vcl(job).ok_or("-")?);
+                let (listen, state) = (format!("127.0.0.1:{port}"), dir.join("varnish"));
+                command.args(["varnishd", "-F", "-a", &listen, "-f", &vcl, "-n", state.to_str().expect("text")]);
+                command.args(["-s", "malloc,64m", "-p", "thread_pools=1"]);
+            }
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut running = Running { kind: self, port, child: child.map_err(|_| "does not start")? };
+        let began = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if matches!(running.child.try_wait(), Ok(Some(_))) {
+                return Err("does not start");
+            }
+            if began.elapsed() > Duration::from_secs(90) {
+                return Err("not up after 90 s");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(running)
+    }
+}
+
+/// Repeats a text for every number.
+fn each(count: usize, one: impl Fn(usize) -> String) -> String {
+    (0..count).map(one).collect()
+}
+
+fn kiln_site(job: Job, port: u16) -> String {
+    let proxy = format!("proxy \"http://{ORIGIN}\"");
+    let head = format!("process {{\n    workers 1\n}}\nlisten \"127.0.0.1:{port}\"\n");
+    let logged = if job == Job::Logged { "log access\n" } else { "" };
+    let sites = match job {
+        Job::Prefixes(n) => {
+            format!("site * {{\n{}}}\n", each(n, |i| format!("route \"/section{i}/*\" {{\n{proxy}\n}}\n")))
+        }
+        Job::Expressions(n) => {
+            let route = |i| format!("route \"/*\" {{\npath-regex \"^/section{i}/[0-9]+$\"\n{proxy}\n}}\n");
+            format!("site * {{\n{}}}\n", each(n, route))
+        }
+        Job::Hosts(n) => each(n, |i| format!("site host{i}.example.com {{\n{proxy}\n}}\n")),
+        Job::Upload => format!("site * {{\nlimits body=\"1GiB\"\n{proxy}\n}}\n"),
+        _ => format!("site * {{\n{proxy}\n}}\n"),
+    };
+    format!("{head}{logged}{sites}")
+}
+
+/// nginx as a proxy, or as the origin.
+fn nginx_conf(job: Job, port: u16, dir: &Path) -> String {
+    const PASS: &str = "proxy_pass http://origin;";
+    let location = |pattern: String| format!("location {pattern} {{ {PASS} }}\n");
+    let server = |name: &str, locations: String| format!("server {{ listen 127.0.0.1:{port};{name}\n{locations}}}\n");
+    let servers = match job {
+        Job::Prefixes(n) => server("", each(n, |i| location(format!("/section{i}/")))),
+        Job::Expressions(n) => server("", each(n, |i| location(format!("~ ^/section{i}/[0-9]+$")))),
+        Job::Hosts(n) => each(n, |i| server(&format!(" server_name host{i}.example.com;"), location("/".to_owned()))),
+        _ => server("", location("/".to_owned())),
+    };
+    let log = if job == Job::Logged { format!("{}/nginx-access.log", dir.display()) } else { "off".to_owned() };
+    nginx(
+        dir,
+        "proxy",
+        &format!(
+            "access_log {log}; client_max_body_size 1g; proxy_request_buffering off; server_names_hash_max_size 65536;\n\
+         upstream origin {{ server {ORIGIN}; keepalive 64; keepalive_requests 100000000; }}\n\
+         proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $http_host;\n\
+         proxy_set_header Via \"1.1 nginx\"; proxy_set_header X-Forwarded-For $remote_addr;\n\
+         proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;\n{servers}"
+        ),
+    )
+}
+
+/// An nginx of one worker.
+pub(crate) fn nginx(dir: &Path, name: &str, http: &str) -> String {
+    format!(
+        "daemon off; worker_processes 1; pid {0}/{name}.pid; error_log /dev/null;\nevents {{ worker_connections 4096; }}\n\
+         http {{ keepalive_requests 100000000; client_body_temp_path {0}/{name}-body; proxy_temp_path {0}/{name}-proxy;\n{http} }}\n",
+        dir.display()
+    )
+}
+
+fn haproxy_cfg(job: Job, port: u16) -> Option<String> {
+    let rules = match job {
+        Job::Prefixes(n) => each(n, |i| format!("  use_backend origin if {{ path_beg /section{i}/ }}\n")),
+        Job::Expressions(n) => each(n, |i| format!("  use_backend origin if {{ path_reg ^/section{i}/[0-9]+$ }}\n")),
+        Job::Hosts(n) => each(n, |i| format!("  use_backend origin if {{ hdr(host) -i host{i}.example.com }}\n")),
+        // It logs to a syslog server; the others write a file.
+        Job::Logged => return None,
+        _ => "  default_backend origin\n".to_owned(),
+    };
+    Some(format!(
+        "global\n  nbthread 1\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+         \x20 http-reuse always\n\
+         frontend in\n  bind 127.0.0.1:{port}\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n\
+         \x20 http-request set-header X-Forwarded-Host %[req.hdr(Host)]\n  http-request set-header Via 1.1\\ haproxy\n{rules}\
+         backend origin\n  server origin {ORIGIN}\n"
+    ))
+}
+
+fn envoy_json(job: Job, port: u16) -> String {
+    let to = r#""route":{"cluster":"origin","timeout":"60s"}"#;
+    let join = |count, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
+    let hosts = match job {
+        Job::Prefixes(n) => {
+            let routes = join(n, &|i| format!(r#"{{"match":{{"prefix":"/section{i}/"}},{to}}}"#));
+            format!(r#"{{"name":"all","domains":["*"],"routes":[{routes}]}}"#)
+        }
+        Job::Expressions(n) => {
+            let regex = |i| format!(r#"{{"match":{{"safe_regex":{{"regex":"/section{i}/[0-9]+"}}}},{to}}}"#);
+            format!(r#"{{"name":"all","domains":["*"],"routes":[{}]}}"#, join(n, &regex))
+        }
+        Job::Hosts(n) => join(n, &|i| {
+            format!(
+                r#"{{"name":"h{i}","domains":["host{i}.example.com"],"routes":[{{"match":{{"prefix":"/"}},{to}}}]}}"#
+            )
+        }),
+        _ => format!(r#"{{"name":"all","domains":["*"],"routes":[{{"match":{{"prefix":"/"}},{to}}}]}}"#),
+    };
+    let log = if job == Job::Logged {
+        r#","access_log":[{"name":"file","typed_config":{"@type":"type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog","path":"/dev/null"}}]"#
+    } else {
+        ""
+    };
+    let (host, origin_port) = ORIGIN.split_once(':').expect("a port");
+    format!(
+        r#"{{"static_resources":{{"listeners":[{{"address":{{"socket_address":{{"address":"127.0.0.1","port_value":{port}}}}},
+        "filter_chains":[{{"filters":[{{"name":"http","typed_config":{{
+        "@type":"type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix":"in","use_remote_address":true,"generate_request_id":false,"via":"1.1 envoy"{log},
+        "route_config":{{"virtual_hosts":[{hosts}]}},
+        "http_filters":[{{"name":"router","typed_config":{{"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}]}}}}]}}]}}],
+        "clusters":[{{"name":"origin","connect_timeout":"5s","type":"STATIC","circuit_breakers":{{"thresholds":[{{"max_connections":4096,"max_requests":4096,"max_pending_requests":4096}}]}},
+        "load_assignment":{{"cluster_name":"origin","endpoints":[{{"lb_endpoints":[{{"endpoint":{{"address":{{"socket_address":{{"address":"{host}","port_value":{origin_port}}}}}}}}}]}}]}}}}]}}}}"#
+    )
+}
+
+fn caddy_json(job: Job, port: u16) -> Option<String> {
+    let handle =
+        format!(r#""handle":[{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}],"terminal":true"#);
+    let join = |count, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
+    let routes = match job {
+        // A second per request, and gigabytes, at this size.
+        Job::Prefixes(100_000..) | Job::Expressions(100_000..) => return None,
+        Job::Prefixes(n) => join(n, &|i| format!(r#"{{"match":[{{"path":["/section{i}/*"]}}],{handle}}}"#)),
+        Job::Expressions(n) => {
+            join(n, &|i| format!(r#"{{"match":[{{"path_regexp":{{"pattern":"^/section{i}/[0-9]+$"}}}}],{handle}}}"#))
+        }
+        Job::Hosts(n) => join(n, &|i| format!(r#"{{"match":[{{"host":["host{i}.example.com"]}}],{handle}}}"#)),
+        _ => format!("{{{handle}}}"),
+    };
+    let (logging, logs) = if job == Job::Logged {
+        (r#""logging":{"logs":{"default":{"writer":{"output":"discard"}}}},"#, r#","logs":{}"#)
+    } else {
+        (r#""logging":{"logs":{"default":{"level":"ERROR"}}},"#, "")
+    };
+    Some(format!(
+        r#"{{"admin":{{"disabled":true}},{logging}"apps":{{"http":{{"servers":{{"in":{{"listen":["127.0.0.1:{port}"],"automatic_https":{{"disable":true}},"protocols":["h1"],"routes":[{routes}]{logs}}}}}}}}}}}"#
+    ))
+}
+
+/// Varnish without its cache; what it would route by is code.
+fn varnish_vcl(job: Job) -> Option<String> {
+    if !matches!(job, Job::Plain | Job::Download | Job::Upload) {
+        return None;
+    }
+    let (host, port) = ORIGIN.split_once(':')?;
+    let mut vcl = format!("vcl 4.1;\nbackend origin {{ .host = \"{host}\"; .port = \"{port}\"; }}\n");
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        vcl,
+        "sub vcl_recv {{ set req.http.X-Forwarded-Proto = \"http\"; set req.http.X-Forwarded-Host = req.http.Host; return (pass); }}"
+    );
+    Some(vcl)
+}
