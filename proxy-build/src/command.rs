@@ -8,6 +8,7 @@ pub(crate) mod expand;
 pub(crate) mod explain;
 pub(crate) mod fmt;
 pub(crate) mod new;
+pub(crate) mod report;
 pub(crate) mod routes;
 pub(crate) mod run;
 pub(crate) mod test;

@@ -165,7 +165,7 @@ fn names(host: &Host) -> String {
     host.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn matchers(route: &Route) -> Vec<String> {
+pub(crate) fn matchers(route: &Route) -> Vec<String> {
     let mut all = Vec::new();
     if route.methods.mask != u16::MAX {
         all.push(format!("method {}", route.methods.names().collect::<Vec<_>>().join(" ")));
@@ -202,7 +202,7 @@ pub fn routes(model: &Site) -> String {
 }
 
 /// The routes of a site in the order in which they are asked: segment by segment text before `{name}` before `*`.
-fn in_order(host: &Host) -> Vec<usize> {
+pub(crate) fn in_order(host: &Host) -> Vec<usize> {
     let mut indices: Vec<usize> = (0..host.routes.len()).collect();
     indices.sort_by_key(|&index| host.routes[index].rank);
     // Stable: routes of one pattern keep the order of their matchers.

@@ -22,6 +22,7 @@ pub mod lexer;
 mod loops;
 pub mod lower;
 pub mod model;
+pub mod page;
 pub mod plan;
 pub mod read;
 pub mod reference;

@@ -89,6 +89,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Draw a site: one HTML page with the map, the routes, the time-outs and the tables
+    Report {
+        /// The site file
+        file: PathBuf,
+        /// The page to write; standard output where not given
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
     /// Print the Rust that a site becomes
     Expand {
         /// The site file
@@ -144,6 +152,7 @@ fn main() -> ExitCode {
         }
         Command::Explain { about, .. } => proxy_build::code::page(&about).and_then(|page| run::print(&page)),
         Command::Routes { file, json } => run::routes::routes(&file, json),
+        Command::Report { file, output } => run::report::report(&file, output.as_deref()),
         Command::Expand { file } => run::expand::expand(&file),
         Command::Diff { old, new } => return run::diff::diff(&old, &new),
         Command::Test { file, coverage } => run::test::test(&file, coverage),

@@ -9,6 +9,7 @@ mod framing;
 mod fuzz;
 mod macros;
 mod oracle;
+mod page;
 mod reference;
 mod tidy;
 mod wire;
