@@ -142,6 +142,9 @@ impl Root {
     }
 }
 
+/// Which site has a host on a listener.
+type Claims = HashMap<(HostPattern, usize), Span>;
+
 /// A `listen` of the top level.
 struct Listen {
     span: Span,
@@ -418,11 +421,12 @@ impl Check<'_> {
         defaults: &Layer,
     ) -> Vec<Host> {
         let mut hosts: Vec<Host> = Vec::new();
+        let mut claims = Claims::new();
         let mut routes = 0;
         for (index, (span, site)) in sites.into_iter().enumerate() {
             let layer = defaults.clone().overlay(self.layer(&site.items));
             let served_on = listeners.of_site[index].clone();
-            self.claimed_twice(&hosts, &site.hosts, &served_on);
+            self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
             let policy = self.policy(&layer, &text::Scope::no_route());
             let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
             let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
@@ -450,23 +454,26 @@ impl Check<'_> {
         hosts
     }
 
-    /// A host may belong to one site per listener.
-    fn claimed_twice(&mut self, before: &[Host], hosts: &[Spanned<HostPattern>], listeners: &[usize]) {
+    /// A host may belong to one site per listener. `claims` are those of the sites before.
+    fn claimed_twice(&mut self, claims: &mut Claims, site: Span, hosts: &[Spanned<HostPattern>], listeners: &[usize]) {
         for (index, host) in hosts.iter().enumerate() {
             if let Some(first) = hosts[..index].iter().find(|earlier| earlier.value == host.value) {
                 self.report.add(
                     Diagnostic::error("duplicate-host", format!("the host `{host}` is there twice"), host.span)
                         .also(first.span, "the first"),
                 );
+                continue;
             }
-            let claimed = before.iter().find(|other| {
-                other.hosts.contains(&host.value) && other.listeners.iter().any(|listener| listeners.contains(listener))
-            });
-            if let Some(other) = claimed {
+            let mut other = None;
+            for &listener in listeners {
+                let first = *claims.entry((host.value.clone(), listener)).or_insert(site);
+                other = other.or(Some(first).filter(|first| *first != site));
+            }
+            if let Some(other) = other {
                 self.report.add(
                     Diagnostic::error("duplicate-host", format!("two sites claim the host `{host}`"), host.span)
                         .label("the second")
-                        .also(other.span, "the first")
+                        .also(other, "the first")
                         .help("put the routes of both into one site, or give the sites listeners of their own"),
                 );
             }

@@ -20,7 +20,7 @@ pub struct Code {
     pub why: &'static str,
     /// A site that has it.
     pub wrong: &'static str,
-    /// The same without.
+    /// The same without, or meant.
     pub right: &'static str,
 }
 

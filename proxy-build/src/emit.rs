@@ -30,6 +30,9 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let policies = data::policies(plan);
     let routes = data::routes(plan);
     let sites = data::sites(plan);
+    let all = [("HOSTS", &plan.tables.hosts), ("EXACT", &plan.tables.exact), ("SEGMENTS", &plan.tables.segments)];
+    let slots: TokenStream =
+        all.into_iter().filter(|(_, table)| !table.is_empty()).map(|(name, table)| data::slots(name, table)).collect();
     let (tables, joint) = (data::tables(&plan.tables), data::joint(&plan.tables));
     let tests = plan.model.tests.iter().map(|test| expression(&test.test));
     let params = plan.model.params.iter().map(expression);
@@ -45,7 +48,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         use ::proxy_runtime::{
             facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
             matcher, regex::Capturing, regex::Joint, regex::Regex, route::Captures,
-            route::Tables, site, site::*, table::Table, table::Words, template::Piece,
+            route::Tables, site, site::*, table::Aligned, table::Table, table::Words, template::Piece,
             template::Template, view::RequestView,
         };
         #[allow(unused_imports)]
@@ -63,6 +66,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         #policies
 
         static SITES: &[Host] = &[#(#sites),*];
+        #slots
         #joint
         #routes
         static UPSTREAMS: &[Upstream] = &[#(#upstreams),*];

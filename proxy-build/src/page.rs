@@ -201,7 +201,7 @@ fn duration(site: &Site, setting: &Setting<Duration>) -> String {
 fn tables(plan: &Plan<'_>) -> String {
     let tables = &plan.tables;
     let hash = |table: &proxy_runtime::table::Table| {
-        (table.len(), table.disps.bytes().len() + table.slots.bytes().len() + table.text.len())
+        (table.len(), table.disps.bytes().len() + table.slots.len() + table.long.len())
     };
     let words = |words: &proxy_runtime::table::Words, columns| (words.len() / columns, words.bytes().len());
     let (hosts, exact, segments) = (hash(&tables.hosts), hash(&tables.exact), hash(&tables.segments));

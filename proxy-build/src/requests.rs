@@ -15,6 +15,7 @@ mod networks;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use proxy_runtime::site::NormalForm;
 
@@ -74,7 +75,7 @@ impl Requests {
         if form.merge_slashes {
             not.push(requests.table("//"));
         }
-        requests.paths = (vec![requests.table(&normal_form(form))], not);
+        requests.paths = (vec![requests.table(normal_form(form))], not);
         requests.values = vec![requests.table("^[ \t]|[ \t]$")];
         requests
     }
@@ -184,12 +185,15 @@ impl Requests {
 }
 
 /// Paths in normal form, as `proxy_runtime::target` makes them, but for dot segments and doubled slashes.
-fn normal_form(form: NormalForm) -> String {
-    let kept = |byte: &u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | 0..0x20 | 0x7F => false,
-        b'/' | b'\\' => form.encoded_slash,
-        _ => true,
-    };
-    let escapes: Vec<String> = (0..=u8::MAX).filter(kept).map(|byte| format!("{byte:02X}")).collect();
-    format!(r"^(?:/(?:[^\x00-\x20\x7F#<>`\\?%/]|%(?:{}))*)+$", escapes.join("|"))
+fn normal_form(form: NormalForm) -> &'static str {
+    static FORMS: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
+    FORMS[usize::from(form.encoded_slash)].get_or_init(|| {
+        let kept = |byte: &u8| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | 0..0x20 | 0x7F => false,
+            b'/' | b'\\' => form.encoded_slash,
+            _ => true,
+        };
+        let escapes: Vec<String> = (0..=u8::MAX).filter(kept).map(|byte| format!("{byte:02X}")).collect();
+        format!(r"^(?:/(?:[^\x00-\x20\x7F#<>`\\?%/]|%(?:{}))*)+$", escapes.join("|"))
+    })
 }

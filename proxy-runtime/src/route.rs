@@ -9,6 +9,7 @@
 //! for the next one, so a route's matchers never hide a less specific route.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::regex::{End, Joint};
 use crate::site::Methods;
@@ -23,6 +24,9 @@ pub type SiteId = u32;
 
 /// The bit of a leaf that is a single route.
 pub const ONLY: u32 = 1 << 31;
+
+/// The bit of a candidate (of such a leaf, too) that takes any request that gets to it: nothing is left to ask.
+pub const ALWAYS: u32 = 1 << 30;
 
 /// The most names a pattern and a `path-regex` may bind together.
 pub const MAX_CAPTURES: usize = 16;
@@ -47,10 +51,10 @@ pub struct Tables {
     /// for `{name}`, the leaf of patterns that end here, the leaf of patterns that go on with `*`. The first rows are the
     /// sites' roots, by [`SiteId`].
     pub nodes: Words,
-    /// The leaves that are not a single route (that is a leaf with [`ONLY`] set), rows of six: `start..end` in
+    /// The leaves that are not a single route (that is a leaf with [`ONLY`] set, and perhaps [`ALWAYS`]), rows of six: `start..end` in
     /// `candidates`, in `expressions`, and in `plain`.
     pub leaves: Words,
-    /// The routes of each leaf, in order of precedence.
+    /// The routes of each leaf, in order of precedence; with [`ALWAYS`] set where it holds.
     pub candidates: Words,
     /// The candidates with an expression on the path, rows of three, sorted: joint table, number of the expression in
     /// it, position among the leaf's candidates.
@@ -165,6 +169,21 @@ impl Tables {
     }
 }
 
+impl Tables {
+    /// The position in the first row of `expressions`, within a range of one joint table, that is not before `wanted`, if
+    /// it is of the expression wanted.
+    fn position(&self, Range { start, end }: Range<u32>, wanted: [u32; 3]) -> Option<u32> {
+        let row = |at: u32| self.expressions.row::<3>(at as usize);
+        // Where a leaf has all of a table's expressions, each once, the row is where its number says.
+        let guess = start.wrapping_add(wanted[1].wrapping_sub(row(start)[1]));
+        let lucky =
+            (start..end).contains(&guess) && row(guess) >= wanted && (guess == start || row(guess - 1) < wanted);
+        let found = if lucky { guess } else { self.expressions.lower_bound(start, end, |row| row < wanted) };
+        let [_, expression, position] = row(found);
+        (found < end && expression == wanted[1]).then_some(position)
+    }
+}
+
 /// The scope of wildcard suffixes on a listener.
 pub const fn wildcard_scope(listener: u32) -> u32 {
     listener | WILDCARD
@@ -248,10 +267,7 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
             let Some(joint) = tables.joint.get(table as usize) else { break };
             let reached = self.end(table as usize, joint);
             for expression in joint.matched(reached) {
-                let wanted = [table, expression, from];
-                let found = tables.expressions.lower_bound(at, others, |row: [u32; 3]| row < wanted);
-                let [_, same, position] = tables.expressions.row(found as usize);
-                if found < others && same == expression {
+                if let Some(position) = tables.position(at..others, [table, expression, from]) {
                     best = Some(best.map_or(position, |best| best.min(position)));
                 }
             }
@@ -268,7 +284,11 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
         }
     }
 
-    fn candidate(&mut self, route: RouteId) -> Option<RouteId> {
+    fn candidate(&mut self, candidate: u32) -> Option<RouteId> {
+        let route = candidate & !ALWAYS;
+        if candidate & ALWAYS != 0 {
+            return Some(route);
+        }
         match (self.ask)(route, &mut self.captures) {
             Verdict::Yes => return Some(route),
             Verdict::No => {}

@@ -64,17 +64,27 @@ impl FromIterator<u32> for Words {
 }
 
 /// A minimal perfect hash table from (scope, text) to a number, as `phf_generator` lays it out (CHD).
+///
+/// An entry and its key stand together, in slots of one size: a look-up reads a displacement and a slot, and that is two
+/// lines of memory, however large the table.
 #[derive(Debug, Clone)]
 pub struct Table {
     /// The seed of the hash.
     pub seed: u64,
     /// Displacements, in pairs.
     pub disps: Words,
-    /// The entries in the hash's order: scope, start of the key in `text`, its length, value.
-    pub slots: Words,
-    /// The keys' text, one after the other.
-    pub text: Cow<'static, str>,
+    /// The size of a slot in bytes.
+    pub stride: u32,
+    /// The slots in the hash's order: scope, value and length of the key as numbers, then the key, or where it begins in
+    /// `long` if it does not fit.
+    pub slots: Cow<'static, [u8]>,
+    /// Keys that are longer than a slot.
+    pub long: Cow<'static, str>,
 }
+
+/// Bytes that begin where a line of memory begins, so that slots don't lie across two of them.
+#[repr(C, align(64))]
+pub struct Aligned<T: ?Sized>(pub T);
 
 /// A key of a [`Table`]; both sides hash it through this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,13 +102,45 @@ impl PhfHash for Key<'_> {
     }
 }
 
+/// What precedes a key in its slot.
+const HEAD: usize = 12;
+
 impl Table {
     /// A table without entries.
-    pub const EMPTY: Table = Table { seed: 0, disps: Words::new(&[]), slots: Words::new(&[]), text: Cow::Borrowed("") };
+    pub const EMPTY: Table =
+        Table { seed: 0, disps: Words::new(&[]), stride: 16, slots: Cow::Borrowed(&[]), long: Cow::Borrowed("") };
+
+    /// From the entries in the hash's order: scope, key, value.
+    pub fn from_entries<'a>(
+        seed: u64,
+        disps: Words,
+        entries: impl Iterator<Item = (u32, &'a str, u32)> + Clone,
+    ) -> Table {
+        let count = entries.clone().count();
+        let fits = |stride: usize| {
+            let fitting = entries.clone().filter(|(_, key, _)| HEAD + key.len() <= stride).count();
+            // Room for nearly all of them; a few long keys are not worth large slots.
+            10 * fitting >= 9 * count
+        };
+        let stride = [16, 32, 64].into_iter().find(|&stride| fits(stride)).unwrap_or(64);
+        let (mut slots, mut long) = (Vec::with_capacity(stride * count), String::new());
+        for (scope, key, value) in entries {
+            let start = slots.len();
+            slots.extend([scope, value, key.len() as u32].into_iter().flat_map(u32::to_le_bytes));
+            if HEAD + key.len() <= stride {
+                slots.extend(key.bytes());
+            } else {
+                slots.extend((long.len() as u32).to_le_bytes());
+                long.push_str(key);
+            }
+            slots.resize(start + stride, 0);
+        }
+        Table { seed, disps, stride: stride as u32, slots: slots.into(), long: long.into() }
+    }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.slots.len() / 4
+        self.slots.len() / self.stride as usize
     }
 
     /// Whether there are none.
@@ -116,8 +158,15 @@ impl Table {
         let bucket = hashes.g % (self.disps.len() / 2) as u32;
         let [d1, d2] = self.disps.row(bucket as usize);
         let index = phf_shared::displace(hashes.f1, hashes.f2, d1, d2) % self.len() as u32;
-        let [found, start, len, value] = self.slots.row(index as usize);
-        let key = self.text.as_bytes().get(start as usize..(start as usize + len as usize))?;
+        let stride = self.stride as usize;
+        let slot = self.slots.get(index as usize * stride..)?.get(..stride)?;
+        let (head, rest) = slot.split_first_chunk::<HEAD>()?;
+        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (found, value, length) = (number(0), number(4), number(8) as usize);
+        let key = match rest.get(..length) {
+            Some(key) => key,
+            None => self.long.as_bytes().get(u32::from_le_bytes(*rest.first_chunk()?) as usize..)?.get(..length)?,
+        };
         (found == scope && key == text).then_some(value)
     }
 }

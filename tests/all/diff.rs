@@ -60,10 +60,8 @@ proptest! {
     #[test]
     fn order_is_nothing_and_every_route_something(mut old in parts(), remove in any::<bool>(), which in any::<prop::sample::Index>()) {
         // Each route has an answer of its own.
-        let mut number = 0;
-        for route in old.iter_mut().flat_map(|(_, routes)| routes) {
+        for (number, route) in old.iter_mut().flat_map(|(_, routes)| routes).enumerate() {
             *route = route.replace("respond 200", &format!("respond 200 \"{number}\""));
-            number += 1;
         }
         let mut new = old.clone();
         new.reverse();

@@ -8,6 +8,7 @@ mod expand;
 mod framing;
 mod fuzz;
 mod macros;
+mod mistakes;
 mod oracle;
 mod page;
 mod reference;

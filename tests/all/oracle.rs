@@ -49,8 +49,10 @@ fn takes(route: &Route, segments: &[&str], method: &str, headers: &[(&str, &str)
         })
 }
 
+type Means = fn(&str) -> bool;
+
 /// Expressions, and what they mean in other words.
-const EXPRESSIONS: &[(&str, fn(&str) -> bool)] = &[
+const EXPRESSIONS: &[(&str, Means)] = &[
     ("^/a", |path| path.starts_with("/a")),
     ("b$", |path| path.ends_with('b')),
     ("c", |path| path.contains('c')),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kiln_tests::kiln::{kiln, stderr};
+use kiln_tests::kiln::{cache, stderr, workspace};
 
 use crate::jobs::Job;
 
@@ -141,7 +141,9 @@ impl Kind {
             Kind::Kiln => {
                 let site = file("site.kdl", &kiln_site(job, port));
                 let binary = file("binary", "");
-                let built = kiln(&["build", &site, "-o", &binary]);
+                let mut build = Command::new(crate::compiler::release_kiln());
+                build.args(["build", &site, "-o", &binary]).env("KILN_CACHE", cache()).env("KILN_SOURCE", workspace());
+                let built = build.output().expect("kiln runs");
                 assert!(built.status.success(), "{}", stderr(&built));
                 command.arg(binary);
             }

@@ -2,8 +2,8 @@
 use ::proxy_runtime::{
     facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing,
     filter::PathStep, filter::Rewrite, matcher, regex::Capturing, regex::Joint,
-    regex::Regex, route::Captures, route::Tables, site, site::*, table::Table,
-    table::Words, template::Piece, template::Template, view::RequestView,
+    regex::Regex, route::Captures, route::Tables, site, site::*, table::Aligned,
+    table::Table, table::Words, template::Piece, template::Template, view::RequestView,
 };
 #[allow(unused_imports)]
 use ::std::{
@@ -78,6 +78,14 @@ static SITES: &[Host] = &[
         policy: &POLICY_0,
     },
 ];
+/// 2 entries of 32 bytes
+static HOSTS: &Aligned<[u8]> = &Aligned(
+    *b"\0\0\0\x80\0\0\0\0\x0B\0\0\0example.com\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0B\0\0\0example.com\0\0\0\0\0\0\0\0\0",
+);
+/// 1 entries of 32 bytes
+static SEGMENTS: &Aligned<[u8]> = &Aligned(
+    *b"\0\0\0\0\x01\0\0\0\x05\0\0\0users\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+);
 static JOINT: [Joint; 0usize] = [];
 static HANDLERS: &[Handler] = &[
     Handler::Proxy(Proxy {
@@ -186,10 +194,9 @@ static SITE: Site = Site {
         hosts: Table {
             seed: 16287231350648472473,
             disps: Words::new(b"\0\0\0\0\0\0\0\0"),
-            slots: Words::new(
-                b"\0\0\0\x80\0\0\0\0\x0B\0\0\0\0\0\0\0\0\0\0\0\x0B\0\0\0\x0B\0\0\0\0\0\0\0",
-            ),
-            text: Borrowed("example.comexample.com"),
+            stride: 32,
+            slots: Borrowed(&HOSTS.0),
+            long: Borrowed(""),
         },
         any_host: Words::new(b"\xFF\xFF\xFF\xFF"),
         wildcards: true,
@@ -197,11 +204,12 @@ static SITE: Site = Site {
         segments: Table {
             seed: 16287231350648472473,
             disps: Words::new(b"\0\0\0\0\0\0\0\0"),
-            slots: Words::new(b"\0\0\0\0\0\0\0\0\x05\0\0\0\x01\0\0\0"),
-            text: Borrowed("users"),
+            stride: 32,
+            slots: Borrowed(&SEGMENTS.0),
+            long: Borrowed(""),
         },
         nodes: Words::new(
-            b"\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\x80\0\0\0\0\x02\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\x80",
+            b"\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\xC0\0\0\0\0\x02\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\x80",
         ),
         leaves: Words::new(b""),
         candidates: Words::new(b""),

@@ -73,7 +73,8 @@ impl Check<'_> {
         let mut seen: Vec<&str> = Vec::new();
         for name in names {
             if seen.contains(&name.value.as_str()) {
-                self.error("duplicate-matcher", format!("{name} is there twice"), name.span);
+                let message = format!("{name} is there twice");
+                self.report.add(Diagnostic::error("duplicate-matcher", message, name.span).help("one is enough"));
             }
             seen.push(&name.value);
             match Methods::NAMES.iter().position(|known| *known == name.value) {

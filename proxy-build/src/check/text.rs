@@ -222,8 +222,9 @@ impl Check<'_> {
             match what {
                 What::HeaderOp(op) => {
                     self.may_change(&op.name, phase, matches!(op.kind, HeaderOpKind::Replace(..)));
-                    if phase == Phase::Request {
-                        self.secret(op);
+                    match phase {
+                        Phase::Request => self.secret(op),
+                        _ => self.hsts(op),
                     }
                     let name = op.name.value.clone();
                     ops.extend(match &op.kind {
@@ -253,6 +254,20 @@ impl Check<'_> {
             }
         }
         ops
+    }
+
+    /// RFC 6797 section 7.2: the field must not be sent over plain HTTP, and all listeners speak that.
+    fn hsts(&mut self, op: &ast::HeaderOp) {
+        if op.name.value == "strict-transport-security" && !matches!(op.kind, HeaderOpKind::Replace(..)) {
+            self.report.add(
+                Diagnostic::lint(
+                    "hsts-on-plain",
+                    "this site is served without TLS, where browsers ignore this field",
+                    op.name.span,
+                )
+                .help("send it from where TLS ends; if that is a proxy in front of this one: lint allow hsts-on-plain"),
+            );
+        }
     }
 
     /// A credential that is written out.

@@ -118,6 +118,29 @@ site example.com {
 }",
     },
     Code {
+        name: "hsts-on-plain",
+        level: Some(Level::Warn),
+        what: "`Strict-Transport-Security` is sent over plain HTTP.",
+        why: "\
+Browsers ignore it there (RFC 6797 section 8.1), and a server must not send it (section 7.2). Where TLS ends in a proxy in
+front of this one, the field reaches browsers over TLS after all: `lint allow hsts-on-plain` says so.",
+        wrong: "
+site example.com {
+    response-headers {
+        set Strict-Transport-Security \"max-age=31536000\"
+    }
+    proxy \"http://10.0.0.2:80\"
+}",
+        right: "
+lint allow hsts-on-plain
+site example.com {
+    response-headers {
+        set Strict-Transport-Security \"max-age=31536000\"
+    }
+    proxy \"http://10.0.0.2:80\"
+}",
+    },
+    Code {
         name: "untested-route",
         level: Some(Level::Allow),
         what: "No test of the site reaches a route.",

@@ -1,7 +1,7 @@
 //! The contract's data as Rust expressions; what `expression` does not do alone.
 
 use ipnet::IpNet;
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use proxy_runtime::route::Tables;
 use proxy_runtime::site::{Methods, Routes};
 use proxy_runtime::table::{NONE, Table, Words};
@@ -117,7 +117,8 @@ pub(super) fn joint(tables: &Tables) -> TokenStream {
 }
 
 pub(super) fn tables(tables: &Tables) -> TokenStream {
-    let (hosts, exact, segments) = (table(&tables.hosts), table(&tables.exact), table(&tables.segments));
+    let (hosts, exact, segments) =
+        (table("HOSTS", &tables.hosts), table("EXACT", &tables.exact), table("SEGMENTS", &tables.segments));
     let [any_host, nodes, leaves, candidates, expressions, plain] =
         [&tables.any_host, &tables.nodes, &tables.leaves, &tables.candidates, &tables.expressions, &tables.plain]
             .map(words);
@@ -137,13 +138,24 @@ pub(super) fn tables(tables: &Tables) -> TokenStream {
     })
 }
 
-fn table(table: &Table) -> TokenStream {
+/// The slots of a table, aligned: `static HOSTS: &Aligned<[u8]>`.
+pub(super) fn slots(name: &str, table: &Table) -> TokenStream {
+    let (name, slots) = (Ident::new(name, Span::call_site()), Literal::byte_string(&table.slots));
+    let doc = format!(" {} entries of {} bytes", table.len(), table.stride);
+    quote! {
+        #[doc = #doc]
+        static #name: &Aligned<[u8]> = &Aligned(*#slots);
+    }
+}
+
+fn table(name: &str, table: &Table) -> TokenStream {
     if table.is_empty() {
         return quote!(Table::EMPTY);
     }
-    let seed = Literal::u64_unsuffixed(table.seed);
-    let (disps, slots, keys) = (words(&table.disps), words(&table.slots), text(&table.text));
-    quote!(Table { seed: #seed, disps: Words::new(#disps), slots: Words::new(#slots), text: #keys })
+    let name = Ident::new(name, Span::call_site());
+    let (seed, stride) = (Literal::u64_unsuffixed(table.seed), Literal::u32_unsuffixed(table.stride));
+    let (disps, long) = (words(&table.disps), text(&table.long));
+    quote!(Table { seed: #seed, disps: Words::new(#disps), stride: #stride, slots: Borrowed(&#name.0), long: #long })
 }
 
 /// Numbers as bytes.

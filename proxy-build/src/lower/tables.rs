@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use proxy_runtime::route::{NONE, ONLY, RouteId, Tables, wildcard_scope};
+use proxy_runtime::route::{ALWAYS, NONE, ONLY, RouteId, Tables, wildcard_scope};
+use proxy_runtime::site::Methods;
 use proxy_runtime::table::{Key, Table};
 
 use crate::ast::{HostPattern, Segment};
@@ -110,13 +111,13 @@ impl<'m> Tree<'m> {
         if let [only] = group
             && host.routes[*only].expression().0.is_none()
         {
-            return (first + *only as u32) | ONLY;
+            return candidate(&host.routes[*only], first + *only as u32) | ONLY;
         }
         let sizes =
             |tree: &Tree<'_>| [tree.candidates.len() as u32, tree.expressions.len() as u32, tree.plain.len() as u32];
         let starts = sizes(self);
         for (position, &index) in (0..).zip(group) {
-            self.candidates.push(first + index as u32);
+            self.candidates.push(candidate(&host.routes[index], first + index as u32));
             match host.routes[index].expression().0 {
                 Some(pattern) => {
                     let (table, number) = self.joined.places[pattern];
@@ -174,6 +175,12 @@ impl<'m> Tree<'m> {
     }
 }
 
+/// A route as a candidate: whether anything is left to ask it, once path and expression have led to it.
+fn candidate(route: &model::Route, id: RouteId) -> u32 {
+    let nothing_left = route.methods == Methods::ANY && route.expression().1.is_empty();
+    id | if nothing_left { ALWAYS } else { 0 }
+}
+
 /// The perfect hash table of distinct keys.
 fn table(entries: &[(u32, String, u32)]) -> Table {
     if entries.is_empty() {
@@ -181,17 +188,10 @@ fn table(entries: &[(u32, String, u32)]) -> Table {
     }
     let keys: Vec<_> = entries.iter().map(|(scope, text, _)| Key { scope: *scope, text: text.as_bytes() }).collect();
     let hash = phf_generator::generate_hash(&keys);
-    let mut text = String::new();
-    let mut slots = Vec::with_capacity(4 * entries.len());
-    for &index in &hash.map {
+    let disps = hash.disps.iter().flat_map(|(d1, d2)| [*d1, *d2]).collect();
+    let in_order = hash.map.iter().map(|&index| {
         let (scope, key, value) = &entries[index];
-        slots.extend([*scope, text.len() as u32, key.len() as u32, *value]);
-        text.push_str(key);
-    }
-    Table {
-        seed: hash.key,
-        disps: hash.disps.iter().flat_map(|(d1, d2)| [*d1, *d2]).collect(),
-        slots: slots.into_iter().collect(),
-        text: text.into(),
-    }
+        (*scope, key.as_str(), *value)
+    });
+    Table::from_entries(hash.key, disps, in_order)
 }

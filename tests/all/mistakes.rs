@@ -1,0 +1,95 @@
+//! The mistakes that were tried on other proxies' checkers (and those of their kind), as far as this language has the
+//! words: each is refused, with the code it should have, at the place where it is. What the messages say is in
+//! `diagnostics/`.
+
+/// A site with one mistake: what is underlined stands between guillemets.
+fn check(code: &str, marked: &str) {
+    let text = marked.replace(['«', '»'], "");
+    let start = marked.find('«').expect("a mark");
+    let end = marked.find('»').expect("a mark") - '«'.len_utf8();
+    let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text);
+    let found = compiled.report.sorted().into_iter().find(|diagnostic| diagnostic.code == code);
+    let found = found.unwrap_or_else(|| panic!("no {code}:\n{text}\n{}", compiled.diagnostics(false)));
+    assert!(compiled.model.is_none() || compiled.report.errors() == 0, "{code} is no error:\n{text}");
+    let place = (found.at.start as usize, found.at.end as usize);
+    assert_eq!(place, (start, end), "{code} is not where it should be:\n{}", compiled.diagnostics(false));
+    let helped = !found.help.is_empty() || !found.label.is_empty() || !found.also.is_empty();
+    assert!(helped || found.message.len() > 20, "{code} says nothing but its name");
+}
+
+fn route(inner: &str) -> String {
+    format!("site a.test {{\nroute \"/*\" {{\n{inner}\n}}\n}}\n")
+}
+
+#[test]
+fn what_others_were_tried_on() {
+    check("unknown-node", "site a.test {\n«prxy» \"http://127.0.0.1:1\"\n}");
+    check(
+        "unknown-name",
+        "upstream app {\nserver \"10.0.0.1:1\"\n}\nsite b.test {\nproxy app\n}\nsite a.test {\nproxy «apps»\n}",
+    );
+    check("duplicate-route", "site a.test {\nroute \"/a\" {\nrespond 200\n}\nroute «\"/a\"» {\nrespond 404\n}\n}");
+    check(
+        "unreachable-route",
+        "site a.test {\nroute «\"/*\"» {\npath-regex \"^/api/v1/\"\nrespond 200\n}\nroute \"/*\" priority=1 {\npath-regex \"^/api/\"\nrespond 200\n}\n}",
+    );
+    check("regex-never-matches", &route("path-regex «\"^api/\"»\nrespond 200"));
+    check("duplicate-host", "site a.test {\nrespond 200\n}\nsite «a.test» {\nrespond 404\n}");
+    check("proxy-loop", "listen \":8080\"\nsite a.test {\n«proxy» \"http://127.0.0.1:8080\"\n}");
+    check("redirect-loop", "site a.test {\nroute \"/a\" {\n«redirect» 301 \"/a\"\n}\n}");
+    check("unused", "upstream «app» {\nserver \"10.0.0.1:1\"\n}\nsite a.test {\nrespond 200\n}");
+    check("no-weight", "upstream «app» {\nserver \"10.0.0.1:1\" weight=0\n}\nsite a.test {\nproxy app\n}");
+    check("bad-header-name", &route("response-headers {\nset «\"X Y\"» \"1\"\n}\nrespond 200"));
+    check("bad-duration", &route("timeouts connect=«\"5parsecs\"»\nproxy \"http://127.0.0.1:1\""));
+    check("bad-duration", &route("timeouts connect=«5»\nproxy \"http://127.0.0.1:1\""));
+    check("unknown-placeholder", &route("respond 200 \"«{nothing}»\""));
+    check("two-handlers", &route("respond 200\n«proxy» \"http://127.0.0.1:1\""));
+}
+
+/// A server name that nobody can resolve is none: the build machine's names are not those of production.
+#[test]
+fn names_need_not_resolve() {
+    let text = "site a.test {\n    proxy \"http://no-such-host.invalid:80\"\n}\n";
+    assert!(proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", text).model.is_some());
+}
+
+#[test]
+fn more_of_the_same_sort() {
+    check(
+        "ambiguous-routes",
+        "site a.test {\nroute \"/a\" {\nheader X-A\nrespond 200\n}\nroute «\"/a\"» {\nquery b\nrespond 200\n}\n}",
+    );
+    check("duplicate-matcher", &route("method GET «GET»\nrespond 200"));
+    check("contradiction", &route("header X-A\n«not» {\nheader X-A\n}\nrespond 200"));
+    check("contradiction", "site a.test {\nroute «\"/b\"» {\npath-regex \"^/a\"\nrespond 200\n}\n}");
+    check("unknown-placeholder", "site a.test {\nroute \"/u/{id}\" {\nredirect 301 \"/x/«{name}»\"\n}\n}");
+    check("contradicting-timeouts", &route("timeouts connect=«\"10s\"» total=\"5s\"\nproxy \"http://127.0.0.1:1\""));
+    for field in ["Content-Length", "Connection", "Transfer-Encoding", "Host"] {
+        check("untouchable-header", &route(&format!("response-headers {{\nset «{field}» \"1\"\n}}\nrespond 200")));
+    }
+    check("duplicate-listener", "listen \":8080\"\nlisten «\":8080\"»\nsite a.test {\nrespond 200\n}");
+    check("bad-address", "listen «\":0\"»\nsite a.test {\nrespond 200\n}");
+    check("bad-address", "listen «\":70000\"»\nsite a.test {\nrespond 200\n}");
+    check("bad-address", "upstream app {\nserver «\"::1:80\"»\n}\nsite a.test {\nproxy app\n}");
+    check("bad-network", &route("client-ip «\"10.0.0.1/8\"»\nrespond 200"));
+    check("no-effect", &route("client-ip \"10.0.0.0/8\" «\"10.1.0.0/16\"»\nrespond 200"));
+    for host in ["\"http://a.test\"", "\"a.test:80\"", "\"a.test/x\""] {
+        check("bad-host", &format!("site «{host}» {{\nrespond 200\n}}"));
+    }
+    check("duplicate-property", &route("timeouts connect=\"1s\" «connect»=\"2s\"\nproxy \"http://127.0.0.1:1\""));
+    check("preset-loop", "preset a {\nuse «a»\n}\nsite a.test {\nuse a\nrespond 200\n}");
+    check("unreadable-file", "include «\"missing.kdl\"»\nsite a.test {\nrespond 200\n}");
+    check("unreadable-file", &route("error-page 404 «\"missing.html\"»\nrespond 200"));
+    check(
+        "secret-in-file",
+        &route("request-headers {\nset Authorization «\"Bearer x\"»\n}\nproxy \"http://127.0.0.1:1\""),
+    );
+    check("trusts-everybody", "trusted-proxies «\"0.0.0.0/0\"»\nsite a.test {\nproxy \"http://127.0.0.1:1\"\n}");
+    check("unbounded-body", &route("limits body=«unlimited»\nproxy \"http://127.0.0.1:1\""));
+    check("hsts-on-plain", &route("response-headers {\nset «Strict-Transport-Security» \"max-age=1\"\n}\nrespond 200"));
+    check("open-redirect", &route("redirect 301 \"https://«{header.X}»/\""));
+    check(
+        "test-failed",
+        "site a.test {\nrespond 200\n}\ntest \"t\" {\nrequest GET \"http://a.test/\"\nexpect status=«404»\n}",
+    );
+}
