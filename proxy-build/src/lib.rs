@@ -100,7 +100,7 @@ pub fn prepare(path: &str) {
         println!("cargo::rerun-if-changed={}", dependency.display());
     }
     println!("cargo::rustc-env={PREPARED}={path}");
-    for warning in compiled.report.warnings() {
+    for warning in compiled.report.warnings(&compiled.sources) {
         println!("cargo::warning={warning}");
     }
 }

@@ -164,10 +164,12 @@ impl Report {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// The messages of all warnings.
-    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+    /// All warnings, each on a line with its place.
+    pub fn warnings<'a>(&'a self, sources: &'a Sources) -> impl Iterator<Item = String> + 'a {
         let warnings = self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning);
-        warnings.map(|diagnostic| diagnostic.message.as_str())
+        warnings.map(|Diagnostic { code, message, at, .. }| {
+            format!("{}:{}: {message} [{code}]", sources.shown(at.file), sources.line(*at))
+        })
     }
 
     /// The diagnostics in the order of their places, errors of the main file first.

@@ -1,10 +1,11 @@
 //! Any bytes end in a site or in diagnostics, never in a panic: from the text to the tokens, and through the formatter.
 //!
-//! Three kinds of input: random characters, real sites with random changes, and random nodes out of the language's own
-//! words, which get deepest into the compiler.
+//! Kinds of input: random characters, real sites with random changes, random nodes out of the language's own words,
+//! which get deepest into the compiler, and random tables.
 
 use proptest::prelude::*;
 use proxy_build::directive::ALL;
+use proxy_build::source::{Archive, Sources};
 
 fn survives(text: &str) {
     let compiled = proxy_build::compile_text("fuzz.kdl".as_ref(), "fuzz.kdl", text);
@@ -18,6 +19,61 @@ fn survives(text: &str) {
     if let Ok(formatted) = proxy_build::format::format(text) {
         assert_eq!(proxy_build::format::format(&formatted).as_ref(), Ok(&formatted), "formatting twice:\n{text}");
     }
+}
+
+/// The same for the lines of a table.
+fn table_survives(table: &str) {
+    let site = "site a.test {\n    table \"fuzz.csv\"\n    route \"/else/*\" {\n        respond 404\n    }\n}\n";
+    let files = [("fuzz.kdl", site), ("fuzz.csv", table)].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let archive = Archive { files: files.into_iter().collect(), ..Archive::default() };
+    let compiled = proxy_build::compile_from(Sources::for_comparison(archive), "fuzz.kdl".as_ref(), "fuzz.kdl");
+    let shown = compiled.diagnostics(false);
+    assert!(compiled.output().is_some() || !shown.is_empty(), "refused without a word:\n{table}");
+    if let Ok(formatted) = proxy_build::syntax::table::format(table) {
+        let again = proxy_build::syntax::table::format(&formatted);
+        assert_eq!(again.as_ref(), Ok(&formatted), "formatting twice:\n{table}");
+    }
+}
+
+fn table() -> impl Strategy<Value = String> {
+    let values = prop::sample::select(vec![
+        "/a",
+        "/{id}",
+        "/*",
+        "redirect",
+        "proxy",
+        "respond",
+        "echo",
+        "301",
+        "404",
+        "abc",
+        "/x/{id}",
+        "\"a,b\"",
+        "\"a\nb\"",
+        "a\"b",
+        "\"\"\"\"",
+        "\"",
+        " ",
+        "",
+        "é",
+        "\u{0}",
+        "http://127.0.0.1:1",
+        "#",
+        "\u{FEFF}",
+    ]);
+    let header = prop::sample::select(vec![
+        "pattern,handler,status,target",
+        "pattern,target",
+        " Pattern ,status",
+        "pattern",
+        "patern",
+        "pattern,pattern",
+        "",
+    ]);
+    let line = prop::collection::vec(values, 0..5).prop_map(|values| values.join(","));
+    (header, prop::collection::vec(line, 0..6), prop::sample::select(vec!["\n", "\r\n", "\n\n"])).prop_map(
+        |(header, lines, end)| std::iter::once(header.to_owned()).chain(lines).map(|line| line + end).collect(),
+    )
 }
 
 fn examples() -> Vec<&'static str> {
@@ -129,6 +185,11 @@ proptest! {
     #[test]
     fn random_text(text in "\\PC{0,200}|[a-z{}=\"/#\\\\ \n;*()0-9.-]{0,300}") {
         survives(&text);
+    }
+
+    #[test]
+    fn random_tables(text in table()) {
+        table_survives(&text);
     }
 
     #[test]

@@ -51,6 +51,17 @@ impl Job {
         }
     }
 
+    /// The same with less of what it is about.
+    pub(crate) fn without(self) -> Option<Job> {
+        match self {
+            Job::Logged => Some(Job::Plain),
+            Job::Prefixes(11..) => Some(Job::Prefixes(10)),
+            Job::Expressions(11..) => Some(Job::Expressions(10)),
+            Job::Hosts(11..) => Some(Job::Hosts(10)),
+            _ => None,
+        }
+    }
+
     /// How many clients ask at once.
     pub(crate) fn clients(self) -> usize {
         if matches!(self, Job::Download | Job::Upload) { 4 } else { 64 }

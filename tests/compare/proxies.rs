@@ -127,9 +127,9 @@ impl Kind {
         Some(known.filter(|_| self == Kind::Envoy).unwrap_or(&text[start..start + end]).to_owned())
     }
 
-    /// Starts it for a job; why not, where it does not come up.
-    pub(crate) fn start(self, job: Job, dir: &Path) -> Result<Running, &'static str> {
-        let port = 18_080 + self as u16;
+    /// Starts it for a job, in a folder of its own; why not, where it does not come up.
+    pub(crate) fn start(self, job: Job, dir: &Path, port: u16) -> Result<Running, &'static str> {
+        std::fs::create_dir_all(dir).expect("made");
         let file = |name: &str, text: &str| {
             let path = dir.join(format!("{}-{name}", self.name()));
             std::fs::write(&path, text).expect("written");
@@ -151,7 +151,7 @@ impl Kind {
                 command.args(["nginx", "-c", &file("nginx.conf", &nginx_conf(job, port, dir))]);
             }
             Kind::Haproxy => {
-                command.args(["haproxy", "-q", "-f", &file("haproxy.cfg", &haproxy_cfg(job, port).ok_or("-")?)]);
+                command.args(["haproxy", "-db", "-f", &file("haproxy.cfg", &haproxy_cfg(job, port).ok_or("-")?)]);
             }
             Kind::Envoy => {
                 let config = file("envoy.json", &envoy_json(job, port));
@@ -248,12 +248,11 @@ fn haproxy_cfg(job: Job, port: u16) -> Option<String> {
         Job::Prefixes(n) => each(n, |i| format!("  use_backend origin if {{ path_beg /section{i}/ }}\n")),
         Job::Expressions(n) => each(n, |i| format!("  use_backend origin if {{ path_reg ^/section{i}/[0-9]+$ }}\n")),
         Job::Hosts(n) => each(n, |i| format!("  use_backend origin if {{ hdr(host) -i host{i}.example.com }}\n")),
-        // It logs to a syslog server; the others write a file.
-        Job::Logged => return None,
         _ => "  default_backend origin\n".to_owned(),
     };
+    let log = if job == Job::Logged { "  log stdout format raw local0\n  option httplog\n" } else { "" };
     Some(format!(
-        "global\n  nbthread 1\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+        "global\n  nbthread 1\n  maxconn 4096\ndefaults\n  mode http\n{log}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          \x20 http-reuse always\n\
          frontend in\n  bind 127.0.0.1:{port}\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n\
          \x20 http-request set-header X-Forwarded-Host %[req.hdr(Host)]\n  http-request set-header Via 1.1\\ haproxy\n{rules}\

@@ -10,7 +10,10 @@ use crate::jobs::{JOBS, Job, LARGE};
 use crate::median;
 use crate::proxies::{Kind, ORIGIN, PROXIES, Running, nginx};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
+
+/// The proxies' ports.
+const FIRST_PORT: u16 = 18_080;
 
 /// What one proxy did in one round.
 #[derive(Clone, Copy, Default)]
@@ -38,7 +41,8 @@ pub(crate) fn report(only: Option<&str>) {
     let dir = scratch("compare-requests");
     let origin = origin(&dir);
     let jobs = JOBS.iter().filter(|job| only.is_none_or(|only| job.name().contains(only)));
-    let rows: Vec<Row> = jobs.map(|&job| (job, run(job, &proxies, &dir))).collect();
+    let mut growth = Vec::new();
+    let rows: Vec<Row> = jobs.map(|&job| (job, run(job, &proxies, &dir, &mut growth))).collect();
     drop(origin);
     let names: Vec<String> = proxies.iter().map(|(kind, version)| format!("{} {version}", kind.name())).collect();
     table("CPU per request, us (of it in the kernel); times nginx's", &names, &rows, |measured, nginx| {
@@ -46,6 +50,8 @@ pub(crate) fn report(only: Option<&str>) {
         let times = nginx.map(|nginx| format!("; {:.2}", total / (nginx.user + nginx.system))).unwrap_or_default();
         format!("{total:.1} ({:.1}){times}", measured.system)
     });
+    println!("\n**Kiln's CPU per request, in turns with less of the same**\n\n| job | beside | times |\n|---|---|---|");
+    growth.iter().for_each(|(job, less, times)| println!("| {job} | {less} | {times:.2} |"));
     table("Requests per second", &names, &rows, |measured, _| format!("{:.0}", measured.per_second));
     table("Slowest hundredth, ms", &names, &rows, |measured, _| format!("{:.1}", measured.slowest));
     table("Resident memory, MB", &names, &rows, |measured, _| format!("{:.1}", measured.memory / 1e6));
@@ -64,12 +70,26 @@ fn table(title: &str, names: &[String], rows: &[Row], cell: impl Fn(&Measured, O
     }
 }
 
-fn run(job: Job, proxies: &[(Kind, String)], dir: &Path) -> Vec<Result<Measured, &'static str>> {
+fn run(
+    job: Job,
+    proxies: &[(Kind, String)],
+    dir: &Path,
+    growth: &mut Vec<(String, String, f64)>,
+) -> Vec<Result<Measured, &'static str>> {
     let script = dir.join("script.lua");
     std::fs::write(&script, job.script()).expect("written");
-    let running: Vec<Result<Running, &str>> = proxies.iter().map(|(kind, _)| kind.start(job, dir)).collect();
+    let start = |kind: Kind| kind.start(job, dir, FIRST_PORT + kind as u16);
+    let running: Vec<Result<Running, &str>> = proxies.iter().map(|(kind, _)| start(*kind)).collect();
+    // What more routes or a log cost can only be told beside the same proxy without, in turns with it.
+    let without = job.without().map(|less| (less, Kind::Kiln.start(less, &dir.join("without"), FIRST_PORT - 1)));
+    let script_without = dir.join("without.lua");
+    let mut beside = Vec::new();
     let mut rounds: Vec<Vec<Measured>> = vec![Vec::new(); running.len()];
     for round in 0..ROUNDS {
+        if let Some((less, Ok(proxy))) = &without {
+            std::fs::write(&script_without, less.script()).expect("written");
+            beside.extend(measure(proxy, *less, &script_without));
+        }
         for (proxy, rounds) in running.iter().zip(&mut rounds) {
             let Ok(proxy) = proxy else { continue };
             let Some(measured) = measure(proxy, job, &script) else { continue };
@@ -78,6 +98,10 @@ fn run(job: Job, proxies: &[(Kind, String)], dir: &Path) -> Vec<Result<Measured,
         }
     }
     let of = |rounds: &[Measured], what: fn(&Measured) -> f64| median(rounds.iter().map(what).collect());
+    let cpu = |rounds: &[Measured]| of(rounds, |measured| measured.user) + of(rounds, |measured| measured.system);
+    if let (Some(at), Some((less, _))) = (proxies.iter().position(|(kind, _)| *kind == Kind::Kiln), &without) {
+        growth.push((job.name(), less.name(), cpu(&rounds[at]) / cpu(&beside)));
+    }
     running
         .iter()
         .zip(&rounds)
@@ -97,11 +121,11 @@ fn run(job: Job, proxies: &[(Kind, String)], dir: &Path) -> Vec<Result<Measured,
         .collect()
 }
 
-/// Two seconds of load from the other core; `None` where nothing came back, or something else than asked for.
+/// A second of load from the other core; `None` where nothing came back, or something else than asked for.
 fn measure(proxy: &Running, job: Job, script: &Path) -> Option<Measured> {
     let before = proxy.cpu();
     let wrk = Command::new("taskset")
-        .args(["-c", "1", "wrk", "-t1", "--latency", "-d2s", "--timeout", "30s", &format!("-c{}", job.clients()), "-s"])
+        .args(["-c", "1", "wrk", "-t1", "--latency", "-d1s", "--timeout", "30s", &format!("-c{}", job.clients()), "-s"])
         .arg(script)
         .arg(format!("http://127.0.0.1:{}/", proxy.port))
         .output()

@@ -1,8 +1,8 @@
 //! Many expressions on paths, put together in as few tables as they fit into: [`join`].
 //!
 //! One table takes all that begin at the start of the path, as a rule, however many: their states are a tree of
-//! prefixes. Expressions that begin anywhere multiply each other's states, so these are put together only as long as the
-//! table grows no faster than their text; halves are tried where it does.
+//! prefixes; and another those that end with it. Expressions that may match anywhere multiply each other's states, so these
+//! are put together only as long as the table grows no faster than their text; halves are tried where it does.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,6 +23,9 @@ pub const TABLES_LIMIT: usize = 64 << 20;
 
 /// A table up to this size, in bytes, is made as small as it can be; for larger ones that would take minutes.
 const MINIMISED: usize = 128 << 10;
+
+/// How many expressions that may match anywhere are tried in one table.
+const FEW: usize = 6;
 
 /// What a table may take on top of what its text comes to; expressions that multiply each other's states soon take more.
 const SLACK: usize = 1 << 20;
@@ -56,18 +59,32 @@ struct Member<'a> {
 /// # Errors
 /// An expression alone is too large, or all of them are.
 pub fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Joined, TooLarge> {
-    let (mut anchored, mut others) = (Vec::new(), Vec::new());
+    let (mut anchored, mut at_end, mut anywhere) = (Vec::new(), Vec::new(), Vec::new());
     for pattern in patterns {
         // Whoever wrote an expression that can't be parsed has been told so already.
         let Ok(hir) = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern) else {
             continue;
         };
-        let starts = hir.properties().look_set_prefix().contains(Look::Start);
-        if starts { anchored.push(Member { pattern, hir }) } else { others.push(Member { pattern, hir }) }
+        let looks = hir.properties();
+        let (starts, ends) =
+            (looks.look_set_prefix().contains(Look::Start), looks.look_set_suffix().contains(Look::End));
+        let member = Member { pattern, hir };
+        match (starts, ends) {
+            (true, _) => anchored.push(member),
+            (false, true) => at_end.push(member),
+            (false, false) => anywhere.push(member),
+        }
     }
+    // What begins (or ends) alike stands together, and stays together in halves.
+    let by_text = |members: &mut Vec<Member<'_>>| members.sort_by(|a, b| a.pattern.cmp(b.pattern));
+    [&mut anchored, &mut at_end, &mut anywhere].into_iter().for_each(by_text);
     let mut joined = Joined::default();
-    joined.add(&mut anchored, true)?;
-    joined.add(&mut others, false)?;
+    joined.add(&anchored, true)?;
+    joined.add(&at_end, false)?;
+    // Each of these may have matched or not wherever the path has got to: the states double with each.
+    for few in anywhere.chunks(FEW) {
+        joined.add(few, false)?;
+    }
     Ok(joined)
 }
 
@@ -98,13 +115,7 @@ impl Joined {
         self.tables.iter().map(|table| table.bytes().len()).sum()
     }
 
-    fn add(&mut self, members: &mut [Member<'_>], anchored: bool) -> Result<(), TooLarge> {
-        // What begins alike stands together, and stays together in halves.
-        members.sort_by(|a, b| a.pattern.cmp(b.pattern));
-        self.add_sorted(members, anchored)
-    }
-
-    fn add_sorted(&mut self, members: &[Member<'_>], anchored: bool) -> Result<(), TooLarge> {
+    fn add(&mut self, members: &[Member<'_>], anchored: bool) -> Result<(), TooLarge> {
         let Some(first) = members.first() else { return Ok(()) };
         let text: usize = members.iter().map(|member| member.pattern.len()).sum();
         let budget = SLACK + 256 * text;
@@ -123,8 +134,8 @@ impl Joined {
             return Err(TooLarge { pattern: first.pattern.to_owned(), size: budget });
         }
         let (left, right) = members.split_at(members.len() / 2);
-        self.add_sorted(left, anchored)?;
-        self.add_sorted(right, anchored)
+        self.add(left, anchored)?;
+        self.add(right, anchored)
     }
 
     /// The expressions of one table that match in one path, as sets of their numbers; sets of one are left out.

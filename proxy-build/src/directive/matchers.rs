@@ -148,7 +148,7 @@ pub(super) static PATH_REGEX: Directive = Directive {
     body: None,
     repeats: false,
     summary: "The expression matches somewhere in the path.",
-    details: "Anchor it with `^` and `$`; a path begins with `/`. Named groups, as in `(?<year>[0-9]{4})`, bind placeholders, except\nwithin `not` and `any`. The expression becomes a table at build; it runs in linear time.",
+    details: "Anchor it with `^` and `$`; a path begins with `/`. Named groups, as in `(?<year>[0-9]{4})`, bind placeholders, except\nwithin `not` and `any`. The expressions of all routes become one table at\nbuild, which is walked once per request, in linear time; one that neither begins with `^` nor ends with `$` may need one of\nits own, and is pointed out by a lint. It is matched over bytes, with ASCII classes. All tables of a\nsite may take 64 MiB.",
     example: r#"
 site example.com {
     route "/archive/*" {

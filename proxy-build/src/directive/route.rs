@@ -21,9 +21,10 @@ pub(super) static ROUTE: Directive = Directive {
 whole segments) or `/*` (everything). In placeholders `{id}` is the bound segment and `{*}` what `*` stands for.
 
 **Precedence.** Order in the file means nothing. Segment by segment, text goes before `{name}`, and that before `*`.
-Among routes of one pattern, the one whose matchers include all of the other's goes first. A tie that some request can
-hit is an error that prints such a request; `priority=` settles it. A route whose matchers decline leaves the request to
-the next less specific one.
+Among routes of one pattern, the one whose matchers include all of the other's goes first: the one, that is, whose
+requests the other takes as well. A tie that some request can hit is an error that prints such a request; `priority=`
+settles it. A route that no request reaches is an error, too. A route whose matchers decline leaves the request to the
+next less specific one.
 
 No route: 404. A path that only lacks the method: 405, with `Allow`.
 

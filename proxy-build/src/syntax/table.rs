@@ -28,6 +28,11 @@ pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> 
             return Vec::new();
         }
     };
+    if let Some(at) = (1..columns.len()).find(|&at| columns[at].is_some() && columns[..at].contains(&columns[at])) {
+        let place = fields(text, 0).nth(at).map_or(span(0..0), span);
+        report.add(Diagnostic::error("table-columns", "this column is there already", place).label("the second"));
+        return Vec::new();
+    }
     if !columns.contains(&Some(0)) {
         if columns.contains(&None) {
             return Vec::new();
@@ -42,11 +47,17 @@ pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> 
         match record {
             Ok(record) => {
                 let start = record.position().map_or(0, |position| position.byte() as usize);
+                let mut places: Vec<Range<usize>> = fields(text, start).collect();
+                if places.len() != record.len() {
+                    // Quotes within a value: the parser knows what they mean, and all values stand on this line.
+                    let end = text[start..].trim_start().find('\n').map_or(text.len(), |at| start + at);
+                    places = vec![start..end; record.len()];
+                }
                 let mut line: [Option<Leaf>; COLUMNS.len()] = Default::default();
-                for ((value, range), column) in record.iter().zip(fields(text, start)).zip(&columns) {
+                for ((value, range), column) in record.iter().zip(places).zip(&columns) {
                     let Some(column) = column.filter(|_| !value.is_empty()) else { continue };
                     let value = String::from_utf8_lossy(value).into_owned();
-                    let inner = Some(span(range.clone())).filter(|_| !text[range.clone()].starts_with('"'));
+                    let inner = Some(span(range.clone())).filter(|_| text[range.clone()] == value);
                     line[column] = Some(Leaf { value: Scalar::Text(value), ty: None, span: span(range), inner });
                 }
                 nodes.extend(node(line, span(start..start), report));
@@ -196,5 +207,6 @@ mod tests {
         };
         check("/a, 301 ,\"x,y\"\n/b", &["/a", "301", "\"x,y\""]);
         check("\r\n/a,,\n", &["/a", "", ""]);
+        check("/é , \"a\nb\"", &["/é", "\"a\nb\""]);
     }
 }
