@@ -10,7 +10,7 @@ use crate::jobs::{JOBS, Job, LARGE};
 use crate::median;
 use crate::proxies::{Kind, ORIGIN, PROXIES, Running, nginx};
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 6;
 
 /// The proxies' ports.
 const FIRST_PORT: u16 = 18_080;
@@ -85,16 +85,29 @@ fn run(
     let script_without = dir.join("without.lua");
     let mut beside = Vec::new();
     let mut rounds: Vec<Vec<Measured>> = vec![Vec::new(); running.len()];
+    std::fs::write(&script_without, without.as_ref().map(|(less, _)| less.script()).unwrap_or_default())
+        .expect("written");
     for round in 0..ROUNDS {
-        if let Some((less, Ok(proxy))) = &without {
-            std::fs::write(&script_without, less.script()).expect("written");
-            beside.extend(measure(proxy, *less, &script_without));
-        }
-        for (proxy, rounds) in running.iter().zip(&mut rounds) {
-            let Ok(proxy) = proxy else { continue };
-            let Some(measured) = measure(proxy, job, &script) else { continue };
-            eprintln!("{} {} {round}: {:.1} us", job.name(), proxy.kind.name(), measured.user + measured.system);
-            rounds.push(measured);
+        // Whoever comes first finds the machine as the last one left it: each does so in its turn.
+        for turn in 0..running.len() {
+            let at = (round + turn) % running.len();
+            let Ok(proxy) = &running[at] else { continue };
+            let mut alone = || rounds[at].extend(measure(proxy, job, &script));
+            match &without {
+                Some((less, Ok(other))) if proxy.kind == Kind::Kiln => {
+                    let mut less = || beside.extend(measure(other, *less, &script_without));
+                    if round % 2 == 0 {
+                        less();
+                        alone();
+                    } else {
+                        alone();
+                        less();
+                    }
+                }
+                _ => alone(),
+            }
+            let last = rounds[at].last().map_or(f64::NAN, |measured| measured.user + measured.system);
+            eprintln!("{} {} {round}: {last:.1} us", job.name(), proxy.kind.name());
         }
     }
     let of = |rounds: &[Measured], what: fn(&Measured) -> f64| median(rounds.iter().map(what).collect());

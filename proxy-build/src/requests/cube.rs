@@ -14,20 +14,14 @@ use crate::ast::ValueOf;
 /// A plain fact about a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Atom {
-    Path {
-        language: Language,
-        hints: Vec<String>,
-    },
-
+    /// The path is in the language; the hints are paths in it that a person would write down.
+    Path { language: Language, hints: Vec<String> },
+    /// The method is one of these.
     Method(Vec<String>),
-
+    /// The client is in one of these networks.
     Client(Vec<IpNet>),
     /// A value of this name is in the language.
-    Value {
-        of: ValueOf,
-        name: String,
-        language: Language,
-    },
+    Value { of: ValueOf, name: String, language: Language },
 }
 
 impl Atom {

@@ -10,6 +10,7 @@ use crate::model::{Matcher, Route};
 /// Facts, put together.
 #[derive(Debug, Clone)]
 pub(crate) enum Formula {
+    /// A plain fact.
     Atom(Atom),
     /// All of these.
     All(Vec<Formula>),
