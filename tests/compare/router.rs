@@ -57,14 +57,14 @@ pub(crate) fn report() {
 }
 
 fn hosts(hosts: usize) -> String {
-    (0..hosts).map(|n| format!("site host{n}.example.com {{\n    proxy \"http://127.0.0.1:3000\"\n}}\n")).collect()
+    (0..hosts).map(|n| format!("site host{n:06}.example.com {{\n    proxy \"http://127.0.0.1:3000\"\n}}\n")).collect()
 }
 
 /// All on one pattern, so that nothing but the expressions tells them apart.
 fn expressions(routes: usize) -> String {
     let route = |n| {
         format!(
-            "    route \"/*\" {{\n        path-regex #\"^/section{n}/[0-9]+$\"#\n        proxy \"http://127.0.0.1:3000\"\n    }}\n"
+            "    route \"/*\" {{\n        path-regex #\"^/section{n:06}/[0-9]+$\"#\n        proxy \"http://127.0.0.1:3000\"\n    }}\n"
         )
     };
     format!("site example.com {{\n{}}}\n", (0..routes).map(route).collect::<String>())
@@ -74,8 +74,11 @@ fn expressions(routes: usize) -> String {
 pub(crate) fn site(routes: usize) -> String {
     let mut text = String::from("site example.com {\n");
     for route in 0..routes {
-        let pattern =
-            if route.is_multiple_of(2) { format!("/section/{route}/page") } else { format!("/items/{route}/{{id}}/*") };
+        let pattern = if route.is_multiple_of(2) {
+            format!("/section/{route:06}/page")
+        } else {
+            format!("/items/{route:06}/{{id}}/*")
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "    route \"{pattern}\" {{\n        proxy \"http://127.0.0.1:3000\"\n    }}");
     }
@@ -134,16 +137,16 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
 
 fn nanoseconds(site: &Site, many: Many, size: usize) -> f64 {
     const ROUNDS: usize = 200;
-    // The same number of different requests for all sizes: what differs is the tables.
+    // The same number of different requests for all sizes, and all of one length: what differs is the tables.
     let numbers = (0..1_000_usize).map(|n| (n, n.wrapping_mul(7_919) % size));
     let named = |host: &str| -> Fields { [("Host", host)].into_iter().collect() };
     let one_host = named("example.com");
     let requests: Vec<(String, String)> = numbers
         .map(|(n, at)| match many {
-            Many::Routes if at.is_multiple_of(2) => (format!("/section/{at}/page"), String::new()),
-            Many::Routes => (format!("/items/{at}/{n}/rest"), String::new()),
-            Many::Hosts => ("/some/path".to_owned(), format!("host{at}.example.com")),
-            Many::Expressions => (format!("/section{at}/12345"), String::new()),
+            Many::Routes if at.is_multiple_of(2) => (format!("/section/{at:06}/page"), String::new()),
+            Many::Routes => (format!("/items/{at:06}/{n:04}/rest"), String::new()),
+            Many::Hosts => ("/some/path".to_owned(), format!("host{at:06}.example.com")),
+            Many::Expressions => (format!("/section{at:06}/12345"), String::new()),
         })
         .collect();
     let client = "192.0.2.1".parse().expect("an address");
