@@ -122,8 +122,8 @@ impl Kind {
         let end =
             text[start..].find(|char: char| !(char.is_ascii_digit() || char == '.')).unwrap_or(text.len() - start);
         // Envoy says its commit first.
-        let known =
-            text.split('/').find(|part| part.split('.').count() == 3 && part.starts_with(|c: char| c.is_ascii_digit()));
+        let is_version = |part: &&str| part.split('.').count() == 3 && part.starts_with(|c: char| c.is_ascii_digit());
+        let known = text.rsplit('/').find(is_version);
         Some(known.filter(|_| self == Kind::Envoy).unwrap_or(&text[start..start + end]).to_owned())
     }
 
