@@ -21,7 +21,7 @@ use crate::check::overlap::candidates::Patterns;
 use crate::check::regex::Made;
 use crate::lower::lower;
 use crate::model::{Host, Route, Site};
-use crate::requests::{Formula, Requests};
+use crate::requests::{Example, Formula, Requests, Undecided};
 use behaviour::{behaviour, differences, general};
 
 /// What changes, as text; empty where nothing does.
@@ -83,7 +83,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    fn taker(&self, request: &crate::requests::Example) -> Option<usize> {
+    fn taker(&self, request: &Example) -> Option<usize> {
         self.patterns.taker(&request.path, |index| self.formulas[index].holds(request))
     }
 }
@@ -101,33 +101,38 @@ fn compare(old: &Side<'_>, new: &Side<'_>) -> String {
                 stray(old.taker(request), Some(before), &old.formulas)
                     .or_else(|| stray(new.taker(request), Some(now), &new.formulas))
             });
-            // What can't be decided is said, rather than left out.
-            let (was, is) = (described(Some(route)), described(Some(&new.host.routes[now])));
             let lines = lines(&differences(&old.behaviours[before], &new.behaviours[now]));
-            match found {
-                Ok(None) => {}
-                Ok(Some(request)) => out += &format!("{request}\n  was {was}\n  now {is}\n{lines}"),
-                Err(_) => out += &format!("(perhaps, it is too large to tell)\n  was {was}\n  now {is}\n{lines}"),
-            }
+            out += &class(found, Some(route), Some(&new.host.routes[now]), &lines);
         }
         let gone = new.requests.avoiding(&[&old.formulas[before]], None, |request| {
             stray(old.taker(request), Some(before), &old.formulas)
                 .or_else(|| stray(new.taker(request), None, &new.formulas))
         });
-        if let Ok(Some(request)) = gone {
-            out += &format!("{request}\n  was {}\n  now {}\n", described(Some(route)), described(None));
-        }
+        out += &class(gone, Some(route), None, "");
     }
     for (now, route) in new.host.routes.iter().enumerate() {
         let added = new.requests.avoiding(&[&new.formulas[now]], None, |request| {
             stray(new.taker(request), Some(now), &new.formulas)
                 .or_else(|| stray(old.taker(request), None, &old.formulas))
         });
-        if let Ok(Some(request)) = added {
-            out += &format!("{request}\n  was {}\n  now {}\n", described(None), described(Some(route)));
-        }
+        out += &class(added, None, Some(route), "");
     }
     out
+}
+
+/// A class of requests, if there is one. What can't be decided is said, rather than left out.
+fn class(
+    found: Result<Option<Example>, Undecided>,
+    was: Option<&Route>,
+    now: Option<&Route>,
+    differences: &str,
+) -> String {
+    let request = match found {
+        Ok(None) => return String::new(),
+        Ok(Some(request)) => request.to_string(),
+        Err(Undecided) => "(perhaps, it is too large to tell)".to_owned(),
+    };
+    format!("{request}\n  was {}\n  now {}\n{differences}", described(was), described(now))
 }
 
 /// What takes a request that was meant for another: the search goes on without that.

@@ -5,6 +5,7 @@
 //! a round (no listener speaks it), and so does a port that is not a listener's. Error pages are bytes, so they can't
 //! lead anywhere.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use proxy_runtime::rehearse::{Outcome, Rehearsal, rehearse};
@@ -19,6 +20,9 @@ use crate::report::{Diagnostic, Report};
 
 /// After how many steps clients give up; what goes on until then goes on for ever.
 const STEPS: usize = 20;
+
+/// How many requests are followed for one route: upstreams of several own listeners branch at every step.
+const FOLLOWED: usize = 1_000;
 
 /// A request on its way.
 #[derive(Clone)]
@@ -45,7 +49,7 @@ impl Step {
 
 /// Reports the rounds of a site.
 pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
-    let walk = Walk { site, plan, settings: crate::testing::build_settings(site) };
+    let walk = Walk { site, plan, settings: crate::testing::build_settings(site), left: Cell::new(0) };
     for (id, route) in plan.routes.iter().enumerate() {
         let host = &site.hosts[route.site as usize];
         let (Some(example), Some(&listener)) = (&route.model.example, host.listeners.first()) else { continue };
@@ -61,6 +65,7 @@ pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
             said: example.to_string(),
         };
         let mut path = Vec::new();
+        walk.left.set(FOLLOWED);
         let Some(round) = walk.round(id as RouteId, &first, &mut path) else { continue };
         let diagnostic = match &route.model.handler {
             Handler::Redirect(_) => Diagnostic::error(
@@ -83,6 +88,8 @@ struct Walk<'a> {
     site: &'a Site,
     plan: &'a Plan<'a>,
     settings: Settings,
+    /// How many requests may still be followed.
+    left: Cell<usize>,
 }
 
 impl Walk<'_> {
@@ -100,6 +107,7 @@ impl Walk<'_> {
 
     /// The round that comes back to the route `origin`, told from its beginning. `path` is what was passed so far.
     fn round(&self, origin: RouteId, step: &Step, path: &mut Vec<(RouteId, String)>) -> Option<String> {
+        self.left.set(self.left.get().checked_sub(1)?);
         let request = Rehearsal {
             method: &step.method,
             url: &step.url,

@@ -144,23 +144,21 @@ fn manifest(site: &Site) -> String {
         member(name, value, &mut out);
         out.push(',');
     }
-    out.push_str("\"files\":[");
-    for (index, file) in site.sources.iter().enumerate() {
-        out.push_str(if index == 0 { "{" } else { ",{" });
-        member("path", file.path, &mut out);
-        out.push(',');
-        member("text", file.text, &mut out);
-        out.push('}');
-    }
-    out.push_str("],\"assets\":[");
-    for (index, asset) in site.assets.iter().enumerate() {
-        out.push_str(if index == 0 { "{" } else { ",{" });
-        member("path", asset.path, &mut out);
-        out.push(',');
-        member("sha256", asset.digest, &mut out);
-        out.push('}');
-    }
-    out.push_str("]}");
+    let list = |name: &str, value: &str, entries: &mut dyn Iterator<Item = (&str, &str)>, out: &mut String| {
+        out.push_str(&format!("\"{name}\":["));
+        for (index, (path, of_it)) in entries.enumerate() {
+            out.push_str(if index == 0 { "{" } else { ",{" });
+            member("path", path, out);
+            out.push(',');
+            member(value, of_it, out);
+            out.push('}');
+        }
+        out.push(']');
+    };
+    list("files", "text", &mut site.sources.iter().map(|file| (file.path, file.text)), &mut out);
+    out.push(',');
+    list("assets", "sha256", &mut site.assets.iter().map(|asset| (asset.path, asset.digest)), &mut out);
+    out.push('}');
     out
 }
 

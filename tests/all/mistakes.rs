@@ -93,3 +93,18 @@ fn more_of_the_same_sort() {
         "site a.test {\nrespond 200\n}\ntest \"t\" {\nrequest GET \"http://a.test/\"\nexpect status=«404»\n}",
     );
 }
+
+/// A round that is not the route's own is followed on every branch, and that ends.
+#[test]
+fn following_ends() {
+    let listens: String = (1..6).map(|n| format!("listen \"127.0.0.1:810{n}\"\n")).collect();
+    let servers: String = (1..6).map(|n| format!("server \"127.0.0.1:810{n}\"\n")).collect();
+    let text = format!(
+        "{listens}upstream all {{\n{servers}}}\nsite a.test {{\n\
+         route \"/start\" {{\nrewrite path=\"/grow/x\"\nproxy all\n}}\n\
+         route \"/grow/*\" {{\nrewrite add-prefix=\"/grow\"\nproxy all\n}}\n}}\n"
+    );
+    let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text);
+    let codes: Vec<_> = compiled.report.sorted().into_iter().map(|diagnostic| diagnostic.code).collect();
+    assert_eq!(codes, ["proxy-loop"], "{}", compiled.diagnostics(false));
+}
