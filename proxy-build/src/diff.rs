@@ -197,7 +197,7 @@ fn listener_name(site: &Site, index: usize) -> String {
 /// The site that answers for a host on a listener, by the tables.
 fn answering(site: &Site, tables: &Tables, listener: &str, host: &HostPattern) -> Option<usize> {
     let index = (0..site.listeners.len()).find(|&index| listener_name(site, index) == listener)?;
-    tables.site(index as u32, &host_name(host)).map(|site| site as usize)
+    tables.site(index as u32, &host_name(host)).map(|root| root.id() as usize)
 }
 
 fn host_name(host: &HostPattern) -> String {

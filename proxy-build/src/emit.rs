@@ -30,9 +30,9 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let policies = data::policies(plan);
     let routes = data::routes(plan);
     let sites = data::sites(plan);
-    let all = [("HOSTS", &plan.tables.hosts), ("EXACT", &plan.tables.exact), ("SEGMENTS", &plan.tables.segments)];
-    let slots: TokenStream =
-        all.into_iter().filter(|(_, table)| !table.is_empty()).map(|(name, table)| data::slots(name, table)).collect();
+    let mut slots = data::slots("HOSTS", &plan.tables.hosts);
+    slots.extend(data::slots("EXACT", &plan.tables.exact));
+    slots.extend(data::slots("SEGMENTS", &plan.tables.segments));
     let (tables, joint) = (data::tables(&plan.tables), data::joint(&plan.tables));
     let tests = plan.model.tests.iter().map(|test| expression(&test.test));
     let params = plan.model.params.iter().map(expression);

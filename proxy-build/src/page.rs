@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use proxy_runtime::site::{Handler, Setting, Timeouts};
+use proxy_runtime::table::{Table, Words};
 
 use crate::Compiled;
 use crate::explain::{in_order, matchers};
@@ -200,23 +201,23 @@ fn duration(site: &Site, setting: &Setting<Duration>) -> String {
 
 fn tables(plan: &Plan<'_>) -> String {
     let tables = &plan.tables;
-    let hash = |table: &proxy_runtime::table::Table| {
+    fn hash<const N: usize>(table: &Table<N>) -> (usize, usize) {
         (table.len(), table.disps.bytes().len() + table.slots.len() + table.long.len())
-    };
-    let words = |words: &proxy_runtime::table::Words, columns| (words.len() / columns, words.bytes().len());
+    }
+    let words = |words: &Words, columns| (words.len() / columns, words.bytes().len());
     let (hosts, exact, segments) = (hash(&tables.hosts), hash(&tables.exact), hash(&tables.segments));
-    let leaves = words(&tables.leaves, 6);
-    let lists = tables.candidates.bytes().len() + tables.expressions.bytes().len() + tables.plain.bytes().len();
+    let leaves = words(&tables.leaves, 4);
+    let lists = tables.expressions.bytes().len() + tables.plain.bytes().len();
     let mut rows = vec![
         ("hosts".to_owned(), hosts),
         ("exact paths".to_owned(), exact),
         ("segments of patterns".to_owned(), segments),
-        ("places in the tree of patterns".to_owned(), words(&tables.nodes, 4)),
+        ("places for {name} in patterns".to_owned(), words(&tables.captures, 4)),
         ("patterns with several routes".to_owned(), (leaves.0, leaves.1 + lists)),
     ];
     for (number, joint) in tables.joint.iter().enumerate() {
         let expressions = plan.model.joined.places.values().filter(|(table, _)| *table as usize == number).count();
-        let kind = if joint.anchored() { "from the beginning" } else { "anywhere" };
+        let kind = if plan.model.joined.anchored[number] { "from the beginning" } else { "anywhere" };
         rows.push((format!("expressions on paths, {kind}"), (expressions, joint.bytes().len())));
     }
     for (pattern, _, bytes) in &plan.regexes {

@@ -50,6 +50,8 @@ mod listen;
 #[cfg(feature = "serve")]
 mod observe;
 #[cfg(feature = "serve")]
+pub mod pages;
+#[cfg(feature = "serve")]
 mod run;
 #[cfg(feature = "serve")]
 mod serve;

@@ -1,5 +1,5 @@
 //! Regular expressions in a compiled site: [`Regex`] answers yes or no from a DFA that was built at compile time,
-//! [`Capturing`] also says where the named groups are.
+//! [`Joint`] answers for many at once, [`Capturing`] also says where the named groups are.
 //!
 //! Both take time linear in the input. A `Regex` is bytes in the binary, checked once when first used; it does not
 //! allocate. A `Capturing` is compiled once, when first used: a DFA knows no groups. Its memory is bounded by
@@ -9,154 +9,61 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use regex_automata::dfa::{Automaton, sparse};
-use regex_automata::util::primitives::StateID;
-use regex_automata::util::start;
-use regex_automata::{Anchored, Input, meta};
+use regex_automata::{Input, meta};
 
+pub use self::joint::{ENDS, End, Joint, RUN};
 use crate::route::Captures;
+
+mod joint;
 
 /// The most memory, in bytes, that one [`Capturing`] may take for its program.
 pub const CAPTURING_SIZE_LIMIT: usize = 1 << 20;
 
-/// A table of the compiler's, read when it is first used.
+/// A yes-or-no expression: a table of the compiler's, read when it is first used.
 #[derive(Debug)]
-struct Dfa {
+pub struct Regex {
     bytes: Cow<'static, [u8]>,
-    read: OnceLock<Read>,
+    read: OnceLock<Dfa>,
 }
 
 /// Over bytes in the binary, or over memory of the compiler's own.
-#[derive(Debug, Clone)]
-enum Read {
+#[derive(Debug)]
+enum Dfa {
     Linked(sparse::DFA<&'static [u8]>),
     Owned(sparse::DFA<Vec<u8>>),
 }
 
-impl Dfa {
-    const fn new(bytes: Cow<'static, [u8]>) -> Dfa {
-        Dfa { bytes, read: OnceLock::new() }
-    }
-
-    /// The bytes were made by the compiler of this very version (see `site::VERSION`), so they are a DFA: anything else
-    /// is a damaged binary, which must not go on to guess.
-    fn read(&self) -> &Read {
-        const WRITTEN: &str = "a DFA written by the compiler";
-        self.read.get_or_init(|| match &self.bytes {
-            Cow::Borrowed(bytes) => Read::Linked(sparse::DFA::from_bytes(bytes).expect(WRITTEN).0),
-            Cow::Owned(bytes) => Read::Owned(sparse::DFA::from_bytes(bytes).expect(WRITTEN).0.to_owned()),
-        })
-    }
-}
-
-/// A yes-or-no expression.
-#[derive(Debug)]
-pub struct Regex(Dfa);
-
 impl Regex {
     /// From the bytes of a sparse DFA that the compiler wrote for this target.
     pub const fn new(bytes: &'static [u8]) -> Regex {
-        Regex(Dfa::new(Cow::Borrowed(bytes)))
+        Regex { bytes: Cow::Borrowed(bytes), read: OnceLock::new() }
     }
 
     /// The same from memory that is not `'static`, for use inside the compiler.
     pub fn owned(bytes: Vec<u8>) -> Regex {
-        Regex(Dfa::new(Cow::Owned(bytes)))
+        Regex { bytes: Cow::Owned(bytes), read: OnceLock::new() }
     }
 
     /// Whether the expression matches anywhere within `text`. Linear time, no allocation (but for the first call).
     pub fn is_match(&self, text: &[u8]) -> bool {
         let input = Input::new(text).earliest(true);
-        let found = match self.0.read() {
-            Read::Linked(dfa) => dfa.try_search_fwd(&input),
-            Read::Owned(dfa) => dfa.try_search_fwd(&input),
+        let found = match self.dfa() {
+            Dfa::Linked(dfa) => dfa.try_search_fwd(&input),
+            Dfa::Owned(dfa) => dfa.try_search_fwd(&input),
         };
         // A DFA gives up only on bytes it was told to quit on; the compiler tells it none.
         found.is_ok_and(|found| found.is_some())
     }
-}
 
-/// Many expressions in one table: a single walk over a text tells all that match in it.
-///
-/// The compiler writes each so that it goes on to the end of the text once it has matched; where the walk ends, all that
-/// did are listed.
-#[derive(Debug)]
-pub struct Joint {
-    dfa: Dfa,
-    anchored: bool,
-}
-
-/// Where a walk ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End(StateID);
-
-impl Clone for Joint {
-    fn clone(&self) -> Joint {
-        Joint { dfa: Dfa::new(self.dfa.bytes.clone()), anchored: self.anchored }
-    }
-}
-
-impl Joint {
-    /// From the bytes of a sparse DFA. `anchored`: all of its expressions begin at the start of the text.
-    pub const fn new(bytes: &'static [u8], anchored: bool) -> Joint {
-        Joint { dfa: Dfa::new(Cow::Borrowed(bytes)), anchored }
-    }
-
-    /// The same from memory that is not `'static`.
-    pub fn owned(bytes: Vec<u8>, anchored: bool) -> Joint {
-        Joint { dfa: Dfa::new(Cow::Owned(bytes)), anchored }
-    }
-
-    /// The bytes of its table.
-    pub fn bytes(&self) -> &[u8] {
-        &self.dfa.bytes
-    }
-
-    /// Whether all of its expressions begin at the start of the text.
-    pub fn anchored(&self) -> bool {
-        self.anchored
-    }
-
-    /// Reads the table, where that has not happened yet: a few milliseconds per megabyte.
-    pub fn prepare(&self) {
-        self.dfa.read();
-    }
-
-    /// Walks over a text. Linear time, no allocation (but for the first call).
-    pub fn end(&self, text: &[u8]) -> End {
-        match self.dfa.read() {
-            Read::Linked(dfa) => walk(dfa, text, self.anchored),
-            Read::Owned(dfa) => walk(dfa, text, self.anchored),
-        }
-    }
-
-    /// The numbers of the expressions that matched.
-    pub fn matched(&self, End(state): End) -> impl Iterator<Item = u32> {
-        let read = self.dfa.read();
-        let count = match read {
-            Read::Linked(dfa) if dfa.is_match_state(state) => dfa.match_len(state),
-            Read::Owned(dfa) if dfa.is_match_state(state) => dfa.match_len(state),
-            _ => 0,
-        };
-        (0..count).map(move |index| match read {
-            Read::Linked(dfa) => dfa.match_pattern(state, index).as_u32(),
-            Read::Owned(dfa) => dfa.match_pattern(state, index).as_u32(),
+    /// The bytes were made by the compiler of this very version (see `site::VERSION`), so they are a DFA: anything else
+    /// is a damaged binary, which must not go on to guess.
+    fn dfa(&self) -> &Dfa {
+        const WRITTEN: &str = "a DFA written by the compiler";
+        self.read.get_or_init(|| match &self.bytes {
+            Cow::Borrowed(bytes) => Dfa::Linked(sparse::DFA::from_bytes(bytes).expect(WRITTEN).0),
+            Cow::Owned(bytes) => Dfa::Owned(sparse::DFA::from_bytes(bytes).expect(WRITTEN).0.to_owned()),
         })
     }
-}
-
-fn walk(dfa: &impl Automaton, text: &[u8], anchored: bool) -> End {
-    let anchored = if anchored { Anchored::Yes } else { Anchored::No };
-    // Both kinds of start are there, as the compiler has said which; and no byte makes these tables give up.
-    let Ok(mut state) = dfa.start_state(&start::Config::new().anchored(anchored)) else {
-        return End(StateID::ZERO);
-    };
-    for &byte in text {
-        state = dfa.next_state(state, byte);
-        if dfa.is_dead_state(state) {
-            return End(state);
-        }
-    }
-    End(dfa.next_eoi_state(state))
 }
 
 /// An expression whose named groups are wanted.

@@ -12,7 +12,7 @@ use http::{Method, Version};
 use crate::facts::{Facts, RequestId, Timestamp};
 use crate::fields::Fields;
 use crate::filter::Outgoing;
-use crate::route::{Captures, Found, MethodSet, RouteId, SiteId, Tables, Verdict};
+use crate::route::{Captures, Found, MethodSet, Node, RouteId, SiteId, Tables, Verdict};
 use crate::settings::Settings;
 use crate::site::{Expect, ExpectField, Handler, Methods, NormalForm, Policy, Side, Site, Test};
 use crate::target::Target;
@@ -104,14 +104,15 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     let Ok(mut target) = Target::parse(path, &fields, Version::HTTP_11) else {
         return Ok(Outcome::refused(400, "bad-host"));
     };
-    let Some(site) = rules.tables().site(request.listener, target.host()) else {
+    let Some(root) = rules.tables().site(request.listener, target.host()) else {
         return Ok(Outcome::refused(421, "unknown-host"));
     };
+    let site = root.id();
     let form = rules.normal_form(site);
     if target.normalise(form).is_err() {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(400, "bad-path") });
     }
-    let found = find(rules, site, &target, &method, &fields, request.from);
+    let found = find(rules, root, &target, &method, &fields, request.from);
     let (route, captures) = match found {
         Found::Route(route, captures) => (route, captures),
         Found::OtherMethod(_) => {
@@ -238,17 +239,17 @@ fn lossy(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
 
-/// The route for a request, whose host has led to `site`.
+/// The route for a request, whose host has led to the site with this root.
 pub fn find(
     rules: &impl Rules,
-    site: SiteId,
+    root: Node,
     target: &Target,
     method: &Method,
     headers: &Fields,
     client: IpAddr,
 ) -> Found {
     let view = RequestView { method, host: target.host(), path: target.path(), query: target.query(), headers, client };
-    rules.tables().route(site, target.path(), |route, captures| {
+    rules.tables().route(root, target.path(), |route, captures| {
         if !rules.matches(route, &view, captures) {
             return Verdict::No;
         }

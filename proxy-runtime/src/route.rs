@@ -34,32 +34,63 @@ pub const MAX_CAPTURES: usize = 16;
 /// The scope bit that separates wildcard suffixes from exact hosts.
 const WILDCARD: u32 = 1 << 31;
 
+/// A place in the tree of patterns, as four numbers; it stands in the slot of the text that leads to it. The roots of the
+/// sites are numbered by their [`SiteId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node(pub [u32; 4]);
+
+/// The bit of a node's number that says that the segment table has children of it.
+pub const LITERALS: u32 = 1 << 31;
+
+impl Node {
+    /// The number: the scope of the children in the segment table.
+    pub fn id(self) -> u32 {
+        self.0[0] & !LITERALS
+    }
+
+    fn has_literals(self) -> bool {
+        self.0[0] & LITERALS != 0
+    }
+
+    /// Where in [`Tables::captures`] the child for `{name}` is.
+    fn capture(self) -> u32 {
+        self.0[1]
+    }
+
+    /// The leaf of patterns that end here.
+    fn leaf(self) -> u32 {
+        self.0[2]
+    }
+
+    /// The leaf of patterns that go on with `*`.
+    fn rest(self) -> u32 {
+        self.0[3]
+    }
+}
+
 /// Everything the look-up needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tables {
-    /// (listener, host) to site; wildcard suffixes stand under [`wildcard_scope`].
-    pub hosts: Table,
-    /// Per listener: the site that takes any host, or [`NONE`].
+    /// (listener, host) to the site's root; wildcard suffixes stand under [`wildcard_scope`].
+    pub hosts: Table<4>,
+    /// Per listener: the root of the site that takes any host, or a row of [`NONE`].
     pub any_host: Words,
     /// Whether any listener has a wildcard host, so that the others never look.
     pub wildcards: bool,
     /// (site, path) to leaf, for paths without captures and without `*`.
-    pub exact: Table,
+    pub exact: Table<1>,
     /// (node, segment) to node, for all other patterns.
-    pub segments: Table,
-    /// The places in the tree of patterns, rows of four: whether the segment table has children of it (1 or 0), the child
-    /// for `{name}`, the leaf of patterns that end here, the leaf of patterns that go on with `*`. The first rows are the
-    /// sites' roots, by [`SiteId`].
-    pub nodes: Words,
-    /// The leaves that are not a single route (that is a leaf with [`ONLY`] set, and perhaps [`ALWAYS`]), rows of six: `start..end` in
-    /// `candidates`, in `expressions`, and in `plain`.
+    pub segments: Table<4>,
+    /// The nodes for `{name}`.
+    pub captures: Words,
+    /// The leaves that are not a single route (that is a leaf with [`ONLY`] set, and perhaps [`ALWAYS`]), rows of four:
+    /// `start..end` in `expressions`, and in `plain`. A leaf's routes have positions in order of precedence, and are
+    /// candidates: with [`ALWAYS`] set where it holds.
     pub leaves: Words,
-    /// The routes of each leaf, in order of precedence; with [`ALWAYS`] set where it holds.
-    pub candidates: Words,
-    /// The candidates with an expression on the path, rows of three, sorted: joint table, number of the expression in
-    /// it, position among the leaf's candidates.
+    /// The candidates with an expression on the path, rows of four, sorted: joint table, number of the expression in it,
+    /// position, candidate.
     pub expressions: Words,
-    /// The positions of those without.
+    /// Those without, rows of two, sorted: position, candidate.
     pub plain: Words,
     /// The expressions on paths, put together in as few tables as they fit into.
     pub joint: Cow<'static, [Joint]>,
@@ -130,27 +161,28 @@ impl Captures {
 }
 
 impl Tables {
-    /// The site for a host in normal form on a listener. One probe, and one per label with wildcards.
-    pub fn site(&self, listener: u32, host: &str) -> Option<SiteId> {
-        if let Some(site) = self.hosts.get(listener, host.as_bytes()) {
-            return Some(site);
+    /// The root of the site for a host in normal form on a listener; its number is the [`SiteId`]. One probe, and one
+    /// per label with wildcards.
+    pub fn site(&self, listener: u32, host: &str) -> Option<Node> {
+        if let Some(root) = self.hosts.get(listener, host.as_bytes()) {
+            return Some(Node(root));
         }
         if self.wildcards {
             // `*.example.com` stands for one or more labels: the longest declared suffix wins.
             let mut rest = host;
             while let Some((_, suffix)) = rest.split_once('.') {
-                if let Some(site) = self.hosts.get(wildcard_scope(listener), suffix.as_bytes()) {
-                    return Some(site);
+                if let Some(root) = self.hosts.get(wildcard_scope(listener), suffix.as_bytes()) {
+                    return Some(Node(root));
                 }
                 rest = suffix;
             }
         }
-        Some(self.any_host.get(listener as usize)).filter(|&site| site != NONE)
+        Some(self.any_host.row(listener as usize)).filter(|root| root[0] != NONE).map(Node)
     }
 
-    /// The route of a site for a path in normal form. `ask` is called for each candidate in order of precedence and
+    /// The route of a site, given its root, for a path in normal form. `ask` is called for each candidate in order of precedence and
     /// may bind captures of its own. No allocation.
-    pub fn route(&self, site: SiteId, path: &str, mut ask: impl FnMut(RouteId, &mut Captures) -> Verdict) -> Found {
+    pub fn route(&self, root: Node, path: &str, mut ask: impl FnMut(RouteId, &mut Captures) -> Verdict) -> Found {
         let mut search = Search {
             tables: self,
             path,
@@ -159,8 +191,8 @@ impl Tables {
             ends: [None; CACHED],
             ask: &mut ask,
         };
-        let exact = self.exact.get(site, path.as_bytes());
-        let found = exact.and_then(|leaf| search.leaf(leaf)).or_else(|| search.node(site, 1, 0));
+        let exact = self.exact.get(root.id(), path.as_bytes());
+        let found = exact.and_then(|[leaf]| search.leaf(leaf)).or_else(|| search.node(root, 1, 0));
         match (found, search.missed) {
             (Some(route), _) => Found::Route(route, search.captures),
             (None, Some(methods)) => Found::OtherMethod(methods),
@@ -170,17 +202,16 @@ impl Tables {
 }
 
 impl Tables {
-    /// The position in the first row of `expressions`, within a range of one joint table, that is not before `wanted`, if
-    /// it is of the expression wanted.
-    fn position(&self, Range { start, end }: Range<u32>, wanted: [u32; 3]) -> Option<u32> {
-        let row = |at: u32| self.expressions.row::<3>(at as usize);
+    /// Position and candidate of an expression, from a position on; the rows in question are of one joint table.
+    fn matching(&self, Range { start, end }: Range<u32>, wanted: [u32; 3]) -> Option<[u32; 2]> {
+        let row = |at: u32| self.expressions.row::<4>(at as usize);
+        let below = |[table, expression, position, _]: [u32; 4]| [table, expression, position] < wanted;
         // Where a leaf has all of a table's expressions, each once, the row is where its number says.
         let guess = start.wrapping_add(wanted[1].wrapping_sub(row(start)[1]));
-        let lucky =
-            (start..end).contains(&guess) && row(guess) >= wanted && (guess == start || row(guess - 1) < wanted);
-        let found = if lucky { guess } else { self.expressions.lower_bound(start, end, |row| row < wanted) };
-        let [_, expression, position] = row(found);
-        (found < end && expression == wanted[1]).then_some(position)
+        let lucky = (start..end).contains(&guess) && !below(row(guess)) && (guess == start || below(row(guess - 1)));
+        let found = if lucky { guess } else { self.expressions.lower_bound(start, end, below) };
+        let [_, expression, position, candidate] = row(found);
+        (found < end && expression == wanted[1]).then_some([position, candidate])
     }
 }
 
@@ -205,26 +236,26 @@ struct Search<'a, F> {
 impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
     /// `start` is where the next segment begins: behind its slash, or one past the end of the path.
     /// Recursion is as deep as the longest pattern of the site, which the compiler bounds.
-    fn node(&mut self, node: u32, start: usize, depth: usize) -> Option<RouteId> {
-        let [literals, capture, leaf, goes_on] = self.tables.nodes.row(node as usize);
+    fn node(&mut self, node: Node, start: usize, depth: usize) -> Option<RouteId> {
         if start > self.path.len() {
-            return self.leaf(leaf).or_else(|| self.rest(goes_on, start, depth));
+            return self.leaf(node.leaf()).or_else(|| self.rest(node.rest(), start, depth));
         }
         let rest = &self.path[start..];
         let end = start + rest.find('/').unwrap_or(rest.len());
-        if literals == 1
-            && let Some(child) = self.tables.segments.get(node, &self.path.as_bytes()[start..end])
-            && let Some(route) = self.node(child, end + 1, depth)
+        if node.has_literals()
+            && let Some(child) = self.tables.segments.get(node.id(), &self.path.as_bytes()[start..end])
+            && let Some(route) = self.node(Node(child), end + 1, depth)
         {
             return Some(route);
         }
-        if capture != NONE && end > start {
+        if node.capture() != NONE && end > start {
             self.captures.bind(depth, start, end);
-            if let Some(route) = self.node(capture, end + 1, depth + 1) {
+            let child = Node(self.tables.captures.row(node.capture() as usize));
+            if let Some(route) = self.node(child, end + 1, depth + 1) {
                 return Some(route);
             }
         }
-        self.rest(goes_on, start, depth)
+        self.rest(node.rest(), start, depth)
     }
 
     fn rest(&mut self, leaf: u32, start: usize, depth: usize) -> Option<RouteId> {
@@ -244,9 +275,8 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
         }
         let leaf = self.tables.leaves.row(leaf as usize);
         let mut from = 0;
-        while let Some(position) = self.next(&leaf, from) {
-            let route = self.tables.candidates.get(leaf[0] as usize + position as usize);
-            if let Some(route) = self.candidate(route) {
+        while let Some([position, candidate]) = self.next(&leaf, from) {
+            if let Some(route) = self.candidate(candidate) {
                 return Some(route);
             }
             from = position + 1;
@@ -254,22 +284,26 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
         None
     }
 
-    /// The next position from `from` on whose route has no expression, or one that matches. However many routes a leaf
-    /// has: a search per expression that matches the path.
-    fn next(&mut self, &[_, _, start, end, plain, plain_end]: &[u32; 6], from: u32) -> Option<u32> {
+    /// The next position from `from` on, and its candidate, that has no expression, or one that matches. However many
+    /// routes a leaf has: a search per expression that matches the path.
+    fn next(&mut self, &[start, end, plain, plain_end]: &[u32; 4], from: u32) -> Option<[u32; 2]> {
         let tables = self.tables;
-        let first = tables.plain.lower_bound::<1>(plain, plain_end, |[position]| position < from);
-        let mut best = (first < plain_end).then(|| tables.plain.get(first as usize));
+        let first = tables.plain.lower_bound::<2>(plain, plain_end, |[position, _]| position < from);
+        let mut best = (first < plain_end).then(|| tables.plain.row(first as usize));
+        let table_of = |at: u32| tables.expressions.row::<4>(at as usize)[0];
         let mut at = start;
         while at < end {
-            let table = tables.expressions.row::<3>(at as usize)[0];
-            let others = tables.expressions.lower_bound(at, end, |row: [u32; 3]| row[0] <= table);
+            let table = table_of(at);
+            // One table has them all, as a rule.
+            let others = match table_of(end - 1) == table {
+                true => end,
+                false => tables.expressions.lower_bound(at, end, |row: [u32; 4]| row[0] <= table),
+            };
             let Some(joint) = tables.joint.get(table as usize) else { break };
             let reached = self.end(table as usize, joint);
             for expression in joint.matched(reached) {
-                if let Some(position) = tables.position(at..others, [table, expression, from]) {
-                    best = Some(best.map_or(position, |best| best.min(position)));
-                }
+                let found = tables.matching(at..others, [table, expression, from]);
+                best = best.into_iter().chain(found).min();
             }
             at = others;
         }

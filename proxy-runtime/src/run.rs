@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::facts::RequestId;
 use crate::listen::{self, Bound, Budget};
 use crate::observe::{LogBuffer, RequestIds, Sink, notice};
+use crate::pages;
 use crate::settings::{Refused, Settings};
 use crate::site::Site;
 use crate::stream::Buffers;
@@ -105,6 +106,7 @@ impl Drop for Running {
 /// # Errors
 /// The start failed: what, and at which line of the site.
 pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<Refused>> {
+    let site = pages::settle(site);
     settings.read_files(site.files)?;
     let settings: &'static Settings = Box::leak(Box::new(settings));
     let workers = workers(site, settings);

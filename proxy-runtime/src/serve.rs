@@ -85,12 +85,11 @@ async fn steps(
 
     // Which site, which path.
     let mut target = Target::parse(target, &record.fields, record.version)?;
-    let found = site.tables.site(client.listener, target.host());
-    let Some(host) = found.map(|id| (id, &site.sites[id as usize])) else {
+    let Some(root) = site.tables.site(client.listener, target.host()) else {
         record.target = Some(target);
         return Err(Failure::UnknownHost.into());
     };
-    let (site_id, host) = host;
+    let host = &site.sites[root.id() as usize];
     record.holds(host.policy);
     let normal = target.normalise(host.normal_form);
     record.target = Some(target);
@@ -99,7 +98,7 @@ async fn steps(
     // Which route.
     record.client = forward::client_address(&record.fields, client.peer, site.trusted);
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
-    let route = match rehearse::find(site, site_id, target, &record.method, &record.fields, record.client) {
+    let route = match rehearse::find(site, root, target, &record.method, &record.fields, record.client) {
         Found::Route(id, captures) => {
             record.captures = captures;
             site.routes.get(id).ok_or(Failure::Internal)?

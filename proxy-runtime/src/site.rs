@@ -20,7 +20,7 @@ use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -39,6 +39,7 @@ pub struct Place {
 }
 
 /// A whole compiled site.
+#[derive(Clone)]
 pub struct Site {
     /// The path of the main site file as the compiler was given it.
     pub name: &'static str,

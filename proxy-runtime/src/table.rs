@@ -26,6 +26,12 @@ impl Words {
         &self.0
     }
 
+    /// The bytes, to be put somewhere else.
+    #[cfg(feature = "serve")]
+    pub(crate) fn bytes_mut(&mut self) -> &mut Cow<'static, [u8]> {
+        &mut self.0
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len() / 4
@@ -38,13 +44,13 @@ impl Words {
 
     /// The number at `index`, or [`NONE`].
     pub fn get(&self, index: usize) -> u32 {
-        let bytes = self.0.get(4 * index..).and_then(|rest| rest.first_chunk());
-        bytes.map_or(NONE, |bytes| u32::from_le_bytes(*bytes))
+        let [number] = self.row(index);
+        number
     }
 
     /// The `index`th row of `N` numbers.
     pub fn row<const N: usize>(&self, index: usize) -> [u32; N] {
-        std::array::from_fn(|column| self.get(N * index + column))
+        self.0.get(4 * N * index..).map_or([NONE; N], numbers)
     }
 
     /// The first index of `range` for which `below` does not hold of the row there; rows are sorted by it.
@@ -63,19 +69,24 @@ impl FromIterator<u32> for Words {
     }
 }
 
-/// A minimal perfect hash table from (scope, text) to a number, as `phf_generator` lays it out (CHD).
+/// The first `N` numbers of `bytes`; [`NONE`] if there are fewer.
+fn numbers<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    bytes.as_chunks().0.first_chunk().map_or([NONE; N], |numbers| numbers.map(u32::from_le_bytes))
+}
+
+/// A minimal perfect hash table from (scope, text) to a row of `N` numbers, as `phf_generator` lays it out (CHD).
 ///
-/// An entry and its key stand together, in slots of one size: a look-up reads a displacement and a slot, and that is two
-/// lines of memory, however large the table.
+/// An entry, its key and its row stand together, in slots of one size: a look-up reads a displacement and a slot, and
+/// that is two lines of memory, however large the table.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub struct Table<const N: usize> {
     /// The seed of the hash.
     pub seed: u64,
     /// Displacements, in pairs.
     pub disps: Words,
     /// The size of a slot in bytes.
     pub stride: u32,
-    /// The slots in the hash's order: scope, value and length of the key as numbers, then the key, or where it begins in
+    /// The slots in the hash's order: scope, length of the key and row as numbers, then the key, or where it begins in
     /// `long` if it does not fit.
     pub slots: Cow<'static, [u8]>,
     /// Keys that are longer than a slot.
@@ -102,32 +113,32 @@ impl PhfHash for Key<'_> {
     }
 }
 
-/// What precedes a key in its slot.
-const HEAD: usize = 12;
-
-impl Table {
+impl<const N: usize> Table<N> {
     /// A table without entries.
-    pub const EMPTY: Table =
+    pub const EMPTY: Table<N> =
         Table { seed: 0, disps: Words::new(&[]), stride: 16, slots: Cow::Borrowed(&[]), long: Cow::Borrowed("") };
 
-    /// From the entries in the hash's order: scope, key, value.
+    /// The bytes that precede a key in its slot.
+    const HEAD: usize = 4 * (2 + N);
+
+    /// From the entries in the hash's order: scope, key, row.
     pub fn from_entries<'a>(
         seed: u64,
         disps: Words,
-        entries: impl Iterator<Item = (u32, &'a str, u32)> + Clone,
-    ) -> Table {
+        entries: impl Iterator<Item = (u32, &'a str, [u32; N])> + Clone,
+    ) -> Table<N> {
         let count = entries.clone().count();
         let fits = |stride: usize| {
-            let fitting = entries.clone().filter(|(_, key, _)| HEAD + key.len() <= stride).count();
+            let fitting = entries.clone().filter(|(_, key, _)| Self::HEAD + key.len() <= stride).count();
             // Room for nearly all of them; a few long keys are not worth large slots.
             10 * fitting >= 9 * count
         };
         let stride = [16, 32, 64].into_iter().find(|&stride| fits(stride)).unwrap_or(64);
         let (mut slots, mut long) = (Vec::with_capacity(stride * count), String::new());
-        for (scope, key, value) in entries {
+        for (scope, key, row) in entries {
             let start = slots.len();
-            slots.extend([scope, value, key.len() as u32].into_iter().flat_map(u32::to_le_bytes));
-            if HEAD + key.len() <= stride {
+            slots.extend([scope, key.len() as u32].into_iter().chain(row).flat_map(u32::to_le_bytes));
+            if Self::HEAD + key.len() <= stride {
                 slots.extend(key.bytes());
             } else {
                 slots.extend((long.len() as u32).to_le_bytes());
@@ -148,8 +159,8 @@ impl Table {
         self.slots.is_empty()
     }
 
-    /// The value of a key: one hash, one comparison.
-    pub fn get(&self, scope: u32, text: &[u8]) -> Option<u32> {
+    /// The row of a key: one hash, one comparison.
+    pub fn get(&self, scope: u32, text: &[u8]) -> Option<[u32; N]> {
         if self.is_empty() {
             return None;
         }
@@ -160,14 +171,16 @@ impl Table {
         let index = phf_shared::displace(hashes.f1, hashes.f2, d1, d2) % self.len() as u32;
         let stride = self.stride as usize;
         let slot = self.slots.get(index as usize * stride..)?.get(..stride)?;
-        let (head, rest) = slot.split_first_chunk::<HEAD>()?;
-        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let (found, value, length) = (number(0), number(4), number(8) as usize);
-        let key = match rest.get(..length) {
+        let [found, length] = numbers(slot);
+        let (row, rest) = (&slot[8..Self::HEAD], &slot[Self::HEAD..]);
+        let key = match rest.get(..length as usize) {
             Some(key) => key,
-            None => self.long.as_bytes().get(u32::from_le_bytes(*rest.first_chunk()?) as usize..)?.get(..length)?,
+            None => {
+                let [start] = numbers(rest);
+                self.long.as_bytes().get(start as usize..)?.get(..length as usize)?
+            }
         };
-        (found == scope && key == text).then_some(value)
+        (found == scope && key == text).then(|| numbers(row))
     }
 }
 

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 2,
+    ::proxy_runtime::site::VERSION == 3,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -42,9 +42,9 @@ static SITES: &[Host] = &[
         policy: &POLICY_0,
     },
 ];
-/// 1 entries of 32 bytes
+/// 1 entries of 64 bytes
 static HOSTS: &Aligned<[u8]> = &Aligned(
-    *b"\0\0\0\0\0\0\0\0\x0B\0\0\0example.com\0\0\0\0\0\0\0\0\0",
+    *b"\0\0\0\0\x0B\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\xC0example.com\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 );
 static JOINT: [Joint; 0usize] = [];
 static HANDLERS: &[Handler] = &[
@@ -131,17 +131,18 @@ static SITE: Site = Site {
         hosts: Table {
             seed: 16287231350648472473,
             disps: Words::new(b"\0\0\0\0\0\0\0\0"),
-            stride: 32,
+            stride: 64,
             slots: Borrowed(&HOSTS.0),
             long: Borrowed(""),
         },
-        any_host: Words::new(b"\xFF\xFF\xFF\xFF"),
+        any_host: Words::new(
+            b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",
+        ),
         wildcards: false,
         exact: Table::EMPTY,
         segments: Table::EMPTY,
-        nodes: Words::new(b"\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\xC0"),
+        captures: Words::new(b""),
         leaves: Words::new(b""),
-        candidates: Words::new(b""),
         expressions: Words::new(b""),
         plain: Words::new(b""),
         joint: Borrowed(&JOINT),

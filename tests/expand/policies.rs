@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 2,
+    ::proxy_runtime::site::VERSION == 3,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -78,13 +78,13 @@ static SITES: &[Host] = &[
         policy: &POLICY_0,
     },
 ];
-/// 2 entries of 32 bytes
+/// 2 entries of 64 bytes
 static HOSTS: &Aligned<[u8]> = &Aligned(
-    *b"\0\0\0\x80\0\0\0\0\x0B\0\0\0example.com\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0B\0\0\0example.com\0\0\0\0\0\0\0\0\0",
+    *b"\0\0\0\x80\x0B\0\0\0\0\0\0\x80\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\xC0example.com\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0B\0\0\0\0\0\0\x80\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\xC0example.com\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 );
 /// 1 entries of 32 bytes
 static SEGMENTS: &Aligned<[u8]> = &Aligned(
-    *b"\0\0\0\0\x01\0\0\0\x05\0\0\0users\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    *b"\0\0\0\0\x05\0\0\0\x01\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFusers\0\0\0",
 );
 static JOINT: [Joint; 0usize] = [];
 static HANDLERS: &[Handler] = &[
@@ -194,11 +194,13 @@ static SITE: Site = Site {
         hosts: Table {
             seed: 16287231350648472473,
             disps: Words::new(b"\0\0\0\0\0\0\0\0"),
-            stride: 32,
+            stride: 64,
             slots: Borrowed(&HOSTS.0),
             long: Borrowed(""),
         },
-        any_host: Words::new(b"\xFF\xFF\xFF\xFF"),
+        any_host: Words::new(
+            b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",
+        ),
         wildcards: true,
         exact: Table::EMPTY,
         segments: Table {
@@ -208,11 +210,8 @@ static SITE: Site = Site {
             slots: Borrowed(&SEGMENTS.0),
             long: Borrowed(""),
         },
-        nodes: Words::new(
-            b"\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\xC0\0\0\0\0\x02\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\x80",
-        ),
+        captures: Words::new(b"\x02\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\x80"),
         leaves: Words::new(b""),
-        candidates: Words::new(b""),
         expressions: Words::new(b""),
         plain: Words::new(b""),
         joint: Borrowed(&JOINT),

@@ -7,16 +7,17 @@
 use std::collections::{HashMap, HashSet};
 
 use proxy_runtime::regex::Joint;
-use regex_automata::dfa::{Automaton, StartKind, dense, sparse};
+use regex_automata::MatchKind;
+use regex_automata::dfa::{StartKind, dense};
 use regex_automata::nfa::thompson;
-use regex_automata::util::primitives::StateID;
-use regex_automata::util::start;
-use regex_automata::{Anchored, MatchKind};
 use regex_syntax::hir::{Dot, Hir, Look, Repetition};
 
+use self::encode::{Encoded, encode};
 use super::Check;
 use crate::model::Host;
 use crate::report::Diagnostic;
+
+mod encode;
 
 /// The most memory, in bytes, that the tables of one site may take.
 pub const TABLES_LIMIT: usize = 64 << 20;
@@ -35,6 +36,10 @@ const SLACK: usize = 1 << 20;
 pub struct Joined {
     /// The tables.
     pub tables: Vec<Joint>,
+    /// Whether all of a table's expressions begin at the start of the path.
+    pub anchored: Vec<bool>,
+    /// The expressions of a table that match in one path, as sorted sets of their numbers; sets of one are left out.
+    pub sharing: Vec<HashSet<Vec<u32>>>,
     /// Which expression stands where: its table, and its number in it.
     pub places: HashMap<String, (u32, u32)>,
 }
@@ -120,12 +125,14 @@ impl Joined {
         let text: usize = members.iter().map(|member| member.pattern.len()).sum();
         let budget = SLACK + 256 * text;
         if let Some(table) = table(members, anchored, budget) {
-            let bytes = table.to_bytes_little_endian();
-            if self.size() + bytes.len() > TABLES_LIMIT {
-                return Err(TooLarge { pattern: first.pattern.to_owned(), size: self.size() + bytes.len() });
+            let size = self.size() + table.joint.bytes().len();
+            if size > TABLES_LIMIT {
+                return Err(TooLarge { pattern: first.pattern.to_owned(), size });
             }
             let number = self.tables.len() as u32;
-            self.tables.push(Joint::owned(bytes, anchored));
+            self.tables.push(table.joint);
+            self.anchored.push(anchored);
+            self.sharing.push(table.sharing);
             let places = members.iter().zip(0..).map(|(member, at)| (member.pattern.to_owned(), (number, at)));
             self.places.extend(places);
             return Ok(());
@@ -137,32 +144,9 @@ impl Joined {
         self.add(left, anchored)?;
         self.add(right, anchored)
     }
-
-    /// The expressions of one table that match in one path, as sets of their numbers; sets of one are left out.
-    pub fn sharing(&self, table: u32) -> HashSet<Vec<u32>> {
-        let mut sets = HashSet::new();
-        let joint = &self.tables[table as usize];
-        let Ok((dfa, _)) = sparse::DFA::from_bytes(joint.bytes()) else { return sets };
-        let anchored = if joint.anchored() { Anchored::Yes } else { Anchored::No };
-        let Ok(start) = dfa.start_state(&start::Config::new().anchored(anchored)) else { return sets };
-        let classes: Vec<u8> =
-            dfa.byte_classes().representatives(0x21..=0xFF).filter_map(|unit| unit.as_u8()).collect();
-        let (mut open, mut seen): (Vec<StateID>, HashSet<StateID>) = (vec![start], HashSet::from([start]));
-        while let Some(state) = open.pop() {
-            let end = dfa.next_eoi_state(state);
-            if dfa.is_match_state(end) && dfa.match_len(end) > 1 {
-                let mut set: Vec<u32> = (0..dfa.match_len(end)).map(|at| dfa.match_pattern(end, at).as_u32()).collect();
-                set.sort_unstable();
-                sets.insert(set);
-            }
-            let next = classes.iter().map(|&byte| dfa.next_state(state, byte)).filter(|&next| !dfa.is_dead_state(next));
-            open.extend(next.filter(|&next| seen.insert(next)));
-        }
-        sets
-    }
 }
 
-fn table(members: &[Member<'_>], anchored: bool, budget: usize) -> Option<sparse::DFA<Vec<u8>>> {
+fn table(members: &[Member<'_>], anchored: bool, budget: usize) -> Option<Encoded> {
     // Once matched, always matched: where a walk ends, all expressions are listed that matched on the way.
     let rest = Hir::repetition(Repetition { min: 0, max: None, greedy: true, sub: Box::new(Hir::dot(Dot::AnyByte)) });
     let hirs: Vec<Hir> = members.iter().map(|member| Hir::concat(vec![member.hir.clone(), rest.clone()])).collect();
@@ -180,7 +164,15 @@ fn table(members: &[Member<'_>], anchored: bool, budget: usize) -> Option<sparse
     let build = |minimize| dense::Builder::new().configure(config(minimize)).build_from_nfa(&nfa).ok();
     let plain = build(false)?;
     let small = if plain.memory_usage() <= MINIMISED { build(true)? } else { plain };
-    small.to_sparse().ok()
+    // Bytes that no expression tells apart.
+    let mut classes: Vec<(u8, u8)> = Vec::new();
+    for byte in 0..=u8::MAX {
+        match classes.last_mut() {
+            Some((from, to)) if small.byte_classes().get(*from) == small.byte_classes().get(byte) => *to = byte,
+            _ => classes.push((byte, byte)),
+        }
+    }
+    encode(&small, &classes, anchored)
 }
 
 #[cfg(test)]
@@ -227,7 +219,6 @@ mod tests {
     #[test]
     fn what_shares_paths() {
         let joined = join(["^/a", "^/ab$", "^/c"]).expect("they fit");
-        let sets = joined.sharing(0);
-        assert_eq!(sets.len(), 1);
+        assert_eq!(joined.sharing[0].len(), 1);
     }
 }

@@ -110,8 +110,8 @@ pub(super) fn networks(networks: &[IpNet]) -> TokenStream {
 pub(super) fn joint(tables: &Tables) -> TokenStream {
     let count = tables.joint.len();
     let joint = tables.joint.iter().map(|joint| {
-        let (bytes, anchored) = (Literal::byte_string(joint.bytes()), joint.anchored());
-        quote!(Joint::new(#bytes, #anchored))
+        let bytes = Literal::byte_string(joint.bytes());
+        quote!(Joint::new(Borrowed(#bytes)))
     });
     quote!(static JOINT: [Joint; #count] = [#(#joint),*];)
 }
@@ -119,9 +119,8 @@ pub(super) fn joint(tables: &Tables) -> TokenStream {
 pub(super) fn tables(tables: &Tables) -> TokenStream {
     let (hosts, exact, segments) =
         (table("HOSTS", &tables.hosts), table("EXACT", &tables.exact), table("SEGMENTS", &tables.segments));
-    let [any_host, nodes, leaves, candidates, expressions, plain] =
-        [&tables.any_host, &tables.nodes, &tables.leaves, &tables.candidates, &tables.expressions, &tables.plain]
-            .map(words);
+    let [any_host, captures, leaves, expressions, plain] =
+        [&tables.any_host, &tables.captures, &tables.leaves, &tables.expressions, &tables.plain].map(words);
     let wildcards = tables.wildcards;
     quote!(Tables {
         hosts: #hosts,
@@ -129,17 +128,19 @@ pub(super) fn tables(tables: &Tables) -> TokenStream {
         wildcards: #wildcards,
         exact: #exact,
         segments: #segments,
-        nodes: Words::new(#nodes),
+        captures: Words::new(#captures),
         leaves: Words::new(#leaves),
-        candidates: Words::new(#candidates),
         expressions: Words::new(#expressions),
         plain: Words::new(#plain),
         joint: Borrowed(&JOINT),
     })
 }
 
-/// The slots of a table, aligned: `static HOSTS: &Aligned<[u8]>`.
-pub(super) fn slots(name: &str, table: &Table) -> TokenStream {
+/// The slots of a table, aligned: `static HOSTS: &Aligned<[u8]>`; nothing for a table without entries.
+pub(super) fn slots<const N: usize>(name: &str, table: &Table<N>) -> TokenStream {
+    if table.is_empty() {
+        return TokenStream::new();
+    }
     let (name, slots) = (Ident::new(name, Span::call_site()), Literal::byte_string(&table.slots));
     let doc = format!(" {} entries of {} bytes", table.len(), table.stride);
     quote! {
@@ -148,7 +149,7 @@ pub(super) fn slots(name: &str, table: &Table) -> TokenStream {
     }
 }
 
-fn table(name: &str, table: &Table) -> TokenStream {
+fn table<const N: usize>(name: &str, table: &Table<N>) -> TokenStream {
     if table.is_empty() {
         return quote!(Table::EMPTY);
     }

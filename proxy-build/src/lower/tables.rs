@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use proxy_runtime::route::{ALWAYS, NONE, ONLY, RouteId, Tables, wildcard_scope};
+use proxy_runtime::route::{ALWAYS, LITERALS, NONE, ONLY, RouteId, Tables, wildcard_scope};
 use proxy_runtime::site::Methods;
 use proxy_runtime::table::{Key, Table};
 
@@ -13,44 +13,42 @@ use crate::model;
 
 /// Builds the tables of a model; routes are numbered in the order of sites and their routes.
 pub(super) fn build(model: &model::Site) -> Tables {
-    let mut any_host = vec![NONE; model.listeners.len()];
-    let mut hosts = Vec::new();
-    for (site, host) in model.hosts.iter().enumerate() {
-        for &listener in &host.listeners {
-            for pattern in &host.hosts {
-                match pattern {
-                    HostPattern::Exact(name) => hosts.push((listener as u32, name.clone(), site as u32)),
-                    HostPattern::Wildcard(suffix) => {
-                        hosts.push((wildcard_scope(listener as u32), suffix.clone(), site as u32))
-                    }
-                    HostPattern::Any => any_host[listener] = site as u32,
-                }
-            }
-        }
-    }
-    let wildcards =
-        model.hosts.iter().any(|host| host.hosts.iter().any(|host| matches!(host, HostPattern::Wildcard(_))));
     let mut tree = Tree { nodes: vec![EMPTY; model.hosts.len()], ..Tree::new(&model.joined) };
     let mut first = 0;
     for (site, host) in model.hosts.iter().enumerate() {
         tree.add_site(site as u32, host, first);
         first += host.routes.len() as u32;
     }
+    let mut any_host = vec![[NONE; 4]; model.listeners.len()];
+    let mut hosts = Vec::new();
+    for (site, host) in model.hosts.iter().enumerate() {
+        let root = tree.row(site as u32);
+        for &listener in &host.listeners {
+            for pattern in &host.hosts {
+                match pattern {
+                    HostPattern::Exact(name) => hosts.push((listener as u32, name.as_str(), root)),
+                    HostPattern::Wildcard(suffix) => {
+                        hosts.push((wildcard_scope(listener as u32), suffix.as_str(), root))
+                    }
+                    HostPattern::Any => any_host[listener] = root,
+                }
+            }
+        }
+    }
+    let wildcards =
+        model.hosts.iter().any(|host| host.hosts.iter().any(|host| matches!(host, HostPattern::Wildcard(_))));
+    let segments = tree.segments.iter().map(|(scope, text, node)| (*scope, text.as_str(), tree.row(*node))).collect();
+    let exact = tree.exact.iter().map(|(site, path, leaf)| (*site, path.as_str(), [*leaf])).collect();
     Tables {
-        hosts: table(&hosts),
-        any_host: any_host.into_iter().collect(),
+        hosts: table(hosts),
+        any_host: any_host.into_iter().flatten().collect(),
         wildcards,
-        exact: table(&tree.exact),
-        segments: table(&tree.segments),
-        nodes: tree
-            .nodes
-            .iter()
-            .flat_map(|node| [u32::from(node.literals), node.capture, node.leaf, node.rest])
-            .collect(),
+        exact: table(exact),
+        segments: table(segments),
+        captures: tree.captures.iter().flat_map(|&node| tree.row(node)).collect(),
         leaves: tree.leaves.into_iter().flatten().collect(),
-        candidates: tree.candidates.into_iter().collect(),
         expressions: tree.expressions.into_iter().flatten().collect(),
-        plain: tree.plain.into_iter().collect(),
+        plain: tree.plain.into_iter().flatten().collect(),
         joint: model.joined.tables.clone().into(),
     }
 }
@@ -59,6 +57,7 @@ pub(super) fn build(model: &model::Site) -> Tables {
 #[derive(Clone, Copy)]
 struct Node {
     literals: bool,
+    /// Where in [`Tree::captures`] the child for `{name}` is.
     capture: u32,
     leaf: u32,
     rest: u32,
@@ -72,11 +71,12 @@ struct Tree<'m> {
     children: HashMap<(u32, String), u32>,
     exact: Vec<(u32, String, u32)>,
     segments: Vec<(u32, String, u32)>,
+    /// The nodes for `{name}`.
+    captures: Vec<u32>,
     joined: &'m Joined,
-    leaves: Vec<[u32; 6]>,
-    candidates: Vec<RouteId>,
-    expressions: Vec<[u32; 3]>,
-    plain: Vec<u32>,
+    leaves: Vec<[u32; 4]>,
+    expressions: Vec<[u32; 4]>,
+    plain: Vec<[u32; 2]>,
 }
 
 impl<'m> Tree<'m> {
@@ -86,9 +86,9 @@ impl<'m> Tree<'m> {
             children: HashMap::new(),
             exact: Vec::new(),
             segments: Vec::new(),
+            captures: Vec::new(),
             joined,
             leaves: Vec::new(),
-            candidates: Vec::new(),
             expressions: Vec::new(),
             plain: Vec::new(),
         }
@@ -113,22 +113,21 @@ impl<'m> Tree<'m> {
         {
             return candidate(&host.routes[*only], first + *only as u32) | ONLY;
         }
-        let sizes =
-            |tree: &Tree<'_>| [tree.candidates.len() as u32, tree.expressions.len() as u32, tree.plain.len() as u32];
+        let sizes = |tree: &Tree<'_>| [tree.expressions.len() as u32, tree.plain.len() as u32];
         let starts = sizes(self);
         for (position, &index) in (0..).zip(group) {
-            self.candidates.push(candidate(&host.routes[index], first + index as u32));
+            let candidate = candidate(&host.routes[index], first + index as u32);
             match host.routes[index].expression().0 {
                 Some(pattern) => {
                     let (table, number) = self.joined.places[pattern];
-                    self.expressions.push([table, number, position]);
+                    self.expressions.push([table, number, position, candidate]);
                 }
-                None => self.plain.push(position),
+                None => self.plain.push([position, candidate]),
             }
         }
-        self.expressions[starts[1] as usize..].sort_unstable();
+        self.expressions[starts[0] as usize..].sort_unstable();
         let ends = sizes(self);
-        self.leaves.push([starts[0], ends[0], starts[1], ends[1], starts[2], ends[2]]);
+        self.leaves.push([starts[0], ends[0], starts[1], ends[1]]);
         self.leaves.len() as u32 - 1
     }
 
@@ -164,9 +163,17 @@ impl<'m> Tree<'m> {
 
     fn capture(&mut self, node: u32) -> u32 {
         if self.nodes[node as usize].capture == NONE {
-            self.nodes[node as usize].capture = self.node();
+            let child = self.node();
+            self.nodes[node as usize].capture = self.captures.len() as u32;
+            self.captures.push(child);
         }
-        self.nodes[node as usize].capture
+        self.captures[self.nodes[node as usize].capture as usize]
+    }
+
+    /// A node as the runtime has it.
+    fn row(&self, node: u32) -> [u32; 4] {
+        let Node { literals, capture, leaf, rest } = self.nodes[node as usize];
+        [node | if literals { LITERALS } else { 0 }, capture, leaf, rest]
     }
 
     fn node(&mut self) -> u32 {
@@ -182,16 +189,12 @@ fn candidate(route: &model::Route, id: RouteId) -> u32 {
 }
 
 /// The perfect hash table of distinct keys.
-fn table(entries: &[(u32, String, u32)]) -> Table {
+fn table<const N: usize>(entries: Vec<(u32, &str, [u32; N])>) -> Table<N> {
     if entries.is_empty() {
         return Table::EMPTY;
     }
     let keys: Vec<_> = entries.iter().map(|(scope, text, _)| Key { scope: *scope, text: text.as_bytes() }).collect();
     let hash = phf_generator::generate_hash(&keys);
     let disps = hash.disps.iter().flat_map(|(d1, d2)| [*d1, *d2]).collect();
-    let in_order = hash.map.iter().map(|&index| {
-        let (scope, key, value) = &entries[index];
-        (*scope, key.as_str(), *value)
-    });
-    Table::from_entries(hash.key, disps, in_order)
+    Table::from_entries(hash.key, disps, hash.map.iter().map(|&index| entries[index]))
 }

@@ -110,7 +110,7 @@ fn outgoing_target(client: &Client, record: &Record, route: &Route, fields: &mut
     let facts: Facts<'_> = record.facts();
     filter(&mut out, &facts);
     let site = client.worker.site.tables.site(client.listener, target.host());
-    let form = site.map(|id| client.worker.site.sites[id as usize].normal_form).ok_or(Failure::Internal)?;
+    let form = site.map(|root| client.worker.site.sites[root.id() as usize].normal_form).ok_or(Failure::Internal)?;
     let path = target::normal_path(&out.path, form).map_err(|_| Failure::BadRewrite)?;
     let query = out.query.as_deref();
     if query.is_some_and(|query| query.bytes().any(|byte| byte <= b' ' || byte == 0x7F)) {

@@ -19,6 +19,7 @@ pub type Request = fn(&mut Outgoing<'_>, &Facts<'_>);
 pub type Response = fn(&mut Fields, &Facts<'_>);
 
 /// All routes.
+#[derive(Clone)]
 pub struct Routes {
     /// A row of [`Routes::COLUMNS`] numbers for each.
     pub rows: Words,

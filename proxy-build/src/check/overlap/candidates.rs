@@ -164,7 +164,7 @@ pub(super) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Vec<(usize, u
     }
     by_place.values().for_each(|routes| add_all(&mut pairs, routes));
     for &table in &places.tables {
-        for set in proof.joined.sharing(table) {
+        for set in &proof.joined.sharing[table as usize] {
             let members: Vec<usize> =
                 set.iter().filter_map(|number| by_place.get(&(table, *number))).flatten().copied().collect();
             add_all(&mut pairs, &members);

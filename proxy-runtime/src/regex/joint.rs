@@ -1,0 +1,112 @@
+//! Many expressions in one table: [`Joint`]. Pure, on the hot path.
+//!
+//! The table is a DFA as bytes, made for this: expressions on paths have long literal parts and few branches, and a site
+//! may have 100,000. What has one way on is text to compare; a state stands before the states it leads to, so that the
+//! states of one expression, which no other request reads, lie in one or two lines of memory. Nothing is read or checked
+//! at start. A state is
+//!
+//! ```text
+//! u8   length of the text that must follow        the text
+//! u8   how it is written: WIDTH, RUN, ENDS
+//! u8   how many places lead on                    RUN: from which byte to which, a place for each
+//!                                                 else: from which byte to which, for each place, sorted
+//!      the places: where the state stands that is led to, counted from this one (u8 or u16), or from 0 (u32)
+//! u16  ENDS: how many expressions match if the path ends here     u32 each
+//! ```
+//!
+//! with numbers in little-endian. The first state stands at 0.
+
+use std::borrow::Cow;
+
+/// Many expressions in one table: a single walk over a text tells all that match in it.
+///
+/// The compiler writes each so that it goes on to the end of the text once it has matched; where the walk ends, all that
+/// did are listed.
+#[derive(Debug, Clone)]
+pub struct Joint(Cow<'static, [u8]>);
+
+/// Where a walk ended: the list of what matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End(Option<u32>);
+
+/// The bits that say how wide places are: 1, 2 or 4 bytes.
+const WIDTH: u8 = 0b0111;
+/// The bit of a state whose places are for one byte each, without a gap.
+pub const RUN: u8 = 1 << 3;
+/// The bit of a state with expressions that match if the path ends there.
+pub const ENDS: u8 = 1 << 4;
+
+/// A state, taken apart.
+struct State<'a> {
+    text: &'a [u8],
+    how: u8,
+    ranges: &'a [[u8; 2]],
+    places: &'a [u8],
+    /// Where its list of expressions would begin.
+    list: usize,
+}
+
+impl Joint {
+    /// From the bytes that the compiler wrote.
+    pub const fn new(bytes: Cow<'static, [u8]>) -> Joint {
+        Joint(bytes)
+    }
+
+    /// The bytes of its table.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Walks over a text. Linear time, no allocation.
+    pub fn end(&self, text: &[u8]) -> End {
+        let (mut at, mut rest) = (0, text);
+        loop {
+            let Some(state) = self.state(at) else { return End(None) };
+            let Some(after) = rest.strip_prefix(state.text) else { return End(None) };
+            let Some((&byte, after)) = after.split_first() else { return state.end() };
+            let Some(next) = state.next(at, byte) else { return End(None) };
+            if next == at && state.ranges == [[0, u8::MAX]] && state.text.is_empty() {
+                // Whatever follows, nothing changes any more.
+                return state.end();
+            }
+            (at, rest) = (next, after);
+        }
+    }
+
+    /// The numbers of the expressions that matched.
+    pub fn matched(&self, End(list): End) -> impl Iterator<Item = u32> {
+        let list = list.and_then(|at| {
+            let (count, rest) = self.0.get(at as usize..)?.split_first_chunk()?;
+            rest.as_chunks().0.get(..usize::from(u16::from_le_bytes(*count)))
+        });
+        list.unwrap_or_default().iter().map(|number| u32::from_le_bytes(*number))
+    }
+
+    fn state(&self, at: usize) -> Option<State<'_>> {
+        let (&length, rest) = self.0.get(at..)?.split_first()?;
+        let (text, rest) = rest.split_at_checked(usize::from(length))?;
+        let (&[how, count], rest) = rest.split_first_chunk()?;
+        let count = usize::from(count);
+        let (ranges, rest) = rest.split_at_checked(if how & RUN == 0 { 2 * count } else { 2 })?;
+        let (places, rest) = rest.split_at_checked(count * usize::from(how & WIDTH))?;
+        Some(State { text, how, ranges: ranges.as_chunks().0, places, list: self.0.len() - rest.len() })
+    }
+}
+
+impl State<'_> {
+    fn end(&self) -> End {
+        End(u32::try_from(self.list).ok().filter(|_| self.how & ENDS != 0))
+    }
+
+    /// Where a byte leads.
+    fn next(&self, at: usize, byte: u8) -> Option<usize> {
+        let range = self.ranges.iter().position(|&[_, to]| byte <= to)?;
+        let index = usize::from(byte.checked_sub(self.ranges[range][0])?);
+        let index = if self.how & RUN == 0 { range } else { index };
+        match self.how & WIDTH {
+            1 => Some(at + usize::from(*self.places.get(index)?)),
+            2 => Some(at + usize::from(u16::from_le_bytes(*self.places.as_chunks().0.get(index)?))),
+            _ => Some(u32::from_le_bytes(*self.places.as_chunks().0.get(index)?) as usize),
+        }
+    }
+}
