@@ -14,7 +14,7 @@ use crate::regex::Joint;
 use crate::site::Site;
 
 /// What less is not worth a copy, in bytes.
-const WORTHWHILE: usize = 1 << 20;
+pub const WORTHWHILE: usize = 1 << 20;
 
 /// A large page, in bytes.
 const PAGE: usize = 2 << 20;
@@ -22,16 +22,17 @@ const PAGE: usize = 2 << 20;
 /// A line of memory, in bytes.
 const LINE: usize = 64;
 
-/// The site with its tables in large pages, if they are large; as it is otherwise. Costs a copy of the tables.
-pub fn settle(site: &'static Site) -> &'static Site {
-    settled(site).map_or(site, |site| Box::leak(Box::new(site)))
+/// The site with its tables in large pages, if they have as many bytes as are worth it; as it is otherwise. Costs a copy of
+/// the tables.
+pub fn settle(site: &'static Site, worthwhile: usize) -> &'static Site {
+    settled(site, worthwhile).map_or(site, |site| Box::leak(Box::new(site)))
 }
 
-fn settled(site: &'static Site) -> Option<Site> {
+fn settled(site: &'static Site, worthwhile: usize) -> Option<Site> {
     let mut site = site.clone();
     let size: usize = parts(&mut site).iter().map(|part| part.len().next_multiple_of(LINE)).sum();
     let joint: usize = site.tables.joint.iter().map(|joint| joint.bytes().len().next_multiple_of(LINE)).sum();
-    if size + joint < WORTHWHILE {
+    if size + joint < worthwhile {
         return None;
     }
     // One more, as the kernel need not begin at a large page.

@@ -106,7 +106,7 @@ impl Drop for Running {
 /// # Errors
 /// The start failed: what, and at which line of the site.
 pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<Refused>> {
-    let site = pages::settle(site);
+    let site = pages::settle(site, pages::WORTHWHILE);
     settings.read_files(site.files)?;
     let settings: &'static Settings = Box::leak(Box::new(settings));
     let workers = workers(site, settings);

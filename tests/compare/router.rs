@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::{Method, Version};
 use proxy_build::lower::lower;
 use proxy_runtime::fields::Fields;
+use proxy_runtime::pages::{WORTHWHILE, settle};
 use proxy_runtime::rehearse::find;
 use proxy_runtime::site::{NormalForm, Routes, Site};
 use proxy_runtime::table::NONE;
@@ -106,33 +107,36 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
     let methods = plan.methods.values.iter().map(|methods| (*methods).clone()).collect::<Vec<_>>();
     let handlers = plan.handlers.values.iter().map(|handler| handler.clone().into_owned()).collect::<Vec<_>>();
     // As a binary does when it starts.
-    proxy_runtime::pages::settle(Box::leak(Box::new(Site {
-        name: "site.kdl",
-        digest: "",
-        built: "",
-        sources: &[],
-        assets: &[],
-        params: &[],
-        files: &[],
-        process: &model.process,
-        listeners: &model.listeners,
-        trusted: &model.trusted,
-        root: &model.root,
-        sites: &[],
-        routes: Routes {
-            rows: rows.into_iter().collect(),
-            text: text.leak(),
-            methods: methods.leak(),
-            matches: &[],
-            request: &[],
-            response: &[],
-            handlers: handlers.leak(),
-            policies: vec![&model.root].leak(),
-        },
-        tables: plan.tables,
-        upstreams: &model.upstreams,
-        tests: &[],
-    })))
+    settle(
+        Box::leak(Box::new(Site {
+            name: "site.kdl",
+            digest: "",
+            built: "",
+            sources: &[],
+            assets: &[],
+            params: &[],
+            files: &[],
+            process: &model.process,
+            listeners: &model.listeners,
+            trusted: &model.trusted,
+            root: &model.root,
+            sites: &[],
+            routes: Routes {
+                rows: rows.into_iter().collect(),
+                text: text.leak(),
+                methods: methods.leak(),
+                matches: &[],
+                request: &[],
+                response: &[],
+                handlers: handlers.leak(),
+                policies: vec![&model.root].leak(),
+            },
+            tables: plan.tables,
+            upstreams: &model.upstreams,
+            tests: &[],
+        })),
+        WORTHWHILE,
+    )
 }
 
 /// The same number of different requests for all sizes, and all of one length: what differs is the tables.

@@ -181,7 +181,10 @@ mod tests {
 
     /// The expressions that match in a path.
     fn check(patterns: &[&str], path: &str, expected: &[&str]) {
-        let joined = join(patterns.iter().copied()).expect("they fit");
+        check_joined(&join(patterns.iter().copied()).expect("they fit"), path, expected);
+    }
+
+    fn check_joined(joined: &Joined, path: &str, expected: &[&str]) {
         let mut found: Vec<&str> = Vec::new();
         for (table, joint) in joined.tables.iter().enumerate() {
             for number in joint.matched(joint.end(path.as_bytes())) {
@@ -201,6 +204,47 @@ mod tests {
         check(&patterns, "/abc", &["b"]);
         check(&patterns, "/c", &["(?x) ^/c # a comment"]);
         check(&patterns, "/", &[]);
+    }
+
+    /// As each expression says alone, on texts that hit and miss by a little.
+    #[test]
+    fn one_table_says_what_each_says_alone() {
+        let patterns = [
+            "^/section000001/[0-9]+$",
+            "^/section000002/[0-9]+$",
+            "^/section000012$",
+            "^/section",
+            "^/s(e|x)+c",
+            "^/[a-f]*/",
+            "^/(ab|abc|abcd)$",
+            "^/.*/edit$",
+            "^$",
+            "^/a.c.e",
+            "[0-9]{3}$",
+            "/edit$",
+            "x",
+            "^/[^/]+/[^/]+$",
+            "^/\\xFF",
+            "(?-u:^/\\x80)",
+        ];
+        let joined = join(patterns).expect("they fit");
+        let syntax = regex_automata::util::syntax::Config::new().unicode(false).utf8(false);
+        let alone = patterns.map(|pattern| {
+            (pattern, regex_automata::meta::Builder::new().syntax(syntax).build(pattern).expect("a pattern"))
+        });
+        let pieces = ["/", "section", "00000", "1", "2", "12", "ab", "cd", "abc", "/edit", "x", "e", "\u{FF}", "s"];
+        let mut seed = 7_u64;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..6 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text += pieces.get((seed >> 33) as usize % (2 * pieces.len())).copied().unwrap_or_default();
+            }
+            let matching = alone.iter().filter(|(_, regex)| regex.is_match(&text));
+            let mut expected: Vec<&str> = matching.map(|(pattern, _)| *pattern).collect();
+            expected.sort_unstable();
+            check_joined(&joined, &text, &expected);
+        }
     }
 
     #[test]
