@@ -10,8 +10,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
+pub use self::upstream::{
+    CircuitBreaker, HealthCheck, InHealthCheck, InRetry, InUpstream, Outlier, Pool, Retry, RetryOn, Server, Sticky,
+    Upstream,
+};
 use crate::code::Level;
 use crate::source::{Span, Spanned};
+
+mod upstream;
 
 /// A directive as it was written; the span is that of its name.
 #[derive(Debug, Clone)]
@@ -34,8 +40,9 @@ pub enum What {
     Site(Site),
     Route(Route),
     Upstream(Upstream),
-    Server(Server),
-    Balance(Balance),
+    InUpstream(InUpstream),
+    InHealthCheck(InHealthCheck),
+    InRetry(InRetry),
     Param(Param),
     Preset(Preset),
     Use(Spanned<String>),
@@ -328,6 +335,8 @@ pub enum Policy {
     ErrorPage(ErrorPage),
     /// `log`.
     Log(Log),
+    /// `retry`.
+    Retry(Retry),
 }
 
 /// `rewrite`.
@@ -422,31 +431,6 @@ pub enum LogFormat {
     Combined,
     /// A line of one's own.
     Template(Template),
-}
-
-/// `upstream`.
-#[derive(Debug, Clone)]
-pub struct Upstream {
-    /// Its name.
-    pub name: Spanned<String>,
-    /// What stands in it.
-    pub items: Vec<Item>,
-}
-
-/// `server`.
-#[derive(Debug, Clone)]
-pub struct Server {
-    /// Its address.
-    pub address: Spanned<Setting<String>>,
-    /// `weight=`.
-    pub weight: Option<Spanned<Setting<u64>>>,
-}
-
-/// `balance`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// By turns, in proportion to weights.
-    RoundRobin,
 }
 
 /// `param`.

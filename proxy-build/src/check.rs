@@ -13,13 +13,14 @@ pub mod overlap;
 pub mod regex;
 mod site_tests;
 mod text;
+mod upstreams;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, Policy, Trusted, TrustedHeader};
-use proxy_runtime::site::{Bytes, ErrorPage, Process, Server, Setting};
+use proxy_runtime::site::{Bytes, ErrorPage, Process, Setting};
 
 use crate::ast::{self, FileSource, HostPattern, Item, What};
 use crate::model::{self, Host, list};
@@ -113,8 +114,9 @@ impl Root {
                 What::Lint(lint) => root.lints.push(lint),
                 What::Test(test) => root.tests.push((span, test)),
                 What::Route(_)
-                | What::Server(_)
-                | What::Balance(_)
+                | What::InUpstream(_)
+                | What::InHealthCheck(_)
+                | What::InRetry(_)
                 | What::Use(_)
                 | What::Workers(_)
                 | What::Drain(_)
@@ -333,52 +335,6 @@ impl Check<'_> {
         })
     }
 
-    fn declare_upstreams(&mut self, upstreams: Vec<(Span, ast::Upstream)>) {
-        for (span, upstream) in upstreams {
-            let mut servers: Vec<Server> = Vec::new();
-            for item in &upstream.items {
-                match &item.what {
-                    What::Server(server) => servers.extend(self.server(server, item.span, &servers)),
-                    What::Balance(ast::Balance::RoundRobin) | What::Unread => {}
-                    _ => unreachable!("the reader lets nothing else stand in an upstream"),
-                }
-            }
-            if !upstream.items.iter().any(|item| matches!(item.what, What::Server(_) | What::Unread)) {
-                self.report.add(
-                    Diagnostic::error("no-server", format!("`{}` has no server", upstream.name), upstream.name.span)
-                        .help("write: server \"10.0.0.1:8080\""),
-                );
-            } else if !servers.is_empty() && servers.iter().all(|server| server.weight == Setting::Fixed(0)) {
-                self.error(
-                    "no-weight",
-                    format!("the weights of `{}` sum to 0: no server would ever be asked", upstream.name),
-                    upstream.name.span,
-                );
-            }
-            let value = site::Upstream {
-                name: upstream.name.value.clone().into(),
-                servers: list(servers),
-                place: self.place(span),
-            };
-            self.upstreams.declare("upstream", &upstream.name, value, self.report);
-        }
-    }
-
-    fn server(&mut self, server: &ast::Server, span: Span, others: &[Server]) -> Option<Server> {
-        let address = self.address(&server.address)?;
-        if others.iter().any(|other| other.address == address) {
-            self.report.add(
-                Diagnostic::error("duplicate-server", "this server is there already", server.address.span)
-                    .help("to give it a larger share, write weight=2"),
-            );
-        }
-        let weight = match &server.weight {
-            Some(weight) => self.setting(weight, ParamKind::Number)?,
-            None => Setting::Fixed(1),
-        };
-        Some(Server { address, weight, place: self.place(span) })
-    }
-
     fn process(&mut self, items: &[Item]) -> Process {
         let mut process = Process { workers: None, drain: Setting::Fixed(model::DRAIN) };
         for item in items {
@@ -522,7 +478,8 @@ impl Check<'_> {
         let timeouts = self.timeouts(&layer.timeouts);
         let log = self.log(layer.log.as_ref(), scope);
         let pages: Vec<_> = layer.error_pages.iter().filter_map(|page| self.error_page(page)).collect();
-        Policy { limits, timeouts, error_pages: list(pages), log }
+        let retry = layer.retry.as_ref().map(|(_, retry)| self.retry(retry, &timeouts));
+        Policy { limits, timeouts, error_pages: list(pages), log, retry }
     }
 
     fn limits(&mut self, limits: &ast::Limits) -> site::Limits {

@@ -6,6 +6,7 @@
 mod access_log;
 mod error_page;
 mod headers;
+mod health;
 mod include;
 mod limits;
 mod lint;
@@ -17,6 +18,7 @@ mod process;
 mod proxy;
 mod redirect;
 mod respond;
+mod retry;
 mod rewrite;
 mod route;
 mod site;
@@ -81,6 +83,8 @@ pub enum Place {
     Route,
     Preset,
     Upstream,
+    HealthCheck,
+    Retry,
     Process,
     Test,
     Request,
@@ -101,6 +105,8 @@ impl Place {
             Place::Route => "in a `route`",
             Place::Preset => "in a `preset`",
             Place::Upstream => "in an `upstream`",
+            Place::HealthCheck => "in a `health-check`",
+            Place::Retry => "in `retry`",
             Place::Process => "in `process`",
             Place::Test => "in a `test`",
             Place::Request => "in a test's `request`",
@@ -156,12 +162,25 @@ pub static ALL: &[&Directive] = &[
     &headers::REPLACE,
     &limits::LIMITS,
     &timeouts::TIMEOUTS,
+    &retry::RETRY,
+    &retry::ON,
+    &retry::METHODS,
     &error_page::ERROR_PAGE,
     &access_log::LOG,
     &access_log::FIELDS,
     &upstream::UPSTREAM,
     &upstream::SERVER,
     &upstream::BALANCE,
+    &upstream::STICKY,
+    &health::HEALTH_CHECK,
+    &health::EXPECT_STATUS,
+    &health::EXPECT_BODY,
+    &health::OUTLIER,
+    &health::PANIC_THRESHOLD,
+    &upstream::SLOW_START,
+    &upstream::CIRCUIT_BREAKER,
+    &upstream::POOL,
+    &upstream::PROXY_PROTOCOL,
     &trusted_proxies::TRUSTED_PROXIES,
     &process::PROCESS,
     &process::WORKERS,

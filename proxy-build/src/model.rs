@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use proxy_runtime::site::{
-    self, FileRef, Limits, Listener, NormalForm, Param, Policy, Process, Setting, Timeouts, Trusted, Upstream,
+    self, BalancePolicy, CircuitBreaker, FileRef, Limits, Listener, NormalForm, Param, Policy, Pool, Process, Server,
+    Setting, Text, Timeouts, Trusted, Upstream,
 };
 use proxy_runtime::template::Template;
 use serde::Serialize;
@@ -211,6 +212,40 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     idle: Setting::Fixed(Duration::from_secs(60)),
     total: Setting::Fixed(Duration::MAX),
 };
+
+/// An upstream of which nothing is said but its servers.
+pub fn upstream(name: Text, servers: Vec<Server>, place: site::Place) -> Upstream {
+    Upstream {
+        name,
+        servers: list(servers),
+        balance: BalancePolicy::RoundRobin,
+        key: None,
+        slow_start: Setting::Fixed(Duration::ZERO),
+        panic_threshold: 1,
+        circuit_breaker: CircuitBreaker {
+            max_connections: Setting::Fixed(u64::MAX),
+            max_pending: Setting::Fixed(100),
+            pending_timeout: Setting::Fixed(Duration::from_secs(1)),
+        },
+        pool: Pool {
+            max_idle: Setting::Fixed(64),
+            // Most servers close theirs after 60 seconds or more.
+            idle_timeout: Setting::Fixed(Duration::from_secs(60)),
+            max_age: Setting::Fixed(Duration::MAX),
+            tcp_keepalive: Setting::Fixed(Duration::MAX),
+        },
+        health_check: None,
+        outlier: None,
+        sticky: None,
+        proxy_protocol: None,
+        place,
+    }
+}
+
+/// A server of which nothing is said but its address.
+pub fn server(address: Setting<Text>, place: site::Place) -> Server {
+    Server { address, weight: Setting::Fixed(1), backup: false, max_connections: Setting::Fixed(u64::MAX), place }
+}
 
 /// How long running exchanges may go on after SIGTERM, where nothing is said.
 pub const DRAIN: Duration = Duration::from_secs(30);

@@ -14,6 +14,10 @@ use crate::report::nearest;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 
+pub use self::upstream::{cookie_attribute, cookie_name, health_check_path, retry_on, statuses};
+
+mod upstream;
+
 /// Why a value is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

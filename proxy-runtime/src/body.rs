@@ -102,6 +102,8 @@ pub(crate) struct RequestBody {
     failure: Option<Failure>,
     /// Some of it was taken, so that the request can't be sent again.
     touched: bool,
+    /// What is left of it, where all of it was received before any of it is sent.
+    kept: Option<Bytes>,
 }
 
 /// A body in time has at least this many bytes per second, on the average.
@@ -118,7 +120,33 @@ impl RequestBody {
             waiting: None,
             failure: None,
             touched: false,
+            kept: None,
         }
+    }
+
+    /// One that was received whole.
+    pub(crate) fn of(client: &Rc<Client>, framing: Framing, bytes: Bytes) -> RequestBody {
+        RequestBody { kept: Some(bytes), ..RequestBody::new(client, framing) }
+    }
+
+    /// Receives all of it, if it says that it is no longer than `limit`.
+    ///
+    /// # Errors
+    /// As it fails.
+    pub(crate) async fn collect(&mut self, limit: u64) -> Result<Option<Bytes>, Failure> {
+        let length = match self.framing {
+            Framing::Empty => 0,
+            Framing::Length(length) if length <= limit => length,
+            _ => return Ok(None),
+        };
+        let mut all = Vec::with_capacity(length as usize);
+        while length > 0 && std::future::poll_fn(|cx| self.poll_fill(cx)).await? {
+            self.take(|data| {
+                all.extend_from_slice(data);
+                data.len()
+            });
+        }
+        Ok(Some(all.into()))
     }
 
     /// Holds it to a policy: `limit` in bytes; `patience` is `timeouts request`, of which `spent` is gone; `silence` is
@@ -149,6 +177,9 @@ impl Source for RequestBody {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         if let Some(failure) = self.failure {
             return Poll::Ready(Err(failure));
+        }
+        if let Some(kept) = &self.kept {
+            return Poll::Ready(Ok(!kept.is_empty()));
         }
         let outcome = self.client.inbound.borrow_mut().poll(cx, &mut self.client.link.borrow_mut());
         match outcome {
@@ -186,10 +217,18 @@ impl Source for RequestBody {
     }
 
     fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        if let Some(kept) = &mut self.kept {
+            let took = to(kept);
+            bytes::Buf::advance(kept, took);
+            return took;
+        }
         self.client.inbound.borrow_mut().take(&mut self.client.link.borrow_mut(), to)
     }
 
     fn trailers(&mut self) -> Option<Fields> {
+        if self.kept.is_some() {
+            return None;
+        }
         self.client.inbound.borrow_mut().decoder.trailers.take()
     }
 }

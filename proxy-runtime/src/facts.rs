@@ -30,6 +30,8 @@ pub struct Facts<'a> {
     pub request_id: RequestId,
     pub upstream: &'a str,
     pub server: &'a str,
+    pub server_connections: u32,
+    pub tries: u32,
     pub status: u16,
     pub bytes: u64,
     pub duration: Duration,

@@ -41,6 +41,12 @@ pub(crate) enum Failure {
     TooManyFromClient,
     /// No server of the upstream has an address.
     Unresolved,
+    /// No server of the upstream is well, or all were tried.
+    NoServer,
+    /// All servers are full, and enough requests wait for that to change.
+    UpstreamFull,
+    /// All servers were full for too long.
+    PendingTimeout,
     /// No server could be connected to.
     ConnectFailed,
     /// No server could be connected to in time.
@@ -83,6 +89,9 @@ impl Failure {
             Failure::TooManyConnections => "too-many-connections",
             Failure::TooManyFromClient => "too-many-from-client",
             Failure::Unresolved => "unresolved",
+            Failure::NoServer => "no-server",
+            Failure::UpstreamFull => "upstream-full",
+            Failure::PendingTimeout => "pending-timeout",
             Failure::ConnectFailed => "connect-failed",
             Failure::ConnectTimeout => "connect-timeout",
             Failure::UpstreamReset => "upstream-reset",
@@ -110,9 +119,12 @@ impl Failure {
             Failure::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Failure::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
-            Failure::TooManyConnections | Failure::TooManyFromClient | Failure::Unresolved => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Failure::TooManyConnections
+            | Failure::TooManyFromClient
+            | Failure::Unresolved
+            | Failure::NoServer
+            | Failure::UpstreamFull
+            | Failure::PendingTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Failure::ConnectFailed | Failure::UpstreamReset | Failure::UpstreamInvalid | Failure::UpstreamTruncated => {
                 StatusCode::BAD_GATEWAY
             }

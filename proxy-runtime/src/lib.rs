@@ -12,6 +12,7 @@
 //! regex template facts fields settings filter handler`) do no I/O and are what the compiler shares: it uses this
 //! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
 
+pub mod balance;
 pub mod facts;
 pub mod fields;
 pub mod filter;
@@ -29,8 +30,6 @@ pub mod view;
 
 #[cfg(feature = "serve")]
 mod answer;
-#[cfg(feature = "serve")]
-mod balance;
 #[cfg(feature = "serve")]
 mod body;
 #[cfg(feature = "serve")]

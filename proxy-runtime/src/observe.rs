@@ -37,7 +37,11 @@ pub(crate) struct Record {
     pub(crate) route: Option<Route>,
     pub(crate) captures: Captures,
     pub(crate) upstream: &'static str,
-    pub(crate) server: &'static str,
+    server: &'static str,
+    /// Exchanges at the server when it was asked, this one included.
+    server_connections: u32,
+    /// How many servers were asked.
+    tries: u32,
     pub(crate) request_id: RequestId,
     pub(crate) began: Instant,
     policy: &'static Policy,
@@ -67,6 +71,8 @@ impl Record {
             captures: Captures::default(),
             upstream: "",
             server: "",
+            server_connections: 0,
+            tries: 0,
             request_id: worker.request_id(),
             began,
             policy: worker.site.root,
@@ -84,6 +90,12 @@ impl Record {
 
     pub(crate) fn policy(&self) -> &'static Policy {
         self.policy
+    }
+
+    /// A server was asked, which has so many exchanges.
+    pub(crate) fn asked(&mut self, server: &'static str, connections: u32) {
+        (self.server, self.server_connections) = (server, connections);
+        self.tries += 1;
     }
 
     pub(crate) fn answered(&mut self, status: u16) {
@@ -132,6 +144,8 @@ impl Record {
             request_id: self.request_id,
             upstream: self.upstream,
             server: self.server,
+            server_connections: self.server_connections,
+            tries: self.tries,
             status: self.status,
             bytes: self.bytes,
             duration: std::time::Duration::ZERO,

@@ -141,6 +141,8 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         request_id: RequestId(0),
         upstream,
         server: "",
+        server_connections: 0,
+        tries: 0,
         status: 0,
         bytes: 0,
         duration: Duration::ZERO,

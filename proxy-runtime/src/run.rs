@@ -4,6 +4,7 @@
 //! What workers use lives as long as the process and is leaked once, so that tasks can hold plain references.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher as _, RandomState};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
+use crate::balance::Dice;
 use crate::facts::RequestId;
 use crate::listen::{self, Bound, Budget};
 use crate::observe::{LogBuffer, RequestIds, Sink, notice};
@@ -20,7 +22,7 @@ use crate::pages;
 use crate::settings::{Refused, Settings};
 use crate::site::Site;
 use crate::stream::Buffers;
-use crate::upstream::{Pools, Servers, keep_resolving};
+use crate::upstream::{Pools, Servers, keep_checking, keep_resolving};
 
 /// How far stopping has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub(crate) struct Worker {
     pub(crate) head_limit: u64,
     /// What connections read into.
     pub(crate) buffers: &'static Buffers,
+    pub(crate) dice: Dice,
     date: RefCell<Date>,
     ids: RequestIds,
     running: Cell<usize>,
@@ -141,6 +144,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     main.block_on(async {
         for server in &servers.servers {
             tokio::task::spawn_local(keep_resolving(server));
+        }
+        for (group, server) in servers.members() {
+            tokio::task::spawn_local(keep_checking(group, server, settings));
         }
         signals.supervise(site, settings, &stop, &mut all_done).await;
     });
@@ -264,6 +270,8 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         stop: stop.clone(),
         head_limit,
         buffers,
+        // The standard library's source of random keys.
+        dice: Dice::new(RandomState::new().hash_one(0)),
         date: RefCell::default(),
         ids: RequestIds::new(),
         running: Cell::new(0),

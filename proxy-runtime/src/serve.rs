@@ -9,6 +9,7 @@
 //! the server closes, the record is written).
 
 mod proxy;
+mod tries;
 
 use std::rc::Rc;
 

@@ -7,6 +7,7 @@
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
 mod routes;
+mod upstream;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -16,11 +17,14 @@ use http::Method;
 pub use ipnet::IpNet;
 
 pub use self::routes::{Matches, Request, Response, Route, Routes};
+pub use self::upstream::{
+    BalancePolicy, CircuitBreaker, HealthCheck, Outlier, Pool, ProxyProtocol, Retry, Server, Sticky, Upstream,
+};
 use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -225,7 +229,7 @@ pub struct NormalForm {
 /// An index into the table of policies.
 pub type PolicyId = &'static Policy;
 
-/// What surrounds a handler: limits, time-outs, error pages, log.
+/// What surrounds a handler: limits, time-outs, error pages, log, retries.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
@@ -237,6 +241,8 @@ pub struct Policy {
     pub error_pages: List<ErrorPage>,
     /// The access log.
     pub log: Log,
+    /// When a request is sent again.
+    pub retry: Option<Retry>,
 }
 
 /// `limits`. Sizes in bytes.
@@ -331,6 +337,8 @@ pub enum LogField {
     Route,
     Upstream,
     Server,
+    ServerConnections,
+    Tries,
     Reason,
     RequestId,
     Referer,
@@ -354,6 +362,8 @@ impl LogField {
         ("route", LogField::Route),
         ("upstream", LogField::Upstream),
         ("server", LogField::Server),
+        ("server-connections", LogField::ServerConnections),
+        ("tries", LogField::Tries),
         ("reason", LogField::Reason),
         ("request-id", LogField::RequestId),
         ("referer", LogField::Referer),
@@ -502,30 +512,6 @@ pub struct Redirect {
     pub to: Template,
     /// The request's hosts that may appear in the target; empty where the site's own hosts are the limit.
     pub allow_hosts: List<Text>,
-}
-
-/// `upstream`, or the servers of an inline `proxy`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
-pub struct Upstream {
-    /// Its name, or its first server's address.
-    pub name: Text,
-    /// Its servers.
-    pub servers: List<Server>,
-    /// Where it was declared.
-    pub place: Place,
-}
-
-/// `server`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
-pub struct Server {
-    /// `host:port`, `[v6]:port` or `unix:/path`.
-    pub address: Setting<Text>,
-    /// Its share of the requests, relative to the others'.
-    pub weight: Setting<u64>,
-    /// Where it was declared.
-    pub place: Place,
 }
 
 /// `test`.

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -30,6 +31,14 @@ macro_rules! either {
 impl Stream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+
+    /// The other side's address and this one's; a unix socket has none.
+    pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        match self {
+            Stream::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
+            Stream::Unix(_) => (None, None),
+        }
     }
 
     /// Writes from the first of `bufs`, and from the second as well where there is something in it.

@@ -12,7 +12,7 @@ use crate::upstream::Call;
 
 /// Passes bytes through. Either side's error ends both; there is nobody left to tell.
 pub(crate) async fn through(client: &Client, call: Call) {
-    let Some(mut server) = call.into_link() else { return };
+    let Some((mut server, _lease)) = call.into_link() else { return };
     let (mut up, mut down) = (Way::default(), Way::default());
     let mut silent = (Instant::now(), 0);
     std::future::poll_fn(|cx| {

@@ -51,11 +51,13 @@ cases! {
     logs "logs",
     matchers "matchers",
     presets "presets",
+    retries "retries",
     rewrite "rewrite",
     routing "routing",
     table "table",
     trusted "trusted",
     unix "unix",
+    upstreams "upstreams",
 }
 
 #[test]

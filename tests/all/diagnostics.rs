@@ -57,6 +57,7 @@ fn every_code_has_a_fixture() {
 const ELSEWHERE: &[&str] = &[
     "too-many-files",
     "too-many-routes",
+    "too-many-servers",
     "too-many-upstreams",
     "too-many-listeners",
     "tables-too-large",

@@ -1,6 +1,7 @@
 //! All tests from outside, in one binary.
 
 mod cases;
+mod chaos;
 mod cli;
 mod diagnostics;
 mod diff;
@@ -13,6 +14,7 @@ mod oracle;
 mod page;
 mod reference;
 mod tidy;
+mod upstreams;
 mod wire;
 
 /// How random tests run: the same inputs every time, or others with another `KILN_SEED`.

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 3,
+    ::proxy_runtime::site::VERSION == 4,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -31,6 +31,7 @@ static POLICY_0: Policy = Policy {
     },
     error_pages: Borrowed(&[]),
     log: Log::Off,
+    retry: None,
 };
 static SITES: &[Host] = &[
     Host {
@@ -76,6 +77,8 @@ static UPSTREAMS: &[Upstream] = &[
                 Server {
                     address: Setting::Fixed(Borrowed("127.0.0.1:3000")),
                     weight: Setting::Fixed(1),
+                    backup: false,
+                    max_connections: Setting::Fixed(u64::MAX),
                     place: Place {
                         file: Borrowed("minimal.kdl"),
                         line: 2,
@@ -83,6 +86,25 @@ static UPSTREAMS: &[Upstream] = &[
                 },
             ],
         ),
+        balance: BalancePolicy::RoundRobin,
+        key: None,
+        slow_start: Setting::Fixed(Duration::from_millis(0)),
+        panic_threshold: 1,
+        circuit_breaker: CircuitBreaker {
+            max_connections: Setting::Fixed(u64::MAX),
+            max_pending: Setting::Fixed(100),
+            pending_timeout: Setting::Fixed(Duration::from_millis(1000)),
+        },
+        pool: Pool {
+            max_idle: Setting::Fixed(64),
+            idle_timeout: Setting::Fixed(Duration::from_millis(60000)),
+            max_age: Setting::Fixed(Duration::MAX),
+            tcp_keepalive: Setting::Fixed(Duration::MAX),
+        },
+        health_check: None,
+        outlier: None,
+        sticky: None,
+        proxy_protocol: None,
         place: Place {
             file: Borrowed("minimal.kdl"),
             line: 2,

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 3,
+    ::proxy_runtime::site::VERSION == 4,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -67,6 +67,7 @@ static POLICY_0: Policy = Policy {
     },
     error_pages: Borrowed(&[]),
     log: Log::Off,
+    retry: None,
 };
 static SITES: &[Host] = &[
     Host {
@@ -128,6 +129,8 @@ static UPSTREAMS: &[Upstream] = &[
                 Server {
                     address: Setting::Param(0),
                     weight: Setting::Fixed(2),
+                    backup: false,
+                    max_connections: Setting::Fixed(u64::MAX),
                     place: Place {
                         file: Borrowed("policies.kdl"),
                         line: 3,
@@ -135,6 +138,25 @@ static UPSTREAMS: &[Upstream] = &[
                 },
             ],
         ),
+        balance: BalancePolicy::RoundRobin,
+        key: None,
+        slow_start: Setting::Fixed(Duration::from_millis(0)),
+        panic_threshold: 1,
+        circuit_breaker: CircuitBreaker {
+            max_connections: Setting::Fixed(u64::MAX),
+            max_pending: Setting::Fixed(100),
+            pending_timeout: Setting::Fixed(Duration::from_millis(1000)),
+        },
+        pool: Pool {
+            max_idle: Setting::Fixed(64),
+            idle_timeout: Setting::Fixed(Duration::from_millis(60000)),
+            max_age: Setting::Fixed(Duration::MAX),
+            tcp_keepalive: Setting::Fixed(Duration::MAX),
+        },
+        health_check: None,
+        outlier: None,
+        sticky: None,
+        proxy_protocol: None,
         place: Place {
             file: Borrowed("policies.kdl"),
             line: 2,

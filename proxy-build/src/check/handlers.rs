@@ -7,6 +7,7 @@ use super::layer::Layer;
 use super::text::{Phase, Scope};
 use super::{Check, content_type};
 use crate::ast::{self, HostChoice, HostPattern, Item, Part, Pattern, ProxyTo, Segment, What};
+use crate::model;
 use crate::model::{RequestFilter, ResponseFilter, Route, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -174,7 +175,7 @@ impl Check<'_> {
             if servers.iter().any(|other| other.address == address) {
                 self.error("duplicate-server", "this server is there already", url.span);
             }
-            servers.push(Server { address, weight: Setting::Fixed(1), place: self.place(url.span) });
+            servers.push(model::server(address, self.place(url.span)));
         }
         let name = match &servers.first()?.address {
             Setting::Fixed(address) => address.clone(),
@@ -187,7 +188,7 @@ impl Check<'_> {
         let existing = self.upstreams.entries.iter().position(|entry| entry.value.name == name && same(&entry.value));
         Some(existing.unwrap_or_else(|| {
             let place = self.sources.place(span);
-            self.upstreams.anonymous(span, site::Upstream { name, servers: list(servers), place })
+            self.upstreams.anonymous(span, model::upstream(name, servers, place))
         }))
     }
 
@@ -314,6 +315,7 @@ impl Check<'_> {
             let name = match what {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
+                What::Policy(ast::Policy::Retry(_)) => "retry",
                 What::Policy(ast::Policy::Timeouts(timeouts)) => {
                     let own = [("connect", &timeouts.connect), ("response", &timeouts.response)];
                     for (name, found) in own {
@@ -346,6 +348,7 @@ impl Check<'_> {
             let name = match what {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
+                What::Policy(ast::Policy::Retry(_)) => "retry",
                 _ => continue,
             };
             self.error("no-effect", format!("`{name}` has no effect: no route of this site forwards anything"), *span);

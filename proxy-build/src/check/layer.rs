@@ -20,6 +20,7 @@ pub(super) struct Layer {
     /// Inner pages first: the first that has a status answers.
     pub(super) error_pages: Vec<ast::ErrorPage>,
     pub(super) log: Option<(Span, ast::Log)>,
+    pub(super) retry: Option<(Span, ast::Retry)>,
     /// Which directive came from where, for `explain`.
     pub(super) origins: Vec<(&'static str, Span)>,
 }
@@ -53,6 +54,7 @@ impl Layer {
             },
             error_pages: pages,
             log: inner.log.or(self.log),
+            retry: inner.retry.or(self.retry),
             origins: self.origins,
         }
     }
@@ -126,6 +128,10 @@ fn own(items: &[Item]) -> Layer {
             Policy::Log(log) => {
                 layer.log = Some((*span, log.clone()));
                 "log"
+            }
+            Policy::Retry(retry) => {
+                layer.retry = Some((*span, retry.clone()));
+                "retry"
             }
         };
         layer.origins.push((name, *span));

@@ -176,13 +176,24 @@ fn number(value: &[u8]) -> Option<u64> {
     digits.then(|| std::str::from_utf8(value).ok()?.parse().ok())?
 }
 
-/// Writes the head of a request to a server.
-pub(crate) fn write_request(out: &mut Vec<u8>, method: &Method, target: &str, fields: &Fields, framing: Framing) {
-    out.reserve(target.len() + fields.size() + 64);
+/// Writes the head of a request to a server; `host` where it is not among the fields.
+pub(crate) fn write_request(
+    out: &mut Vec<u8>,
+    (method, target): (&Method, &str),
+    host: Option<&str>,
+    fields: &Fields,
+    framing: Framing,
+) {
+    out.reserve(target.len() + host.map_or(0, str::len) + fields.size() + 64);
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
+    if let Some(host) = host {
+        out.extend_from_slice(b"host: ");
+        out.extend_from_slice(host.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
     write_fields(out, fields, framing);
 }
 
@@ -288,7 +299,7 @@ mod tests {
     fn written() {
         let mut out = Vec::new();
         let fields = [("Host", "a"), ("x", "y")].into_iter().collect();
-        write_request(&mut out, &Method::PUT, "/p?q", &fields, Framing::Length(3));
+        write_request(&mut out, (&Method::PUT, "/p?q"), None, &fields, Framing::Length(3));
         assert_eq!(out, b"PUT /p?q HTTP/1.1\r\nHost: a\r\nx: y\r\ncontent-length: 3\r\n\r\n");
         out.clear();
         write_response(&mut out, StatusCode::NOT_FOUND, &Fields::new(), Framing::Chunked, &[b"a: b\r\n"]);

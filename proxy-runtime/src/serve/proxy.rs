@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use http::{Method, StatusCode};
-use tokio::time::Instant;
+use http::StatusCode;
 
 use super::Stop;
+use super::tries::{self, Request};
 use crate::body::{Body, RequestBody};
 use crate::connection::Client;
 use crate::facts::Facts;
@@ -15,12 +15,12 @@ use crate::fields::Fields;
 use crate::filter::Outgoing;
 use crate::forward;
 use crate::handler::Answer;
-use crate::http1::{self, Framing, Head};
+use crate::http1::{Framing, Head};
 use crate::matcher;
 use crate::observe::Record;
 use crate::site::{HostField, Proxy, Route};
 use crate::target;
-use crate::upstream::{Call, Channel, Unanswered, Waits};
+use crate::upstream::{Call, Group, Waits};
 
 /// Forwards a request; the answer's body streams.
 pub(super) async fn forward(
@@ -31,7 +31,8 @@ pub(super) async fn forward(
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
     let worker = client.worker;
-    record.upstream = &worker.site.upstreams[usize::from(proxy.upstream)].name;
+    let group = &worker.servers.groups[usize::from(proxy.upstream)];
+    record.upstream = &group.upstream.name;
     let timeouts = &route.policy.timeouts;
     let waits = Waits {
         response: timeouts.response.get(worker.settings),
@@ -41,15 +42,13 @@ pub(super) async fn forward(
     let connect = timeouts.connect.get(worker.settings);
     let upgrade = forward::upgrade(&record.fields).is_some();
     let request = request(client, record, route, proxy, upgrade, body.framing)?;
-    let (call, head) = send(client, record, proxy, request, body, (connect, waits)).await?;
-    Ok(answer(call, head, upgrade)?)
-}
-
-/// A request as a server will see it, but for its `Host` where that is the server's own.
-struct Request {
-    method: Method,
-    target: String,
-    fields: Fields,
+    let (call, head) = tries::send(client, record, group, request, body, (connect, waits)).await?;
+    let cookie = sticky_cookie(group, record, &call);
+    let mut answer = answer(call, head, upgrade)?;
+    if let Some(cookie) = cookie {
+        answer.fields.add(b"set-cookie", cookie.as_bytes());
+    }
+    Ok(answer)
 }
 
 /// Room for the fields that are added to a request, in bytes.
@@ -91,7 +90,8 @@ fn request(
         (HostField::Client, None) | (HostField::Upstream, _) => fields.remove("host"),
     }
     let target = outgoing_target(client, record, route, &mut fields)?;
-    Ok(Request { method: record.method.clone(), target, fields })
+    let own_host = proxy.host == HostField::Upstream || !fields.contains("host");
+    Ok(Request { method: record.method.clone(), target, fields, own_host })
 }
 
 /// Path and query as the server sees them: what the filters make of them, in normal form.
@@ -119,76 +119,13 @@ fn outgoing_target(client: &Client, record: &Record, route: &Route, fields: &mut
     Ok(join(&path, query))
 }
 
-/// Sends the request to the server whose turn it is. One that can't be connected to is passed over for the next; a kept
-/// connection that turns out to be closed is replaced by a fresh one, where that is safe (RFC 9110 section 9.2.2).
-async fn send(
-    client: &Rc<Client>,
-    record: &mut Record,
-    proxy: &Proxy,
-    mut request: Request,
-    mut body: RequestBody,
-    (connect, waits): (std::time::Duration, Waits),
-) -> Result<(Call, Head<StatusCode>), Failure> {
-    let worker = client.worker;
-    let upstream = &worker.servers.upstreams[usize::from(proxy.upstream)];
-    let mut tried: Vec<usize> = Vec::new();
-    let mut failure = Failure::Unresolved;
-    for turn in upstream.rotation.turns() {
-        let index = upstream.first + turn;
-        let server = &worker.servers.servers[index];
-        if tried.contains(&index) || !server.resolved() {
-            continue;
-        }
-        record.server = &server.address;
-        if proxy.host == HostField::Upstream || !request.fields.contains("host") {
-            request.fields.set("host", server.host.as_bytes());
-        }
-        let mut kept = worker.pools.take(index);
-        loop {
-            let reused = kept.is_some();
-            let channel = match kept.take() {
-                Some(channel) => channel,
-                None => {
-                    let patience = waits.until.map_or(connect, |until| connect.min(until - Instant::now()));
-                    // Boxed: seldom needed, and large, and every exchange would carry its size around.
-                    match Box::pin(worker.pools.connect(server, index, patience)).await {
-                        Ok(channel) => channel,
-                        Err(reason) => {
-                            failure = reason;
-                            break;
-                        }
-                    }
-                }
-            };
-            let mut call = start(client, channel, &request, body, waits, record.began);
-            match call.answer().await {
-                Ok(head) => return Ok((call, head)),
-                Err(Unanswered::Failed(failure)) => return Err(failure),
-                // Safe to send again: it never left, or does no more harm twice than once. Fresh ones fail only once.
-                Err(Unanswered::Lost { body: Some(again), unsent })
-                    if reused && (unsent || request.method.is_idempotent()) =>
-                {
-                    body = again;
-                }
-                Err(Unanswered::Lost { .. }) => return Err(Failure::UpstreamReset),
-            }
-        }
-        tried.push(index);
-    }
-    Err(failure)
-}
-
-fn start(
-    client: &Rc<Client>,
-    channel: Channel,
-    request: &Request,
-    body: RequestBody,
-    waits: Waits,
-    began: Instant,
-) -> Call {
-    let mut head = Vec::new();
-    http1::write_request(&mut head, &request.method, &request.target, &request.fields, body.framing);
-    Call::new(client, channel, (request.method.clone(), head), body, waits, began)
+/// The cookie that keeps the client with the server it got; none if it has that already.
+fn sticky_cookie(group: &Group, record: &Record, call: &Call) -> Option<String> {
+    let sticky = group.upstream.sticky.as_ref()?;
+    let server = call.lease()?.server;
+    let had = tries::sticky(group, &record.fields) == Some(server.index);
+    let name = group.name(server).filter(|_| !had)?;
+    Some(format!("{}={name:016x}{}", sticky.cookie, sticky.attributes))
 }
 
 /// The answer as it will be passed on.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::Channel;
+use super::{Channel, Lease};
 use crate::body::{Broken, Flaw, Inbound, Outbound, RequestBody, Source};
 use crate::clock::after;
 use crate::connection::Client;
@@ -38,6 +38,8 @@ pub(crate) struct Waits {
 pub(crate) struct Call {
     client: Rc<Client>,
     channel: Option<Channel>,
+    /// The server is held until its answer has come.
+    lease: Option<Lease>,
     method: Method,
     upload: Outbound,
     body: RequestBody,
@@ -72,7 +74,7 @@ impl Call {
     /// Sends a request, whose head is written already and was begun at `began`.
     pub(crate) fn new(
         client: &Rc<Client>,
-        channel: Channel,
+        (lease, channel): (Lease, Channel),
         (method, head): (Method, Vec<u8>),
         body: RequestBody,
         waits: Waits,
@@ -81,6 +83,7 @@ impl Call {
         Call {
             client: Rc::clone(client),
             channel: Some(channel),
+            lease: Some(lease),
             method,
             upload: Outbound::new(head, body.framing == Framing::Chunked),
             body,
@@ -197,12 +200,23 @@ impl Call {
     }
 
     /// The connection, to be used for something else than HTTP.
-    pub(crate) fn into_link(self) -> Option<Link> {
-        self.channel.map(|channel| channel.link)
+    pub(crate) fn into_link(self) -> Option<(Link, Lease)> {
+        self.channel.map(|channel| channel.link).zip(self.lease)
+    }
+
+    /// The server, as long as it is held.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// Gives the server back, with the request unanswered.
+    pub(crate) fn into_lease(self) -> Option<Lease> {
+        self.lease
     }
 
     /// The answer is complete: its connection rests, if it can.
     pub(crate) fn release(&mut self) {
+        self.lease = None;
         if let Some(channel) = self.channel.take()
             && self.keep_alive
             && self.sent.is_some()

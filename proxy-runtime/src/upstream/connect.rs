@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Server, TargetAddress};
@@ -24,5 +25,11 @@ async fn open(server: &Server) -> Result<Stream, Failure> {
     let stream = TcpStream::connect(address).await.map_err(|_| Failure::ConnectFailed)?;
     // Heads and bodies are written as they come; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
+    let silence = server.kept.tcp_keepalive;
+    if silence < Duration::MAX {
+        let apart = (silence / 10).max(Duration::from_secs(1));
+        let probes = TcpKeepalive::new().with_time(silence).with_interval(apart).with_retries(5);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&probes);
+    }
     Ok(Stream::Tcp(stream))
 }

@@ -1,0 +1,144 @@
+//! What is written about upstreams, their servers, and retries.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{BalancePolicy, ProxyProtocol};
+
+use super::{Item, Setting, Template};
+use crate::source::Spanned;
+
+/// `upstream`.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// What stands in it.
+    pub items: Vec<Item>,
+}
+
+/// `server`.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its address.
+    pub address: Spanned<Setting<String>>,
+    /// `weight=`.
+    pub weight: Option<Spanned<Setting<u64>>>,
+    /// `backup=`.
+    pub backup: Option<Spanned<bool>>,
+    /// `max-connections=`.
+    pub max_connections: Option<Spanned<Setting<u64>>>,
+}
+
+/// What stands in an `upstream`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives, which the reference explains")]
+pub enum InUpstream {
+    Server(Server),
+    Balance { policy: Spanned<BalancePolicy>, key: Option<Spanned<Template>> },
+    SlowStart(Spanned<Setting<Duration>>),
+    PanicThreshold(u64),
+    CircuitBreaker(CircuitBreaker),
+    Pool(Pool),
+    HealthCheck(HealthCheck),
+    Outlier(Outlier),
+    Sticky(Sticky),
+    ProxyProtocol(ProxyProtocol),
+}
+
+/// `circuit-breaker`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct CircuitBreaker {
+    pub max_connections: Option<Spanned<Setting<u64>>>,
+    pub max_pending: Option<Spanned<Setting<u64>>>,
+    pub pending_timeout: Option<Spanned<Setting<Duration>>>,
+}
+
+/// `pool`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Pool {
+    pub max_idle: Option<Spanned<Setting<u64>>>,
+    pub idle_timeout: Option<Spanned<Setting<Duration>>>,
+    pub max_age: Option<Spanned<Setting<Duration>>>,
+    pub tcp_keepalive: Option<Spanned<Setting<Duration>>>,
+}
+
+/// `health-check`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct HealthCheck {
+    /// The path; `None` for `tcp`.
+    pub path: Option<String>,
+    pub host: Option<Spanned<String>>,
+    pub port: Option<Spanned<u64>>,
+    pub interval: Option<Spanned<Setting<Duration>>>,
+    pub timeout: Option<Spanned<Setting<Duration>>>,
+    pub rise: Option<Spanned<u64>>,
+    pub fall: Option<Spanned<u64>>,
+    pub items: Vec<Item>,
+}
+
+/// What stands in a `health-check`.
+#[derive(Debug, Clone)]
+pub enum InHealthCheck {
+    /// `expect-status`.
+    Statuses(Vec<Spanned<(u16, u16)>>),
+    /// `expect-body`.
+    Body(Spanned<String>),
+}
+
+/// `outlier`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Outlier {
+    pub consecutive_5xx: Option<Spanned<u64>>,
+    pub eject: Option<Spanned<Setting<Duration>>>,
+    pub max_ejected_percent: Option<Spanned<u64>>,
+}
+
+/// `sticky`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Sticky {
+    pub cookie: Spanned<String>,
+    pub secret: Option<Spanned<Template>>,
+    pub max_age: Option<Spanned<Duration>>,
+    pub path: Option<Spanned<String>>,
+    pub domain: Option<Spanned<String>>,
+    pub same_site: Option<Spanned<&'static str>>,
+    pub secure: Option<Spanned<bool>>,
+    pub http_only: Option<Spanned<bool>>,
+}
+
+/// `retry`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Retry {
+    pub times: Spanned<u64>,
+    pub per_try: Option<Spanned<Setting<Duration>>>,
+    pub budget: Option<Spanned<u64>>,
+    pub hedge: Option<Spanned<Setting<Duration>>>,
+    pub body: Option<Spanned<Setting<u64>>>,
+    pub items: Vec<Item>,
+}
+
+/// What stands in a `retry`.
+#[derive(Debug, Clone)]
+pub enum InRetry {
+    /// `on`.
+    On(Vec<Spanned<RetryOn>>),
+    /// `methods`.
+    Methods(Vec<Spanned<String>>),
+}
+
+/// What a retry follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOn {
+    /// The connection ended before the answer.
+    Reset,
+    /// No answer in time.
+    Timeout,
+    /// An answer of this status.
+    Status(u16),
+}

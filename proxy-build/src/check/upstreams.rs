@@ -1,0 +1,351 @@
+//! `upstream` and `retry`: defaults, and settings that contradict each other.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use proxy_runtime::site::{
+    self, BalancePolicy, CircuitBreaker, HealthCheck, Methods, Outlier, ParamKind, Pool, Retry, Server, Setting,
+    Sticky, Upstream,
+};
+
+use super::text::{Phase, Scope};
+use super::{Check, list};
+use crate::ast::{self, InHealthCheck, InRetry, InUpstream, Item, RetryOn, What};
+use crate::model;
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+/// The most servers of an upstream.
+const MAX_SERVERS: usize = 10_000;
+
+/// What may be sent twice (RFC 9110 section 9.2.2); TRACE is refused anyway.
+const IDEMPOTENT: [&str; 5] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
+
+impl Check<'_> {
+    pub(super) fn declare_upstreams(&mut self, upstreams: Vec<(Span, ast::Upstream)>) {
+        for (span, upstream) in upstreams {
+            let mut value = model::upstream(upstream.name.value.clone().into(), Vec::new(), self.place(span));
+            let (mut servers, mut unread): (Vec<Server>, bool) = (Vec::new(), false);
+            for Item { span, what, .. } in &upstream.items {
+                match what {
+                    What::InUpstream(InUpstream::Server(server)) => {
+                        servers.extend(self.server(server, *span, &servers));
+                    }
+                    What::InUpstream(item) => self.in_upstream(item, &mut value),
+                    What::Unread => unread = true,
+                    _ => unreachable!("the reader lets nothing else stand in an upstream"),
+                }
+            }
+            self.are_servers(&servers, &upstream, unread);
+            value.servers = list(servers);
+            self.upstreams.declare("upstream", &upstream.name, value, self.report);
+        }
+    }
+
+    fn are_servers(&mut self, servers: &[Server], upstream: &ast::Upstream, unread: bool) {
+        let name = &upstream.name;
+        let written = |what: &What| matches!(what, What::InUpstream(InUpstream::Server(_)));
+        if !unread && !upstream.items.iter().any(|item| written(&item.what)) {
+            self.report.add(
+                Diagnostic::error("no-server", format!("`{name}` has no server"), name.span)
+                    .help("write: server \"10.0.0.1:8080\""),
+            );
+        } else if !servers.is_empty() && servers.iter().all(|server| server.weight == Setting::Fixed(0)) {
+            let message = format!("the weights of `{name}` sum to 0: no server would ever be asked");
+            self.error("no-weight", message, name.span);
+        } else if !servers.is_empty() && servers.iter().all(|server| server.backup) {
+            self.report.add(
+                Diagnostic::error("only-backups", format!("all servers of `{name}` are backups"), name.span)
+                    .help("leave out `backup` at those that are to be asked first"),
+            );
+        }
+        if servers.len() > MAX_SERVERS {
+            self.error("too-many-servers", format!("`{name}` has more than {MAX_SERVERS} servers"), name.span);
+        }
+    }
+
+    fn server(&mut self, server: &ast::Server, span: Span, others: &[Server]) -> Option<Server> {
+        let address = self.address(&server.address)?;
+        if others.iter().any(|other| other.address == address) {
+            self.report.add(
+                Diagnostic::error("duplicate-server", "this server is there already", server.address.span)
+                    .help("to give it a larger share, write weight=2"),
+            );
+        }
+        Some(Server {
+            address,
+            weight: self.or(server.weight.as_ref(), ParamKind::Number, Setting::Fixed(1)),
+            backup: server.backup.as_ref().is_some_and(|backup| backup.value),
+            max_connections: self.or(server.max_connections.as_ref(), ParamKind::Number, Setting::Fixed(u64::MAX)),
+            place: self.place(span),
+        })
+    }
+
+    /// What was written, or the default.
+    fn or<T: Copy>(
+        &mut self,
+        written: Option<&Spanned<ast::Setting<T>>>,
+        kind: ParamKind,
+        default: Setting<T>,
+    ) -> Setting<T> {
+        written.and_then(|written| self.setting(written, kind)).unwrap_or(default)
+    }
+
+    fn in_upstream(&mut self, item: &InUpstream, value: &mut Upstream) {
+        match item {
+            InUpstream::Server(_) => {}
+            InUpstream::Balance { policy, key } => {
+                value.balance = policy.value;
+                value.key = self.key(policy, key.as_ref());
+            }
+            InUpstream::SlowStart(duration) => {
+                value.slow_start = self.or(Some(duration), ParamKind::Duration, value.slow_start);
+            }
+            InUpstream::PanicThreshold(percent) => value.panic_threshold = *percent,
+            InUpstream::CircuitBreaker(breaker) => {
+                let default = &value.circuit_breaker;
+                let (connections, pending) = (default.max_connections, default.max_pending);
+                value.circuit_breaker = CircuitBreaker {
+                    pending_timeout: self.or(
+                        breaker.pending_timeout.as_ref(),
+                        ParamKind::Duration,
+                        default.pending_timeout,
+                    ),
+                    max_connections: self.or(breaker.max_connections.as_ref(), ParamKind::Number, connections),
+                    max_pending: self.or(breaker.max_pending.as_ref(), ParamKind::Number, pending),
+                };
+            }
+            InUpstream::Pool(pool) => {
+                let default = value.pool.clone();
+                value.pool = Pool {
+                    max_idle: self.or(pool.max_idle.as_ref(), ParamKind::Number, default.max_idle),
+                    idle_timeout: self.or(pool.idle_timeout.as_ref(), ParamKind::Duration, default.idle_timeout),
+                    max_age: self.or(pool.max_age.as_ref(), ParamKind::Duration, default.max_age),
+                    tcp_keepalive: self.or(pool.tcp_keepalive.as_ref(), ParamKind::Duration, default.tcp_keepalive),
+                };
+            }
+            InUpstream::HealthCheck(check) => value.health_check = Some(self.health_check(check)),
+            InUpstream::Outlier(outlier) => {
+                value.outlier = Some(Outlier {
+                    consecutive_5xx: outlier.consecutive_5xx.as_ref().map_or(5, |count| count.value),
+                    eject: self.or(
+                        outlier.eject.as_ref(),
+                        ParamKind::Duration,
+                        Setting::Fixed(Duration::from_secs(30)),
+                    ),
+                    max_ejected_percent: outlier.max_ejected_percent.as_ref().map_or(50, |percent| percent.value),
+                });
+            }
+            InUpstream::Sticky(sticky) => value.sticky = self.sticky(sticky),
+            InUpstream::ProxyProtocol(version) => {
+                value.proxy_protocol = Some(*version);
+            }
+        }
+    }
+
+    fn key(
+        &mut self,
+        policy: &Spanned<BalancePolicy>,
+        key: Option<&Spanned<ast::Template>>,
+    ) -> Option<proxy_runtime::template::Template> {
+        let by_key = matches!(policy.value, BalancePolicy::Hash | BalancePolicy::Maglev);
+        match key {
+            None if by_key => {
+                self.report.add(
+                    Diagnostic::error("no-key", "this policy goes by a key, and there is none", policy.span)
+                        .help("write key=\"{client.ip}\", or another text with placeholders"),
+                );
+                None
+            }
+            Some(key) if !by_key => {
+                self.report.add(
+                    Diagnostic::error("no-effect", "`key` has no effect: this policy does not go by one", key.span)
+                        .also(policy.span, "the policy")
+                        .help("`hash` and `maglev` go by a key"),
+                );
+                None
+            }
+            None => None,
+            Some(key) => {
+                let scope = Scope { upstream: true, ..Scope::no_route() };
+                let found = self.template(&key.value, &scope, Phase::Request)?;
+                if found.literal().is_some() {
+                    self.report.add(
+                        Diagnostic::error("constant-key", "this key is the same for all requests", key.span)
+                            .help("put a placeholder in, as in \"{client.ip}\""),
+                    );
+                }
+                Some(found)
+            }
+        }
+    }
+
+    fn health_check(&mut self, check: &ast::HealthCheck) -> HealthCheck {
+        let seconds = |seconds| Setting::Fixed(Duration::from_secs(seconds));
+        let interval = self.or(check.interval.as_ref(), ParamKind::Duration, seconds(5));
+        let default = match interval {
+            Setting::Fixed(interval) => Setting::Fixed(interval.min(Duration::from_secs(1))),
+            Setting::Param(_) => seconds(1),
+        };
+        let timeout = self.or(check.timeout.as_ref(), ParamKind::Duration, default);
+        if let (Setting::Fixed(interval), Setting::Fixed(limit), Some(written)) = (interval, timeout, &check.timeout)
+            && limit > interval
+        {
+            let mut wrong = Diagnostic::error(
+                "contradicting-timeouts",
+                "a check may take longer than it is to the next one",
+                written.span,
+            );
+            if let Some(interval) = &check.interval {
+                wrong = wrong.also(interval.span, "the next check begins after this");
+            }
+            self.report.add(wrong);
+        }
+        let (mut statuses, mut body) = (vec![(200, 399)], None);
+        for Item { span, what, .. } in &check.items {
+            let What::InHealthCheck(item) = what else { continue };
+            if check.path.is_none() {
+                self.error("no-effect", "this has no effect: a `tcp` check asks for nothing", *span);
+            }
+            match item {
+                InHealthCheck::Statuses(written) => statuses = written.iter().map(|range| range.value).collect(),
+                InHealthCheck::Body(text) => body = Some(text.value.clone().into()),
+            }
+        }
+        if let (None, Some(host)) = (&check.path, &check.host) {
+            self.error("no-effect", "`host` has no effect: a `tcp` check asks for nothing", host.span);
+        }
+        HealthCheck {
+            path: check.path.clone().map(Into::into),
+            host: check.host.as_ref().map(|host| host.value.clone().into()),
+            port: check.port.as_ref().map(|port| port.value),
+            interval,
+            timeout,
+            rise: check.rise.as_ref().map_or(2, |count| count.value),
+            fall: check.fall.as_ref().map_or(3, |count| count.value),
+            statuses: list(statuses),
+            body,
+        }
+    }
+
+    fn sticky(&mut self, sticky: &ast::Sticky) -> Option<Sticky> {
+        let secret = match &sticky.secret {
+            None => None,
+            Some(secret) => {
+                let found = self.template(&secret.value, &Scope::no_route(), Phase::Request)?;
+                let at_start = |piece: &proxy_runtime::template::Piece| {
+                    matches!(piece, proxy_runtime::template::Piece::Param(_) | proxy_runtime::template::Piece::File(_))
+                };
+                if !found.pieces.iter().all(at_start) || found.pieces.is_empty() {
+                    self.report.add(
+                        Diagnostic::error("secret-in-file", "a secret is not written into the site", secret.span)
+                            .help("declare `param key type=secret` and write secret=(param)key"),
+                    );
+                }
+                Some(found)
+            }
+        };
+        let mut attributes = format!("; Path={}", sticky.path.as_ref().map_or("/", |path| path.value.as_str()));
+        let mut add = |text: std::fmt::Arguments<'_>| {
+            // Writing to a String cannot fail.
+            let _ = attributes.write_fmt(text);
+        };
+        if let Some(age) = &sticky.max_age {
+            add(format_args!("; Max-Age={}", age.value.as_secs()));
+        }
+        if let Some(domain) = &sticky.domain {
+            add(format_args!("; Domain={}", domain.value));
+        }
+        let secure = sticky.secure.as_ref().is_some_and(|secure| secure.value);
+        let same_site = sticky.same_site.as_ref().map_or("Lax", |same_site| same_site.value);
+        add(format_args!("; SameSite={same_site}"));
+        if secure {
+            add(format_args!("; Secure"));
+        }
+        if sticky.http_only.as_ref().is_none_or(|http_only| http_only.value) {
+            add(format_args!("; HttpOnly"));
+        }
+        if let Some(same_site) = sticky.same_site.as_ref().filter(|same_site| same_site.value == "None" && !secure) {
+            self.report.add(
+                Diagnostic::error(
+                    "bad-cookie",
+                    "browsers drop a cookie with SameSite=None that is not secure",
+                    same_site.span,
+                )
+                .help("add secure=#true"),
+            );
+        }
+        Some(Sticky { cookie: sticky.cookie.value.clone().into(), secret, attributes: attributes.into() })
+    }
+
+    pub(super) fn retry(&mut self, retry: &ast::Retry, timeouts: &site::Timeouts) -> Retry {
+        let (mut on, mut methods) = (vec![RetryOn::Reset], Methods::NONE);
+        for Item { what, .. } in &retry.items {
+            match what {
+                What::InRetry(InRetry::On(written)) => on = written.iter().map(|on| on.value).collect(),
+                What::InRetry(InRetry::Methods(written)) => {
+                    for method in written {
+                        if !IDEMPOTENT.contains(&method.value.as_str()) {
+                            let message = format!("{method} requests may do their work twice if they are sent again");
+                            self.report.add(
+                                Diagnostic::error("retry-not-idempotent", message, method.span)
+                                    .label("not idempotent (RFC 9110 section 9.2.2)")
+                                    .help(format!("of these, {} may be sent again", IDEMPOTENT.join(" "))),
+                            );
+                        }
+                        methods.mask |= bit(&method.value);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if methods.mask == 0 {
+            methods.mask = IDEMPOTENT.iter().map(|method| bit(method)).sum();
+        }
+        let never = Setting::Fixed(Duration::MAX);
+        let per_try = self.or(retry.per_try.as_ref(), ParamKind::Duration, never);
+        let hedge = self.or(retry.hedge.as_ref(), ParamKind::Duration, never);
+        let mut contradicts = |written: &Option<Spanned<ast::Setting<Duration>>>, value, limit, message: &str| {
+            if let (Some(written), Setting::Fixed(value), Setting::Fixed(limit)) = (written, value, limit)
+                && value >= limit
+            {
+                self.report.add(Diagnostic::error("contradicting-timeouts", message, written.span));
+            }
+        };
+        contradicts(
+            &retry.per_try,
+            per_try,
+            timeouts.total,
+            "`per-try` is not shorter than `timeouts total`: there would be no time for another try",
+        );
+        let one_try = if per_try == never { timeouts.response } else { per_try };
+        contradicts(
+            &retry.hedge,
+            hedge,
+            one_try,
+            "`hedge` is not shorter than a try may take, so it never comes to it",
+        );
+        Retry {
+            times: retry.times.value,
+            on_reset: on.contains(&RetryOn::Reset),
+            on_timeout: on.contains(&RetryOn::Timeout),
+            on_statuses: list(
+                on.iter()
+                    .filter_map(|on| match on {
+                        RetryOn::Status(code) => Some(*code),
+                        RetryOn::Reset | RetryOn::Timeout => None,
+                    })
+                    .collect(),
+            ),
+            methods,
+            body: self.or(retry.body.as_ref(), ParamKind::Size, Setting::Fixed(64 << 10)),
+            per_try,
+            budget: retry.budget.as_ref().map_or(20, |percent| percent.value),
+            hedge,
+        }
+    }
+}
+
+fn bit(method: &str) -> u16 {
+    http::Method::from_bytes(method.as_bytes()).map_or(0, |method| Methods::bit(&method))
+}

@@ -1,0 +1,87 @@
+//! Leaf parsers of what stands in an `upstream` and in `retry`.
+
+use super::{Parsed, integer, problem, status, text};
+use crate::ast::RetryOn;
+use crate::syntax::{Leaf, Scalar};
+
+/// The path of a health check; `None` for `tcp`.
+pub fn health_check_path(leaf: &Leaf) -> Parsed<Option<String>> {
+    let found = text(leaf)?;
+    if found == "tcp" {
+        return Ok(None);
+    }
+    if !found.starts_with('/') {
+        return Err(
+            problem("bad-path", "the path of a health check begins with `/`").help(format!("write \"/{found}\""))
+        );
+    }
+    match found.find(|char: char| !char.is_ascii_graphic() || char == '#') {
+        None => Ok(Some(found)),
+        Some(at) => {
+            let wrong = found[at..].chars().next().unwrap_or_default();
+            Err(problem("bad-path", "a path to ask for has no blanks, control characters, `#` or letters beyond ASCII")
+                .part(at, at + wrong.len_utf8()))
+        }
+    }
+}
+
+/// A status, or a range of them as text.
+pub fn statuses(leaf: &Leaf) -> Parsed<(u16, u16)> {
+    let Scalar::Text(range) = &leaf.value else {
+        return integer(100, 599)(leaf).map(|code| (code as u16, code as u16));
+    };
+    let code = |text: &str| text.parse::<u16>().ok().filter(|code| (100..=599).contains(code) && text.len() == 3);
+    let (from, to) = range.split_once('-').unwrap_or((range, range));
+    match (code(from), code(to)) {
+        (Some(from), Some(to)) if from <= to => Ok((from, to)),
+        (Some(_), Some(_)) => Err(problem("bad-status", format!("`{range}` ends before it begins"))),
+        _ => Err(problem("bad-status", format!("`{range}` is no status and no range of statuses"))
+            .help("write 200, or \"200-299\"")),
+    }
+}
+
+/// What a retry follows.
+pub fn retry_on(leaf: &Leaf) -> Parsed<RetryOn> {
+    if let Scalar::Text(word) = &leaf.value {
+        match word.as_str() {
+            "reset" => return Ok(RetryOn::Reset),
+            "timeout" => return Ok(RetryOn::Timeout),
+            "connect" => {
+                return Err(problem("unknown-value", "a server that can't be connected to is always passed over")
+                    .help("leave `connect` out"));
+            }
+            _ => {}
+        }
+    }
+    if matches!(leaf.value, Scalar::Text(_)) && leaf.ty.is_none() && !is_status_like(leaf) {
+        return Err(problem("unknown-value", "`reset`, `timeout` or a status is expected here"));
+    }
+    match status(leaf)? {
+        code @ ..400 => Err(problem("bad-status", format!("{code} is no failure: nothing is to be tried again"))),
+        code => Ok(RetryOn::Status(code)),
+    }
+}
+
+fn is_status_like(leaf: &Leaf) -> bool {
+    matches!(&leaf.value, Scalar::Text(text) if text.starts_with(|char: char| char.is_ascii_digit()))
+}
+
+/// The name of a cookie: a token (RFC 6265 section 4.1.1).
+pub fn cookie_name(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    // A token is what a method is, too.
+    match http::Method::from_bytes(found.as_bytes()) {
+        Ok(_) => Ok(found),
+        Err(_) => Err(problem("bad-cookie", format!("`{found}` can't be the name of a cookie"))
+            .help("letters, digits and ! # $ % & ' * + - . ^ _ ` | ~ are allowed")),
+    }
+}
+
+/// The value of a cookie's attribute (RFC 6265 section 4.1.1).
+pub fn cookie_attribute(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    match found.find(|char: char| !char.is_ascii_graphic() || matches!(char, ';' | ',')) {
+        None if !found.is_empty() => Ok(found),
+        _ => Err(problem("bad-cookie", "an attribute of a cookie has no blanks, `;` or `,`, and is not empty")),
+    }
+}

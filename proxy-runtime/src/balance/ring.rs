@@ -1,0 +1,39 @@
+//! `hash`: each server has points on a ring, a key belongs to the first point at or after its hash (consistent hashing,
+//! Karger et al. 1997, with points as in libketama). O(log n) per choice. A server that comes or goes moves the keys of its
+//! own points alone; shares are even to some percent.
+
+use super::{Ask, Candidates, hash};
+
+/// Points and whose they are, sorted.
+#[derive(Debug)]
+pub struct Ring {
+    points: Vec<(u64, u16)>,
+}
+
+/// How many points a server of weight 1 has, if there are no more than a thousand servers.
+const POINTS: u64 = 160;
+
+/// No more points than this in all.
+const ALL: u64 = 1 << 18;
+
+impl Ring {
+    pub(super) fn new(servers: &[(&str, u32)]) -> Ring {
+        let total: u64 = servers.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let each = POINTS.min(ALL / total.max(1)).max(1);
+        let mut points: Vec<(u64, u16)> = Vec::new();
+        for ((name, weight), position) in servers.iter().zip(0_u16..) {
+            points.extend((0..each * u64::from(*weight)).map(|point| (hash(name.as_bytes(), point + 1), position)));
+        }
+        points.sort_unstable();
+        Ring { points }
+    }
+
+    pub(super) fn choose(&self, servers: &impl Candidates, Ask { key, .. }: Ask<'_>) -> Option<usize> {
+        let start = self.points.partition_point(|&(point, _)| point < key);
+        let (before, after) = self.points.split_at(start);
+        // Long runs of servers that can't be asked end in a look at each, once.
+        let near = after.iter().chain(before).take(servers.count().max(16));
+        let near = near.map(|&(_, position)| usize::from(position)).find(|&position| servers.eligible(position));
+        near.or_else(|| servers.from((key % servers.count().max(1) as u64) as usize))
+    }
+}

@@ -1,0 +1,297 @@
+//! A request and the servers it is sent to, until one answers: [`send`].
+//!
+//! What is sent again, and when:
+//! - A server that can't be connected to is passed over for the next: nothing was sent.
+//! - A kept connection that turns out to be closed is replaced by a fresh one to the same server, where that is safe
+//!   (RFC 9110 section 9.2.2).
+//! - What `retry` names is tried again elsewhere, as often as it says and as far as the budget goes. The last answer is kept
+//!   meanwhile, and is passed on if nothing better comes.
+//!
+//! Every wait is bounded: by `timeouts`, by `per-try`, by `circuit-breaker`.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::balance;
+use crate::body::RequestBody;
+use crate::connection::Client;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::http1::{self, Framing, Head};
+use crate::observe::Record;
+use crate::site::Retry;
+use crate::upstream::{Call, Group, Lease, Unanswered, Waits, Wish, announce};
+use crate::view::cookie_pairs;
+
+/// A request as a server will see it.
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) fields: Fields,
+    /// `Host` is the server's own, and not among the fields.
+    pub(super) own_host: bool,
+}
+
+/// An answer, of which only the head has come.
+pub(super) type Answer = (Call, Head<StatusCode>);
+
+/// What stays the same however often a request is sent.
+struct Tries<'a> {
+    client: &'a Rc<Client>,
+    record: &'a Record,
+    group: &'static Group,
+    request: &'a Request,
+    framing: Framing,
+    /// The body, where it is kept.
+    kept: Option<Bytes>,
+    connect: Duration,
+    waits: Waits,
+}
+
+/// Why a try came to nothing.
+struct Missed {
+    failure: Failure,
+    kind: Kind,
+    /// The request's body, if it can still be sent.
+    body: Option<RequestBody>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing was sent.
+    Unreachable,
+    /// The connection ended.
+    Reset,
+    /// Time ran out.
+    Timeout,
+    /// Trying again won't help.
+    Final,
+}
+
+impl Missed {
+    fn for_good(failure: Failure) -> Missed {
+        Missed { failure, kind: Kind::Final, body: None }
+    }
+}
+
+/// Sends a request to the server whose turn it is, and to others where that is allowed and of use.
+///
+/// # Errors
+/// None has answered: the reason of the last.
+pub(super) async fn send(
+    client: &Rc<Client>,
+    record: &mut Record,
+    group: &'static Group,
+    request: Request,
+    mut body: RequestBody,
+    (connect, mut waits): (Duration, Waits),
+) -> Result<Answer, Failure> {
+    let worker = client.worker;
+    let retry = record.policy().retry.as_ref().filter(|retry| retry.methods.contains(&request.method));
+    let framing = body.framing;
+    let kept = match retry {
+        Some(retry) => body.collect(retry.body.get(worker.settings)).await?,
+        None => None,
+    };
+    let mut connect = connect;
+    if let Some(per_try) = retry.map(|retry| retry.per_try.get(worker.settings)) {
+        (connect, waits.response) = (connect.min(per_try), waits.response.min(per_try));
+    }
+    let key = group.upstream.key.as_ref().map_or(0, |key| balance::hash(key.rendered(&record.facts()).as_bytes(), 0));
+    let sticky = sticky(group, &record.fields);
+    let mut left = retry.map_or(0, |retry| retry.times);
+    let (mut tried, mut unreachable): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+    let mut streaming = Some(body);
+    let mut last: Result<Answer, Failure> = Err(Failure::NoServer);
+    let (mut began, mut retrying) = (record.began, None);
+    loop {
+        let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky };
+        let lease = match group.acquire(worker.servers, &wish, began).await {
+            Ok(lease) => lease,
+            // All others were tried: those that can be reached get another try.
+            Err(Failure::NoServer) if retrying.is_some() && tried.len() > unreachable.len() => {
+                tried.clone_from(&unreachable);
+                continue;
+            }
+            Err(failure) => {
+                let first = matches!(last, Err(Failure::NoServer));
+                return if first { Err(failure) } else { last };
+            }
+        };
+        let index = lease.server.index;
+        record.asked(&lease.server.address, lease.server.load.active());
+        tried.push(index);
+        let tries = Tries { client, record, group, request: &request, framing, kept: kept.clone(), connect, waits };
+        let hedge = retry.map(|retry| (retry, retry.hedge.get(worker.settings)));
+        let outcome = match (hedge, &kept) {
+            (Some((retry, hedge)), Some(_)) if hedge < Duration::MAX && left > 0 => {
+                let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky: None };
+                Box::pin(tries.hedged((lease, began), (retry, hedge), &wish)).await
+            }
+            (_, Some(kept)) => tries.once(lease, RequestBody::of(client, framing, kept.clone()), began).await,
+            (_, None) => match streaming.take() {
+                Some(body) => tries.once(lease, body, began).await,
+                None => return last,
+            },
+        };
+        let kind = match outcome {
+            Ok(answer) => {
+                let wanted = retry.is_some_and(|retry| retry.on_statuses.contains(&answer.1.start.as_u16()));
+                let server = answer.0.lease().map(|lease| lease.server);
+                if let Some(server) = server.filter(|server| server.index != index) {
+                    record.asked(&server.address, server.load.active());
+                }
+                last = Ok(answer);
+                if !wanted {
+                    return last;
+                }
+                None
+            }
+            Err(missed) => {
+                streaming = missed.body;
+                // An answer that was no good is better than none.
+                last = last.or(Err(missed.failure));
+                Some(missed.kind)
+            }
+        };
+        began = Instant::now();
+        if kind == Some(Kind::Unreachable) {
+            unreachable.push(index);
+            continue;
+        }
+        let again = retry.filter(|retry| match kind {
+            None => true,
+            Some(Kind::Reset) => retry.on_reset,
+            Some(Kind::Timeout) => retry.on_timeout,
+            Some(Kind::Unreachable | Kind::Final) => false,
+        });
+        let Some(retry) = again.filter(|_| left > 0 && kept.is_some()) else { return last };
+        left -= 1;
+        // The one before is over.
+        drop(retrying.take());
+        retrying = group.retry(retry.budget);
+        if retrying.is_none() {
+            return last;
+        }
+    }
+}
+
+/// The server that a cookie asks for.
+pub(super) fn sticky(group: &Group, fields: &Fields) -> Option<usize> {
+    let sticky = group.upstream.sticky.as_ref()?;
+    let texts = fields.all("cookie").filter_map(|field| std::str::from_utf8(field).ok());
+    let mut values = texts.flat_map(cookie_pairs).filter(|(name, _)| *name == sticky.cookie);
+    values.find_map(|(_, value)| group.named(value))
+}
+
+impl Tries<'_> {
+    /// One try, from when it began. The outcome is told to the server's group.
+    async fn once(&self, mut lease: Lease, mut body: RequestBody, began: Instant) -> Result<Answer, Missed> {
+        let worker = self.client.worker;
+        let mut kept = worker.pools.take(lease.server, began);
+        loop {
+            let reused = kept.is_some();
+            let channel = match kept.take() {
+                Some(channel) => channel,
+                None => {
+                    let left = self.waits.until.map(|until| until.saturating_duration_since(Instant::now()));
+                    let patience = left.map_or(self.connect, |left| self.connect.min(left));
+                    // Boxed: seldom needed, and large, and every exchange would carry its size around.
+                    match Box::pin(worker.pools.connect(lease.server, patience)).await {
+                        Ok(channel) => channel,
+                        Err(failure) => {
+                            self.report(&lease, false, None);
+                            return Err(Missed { failure, kind: Kind::Unreachable, body: Some(body) });
+                        }
+                    }
+                }
+            };
+            let mut head = Vec::new();
+            if let Some(version) = self.group.upstream.proxy_protocol {
+                let (peer, ours) = self.client.link.borrow().stream.addresses();
+                let client = peer.map(|peer| (self.record.client, peer.port()).into());
+                announce(version, client, ours, &mut head);
+            }
+            let Request { method, target, fields, own_host } = self.request;
+            let host = own_host.then_some(lease.server.host.as_str());
+            http1::write_request(&mut head, (method, target), host, fields, self.framing);
+            let mut call = Call::new(self.client, (lease, channel), (method.clone(), head), body, self.waits, began);
+            match call.answer().await {
+                Ok(head) => {
+                    if let Some(lease) = call.lease() {
+                        self.report(lease, !head.start.is_server_error(), Some(began));
+                    }
+                    return Ok((call, head));
+                }
+                // Safe to send again: it never left, or does no more harm twice than once. Fresh ones fail only once.
+                Err(Unanswered::Lost { body: Some(again), unsent }) if reused && (unsent || method.is_idempotent()) => {
+                    let Some(held) = call.into_lease() else { return Err(Missed::for_good(Failure::Internal)) };
+                    (lease, body) = (held, again);
+                }
+                Err(Unanswered::Lost { body, .. }) => {
+                    if let Some(lease) = call.lease() {
+                        self.report(lease, false, None);
+                    }
+                    return Err(Missed { failure: Failure::UpstreamReset, kind: Kind::Reset, body });
+                }
+                Err(Unanswered::Failed(failure)) => {
+                    let kind = match failure {
+                        Failure::UpstreamReset | Failure::UpstreamInvalid => Kind::Reset,
+                        Failure::ResponseTimeout => Kind::Timeout,
+                        _ => Kind::Final,
+                    };
+                    if let Some(lease) = call.lease().filter(|_| kind != Kind::Final) {
+                        self.report(lease, false, None);
+                    }
+                    return Err(Missed { failure, kind, body: None });
+                }
+            }
+        }
+    }
+
+    fn report(&self, lease: &Lease, good: bool, began: Option<Instant>) {
+        if self.group.observes() {
+            lease.report(self.client.worker.servers, good, began.map(|began| began.elapsed()), Instant::now());
+        }
+    }
+
+    /// A try, and a second one beside it at another server if the first takes long: what answers first counts. For bodies
+    /// that are kept.
+    async fn hedged(
+        &self,
+        (lease, began): (Lease, Instant),
+        (retry, after): (&Retry, Duration),
+        wish: &Wish<'_>,
+    ) -> Result<Answer, Missed> {
+        let start = |lease, began| {
+            let body = RequestBody::of(self.client, self.framing, self.kept.clone().unwrap_or_default());
+            Box::pin(self.once(lease, body, began))
+        };
+        let mut first = start(lease, began);
+        if let Ok(outcome) = tokio::time::timeout(after, &mut first).await {
+            return outcome;
+        }
+        let Some(_retrying) = self.group.retry(retry.budget) else { return first.await };
+        let Some(lease) = self.group.acquire_at_once(self.client.worker.servers, wish) else { return first.await };
+        let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(start(lease, Instant::now()))];
+        std::future::poll_fn(|cx| {
+            for at in [0, 1] {
+                let Some(attempt) = &mut both[at] else { continue };
+                let Poll::Ready(outcome) = attempt.as_mut().poll(cx) else { continue };
+                // A failure counts only if the other one fails, too.
+                if outcome.is_ok() || both[1 - at].is_none() {
+                    return Poll::Ready(outcome);
+                }
+                both[at] = None;
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}

@@ -1,0 +1,176 @@
+//! The part of the contract that says who is behind the proxy: upstreams, their servers, and how they are treated.
+
+use std::time::Duration;
+
+use super::{List, Methods, Place, Setting, Text};
+use crate::template::Template;
+
+/// `upstream`, or the servers of an inline `proxy`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its name, or its first server's address.
+    pub name: Text,
+    /// Its servers.
+    pub servers: List<Server>,
+    /// How they take turns.
+    pub balance: BalancePolicy,
+    /// What `hash` and `maglev` go by.
+    pub key: Option<Template>,
+    /// How long a server that comes back takes to get its full share.
+    pub slow_start: Setting<Duration>,
+    /// Below this percentage of servers that are well, all are taken to be.
+    pub panic_threshold: u64,
+    /// How many exchanges there may be, and how many may wait.
+    pub circuit_breaker: CircuitBreaker,
+    /// Kept connections.
+    pub pool: Pool,
+    /// What is asked of servers all the time.
+    pub health_check: Option<HealthCheck>,
+    /// What failing exchanges lead to.
+    pub outlier: Option<Outlier>,
+    /// The cookie that names a server.
+    pub sticky: Option<Sticky>,
+    /// What servers are told of the client before each connection's first byte.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// `server`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `host:port`, `[v6]:port` or `unix:/path`.
+    pub address: Setting<Text>,
+    /// Its share of the requests, relative to the others'.
+    pub weight: Setting<u64>,
+    /// Asked only when no other can be.
+    pub backup: bool,
+    /// Exchanges at once.
+    pub max_connections: Setting<u64>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// `balance`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in the site; see the modules of `balance`")]
+pub enum BalancePolicy {
+    RoundRobin,
+    LeastConn,
+    P2c,
+    Random,
+    Hash,
+    Maglev,
+    Ewma,
+    First,
+}
+
+/// `circuit-breaker`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct CircuitBreaker {
+    /// Exchanges at once, in the whole upstream.
+    pub max_connections: Setting<u64>,
+    /// Exchanges that wait for one of these, or for a server with room.
+    pub max_pending: Setting<u64>,
+    /// How long they wait.
+    pub pending_timeout: Setting<Duration>,
+}
+
+/// `pool`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// Idle connections per server and worker.
+    pub max_idle: Setting<u64>,
+    /// How long a connection may be idle.
+    pub idle_timeout: Setting<Duration>,
+    /// How old a connection may be when it is used again.
+    pub max_age: Setting<Duration>,
+    /// After how much silence TCP asks whether the other side is there; `Duration::MAX` for never.
+    pub tcp_keepalive: Setting<Duration>,
+}
+
+/// `health-check`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct HealthCheck {
+    /// The path to GET; `None` if connecting is enough.
+    pub path: Option<Text>,
+    /// The `Host` to send; the server's address where none is said.
+    pub host: Option<Text>,
+    /// Another port than the server's own.
+    pub port: Option<u64>,
+    /// From one check to the next, give or take a tenth.
+    pub interval: Setting<Duration>,
+    /// How long a check may take.
+    pub timeout: Setting<Duration>,
+    /// So many good checks make a server well.
+    pub rise: u64,
+    /// So many bad ones make it ill.
+    pub fall: u64,
+    /// The statuses that are good, from and to.
+    pub statuses: List<(u16, u16)>,
+    /// What must be in the body's first 64 KiB.
+    pub body: Option<Text>,
+}
+
+/// `outlier`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Outlier {
+    /// So many failures in a row, 5xx answers included, and a server is ejected.
+    pub consecutive_5xx: u64,
+    /// For how long the first time; each time after that twice as long, up to 16 times.
+    pub eject: Setting<Duration>,
+    /// No more of the servers than this percentage, but always one.
+    pub max_ejected_percent: u64,
+}
+
+/// `sticky`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Sticky {
+    /// The cookie's name.
+    pub cookie: Text,
+    /// What its values depend on; the upstream's name where none is said.
+    pub secret: Option<Template>,
+    /// What follows the value in `Set-Cookie`.
+    pub attributes: Text,
+}
+
+/// `proxy-protocol`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in the site")]
+pub enum ProxyProtocol {
+    V1,
+    V2,
+}
+
+/// `retry`: when a request is sent to another server.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Retry {
+    /// How often, at most.
+    pub times: u64,
+    /// If the connection ends before the answer.
+    pub on_reset: bool,
+    /// If there is no answer in time.
+    pub on_timeout: bool,
+    /// If the answer has one of these statuses.
+    pub on_statuses: List<u16>,
+    /// Requests with these methods alone.
+    pub methods: Methods,
+    /// The largest body that is kept to be sent again, in bytes.
+    pub body: Setting<u64>,
+    /// How long each try may wait for an answer.
+    pub per_try: Setting<Duration>,
+    /// How many retries there may be at once, as a percentage of the exchanges of the upstream; three are always allowed.
+    pub budget: u64,
+    /// After how long a second server is asked while the first still has not answered; `Duration::MAX` for never.
+    pub hedge: Setting<Duration>,
+}

@@ -1,0 +1,139 @@
+//! `health-check`: every server is asked, all the time, whether it is well. One task per server, on the main thread; workers
+//! read what comes of it in [`Health`](super::health::Health).
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+
+use super::{Group, Server, TargetAddress};
+use crate::balance::Dice;
+use crate::settings::Settings;
+use crate::site::HealthCheck;
+
+/// No more of an answer is read, in bytes.
+const MAX_ANSWER: u64 = 64 << 10;
+
+/// Checks a server, for ever. Does nothing where there is no `health-check`.
+pub(crate) async fn keep_checking(group: &'static Group, server: &'static Server, settings: &'static Settings) {
+    let Some(check) = &group.upstream.health_check else { return };
+    let (interval, timeout) = (check.interval.get(settings), check.timeout.get(settings));
+    // Spread, so that servers are not all asked at once, nor this one by all proxies.
+    let dice = Dice::new(server.index as u64 ^ group.time(Instant::now()) ^ u64::from(std::process::id()) << 32);
+    loop {
+        let began = Instant::now();
+        let found = match tokio::time::timeout(timeout, ask(check, server)).await {
+            Ok(found) => found,
+            Err(_) => Err(format!("no answer within {timeout:?}")),
+        };
+        let now = group.time(Instant::now());
+        if server.health.checked(found.is_ok(), (check.rise, check.fall), now) {
+            match found {
+                Ok(()) => {
+                    group.notice(&format!("server {} is well again", server.address));
+                    group.wake();
+                }
+                Err(reason) => group.notice(&format!("server {} is ill: {reason}", server.address)),
+            }
+        }
+        let tenth = u64::try_from(interval.as_micros() / 10).unwrap_or(u64::MAX) as usize;
+        let jitter = Duration::from_micros(dice.below(2 * tenth.min(1 << 40) + 1) as u64);
+        tokio::time::sleep_until(began + interval.mul_f64(0.9) + jitter).await;
+    }
+}
+
+/// Asks once; why it is not well.
+async fn ask(check: &HealthCheck, server: &Server) -> Result<(), String> {
+    let failed = |error: std::io::Error| error.to_string();
+    if let TargetAddress::Unix(path) = &server.target {
+        return talk(check, server, UnixStream::connect(path).await.map_err(failed)?).await;
+    }
+    let mut address = server.socket_address().ok_or("its name does not resolve")?;
+    if let Some(port) = check.port {
+        address.set_port(port as u16);
+    }
+    talk(check, server, TcpStream::connect(address).await.map_err(failed)?).await
+}
+
+async fn talk(
+    check: &HealthCheck,
+    server: &Server,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+) -> Result<(), String> {
+    let Some(path) = &check.path else { return Ok(()) };
+    let host = check.host.as_deref().unwrap_or(&server.host);
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: kiln-health-check\r\naccept: */*\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+    let mut answer = Vec::new();
+    loop {
+        if let Some(verdict) = judge(check, &answer, false) {
+            return verdict;
+        }
+        let read = (&mut stream).take(MAX_ANSWER - answer.len() as u64).read_buf(&mut answer).await;
+        if read.map_err(|error| error.to_string())? == 0 {
+            return judge(check, &answer, true).unwrap_or_else(|| Err("the answer is not whole".to_owned()));
+        }
+    }
+}
+
+/// What an answer comes to, once enough of it is there; `ended`: no more of it comes.
+fn judge(check: &HealthCheck, answer: &[u8], ended: bool) -> Option<Result<(), String>> {
+    let mut fields = [httparse::EMPTY_HEADER; 100];
+    let mut head = httparse::Response::new(&mut fields);
+    let start = match head.parse(answer) {
+        Ok(httparse::Status::Complete(start)) => start,
+        Ok(httparse::Status::Partial) => return None,
+        Err(error) => return Some(Err(format!("what it says is no answer: {error}"))),
+    };
+    let status = head.code.unwrap_or_default();
+    if !check.statuses.iter().any(|&(from, to)| (from..=to).contains(&status)) {
+        return Some(Err(format!("it answers {status}")));
+    }
+    let Some(text) = check.body.as_deref().filter(|text| !text.is_empty()) else { return Some(Ok(())) };
+    let body = answer.get(start..).unwrap_or_default();
+    if memchr::memmem::find(body, text.as_bytes()).is_some() {
+        return Some(Ok(()));
+    }
+    ended.then(|| Err(format!("`{text}` is not in its answer")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::site::Setting;
+
+    #[track_caller]
+    fn check(answer: &str, body: Option<&'static str>, expected: Option<Result<(), &str>>) {
+        let duration = Setting::Fixed(Duration::from_secs(1));
+        let check = HealthCheck {
+            path: Some("/".into()),
+            host: None,
+            port: None,
+            interval: duration,
+            timeout: duration,
+            rise: 1,
+            fall: 1,
+            statuses: Cow::Borrowed(&[(200, 299), (401, 401)]),
+            body: body.map(Into::into),
+        };
+        let found = judge(&check, answer.as_bytes(), answer.contains("END"));
+        assert_eq!(found, expected.map(|verdict| verdict.map_err(str::to_owned)), "{answer}");
+    }
+
+    #[test]
+    fn verdicts() {
+        check("HTTP/1.1 200 OK\r\n", None, None);
+        check("HTTP/1.1 200 OK\r\n\r\n", None, Some(Ok(())));
+        check("HTTP/1.1 401 No\r\nx: y\r\n\r\n", None, Some(Ok(())));
+        check("HTTP/1.1 503 No\r\n\r\n", None, Some(Err("it answers 503")));
+        check("SSH-2.0\r\n", None, Some(Err("what it says is no answer: invalid HTTP version")));
+        check("HTTP/1.1 200 OK\r\n\r\nall is", Some("fine"), None);
+        check("HTTP/1.1 200 OK\r\n\r\nall is fine", Some("fine"), Some(Ok(())));
+        check("HTTP/1.1 200 OK\r\n\r\nEND", Some("fine"), Some(Err("`fine` is not in its answer")));
+    }
+}

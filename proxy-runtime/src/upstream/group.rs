@@ -1,0 +1,422 @@
+//! An upstream at work: which of its servers is asked ([`Group::acquire`]), and what comes of that ([`Lease::report`]).
+//!
+//! A server is held by a [`Lease`] as long as it has the exchange; its count falls when that is dropped, however the
+//! exchange ends. When all that may be asked are full, requests wait, as many and as long as `circuit-breaker` says.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Server, Servers};
+use crate::balance::{self, Ask, Candidates, Dice, Load, Policy};
+use crate::failure::Failure;
+use crate::observe;
+use crate::settings::Settings;
+use crate::site::{BalancePolicy, Upstream};
+
+/// An upstream.
+pub(crate) struct Group {
+    pub(crate) upstream: &'static Upstream,
+    /// Those to be asked first, and the backups.
+    tiers: [Tier; 2],
+    /// All its servers' positions among all servers.
+    pub(super) members: std::ops::Range<usize>,
+    /// What each of its servers is called in the cookie of `sticky`.
+    names: Vec<u64>,
+    /// All its exchanges.
+    load: Load,
+    limit: u64,
+    /// Requests that wait, how many may, and for how long.
+    waiting: AtomicUsize,
+    max_waiting: u64,
+    patience: Duration,
+    /// Tells those who wait that there may be room.
+    freed: Notify,
+    /// Retries now.
+    retrying: AtomicUsize,
+    /// Nanoseconds that a server takes to warm up.
+    slow_start: u64,
+    /// For how many nanoseconds `outlier` ejects.
+    eject: u64,
+    /// Too few are well; when that was last counted.
+    panics: AtomicBool,
+    counted: AtomicU64,
+    start: Instant,
+}
+
+/// Servers of one rank.
+struct Tier {
+    policy: Policy,
+    members: Vec<usize>,
+}
+
+/// What is wanted of a server.
+pub(crate) struct Wish<'a> {
+    /// The hash of the key, where the policy goes by one.
+    pub(crate) key: u64,
+    pub(crate) dice: &'a Dice,
+    /// Servers that were tried already.
+    pub(crate) tried: &'a [usize],
+    /// The one that a cookie asks for.
+    pub(crate) sticky: Option<usize>,
+}
+
+/// A server held for one exchange.
+pub(crate) struct Lease {
+    pub(crate) group: &'static Group,
+    pub(crate) server: &'static Server,
+}
+
+/// Why there is no server.
+enum No {
+    /// None has an address.
+    Unresolved,
+    /// None is well, or all were tried.
+    Nobody,
+    /// All that could be asked are full.
+    Full,
+}
+
+/// How long a count of those that are well holds, in nanoseconds.
+const COUNT_HOLDS: u64 = 100_000_000;
+
+/// How many retries are always allowed.
+const MIN_RETRIES: u64 = 3;
+
+impl Group {
+    /// For servers that were made of `upstream`.
+    pub(super) fn new(upstream: &'static Upstream, settings: &Settings, servers: &[Server], start: Instant) -> Group {
+        let tier = |backup: bool| {
+            let members = servers.iter().zip(&*upstream.servers).filter(|(_, server)| server.backup == backup);
+            let members: Vec<&Server> = members.map(|(server, _)| server).collect();
+            let named: Vec<_> = members.iter().map(|server| (server.address.as_str(), server.weight)).collect();
+            let members = members.iter().map(|server| server.index).collect();
+            Tier { policy: Policy::new(upstream.balance, &named), members }
+        };
+        let first = servers.first().map_or(0, |server| server.index);
+        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let breaker = &upstream.circuit_breaker;
+        Group {
+            upstream,
+            tiers: [tier(false), tier(true)],
+            members: first..first + servers.len(),
+            names: super::sticky::names(upstream, servers, settings),
+            load: Load::default(),
+            limit: breaker.max_connections.get(settings),
+            waiting: AtomicUsize::new(0),
+            max_waiting: breaker.max_pending.get(settings),
+            patience: breaker.pending_timeout.get(settings),
+            freed: Notify::new(),
+            retrying: AtomicUsize::new(0),
+            slow_start: nanoseconds(upstream.slow_start.get(settings)),
+            eject: upstream.outlier.as_ref().map_or(0, |outlier| nanoseconds(outlier.eject.get(settings))),
+            panics: AtomicBool::new(false),
+            counted: AtomicU64::new(0),
+            start,
+        }
+    }
+
+    /// Nanoseconds since the start.
+    pub(crate) fn time(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A server for an exchange; waits for one if all are full.
+    ///
+    /// # Errors
+    /// [`Failure::Unresolved`], [`Failure::NoServer`], [`Failure::UpstreamFull`] or [`Failure::PendingTimeout`].
+    pub(crate) async fn acquire(
+        &'static self,
+        servers: &'static Servers,
+        wish: &Wish<'_>,
+        now: Instant,
+    ) -> Result<Lease, Failure> {
+        match self.lease(servers, wish, self.time(now)) {
+            Ok(lease) => Ok(lease),
+            Err(No::Unresolved) => Err(Failure::Unresolved),
+            Err(No::Nobody) => Err(Failure::NoServer),
+            // Boxed: seldom needed, and every exchange would carry its size around.
+            Err(No::Full) => Box::pin(self.wait(servers, wish)).await,
+        }
+    }
+
+    /// A server for an exchange, if there is one now.
+    pub(crate) fn acquire_at_once(&'static self, servers: &'static Servers, wish: &Wish<'_>) -> Option<Lease> {
+        self.lease(servers, wish, self.time(Instant::now())).ok()
+    }
+
+    /// Whether anybody wants to know how servers do.
+    pub(crate) fn observes(&self) -> bool {
+        self.upstream.outlier.is_some() || self.upstream.balance == BalancePolicy::Ewma
+    }
+
+    async fn wait(&'static self, servers: &'static Servers, wish: &Wish<'_>) -> Result<Lease, Failure> {
+        let waiting = Waiting::new(&self.waiting);
+        if waiting.others >= self.max_waiting {
+            return Err(Failure::UpstreamFull);
+        }
+        let deadline = Instant::now() + self.patience.min(Duration::from_secs(1 << 30));
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // From here on nothing is missed.
+            freed.as_mut().enable();
+            match self.lease(servers, wish, self.time(Instant::now())) {
+                Ok(lease) => return Ok(lease),
+                Err(No::Full) => {}
+                Err(No::Unresolved) => return Err(Failure::Unresolved),
+                Err(No::Nobody) => return Err(Failure::NoServer),
+            }
+            timeout_at(deadline, freed).await.map_err(|_| Failure::PendingTimeout)?;
+        }
+    }
+
+    fn lease(&'static self, servers: &'static Servers, wish: &Wish<'_>, now: u64) -> Result<Lease, No> {
+        if !self.load.begin(self.limit) {
+            return Err(No::Full);
+        }
+        let view = View {
+            group: self,
+            servers,
+            tier: &self.tiers[0],
+            wish,
+            now,
+            panics: self.panics(servers, now),
+            warm: true,
+        };
+        match self.choose(&view) {
+            Some(server) => Ok(Lease { group: self, server }),
+            None => {
+                self.load.end();
+                Err(self.why_not(&view))
+            }
+        }
+    }
+
+    /// Chooses and counts: first those to be asked first, then backups, then, if none is well, any.
+    fn choose(&'static self, view: &View<'_>) -> Option<&'static Server> {
+        if let Some(sticky) = view.wish.sticky.map(|index| &view.servers.servers[index])
+            && view.may(sticky)
+            && sticky.load.begin(sticky.limit)
+        {
+            return Some(sticky);
+        }
+        for tier in &self.tiers {
+            for warm in [true, false] {
+                if let Some(server) = (View { tier, warm, ..*view }).chosen() {
+                    return Some(server);
+                }
+            }
+        }
+        let ignoring = View { panics: true, warm: false, ..*view };
+        (self.upstream.panic_threshold > 0).then(|| ignoring.chosen())?
+    }
+
+    fn why_not(&self, view: &View<'_>) -> No {
+        let servers = &view.servers.servers[self.members.clone()];
+        let any = View { panics: self.upstream.panic_threshold > 0, warm: false, ..*view };
+        if servers.iter().all(|server| !server.resolved()) {
+            No::Unresolved
+        } else if servers.iter().any(|server| server.weight > 0 && any.might(server)) {
+            No::Full
+        } else {
+            No::Nobody
+        }
+    }
+
+    /// Whether too few servers are well for that to be believed.
+    fn panics(&self, servers: &Servers, now: u64) -> bool {
+        let threshold = self.upstream.panic_threshold;
+        // That none is well is found out in passing.
+        if threshold <= 1 {
+            return false;
+        }
+        if now.saturating_sub(self.counted.load(Ordering::Relaxed)) >= COUNT_HOLDS {
+            self.counted.store(now, Ordering::Relaxed);
+            let members = &servers.servers[self.members.clone()];
+            let well = members.iter().filter(|server| server.health.is_well(now)).count() as u64;
+            let panics = 100 * well < threshold * members.len() as u64;
+            if self.panics.swap(panics, Ordering::Relaxed) != panics {
+                let what = if panics { "all are asked" } else { "the others are left out again" };
+                self.notice(&format!("{well} of {} servers are well: {what}", members.len()));
+            }
+        }
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    /// The server that a cookie names.
+    pub(crate) fn named(&self, cookie: &str) -> Option<usize> {
+        let name = u64::from_str_radix(cookie, 16).ok().filter(|_| cookie.len() == 16)?;
+        self.names.iter().position(|other| *other == name).map(|at| self.members.start + at)
+    }
+
+    /// What the cookie calls a server.
+    pub(crate) fn name(&self, server: &Server) -> Option<u64> {
+        self.names.get(server.index - self.members.start).copied()
+    }
+
+    /// Leave for a retry, if the budget has any.
+    pub(crate) fn retry(&'static self, percent: u64) -> Option<Retrying> {
+        let allowed = MIN_RETRIES.max(u64::from(self.load.active()) * percent / 100);
+        let others = self.retrying.fetch_add(1, Ordering::Relaxed);
+        // Dropped, it counts down again.
+        let retrying = Retrying(&self.retrying);
+        ((others as u64) < allowed).then_some(retrying)
+    }
+
+    /// Tells those who wait that a server is back.
+    pub(super) fn wake(&self) {
+        self.freed.notify_waiters();
+    }
+
+    pub(super) fn notice(&self, what: &str) {
+        let Upstream { name, place, .. } = self.upstream;
+        observe::notice(&format!("{}:{}: upstream `{name}`: {what}", place.file, place.line));
+    }
+}
+
+/// The servers of a tier as a policy sees them.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    group: &'static Group,
+    servers: &'static Servers,
+    tier: &'static Tier,
+    wish: &'a Wish<'a>,
+    now: u64,
+    /// Whether they are well is not asked.
+    panics: bool,
+    /// Whether those that warm up are spared.
+    warm: bool,
+}
+
+impl View<'_> {
+    /// The policy's choice, counted.
+    fn chosen(&self) -> Option<&'static Server> {
+        let ask = Ask { key: self.wish.key, dice: self.wish.dice, now: self.now };
+        // Another worker may take the last place meanwhile; then that server is full, and no choice any more.
+        (0..self.tier.members.len().min(16)).find_map(|_| {
+            let server = self.server(self.tier.policy.choose(self, ask)?);
+            server.load.begin(server.limit).then_some(server)
+        })
+    }
+
+    fn server(&self, position: usize) -> &'static Server {
+        &self.servers.servers[self.tier.members[position]]
+    }
+
+    /// Whether a server may be asked, if it has room.
+    fn might(&self, server: &Server) -> bool {
+        !self.wish.tried.contains(&server.index)
+            && (self.panics || server.health.is_well(self.now))
+            && server.resolved()
+    }
+
+    fn may(&self, server: &Server) -> bool {
+        self.might(server) && u64::from(server.load.active()) < server.limit
+    }
+
+    /// Whether a server that warms up gets its turn: with a chance that grows from a tenth to all. Where requests go by a
+    /// key, the key decides, so that its server changes once.
+    fn is_warm(&self, server: &Server) -> bool {
+        if self.group.slow_start == 0 {
+            return true;
+        }
+        let Some(since) = server.health.back_since() else { return true };
+        let passed = self.now.saturating_sub(since) as f64 / self.group.slow_start as f64;
+        let chance = match self.group.upstream.key {
+            Some(_) => balance::hash(&self.wish.key.to_le_bytes(), server.index as u64),
+            None => self.wish.dice.number(),
+        };
+        chance as f64 / u64::MAX as f64 <= passed.max(0.1)
+    }
+}
+
+impl Candidates for View<'_> {
+    fn count(&self) -> usize {
+        self.tier.members.len()
+    }
+
+    fn weight(&self, position: usize) -> u32 {
+        self.server(position).weight
+    }
+
+    fn load(&self, position: usize) -> &Load {
+        &self.server(position).load
+    }
+
+    fn can(&self, position: usize) -> bool {
+        let server = self.server(position);
+        self.may(server) && (!self.warm || self.is_warm(server))
+    }
+}
+
+impl Lease {
+    /// Tells how the server did: it answered after so long, or not (in time); an answer of 5xx is a failure.
+    pub(crate) fn report(&self, servers: &Servers, good: bool, took: Option<Duration>, now: Instant) {
+        let (group, health) = (self.group, &self.server.health);
+        let now = group.time(now);
+        if let Some(took) = took {
+            self.server.load.latency.observe(took.as_nanos() as u64, now);
+        }
+        let Some(outlier) = &group.upstream.outlier else { return };
+        if good {
+            if health.succeeded() {
+                group.notice(&format!("server {} answers again", self.server.address));
+            }
+            return;
+        }
+        let failures = health.failed();
+        if failures < outlier.consecutive_5xx || !health.is_well(now) {
+            return;
+        }
+        let members = &servers.servers[group.members.clone()];
+        let ejected = members.iter().filter(|server| server.health.is_ejected(now)).count() as u64;
+        if ejected < (members.len() as u64 * outlier.max_ejected_percent / 100).max(1)
+            && let Some(length) = health.eject(group.eject, now)
+        {
+            let length = Duration::from_nanos(length);
+            group.notice(&format!(
+                "server {} is ejected for {length:?}: {failures} failures in a row",
+                self.server.address
+            ));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.server.load.end();
+        self.group.load.end();
+        if self.group.waiting.load(Ordering::Relaxed) > 0 {
+            self.group.freed.notify_one();
+        }
+    }
+}
+
+/// One of those who wait.
+struct Waiting {
+    count: &'static AtomicUsize,
+    others: u64,
+}
+
+impl Waiting {
+    fn new(count: &'static AtomicUsize) -> Waiting {
+        Waiting { count, others: count.fetch_add(1, Ordering::Relaxed) as u64 }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A retry on its way.
+pub(crate) struct Retrying(&'static AtomicUsize);
+
+impl Drop for Retrying {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

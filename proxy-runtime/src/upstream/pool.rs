@@ -1,0 +1,89 @@
+//! A worker's connections to servers: kept between exchanges ([`Pools`]), at work for one ([`Channel`]).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Server, Servers, connect};
+use crate::failure::Failure;
+use crate::stream::{Buffers, Link};
+
+/// A worker's connections to servers.
+pub(crate) struct Pools {
+    buffers: &'static Buffers,
+    servers: &'static Servers,
+    idle: Vec<RefCell<Vec<Idle>>>,
+}
+
+struct Idle {
+    link: Link,
+    opened: Instant,
+    since: Instant,
+}
+
+/// A connection at work for one exchange. Dropped, it closes.
+pub(crate) struct Channel {
+    pub(crate) link: Link,
+    opened: Instant,
+    pools: Rc<Pools>,
+    server: usize,
+}
+
+impl Pools {
+    pub(crate) fn new(servers: &'static Servers, buffers: &'static Buffers) -> Pools {
+        Pools { buffers, servers, idle: servers.servers.iter().map(|_| RefCell::default()).collect() }
+    }
+
+    /// An idle connection that is still good; the one used last, so that the others may run out.
+    pub(crate) fn take(self: &Rc<Self>, server: &Server, now: Instant) -> Option<Channel> {
+        loop {
+            let mut idle = self.idle[server.index].borrow_mut().pop()?;
+            if idle.is_good(server, now) {
+                let Idle { link, opened, .. } = idle;
+                return Some(Channel { link, opened, pools: Rc::clone(self), server: server.index });
+            }
+        }
+    }
+
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// See [`connect::connect`].
+    pub(crate) async fn connect(self: &Rc<Self>, server: &Server, patience: Duration) -> Result<Channel, Failure> {
+        let stream = connect::connect(server, patience).await?;
+        let (link, opened) = (Link::new(stream, self.buffers), Instant::now());
+        Ok(Channel { link, opened, pools: Rc::clone(self), server: server.index })
+    }
+
+    /// Closes connections that are too old or have been idle for too long, or whose server has closed them.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        for (idle, server) in self.idle.iter().zip(&self.servers.servers) {
+            idle.borrow_mut().retain_mut(|idle| idle.is_good(server, now));
+        }
+    }
+}
+
+impl Idle {
+    /// Whether it may be used again: it is young and fresh enough, open, and its server has nothing to say. It would have
+    /// closed it otherwise, or sent what nobody has asked for. Costs a system call only if something has happened.
+    fn is_good(&mut self, server: &Server, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < server.kept.idle_timeout
+            && now.saturating_duration_since(self.opened) < server.kept.max_age
+            && self.link.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+}
+
+impl Channel {
+    /// The exchange is over: the connection rests until the next.
+    pub(super) fn release(self) {
+        let limit = self.pools.servers.servers[self.server].kept.max_idle;
+        let mut idle = self.pools.idle[self.server].borrow_mut();
+        if (idle.len() as u64) < limit {
+            idle.push(Idle { link: self.link, opened: self.opened, since: Instant::now() });
+        }
+    }
+}

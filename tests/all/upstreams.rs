@@ -1,0 +1,267 @@
+//! Upstreams over real sockets, where a script of requests one after the other is not enough: who gets a request, what is
+//! kept, who waits, what the server sees.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, LazyLock};
+use std::time::Duration;
+
+use kiln_tests::client::{Answer, ask, get};
+use kiln_tests::origin::Origin;
+use kiln_tests::proxy::{Proxy, build_text};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A proxy for a site whose servers are parameters.
+fn proxy(name: &str, text: &str, servers: &[(&str, &Origin)]) -> Proxy {
+    let text = format!("param listen type=addr\n{text}");
+    let mut all = text.clone();
+    for (name, _) in servers {
+        all = format!("param {name} type=addr\n{all}");
+    }
+    let given: Vec<(&str, &str)> = servers.iter().map(|(name, origin)| (*name, origin.address.as_str())).collect();
+    Proxy::start(&build_text(name, &all), &all, &given)
+}
+
+/// Answers with a name, and keeps connections.
+fn named(name: &'static str) -> Origin {
+    Origin::always(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
+}
+
+fn three() -> [Origin; 3] {
+    [named("one"), named("two"), named("three")]
+}
+
+const THREE: &str = "server (param)one\n server (param)two\n server (param)three";
+
+fn with_cookie(proxy: &Proxy, cookie: &str) -> Answer {
+    let request = format!("GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nCookie: {cookie}\r\n\r\n");
+    ask(proxy.address("listen"), &request)
+}
+
+#[test]
+fn a_key_has_its_server() {
+    for policy in ["hash", "maglev"] {
+        let [one, two, three] = three();
+        let site = format!(
+            "upstream app {{\n {THREE}\n balance {policy} key=\"{{cookie.user}}\"\n}}\n\
+             site site.test {{\n listen (param)listen\n proxy app\n}}\n"
+        );
+        let proxy = proxy(&format!("keys-{policy}"), &site, &[("one", &one), ("two", &two), ("three", &three)]);
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for user in 0..60 {
+            let first = with_cookie(&proxy, &format!("user={user}")).text();
+            for _ in 0..2 {
+                assert_eq!(with_cookie(&proxy, &format!("user={user}")).text(), first, "{policy}");
+            }
+            *seen.entry(first).or_default() += 1;
+        }
+        assert_eq!(seen.len(), 3, "{policy}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_cookie_keeps_its_server() {
+    let [one, two, three] = three();
+    let site = format!(
+        "upstream app {{\n {THREE}\n sticky place max-age=\"1h\" secure=#true\n}}\n\
+         site site.test {{\n listen (param)listen\n proxy app\n}}\n"
+    );
+    let proxy = proxy("sticky", &site, &[("one", &one), ("two", &two), ("three", &three)]);
+    let mut places = HashMap::new();
+    for _ in 0..3 {
+        let first = get(proxy.address("listen"), "site.test", "/");
+        let cookie = first.header("set-cookie").expect("a cookie").to_owned();
+        assert!(cookie.ends_with("; Path=/; Max-Age=3600; SameSite=Lax; Secure; HttpOnly"), "{cookie}");
+        let value = cookie.split(';').next().expect("a value").to_owned();
+        for _ in 0..4 {
+            let again = with_cookie(&proxy, &format!("a=b; {value}"));
+            assert_eq!(again.text(), first.text());
+            assert_eq!(again.header("set-cookie"), None);
+        }
+        places.insert(first.text(), value);
+    }
+    // By turns, where no cookie says otherwise.
+    assert_eq!(places.len(), 3, "{places:?}");
+    let strange = with_cookie(&proxy, "place=0000000000000000");
+    assert!(strange.header("set-cookie").is_some());
+}
+
+/// A server with room for one exchange: the second waits for the first, the third has no place to wait.
+#[test]
+fn who_waits_and_who_does_not() {
+    static BUSY: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
+    let origin = Origin::new(|mut connection, _| {
+        while let Some(request) = connection.request() {
+            if request.starts_with("GET /slow") {
+                BUSY.wait();
+                BUSY.wait();
+            }
+            connection.send(OK);
+        }
+    });
+    let site = "upstream app {\n server (param)one max-connections=1\n circuit-breaker max-pending=1 pending-timeout=\"20s\"\n}\n\
+        upstream hurried {\n server (param)one\n circuit-breaker max-connections=1 pending-timeout=\"20ms\"\n}\n\
+        site site.test {\n listen (param)listen\n log access format=json\n route \"/hurried/*\" {\n rewrite strip-prefix=\"/hurried\"\n proxy hurried\n }\n route \"/*\" {\n proxy app\n }\n}\n";
+    let proxy = proxy("waits", site, &[("one", &origin)]);
+    let listen = proxy.address("listen").to_owned();
+    let start = |path: &'static str| {
+        let listen = listen.clone();
+        std::thread::spawn(move || get(&listen, "site.test", path))
+    };
+    let slow = start("/slow");
+    BUSY.wait();
+    // One of these waits; the other has no place to.
+    let others = [start("/second"), start("/third")];
+    proxy.log("upstream-full");
+    BUSY.wait();
+    assert_eq!(slow.join().expect("an answer").status, 200);
+    let mut statuses = others.map(|other| other.join().expect("an answer").status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503]);
+    // The same with a limit of the whole upstream, and too little patience.
+    let slow = start("/hurried/slow");
+    BUSY.wait();
+    assert_eq!(get(&listen, "site.test", "/hurried/other").status, 503);
+    proxy.log("pending-timeout");
+    BUSY.wait();
+    assert_eq!(slow.join().expect("an answer").status, 200);
+    assert_eq!(get(&listen, "site.test", "/hurried/other").status, 200);
+}
+
+#[test]
+fn which_connections_are_kept() {
+    let site = |pool: &str| {
+        format!(
+            "process {{\n workers 1\n}}\nupstream app {{\n server (param)one\n pool {pool}\n}}\n\
+             site site.test {{\n listen (param)listen\n proxy app\n}}\n"
+        )
+    };
+    for (name, pool, connections) in [
+        ("pool-kept", "idle-timeout=\"1h\"", 1),
+        ("pool-none", "max-idle=0", 3),
+        ("pool-young", "max-age=\"1ms\"", 3),
+        ("pool-fresh", "idle-timeout=\"1ms\"", 3),
+    ] {
+        let origin = Origin::always(OK);
+        let proxy = proxy(name, &site(pool), &[("one", &origin)]);
+        for _ in 0..3 {
+            assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 200);
+            // Older than a millisecond it is in any case.
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        assert_eq!(origin.connections(), connections, "{pool}");
+    }
+}
+
+#[test]
+fn clients_are_announced() {
+    for (version, expected) in
+        [("v1", &b"PROXY TCP4 127.0.0.1 "[..]), ("v2", &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01"[..])]
+    {
+        let origin = Origin::new(move |mut connection, _| {
+            let mut all = connection.bytes();
+            while !all.windows(4).any(|window| window == b"Host" || window == b"host") {
+                all.extend(connection.bytes());
+            }
+            let right = all.starts_with(expected) && all.windows(14).any(|window| window == b"GET / HTTP/1.1");
+            connection.send(if right { OK } else { "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n" });
+            connection.bytes();
+        });
+        let site = format!(
+            "upstream app {{\n server (param)one\n proxy-protocol {version}\n}}\n\
+             site site.test {{\n listen (param)listen\n proxy app\n}}\n"
+        );
+        let proxy = proxy(&format!("announced-{version}"), &site, &[("one", &origin)]);
+        for _ in 0..2 {
+            assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 200, "{version}");
+        }
+        // Each is another client's.
+        assert_eq!(origin.connections(), 2);
+    }
+}
+
+/// A server that comes back gets little at first.
+#[test]
+fn servers_warm_up() {
+    let ill = Arc::new(AtomicUsize::new(1));
+    let said = Arc::clone(&ill);
+    let one = Origin::new(move |mut connection, _| {
+        while let Some(request) = connection.request() {
+            let bad = request.starts_with("GET /health") && said.load(Ordering::SeqCst) == 1;
+            connection.send(if bad {
+                "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
+            } else {
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
+            });
+        }
+    });
+    let two = named("two");
+    let site = "upstream app {\n server (param)one\n server (param)two\n slow-start \"10h\"\n health-check \"/health\" interval=\"30ms\" timeout=\"30ms\" rise=1 fall=1\n}\n\
+        site site.test {\n listen (param)listen\n proxy app\n}\n";
+    let proxy = proxy("warm", site, &[("one", &one), ("two", &two)]);
+    proxy.notice("is ill: it answers 503");
+    let counted = || (0..300).filter(|_| get(proxy.address("listen"), "site.test", "/").text() == "one").count();
+    assert_eq!(counted(), 0);
+    ill.store(0, Ordering::SeqCst);
+    proxy.notice("is well again");
+    // A tenth of its half is 15; half would be 150.
+    let share = counted();
+    assert!(share < 75, "{share}");
+}
+
+/// A second server is asked while the first takes its time; the first to answer counts.
+#[test]
+fn hedging() {
+    let slow = Origin::new(|mut connection, _| {
+        connection.request();
+        // Until the proxy has lost interest.
+        connection.bytes();
+    });
+    let quick = named("quick");
+    let site = "upstream app {\n server (param)one\n server (param)two\n balance first\n}\n\
+        site site.test {\n listen (param)listen\n log access format=json {\n fields status tries server\n }\n retry 1 hedge=\"20ms\"\n proxy app\n}\n";
+    let proxy = proxy("hedge", site, &[("one", &slow), ("two", &quick)]);
+    for _ in 0..3 {
+        assert_eq!(get(proxy.address("listen"), "site.test", "/").text(), "quick");
+    }
+    let line = proxy.log("\"tries\":2");
+    assert!(line.contains(&quick.address), "{line}");
+    assert_eq!(slow.connections(), 3);
+}
+
+/// When every server fails, retries don't multiply the load: three at once, or the budget's share.
+#[test]
+fn retries_are_no_storm() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let failing = Arc::new(move |mut connection: kiln_tests::origin::Connection| {
+        while connection.request().is_some() {
+            count.fetch_add(1, Ordering::SeqCst);
+            // Long enough for all to be there at once.
+            std::thread::sleep(Duration::from_millis(300));
+            connection.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let origins = [(); 2].map(|()| {
+        let failing = Arc::clone(&failing);
+        Origin::new(move |connection, _| failing(connection))
+    });
+    let site = "process {\n workers 1\n}\nupstream app {\n server (param)one\n server (param)two\n}\n\
+        site site.test {\n listen (param)listen\n retry 3 budget=10 {\n on 503\n }\n proxy app\n}\n";
+    let proxy = proxy("storm", site, &[("one", &origins[0]), ("two", &origins[1])]);
+    let listen = proxy.address("listen").to_owned();
+    const CLIENTS: usize = 60;
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let listen = listen.clone();
+            std::thread::spawn(move || get(&listen, "site.test", "/").status)
+        })
+        .collect();
+    for client in clients {
+        assert_eq!(client.join().expect("an answer"), 503);
+    }
+    // Six at once (a tenth of sixty), each up to three times.
+    let extra = asked.load(Ordering::SeqCst) - CLIENTS;
+    assert!((1..=30).contains(&extra), "{extra} retries of {CLIENTS} requests");
+}
