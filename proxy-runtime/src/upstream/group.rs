@@ -1,4 +1,4 @@
-//! An upstream at work: which of its servers is asked ([`Group::acquire`]), and what comes of that ([`Lease::report`]).
+//! An upstream at work: which of its servers is asked ([`Group::lease`]), and what comes of that ([`Lease::report`]).
 //!
 //! A server is held by a [`Lease`] as long as it has the exchange; its count falls when that is dropped, however the
 //! exchange ends. When all that may be asked are full, requests wait, as many and as long as `circuit-breaker` says.
@@ -69,16 +69,6 @@ pub(crate) struct Lease {
     pub(crate) server: &'static Server,
 }
 
-/// Why there is no server.
-enum No {
-    /// None has an address.
-    Unresolved,
-    /// None is well, or all were tried.
-    Nobody,
-    /// All that could be asked are full.
-    Full,
-}
-
 /// How long a count of those that are well holds, in nanoseconds.
 const COUNT_HOLDS: u64 = 100_000_000;
 
@@ -123,36 +113,37 @@ impl Group {
         u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A server for an exchange; waits for one if all are full.
+    /// A server for an exchange, now. [`Failure::UpstreamFull`]: it is worth to [wait](Group::wait).
     ///
     /// # Errors
-    /// [`Failure::Unresolved`], [`Failure::NoServer`], [`Failure::UpstreamFull`] or [`Failure::PendingTimeout`].
-    pub(crate) async fn acquire(
+    /// [`Failure::Unresolved`], [`Failure::NoServer`] or [`Failure::UpstreamFull`].
+    pub(crate) fn lease(
         &'static self,
         servers: &'static Servers,
         wish: &Wish<'_>,
         now: Instant,
     ) -> Result<Lease, Failure> {
-        match self.lease(servers, wish, self.time(now)) {
-            Ok(lease) => Ok(lease),
-            Err(No::Unresolved) => Err(Failure::Unresolved),
-            Err(No::Nobody) => Err(Failure::NoServer),
-            // Boxed: seldom needed, and every exchange would carry its size around.
-            Err(No::Full) => Box::pin(self.wait(servers, wish)).await,
+        if !self.load.begin(self.limit) {
+            return Err(Failure::UpstreamFull);
+        }
+        let now = self.time(now);
+        let (panics, tier) = (self.panics(servers, now), &self.tiers[0]);
+        let view = View { group: self, servers, tier, wish, now, panics, warm: true };
+        match self.choose(&view) {
+            Some(server) => Ok(Lease { group: self, server }),
+            None => {
+                self.load.end();
+                Err(self.why_not(&view))
+            }
         }
     }
 
-    /// A server for an exchange, if there is one now.
-    pub(crate) fn acquire_at_once(&'static self, servers: &'static Servers, wish: &Wish<'_>) -> Option<Lease> {
-        self.lease(servers, wish, self.time(Instant::now())).ok()
-    }
-
-    /// Whether anybody wants to know how servers do.
-    pub(crate) fn observes(&self) -> bool {
-        self.upstream.outlier.is_some() || self.upstream.balance == BalancePolicy::Ewma
-    }
-
-    async fn wait(&'static self, servers: &'static Servers, wish: &Wish<'_>) -> Result<Lease, Failure> {
+    /// Waits for a server that has room.
+    ///
+    /// # Errors
+    /// [`Failure::Unresolved`], [`Failure::NoServer`], [`Failure::UpstreamFull`] where too many wait already, or
+    /// [`Failure::PendingTimeout`].
+    pub(crate) async fn wait(&'static self, servers: &'static Servers, wish: &Wish<'_>) -> Result<Lease, Failure> {
         let waiting = Waiting::new(&self.waiting);
         if waiting.others >= self.max_waiting {
             return Err(Failure::UpstreamFull);
@@ -162,36 +153,17 @@ impl Group {
             let mut freed = std::pin::pin!(self.freed.notified());
             // From here on nothing is missed.
             freed.as_mut().enable();
-            match self.lease(servers, wish, self.time(Instant::now())) {
-                Ok(lease) => return Ok(lease),
-                Err(No::Full) => {}
-                Err(No::Unresolved) => return Err(Failure::Unresolved),
-                Err(No::Nobody) => return Err(Failure::NoServer),
+            match self.lease(servers, wish, Instant::now()) {
+                Err(Failure::UpstreamFull) => {}
+                outcome => return outcome,
             }
             timeout_at(deadline, freed).await.map_err(|_| Failure::PendingTimeout)?;
         }
     }
 
-    fn lease(&'static self, servers: &'static Servers, wish: &Wish<'_>, now: u64) -> Result<Lease, No> {
-        if !self.load.begin(self.limit) {
-            return Err(No::Full);
-        }
-        let view = View {
-            group: self,
-            servers,
-            tier: &self.tiers[0],
-            wish,
-            now,
-            panics: self.panics(servers, now),
-            warm: true,
-        };
-        match self.choose(&view) {
-            Some(server) => Ok(Lease { group: self, server }),
-            None => {
-                self.load.end();
-                Err(self.why_not(&view))
-            }
-        }
+    /// Whether anybody wants to know how servers do.
+    pub(crate) fn observes(&self) -> bool {
+        self.upstream.outlier.is_some() || self.upstream.balance == BalancePolicy::Ewma
     }
 
     /// Chooses and counts: first those to be asked first, then backups, then, if none is well, any.
@@ -213,15 +185,15 @@ impl Group {
         (self.upstream.panic_threshold > 0).then(|| ignoring.chosen())?
     }
 
-    fn why_not(&self, view: &View<'_>) -> No {
+    fn why_not(&self, view: &View<'_>) -> Failure {
         let servers = &view.servers.servers[self.members.clone()];
         let any = View { panics: self.upstream.panic_threshold > 0, warm: false, ..*view };
         if servers.iter().all(|server| !server.resolved()) {
-            No::Unresolved
+            Failure::Unresolved
         } else if servers.iter().any(|server| server.weight > 0 && any.might(server)) {
-            No::Full
+            Failure::UpstreamFull
         } else {
-            No::Nobody
+            Failure::NoServer
         }
     }
 
