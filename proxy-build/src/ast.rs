@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
 pub use self::upstream::{
-    CircuitBreaker, HealthCheck, InHealthCheck, InRetry, InUpstream, Outlier, Pool, Retry, RetryOn, Server, Sticky,
-    Upstream,
+    CircuitBreaker, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Retry, RetryOn,
+    Server, Split, Sticky, To, Upstream,
 };
 use crate::code::Level;
 use crate::source::{Span, Spanned};
@@ -43,6 +43,7 @@ pub enum What {
     InUpstream(InUpstream),
     InHealthCheck(InHealthCheck),
     InRetry(InRetry),
+    To(To),
     Param(Param),
     Preset(Preset),
     Use(Spanned<String>),
@@ -222,6 +223,8 @@ pub enum Protocol {
 pub enum Handler {
     /// `proxy`.
     Proxy(Proxy),
+    /// `split`.
+    Split(Split),
     /// `respond`.
     Respond(Respond),
     /// `redirect`.
@@ -337,6 +340,10 @@ pub enum Policy {
     Log(Log),
     /// `retry`.
     Retry(Retry),
+    /// `mirror`.
+    Mirror(Mirror),
+    /// `fault`.
+    Fault(Fault),
 }
 
 /// `rewrite`.

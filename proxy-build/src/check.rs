@@ -13,6 +13,7 @@ pub mod overlap;
 pub mod regex;
 mod site_tests;
 mod text;
+mod traffic;
 mod upstreams;
 
 use std::collections::{HashMap, HashSet};
@@ -117,6 +118,7 @@ impl Root {
                 | What::InUpstream(_)
                 | What::InHealthCheck(_)
                 | What::InRetry(_)
+                | What::To(_)
                 | What::Use(_)
                 | What::Workers(_)
                 | What::Drain(_)
@@ -479,7 +481,9 @@ impl Check<'_> {
         let log = self.log(layer.log.as_ref(), scope);
         let pages: Vec<_> = layer.error_pages.iter().filter_map(|page| self.error_page(page)).collect();
         let retry = layer.retry.as_ref().map(|(_, retry)| self.retry(retry, &timeouts));
-        Policy { limits, timeouts, error_pages: list(pages), log, retry }
+        let mirror = layer.mirror.as_ref().and_then(|(_, mirror)| self.mirror(mirror));
+        let fault = layer.fault.as_ref().and_then(|(span, fault)| self.fault(fault, *span));
+        Policy { limits, timeouts, error_pages: list(pages), log, retry, mirror, fault }
     }
 
     fn limits(&mut self, limits: &ast::Limits) -> site::Limits {

@@ -25,6 +25,7 @@ mod site;
 mod table;
 mod test;
 mod timeouts;
+mod traffic;
 mod trusted_proxies;
 mod upstream;
 
@@ -85,6 +86,7 @@ pub enum Place {
     Upstream,
     HealthCheck,
     Retry,
+    Split,
     Process,
     Test,
     Request,
@@ -107,6 +109,7 @@ impl Place {
             Place::Upstream => "in an `upstream`",
             Place::HealthCheck => "in a `health-check`",
             Place::Retry => "in `retry`",
+            Place::Split => "in `split`",
             Place::Process => "in `process`",
             Place::Test => "in a `test`",
             Place::Request => "in a test's `request`",
@@ -145,6 +148,8 @@ pub static ALL: &[&Directive] = &[
     &matchers::NOT,
     &matchers::ANY,
     &proxy::PROXY,
+    &traffic::SPLIT,
+    &traffic::TO,
     &respond::RESPOND,
     &redirect::REDIRECT,
     &redirect::ALLOW_HOST,
@@ -165,6 +170,8 @@ pub static ALL: &[&Directive] = &[
     &retry::RETRY,
     &retry::ON,
     &retry::METHODS,
+    &traffic::MIRROR,
+    &traffic::FAULT,
     &error_page::ERROR_PAGE,
     &access_log::LOG,
     &access_log::FIELDS,

@@ -98,19 +98,24 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
                 }
             }
         }
-        let upstream = &model.upstreams[usize::from(proxy.upstream)];
-        let servers: Vec<_> = upstream
-            .servers
-            .iter()
-            .map(|server| match &server.address {
-                Setting::Fixed(address) => address.to_string(),
-                Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
-            })
-            .collect();
-        out.line(
-            "  proxy",
-            format!("{} -> {} ({}:{})", upstream.name, servers.join(" "), upstream.place.file, upstream.place.line),
-        );
+        let total: u64 = proxy.shares.iter().map(|share| share.weight).sum();
+        for share in proxy.shares.iter() {
+            let upstream = &model.upstreams[usize::from(share.upstream)];
+            let servers: Vec<_> = upstream
+                .servers
+                .iter()
+                .map(|server| match &server.address {
+                    Setting::Fixed(address) => address.to_string(),
+                    Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
+                })
+                .collect();
+            let place = format!("{}:{}", upstream.place.file, upstream.place.line);
+            let part = if proxy.shares.len() > 1 { format!("{} of {total} to ", share.weight) } else { String::new() };
+            out.line(
+                &format!("  {}", route.handler.name()),
+                format!("{part}{} -> {} ({place})", upstream.name, servers.join(" ")),
+            );
+        }
         out.line("    path", outcome.upstream_path.as_deref().unwrap_or("refused"));
         out.line(
             "    host",
@@ -181,7 +186,11 @@ pub fn routes(model: &Site) -> String {
         for index in in_order(host) {
             let route = &host.routes[index];
             let handler = match &route.handler {
-                Handler::Proxy(proxy) => format!("proxy {}", model.upstreams[usize::from(proxy.upstream)].name),
+                Handler::Proxy(proxy) => {
+                    let names: Vec<_> =
+                        proxy.shares.iter().map(|share| &*model.upstreams[usize::from(share.upstream)].name).collect();
+                    format!("{} {}", route.handler.name(), names.join(" "))
+                }
                 Handler::Respond(respond) => format!("respond {}", respond.code),
                 Handler::Redirect(redirect) => format!("redirect {}", redirect.code),
                 other => other.name().to_owned(),

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use proxy_runtime::rehearse::{Outcome, Rehearsal, rehearse};
 use proxy_runtime::route::RouteId;
 use proxy_runtime::settings::{self, Address, Settings};
-use proxy_runtime::site::{Handler, HostField, Setting, Text};
+use proxy_runtime::site::{Handler, HostField, Proxy, Server, Setting, Text};
 
 use crate::check::listeners::normal_host;
 use crate::model::Site;
@@ -97,12 +97,15 @@ impl Walk<'_> {
     fn leads_on(&self, handler: &Handler) -> bool {
         match handler {
             Handler::Redirect(_) => true,
-            Handler::Proxy(proxy) => {
-                let upstream = &self.site.upstreams[usize::from(proxy.upstream)];
-                upstream.servers.iter().any(|server| self.reached(&server.address).next().is_some())
-            }
+            Handler::Proxy(proxy) => self.servers(proxy).any(|server| self.reached(&server.address).next().is_some()),
             _ => false,
         }
+    }
+
+    /// All servers that may be asked.
+    fn servers(&self, proxy: &Proxy) -> impl Iterator<Item = &Server> {
+        let upstreams = proxy.shares.iter().map(|share| &self.site.upstreams[usize::from(share.upstream)]);
+        upstreams.collect::<Vec<_>>().into_iter().flat_map(|upstream| upstream.servers.iter())
     }
 
     /// The round that comes back to the route `origin`, told from its beginning. `path` is what was passed so far.
@@ -143,8 +146,7 @@ impl Walk<'_> {
             }
             Handler::Proxy(proxy) => {
                 let Some(path) = &outcome.upstream_path else { return Vec::new() };
-                let upstream = &self.site.upstreams[usize::from(proxy.upstream)];
-                let servers = upstream.servers.iter().flat_map(|server| {
+                let servers = self.servers(proxy).flat_map(|server| {
                     self.reached(&server.address).map(move |(listener, address)| (listener, address.to_owned()))
                 });
                 let authority = step.url.strip_prefix("http://").and_then(|rest| rest.split('/').next());

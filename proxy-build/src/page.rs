@@ -111,7 +111,11 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
 /// Who answers, in a few words.
 fn answer(site: &Site, route: &Route) -> String {
     match &route.handler {
-        Handler::Proxy(proxy) => format!("proxy {}", site.upstreams[usize::from(proxy.upstream)].name),
+        Handler::Proxy(proxy) => {
+            let names: Vec<_> =
+                proxy.shares.iter().map(|share| &*site.upstreams[usize::from(share.upstream)].name).collect();
+            format!("{} {}", route.handler.name(), names.join(" "))
+        }
         Handler::Respond(respond) => format!("respond {}", respond.code),
         Handler::Redirect(redirect) => {
             format!("redirect {} {}", redirect.code, redirect.to.literal().unwrap_or("(by the request)"))

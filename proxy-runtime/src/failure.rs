@@ -65,6 +65,8 @@ pub(crate) enum Failure {
     UpstreamTruncated,
     /// The client was gone before the answer was.
     ClientGone,
+    /// `fault` has it so.
+    Fault(StatusCode),
     /// The proxy is at fault.
     Internal,
 }
@@ -101,6 +103,7 @@ impl Failure {
             Failure::BodyStalled => "body-stalled",
             Failure::UpstreamTruncated => "upstream-truncated",
             Failure::ClientGone => "client-gone",
+            Failure::Fault(_) => "fault",
             Failure::Internal => "internal",
         }
     }
@@ -111,6 +114,7 @@ impl Failure {
             Failure::BadRequest | Failure::BadHost | Failure::BadPath | Failure::BadFraming | Failure::BadRewrite => {
                 StatusCode::BAD_REQUEST
             }
+            Failure::Fault(status) => status,
             Failure::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Failure::NoRoute => StatusCode::NOT_FOUND,
             Failure::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,

@@ -23,6 +23,7 @@ pub mod rehearse;
 pub mod route;
 pub mod settings;
 pub mod site;
+pub mod split;
 pub mod table;
 pub mod target;
 pub mod template;

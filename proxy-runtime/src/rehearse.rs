@@ -15,6 +15,7 @@ use crate::filter::Outgoing;
 use crate::route::{Captures, Found, MethodSet, Node, RouteId, SiteId, Tables, Verdict};
 use crate::settings::Settings;
 use crate::site::{Expect, ExpectField, Handler, Methods, NormalForm, Policy, Side, Site, Test};
+use crate::split;
 use crate::target::Target;
 use crate::view::RequestView;
 
@@ -121,11 +122,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         Found::Nothing => return Ok(Outcome { site: Some(site), ..Outcome::refused(404, "no-route") }),
     };
     let handler = rules.handler(route);
-    let upstream = match handler {
-        Handler::Proxy(proxy) => rules.upstream(proxy.upstream),
-        _ => "",
-    };
-    let facts = Facts {
+    let mut facts = Facts {
         method: &method,
         scheme,
         host: target.host(),
@@ -139,7 +136,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         row: rules.row(route),
         settings,
         request_id: RequestId(0),
-        upstream,
+        upstream: "",
         server: "",
         server_connections: 0,
         tries: 0,
@@ -149,6 +146,11 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         reason: "",
         time: Timestamp(0),
     };
+    if let Handler::Proxy(proxy) = handler {
+        // Where chance decides, the first upstream with a share stands for all.
+        let (index, _) = split::share(proxy, &facts, || 0, |index| rules.upstream(index));
+        facts.upstream = rules.upstream(index);
+    }
     let mut outcome = Outcome {
         site: Some(site),
         route: Some(route),
@@ -164,7 +166,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     match handler {
         _ if outcome.reason.is_some() => {}
         Handler::Proxy(_) => {
-            outcome.upstream = Some(upstream.to_owned());
+            outcome.upstream = Some(facts.upstream.to_owned());
             forward(rules, route, form, &target, &facts, &mut outcome);
         }
         Handler::Respond(respond) => {

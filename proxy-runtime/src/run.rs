@@ -49,6 +49,8 @@ pub(crate) struct Worker {
     /// What connections read into.
     pub(crate) buffers: &'static Buffers,
     pub(crate) dice: Dice,
+    /// Copies that `mirror` has under way.
+    pub(crate) mirrored: Cell<usize>,
     date: RefCell<Date>,
     ids: RequestIds,
     running: Cell<usize>,
@@ -271,6 +273,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         head_limit,
         buffers,
         // The standard library's source of random keys.
+        mirrored: Cell::new(0),
         dice: Dice::new(RandomState::new().hash_one(0)),
         date: RefCell::default(),
         ids: RequestIds::new(),

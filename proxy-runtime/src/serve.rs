@@ -8,13 +8,14 @@
 //! its name. Futures may be dropped at every `await`: what must be let go then is let go by `Drop` (the connection to
 //! the server closes, the record is written).
 
+mod mirror;
 mod proxy;
 mod tries;
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 
 use crate::answer;
 use crate::body::{Body, RequestBody};
@@ -28,7 +29,7 @@ use crate::http1::Framing;
 use crate::observe::Record;
 use crate::rehearse;
 use crate::route::{Found, MethodSet};
-use crate::site::Handler;
+use crate::site::{Fault, Handler};
 use crate::target::Target;
 
 /// Why an exchange has no answer yet.
@@ -112,6 +113,11 @@ async fn steps(
     let body = within_limits(client, record, body)?;
     expects_only_continue(&record.fields)?;
 
+    if let Some(fault) = &route.policy.fault {
+        // Boxed: seldom there.
+        Box::pin(inject(client, fault)).await?;
+    }
+
     // Who answers.
     match route.handler {
         Handler::Proxy(proxy) => proxy::forward(client, record, &route, proxy, body).await,
@@ -125,6 +131,19 @@ async fn steps(
 
 fn own(record: &Record, answer: impl FnOnce(&Facts<'_>) -> Answer<Bytes>) -> Answer<Body> {
     answer(&record.facts()).map(Body::Bytes)
+}
+
+/// `fault`: what goes wrong on purpose.
+async fn inject(client: &Client, fault: &Fault) -> Result<(), Failure> {
+    let (worker, settings) = (client.worker, client.worker.settings);
+    let hits = |percent: u64| (worker.dice.below(100) as u64) < percent;
+    if hits(fault.delay_percent.get(settings)) {
+        tokio::time::sleep(fault.delay.get(settings)).await;
+    }
+    if hits(fault.abort_percent.get(settings)) {
+        return Err(Failure::Fault(StatusCode::from_u16(fault.abort).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)));
+    }
+    Ok(())
 }
 
 /// `limits` and `timeouts`, as far as they hold for a request: what the head tells at once, the rest by the body.

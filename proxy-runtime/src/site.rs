@@ -18,7 +18,8 @@ pub use ipnet::IpNet;
 
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::upstream::{
-    BalancePolicy, CircuitBreaker, HealthCheck, Outlier, Pool, ProxyProtocol, Retry, Server, Sticky, Upstream,
+    BalancePolicy, CircuitBreaker, Fault, HealthCheck, HostField, Mirror, Outlier, Pool, Proxy, ProxyProtocol, Retry,
+    Server, Share, Sticky, Upstream,
 };
 use crate::route::Tables;
 use crate::template::Template;
@@ -243,6 +244,10 @@ pub struct Policy {
     pub log: Log,
     /// When a request is sent again.
     pub retry: Option<Retry>,
+    /// Who gets a copy.
+    pub mirror: Option<Mirror>,
+    /// What goes wrong on purpose.
+    pub fault: Option<Fault>,
 }
 
 /// `limits`. Sizes in bytes.
@@ -447,6 +452,7 @@ impl Handler {
     /// The name of its directive.
     pub fn name(&self) -> &'static str {
         match self {
+            Handler::Proxy(proxy) if proxy.shares.len() > 1 => "split",
             Handler::Proxy(_) => "proxy",
             Handler::Respond(_) => "respond",
             Handler::Redirect(_) => "redirect",
@@ -454,30 +460,6 @@ impl Handler {
             Handler::Abort => "abort",
         }
     }
-}
-
-/// `proxy`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Proxy {
-    /// The index of the upstream.
-    pub upstream: u16,
-    /// The `Host` that the server sees.
-    pub host: HostField,
-    /// `Forwarded` (RFC 7239) is sent beside `X-Forwarded-*`.
-    pub forwarded: bool,
-}
-
-/// The `Host` that a server sees.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum HostField {
-    /// The client's.
-    Client,
-    /// The server's own address.
-    Upstream,
-    /// This one.
-    Fixed(Text),
 }
 
 /// `respond`: a constant answer.

@@ -149,6 +149,14 @@ impl Server {
         }
     }
 
+    /// The path of its unix socket, if it has one.
+    pub(crate) fn unix_path(&self) -> Option<&str> {
+        match &self.target {
+            TargetAddress::Unix(path) => Some(path),
+            TargetAddress::Fixed(_) | TargetAddress::Name { .. } => None,
+        }
+    }
+
     /// Whether there is an address to connect to.
     pub(crate) fn resolved(&self) -> bool {
         match &self.target {
@@ -158,7 +166,7 @@ impl Server {
     }
 
     /// The address to connect to; those of a name by turns.
-    fn socket_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn socket_address(&self) -> Option<SocketAddr> {
         match &self.target {
             TargetAddress::Fixed(address) => Some(*address),
             TargetAddress::Name { found, next, .. } => {

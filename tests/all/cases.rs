@@ -55,6 +55,7 @@ cases! {
     rewrite "rewrite",
     routing "routing",
     table "table",
+    traffic "traffic",
     trusted "trusted",
     unix "unix",
     upstreams "upstreams",

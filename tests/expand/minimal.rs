@@ -32,6 +32,8 @@ static POLICY_0: Policy = Policy {
     error_pages: Borrowed(&[]),
     log: Log::Off,
     retry: None,
+    mirror: None,
+    fault: None,
 };
 static SITES: &[Host] = &[
     Host {
@@ -50,7 +52,9 @@ static HOSTS: &Aligned<[u8]> = &Aligned(
 static JOINT: [Joint; 0usize] = [];
 static HANDLERS: &[Handler] = &[
     Handler::Proxy(Proxy {
-        upstream: 0,
+        shares: Borrowed(&[Share { upstream: 0, weight: 1 }]),
+        by: None,
+        cookie: None,
         host: HostField::Client,
         forwarded: false,
     }),

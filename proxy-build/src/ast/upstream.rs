@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{BalancePolicy, ProxyProtocol};
 
-use super::{Item, Setting, Template};
+use super::{HostChoice, Item, Setting, Template};
 use crate::source::Spanned;
 
 /// `upstream`.
@@ -141,4 +141,43 @@ pub enum RetryOn {
     Timeout,
     /// An answer of this status.
     Status(u16),
+}
+
+/// `split`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Split {
+    pub by: Option<Spanned<Template>>,
+    pub sticky: Option<Spanned<String>>,
+    pub host: Option<Spanned<HostChoice>>,
+    pub forwarded: Option<Spanned<bool>>,
+    pub items: Vec<Item>,
+}
+
+/// `to`.
+#[derive(Debug, Clone)]
+pub struct To {
+    /// The upstream.
+    pub upstream: Spanned<String>,
+    /// `weight=`.
+    pub weight: Option<Spanned<u64>>,
+}
+
+/// `mirror`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Mirror {
+    pub upstream: Spanned<String>,
+    pub percent: Option<Spanned<u64>>,
+    pub body: Option<Spanned<Setting<u64>>>,
+}
+
+/// `fault`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Fault {
+    pub delay: Option<Spanned<Setting<Duration>>>,
+    pub delay_percent: Option<Spanned<Setting<u64>>>,
+    pub abort: Option<Spanned<u16>>,
+    pub abort_percent: Option<Spanned<Setting<u64>>>,
 }

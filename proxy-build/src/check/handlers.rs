@@ -1,6 +1,6 @@
 //! Routes: each pattern with its one handler, and all that holds for it.
 
-use proxy_runtime::site::{self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting};
+use proxy_runtime::site::{self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share};
 use proxy_runtime::template::{Piece, Template};
 
 use super::layer::Layer;
@@ -103,7 +103,7 @@ impl Check<'_> {
     ) -> Option<Route> {
         let What::Handler(written) = &handler.what else { return None };
         let matched = self.matchers(items, pattern);
-        let proxied = matches!(written, ast::Handler::Proxy(_));
+        let proxied = matches!(written, ast::Handler::Proxy(_) | ast::Handler::Split(_));
         let scope = Scope { captures: matched.captures, pattern: Some(pattern.value.text.clone()), upstream: proxied };
         let mut request = Vec::new();
         if proxied {
@@ -140,6 +140,7 @@ impl Check<'_> {
     fn handler(&mut self, handler: &ast::Handler, span: Span, scope: &Scope, hosts: &[HostPattern]) -> Option<Handler> {
         Some(match handler {
             ast::Handler::Proxy(proxy) => Handler::Proxy(self.proxy(proxy, span)?),
+            ast::Handler::Split(split) => Handler::Proxy(self.split(split, scope, span)?),
             ast::Handler::Respond(respond) => Handler::Respond(self.respond(respond, scope)?),
             ast::Handler::Redirect(redirect) => Handler::Redirect(self.redirect(redirect, scope, hosts)?),
             ast::Handler::Echo => Handler::Echo,
@@ -152,17 +153,11 @@ impl Check<'_> {
             ProxyTo::Name(name) => self.upstreams.look_up("upstream", name, self.report)?,
             ProxyTo::Servers(urls) => self.anonymous_upstream(urls, span)?,
         };
-        let host = match proxy.host.as_ref().map(|host| &host.value) {
-            None | Some(HostChoice::Client) => HostField::Client,
-            Some(HostChoice::Upstream) => HostField::Upstream,
-            Some(HostChoice::Fixed(host)) => HostField::Fixed(host.clone().into()),
-        };
-        if upstream > usize::from(u16::MAX) {
-            self.error("too-many-upstreams", "more than 65536 upstreams", span);
-        }
         Some(Proxy {
-            upstream: upstream as u16,
-            host,
+            shares: list(vec![Share { upstream: self.upstream_index(upstream, span), weight: 1 }]),
+            by: None,
+            cookie: None,
+            host: host_field(proxy.host.as_ref()),
             forwarded: proxy.forwarded.as_ref().is_some_and(|value| value.value),
         })
     }
@@ -308,7 +303,7 @@ impl Check<'_> {
 
     /// `rewrite` and the like, written in a route that forwards nothing.
     fn no_effect_without_upstream(&mut self, items: &[Item], handler: &Item) {
-        if matches!(handler.what, What::Handler(ast::Handler::Proxy(_))) {
+        if matches!(handler.what, What::Handler(ast::Handler::Proxy(_) | ast::Handler::Split(_))) {
             return;
         }
         for Item { span, what, .. } in items {
@@ -316,6 +311,7 @@ impl Check<'_> {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
                 What::Policy(ast::Policy::Retry(_)) => "retry",
+                What::Policy(ast::Policy::Mirror(_)) => "mirror",
                 What::Policy(ast::Policy::Timeouts(timeouts)) => {
                     let own = [("connect", &timeouts.connect), ("response", &timeouts.response)];
                     for (name, found) in own {
@@ -349,10 +345,20 @@ impl Check<'_> {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
                 What::Policy(ast::Policy::Retry(_)) => "retry",
+                What::Policy(ast::Policy::Mirror(_)) => "mirror",
                 _ => continue,
             };
             self.error("no-effect", format!("`{name}` has no effect: no route of this site forwards anything"), *span);
         }
+    }
+}
+
+/// The `Host` that a server is to see.
+pub(super) fn host_field(written: Option<&Spanned<HostChoice>>) -> HostField {
+    match written.map(|host| &host.value) {
+        None | Some(HostChoice::Client) => HostField::Client,
+        Some(HostChoice::Upstream) => HostField::Upstream,
+        Some(HostChoice::Fixed(host)) => HostField::Fixed(host.clone().into()),
     }
 }
 

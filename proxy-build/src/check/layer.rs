@@ -21,6 +21,8 @@ pub(super) struct Layer {
     pub(super) error_pages: Vec<ast::ErrorPage>,
     pub(super) log: Option<(Span, ast::Log)>,
     pub(super) retry: Option<(Span, ast::Retry)>,
+    pub(super) mirror: Option<(Span, ast::Mirror)>,
+    pub(super) fault: Option<(Span, ast::Fault)>,
     /// Which directive came from where, for `explain`.
     pub(super) origins: Vec<(&'static str, Span)>,
 }
@@ -55,6 +57,8 @@ impl Layer {
             error_pages: pages,
             log: inner.log.or(self.log),
             retry: inner.retry.or(self.retry),
+            mirror: inner.mirror.or(self.mirror),
+            fault: inner.fault.or(self.fault),
             origins: self.origins,
         }
     }
@@ -98,7 +102,7 @@ impl Check<'_> {
 
 fn own(items: &[Item]) -> Layer {
     let mut layer = Layer::default();
-    for Item { span, what, .. } in items {
+    for Item { span, what, broken } in items {
         let What::Policy(policy) = what else { continue };
         let name = match policy {
             Policy::Rewrite(rewrite) => {
@@ -132,6 +136,16 @@ fn own(items: &[Item]) -> Layer {
             Policy::Retry(retry) => {
                 layer.retry = Some((*span, retry.clone()));
                 "retry"
+            }
+            Policy::Mirror(mirror) => {
+                layer.mirror = Some((*span, mirror.clone()));
+                "mirror"
+            }
+            // What is missing in it may be what was wrong.
+            Policy::Fault(_) if *broken => continue,
+            Policy::Fault(fault) => {
+                layer.fault = Some((*span, fault.clone()));
+                "fault"
             }
         };
         layer.origins.push((name, *span));

@@ -8,6 +8,8 @@ use proxy_runtime::site::{
     Sticky, Upstream,
 };
 
+use proxy_runtime::template::{Piece, Template};
+
 use super::text::{Phase, Scope};
 use super::{Check, list};
 use crate::ast::{self, InHealthCheck, InRetry, InUpstream, Item, RetryOn, What};
@@ -82,7 +84,7 @@ impl Check<'_> {
     }
 
     /// What was written, or the default.
-    fn or<T: Copy>(
+    pub(super) fn or<T: Copy>(
         &mut self,
         written: Option<&Spanned<ast::Setting<T>>>,
         kind: ParamKind,
@@ -143,11 +145,7 @@ impl Check<'_> {
         }
     }
 
-    fn key(
-        &mut self,
-        policy: &Spanned<BalancePolicy>,
-        key: Option<&Spanned<ast::Template>>,
-    ) -> Option<proxy_runtime::template::Template> {
+    fn key(&mut self, policy: &Spanned<BalancePolicy>, key: Option<&Spanned<ast::Template>>) -> Option<Template> {
         let by_key = matches!(policy.value, BalancePolicy::Hash | BalancePolicy::Maglev);
         match key {
             None if by_key => {
@@ -233,12 +231,13 @@ impl Check<'_> {
             None => None,
             Some(secret) => {
                 let found = self.template(&secret.value, &Scope::no_route(), Phase::Request)?;
-                let at_start = |piece: &proxy_runtime::template::Piece| {
-                    matches!(piece, proxy_runtime::template::Piece::Param(_) | proxy_runtime::template::Piece::File(_))
-                };
-                if !found.pieces.iter().all(at_start) || found.pieces.is_empty() {
+                let fixed = |piece: &Piece| matches!(piece, Piece::Text(_) | Piece::Param(_) | Piece::File(_));
+                if !found.pieces.iter().all(fixed) {
+                    self.error("placeholder-scope", "the secret is the same for all requests", secret.span);
+                }
+                if found.literal().is_some() {
                     self.report.add(
-                        Diagnostic::error("secret-in-file", "a secret is not written into the site", secret.span)
+                        Diagnostic::lint("secret-in-file", "a secret is not written into the site", secret.span)
                             .help("declare `param key type=secret` and write secret=(param)key"),
                     );
                 }

@@ -72,6 +72,23 @@ site example.com {
 }",
     },
     Code {
+        name: "fault",
+        level: Some(Level::Warn),
+        what: "Requests are slowed down or refused on purpose.",
+        why: "\
+`fault` is for drills, and a drill that is forgotten is an outage. Where it is meant, `lint allow fault` says so; with a
+`(param)` for the share it can be there all the time and do nothing until it is asked to.",
+        wrong: "
+site example.com {
+    fault abort=503 abort-percent=10
+    proxy \"http://10.0.0.2:80\"
+}",
+        right: "
+site example.com {
+    proxy \"http://10.0.0.2:80\"
+}",
+    },
+    Code {
         name: "unbounded-body",
         level: Some(Level::Warn),
         what: "Request bodies may be of any size.",

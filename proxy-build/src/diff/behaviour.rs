@@ -17,6 +17,9 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
         "timeouts": policy.timeouts,
         "error-page": policy.error_pages,
         "log": policy.log,
+        "retry": policy.retry,
+        "mirror": policy.mirror,
+        "fault": policy.fault,
     });
     named(site, value)
 }
@@ -34,7 +37,7 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, Value> {
         add(format!("listener {}", super::listener_name(site, index)), json!({ "address": listener.address }));
     }
     for upstream in &site.upstreams {
-        add(format!("upstream {}", upstream.name), json!({ "servers": upstream.servers }));
+        add(format!("upstream {}", upstream.name), json!(upstream));
     }
     add("process".to_owned(), json!(site.process));
     add("trusted-proxies".to_owned(), json!(site.trusted));
@@ -97,6 +100,15 @@ fn named(site: &Site, value: Value) -> Value {
     match value {
         Value::Object(object) if object.len() == 1 && object.contains_key("pieces") => {
             template(site, &object["pieces"])
+        }
+        // A plain `proxy` in few words.
+        Value::Object(mut object)
+            if object.get("shares").and_then(Value::as_array).is_some_and(|all| all.len() == 1) =>
+        {
+            let upstream = object["shares"][0]["upstream"].clone();
+            object.retain(|key, _| !["shares", "by", "cookie"].contains(&key.as_str()));
+            object.insert("upstream".to_owned(), upstream);
+            named(site, Value::Object(object))
         }
         Value::Object(object) => {
             let members = object.into_iter().map(|(key, value)| {

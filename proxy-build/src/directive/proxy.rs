@@ -57,7 +57,7 @@ site sock.example.com {
     },
 };
 
-fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
+pub(super) fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
     Ok(match value::text(leaf)?.as_str() {
         "client" => HostChoice::Client,
         "upstream" => HostChoice::Upstream,

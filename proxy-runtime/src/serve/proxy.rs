@@ -6,6 +6,7 @@ use std::rc::Rc;
 use http::StatusCode;
 
 use super::Stop;
+use super::mirror;
 use super::tries::{self, Request};
 use crate::body::{Body, RequestBody};
 use crate::connection::Client;
@@ -18,7 +19,9 @@ use crate::handler::Answer;
 use crate::http1::{Framing, Head};
 use crate::matcher;
 use crate::observe::Record;
-use crate::site::{HostField, Proxy, Route};
+use crate::run::Worker;
+use crate::site::{HostField, Mirror, Proxy, Retry, Route};
+use crate::split;
 use crate::target;
 use crate::upstream::{Call, Group, Waits};
 
@@ -28,10 +31,11 @@ pub(super) async fn forward(
     record: &mut Record,
     route: &Route,
     proxy: &'static Proxy,
-    body: RequestBody,
+    mut body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
     let worker = client.worker;
-    let group = &worker.servers.groups[usize::from(proxy.upstream)];
+    let (upstream, sticks) = choose(client, record, proxy);
+    let group = &worker.servers.groups[usize::from(upstream)];
     record.upstream = &group.upstream.name;
     let timeouts = &route.policy.timeouts;
     let waits = Waits {
@@ -42,13 +46,56 @@ pub(super) async fn forward(
     let connect = timeouts.connect.get(worker.settings);
     let upgrade = forward::upgrade(&record.fields).is_some();
     let request = request(client, record, route, proxy, upgrade, body.framing)?;
-    let (call, head) = tries::send(client, record, group, request, body, (connect, waits)).await?;
+    let (retry, mirror) = (tries::retry(record, &request), mirrored(worker, record, &body));
+    let kept = match longest_kept(worker, retry, mirror) {
+        Some(limit) => body.collect(limit).await?,
+        None => None,
+    };
+    if let (Some(mirror), Some(kept)) = (mirror, &kept) {
+        mirror::send(worker, mirror, &request, body.framing, kept.clone());
+    }
+    let body = (body, kept);
+    let (call, head) = tries::send(client, record, group, (request, retry), body, (connect, waits)).await?;
     let cookie = sticky_cookie(group, record, &call);
     let mut answer = answer(call, head, upgrade)?;
     if let Some(cookie) = cookie {
         answer.fields.add(b"set-cookie", cookie.as_bytes());
     }
+    if let Some(cookie) = proxy.cookie.as_ref().filter(|_| !sticks) {
+        let value = split::cookie_value(&group.upstream.name);
+        answer.fields.add(b"set-cookie", format!("{cookie}={value}; Path=/; SameSite=Lax; HttpOnly").as_bytes());
+    }
     Ok(answer)
+}
+
+/// The upstream, and whether the client's cookie has asked for it.
+fn choose(client: &Client, record: &Record, proxy: &Proxy) -> (u16, bool) {
+    if let [only] = &*proxy.shares {
+        return (only.upstream, true);
+    }
+    let worker = client.worker;
+    split::share(
+        proxy,
+        &record.facts(),
+        || worker.dice.number(),
+        |index| &worker.site.upstreams[usize::from(index)].name,
+    )
+}
+
+/// Who gets a copy of a request.
+fn mirrored(worker: &Worker, record: &Record, body: &RequestBody) -> Option<&'static Mirror> {
+    let mirror = record.policy().mirror.as_ref()?;
+    let limit = mirror.body.get(worker.settings);
+    let fits =
+        matches!(body.framing, Framing::Empty) || matches!(body.framing, Framing::Length(length) if length <= limit);
+    (fits && mirror::is_wanted(worker, mirror)).then_some(mirror)
+}
+
+/// The longest body that is received whole before it is sent.
+fn longest_kept(worker: &Worker, retry: Option<&Retry>, mirror: Option<&Mirror>) -> Option<u64> {
+    let limits =
+        [retry.map(|retry| retry.body.get(worker.settings)), mirror.map(|mirror| mirror.body.get(worker.settings))];
+    limits.into_iter().flatten().max()
 }
 
 /// Room for the fields that are added to a request, in bytes.

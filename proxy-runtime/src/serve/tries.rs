@@ -88,17 +88,12 @@ pub(super) async fn send(
     client: &Rc<Client>,
     record: &mut Record,
     group: &'static Group,
-    request: Request,
-    mut body: RequestBody,
+    (request, retry): (Request, Option<&Retry>),
+    (body, kept): (RequestBody, Option<Bytes>),
     (connect, mut waits): (Duration, Waits),
 ) -> Result<Answer, Failure> {
     let worker = client.worker;
-    let retry = record.policy().retry.as_ref().filter(|retry| retry.methods.contains(&request.method));
     let framing = body.framing;
-    let kept = match retry {
-        Some(retry) => body.collect(retry.body.get(worker.settings)).await?,
-        None => None,
-    };
     let mut connect = connect;
     if let Some(per_try) = retry.map(|retry| retry.per_try.get(worker.settings)) {
         (connect, waits.response) = (connect.min(per_try), waits.response.min(per_try));
@@ -188,6 +183,11 @@ pub(super) async fn send(
             return last;
         }
     }
+}
+
+/// How a request is to be sent again, if it may be.
+pub(super) fn retry(record: &Record, request: &Request) -> Option<&'static Retry> {
+    record.policy().retry.as_ref().filter(|retry| retry.methods.contains(&request.method))
 }
 
 /// The server that a cookie asks for.

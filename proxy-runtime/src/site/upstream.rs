@@ -1,9 +1,48 @@
-//! The part of the contract that says who is behind the proxy: upstreams, their servers, and how they are treated.
+//! The part of the contract that says who is behind the proxy: which upstream a route has, their servers, and how they are
+//! treated.
 
 use std::time::Duration;
 
 use super::{List, Methods, Place, Setting, Text};
 use crate::template::Template;
+
+/// `proxy`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Proxy {
+    /// The upstreams that have a share; one, unless it is a `split`.
+    pub shares: List<Share>,
+    /// What decides which share a request is of, where that is not chance.
+    pub by: Option<Template>,
+    /// The cookie that keeps a client with the share it had first.
+    pub cookie: Option<Text>,
+    /// The `Host` that the server sees.
+    pub host: HostField,
+    /// `Forwarded` (RFC 7239) is sent beside `X-Forwarded-*`.
+    pub forwarded: bool,
+}
+
+/// `to`: an upstream's part of a [`Proxy`]'s requests.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Share {
+    /// The index of the upstream.
+    pub upstream: u16,
+    /// Its share, relative to the others'.
+    pub weight: u64,
+}
+
+/// The `Host` that a server sees.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostField {
+    /// The client's.
+    Client,
+    /// The server's own address.
+    Upstream,
+    /// This one.
+    Fixed(Text),
+}
 
 /// `upstream`, or the servers of an inline `proxy`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -173,4 +212,30 @@ pub struct Retry {
     pub budget: u64,
     /// After how long a second server is asked while the first still has not answered; `Duration::MAX` for never.
     pub hedge: Setting<Duration>,
+}
+
+/// `mirror`: an upstream that gets a copy of requests; what it answers is thrown away.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Mirror {
+    /// The index of the upstream.
+    pub upstream: u16,
+    /// So many of a hundred requests.
+    pub percent: u64,
+    /// Requests with larger bodies are not copied, in bytes.
+    pub body: Setting<u64>,
+}
+
+/// `fault`: what goes wrong on purpose.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fault {
+    /// How long requests are held back.
+    pub delay: Setting<Duration>,
+    /// So many of a hundred.
+    pub delay_percent: Setting<u64>,
+    /// The status that requests are refused with.
+    pub abort: u16,
+    /// So many of a hundred.
+    pub abort_percent: Setting<u64>,
 }

@@ -21,6 +21,7 @@ pub(super) fn names(upstream: &Upstream, servers: &[Server], settings: &Settings
         Some(template) => {
             for piece in template.pieces.iter() {
                 match piece {
+                    Piece::Text(text) => secret.push_str(text),
                     Piece::Param(index) => settings.render_param(*index, &mut secret),
                     Piece::File(index) => settings.render_file(*index, &mut secret),
                     // The compiler lets nothing else stand there.

@@ -1,0 +1,105 @@
+//! `split`, `mirror` and `fault`.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{Fault, Mirror, ParamKind, Proxy, Setting, Share};
+
+use super::handlers::host_field;
+use super::text::{Phase, Scope};
+use super::{Check, list};
+use crate::ast::{self, Item, What};
+use crate::report::Diagnostic;
+use crate::source::Span;
+
+impl Check<'_> {
+    pub(super) fn split(&mut self, split: &ast::Split, scope: &Scope, span: Span) -> Option<Proxy> {
+        let mut shares: Vec<Share> = Vec::new();
+        for Item { what, .. } in &split.items {
+            let What::To(to) = what else { continue };
+            let Some(upstream) = self.upstreams.look_up("upstream", &to.upstream, self.report) else { continue };
+            let upstream = self.upstream_index(upstream, span);
+            if shares.iter().any(|share| share.upstream == upstream) {
+                self.report.add(
+                    Diagnostic::error("duplicate-share", "this upstream has a share already", to.upstream.span)
+                        .help("to give it a larger one, write weight=2"),
+                );
+            }
+            shares.push(Share { upstream, weight: to.weight.as_ref().map_or(1, |weight| weight.value) });
+        }
+        let written = split.items.iter().filter(|item| matches!(item.what, What::To(_) | What::Unread)).count();
+        if written < 2 {
+            self.report.add(
+                Diagnostic::error("no-shares", "there is nothing to split among", span)
+                    .help("write two or more lines: to NAME weight=1; or `proxy` for a single upstream"),
+            );
+        } else if !shares.is_empty() && shares.iter().all(|share| share.weight == 0) {
+            self.error("no-weight", "the weights sum to 0: no upstream would ever be asked", span);
+        }
+        let by = match &split.by {
+            Some(by) => {
+                let found = self.template(&by.value, scope, Phase::Request)?;
+                if found.literal().is_some() {
+                    self.report.add(
+                        Diagnostic::error("constant-key", "this key is the same for all requests", by.span)
+                            .help("put a placeholder in, as in \"{client.ip}\""),
+                    );
+                }
+                Some(found)
+            }
+            None => None,
+        };
+        (shares.len() > 1).then(|| Proxy {
+            shares: list(shares),
+            by,
+            cookie: split.sticky.as_ref().map(|cookie| cookie.value.clone().into()),
+            host: host_field(split.host.as_ref()),
+            forwarded: split.forwarded.as_ref().is_some_and(|value| value.value),
+        })
+    }
+
+    /// The index of an upstream, as routes hold it.
+    pub(super) fn upstream_index(&mut self, index: usize, span: Span) -> u16 {
+        if index > usize::from(u16::MAX) {
+            self.error("too-many-upstreams", "more than 65536 upstreams", span);
+        }
+        index as u16
+    }
+
+    pub(super) fn mirror(&mut self, mirror: &ast::Mirror) -> Option<Mirror> {
+        let upstream = self.upstreams.look_up("upstream", &mirror.upstream, self.report)?;
+        Some(Mirror {
+            upstream: self.upstream_index(upstream, mirror.upstream.span),
+            percent: mirror.percent.as_ref().map_or(100, |percent| percent.value),
+            body: self.or(mirror.body.as_ref(), ParamKind::Size, Setting::Fixed(64 << 10)),
+        })
+    }
+
+    pub(super) fn fault(&mut self, fault: &ast::Fault, span: Span) -> Option<Fault> {
+        for (share, of, what) in [
+            (&fault.delay_percent, fault.delay.is_some(), "delay"),
+            (&fault.abort_percent, fault.abort.is_some(), "abort"),
+        ] {
+            if let Some(share) = share.as_ref().filter(|_| !of) {
+                let message = format!("`{what}-percent` has no effect: there is no `{what}`");
+                self.error("no-effect", message, share.span);
+            }
+        }
+        if fault.delay.is_none() && fault.abort.is_none() {
+            self.report.add(
+                Diagnostic::error("no-effect", "this does nothing", span).help("write delay=\"300ms\", or abort=503"),
+            );
+            return None;
+        }
+        self.report.add(
+            Diagnostic::lint("fault", "requests are slowed down or refused here, on purpose", span)
+                .help("for a drill write `lint allow fault`, and take it out after it"),
+        );
+        let all = |given: bool| Setting::Fixed(if given { 100 } else { 0 });
+        Some(Fault {
+            delay: self.or(fault.delay.as_ref(), ParamKind::Duration, Setting::Fixed(Duration::ZERO)),
+            delay_percent: self.or(fault.delay_percent.as_ref(), ParamKind::Number, all(fault.delay.is_some())),
+            abort: fault.abort.as_ref().map_or(503, |status| status.value),
+            abort_percent: self.or(fault.abort_percent.as_ref(), ParamKind::Number, all(fault.abort.is_some())),
+        })
+    }
+}

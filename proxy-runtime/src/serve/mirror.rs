@@ -1,0 +1,116 @@
+//! `mirror`: a copy of a request to another upstream, beside the exchange. The answer is thrown away.
+//!
+//! Nothing here can hold up or fail the exchange: the copy is made of what has arrived already, is sent by a task of its own
+//! on a connection of its own, and is dropped where there are too many.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::tries::Request;
+use crate::http1::{self, Framing};
+use crate::run::Worker;
+use crate::site::Mirror;
+use crate::upstream::{Lease, Wish};
+
+/// Copies of a worker under way.
+const MOST: usize = 100;
+
+/// How long a copy may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much of an answer is read before its connection is closed, in bytes.
+const MAX_ANSWER: u64 = 1 << 20;
+
+/// Whether the dice choose a request.
+pub(super) fn is_wanted(worker: &Worker, mirror: &Mirror) -> bool {
+    mirror.percent >= 100 || (worker.dice.below(100) as u64) < mirror.percent
+}
+
+/// Sends a copy, whose body is `body`.
+pub(super) fn send(worker: &'static Worker, mirror: &Mirror, request: &Request, framing: Framing, body: Bytes) {
+    if worker.mirrored.get() >= MOST {
+        return;
+    }
+    let group = &worker.servers.groups[usize::from(mirror.upstream)];
+    let wish = Wish { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
+    let Ok(lease) = group.lease(worker.servers, &wish, tokio::time::Instant::now()) else { return };
+    let host = request.fields.get("host").map_or(lease.server.host.as_bytes(), |host| host);
+    let host = shadow(&String::from_utf8_lossy(host));
+    let mut fields = request.fields.with_room(host.len(), 2);
+    fields.set("host", host.as_bytes());
+    fields.set("connection", b"close");
+    fields.remove("upgrade");
+    let mut head = Vec::new();
+    http1::write_request(&mut head, (&request.method, &request.target), None, &fields, framing);
+    let counted = Counted::new(&worker.mirrored);
+    tokio::task::spawn_local(async move {
+        // Whatever comes of it is nobody's business; the lease tells who counts.
+        let _ = tokio::time::timeout(PATIENCE, exchange(&lease, &head, &body)).await;
+        drop((lease, counted));
+    });
+}
+
+/// The host with `-shadow` behind its name, so that the copy can be told from the request.
+fn shadow(host: &str) -> String {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => format!("{name}-shadow:{port}"),
+        _ => format!("{host}-shadow"),
+    }
+}
+
+async fn exchange(lease: &Lease, head: &[u8], body: &[u8]) -> std::io::Result<()> {
+    match lease.server.unix_path() {
+        Some(path) => talk(UnixStream::connect(path).await?, head, body).await,
+        None => {
+            let address = lease.server.socket_address().ok_or(std::io::ErrorKind::NotFound)?;
+            talk(TcpStream::connect(address).await?, head, body).await
+        }
+    }
+}
+
+async fn talk(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    head: &[u8],
+    body: &[u8],
+) -> std::io::Result<()> {
+    stream.write_all(head).await?;
+    stream.write_all(body).await?;
+    tokio::io::copy(&mut stream.take(MAX_ANSWER), &mut tokio::io::sink()).await.map(drop)
+}
+
+/// One of those under way.
+struct Counted(&'static Cell<usize>);
+
+impl Counted {
+    fn new(count: &'static Cell<usize>) -> Counted {
+        count.set(count.get() + 1);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shadows() {
+        for (host, expected) in [
+            ("a.example", "a.example-shadow"),
+            ("a:80", "a-shadow:80"),
+            ("[::1]", "[::1]-shadow"),
+            ("[::1]:80", "[::1]-shadow:80"),
+        ] {
+            assert_eq!(shadow(host), expected);
+        }
+    }
+}
