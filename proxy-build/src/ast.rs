@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
 pub use self::upstream::{
-    CircuitBreaker, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Retry, RetryOn,
-    Server, Split, Sticky, To, Upstream,
+    CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Retry,
+    RetryOn, Server, Split, Sticky, To, Upstream,
 };
 use crate::code::Level;
 use crate::source::{Span, Spanned};
@@ -44,6 +44,7 @@ pub enum What {
     InHealthCheck(InHealthCheck),
     InRetry(InRetry),
     To(To),
+    Resolvers(Vec<Spanned<String>>),
     Param(Param),
     Preset(Preset),
     Use(Spanned<String>),

@@ -119,6 +119,7 @@ impl Root {
                 | What::InHealthCheck(_)
                 | What::InRetry(_)
                 | What::To(_)
+                | What::Resolvers(_)
                 | What::Use(_)
                 | What::Workers(_)
                 | What::Drain(_)

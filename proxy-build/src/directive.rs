@@ -4,6 +4,7 @@
 //! family; to add one: its file, a line in [`ALL`], a variant of `ast::What`, and what `check` does with it.
 
 mod access_log;
+mod discover;
 mod error_page;
 mod headers;
 mod health;
@@ -85,6 +86,7 @@ pub enum Place {
     Preset,
     Upstream,
     HealthCheck,
+    Discover,
     Retry,
     Split,
     Process,
@@ -108,6 +110,7 @@ impl Place {
             Place::Preset => "in a `preset`",
             Place::Upstream => "in an `upstream`",
             Place::HealthCheck => "in a `health-check`",
+            Place::Discover => "in `discover`",
             Place::Retry => "in `retry`",
             Place::Split => "in `split`",
             Place::Process => "in `process`",
@@ -177,6 +180,8 @@ pub static ALL: &[&Directive] = &[
     &access_log::FIELDS,
     &upstream::UPSTREAM,
     &upstream::SERVER,
+    &discover::DISCOVER,
+    &discover::RESOLVERS,
     &upstream::BALANCE,
     &upstream::STICKY,
     &health::HEALTH_CHECK,

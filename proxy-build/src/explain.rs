@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
-use proxy_runtime::site::{Handler, HostField, Log, Setting};
+use proxy_runtime::site::{DiscoverFrom, Handler, HostField, Log, Setting};
 
 use crate::check::matchers::describe;
 use crate::lower::lower;
@@ -108,6 +108,11 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
                     Setting::Fixed(address) => address.to_string(),
                     Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
                 })
+                .chain(upstream.discover.iter().map(|discover| match &discover.from {
+                    DiscoverFrom::File(path) => format!("(found in {path})"),
+                    DiscoverFrom::Dns(host, port) => format!("(found by {host}:{port})"),
+                    DiscoverFrom::Srv(service) => format!("(found by {service})"),
+                }))
                 .collect();
             let place = format!("{}:{}", upstream.place.file, upstream.place.line);
             let part = if proxy.shares.len() > 1 { format!("{} of {total} to ", share.weight) } else { String::new() };

@@ -218,6 +218,7 @@ pub fn upstream(name: Text, servers: Vec<Server>, place: site::Place) -> Upstrea
     Upstream {
         name,
         servers: list(servers),
+        discover: None,
         balance: BalancePolicy::RoundRobin,
         key: None,
         slow_start: Setting::Fixed(Duration::ZERO),

@@ -14,7 +14,9 @@ use crate::report::nearest;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 
-pub use self::upstream::{cookie_attribute, cookie_name, health_check_path, retry_on, statuses};
+pub use self::upstream::{
+    DISCOVER_KINDS, cookie_attribute, cookie_name, discover_target, health_check_path, name_server, retry_on, statuses,
+};
 
 mod upstream;
 

@@ -22,7 +22,7 @@ use crate::pages;
 use crate::settings::{Refused, Settings};
 use crate::site::Site;
 use crate::stream::Buffers;
-use crate::upstream::{Pools, Servers, keep_checking, keep_resolving};
+use crate::upstream::{Pools, Servers, keep_checking, keep_discovering, keep_resolving};
 
 /// How far stopping has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +146,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     main.block_on(async {
         for server in &servers.servers {
             tokio::task::spawn_local(keep_resolving(server));
+        }
+        for group in &servers.groups {
+            tokio::task::spawn_local(keep_discovering(servers, group, settings));
         }
         for (group, server) in servers.members() {
             tokio::task::spawn_local(keep_checking(group, server, settings));

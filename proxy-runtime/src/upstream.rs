@@ -8,6 +8,7 @@
 mod call;
 mod checks;
 mod connect;
+mod discover;
 mod group;
 mod health;
 mod pool;
@@ -17,14 +18,15 @@ mod sticky;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::Instant;
 
 pub(crate) use self::call::{Call, Unanswered, Waits};
 pub(crate) use self::checks::keep_checking;
+pub(crate) use self::discover::keep_discovering;
 pub(crate) use self::group::{Group, Lease, Wish};
 pub(crate) use self::pool::{Channel, Pools};
 pub(crate) use self::proxy_protocol::announce;
@@ -45,13 +47,15 @@ pub(crate) struct Server {
     /// Where it stands in [`Servers::servers`].
     pub(crate) index: usize,
     /// Its address as written or given.
-    pub(crate) address: String,
-    /// The same as a `Host`.
-    pub(crate) host: String,
+    address: String,
     pub(crate) place: Place,
     pub(crate) target: TargetAddress,
     /// Its share, relative to the others'.
-    pub(crate) weight: u32,
+    weight: AtomicU32,
+    /// What the cookie of `sticky` calls it.
+    called: AtomicU64,
+    /// Counts up when the place is given to another server.
+    generation: AtomicU32,
     /// Exchanges at once.
     pub(crate) limit: u64,
     pub(crate) load: Load,
@@ -79,6 +83,15 @@ pub(crate) enum TargetAddress {
         found: ArcSwap<Vec<SocketAddr>>,
         next: AtomicUsize,
     },
+    /// A place for a server that is found while the proxy runs.
+    Found(ArcSwapOption<Found>),
+}
+
+/// A server that was found.
+pub(crate) struct Found {
+    address: SocketAddr,
+    /// The same as text.
+    name: &'static str,
 }
 
 impl Servers {
@@ -88,13 +101,13 @@ impl Servers {
         let start = Instant::now();
         for upstream in site.upstreams {
             let first = servers.len();
-            servers.extend(
-                upstream
-                    .servers
-                    .iter()
-                    .zip(first..)
-                    .map(|(server, index)| Server::new(index, server, upstream, settings)),
-            );
+            for server in upstream.servers.iter() {
+                servers.push(Server::written(servers.len(), server, upstream, settings));
+            }
+            if let Some(discover) = &upstream.discover {
+                let places = (0..discover.max).map(|at| first + at as usize);
+                servers.extend(places.map(|index| Server::to_be_found(index, discover, upstream, settings)));
+            }
             groups.push(Group::new(upstream, settings, &servers[first..], start));
         }
         Servers { groups, servers }
@@ -109,7 +122,7 @@ impl Servers {
 }
 
 impl Server {
-    fn new(index: usize, server: &site::Server, upstream: &site::Upstream, settings: &Settings) -> Server {
+    fn written(index: usize, server: &site::Server, upstream: &site::Upstream, settings: &Settings) -> Server {
         let address = server.address.get(settings);
         let name = |host: &str, port| TargetAddress::Name {
             host: host.to_owned(),
@@ -126,17 +139,37 @@ impl Server {
             // The compiler and the start refuse these; a server without addresses is never chosen.
             Err(_) => name("", 0),
         };
-        let host = if matches!(target, TargetAddress::Unix(_)) { "localhost" } else { address };
+        Server {
+            address: address.to_owned(),
+            // The compiler and the parameter's type hold it to 1000.
+            weight: AtomicU32::new(server.weight.get(settings).min(1000) as u32),
+            limit: server.max_connections.get(settings),
+            ..Server::new(index, target, &server.place, upstream, settings)
+        }
+    }
+
+    fn to_be_found(index: usize, discover: &site::Discover, upstream: &site::Upstream, settings: &Settings) -> Server {
+        let target = TargetAddress::Found(ArcSwapOption::empty());
+        Server::new(index, target, &discover.place, upstream, settings)
+    }
+
+    fn new(
+        index: usize,
+        target: TargetAddress,
+        place: &Place,
+        upstream: &site::Upstream,
+        settings: &Settings,
+    ) -> Server {
         let pool = &upstream.pool;
         Server {
             index,
-            address: address.to_owned(),
-            host: host.to_owned(),
-            place: server.place.clone(),
+            address: String::new(),
+            place: place.clone(),
             target,
-            // The compiler and the parameter's type hold it to 1000.
-            weight: server.weight.get(settings).min(1000) as u32,
-            limit: server.max_connections.get(settings),
+            weight: AtomicU32::new(0),
+            called: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
+            limit: u64::MAX,
             load: Load::default(),
             health: Health::default(),
             kept: Kept {
@@ -149,11 +182,34 @@ impl Server {
         }
     }
 
+    /// Its address, for people.
+    pub(crate) fn name(&self) -> &str {
+        match &self.target {
+            TargetAddress::Found(found) => found.load().as_ref().map_or("", |found| found.name),
+            _ => &self.address,
+        }
+    }
+
+    /// Its address, as a `Host`.
+    pub(crate) fn host(&self) -> &str {
+        if matches!(self.target, TargetAddress::Unix(_)) { "localhost" } else { self.name() }
+    }
+
+    /// Its share, relative to the others'.
+    pub(crate) fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Which of the servers that have had its place it is.
+    fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
     /// The path of its unix socket, if it has one.
     pub(crate) fn unix_path(&self) -> Option<&str> {
         match &self.target {
             TargetAddress::Unix(path) => Some(path),
-            TargetAddress::Fixed(_) | TargetAddress::Name { .. } => None,
+            TargetAddress::Fixed(_) | TargetAddress::Name { .. } | TargetAddress::Found(_) => None,
         }
     }
 
@@ -161,6 +217,7 @@ impl Server {
     pub(crate) fn resolved(&self) -> bool {
         match &self.target {
             TargetAddress::Name { found, .. } => !found.load().is_empty(),
+            TargetAddress::Found(found) => found.load().is_some(),
             TargetAddress::Unix(_) | TargetAddress::Fixed(_) => true,
         }
     }
@@ -174,6 +231,7 @@ impl Server {
                 let turn = next.fetch_add(1, Ordering::Relaxed);
                 (!found.is_empty()).then(|| found[turn % found.len()])
             }
+            TargetAddress::Found(found) => found.load().as_ref().map(|found| found.address),
             TargetAddress::Unix(_) => None,
         }
     }

@@ -45,7 +45,7 @@ fn every_page_is_right() {
 #[test]
 fn every_directive_runs_in_a_case() {
     let mut sites = String::new();
-    for tests in ["tests/all/wire.rs", "tests/all/cli.rs"] {
+    for tests in ["tests/all/wire.rs", "tests/all/cli.rs", "tests/all/upstreams.rs"] {
         sites += &std::fs::read_to_string(workspace().join(tests)).expect("tests");
     }
     let mut folders = vec![workspace().join("tests/cases"), workspace().join("examples")];

@@ -7,8 +7,10 @@ use std::sync::{Arc, Barrier, LazyLock};
 use std::time::Duration;
 
 use kiln_tests::client::{Answer, ask, get};
+use kiln_tests::dns::{NameServer, Record};
+use kiln_tests::kiln::scratch;
 use kiln_tests::origin::Origin;
-use kiln_tests::proxy::{Proxy, build_text};
+use kiln_tests::proxy::{Proxy, address, build_text};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -264,4 +266,172 @@ fn retries_are_no_storm() {
     // Six at once (a tenth of sixty), each up to three times.
     let extra = asked.load(Ordering::SeqCst) - CLIENTS;
     assert!((1..=30).contains(&extra), "{extra} retries of {CLIENTS} requests");
+}
+
+/// Puts a file in place of the last one.
+fn replace(path: &std::path::Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).expect("written");
+    std::fs::rename(new, path).expect("renamed");
+}
+
+#[test]
+fn servers_in_a_file() {
+    let (one, two) = (named("one"), named("two"));
+    let path = scratch("discover-file").join("servers");
+    let _ = std::fs::remove_file(&path);
+    let site = format!(
+        r#"
+upstream app {{
+    discover file "{}" refresh="20ms" max=2
+    sticky place
+}}
+site site.test {{
+    listen (param)listen
+    proxy app
+}}
+"#,
+        path.display()
+    );
+    let proxy = proxy("discover-file", &site, &[]);
+    let get = || get(proxy.address("listen"), "site.test", "/");
+    proxy.notice("its servers are not found, there are none:");
+    assert_eq!(get().status, 503);
+    replace(&path, &format!("# the first\n{} weight=2\n", one.address));
+    proxy.notice(&format!("1 servers: +{}", one.address));
+    let first = get();
+    assert_eq!(first.text(), "one");
+    let cookie = first.header("set-cookie").and_then(|cookie| cookie.split(';').next()).expect("a cookie").to_owned();
+    replace(&path, &format!("{}\n{} backup\n", one.address, two.address));
+    proxy.notice(&format!("2 servers: +{}", two.address));
+    assert_eq!(with_cookie(&proxy, &cookie).header("set-cookie"), None);
+    assert_eq!((get().text(), get().text()), ("one".to_owned(), "one".to_owned()));
+    // What is no list of servers changes nothing.
+    for ((wrong, said), recovered) in [
+        ("nonsense", "the last ones are kept: "),
+        ("# nobody\n", "the answer is empty"),
+        ("10.0.0.1:1\n10.0.0.2:1\n10.0.0.3:1\n", "3 servers are more than `max`, 2"),
+    ]
+    .into_iter()
+    .zip(2..)
+    {
+        replace(&path, wrong);
+        proxy.notice(said);
+        assert_eq!(get().text(), "one");
+        replace(&path, &format!("{}\n{} backup\n# after {wrong:?}\n", one.address, two.address));
+        proxy.notices("are found again", recovered);
+    }
+    replace(&path, &two.address);
+    proxy.notice(&format!("1 servers: -{}", one.address));
+    let moved = with_cookie(&proxy, &cookie);
+    assert_eq!(moved.text(), "two");
+    assert!(moved.header("set-cookie").is_some());
+}
+
+/// Under load, servers come and go, and no request fails.
+#[test]
+fn changes_drop_nothing() {
+    let origins = [named("one"), named("two"), named("three")];
+    let path = scratch("discover-load").join("servers");
+    replace(&path, &origins[0].address);
+    let site = format!(
+        r#"
+upstream app {{
+    discover file "{}" refresh="10ms"
+}}
+site site.test {{
+    listen (param)listen
+    proxy app
+}}
+"#,
+        path.display()
+    );
+    let proxy = proxy("discover-load", &site, &[]);
+    proxy.notice("1 servers: +");
+    let over = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (listen, over) = (proxy.address("listen").to_owned(), Arc::clone(&over));
+            std::thread::spawn(move || {
+                let mut count = 0;
+                while over.load(Ordering::SeqCst) == 0 {
+                    assert_eq!(get(&listen, "site.test", "/").status, 200);
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect();
+    for round in 0..20 {
+        let now: Vec<&str> = (0..3).filter(|at| (round + at) % 3 != 0).map(|at| origins[at].address.as_str()).collect();
+        replace(&path, &format!("{}\n# {round}", now.join("\n")));
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    over.store(1, Ordering::SeqCst);
+    for client in clients {
+        assert!(client.join().expect("no request fails") > 0);
+    }
+}
+
+#[test]
+fn servers_by_dns() {
+    let (one, two) = (address(), address());
+    let serve = |address: &str, name: &'static str| {
+        Origin::on(address, move |mut connection, _| {
+            while connection.request().is_some() {
+                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()));
+            }
+        })
+    };
+    let _origins = [serve(&one, "one"), serve(&two, "two")];
+    let ip = |address: &str| address.split(':').next().expect("an address").parse().expect("an address");
+    let names = NameServer::new();
+    let site = format!(
+        r#"
+upstream app {{
+    discover dns "app.test:7000" {{
+        resolvers "{0}"
+    }}
+}}
+upstream service {{
+    discover srv "_http._tcp.app.test" refresh="100ms" {{
+        resolvers "{0}"
+    }}
+}}
+site site.test {{
+    listen (param)listen
+    route "/service" {{
+        proxy service
+    }}
+    route "/*" {{
+        proxy app
+    }}
+}}
+"#,
+        names.address
+    );
+    let proxy = proxy("discover-dns", &site, &[]);
+    let get = |path: &str| get(proxy.address("listen"), "site.test", path);
+    // No such name: that stops nothing.
+    proxy.notice("upstream `app`: its servers are not found, there are none: `app.test`");
+    assert_eq!(get("/").status, 503);
+    names.set("app.test", vec![Record::A(ip(&one))]);
+    proxy.notice(&format!("upstream `app`: 1 servers: +{one}"));
+    assert_eq!(get("/").text(), "one");
+    // Within the second that the answer is good for.
+    names.set("app.test", vec![Record::A(ip(&two))]);
+    proxy.notice(&format!("upstream `app`: 1 servers: +{two} -{one}"));
+    assert_eq!(get("/").text(), "two");
+    // What is gone from DNS is kept.
+    names.set("app.test", Vec::new());
+    proxy.notice("upstream `app`: its servers are not found, the last ones are kept");
+    assert_eq!(get("/").text(), "two");
+    names.set("one.test", vec![Record::A(ip(&one))]);
+    names.set("two.test", vec![Record::A(ip(&two))]);
+    let servers = |first: &str, second: &str| {
+        vec![Record::Srv(1, 10, 7000, first.to_owned()), Record::Srv(2, 10, 7000, second.to_owned())]
+    };
+    names.set("_http._tcp.app.test", servers("one.test", "two.test"));
+    proxy.notice("upstream `service`: 2 servers:");
+    assert_eq!((get("/service").text(), get("/service").text()), ("one".to_owned(), "one".to_owned()));
 }

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 4,
+    ::proxy_runtime::site::VERSION == 5,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -90,6 +90,7 @@ static UPSTREAMS: &[Upstream] = &[
                 },
             ],
         ),
+        discover: None,
         balance: BalancePolicy::RoundRobin,
         key: None,
         slow_start: Setting::Fixed(Duration::from_millis(0)),

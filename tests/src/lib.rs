@@ -1,6 +1,7 @@
 //! What tests and benchmarks share: building a site with `kiln`, running it, talking to it.
 
 pub mod client;
+pub mod dns;
 pub mod kiln;
 pub mod origin;
 pub mod proxy;

@@ -14,7 +14,12 @@ pub struct Origin {
 impl Origin {
     /// Calls `serve` for each connection, with its number (from 0), on a thread of its own.
     pub fn new(serve: impl Fn(Connection, usize) + Send + Sync + 'static) -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+        Origin::on("127.0.0.1:0", serve)
+    }
+
+    /// The same on a certain address.
+    pub fn on(address: &str, serve: impl Fn(Connection, usize) + Send + Sync + 'static) -> Origin {
+        let listener = TcpListener::bind(address).expect("an address");
         let address = listener.local_addr().expect("an address").to_string();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);

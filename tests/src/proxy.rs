@@ -144,6 +144,16 @@ impl Proxy {
         self.err.wait_for(what).unwrap_or_else(|| panic!("no notice with {what:?} in {:#?}", self.err.0.lock()))
     }
 
+    /// Waits until so many lines on standard error contain `what`.
+    pub fn notices(&self, what: &str, count: usize) {
+        let until = Instant::now() + PATIENCE;
+        let seen = || self.err.0.lock().expect("lines").iter().filter(|line| line.contains(what)).count();
+        while seen() < count {
+            assert!(Instant::now() < until, "{} of {count} notices with {what:?} in {:#?}", seen(), self.err.0.lock());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{BalancePolicy, ProxyProtocol};
+use proxy_runtime::site::{BalancePolicy, DiscoverFrom, ProxyProtocol};
 
 use super::{HostChoice, Item, Setting, Template};
-use crate::source::Spanned;
+use crate::source::{Span, Spanned};
 
 /// `upstream`.
 #[derive(Debug, Clone)]
@@ -42,7 +42,21 @@ pub enum InUpstream {
     HealthCheck(HealthCheck),
     Outlier(Outlier),
     Sticky(Sticky),
+    Discover(Discover),
     ProxyProtocol(ProxyProtocol),
+}
+
+/// `discover`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Discover {
+    /// Where.
+    pub from: Spanned<DiscoverFrom>,
+    /// The directive's name.
+    pub span: Span,
+    pub refresh: Option<Spanned<Setting<Duration>>>,
+    pub max: Option<Spanned<u64>>,
+    pub items: Vec<Item>,
 }
 
 /// `circuit-breaker`.

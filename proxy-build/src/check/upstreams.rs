@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use proxy_runtime::site::{
-    self, BalancePolicy, CircuitBreaker, HealthCheck, Methods, Outlier, ParamKind, Pool, Retry, Server, Setting,
-    Sticky, Upstream,
+    self, BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, HealthCheck, Methods, Outlier, ParamKind, Pool, Retry,
+    Server, Setting, Sticky, Upstream,
 };
 
 use proxy_runtime::template::{Piece, Template};
@@ -46,7 +46,19 @@ impl Check<'_> {
 
     fn are_servers(&mut self, servers: &[Server], upstream: &ast::Upstream, unread: bool) {
         let name = &upstream.name;
-        let written = |what: &What| matches!(what, What::InUpstream(InUpstream::Server(_)));
+        let written = |what: &What| matches!(what, What::InUpstream(InUpstream::Server(_) | InUpstream::Discover(_)));
+        let of = |wanted: fn(&InUpstream) -> bool| {
+            let found = |item: &&Item| matches!(&item.what, What::InUpstream(what) if wanted(what));
+            upstream.items.iter().find(found).map(|item| item.span)
+        };
+        let discovers = of(|what| matches!(what, InUpstream::Discover(_)));
+        if let (Some(discovers), Some(server)) = (discovers, of(|what| matches!(what, InUpstream::Server(_)))) {
+            self.report.add(
+                Diagnostic::error("two-sources", "servers are either written or found", discovers)
+                    .also(server, "here is one written")
+                    .help("make two upstreams of them"),
+            );
+        }
         if !unread && !upstream.items.iter().any(|item| written(&item.what)) {
             self.report.add(
                 Diagnostic::error("no-server", format!("`{name}` has no server"), name.span)
@@ -139,6 +151,23 @@ impl Check<'_> {
                 });
             }
             InUpstream::Sticky(sticky) => value.sticky = self.sticky(sticky),
+            InUpstream::Discover(discover) => {
+                let mut resolvers = Vec::new();
+                for Item { span, what, .. } in &discover.items {
+                    let What::Resolvers(written) = what else { continue };
+                    resolvers.extend(written.iter().map(|resolver| resolver.value.clone().into()));
+                    if matches!(discover.from.value, DiscoverFrom::File(_)) {
+                        self.error("no-effect", "`resolvers` has no effect: nobody is asked about a file", *span);
+                    }
+                }
+                value.discover = Some(Discover {
+                    from: discover.from.value.clone(),
+                    refresh: discover.refresh.as_ref().and_then(|refresh| self.setting(refresh, ParamKind::Duration)),
+                    resolvers: list(resolvers),
+                    max: discover.max.as_ref().map_or(64, |max| max.value),
+                    place: self.place(discover.span),
+                });
+            }
             InUpstream::ProxyProtocol(version) => {
                 value.proxy_protocol = Some(*version);
             }

@@ -1,6 +1,10 @@
 //! Leaf parsers of what stands in an `upstream` and in `retry`.
 
-use super::{Parsed, integer, problem, status, text};
+use std::net::{IpAddr, SocketAddr};
+
+use proxy_runtime::site::DiscoverFrom;
+
+use super::{Parsed, integer, problem, server_address, status, text};
 use crate::ast::RetryOn;
 use crate::syntax::{Leaf, Scalar};
 
@@ -84,4 +88,69 @@ pub fn cookie_attribute(leaf: &Leaf) -> Parsed<String> {
         None if !found.is_empty() => Ok(found),
         _ => Err(problem("bad-cookie", "an attribute of a cookie has no blanks, `;` or `,`, and is not empty")),
     }
+}
+
+/// Where servers may be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiscoverKind {
+    /// Addresses of a name.
+    Dns,
+    /// Servers of a service.
+    Srv,
+    /// A file.
+    File,
+}
+
+/// Their names.
+pub const DISCOVER_KINDS: &[(&str, DiscoverKind)] =
+    &[("dns", DiscoverKind::Dns), ("srv", DiscoverKind::Srv), ("file", DiscoverKind::File)];
+
+/// What is looked for there.
+pub fn discover_target(kind: DiscoverKind) -> impl Fn(&Leaf) -> Parsed<DiscoverFrom> {
+    move |leaf| {
+        let found = text(leaf)?;
+        match kind {
+            DiscoverKind::File if found.is_empty() => Err(problem("bad-path", "the path of a file is not empty")),
+            DiscoverKind::File => Ok(DiscoverFrom::File(found.into())),
+            DiscoverKind::Srv => {
+                let labels: Vec<&str> = found.trim_end_matches('.').split('.').collect();
+                let is_service =
+                    labels.len() > 2 && labels[..2].iter().all(|label| label.len() > 1 && label.starts_with('_'));
+                if is_service && labels.iter().all(|label| is_label(label)) {
+                    return Ok(DiscoverFrom::Srv(found.into()));
+                }
+                Err(problem("bad-address", format!("`{found}` is no name of a service"))
+                    .help("write it as in \"_http._tcp.example.com\""))
+            }
+            DiscoverKind::Dns => {
+                let found = server_address(leaf)?;
+                let Some((host, port)) =
+                    found.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)))
+                else {
+                    return Err(problem("bad-address", "a name and a port are looked for here")
+                        .help("write it as in \"app.internal:8080\""));
+                };
+                if host.starts_with('[') || host.parse::<IpAddr>().is_ok() {
+                    return Err(problem("bad-address", format!("`{host}` is an address already"))
+                        .help(format!("write: server \"{found}\"")));
+                }
+                Ok(DiscoverFrom::Dns(host.to_owned().into(), port))
+            }
+        }
+    }
+}
+
+fn is_label(label: &str) -> bool {
+    !label.is_empty()
+        && label.len() <= 63
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// A name server: an IP address, perhaps with a port.
+pub fn name_server(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    if found.parse::<IpAddr>().is_ok() || found.parse::<SocketAddr>().is_ok() {
+        return Ok(found);
+    }
+    Err(problem("bad-address", format!("`{found}` is no IP address")).help("write \"10.0.0.2\", or \"10.0.0.2:5353\""))
 }

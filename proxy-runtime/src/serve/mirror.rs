@@ -38,7 +38,7 @@ pub(super) fn send(worker: &'static Worker, mirror: &Mirror, request: &Request, 
     let group = &worker.servers.groups[usize::from(mirror.upstream)];
     let wish = Wish { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
     let Ok(lease) = group.lease(worker.servers, &wish, tokio::time::Instant::now()) else { return };
-    let host = request.fields.get("host").map_or(lease.server.host.as_bytes(), |host| host);
+    let host = request.fields.get("host").map_or(lease.server.host().as_bytes(), |host| host);
     let host = shadow(&String::from_utf8_lossy(host));
     let mut fields = request.fields.with_room(host.len(), 2);
     fields.set("host", host.as_bytes());

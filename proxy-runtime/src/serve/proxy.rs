@@ -170,7 +170,7 @@ fn outgoing_target(client: &Client, record: &Record, route: &Route, fields: &mut
 fn sticky_cookie(group: &Group, record: &Record, call: &Call) -> Option<String> {
     let sticky = group.upstream.sticky.as_ref()?;
     let server = call.lease()?.server;
-    let had = tries::sticky(group, &record.fields) == Some(server.index);
+    let had = tries::sticky(record.worker.servers, group, &record.fields) == Some(server.index);
     let name = group.name(server).filter(|_| !had)?;
     Some(format!("{}={name:016x}{}", sticky.cookie, sticky.attributes))
 }

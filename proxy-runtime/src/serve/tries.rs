@@ -26,7 +26,7 @@ use crate::fields::Fields;
 use crate::http1::{self, Framing, Head};
 use crate::observe::Record;
 use crate::site::Retry;
-use crate::upstream::{Call, Group, Lease, Unanswered, Waits, Wish, announce};
+use crate::upstream::{Call, Group, Lease, Servers, Unanswered, Waits, Wish, announce};
 use crate::view::cookie_pairs;
 
 /// A request as a server will see it.
@@ -99,7 +99,7 @@ pub(super) async fn send(
         (connect, waits.response) = (connect.min(per_try), waits.response.min(per_try));
     }
     let key = group.upstream.key.as_ref().map_or(0, |key| balance::hash(key.rendered(&record.facts()).as_bytes(), 0));
-    let sticky = sticky(group, &record.fields);
+    let sticky = sticky(worker.servers, group, &record.fields);
     let mut left = retry.map_or(0, |retry| retry.times);
     let (mut tried, mut unreachable): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
     let mut streaming = Some(body);
@@ -125,7 +125,7 @@ pub(super) async fn send(
             }
         };
         let index = lease.server.index;
-        record.asked(&lease.server.address, lease.server.load.active());
+        record.asked(lease.server.name(), lease.server.load.active());
         let tries = Tries { client, record, group, request: &request, framing, kept: kept.clone(), connect, waits };
         let hedge = retry.map(|retry| (retry, retry.hedge.get(worker.settings)));
         let outcome = match (hedge, &kept) {
@@ -145,7 +145,7 @@ pub(super) async fn send(
                 let wanted = retry.is_some_and(|retry| retry.on_statuses.contains(&answer.1.start.as_u16()));
                 let server = answer.0.lease().map(|lease| lease.server);
                 if let Some(server) = server.filter(|server| server.index != index) {
-                    record.asked(&server.address, server.load.active());
+                    record.asked(server.name(), server.load.active());
                 }
                 if !wanted {
                     return Ok(answer);
@@ -191,11 +191,11 @@ pub(super) fn retry(record: &Record, request: &Request) -> Option<&'static Retry
 }
 
 /// The server that a cookie asks for.
-pub(super) fn sticky(group: &Group, fields: &Fields) -> Option<usize> {
+pub(super) fn sticky(servers: &Servers, group: &Group, fields: &Fields) -> Option<usize> {
     let sticky = group.upstream.sticky.as_ref()?;
     let texts = fields.all("cookie").filter_map(|field| std::str::from_utf8(field).ok());
     let mut values = texts.flat_map(cookie_pairs).filter(|(name, _)| *name == sticky.cookie);
-    values.find_map(|(_, value)| group.named(value))
+    values.find_map(|(_, value)| group.named(servers, value))
 }
 
 impl Tries<'_> {
@@ -227,7 +227,7 @@ impl Tries<'_> {
                 announce(version, client, ours, &mut head);
             }
             let Request { method, target, fields, own_host } = self.request;
-            let host = own_host.then_some(lease.server.host.as_str());
+            let host = own_host.then_some(lease.server.host());
             http1::write_request(&mut head, (method, target), host, fields, self.framing);
             let mut call =
                 Box::new(Call::new(self.client, (lease, channel), (method.clone(), head), body, self.waits, began));

@@ -52,6 +52,8 @@ pub struct Upstream {
     pub name: Text,
     /// Its servers.
     pub servers: List<Server>,
+    /// Where it finds them, if they are not written.
+    pub discover: Option<Discover>,
     /// How they take turns.
     pub balance: BalancePolicy,
     /// What `hash` and `maglev` go by.
@@ -74,6 +76,34 @@ pub struct Upstream {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Where it was declared.
     pub place: Place,
+}
+
+/// `discover`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Discover {
+    /// Where.
+    pub from: DiscoverFrom,
+    /// How often it is looked for changes; `None` is as long as the answer is good.
+    pub refresh: Option<Setting<Duration>>,
+    /// Name servers, as `IP` or `IP:port`; the system's where none is said.
+    pub resolvers: List<Text>,
+    /// No more servers than this.
+    pub max: u64,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// Where servers are found.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub enum DiscoverFrom {
+    /// A file with a server on each line.
+    File(Text),
+    /// The addresses of a name, and a port.
+    Dns(Text, u64),
+    /// The servers of a service (RFC 2782).
+    Srv(Text),
 }
 
 /// `server`.

@@ -23,18 +23,24 @@ pub(crate) async fn keep_checking(group: &'static Group, server: &'static Server
     let dice = Dice::new(server.index as u64 ^ group.time(Instant::now()) ^ u64::from(std::process::id()) << 32);
     loop {
         let began = Instant::now();
+        let generation = server.generation();
+        if matches!(server.target, TargetAddress::Found(_)) && !server.resolved() {
+            // Nobody has this place.
+            tokio::time::sleep(interval).await;
+            continue;
+        }
         let found = match tokio::time::timeout(timeout, ask(check, server)).await {
             Ok(found) => found,
             Err(_) => Err(format!("no answer within {timeout:?}")),
         };
         let now = group.time(Instant::now());
-        if server.health.checked(found.is_ok(), (check.rise, check.fall), now) {
+        if server.generation() == generation && server.health.checked(found.is_ok(), (check.rise, check.fall), now) {
             match found {
                 Ok(()) => {
-                    group.notice(&format!("server {} is well again", server.address));
+                    group.notice(&format!("server {} is well again", server.name()));
                     group.wake();
                 }
-                Err(reason) => group.notice(&format!("server {} is ill: {reason}", server.address)),
+                Err(reason) => group.notice(&format!("server {} is ill: {reason}", server.name())),
             }
         }
         let tenth = u64::try_from(interval.as_micros() / 10).unwrap_or(u64::MAX) as usize;
@@ -62,7 +68,7 @@ async fn talk(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
 ) -> Result<(), String> {
     let Some(path) = &check.path else { return Ok(()) };
-    let host = check.host.as_deref().unwrap_or(&server.host);
+    let host = check.host.as_deref().unwrap_or(server.host());
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: kiln-health-check\r\naccept: */*\r\nconnection: close\r\n\r\n"
     );

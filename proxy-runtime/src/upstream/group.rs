@@ -3,9 +3,11 @@
 //! A server is held by a [`Lease`] as long as it has the exchange; its count falls when that is dropped, however the
 //! exchange ends. When all that may be asked are full, requests wait, as many and as long as `circuit-breaker` says.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,11 +22,11 @@ use crate::site::{BalancePolicy, Upstream};
 pub(crate) struct Group {
     pub(crate) upstream: &'static Upstream,
     /// Those to be asked first, and the backups.
-    tiers: [Tier; 2],
+    tiers: ArcSwap<[Tier; 2]>,
     /// All its servers' positions among all servers.
     pub(super) members: std::ops::Range<usize>,
-    /// What each of its servers is called in the cookie of `sticky`.
-    names: Vec<u64>,
+    /// What the names of its servers in the cookie of `sticky` are made with.
+    pub(super) cookie_key: Option<[u64; 2]>,
     /// All its exchanges.
     load: Load,
     limit: u64,
@@ -50,6 +52,14 @@ pub(crate) struct Group {
 struct Tier {
     policy: Policy,
     members: Vec<usize>,
+}
+
+impl Tier {
+    fn new<'a>(policy: BalancePolicy, members: impl Iterator<Item = &'a Server>) -> Tier {
+        let members: Vec<&Server> = members.collect();
+        let named: Vec<_> = members.iter().map(|server| (server.name(), server.weight())).collect();
+        Tier { policy: Policy::new(policy, &named), members: members.iter().map(|server| server.index).collect() }
+    }
 }
 
 /// What is wanted of a server.
@@ -80,19 +90,21 @@ impl Group {
     pub(super) fn new(upstream: &'static Upstream, settings: &Settings, servers: &[Server], start: Instant) -> Group {
         let tier = |backup: bool| {
             let members = servers.iter().zip(&*upstream.servers).filter(|(_, server)| server.backup == backup);
-            let members: Vec<&Server> = members.map(|(server, _)| server).collect();
-            let named: Vec<_> = members.iter().map(|server| (server.address.as_str(), server.weight)).collect();
-            let members = members.iter().map(|server| server.index).collect();
-            Tier { policy: Policy::new(upstream.balance, &named), members }
+            Tier::new(upstream.balance, members.map(|(server, _)| server))
         };
+        let cookie_key = super::sticky::key(upstream, settings);
+        for server in servers {
+            let name = cookie_key.map_or(0, |key| super::sticky::name(key, server.name()));
+            server.called.store(name, Ordering::Relaxed);
+        }
         let first = servers.first().map_or(0, |server| server.index);
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let breaker = &upstream.circuit_breaker;
         Group {
             upstream,
-            tiers: [tier(false), tier(true)],
+            tiers: ArcSwap::from_pointee([tier(false), tier(true)]),
             members: first..first + servers.len(),
-            names: super::sticky::names(upstream, servers, settings),
+            cookie_key,
             load: Load::default(),
             limit: breaker.max_connections.get(settings),
             waiting: AtomicUsize::new(0),
@@ -127,9 +139,9 @@ impl Group {
             return Err(Failure::UpstreamFull);
         }
         let now = self.time(now);
-        let (panics, tier) = (self.panics(servers, now), &self.tiers[0]);
-        let view = View { group: self, servers, tier, wish, now, panics, warm: true };
-        match self.choose(&view) {
+        let (panics, tiers) = (self.panics(servers, now), self.tiers.load());
+        let view = View { group: self, servers, tier: &tiers[0], wish, now, panics, warm: true };
+        match self.choose(&tiers, &view) {
             Some(server) => Ok(Lease { group: self, server }),
             None => {
                 self.load.end();
@@ -167,14 +179,14 @@ impl Group {
     }
 
     /// Chooses and counts: first those to be asked first, then backups, then, if none is well, any.
-    fn choose(&'static self, view: &View<'_>) -> Option<&'static Server> {
+    fn choose(&'static self, tiers: &[Tier; 2], view: &View<'_>) -> Option<&'static Server> {
         if let Some(sticky) = view.wish.sticky.map(|index| &view.servers.servers[index])
             && view.may(sticky)
             && sticky.load.begin(sticky.limit)
         {
             return Some(sticky);
         }
-        for tier in &self.tiers {
+        for tier in tiers {
             for warm in [true, false] {
                 if let Some(server) = (View { tier, warm, ..*view }).chosen() {
                     return Some(server);
@@ -190,7 +202,7 @@ impl Group {
         let any = View { panics: self.upstream.panic_threshold > 0, warm: false, ..*view };
         if servers.iter().all(|server| !server.resolved()) {
             Failure::Unresolved
-        } else if servers.iter().any(|server| server.weight > 0 && any.might(server)) {
+        } else if servers.iter().any(|server| server.weight() > 0 && any.might(server)) {
             Failure::UpstreamFull
         } else {
             Failure::NoServer
@@ -218,14 +230,16 @@ impl Group {
     }
 
     /// The server that a cookie names.
-    pub(crate) fn named(&self, cookie: &str) -> Option<usize> {
+    pub(crate) fn named(&self, servers: &Servers, cookie: &str) -> Option<usize> {
         let name = u64::from_str_radix(cookie, 16).ok().filter(|_| cookie.len() == 16)?;
-        self.names.iter().position(|other| *other == name).map(|at| self.members.start + at)
+        let members = &servers.servers[self.members.clone()];
+        let found = members.iter().find(|server| server.called.load(Ordering::Relaxed) == name && server.resolved());
+        found.map(|server| server.index)
     }
 
     /// What the cookie calls a server.
     pub(crate) fn name(&self, server: &Server) -> Option<u64> {
-        self.names.get(server.index - self.members.start).copied()
+        self.cookie_key.map(|_| server.called.load(Ordering::Relaxed))
     }
 
     /// Leave for a retry, if the budget has any.
@@ -235,6 +249,13 @@ impl Group {
         // Dropped, it counts down again.
         let retrying = Retrying(&self.retrying);
         ((others as u64) < allowed).then_some(retrying)
+    }
+
+    /// Has other servers from now on: those to be asked first, and the backups.
+    pub(super) fn change(&self, tiers: [Vec<&Server>; 2]) {
+        let tiers = tiers.map(|members| Tier::new(self.upstream.balance, members.into_iter()));
+        self.tiers.store(Arc::new(tiers));
+        self.wake();
     }
 
     /// Tells those who wait that a server is back.
@@ -253,7 +274,7 @@ impl Group {
 struct View<'a> {
     group: &'static Group,
     servers: &'static Servers,
-    tier: &'static Tier,
+    tier: &'a Tier,
     wish: &'a Wish<'a>,
     now: u64,
     /// Whether they are well is not asked.
@@ -310,7 +331,7 @@ impl Candidates for View<'_> {
     }
 
     fn weight(&self, position: usize) -> u32 {
-        self.server(position).weight
+        self.server(position).weight()
     }
 
     fn load(&self, position: usize) -> &Load {
@@ -334,7 +355,7 @@ impl Lease {
         let Some(outlier) = &group.upstream.outlier else { return };
         if good {
             if health.succeeded() {
-                group.notice(&format!("server {} answers again", self.server.address));
+                group.notice(&format!("server {} answers again", self.server.name()));
             }
             return;
         }
@@ -350,7 +371,7 @@ impl Lease {
             let length = Duration::from_nanos(length);
             group.notice(&format!(
                 "server {} is ejected for {length:?}: {failures} failures in a row",
-                self.server.address
+                self.server.name()
             ));
         }
     }

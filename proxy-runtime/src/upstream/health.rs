@@ -26,6 +26,17 @@ pub(crate) struct Health {
 const DOUBLINGS: u32 = 4;
 
 impl Health {
+    /// Forgets all: there is another server in its place.
+    pub(crate) fn reset(&self) {
+        self.ill.store(false, Ordering::Relaxed);
+        for count in [&self.against, &self.failures, &self.ejections] {
+            count.store(0, Ordering::Relaxed);
+        }
+        self.ejected_until.store(0, Ordering::Relaxed);
+        self.recovered.store(0, Ordering::Relaxed);
+        self.away.store(false, Ordering::Relaxed);
+    }
+
     /// Whether it is to be asked.
     pub(crate) fn is_well(&self, now: u64) -> bool {
         !self.ill.load(Ordering::Relaxed) && !self.is_ejected(now)

@@ -22,12 +22,15 @@ struct Idle {
     link: Link,
     opened: Instant,
     since: Instant,
+    /// Which server it is to.
+    generation: u32,
 }
 
 /// A connection at work for one exchange. Dropped, it closes.
 pub(crate) struct Channel {
     pub(crate) link: Link,
     opened: Instant,
+    generation: u32,
     pools: Rc<Pools>,
     server: usize,
 }
@@ -42,8 +45,8 @@ impl Pools {
         loop {
             let mut idle = self.idle[server.index].borrow_mut().pop()?;
             if idle.is_good(server, now) {
-                let Idle { link, opened, .. } = idle;
-                return Some(Channel { link, opened, pools: Rc::clone(self), server: server.index });
+                let Idle { link, opened, generation, .. } = idle;
+                return Some(Channel { link, opened, generation, pools: Rc::clone(self), server: server.index });
             }
         }
     }
@@ -53,9 +56,10 @@ impl Pools {
     /// # Errors
     /// See [`connect::connect`].
     pub(crate) async fn connect(self: &Rc<Self>, server: &Server, patience: Duration) -> Result<Channel, Failure> {
+        let generation = server.generation();
         let stream = connect::connect(server, patience).await?;
         let (link, opened) = (Link::new(stream, self.buffers), Instant::now());
-        Ok(Channel { link, opened, pools: Rc::clone(self), server: server.index })
+        Ok(Channel { link, opened, generation, pools: Rc::clone(self), server: server.index })
     }
 
     /// Closes connections that are too old or have been idle for too long, or whose server has closed them.
@@ -71,7 +75,8 @@ impl Idle {
     /// Whether it may be used again: it is young and fresh enough, open, and its server has nothing to say. It would have
     /// closed it otherwise, or sent what nobody has asked for. Costs a system call only if something has happened.
     fn is_good(&mut self, server: &Server, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) < server.kept.idle_timeout
+        self.generation == server.generation()
+            && now.saturating_duration_since(self.since) < server.kept.idle_timeout
             && now.saturating_duration_since(self.opened) < server.kept.max_age
             && self.link.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
     }
@@ -81,9 +86,11 @@ impl Channel {
     /// The exchange is over: the connection rests until the next.
     pub(super) fn release(self) {
         let limit = self.pools.servers.servers[self.server].kept.max_idle;
-        let mut idle = self.pools.idle[self.server].borrow_mut();
+        let pools = Rc::clone(&self.pools);
+        let mut idle = pools.idle[self.server].borrow_mut();
         if (idle.len() as u64) < limit {
-            idle.push(Idle { link: self.link, opened: self.opened, since: Instant::now() });
+            let Channel { link, opened, generation, .. } = self;
+            idle.push(Idle { link, opened, since: Instant::now(), generation });
         }
     }
 }

@@ -5,16 +5,14 @@ use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher24;
 
-use super::Server;
 use crate::balance;
 use crate::settings::Settings;
 use crate::site::Upstream;
 use crate::template::Piece;
 
-/// The names of an upstream's servers: SipHash-2-4 of their addresses, a MAC under the secret (Aumasson, Bernstein 2012).
-/// Nothing where there is no `sticky`.
-pub(super) fn names(upstream: &Upstream, servers: &[Server], settings: &Settings) -> Vec<u64> {
-    let Some(sticky) = &upstream.sticky else { return Vec::new() };
+/// What names are made with: a key from the secret. `None` where there is no `sticky`.
+pub(super) fn key(upstream: &Upstream, settings: &Settings) -> Option<[u64; 2]> {
+    let sticky = upstream.sticky.as_ref()?;
     let mut secret = String::new();
     match &sticky.secret {
         None => secret.push_str(&upstream.name),
@@ -30,11 +28,12 @@ pub(super) fn names(upstream: &Upstream, servers: &[Server], settings: &Settings
             }
         }
     }
-    let key = [1, 2].map(|salt| balance::hash(secret.as_bytes(), salt));
-    let name = |server: &Server| {
-        let mut hasher = SipHasher24::new_with_keys(key[0], key[1]);
-        hasher.write(server.address.as_bytes());
-        hasher.finish()
-    };
-    servers.iter().map(name).collect()
+    Some([1, 2].map(|salt| balance::hash(secret.as_bytes(), salt)))
+}
+
+/// A server's name: SipHash-2-4 of its address, a MAC under the key (Aumasson, Bernstein 2012).
+pub(super) fn name(key: [u64; 2], address: &str) -> u64 {
+    let mut hasher = SipHasher24::new_with_keys(key[0], key[1]);
+    hasher.write(address.as_bytes());
+    hasher.finish()
 }

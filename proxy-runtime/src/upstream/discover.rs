@@ -1,0 +1,169 @@
+//! `discover`: servers that are found while the proxy runs, in a file or by DNS. One task per upstream, on the main thread.
+//!
+//! An upstream has so many places for them as `max` says. A server that is found gets a place, one that is gone leaves it:
+//! exchanges with it go on, and its idle connections are not used again. What can't be read, is empty, or is more than there
+//! are places for, changes nothing, and is told.
+
+mod dns;
+mod file;
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use super::{Found, Group, Server, Servers, TargetAddress};
+use crate::settings::Settings;
+use crate::site::{Discover, DiscoverFrom};
+
+/// A server that was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Discovered {
+    pub(super) address: SocketAddr,
+    pub(super) weight: u32,
+    pub(super) backup: bool,
+}
+
+/// How long to wait after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often a file is looked at, where nothing is said.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// No more distinct addresses are kept as text, for logs; all further ones share a name.
+const NAMES: usize = 20_000;
+
+/// Keeps the servers of an upstream up to date, for ever. Does nothing where they are written in the site.
+pub(crate) async fn keep_discovering(servers: &'static Servers, group: &'static Group, settings: &'static Settings) {
+    let Some(discover) = &group.upstream.discover else { return };
+    let refresh = discover.refresh.as_ref().map(|refresh| refresh.get(settings));
+    let (mut file, mut dns) = (file::Watched::default(), dns::Asked::default());
+    let (mut before, mut failing) = (Vec::new(), false);
+    loop {
+        let answer = match &discover.from {
+            DiscoverFrom::File(path) => file.read(path).map(|found| (found, LOOK)),
+            DiscoverFrom::Dns(host, port) => dns.addresses(discover, host, *port as u16).await.map(some),
+            DiscoverFrom::Srv(service) => dns.service(discover, service).await.map(some),
+        };
+        let good_for = match answer.and_then(|(found, good_for)| Ok((usable(found, discover)?, good_for))) {
+            Ok((found, good_for)) => {
+                if std::mem::take(&mut failing) {
+                    group.notice("its servers are found again");
+                }
+                if let Some(found) = found.filter(|found| *found != before) {
+                    group.settle(servers, &found);
+                    before = found;
+                }
+                good_for
+            }
+            Err(reason) => {
+                if !std::mem::replace(&mut failing, true) {
+                    let kept = if before.is_empty() { "there are none" } else { "the last ones are kept" };
+                    group.notice(&format!("its servers are not found, {kept}: {reason}"));
+                }
+                RETRY
+            }
+        };
+        tokio::time::sleep(if failing { RETRY } else { refresh.unwrap_or(good_for) }.max(Duration::from_millis(10)))
+            .await;
+    }
+}
+
+fn some<T, U>((found, good_for): (T, U)) -> (Option<T>, U) {
+    (Some(found), good_for)
+}
+
+/// Sorted, and neither none nor too many. `None`: nothing has changed.
+fn usable(found: Option<Vec<Discovered>>, discover: &Discover) -> Result<Option<Vec<Discovered>>, String> {
+    let Some(mut found) = found else { return Ok(None) };
+    found.sort();
+    found.dedup_by_key(|server| server.address);
+    if found.is_empty() {
+        return Err("the answer is empty".to_owned());
+    }
+    if found.iter().all(|server| server.weight == 0) {
+        return Err("all weights are 0".to_owned());
+    }
+    if found.len() as u64 > discover.max {
+        return Err(format!("{} servers are more than `max`, {}", found.len(), discover.max));
+    }
+    Ok(Some(found))
+}
+
+impl Group {
+    /// Gives servers their places.
+    fn settle(&self, servers: &Servers, found: &[Discovered]) {
+        let places = &servers.servers[self.members.clone()];
+        let wanted: HashSet<SocketAddr> = found.iter().map(|server| server.address).collect();
+        let (mut come, mut gone) = (Vec::new(), Vec::new());
+        for place in places {
+            if place.found().is_some_and(|address| !wanted.contains(&address)) {
+                gone.push(place.name().to_owned());
+                place.leave();
+            }
+        }
+        let mut tiers = [Vec::new(), Vec::new()];
+        for server in found {
+            let stays = places.iter().find(|place| place.found() == Some(server.address));
+            // A place that still has exchanges of the last server is given away last.
+            let free = || places.iter().filter(|place| place.found().is_none()).min_by_key(|place| place.load.active());
+            let Some(place) = stays.or_else(free) else { continue };
+            place.weight.store(server.weight, Ordering::Relaxed);
+            if stays.is_none() {
+                let name = name(server.address);
+                place.arrive(server.address, name, self.cookie_key.map_or(0, |key| super::sticky::name(key, name)));
+                come.push(name.to_owned());
+            }
+            tiers[usize::from(server.backup)].push(place);
+        }
+        // All are backups: then none is.
+        if tiers[0].is_empty() {
+            tiers.swap(0, 1);
+        }
+        self.change(tiers);
+        let list = |sign: char, names: &[String]| names.iter().map(|name| format!(" {sign}{name}")).collect::<String>();
+        self.notice(&format!("{} servers:{}{}", found.len(), list('+', &come), list('-', &gone)));
+    }
+}
+
+impl Server {
+    fn found(&self) -> Option<SocketAddr> {
+        match &self.target {
+            TargetAddress::Found(found) => found.load().as_ref().map(|found| found.address),
+            _ => None,
+        }
+    }
+
+    fn leave(&self) {
+        if let TargetAddress::Found(found) = &self.target {
+            found.store(None);
+            self.generation.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn arrive(&self, address: SocketAddr, name: &'static str, called: u64) {
+        if let TargetAddress::Found(found) = &self.target {
+            self.generation.fetch_add(1, Ordering::Relaxed);
+            self.health.reset();
+            self.called.store(called, Ordering::Relaxed);
+            found.store(Some(Arc::new(Found { address, name })));
+        }
+    }
+}
+
+/// An address as text, for as long as the process lives.
+fn name(address: SocketAddr) -> &'static str {
+    static KNOWN: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let text = address.to_string();
+    let Ok(mut known) = KNOWN.lock() else { return "found" };
+    match known.get(text.as_str()) {
+        Some(name) => name,
+        None if known.len() >= NAMES => "found",
+        None => {
+            let name: &'static str = Box::leak(text.into_boxed_str());
+            known.insert(name);
+            name
+        }
+    }
+}
