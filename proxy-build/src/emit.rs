@@ -9,6 +9,7 @@ mod functions;
 
 use expression::expression;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
+use proxy_runtime::site::{DiscoverFrom, Upstream};
 use quote::quote;
 
 use crate::plan::Plan;
@@ -39,6 +40,13 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let files = plan.model.files.iter().map(expression);
     let listeners = plan.model.listeners.iter().map(expression);
     let upstreams = plan.model.upstreams.iter().map(expression);
+    let asks = |upstream: &Upstream| {
+        upstream.discover.as_ref().is_some_and(|discover| !matches!(discover.from, DiscoverFrom::File(_)))
+    };
+    let resolve = match plan.model.upstreams.iter().any(asks) {
+        true => quote!(Some(::proxy_runtime::resolve)),
+        false => quote!(None),
+    };
     let (process, trusted) = (expression(&plan.model.process), expression(&plan.model.trusted));
     let (name, files_read) = site_files(sources);
     let assets = sources.assets().map(|(path, digest)| quote!(Asset { path: #path, digest: #digest }));
@@ -92,6 +100,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             sites: SITES,
             routes: ROUTE_TABLE,
             upstreams: UPSTREAMS,
+            resolve: #resolve,
             tests: TESTS,
         };
     };

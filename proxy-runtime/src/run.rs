@@ -148,7 +148,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             tokio::task::spawn_local(keep_resolving(server));
         }
         for group in &servers.groups {
-            tokio::task::spawn_local(keep_discovering(servers, group, settings));
+            tokio::task::spawn_local(keep_discovering(servers, group, settings, site.resolve));
         }
         for (group, server) in servers.members() {
             tokio::task::spawn_local(keep_checking(group, server, settings));

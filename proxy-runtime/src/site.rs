@@ -18,14 +18,14 @@ pub use ipnet::IpNet;
 
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::upstream::{
-    BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, Fault, HealthCheck, HostField, Mirror, Outlier, Pool, Proxy,
-    ProxyProtocol, Retry, Server, Share, Sticky, Upstream,
+    BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, Discovered, Fault, HealthCheck, HostField, Mirror, Outlier,
+    Pool, Proxy, ProxyProtocol, Resolve, Resolved, Retry, Server, Share, Sticky, Upstream,
 };
 use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -76,6 +76,8 @@ pub struct Site {
     pub routes: Routes,
     /// One entry per upstream, named or anonymous.
     pub upstreams: &'static [Upstream],
+    /// Asks by DNS, where an upstream does.
+    pub resolve: Option<Resolve>,
     /// The tests of the site file, for `--self-test`.
     pub tests: &'static [Test],
 }

@@ -8,7 +8,7 @@
 mod call;
 mod checks;
 mod connect;
-mod discover;
+pub(crate) mod discover;
 mod group;
 mod health;
 mod pool;

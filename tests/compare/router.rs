@@ -133,6 +133,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             },
             tables: plan.tables,
             upstreams: &model.upstreams,
+            resolve: None,
             tests: &[],
         })),
         WORTHWHILE,

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 5,
+    ::proxy_runtime::site::VERSION == 6,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -246,5 +246,6 @@ static SITE: Site = Site {
     sites: SITES,
     routes: ROUTE_TABLE,
     upstreams: UPSTREAMS,
+    resolve: None,
     tests: TESTS,
 };

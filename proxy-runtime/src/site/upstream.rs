@@ -1,6 +1,8 @@
 //! The part of the contract that says who is behind the proxy: which upstream a route has, their servers, and how they are
 //! treated.
 
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use super::{List, Methods, Place, Setting, Text};
@@ -92,6 +94,23 @@ pub struct Discover {
     pub max: u64,
     /// Where it was declared.
     pub place: Place,
+}
+
+/// Asks by DNS. A site that does not ask does not name the function that does, so that it is not linked.
+pub type Resolve = fn(&'static Discover) -> Pin<Box<dyn Future<Output = Resolved>>>;
+
+/// Servers, and how long the answer is good; or why there is none.
+pub type Resolved = Result<(Vec<Discovered>, Duration), String>;
+
+/// A server that was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Discovered {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its share, relative to the others', up to 1000.
+    pub weight: u32,
+    /// Asked only when no other can be.
+    pub backup: bool,
 }
 
 /// Where servers are found.

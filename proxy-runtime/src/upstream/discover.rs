@@ -4,7 +4,7 @@
 //! exchanges with it go on, and its idle connections are not used again. What can't be read, is empty, or is more than there
 //! are places for, changes nothing, and is told.
 
-mod dns;
+pub(crate) mod dns;
 mod file;
 
 use std::collections::HashSet;
@@ -15,15 +15,7 @@ use std::time::Duration;
 
 use super::{Found, Group, Server, Servers, TargetAddress};
 use crate::settings::Settings;
-use crate::site::{Discover, DiscoverFrom};
-
-/// A server that was found.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Discovered {
-    pub(super) address: SocketAddr,
-    pub(super) weight: u32,
-    pub(super) backup: bool,
-}
+use crate::site::{Discover, DiscoverFrom, Discovered, Resolve};
 
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -35,16 +27,24 @@ const LOOK: Duration = Duration::from_secs(1);
 const NAMES: usize = 20_000;
 
 /// Keeps the servers of an upstream up to date, for ever. Does nothing where they are written in the site.
-pub(crate) async fn keep_discovering(servers: &'static Servers, group: &'static Group, settings: &'static Settings) {
+pub(crate) async fn keep_discovering(
+    servers: &'static Servers,
+    group: &'static Group,
+    settings: &'static Settings,
+    resolve: Option<Resolve>,
+) {
     let Some(discover) = &group.upstream.discover else { return };
     let refresh = discover.refresh.as_ref().map(|refresh| refresh.get(settings));
-    let (mut file, mut dns) = (file::Watched::default(), dns::Asked::default());
+    let mut file = file::Watched::default();
     let (mut before, mut failing) = (Vec::new(), false);
     loop {
         let answer = match &discover.from {
             DiscoverFrom::File(path) => file.read(path).map(|found| (found, LOOK)),
-            DiscoverFrom::Dns(host, port) => dns.addresses(discover, host, *port as u16).await.map(some),
-            DiscoverFrom::Srv(service) => dns.service(discover, service).await.map(some),
+            DiscoverFrom::Dns(..) | DiscoverFrom::Srv(_) => match resolve {
+                Some(resolve) => resolve(discover).await.map(|(found, good_for)| (Some(found), good_for)),
+                // The compiler gives it to every site that asks.
+                None => Err("nobody can be asked".to_owned()),
+            },
         };
         let good_for = match answer.and_then(|(found, good_for)| Ok((usable(found, discover)?, good_for))) {
             Ok((found, good_for)) => {
@@ -68,10 +68,6 @@ pub(crate) async fn keep_discovering(servers: &'static Servers, group: &'static 
         tokio::time::sleep(if failing { RETRY } else { refresh.unwrap_or(good_for) }.max(Duration::from_millis(10)))
             .await;
     }
-}
-
-fn some<T, U>((found, good_for): (T, U)) -> (Option<T>, U) {
-    (Some(found), good_for)
 }
 
 /// Sorted, and neither none nor too many. `None`: nothing has changed.

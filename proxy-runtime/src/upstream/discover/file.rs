@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::time::SystemTime;
 
-use super::Discovered;
+use crate::site::Discovered;
 
 /// No larger file is read, in bytes.
 const LARGEST: u64 = 1 << 20;
