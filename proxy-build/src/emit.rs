@@ -9,7 +9,7 @@ mod functions;
 
 use expression::expression;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
-use proxy_runtime::site::{DiscoverFrom, Upstream};
+use proxy_runtime::site::Upstream;
 use quote::quote;
 
 use crate::plan::Plan;
@@ -40,10 +40,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let files = plan.model.files.iter().map(expression);
     let listeners = plan.model.listeners.iter().map(expression);
     let upstreams = plan.model.upstreams.iter().map(expression);
-    let asks = |upstream: &Upstream| {
-        upstream.discover.as_ref().is_some_and(|discover| !matches!(discover.from, DiscoverFrom::File(_)))
-    };
-    let resolve = match plan.model.upstreams.iter().any(asks) {
+    let resolve = match plan.model.upstreams.iter().any(Upstream::asks_dns) {
         true => quote!(Some(::proxy_runtime::resolve)),
         false => quote!(None),
     };

@@ -84,6 +84,9 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
             from("limits")
         ),
     );
+    if policy.fault.is_some() {
+        out.line("  fault", format!("[{}]", from("fault")));
+    }
     if let Handler::Proxy(proxy) = &route.handler {
         for filter in &route.request {
             match filter {
@@ -142,6 +145,31 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
                 from("timeouts")
             ),
         );
+        if let Some(retry) = &policy.retry {
+            let statuses = retry.on_statuses.iter().map(u16::to_string);
+            let on: Vec<String> = [("reset", retry.on_reset), ("timeout", retry.on_timeout)]
+                .into_iter()
+                .filter(|(_, on)| *on)
+                .map(|(name, _)| name.to_owned())
+                .chain(statuses)
+                .collect();
+            let methods: Vec<_> = retry.methods.names().collect();
+            out.line(
+                "    retry",
+                format!(
+                    "{} on {} of {}, budget {} % [{}]",
+                    retry.times,
+                    on.join(" "),
+                    methods.join(" "),
+                    retry.budget,
+                    from("retry")
+                ),
+            );
+        }
+        if let Some(mirror) = &policy.mirror {
+            let upstream = &model.upstreams[usize::from(mirror.upstream)].name;
+            out.line("    mirror", format!("{upstream}, {} % [{}]", mirror.percent, from("mirror")));
+        }
     } else {
         out.line(&format!("  {}", route.handler.name()), "");
     }

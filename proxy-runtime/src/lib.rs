@@ -66,5 +66,5 @@ pub use bytes;
 #[cfg(feature = "serve")]
 pub use command::run;
 pub use http;
-#[cfg(feature = "serve")]
+#[cfg(feature = "dns")]
 pub use upstream::discover::dns::resolve;

@@ -435,3 +435,41 @@ site site.test {{
     proxy.notice("upstream `service`: 2 servers:");
     assert_eq!((get("/service").text(), get("/service").text()), ("one".to_owned(), "one".to_owned()));
 }
+
+/// A kept connection that turns out to be closed once the body was sent: the fresh one gets all of it.
+#[test]
+fn a_kept_body_is_sent_whole_again() {
+    let origin = Origin::new(|mut connection, number| {
+        let mut served = 0;
+        while let Some(request) = connection.request() {
+            served += 1;
+            if number == 0 && served == 2 {
+                return;
+            }
+            let body = request.split("\r\n\r\n").nth(1).unwrap_or_default();
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        }
+    });
+    let site = r#"
+process {
+    workers 1
+}
+upstream app {
+    server (param)one
+}
+site site.test {
+    listen (param)listen
+    retry 1
+    proxy app
+}
+"#;
+    let proxy = proxy("whole", site, &[("one", &origin)]);
+    for body in ["first", "second", "third"] {
+        let request = format!(
+            "PUT / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        assert_eq!(ask(proxy.address("listen"), &request).text(), body);
+    }
+    assert_eq!(origin.connections(), 2);
+}

@@ -16,6 +16,9 @@ use crate::kiln;
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a proxy may take to start: `kiln dev` builds it first, and the first build of all compiles the runtime.
+const START: Duration = Duration::from_secs(300);
+
 /// A loopback address that nobody else in this process, or in another that runs now, is likely to have.
 pub fn address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -49,7 +52,11 @@ impl Lines {
     }
 
     fn wait_for(&self, what: &str) -> Option<String> {
-        let until = Instant::now() + PATIENCE;
+        self.wait_long_for(what, PATIENCE)
+    }
+
+    fn wait_long_for(&self, what: &str, patience: Duration) -> Option<String> {
+        let until = Instant::now() + patience;
         loop {
             if let Some(line) = self.0.lock().expect("lines").iter().find(|line| line.contains(what)) {
                 return Some(line.clone());
@@ -120,7 +127,8 @@ impl Proxy {
         let (out, err) =
             (Lines::follow(child.stdout.take().expect("piped")), Lines::follow(child.stderr.take().expect("piped")));
         let proxy = Proxy { child, addresses, out, err };
-        assert!(proxy.err.wait_for("listening on").is_some(), "the proxy does not start: {:?}", proxy.err.0.lock());
+        let started = proxy.err.wait_long_for("listening on", START);
+        assert!(started.is_some(), "the proxy does not start: {:?}", proxy.err.0.lock());
         proxy
     }
 

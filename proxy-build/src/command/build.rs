@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use proxy_build::Compiled;
+use proxy_runtime::site::Upstream;
 use sha2::{Digest, Sha256};
 
 use super::{Outcome, compile, failed};
@@ -46,9 +47,10 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     let folder = cache.join("sites").join(&name);
     std::fs::create_dir_all(folder.join("src")).map_err(failed(format!("can't make {}", folder.display())))?;
     let (items, site) = (output.items, output.site);
+    let asks_dns = compiled.model.as_ref().is_some_and(|model| model.upstreams.iter().any(Upstream::asks_dns));
     let main = format!("{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",);
     write_if_changed(&folder.join("src/main.rs"), &main)?;
-    write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source)?)?;
+    write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source, asks_dns)?)?;
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
     if !folder.join("Cargo.lock").exists() {
         write_if_changed(&folder.join("Cargo.lock"), &lock)?;
@@ -56,14 +58,15 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     cargo(&folder, &cache.join("target"), &name, profile, static_link)
 }
 
-fn manifest(name: &str, source: &Path) -> Result<String, String> {
+fn manifest(name: &str, source: &Path, dns: bool) -> Result<String, String> {
     let workspace =
         std::fs::read_to_string(source.join("Cargo.toml")).map_err(failed("can't read Kiln's Cargo.toml"))?;
     // The profiles are the workspace's own, so that both doors build alike.
     let profiles = workspace.find("\n[profile.dist]").map_or("", |at| &workspace[at..]);
+    let features = if dns { ", features = [\"dns\"]" } else { "" };
     Ok(format!(
         "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-        proxy-runtime = {{ path = {:?} }}\n{profiles}",
+        proxy-runtime = {{ path = {:?}{features} }}\n{profiles}",
         source.join("proxy-runtime")
     ))
 }

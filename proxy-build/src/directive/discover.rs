@@ -25,7 +25,9 @@ pub(super) static DISCOVER: Directive = Directive {
 Names are asked of the system's name servers, with the search list of `/etc/resolv.conf`, or of `resolvers`. Changes drop no
 request: a server that is gone finishes what it has, one that is new has to prove nothing. An answer that can't be read, is
 empty, or has more than `max` servers changes nothing and is told on standard error, as is every change. Until the first answer
-there is no server: 503.",
+there is no server: 503.
+
+In a crate of your own, `dns` and `srv` need the feature `dns` of `proxy-runtime`; `kiln build` and `kiln run` see to it.",
     example: r#"
 upstream app {
     discover dns "app.internal:8080" {

@@ -241,7 +241,9 @@ impl Tries<'_> {
                 // Safe to send again: it never left, or does no more harm twice than once. Fresh ones fail only once.
                 Err(Unanswered::Lost { body: Some(again), unsent }) if reused && (unsent || method.is_idempotent()) => {
                     let Some(held) = call.into_lease() else { return Err(Missed::for_good(Failure::Internal)) };
-                    (lease, body) = (held, again);
+                    // Of one that is kept some may be used up.
+                    let whole = |kept: &Bytes| RequestBody::of(self.client, self.framing, kept.clone());
+                    (lease, body) = (held, self.kept.as_ref().map_or(again, whole));
                 }
                 Err(Unanswered::Lost { body, .. }) => {
                     if let Some(lease) = call.lease() {

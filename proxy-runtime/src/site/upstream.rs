@@ -80,6 +80,13 @@ pub struct Upstream {
     pub place: Place,
 }
 
+impl Upstream {
+    /// Whether its servers are found by DNS.
+    pub fn asks_dns(&self) -> bool {
+        self.discover.as_ref().is_some_and(|discover| !matches!(discover.from, DiscoverFrom::File(_)))
+    }
+}
+
 /// `discover`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 //! exchanges with it go on, and its idle connections are not used again. What can't be read, is empty, or is more than there
 //! are places for, changes nothing, and is told.
 
+#[cfg(feature = "dns")]
 pub(crate) mod dns;
 mod file;
 
