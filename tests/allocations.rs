@@ -4,9 +4,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use http::{Method, Version};
+use proxy_runtime::balance::{Ask, Candidates, Dice, Load, Policy, hash};
 use proxy_runtime::rehearse::find;
 use proxy_runtime::route::Found;
-use proxy_runtime::site::{NormalForm, Site};
+use proxy_runtime::site::{BalancePolicy, NormalForm, Site};
 use proxy_runtime::target::Target;
 
 thread_local! {
@@ -49,6 +50,35 @@ fn the_way_to_a_route_allocates_nothing() {
     // Tables that are worth it are put elsewhere at start.
     for site in [linked, proxy_runtime::pages::settle(linked, 0)] {
         allocates_nothing(site);
+    }
+}
+
+#[test]
+fn a_choice_among_servers_allocates_nothing() {
+    struct Three([Load; 3]);
+    impl Candidates for Three {
+        fn count(&self) -> usize {
+            3
+        }
+        fn weight(&self, _: usize) -> u32 {
+            1
+        }
+        fn load(&self, position: usize) -> &Load {
+            &self.0[position]
+        }
+        fn can(&self, position: usize) -> bool {
+            position != 1
+        }
+    }
+    use BalancePolicy::{Ewma, First, Hash, LeastConn, Maglev, P2c, Random, RoundRobin};
+    let (servers, dice) = (Three(Default::default()), Dice::new(1));
+    for kind in [RoundRobin, LeastConn, P2c, Random, Hash, Maglev, Ewma, First] {
+        let policy = Policy::new(kind, &[("a", 1), ("b", 1), ("c", 1)]);
+        for key in 0..100 {
+            let ask = Ask { key: hash(&[key], 0), dice: &dice, now: 0 };
+            let (allocations, chosen) = counted(|| policy.choose(&servers, ask));
+            assert!(allocations == 0 && chosen.is_some_and(|chosen| chosen != 1), "{kind:?}");
+        }
     }
 }
 

@@ -97,9 +97,13 @@ pub(crate) struct Found {
 impl Servers {
     /// Makes the servers of a site; what is said of them may come from parameters.
     pub(crate) fn new(site: &'static Site, settings: &Settings) -> Servers {
+        Servers::of(site.upstreams, settings)
+    }
+
+    fn of(upstreams: &'static [site::Upstream], settings: &Settings) -> Servers {
         let (mut servers, mut groups) = (Vec::new(), Vec::new());
         let start = Instant::now();
-        for upstream in site.upstreams {
+        for upstream in upstreams {
             let first = servers.len();
             for server in upstream.servers.iter() {
                 servers.push(Server::written(servers.len(), server, upstream, settings));

@@ -413,3 +413,188 @@ impl Drop for Retrying {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::site::{self, CircuitBreaker, Place, Pool, Setting};
+
+    /// Three servers, the last a backup, each with room for two; one request may wait, for a second.
+    fn servers(change: impl FnOnce(&mut Upstream)) -> &'static Servers {
+        let place = Place { file: "site.kdl".into(), line: 1 };
+        let server = |number: usize| site::Server {
+            address: Setting::Fixed(format!("10.0.0.{number}:80").into()),
+            weight: Setting::Fixed(1),
+            backup: number == 3,
+            max_connections: Setting::Fixed(2),
+            place: place.clone(),
+        };
+        let duration = |seconds| Setting::Fixed(Duration::from_secs(seconds));
+        let mut upstream = Upstream {
+            name: "app".into(),
+            servers: Cow::Owned((1..=3).map(server).collect()),
+            discover: None,
+            balance: BalancePolicy::RoundRobin,
+            key: None,
+            slow_start: duration(0),
+            panic_threshold: 1,
+            circuit_breaker: CircuitBreaker {
+                max_connections: Setting::Fixed(u64::MAX),
+                max_pending: Setting::Fixed(1),
+                pending_timeout: duration(1),
+            },
+            pool: Pool {
+                max_idle: Setting::Fixed(0),
+                idle_timeout: duration(1),
+                max_age: duration(1),
+                tcp_keepalive: Setting::Fixed(Duration::MAX),
+            },
+            health_check: None,
+            outlier: None,
+            sticky: None,
+            proxy_protocol: None,
+            place: place.clone(),
+        };
+        change(&mut upstream);
+        // A test's life is short.
+        let upstreams: &'static [Upstream] = Box::leak(vec![upstream].into_boxed_slice());
+        Box::leak(Box::new(Servers::of(upstreams, &Settings::default())))
+    }
+
+    fn with_paused_clock(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(test);
+    }
+
+    const WISH: fn(&Dice) -> Wish<'_> = |dice| Wish { key: 0, dice, tried: &[], sticky: None };
+
+    /// Which server is given, by its position.
+    fn given(servers: &'static Servers, dice: &Dice) -> Result<(usize, Lease), Failure> {
+        servers.groups[0].lease(servers, &WISH(dice), Instant::now()).map(|lease| (lease.server.index, lease))
+    }
+
+    #[test]
+    fn full_servers_are_waited_for() {
+        with_paused_clock(async {
+            let (servers, dice) = (servers(|_| {}), Dice::new(1));
+            let group = &servers.groups[0];
+            let mut held: Vec<_> = (0..6).map(|_| given(servers, &dice).expect("room")).collect();
+            let order: Vec<_> = held.iter().map(|(index, _)| *index).collect();
+            assert_eq!(order, [0, 1, 0, 1, 2, 2], "the backup comes last");
+            assert!(matches!(given(servers, &dice), Err(Failure::UpstreamFull)));
+            // A second and no more.
+            let began = Instant::now();
+            assert!(matches!(group.wait(servers, &WISH(&dice)).await, Err(Failure::PendingTimeout)));
+            assert_eq!(began.elapsed(), Duration::from_secs(1));
+            // One may wait; it gets what is given back, another is refused.
+            let wish = WISH(&dice);
+            let waiting = group.wait(servers, &wish);
+            let freed = async {
+                assert!(matches!(group.wait(servers, &WISH(&dice)).await, Err(Failure::UpstreamFull)));
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                drop(held.remove(1));
+            };
+            let (lease, ()) = tokio::join!(waiting, freed);
+            assert_eq!(lease.expect("room").server.index, 1);
+        });
+    }
+
+    #[test]
+    fn servers_that_are_ill() {
+        with_paused_clock(async {
+            let (servers, dice) = (servers(|upstream| upstream.panic_threshold = 50), Dice::new(1));
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let ill = |index: usize| assert!(servers.servers[index].health.checked(false, (1, 1), 1));
+            ill(0);
+            assert_eq!(
+                (given(servers, &dice).expect("a server").0, given(servers, &dice).expect("a server").0),
+                (1, 1)
+            );
+            // Two of three: too few are well for that to be believed, once they are counted again.
+            ill(1);
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let (first, second) = (given(servers, &dice).expect("a server"), given(servers, &dice).expect("a server"));
+            assert_eq!([first.0, second.0].iter().sum::<usize>(), 1, "both are asked");
+        });
+    }
+
+    #[test]
+    fn nobody_is_asked_where_that_is_said() {
+        with_paused_clock(async {
+            let (servers, dice) = (servers(|upstream| upstream.panic_threshold = 0), Dice::new(1));
+            for server in &servers.servers {
+                server.health.checked(false, (1, 1), 1);
+            }
+            assert!(matches!(given(servers, &dice), Err(Failure::NoServer)));
+        });
+    }
+
+    #[test]
+    fn a_server_that_comes_back_warms_up() {
+        with_paused_clock(async {
+            let slow = |upstream: &mut Upstream| upstream.slow_start = Setting::Fixed(Duration::from_secs(100));
+            let (servers, dice) = (servers(slow), Dice::new(1));
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let health = &servers.servers[0].health;
+            health.checked(false, (1, 1), 0);
+            health.checked(true, (1, 1), servers.groups[0].time(Instant::now()));
+            let share = || (0..10_000).filter(|_| given(servers, &dice).expect("a server").0 == 0).count();
+            // As with a weight of a tenth, of a half, of one.
+            let begins = share();
+            tokio::time::advance(Duration::from_secs(50)).await;
+            let half = share();
+            tokio::time::advance(Duration::from_secs(50)).await;
+            let all = share();
+            assert!(
+                (800..1_000).contains(&begins) && (3_100..3_500).contains(&half) && all == 5_000,
+                "{begins} {half} {all}"
+            );
+        });
+    }
+
+    #[test]
+    fn servers_that_fail_are_ejected() {
+        with_paused_clock(async {
+            let outlier = site::Outlier {
+                consecutive_5xx: 2,
+                eject: Setting::Fixed(Duration::from_secs(10)),
+                max_ejected_percent: 1,
+            };
+            let (servers, dice) = (servers(|upstream| upstream.outlier = Some(outlier)), Dice::new(1));
+            let fail = |index: usize| {
+                let group = &servers.groups[0];
+                assert!(servers.servers[index].load.begin(9) && group.load.begin(9));
+                Lease { group, server: &servers.servers[index] }.report(servers, false, None, Instant::now());
+            };
+            fail(0);
+            assert_eq!(given(servers, &dice).expect("a server").0, 0);
+            fail(0);
+            assert_eq!(
+                (given(servers, &dice).expect("a server").0, given(servers, &dice).expect("a server").0),
+                (1, 1)
+            );
+            // One at a time: the other stays, however it fails.
+            (0..5).for_each(|_| fail(1));
+            assert_eq!(given(servers, &dice).expect("a server").0, 1);
+            tokio::time::advance(Duration::from_secs(10)).await;
+            let both = [given(servers, &dice).expect("a server").0, given(servers, &dice).expect("a server").0];
+            assert_eq!(both.iter().sum::<usize>(), 1);
+        });
+    }
+
+    #[test]
+    fn retries_have_a_budget() {
+        let servers = servers(|_| {});
+        let group = &servers.groups[0];
+        let three: Vec<_> = (0..3).map(|_| group.retry(10).expect("three are always allowed")).collect();
+        assert!(group.retry(10).is_none());
+        // A tenth of fifty.
+        (0..50).for_each(|_| assert!(group.load.begin(99)));
+        let more: Vec<_> = (0..2).map(|_| group.retry(10).expect("a tenth is allowed")).collect();
+        assert!(group.retry(10).is_none());
+        drop((three, more));
+        assert!(group.retry(10).is_some());
+    }
+}
