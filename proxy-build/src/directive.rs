@@ -30,6 +30,7 @@ mod traffic;
 mod trusted_proxies;
 mod upstream;
 
+pub use self::upstream::POLICIES;
 use crate::ast::What;
 use crate::read::Reading;
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
-use proxy_runtime::site::{DiscoverFrom, Handler, HostField, Log, Setting};
+use proxy_runtime::site::{BalancePolicy, DiscoverFrom, Handler, HostField, Log, Setting};
 
 use crate::check::matchers::describe;
 use crate::lower::lower;
@@ -124,6 +124,22 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
                 format!("{part}{} -> {} ({place})", upstream.name, servers.join(" ")),
             );
         }
+        for share in proxy.shares.iter() {
+            let upstream = &model.upstreams[usize::from(share.upstream)];
+            let policy = balance_name(upstream.balance);
+            let mut said = vec![format!("{policy} in {}", upstream.name)];
+            if let Some(check) = &upstream.health_check {
+                said.push(format!(
+                    "checked by {} every {}",
+                    check.path.as_deref().unwrap_or("tcp"),
+                    time(&check.interval)
+                ));
+            }
+            if upstream.outlier.is_some() {
+                said.push("outliers ejected".to_owned());
+            }
+            out.line("    balance", said.join(", "));
+        }
         out.line("    path", outcome.upstream_path.as_deref().unwrap_or("refused"));
         out.line(
             "    host",
@@ -187,6 +203,10 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
             Log::Template(_) => format!("template [{}]", from("log")),
         },
     );
+}
+
+fn balance_name(policy: BalancePolicy) -> &'static str {
+    crate::directive::POLICIES.iter().find(|(_, known)| *known == policy).map_or("", |(name, _)| name)
 }
 
 /// Text in two columns.

@@ -74,7 +74,8 @@ site example.com {
     },
 };
 
-const POLICIES: &[(&str, BalancePolicy)] = &[
+/// The names of policies.
+pub const POLICIES: &[(&str, BalancePolicy)] = &[
     ("round-robin", BalancePolicy::RoundRobin),
     ("least-conn", BalancePolicy::LeastConn),
     ("p2c", BalancePolicy::P2c),

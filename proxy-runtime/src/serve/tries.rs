@@ -60,6 +60,8 @@ struct Missed {
     kind: Kind,
     /// The request's body, if it can still be sent.
     body: Option<RequestBody>,
+    /// A second server that was asked beside the first.
+    also: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,7 +78,7 @@ enum Kind {
 
 impl Missed {
     fn for_good(failure: Failure) -> Missed {
-        Missed { failure, kind: Kind::Final, body: None }
+        Missed { failure, kind: Kind::Final, body: None, also: None }
     }
 }
 
@@ -155,6 +157,7 @@ pub(super) async fn send(
             }
             Err(missed) => {
                 streaming = missed.body;
+                tried.extend(missed.also);
                 // An answer that was no good is better than none.
                 last = last.or(Err(missed.failure));
                 Some(missed.kind)
@@ -215,7 +218,7 @@ impl Tries<'_> {
                         Ok(channel) => channel,
                         Err(failure) => {
                             self.report(&lease, false, None);
-                            return Err(Missed { failure, kind: Kind::Unreachable, body: Some(body) });
+                            return Err(Missed { failure, kind: Kind::Unreachable, body: Some(body), also: None });
                         }
                     }
                 }
@@ -249,7 +252,7 @@ impl Tries<'_> {
                     if let Some(lease) = call.lease() {
                         self.report(lease, false, None);
                     }
-                    return Err(Missed { failure: Failure::UpstreamReset, kind: Kind::Reset, body });
+                    return Err(Missed { failure: Failure::UpstreamReset, kind: Kind::Reset, body, also: None });
                 }
                 Err(Unanswered::Failed(failure)) => {
                     let kind = match failure {
@@ -260,7 +263,7 @@ impl Tries<'_> {
                     if let Some(lease) = call.lease().filter(|_| kind != Kind::Final) {
                         self.report(lease, false, None);
                     }
-                    return Err(Missed { failure, kind, body: None });
+                    return Err(Missed { failure, kind, body: None, also: None });
                 }
             }
         }
@@ -291,6 +294,7 @@ impl Tries<'_> {
         let Some(_retrying) = self.group.retry(retry.budget) else { return first.await };
         let lease = self.group.lease(self.client.worker.servers, wish, Instant::now());
         let Ok(lease) = lease else { return first.await };
+        let second = lease.server.index;
         let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(start(lease, Instant::now()))];
         std::future::poll_fn(|cx| {
             for at in [0, 1] {
@@ -298,7 +302,7 @@ impl Tries<'_> {
                 let Poll::Ready(outcome) = attempt.as_mut().poll(cx) else { continue };
                 // A failure counts only if the other one fails, too.
                 if outcome.is_ok() || both[1 - at].is_none() {
-                    return Poll::Ready(outcome);
+                    return Poll::Ready(outcome.map_err(|missed| Missed { also: Some(second), ..missed }));
                 }
                 both[at] = None;
             }
