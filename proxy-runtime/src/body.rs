@@ -139,7 +139,8 @@ impl RequestBody {
             Framing::Length(length) if length <= limit => length,
             _ => return Ok(None),
         };
-        let mut all = Vec::with_capacity(length as usize);
+        // It takes memory as it arrives, not as it is announced.
+        let mut all = Vec::new();
         while length > 0 && std::future::poll_fn(|cx| self.poll_fill(cx)).await? {
             self.take(|data| {
                 all.extend_from_slice(data);

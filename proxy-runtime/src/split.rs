@@ -3,7 +3,7 @@
 use crate::balance::hash;
 use crate::facts::Facts;
 use crate::site::{Proxy, Share};
-use crate::view::cookie_pairs;
+use crate::view::cookie_values;
 
 /// The upstream, by its index, and whether the client's cookie has asked for it. `chance` is any number, where chance
 /// decides; `name` gives an upstream's name.
@@ -15,8 +15,7 @@ pub fn share<'n>(
 ) -> (u16, bool) {
     let [first, .., _] = &*proxy.shares else { return (proxy.shares.first().map_or(0, |share| share.upstream), true) };
     if let Some(cookie) = &proxy.cookie {
-        let texts = facts.fields.all("cookie").filter_map(|field| std::str::from_utf8(field).ok());
-        let values = texts.flat_map(cookie_pairs).filter(|(name, _)| *name == *cookie).map(|(_, value)| value);
+        let values = cookie_values(facts.fields, cookie);
         let wants = |share: &&Share, value: &str| share.weight > 0 && cookie_value(name(share.upstream)) == value;
         let mut wanted = values.filter_map(|value| proxy.shares.iter().find(|share| wants(share, value)));
         if let Some(share) = wanted.next() {

@@ -34,12 +34,7 @@ impl<'a> RequestView<'a> {
 
     /// The values of the cookie `name`. Cost: one pass over the `Cookie` fields.
     pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
-        self.headers
-            .all("cookie")
-            .filter_map(|field| std::str::from_utf8(field).ok())
-            .flat_map(cookie_pairs)
-            .filter(move |(key, _)| *key == name)
-            .map(|(_, value)| value)
+        cookie_values(self.headers, name)
     }
 
     /// Whether this asks for a WebSocket: `Connection: upgrade` and `Upgrade: websocket` (RFC 6455 section 4.1).
@@ -59,6 +54,12 @@ impl<'a> RequestView<'a> {
 /// The `name=value` pairs of a query string, in order.
 pub fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// The values of the cookie `name` in a request's fields. Cost: one pass over the `Cookie` fields.
+pub fn cookie_values<'a, 'n>(fields: &'a Fields, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+    let texts = fields.all("cookie").filter_map(|field| std::str::from_utf8(field).ok());
+    texts.flat_map(cookie_pairs).filter(move |(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// The `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order.

@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, LazyLock};
-use std::time::Duration;
+use std::sync::{Arc, Barrier, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use kiln_tests::client::{Answer, ask, get};
 use kiln_tests::dns::{NameServer, Record};
 use kiln_tests::kiln::scratch;
 use kiln_tests::origin::Origin;
-use kiln_tests::proxy::{Proxy, address, build_text};
+use kiln_tests::proxy::{PATIENCE, Proxy, address, build_text};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -429,8 +429,13 @@ site site.test {{
     names.set("one.test", vec![Record::A(ip(&one))]);
     names.set("two.test", vec![Record::A(ip(&two))]);
     let servers = |first: &str, second: &str| {
-        vec![Record::Srv(1, 10, 7000, first.to_owned()), Record::Srv(2, 10, 7000, second.to_owned())]
+        vec![
+            Record::Srv(1, 10, 7000, first.to_owned()),
+            Record::Srv(2, 10, 7000, second.to_owned()),
+            Record::Srv(1, 5, 7000, "gone.test".to_owned()),
+        ]
     };
+    // One of the targets does not resolve: the others are servers.
     names.set("_http._tcp.app.test", servers("one.test", "two.test"));
     proxy.notice("upstream `service`: 2 servers:");
     assert_eq!((get("/service").text(), get("/service").text()), ("one".to_owned(), "one".to_owned()));
@@ -472,4 +477,42 @@ site site.test {
         assert_eq!(ask(proxy.address("listen"), &request).text(), body);
     }
     assert_eq!(origin.connections(), 2);
+}
+
+/// Checks and copies begin as an upstream's connections have to.
+#[test]
+fn checks_and_copies_are_announced() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    let origin = Origin::new(move |mut connection, _| {
+        let Some(head) = connection.head() else { return };
+        kept.lock().expect("heads").push(head);
+        connection.send(OK);
+    });
+    let app = named("app");
+    let site = r#"
+upstream app {
+    server (param)one
+}
+upstream copy {
+    server (param)two
+    proxy-protocol v1
+    health-check "/health" interval="50ms"
+}
+site site.test {
+    listen (param)listen
+    mirror copy
+    proxy app
+}
+"#;
+    let proxy = proxy("announced-beside", site, &[("one", &app), ("two", &origin)]);
+    assert_eq!(get(proxy.address("listen"), "site.test", "/copied").text(), "app");
+    for (first, second) in [("PROXY UNKNOWN\r\n", "GET /health"), ("PROXY TCP4 127.0.0.1 ", "GET /copied")] {
+        let until = Instant::now() + PATIENCE;
+        let here = || seen.lock().expect("heads").iter().any(|head| head.starts_with(first) && head.contains(second));
+        while !here() {
+            assert!(Instant::now() < until, "{first:?} {second:?} in {:?}", seen.lock());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

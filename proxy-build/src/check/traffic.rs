@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxy_runtime::site::{Fault, Mirror, ParamKind, Proxy, Setting, Share};
 
 use super::handlers::host_field;
-use super::text::{Phase, Scope};
+use super::text::Scope;
 use super::{Check, list};
 use crate::ast::{self, Item, What};
 use crate::report::Diagnostic;
@@ -36,16 +36,7 @@ impl Check<'_> {
             self.error("no-weight", "the weights sum to 0: no upstream would ever be asked", span);
         }
         let by = match &split.by {
-            Some(by) => {
-                let found = self.template(&by.value, scope, Phase::Request)?;
-                if found.literal().is_some() {
-                    self.report.add(
-                        Diagnostic::error("constant-key", "this key is the same for all requests", by.span)
-                            .help("put a placeholder in, as in \"{client.ip}\""),
-                    );
-                }
-                Some(found)
-            }
+            Some(by) => Some(self.varying(by, scope)?),
             None => None,
         };
         (shares.len() > 1).then(|| Proxy {

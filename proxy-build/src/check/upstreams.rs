@@ -7,7 +7,6 @@ use proxy_runtime::site::{
     self, BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, HealthCheck, Methods, Outlier, ParamKind, Pool, Retry,
     Server, Setting, Sticky, Upstream,
 };
-
 use proxy_runtime::template::{Piece, Template};
 
 use super::text::{Phase, Scope};
@@ -39,6 +38,9 @@ impl Check<'_> {
                 }
             }
             self.are_servers(&servers, &upstream, unread);
+            if !unread {
+                self.have_effect(&servers, &upstream, &value);
+            }
             value.servers = list(servers);
             self.upstreams.declare("upstream", &upstream.name, value, self.report);
         }
@@ -75,6 +77,30 @@ impl Check<'_> {
         }
         if servers.len() > MAX_SERVERS {
             self.error("too-many-servers", format!("`{name}` has more than {MAX_SERVERS} servers"), name.span);
+        }
+    }
+
+    /// What is written for a case that can't occur.
+    fn have_effect(&mut self, servers: &[Server], upstream: &ast::Upstream, value: &Upstream) {
+        let never_away = value.health_check.is_none() && value.outlier.is_none();
+        let full = |limit: &Setting<u64>| *limit != Setting::Fixed(u64::MAX);
+        let never_full = !full(&value.circuit_breaker.max_connections)
+            && !servers.iter().any(|server| full(&server.max_connections));
+        for Item { span, what, broken } in &upstream.items {
+            let (name, without, help) = match what {
+                What::InUpstream(InUpstream::SlowStart(_)) if never_away => {
+                    ("slow-start", "no server ever comes back", "add a `health-check` or `outlier`")
+                }
+                What::InUpstream(InUpstream::PanicThreshold(_)) if never_away => {
+                    ("panic-threshold", "no server is ever found ill", "add a `health-check` or `outlier`")
+                }
+                What::InUpstream(InUpstream::CircuitBreaker(_)) if never_full && !broken => {
+                    ("circuit-breaker", "nothing is ever full", "add `max-connections` here or at the servers")
+                }
+                _ => continue,
+            };
+            let message = format!("`{name}` has no effect: {without}");
+            self.report.add(Diagnostic::error("no-effect", message, *span).help(help));
         }
     }
 
@@ -193,18 +219,20 @@ impl Check<'_> {
                 None
             }
             None => None,
-            Some(key) => {
-                let scope = Scope { upstream: true, ..Scope::no_route() };
-                let found = self.template(&key.value, &scope, Phase::Request)?;
-                if found.literal().is_some() {
-                    self.report.add(
-                        Diagnostic::error("constant-key", "this key is the same for all requests", key.span)
-                            .help("put a placeholder in, as in \"{client.ip}\""),
-                    );
-                }
-                Some(found)
-            }
+            Some(key) => self.varying(key, &Scope { upstream: true, ..Scope::no_route() }),
         }
+    }
+
+    /// A text that decides about a request: it must not be the same for all.
+    pub(super) fn varying(&mut self, key: &Spanned<ast::Template>, scope: &Scope) -> Option<Template> {
+        let found = self.template(&key.value, scope, Phase::Request)?;
+        if found.literal().is_some() {
+            self.report.add(
+                Diagnostic::error("constant-key", "this key is the same for all requests", key.span)
+                    .help("put a placeholder in, as in \"{client.ip}\""),
+            );
+        }
+        Some(found)
     }
 
     fn health_check(&mut self, check: &ast::HealthCheck) -> HealthCheck {

@@ -10,8 +10,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::tries::Request;
+use super::tries::{self, Request};
+use crate::connection::Client;
 use crate::http1::{self, Framing};
+use crate::observe::Record;
 use crate::run::Worker;
 use crate::site::Mirror;
 use crate::upstream::{Lease, Wish};
@@ -31,7 +33,14 @@ pub(super) fn is_wanted(worker: &Worker, mirror: &Mirror) -> bool {
 }
 
 /// Sends a copy, whose body is `body`.
-pub(super) fn send(worker: &'static Worker, mirror: &Mirror, request: &Request, framing: Framing, body: Bytes) {
+pub(super) fn send(
+    client: &Client,
+    record: &Record,
+    mirror: &Mirror,
+    request: &Request,
+    (framing, body): (Framing, Bytes),
+) {
+    let worker = client.worker;
     if worker.mirrored.get() >= MOST {
         return;
     }
@@ -45,6 +54,7 @@ pub(super) fn send(worker: &'static Worker, mirror: &Mirror, request: &Request, 
     fields.set("connection", b"close");
     fields.remove("upgrade");
     let mut head = Vec::new();
+    tries::introduce(client, record, group, &mut head);
     http1::write_request(&mut head, (&request.method, &request.target), None, &fields, framing);
     let counted = Counted::new(&worker.mirrored);
     tokio::task::spawn_local(async move {

@@ -52,7 +52,7 @@ pub(super) async fn forward(
         None => None,
     };
     if let (Some(mirror), Some(kept)) = (mirror, &kept) {
-        mirror::send(worker, mirror, &request, body.framing, kept.clone());
+        mirror::send(client, record, mirror, &request, (body.framing, kept.clone()));
     }
     let body = (body, kept);
     let (call, head) = tries::send(client, record, group, (request, retry), body, (connect, waits)).await?;

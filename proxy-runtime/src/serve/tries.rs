@@ -27,7 +27,7 @@ use crate::http1::{self, Framing, Head};
 use crate::observe::Record;
 use crate::site::Retry;
 use crate::upstream::{Call, Group, Lease, Servers, Unanswered, Waits, Wish, announce};
-use crate::view::cookie_pairs;
+use crate::view::cookie_values;
 
 /// A request as a server will see it.
 pub(super) struct Request {
@@ -193,12 +193,18 @@ pub(super) fn retry(record: &Record, request: &Request) -> Option<&'static Retry
     record.policy().retry.as_ref().filter(|retry| retry.methods.contains(&request.method))
 }
 
+/// What a server is told of the client before the first byte of a connection, where the upstream has it so.
+pub(super) fn introduce(client: &Client, record: &Record, group: &Group, out: &mut Vec<u8>) {
+    if let Some(version) = group.upstream.proxy_protocol {
+        let (peer, ours) = client.link.borrow().stream.addresses();
+        announce(version, peer.map(|peer| (record.client, peer.port()).into()), ours, out);
+    }
+}
+
 /// The server that a cookie asks for.
 pub(super) fn sticky(servers: &Servers, group: &Group, fields: &Fields) -> Option<usize> {
     let sticky = group.upstream.sticky.as_ref()?;
-    let texts = fields.all("cookie").filter_map(|field| std::str::from_utf8(field).ok());
-    let mut values = texts.flat_map(cookie_pairs).filter(|(name, _)| *name == sticky.cookie);
-    values.find_map(|(_, value)| group.named(servers, value))
+    cookie_values(fields, &sticky.cookie).find_map(|value| group.named(servers, value))
 }
 
 impl Tries<'_> {
@@ -224,11 +230,7 @@ impl Tries<'_> {
                 }
             };
             let mut head = Vec::new();
-            if let Some(version) = self.group.upstream.proxy_protocol {
-                let (peer, ours) = self.client.link.borrow().stream.addresses();
-                let client = peer.map(|peer| (self.record.client, peer.port()).into());
-                announce(version, client, ours, &mut head);
-            }
+            introduce(self.client, self.record, self.group, &mut head);
             let Request { method, target, fields, own_host } = self.request;
             let host = own_host.then_some(lease.server.host());
             http1::write_request(&mut head, (method, target), host, fields, self.framing);

@@ -7,10 +7,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
-use super::{Group, Server, TargetAddress};
+use super::{Group, Server, TargetAddress, announce};
 use crate::balance::Dice;
 use crate::settings::Settings;
 use crate::site::HealthCheck;
+
+/// However short the interval that a parameter gives: the main thread has other things to do.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// However long.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// No more of an answer is read, in bytes.
 const MAX_ANSWER: u64 = 64 << 10;
@@ -18,7 +24,8 @@ const MAX_ANSWER: u64 = 64 << 10;
 /// Checks a server, for ever. Does nothing where there is no `health-check`.
 pub(crate) async fn keep_checking(group: &'static Group, server: &'static Server, settings: &'static Settings) {
     let Some(check) = &group.upstream.health_check else { return };
-    let (interval, timeout) = (check.interval.get(settings), check.timeout.get(settings));
+    let interval = check.interval.get(settings).clamp(SHORTEST, LONGEST);
+    let timeout = check.timeout.get(settings).min(LONGEST);
     // Spread, so that servers are not all asked at once, nor this one by all proxies.
     let dice = Dice::new(server.index as u64 ^ group.time(Instant::now()) ^ u64::from(std::process::id()) << 32);
     loop {
@@ -29,7 +36,7 @@ pub(crate) async fn keep_checking(group: &'static Group, server: &'static Server
             tokio::time::sleep(interval).await;
             continue;
         }
-        let found = match tokio::time::timeout(timeout, ask(check, server)).await {
+        let found = match tokio::time::timeout(timeout, ask(group, check, server)).await {
             Ok(found) => found,
             Err(_) => Err(format!("no answer within {timeout:?}")),
         };
@@ -50,19 +57,20 @@ pub(crate) async fn keep_checking(group: &'static Group, server: &'static Server
 }
 
 /// Asks once; why it is not well.
-async fn ask(check: &HealthCheck, server: &Server) -> Result<(), String> {
+async fn ask(group: &Group, check: &HealthCheck, server: &Server) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
     if let TargetAddress::Unix(path) = &server.target {
-        return talk(check, server, UnixStream::connect(path).await.map_err(failed)?).await;
+        return talk(group, check, server, UnixStream::connect(path).await.map_err(failed)?).await;
     }
     let mut address = server.socket_address().ok_or("its name does not resolve")?;
     if let Some(port) = check.port {
         address.set_port(port as u16);
     }
-    talk(check, server, TcpStream::connect(address).await.map_err(failed)?).await
+    talk(group, check, server, TcpStream::connect(address).await.map_err(failed)?).await
 }
 
 async fn talk(
+    group: &Group,
     check: &HealthCheck,
     server: &Server,
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -72,7 +80,13 @@ async fn talk(
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: kiln-health-check\r\naccept: */*\r\nconnection: close\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+    let mut head = Vec::new();
+    if let Some(version) = group.upstream.proxy_protocol {
+        // The proxy asks for itself.
+        announce(version, None, None, &mut head);
+    }
+    head.extend_from_slice(request.as_bytes());
+    stream.write_all(&head).await.map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
     loop {
         if let Some(verdict) = judge(check, &answer, false) {

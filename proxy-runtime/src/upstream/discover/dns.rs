@@ -53,9 +53,16 @@ async fn service(resolver: &TokioResolver, name: &str) -> Resolved {
     let targets: Vec<&SRV> = servers.take(MOST_TARGETS).collect();
     let first = targets.iter().map(|target| target.priority).min().unwrap_or_default();
     let heaviest = targets.iter().map(|target| target.weight).max().unwrap_or_default().max(1);
-    let (mut servers, mut until) = (Vec::new(), answer.valid_until());
+    let (mut servers, mut until, mut failed) = (Vec::new(), answer.valid_until(), None);
     for target in targets {
-        let (found, its) = addresses(resolver, &target.target.to_string()).await?;
+        // One that does not resolve is left out; all of them are no answer.
+        let (found, its) = match addresses(resolver, &target.target.to_string()).await {
+            Ok(found) => found,
+            Err(reason) => {
+                failed = Some(reason);
+                continue;
+            }
+        };
         until = until.min(its);
         // Weights up to a thousand; one of 0 stands for a small chance (RFC 2782), not for none.
         let weight = (u32::from(target.weight) * 1000 / u32::from(heaviest)).max(1);
@@ -65,7 +72,10 @@ async fn service(resolver: &TokioResolver, name: &str) -> Resolved {
             backup: target.priority != first,
         }));
     }
-    Ok((servers, good_for(until)))
+    match failed {
+        Some(reason) if servers.is_empty() => Err(reason),
+        _ => Ok((servers, good_for(until))),
+    }
 }
 
 fn resolver(discover: &Discover) -> Result<TokioResolver, String> {
