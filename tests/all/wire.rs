@@ -2,8 +2,6 @@
 //!
 //! One site serves all tests here; origins are functions of a connection. Long, because it is one list of situations,
 //! each with its bytes.
-//!
-//! Longer than other files: it is one list of exchanges with one site, of which each stands for itself.
 
 use std::io::Write as _;
 use std::path::PathBuf;
