@@ -92,7 +92,7 @@ fn allocates_nothing(site: &'static Site) {
     ] {
         let lines = [("Host", host), ("X-Version", "2"), ("Cookie", "a=b; session=c")];
         let fields = lines.into_iter().collect();
-        let client = "192.0.2.7".parse().expect("an address");
+        let client: (std::net::IpAddr, bool) = ("192.0.2.7".parse().expect("an address"), false);
         let raw = || {
             // As the parser of heads makes it: with room for the host.
             let mut raw = String::with_capacity(path.len() + 64);

@@ -10,13 +10,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
+pub use self::tls::{HttpVersion, InListen, InTls, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Retry,
-    RetryOn, Server, Split, Sticky, To, Upstream,
+    RetryOn, Server, Split, Sticky, To, Upstream, UpstreamTls,
 };
 use crate::code::Level;
 use crate::source::{Span, Spanned};
 
+mod tls;
 mod upstream;
 
 /// A directive as it was written; the span is that of its name.
@@ -36,7 +38,10 @@ pub struct Item {
 pub enum What {
     /// A directive that was too wrong to be read at all.
     Unread,
-    Listen(Vec<Spanned<ListenWord>>),
+    Listen(Listen),
+    InListen(InListen),
+    Tls(Tls),
+    InTls(InTls),
     Site(Site),
     Route(Route),
     Upstream(Upstream),
@@ -80,6 +85,15 @@ pub enum Setting<T> {
     Fixed(T),
     /// `(param)NAME`.
     Param(Spanned<String>),
+}
+
+/// `listen`.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// A name, and addresses.
+    pub words: Vec<Spanned<ListenWord>>,
+    /// What stands in it.
+    pub items: Vec<Item>,
 }
 
 /// An argument of `listen`.
@@ -252,8 +266,8 @@ pub struct Proxy {
 pub enum ProxyTo {
     /// An upstream declared elsewhere.
     Name(Spanned<String>),
-    /// These servers.
-    Servers(Vec<Spanned<Setting<String>>>),
+    /// These servers, encrypted if all are `https`.
+    Servers(Vec<Spanned<Setting<String>>>, bool),
 }
 
 /// `proxy host=`.
@@ -392,6 +406,7 @@ pub struct Limits {
     pub body: Option<Spanned<Setting<u64>>>,
     pub connections: Option<Spanned<Setting<u64>>>,
     pub per_client: Option<Spanned<Setting<u64>>>,
+    pub handshakes: Option<Spanned<Setting<u64>>>,
     pub encoded_slash: Option<Spanned<bool>>,
     pub merge_slashes: Option<Spanned<bool>>,
 }
@@ -400,6 +415,7 @@ pub struct Limits {
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "named as the properties")]
 pub struct Timeouts {
+    pub handshake: Option<Spanned<Setting<Duration>>>,
     pub connect: Option<Spanned<Setting<Duration>>>,
     pub request: Option<Spanned<Setting<Duration>>>,
     pub response: Option<Spanned<Setting<Duration>>>,
@@ -479,6 +495,8 @@ pub struct Lint {
     pub level: Level,
     /// Which.
     pub codes: Vec<Spanned<&'static str>>,
+    /// `days=`.
+    pub days: Option<Spanned<u64>>,
 }
 
 /// `test`.

@@ -13,6 +13,7 @@ pub mod overlap;
 pub mod regex;
 mod site_tests;
 mod text;
+mod tls;
 mod traffic;
 mod upstreams;
 
@@ -41,6 +42,10 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         report,
         params: Names::default(),
         upstreams: Names::default(),
+        tls: Names::default(),
+        expiring: tls::DAYS,
+        site_tls: None,
+        http2_spoken: false,
         presets: Names::default(),
         files: Vec::new(),
         expressions: HashMap::new(),
@@ -53,17 +58,21 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         check.presets.declare("preset", &preset.name.clone(), (span, preset.items), check.report);
     }
     check.declare_upstreams(root.upstreams);
-    let listeners = check.listeners(&root.listens, &root.sites);
+    check.declare_tls(root.tls);
+    let secured = check.sites_tls(&root.sites);
+    let listeners = check.listeners(&root.listens, &root.sites, &secured);
+    check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
     let defaults = check.layer(&root.policies);
     let process = check.process(&root.process);
     let trusted = check.trusted(root.trusted);
     let root_policy = check.policy(&defaults, &text::Scope::no_route());
-    let mut hosts = check.sites(root.sites, &listeners, &defaults);
+    let mut hosts = check.sites(root.sites, &listeners, &secured, &defaults);
     let joined = check.join(&hosts);
     for host in &mut hosts {
         check.overlaps(host, &joined);
     }
     let tests = check.tests(root.tests);
+    let tls = check.finish_tls(&hosts);
     check.unused(&listeners);
     let Check { params, upstreams, files, .. } = check;
     let mut site = model::Site {
@@ -71,6 +80,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         files,
         process,
         listeners: listeners.list,
+        tls,
         trusted,
         root: root_policy,
         joined,
@@ -86,6 +96,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
 #[derive(Default)]
 struct Root {
     listens: Vec<Listen>,
+    tls: Vec<(Span, ast::Tls)>,
     sites: Vec<(Span, ast::Site)>,
     upstreams: Vec<(Span, ast::Upstream)>,
     params: Vec<(Span, ast::Param)>,
@@ -104,7 +115,8 @@ impl Root {
             match what {
                 // It is in the report already.
                 What::Unread => {}
-                What::Listen(words) => root.listens.push(Listen { span, words, broken }),
+                What::Listen(listen) => root.listens.push(Listen { span, listen, broken }),
+                What::Tls(tls) => root.tls.push((span, tls)),
                 What::Site(site) => root.sites.push((span, site)),
                 What::Upstream(upstream) => root.upstreams.push((span, upstream)),
                 What::Param(param) => root.params.push((span, param)),
@@ -115,6 +127,8 @@ impl Root {
                 What::Lint(lint) => root.lints.push(lint),
                 What::Test(test) => root.tests.push((span, test)),
                 What::Route(_)
+                | What::InListen(_)
+                | What::InTls(_)
                 | What::InUpstream(_)
                 | What::InHealthCheck(_)
                 | What::InRetry(_)
@@ -153,7 +167,7 @@ type Claims = HashMap<(HostPattern, usize), Span>;
 /// A `listen` of the top level.
 struct Listen {
     span: Span,
-    words: Vec<Spanned<ast::ListenWord>>,
+    listen: ast::Listen,
     broken: bool,
 }
 
@@ -163,6 +177,13 @@ struct Check<'a> {
     report: &'a mut Report,
     params: Names<site::Param>,
     upstreams: Names<site::Upstream>,
+    tls: Names<tls::Declared>,
+    /// So many days before its end a certificate is found by `cert-expiry`.
+    expiring: u64,
+    /// The `tls` of the site that is looked at.
+    site_tls: Option<usize>,
+    /// Some listener speaks HTTP/2.
+    http2_spoken: bool,
     presets: Names<(Span, Vec<Item>)>,
     files: Vec<FileRef>,
     made: Rc<regex::Made>,
@@ -377,6 +398,7 @@ impl Check<'_> {
         &mut self,
         sites: Vec<(Span, ast::Site)>,
         listeners: &listeners::Listeners,
+        secured: &[Option<usize>],
         defaults: &Layer,
     ) -> Vec<Host> {
         let mut hosts: Vec<Host> = Vec::new();
@@ -384,6 +406,7 @@ impl Check<'_> {
         let mut routes = 0;
         for (index, (span, site)) in sites.into_iter().enumerate() {
             let layer = defaults.clone().overlay(self.layer(&site.items));
+            self.site_tls = secured[index];
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
             let policy = self.policy(&layer, &text::Scope::no_route());
@@ -400,12 +423,15 @@ impl Check<'_> {
             hosts.push(Host {
                 hosts: scope_hosts,
                 span,
-                listeners: served_on,
                 normal_form: layer.normal_form(),
                 policy,
+                tls: secured[index].map(|tls| tls as u16),
+                secure: listeners.secure(&served_on, secured[index]),
+                listeners: served_on,
                 routes: found,
             });
         }
+        self.site_tls = None;
         if let (true, Some(last)) = (routes > MAX_ROUTES, hosts.last()) {
             let message = format!("{routes} routes, and there is room for {MAX_ROUTES}");
             self.error("too-many-routes", message, last.span);
@@ -450,6 +476,13 @@ impl Check<'_> {
                     self.report.add(diagnostic.also(first.span, "the first"));
                     continue;
                 }
+                if let Some(days) = &lint.days {
+                    if code.value == "cert-expiry" {
+                        self.expiring = days.value;
+                    } else {
+                        self.error("no-effect", "`days` has no effect: it belongs to `cert-expiry`", days.span);
+                    }
+                }
                 self.report.set_level(code.value, lint.level);
                 seen.push(code);
             }
@@ -468,6 +501,7 @@ impl Check<'_> {
         collect(&mut found, "param", &self.params);
         collect(&mut found, "upstream", &self.upstreams);
         collect(&mut found, "preset", &self.presets);
+        collect(&mut found, "tls", &self.tls);
         found.extend(listeners.unused.iter().map(|span| ("listener", *span)));
         for (kind, span) in found {
             let message = format!("nothing uses this {kind}");
@@ -504,6 +538,7 @@ impl Check<'_> {
             body: number(&limits.body, ParamKind::Size, model::LIMITS.body),
             connections: number(&limits.connections, ParamKind::Number, model::LIMITS.connections),
             per_client: number(&limits.per_client, ParamKind::Number, model::LIMITS.per_client),
+            handshakes: number(&limits.handshakes, ParamKind::Number, model::LIMITS.handshakes),
         }
     }
 
@@ -514,6 +549,7 @@ impl Check<'_> {
         };
         let found = site::Timeouts {
             connect: duration(&timeouts.connect, model::TIMEOUTS.connect),
+            handshake: duration(&timeouts.handshake, model::TIMEOUTS.handshake),
             request: duration(&timeouts.request, model::TIMEOUTS.request),
             response: duration(&timeouts.response, model::TIMEOUTS.response),
             idle: duration(&timeouts.idle, model::TIMEOUTS.idle),

@@ -26,6 +26,7 @@ mod site;
 mod table;
 mod test;
 mod timeouts;
+mod tls;
 mod traffic;
 mod trusted_proxies;
 mod upstream;
@@ -85,6 +86,8 @@ pub enum Place {
     Site,
     Route,
     Preset,
+    Listen,
+    Tls,
     Upstream,
     HealthCheck,
     Discover,
@@ -109,6 +112,8 @@ impl Place {
             Place::Site => "in a `site`",
             Place::Route => "in a `route`",
             Place::Preset => "in a `preset`",
+            Place::Listen => "in `listen`",
+            Place::Tls => "in `tls`",
             Place::Upstream => "in an `upstream`",
             Place::HealthCheck => "in a `health-check`",
             Place::Discover => "in `discover`",
@@ -142,6 +147,16 @@ pub static ALL: &[&Directive] = &[
     &route::ROUTE,
     &table::TABLE,
     &listen::LISTEN,
+    &listen::HTTP,
+    &listen::LISTEN_TLS,
+    &listen::REDIRECT_HTTPS,
+    &listen::LISTEN_PROXY_PROTOCOL,
+    &tls::TLS,
+    &tls::CERTIFICATE,
+    &tls::MIN_VERSION,
+    &tls::GROUPS,
+    &tls::CLIENT_CA,
+    &tls::SESSION_TICKETS,
     &matchers::METHOD,
     &matchers::HEADER,
     &matchers::QUERY,
@@ -194,6 +209,8 @@ pub static ALL: &[&Directive] = &[
     &upstream::CIRCUIT_BREAKER,
     &upstream::POOL,
     &upstream::PROXY_PROTOCOL,
+    &tls::UPSTREAM_TLS,
+    &tls::UPSTREAM_HTTP,
     &trusted_proxies::TRUSTED_PROXIES,
     &process::PROCESS,
     &process::WORKERS,

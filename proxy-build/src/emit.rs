@@ -39,6 +39,15 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let params = plan.model.params.iter().map(expression);
     let files = plan.model.files.iter().map(expression);
     let listeners = plan.model.listeners.iter().map(expression);
+    let tls = plan.model.tls.iter().map(expression);
+    let speaks_tls = plan.model.speaks_tls().then(|| {
+        quote! {
+            const _: () = ::std::assert!(
+                ::proxy_runtime::SPEAKS_TLS,
+                "this site speaks TLS: give proxy-runtime the feature `tls` in Cargo.toml"
+            );
+        }
+    });
     let upstreams = plan.model.upstreams.iter().map(expression);
     let resolve = match plan.model.upstreams.iter().any(Upstream::asks_dns) {
         true => quote!(Some(::proxy_runtime::resolve)),
@@ -64,6 +73,8 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             "proxy-build and proxy-runtime are of different versions"
         );
 
+        #speaks_tls
+
         #regexes
         #matchers
         #requests
@@ -76,6 +87,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         #routes
         static UPSTREAMS: &[Upstream] = &[#(#upstreams),*];
         static LISTENERS: &[Listener] = &[#(#listeners),*];
+        static TLS: &[Tls] = &[#(#tls),*];
         static PARAMS: &[Param] = &[#(#params),*];
         static FILES: &[FileRef] = &[#(#files),*];
         static PROCESS: Process = #process;
@@ -91,6 +103,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             files: FILES,
             process: &PROCESS,
             listeners: LISTENERS,
+            tls: TLS,
             trusted: &TRUSTED,
             root: &POLICY_0,
             tables: #tables,

@@ -25,9 +25,9 @@ pub fn explain(
 ) -> Result<String, String> {
     let plan = lower(model);
     let uri: http::Uri = url.parse().map_err(|error| format!("`{url}`: {error}"))?;
-    let host = uri.host().ok_or_else(|| format!("`{url}` has no host"))?.to_ascii_lowercase();
-    let listener = model.listener_for(&host, uri.port_u16());
-    let request = Rehearsal { method, url, listener: listener as u32, headers, body: 0, from };
+    uri.host().ok_or_else(|| format!("`{url}` has no host"))?;
+    let listener = model.listener_for(&uri);
+    let request = Rehearsal { method, url, listener: listener as u32, headers, body: 0, from, http2: false };
     let outcome = rehearse(&plan, &request, &crate::testing::build_settings(model))?;
     let mut out = Text(String::new());
     out.line("request", format!("{method} {url} from {from}"));

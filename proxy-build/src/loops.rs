@@ -118,6 +118,7 @@ impl Walk<'_> {
             headers: step.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             body: 0,
             from: step.from,
+            http2: false,
         };
         let outcome = rehearse(self.plan, &request, &self.settings).ok()?;
         let route = outcome.route?;

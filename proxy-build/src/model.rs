@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::site::{
     self, BalancePolicy, CircuitBreaker, FileRef, Limits, Listener, NormalForm, Param, Policy, Pool, Process, Server,
-    Setting, Text, Timeouts, Trusted, Upstream,
+    Setting, Speaks, Text, Timeouts, Tls, Trusted, Upstream,
 };
 use proxy_runtime::template::Template;
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub struct Site {
     pub process: Process,
     /// Sockets to accept from.
     pub listeners: Vec<Listener>,
+    /// How connections are encrypted.
+    pub tls: Vec<Tls>,
     /// Whose word about the client is taken.
     pub trusted: Trusted,
     /// What holds before a site is known.
@@ -59,6 +61,10 @@ pub struct Host {
     pub normal_form: NormalForm,
     /// What holds where no route is known.
     pub policy: Policy,
+    /// How connections to it are encrypted, by index.
+    pub tls: Option<u16>,
+    /// The listener that speaks `https` for it, by index.
+    pub secure: Option<u16>,
     /// Its routes, one per pattern.
     pub routes: Vec<Route>,
 }
@@ -124,7 +130,9 @@ pub enum Matcher {
     WebSocket,
     /// A gRPC call.
     Grpc,
-    /// Any request: HTTP/1.
+    /// A request in HTTP/2.
+    Http2,
+    /// Any request: HTTP/1, where nothing else is spoken.
     Always,
     /// The path, and from which slot on its groups are bound (if at all).
     PathRegex(String, Option<u8>),
@@ -202,11 +210,13 @@ pub const LIMITS: Limits = Limits {
     body: Setting::Fixed(16 << 20),
     connections: Setting::Fixed(10_000),
     per_client: Setting::Fixed(u64::MAX),
+    handshakes: Setting::Fixed(1000),
 };
 
 /// What holds where nothing is said.
 pub const TIMEOUTS: Timeouts = Timeouts {
     connect: Setting::Fixed(Duration::from_secs(5)),
+    handshake: Setting::Fixed(Duration::from_secs(10)),
     request: Setting::Fixed(Duration::from_secs(10)),
     response: Setting::Fixed(Duration::from_secs(60)),
     idle: Setting::Fixed(Duration::from_secs(60)),
@@ -239,6 +249,8 @@ pub fn upstream(name: Text, servers: Vec<Server>, place: site::Place) -> Upstrea
         outlier: None,
         sticky: None,
         proxy_protocol: None,
+        tls: None,
+        http2: false,
         place,
     }
 }
@@ -254,23 +266,40 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 /// Where a site is served that says nothing, in a file that says nothing.
 pub const LISTEN: &str = "[::]:8080";
 
+/// Where a site with `tls` is served that says nothing, in a file that says nothing; and where it is redirected from.
+pub const LISTEN_TLS: &str = "[::]:443";
+/// See [`LISTEN_TLS`].
+pub const LISTEN_PLAIN: &str = "[::]:80";
+
+/// What is spoken on a listener of which nothing is said.
+pub const PLAIN: Speaks =
+    Speaks { http1: true, http2: false, tls: false, default: None, redirect_https: false, proxy_protocol: None };
+
 impl Site {
+    /// Whether connections are encrypted, from clients or to servers.
+    pub fn speaks_tls(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.speaks.tls)
+            || self.upstreams.iter().any(|upstream| upstream.tls.is_some())
+    }
+
     /// Sends each test's request to the listener it arrives at.
     pub fn place_tests(&mut self) {
         for index in 0..self.tests.len() {
             let Ok(url) = self.tests[index].test.url.parse::<http::Uri>() else { continue };
-            let host = url.host().unwrap_or_default().to_ascii_lowercase();
-            self.tests[index].test.listener = self.listener_for(&host, url.port_u16()) as u16;
+            self.tests[index].test.listener = self.listener_for(&url) as u16;
         }
     }
 
-    /// The listener a URL's request arrives at: the first with its port that serves its host, else the first that
-    /// serves its host, else the first of all.
-    pub fn listener_for(&self, host: &str, port: Option<u16>) -> usize {
+    /// The listener a URL's request arrives at: the first with its port that serves its host, else the first that speaks its
+    /// scheme and serves its host, else the first that serves its host, else the first of all.
+    pub fn listener_for(&self, url: &http::Uri) -> usize {
+        let (host, port) = (url.host().unwrap_or_default().to_ascii_lowercase(), url.port_u16());
+        let tls = url.scheme_str() == Some("https");
+        let port = port.or_else(|| self.speaks_tls().then_some(if tls { 443 } else { 80 }));
         let serving = |index: &usize| {
             self.hosts
                 .iter()
-                .any(|site| site.listeners.contains(index) && site.hosts.iter().any(|pattern| pattern.matches(host)))
+                .any(|site| site.listeners.contains(index) && site.hosts.iter().any(|pattern| pattern.matches(&host)))
         };
         let with_port = |index: &usize| {
             let address = match &self.listeners[*index].address {
@@ -284,7 +313,8 @@ impl Site {
         };
         let indices = || 0..self.listeners.len();
         indices()
-            .find(|index| with_port(index) && (serving(index) || port.is_some()))
+            .find(|index| with_port(index) && (serving(index) || url.port_u16().is_some()))
+            .or_else(|| indices().find(|index| self.listeners[*index].speaks.tls == tls && serving(index)))
             .or_else(|| indices().find(serving))
             .unwrap_or(0)
     }

@@ -13,7 +13,7 @@ use proxy_runtime::matcher;
 use proxy_runtime::regex::{Capturing, Regex};
 use proxy_runtime::rehearse::Rules;
 use proxy_runtime::route::{Captures, RouteId, SiteId, Tables};
-use proxy_runtime::site::{Handler, Methods, NormalForm, Policy};
+use proxy_runtime::site::{Handler, Methods, NormalForm, Policy, Setting, Text};
 use proxy_runtime::view::RequestView;
 
 use crate::ast::{ValueOf, ValueTest};
@@ -86,6 +86,7 @@ impl Plan<'_> {
             Matcher::ClientIp(networks) => matcher::client_ip(view, networks),
             Matcher::WebSocket => matcher::websocket(view),
             Matcher::Grpc => matcher::grpc(view),
+            Matcher::Http2 => matcher::http2(view),
             Matcher::Always => true,
             Matcher::PathRegex(pattern, None) => self.regexes[self.regex(pattern)].1.is_match(view.path.as_bytes()),
             Matcher::PathRegex(pattern, Some(first)) => {
@@ -193,5 +194,10 @@ impl Rules for Plan<'_> {
     }
     fn upstream(&self, index: u16) -> &str {
         &self.model.upstreams[usize::from(index)].name
+    }
+    fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>> {
+        let redirects = self.model.listeners.get(listener as usize)?.speaks.redirect_https;
+        let secure = self.model.hosts[site as usize].secure.filter(|_| redirects)?;
+        Some(&self.model.listeners[usize::from(secure)].address)
     }
 }

@@ -304,16 +304,28 @@ pub fn listen_address(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// The URL of a server: `http://host[:port]` or `unix:/path`. Gives the address.
-pub fn server_url(leaf: &Leaf) -> Parsed<String> {
+/// The name that a server is asked for and that its certificate is for.
+pub fn server_name(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    match proxy_runtime::target::is_host(&found) && !found.is_empty() {
+        true => Ok(found),
+        false => Err(problem("bad-host", format!("`{found}` is no host"))),
+    }
+}
+
+/// The URL of a server: `http://host[:port]`, `https://host[:port]` or `unix:/path`. Gives the address, and whether it is
+/// encrypted.
+pub fn server_url(leaf: &Leaf) -> Parsed<(String, bool)> {
     let found = text(leaf)?;
     if found.starts_with("unix:") {
-        return server_address(leaf);
+        return server_address(leaf).map(|address| (address, false));
     }
-    let Some(authority) = found.strip_prefix("http://") else {
+    let tls = found.starts_with("https://");
+    let (scheme, port) = if tls { ("https://", 443) } else { ("http://", 80) };
+    let Some(authority) = found.strip_prefix(scheme) else {
         return Err(match found.split_once("://") {
             Some((scheme, _)) => problem("bad-url", format!("`{scheme}` upstreams are not supported"))
-                .help("http:// and unix: are")
+                .help("http://, https:// and unix: are")
                 .part(0, scheme.len()),
             None => problem("bad-url", format!("`{found}` is no URL")).help(format!("write \"http://{found}\"")),
         });
@@ -321,20 +333,20 @@ pub fn server_url(leaf: &Leaf) -> Parsed<String> {
     if let Some((authority, path)) = authority.split_once('/') {
         let problem = problem("bad-url", "the URL of a server has no path: what is matched is what is forwarded");
         return Err(if path.is_empty() {
-            problem.help(format!("write \"http://{authority}\""))
+            problem.help(format!("write \"{scheme}{authority}\""))
         } else {
-            problem.help(format!("write \"http://{authority}\" and beside it: rewrite add-prefix=\"/{path}\""))
+            problem.help(format!("write \"{scheme}{authority}\" and beside it: rewrite add-prefix=\"/{path}\""))
         });
     }
     let address = match settings::address(authority) {
         Ok(_) => authority.to_owned(),
-        Err(_) if !authority.is_empty() && proxy_runtime::target::is_host(authority) => format!("{authority}:80"),
-        Err(reason) => return Err(problem("bad-url", reason).part("http://".len(), found.len())),
+        Err(_) if !authority.is_empty() && proxy_runtime::target::is_host(authority) => format!("{authority}:{port}"),
+        Err(reason) => return Err(problem("bad-url", reason).part(scheme.len(), found.len())),
     };
     if address.starts_with(':') {
         return Err(problem("bad-url", "the URL's host is missing"));
     }
-    Ok(address)
+    Ok((address, tls))
 }
 
 /// A site's host: exact, `*.suffix` or `*`; IDNA names become what they are in requests (RFC 5890).
@@ -649,13 +661,15 @@ mod tests {
 
     #[test]
     fn urls() {
-        check(server_url, "\"http://127.0.0.1:3000\"", Ok("127.0.0.1:3000".to_owned()));
-        check(server_url, "\"http://app\"", Ok("app:80".to_owned()));
-        check(server_url, "\"unix:/run/a.sock\"", Ok("unix:/run/a.sock".to_owned()));
+        check(server_url, "\"http://127.0.0.1:3000\"", Ok(("127.0.0.1:3000".to_owned(), false)));
+        check(server_url, "\"http://app\"", Ok(("app:80".to_owned(), false)));
+        check(server_url, "\"https://app\"", Ok(("app:443".to_owned(), true)));
+        check(server_url, "\"https://app:8443\"", Ok(("app:8443".to_owned(), true)));
+        check(server_url, "\"unix:/run/a.sock\"", Ok(("unix:/run/a.sock".to_owned(), false)));
         for wrong in [
             "\"http://a:80/x\"",
             "\"http://a/\"",
-            "\"https://a\"",
+            "\"ftp://a\"",
             "\"ftp://a\"",
             "\"http://\"",
             "\"http://:80\"",

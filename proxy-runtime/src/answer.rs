@@ -6,6 +6,7 @@ use http::StatusCode;
 use crate::body::{Body, RequestBody, Source};
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::grpc;
 use crate::handler::{self, Answer};
 use crate::observe::{Record, json_string};
 use crate::site::Policy;
@@ -16,10 +17,26 @@ const ECHO_LIMIT: usize = 64 << 10;
 /// The answer to something that went wrong.
 pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
     let mut answer = page(record, record.policy(), failure.status());
+    if failure == Failure::PlainHttp {
+        answer.body = Bytes::from_static(b"400 Bad Request: this port speaks HTTPS, and this is plain HTTP\n");
+    }
     if let Failure::MethodNotAllowed(methods) = failure {
         // RFC 9110 section 15.5.6: a 405 comes with Allow.
         answer.fields.add(b"allow", methods.allow().as_bytes());
     }
+    answer
+}
+
+/// The same for a call of gRPC, which reads its own codes: there is nothing but fields ("Trailers-Only").
+pub(crate) fn grpc_failure(failure: Failure) -> Answer<Body> {
+    let code = match failure {
+        Failure::TotalTimeout => grpc::DEADLINE_EXCEEDED,
+        _ => grpc::code(failure.status().as_u16()),
+    };
+    let mut answer = Answer::new(StatusCode::OK, Body::None(None));
+    answer.fields.add(b"content-type", b"application/grpc");
+    answer.fields.add(b"grpc-status", code.to_string().as_bytes());
+    answer.fields.add(b"grpc-message", failure.reason().as_bytes());
     answer
 }
 

@@ -182,13 +182,9 @@ impl Source for RequestBody {
         if let Some(kept) = &self.kept {
             return Poll::Ready(Ok(!kept.is_empty()));
         }
-        let outcome = self.client.inbound.borrow_mut().poll(cx, &mut self.client.link.borrow_mut());
-        match outcome {
+        match self.client.poll_body(cx) {
             Poll::Pending => {
-                if self.client.expects_continue.replace(false) {
-                    // RFC 9110 section 10.1.1; said once, by us, whatever the server would have said.
-                    self.client.interim(b"HTTP/1.1 100 Continue\r\n\r\n");
-                }
+                self.client.ask_for_body();
                 let since = *self.waiting.get_or_insert_with(Instant::now);
                 // However much was earned: silence is silence.
                 if self.client.timer.over(after(since, self.patience.min(self.silence))) {
@@ -203,7 +199,7 @@ impl Source for RequestBody {
                     return self.end(Failure::BodyTooLarge);
                 }
                 self.touched = true;
-                self.client.expects_continue.set(false);
+                self.client.body_comes();
                 self.limit -= len;
                 if let Some(since) = self.waiting.take() {
                     self.patience = self.patience.saturating_sub(since.elapsed());
@@ -223,14 +219,14 @@ impl Source for RequestBody {
             bytes::Buf::advance(kept, took);
             return took;
         }
-        self.client.inbound.borrow_mut().take(&mut self.client.link.borrow_mut(), to)
+        self.client.take_body(to)
     }
 
     fn trailers(&mut self) -> Option<Fields> {
         if self.kept.is_some() {
             return None;
         }
-        self.client.inbound.borrow_mut().decoder.trailers.take()
+        self.client.trailers()
     }
 }
 
@@ -338,7 +334,7 @@ impl Outbound {
         self.blocked
     }
 
-    /// Sends what there is, until all is sent.
+    /// Sends what there is, until all is sent. `write` with nothing to write sees off what it has taken.
     pub(crate) fn poll<S: Source>(
         &mut self,
         cx: &mut Context<'_>,
@@ -350,13 +346,22 @@ impl Outbound {
             if self.sent == self.out.len() && self.promised == 0 {
                 self.out.clear();
                 self.sent = 0;
-                if self.ended {
-                    return Poll::Ready(Ok(()));
+                if !self.ended && !waiting {
+                    continue;
                 }
-                if waiting {
-                    return Poll::Pending;
-                }
-                continue;
+                let gone = write(cx, [&[], &[]]);
+                return match gone {
+                    Poll::Ready(Err(_)) => Poll::Ready(Err(Broken::Sink)),
+                    Poll::Ready(Ok(_)) if self.ended => Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(_)) => {
+                        self.blocked = None;
+                        Poll::Pending
+                    }
+                    Poll::Pending => {
+                        self.blocked.get_or_insert_with(Instant::now);
+                        Poll::Pending
+                    }
+                };
             }
             let outcome = match self.promised {
                 0 => write(cx, [&self.out[self.sent..], &[]]).map_ok(|written| self.sent += written),

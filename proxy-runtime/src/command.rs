@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::observe::json_string;
 use crate::settings::{Refused, Settings, variable};
 use crate::site::{Param, ParamKind, Setting, Site};
+use crate::tls::{self, Engine};
 use crate::{listen, rehearse};
 
 /// What is asked of the binary.
@@ -173,6 +174,10 @@ fn config(site: &Site) -> String {
 fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCode, Vec<Refused>> {
     let mut settings = settings(site, given)?;
     let mut refused = settings.read_files(site.files).err().unwrap_or_default();
+    if refused.is_empty() {
+        refused.extend(Engine::new(site, &settings).err().unwrap_or_default());
+        refused.extend(tls::warnings(site, &settings));
+    }
     refused.extend(listen::bind_all(site, &settings, 1).err().unwrap_or_default());
     if !refused.is_empty() {
         return Err(refused);

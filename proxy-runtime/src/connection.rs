@@ -1,112 +1,154 @@
-//! One client connection that speaks HTTP/1.1: requests in, answers out, one after the other.
+//! One client connection, from its first byte: who is there ([`Peer`]), and what is spoken.
 //!
-//! Takes [`Accepted`], gives nothing back; its requests go to [`serve::exchange`]. Idle connections are closed after
-//! `timeouts idle`, heads that come too slowly get their 408, and a client that stops reading is cut off.
+//! Takes [`Accepted`], gives nothing back. In this order, as far as the listener has it so: the PROXY header, the TLS
+//! handshake, then HTTP/1.1 ([`http1`]) or HTTP/2 ([`http2`]). Exchanges see all of them as a [`Client`].
 
-use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
-use std::pin::pin;
+pub(crate) mod http1;
+pub(crate) mod http2;
+mod proxy_protocol;
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, StatusCode, Version};
+use http::StatusCode;
 use tokio::time::Instant;
 
-use crate::answer;
-use crate::body::{Body, Broken, Inbound, Outbound, RequestBody};
+use self::http1::Http1;
+use self::http2::Http2;
+use crate::body::Flaw;
 use crate::clock::{Timer, after};
+use crate::facts::ClientCertificate;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::handler::Answer;
-use crate::http1::{self, Framing, Head, Reading};
 use crate::listen::Accepted;
+use crate::matcher;
 use crate::observe::Record;
 use crate::run::{Stop, Worker};
-use crate::serve::{self, Aborted};
+use crate::site::{Listener, ProxyProtocolIn};
 use crate::stream::Link;
-use crate::tunnel;
 
-/// The client's side of a connection, for the exchanges on it.
-pub(crate) struct Client {
+/// Who is at the other end of a connection; the same for all exchanges on it.
+pub(crate) struct Peer {
     pub(crate) worker: &'static Worker,
     /// The index of the listener it came in by.
     pub(crate) listener: u32,
-    pub(crate) peer: IpAddr,
-    /// The peer's address as text; made once.
-    pub(crate) address: String,
+    pub(crate) ip: IpAddr,
+    /// The same as text; made once.
+    pub(crate) text: String,
+    /// The other end and this one, where they are known.
+    pub(crate) addresses: (Option<SocketAddr>, Option<SocketAddr>),
+    /// What the handshake came to, on an encrypted connection.
+    pub(crate) secured: Option<Secured>,
+}
+
+/// What a TLS handshake came to.
+pub(crate) struct Secured {
+    /// The `tls` that the client was served by, by index.
+    pub(crate) tls: u16,
+    /// As in `TLSv1.3`.
+    pub(crate) version: &'static str,
+    /// HTTP/2 was agreed on.
+    pub(crate) http2: bool,
+    /// Who the client has shown to be.
+    pub(crate) certificate: Option<Rc<ClientCertificate>>,
+}
+
+impl Peer {
+    pub(crate) fn new(worker: &'static Worker, listener: u32, ip: IpAddr) -> Peer {
+        Peer { worker, listener, ip, text: ip.to_string(), addresses: (None, None), secured: None }
+    }
+
+    /// `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.secured.is_some() { "https" } else { "http" }
+    }
+
+    fn listener(&self) -> &'static Listener {
+        &self.worker.site.listeners[self.listener as usize]
+    }
+}
+
+/// The client's side of an exchange: of a whole connection in HTTP/1.1, of a stream in HTTP/2.
+pub(crate) struct Client {
+    pub(crate) worker: &'static Worker,
+    pub(crate) peer: Rc<Peer>,
     pub(crate) timer: Timer,
-    pub(crate) link: RefCell<Link>,
     /// How long the exchange under way lets either side be silent.
     pub(crate) idle: Cell<Duration>,
-    /// The body of the request under way.
-    pub(crate) inbound: RefCell<Inbound>,
-    /// The client waits to hear that its body is wanted.
-    pub(crate) expects_continue: Cell<bool>,
-    /// Interim answers (1xx) to be sent before anything else.
-    interim: RefCell<Vec<u8>>,
-    /// Whether the client knows what they are: HTTP/1.0 does not.
-    hears_interim: Cell<bool>,
+    pub(crate) wire: Wire,
 }
 
-/// The most bytes of interim answers that wait to be sent.
-const MAX_INTERIM: usize = 16 << 10;
+/// What a client speaks.
+pub(crate) enum Wire {
+    Http1(Http1),
+    Http2(Http2),
+}
 
 impl Client {
+    fn new(peer: Rc<Peer>, wire: Wire) -> Client {
+        let worker = peer.worker;
+        let idle = Cell::new(worker.site.root.timeouts.idle.get(worker.settings));
+        Client { worker, peer, timer: Timer::default(), idle, wire }
+    }
+
+    /// How much there is of the request's body now; 0 at its end.
+    pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Flaw>> {
+        match &self.wire {
+            Wire::Http1(http1) => http1.inbound.borrow_mut().poll(cx, &mut http1.link.borrow_mut()),
+            Wire::Http2(http2) => http2.poll_body(cx),
+        }
+    }
+
+    /// Gives it to `to`, which says how much of it is dealt with.
+    pub(crate) fn take_body(&self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        match &self.wire {
+            Wire::Http1(http1) => http1.inbound.borrow_mut().take(&mut http1.link.borrow_mut(), to),
+            Wire::Http2(http2) => http2.take_body(to),
+        }
+    }
+
+    /// What followed the request's body.
+    pub(crate) fn trailers(&self) -> Option<Fields> {
+        match &self.wire {
+            Wire::Http1(http1) => http1.inbound.borrow_mut().decoder.trailers.take(),
+            Wire::Http2(http2) => http2.trailers(),
+        }
+    }
+
+    /// The client's body is waited for: if it waits to hear that it is wanted, it is told (RFC 9110 section 10.1.1); once,
+    /// and by us, whatever the server would have said.
+    pub(crate) fn ask_for_body(&self) {
+        if self.expects_continue().replace(false) {
+            self.interim(StatusCode::CONTINUE, &Fields::new());
+        }
+    }
+
+    /// The client's body comes, unasked or not.
+    pub(crate) fn body_comes(&self) {
+        self.expects_continue().set(false);
+    }
+
+    fn expects_continue(&self) -> &Cell<bool> {
+        match &self.wire {
+            Wire::Http1(http1) => &http1.expects_continue,
+            Wire::Http2(http2) => &http2.expects_continue,
+        }
+    }
+
     /// Sends an interim answer, as soon as the exchange has to wait.
-    pub(crate) fn interim(&self, head: &[u8]) {
-        let mut interim = self.interim.borrow_mut();
-        if self.hears_interim.get() && interim.len() + head.len() <= MAX_INTERIM {
-            interim.extend_from_slice(head);
+    pub(crate) fn interim(&self, status: StatusCode, fields: &Fields) {
+        match &self.wire {
+            Wire::Http1(http1) => http1.interim(status, fields),
+            Wire::Http2(http2) => http2.interim(status, fields),
         }
-    }
-
-    /// What goes on while an exchange waits. `true`: the client is gone.
-    fn poll_meanwhile(&self, cx: &mut Context<'_>) -> bool {
-        let body_complete = self.inbound.borrow().decoder.is_done();
-        let mut link = self.link.borrow_mut();
-        let mut interim = self.interim.borrow_mut();
-        while !interim.is_empty() {
-            match link.stream.poll_write(cx, [&interim, &[]]) {
-                Poll::Ready(Ok(written)) => drop(interim.drain(..written)),
-                Poll::Ready(Err(_)) => return true,
-                Poll::Pending => break,
-            }
-        }
-        // While its body is on its way, whoever reads that sees it go. One that has said all and closed its half still
-        // wants its answer; one that has sent the next request already is still there.
-        while body_complete && link.is_empty() && !link.has_ended() {
-            match link.poll_fill(cx) {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return true,
-                Poll::Pending => break,
-            }
-        }
-        false
-    }
-
-    /// Whether what is left of the request's body is so little that reading it costs less than a new connection.
-    fn is_worth_reading(&self) -> bool {
-        let inbound = self.inbound.borrow();
-        let left = inbound.decoder.left();
-        inbound.decoder.is_done() || !self.expects_continue.get() && left.is_some_and(|left| left <= WORTH_READING)
     }
 }
 
-/// What may be left of an unwanted body, in bytes.
-const WORTH_READING: u64 = 64 << 10;
-
-/// What becomes of a connection after an exchange.
-enum Next {
-    /// It waits for the next request.
-    Request,
-    /// The same, once the rest of the request's body is out of the way.
-    Skip,
-    /// It is closed.
-    Close,
-    /// What the client still sends is read and thrown away for a moment, so that it gets its answer.
-    Linger,
-}
+/// How long a client may take to notice that it is no longer listened to.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// An unused connection is closed so long after the drain began: its first request may be on its way.
 const DRAIN_GRACE: Duration = Duration::from_millis(200);
@@ -115,104 +157,137 @@ const DRAIN_GRACE: Duration = Duration::from_millis(200);
 pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
     let _running = worker.running();
     let Accepted { stream, peer, listener, permit } = accepted;
-    let idle = worker.site.root.timeouts.idle.get(worker.settings);
-    let client = Rc::new(Client {
-        worker,
-        listener,
-        peer,
-        address: peer.to_string(),
-        timer: Timer::default(),
-        link: RefCell::new(Link::new(stream, worker.buffers)),
-        idle: Cell::new(idle),
-        inbound: RefCell::new(Inbound::new(Framing::Empty)),
-        expects_continue: Cell::new(false),
-        interim: RefCell::default(),
-        hears_interim: Cell::new(true),
-    });
-    client.timer.run(converse(&client)).await;
+    let speaks = &worker.site.listeners[listener as usize].speaks;
+    let mut peer = Peer::new(worker, listener, peer);
+    if worker.announces {
+        peer.addresses = stream.addresses();
+    }
+    let link = Link::new(stream, worker.buffers);
+    let plain = !speaks.tls && speaks.proxy_protocol.is_none() && !speaks.http2;
+    if plain {
+        http1::serve(Rc::new(peer), link).await;
+    } else {
+        // Boxed: large, and over soon.
+        match Box::pin(begin(&mut peer, link)).await {
+            Ok(Some((link, false))) => http1::serve(Rc::new(peer), link).await,
+            Ok(Some((link, true))) => http2::serve(Rc::new(peer), link).await,
+            Ok(None) => {}
+            Err((failure, Some(link))) => http1::turn_away(Rc::new(peer), link, failure).await,
+            Err((failure, None)) => {
+                let method = http::Method::from_bytes(b"-").unwrap_or_default();
+                let mut record =
+                    Record::new(&Rc::new(peer), method, http::Version::HTTP_11, Fields::new(), Instant::now());
+                record.failed(failure);
+                record.finished();
+            }
+        }
+    }
     drop(permit);
 }
 
-async fn converse(client: &Rc<Client>) {
-    let mut requests = Requests::new(client);
-    let next = loop {
-        let next = match requests.next().await {
-            Ok(Some(head)) => exchange(client, head, &requests).await,
-            Ok(None) => return,
-            Err(failure) => refuse(client, failure).await,
-        };
-        requests.idle_since = Instant::now();
-        match next {
-            Next::Request => {}
-            Next::Skip if skip(client, requests.idle_since).await => {}
-            next => break next,
-        }
+/// Why a connection is not served, and the connection if the client can be told.
+type TurnedAway = (Failure, Option<Link>);
+
+/// What comes before the first request. Gives the connection, and whether HTTP/2 is spoken on it; `None` if the client has
+/// gone without a word.
+async fn begin(peer: &mut Peer, mut link: Link) -> Result<Option<(Link, bool)>, TurnedAway> {
+    let (worker, speaks) = (peer.worker, &peer.listener().speaks);
+    let patience = worker.site.root.timeouts.handshake.get(worker.settings);
+    let until = Instant::now() + patience.min(Duration::from_secs(3600));
+    if let Some(expected) = &speaks.proxy_protocol {
+        let introduced = tokio::time::timeout_at(until, introduction(peer, expected, &mut link)).await;
+        introduced.unwrap_or(Err(Failure::HandshakeTimeout)).map_err(|failure| (failure, None))?;
+    }
+    if speaks.tls {
+        return tokio::time::timeout_at(until, secure(peer, link))
+            .await
+            .unwrap_or(Err((Failure::HandshakeTimeout, None)));
+    }
+    let http2 = match (speaks.http1, speaks.http2) {
+        (_, false) => Some(false),
+        (false, true) => Some(true),
+        (true, true) => prior_knowledge(worker, &mut link).await,
     };
-    if matches!(next, Next::Linger) {
-        linger(client).await;
+    Ok(http2.map(|http2| (link, http2)))
+}
+
+/// The TLS handshake.
+async fn secure(peer: &mut Peer, mut link: Link) -> Result<Option<(Link, bool)>, TurnedAway> {
+    let worker = peer.worker;
+    match std::future::poll_fn(|cx| if link.is_empty() { link.poll_fill(cx) } else { Poll::Ready(Ok(true)) }).await {
+        Ok(true) => {}
+        Ok(false) | Err(_) => return Ok(None),
     }
+    // A TLS record of a handshake begins with 22; a request with a letter.
+    if link.bytes()[0].is_ascii_uppercase() {
+        return Err((Failure::PlainHttp, Some(link)));
+    }
+    // Who connects and says nothing takes nobody's place.
+    let Some(_shaking) = worker.budget.handshake() else { return Err((Failure::TooManyHandshakes, None)) };
+    let secured = worker.tls.accept(worker.site, peer.listener, link).await;
+    let (stream, secured) = secured.map_err(|failure| (failure, None))?;
+    let http2 = secured.http2 || !peer.listener().speaks.http1;
+    peer.secured = Some(secured);
+    Ok(Some((Link::new(stream, worker.buffers), http2)))
 }
 
-/// The requests that arrive on a connection.
-struct Requests<'c> {
-    client: &'c Client,
-    reading: Reading,
-    idle_since: Instant,
-    /// How long the connection may be idle, and a head take.
-    idle: Duration,
-    request: Duration,
-    draining: Draining,
-}
-
-impl<'c> Requests<'c> {
-    fn new(client: &'c Client) -> Requests<'c> {
-        let (worker, timeouts) = (client.worker, &client.worker.site.root.timeouts);
-        Requests {
-            client,
-            reading: Reading::default(),
-            idle_since: Instant::now(),
-            idle: timeouts.idle.get(worker.settings),
-            request: timeouts.request.get(worker.settings),
-            draining: Draining::new(worker),
+/// What the proxy in front says of the client (`proxy-protocol`). Its word replaces the peer.
+async fn introduction(peer: &mut Peer, expected: &ProxyProtocolIn, link: &mut Link) -> Result<(), Failure> {
+    if !matcher::contains(&expected.from, peer.ip) {
+        return Err(Failure::ProxyProtocol);
+    }
+    let header = std::future::poll_fn(|cx| {
+        loop {
+            match proxy_protocol::read(link.bytes(), expected) {
+                Ok(None) => {}
+                Ok(Some(header)) => return Poll::Ready(Ok(header)),
+                Err(proxy_protocol::Malformed) => return Poll::Ready(Err(Failure::ProxyProtocol)),
+            }
+            match std::task::ready!(link.poll_fill(cx)) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Poll::Ready(Err(Failure::ProxyProtocol)),
+            }
         }
+    })
+    .await?;
+    link.consume(header.size);
+    if let Some((client, proxy)) = header.addresses {
+        peer.ip = client.ip().to_canonical();
+        peer.text = peer.ip.to_string();
+        peer.addresses = (Some(client), Some(proxy));
     }
+    Ok(())
+}
 
-    /// The head of the next request, with when it began; `None` where there will be none.
-    async fn next(&mut self) -> Result<Option<(Head<(Method, String)>, Instant)>, Failure> {
-        let limit = usize::try_from(self.client.worker.head_limit).unwrap_or(usize::MAX);
-        let mut began = None;
-        std::future::poll_fn(|cx| {
-            let mut link = self.client.link.borrow_mut();
-            loop {
-                if !link.is_empty() {
-                    began.get_or_insert_with(Instant::now);
-                    if let Some(head) = self.reading.request(link.bytes())? {
-                        if head.size > limit {
-                            return Poll::Ready(Err(Failure::HeadTooLarge));
-                        }
-                        link.consume(head.size);
-                        return Poll::Ready(Ok(began.map(|began| (head, began))));
-                    }
-                    if link.bytes().len() > limit {
-                        return Poll::Ready(Err(Failure::HeadTooLarge));
-                    }
-                }
-                match link.poll_fill(cx) {
-                    Poll::Ready(Ok(true)) => {}
-                    Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Ok(None)),
-                    Poll::Pending => break,
-                }
+/// Whether the first bytes are HTTP/2's (RFC 9113 section 3.4): no method of HTTP/1 is `PRI`. `None`: the client is gone, or
+/// says nothing.
+async fn prior_knowledge(worker: &'static Worker, link: &mut Link) -> Option<bool> {
+    const PREFACE: &[u8] = b"PRI ";
+    let idle = worker.site.root.timeouts.idle.get(worker.settings);
+    let (timer, mut draining) = (Timer::default(), Draining::new(worker));
+    let began = Instant::now();
+    let first = std::future::poll_fn(|cx| {
+        loop {
+            let len = link.bytes().len().min(PREFACE.len());
+            if link.bytes()[..len] != PREFACE[..len] {
+                return Poll::Ready(Some(false));
             }
-            let timer = &self.client.timer;
-            match (began, self.draining.poll(cx)) {
-                (Some(began), _) if timer.over(after(began, self.request)) => Poll::Ready(Err(Failure::RequestTimeout)),
-                (None, Some(since)) if timer.over(after(since, DRAIN_GRACE)) => Poll::Ready(Ok(None)),
-                (None, None) if timer.over(after(self.idle_since, self.idle)) => Poll::Ready(Ok(None)),
-                _ => Poll::Pending,
+            if len == PREFACE.len() {
+                return Poll::Ready(Some(true));
             }
-        })
-        .await
-    }
+            match link.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(None),
+                Poll::Pending => break,
+            }
+        }
+        let over = match draining.poll(cx) {
+            Some(since) => timer.over(after(since, DRAIN_GRACE)),
+            None => timer.over(after(began, idle)),
+        };
+        if over { Poll::Ready(None) } else { Poll::Pending }
+    });
+    timer.run(first).await
 }
 
 /// Whether the worker stops. The signal is asked for again only when it has come: this is polled between all requests.
@@ -247,174 +322,4 @@ impl Draining {
         }
         self.since
     }
-}
-
-/// One request and its answer.
-async fn exchange(
-    client: &Rc<Client>,
-    (head, began): (Head<(Method, String)>, Instant),
-    requests: &Requests<'_>,
-) -> Next {
-    let version = head.version;
-    let ((method, target), keep_alive) = (head.start, head.keep_alive);
-    let to_head = method == Method::HEAD;
-    client.hears_interim.set(version == Version::HTTP_11);
-    client.expects_continue.set(version == Version::HTTP_11 && head.fields.contains("expect"));
-    *client.inbound.borrow_mut() = Inbound::new(head.framing);
-    let body = RequestBody::new(client, head.framing);
-    let mut record = Record::new(client.worker, method, version, client.peer, head.fields, began);
-    let answered = {
-        let mut steps = pin!(serve::exchange(client, &mut record, target, body));
-        std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if client.poll_meanwhile(cx) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        })
-        .await
-    };
-    let answer = match answered {
-        Some(Ok(answer)) => answer,
-        Some(Err(Aborted)) => {
-            record.finished();
-            return Next::Close;
-        }
-        None => return Next::Close,
-    };
-    let own = !matches!(answer.body, Body::Server(_) | Body::Tunnel(_));
-    let keep_alive = keep_alive
-        && !record.failure().is_some_and(Failure::closes)
-        && !requests.draining.has_begun()
-        // Said in advance where it is known; the body of an answer from elsewhere may still outlast the request's.
-        && (!own || client.is_worth_reading());
-    send(client, &mut record, answer, &Manner { version, to_head, keep_alive }).await
-}
-
-/// How an answer is to be sent.
-struct Manner {
-    version: Version,
-    to_head: bool,
-    keep_alive: bool,
-}
-
-/// Sends an answer, and sees to what is left of the request.
-async fn send(client: &Client, record: &mut Record, mut answer: Answer<Body>, manner: &Manner) -> Next {
-    let framing = framing(&answer, manner);
-    let keep_alive = manner.keep_alive && framing != Framing::UntilClose;
-    let tunnel = matches!(answer.body, Body::Tunnel(_));
-    let connection: &[u8] = match manner.version {
-        _ if tunnel => b"",
-        Version::HTTP_10 if keep_alive => b"connection: keep-alive\r\n",
-        _ if keep_alive => b"",
-        _ => b"connection: close\r\n",
-    };
-    let date = client.worker.date(Instant::now());
-    let date: &[u8] = if answer.fields.contains("date") { b"" } else { &date };
-    let mut head = std::mem::take(&mut *client.interim.borrow_mut());
-    http1::write_response(&mut head, answer.status, &answer.fields, framing, &[connection, date]);
-    client.hears_interim.set(false);
-    if manner.to_head || answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED {
-        answer.body = Body::None(None);
-    }
-    let mut outbound = Outbound::new(head, framing == Framing::Chunked);
-    let sent = std::future::poll_fn(|cx| {
-        let write = |cx: &mut Context<'_>, bufs: [&[u8]; 2]| client.link.borrow_mut().stream.poll_write(cx, bufs);
-        let outcome = outbound.poll(cx, &mut answer.body, write);
-        record.sent(outbound.body);
-        if let Poll::Ready(outcome) = outcome {
-            return Poll::Ready(outcome);
-        }
-        let stalled = outbound.blocked().and_then(|since| after(since, client.idle.get()));
-        if client.timer.over(stalled) || client.poll_meanwhile(cx) {
-            return Poll::Ready(Err(Broken::Sink));
-        }
-        Poll::Pending
-    })
-    .await;
-    match sent {
-        Ok(()) => record.finished(),
-        Err(Broken::Sink) => return Next::Close,
-        Err(Broken::Source(failure)) => {
-            record.failed(failure);
-            if framing == Framing::UntilClose {
-                // An orderly close would make it look whole.
-                client.link.borrow().stream.reset_on_close();
-            }
-            return Next::Close;
-        }
-    }
-    if let Body::Tunnel(call) = answer.body {
-        tunnel::through(client, *call).await;
-        return Next::Close;
-    }
-    match (client.inbound.borrow().decoder.is_done(), keep_alive) {
-        (true, true) => Next::Request,
-        (true, false) if !record.failure().is_some_and(Failure::closes) => Next::Close,
-        (false, true) if client.is_worth_reading() => Next::Skip,
-        _ => Next::Linger,
-    }
-}
-
-/// How the client can tell where the answer ends (RFC 9112 section 6.3).
-fn framing(answer: &Answer<Body>, manner: &Manner) -> Framing {
-    match (answer.status, answer.body.length()) {
-        (StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT, _) => Framing::Empty,
-        (StatusCode::NOT_MODIFIED, Some(_)) if matches!(answer.body, Body::Bytes(_)) => Framing::Empty,
-        (_, Some(length)) => Framing::Length(length),
-        (StatusCode::NOT_MODIFIED, None) => Framing::Empty,
-        (_, None) if manner.to_head => Framing::Empty,
-        (_, None) if manner.version == Version::HTTP_11 => Framing::Chunked,
-        (_, None) => Framing::UntilClose,
-    }
-}
-
-/// Answers what is no request.
-async fn refuse(client: &Client, failure: Failure) -> Next {
-    let (method, version) = (Method::from_bytes(b"-").unwrap_or_default(), Version::HTTP_11);
-    let mut record = Record::new(client.worker, method, version, client.peer, Fields::new(), Instant::now());
-    record.failed(failure);
-    record.answered(failure.status().as_u16());
-    let answer = answer::failure(&record, failure).map(Body::Bytes);
-    send(client, &mut record, answer, &Manner { version, to_head: false, keep_alive: false }).await;
-    Next::Linger
-}
-
-/// Reads what is left of a request's body, which is little, and throws it away. `false`: the client is too slow, or gone.
-async fn skip(client: &Client, since: Instant) -> bool {
-    std::future::poll_fn(|cx| {
-        loop {
-            let (mut inbound, mut link) = (client.inbound.borrow_mut(), client.link.borrow_mut());
-            match inbound.poll(cx, &mut link) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(true),
-                Poll::Ready(Ok(_)) => drop(inbound.take(&mut link, <[u8]>::len)),
-                Poll::Ready(Err(_)) => return Poll::Ready(false),
-                Poll::Pending if client.timer.over(after(since, LINGER)) => return Poll::Ready(false),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await
-}
-
-/// How long a client may take to notice that it is no longer listened to.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// Reads what the client still sends: closing on unread bytes would reset the connection, and the answer might be lost
-/// on its way (RFC 9112 section 9.6).
-async fn linger(client: &Client) {
-    let until = after(Instant::now(), LINGER);
-    let mut shut = false;
-    std::future::poll_fn(|cx| {
-        let mut link = client.link.borrow_mut();
-        shut = shut || link.stream.poll_shutdown(cx).is_ready();
-        loop {
-            let unread = link.bytes().len();
-            link.consume(unread);
-            match link.poll_fill(cx) {
-                Poll::Ready(Ok(true)) if !client.timer.over(until) => {}
-                Poll::Pending if !client.timer.over(until) => return Poll::Pending,
-                _ => return Poll::Ready(()),
-            }
-        }
-    })
-    .await;
 }

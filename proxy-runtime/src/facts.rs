@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub query: Option<&'a str>,
     pub protocol: &'static str,
     pub client: IpAddr,
+    pub tls: &'static str,
+    pub certificate: Option<&'a ClientCertificate>,
     pub fields: &'a Fields,
     pub captures: Captures,
     pub route: &'a str,
@@ -44,6 +46,15 @@ impl<'a> Facts<'a> {
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.fields.text(name)
     }
+}
+
+/// Who a client has shown to be, by a certificate that was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// As in `CN=alice,O=Example` (RFC 4514).
+    pub subject: String,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: String,
 }
 
 /// Identifies an exchange: a random part per process and a counter, as 32 hexadecimal digits.

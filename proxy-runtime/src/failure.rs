@@ -35,6 +35,22 @@ pub(crate) enum Failure {
     RequestTimeout,
     /// An `Expect` that is not `100-continue` (RFC 9110 section 10.1.1).
     UnknownExpectation,
+    /// The site is reached by a connection that was made for another, with other rules about client certificates.
+    OtherConnection,
+    /// A plain request where TLS is spoken.
+    PlainHttp,
+    /// The TLS handshake came to nothing.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
+    Handshake,
+    /// What comes before the first request took too long.
+    HandshakeTimeout,
+    /// More TLS handshakes at once than `limits handshakes`.
+    TooManyHandshakes,
+    /// The client names a host in its handshake that no site has.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
+    UnknownServerName,
+    /// The connection does not begin with a PROXY header from somebody who may send one.
+    ProxyProtocol,
     /// More client connections than `limits connections`.
     TooManyConnections,
     /// More of one client's connections than `limits per-client`.
@@ -51,6 +67,8 @@ pub(crate) enum Failure {
     ConnectFailed,
     /// No server could be connected to in time.
     ConnectTimeout,
+    /// No handshake with the server: it is not the one that is meant, or can't be talked to.
+    UpstreamTls,
     /// The server closed or reset before it answered.
     UpstreamReset,
     /// What the server sent is no answer.
@@ -88,6 +106,13 @@ impl Failure {
             Failure::BodyTooLarge => "body-too-large",
             Failure::RequestTimeout => "request-timeout",
             Failure::UnknownExpectation => "unknown-expectation",
+            Failure::OtherConnection => "other-connection",
+            Failure::PlainHttp => "plain-http",
+            Failure::Handshake => "tls-handshake",
+            Failure::HandshakeTimeout => "handshake-timeout",
+            Failure::TooManyHandshakes => "too-many-handshakes",
+            Failure::UnknownServerName => "unknown-server-name",
+            Failure::ProxyProtocol => "proxy-protocol",
             Failure::TooManyConnections => "too-many-connections",
             Failure::TooManyFromClient => "too-many-from-client",
             Failure::Unresolved => "unresolved",
@@ -96,6 +121,7 @@ impl Failure {
             Failure::PendingTimeout => "pending-timeout",
             Failure::ConnectFailed => "connect-failed",
             Failure::ConnectTimeout => "connect-timeout",
+            Failure::UpstreamTls => "upstream-tls",
             Failure::UpstreamReset => "upstream-reset",
             Failure::UpstreamInvalid => "upstream-invalid",
             Failure::ResponseTimeout => "response-timeout",
@@ -111,11 +137,18 @@ impl Failure {
     /// The status it is answered with, where there still is an answer to give.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Failure::BadRequest | Failure::BadHost | Failure::BadPath | Failure::BadFraming | Failure::BadRewrite => {
-                StatusCode::BAD_REQUEST
-            }
+            Failure::BadRequest
+            | Failure::BadHost
+            | Failure::BadPath
+            | Failure::BadFraming
+            | Failure::BadRewrite
+            | Failure::PlainHttp
+            | Failure::Handshake
+            | Failure::HandshakeTimeout
+            | Failure::UnknownServerName
+            | Failure::ProxyProtocol => StatusCode::BAD_REQUEST,
             Failure::Fault(status) => status,
-            Failure::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Failure::UnknownHost | Failure::OtherConnection => StatusCode::MISDIRECTED_REQUEST,
             Failure::NoRoute => StatusCode::NOT_FOUND,
             Failure::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Failure::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -125,13 +158,16 @@ impl Failure {
             Failure::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
             Failure::TooManyConnections
             | Failure::TooManyFromClient
+            | Failure::TooManyHandshakes
             | Failure::Unresolved
             | Failure::NoServer
             | Failure::UpstreamFull
             | Failure::PendingTimeout => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::ConnectFailed | Failure::UpstreamReset | Failure::UpstreamInvalid | Failure::UpstreamTruncated => {
-                StatusCode::BAD_GATEWAY
-            }
+            Failure::ConnectFailed
+            | Failure::UpstreamTls
+            | Failure::UpstreamReset
+            | Failure::UpstreamInvalid
+            | Failure::UpstreamTruncated => StatusCode::BAD_GATEWAY,
             Failure::ConnectTimeout | Failure::ResponseTimeout | Failure::TotalTimeout | Failure::BodyStalled => {
                 StatusCode::GATEWAY_TIMEOUT
             }

@@ -68,6 +68,8 @@ pub(crate) struct Client<'a> {
     pub(crate) address: &'a str,
     /// The peer's address, which is the client's where the peer is not a proxy.
     pub(crate) peer: IpAddr,
+    /// What is added to `Via`: the version that was received, and the proxy's name.
+    pub(crate) via: &'static str,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
     /// The `Host` it asked for.
@@ -78,7 +80,7 @@ pub(crate) struct Client<'a> {
 
 /// Sets `Via`, `X-Forwarded-*` and, where wanted, `Forwarded`.
 pub(crate) fn announce(fields: &mut Fields, client: &Client<'_>, forwarded: bool) {
-    append(fields, "via", "1.1 kiln", true);
+    append(fields, "via", client.via, true);
     append(fields, X_FORWARDED_FOR, client.address, client.trusted);
     let keep = |fields: &Fields, name: &str| client.trusted && fields.contains(name);
     if !keep(fields, X_FORWARDED_PROTO) {
@@ -226,6 +228,7 @@ mod tests {
             let client = Client {
                 address: "192.0.2.1",
                 peer: "192.0.2.1".parse().unwrap(),
+                via: "1.1 kiln",
                 scheme: "http",
                 host: Some("a.b:80"),
                 trusted,

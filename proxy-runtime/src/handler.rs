@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use crate::facts::Facts;
 use crate::fields::Fields;
+use crate::settings::{self, Address};
 use crate::site::{self, Redirect, Respond, RespondBody};
 use crate::template::{Piece, Template};
 
@@ -57,6 +58,24 @@ pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Answer<Bytes> {
     let mut answer = Answer::new(status(redirect.code), Bytes::new());
     answer.fields.add(b"location", location(facts, &redirect.to).as_bytes());
     answer
+}
+
+/// Sends the client to the same URL with `https`, at the port of this listener's address. Any method stays what it was (RFC
+/// 9110 section 15.4.9).
+pub fn to_https(facts: &Facts<'_>, address: &str) -> Answer<Bytes> {
+    let mut answer = Answer::new(StatusCode::PERMANENT_REDIRECT, Bytes::new());
+    answer.fields.add(b"location", https_url(facts.host, facts.path, facts.query, address).as_bytes());
+    answer
+}
+
+/// The URL with `https` at the port of a listener's address.
+pub(crate) fn https_url(host: &str, path: &str, query: Option<&str>, address: &str) -> String {
+    let port = match settings::address(address) {
+        Ok(Address::Tcp(_, port)) if port != 443 => format!(":{port}"),
+        _ => String::new(),
+    };
+    let query = query.map_or(String::new(), |query| format!("?{query}"));
+    format!("https://{host}{port}{path}{query}")
 }
 
 /// The target. What placeholders put behind a leading slash must not make it two: `//evil.test/` is another host (RFC 3986

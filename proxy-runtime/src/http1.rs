@@ -8,7 +8,7 @@ mod chunks;
 mod head;
 
 pub(crate) use chunks::{Decoder, Found};
-pub(crate) use head::{Head, Reading, write_request, write_response};
+pub(crate) use head::{Head, Reading, declared_length, write_request, write_response};
 
 /// How a body's end is told (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! The path of a request, each step a module:
 //!
 //! ```text
-//! listen ─Accepted→ connection ─http1→ target ─Target→ route ─Found→ filter ─Outgoing→
+//! listen ─Accepted→ connection ─tls, http1 or http2→ target ─Target→ route ─Found→ filter ─Outgoing→
 //!     handler                        (respond, redirect, echo, abort)
 //!     balance ─Lease→ upstream ─Answer→ filter → Body; a Record for the log at the end
 //! ```
@@ -13,9 +13,12 @@
 //! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
 
 pub mod balance;
+#[cfg(feature = "certificates")]
+pub mod certificate;
 pub mod facts;
 pub mod fields;
 pub mod filter;
+pub mod grpc;
 pub mod handler;
 pub mod matcher;
 pub mod regex;
@@ -46,6 +49,8 @@ mod forward;
 #[cfg(feature = "serve")]
 mod http1;
 #[cfg(feature = "serve")]
+mod http2;
+#[cfg(feature = "serve")]
 mod listen;
 #[cfg(feature = "serve")]
 mod observe;
@@ -58,9 +63,15 @@ mod serve;
 #[cfg(feature = "serve")]
 mod stream;
 #[cfg(feature = "serve")]
+#[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
+mod tls;
+#[cfg(feature = "serve")]
 mod tunnel;
 #[cfg(feature = "serve")]
 mod upstream;
+
+/// Whether this was built to speak TLS; what a site that does asserts.
+pub const SPEAKS_TLS: bool = cfg!(feature = "tls");
 
 pub use bytes;
 #[cfg(feature = "serve")]

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::connection;
+use crate::connection::{self, Peer};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::observe::{self, Record};
@@ -179,6 +180,8 @@ pub(crate) struct Budget {
     max: usize,
     open: AtomicUsize,
     per_client: u32,
+    handshakes: usize,
+    shaking: AtomicUsize,
     /// Connections per client, counted only where that is limited. Locked per connection, never per request; as large
     /// as there are open connections.
     clients: Mutex<HashMap<IpAddr, u32>>,
@@ -198,8 +201,16 @@ impl Budget {
             max: usize::try_from(limits.connections.get(settings)).unwrap_or(usize::MAX),
             open: AtomicUsize::new(0),
             per_client: u32::try_from(limits.per_client.get(settings)).unwrap_or(u32::MAX),
+            handshakes: usize::try_from(limits.handshakes.get(settings)).unwrap_or(usize::MAX),
+            shaking: AtomicUsize::new(0),
             clients: Mutex::default(),
         }
+    }
+
+    /// Room for a TLS handshake, until the guard is dropped.
+    pub(crate) fn handshake(&'static self) -> Option<Handshake> {
+        let counted = Handshake(self);
+        (self.shaking.fetch_add(1, Ordering::Relaxed) < self.handshakes).then_some(counted)
     }
 
     fn admit(&'static self, peer: IpAddr) -> Result<Permit, Failure> {
@@ -218,6 +229,15 @@ impl Budget {
             permit.counted = Some(peer);
         }
         Ok(permit)
+    }
+}
+
+/// A TLS handshake under way.
+pub(crate) struct Handshake(&'static Budget);
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.shaking.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -296,14 +316,17 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
         }
         Err(failure) => {
             const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n503 Service Unavailable\n";
-            // A fresh socket has room for this; if not, closing says enough.
+            // A fresh socket has room for this; if not, closing says enough. Nor would it mean anything to TLS.
+            let encrypted = worker.site.listeners[listener as usize].speaks.tls;
             let _ = match &stream {
-                Stream::Tcp(stream) => stream.try_write(FULL),
-                Stream::Unix(stream) => stream.try_write(FULL),
+                Stream::Tcp(stream) if !encrypted => stream.try_write(FULL),
+                Stream::Unix(stream) if !encrypted => stream.try_write(FULL),
+                _ => Ok(0),
             };
             let method = http::Method::from_bytes(b"-").unwrap_or_default();
             let (version, began) = (http::Version::HTTP_11, tokio::time::Instant::now());
-            let mut record = Record::new(worker, method, version, peer, Fields::new(), began);
+            let peer = Rc::new(Peer::new(worker, listener, peer));
+            let mut record = Record::new(&peer, method, version, Fields::new(), began);
             record.failed(failure);
             record.answered(failure.status().as_u16());
             record.finished();

@@ -71,6 +71,11 @@ pub fn websocket(view: &RequestView<'_>) -> bool {
     view.is_websocket()
 }
 
+/// The request comes in HTTP/2.
+pub fn http2(view: &RequestView<'_>) -> bool {
+    view.http2
+}
+
 /// The request is a gRPC call.
 pub fn grpc(view: &RequestView<'_>) -> bool {
     view.is_grpc()

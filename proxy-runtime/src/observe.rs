@@ -9,10 +9,12 @@ mod sink;
 use std::cell::Cell;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use http::{Method, Version};
 use tokio::time::Instant;
 
+use crate::connection::Peer;
 use crate::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -27,6 +29,7 @@ pub(crate) use sink::{LogBuffer, Sink};
 /// An exchange, from its first word to its last.
 pub(crate) struct Record {
     pub(crate) worker: &'static Worker,
+    peer: Rc<Peer>,
     pub(crate) method: Method,
     pub(crate) version: Version,
     /// The request's fields as they arrived.
@@ -53,20 +56,21 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(
-        worker: &'static Worker,
+        peer: &Rc<Peer>,
         method: Method,
         version: Version,
-        client: IpAddr,
         fields: Fields,
         began: Instant,
     ) -> Box<Record> {
+        let worker = peer.worker;
         Box::new(Record {
             worker,
+            peer: Rc::clone(peer),
             method,
             version,
             fields,
             target: None,
-            client,
+            client: peer.ip,
             route: None,
             captures: Captures::default(),
             upstream: "",
@@ -130,11 +134,17 @@ impl Record {
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
             method: &self.method,
-            scheme: "http",
+            scheme: self.peer.scheme(),
             host: self.target.as_ref().map_or("", Target::host),
             path: self.path(),
             query: self.target.as_ref().and_then(Target::query),
-            protocol: if self.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            protocol: match self.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2.0",
+                _ => "HTTP/1.1",
+            },
+            tls: self.peer.secured.as_ref().map_or("", |secured| secured.version),
+            certificate: self.peer.secured.as_ref().and_then(|secured| secured.certificate.as_deref()),
             client: self.client,
             fields: &self.fields,
             captures: self.captures,

@@ -14,7 +14,7 @@ use crate::fields::Fields;
 use crate::filter::Outgoing;
 use crate::route::{Captures, Found, MethodSet, Node, RouteId, SiteId, Tables, Verdict};
 use crate::settings::Settings;
-use crate::site::{Expect, ExpectField, Handler, Methods, NormalForm, Policy, Side, Site, Test};
+use crate::site::{Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text};
 use crate::split;
 use crate::target::Target;
 use crate::view::RequestView;
@@ -43,6 +43,9 @@ pub trait Rules {
     fn row(&self, route: RouteId) -> &str;
     /// The name of an upstream.
     fn upstream(&self, index: u16) -> &str;
+    /// Where plain requests for a site that come to a listener are redirected to: the address of the listener that speaks
+    /// `https`.
+    fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>>;
 }
 
 /// A request to rehearse.
@@ -60,6 +63,8 @@ pub struct Rehearsal<'a> {
     pub body: u64,
     /// The client.
     pub from: IpAddr,
+    /// It comes in HTTP/2.
+    pub http2: bool,
 }
 
 /// What became of it.
@@ -113,7 +118,18 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     if target.normalise(form).is_err() {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(400, "bad-path") });
     }
-    let found = find(rules, root, &target, &method, &fields, request.from);
+    if let Some(to) = rules.redirect_https(site, request.listener).filter(|_| scheme == "http") {
+        let location = crate::handler::https_url(target.host(), target.path(), target.query(), to.get(settings));
+        let (status, location) = (Some(308), Some(location));
+        return Ok(Outcome {
+            site: Some(site),
+            handler: Some("redirect-https"),
+            status,
+            location,
+            ..Outcome::default()
+        });
+    }
+    let found = find(rules, root, &target, &method, &fields, (request.from, request.http2));
     let (route, captures) = match found {
         Found::Route(route, captures) => (route, captures),
         Found::OtherMethod(_) => {
@@ -128,8 +144,10 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         host: target.host(),
         path: target.path(),
         query: target.query(),
-        protocol: "HTTP/1.1",
+        protocol: if request.http2 { "HTTP/2.0" } else { "HTTP/1.1" },
         client: request.from,
+        tls: "",
+        certificate: None,
         fields: &fields,
         captures,
         route: rules.pattern(route),
@@ -250,9 +268,10 @@ pub fn find(
     target: &Target,
     method: &Method,
     headers: &Fields,
-    client: IpAddr,
+    (client, http2): (IpAddr, bool),
 ) -> Found {
-    let view = RequestView { method, host: target.host(), path: target.path(), query: target.query(), headers, client };
+    let (host, path, query) = (target.host(), target.path(), target.query());
+    let view = RequestView { method, host, path, query, headers, client, http2 };
     rules.tables().route(root, target.path(), |route, captures| {
         if !rules.matches(route, &view, captures) {
             return Verdict::No;
@@ -349,6 +368,7 @@ pub fn outcome(rules: &impl Rules, test: &Test, settings: &Settings) -> Result<O
         headers,
         body: test.body,
         from: test.from,
+        http2: test.http2,
     };
     rehearse(rules, &request, settings)
 }
@@ -398,5 +418,10 @@ impl Rules for Site {
     }
     fn upstream(&self, index: u16) -> &str {
         &self.upstreams[usize::from(index)].name
+    }
+    fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>> {
+        let redirects = self.listeners.get(listener as usize)?.speaks.redirect_https;
+        let secure = self.sites[site as usize].secure.filter(|_| redirects)?;
+        Some(&self.listeners[usize::from(secure)].address)
     }
 }

@@ -22,7 +22,8 @@ use crate::pages;
 use crate::settings::{Refused, Settings};
 use crate::site::Site;
 use crate::stream::Buffers;
-use crate::upstream::{Pools, Servers, keep_checking, keep_discovering, keep_resolving};
+use crate::tls::{self, Engine};
+use crate::upstream::{Dialler, Pools, Servers, SharedPools, keep_checking, keep_discovering, keep_resolving};
 
 /// How far stopping has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,11 @@ pub(crate) struct Worker {
     pub(crate) settings: &'static Settings,
     pub(crate) servers: &'static Servers,
     pub(crate) budget: &'static Budget,
+    pub(crate) tls: &'static Engine,
+    /// Some upstream is told where clients connect from and to.
+    pub(crate) announces: bool,
     pub(crate) pools: Rc<Pools>,
+    pub(crate) shared: SharedPools,
     pub(crate) log: LogBuffer,
     pub(crate) stop: watch::Receiver<Stop>,
     /// The largest head that any policy allows, in bytes.
@@ -61,6 +66,12 @@ impl Worker {
     /// A number for an exchange.
     pub(crate) fn request_id(&self) -> RequestId {
         self.ids.next()
+    }
+
+    /// The value of the field `Date`.
+    pub(crate) fn date_value(&self, now: Instant) -> String {
+        let line = self.date(now);
+        String::from_utf8_lossy(&line["date: ".len()..DATE_LINE - 2]).into_owned()
     }
 
     /// The line of the field `Date`, made once a second (RFC 9110 section 6.6.1).
@@ -115,6 +126,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     settings.read_files(site.files)?;
     let settings: &'static Settings = Box::leak(Box::new(settings));
     let workers = workers(site, settings);
+    let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
     let mut sockets = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings)));
@@ -122,6 +134,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         let place = crate::site::Place { file: site.name.into(), line: 0 };
         vec![Refused { message: format!("can't start: {error}"), place }]
     };
+    for warning in tls::warnings(site, settings) {
+        notice(&warning.to_string());
+    }
     let (sink, writer) = Sink::start().map_err(failed)?;
     let (stop, stopped) = watch::channel(Stop::No);
     let (done, mut all_done) = mpsc::channel::<()>(1);
@@ -130,7 +145,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
-        let shared = Shared { site, settings, servers, budget };
+        let shared = Shared { site, settings, servers, budget, engine };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -143,6 +158,8 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     for listener in site.listeners {
         notice(&format!("listening on {}", listener.address.get(settings)));
     }
+    let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
+    let dialler = Dialler { tls: engine, buffers };
     main.block_on(async {
         for server in &servers.servers {
             tokio::task::spawn_local(keep_resolving(server));
@@ -151,9 +168,10 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             tokio::task::spawn_local(keep_discovering(servers, group, settings, site.resolve));
         }
         for (group, server) in servers.members() {
-            tokio::task::spawn_local(keep_checking(group, server, settings));
+            tokio::task::spawn_local(keep_checking(group, server, settings, dialler));
         }
-        signals.supervise(site, settings, &stop, &mut all_done).await;
+        tokio::task::spawn_local(watch_certificates(site, settings, engine));
+        signals.supervise(site, settings, engine, &stop, &mut all_done).await;
     });
     // The writer ends once the workers' buffers are closed.
     let _ = writer.join();
@@ -174,6 +192,7 @@ struct Shared {
     settings: &'static Settings,
     servers: &'static Servers,
     budget: &'static Budget,
+    engine: &'static Engine,
 }
 
 /// The signals that matter.
@@ -214,11 +233,12 @@ impl Signals {
         mut self,
         site: &Site,
         settings: &Settings,
+        engine: &Engine,
         stop: &watch::Sender<Stop>,
         all_done: &mut mpsc::Receiver<()>,
     ) {
         while !self.stop_or_hangup().await {
-            reread(site, settings);
+            reread(site, settings, engine);
         }
         let drain = site.process.drain.get(settings);
         notice(&format!("stopping: running exchanges have {drain:?}"));
@@ -238,10 +258,32 @@ impl Signals {
     }
 }
 
-fn reread(site: &Site, settings: &Settings) {
-    let refused = settings.reread_files(site.files);
+/// How often files of certificates and keys are looked at for changes.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Reads certificates and keys again when their files change.
+async fn watch_certificates(site: &'static Site, settings: &'static Settings, engine: &'static Engine) {
+    let files = site.certificate_files();
+    if files.is_empty() {
+        return;
+    }
+    let seen = || files.iter().map(|&index| settings.changed(&site.files[usize::from(index)])).collect::<Vec<_>>();
+    let mut before = seen();
+    loop {
+        tokio::time::sleep(WATCH).await;
+        let now = seen();
+        if now != before {
+            before = now;
+            reread(site, settings, engine);
+        }
+    }
+}
+
+fn reread(site: &Site, settings: &Settings, engine: &Engine) {
+    let mut refused = settings.reread_files(site.files);
+    refused.extend(engine.reload(site, settings));
     for refused in &refused {
-        notice(&format!("{refused}; the last content is kept"));
+        notice(&format!("{refused}; what was there is kept"));
     }
     if refused.is_empty() {
         notice("files were read again");
@@ -260,17 +302,21 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
     };
-    let Shared { site, settings, servers, budget } = *shared;
+    let Shared { site, settings, servers, budget, engine } = *shared;
     let head_limit = largest_head(site, settings);
     // A head must fit in, and bodies are read by as much.
     let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
     let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(buffer)));
+    let dialler = Dialler { tls: engine, buffers };
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         site,
         settings,
         servers,
         budget,
-        pools: Rc::new(Pools::new(servers, buffers)),
+        tls: engine,
+        announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
+        pools: Rc::new(Pools::new(servers, dialler)),
+        shared: SharedPools::new(servers, dialler),
         log,
         stop: stop.clone(),
         head_limit,
@@ -289,6 +335,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
             loop {
                 tokio::time::sleep(SWEEP).await;
                 worker.pools.sweep();
+                worker.shared.sweep();
             }
         });
         let listening: Vec<_> = (0_u32..)

@@ -15,7 +15,7 @@ mod tries;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use crate::answer;
 use crate::body::{Body, RequestBody};
@@ -24,12 +24,13 @@ use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::forward;
+use crate::grpc;
 use crate::handler::{self, Answer};
 use crate::http1::Framing;
 use crate::observe::Record;
-use crate::rehearse;
-use crate::route::{Found, MethodSet};
-use crate::site::{Fault, Handler};
+use crate::rehearse::{self, Rules as _};
+use crate::route::{Found, MethodSet, SiteId};
+use crate::site::{Fault, Handler, Host};
 use crate::target::Target;
 
 /// Why an exchange has no answer yet.
@@ -61,10 +62,7 @@ pub(crate) async fn exchange(
 ) -> Result<Answer<Body>, Aborted> {
     let mut answer = match steps(client, record, target, body).await {
         Ok(answer) => answer,
-        Err(Stop::Failure(failure)) => {
-            record.failed(failure);
-            answer::failure(record, failure).map(Body::Bytes)
-        }
+        Err(Stop::Failure(failure)) => refuse(record, failure),
         Err(Stop::Abort) => return Err(Aborted),
     };
     record.answered(answer.status.as_u16());
@@ -72,6 +70,16 @@ pub(crate) async fn exchange(
         filter(&mut answer.fields, &record.facts());
     }
     Ok(answer)
+}
+
+/// The answer to what can't be done.
+pub(crate) fn refuse(record: &mut Record, failure: Failure) -> Answer<Body> {
+    record.failed(failure);
+    if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {
+        return answer::grpc_failure(failure);
+    }
+    record.answered(failure.status().as_u16());
+    answer::failure(record, failure).map(Body::Bytes)
 }
 
 async fn steps(
@@ -87,7 +95,7 @@ async fn steps(
 
     // Which site, which path.
     let mut target = Target::parse(target, &record.fields, record.version)?;
-    let Some(root) = site.tables.site(client.listener, target.host()) else {
+    let Some(root) = site.tables.site(client.peer.listener, target.host()) else {
         record.target = Some(target);
         return Err(Failure::UnknownHost.into());
     };
@@ -96,11 +104,15 @@ async fn steps(
     let normal = target.normalise(host.normal_form);
     record.target = Some(target);
     normal?;
+    if let Some(answer) = meant_for_another(client, record, (root.id(), host))? {
+        return Ok(answer);
+    }
 
     // Which route.
-    record.client = forward::client_address(&record.fields, client.peer, site.trusted);
+    record.client = forward::client_address(&record.fields, client.peer.ip, site.trusted);
+    let about = (record.client, record.version == Version::HTTP_2);
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
-    let route = match rehearse::find(site, root, target, &record.method, &record.fields, record.client) {
+    let route = match rehearse::find(site, root, target, &record.method, &record.fields, about) {
         Found::Route(id, captures) => {
             record.captures = captures;
             site.routes.get(id).ok_or(Failure::Internal)?
@@ -126,6 +138,28 @@ async fn steps(
         // Boxed, as it is large and seldom needed: every exchange would carry its size around.
         Handler::Echo => Ok(Box::pin(answer::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
+    }
+}
+
+/// Whether a site is reached by the right connection: one that is encrypted where it is to be, by its own rules.
+fn meant_for_another(
+    client: &Client,
+    record: &Record,
+    (id, host): (SiteId, &Host),
+) -> Result<Option<Answer<Body>>, Failure> {
+    let Some(wanted) = host.tls else { return Ok(None) };
+    let site = client.worker.site;
+    match &client.peer.secured {
+        Some(secured) if secured.tls == wanted => Ok(None),
+        // RFC 9110 section 15.5.20: the handshake was another site's, and who the client is was asked for by other rules.
+        Some(secured) => {
+            let rules = |tls: u16| site.tls.get(usize::from(tls)).and_then(|tls| tls.client.as_ref());
+            if rules(secured.tls) == rules(wanted) { Ok(None) } else { Err(Failure::OtherConnection) }
+        }
+        None => {
+            let to = site.redirect_https(id, client.peer.listener);
+            Ok(to.map(|to| own(record, |facts| handler::to_https(facts, to.get(facts.settings)))))
+        }
     }
 }
 

@@ -101,11 +101,22 @@ impl Settings {
         refused
     }
 
-    fn read_file(&self, file: &FileRef) -> Result<Vec<u8>, Refused> {
-        let path = match &file.path {
+    /// When a file was last changed and how long it is; `None` where it is not there.
+    #[cfg(feature = "serve")]
+    pub(crate) fn changed(&self, file: &FileRef) -> Option<(std::time::SystemTime, u64)> {
+        let found = std::fs::metadata(self.path(file)).ok()?;
+        Some((found.modified().ok()?, found.len()))
+    }
+
+    fn path<'a>(&'a self, file: &'a FileRef) -> &'a str {
+        match &file.path {
             FilePath::Fixed(path) => path,
             FilePath::Param(index) => self.text(*index),
-        };
+        }
+    }
+
+    fn read_file(&self, file: &FileRef) -> Result<Vec<u8>, Refused> {
+        let path = self.path(file);
         let refuse = |message: String| Refused { message, place: file.place.clone() };
         let read = || -> std::io::Result<Vec<u8>> {
             let open = std::fs::File::open(path)?;

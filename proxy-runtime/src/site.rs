@@ -7,6 +7,7 @@
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
 mod routes;
+mod tls;
 mod upstream;
 
 use std::borrow::Cow;
@@ -17,6 +18,9 @@ use http::Method;
 pub use ipnet::IpNet;
 
 pub use self::routes::{Matches, Request, Response, Route, Routes};
+pub use self::tls::{
+    Certificate, Certificates, ClientCertificates, Group, ProxyProtocolIn, Speaks, Tls, TlsVersion, UpstreamTls,
+};
 pub use self::upstream::{
     BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, Discovered, Fault, HealthCheck, HostField, Mirror, Outlier,
     Pool, Proxy, ProxyProtocol, Resolve, Resolved, Retry, Server, Share, Sticky, Upstream,
@@ -25,7 +29,7 @@ use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -64,6 +68,8 @@ pub struct Site {
     pub process: &'static Process,
     /// Sockets to accept from.
     pub listeners: &'static [Listener],
+    /// How connections are encrypted.
+    pub tls: &'static [Tls],
     /// Networks whose word about the client is taken.
     pub trusted: &'static Trusted,
     /// What holds before a site is known.
@@ -184,6 +190,8 @@ pub struct Listener {
     pub name: Text,
     /// The address: `host:port`, `:port` or `unix:/path`.
     pub address: Setting<Text>,
+    /// What is spoken there.
+    pub speaks: Speaks,
     /// Where it was declared; the built-in default has line 0.
     pub place: Place,
 }
@@ -217,6 +225,10 @@ pub struct Host {
     pub normal_form: NormalForm,
     /// Limits, time-outs, pages and log where no route is known.
     pub policy: PolicyId,
+    /// How connections to it are encrypted, by index.
+    pub tls: Option<u16>,
+    /// The listener that speaks `https` for it, by index.
+    pub secure: Option<u16>,
 }
 
 /// How paths are brought to normal form; see [`crate::target`].
@@ -266,14 +278,18 @@ pub struct Limits {
     pub connections: Setting<u64>,
     /// Client connections at once from one address (root only).
     pub per_client: Setting<u64>,
+    /// TLS handshakes at once (root only).
+    pub handshakes: Setting<u64>,
 }
 
 /// `timeouts`. `Duration::MAX` is no time-out.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Timeouts {
-    /// Connecting to a server.
+    /// Connecting to a server, the TLS handshake included.
     pub connect: Setting<Duration>,
+    /// A client's TLS handshake (root only).
+    pub handshake: Setting<Duration>,
     /// Receiving the request: the head, and then the body, extended by a second for each KiB received.
     pub request: Setting<Duration>,
     /// Waiting for the response head once the request is on its way.
@@ -518,6 +534,8 @@ pub struct Test {
     pub body: u64,
     /// The client's address.
     pub from: IpAddr,
+    /// It comes in HTTP/2.
+    pub http2: bool,
     /// What must come out.
     pub expect: Expect,
 }

@@ -1,4 +1,5 @@
-//! A connected socket of either kind, TCP or unix: [`Stream`]; with what has been read of it and not yet used: [`Link`].
+//! A connection of any kind, over TCP or a unix socket, plain or encrypted: [`Stream`]; with what has been read of it and not
+//! yet used: [`Link`].
 //!
 //! I/O without decisions. Buffers belong to the worker and are lent to a link only while there are bytes in them: an
 //! idle connection, or one that waits for the other side, holds none.
@@ -12,11 +13,16 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A connected socket.
+use crate::tls::TlsStream;
+
+/// A connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Over one of the others.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
+    Tls(Box<TlsStream>),
 }
 
 macro_rules! either {
@@ -24,6 +30,7 @@ macro_rules! either {
         match $self {
             Stream::Tcp($stream) => $do,
             Stream::Unix($stream) => $do,
+            Stream::Tls($stream) => $do,
         }
     };
 }
@@ -38,13 +45,16 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
             Stream::Unix(_) => (None, None),
+            Stream::Tls(stream) => stream.under().stream.addresses(),
         }
     }
 
-    /// Writes from the first of `bufs`, and from the second as well where there is something in it.
+    /// Writes from the first of `bufs`, and from the second as well where there is something in it. With nothing in either,
+    /// what was taken before is seen off: encrypted, it may still be here.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: [&[u8]; 2]) -> Poll<io::Result<usize>> {
         let [first, second] = bufs;
         let written = match (first.is_empty(), second.is_empty()) {
+            (true, true) => return either!(self, stream => Pin::new(stream).poll_flush(cx)).map_ok(|()| 0),
             // `send` costs less than `writev` with one piece.
             (false, true) => either!(self, stream => Pin::new(stream).poll_write(cx, first)),
             (true, false) => either!(self, stream => Pin::new(stream).poll_write(cx, second)),
@@ -61,9 +71,13 @@ impl Stream {
 
     /// Closing will tell the other side that something went wrong.
     pub(crate) fn reset_on_close(&self) {
-        if let Stream::Tcp(stream) = self {
+        match self {
             // Where it can't be set, the close is orderly.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+            Stream::Tcp(stream) => {
+                drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)));
+            }
+            Stream::Unix(_) => {}
+            Stream::Tls(stream) => stream.under().stream.reset_on_close(),
         }
     }
 
@@ -174,6 +188,46 @@ impl Link {
         if let Some(buffer) = self.buffer.take() {
             self.buffers.give(buffer);
         }
+    }
+}
+
+/// For those who speak another protocol over it: first what was read already.
+impl AsyncRead for Link {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let link = self.get_mut();
+        if link.is_empty() {
+            return link.stream.poll_read(cx, buf);
+        }
+        let len = link.bytes().len().min(buf.remaining());
+        buf.put_slice(&link.bytes()[..len]);
+        link.consume(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().stream.poll_write(cx, [buf, &[]])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(&mut self.get_mut().stream, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream.poll_write(cx, [&[], &[]]).map_ok(drop)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream.poll_shutdown(cx)
     }
 }
 

@@ -33,6 +33,12 @@ pub enum Piece {
     Capture(u8),
     /// `{client.ip}`
     ClientIp,
+    /// `{client.cert.subject}`: whose certificate the client has shown
+    ClientCertSubject,
+    /// `{client.cert.fingerprint}`: SHA-256 of it, in hexadecimal
+    ClientCertFingerprint,
+    /// `{tls.version}`, as in `TLSv1.3`
+    TlsVersion,
     /// `{scheme}`
     Scheme,
     /// `{host}`
@@ -119,6 +125,9 @@ impl Piece {
             Piece::File(index) => facts.settings.render_file(*index, out),
             Piece::Capture(slot) => out.push_str(facts.captures.get(usize::from(*slot), facts.path)),
             Piece::ClientIp => display(out, facts.client),
+            Piece::ClientCertSubject => out.push_str(facts.certificate.map_or("", |shown| &shown.subject)),
+            Piece::ClientCertFingerprint => out.push_str(facts.certificate.map_or("", |shown| &shown.fingerprint)),
+            Piece::TlsVersion => out.push_str(facts.tls),
             Piece::Scheme => out.push_str(facts.scheme),
             Piece::Host => out.push_str(facts.host),
             Piece::Method => out.push_str(facts.method.as_str()),

@@ -14,6 +14,7 @@ mod health;
 mod pool;
 mod proxy_protocol;
 mod resolve;
+mod shared;
 mod sticky;
 
 use std::net::SocketAddr;
@@ -24,13 +25,15 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::Instant;
 
-pub(crate) use self::call::{Call, Unanswered, Waits};
+pub(crate) use self::call::{Call, Http1, Http2, Unanswered, Waits, http2_head};
 pub(crate) use self::checks::keep_checking;
+pub(crate) use self::connect::Dialler;
 pub(crate) use self::discover::keep_discovering;
 pub(crate) use self::group::{Group, Lease, Wish};
 pub(crate) use self::pool::{Channel, Pools};
 pub(crate) use self::proxy_protocol::announce;
 pub(crate) use self::resolve::keep_resolving;
+pub(crate) use self::shared::SharedPools;
 use crate::balance::Load;
 use crate::settings::{self, Address, Settings};
 use crate::site::{self, Place, Site};
@@ -103,7 +106,7 @@ impl Servers {
     fn of(upstreams: &'static [site::Upstream], settings: &Settings) -> Servers {
         let (mut servers, mut groups) = (Vec::new(), Vec::new());
         let start = Instant::now();
-        for upstream in upstreams {
+        for (index, upstream) in upstreams.iter().enumerate() {
             let first = servers.len();
             for server in upstream.servers.iter() {
                 servers.push(Server::written(servers.len(), server, upstream, settings));
@@ -112,7 +115,7 @@ impl Servers {
                 let places = (0..discover.max).map(|at| first + at as usize);
                 servers.extend(places.map(|index| Server::to_be_found(index, discover, upstream, settings)));
             }
-            groups.push(Group::new(upstream, settings, &servers[first..], start));
+            groups.push(Group::new((index, upstream), settings, &servers[first..], start));
         }
         Servers { groups, servers }
     }
@@ -199,6 +202,14 @@ impl Server {
         if matches!(self.target, TargetAddress::Unix(_)) { "localhost" } else { self.name() }
     }
 
+    /// Its address without the port, to ask for in a handshake.
+    fn bare_host(&self) -> &str {
+        match settings::address(self.name()) {
+            Ok(Address::Tcp(host, _)) => host,
+            Ok(Address::Unix(_)) | Err(_) => "localhost",
+        }
+    }
+
     /// Its share, relative to the others'.
     pub(crate) fn weight(&self) -> u32 {
         self.weight.load(Ordering::Relaxed)
@@ -207,14 +218,6 @@ impl Server {
     /// Which of the servers that have had its place it is.
     fn generation(&self) -> u32 {
         self.generation.load(Ordering::Relaxed)
-    }
-
-    /// The path of its unix socket, if it has one.
-    pub(crate) fn unix_path(&self) -> Option<&str> {
-        match &self.target {
-            TargetAddress::Unix(path) => Some(path),
-            TargetAddress::Fixed(_) | TargetAddress::Name { .. } | TargetAddress::Found(_) => None,
-        }
     }
 
     /// Whether there is an address to connect to.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use http::Method;
 
 use crate::fields::{Fields, has_token};
+use crate::grpc;
 
 /// What a matcher or a template may ask about.
 #[derive(Clone, Copy)]
@@ -23,6 +24,8 @@ pub struct RequestView<'a> {
     pub headers: &'a Fields,
     /// The client: the peer, or what a trusted peer said.
     pub client: IpAddr,
+    /// Whether it came in HTTP/2.
+    pub http2: bool,
 }
 
 impl<'a> RequestView<'a> {
@@ -44,10 +47,7 @@ impl<'a> RequestView<'a> {
 
     /// Whether this is a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
     pub fn is_grpc(&self) -> bool {
-        self.headers
-            .get("content-type")
-            .and_then(|value| value.strip_prefix(b"application/grpc"))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
+        grpc::is_call(self.headers)
     }
 }
 

@@ -8,12 +8,14 @@ mod diff;
 mod expand;
 mod framing;
 mod fuzz;
+mod http2;
 mod macros;
 mod mistakes;
 mod oracle;
 mod page;
 mod reference;
 mod tidy;
+mod tls;
 mod upstreams;
 mod wire;
 

@@ -169,7 +169,7 @@ proptest! {
             if a { headers.push(("x-a", "1")); }
             if b { headers.push(("x-b", "1")); }
             let url = format!("http://{host}{path}");
-            let request = Rehearsal { method, url: &url, listener: 0, headers: headers.clone(), body: 0, from: "192.0.2.1".parse().unwrap() };
+            let request = Rehearsal { method, url: &url, listener: 0, headers: headers.clone(), body: 0, from: "192.0.2.1".parse().unwrap(), http2: false };
             let outcome = rehearse(&plan, &request, &Settings::default()).expect("a request");
             let found = outcome.route.map(|route| {
                 let route = plan.routes[route as usize].model;

@@ -118,6 +118,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             files: &[],
             process: &model.process,
             listeners: &model.listeners,
+            tls: &model.tls,
             trusted: &model.trusted,
             root: &model.root,
             sites: &[],
@@ -169,7 +170,7 @@ fn measure(site: &Site, many: Many, size: usize, least: &mut [Duration]) {
             _ => (text, one_host.clone()),
         }
     };
-    let client = "192.0.2.1".parse().expect("an address");
+    let client: (std::net::IpAddr, bool) = ("192.0.2.1".parse().expect("an address"), false);
     let form = NormalForm { encoded_slash: false, merge_slashes: true };
     for _ in 0..ROUNDS {
         for (lot, least) in least.iter_mut().enumerate() {

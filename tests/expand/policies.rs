@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 6,
+    ::proxy_runtime::site::VERSION == 7,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -57,9 +57,11 @@ static POLICY_0: Policy = Policy {
         body: Setting::Fixed(16777216),
         connections: Setting::Fixed(10000),
         per_client: Setting::Fixed(u64::MAX),
+        handshakes: Setting::Fixed(1000),
     },
     timeouts: Timeouts {
         connect: Setting::Fixed(Duration::from_millis(5000)),
+        handshake: Setting::Fixed(Duration::from_millis(10000)),
         request: Setting::Fixed(Duration::from_millis(10000)),
         response: Setting::Fixed(Duration::from_millis(60000)),
         idle: Setting::Fixed(Duration::from_millis(60000)),
@@ -79,6 +81,8 @@ static SITES: &[Host] = &[
             merge_slashes: true,
         },
         policy: &POLICY_0,
+        tls: None,
+        secure: None,
     },
 ];
 /// 2 entries of 64 bytes
@@ -162,6 +166,8 @@ static UPSTREAMS: &[Upstream] = &[
         outlier: None,
         sticky: None,
         proxy_protocol: None,
+        tls: None,
+        http2: false,
         place: Place {
             file: Borrowed("policies.kdl"),
             line: 2,
@@ -172,12 +178,21 @@ static LISTENERS: &[Listener] = &[
     Listener {
         name: Borrowed("[::]:8080"),
         address: Setting::Fixed(Borrowed("[::]:8080")),
+        speaks: Speaks {
+            http1: true,
+            http2: false,
+            tls: false,
+            default: None,
+            redirect_https: false,
+            proxy_protocol: None,
+        },
         place: Place {
             file: Borrowed("(default)"),
             line: 0,
         },
     },
 ];
+static TLS: &[Tls] = &[];
 static PARAMS: &[Param] = &[
     Param {
         name: Borrowed("backend"),
@@ -215,6 +230,7 @@ static SITE: Site = Site {
     files: FILES,
     process: &PROCESS,
     listeners: LISTENERS,
+    tls: TLS,
     trusted: &TRUSTED,
     root: &POLICY_0,
     tables: Tables {

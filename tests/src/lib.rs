@@ -1,5 +1,6 @@
 //! What tests and benchmarks share: building a site with `kiln`, running it, talking to it.
 
+pub mod certificates;
 pub mod client;
 pub mod dns;
 pub mod kiln;

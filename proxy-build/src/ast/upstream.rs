@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{BalancePolicy, DiscoverFrom, ProxyProtocol};
 
-use super::{HostChoice, Item, Setting, Template};
+use super::{FileSource, HostChoice, HttpVersion, Item, Setting, Template};
 use crate::source::{Span, Spanned};
 
 /// `upstream`.
@@ -44,6 +44,19 @@ pub enum InUpstream {
     Sticky(Sticky),
     Discover(Discover),
     ProxyProtocol(ProxyProtocol),
+    Tls(UpstreamTls),
+    Http(Spanned<HttpVersion>),
+}
+
+/// `tls` of an upstream.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct UpstreamTls {
+    pub sni: Option<Spanned<String>>,
+    pub ca: Option<Spanned<FileSource>>,
+    pub certificate: Option<Spanned<FileSource>>,
+    pub key: Option<Spanned<FileSource>>,
+    pub verify: Option<Spanned<bool>>,
 }
 
 /// `discover`.

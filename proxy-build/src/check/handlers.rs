@@ -1,6 +1,8 @@
 //! Routes: each pattern with its one handler, and all that holds for it.
 
-use proxy_runtime::site::{self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share};
+use proxy_runtime::site::{
+    self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share, UpstreamTls,
+};
 use proxy_runtime::template::{Piece, Template};
 
 use super::layer::Layer;
@@ -151,7 +153,7 @@ impl Check<'_> {
     fn proxy(&mut self, proxy: &ast::Proxy, span: Span) -> Option<Proxy> {
         let upstream = match &proxy.to {
             ProxyTo::Name(name) => self.upstreams.look_up("upstream", name, self.report)?,
-            ProxyTo::Servers(urls) => self.anonymous_upstream(urls, span)?,
+            ProxyTo::Servers(urls, tls) => self.anonymous_upstream(urls, *tls, span)?,
         };
         Some(Proxy {
             shares: list(vec![Share { upstream: self.upstream_index(upstream, span), weight: 1 }]),
@@ -163,7 +165,7 @@ impl Check<'_> {
     }
 
     /// The upstream that inline URLs stand for; the same URLs are the same upstream.
-    fn anonymous_upstream(&mut self, urls: &[Spanned<ast::Setting<String>>], span: Span) -> Option<usize> {
+    fn anonymous_upstream(&mut self, urls: &[Spanned<ast::Setting<String>>], tls: bool, span: Span) -> Option<usize> {
         let mut servers: Vec<Server> = Vec::new();
         for url in urls {
             let address = self.address(url)?;
@@ -177,13 +179,16 @@ impl Check<'_> {
             Setting::Param(index) => self.params.entries[usize::from(*index)].value.name.clone(),
         };
         let same = |other: &site::Upstream| {
-            other.servers.len() == servers.len()
+            other.tls.is_some() == tls
+                && other.servers.len() == servers.len()
                 && other.servers.iter().zip(&servers).all(|(a, b)| a.address == b.address && a.weight == b.weight)
         };
         let existing = self.upstreams.entries.iter().position(|entry| entry.value.name == name && same(&entry.value));
         Some(existing.unwrap_or_else(|| {
             let place = self.sources.place(span);
-            self.upstreams.anonymous(span, model::upstream(name, servers, place))
+            let mut upstream = model::upstream(name, servers, place);
+            upstream.tls = tls.then_some(UpstreamTls { sni: None, ca: None, certificate: None, verify: true });
+            self.upstreams.anonymous(span, upstream)
         }))
     }
 

@@ -44,10 +44,12 @@ impl Layer {
                 body: inner.limits.body.or(self.limits.body),
                 connections: inner.limits.connections.or(self.limits.connections),
                 per_client: inner.limits.per_client.or(self.limits.per_client),
+                handshakes: inner.limits.handshakes.or(self.limits.handshakes),
                 encoded_slash: inner.limits.encoded_slash.or(self.limits.encoded_slash),
                 merge_slashes: inner.limits.merge_slashes.or(self.limits.merge_slashes),
             },
             timeouts: ast::Timeouts {
+                handshake: inner.timeouts.handshake.or(self.timeouts.handshake),
                 connect: inner.timeouts.connect.or(self.timeouts.connect),
                 request: inner.timeouts.request.or(self.timeouts.request),
                 response: inner.timeouts.response.or(self.timeouts.response),

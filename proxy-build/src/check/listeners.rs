@@ -1,12 +1,12 @@
-//! Which sockets there are, and which site is served on which.
+//! Which sockets there are, what is spoken there, and which site is served on which.
 
 use std::net::IpAddr;
 
 use proxy_runtime::settings::{self, Address};
-use proxy_runtime::site::{Listener, Place, Setting, Text};
+use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setting, Speaks, Text};
 
-use super::{Check, Listen};
-use crate::ast::{self, ListenWord, What};
+use super::{Check, Listen, list};
+use crate::ast::{self, HttpVersion, InListen, Item, ListenWord, What};
 use crate::model;
 use crate::report::{Diagnostic, nearest};
 use crate::source::{Span, Spanned};
@@ -21,6 +21,14 @@ pub(super) struct Listeners {
     pub(super) unused: Vec<Span>,
 }
 
+impl Listeners {
+    /// The one of these listeners that speaks `https` for a site with this `tls`.
+    pub(super) fn secure(&self, listeners: &[usize], tls: Option<usize>) -> Option<u16> {
+        tls?;
+        listeners.iter().copied().find(|&index| self.list[index].speaks.tls).map(|index| index as u16)
+    }
+}
+
 /// A listener while names are looked up.
 struct Declared {
     listener: Listener,
@@ -31,28 +39,53 @@ struct Declared {
 }
 
 impl Check<'_> {
-    pub(super) fn listeners(&mut self, listens: &[Listen], sites: &[(Span, ast::Site)]) -> Listeners {
+    /// `secured` tells of each site which `tls` it has.
+    pub(super) fn listeners(
+        &mut self,
+        listens: &[Listen],
+        sites: &[(Span, ast::Site)],
+        secured: &[Option<usize>],
+    ) -> Listeners {
         let mut declared: Vec<Declared> = Vec::new();
         for listen in listens {
             self.declare_listen(listen, &mut declared);
         }
-        let of_site: Vec<Option<Vec<usize>>> =
+        let own: Vec<Option<Vec<usize>>> =
             sites.iter().map(|(_, site)| self.site_listen(site, &mut declared)).collect();
-        let mut shared: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].shared).collect();
-        if shared.is_empty() && (of_site.iter().any(Option::is_none) || declared.is_empty()) {
-            declared.push(Declared {
-                listener: Listener {
-                    name: model::LISTEN.into(),
-                    address: Setting::Fixed(model::LISTEN.into()),
-                    place: Place { file: "(default)".into(), line: 0 },
-                },
-                name: None,
-                span: sites.first().map_or(self.sources.start(), |(span, _)| *span),
-                shared: true,
-            });
-            shared.push(declared.len() - 1);
+        let shared: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].shared).collect();
+        let start = self.sources.start();
+        let mut default = |address: &'static str, speaks: Speaks| {
+            let found = declared.iter().position(|other| other.listener.address == Setting::Fixed(address.into()));
+            found.unwrap_or_else(|| {
+                let place = Place { file: "(default)".into(), line: 0 };
+                let listener =
+                    Listener { name: address.into(), address: Setting::Fixed(address.into()), speaks, place };
+                let span = sites.first().map_or(start, |(span, _)| *span);
+                declared.push(Declared { listener, name: None, span, shared: true });
+                declared.len() - 1
+            })
+        };
+        let of_site: Vec<Vec<usize>> = own
+            .iter()
+            .zip(secured)
+            .map(|(own, tls)| match (own, tls) {
+                (Some(own), _) => own.clone(),
+                (None, _) if !shared.is_empty() => shared.clone(),
+                (None, None) => vec![default(model::LISTEN, model::PLAIN)],
+                (None, Some(_)) => vec![
+                    default(model::LISTEN_TLS, Speaks { http2: true, tls: true, ..model::PLAIN }),
+                    default(model::LISTEN_PLAIN, Speaks { redirect_https: true, ..model::PLAIN }),
+                ],
+            })
+            .collect();
+        if declared.is_empty() {
+            // A file without sites, which has other errors.
+            let place = Place { file: "(default)".into(), line: 0 };
+            let (name, address) = (model::LISTEN.into(), Setting::Fixed(model::LISTEN.into()));
+            let listener = Listener { name, address, speaks: model::PLAIN, place };
+            declared.push(Declared { listener, name: None, span: start, shared: true });
         }
-        let of_site: Vec<Vec<usize>> = of_site.into_iter().map(|own| own.unwrap_or_else(|| shared.clone())).collect();
+        let of_site = self.sites_fit(&declared, sites, secured, &own, of_site);
         let used = |index: usize| of_site.iter().any(|listeners| listeners.contains(&index));
         let unused = (0..declared.len()).filter(|&index| !used(index)).map(|index| declared[index].span).collect();
         if declared.len() > 1024 {
@@ -64,7 +97,8 @@ impl Check<'_> {
     fn declare_listen(&mut self, listen: &Listen, declared: &mut Vec<Declared>) {
         let mut name: Option<Spanned<String>> = None;
         let mut addresses = 0;
-        for word in &listen.words {
+        let speaks = self.speaks(&listen.listen.items);
+        for word in &listen.listen.words {
             match &word.value {
                 ListenWord::Name(found) if name.is_none() && addresses == 0 => {
                     if declared.iter().any(|other| other.name.as_ref() == Some(found)) {
@@ -82,7 +116,7 @@ impl Check<'_> {
                 ListenWord::Address(address) => {
                     addresses += 1;
                     let address = Spanned { value: address.clone(), span: word.span };
-                    self.add_listener(&address, name.as_ref(), true, declared);
+                    self.add_listener(&address, name.as_ref(), (true, &speaks), declared);
                 }
             }
         }
@@ -98,12 +132,12 @@ impl Check<'_> {
         &mut self,
         address: &Spanned<ast::Setting<String>>,
         name: Option<&Spanned<String>>,
-        shared: bool,
+        (shared, speaks): (bool, &Speaks),
         declared: &mut Vec<Declared>,
     ) -> Option<usize> {
         let found = self.address(address)?;
         if let Some(index) = declared.iter().position(|other| same_socket(&other.listener.address, &found)) {
-            if !shared && !declared[index].shared {
+            if !shared && !declared[index].shared && declared[index].listener.speaks == *speaks {
                 return Some(index);
             }
             let diagnostic = Diagnostic::error("duplicate-listener", "two listeners have this address", address.span)
@@ -121,7 +155,7 @@ impl Check<'_> {
             (Setting::Param(index), None) => self.params.entries[usize::from(*index)].value.name.clone(),
         };
         declared.push(Declared {
-            listener: Listener { name: shown, address: found, place: self.place(address.span) },
+            listener: Listener { name: shown, address: found, speaks: speaks.clone(), place: self.place(address.span) },
             name: name.map(|name| name.value.clone()),
             span: name.map_or(address.span, |name| name.span),
             shared,
@@ -133,15 +167,23 @@ impl Check<'_> {
     fn site_listen(&mut self, site: &ast::Site, declared: &mut Vec<Declared>) -> Option<Vec<usize>> {
         let mut own: Option<Vec<usize>> = None;
         for item in &site.items {
-            let What::Listen(words) = &item.what else { continue };
+            let What::Listen(listen) = &item.what else { continue };
             let own = own.get_or_insert_default();
-            for word in words {
+            let speaks = self.speaks(&listen.items);
+            for word in &listen.words {
                 let found = match &word.value {
                     ListenWord::Address(address) => {
                         let address = Spanned { value: address.clone(), span: word.span };
-                        self.add_listener(&address, None, false, declared).into_iter().collect()
+                        self.add_listener(&address, None, (false, &speaks), declared).into_iter().collect()
                     }
-                    ListenWord::Name(name) => self.named_listener(name, word.span, declared),
+                    ListenWord::Name(name) => {
+                        if let Some(item) = listen.items.first() {
+                            let message =
+                                "this has no effect: what a named listener speaks is said where it is declared";
+                            self.error("no-effect", message, item.span);
+                        }
+                        self.named_listener(name, word.span, declared)
+                    }
                 };
                 for index in found {
                     if own.contains(&index) {
@@ -153,6 +195,128 @@ impl Check<'_> {
             }
         }
         own
+    }
+
+    /// What the braces of a `listen` say.
+    fn speaks(&mut self, items: &[Item]) -> Speaks {
+        let mut speaks = model::PLAIN;
+        let mut versions: Option<(Span, Vec<HttpVersion>)> = None;
+        let mut networks = Vec::new();
+        for Item { span, what, .. } in items {
+            let What::InListen(item) = what else { continue };
+            match item {
+                InListen::Http(written) => {
+                    versions = Some((*span, written.iter().map(|version| version.value).collect()))
+                }
+                InListen::Tls(name) => {
+                    speaks.tls = true;
+                    let default = name.as_ref().and_then(|name| self.tls.look_up("tls", name, self.report));
+                    speaks.default = default.map(|index| index as u16);
+                }
+                InListen::ProxyProtocol { versions, from } => {
+                    let of = |wanted| versions.iter().any(|version| version.value == wanted);
+                    let (v1, v2) = (of(ProxyProtocol::V1), of(ProxyProtocol::V2));
+                    networks.push(from.value);
+                    let before = speaks.proxy_protocol.take();
+                    let was = |one: fn(&ProxyProtocolIn) -> bool| before.as_ref().is_some_and(one);
+                    speaks.proxy_protocol = Some(ProxyProtocolIn {
+                        v1: v1 || was(|before| before.v1),
+                        v2: v2 || was(|before| before.v2),
+                        from: list(networks.clone()),
+                    });
+                    if from.value.prefix_len() == 0 {
+                        self.report.add(
+                            Diagnostic::lint(
+                                "trusts-everybody",
+                                "this trusts everybody: any client could say it is another",
+                                from.span,
+                            )
+                            .help("name the networks of the proxies in front of this one"),
+                        );
+                    }
+                }
+                InListen::RedirectHttps => speaks.redirect_https = true,
+            }
+        }
+        // Over TLS the client chooses.
+        speaks.http2 = speaks.tls;
+        if let Some((_, versions)) = &versions {
+            speaks.http1 = versions.contains(&HttpVersion::H1);
+            speaks.http2 = versions.contains(&HttpVersion::H2);
+        }
+        let redirects = items.iter().find(|item| matches!(item.what, What::InListen(InListen::RedirectHttps)));
+        if let (true, Some(item)) = (speaks.tls, redirects) {
+            self.error("no-effect", "`redirect-https` has no effect: all that comes here is `https`", item.span);
+        }
+        speaks
+    }
+
+    /// Whether each site can be served where it is to be: with TLS where that is spoken, and nowhere without what it asks of
+    /// clients. Shared listeners that can't serve a site don't.
+    fn sites_fit(
+        &mut self,
+        declared: &[Declared],
+        sites: &[(Span, ast::Site)],
+        secured: &[Option<usize>],
+        own: &[Option<Vec<usize>>],
+        of_site: Vec<Vec<usize>>,
+    ) -> Vec<Vec<usize>> {
+        let mut fitting = Vec::new();
+        for ((((span, site), tls), own), listeners) in sites.iter().zip(secured).zip(own).zip(of_site) {
+            let speaks = |index: usize| &declared[index].listener.speaks;
+            let name = site.hosts.first().map(|host| host.value.to_string()).unwrap_or_default();
+            let tls_span = site.items.iter().find_map(|item| match &item.what {
+                What::Tls(tls) => Some(tls.span),
+                _ => None,
+            });
+            match (tls, tls_span) {
+                (Some(tls), Some(tls_span)) => {
+                    if !listeners.is_empty() && !listeners.iter().any(|&index| speaks(index).tls) {
+                        self.report.add(
+                            Diagnostic::error(
+                                "tls-on-plain",
+                                format!("`{name}` has `tls`, and no listener of it speaks that"),
+                                tls_span,
+                            )
+                            .also(declared[listeners[0]].span, "it is served here")
+                            .help("write: listen \":443\" { tls; }"),
+                        );
+                    }
+                    let open = listeners.iter().find(|&&index| !speaks(index).tls && !speaks(index).redirect_https);
+                    let asks = self.tls.entries[*tls].value.asks_clients();
+                    if let (Some(&open), true) = (open, asks && listeners.iter().any(|&index| speaks(index).tls)) {
+                        self.report.add(
+                            Diagnostic::error(
+                                "client-ca-on-plain",
+                                format!("`{name}` asks for client certificates, and is served without TLS as well"),
+                                tls_span,
+                            )
+                            .also(declared[open].span, "here nobody is asked")
+                            .help("write `redirect-https` in that listener, or `listen` in the site"),
+                        );
+                    }
+                    fitting.push(listeners);
+                }
+                (None, None) => {
+                    let bare = |&index: &usize| speaks(index).tls && speaks(index).default.is_none();
+                    let bare_ones: Vec<usize> = listeners.iter().copied().filter(bare).collect();
+                    let rest: Vec<usize> = listeners.iter().copied().filter(|index| !bare(index)).collect();
+                    if let Some(&first) = bare_ones.first()
+                        && (own.is_some() || rest.is_empty())
+                    {
+                        self.report.add(
+                            Diagnostic::error("no-certificate", format!("there is no certificate for `{name}`"), *span)
+                                .also(declared[first].span, "this listener speaks TLS")
+                                .help("write in the site: tls { certificate \"cert.pem\" key=\"key.pem\"; }"),
+                        );
+                    }
+                    fitting.push(rest);
+                }
+                // What is wrong with its `tls` is in the report.
+                _ => fitting.push(listeners),
+            }
+        }
+        fitting
     }
 
     fn named_listener(&mut self, name: &str, span: Span, declared: &[Declared]) -> Vec<usize> {

@@ -185,7 +185,9 @@ impl Check<'_> {
             found.push(match protocol.value {
                 Protocol::WebSocket => Matcher::WebSocket,
                 Protocol::Grpc => Matcher::Grpc,
+                Protocol::Http1 if self.http2_spoken => Matcher::Not(vec![Matcher::Http2]),
                 Protocol::Http1 => Matcher::Always,
+                Protocol::Http2 if self.http2_spoken => Matcher::Http2,
                 Protocol::Http2 | Protocol::Http3 => {
                     self.report.add(
                         Diagnostic::error(
@@ -193,7 +195,10 @@ impl Check<'_> {
                             "no listener speaks this: the route would never be reached",
                             protocol.span,
                         )
-                        .help("listeners of this version speak HTTP/1.1 and HTTP/1.0"),
+                        .help(match protocol.value {
+                            Protocol::Http2 => "let a listener speak it: listen \":8080\" { http h1 h2; }",
+                            _ => "HTTP/3 is not to be had yet",
+                        }),
                     );
                     continue;
                 }
@@ -277,6 +282,7 @@ pub fn describe(matcher: &Matcher) -> String {
         }
         Matcher::WebSocket => "protocol websocket".to_owned(),
         Matcher::Grpc => "protocol grpc".to_owned(),
+        Matcher::Http2 => "protocol http2".to_owned(),
         Matcher::Always => "protocol http1".to_owned(),
         Matcher::PathRegex(regex, _) => format!("path-regex \"{regex}\""),
         Matcher::Not(inner) => format!("not ({})", join(inner, " and ")),

@@ -47,7 +47,7 @@ impl Check<'_> {
             return None;
         }
         let (mut headers, mut cookies) = (Vec::new(), Vec::new());
-        let (mut from, mut body) = (CLIENT, 0);
+        let (mut from, mut body, mut http2) = (CLIENT, 0, false);
         for item in &request.items {
             match &item.what {
                 What::RequestField(name, value) => {
@@ -58,7 +58,10 @@ impl Check<'_> {
                 }
                 What::RequestCookie(name, value) => cookies.push(format!("{name}={value}")),
                 What::RequestBody(size) => body = size.value,
-                What::RequestProtocol(protocol) => headers.extend(said_by(protocol.value)),
+                What::RequestProtocol(protocol) => {
+                    http2 = protocol.value == Protocol::Http2;
+                    headers.extend(said_by(protocol.value));
+                }
                 What::From(address) => from = address.value,
                 What::Unread => {}
                 _ => unreachable!("the reader lets nothing else stand in a request"),
@@ -77,6 +80,7 @@ impl Check<'_> {
                 place: self.place(test.name.span),
                 method: request.method.value.into(),
                 url: request.url.value.into(),
+                http2,
                 listener: 0,
                 headers: list(headers),
                 body,

@@ -41,6 +41,9 @@ impl Scope {
 /// Placeholders without a name of their own in them.
 const SIMPLE: &[(&str, Piece, Phase)] = &[
     ("client.ip", Piece::ClientIp, Phase::Request),
+    ("client.cert.subject", Piece::ClientCertSubject, Phase::Request),
+    ("client.cert.fingerprint", Piece::ClientCertFingerprint, Phase::Request),
+    ("tls.version", Piece::TlsVersion, Phase::Request),
     ("scheme", Piece::Scheme, Phase::Request),
     ("host", Piece::Host, Phase::Request),
     ("method", Piece::Method, Phase::Request),
@@ -115,6 +118,19 @@ impl Check<'_> {
                     if *since == Phase::Log { "exchange is over" } else { "answer is there" }
                 );
                 self.error("placeholder-scope", message, name.span);
+                return None;
+            }
+            let shown = matches!(piece, Piece::ClientCertSubject | Piece::ClientCertFingerprint);
+            let asks = |index: usize| self.tls.entries[index].value.asks_clients();
+            if shown && !self.site_tls.is_some_and(asks) && phase < Phase::Log {
+                self.report.add(
+                    Diagnostic::error(
+                        "placeholder-scope",
+                        format!("`{{{word}}}` has no value: no client is asked for a certificate here"),
+                        name.span,
+                    )
+                    .help("write in the site's `tls`: client-ca \"clients.pem\""),
+                );
                 return None;
             }
             if *piece == Piece::Upstream && !scope.upstream && phase < Phase::Log {
@@ -256,16 +272,19 @@ impl Check<'_> {
         ops
     }
 
-    /// RFC 6797 section 7.2: the field must not be sent over plain HTTP, and all listeners speak that.
+    /// RFC 6797 section 7.2: the field must not be sent over plain HTTP.
     fn hsts(&mut self, op: &ast::HeaderOp) {
-        if op.name.value == "strict-transport-security" && !matches!(op.kind, HeaderOpKind::Replace(..)) {
+        if self.site_tls.is_none()
+            && op.name.value == "strict-transport-security"
+            && !matches!(op.kind, HeaderOpKind::Replace(..))
+        {
             self.report.add(
                 Diagnostic::lint(
                     "hsts-on-plain",
                     "this site is served without TLS, where browsers ignore this field",
                     op.name.span,
                 )
-                .help("send it from where TLS ends; if that is a proxy in front of this one: lint allow hsts-on-plain"),
+                .help("give the site a `tls`; if TLS ends at a proxy in front of this one: lint allow hsts-on-plain"),
             );
         }
     }

@@ -11,7 +11,7 @@ use proxy_runtime::template::{Piece, Template};
 
 use super::text::{Phase, Scope};
 use super::{Check, list};
-use crate::ast::{self, InHealthCheck, InRetry, InUpstream, Item, RetryOn, What};
+use crate::ast::{self, HttpVersion, InHealthCheck, InRetry, InUpstream, Item, RetryOn, What};
 use crate::model;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -194,6 +194,8 @@ impl Check<'_> {
                     place: self.place(discover.span),
                 });
             }
+            InUpstream::Tls(tls) => value.tls = self.upstream_tls(tls),
+            InUpstream::Http(version) => value.http2 = version.value == HttpVersion::H2,
             InUpstream::ProxyProtocol(version) => {
                 value.proxy_protocol = Some(*version);
             }

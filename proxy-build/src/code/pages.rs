@@ -89,6 +89,54 @@ site example.com {
 }",
     },
     Code {
+        name: "unverified-upstream",
+        level: Some(Level::Deny),
+        what: "The certificates of an upstream's servers are not looked at.",
+        why: "\
+`verify=#false` encrypts, but anybody in between can be the server: whoever can redirect the connection reads and
+changes everything. Name what has signed the servers' certificates, also if that is the server itself: `ca=\"ca.pem\"`.",
+        wrong: "
+upstream api {
+    server \"10.0.0.2:443\"
+    tls verify=#false
+}
+site example.com {
+    proxy api
+}",
+        right: "
+upstream api {
+    server \"10.0.0.2:443\"
+    tls ca=\"/etc/site/ca.pem\"
+}
+site example.com {
+    proxy api
+}",
+    },
+    Code {
+        name: "cert-expiry",
+        level: Some(Level::Warn),
+        what: "A certificate is about to expire.",
+        why: "\
+Found for certificates that are there when the site is built, 14 days before their end, or as many as
+`lint warn cert-expiry days=30` says. One that has expired is an error. The proxy reads certificates again when they change, so that
+neither a new build nor a new start is needed for a new one; `--check` looks at the files of a proxy.",
+        wrong: "
+lint warn cert-expiry days=36500
+site a.example {
+    tls {
+        certificate \"diagnostics/certificates/long.pem\" key=\"diagnostics/certificates/long.key\"
+    }
+    proxy \"http://10.0.0.2:80\"
+}",
+        right: "
+site a.example {
+    tls {
+        certificate \"diagnostics/certificates/long.pem\" key=\"diagnostics/certificates/long.key\"
+    }
+    proxy \"http://10.0.0.2:80\"
+}",
+    },
+    Code {
         name: "unbounded-body",
         level: Some(Level::Warn),
         what: "Request bodies may be of any size.",

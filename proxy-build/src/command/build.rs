@@ -50,7 +50,10 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     let asks_dns = compiled.model.as_ref().is_some_and(|model| model.upstreams.iter().any(Upstream::asks_dns));
     let main = format!("{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",);
     write_if_changed(&folder.join("src/main.rs"), &main)?;
-    write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source, asks_dns)?)?;
+    let speaks_tls = compiled.model.as_ref().is_some_and(proxy_build::model::Site::speaks_tls);
+    let features: Vec<&str> =
+        [("dns", asks_dns), ("tls", speaks_tls)].iter().filter(|(_, wanted)| *wanted).map(|(name, _)| *name).collect();
+    write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source, &features)?)?;
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
     if !folder.join("Cargo.lock").exists() {
         write_if_changed(&folder.join("Cargo.lock"), &lock)?;
@@ -58,12 +61,12 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     cargo(&folder, &cache.join("target"), &name, profile, static_link)
 }
 
-fn manifest(name: &str, source: &Path, dns: bool) -> Result<String, String> {
+fn manifest(name: &str, source: &Path, features: &[&str]) -> Result<String, String> {
     let workspace =
         std::fs::read_to_string(source.join("Cargo.toml")).map_err(failed("can't read Kiln's Cargo.toml"))?;
     // The profiles are the workspace's own, so that both doors build alike.
     let profiles = workspace.find("\n[profile.dist]").map_or("", |at| &workspace[at..]);
-    let features = if dns { ", features = [\"dns\"]" } else { "" };
+    let features = if features.is_empty() { String::new() } else { format!(", features = {features:?}") };
     Ok(format!(
         "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
         proxy-runtime = {{ path = {:?}{features} }}\n{profiles}",

@@ -34,7 +34,13 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, Value> {
         add(format!("param {}", param.name), json!(param));
     }
     for (index, listener) in site.listeners.iter().enumerate() {
-        add(format!("listener {}", super::listener_name(site, index)), json!({ "address": listener.address }));
+        add(
+            format!("listener {}", super::listener_name(site, index)),
+            json!({ "address": listener.address, "speaks": listener.speaks }),
+        );
+    }
+    for tls in &site.tls {
+        add(format!("tls {}", tls.name), json!(tls));
     }
     for upstream in &site.upstreams {
         add(format!("upstream {}", upstream.name), json!(upstream));

@@ -17,6 +17,7 @@ pub(super) static LIMITS: Directive = Directive {
         Prop::new("body", "SIZE|unlimited", "The request's body. Beyond: 413. Default `\"16MiB\"`."),
         Prop { name: "connections", value: "N", docs: "Client connections at once, for the whole process. Beyond: 503. Default 10000.", places: ROOT },
         Prop { name: "per-client", value: "N", docs: "Client connections at once from one address. Beyond: 503. Default: as `connections`.", places: ROOT },
+        Prop { name: "handshakes", value: "N", docs: "TLS handshakes at once, for the whole process. Beyond: the connection is closed. Default 1000.", places: ROOT },
         Prop { name: "encoded-slash", value: "BOOL", docs: "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400.", places: ROOT_OR_SITE },
         Prop { name: "merge-slashes", value: "BOOL", docs: "Merges doubled slashes in paths. Default `#true`.", places: ROOT_OR_SITE },
     ],
@@ -48,6 +49,7 @@ site example.com {
             body: r.prop("body", value::setting(value::size_or_unlimited)),
             connections: r.prop("connections", value::setting(value::integer(1, 1 << 24))),
             per_client: r.prop("per-client", value::setting(value::integer(1, 1 << 24))),
+            handshakes: r.prop("handshakes", value::setting(value::integer(1, 1 << 24))),
             encoded_slash: r.prop("encoded-slash", value::boolean),
             merge_slashes: r.prop("merge-slashes", value::boolean),
         })))

@@ -1,6 +1,6 @@
 //! `lint`: how serious a doubtful thing is.
 
-use super::{Directive, Place};
+use super::{Directive, Place, Prop};
 use crate::ast::{Lint, What};
 use crate::code::{self, Level};
 use crate::report::nearest;
@@ -11,7 +11,7 @@ pub(super) static LINT: Directive = Directive {
     name: "lint",
     places: &[Place::Root],
     args: "allow|warn|deny CODE...",
-    props: &[],
+    props: &[Prop::new("days", "N", "For `cert-expiry` alone: how near its end a certificate is found. Default 14.")],
     body: None,
     repeats: true,
     summary: "Says how serious a doubtful thing is: nothing, a warning, or an error.",
@@ -33,6 +33,7 @@ test "hello" {
         Some(What::Lint(Lint {
             level: r.arg("a level", value::word(Level::NAMES))?.value,
             codes: r.some("a CODE", lint),
+            days: r.prop("days", value::integer(1, 36_500)),
         }))
     },
 };

@@ -1,5 +1,7 @@
 //! `proxy`: an upstream answers.
 
+use std::cell::Cell;
+
 use super::{Directive, HANDLER, Prop};
 use crate::ast::{Handler, HostChoice, Proxy, ProxyTo, What};
 use crate::syntax::{Leaf, Scalar};
@@ -17,7 +19,8 @@ pub(super) static PROXY: Directive = Directive {
     repeats: true,
     summary: "Forwards the request to an upstream.",
     details: "\
-Either the name of an `upstream`, or one or more URLs (`http://host:port`, `unix:/path`, `(param)NAME`) that become one.
+Either the name of an `upstream`, or one or more URLs (`http://host:port`, `https://host`, `unix:/path`, `(param)NAME`) that
+become one. With `https` the server's certificate is verified, and must be for its host; for more, see `tls` of an `upstream`.
 Bodies stream both ways with back-pressure, however large. Fields that belong to a connection are not forwarded (RFC 9110
 section 7.6.1); `Via` is added, and `X-Forwarded-For`, `-Proto` and `-Host` are set: they replace what the client sent,
 unless the peer is in `trusted-proxies`, whose list is continued. Upgrades (WebSocket and any other) become a tunnel.
@@ -47,15 +50,33 @@ site sock.example.com {
         let to = if named {
             ProxyTo::Name(r.arg("a NAME or URL", value::name)?)
         } else {
-            ProxyTo::Servers(r.some("a NAME or URL", value::setting(value::server_url)))
+            let (plain, secure) = (Cell::new(0), Cell::new(0));
+            let servers = r.some("a NAME or URL", value::setting(|leaf| server_url(leaf, &plain, &secure)));
+            ProxyTo::Servers(servers, secure.get() > 0)
         };
         let (host, forwarded) = (r.prop("host", host_choice), r.prop("forwarded", value::boolean));
-        if matches!(&to, ProxyTo::Servers(servers) if servers.is_empty()) {
+        if matches!(&to, ProxyTo::Servers(servers, _) if servers.is_empty()) {
             return None;
         }
         Some(What::Handler(Handler::Proxy(Proxy { to, host, forwarded })))
     },
 };
+
+/// The URL of a server; counts the encrypted ones and the others, of which there must not be both.
+fn server_url(leaf: &Leaf, plain: &Cell<u32>, secure: &Cell<u32>) -> Parsed<String> {
+    let (address, tls) = value::server_url(leaf)?;
+    let (this, other) = if tls { (secure, plain) } else { (plain, secure) };
+    this.set(this.get() + 1);
+    if other.get() > 0 {
+        return Err(value::Problem {
+            code: "bad-url",
+            message: "either all servers are `https`, or none is".to_owned(),
+            help: Some("declare an `upstream` for each, and give each its route".to_owned()),
+            part: None,
+        });
+    }
+    Ok(address)
+}
 
 pub(super) fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
     Ok(match value::text(leaf)?.as_str() {

@@ -158,16 +158,20 @@ pub(super) static BODY: Directive = Directive {
 pub(super) static REQUEST_PROTOCOL: Directive = Directive {
     name: "protocol",
     places: &[Place::Request],
-    args: "websocket|grpc|http1",
+    args: "websocket|grpc|http1|http2",
     props: &[],
     body: None,
     repeats: false,
     summary: "What a test's request speaks, or asks to speak. Default `http1`.",
-    details: "It stands for the header fields that say so.",
+    details: "`websocket` and `grpc` stand for the header fields that say so.",
     example: FIELDS,
     read: |r| {
-        let words =
-            value::word(&[("websocket", Protocol::WebSocket), ("grpc", Protocol::Grpc), ("http1", Protocol::Http1)]);
+        let words = value::word(&[
+            ("websocket", Protocol::WebSocket),
+            ("grpc", Protocol::Grpc),
+            ("http1", Protocol::Http1),
+            ("http2", Protocol::Http2),
+        ]);
         Some(What::RequestProtocol(r.arg("a protocol", words)?))
     },
 };

@@ -1,6 +1,6 @@
 //! `timeouts`: every wait.
 
-use super::{Directive, Prop, ROOT_POLICY};
+use super::{Directive, Place, Prop, ROOT_POLICY};
 use crate::ast::{Policy, Timeouts, What};
 use crate::value;
 
@@ -9,7 +9,8 @@ pub(super) static TIMEOUTS: Directive = Directive {
     places: ROOT_POLICY,
     args: "",
     props: &[
-        Prop::new("connect", "DURATION", "Connecting to a server. Beyond: the next server, then 504. Default `\"5s\"`."),
+        Prop { name: "handshake", value: "DURATION", docs: "A client's TLS handshake, and its PROXY header. Beyond: the connection is closed. Default `\"10s\"`.", places: &[Place::Root] },
+        Prop::new("connect", "DURATION", "Connecting to a server, the TLS handshake included. Beyond: the next server, then 504. Default `\"5s\"`."),
         Prop::new("request", "DURATION", "Receiving the request: the head, then the body, which gets a second more for each KiB that arrives. Beyond: 408. Default `\"10s\"`."),
         Prop::new("response", "DURATION", "From the request being sent to the head of the answer. Beyond: 504. Default `\"60s\"`."),
         Prop::new("idle", "DURATION", "Silence: of a kept connection between requests, of a body on its way, of a tunnel. Default `\"60s\"`."),
@@ -38,6 +39,7 @@ site example.com {
 "#,
     read: |r| {
         Some(What::Policy(Policy::Timeouts(Timeouts {
+            handshake: r.prop("handshake", value::setting(value::duration)),
             connect: r.prop("connect", value::setting(value::duration)),
             request: r.prop("request", value::setting(value::duration)),
             response: r.prop("response", value::setting(value::duration)),

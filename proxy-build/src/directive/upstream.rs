@@ -262,6 +262,9 @@ site example.com {
     },
 };
 
+/// The versions of the PROXY protocol.
+pub(super) const PROXY_VERSIONS: &[(&str, ProxyProtocol)] = &[("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
+
 pub(super) static PROXY_PROTOCOL: Directive = Directive {
     name: "proxy-protocol",
     places: IN_UPSTREAM,
@@ -283,7 +286,7 @@ site example.com {
 }
 "#,
     read: |r| {
-        let version = r.arg("a version", value::word(&[("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)]))?;
+        let version = r.arg("a version", value::word(PROXY_VERSIONS))?;
         Some(What::InUpstream(InUpstream::ProxyProtocol(version.value)))
     },
 };

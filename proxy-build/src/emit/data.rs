@@ -28,10 +28,13 @@ pub(super) fn sites<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = TokenStream>
         let name = text(&host.hosts.first().map(ToString::to_string).unwrap_or_default());
         let (normal_form, policy) =
             (expression(&host.normal_form), numbered("POLICY", plan.policies.index(&&host.policy)));
+        let (tls, secure) = (expression(&host.tls), expression(&host.secure));
         quote!(Host {
             name: #name,
             normal_form: #normal_form,
             policy: &#policy,
+            tls: #tls,
+            secure: #secure,
         })
     })
 }

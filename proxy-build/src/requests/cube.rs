@@ -39,6 +39,9 @@ impl Atom {
     }
 }
 
+/// The version of HTTP as a header field: no field can have this name.
+pub(crate) const HTTP_VERSION: &str = "(version)";
+
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Example {
@@ -66,10 +69,16 @@ impl Example {
         format!("http://{}{}{query}", self.host, self.path)
     }
 
+    /// Whether it comes in HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.of(ValueOf::Header).any(|(name, value)| name == HTTP_VERSION && value == "HTTP/2")
+    }
+
     /// Its header fields, cookies among them.
     pub(crate) fn headers(&self) -> Vec<(String, String)> {
         let cookies: Vec<_> = self.of(ValueOf::Cookie).map(|(name, value)| format!("{name}={value}")).collect();
-        let fields = self.of(ValueOf::Header).map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let fields = self.of(ValueOf::Header).filter(|(name, _)| *name != HTTP_VERSION);
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let cookies = (!cookies.is_empty()).then(|| ("cookie".to_owned(), cookies.join("; ")));
         fields.chain(cookies).collect()
     }
@@ -81,6 +90,9 @@ impl fmt::Display for Example {
         let mut with: Vec<_> = self.headers().iter().map(|(name, value)| format!("{name}: {value}")).collect();
         if self.client != networks::ANYBODY {
             with.push(format!("client {}", self.client));
+        }
+        if self.is_http2() {
+            with.push("HTTP/2".to_owned());
         }
         if with.is_empty() { Ok(()) } else { write!(f, " with {}", with.join(", ")) }
     }
@@ -117,8 +129,17 @@ impl<T> Sides<T> {
 
 /// Fields that come once (RFC 9110): two values of these exclude each other. Of a name that is not here one value may
 /// satisfy one fact, and a second value another.
-const SINGLE_VALUED: &[&str] =
-    &["host", "content-type", "user-agent", "authorization", "origin", "referer", "from", "content-length"];
+const SINGLE_VALUED: &[&str] = &[
+    HTTP_VERSION,
+    "host",
+    "content-type",
+    "user-agent",
+    "authorization",
+    "origin",
+    "referer",
+    "from",
+    "content-length",
+];
 
 impl<'a> Cube<'a> {
     pub(super) fn add(&mut self, atom: &'a Atom, holds: bool) {

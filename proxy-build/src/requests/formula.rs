@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::Methods;
 
-use super::cube::{Atom, Example};
+use super::cube::{Atom, Example, HTTP_VERSION};
 use super::{Language, Requests};
 use crate::ast::{ValueOf, ValueTest};
 use crate::model::{Matcher, Route};
@@ -61,6 +61,7 @@ impl Requests {
                 let test = ValueTest::Matches("^application/grpc(?:$|[+;])".to_owned());
                 self.of_value(ValueOf::Header, "content-type", &test)
             }
+            Matcher::Http2 => self.of_value(ValueOf::Header, HTTP_VERSION, &ValueTest::Equals("HTTP/2".to_owned())),
             Matcher::Always => Formula::All(Vec::new()),
             Matcher::PathRegex(pattern, _) => {
                 Formula::Atom(Atom::Path { language: self.table(pattern), hints: Vec::new() })

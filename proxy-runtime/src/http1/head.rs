@@ -170,6 +170,11 @@ fn goes_on(value: &[u8], otherwise: bool) -> bool {
     }
 }
 
+/// What `Content-Length` says, where it is one number.
+pub(crate) fn declared_length(fields: &Fields) -> Option<u64> {
+    fields.get("content-length").and_then(number)
+}
+
 /// Digits and nothing else (RFC 9110 section 8.6).
 fn number(value: &[u8]) -> Option<u64> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
 
 use super::tries::{self, Request};
 use crate::connection::Client;
@@ -53,13 +52,17 @@ pub(super) fn send(
     fields.set("host", host.as_bytes());
     fields.set("connection", b"close");
     fields.remove("upgrade");
-    let mut head = Vec::new();
-    tries::introduce(client, record, group, &mut head);
+    let (mut introduction, mut head) = (Vec::new(), Vec::new());
+    tries::introduce(client, record, group, &mut introduction);
+    if group.upstream.tls.is_none() {
+        head.append(&mut introduction);
+    }
     http1::write_request(&mut head, (&request.method, &request.target), None, &fields, framing);
     let counted = Counted::new(&worker.mirrored);
     tokio::task::spawn_local(async move {
         // Whatever comes of it is nobody's business; the lease tells who counts.
-        let _ = tokio::time::timeout(PATIENCE, exchange(&lease, &head, &body)).await;
+        let copied = exchange(worker, &lease, &introduction, (&head, &body));
+        let _ = tokio::time::timeout(PATIENCE, copied).await;
         drop((lease, counted));
     });
 }
@@ -72,24 +75,18 @@ fn shadow(host: &str) -> String {
     }
 }
 
-async fn exchange(lease: &Lease, head: &[u8], body: &[u8]) -> std::io::Result<()> {
-    match lease.server.unix_path() {
-        Some(path) => talk(UnixStream::connect(path).await?, head, body).await,
-        None => {
-            let address = lease.server.socket_address().ok_or(std::io::ErrorKind::NotFound)?;
-            talk(TcpStream::connect(address).await?, head, body).await
-        }
-    }
-}
-
-async fn talk(
-    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    head: &[u8],
-    body: &[u8],
+async fn exchange(
+    worker: &Worker,
+    lease: &Lease,
+    introduction: &[u8],
+    (head, body): (&[u8], &[u8]),
 ) -> std::io::Result<()> {
-    stream.write_all(head).await?;
-    stream.write_all(body).await?;
-    tokio::io::copy(&mut stream.take(MAX_ANSWER), &mut tokio::io::sink()).await.map(drop)
+    let link = worker.pools.dial(lease.group, lease.server, introduction, PATIENCE).await;
+    let mut link = link.map_err(|_| std::io::ErrorKind::NotConnected)?;
+    link.write_all(head).await?;
+    link.write_all(body).await?;
+    link.flush().await?;
+    tokio::io::copy(&mut link.take(MAX_ANSWER), &mut tokio::io::sink()).await.map(drop)
 }
 
 /// One of those under way.

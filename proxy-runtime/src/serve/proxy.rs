@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 
 use super::Stop;
 use super::mirror;
@@ -15,6 +16,7 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::filter::Outgoing;
 use crate::forward;
+use crate::grpc;
 use crate::handler::Answer;
 use crate::http1::{Framing, Head};
 use crate::matcher;
@@ -41,10 +43,11 @@ pub(super) async fn forward(
     let waits = Waits {
         response: timeouts.response.get(worker.settings),
         idle: client.idle.get(),
-        until: record.began.checked_add(timeouts.total.get(worker.settings)),
+        until: record.began.checked_add(total(record, timeouts.total.get(worker.settings))),
     };
     let connect = timeouts.connect.get(worker.settings);
-    let upgrade = forward::upgrade(&record.fields).is_some();
+    // HTTP/2 has no upgrade (RFC 9113 section 8.6): a server may always go on without (RFC 9110 section 7.8).
+    let upgrade = !group.upstream.http2 && forward::upgrade(&record.fields).is_some();
     let request = request(client, record, route, proxy, upgrade, body.framing)?;
     let (retry, mirror) = (tries::retry(record, &request), mirrored(worker, record, &body));
     let kept = match longest_kept(worker, retry, mirror) {
@@ -66,6 +69,14 @@ pub(super) async fn forward(
         answer.fields.add(b"set-cookie", format!("{cookie}={value}; Path=/; SameSite=Lax; HttpOnly").as_bytes());
     }
     Ok(answer)
+}
+
+/// How long all of it may take: a call of gRPC no longer than its client waits.
+fn total(record: &Record, total: Duration) -> Duration {
+    if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {
+        return grpc::deadline(&record.fields).map_or(total, |deadline| total.min(deadline));
+    }
+    total
 }
 
 /// The upstream, and whether the client's cookie has asked for it.
@@ -121,11 +132,17 @@ fn request(
         fields.add(b"upgrade", protocol);
     }
     let about = forward::Client {
-        address: &client.address,
-        peer: client.peer,
-        scheme: "http",
+        address: &client.peer.text,
+        peer: client.peer.ip,
+        // RFC 9110 section 7.6.3.
+        via: match record.version {
+            Version::HTTP_2 => "2 kiln",
+            Version::HTTP_10 => "1.0 kiln",
+            _ => "1.1 kiln",
+        },
+        scheme: client.peer.scheme(),
         host: target.authority(),
-        trusted: matcher::contains(&client.worker.site.trusted.networks, client.peer),
+        trusted: matcher::contains(&client.worker.site.trusted.networks, client.peer.ip),
     };
     forward::announce(&mut fields, &about, proxy.forwarded);
     match (&proxy.host, target.authority()) {
@@ -156,7 +173,7 @@ fn outgoing_target(client: &Client, record: &Record, route: &Route, fields: &mut
     let mut out = Outgoing { path, query, headers: fields };
     let facts: Facts<'_> = record.facts();
     filter(&mut out, &facts);
-    let site = client.worker.site.tables.site(client.listener, target.host());
+    let site = client.worker.site.tables.site(client.peer.listener, target.host());
     let form = site.map(|root| client.worker.site.sites[root.id() as usize].normal_form).ok_or(Failure::Internal)?;
     let path = target::normal_path(&out.path, form).map_err(|_| Failure::BadRewrite)?;
     let query = out.query.as_deref();

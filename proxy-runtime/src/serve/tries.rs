@@ -26,7 +26,7 @@ use crate::fields::Fields;
 use crate::http1::{self, Framing, Head};
 use crate::observe::Record;
 use crate::site::Retry;
-use crate::upstream::{Call, Group, Lease, Servers, Unanswered, Waits, Wish, announce};
+use crate::upstream::{Call, Group, Http1, Http2, Lease, Servers, Unanswered, Waits, Wish, announce, http2_head};
 use crate::view::cookie_values;
 
 /// A request as a server will see it.
@@ -196,7 +196,7 @@ pub(super) fn retry(record: &Record, request: &Request) -> Option<&'static Retry
 /// What a server is told of the client before the first byte of a connection, where the upstream has it so.
 pub(super) fn introduce(client: &Client, record: &Record, group: &Group, out: &mut Vec<u8>) {
     if let Some(version) = group.upstream.proxy_protocol {
-        let (peer, ours) = client.link.borrow().stream.addresses();
+        let (peer, ours) = client.peer.addresses;
         announce(version, peer.map(|peer| (record.client, peer.port()).into()), ours, out);
     }
 }
@@ -207,35 +207,29 @@ pub(super) fn sticky(servers: &Servers, group: &Group, fields: &Fields) -> Optio
     cookie_values(fields, &sticky.cookie).find_map(|value| group.named(servers, value))
 }
 
+/// A request on its way to a server, and whether the connection was there before; or why it is not.
+type Begun = Result<(Box<Call>, bool), Box<(Lease, RequestBody, Failure)>>;
+
 impl Tries<'_> {
     /// One try, from when it began. The outcome is told to the server's group.
     async fn once(&self, mut lease: Lease, mut body: RequestBody, began: Instant) -> Result<Answer, Missed> {
-        let worker = self.client.worker;
-        let mut kept = worker.pools.take(lease.server, began);
+        let mut first = true;
         loop {
-            let reused = kept.is_some();
-            let channel = match kept.take() {
-                Some(channel) => channel,
-                None => {
-                    let left = self.waits.until.map(|until| until.saturating_duration_since(Instant::now()));
-                    let patience = left.map_or(self.connect, |left| self.connect.min(left));
-                    // Boxed: seldom needed, and large, and every exchange would carry its size around.
-                    match Box::pin(worker.pools.connect(lease.server, patience)).await {
-                        Ok(channel) => channel,
-                        Err(failure) => {
-                            self.report(&lease, false, None);
-                            return Err(Missed { failure, kind: Kind::Unreachable, body: Some(body), also: None });
-                        }
-                    }
+            let begun = if self.group.upstream.http2 {
+                Box::pin(self.begin_http2(lease, body, began)).await
+            } else {
+                self.begin(lease, body, began, first).await
+            };
+            let at_first = std::mem::replace(&mut first, false);
+            let (mut call, reused) = match begun {
+                Ok((call, reused)) => (call, reused && at_first),
+                Err(back) => {
+                    let (lease, body, failure) = *back;
+                    self.report(&lease, false, None);
+                    return Err(Missed { failure, kind: Kind::Unreachable, body: Some(body), also: None });
                 }
             };
-            let mut head = Vec::new();
-            introduce(self.client, self.record, self.group, &mut head);
-            let Request { method, target, fields, own_host } = self.request;
-            let host = own_host.then_some(lease.server.host());
-            http1::write_request(&mut head, (method, target), host, fields, self.framing);
-            let mut call =
-                Box::new(Call::new(self.client, (lease, channel), (method.clone(), head), body, self.waits, began));
+            let method = &self.request.method;
             match call.answer().await {
                 Ok(head) => {
                     if let Some(lease) = call.lease() {
@@ -269,6 +263,66 @@ impl Tries<'_> {
                 }
             }
         }
+    }
+
+    /// Puts the request on a kept connection if there is one and it may be one, or else on a fresh one. Whether it was kept.
+    async fn begin(&self, lease: Lease, body: RequestBody, began: Instant, kept: bool) -> Begun {
+        let worker = self.client.worker;
+        let kept = if kept { worker.pools.take(lease.server, began) } else { None };
+        let reused = kept.is_some();
+        let channel = match kept {
+            Some(channel) => channel,
+            None => {
+                let mut first = Vec::new();
+                if self.group.upstream.tls.is_some() {
+                    introduce(self.client, self.record, self.group, &mut first);
+                }
+                // Boxed: seldom needed, and large, and every exchange would carry its size around.
+                match Box::pin(worker.pools.connect(self.group, lease.server, &first, self.patience())).await {
+                    Ok(channel) => channel,
+                    Err(failure) => return Err(Box::new((lease, body, failure))),
+                }
+            }
+        };
+        let mut head = Vec::new();
+        if self.group.upstream.tls.is_none() {
+            introduce(self.client, self.record, self.group, &mut head);
+        }
+        let Request { method, target, fields, own_host } = self.request;
+        let host = own_host.then_some(lease.server.host());
+        http1::write_request(&mut head, (method, target), host, fields, self.framing);
+        let request = (method.clone(), head);
+        let call = Http1::new(self.client, (lease, channel), request, body, self.waits, began);
+        Ok((Box::new(Call::Http1(call)), reused))
+    }
+
+    /// Puts the request on a connection that others share. Whether that was there before.
+    async fn begin_http2(&self, lease: Lease, body: RequestBody, began: Instant) -> Begun {
+        let Request { method, target, fields, own_host } = self.request;
+        let host = own_host.then_some(lease.server.host());
+        let scheme = if self.group.upstream.tls.is_some() { "https" } else { "http" };
+        let request = match http2_head((method, target), scheme, host, fields, self.framing) {
+            Ok(request) => request,
+            Err(failure) => return Err(Box::new((lease, body, failure))),
+        };
+        let held = self.client.worker.shared.hold(self.group, lease.server, self.patience()).await;
+        let (held, reused) = match held {
+            Ok(held) => held,
+            Err(failure) => return Err(Box::new((lease, body, failure))),
+        };
+        match Http2::new(self.client, (lease, held), request, body, self.waits, began) {
+            Ok(call) => Ok((Box::new(Call::Http2(call)), reused)),
+            Err(back) => {
+                let (lease, body) = *back;
+                Err(Box::new((lease, body, Failure::ConnectFailed)))
+            }
+        }
+    }
+
+    /// How long connecting may take.
+    fn patience(&self) -> Duration {
+        let left = self.waits.until.map(|until| until.saturating_duration_since(Instant::now()));
+        left.map_or(self.connect, |left| self.connect.min(left))
     }
 
     fn report(&self, lease: &Lease, good: bool, began: Option<Instant>) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::{List, Methods, Place, Setting, Text};
+use super::{List, Methods, Place, Setting, Text, UpstreamTls};
 use crate::template::Template;
 
 /// `proxy`.
@@ -76,6 +76,10 @@ pub struct Upstream {
     pub sticky: Option<Sticky>,
     /// What servers are told of the client before each connection's first byte.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// How connections to servers are encrypted.
+    pub tls: Option<UpstreamTls>,
+    /// Servers are spoken to in HTTP/2.
+    pub http2: bool,
     /// Where it was declared.
     pub place: Place,
 }

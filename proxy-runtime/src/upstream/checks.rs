@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use super::{Group, Server, TargetAddress, announce};
+use super::{Dialler, Group, Server, TargetAddress, announce};
 use crate::balance::Dice;
+use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::site::HealthCheck;
+use crate::stream::Link;
 
 /// However short the interval that a parameter gives: the main thread has other things to do.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -22,7 +23,12 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 const MAX_ANSWER: u64 = 64 << 10;
 
 /// Checks a server, for ever. Does nothing where there is no `health-check`.
-pub(crate) async fn keep_checking(group: &'static Group, server: &'static Server, settings: &'static Settings) {
+pub(crate) async fn keep_checking(
+    group: &'static Group,
+    server: &'static Server,
+    settings: &'static Settings,
+    dialler: Dialler,
+) {
     let Some(check) = &group.upstream.health_check else { return };
     let interval = check.interval.get(settings).clamp(SHORTEST, LONGEST);
     let timeout = check.timeout.get(settings).min(LONGEST);
@@ -36,7 +42,7 @@ pub(crate) async fn keep_checking(group: &'static Group, server: &'static Server
             tokio::time::sleep(interval).await;
             continue;
         }
-        let found = match tokio::time::timeout(timeout, ask(group, check, server)).await {
+        let found = match tokio::time::timeout(timeout, ask(group, check, server, dialler)).await {
             Ok(found) => found,
             Err(_) => Err(format!("no answer within {timeout:?}")),
         };
@@ -57,36 +63,34 @@ pub(crate) async fn keep_checking(group: &'static Group, server: &'static Server
 }
 
 /// Asks once; why it is not well.
-async fn ask(group: &Group, check: &HealthCheck, server: &Server) -> Result<(), String> {
-    let failed = |error: std::io::Error| error.to_string();
-    if let TargetAddress::Unix(path) = &server.target {
-        return talk(group, check, server, UnixStream::connect(path).await.map_err(failed)?).await;
+async fn ask(group: &Group, check: &HealthCheck, server: &Server, dialler: Dialler) -> Result<(), String> {
+    let mut introduction = Vec::new();
+    if let Some(version) = group.upstream.proxy_protocol {
+        // The proxy asks for itself.
+        announce(version, None, None, &mut introduction);
     }
-    let mut address = server.socket_address().ok_or("its name does not resolve")?;
-    if let Some(port) = check.port {
-        address.set_port(port as u16);
+    let link = dialler.probe(group, server, check.port.map(|port| port as u16), &introduction).await;
+    let link = link.map_err(|failure| match failure {
+        Failure::Unresolved => "its name does not resolve".to_owned(),
+        Failure::UpstreamTls => "no handshake with it".to_owned(),
+        _ => "it can't be connected to".to_owned(),
+    })?;
+    if group.upstream.tls.is_some() {
+        introduction.clear();
     }
-    talk(group, check, server, TcpStream::connect(address).await.map_err(failed)?).await
+    talk(check, server, link, introduction).await
 }
 
-async fn talk(
-    group: &Group,
-    check: &HealthCheck,
-    server: &Server,
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-) -> Result<(), String> {
+/// `head` goes before the request.
+async fn talk(check: &HealthCheck, server: &Server, mut stream: Link, mut head: Vec<u8>) -> Result<(), String> {
     let Some(path) = &check.path else { return Ok(()) };
     let host = check.host.as_deref().unwrap_or(server.host());
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: kiln-health-check\r\naccept: */*\r\nconnection: close\r\n\r\n"
     );
-    let mut head = Vec::new();
-    if let Some(version) = group.upstream.proxy_protocol {
-        // The proxy asks for itself.
-        announce(version, None, None, &mut head);
-    }
     head.extend_from_slice(request.as_bytes());
     stream.write_all(&head).await.map_err(|error| error.to_string())?;
+    stream.flush().await.map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
     loop {
         if let Some(verdict) = judge(check, &answer, false) {

@@ -46,6 +46,10 @@ pub(crate) struct Group {
     panics: AtomicBool,
     counted: AtomicU64,
     start: Instant,
+    /// Where it stands among the upstreams.
+    pub(super) index: usize,
+    /// When a failed handshake was last told of.
+    told: AtomicU64,
 }
 
 /// Servers of one rank.
@@ -87,7 +91,12 @@ const MIN_RETRIES: u64 = 3;
 
 impl Group {
     /// For servers that were made of `upstream`.
-    pub(super) fn new(upstream: &'static Upstream, settings: &Settings, servers: &[Server], start: Instant) -> Group {
+    pub(super) fn new(
+        (index, upstream): (usize, &'static Upstream),
+        settings: &Settings,
+        servers: &[Server],
+        start: Instant,
+    ) -> Group {
         let tier = |backup: bool| {
             let members = servers.iter().zip(&*upstream.servers).filter(|(_, server)| server.backup == backup);
             Tier::new(upstream.balance, members.map(|(server, _)| server))
@@ -117,6 +126,8 @@ impl Group {
             panics: AtomicBool::new(false),
             counted: AtomicU64::new(0),
             start,
+            index,
+            told: AtomicU64::new(0),
         }
     }
 
@@ -261,6 +272,16 @@ impl Group {
     /// Tells those who wait that a server is back.
     pub(super) fn wake(&self) {
         self.freed.notify_waiters();
+    }
+
+    /// Says something that requests may be the cause of: once in a while.
+    pub(super) fn tell(&self, what: &str, now: Instant) {
+        const PAUSE: u64 = 10_000_000_000;
+        let (now, told) = (self.time(now).max(1), self.told.load(Ordering::Relaxed));
+        let due = told == 0 || now.saturating_sub(told) > PAUSE;
+        if due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.notice(what);
+        }
     }
 
     pub(super) fn notice(&self, what: &str) {
@@ -455,6 +476,8 @@ mod tests {
             outlier: None,
             sticky: None,
             proxy_protocol: None,
+            tls: None,
+            http2: false,
             place: place.clone(),
         };
         change(&mut upstream);

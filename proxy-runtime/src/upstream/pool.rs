@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Server, Servers, connect};
+use super::{Dialler, Group, Server, Servers};
 use crate::failure::Failure;
-use crate::stream::{Buffers, Link};
+use crate::stream::Link;
 
 /// A worker's connections to servers.
 pub(crate) struct Pools {
-    buffers: &'static Buffers,
+    dialler: Dialler,
     servers: &'static Servers,
     idle: Vec<RefCell<Vec<Idle>>>,
 }
@@ -36,8 +36,8 @@ pub(crate) struct Channel {
 }
 
 impl Pools {
-    pub(crate) fn new(servers: &'static Servers, buffers: &'static Buffers) -> Pools {
-        Pools { buffers, servers, idle: servers.servers.iter().map(|_| RefCell::default()).collect() }
+    pub(crate) fn new(servers: &'static Servers, dialler: Dialler) -> Pools {
+        Pools { dialler, servers, idle: servers.servers.iter().map(|_| RefCell::default()).collect() }
     }
 
     /// An idle connection that is still good; the one used last, so that the others may run out.
@@ -54,12 +54,32 @@ impl Pools {
     /// A fresh one.
     ///
     /// # Errors
-    /// See [`connect::connect`].
-    pub(crate) async fn connect(self: &Rc<Self>, server: &Server, patience: Duration) -> Result<Channel, Failure> {
+    /// See [`Dialler::connect`].
+    pub(crate) async fn connect(
+        self: &Rc<Self>,
+        group: &Group,
+        server: &Server,
+        introduction: &[u8],
+        patience: Duration,
+    ) -> Result<Channel, Failure> {
         let generation = server.generation();
-        let stream = connect::connect(server, patience).await?;
-        let (link, opened) = (Link::new(stream, self.buffers), Instant::now());
+        let link = self.dialler.connect(group, server, introduction, patience).await?;
+        let opened = Instant::now();
         Ok(Channel { link, opened, generation, pools: Rc::clone(self), server: server.index })
+    }
+
+    /// One that is never kept.
+    ///
+    /// # Errors
+    /// See [`Dialler::connect`].
+    pub(crate) async fn dial(
+        &self,
+        group: &Group,
+        server: &Server,
+        introduction: &[u8],
+        patience: Duration,
+    ) -> Result<Link, Failure> {
+        self.dialler.connect(group, server, introduction, patience).await
     }
 
     /// Closes connections that are too old or have been idle for too long, or whose server has closed them.

@@ -1,0 +1,49 @@
+//! What is written about TLS, and about what listeners speak.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use proxy_runtime::site::{Group, ProxyProtocol, TlsVersion};
+
+use super::{FileSource, Item, Setting};
+use crate::source::{Span, Spanned};
+
+/// What stands in a `listen`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives, which the reference explains")]
+pub enum InListen {
+    Http(Vec<Spanned<HttpVersion>>),
+    Tls(Option<Spanned<String>>),
+    ProxyProtocol { versions: Vec<Spanned<ProxyProtocol>>, from: Spanned<IpNet> },
+    RedirectHttps,
+}
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the words of `http`")]
+pub enum HttpVersion {
+    H1,
+    H2,
+}
+
+/// `tls` at the top level, or in a site.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Its name, or another one's.
+    pub name: Option<Spanned<String>>,
+    /// The directive's name.
+    pub span: Span,
+    /// What stands in it.
+    pub items: Vec<Item>,
+}
+
+/// What stands in a `tls`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives, which the reference explains")]
+pub enum InTls {
+    Certificate { chain: Spanned<FileSource>, key: Spanned<FileSource>, ocsp: Option<Spanned<FileSource>> },
+    MinVersion(TlsVersion),
+    Groups(Vec<Spanned<Group>>),
+    ClientCa { file: Spanned<FileSource>, required: Option<Spanned<bool>> },
+    SessionTickets { off: Option<Spanned<()>>, rotate: Option<Spanned<Setting<Duration>>> },
+}

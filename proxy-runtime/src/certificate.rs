@@ -1,0 +1,210 @@
+//! Certificates and keys as files have them: whether they are what a site needs. Pure.
+//!
+//! Asked by the compiler for the files that are there when a site is built, and by the proxy with `--check` and when it
+//! starts. Takes PEM (RFC 7468), gives what is in it and [`Flaw`]s. No cryptography: whether a key belongs to a
+//! certificate is seen from the public half that files of keys have in them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use pkcs8::der::{Decode as _, Encode as _};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_cert::Certificate;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+/// What is wrong with a certificate or its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flaw {
+    /// There is no certificate in the file, or what is there can't be read.
+    NoCertificate(String),
+    /// There is no key in the file, or what is there can't be read.
+    NoKey(String),
+    /// The key is another one's.
+    KeyMismatch,
+    /// The certificate at this place of the chain (from 0) is not what signed the one before it.
+    Order(usize),
+    /// It was good until then, as text.
+    Expired(String),
+    /// It will be good from then on, as text.
+    NotYet(String),
+    /// It is good until then, which is soon, as text.
+    Soon(String),
+    /// None of the certificates is for this host.
+    NotFor(String),
+}
+
+impl Flaw {
+    /// Whether nothing can be encrypted with it at all.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Flaw::NoCertificate(_) | Flaw::NoKey(_) | Flaw::KeyMismatch)
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::NoCertificate(reason) => write!(f, "there is no certificate that can be read: {reason}"),
+            Flaw::NoKey(reason) => write!(f, "there is no key that can be read: {reason}"),
+            Flaw::KeyMismatch => f.write_str("the key does not belong to the certificate"),
+            Flaw::Order(at) => {
+                write!(f, "certificate {} of the chain has not signed the one before it: the order is wrong", at + 1)
+            }
+            Flaw::Expired(time) => write!(f, "the certificate has expired: it was good until {time}"),
+            Flaw::NotYet(time) => write!(f, "the certificate is not good yet: it will be from {time} on"),
+            Flaw::Soon(time) => write!(f, "the certificate expires soon: it is good until {time}"),
+            Flaw::NotFor(host) => write!(f, "no certificate is for `{host}`"),
+        }
+    }
+}
+
+/// A chain of certificates that was read.
+#[derive(Debug)]
+pub struct Chain {
+    /// The certificates, in the order of the file.
+    pub certificates: Vec<CertificateDer<'static>>,
+    parsed: Vec<Certificate>,
+}
+
+impl Chain {
+    /// Reads a chain.
+    ///
+    /// # Errors
+    /// [`Flaw::NoCertificate`].
+    pub fn read(pem: &[u8]) -> Result<Chain, Flaw> {
+        let flaw = |reason: &dyn fmt::Display| Flaw::NoCertificate(reason.to_string());
+        let certificates: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| flaw(&error))?;
+        if certificates.is_empty() {
+            return Err(flaw(&"the file has no `BEGIN CERTIFICATE`"));
+        }
+        let parsed: Result<Vec<_>, _> = certificates.iter().map(|der| Certificate::from_der(der)).collect();
+        Ok(Chain { certificates, parsed: parsed.map_err(|error| flaw(&error))? })
+    }
+
+    /// Reads a chain of one certificate, as a client shows it.
+    ///
+    /// # Errors
+    /// [`Flaw::NoCertificate`].
+    pub fn of_der(der: &[u8]) -> Result<Chain, Flaw> {
+        let parsed = Certificate::from_der(der).map_err(|error| Flaw::NoCertificate(error.to_string()))?;
+        Ok(Chain { certificates: vec![CertificateDer::from(der.to_vec())], parsed: vec![parsed] })
+    }
+
+    /// Whose the first certificate is, as in `CN=alice,O=Example` (RFC 4514).
+    pub fn subject(&self) -> String {
+        self.parsed[0].tbs_certificate().subject().to_string()
+    }
+
+    /// The hosts that the first certificate is for: names, wildcards, addresses.
+    pub fn hosts(&self) -> Vec<String> {
+        let Ok(Some((_, names))) = self.parsed[0].tbs_certificate().get_extension::<SubjectAltName>() else {
+            return Vec::new();
+        };
+        let host = |name: &GeneralName| match name {
+            GeneralName::DnsName(name) => Some(name.as_str().to_ascii_lowercase()),
+            GeneralName::IpAddress(octets) => match octets.as_bytes() {
+                bytes if bytes.len() == 4 => {
+                    <[u8; 4]>::try_from(bytes).ok().map(|v4| std::net::IpAddr::from(v4).to_string())
+                }
+                bytes => <[u8; 16]>::try_from(bytes).ok().map(|v6| std::net::IpAddr::from(v6).to_string()),
+            },
+            _ => None,
+        };
+        names.0.iter().filter_map(host).collect()
+    }
+
+    /// What is wrong with it at a time, given its key; `soon` is how near its end is too near.
+    pub fn flaws(&self, key: Option<&PrivateKeyDer<'_>>, now: SystemTime, soon: Duration) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        if key.is_some_and(|key| self.has_key(key) == Some(false)) {
+            flaws.push(Flaw::KeyMismatch);
+        }
+        let pairs = self.parsed.windows(2).enumerate();
+        flaws.extend(pairs.filter_map(|(at, pair)| {
+            (pair[0].tbs_certificate().issuer() != pair[1].tbs_certificate().subject()).then_some(Flaw::Order(at + 1))
+        }));
+        let validity = self.parsed[0].tbs_certificate().validity();
+        let (from, until) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
+        match until.duration_since(now) {
+            Err(_) => flaws.push(Flaw::Expired(validity.not_after.to_string())),
+            Ok(_) if from > now => flaws.push(Flaw::NotYet(validity.not_before.to_string())),
+            Ok(left) if left < soon => flaws.push(Flaw::Soon(validity.not_after.to_string())),
+            Ok(_) => {}
+        }
+        flaws
+    }
+
+    /// Whether a key is the first certificate's; `None` where the key's file does not have its public half in it.
+    fn has_key(&self, key: &PrivateKeyDer<'_>) -> Option<bool> {
+        let public = self.parsed[0].tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes();
+        let sec1 = |der: &[u8]| Some(sec1::EcPrivateKey::from_der(der).ok()?.public_key? == public);
+        let rsa = |der: &[u8]| {
+            let key: pkcs1::RsaPrivateKeyRef<'_> = pkcs1::RsaPrivateKeyRef::from_der(der).ok()?;
+            Some(key.public_key().to_der().ok()? == public)
+        };
+        match key {
+            PrivateKeyDer::Pkcs1(der) => rsa(der.secret_pkcs1_der()),
+            PrivateKeyDer::Sec1(der) => sec1(der.secret_sec1_der()),
+            PrivateKeyDer::Pkcs8(der) => {
+                let info = pkcs8::PrivateKeyInfoRef::from_der(der.secret_pkcs8_der()).ok()?;
+                if let Some(own) = info.public_key {
+                    return Some(own.raw_bytes() == public);
+                }
+                let inner = info.private_key.as_bytes();
+                sec1(inner).or_else(|| rsa(inner))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Reads a key: PKCS #8, PKCS #1 or SEC 1, not encrypted.
+///
+/// # Errors
+/// [`Flaw::NoKey`].
+pub fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Flaw> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
+        let encrypted = pem.windows(9).any(|part| part == b"ENCRYPTED");
+        Flaw::NoKey(if encrypted { "it is encrypted".to_owned() } else { error.to_string() })
+    })
+}
+
+/// Whether a certificate for `name` (which may be a wildcard) is good for `host`, a host of a site: `*.example.com` stands
+/// for all hosts below, and a certificate can be for no more than those one label below (RFC 6125 section 6.4.3).
+pub fn covers(name: &str, host: &str) -> bool {
+    name == host
+        || name.strip_prefix("*.").is_some_and(|suffix| {
+            host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && label != "*" && rest == suffix)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_hosts_are_covered() {
+        for (name, host, expected) in [
+            ("a.example", "a.example", true),
+            ("a.example", "b.example", false),
+            ("*.example", "a.example", true),
+            ("*.example", "a.b.example", false),
+            ("*.example", "example", false),
+            ("*.example", "*.example", true),
+            ("*.b.example", "*.example", false),
+            ("*.example", "*.b.example", false),
+        ] {
+            assert_eq!(covers(name, host), expected, "{name} {host}");
+        }
+    }
+
+    #[test]
+    fn what_is_none() {
+        assert!(matches!(Chain::read(b"junk"), Err(Flaw::NoCertificate(_))));
+        assert!(
+            matches!(key(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n"), Err(Flaw::NoKey(reason)) if reason == "it is encrypted")
+        );
+    }
+}

@@ -1,0 +1,392 @@
+//! A client connection that speaks HTTP/1.1: requests in, answers out, one after the other.
+//!
+//! Its requests go to [`serve::exchange`]. Idle connections are closed after `timeouts idle`, heads that come too slowly get
+//! their 408, and a client that stops reading is cut off.
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Method, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::{Client, DRAIN_GRACE, Draining, LINGER, Peer, Wire};
+use crate::answer;
+use crate::body::{Body, Broken, Inbound, Outbound, RequestBody};
+use crate::clock::after;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::handler::Answer;
+use crate::http1::{self, Framing, Head, Reading};
+use crate::observe::Record;
+use crate::serve::{self, Aborted};
+use crate::stream::{Link, Stream};
+use crate::tunnel;
+
+/// What a connection has of the exchange under way.
+pub(crate) struct Http1 {
+    pub(crate) link: RefCell<Link>,
+    /// The body of the request under way.
+    pub(super) inbound: RefCell<Inbound>,
+    /// The client waits to hear that its body is wanted.
+    pub(super) expects_continue: Cell<bool>,
+    /// Interim answers (1xx) to be sent before anything else.
+    interim: RefCell<Vec<u8>>,
+    /// Whether the client knows what they are: HTTP/1.0 does not.
+    hears_interim: Cell<bool>,
+}
+
+/// The most bytes of interim answers that wait to be sent.
+const MAX_INTERIM: usize = 16 << 10;
+
+impl Http1 {
+    fn new(link: Link) -> Http1 {
+        Http1 {
+            link: RefCell::new(link),
+            inbound: RefCell::new(Inbound::new(Framing::Empty)),
+            expects_continue: Cell::new(false),
+            interim: RefCell::default(),
+            hears_interim: Cell::new(true),
+        }
+    }
+
+    /// Sends an interim answer, as soon as the exchange has to wait.
+    pub(super) fn interim(&self, status: StatusCode, fields: &Fields) {
+        let mut interim = self.interim.borrow_mut();
+        if self.hears_interim.get() && interim.len() + fields.size() <= MAX_INTERIM {
+            http1::write_response(&mut interim, status, fields, Framing::Empty, &[]);
+        }
+    }
+
+    /// An encrypted connection ends with a word (RFC 8446 section 6.1), as far as there is room for one.
+    fn say_goodbye(&self) {
+        let stream = &mut self.link.borrow_mut().stream;
+        if matches!(stream, Stream::Tls(_)) {
+            let _ = stream.poll_shutdown(&mut Context::from_waker(std::task::Waker::noop()));
+        }
+    }
+
+    /// What goes on while an exchange waits. `true`: the client is gone.
+    fn poll_meanwhile(&self, cx: &mut Context<'_>) -> bool {
+        let body_complete = self.inbound.borrow().decoder.is_done();
+        let mut link = self.link.borrow_mut();
+        let mut interim = self.interim.borrow_mut();
+        while !interim.is_empty() {
+            match link.stream.poll_write(cx, [&interim, &[]]) {
+                Poll::Ready(Ok(written)) => drop(interim.drain(..written)),
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => break,
+            }
+        }
+        // While its body is on its way, whoever reads that sees it go. One that has said all and closed its half still
+        // wants its answer; one that has sent the next request already is still there.
+        while body_complete && link.is_empty() && !link.has_ended() {
+            match link.poll_fill(cx) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => break,
+            }
+        }
+        false
+    }
+
+    /// Whether what is left of the request's body is so little that reading it costs less than a new connection.
+    fn is_worth_reading(&self) -> bool {
+        let inbound = self.inbound.borrow();
+        let left = inbound.decoder.left();
+        inbound.decoder.is_done() || !self.expects_continue.get() && left.is_some_and(|left| left <= WORTH_READING)
+    }
+}
+
+/// What may be left of an unwanted body, in bytes.
+const WORTH_READING: u64 = 64 << 10;
+
+/// What becomes of a connection after an exchange.
+enum Next {
+    /// It waits for the next request.
+    Request,
+    /// The same, once the rest of the request's body is out of the way.
+    Skip,
+    /// It is closed.
+    Close,
+    /// It is closed in such a way that what was sent can't be taken for all.
+    Break,
+    /// What the client still sends is read and thrown away for a moment, so that it gets its answer.
+    Linger,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(peer: Rc<Peer>, link: Link) {
+    let client = Rc::new(Client::new(peer, Wire::Http1(Http1::new(link))));
+    if let Wire::Http1(http1) = &client.wire {
+        client.timer.run(converse(&client, http1)).await;
+    }
+}
+
+/// Answers somebody who speaks something else.
+pub(super) async fn turn_away(peer: Rc<Peer>, link: Link, failure: Failure) {
+    let client = Rc::new(Client::new(peer, Wire::Http1(Http1::new(link))));
+    if let Wire::Http1(http1) = &client.wire {
+        let away = async {
+            refuse(&client, http1, failure).await;
+            linger(&client, http1).await;
+        };
+        client.timer.run(away).await;
+    }
+}
+
+async fn converse(client: &Rc<Client>, http1: &Http1) {
+    let mut requests = Requests::new(client, http1);
+    let next = loop {
+        let next = match requests.next().await {
+            Ok(Some(head)) => exchange(client, http1, head, &requests).await,
+            Ok(None) => break Next::Close,
+            Err(failure) => refuse(client, http1, failure).await,
+        };
+        requests.idle_since = Instant::now();
+        match next {
+            Next::Request => {}
+            Next::Skip if skip(client, http1, requests.idle_since).await => {}
+            next => break next,
+        }
+    };
+    match next {
+        Next::Linger => linger(client, http1).await,
+        Next::Break => {}
+        Next::Request | Next::Skip | Next::Close => http1.say_goodbye(),
+    }
+}
+
+/// The requests that arrive on a connection.
+struct Requests<'c> {
+    client: &'c Client,
+    http1: &'c Http1,
+    reading: Reading,
+    idle_since: Instant,
+    /// How long the connection may be idle, and a head take.
+    idle: Duration,
+    request: Duration,
+    draining: Draining,
+}
+
+impl<'c> Requests<'c> {
+    fn new(client: &'c Client, http1: &'c Http1) -> Requests<'c> {
+        let (worker, timeouts) = (client.worker, &client.worker.site.root.timeouts);
+        Requests {
+            client,
+            http1,
+            reading: Reading::default(),
+            idle_since: Instant::now(),
+            idle: timeouts.idle.get(worker.settings),
+            request: timeouts.request.get(worker.settings),
+            draining: Draining::new(worker),
+        }
+    }
+
+    /// The head of the next request, with when it began; `None` where there will be none.
+    async fn next(&mut self) -> Result<Option<(Head<(Method, String)>, Instant)>, Failure> {
+        let limit = usize::try_from(self.client.worker.head_limit).unwrap_or(usize::MAX);
+        let mut began = None;
+        std::future::poll_fn(|cx| {
+            let mut link = self.http1.link.borrow_mut();
+            loop {
+                if !link.is_empty() {
+                    began.get_or_insert_with(Instant::now);
+                    if let Some(head) = self.reading.request(link.bytes())? {
+                        if head.size > limit {
+                            return Poll::Ready(Err(Failure::HeadTooLarge));
+                        }
+                        link.consume(head.size);
+                        return Poll::Ready(Ok(began.map(|began| (head, began))));
+                    }
+                    if link.bytes().len() > limit {
+                        return Poll::Ready(Err(Failure::HeadTooLarge));
+                    }
+                }
+                match link.poll_fill(cx) {
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Ok(None)),
+                    Poll::Pending => break,
+                }
+            }
+            let timer = &self.client.timer;
+            match (began, self.draining.poll(cx)) {
+                (Some(began), _) if timer.over(after(began, self.request)) => Poll::Ready(Err(Failure::RequestTimeout)),
+                (None, Some(since)) if timer.over(after(since, DRAIN_GRACE)) => Poll::Ready(Ok(None)),
+                (None, None) if timer.over(after(self.idle_since, self.idle)) => Poll::Ready(Ok(None)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// One request and its answer.
+async fn exchange(
+    client: &Rc<Client>,
+    http1: &Http1,
+    (head, began): (Head<(Method, String)>, Instant),
+    requests: &Requests<'_>,
+) -> Next {
+    let version = head.version;
+    let ((method, target), keep_alive) = (head.start, head.keep_alive);
+    let to_head = method == Method::HEAD;
+    http1.hears_interim.set(version == Version::HTTP_11);
+    http1.expects_continue.set(version == Version::HTTP_11 && head.fields.contains("expect"));
+    *http1.inbound.borrow_mut() = Inbound::new(head.framing);
+    let body = RequestBody::new(client, head.framing);
+    let mut record = Record::new(&client.peer, method, version, head.fields, began);
+    let answered = {
+        let mut steps = pin!(serve::exchange(client, &mut record, target, body));
+        std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if http1.poll_meanwhile(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    };
+    let answer = match answered {
+        Some(Ok(answer)) => answer,
+        Some(Err(Aborted)) => {
+            record.finished();
+            return Next::Close;
+        }
+        None => return Next::Close,
+    };
+    let own = !matches!(answer.body, Body::Server(_) | Body::Tunnel(_));
+    let keep_alive = keep_alive
+        && !record.failure().is_some_and(Failure::closes)
+        && !requests.draining.has_begun()
+        // Said in advance where it is known; the body of an answer from elsewhere may still outlast the request's.
+        && (!own || http1.is_worth_reading());
+    send(client, http1, &mut record, answer, &Manner { version, to_head, keep_alive }).await
+}
+
+/// How an answer is to be sent.
+struct Manner {
+    version: Version,
+    to_head: bool,
+    keep_alive: bool,
+}
+
+/// Sends an answer, and sees to what is left of the request.
+async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: Answer<Body>, manner: &Manner) -> Next {
+    let framing = framing(&answer, manner);
+    let keep_alive = manner.keep_alive && framing != Framing::UntilClose;
+    let tunnel = matches!(answer.body, Body::Tunnel(_));
+    let connection: &[u8] = match manner.version {
+        _ if tunnel => b"",
+        Version::HTTP_10 if keep_alive => b"connection: keep-alive\r\n",
+        _ if keep_alive => b"",
+        _ => b"connection: close\r\n",
+    };
+    let date = client.worker.date(Instant::now());
+    let date: &[u8] = if answer.fields.contains("date") { b"" } else { &date };
+    let mut head = std::mem::take(&mut *http1.interim.borrow_mut());
+    http1::write_response(&mut head, answer.status, &answer.fields, framing, &[connection, date]);
+    http1.hears_interim.set(false);
+    if manner.to_head || answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED {
+        answer.body = Body::None(None);
+    }
+    let mut outbound = Outbound::new(head, framing == Framing::Chunked);
+    let sent = std::future::poll_fn(|cx| {
+        let write = |cx: &mut Context<'_>, bufs: [&[u8]; 2]| http1.link.borrow_mut().stream.poll_write(cx, bufs);
+        let outcome = outbound.poll(cx, &mut answer.body, write);
+        record.sent(outbound.body);
+        if let Poll::Ready(outcome) = outcome {
+            return Poll::Ready(outcome);
+        }
+        let stalled = outbound.blocked().and_then(|since| after(since, client.idle.get()));
+        if client.timer.over(stalled) || http1.poll_meanwhile(cx) {
+            return Poll::Ready(Err(Broken::Sink));
+        }
+        Poll::Pending
+    })
+    .await;
+    match sent {
+        Ok(()) => record.finished(),
+        Err(Broken::Sink) => return Next::Close,
+        Err(Broken::Source(failure)) => {
+            record.failed(failure);
+            if framing == Framing::UntilClose {
+                // An orderly close would make it look whole.
+                http1.link.borrow().stream.reset_on_close();
+            }
+            return Next::Break;
+        }
+    }
+    if let Body::Tunnel(call) = answer.body {
+        tunnel::through(client, http1, *call).await;
+        return Next::Close;
+    }
+    match (http1.inbound.borrow().decoder.is_done(), keep_alive) {
+        (true, true) => Next::Request,
+        (true, false) if !record.failure().is_some_and(Failure::closes) => Next::Close,
+        (false, true) if http1.is_worth_reading() => Next::Skip,
+        _ => Next::Linger,
+    }
+}
+
+/// How the client can tell where the answer ends (RFC 9112 section 6.3).
+fn framing(answer: &Answer<Body>, manner: &Manner) -> Framing {
+    match (answer.status, answer.body.length()) {
+        (StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT, _) => Framing::Empty,
+        (StatusCode::NOT_MODIFIED, Some(_)) if matches!(answer.body, Body::Bytes(_)) => Framing::Empty,
+        (_, Some(length)) => Framing::Length(length),
+        (StatusCode::NOT_MODIFIED, None) => Framing::Empty,
+        (_, None) if manner.to_head => Framing::Empty,
+        (_, None) if manner.version == Version::HTTP_11 => Framing::Chunked,
+        (_, None) => Framing::UntilClose,
+    }
+}
+
+/// Answers what is no request.
+async fn refuse(client: &Client, http1: &Http1, failure: Failure) -> Next {
+    let (method, version) = (Method::from_bytes(b"-").unwrap_or_default(), Version::HTTP_11);
+    let mut record = Record::new(&client.peer, method, version, Fields::new(), Instant::now());
+    record.failed(failure);
+    record.answered(failure.status().as_u16());
+    let answer = answer::failure(&record, failure).map(Body::Bytes);
+    send(client, http1, &mut record, answer, &Manner { version, to_head: false, keep_alive: false }).await;
+    Next::Linger
+}
+
+/// Reads what is left of a request's body, which is little, and throws it away. `false`: the client is too slow, or gone.
+async fn skip(client: &Client, http1: &Http1, since: Instant) -> bool {
+    std::future::poll_fn(|cx| {
+        loop {
+            let (mut inbound, mut link) = (http1.inbound.borrow_mut(), http1.link.borrow_mut());
+            match inbound.poll(cx, &mut link) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(true),
+                Poll::Ready(Ok(_)) => drop(inbound.take(&mut link, <[u8]>::len)),
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending if client.timer.over(after(since, LINGER)) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+/// Reads what the client still sends: closing on unread bytes would reset the connection, and the answer might be lost
+/// on its way (RFC 9112 section 9.6).
+async fn linger(client: &Client, http1: &Http1) {
+    let until = after(Instant::now(), LINGER);
+    let mut shut = false;
+    std::future::poll_fn(|cx| {
+        let mut link = http1.link.borrow_mut();
+        shut = shut || link.stream.poll_shutdown(cx).is_ready();
+        loop {
+            let unread = link.bytes().len();
+            link.consume(unread);
+            match link.poll_fill(cx) {
+                Poll::Ready(Ok(true)) if !client.timer.over(until) => {}
+                Poll::Pending if !client.timer.over(until) => return Poll::Pending,
+                _ => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}

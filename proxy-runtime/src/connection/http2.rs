@@ -1,0 +1,395 @@
+//! A client connection that speaks HTTP/2 (RFC 9113): many exchanges at once, each a task of its own.
+//!
+//! `h2` does the protocol; limits on what a peer may do to it (streams reset by the thousand, endless header blocks, SETTINGS
+//! and PINGs without end) are its own, and the connection ends with GOAWAY. A request becomes what it would be in HTTP/1.1, and
+//! goes to [`serve::exchange`]; what is received is asked for only as it is passed on.
+
+mod websocket;
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::{Client, Draining, LINGER, Peer, Wire};
+use crate::body::{Body, Flaw, RequestBody};
+use crate::clock::{Timer, after};
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::handler::Answer;
+use crate::http1::{Framing, declared_length};
+use crate::http2::{CONNECTION_WINDOW, Outbound, SEND_BUFFER, WINDOW, received, to_send};
+use crate::observe::Record;
+use crate::serve::{self, Aborted};
+use crate::stream::Link;
+
+/// Exchanges at once on a connection.
+const MAX_STREAMS: u32 = 128;
+
+/// The most header fields of a request.
+const MAX_FIELDS: usize = 100;
+
+/// What a stream has of the exchange on it.
+pub(crate) struct Http2 {
+    body: RefCell<RecvStream>,
+    /// What is received and not passed on.
+    chunk: RefCell<Bytes>,
+    trailers: RefCell<Option<Fields>>,
+    respond: RefCell<SendResponse<Bytes>>,
+    /// The client waits to hear that its body is wanted.
+    pub(super) expects_continue: Cell<bool>,
+}
+
+impl Http2 {
+    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Flaw>> {
+        let (mut body, mut chunk) = (self.body.borrow_mut(), self.chunk.borrow_mut());
+        while chunk.is_empty() {
+            match std::task::ready!(body.poll_data(cx)) {
+                Some(Ok(data)) => *chunk = data,
+                Some(Err(_)) => return Poll::Ready(Err(Flaw::Truncated)),
+                None => {
+                    return match std::task::ready!(body.poll_trailers(cx)) {
+                        Ok(trailers) => {
+                            *self.trailers.borrow_mut() = trailers.map(|trailers| received(&trailers));
+                            Poll::Ready(Ok(0))
+                        }
+                        Err(_) => Poll::Ready(Err(Flaw::Truncated)),
+                    };
+                }
+            }
+        }
+        Poll::Ready(Ok(chunk.len()))
+    }
+
+    pub(super) fn take_body(&self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        let mut chunk = self.chunk.borrow_mut();
+        let took = to(&chunk);
+        chunk.advance(took);
+        // The client may send as much again; it fails only where the stream is over.
+        let _ = self.body.borrow_mut().flow_control().release_capacity(took);
+        took
+    }
+
+    pub(super) fn trailers(&self) -> Option<Fields> {
+        self.trailers.borrow_mut().take()
+    }
+
+    pub(super) fn interim(&self, status: StatusCode, fields: &Fields) {
+        let mut response = Response::new(());
+        (*response.status_mut(), *response.headers_mut()) = (status, to_send(fields));
+        // The client may be gone: the exchange will see.
+        let _ = self.respond.borrow_mut().send_informational(response);
+    }
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(peer: Rc<Peer>, link: Link) {
+    let timer = Timer::default();
+    timer.run(converse(&peer, link, &timer)).await;
+}
+
+async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
+    let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
+    let began = Instant::now();
+    let mut handshake = pin!(
+        h2::server::Builder::new()
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(u32::try_from(worker.head_limit).unwrap_or(u32::MAX))
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_connect_protocol()
+            .handshake(link)
+    );
+    let patience = timeouts.request.get(worker.settings);
+    let begun = std::future::poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome.ok()),
+        Poll::Pending if timer.over(after(began, patience)) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    let Some(connection) = begun.await else { return };
+    let idle = timeouts.idle.get(worker.settings);
+    let mut streams = Streams { peer, connection, active: Rc::default(), ending: None };
+    let (mut draining, mut last) = (Draining::new(worker), Instant::now());
+    std::future::poll_fn(|cx| {
+        if streams.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if streams.active.get() > 0 {
+            last = Instant::now();
+        }
+        if draining.poll(cx).is_some() || timer.over(after(last, idle)) {
+            streams.end();
+            // It has more to say now.
+            if streams.poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        let over = streams
+            .ending
+            .filter(|_| streams.active.get() == 0)
+            .is_some_and(|since| timer.over(after(since, LAST_WORDS)));
+        if over { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// How long a connection without streams may take to come to its end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A connection with its streams.
+struct Streams<'a> {
+    peer: &'a Rc<Peer>,
+    connection: Connection<Link, Bytes>,
+    /// How many exchanges are under way.
+    active: Rc<Cell<usize>>,
+    /// Since when no more are taken.
+    ending: Option<Instant>,
+}
+
+impl Streams<'_> {
+    /// Reads, writes, and starts exchanges; ready when the connection is at its end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(accepted) = std::task::ready!(self.connection.poll_accept(cx)) {
+            let Ok((request, respond)) = accepted else { return Poll::Ready(()) };
+            let counted = Counted::new(&self.active);
+            let peer = Rc::clone(self.peer);
+            tokio::task::spawn_local(async move {
+                exchange(peer, request, respond).await;
+                drop(counted);
+            });
+        }
+        Poll::Ready(())
+    }
+
+    /// No more exchanges: the client is told (RFC 9113 section 6.8).
+    fn end(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(Instant::now());
+            self.connection.graceful_shutdown();
+        }
+    }
+}
+
+/// An exchange under way.
+struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    fn new(active: &Rc<Cell<usize>>) -> Counted {
+        active.set(active.get() + 1);
+        Counted(Rc::clone(active))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// One request and its answer.
+async fn exchange(peer: Rc<Peer>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let began = Instant::now();
+    let (parts, body) = request.into_parts();
+    let ended = body.is_end_stream();
+    let head = Head::of(parts, ended, &peer);
+    let client = Rc::new(Client::new(
+        peer,
+        Wire::Http2(Http2 {
+            body: RefCell::new(body),
+            chunk: RefCell::default(),
+            trailers: RefCell::default(),
+            respond: RefCell::new(respond),
+            expects_continue: Cell::new(!ended && head.fields.contains("expect")),
+        }),
+    ));
+    if let Wire::Http2(http2) = &client.wire {
+        client.timer.run(answer(&client, http2, head, began)).await;
+    }
+}
+
+/// The head of a request, as it would be in HTTP/1.1.
+struct Head {
+    method: Method,
+    target: String,
+    fields: Fields,
+    framing: Framing,
+    /// An extended CONNECT (RFC 8441), which is a `GET` with `Upgrade` elsewhere.
+    websocket: bool,
+    /// What is wrong with it.
+    flaw: Option<Failure>,
+}
+
+impl Head {
+    fn of(parts: http::request::Parts, ended: bool, peer: &Peer) -> Head {
+        let mut fields = Fields::new();
+        let mut flaw = (parts.headers.len() > MAX_FIELDS).then_some(Failure::HeadTooLarge);
+        let authority = parts.uri.authority();
+        if let Some(authority) = authority {
+            fields.add(b"host", authority.as_str().as_bytes());
+        }
+        for (name, value) in &parts.headers {
+            match authority {
+                // RFC 9113 section 8.3.1: the authority goes before the field; they must not say two things.
+                Some(authority) if name == http::header::HOST => {
+                    if !authority.as_str().as_bytes().eq_ignore_ascii_case(value.as_bytes()) {
+                        flaw = flaw.or(Some(Failure::BadHost));
+                    }
+                }
+                _ if name == http::header::COOKIE => {}
+                _ => fields.add(name.as_str().as_bytes(), value.as_bytes()),
+            }
+        }
+        // Section 8.2.3: crumbs are put together again.
+        let crumbs: Vec<&[u8]> =
+            parts.headers.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if !crumbs.is_empty() {
+            fields.add(b"cookie", &crumbs.join(&b"; "[..]));
+        }
+        let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        let mut target = String::with_capacity(path.len() + 64);
+        target.push_str(path);
+        let framing = match declared_length(&fields) {
+            _ if ended => Framing::Empty,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
+        let protocol = parts.extensions.get::<h2::ext::Protocol>();
+        let websocket =
+            parts.method == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
+        let mut head = Head { method: parts.method, target, fields, framing, websocket, flaw };
+        if websocket {
+            head.method = Method::GET;
+            head.framing = Framing::Empty;
+            websocket::ask(&mut head.fields, &peer.worker.dice);
+        }
+        head
+    }
+}
+
+async fn answer(client: &Rc<Client>, http2: &Http2, head: Head, began: Instant) {
+    let Head { method, target, fields, framing, websocket, flaw } = head;
+    let to_head = method == Method::HEAD;
+    let body = RequestBody::new(client, framing);
+    let mut record = Record::new(&client.peer, method, Version::HTTP_2, fields, began);
+    let answered = {
+        let steps = async {
+            match flaw {
+                None => serve::exchange(client, &mut record, target, body).await,
+                Some(failure) => Ok(serve::refuse(&mut record, failure)),
+            }
+        };
+        let mut steps = pin!(steps);
+        std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            // The client wants it no more, or the connection is gone.
+            Poll::Pending if http2.respond.borrow_mut().poll_reset(cx).is_ready() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    };
+    match answered {
+        Some(Ok(answer)) => {
+            send(client, http2, &mut record, answer, (to_head, websocket)).await;
+            drop(record);
+            linger(client, http2).await;
+        }
+        Some(Err(Aborted)) => {
+            record.finished();
+            http2.respond.borrow_mut().send_reset(Reason::CANCEL);
+        }
+        None => {}
+    }
+}
+
+/// Reads what the client still sends and throws it away for a moment: clients that are cut off within their request often
+/// overlook the answer that they have got (RFC 9113 section 8.1).
+async fn linger(client: &Client, http2: &Http2) {
+    let until = after(Instant::now(), LINGER);
+    std::future::poll_fn(|cx| {
+        while let Poll::Ready(there) = http2.poll_body(cx) {
+            match there {
+                Ok(1..) if !client.timer.over(until) => drop(http2.take_body(<[u8]>::len)),
+                _ => return Poll::Ready(()),
+            }
+        }
+        if client.timer.over(until) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Sends an answer.
+async fn send(
+    client: &Client,
+    http2: &Http2,
+    record: &mut Record,
+    mut answer: Answer<Body>,
+    (to_head, websocket): (bool, bool),
+) {
+    let bodiless = to_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = answer.body.length().filter(|_| match answer.status {
+        StatusCode::NO_CONTENT => false,
+        StatusCode::NOT_MODIFIED => !matches!(answer.body, Body::Bytes(_)),
+        _ => true,
+    });
+    if bodiless {
+        answer.body = Body::None(None);
+    }
+    if !answer.fields.contains("date") {
+        answer.fields.add(b"date", client.worker.date_value(Instant::now()).as_bytes());
+    }
+    let tunnel = matches!(answer.body, Body::Tunnel(_));
+    if tunnel {
+        if !websocket {
+            // Nobody can have asked for it.
+            record.failed(Failure::UpstreamInvalid);
+            return http2.respond.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
+        }
+        websocket::accept(&mut answer);
+    }
+    let mut response = Response::new(());
+    (*response.status_mut(), *response.headers_mut()) = (answer.status, to_send(&answer.fields));
+    if let Some(length) = length.filter(|_| !tunnel) {
+        response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let empty = matches!(answer.body, Body::None(_)) || !tunnel && length == Some(0);
+    let sent = http2.respond.borrow_mut().send_response(response, empty);
+    let Ok(mut stream) = sent else { return };
+    if empty {
+        return record.finished();
+    }
+    if let Body::Tunnel(call) = answer.body {
+        record.finished();
+        return websocket::through(client, http2, stream, *call).await;
+    }
+    let mut outbound = Outbound::new(length);
+    let outcome = std::future::poll_fn(|cx| {
+        let outcome = outbound.poll(cx, &mut answer.body, &mut stream);
+        record.sent(outbound.sent);
+        if let Poll::Ready(outcome) = outcome {
+            return Poll::Ready(outcome);
+        }
+        let stalled = outbound.blocked.and_then(|since| after(since, client.idle.get()));
+        if client.timer.over(stalled) || stream.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(None));
+        }
+        Poll::Pending
+    })
+    .await;
+    match outcome {
+        Ok(()) => record.finished(),
+        Err(failure) => {
+            if let Some(failure) = failure {
+                record.failed(failure);
+            }
+            stream.send_reset(if failure.is_some() { Reason::INTERNAL_ERROR } else { Reason::CANCEL });
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! WebSocket over HTTP/2 (RFC 8441): an extended CONNECT becomes a `GET` with `Upgrade`, its 101 a 200, and then bytes go both
+//! ways.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::{Client, Http2};
+use crate::balance::Dice;
+use crate::body::Body;
+use crate::clock::after;
+use crate::fields::Fields;
+use crate::handler::Answer;
+use crate::stream::Link;
+use crate::upstream::Call;
+
+/// Asks for the upgrade as HTTP/1.1 does (RFC 6455 section 4.1); HTTP/2 does without the key (RFC 8441 section 5.1).
+pub(super) fn ask(fields: &mut Fields, dice: &Dice) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    // 16 bytes in base64: 21 digits, one of which only two bits count, and the filling.
+    let mut key: Vec<u8> = (0..21).map(|_| DIGITS[dice.below(64)]).collect();
+    key.push(b"AQgw"[dice.below(4)]);
+    key.extend_from_slice(b"==");
+    fields.set("connection", b"upgrade");
+    fields.set("upgrade", b"websocket");
+    fields.set("sec-websocket-key", &key);
+}
+
+/// The answer to an extended CONNECT.
+pub(super) fn accept(answer: &mut Answer<Body>) {
+    answer.status = StatusCode::OK;
+    for name in ["connection", "upgrade", "sec-websocket-accept"] {
+        answer.fields.remove(name);
+    }
+}
+
+/// Passes bytes through until both sides have ended, or both are silent.
+pub(super) async fn through(client: &Client, http2: &Http2, mut stream: SendStream<Bytes>, call: Call) {
+    let Some((mut server, _lease)) = call.into_link() else { return stream.send_reset(Reason::INTERNAL_ERROR) };
+    let (mut up, mut down) = (Way::default(), Way::default());
+    let mut silent = (Instant::now(), 0);
+    let orderly = std::future::poll_fn(|cx| {
+        let ended = [up.up(cx, http2, &mut server), down.down(cx, &mut server, &mut stream)];
+        if ended.contains(&Poll::Ready(Err(()))) || stream.poll_reset(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        if ended.iter().all(Poll::is_ready) {
+            return Poll::Ready(true);
+        }
+        let moved = up.moved + down.moved;
+        if moved != silent.1 {
+            silent = (Instant::now(), moved);
+        }
+        if client.timer.over(after(silent.0, client.idle.get())) { Poll::Ready(false) } else { Poll::Pending }
+    })
+    .await;
+    if !orderly {
+        stream.send_reset(Reason::CANCEL);
+    }
+}
+
+/// One direction.
+#[derive(Default)]
+struct Way {
+    /// Counts what moves.
+    moved: u64,
+    /// The end was passed on.
+    shut: bool,
+}
+
+impl Way {
+    fn up(&mut self, cx: &mut Context<'_>, http2: &Http2, server: &mut Link) -> Poll<Result<(), ()>> {
+        while !self.shut {
+            if ready!(http2.poll_body(cx)).map_err(drop)? == 0 {
+                ready!(server.stream.poll_shutdown(cx)).map_err(drop)?;
+                self.shut = true;
+                break;
+            }
+            let mut outcome = Poll::Pending;
+            http2.take_body(|data| {
+                outcome = server.stream.poll_write(cx, [data, &[]]);
+                if let Poll::Ready(Ok(written)) = &outcome { *written } else { 0 }
+            });
+            ready!(outcome).map_err(drop)?;
+            self.moved += 1;
+        }
+        server.stream.poll_write(cx, [&[], &[]]).map(|flushed| flushed.map(drop).map_err(drop))
+    }
+
+    fn down(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: &mut Link,
+        stream: &mut SendStream<Bytes>,
+    ) -> Poll<Result<(), ()>> {
+        while !self.shut {
+            if server.is_empty() && !ready!(server.poll_fill(cx)).map_err(drop)? {
+                stream.send_data(Bytes::new(), true).map_err(drop)?;
+                self.shut = true;
+                break;
+            }
+            stream.reserve_capacity(server.bytes().len());
+            while stream.capacity() == 0 {
+                match ready!(stream.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Poll::Ready(Err(())),
+                }
+            }
+            let len = server.bytes().len().min(stream.capacity());
+            let piece = Bytes::copy_from_slice(&server.bytes()[..len]);
+            server.consume(len);
+            stream.send_data(piece, false).map_err(drop)?;
+            self.moved += 1;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

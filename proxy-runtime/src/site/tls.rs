@@ -1,0 +1,157 @@
+//! The part of the contract that says how connections are encrypted, and what listeners speak.
+
+use std::time::Duration;
+
+use super::{IpNet, List, Place, Setting, Site, Text};
+
+/// What a listener speaks, beside its address.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speaks {
+    /// HTTP/1.1.
+    pub http1: bool,
+    /// HTTP/2: by ALPN (RFC 7301), without TLS by prior knowledge (RFC 9113 section 3.3).
+    pub http2: bool,
+    /// Connections are encrypted.
+    pub tls: bool,
+    /// The [`Tls`] for clients that name a host nobody has, by index; without one they are turned away.
+    pub default: Option<u16>,
+    /// Sites with a `tls` of their own are not served, but redirected to `https`.
+    pub redirect_https: bool,
+    /// Each connection begins with a PROXY header.
+    pub proxy_protocol: Option<ProxyProtocolIn>,
+}
+
+/// `proxy-protocol` of a listener.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyProtocolIn {
+    /// The text form is taken.
+    pub v1: bool,
+    /// The binary form is taken.
+    pub v2: bool,
+    /// From peers in these networks alone; nobody else may connect.
+    pub from: List<IpNet>,
+}
+
+/// `tls`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Its name, or the host of the site that it is in.
+    pub name: Text,
+    /// Where its certificates come from.
+    pub certificates: Certificates,
+    /// The hosts of the sites that use it, as the site has them: what certificates must be for.
+    pub hosts: List<Text>,
+    /// The oldest version of TLS.
+    pub min_version: TlsVersion,
+    /// Key exchange groups, the best first; empty for what the library thinks best.
+    pub groups: List<Group>,
+    /// Whether clients show certificates.
+    pub client: Option<ClientCertificates>,
+    /// How long a key for session tickets is used; without one sessions are not resumed.
+    pub tickets: Option<Setting<Duration>>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// Where the certificates of a [`Tls`] come from.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certificates {
+    /// Files, read at start.
+    Files(List<Certificate>),
+    /// One that the proxy signs itself at start.
+    Internal,
+}
+
+/// `certificate`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The file with the chain, by index: the certificate first, then those that vouch for it.
+    pub chain: u16,
+    /// The file with its key.
+    pub key: u16,
+    /// The file with an OCSP response to hand out with it (RFC 6066 section 8).
+    pub ocsp: Option<u16>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// Versions of TLS.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    V12,
+    /// TLS 1.3 (RFC 8446).
+    V13,
+}
+
+/// Groups for the key exchange.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in the registry of TLS groups")]
+pub enum Group {
+    X25519MlKem768,
+    X25519,
+    Secp256r1,
+    Secp384r1,
+}
+
+impl Group {
+    /// All of them, with the names used in `groups`.
+    pub const NAMES: &'static [(&'static str, Group)] = &[
+        ("x25519mlkem768", Group::X25519MlKem768),
+        ("x25519", Group::X25519),
+        ("secp256r1", Group::Secp256r1),
+        ("secp384r1", Group::Secp384r1),
+    ];
+}
+
+/// `client-certificate`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// The file with the certificates that theirs must be signed by, by index.
+    pub ca: u16,
+    /// A client without one is turned away.
+    pub required: bool,
+}
+
+/// `tls` of an upstream: connections to its servers are encrypted.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The name that is asked for and that the certificate must be for; the server's own host where none is said.
+    pub sni: Option<Text>,
+    /// The file with the certificates that servers' must be signed by, by index; the system's where none is said.
+    pub ca: Option<u16>,
+    /// The files with the proxy's own certificate and its key.
+    pub certificate: Option<(u16, u16)>,
+    /// Whether the server's certificate is looked at at all.
+    pub verify: bool,
+}
+
+impl Site {
+    /// The files that certificates and keys are in, by index.
+    pub fn certificate_files(&self) -> Vec<u16> {
+        let mut files = Vec::new();
+        for tls in self.tls {
+            if let Certificates::Files(certificates) = &tls.certificates {
+                for certificate in certificates.iter() {
+                    files.extend([certificate.chain, certificate.key]);
+                    files.extend(certificate.ocsp);
+                }
+            }
+            files.extend(tls.client.as_ref().map(|client| client.ca));
+        }
+        for tls in self.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()) {
+            files.extend(tls.ca);
+            files.extend(tls.certificate.iter().flat_map(|&(chain, key)| [chain, key]));
+        }
+        files
+    }
+}

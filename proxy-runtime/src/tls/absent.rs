@@ -1,0 +1,67 @@
+//! What stands in for `tls` in a proxy that was built without it: the same names, and nothing of them can exist.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::connection::Secured;
+use crate::failure::Failure;
+use crate::settings::{Refused, Settings};
+use crate::site::{Site, UpstreamTls};
+use crate::stream::{Link, Stream};
+
+/// None.
+#[derive(Debug)]
+pub(crate) struct TlsStream(Infallible);
+
+impl TlsStream {
+    pub(crate) fn under(&self) -> &Link {
+        match self.0 {}
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        match self.0 {}
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+}
+
+/// What no site needs here.
+pub(crate) struct Engine(());
+
+impl Engine {
+    pub(crate) fn new(_: &Site, _: &Settings) -> Result<Engine, Vec<Refused>> {
+        Ok(Engine(()))
+    }
+
+    pub(crate) fn reload(&self, _: &Site, _: &Settings) -> Vec<Refused> {
+        Vec::new()
+    }
+
+    pub(crate) async fn accept(&self, _: &Site, _: u32, _: Link) -> Result<(Stream, Secured), Failure> {
+        Err(Failure::Internal)
+    }
+
+    pub(crate) async fn connect(&self, _: usize, _: &UpstreamTls, _: &str, _: Link) -> Result<(Stream, bool), String> {
+        Err("built without TLS".to_owned())
+    }
+}
+
+pub(crate) fn warnings(_: &Site, _: &Settings) -> Vec<Refused> {
+    Vec::new()
+}

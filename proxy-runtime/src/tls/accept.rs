@@ -1,0 +1,95 @@
+//! A client's handshake: which site it wants, what it is shown, who it is.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustls::ProtocolVersion;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::{Engine, TlsStream};
+use crate::certificate::Chain;
+use crate::connection::Secured;
+use crate::facts::ClientCertificate;
+use crate::failure::Failure;
+use crate::site::Site;
+use crate::stream::{Link, Stream};
+
+/// The record of a fatal alert `unrecognized_name` (RFC 6066 section 3).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// How long a client may take to notice that it was turned away, and how much it may still send, in bytes.
+const PARTING: Duration = Duration::from_secs(1);
+const PARTING_WORDS: u64 = 64 << 10;
+
+/// Closes a connection whose last word was an alert: closing on unread bytes would reset it, and the alert might be lost.
+async fn part(link: Option<Link>) {
+    let Some(mut link) = link else { return };
+    let _ = link.shutdown().await;
+    let unread = async { tokio::io::copy(&mut (&mut link).take(PARTING_WORDS), &mut tokio::io::sink()).await };
+    let _ = tokio::time::timeout(PARTING, unread).await;
+}
+
+impl Engine {
+    /// Makes the handshake. The caller bounds how long that takes.
+    ///
+    /// # Errors
+    /// [`Failure::Handshake`], or [`Failure::UnknownServerName`]: the client has been told.
+    pub(crate) async fn accept(&self, site: &Site, listener: u32, link: Link) -> Result<(Stream, Secured), Failure> {
+        let speaks = &site.listeners[listener as usize].speaks;
+        let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), link);
+        let mut begun = match (&mut acceptor).await {
+            Ok(begun) => begun,
+            Err(_) => {
+                part(acceptor.take_io()).await;
+                return Err(Failure::Handshake);
+            }
+        };
+        let name = begun.client_hello().server_name().map(str::to_ascii_lowercase);
+        let Some(tls) = self.chosen(site, listener, name.as_deref()) else {
+            // There is nobody left to tell that this could not be said.
+            let _ = begun.io.write_all(&UNRECOGNIZED_NAME).await;
+            part(Some(begun.io)).await;
+            return Err(Failure::UnknownServerName);
+        };
+        let config = self.served[usize::from(tls)].load().config(speaks);
+        let stream = match begun.into_stream(config).into_fallible().await {
+            Ok(stream) => stream,
+            Err((_, link)) => {
+                part(Some(link)).await;
+                return Err(Failure::Handshake);
+            }
+        };
+        let session = stream.get_ref().1;
+        let certificate = session.peer_certificates().and_then(<[_]>::first).map(|der| {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+            Rc::new(ClientCertificate {
+                subject: Chain::of_der(der).map(|chain| chain.subject()).unwrap_or_default(),
+                fingerprint: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            })
+        });
+        let secured = Secured {
+            tls,
+            version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_3) { "TLSv1.3" } else { "TLSv1.2" },
+            http2: session.alpn_protocol() == Some(b"h2"),
+            certificate,
+        };
+        Ok((Stream::Tls(Box::new(TlsStream(stream.into()))), secured))
+    }
+
+    /// The index of the `tls` for a name. A client that names nobody (it connects to an address) gets the default, or the
+    /// only one there is.
+    fn chosen(&self, site: &Site, listener: u32, name: Option<&str>) -> Option<u16> {
+        let speaks = &site.listeners[listener as usize].speaks;
+        let of_site = |host: &str| {
+            let root = site.tables.site(listener, host)?;
+            site.sites[root.id() as usize].tls
+        };
+        let only = || (self.served.len() == 1).then_some(0);
+        match name {
+            Some(name) => of_site(name).or(speaks.default),
+            None => of_site("").or(speaks.default).or_else(only),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A request in HTTP/1.1: it has a connection of its own.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::{Clock, MAX_INTERIM, Unanswered, Waits, pass_on};
+use crate::body::{Broken, Flaw, Inbound, Outbound, RequestBody, Source};
+use crate::connection::Client;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::http1::{Framing, Head, Reading};
+use crate::stream::Link;
+use crate::upstream::{Channel, Lease};
+
+/// See above.
+pub(crate) struct Http1 {
+    client: Rc<Client>,
+    channel: Option<Channel>,
+    /// The server is held until its answer has come.
+    pub(super) lease: Option<Lease>,
+    method: Method,
+    upload: Outbound,
+    body: RequestBody,
+    clock: Clock,
+    /// The server takes no more of it.
+    refused: bool,
+    reading: Reading,
+    interim: u8,
+    /// The server has said something.
+    heard: bool,
+    inbound: Inbound,
+    /// What the answer's head says about the connection.
+    keep_alive: bool,
+    length: Option<u64>,
+}
+
+impl Http1 {
+    /// Sends a request, whose head is written already and was begun at `began`.
+    pub(crate) fn new(
+        client: &Rc<Client>,
+        (lease, channel): (Lease, Channel),
+        (method, head): (Method, Vec<u8>),
+        body: RequestBody,
+        waits: Waits,
+        began: Instant,
+    ) -> Http1 {
+        Http1 {
+            client: Rc::clone(client),
+            channel: Some(channel),
+            lease: Some(lease),
+            method,
+            upload: Outbound::new(head, body.framing == Framing::Chunked),
+            body,
+            clock: Clock::new(waits, began),
+            refused: false,
+            reading: Reading::default(),
+            interim: 0,
+            heard: false,
+            inbound: Inbound::new(Framing::Empty),
+            keep_alive: false,
+            length: None,
+        }
+    }
+
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head<StatusCode>, Unanswered>> {
+        let failed = |failure| Poll::Ready(Err(Unanswered::Failed(failure)));
+        if let Err(failure) = self.poll_upload(cx) {
+            return failed(failure);
+        }
+        let Some(channel) = &mut self.channel else { return failed(Failure::Internal) };
+        loop {
+            if !channel.link.is_empty() {
+                match self.reading.answer(channel.link.bytes(), &self.method) {
+                    Err(failure) => return failed(failure),
+                    Ok(None) => {}
+                    Ok(Some(head)) => {
+                        channel.link.consume(head.size);
+                        if !head.start.is_informational() || head.start == StatusCode::SWITCHING_PROTOCOLS {
+                            self.inbound = Inbound::new(head.framing);
+                            (self.keep_alive, self.length) = (head.keep_alive, head.length);
+                            return Poll::Ready(Ok(head));
+                        }
+                        self.interim += 1;
+                        if self.interim > MAX_INTERIM {
+                            return failed(Failure::UpstreamInvalid);
+                        }
+                        pass_on(&self.client, head.start, head.fields);
+                        continue;
+                    }
+                }
+            }
+            match channel.link.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => self.heard = true,
+                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+                    return failed(Failure::UpstreamInvalid);
+                }
+                Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Err(self.lost())),
+                Poll::Pending => break,
+            }
+        }
+        match self.clock.over_for_head(&self.client.timer, self.upload.blocked()) {
+            Some(failure) => failed(failure),
+            None => Poll::Pending,
+        }
+    }
+
+    fn lost(&mut self) -> Unanswered {
+        if self.heard {
+            return Unanswered::Failed(Failure::UpstreamReset);
+        }
+        let used_up = RequestBody::new(&self.client, Framing::Empty);
+        let body = self.body.is_untouched().then(|| std::mem::replace(&mut self.body, used_up));
+        Unanswered::Lost { body, unsent: self.upload.is_unsent() }
+    }
+
+    /// Sends what there is to send. The client's failures end the call; a server that takes no more may still answer.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        let Some(channel) = &mut self.channel else { return Ok(()) };
+        if self.clock.sent.is_some() || self.refused {
+            return Ok(());
+        }
+        match self.upload.poll_to(cx, &mut self.body, &mut channel.link.stream) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => {
+                self.clock.is_sent(self.body.is_empty());
+                Ok(())
+            }
+            Poll::Ready(Err(Broken::Source(failure))) => Err(failure),
+            Poll::Ready(Err(Broken::Sink)) => {
+                self.refused = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// How long the answer's body is, where that is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.inbound.decoder.left()
+    }
+
+    /// How long it says it is, also where there is none.
+    pub(super) fn declared(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// The connection, to be used for something else than HTTP.
+    pub(super) fn into_link(self) -> Option<(Link, Lease)> {
+        self.channel.map(|channel| channel.link).zip(self.lease)
+    }
+
+    /// The answer is complete: its connection rests, if it can.
+    pub(super) fn release(&mut self) {
+        self.lease = None;
+        if let Some(channel) = self.channel.take()
+            && self.keep_alive
+            && self.clock.sent.is_some()
+            && channel.link.is_empty()
+            && !channel.link.has_ended()
+        {
+            channel.release();
+        }
+    }
+}
+
+impl Source for Http1 {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        self.poll_upload(cx)?;
+        let Some(channel) = &mut self.channel else { return Poll::Ready(Ok(false)) };
+        match self.inbound.poll(cx, &mut channel.link) {
+            Poll::Ready(Ok(0)) => {
+                self.release();
+                Poll::Ready(Ok(false))
+            }
+            Poll::Ready(Ok(_)) => {
+                self.clock.moves();
+                Poll::Ready(Ok(true))
+            }
+            Poll::Ready(Err(Flaw::Malformed)) => Poll::Ready(Err(Failure::UpstreamInvalid)),
+            Poll::Ready(Err(Flaw::Truncated)) => Poll::Ready(Err(Failure::UpstreamTruncated)),
+            Poll::Pending => match self.clock.over_for_body(&self.client.timer, self.upload.body) {
+                Some(failure) => Poll::Ready(Err(failure)),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        self.channel.as_mut().map_or(0, |channel| self.inbound.take(&mut channel.link, to))
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.inbound.decoder.trailers.take()
+    }
+}

@@ -1,0 +1,255 @@
+//! A request in HTTP/2: a stream, on a connection that others share.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream, SendStream};
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Request, StatusCode, Uri, Version};
+use tokio::time::Instant;
+
+use super::{Clock, MAX_INTERIM, Unanswered, Waits, pass_on};
+use crate::body::{RequestBody, Source};
+use crate::connection::Client;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::http1::{Framing, Head, declared_length};
+use crate::http2::{Outbound, received, to_send};
+use crate::upstream::Lease;
+use crate::upstream::shared::Held;
+
+/// See above.
+pub(crate) struct Http2 {
+    client: Rc<Client>,
+    /// The server is held until its answer has come.
+    pub(super) lease: Option<Lease>,
+    /// Its place on the connection.
+    held: Option<Held>,
+    response: ResponseFuture,
+    /// The request's body on its way; `None` once it is sent, or not wanted.
+    upload: Option<(Outbound, SendStream<Bytes>)>,
+    /// How much of it was sent.
+    uploaded: u64,
+    body: RequestBody,
+    interim: u8,
+    answer: Option<RecvStream>,
+    /// What is received and not passed on.
+    chunk: Bytes,
+    trailers: Option<Fields>,
+    length: Option<u64>,
+    clock: Clock,
+}
+
+/// The head of a request, as it is sent.
+///
+/// # Errors
+/// [`Failure::BadPath`] or [`Failure::BadHost`]: there are things that HTTP/1.1 can say and this library can't.
+pub(crate) fn head(
+    (method, target): (&Method, &str),
+    scheme: &str,
+    host: Option<&str>,
+    fields: &Fields,
+    framing: Framing,
+) -> Result<Request<()>, Failure> {
+    let host = host.or_else(|| fields.text("host")).unwrap_or_default();
+    let authority = Authority::try_from(host).map_err(|_| Failure::BadHost)?;
+    let path = PathAndQuery::try_from(target).map_err(|_| Failure::BadPath)?;
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
+    let mut request = Request::new(());
+    *request.uri_mut() = uri.map_err(|_| Failure::BadPath)?;
+    (*request.method_mut(), *request.version_mut()) = (method.clone(), Version::HTTP_2);
+    *request.headers_mut() = to_send(fields);
+    if let Framing::Length(length) = framing {
+        request.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+    }
+    Ok(request)
+}
+
+impl Http2 {
+    /// Sends a request, whose head was begun at `began`.
+    ///
+    /// # Errors
+    /// The connection takes no more requests; lease and body are given back.
+    pub(crate) fn new(
+        client: &Rc<Client>,
+        (lease, mut held): (Lease, Held),
+        request: Request<()>,
+        body: RequestBody,
+        waits: Waits,
+        began: Instant,
+    ) -> Result<Http2, Box<(Lease, RequestBody)>> {
+        let empty = body.is_empty();
+        let Ok((response, stream)) = held.sender.send_request(request, empty) else {
+            return Err(Box::new((lease, body)));
+        };
+        let length = match body.framing {
+            Framing::Length(length) => Some(length),
+            _ => None,
+        };
+        let mut clock = Clock::new(waits, began);
+        if empty {
+            clock.is_sent(true);
+        }
+        Ok(Http2 {
+            client: Rc::clone(client),
+            lease: Some(lease),
+            held: Some(held),
+            response,
+            upload: (!empty).then(|| (Outbound::new(length), stream)),
+            uploaded: 0,
+            body,
+            interim: 0,
+            answer: None,
+            chunk: Bytes::new(),
+            trailers: None,
+            length: None,
+            clock,
+        })
+    }
+
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head<StatusCode>, Unanswered>> {
+        let failed = |failure| Poll::Ready(Err(Unanswered::Failed(failure)));
+        if let Err(failure) = self.poll_upload(cx) {
+            return failed(failure);
+        }
+        while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return failed(Failure::UpstreamInvalid);
+            }
+            pass_on(&self.client, interim.status(), received(interim.headers()));
+        }
+        match std::pin::Pin::new(&mut self.response).poll(cx) {
+            Poll::Ready(Ok(response)) => {
+                let (parts, answer) = response.into_parts();
+                let fields = received(&parts.headers);
+                self.length = declared_length(&fields);
+                let framing = match self.length {
+                    _ if answer.is_end_stream() => Framing::Empty,
+                    Some(length) => Framing::Length(length),
+                    None => Framing::Chunked,
+                };
+                self.answer = Some(answer);
+                let (length, version) = (self.length, Version::HTTP_2);
+                Poll::Ready(Ok(Head {
+                    start: parts.status,
+                    version,
+                    fields,
+                    framing,
+                    length,
+                    keep_alive: true,
+                    size: 0,
+                }))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.lost(&error))),
+            Poll::Pending => {
+                let blocked = self.upload.as_ref().and_then(|(outbound, _)| outbound.blocked);
+                match self.clock.over_for_head(&self.client.timer, blocked) {
+                    Some(failure) => {
+                        if let (Failure::ResponseTimeout, Some(held)) = (failure, &self.held) {
+                            // It may be the connection that is dead.
+                            held.distrust();
+                        }
+                        failed(failure)
+                    }
+                    None => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn lost(&mut self, error: &h2::Error) -> Unanswered {
+        // RFC 9113 sections 6.8 and 8.7: the server says that it has done nothing.
+        let refused = error.reason() == Some(Reason::REFUSED_STREAM)
+            || error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
+        if error.is_reset() && !refused {
+            return Unanswered::Failed(Failure::UpstreamReset);
+        }
+        let used_up = RequestBody::new(&self.client, Framing::Empty);
+        let body = self.body.is_untouched().then(|| std::mem::replace(&mut self.body, used_up));
+        Unanswered::Lost { body, unsent: refused }
+    }
+
+    /// Sends what there is to send. The client's failures end the call; a server that takes no more may still answer.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        let Some((outbound, stream)) = &mut self.upload else { return Ok(()) };
+        let outcome = outbound.poll(cx, &mut self.body, stream);
+        self.uploaded = outbound.sent;
+        match outcome {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(())) => self.clock.is_sent(false),
+            Poll::Ready(Err(None)) => {}
+            Poll::Ready(Err(Some(failure))) => {
+                stream.send_reset(Reason::CANCEL);
+                self.upload = None;
+                return Err(failure);
+            }
+        }
+        self.upload = None;
+        Ok(())
+    }
+
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    pub(super) fn declared(&self) -> Option<u64> {
+        self.length
+    }
+
+    pub(super) fn release(&mut self) {
+        (self.lease, self.held, self.answer) = (None, None, None);
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        let Some(answer) = &mut self.answer else { return Poll::Ready(Ok(false)) };
+        while self.chunk.is_empty() {
+            match ready!(answer.poll_data(cx)) {
+                Some(Ok(data)) => self.chunk = data,
+                Some(Err(_)) => return Poll::Ready(Err(Failure::UpstreamTruncated)),
+                None => {
+                    let trailers = ready!(answer.poll_trailers(cx)).map_err(|_| Failure::UpstreamTruncated)?;
+                    self.trailers = trailers.map(|trailers| received(&trailers));
+                    return Poll::Ready(Ok(false));
+                }
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+}
+
+impl Source for Http2 {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        self.poll_upload(cx)?;
+        match self.poll_body(cx) {
+            Poll::Ready(Ok(false)) => {
+                self.release();
+                Poll::Ready(Ok(false))
+            }
+            Poll::Ready(outcome) => {
+                self.clock.moves();
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => match self.clock.over_for_body(&self.client.timer, self.uploaded) {
+                Some(failure) => Poll::Ready(Err(failure)),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        let took = to(&self.chunk);
+        self.chunk.advance(took);
+        if let Some(answer) = &mut self.answer {
+            // The server may send as much again; it fails only where the stream is over.
+            let _ = answer.flow_control().release_capacity(took);
+        }
+        took
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.trailers.take()
+    }
+}

@@ -1,0 +1,87 @@
+# A server and a client of gRPC's own, with a proxy between them: `python3 grpc.py SERVER PROXY`.
+import queue
+import sys
+import time
+from concurrent import futures
+
+import grpc
+
+server_address, proxy_address = sys.argv[1:]
+plain = {"request_deserializer": None, "response_serializer": None}
+
+
+def unary(request, context):
+    context.send_initial_metadata((("x-head", "1"),))
+    context.set_trailing_metadata((("x-trailer", "2"),))
+    return request + b"!"
+
+
+def fail(request, context):
+    context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
+
+
+def slow(request, context):
+    time.sleep(0.5)
+    return b"late"
+
+
+def both(requests, context):
+    for request in requests:
+        yield request * 2
+
+
+class Handler(grpc.GenericRpcHandler):
+    def service(self, details):
+        return {
+            "/t.T/Unary": grpc.unary_unary_rpc_method_handler(unary),
+            "/t.T/Fail": grpc.unary_unary_rpc_method_handler(fail),
+            "/t.T/Slow": grpc.unary_unary_rpc_method_handler(slow),
+            "/t.T/Both": grpc.stream_stream_rpc_method_handler(both),
+        }.get(details.method)
+
+
+server = grpc.server(futures.ThreadPoolExecutor(8))
+server.add_generic_rpc_handlers((Handler(),))
+assert server.add_insecure_port(server_address)
+server.start()
+channel = grpc.insecure_channel(proxy_address, options=[("grpc.default_authority", "a.test")])
+
+
+def code_of(method, **how):
+    try:
+        channel.unary_unary(method)(b"x", timeout=10, **how)
+    except grpc.RpcError as error:
+        return error.code(), error.details()
+
+
+answer, call = channel.unary_unary("/t.T/Unary").with_call(b"hello", timeout=10)
+assert answer == b"hello!", answer
+assert ("x-head", "1") in call.initial_metadata(), call.initial_metadata()
+assert ("x-trailer", "2") in call.trailing_metadata(), call.trailing_metadata()
+large = b"x" * 3_000_000
+assert channel.unary_unary("/t.T/Unary")(large, timeout=10) == large + b"!"
+assert code_of("/t.T/Fail") == (grpc.StatusCode.NOT_FOUND, "no such thing")
+
+# Each answer comes before the next request is sent.
+requests = queue.Queue()
+answers = channel.stream_stream("/t.T/Both")(iter(requests.get, None), timeout=10)
+for word in (b"a", b"b", b"c"):
+    requests.put(word)
+    assert next(answers) == word * 2
+requests.put(None)
+assert list(answers) == []
+
+# A deadline, which the client says and the proxy keeps as well.
+try:
+    channel.unary_unary("/t.T/Slow")(b"x", timeout=0.2)
+    raise AssertionError("in time")
+except grpc.RpcError as error:
+    assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED, error
+
+# What the proxy has to say itself.
+code, details = code_of("/gone.T/X")
+assert code == grpc.StatusCode.UNAVAILABLE and "connect-failed" in details, (code, details)
+code, details = code_of("/other.T/X")
+assert code == grpc.StatusCode.UNIMPLEMENTED and "no-route" in details, (code, details)
+server.stop(0)
+print("all is well")

@@ -1,0 +1,366 @@
+//! Encrypted connections, with clients that nobody here wrote: curl and `openssl s_client`. Which certificate is shown to whom,
+//! who is turned away and how, what changes while the proxy runs, and the same towards servers.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kiln_tests::certificates::Authority;
+use kiln_tests::client::{Client, get};
+use kiln_tests::kiln::{scratch, stdout};
+use kiln_tests::origin::Origin;
+use kiln_tests::proxy::{PATIENCE, Proxy, build_text};
+
+/// A proxy for a site; every parameter of type addr gets an address.
+fn proxy(name: &str, site: &str, given: &[(&str, &str)]) -> Proxy {
+    Proxy::start(&build_text(name, site), site, given)
+}
+
+/// What curl says of a URL at an address: its output, with `-w` as told.
+fn curl(address: &str, url: &str, more: &[&str]) -> String {
+    let (ip, port) = address.split_once(':').expect("a port");
+    let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).expect("a host");
+    let (scheme, path) = (url.split(':').next().expect("a scheme"), url.split(host).nth(1).unwrap_or_default());
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "20", "--resolve", &format!("{host}:{port}:{ip}")])
+        .args(more)
+        .arg(format!("{scheme}://{host}:{port}{path}"))
+        .output()
+        .expect("curl runs");
+    stdout(&output) + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// What `openssl s_client` says of a connection.
+fn openssl(address: &str, more: &[&str]) -> String {
+    let mut child = Command::new("openssl")
+        .args(["s_client", "-ign_eof", "-connect", address])
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl runs");
+    // A request: in TLS 1.3 tickets, and what a server thinks of a client, come after the handshake.
+    let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    let _ = child.stdin.take().expect("piped").write_all(request);
+    let output = child.wait_with_output().expect("an end");
+    stdout(&output) + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn which_certificate_is_shown() {
+    let dir = scratch("tls-names");
+    let ca = Authority::new(&dir);
+    ca.sign("ecdsa", "a-ecdsa", &["a.test"]);
+    ca.sign_rsa("rsa", "a-rsa", &["a.test"]);
+    ca.sign("wild", "wild", &["*.b.test"]);
+    ca.sign("default", "default", &["default.test"]);
+    std::fs::write(dir.join("ocsp.der"), b"as if from an authority").expect("written");
+    let file = |name: &str| ca.path(name);
+    let site = format!(
+        "param listen type=addr\nparam other type=addr\n\
+         tls fallback {{\n certificate \"{}\" key=\"{}\"\n}}\n\
+         listen strict (param)listen {{\n tls\n}}\nlisten lenient (param)other {{\n tls fallback\n}}\n\
+         site a.test {{\n tls {{\n certificate \"{}\" key=\"{}\" ocsp=\"{}\"\n certificate \"{}\" key=\"{}\"\n }}\n respond 200 \"a\"\n}}\n\
+         site *.b.test {{\n tls {{\n certificate \"{}\" key=\"{}\"\n }}\n respond 200 \"b {{host}} {{scheme}} {{tls.version}}\"\n}}\n\
+         site c.test {{\n listen lenient\n respond 200 \"c\"\n}}\n",
+        file("default.pem"),
+        file("default.key"),
+        file("rsa.pem"),
+        file("rsa.key"),
+        file("ocsp.der"),
+        file("ecdsa.pem"),
+        file("ecdsa.key"),
+        file("wild.pem"),
+        file("wild.key"),
+    );
+    let proxy = proxy("tls-names", &site, &[]);
+    let (strict, lenient) = (proxy.address("listen"), proxy.address("other"));
+    let ca = ca.ca();
+    let shown = |address: &str, more: &[&str]| {
+        let said = openssl(address, more);
+        let subject = said.lines().find_map(|line| line.strip_prefix("subject=CN = "));
+        subject.map_or_else(|| said.clone(), str::to_owned)
+    };
+    assert_eq!(shown(strict, &["-servername", "a.test"]), "a-ecdsa");
+    assert_eq!(shown(strict, &["-servername", "A.TEST"]), "a-ecdsa");
+    assert_eq!(shown(strict, &["-servername", "a.test", "-sigalgs", "RSA-PSS+SHA256"]), "a-rsa");
+    assert_eq!(shown(strict, &["-servername", "x.b.test"]), "wild");
+    assert_eq!(shown(lenient, &["-servername", "nobody.test"]), "default");
+    assert_eq!(shown(lenient, &["-noservername"]), "default");
+    let refused = shown(strict, &["-servername", "nobody.test"]);
+    assert!(refused.contains("unrecognized name"), "{refused}");
+    let stapled = openssl(strict, &["-servername", "a.test", "-sigalgs", "RSA-PSS+SHA256", "-status"]);
+    assert!(stapled.contains("OCSP response"), "{stapled}");
+    assert_eq!(curl(strict, "https://x.b.test/", &["--cacert", &ca]), "b x.b.test https TLSv1.3");
+    assert_eq!(curl(strict, "https://x.b.test/", &["--cacert", &ca, "--tls-max", "1.2"]), "b x.b.test https TLSv1.2");
+    // A site without certificates of its own has those of the listener, which are for other hosts.
+    assert!(curl(lenient, "https://c.test/", &["--cacert", &ca]).contains("SSL"), "curl believes it");
+    assert_eq!(curl(lenient, "https://c.test/", &["--insecure"]), "c");
+    // Host and name that differ are no matter, as long as nobody asks for certificates.
+    assert_eq!(curl(strict, "https://x.b.test/", &["--cacert", &ca, "-H", "Host: a.test"]), "a");
+}
+
+#[test]
+fn versions_groups_and_tickets() {
+    let dir = scratch("tls-settings");
+    let ca = Authority::new(&dir);
+    ca.sign("a", "a", &["a.test", "b.test"]);
+    let certificate = format!("certificate \"{}\" key=\"{}\"", ca.path("a.pem"), ca.path("a.key"));
+    let site = format!(
+        "param listen type=addr\nlisten (param)listen {{\n tls\n http h1\n}}\n\
+         site a.test {{\n tls {{\n {certificate}\n min-version \"1.3\"\n groups secp256r1\n session-tickets rotate=\"1h\"\n }}\n respond 200\n}}\n\
+         site b.test {{\n tls {{\n {certificate}\n session-tickets off\n }}\n respond 200\n}}\n"
+    );
+    let proxy = proxy("tls-settings", &site, &[]);
+    let address = proxy.address("listen");
+    let said = |more: &[&str]| openssl(address, more);
+    let (a, b) = (["-servername", "a.test"], ["-servername", "b.test"]);
+    assert!(said(&a).contains("New, TLSv1.3"));
+    assert!(said(&a).contains("Server Temp Key: ECDH, prime256v1"), "{}", said(&a));
+    assert!(said(&[&a[..], &["-groups", "X25519"]].concat()).contains("handshake failure"));
+    assert!(said(&[&a[..], &["-tls1_2"]].concat()).contains("protocol version"));
+    assert!(said(&[&b[..], &["-tls1_2"]].concat()).contains("New, TLSv1.2"));
+    assert!(said(&[&b[..], &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"]].concat()).contains("alert"));
+    // A ticket of the first visit is shown at the second.
+    let session = dir.join("session");
+    let session = session.to_str().expect("text");
+    assert!(said(&[&a[..], &["-sess_out", session]].concat()).contains("New Session Ticket"));
+    assert!(said(&[&a[..], &["-sess_in", session]].concat()).contains("Reused, TLSv1.3"));
+    // Another site does not know it.
+    assert!(!said(&[&b[..], &["-sess_in", session]].concat()).contains("Reused"));
+    assert!(!said(&b).contains("New Session Ticket"));
+    // The listener speaks HTTP/1.1 alone.
+    assert!(said(&[&a[..], &["-alpn", "h2,http/1.1"]].concat()).contains("ALPN protocol: http/1.1"));
+    assert!(said(&[&a[..], &["-alpn", "h2"]].concat()).contains("no application protocol"));
+}
+
+#[test]
+fn plain_requests() {
+    let site = "param listen type=addr\nparam other type=addr\n\
+        listen plain (param)other {\n redirect-https\n}\nlisten secure (param)listen {\n tls\n}\n\
+        site a.test {\n tls internal\n log access format=json\n respond 200 \"{scheme} {protocol}\"\n}\n\
+        site b.test {\n listen plain\n respond 200 \"plain\"\n}\nlog access format=json\n";
+    let proxy = proxy("tls-plain", site, &[]);
+    let (secure, plain) = (proxy.address("listen"), proxy.address("other"));
+    let port = secure.split(':').nth(1).expect("a port");
+    let answer = get(secure, "a.test", "/x");
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("this port speaks HTTPS"), "{}", answer.text());
+    proxy.log("\"reason\":\"plain-http\"");
+    let answer = get(plain, "a.test", "/x/../y?z=1");
+    assert_eq!((answer.status, answer.header("location")), (308, Some(&*format!("https://a.test:{port}/y?z=1"))));
+    assert_eq!(get(plain, "b.test", "/").text(), "plain");
+    assert_eq!(curl(secure, "https://a.test/", &["--insecure"]), "https HTTP/2.0");
+    assert_eq!(curl(secure, "https://a.test/", &["--insecure", "--http1.1"]), "https HTTP/1.1");
+    assert_eq!(curl(plain, "http://a.test/", &["-o", "/dev/null", "-w", "%{http_code}"]), "308");
+}
+
+#[test]
+fn garbage_is_turned_away() {
+    let site = "param listen type=addr\ntimeouts handshake=\"300ms\"\nlimits handshakes=1\nlog access format=json\n\
+        listen (param)listen {\n tls\n}\nsite a.test {\n tls internal\n respond 200 \"fine\"\n}\n";
+    let proxy = proxy("tls-garbage", site, &[]);
+    let address = proxy.address("listen");
+    // A record of 16 KiB and more, one with a version nobody knows, and half a greeting and then an end.
+    for bytes in [&[22_u8, 3, 1, 255, 255, 1][..], &[22, 3, 1, 0, 5, 1, 2, 3, 4, 5], &[128, 0, 1, 2]] {
+        let mut client = Client::to(address);
+        client.send(bytes);
+        let rest = client.half_close().rest();
+        // An alert, or nothing.
+        assert!(rest.is_empty() || rest[0] == 21, "{rest:?}");
+    }
+    proxy.log("\"reason\":\"tls-handshake\"");
+    // Who stops in the middle is cut off, and meanwhile nobody else has room.
+    let mut slow = Client::to(address);
+    slow.send([22, 3, 1, 0, 200, 1, 0]);
+    let began = Instant::now();
+    while proxy.logged().iter().all(|line| !line.contains("too-many-handshakes")) {
+        assert!(began.elapsed() < PATIENCE, "everybody has room");
+        let _ = Client::to(address).send([22, 3, 1]).closed();
+    }
+    assert!(slow.closed());
+    proxy.log("\"reason\":\"handshake-timeout\"");
+    assert_eq!(curl(address, "https://a.test/", &["--insecure"]), "fine");
+}
+
+#[test]
+fn certificates_change_while_it_runs() {
+    let dir = scratch("tls-reload");
+    let ca = Authority::new(&dir);
+    ca.sign("a", "first", &["a.test"]);
+    let site = format!(
+        "param listen type=addr\nlint warn cert-expiry days=30\nparam key type=secret\nlisten (param)listen {{\n tls\n}}\n\
+         site a.test {{\n tls {{\n certificate \"{}\" key=(param)key\n }}\n echo\n}}\n",
+        ca.path("a.pem")
+    );
+    let proxy = proxy("tls-reload", &site, &[("key", &ca.path("a.key"))]);
+    let address = proxy.address("listen");
+    let subject = || {
+        let said = openssl(address, &["-servername", "a.test"]);
+        said.lines().find_map(|line| line.strip_prefix("subject=CN = ").map(str::to_owned)).unwrap_or(said)
+    };
+    assert_eq!(subject(), "first");
+    // One connection that stays.
+    let mut old = Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", address, "-servername", "a.test"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl runs");
+    let mut into = old.stdin.take().expect("piped");
+    into.write_all(b"GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("sent");
+    // A change of the files is noticed.
+    ca.sign("a", "second", &["a.test"]);
+    let until = Instant::now() + PATIENCE;
+    while subject() != "second" {
+        assert!(Instant::now() < until, "the change is not noticed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // What is no certificate changes nothing.
+    std::fs::write(dir.join("a.pem"), "junk").expect("written");
+    proxy.notice("there is no certificate that can be read");
+    assert_eq!(subject(), "second");
+    ca.sign("a", "third", &["a.test"]);
+    proxy.signal("HUP");
+    proxy.notice("files were read again");
+    let until = Instant::now() + PATIENCE;
+    while subject() != "third" {
+        assert!(Instant::now() < until, "the signal is not noticed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    into.write_all(b"GET /two HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").expect("sent");
+    let said = stdout(&old.wait_with_output().expect("an end"));
+    assert!(said.contains("\"path\":\"/one\"") && said.contains("\"path\":\"/two\""), "{said}");
+}
+
+#[test]
+fn clients_show_certificates() {
+    let dir = scratch("tls-clients");
+    let (ca, others) = (Authority::new(&dir), Authority::new(&scratch("tls-clients-others")));
+    ca.sign("server", "server", &["must.test", "may.test", "open.test"]);
+    ca.sign("alice", "alice", &["alice.test"]);
+    others.sign("eve", "eve", &["eve.test"]);
+    let certificate = format!("certificate \"{}\" key=\"{}\"", ca.path("server.pem"), ca.path("server.key"));
+    let site = format!(
+        "param listen type=addr\nlog access format=json\nlisten (param)listen {{\n tls\n}}\n\
+         site must.test {{\n tls {{\n {certificate}\n client-ca \"{0}\"\n }}\n respond 200 \"must {{client.cert.subject}} {{client.cert.fingerprint}}\"\n}}\n\
+         site may.test {{\n tls {{\n {certificate}\n client-ca \"{0}\" required=#false\n }}\n respond 200 \"may {{client.cert.subject}}\"\n}}\n\
+         site open.test {{\n tls {{\n {certificate}\n }}\n respond 200 \"open\"\n}}\n",
+        ca.ca()
+    );
+    let proxy = proxy("tls-clients", &site, &[]);
+    let address = proxy.address("listen");
+    let root = ca.ca();
+    let with = |of: &Authority, name: &str| {
+        vec!["--cert".to_owned(), of.path(&format!("{name}.pem")), "--key".to_owned(), of.path(&format!("{name}.key"))]
+    };
+    let ask = |url: &str, more: &[String]| {
+        let more: Vec<&str> = ["--cacert", &root].into_iter().chain(more.iter().map(String::as_str)).collect();
+        curl(address, url, &more)
+    };
+    let alice = with(&ca, "alice");
+    let digest = Command::new("openssl")
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in", &ca.path("alice.pem")])
+        .output()
+        .expect("openssl runs");
+    let digest = stdout(&digest).trim().split('=').nth(1).expect("a digest").replace(':', "").to_lowercase();
+    assert_eq!(ask("https://must.test/", &alice), format!("must CN=alice {digest}"));
+    assert_eq!(ask("https://may.test/", &alice), "may CN=alice");
+    assert_eq!(ask("https://may.test/", &[]), "may ");
+    assert!(ask("https://must.test/", &[]).contains("alert certificate required"));
+    assert!(ask("https://must.test/", &with(&others, "eve")).contains("alert"));
+    assert!(ask("https://may.test/", &with(&others, "eve")).contains("alert"));
+    // Through another site's door: the rules are others.
+    let host = |host: &str| vec!["-H".to_owned(), format!("Host: {host}"), "-w".to_owned(), " %{http_code}".to_owned()];
+    assert!(ask("https://open.test/", &host("must.test")).ends_with(" 421"));
+    assert!(ask("https://may.test/", &host("must.test")).ends_with(" 421"));
+    proxy.log("\"reason\":\"other-connection\"");
+    assert_eq!(ask("https://open.test/", &host("open.test")), "open 200");
+}
+
+#[test]
+fn proxies_in_front_tell_who_the_client_is() {
+    let site = "param listen type=addr\nparam other type=addr\nparam strange type=addr\nlog access format=json\n\
+        listen text (param)listen {\n proxy-protocol v1 from=\"127.0.0.0/8\"\n}\n\
+        listen both (param)other {\n tls\n proxy-protocol v1 from=\"10.0.0.0/8\"\n proxy-protocol v2 from=\"127.0.0.0/8\"\n}\n\
+        listen strange (param)strange {\n proxy-protocol v1 v2 from=\"10.0.0.0/8\"\n}\n\
+        site a.test {\n listen text strange\n respond 200 \"{client.ip}\"\n}\n\
+        site b.test {\n listen both\n tls internal\n respond 200 \"{client.ip}\"\n}\n";
+    let proxy = proxy("tls-proxies", site, &[]);
+    let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    let ask = |header: &str| Client::to(proxy.address("listen")).send(format!("{header}{request}")).answer().text();
+    assert_eq!(ask("PROXY TCP4 192.0.2.9 192.0.2.1 4711 80\r\n"), "192.0.2.9");
+    assert_eq!(ask("PROXY TCP6 2001:db8::9 2001:db8::1 4711 80\r\n"), "2001:db8::9");
+    assert_eq!(ask("PROXY UNKNOWN\r\n"), "127.0.0.1");
+    // In pieces.
+    let mut client = Client::to(proxy.address("listen"));
+    for piece in ["PROXY TCP4 192.0", ".2.9 192.0.2.1 4711 80\r", "\n", request] {
+        client.send(piece);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(client.answer().text(), "192.0.2.9");
+    // Without one, and from somebody who may not send one.
+    assert!(Client::to(proxy.address("listen")).send(request).closed());
+    assert!(Client::to(proxy.address("strange")).send(format!("PROXY UNKNOWN\r\n{request}")).closed());
+    proxy.log("\"reason\":\"proxy-protocol\"");
+    // curl sends the text form before the handshake.
+    let haproxy = ["--insecure", "--haproxy-protocol"];
+    assert_eq!(curl(proxy.address("other"), "https://b.test/", &haproxy), "127.0.0.1");
+}
+
+#[test]
+fn servers_are_verified() {
+    let dir = scratch("tls-servers");
+    let (ca, others) = (Authority::new(&dir), Authority::new(&scratch("tls-servers-others")));
+    ca.sign("server", "server", &["server.test", "127.0.0.1"]);
+    ca.sign("proxy", "proxy", &["proxy.test"]);
+    let origin = Origin::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    // The server is a proxy, too.
+    let behind = format!(
+        "param listen type=addr\nparam origin type=addr\nlisten (param)listen {{\n tls\n}}\n\
+         site server.test {{\n tls {{\n certificate \"{}\" key=\"{}\"\n client-ca \"{}\" required=#false\n }}\n\
+         route \"/who\" {{\n respond 200 \"{{client.cert.subject}}|{{host}}\"\n }}\n route \"/*\" {{\n proxy \"http://origin.test\" \n }}\n}}\n",
+        ca.path("server.pem"), ca.path("server.key"), ca.ca()
+    )
+    .replace("proxy \"http://origin.test\"", "proxy (param)origin");
+    let server = proxy("tls-servers-behind", &behind, &[("origin", &origin.address)]);
+    let upstream = |name: &str, tls: &str| format!("upstream {name} {{\n server (param)server\n {tls}\n}}\n");
+    let site = format!(
+        "lint allow unverified-upstream\nparam listen type=addr\nparam server type=addr\nlog access format=json\n{}{}{}{}{}\
+         site site.test {{\n listen (param)listen\n",
+        upstream(
+            "good",
+            &format!(
+                "\n tls ca=\"{}\" sni=\"server.test\" certificate=\"{}\" key=\"{}\"\n health-check \"/who\" interval=\"200ms\" {{\n expect-status 421 200\n }}",
+                ca.ca(),
+                ca.path("proxy.pem"),
+                ca.path("proxy.key")
+            )
+        ),
+        upstream("unknown", &format!("\n tls ca=\"{}\" sni=\"server.test\"", others.ca())),
+        upstream("misnamed", &format!("\n tls ca=\"{}\" sni=\"other.test\"", ca.ca())),
+        upstream("trusting", "\n tls sni=\"server.test\" verify=#false"),
+        upstream("second", &format!("\n tls ca=\"{}\" sni=\"server.test\"\n http h2", ca.ca())),
+    );
+    let routes: String = ["good", "unknown", "misnamed", "trusting", "second"]
+        .iter()
+        .map(|name| {
+            format!(" route \"/{name}/*\" {{\n rewrite strip-prefix=\"/{name}\"\n proxy {name} host=server.test\n }}\n")
+        })
+        .collect();
+    let proxy = proxy("tls-servers", &format!("{site}{routes}}}\n"), &[("server", server.address("listen"))]);
+    let ask = |path: &str| get(proxy.address("listen"), "site.test", path);
+    assert_eq!(ask("/good/who").text(), "CN=proxy|server.test");
+    assert_eq!(ask("/good/x").text(), "ok");
+    assert_eq!(ask("/trusting/who").text(), "|server.test");
+    assert_eq!(ask("/second/who").text(), "|server.test");
+    assert_eq!(ask("/second/x").text(), "ok");
+    for wrong in ["unknown", "misnamed"] {
+        assert_eq!(ask(&format!("/{wrong}/x")).status, 502);
+    }
+    proxy.log("\"reason\":\"upstream-tls\"");
+    proxy.notice("upstream `unknown`: no handshake with server");
+    proxy.notice("upstream `misnamed`: no handshake with server");
+}

@@ -1,0 +1,57 @@
+//! Certificates for tests: an authority that signs what it is asked to, made anew each time.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
+    RsaKeySize,
+};
+
+/// An authority, and the folder where its certificates are written.
+pub struct Authority {
+    folder: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new one; its own certificate is `ca.pem` in the folder.
+    pub fn new(folder: &Path) -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "Test authority");
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        std::fs::write(folder.join("ca.pem"), certificate.pem()).expect("written");
+        Authority { folder: folder.to_owned(), issuer: Issuer::new(params, key) }
+    }
+
+    /// The path of its own certificate.
+    pub fn ca(&self) -> String {
+        self.path("ca.pem")
+    }
+
+    /// Signs a certificate for hosts, with this common name: `NAME.pem` and `NAME.key`.
+    pub fn sign(&self, name: &str, common_name: &str, hosts: &[&str]) {
+        self.sign_with(name, common_name, hosts, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key"));
+    }
+
+    /// The same with an RSA key.
+    pub fn sign_rsa(&self, name: &str, common_name: &str, hosts: &[&str]) {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
+        self.sign_with(name, common_name, hosts, key);
+    }
+
+    fn sign_with(&self, name: &str, common_name: &str, hosts: &[&str], key: KeyPair) {
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(hosts).expect("names");
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        std::fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem()).expect("written");
+        std::fs::write(self.folder.join(format!("{name}.pem")), certificate.pem()).expect("written");
+    }
+
+    /// The path of a file in its folder.
+    pub fn path(&self, name: &str) -> String {
+        self.folder.join(name).to_str().expect("text").to_owned()
+    }
+}
