@@ -73,6 +73,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     }
     let tests = check.tests(root.tests);
     let tls = check.finish_tls(&hosts);
+    let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
     let Check { params, upstreams, files, .. } = check;
     let mut site = model::Site {
@@ -81,6 +82,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         process,
         listeners: listeners.list,
         tls,
+        acme,
         trusted,
         root: root_policy,
         joined,
@@ -97,6 +99,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
 struct Root {
     listens: Vec<Listen>,
     tls: Vec<(Span, ast::Tls)>,
+    acme: Option<ast::Acme>,
     sites: Vec<(Span, ast::Site)>,
     upstreams: Vec<(Span, ast::Upstream)>,
     params: Vec<(Span, ast::Param)>,
@@ -117,6 +120,7 @@ impl Root {
                 What::Unread => {}
                 What::Listen(listen) => root.listens.push(Listen { span, listen, broken }),
                 What::Tls(tls) => root.tls.push((span, tls)),
+                What::Acme(acme) => root.acme = Some(acme),
                 What::Site(site) => root.sites.push((span, site)),
                 What::Upstream(upstream) => root.upstreams.push((span, upstream)),
                 What::Param(param) => root.params.push((span, param)),

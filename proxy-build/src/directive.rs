@@ -4,6 +4,7 @@
 //! family; to add one: its file, a line in [`ALL`], a variant of `ast::What`, and what `check` does with it.
 
 mod access_log;
+mod acme;
 mod discover;
 mod error_page;
 mod headers;
@@ -157,6 +158,7 @@ pub static ALL: &[&Directive] = &[
     &tls::GROUPS,
     &tls::CLIENT_CA,
     &tls::SESSION_TICKETS,
+    &acme::ACME,
     &matchers::METHOD,
     &matchers::HEADER,
     &matchers::QUERY,

@@ -40,6 +40,16 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let files = plan.model.files.iter().map(expression);
     let listeners = plan.model.listeners.iter().map(expression);
     let tls = plan.model.tls.iter().map(expression);
+    let acme = plan.model.acme.as_ref().map(expression).map(|acme| quote!(static ACME: Acme = #acme;));
+    let asked = if acme.is_some() { quote!(Some(&ACME)) } else { quote!(None) };
+    let speaks_acme = acme.is_some().then(|| {
+        quote! {
+            const _: () = ::std::assert!(
+                ::proxy_runtime::SPEAKS_ACME,
+                "this site gets certificates from an authority: give proxy-runtime the feature `acme` in Cargo.toml"
+            );
+        }
+    });
     let speaks_tls = plan.model.speaks_tls().then(|| {
         quote! {
             const _: () = ::std::assert!(
@@ -74,6 +84,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         );
 
         #speaks_tls
+        #speaks_acme
 
         #regexes
         #matchers
@@ -88,6 +99,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         static UPSTREAMS: &[Upstream] = &[#(#upstreams),*];
         static LISTENERS: &[Listener] = &[#(#listeners),*];
         static TLS: &[Tls] = &[#(#tls),*];
+        #acme
         static PARAMS: &[Param] = &[#(#params),*];
         static FILES: &[FileRef] = &[#(#files),*];
         static PROCESS: Process = #process;
@@ -104,6 +116,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             process: &PROCESS,
             listeners: LISTENERS,
             tls: TLS,
+            acme: #asked,
             trusted: &TRUSTED,
             root: &POLICY_0,
             tables: #tables,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use proxy_runtime::site::{
-    self, BalancePolicy, CircuitBreaker, FileRef, Limits, Listener, NormalForm, Param, Policy, Pool, Process, Server,
-    Setting, Speaks, Text, Timeouts, Tls, Trusted, Upstream,
+    self, Acme, BalancePolicy, CircuitBreaker, FileRef, Limits, Listener, NormalForm, Param, Policy, Pool, Process,
+    Server, Setting, Speaks, Text, Timeouts, Tls, Trusted, Upstream,
 };
 use proxy_runtime::template::Template;
 use serde::Serialize;
@@ -32,6 +32,8 @@ pub struct Site {
     pub listeners: Vec<Listener>,
     /// How connections are encrypted.
     pub tls: Vec<Tls>,
+    /// Who is asked for certificates.
+    pub acme: Option<Acme>,
     /// Whose word about the client is taken.
     pub trusted: Trusted,
     /// What holds before a site is known.

@@ -115,6 +115,17 @@ impl Chain {
         names.0.iter().filter_map(host).collect()
     }
 
+    /// From when until when it is good.
+    pub fn validity(&self) -> (SystemTime, SystemTime) {
+        let validity = self.parsed[0].tbs_certificate().validity();
+        (validity.not_before.to_system_time(), validity.not_after.to_system_time())
+    }
+
+    /// Until when, as text.
+    pub fn until(&self) -> String {
+        self.parsed[0].tbs_certificate().validity().not_after.to_string()
+    }
+
     /// What is wrong with it at a time, given its key; `soon` is how near its end is too near.
     pub fn flaws(&self, key: Option<&PrivateKeyDer<'_>>, now: SystemTime, soon: Duration) -> Vec<Flaw> {
         let mut flaws = Vec::new();

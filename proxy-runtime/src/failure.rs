@@ -42,6 +42,9 @@ pub(crate) enum Failure {
     /// The TLS handshake came to nothing.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
     Handshake,
+    /// It was no client, but an authority's look at a host (RFC 8737).
+    #[cfg_attr(not(feature = "acme"), allow(dead_code, reason = "made by `acme` alone"))]
+    AcmeChallenge,
     /// What comes before the first request took too long.
     HandshakeTimeout,
     /// More TLS handshakes at once than `limits handshakes`.
@@ -109,6 +112,7 @@ impl Failure {
             Failure::OtherConnection => "other-connection",
             Failure::PlainHttp => "plain-http",
             Failure::Handshake => "tls-handshake",
+            Failure::AcmeChallenge => "acme-challenge",
             Failure::HandshakeTimeout => "handshake-timeout",
             Failure::TooManyHandshakes => "too-many-handshakes",
             Failure::UnknownServerName => "unknown-server-name",
@@ -144,6 +148,7 @@ impl Failure {
             | Failure::BadRewrite
             | Failure::PlainHttp
             | Failure::Handshake
+            | Failure::AcmeChallenge
             | Failure::HandshakeTimeout
             | Failure::UnknownServerName
             | Failure::ProxyProtocol => StatusCode::BAD_REQUEST,

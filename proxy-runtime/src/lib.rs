@@ -73,6 +73,9 @@ mod upstream;
 /// Whether this was built to speak TLS; what a site that does asserts.
 pub const SPEAKS_TLS: bool = cfg!(feature = "tls");
 
+/// Whether this was built to get certificates from an authority; what a site that does asserts.
+pub const SPEAKS_ACME: bool = cfg!(feature = "acme");
+
 pub use bytes;
 #[cfg(feature = "serve")]
 pub use command::run;

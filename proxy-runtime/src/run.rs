@@ -171,6 +171,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             tokio::task::spawn_local(keep_checking(group, server, settings, dialler));
         }
         tokio::task::spawn_local(watch_certificates(site, settings, engine));
+        tls::acme::keep_certificates(site, settings, engine);
         signals.supervise(site, settings, engine, &stop, &mut all_done).await;
     });
     // The writer ends once the workers' buffers are closed.

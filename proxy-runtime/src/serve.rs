@@ -95,6 +95,10 @@ async fn steps(
 
     // Which site, which path.
     let mut target = Target::parse(target, &record.fields, record.version)?;
+    if let Some(answer) = client.worker.tls.challenges.answer(target.path()) {
+        record.target = Some(target);
+        return Ok(answer.map(Body::Bytes));
+    }
     let Some(root) = site.tables.site(client.peer.listener, target.host()) else {
         record.target = Some(target);
         return Err(Failure::UnknownHost.into());

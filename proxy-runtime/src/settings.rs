@@ -108,7 +108,8 @@ impl Settings {
         Some((found.modified().ok()?, found.len()))
     }
 
-    fn path<'a>(&'a self, file: &'a FileRef) -> &'a str {
+    /// Where a file is.
+    pub(crate) fn path<'a>(&'a self, file: &'a FileRef) -> &'a str {
         match &file.path {
             FilePath::Fixed(path) => path,
             FilePath::Param(index) => self.text(*index),

@@ -19,7 +19,8 @@ pub use ipnet::IpNet;
 
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::tls::{
-    Certificate, Certificates, ClientCertificates, Group, ProxyProtocolIn, Speaks, Tls, TlsVersion, UpstreamTls,
+    Acme, Certificate, Certificates, Challenge, ClientCertificates, Group, ProxyProtocolIn, Speaks, Tls, TlsVersion,
+    UpstreamTls,
 };
 pub use self::upstream::{
     BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, Discovered, Fault, HealthCheck, HostField, Mirror, Outlier,
@@ -70,6 +71,8 @@ pub struct Site {
     pub listeners: &'static [Listener],
     /// How connections are encrypted.
     pub tls: &'static [Tls],
+    /// Who is asked for certificates.
+    pub acme: Option<&'static Acme>,
     /// Networks whose word about the client is taken.
     pub trusted: &'static Trusted,
     /// What holds before a site is known.

@@ -6,6 +6,11 @@
 //! made at start and when files are read again, and swapped whole: connections go on with what they began with.
 
 mod accept;
+#[cfg(feature = "acme")]
+pub(crate) mod acme;
+#[cfg(not(feature = "acme"))]
+#[path = "tls/no_acme.rs"]
+pub(crate) mod acme;
 mod client;
 mod server;
 
@@ -71,6 +76,8 @@ pub(crate) struct Engine {
     served: Vec<ArcSwap<Served>>,
     /// For servers, as the site's list of upstreams.
     asked: Vec<ArcSwapOption<ClientConfig>>,
+    /// What an authority wants to see.
+    pub(crate) challenges: acme::Challenges,
 }
 
 impl Engine {
@@ -81,7 +88,8 @@ impl Engine {
     pub(crate) fn new(site: &Site, settings: &Settings) -> Result<Engine, Vec<Refused>> {
         let mut refused = Vec::new();
         let mut kept = |outcome: Result<_, Vec<Refused>>| outcome.map_err(|found| refused.extend(found)).ok();
-        let served = site.tls.iter().filter_map(|tls| kept(server::make(tls, settings).map(ArcSwap::from_pointee)));
+        let served =
+            site.tls.iter().filter_map(|tls| kept(server::make(tls, site, settings).map(ArcSwap::from_pointee)));
         let served = served.collect();
         let mut asked = Vec::new();
         for upstream in site.upstreams {
@@ -90,16 +98,21 @@ impl Engine {
                 Err(found) => refused.push(found),
             }
         }
-        if refused.is_empty() { Ok(Engine { served, asked }) } else { Err(refused) }
+        refused.extend(acme::refused(site, settings));
+        let challenges = acme::Challenges::default();
+        if refused.is_empty() { Ok(Engine { served, asked, challenges }) } else { Err(refused) }
     }
 
     /// Makes it all anew from files that were read again; what can't be made stays as it was. Returns what went wrong.
     pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<Refused> {
         let mut refused = Vec::new();
         for (tls, served) in site.tls.iter().zip(&self.served) {
-            match server::make(tls, settings) {
-                // One that nobody but the proxy signs is as good as another; clients may have come to know it.
-                Ok(_) if matches!(tls.certificates, crate::site::Certificates::Internal) => {}
+            // One that nobody but the proxy signs is as good as another, and clients may have come to know it; those of an
+            // authority are seen to elsewhere.
+            if !matches!(tls.certificates, crate::site::Certificates::Files(_)) {
+                continue;
+            }
+            match server::make(tls, site, settings) {
                 Ok(made) => served.store(Arc::new(made)),
                 Err(found) => refused.extend(found),
             }

@@ -1,5 +1,6 @@
 //! All tests from outside, in one binary.
 
+mod acme;
 mod cases;
 mod chaos;
 mod cli;

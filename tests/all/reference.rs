@@ -45,9 +45,14 @@ fn every_page_is_right() {
 #[test]
 fn every_directive_runs_in_a_case() {
     let mut sites = String::new();
-    for tests in
-        ["tests/all/wire.rs", "tests/all/cli.rs", "tests/all/upstreams.rs", "tests/all/tls.rs", "tests/all/http2.rs"]
-    {
+    for tests in [
+        "tests/all/wire.rs",
+        "tests/all/cli.rs",
+        "tests/all/upstreams.rs",
+        "tests/all/tls.rs",
+        "tests/all/http2.rs",
+        "tests/all/acme.rs",
+    ] {
         // Sites within strings: their line ends are written out, and braces are doubled.
         let text = std::fs::read_to_string(workspace().join(tests)).expect("tests");
         sites += &text.replace("\\n", "\n").replace("{{", "{").replace("}}", "}");

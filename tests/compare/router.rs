@@ -119,6 +119,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             process: &model.process,
             listeners: &model.listeners,
             tls: &model.tls,
+            acme: None,
             trusted: &model.trusted,
             root: &model.root,
             sites: &[],

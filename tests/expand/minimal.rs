@@ -168,6 +168,7 @@ static SITE: Site = Site {
     process: &PROCESS,
     listeners: LISTENERS,
     tls: TLS,
+    acme: None,
     trusted: &TRUSTED,
     root: &POLICY_0,
     tables: Tables {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{Group, ProxyProtocol, TlsVersion};
+use proxy_runtime::site::{Challenge, Group, ProxyProtocol, TlsVersion};
 
 use super::{FileSource, Item, Setting};
 use crate::source::{Span, Spanned};
@@ -35,6 +35,21 @@ pub struct Tls {
     pub span: Span,
     /// What stands in it.
     pub items: Vec<Item>,
+}
+
+/// `acme`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Acme {
+    /// The directive's name.
+    pub span: Span,
+    pub state: Spanned<Setting<String>>,
+    pub email: Option<Spanned<String>>,
+    pub directory: Option<Spanned<Setting<String>>>,
+    pub challenge: Option<Spanned<Challenge>>,
+    pub ca: Option<Spanned<FileSource>>,
+    pub eab_id: Option<Spanned<String>>,
+    pub eab_key: Option<Spanned<FileSource>>,
 }
 
 /// What stands in a `tls`.

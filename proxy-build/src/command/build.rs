@@ -51,8 +51,12 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     let main = format!("{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",);
     write_if_changed(&folder.join("src/main.rs"), &main)?;
     let speaks_tls = compiled.model.as_ref().is_some_and(proxy_build::model::Site::speaks_tls);
-    let features: Vec<&str> =
-        [("dns", asks_dns), ("tls", speaks_tls)].iter().filter(|(_, wanted)| *wanted).map(|(name, _)| *name).collect();
+    let asks_acme = compiled.model.as_ref().is_some_and(|model| model.acme.is_some());
+    let features: Vec<&str> = [("dns", asks_dns), ("tls", speaks_tls), ("acme", asks_acme)]
+        .iter()
+        .filter(|(_, wanted)| *wanted)
+        .map(|(name, _)| *name)
+        .collect();
     write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source, &features)?)?;
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
     if !folder.join("Cargo.lock").exists() {

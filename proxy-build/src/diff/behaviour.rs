@@ -46,6 +46,7 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, Value> {
         add(format!("upstream {}", upstream.name), json!(upstream));
     }
     add("process".to_owned(), json!(site.process));
+    add("acme".to_owned(), json!(site.acme));
     add("trusted-proxies".to_owned(), json!(site.trusted));
     add("before a site is known".to_owned(), json!(site.root));
     for host in &site.hosts {

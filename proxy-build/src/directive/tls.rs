@@ -13,14 +13,15 @@ const IN_TLS: &[Place] = &[Place::Tls];
 pub(super) static TLS: Directive = Directive {
     name: "tls",
     places: &[Place::Root, Place::Site],
-    args: "NAME|internal",
+    args: "NAME|internal|acme",
     props: &[],
     body: Some(Place::Tls),
     repeats: true,
     summary: "Encrypts connections, with these certificates.",
     details: "\
 At the top level it has a name, and sites use it by that; in a site it may also stand with its own braces and without a
-name. `tls internal` makes a certificate that nobody else has signed, anew with each start: for development.
+name. `tls internal` makes a certificate that nobody else has signed, anew with each start: for development. `tls acme` has
+an authority sign one; see [`acme`](#acme).
 
 TLS 1.3 and 1.2 are spoken, with the cipher suites and groups that are held to be safe today, X25519MLKEM768 first. Sessions
 are resumed by tickets; there is no early data, which could be replayed.
@@ -47,7 +48,7 @@ site dev.example.com {
 };
 
 /// A file that is read at start: a path, or a parameter.
-fn file(leaf: &Leaf) -> Parsed<FileSource> {
+pub(super) fn file(leaf: &Leaf) -> Parsed<FileSource> {
     match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
         Some("param") => {
             let name = value::text(&Leaf { ty: None, ..leaf.clone() })?;

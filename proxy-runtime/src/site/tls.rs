@@ -64,6 +64,8 @@ pub enum Certificates {
     Files(List<Certificate>),
     /// One that the proxy signs itself at start.
     Internal,
+    /// One that an authority is asked for, and asked again before it expires.
+    Acme,
 }
 
 /// `certificate`.
@@ -78,6 +80,36 @@ pub struct Certificate {
     pub ocsp: Option<u16>,
     /// Where it was declared.
     pub place: Place,
+}
+
+/// `acme`: who is asked for certificates (RFC 8555).
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// Whom the authority may write to.
+    pub email: Option<Text>,
+    /// The folder for the account and the certificates.
+    pub state: Setting<Text>,
+    /// The URL of the authority's directory.
+    pub directory: Setting<Text>,
+    /// The file with the certificate that the authority's own server is verified by, by index; the system's where none is said.
+    pub ca: Option<u16>,
+    /// The id of an account elsewhere, and the file with its key (RFC 8555 section 7.3.4).
+    pub external: Option<(Text, u16)>,
+    /// How the proxy shows that a host is its own.
+    pub challenge: Challenge,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// How it is shown that a host is one's own.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// By an answer on port 80 (RFC 8555 section 8.3).
+    Http01,
+    /// By a certificate on port 443 (RFC 8737).
+    TlsAlpn01,
 }
 
 /// Versions of TLS.

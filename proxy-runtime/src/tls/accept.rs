@@ -8,7 +8,7 @@ use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::{Engine, TlsStream};
+use super::{Engine, TlsStream, acme};
 use crate::certificate::Chain;
 use crate::connection::Secured;
 use crate::facts::ClientCertificate;
@@ -47,6 +47,16 @@ impl Engine {
             }
         };
         let name = begun.client_hello().server_name().map(str::to_ascii_lowercase);
+        if self.challenges.any() {
+            let asks = begun.client_hello().alpn().is_some_and(|mut alpn| alpn.any(|one| one == acme::PROTOCOL));
+            if let Some(config) = name.as_deref().filter(|_| asks).and_then(|name| self.challenges.config(name)) {
+                // The handshake is all that the authority wants (RFC 8737 section 3).
+                if let Ok(mut stream) = begun.into_stream(config).await {
+                    let _ = stream.shutdown().await;
+                }
+                return Err(Failure::AcmeChallenge);
+            }
+        }
         let Some(tls) = self.chosen(site, listener, name.as_deref()) else {
             // There is nobody left to tell that this could not be said.
             let _ = begun.io.write_all(&UNRECOGNIZED_NAME).await;

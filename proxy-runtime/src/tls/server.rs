@@ -38,15 +38,26 @@ impl Served {
 ///
 /// # Errors
 /// One for each certificate or key that is none.
-pub(super) fn make(tls: &Tls, settings: &Settings) -> Result<Served, Vec<Refused>> {
+pub(super) fn make(tls: &Tls, site: &Site, settings: &Settings) -> Result<Served, Vec<Refused>> {
     let refuse = |message: String| vec![Refused { message, place: tls.place.clone() }];
-    let provider = provider(&tls.groups);
     let keys = match &tls.certificates {
         Certificates::Files(files) => certified(files, settings)?,
+        // Until there is one, nobody is served.
+        Certificates::Acme => super::acme::stored(tls, site, settings).into_iter().collect(),
         Certificates::Internal => {
             vec![internal(tls).map_err(|error| refuse(format!("can't make a certificate: {error}")))?]
         }
     };
+    with(keys, tls, settings)
+}
+
+/// The same with these certificates.
+///
+/// # Errors
+/// What the rest is made of is none.
+pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Result<Served, Vec<Refused>> {
+    let refuse = |message: String| vec![Refused { message, place: tls.place.clone() }];
+    let provider = provider(&tls.groups);
     let versions: &[&SupportedProtocolVersion] = match tls.min_version {
         TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
         TlsVersion::V13 => &[&version::TLS13],
@@ -86,8 +97,9 @@ pub(super) fn make(tls: &Tls, settings: &Settings) -> Result<Served, Vec<Refused
 #[derive(Debug)]
 struct Shown(Vec<Candidate>);
 
+/// A certificate that a client can be shown.
 #[derive(Debug)]
-struct Candidate {
+pub(super) struct Candidate {
     key: Arc<CertifiedKey>,
     hosts: Vec<String>,
 }
@@ -118,15 +130,19 @@ fn certified(files: &[Certificate], settings: &Settings) -> Result<Vec<Candidate
 }
 
 fn certify(file: &Certificate, settings: &Settings) -> Result<Candidate, Flaw> {
-    let chain = Chain::read(&settings.file(file.chain))?;
-    let key = certificate::key(&settings.file(file.key))?;
+    candidate(&settings.file(file.chain), &settings.file(file.key), file.ocsp.map(|ocsp| settings.file(ocsp).to_vec()))
+}
+
+/// A chain and its key, as files have them.
+pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<Candidate, Flaw> {
+    let (chain, key) = (Chain::read(chain)?, certificate::key(key)?);
     let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| Flaw::NoKey(error.to_string()))?;
     let hosts = chain.hosts();
     let mut certified = CertifiedKey::new(chain.certificates, key);
     if matches!(certified.keys_match(), Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch))) {
         return Err(Flaw::KeyMismatch);
     }
-    certified.ocsp = file.ocsp.map(|ocsp| settings.file(ocsp).to_vec()).filter(|ocsp| !ocsp.is_empty());
+    certified.ocsp = ocsp.filter(|ocsp| !ocsp.is_empty());
     Ok(Candidate { key: Arc::new(certified), hosts })
 }
 
