@@ -17,6 +17,16 @@ pub(crate) enum Job {
     Download,
     /// Requests of [`LARGE`] bytes.
     Upload,
+    /// As `Plain`, encrypted.
+    Tls,
+    /// The same in HTTP/2, 16 streams on each of four connections.
+    Http2,
+    /// An encrypted connection for each request.
+    Handshakes,
+    /// The same with sessions resumed.
+    Resumed,
+    /// As `Download`, encrypted.
+    TlsDownload,
 }
 
 /// A large body: 10 MiB.
@@ -36,6 +46,11 @@ pub(crate) const JOBS: &[Job] = &[
     Job::Hosts(1_000),
     Job::Download,
     Job::Upload,
+    Job::Tls,
+    Job::Http2,
+    Job::Handshakes,
+    Job::Resumed,
+    Job::TlsDownload,
 ];
 
 impl Job {
@@ -48,6 +63,11 @@ impl Job {
             Job::Hosts(n) => format!("{n} hosts"),
             Job::Download => "10 MiB down".to_owned(),
             Job::Upload => "10 MiB up".to_owned(),
+            Job::Tls => "TLS, kept connections".to_owned(),
+            Job::Http2 => "HTTP/2 over TLS, 16 streams".to_owned(),
+            Job::Handshakes => "new TLS 1.3 connections".to_owned(),
+            Job::Resumed => "resumed TLS 1.3 connections".to_owned(),
+            Job::TlsDownload => "10 MiB down over TLS".to_owned(),
         }
     }
 
@@ -64,13 +84,23 @@ impl Job {
 
     /// How many clients ask at once.
     pub(crate) fn clients(self) -> usize {
-        if matches!(self, Job::Download | Job::Upload) { 4 } else { 64 }
+        match self {
+            Job::Download | Job::Upload | Job::TlsDownload | Job::Http2 => 4,
+            _ => 64,
+        }
+    }
+
+    /// Whether connections are encrypted.
+    pub(crate) fn tls(self) -> bool {
+        matches!(self, Job::Tls | Job::Http2 | Job::Handshakes | Job::Resumed | Job::TlsDownload)
     }
 
     /// wrk's script.
     pub(crate) fn script(self) -> String {
         match self {
-            Job::Plain | Job::Logged => "request = function() return wrk.format('GET', '/') end".to_owned(),
+            Job::Plain | Job::Logged | Job::Tls | Job::Http2 | Job::Handshakes | Job::Resumed => {
+                "request = function() return wrk.format('GET', '/') end".to_owned()
+            }
             // The same thousand requests again and again, whatever the number of routes.
             Job::Prefixes(n) | Job::Expressions(n) => format!(
                 "local i = 0\nrequest = function() i = (i + 7919) % 1000\n\
@@ -80,7 +110,9 @@ impl Job {
                 "local i = 0\nrequest = function() i = (i + 7919) % {n}\n\
                  return wrk.format('GET', '/', {{['Host'] = 'host' .. i .. '.example.com'}}) end"
             ),
-            Job::Download => "request = function() return wrk.format('GET', '/large') end".to_owned(),
+            Job::Download | Job::TlsDownload => {
+                "request = function() return wrk.format('GET', '/large') end".to_owned()
+            }
             Job::Upload => format!(
                 "local body = string.rep('x', {LARGE})\nrequest = function() return wrk.format('POST', '/', nil, body) end"
             ),

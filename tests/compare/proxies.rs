@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use kiln_tests::certificates::Authority;
 use kiln_tests::kiln::{cache, stderr, workspace};
 
 use crate::jobs::Job;
@@ -135,11 +136,12 @@ impl Kind {
             std::fs::write(&path, text).expect("written");
             path.to_str().expect("text").to_owned()
         };
+        let certificate = certificate(dir);
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]);
         match self {
             Kind::Kiln => {
-                let site = file("site.kdl", &kiln_site(job, port));
+                let site = file("site.kdl", &kiln_site(job, port, &certificate));
                 let binary = file("binary", "");
                 let mut build = Command::new(crate::compiler::release_kiln());
                 build.args(["build", &site, "-o", &binary]).env("KILN_CACHE", cache()).env("KILN_SOURCE", workspace());
@@ -148,17 +150,22 @@ impl Kind {
                 command.arg(binary);
             }
             Kind::Nginx => {
-                command.args(["nginx", "-c", &file("nginx.conf", &nginx_conf(job, port, dir))]);
+                command.args(["nginx", "-c", &file("nginx.conf", &nginx_conf(job, port, dir, &certificate))]);
             }
             Kind::Haproxy => {
-                command.args(["haproxy", "-db", "-f", &file("haproxy.cfg", &haproxy_cfg(job, port).ok_or("-")?)]);
+                command.args([
+                    "haproxy",
+                    "-db",
+                    "-f",
+                    &file("haproxy.cfg", &haproxy_cfg(job, port, &certificate).ok_or("-")?),
+                ]);
             }
             Kind::Envoy => {
-                let config = file("envoy.json", &envoy_json(job, port));
+                let config = file("envoy.json", &envoy_json(job, port, &certificate));
                 command.args(["envoy", "-c", &config, "--concurrency", "1", "-l", "off", "--disable-hot-restart"]);
             }
             Kind::Caddy => {
-                let config = file("caddy.json", &caddy_json(job, port).ok_or("-")?);
+                let config = file("caddy.json", &caddy_json(job, port, &certificate).ok_or("-")?);
                 command.env("GOMAXPROCS", "1").args(["caddy", "run", "--config", &config]);
                 command.env("XDG_DATA_HOME", dir).env("XDG_CONFIG_HOME", dir);
             }
@@ -185,14 +192,31 @@ impl Kind {
     }
 }
 
+/// The paths of a certificate for `localhost`, of its key, and of both in one file.
+struct Certificate {
+    chain: String,
+    key: String,
+    both: String,
+}
+
+fn certificate(dir: &Path) -> Certificate {
+    let authority = Authority::new(dir);
+    authority.sign("localhost", "localhost", &["localhost"]);
+    let path = |name: &str| authority.path(name);
+    let read = |name: &str| std::fs::read_to_string(path(name)).expect("written");
+    std::fs::write(dir.join("localhost.both"), read("localhost.pem") + &read("localhost.key")).expect("written");
+    Certificate { chain: path("localhost.pem"), key: path("localhost.key"), both: path("localhost.both") }
+}
+
 /// Repeats a text for every number.
 fn each(count: usize, one: impl Fn(usize) -> String) -> String {
     (0..count).map(one).collect()
 }
 
-fn kiln_site(job: Job, port: u16) -> String {
+fn kiln_site(job: Job, port: u16, certificate: &Certificate) -> String {
     let proxy = format!("proxy \"http://{ORIGIN}\"");
-    let head = format!("process {{\n    workers 1\n}}\nlisten \"127.0.0.1:{port}\"\n");
+    let tls = if job.tls() { " {\n    tls\n}" } else { "" };
+    let head = format!("process {{\n    workers 1\n}}\nlisten \"127.0.0.1:{port}\"{tls}\n");
     let logged = if job == Job::Logged { "log access\n" } else { "" };
     let sites = match job {
         Job::Prefixes(n) => {
@@ -204,16 +228,27 @@ fn kiln_site(job: Job, port: u16) -> String {
         }
         Job::Hosts(n) => each(n, |i| format!("site host{i}.example.com {{\n{proxy}\n}}\n")),
         Job::Upload => format!("site * {{\nlimits body=\"1GiB\"\n{proxy}\n}}\n"),
+        _ if job.tls() => format!(
+            "site localhost {{\ntls {{\ncertificate \"{}\" key=\"{}\"\n}}\n{proxy}\n}}\n",
+            certificate.chain, certificate.key
+        ),
         _ => format!("site * {{\n{proxy}\n}}\n"),
     };
     format!("{head}{logged}{sites}")
 }
 
 /// nginx as a proxy, or as the origin.
-fn nginx_conf(job: Job, port: u16, dir: &Path) -> String {
+fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> String {
     const PASS: &str = "proxy_pass http://origin;";
     let location = |pattern: String| format!("location {pattern} {{ {PASS} }}\n");
-    let server = |name: &str, locations: String| format!("server {{ listen 127.0.0.1:{port};{name}\n{locations}}}\n");
+    let tls = if job.tls() {
+        let Certificate { chain, key, .. } = certificate;
+        format!(" ssl http2; ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3")
+    } else {
+        String::new()
+    };
+    let server =
+        |name: &str, locations: String| format!("server {{ listen 127.0.0.1:{port}{tls};{name}\n{locations}}}\n");
     let servers = match job {
         Job::Prefixes(n) => server("", each(n, |i| location(format!("/section{i}/")))),
         Job::Expressions(n) => server("", each(n, |i| location(format!("~ ^/section{i}/[0-9]+$")))),
@@ -237,13 +272,13 @@ fn nginx_conf(job: Job, port: u16, dir: &Path) -> String {
 /// An nginx of one worker.
 pub(crate) fn nginx(dir: &Path, name: &str, http: &str) -> String {
     format!(
-        "daemon off; worker_processes 1; pid {0}/{name}.pid; error_log /dev/null;\nevents {{ worker_connections 4096; }}\n\
+        "daemon off; worker_processes 1; pid {0}/{name}.pid; error_log /dev/null;\nevents {{ worker_connections 16384; }}\n\
          http {{ keepalive_requests 100000000; client_body_temp_path {0}/{name}-body; proxy_temp_path {0}/{name}-proxy;\n{http} }}\n",
         dir.display()
     )
 }
 
-fn haproxy_cfg(job: Job, port: u16) -> Option<String> {
+fn haproxy_cfg(job: Job, port: u16, certificate: &Certificate) -> Option<String> {
     let rules = match job {
         Job::Prefixes(n) => each(n, |i| format!("  use_backend origin if {{ path_beg /section{i}/ }}\n")),
         Job::Expressions(n) => each(n, |i| format!("  use_backend origin if {{ path_reg ^/section{i}/[0-9]+$ }}\n")),
@@ -251,16 +286,17 @@ fn haproxy_cfg(job: Job, port: u16) -> Option<String> {
         _ => "  default_backend origin\n".to_owned(),
     };
     let log = if job == Job::Logged { "  log stdout format raw local0\n  option httplog\n" } else { "" };
+    let tls = if job.tls() { format!(" ssl crt {} alpn h2,http/1.1", certificate.both) } else { String::new() };
     Some(format!(
-        "global\n  nbthread 1\n  maxconn 4096\ndefaults\n  mode http\n{log}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+        "global\n  nbthread 1\n  maxconn 16384\ndefaults\n  mode http\n{log}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          \x20 http-reuse always\n\
-         frontend in\n  bind 127.0.0.1:{port}\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n\
+         frontend in\n  bind 127.0.0.1:{port}{tls}\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n\
          \x20 http-request set-header X-Forwarded-Host %[req.hdr(Host)]\n  http-request set-header Via 1.1\\ haproxy\n{rules}\
          backend origin\n  server origin {ORIGIN}\n"
     ))
 }
 
-fn envoy_json(job: Job, port: u16) -> String {
+fn envoy_json(job: Job, port: u16, certificate: &Certificate) -> String {
     let to = r#""route":{"cluster":"origin","timeout":"60s"}"#;
     let join = |count, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
     let hosts = match job {
@@ -284,10 +320,19 @@ fn envoy_json(job: Job, port: u16) -> String {
     } else {
         ""
     };
+    let tls = if job.tls() {
+        format!(
+            r#""transport_socket":{{"name":"tls","typed_config":{{"@type":"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context":{{"alpn_protocols":["h2","http/1.1"],"tls_certificates":[{{"certificate_chain":{{"filename":"{}"}},"private_key":{{"filename":"{}"}}}}]}}}}}},"#,
+            certificate.chain, certificate.key
+        )
+    } else {
+        String::new()
+    };
     let (host, origin_port) = ORIGIN.split_once(':').expect("a port");
     format!(
         r#"{{"static_resources":{{"listeners":[{{"address":{{"socket_address":{{"address":"127.0.0.1","port_value":{port}}}}},
-        "filter_chains":[{{"filters":[{{"name":"http","typed_config":{{
+        "filter_chains":[{{{tls}"filters":[{{"name":"http","typed_config":{{
         "@type":"type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix":"in","use_remote_address":true,"generate_request_id":false,"via":"1.1 envoy"{log},
         "route_config":{{"virtual_hosts":[{hosts}]}},
@@ -297,7 +342,7 @@ fn envoy_json(job: Job, port: u16) -> String {
     )
 }
 
-fn caddy_json(job: Job, port: u16) -> Option<String> {
+fn caddy_json(job: Job, port: u16, certificate: &Certificate) -> Option<String> {
     let handle =
         format!(r#""handle":[{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}],"terminal":true"#);
     let join = |count, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
@@ -316,8 +361,15 @@ fn caddy_json(job: Job, port: u16) -> Option<String> {
     } else {
         (r#""logging":{"logs":{"default":{"level":"ERROR"}}},"#, "")
     };
+    let (policies, protocols, tls) = if job.tls() {
+        let Certificate { chain, key, .. } = certificate;
+        let load = format!(r#","tls":{{"certificates":{{"load_files":[{{"certificate":"{chain}","key":"{key}"}}]}}}}"#);
+        (r#""tls_connection_policies":[{}],"#, r#""h1","h2""#, load)
+    } else {
+        ("", r#""h1""#, String::new())
+    };
     Some(format!(
-        r#"{{"admin":{{"disabled":true}},{logging}"apps":{{"http":{{"servers":{{"in":{{"listen":["127.0.0.1:{port}"],"automatic_https":{{"disable":true}},"protocols":["h1"],"routes":[{routes}]{logs}}}}}}}}}}}"#
+        r#"{{"admin":{{"disabled":true}},{logging}"apps":{{"http":{{"servers":{{"in":{{"listen":["127.0.0.1:{port}"],"automatic_https":{{"disable":true}},{policies}"protocols":[{protocols}],"routes":[{routes}]{logs}}}}}}}{tls}}}}}"#
     ))
 }
 

@@ -137,10 +137,16 @@ fn run(
 /// A second of load from the other core; `None` where nothing came back, or something else than asked for.
 fn measure(proxy: &Running, job: Job, script: &Path) -> Option<Measured> {
     let before = proxy.cpu();
+    match job {
+        Job::Http2 => return measure_http2(proxy, before),
+        Job::Handshakes | Job::Resumed => return measure_handshakes(proxy, job == Job::Resumed, before),
+        _ => {}
+    }
+    let scheme = if job.tls() { "https" } else { "http" };
     let wrk = Command::new("taskset")
         .args(["-c", "1", "wrk", "-t1", "--latency", "-d1s", "--timeout", "30s", &format!("-c{}", job.clients()), "-s"])
         .arg(script)
-        .arg(format!("http://127.0.0.1:{}/", proxy.port))
+        .arg(format!("{scheme}://localhost:{}/", proxy.port))
         .output()
         .ok()?;
     let after = proxy.cpu();
@@ -161,7 +167,71 @@ fn measure(proxy: &Running, job: Job, script: &Path) -> Option<Measured> {
     })
 }
 
-/// wrk's durations.
+/// The same with h2load.
+fn measure_http2(proxy: &Running, before: (f64, f64)) -> Option<Measured> {
+    let url = format!("https://localhost:{}/", proxy.port);
+    let h2load =
+        Command::new("taskset").args(["-c", "1", "h2load", "-t1", "-c4", "-m16", "-D1", &url]).output().ok()?;
+    let after = proxy.cpu();
+    let text = String::from_utf8_lossy(&h2load.stdout).into_owned();
+    // As in "status codes: 41000 2xx, 0 3xx, 0 4xx, 0 5xx".
+    let statuses = text.lines().find_map(|line| line.strip_prefix("status codes: "))?;
+    let counts: Vec<f64> = statuses.split(", ").filter_map(|part| part.split(' ').next()?.parse().ok()).collect();
+    let [requests, others @ ..] = counts.as_slice() else { return None };
+    let requests = *requests;
+    if requests < 1.0 || others.iter().any(|&count| count > 0.0) {
+        return None;
+    }
+    // As in "time for request:     1.20ms     8.11ms     1.52ms ...": the longest of all.
+    let slowest = text.lines().find_map(|line| line.strip_prefix("time for request:"));
+    let slowest = slowest.and_then(|times| milliseconds(times.split_whitespace().nth(1)?)).unwrap_or(f64::NAN);
+    Some(measured(proxy, requests, (before, after), (requests, slowest)))
+}
+
+/// A connection for each request, one after the other.
+fn measure_handshakes(proxy: &Running, resumed: bool, before: (f64, f64)) -> Option<Measured> {
+    let began = std::time::Instant::now();
+    let requests = crate::handshakes::connect_for_a_second(proxy.port, resumed)? as f64;
+    let per_second = requests / began.elapsed().as_secs_f64();
+    Some(measured(proxy, requests, (before, proxy.cpu()), (per_second, f64::NAN)))
+}
+
+fn measured(
+    proxy: &Running,
+    requests: f64,
+    (before, after): ((f64, f64), (f64, f64)),
+    (per_second, slowest): (f64, f64),
+) -> Measured {
+    Measured {
+        user: (after.0 - before.0) * 1e6 / requests,
+        system: (after.1 - before.1) * 1e6 / requests,
+        per_second,
+        slowest,
+        memory: proxy.memory(),
+    }
+}
+
+/// How many connections are idle at once.
+const IDLE: usize = 5000;
+
+/// Memory for each of many encrypted connections that have had an answer and wait.
+pub(crate) fn idle() {
+    let dir = scratch("compare-idle");
+    let origin = origin(&dir);
+    println!("\n| proxy | resident memory per idle TLS connection, KiB |\n|---|---|");
+    for kind in PROXIES.iter().filter(|kind| kind.version().is_some()) {
+        let Ok(proxy) = kind.start(Job::Tls, &dir, FIRST_PORT + *kind as u16) else { continue };
+        // What the first ones need belongs to all.
+        drop(crate::handshakes::keep(proxy.port, 100));
+        let before = proxy.memory();
+        let Some(kept) = crate::handshakes::keep(proxy.port, IDLE) else { continue };
+        println!("| {} | {:.1} |", kind.name(), (proxy.memory() - before) / 1024.0 / IDLE as f64);
+        drop(kept);
+    }
+    drop(origin);
+}
+
+/// wrk's durations, and h2load's.
 fn milliseconds(text: &str) -> Option<f64> {
     let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3), ("m", 6e4)];
     units.iter().find_map(|(unit, times)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * times))
