@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
-pub use self::tls::{Acme, HttpVersion, InListen, InTls, Tls};
+pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Retry,
     RetryOn, Server, Split, Sticky, To, Upstream, UpstreamTls,
@@ -43,6 +43,8 @@ pub enum What {
     Tls(Tls),
     InTls(InTls),
     Acme(Acme),
+    Stream(Stream),
+    InStream(InStream),
     Site(Site),
     Route(Route),
     Upstream(Upstream),

@@ -10,8 +10,10 @@ mod layer;
 pub(crate) mod listeners;
 pub mod matchers;
 pub mod overlap;
+mod policies;
 pub mod regex;
 mod site_tests;
+mod streams;
 mod text;
 mod tls;
 mod traffic;
@@ -19,9 +21,8 @@ mod upstreams;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::time::Duration;
 
-use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, Policy, Trusted, TrustedHeader};
+use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, Trusted, TrustedHeader};
 use proxy_runtime::site::{Bytes, ErrorPage, Process, Setting};
 
 use crate::ast::{self, FileSource, HostPattern, Item, What};
@@ -60,7 +61,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     check.declare_upstreams(root.upstreams);
     check.declare_tls(root.tls);
     let secured = check.sites_tls(&root.sites);
-    let listeners = check.listeners(&root.listens, &root.sites, &secured);
+    let listeners = check.listeners(&root.listens, &root.sites, &secured, &root.streams);
     check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
     let defaults = check.layer(&root.policies);
     let process = check.process(&root.process);
@@ -72,6 +73,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         check.overlaps(host, &joined);
     }
     let tests = check.tests(root.tests);
+    let streams = check.streams(&root.streams);
     let tls = check.finish_tls(&hosts);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
@@ -83,6 +85,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         listeners: listeners.list,
         tls,
         acme,
+        streams,
         trusted,
         root: root_policy,
         joined,
@@ -100,6 +103,7 @@ struct Root {
     listens: Vec<Listen>,
     tls: Vec<(Span, ast::Tls)>,
     acme: Option<ast::Acme>,
+    streams: Vec<(Span, ast::Stream)>,
     sites: Vec<(Span, ast::Site)>,
     upstreams: Vec<(Span, ast::Upstream)>,
     params: Vec<(Span, ast::Param)>,
@@ -121,6 +125,7 @@ impl Root {
                 What::Listen(listen) => root.listens.push(Listen { span, listen, broken }),
                 What::Tls(tls) => root.tls.push((span, tls)),
                 What::Acme(acme) => root.acme = Some(acme),
+                What::Stream(stream) => root.streams.push((span, stream)),
                 What::Site(site) => root.sites.push((span, site)),
                 What::Upstream(upstream) => root.upstreams.push((span, upstream)),
                 What::Param(param) => root.params.push((span, param)),
@@ -133,6 +138,7 @@ impl Root {
                 What::Route(_)
                 | What::InListen(_)
                 | What::InTls(_)
+                | What::InStream(_)
                 | What::InUpstream(_)
                 | What::InHealthCheck(_)
                 | What::InRetry(_)
@@ -511,70 +517,6 @@ impl Check<'_> {
             let message = format!("nothing uses this {kind}");
             self.report.add(Diagnostic::lint("unused", message, span).help("remove it, or use it"));
         }
-    }
-
-    /// The policy that a layer makes, where these placeholders have a value.
-    fn policy(&mut self, layer: &Layer, scope: &text::Scope) -> Policy {
-        let limits = self.limits(&layer.limits);
-        let timeouts = self.timeouts(&layer.timeouts);
-        let log = self.log(layer.log.as_ref(), scope);
-        let pages: Vec<_> = layer.error_pages.iter().filter_map(|page| self.error_page(page)).collect();
-        let retry = layer.retry.as_ref().map(|(_, retry)| self.retry(retry, &timeouts));
-        let mirror = layer.mirror.as_ref().and_then(|(_, mirror)| self.mirror(mirror));
-        let fault = layer.fault.as_ref().and_then(|(span, fault)| self.fault(fault, *span));
-        Policy { limits, timeouts, error_pages: list(pages), log, retry, mirror, fault }
-    }
-
-    fn limits(&mut self, limits: &ast::Limits) -> site::Limits {
-        if let Some(Spanned { value: ast::Setting::Fixed(u64::MAX), span }) = &limits.body {
-            self.report.add(
-                Diagnostic::lint("unbounded-body", "request bodies may be of any size here", *span)
-                    .help("name the largest size that is meant, as in body=\"1GiB\""),
-            );
-        }
-        let mut number = |setting: &Option<Spanned<ast::Setting<u64>>>, kind, default| match setting {
-            Some(setting) => self.setting(setting, kind).unwrap_or(default),
-            None => default,
-        };
-        site::Limits {
-            headers: number(&limits.headers, ParamKind::Size, model::LIMITS.headers),
-            uri: number(&limits.uri, ParamKind::Size, model::LIMITS.uri),
-            body: number(&limits.body, ParamKind::Size, model::LIMITS.body),
-            connections: number(&limits.connections, ParamKind::Number, model::LIMITS.connections),
-            per_client: number(&limits.per_client, ParamKind::Number, model::LIMITS.per_client),
-            handshakes: number(&limits.handshakes, ParamKind::Number, model::LIMITS.handshakes),
-        }
-    }
-
-    fn timeouts(&mut self, timeouts: &ast::Timeouts) -> site::Timeouts {
-        let mut duration = |setting: &Option<Spanned<ast::Setting<Duration>>>, default| match setting {
-            Some(setting) => self.setting(setting, ParamKind::Duration).unwrap_or(default),
-            None => default,
-        };
-        let found = site::Timeouts {
-            connect: duration(&timeouts.connect, model::TIMEOUTS.connect),
-            handshake: duration(&timeouts.handshake, model::TIMEOUTS.handshake),
-            request: duration(&timeouts.request, model::TIMEOUTS.request),
-            response: duration(&timeouts.response, model::TIMEOUTS.response),
-            idle: duration(&timeouts.idle, model::TIMEOUTS.idle),
-            total: duration(&timeouts.total, model::TIMEOUTS.total),
-        };
-        let (Some(total), Setting::Fixed(limit)) = (&timeouts.total, found.total) else { return found };
-        let parts = [("connect", &timeouts.connect, found.connect), ("response", &timeouts.response, found.response)];
-        for (name, written, value) in parts {
-            let (Some(written), Setting::Fixed(value)) = (written, value) else { continue };
-            if value > limit {
-                self.report.add(
-                    Diagnostic::error(
-                        "contradicting-timeouts",
-                        format!("`{name}` is longer than `total`, so it can never run out"),
-                        written.span,
-                    )
-                    .also(total.span, "all of it takes no longer than this"),
-                );
-            }
-        }
-        found
     }
 }
 

@@ -24,6 +24,7 @@ mod retry;
 mod rewrite;
 mod route;
 mod site;
+mod stream;
 mod table;
 mod test;
 mod timeouts;
@@ -89,6 +90,8 @@ pub enum Place {
     Preset,
     Listen,
     Tls,
+    Stream,
+    StreamRoute,
     Upstream,
     HealthCheck,
     Discover,
@@ -115,6 +118,8 @@ impl Place {
             Place::Preset => "in a `preset`",
             Place::Listen => "in `listen`",
             Place::Tls => "in `tls`",
+            Place::Stream => "in a `stream`",
+            Place::StreamRoute => "in a `route` of a `stream`",
             Place::Upstream => "in an `upstream`",
             Place::HealthCheck => "in a `health-check`",
             Place::Discover => "in `discover`",
@@ -213,6 +218,10 @@ pub static ALL: &[&Directive] = &[
     &upstream::PROXY_PROTOCOL,
     &tls::UPSTREAM_TLS,
     &tls::UPSTREAM_HTTP,
+    &stream::STREAM,
+    &stream::STREAM_LISTEN,
+    &stream::STREAM_ROUTE,
+    &stream::TUNNEL,
     &trusted_proxies::TRUSTED_PROXIES,
     &process::PROCESS,
     &process::WORKERS,

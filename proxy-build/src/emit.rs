@@ -40,6 +40,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
     let files = plan.model.files.iter().map(expression);
     let listeners = plan.model.listeners.iter().map(expression);
     let tls = plan.model.tls.iter().map(expression);
+    let streams = plan.model.streams.iter().map(expression);
     let acme = plan.model.acme.as_ref().map(expression).map(|acme| quote!(static ACME: Acme = #acme;));
     let asked = if acme.is_some() { quote!(Some(&ACME)) } else { quote!(None) };
     let speaks_acme = acme.is_some().then(|| {
@@ -99,6 +100,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         static UPSTREAMS: &[Upstream] = &[#(#upstreams),*];
         static LISTENERS: &[Listener] = &[#(#listeners),*];
         static TLS: &[Tls] = &[#(#tls),*];
+        static STREAMS: &[Stream] = &[#(#streams),*];
         #acme
         static PARAMS: &[Param] = &[#(#params),*];
         static FILES: &[FileRef] = &[#(#files),*];
@@ -117,6 +119,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             listeners: LISTENERS,
             tls: TLS,
             acme: #asked,
+            streams: STREAMS,
             trusted: &TRUSTED,
             root: &POLICY_0,
             tables: #tables,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::site::{
     self, Acme, BalancePolicy, CircuitBreaker, FileRef, Limits, Listener, NormalForm, Param, Policy, Pool, Process,
-    Server, Setting, Speaks, Text, Timeouts, Tls, Trusted, Upstream,
+    Server, Setting, Speaks, Stream, Text, Timeouts, Tls, Trusted, Upstream,
 };
 use proxy_runtime::template::Template;
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub struct Site {
     pub tls: Vec<Tls>,
     /// Who is asked for certificates.
     pub acme: Option<Acme>,
+    /// Connections that are passed through.
+    pub streams: Vec<Stream>,
     /// Whose word about the client is taken.
     pub trusted: Trusted,
     /// What holds before a site is known.
@@ -274,14 +276,22 @@ pub const LISTEN_TLS: &str = "[::]:443";
 pub const LISTEN_PLAIN: &str = "[::]:80";
 
 /// What is spoken on a listener of which nothing is said.
-pub const PLAIN: Speaks =
-    Speaks { http1: true, http2: false, tls: false, default: None, redirect_https: false, proxy_protocol: None };
+pub const PLAIN: Speaks = Speaks {
+    http1: true,
+    http2: false,
+    tls: false,
+    default: None,
+    redirect_https: false,
+    proxy_protocol: None,
+    stream: None,
+};
 
 impl Site {
     /// Whether connections are encrypted, from clients or to servers.
     pub fn speaks_tls(&self) -> bool {
         self.listeners.iter().any(|listener| listener.speaks.tls)
             || self.upstreams.iter().any(|upstream| upstream.tls.is_some())
+            || self.streams.iter().any(Stream::reads_names)
     }
 
     /// Sends each test's request to the listener it arrives at.

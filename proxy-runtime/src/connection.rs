@@ -1,11 +1,13 @@
 //! One client connection, from its first byte: who is there ([`Peer`]), and what is spoken.
 //!
 //! Takes [`Accepted`], gives nothing back. In this order, as far as the listener has it so: the PROXY header, the TLS
-//! handshake, then HTTP/1.1 ([`http1`]) or HTTP/2 ([`http2`]). Exchanges see all of them as a [`Client`].
+//! handshake, then HTTP/1.1 ([`http1`]) or HTTP/2 ([`http2`]). Exchanges see all of them as a [`Client`]. Those of a `stream`
+//! are passed through ([`stream`]).
 
 pub(crate) mod http1;
 pub(crate) mod http2;
 mod proxy_protocol;
+mod stream;
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
@@ -164,15 +166,18 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
     }
     let link = Link::new(stream, worker.buffers);
     let plain = !speaks.tls && speaks.proxy_protocol.is_none() && !speaks.http2;
-    if plain {
+    if let Some(stream) = speaks.stream {
+        // Boxed: what HTTP needs is large enough.
+        Box::pin(stream::serve(Rc::new(peer), link, &worker.site.streams[usize::from(stream)])).await;
+    } else if plain {
         http1::serve(Rc::new(peer), link).await;
     } else {
         // Boxed: large, and over soon.
         match Box::pin(begin(&mut peer, link)).await {
             Ok(Some((link, false))) => http1::serve(Rc::new(peer), link).await,
-            Ok(Some((link, true))) => http2::serve(Rc::new(peer), link).await,
+            Ok(Some((link, true))) => Box::pin(http2::serve(Rc::new(peer), link)).await,
             Ok(None) => {}
-            Err((failure, Some(link))) => http1::turn_away(Rc::new(peer), link, failure).await,
+            Err((failure, Some(link))) => Box::pin(http1::turn_away(Rc::new(peer), link, failure)).await,
             Err((failure, None)) => {
                 let method = http::Method::from_bytes(b"-").unwrap_or_default();
                 let mut record =

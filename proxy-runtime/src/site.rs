@@ -19,8 +19,8 @@ pub use ipnet::IpNet;
 
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::tls::{
-    Acme, Certificate, Certificates, Challenge, ClientCertificates, Group, ProxyProtocolIn, Speaks, Tls, TlsVersion,
-    UpstreamTls,
+    Acme, Certificate, Certificates, Challenge, ClientCertificates, Group, ProxyProtocolIn, Speaks, Stream, Tls,
+    TlsVersion, Tunnel, UpstreamTls,
 };
 pub use self::upstream::{
     BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, Discovered, Fault, HealthCheck, HostField, Mirror, Outlier,
@@ -73,6 +73,8 @@ pub struct Site {
     pub tls: &'static [Tls],
     /// Who is asked for certificates.
     pub acme: Option<&'static Acme>,
+    /// Connections that are passed through.
+    pub streams: &'static [Stream],
     /// Networks whose word about the client is taken.
     pub trusted: &'static Trusted,
     /// What holds before a site is known.

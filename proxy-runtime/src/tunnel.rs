@@ -1,11 +1,13 @@
-//! Tunnels: after an upgrade, bytes both ways until both sides have ended, or both are silent.
+//! Tunnels: bytes both ways until both sides have ended, or both are silent. After an upgrade, and for streams.
 
+use std::cell::RefCell;
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::after;
+use crate::clock::{Timer, after};
 use crate::connection::Client;
 use crate::connection::http1::Http1;
 use crate::stream::Link;
@@ -14,11 +16,22 @@ use crate::upstream::Call;
 /// Passes bytes through. Either side's error ends both; there is nobody left to tell.
 pub(crate) async fn through(client: &Client, http1: &Http1, call: Call) {
     let Some((mut server, _lease)) = call.into_link() else { return };
+    pump((&http1.link, &mut server), (&client.timer, client.idle.get()), |_| {}).await;
+}
+
+/// Passes bytes between a client and a server; `silence` is how long both may be silent. `progress` hears how many bytes went to
+/// the client.
+pub(crate) async fn pump(
+    (client, server): (&RefCell<Link>, &mut Link),
+    (timer, silence): (&Timer, Duration),
+    mut progress: impl FnMut(u64),
+) {
     let (mut up, mut down) = (Way::default(), Way::default());
     let mut silent = (Instant::now(), 0);
     std::future::poll_fn(|cx| {
-        let mut client_side = http1.link.borrow_mut();
-        let ended = [up.poll(cx, &mut client_side, &mut server), down.poll(cx, &mut server, &mut client_side)];
+        let mut client = client.borrow_mut();
+        let ended = [up.poll(cx, &mut client, server), down.poll(cx, server, &mut client)];
+        progress(down.moved);
         if ended.iter().any(|way| matches!(way, Poll::Ready(Err(_)))) || ended.iter().all(Poll::is_ready) {
             return Poll::Ready(());
         }
@@ -26,7 +39,7 @@ pub(crate) async fn through(client: &Client, http1: &Http1, call: Call) {
         if moved != silent.1 {
             silent = (Instant::now(), moved);
         }
-        if client.timer.over(after(silent.0, client.idle.get())) { Poll::Ready(()) } else { Poll::Pending }
+        if timer.over(after(silent.0, silence)) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }
@@ -34,7 +47,7 @@ pub(crate) async fn through(client: &Client, http1: &Http1, call: Call) {
 /// One direction.
 #[derive(Default)]
 struct Way {
-    /// Counts what moves.
+    /// How many bytes have moved.
     moved: u64,
     /// The end was passed on.
     shut: bool,
@@ -47,7 +60,7 @@ impl Way {
             if !from.is_empty() {
                 let written = ready!(to.stream.poll_write(cx, [from.bytes(), &[]]))?;
                 from.consume(written);
-                self.moved += 1;
+                self.moved += written as u64;
                 continue;
             }
             match from.poll_fill(cx)? {

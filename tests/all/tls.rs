@@ -364,3 +364,85 @@ fn servers_are_verified() {
     proxy.notice("upstream `unknown`: no handshake with server");
     proxy.notice("upstream `misnamed`: no handshake with server");
 }
+
+#[test]
+fn streams_are_passed_through() {
+    let dir = scratch("tls-streams");
+    let ca = Authority::new(&dir);
+    ca.sign("server", "server", &["a.test", "b.test", "x.sub.test"]);
+    let certificate = format!("certificate \"{}\" key=\"{}\"", ca.path("server.pem"), ca.path("server.key"));
+    let behind = |name: &str| {
+        let site = format!(
+            "param listen type=addr\nlisten (param)listen {{\n tls\n proxy-protocol v2 from=\"127.0.0.0/8\"\n}}\n\
+             site * {{\n tls {{\n {certificate}\n }}\n respond 200 \"{name} {{host}} {{client.ip}}\"\n}}\n"
+        );
+        proxy(&format!("tls-stream-{name}"), &site, &[])
+    };
+    let (one, two) = (behind("one"), behind("two"));
+    let echo = Origin::new(|mut connection, _| {
+        loop {
+            match connection.bytes() {
+                bytes if bytes.is_empty() => return,
+                bytes => connection.send(bytes),
+            }
+        }
+    });
+    let site = "param listen type=addr\nparam other type=addr\nparam one type=addr\nparam two type=addr\nparam echo type=addr\nparam nobody type=addr\n\
+        log access format=json\ntimeouts idle=\"1s\"\n\
+        upstream one {\n server (param)one\n proxy-protocol v2\n}\nupstream two {\n server (param)two\n proxy-protocol v2\n}\n\
+        upstream echo {\n server (param)nobody\n server (param)echo\n balance first\n}\n\
+        stream names {\n listen (param)listen\n route sni=\"a.test\" {\n tunnel one\n }\n route sni=\"*.sub.test\" {\n tunnel two\n }\n}\n\
+        stream bytes {\n listen (param)other\n tunnel echo\n}\nsite site.test {\n respond 200\n}\n"
+        .replace("site site.test {", "param plain type=addr\nsite site.test {\n listen (param)plain");
+    let given = [("one", one.address("listen")), ("two", two.address("listen")), ("echo", &*echo.address)];
+    let proxy = proxy("tls-streams", &site, &given);
+    let (names, bytes) = (proxy.address("listen"), proxy.address("other"));
+    let root = ca.ca();
+    assert_eq!(curl(names, "https://a.test/", &["--cacert", &root]), "one a.test 127.0.0.1");
+    assert_eq!(curl(names, "https://x.sub.test/", &["--cacert", &root, "--http1.1"]), "two x.sub.test 127.0.0.1");
+    // Another host, and no TLS at all: nobody takes them.
+    assert!(curl(names, "https://b.test/", &["--cacert", &root]).contains("SSL"));
+    proxy.log("\"reason\":\"unknown-server-name\"");
+    assert!(Client::to(names).send("GET / HTTP/1.1\r\n\r\n").closed());
+    // The first server can't be connected to.
+    let mut client = Client::to(bytes);
+    client.send("hello");
+    assert_eq!(client.exactly(5), b"hello");
+    client.half_close();
+    assert!(client.closed());
+    let line = proxy.log("\"bytes\":5");
+    assert!(line.contains("\"upstream\":\"echo\"") && line.contains(&echo.address), "{line}");
+    // Silence on both sides ends it.
+    let mut client = Client::to(bytes);
+    client.send("x");
+    assert_eq!(client.exactly(1), b"x");
+    assert!(client.closed());
+}
+
+/// A server and a client of WebSockets that are Python's.
+const WEBSOCKET: &str = include_str!("websocket.py");
+
+#[test]
+fn websockets() {
+    let there = Command::new("python3").args(["-c", "import websockets"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: Python's websockets is not installed");
+        return;
+    }
+    let dir = scratch("tls-websockets");
+    let ca = Authority::new(&dir);
+    ca.sign("server", "server", &["a.test"]);
+    let server = kiln_tests::proxy::address();
+    let site = format!(
+        "param listen type=addr\nparam server type=addr\nlisten (param)listen {{\n tls\n}}\n\
+         site * {{\n tls {{\n certificate \"{}\" key=\"{}\"\n }}\n proxy (param)server\n}}\n",
+        ca.path("server.pem"),
+        ca.path("server.key")
+    );
+    let proxy = proxy("tls-websockets", &site, &[("server", &server)]);
+    let url = format!("wss://{}/chat", proxy.address("listen"));
+    let output =
+        Command::new("python3").args(["-c", WEBSOCKET, &server, &url, &ca.ca()]).output().expect("python runs");
+    let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.ends_with("all is well\n"), "{said}");
+}

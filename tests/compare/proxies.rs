@@ -288,7 +288,7 @@ fn haproxy_cfg(job: Job, port: u16, certificate: &Certificate) -> Option<String>
     let log = if job == Job::Logged { "  log stdout format raw local0\n  option httplog\n" } else { "" };
     let tls = if job.tls() { format!(" ssl crt {} alpn h2,http/1.1", certificate.both) } else { String::new() };
     Some(format!(
-        "global\n  nbthread 1\n  maxconn 16384\ndefaults\n  mode http\n{log}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+        "global\n  nbthread 1\n  maxconn 8000\ndefaults\n  mode http\n{log}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          \x20 http-reuse always\n\
          frontend in\n  bind 127.0.0.1:{port}{tls}\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n\
          \x20 http-request set-header X-Forwarded-Host %[req.hdr(Host)]\n  http-request set-header Via 1.1\\ haproxy\n{rules}\

@@ -133,6 +133,7 @@ static LISTENERS: &[Listener] = &[
             default: None,
             redirect_https: false,
             proxy_protocol: None,
+            stream: None,
         },
         place: Place {
             file: Borrowed("(default)"),
@@ -141,6 +142,7 @@ static LISTENERS: &[Listener] = &[
     },
 ];
 static TLS: &[Tls] = &[];
+static STREAMS: &[Stream] = &[];
 static PARAMS: &[Param] = &[];
 static FILES: &[FileRef] = &[];
 static PROCESS: Process = Process {
@@ -169,6 +171,7 @@ static SITE: Site = Site {
     listeners: LISTENERS,
     tls: TLS,
     acme: None,
+    streams: STREAMS,
     trusted: &TRUSTED,
     root: &POLICY_0,
     tables: Tables {

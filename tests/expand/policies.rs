@@ -185,6 +185,7 @@ static LISTENERS: &[Listener] = &[
             default: None,
             redirect_https: false,
             proxy_protocol: None,
+            stream: None,
         },
         place: Place {
             file: Borrowed("(default)"),
@@ -193,6 +194,7 @@ static LISTENERS: &[Listener] = &[
     },
 ];
 static TLS: &[Tls] = &[];
+static STREAMS: &[Stream] = &[];
 static PARAMS: &[Param] = &[
     Param {
         name: Borrowed("backend"),
@@ -232,6 +234,7 @@ static SITE: Site = Site {
     listeners: LISTENERS,
     tls: TLS,
     acme: None,
+    streams: STREAMS,
     trusted: &TRUSTED,
     root: &POLICY_0,
     tables: Tables {

@@ -1,11 +1,11 @@
-//! What is written about TLS, and about what listeners speak.
+//! What is written about TLS, about what listeners speak, and about streams.
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 use proxy_runtime::site::{Challenge, Group, ProxyProtocol, TlsVersion};
 
-use super::{FileSource, Item, Setting};
+use super::{FileSource, HostPattern, Item, ProxyTo, Setting};
 use crate::source::{Span, Spanned};
 
 /// What stands in a `listen`.
@@ -61,4 +61,22 @@ pub enum InTls {
     Groups(Vec<Spanned<Group>>),
     ClientCa { file: Spanned<FileSource>, required: Option<Spanned<bool>> },
     SessionTickets { off: Option<Spanned<()>>, rotate: Option<Spanned<Setting<Duration>>> },
+}
+
+/// `stream`.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// What stands in it.
+    pub items: Vec<Item>,
+}
+
+/// What stands in a `stream`, and in a `route` of one.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives, which the reference explains")]
+pub enum InStream {
+    Listen(Vec<Spanned<Setting<String>>>),
+    Route { sni: Spanned<HostPattern>, items: Vec<Item> },
+    Tunnel(ProxyTo),
 }

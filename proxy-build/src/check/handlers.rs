@@ -165,7 +165,12 @@ impl Check<'_> {
     }
 
     /// The upstream that inline URLs stand for; the same URLs are the same upstream.
-    fn anonymous_upstream(&mut self, urls: &[Spanned<ast::Setting<String>>], tls: bool, span: Span) -> Option<usize> {
+    pub(super) fn anonymous_upstream(
+        &mut self,
+        urls: &[Spanned<ast::Setting<String>>],
+        tls: bool,
+        span: Span,
+    ) -> Option<usize> {
         let mut servers: Vec<Server> = Vec::new();
         for url in urls {
             let address = self.address(url)?;

@@ -6,7 +6,7 @@ use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setting, Speaks, Text};
 
 use super::{Check, Listen, list};
-use crate::ast::{self, HttpVersion, InListen, Item, ListenWord, What};
+use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, What};
 use crate::model;
 use crate::report::{Diagnostic, nearest};
 use crate::source::{Span, Spanned};
@@ -45,11 +45,13 @@ impl Check<'_> {
         listens: &[Listen],
         sites: &[(Span, ast::Site)],
         secured: &[Option<usize>],
+        streams: &[(Span, ast::Stream)],
     ) -> Listeners {
         let mut declared: Vec<Declared> = Vec::new();
         for listen in listens {
             self.declare_listen(listen, &mut declared);
         }
+        let streaming = self.stream_listen(streams, &mut declared);
         let own: Vec<Option<Vec<usize>>> =
             sites.iter().map(|(_, site)| self.site_listen(site, &mut declared)).collect();
         let shared: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].shared).collect();
@@ -86,7 +88,8 @@ impl Check<'_> {
             declared.push(Declared { listener, name: None, span: start, shared: true });
         }
         let of_site = self.sites_fit(&declared, sites, secured, &own, of_site);
-        let used = |index: usize| of_site.iter().any(|listeners| listeners.contains(&index));
+        let used =
+            |index: usize| streaming.contains(&index) || of_site.iter().any(|listeners| listeners.contains(&index));
         let unused = (0..declared.len()).filter(|&index| !used(index)).map(|index| declared[index].span).collect();
         if declared.len() > 1024 {
             self.error("too-many-listeners", "more than 1024 listeners", declared[1024].span);
@@ -161,6 +164,21 @@ impl Check<'_> {
             shared,
         });
         Some(declared.len() - 1)
+    }
+
+    /// The listeners of streams.
+    fn stream_listen(&mut self, streams: &[(Span, ast::Stream)], declared: &mut Vec<Declared>) -> Vec<usize> {
+        let mut all = Vec::new();
+        for (index, (_, stream)) in streams.iter().enumerate() {
+            let speaks = Speaks { stream: Some(index as u16), http1: false, ..model::PLAIN };
+            for item in &stream.items {
+                let What::InStream(InStream::Listen(addresses)) = &item.what else { continue };
+                for address in addresses {
+                    all.extend(self.add_listener(address, None, (false, &speaks), declared));
+                }
+            }
+        }
+        all
     }
 
     /// The listeners a site names, or `None` where it says nothing.

@@ -42,6 +42,9 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, Value> {
     for tls in &site.tls {
         add(format!("tls {}", tls.name), json!(tls));
     }
+    for stream in &site.streams {
+        add(format!("stream {}", stream.name), json!(stream));
+    }
     for upstream in &site.upstreams {
         add(format!("upstream {}", upstream.name), json!(upstream));
     }
@@ -123,7 +126,10 @@ fn named(site: &Site, value: Value) -> Value {
                 let name = number.and_then(|number| match key.as_str() {
                     "Param" => site.params.get(number).map(|param| json!(param.name)),
                     "File" => site.files.get(number).map(|file| named(site, json!(file.path))),
-                    "upstream" => site.upstreams.get(number).map(|upstream| json!(upstream.name)),
+                    "chain" | "key" | "ocsp" | "ca" => site.files.get(number).map(|file| named(site, json!(file.path))),
+                    "default" | "tls" => site.tls.get(number).map(|tls| json!(tls.name)),
+                    "stream" => site.streams.get(number).map(|stream| json!(stream.name)),
+                    "upstream" | "otherwise" => site.upstreams.get(number).map(|upstream| json!(upstream.name)),
                     _ => None,
                 });
                 let value = name.unwrap_or_else(|| named(site, value));

@@ -4,7 +4,6 @@
 //! their 408, and a client that stops reading is cut off.
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -239,7 +238,8 @@ async fn exchange(
     let body = RequestBody::new(client, head.framing);
     let mut record = Record::new(&client.peer, method, version, head.fields, began);
     let answered = {
-        let mut steps = pin!(serve::exchange(client, &mut record, target, body));
+        // Boxed: several kilobytes, which a connection that waits for its next request would carry around.
+        let mut steps = Box::pin(serve::exchange(client, &mut record, target, body));
         std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             Poll::Pending if http1.poll_meanwhile(cx) => Poll::Ready(None),
@@ -318,7 +318,7 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
         }
     }
     if let Body::Tunnel(call) = answer.body {
-        tunnel::through(client, http1, *call).await;
+        Box::pin(tunnel::through(client, http1, *call)).await;
         return Next::Close;
     }
     match (http1.inbound.borrow().decoder.is_done(), keep_alive) {

@@ -20,6 +20,54 @@ pub struct Speaks {
     pub redirect_https: bool,
     /// Each connection begins with a PROXY header.
     pub proxy_protocol: Option<ProxyProtocolIn>,
+    /// Connections are passed through as this stream has it, by index.
+    pub stream: Option<u16>,
+}
+
+/// `stream`: connections that are passed through as they are.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Its name.
+    pub name: Text,
+    /// Where connections for a host go, sorted by host.
+    pub exact: List<Tunnel>,
+    /// Where connections for hosts below a suffix go, sorted by suffix.
+    pub below: List<Tunnel>,
+    /// The upstream for all others, by index.
+    pub otherwise: Option<u16>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// Where connections for a host go.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The host, or the suffix.
+    pub host: Text,
+    /// The index of the upstream.
+    pub upstream: u16,
+}
+
+impl Stream {
+    /// Whether it matters which host a client names.
+    pub fn reads_names(&self) -> bool {
+        !self.exact.is_empty() || !self.below.is_empty()
+    }
+
+    /// The upstream for a host, by index. Cost: a binary search, and one for each label.
+    pub fn upstream(&self, host: Option<&str>) -> Option<u16> {
+        let find = |list: &[Tunnel], host: &str| {
+            let at = list.binary_search_by(|tunnel| (*tunnel.host).cmp(host)).ok()?;
+            Some(list[at].upstream)
+        };
+        let named = host.and_then(|host| {
+            let suffixes = host.match_indices('.').map(|(at, _)| &host[at + 1..]);
+            find(&self.exact, host).or_else(|| suffixes.into_iter().find_map(|suffix| find(&self.below, suffix)))
+        });
+        named.or(self.otherwise)
+    }
 }
 
 /// `proxy-protocol` of a listener.
@@ -185,5 +233,32 @@ impl Site {
             files.extend(tls.certificate.iter().flat_map(|&(chain, key)| [chain, key]));
         }
         files
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_by_name() {
+        let tunnels = |hosts: &[(&'static str, u16)]| -> List<Tunnel> {
+            hosts.iter().map(|&(host, upstream)| Tunnel { host: host.into(), upstream }).collect::<Vec<_>>().into()
+        };
+        let stream = Stream {
+            name: "s".into(),
+            exact: tunnels(&[("a.test", 1), ("b.test", 2)]),
+            below: tunnels(&[("sub.test", 3), ("test", 4)]),
+            otherwise: Some(5),
+            place: Place { file: "site.kdl".into(), line: 1 },
+        };
+        let check = |host: Option<&str>, expected| assert_eq!(stream.upstream(host), Some(expected), "{host:?}");
+        check(Some("a.test"), 1);
+        check(Some("b.test"), 2);
+        check(Some("x.y.sub.test"), 3);
+        check(Some("sub.test"), 4);
+        check(Some("test"), 5);
+        check(Some("other"), 5);
+        check(None, 5);
     }
 }

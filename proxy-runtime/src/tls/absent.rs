@@ -62,6 +62,10 @@ impl Engine {
         Err(Failure::Internal)
     }
 
+    pub(crate) async fn server_name(&self, _: &mut Link) -> Option<String> {
+        None
+    }
+
     pub(crate) async fn connect(&self, _: usize, _: &UpstreamTls, _: &str, _: Link) -> Result<(Stream, bool), String> {
         Err("built without TLS".to_owned())
     }

@@ -1,6 +1,7 @@
 //! A client's handshake: which site it wants, what it is shown, who it is.
 
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use rustls::ProtocolVersion;
@@ -86,6 +87,33 @@ impl Engine {
             certificate,
         };
         Ok((Stream::Tls(Box::new(TlsStream(stream.into()))), secured))
+    }
+
+    /// The host that a client names in its handshake, of which nothing is used up; `None` where it names none, or speaks
+    /// something else.
+    pub(crate) async fn server_name(&self, link: &mut Link) -> Option<String> {
+        let (mut acceptor, mut fed) = (Acceptor::default(), 0);
+        std::future::poll_fn(|cx| {
+            loop {
+                while fed < link.bytes().len() {
+                    let Ok(read @ 1..) = acceptor.read_tls(&mut &link.bytes()[fed..]) else { return Poll::Ready(None) };
+                    fed += read;
+                    match acceptor.accept() {
+                        Ok(None) => {}
+                        Ok(Some(accepted)) => {
+                            let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
+                            return Poll::Ready(name);
+                        }
+                        Err(_) => return Poll::Ready(None),
+                    }
+                }
+                match ready!(link.poll_fill(cx)) {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return Poll::Ready(None),
+                }
+            }
+        })
+        .await
     }
 
     /// The index of the `tls` for a name. A client that names nobody (it connects to an address) gets the default, or the

@@ -1,0 +1,78 @@
+//! What holds for requests: limits, time-outs, and what else a layer makes.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{self, ParamKind, Policy, Setting};
+
+use super::layer::Layer;
+use super::{Check, list, text};
+use crate::ast;
+use crate::model;
+use crate::report::Diagnostic;
+use crate::source::Spanned;
+
+impl Check<'_> {
+    /// The policy that a layer makes, where these placeholders have a value.
+    pub(super) fn policy(&mut self, layer: &Layer, scope: &text::Scope) -> Policy {
+        let limits = self.limits(&layer.limits);
+        let timeouts = self.timeouts(&layer.timeouts);
+        let log = self.log(layer.log.as_ref(), scope);
+        let pages: Vec<_> = layer.error_pages.iter().filter_map(|page| self.error_page(page)).collect();
+        let retry = layer.retry.as_ref().map(|(_, retry)| self.retry(retry, &timeouts));
+        let mirror = layer.mirror.as_ref().and_then(|(_, mirror)| self.mirror(mirror));
+        let fault = layer.fault.as_ref().and_then(|(span, fault)| self.fault(fault, *span));
+        Policy { limits, timeouts, error_pages: list(pages), log, retry, mirror, fault }
+    }
+
+    fn limits(&mut self, limits: &ast::Limits) -> site::Limits {
+        if let Some(Spanned { value: ast::Setting::Fixed(u64::MAX), span }) = &limits.body {
+            self.report.add(
+                Diagnostic::lint("unbounded-body", "request bodies may be of any size here", *span)
+                    .help("name the largest size that is meant, as in body=\"1GiB\""),
+            );
+        }
+        let mut number = |setting: &Option<Spanned<ast::Setting<u64>>>, kind, default| match setting {
+            Some(setting) => self.setting(setting, kind).unwrap_or(default),
+            None => default,
+        };
+        site::Limits {
+            headers: number(&limits.headers, ParamKind::Size, model::LIMITS.headers),
+            uri: number(&limits.uri, ParamKind::Size, model::LIMITS.uri),
+            body: number(&limits.body, ParamKind::Size, model::LIMITS.body),
+            connections: number(&limits.connections, ParamKind::Number, model::LIMITS.connections),
+            per_client: number(&limits.per_client, ParamKind::Number, model::LIMITS.per_client),
+            handshakes: number(&limits.handshakes, ParamKind::Number, model::LIMITS.handshakes),
+        }
+    }
+
+    fn timeouts(&mut self, timeouts: &ast::Timeouts) -> site::Timeouts {
+        let mut duration = |setting: &Option<Spanned<ast::Setting<Duration>>>, default| match setting {
+            Some(setting) => self.setting(setting, ParamKind::Duration).unwrap_or(default),
+            None => default,
+        };
+        let found = site::Timeouts {
+            connect: duration(&timeouts.connect, model::TIMEOUTS.connect),
+            handshake: duration(&timeouts.handshake, model::TIMEOUTS.handshake),
+            request: duration(&timeouts.request, model::TIMEOUTS.request),
+            response: duration(&timeouts.response, model::TIMEOUTS.response),
+            idle: duration(&timeouts.idle, model::TIMEOUTS.idle),
+            total: duration(&timeouts.total, model::TIMEOUTS.total),
+        };
+        let (Some(total), Setting::Fixed(limit)) = (&timeouts.total, found.total) else { return found };
+        let parts = [("connect", &timeouts.connect, found.connect), ("response", &timeouts.response, found.response)];
+        for (name, written, value) in parts {
+            let (Some(written), Setting::Fixed(value)) = (written, value) else { continue };
+            if value > limit {
+                self.report.add(
+                    Diagnostic::error(
+                        "contradicting-timeouts",
+                        format!("`{name}` is longer than `total`, so it can never run out"),
+                        written.span,
+                    )
+                    .also(total.span, "all of it takes no longer than this"),
+                );
+            }
+        }
+        found
+    }
+}

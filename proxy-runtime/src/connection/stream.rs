@@ -1,0 +1,91 @@
+//! A client connection that is passed through as it is (`stream`): to a server that is chosen by the host that the client names
+//! in its TLS handshake, or for all alike.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Method, Version};
+use tokio::time::{Instant, timeout};
+
+use super::Peer;
+use crate::balance;
+use crate::clock::Timer;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::observe::Record;
+use crate::site::Stream;
+use crate::stream::Link;
+use crate::tunnel;
+use crate::upstream::{Lease, Wish, announce};
+
+/// Serves a connection to its end.
+pub(super) async fn serve(peer: Rc<Peer>, mut link: Link, stream: &Stream) {
+    let worker = peer.worker;
+    let mut record = Record::new(
+        &peer,
+        Method::from_bytes(b"-").unwrap_or_default(),
+        Version::HTTP_11,
+        Fields::new(),
+        Instant::now(),
+    );
+    let (mut server, _lease) = match connect(&peer, &mut record, &mut link, stream).await {
+        Ok(connected) => connected,
+        Err(failure) => {
+            record.failed(failure);
+            return record.finished();
+        }
+    };
+    let (timer, client) = (Timer::default(), RefCell::new(link));
+    let silence = worker.site.root.timeouts.idle.get(worker.settings);
+    let pumped = tunnel::pump((&client, &mut server), (&timer, silence), |bytes| record.sent(bytes));
+    timer.run(pumped).await;
+    record.finished();
+}
+
+/// Connects to the server whose turn it is; to the next where that can't be done.
+async fn connect(peer: &Peer, record: &mut Record, link: &mut Link, stream: &Stream) -> Result<(Link, Lease), Failure> {
+    let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
+    let name = if stream.reads_names() {
+        let patience = timeouts.handshake.get(worker.settings).min(Duration::from_secs(3600));
+        timeout(patience, worker.tls.server_name(link)).await.map_err(|_| Failure::HandshakeTimeout)?
+    } else {
+        None
+    };
+    let upstream = stream.upstream(name.as_deref()).ok_or(Failure::UnknownServerName)?;
+    let group = &worker.servers.groups[usize::from(upstream)];
+    record.upstream = &group.upstream.name;
+    let mut introduction = Vec::new();
+    if let Some(version) = group.upstream.proxy_protocol {
+        let (from, to) = peer.addresses;
+        announce(version, from, to, &mut introduction);
+    }
+    let (mut tried, mut last) = (Vec::new(), Failure::NoServer);
+    loop {
+        let key = balance::hash(peer.text.as_bytes(), 0);
+        let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky: None };
+        let mut lease = group.lease(worker.servers, &wish, Instant::now());
+        if matches!(lease, Err(Failure::UpstreamFull)) {
+            lease = group.wait(worker.servers, &wish).await;
+        }
+        let lease = lease.map_err(|failure| if tried.is_empty() { failure } else { last })?;
+        tried.push(lease.server.index);
+        record.asked(lease.server.name(), lease.server.load.active());
+        let patience = timeouts.connect.get(worker.settings);
+        let dialled = worker.pools.dial(group, lease.server, &introduction, patience).await;
+        if group.observes() {
+            lease.report(worker.servers, dialled.is_ok(), None, Instant::now());
+        }
+        match dialled {
+            Ok(mut server) => {
+                // Encrypted, it was told before the handshake.
+                if group.upstream.tls.is_none() && !introduction.is_empty() {
+                    let told = tokio::io::AsyncWriteExt::write_all(&mut server, &introduction).await;
+                    told.map_err(|_| Failure::UpstreamReset)?;
+                }
+                return Ok((server, lease));
+            }
+            Err(failure) => last = failure,
+        }
+    }
+}
