@@ -12,8 +12,8 @@ use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
-    CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Retry,
-    RetryOn, Server, Split, Sticky, To, Upstream, UpstreamTls,
+    CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
+    Retry, RetryOn, Server, Split, Sticky, To, Upstream, UpstreamTls,
 };
 use crate::code::Level;
 use crate::source::{Span, Spanned};

@@ -131,7 +131,7 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
             if let Some(check) = &upstream.health_check {
                 said.push(format!(
                     "checked by {} every {}",
-                    check.path.as_deref().unwrap_or("tcp"),
+                    check.path.as_deref().unwrap_or(if check.grpc.is_some() { "grpc" } else { "tcp" }),
                     time(&check.interval)
                 ));
             }

@@ -15,7 +15,8 @@ use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 
 pub use self::upstream::{
-    DISCOVER_KINDS, cookie_attribute, cookie_name, discover_target, health_check_path, name_server, retry_on, statuses,
+    DISCOVER_KINDS, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on, service_name,
+    statuses,
 };
 
 mod upstream;

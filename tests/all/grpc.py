@@ -7,7 +7,7 @@ from concurrent import futures
 import grpc
 
 server_address, proxy_address = sys.argv[1:]
-plain = {"request_deserializer": None, "response_serializer": None}
+asked = []
 
 
 def unary(request, context):
@@ -25,6 +25,12 @@ def slow(request, context):
     return b"late"
 
 
+def health(request, context):
+    # HealthCheckResponse: SERVING for the service `t.T`, NOT_SERVING for all else.
+    asked.append(request)
+    return b"\x08\x01" if request == b"\x0a\x03t.T" else b"\x08\x02"
+
+
 def both(requests, context):
     for request in requests:
         yield request * 2
@@ -36,6 +42,7 @@ class Handler(grpc.GenericRpcHandler):
             "/t.T/Unary": grpc.unary_unary_rpc_method_handler(unary),
             "/t.T/Fail": grpc.unary_unary_rpc_method_handler(fail),
             "/t.T/Slow": grpc.unary_unary_rpc_method_handler(slow),
+            "/grpc.health.v1.Health/Check": grpc.unary_unary_rpc_method_handler(health),
             "/t.T/Both": grpc.stream_stream_rpc_method_handler(both),
         }.get(details.method)
 
@@ -83,5 +90,10 @@ code, details = code_of("/gone.T/X")
 assert code == grpc.StatusCode.UNAVAILABLE and "connect-failed" in details, (code, details)
 code, details = code_of("/other.T/X")
 assert code == grpc.StatusCode.UNIMPLEMENTED and "no-route" in details, (code, details)
+
+# The proxy has asked often enough by now, or soon.
+deadline = time.monotonic() + 10
+while min(asked.count(b""), len(asked) - asked.count(b"")) < 4 and time.monotonic() < deadline:
+    time.sleep(0.05)
 server.stop(0)
 print("all is well")

@@ -342,7 +342,13 @@ fn servers_are_verified() {
         upstream("unknown", &format!("\n tls ca=\"{}\" sni=\"server.test\"", others.ca())),
         upstream("misnamed", &format!("\n tls ca=\"{}\" sni=\"other.test\"", ca.ca())),
         upstream("trusting", "\n tls sni=\"server.test\" verify=#false"),
-        upstream("second", &format!("\n tls ca=\"{}\" sni=\"server.test\"\n http h2", ca.ca())),
+        upstream(
+            "second",
+            &format!(
+                "\n tls ca=\"{}\" sni=\"server.test\"\n http h2\n health-check \"/who\" host=\"server.test\" interval=\"200ms\" fall=1 {{\n expect-body \"nobody\"\n }}",
+                ca.ca()
+            )
+        ),
     );
     let routes: String = ["good", "unknown", "misnamed", "trusting", "second"]
         .iter()
@@ -361,6 +367,8 @@ fn servers_are_verified() {
         assert_eq!(ask(&format!("/{wrong}/x")).status, 502);
     }
     proxy.log("\"reason\":\"upstream-tls\"");
+    proxy.notice("upstream `second`: server");
+    proxy.notice("is ill: `nobody` is not in its answer");
     proxy.notice("upstream `unknown`: no handshake with server");
     proxy.notice("upstream `misnamed`: no handshake with server");
 }

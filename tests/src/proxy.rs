@@ -147,6 +147,11 @@ impl Proxy {
         self.out.0.lock().expect("lines").clone()
     }
 
+    /// All lines on standard error so far.
+    pub fn noticed(&self) -> Vec<String> {
+        self.err.0.lock().expect("lines").clone()
+    }
+
     /// A line on standard error that contains `what`.
     pub fn notice(&self, what: &str) -> String {
         self.err.wait_for(what).unwrap_or_else(|| panic!("no notice with {what:?} in {:#?}", self.err.0.lock()))

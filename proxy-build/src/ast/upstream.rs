@@ -91,12 +91,24 @@ pub struct Pool {
     pub tcp_keepalive: Option<Spanned<Setting<Duration>>>,
 }
 
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// To be connected to.
+    Tcp,
+    /// gRPC's own question.
+    Grpc,
+    /// This path.
+    Path(String),
+}
+
 /// `health-check`.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the properties")]
 pub struct HealthCheck {
-    /// The path; `None` for `tcp`.
-    pub path: Option<String>,
+    /// What is asked.
+    pub probe: Probe,
+    pub service: Option<Spanned<String>>,
     pub host: Option<Spanned<String>>,
     pub port: Option<Spanned<u64>>,
     pub interval: Option<Spanned<Setting<Duration>>>,

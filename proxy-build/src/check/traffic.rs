@@ -58,6 +58,17 @@ impl Check<'_> {
 
     pub(super) fn mirror(&mut self, mirror: &ast::Mirror) -> Option<Mirror> {
         let upstream = self.upstreams.look_up("upstream", &mirror.upstream, self.report)?;
+        if self.upstreams.entries[upstream].value.http2 {
+            self.report.add(
+                Diagnostic::error(
+                    "contradiction",
+                    "copies are sent in HTTP/1.1, and these servers speak HTTP/2",
+                    mirror.upstream.span,
+                )
+                .also(self.upstreams.entries[upstream].span, "the upstream")
+                .help("declare another `upstream` for copies, without `http h2`"),
+            );
+        }
         Some(Mirror {
             upstream: self.upstream_index(upstream, mirror.upstream.span),
             percent: mirror.percent.as_ref().map_or(100, |percent| percent.value),

@@ -11,7 +11,7 @@ use proxy_runtime::template::{Piece, Template};
 
 use super::text::{Phase, Scope};
 use super::{Check, list};
-use crate::ast::{self, HttpVersion, InHealthCheck, InRetry, InUpstream, Item, RetryOn, What};
+use crate::ast::{self, HttpVersion, InHealthCheck, InRetry, InUpstream, Item, Probe, RetryOn, What};
 use crate::model;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -40,6 +40,7 @@ impl Check<'_> {
             self.are_servers(&servers, &upstream, unread);
             if !unread {
                 self.have_effect(&servers, &upstream, &value);
+                self.speak_alike(&upstream, &value);
             }
             value.servers = list(servers);
             self.upstreams.declare("upstream", &upstream.name, value, self.report);
@@ -101,6 +102,29 @@ impl Check<'_> {
             };
             let message = format!("`{name}` has no effect: {without}");
             self.report.add(Diagnostic::error("no-effect", message, *span).help(help));
+        }
+    }
+
+    /// What can't be done in the version of HTTP that the servers speak.
+    fn speak_alike(&mut self, upstream: &ast::Upstream, value: &Upstream) {
+        for Item { span, what, .. } in &upstream.items {
+            match what {
+                What::InUpstream(InUpstream::ProxyProtocol(_)) if value.http2 => self.report.add(
+                    Diagnostic::error(
+                        "contradiction",
+                        "a connection that many share can't be announced as one client's",
+                        *span,
+                    )
+                    .help("leave out `http h2`, or this"),
+                ),
+                What::InUpstream(InUpstream::HealthCheck(check)) if check.probe == Probe::Grpc && !value.http2 => {
+                    self.report.add(
+                        Diagnostic::error("contradiction", "gRPC is spoken in HTTP/2 alone", *span)
+                            .help("write beside it: http h2"),
+                    );
+                }
+                _ => {}
+            }
         }
     }
 
@@ -261,19 +285,29 @@ impl Check<'_> {
         let (mut statuses, mut body) = (vec![(200, 399)], None);
         for Item { span, what, .. } in &check.items {
             let What::InHealthCheck(item) = what else { continue };
-            if check.path.is_none() {
-                self.error("no-effect", "this has no effect: a `tcp` check asks for nothing", *span);
+            match check.probe {
+                Probe::Path(_) => {}
+                Probe::Tcp => self.error("no-effect", "this has no effect: a `tcp` check asks for nothing", *span),
+                Probe::Grpc => self.error("no-effect", "this has no effect: gRPC has its own answer", *span),
             }
             match item {
                 InHealthCheck::Statuses(written) => statuses = written.iter().map(|range| range.value).collect(),
                 InHealthCheck::Body(text) => body = Some(text.value.clone().into()),
             }
         }
-        if let (None, Some(host)) = (&check.path, &check.host) {
+        if let (Some(service), false) = (&check.service, check.probe == Probe::Grpc) {
+            self.error("no-effect", "`service` has no effect: only a `grpc` check asks about one", service.span);
+        }
+        if let (Probe::Tcp, Some(host)) = (&check.probe, &check.host) {
             self.error("no-effect", "`host` has no effect: a `tcp` check asks for nothing", host.span);
         }
         HealthCheck {
-            path: check.path.clone().map(Into::into),
+            path: match &check.probe {
+                Probe::Path(path) => Some(path.clone().into()),
+                Probe::Tcp | Probe::Grpc => None,
+            },
+            grpc: (check.probe == Probe::Grpc)
+                .then(|| check.service.as_ref().map_or_else(String::new, |service| service.value.clone()).into()),
             host: check.host.as_ref().map(|host| host.value.clone().into()),
             port: check.port.as_ref().map(|port| port.value),
             interval,

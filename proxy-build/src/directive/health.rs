@@ -7,7 +7,7 @@ use crate::value;
 pub(super) static HEALTH_CHECK: Directive = Directive {
     name: "health-check",
     places: &[Place::Upstream],
-    args: "PATH|tcp",
+    args: "PATH|tcp|grpc",
     props: &[
         Prop::new("interval", "DURATION", "From one check to the next, give or take a tenth. Default `\"5s\"`."),
         Prop::new("timeout", "DURATION", "How long a check may take; not longer than `interval`. Default `\"1s\"`."),
@@ -15,13 +15,15 @@ pub(super) static HEALTH_CHECK: Directive = Directive {
         Prop::new("fall", "N", "So many bad ones make it ill. Default 3."),
         Prop::new("port", "N", "Another port than the server's own."),
         Prop::new("host", "HOST", "The `Host` to send. Default: the server's address."),
+        Prop::new("service", "NAME", "For `grpc`: the service that is asked about. Default: the server as a whole."),
     ],
     body: Some(Place::HealthCheck),
     repeats: false,
     summary: "Asks every server, all the time, whether it is well.",
     details: "\
 `PATH` is asked for with GET on a connection of its own, and good is an answer of `expect-status` with `expect-body` in it;
-for `tcp` it is good that the server can be connected to. The process checks, not each worker. A server is taken to be well
+for `tcp` it is good that the server can be connected to, and for `grpc` that it says `SERVING` (grpc.health.v1). In the
+version of HTTP, and with the `tls`, that requests have. The process checks, not each worker. A server is taken to be well
 until a check says otherwise; one that is ill is not asked, but see `panic-threshold`. Every change is told on standard error
 with its reason.",
     example: r#"
@@ -38,9 +40,10 @@ site example.com {
 }
 "#,
     read: |r| {
-        let path = r.arg("a PATH or `tcp`", value::health_check_path)?.value;
+        let probe = r.arg("a PATH, `tcp` or `grpc`", value::health_check)?.value;
         Some(What::InUpstream(InUpstream::HealthCheck(HealthCheck {
-            path,
+            probe,
+            service: r.prop("service", value::service_name),
             host: r.prop("host", value::header_value),
             port: r.prop("port", value::integer(1, 65535)),
             interval: r.prop("interval", value::setting(value::duration)),

@@ -5,14 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use proxy_runtime::site::DiscoverFrom;
 
 use super::{Parsed, integer, problem, server_address, status, text};
-use crate::ast::RetryOn;
+use crate::ast::{Probe, RetryOn};
 use crate::syntax::{Leaf, Scalar};
 
-/// The path of a health check; `None` for `tcp`.
-pub fn health_check_path(leaf: &Leaf) -> Parsed<Option<String>> {
+/// What a health check asks.
+pub fn health_check(leaf: &Leaf) -> Parsed<Probe> {
     let found = text(leaf)?;
-    if found == "tcp" {
-        return Ok(None);
+    match found.as_str() {
+        "tcp" => return Ok(Probe::Tcp),
+        "grpc" => return Ok(Probe::Grpc),
+        _ => {}
     }
     if !found.starts_with('/') {
         return Err(
@@ -20,12 +22,21 @@ pub fn health_check_path(leaf: &Leaf) -> Parsed<Option<String>> {
         );
     }
     match found.find(|char: char| !char.is_ascii_graphic() || char == '#') {
-        None => Ok(Some(found)),
+        None => Ok(Probe::Path(found)),
         Some(at) => {
             let wrong = found[at..].chars().next().unwrap_or_default();
             Err(problem("bad-path", "a path to ask for has no blanks, control characters, `#` or letters beyond ASCII")
                 .part(at, at + wrong.len_utf8()))
         }
+    }
+}
+
+/// The name of a service of gRPC.
+pub fn service_name(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    match found.len() {
+        1..=120 if found.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(found),
+        _ => Err(problem("bad-name", "the name of a service has 1 to 120 letters, digits, dots and the like")),
     }
 }
 

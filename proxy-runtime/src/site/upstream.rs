@@ -199,6 +199,8 @@ pub struct Pool {
 pub struct HealthCheck {
     /// The path to GET; `None` if connecting is enough.
     pub path: Option<Text>,
+    /// The service to ask about by gRPC (grpc.health.v1); "" for the server as a whole.
+    pub grpc: Option<Text>,
     /// The `Host` to send; the server's address where none is said.
     pub host: Option<Text>,
     /// Another port than the server's own.

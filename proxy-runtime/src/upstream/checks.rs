@@ -1,6 +1,8 @@
 //! `health-check`: every server is asked, all the time, whether it is well. One task per server, on the main thread; workers
 //! read what comes of it in [`Health`](super::health::Health).
 
+mod http2;
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -78,6 +80,9 @@ async fn ask(group: &Group, check: &HealthCheck, server: &Server, dialler: Diall
     if group.upstream.tls.is_some() {
         introduction.clear();
     }
+    if group.upstream.http2 {
+        return http2::talk(group, check, server, link).await;
+    }
     talk(check, server, link, introduction).await
 }
 
@@ -103,6 +108,15 @@ async fn talk(check: &HealthCheck, server: &Server, mut stream: Link, mut head: 
     }
 }
 
+/// What a status and the beginning of a body come to; `None` if the rest of the body matters.
+fn verdict(check: &HealthCheck, status: u16, body: &[u8]) -> Option<Result<(), String>> {
+    if !check.statuses.iter().any(|&(from, to)| (from..=to).contains(&status)) {
+        return Some(Err(format!("it answers {status}")));
+    }
+    let Some(text) = check.body.as_deref().filter(|text| !text.is_empty()) else { return Some(Ok(())) };
+    memchr::memmem::find(body, text.as_bytes()).map(|_| Ok(()))
+}
+
 /// What an answer comes to, once enough of it is there; `ended`: no more of it comes.
 fn judge(check: &HealthCheck, answer: &[u8], ended: bool) -> Option<Result<(), String>> {
     let mut fields = [httparse::EMPTY_HEADER; 100];
@@ -112,16 +126,9 @@ fn judge(check: &HealthCheck, answer: &[u8], ended: bool) -> Option<Result<(), S
         Ok(httparse::Status::Partial) => return None,
         Err(error) => return Some(Err(format!("what it says is no answer: {error}"))),
     };
-    let status = head.code.unwrap_or_default();
-    if !check.statuses.iter().any(|&(from, to)| (from..=to).contains(&status)) {
-        return Some(Err(format!("it answers {status}")));
-    }
-    let Some(text) = check.body.as_deref().filter(|text| !text.is_empty()) else { return Some(Ok(())) };
-    let body = answer.get(start..).unwrap_or_default();
-    if memchr::memmem::find(body, text.as_bytes()).is_some() {
-        return Some(Ok(()));
-    }
-    ended.then(|| Err(format!("`{text}` is not in its answer")))
+    let found = verdict(check, head.code.unwrap_or_default(), answer.get(start..).unwrap_or_default());
+    let text = check.body.as_deref().unwrap_or_default();
+    found.or_else(|| ended.then(|| Err(format!("`{text}` is not in its answer"))))
 }
 
 #[cfg(test)]
@@ -136,6 +143,7 @@ mod tests {
         let duration = Setting::Fixed(Duration::from_secs(1));
         let check = HealthCheck {
             path: Some("/".into()),
+            grpc: None,
             host: None,
             port: None,
             interval: duration,
