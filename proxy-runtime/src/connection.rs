@@ -25,7 +25,7 @@ use crate::clock::{Timer, after};
 use crate::facts::ClientCertificate;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::listen::Accepted;
+use crate::listen::{Accepted, Permit};
 use crate::matcher;
 use crate::observe::Record;
 use crate::run::{Stop, Worker};
@@ -158,7 +158,7 @@ const DRAIN_GRACE: Duration = Duration::from_millis(200);
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
     let _running = worker.running();
-    let Accepted { stream, peer, listener, permit } = accepted;
+    let Accepted { stream, peer, listener, mut permit } = accepted;
     let speaks = &worker.site.listeners[listener as usize].speaks;
     let mut peer = Peer::new(worker, listener, peer);
     if worker.announces {
@@ -173,7 +173,7 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
         http1::serve(Rc::new(peer), link).await;
     } else {
         // Boxed: large, and over soon.
-        match Box::pin(begin(&mut peer, link)).await {
+        match Box::pin(begin(&mut peer, link, &mut permit)).await {
             Ok(Some((link, false))) => http1::serve(Rc::new(peer), link).await,
             Ok(Some((link, true))) => Box::pin(http2::serve(Rc::new(peer), link)).await,
             Ok(None) => {}
@@ -195,13 +195,14 @@ type TurnedAway = (Failure, Option<Link>);
 
 /// What comes before the first request. Gives the connection, and whether HTTP/2 is spoken on it; `None` if the client has
 /// gone without a word.
-async fn begin(peer: &mut Peer, mut link: Link) -> Result<Option<(Link, bool)>, TurnedAway> {
+async fn begin(peer: &mut Peer, mut link: Link, permit: &mut Permit) -> Result<Option<(Link, bool)>, TurnedAway> {
     let (worker, speaks) = (peer.worker, &peer.listener().speaks);
     let patience = worker.site.root.timeouts.handshake.get(worker.settings);
     let until = Instant::now() + patience.min(Duration::from_secs(3600));
     if let Some(expected) = &speaks.proxy_protocol {
         let introduced = tokio::time::timeout_at(until, introduction(peer, expected, &mut link)).await;
-        introduced.unwrap_or(Err(Failure::HandshakeTimeout)).map_err(|failure| (failure, None))?;
+        let introduced = introduced.unwrap_or(Err(Failure::HandshakeTimeout));
+        introduced.and_then(|()| permit.count(peer.ip)).map_err(|failure| (failure, None))?;
     }
     if speaks.tls {
         return tokio::time::timeout_at(until, secure(peer, link))

@@ -213,22 +213,35 @@ impl Budget {
         (self.shaking.fetch_add(1, Ordering::Relaxed) < self.handshakes).then_some(counted)
     }
 
-    fn admit(&'static self, peer: IpAddr) -> Result<Permit, Failure> {
+    /// Counts a connection; its client with it, where that is known.
+    fn admit(&'static self, client: Option<IpAddr>) -> Result<Permit, Failure> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Failure::TooManyConnections);
         }
         let mut permit = Permit { budget: self, counted: None };
-        if self.per_client != u32::MAX {
-            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            let open = clients.entry(peer).or_insert(0);
-            if *open >= self.per_client {
-                return Err(Failure::TooManyFromClient);
-            }
-            *open += 1;
-            permit.counted = Some(peer);
+        if let Some(client) = client {
+            permit.count(client)?;
         }
         Ok(permit)
+    }
+}
+
+impl Permit {
+    /// Counts the client; once for each connection.
+    pub(crate) fn count(&mut self, client: IpAddr) -> Result<(), Failure> {
+        let budget = self.budget;
+        if budget.per_client == u32::MAX || self.counted.is_some() {
+            return Ok(());
+        }
+        let mut clients = budget.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = clients.entry(client).or_insert(0);
+        if *open >= budget.per_client {
+            return Err(Failure::TooManyFromClient);
+        }
+        *open += 1;
+        self.counted = Some(client);
+        Ok(())
     }
 }
 
@@ -310,7 +323,9 @@ impl Listening {
 }
 
 fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
-    match worker.budget.admit(peer) {
+    // Behind a proxy that says who the client is, that is known only then.
+    let introduced = worker.site.listeners[listener as usize].speaks.proxy_protocol.is_some();
+    match worker.budget.admit((!introduced).then_some(peer)) {
         Ok(permit) => {
             tokio::task::spawn_local(connection::serve(worker, Accepted { stream, peer, listener, permit }));
         }

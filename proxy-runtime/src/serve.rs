@@ -151,12 +151,15 @@ fn meant_for_another(
     record: &Record,
     (id, host): (SiteId, &Host),
 ) -> Result<Option<Answer<Body>>, Failure> {
-    let Some(wanted) = host.tls else { return Ok(None) };
     let site = client.worker.site;
+    let speaks = &site.listeners[client.peer.listener as usize].speaks;
     match &client.peer.secured {
-        Some(secured) if secured.tls == wanted => Ok(None),
-        // RFC 9110 section 15.5.20: the handshake was another site's, and who the client is was asked for by other rules.
         Some(secured) => {
+            let wanted = host.tls.or(speaks.default).unwrap_or(secured.tls);
+            if secured.tls == wanted {
+                return Ok(None);
+            }
+            // RFC 9110 section 15.5.20: the handshake was another site's, and who the client is was asked for by other rules.
             let rules = |tls: u16| site.tls.get(usize::from(tls)).and_then(|tls| tls.client.as_ref());
             if rules(secured.tls) == rules(wanted) { Ok(None) } else { Err(Failure::OtherConnection) }
         }

@@ -244,7 +244,9 @@ fn clients_show_certificates() {
     others.sign("eve", "eve", &["eve.test"]);
     let certificate = format!("certificate \"{}\" key=\"{}\"", ca.path("server.pem"), ca.path("server.key"));
     let site = format!(
-        "param listen type=addr\nlog access format=json\nlisten (param)listen {{\n tls\n}}\n\
+        "param listen type=addr\nparam other type=addr\nlog access format=json\nlisten first (param)listen {{\n tls\n}}\n\
+         tls strict {{\n {certificate}\n client-ca \"{0}\"\n}}\nlisten second (param)other {{\n tls strict\n}}\n\
+         site bare.test {{\n listen second\n respond 200 \"bare\"\n}}\n\
          site must.test {{\n tls {{\n {certificate}\n client-ca \"{0}\"\n }}\n respond 200 \"must {{client.cert.subject}} {{client.cert.fingerprint}}\"\n}}\n\
          site may.test {{\n tls {{\n {certificate}\n client-ca \"{0}\" required=#false\n }}\n respond 200 \"may {{client.cert.subject}}\"\n}}\n\
          site open.test {{\n tls {{\n {certificate}\n }}\n respond 200 \"open\"\n}}\n",
@@ -272,7 +274,12 @@ fn clients_show_certificates() {
     assert!(ask("https://must.test/", &[]).contains("alert certificate required"));
     assert!(ask("https://must.test/", &with(&others, "eve")).contains("alert"));
     assert!(ask("https://may.test/", &with(&others, "eve")).contains("alert"));
-    // Through another site's door: the rules are others.
+    // Through another site's door: the rules are others. Also where they are the listener's own.
+    let lenient = "https://open.test/";
+    assert!(
+        curl(proxy.address("other"), lenient, &["--cacert", &root, "-H", "Host: bare.test", "-w", " %{http_code}"])
+            .ends_with(" 421")
+    );
     let host = |host: &str| vec!["-H".to_owned(), format!("Host: {host}"), "-w".to_owned(), " %{http_code}".to_owned()];
     assert!(ask("https://open.test/", &host("must.test")).ends_with(" 421"));
     assert!(ask("https://may.test/", &host("must.test")).ends_with(" 421"));
@@ -282,7 +289,7 @@ fn clients_show_certificates() {
 
 #[test]
 fn proxies_in_front_tell_who_the_client_is() {
-    let site = "param listen type=addr\nparam other type=addr\nparam strange type=addr\nlog access format=json\n\
+    let site = "param listen type=addr\nparam other type=addr\nparam strange type=addr\nlog access format=json\nlimits per-client=1\n\
         listen text (param)listen {\n proxy-protocol v1 from=\"127.0.0.0/8\"\n}\n\
         listen both (param)other {\n tls\n proxy-protocol v1 from=\"10.0.0.0/8\"\n proxy-protocol v2 from=\"127.0.0.0/8\"\n}\n\
         listen strange (param)strange {\n proxy-protocol v1 v2 from=\"10.0.0.0/8\"\n}\n\
@@ -301,6 +308,16 @@ fn proxies_in_front_tell_who_the_client_is() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(client.answer().text(), "192.0.2.9");
+    // Clients are counted, not the proxies that speak for them.
+    let introduce = |client: &str| {
+        let mut connection = Client::to(proxy.address("listen"));
+        connection.send(format!("PROXY TCP4 {client} 192.0.2.1 4711 80\r\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        connection
+    };
+    let (mut one, mut two) = (introduce("192.0.2.7"), introduce("192.0.2.8"));
+    assert_eq!((one.answer().text(), two.answer().text()), ("192.0.2.7".to_owned(), "192.0.2.8".to_owned()));
+    assert!(introduce("192.0.2.7").closed());
+    proxy.log("\"reason\":\"too-many-from-client\"");
     // Without one, and from somebody who may not send one.
     assert!(Client::to(proxy.address("listen")).send(request).closed());
     assert!(Client::to(proxy.address("strange")).send(format!("PROXY UNKNOWN\r\n{request}")).closed());

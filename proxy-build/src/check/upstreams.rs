@@ -37,6 +37,12 @@ impl Check<'_> {
                     _ => unreachable!("the reader lets nothing else stand in an upstream"),
                 }
             }
+            if let (Some(tls), Some(Discover { from: DiscoverFrom::Dns(name, _), .. })) =
+                (&mut value.tls, &value.discover)
+            {
+                // What is found are addresses; their certificates are for the name.
+                tls.sni.get_or_insert_with(|| name.clone());
+            }
             self.are_servers(&servers, &upstream, unread);
             if !unread {
                 self.have_effect(&servers, &upstream, &value);

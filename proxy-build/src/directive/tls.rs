@@ -210,7 +210,7 @@ pub(super) static UPSTREAM_TLS: Directive = Directive {
     places: &[Place::Upstream],
     args: "",
     props: &[
-        Prop::new("sni", "HOST", "The host that is asked for, and that the certificate must be for. Default: the server's own."),
+        Prop::new("sni", "HOST", "The host that is asked for, and that the certificate must be for. Default: the server's own, or the name that `discover dns` asks for."),
         Prop::new("ca", "PATH", "The certificates that must have signed the server's. Default: those that the machine trusts."),
         Prop::new("certificate", "PATH", "The certificate that the proxy shows itself. Default: none."),
         Prop::new("key", "PATH", "Its key."),

@@ -132,16 +132,16 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
                 return Poll::Ready(());
             }
         }
-        let over = streams
-            .ending
-            .filter(|_| streams.active.get() == 0)
-            .is_some_and(|since| timer.over(after(since, LAST_WORDS)));
+        // Answers may still be on their way to a slow client.
+        let patience = if streams.connection.has_streams() { idle } else { LAST_WORDS };
+        let over = streams.ending.filter(|_| streams.active.get() == 0);
+        let over = over.is_some_and(|since| timer.over(after(since.max(last), patience)));
         if over { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }
 
-/// How long a connection without streams may take to come to its end.
+/// How long a connection with nothing left to say may take to come to its end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A connection with its streams.
