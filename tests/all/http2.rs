@@ -331,7 +331,11 @@ fn frames_that_no_sane_client_sends() {
         raw = raw.frame(9, 0, 1, &[&[0x40, 1, b'x', 0x7F, 0x81, 0x7E][..], &[b'y'; 16_000]].concat());
     }
     assert!(matches!(raw.goaway(), Some(code) if code != 0), "a block without an end");
-    // None of which anybody else has noticed.
+    // None of which anybody else has noticed, nor is it kept.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).expect("a process");
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    assert!(resident.is_some_and(|kib| kib < 64 << 10), "{resident:?} KiB");
     assert_eq!(curl(address, "/one", &[]), "two");
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kiln_tests::certificates::Authority;
 use kiln_tests::client::{Client, get};
-use kiln_tests::kiln::{scratch, stdout};
+use kiln_tests::kiln::{scratch, stdout, workspace};
 use kiln_tests::origin::Origin;
 use kiln_tests::proxy::{PATIENCE, Proxy, build_text};
 
@@ -233,6 +233,45 @@ fn certificates_change_while_it_runs() {
     into.write_all(b"GET /two HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").expect("sent");
     let said = stdout(&old.wait_with_output().expect("an end"));
     assert!(said.contains("\"path\":\"/one\"") && said.contains("\"path\":\"/two\""), "{said}");
+}
+
+/// What the compiler could not see, the binary says: with `--check` as errors, at start what can be served all the same.
+#[test]
+fn certificates_are_checked_at_start() {
+    let dir = scratch("tls-checked");
+    let ca = Authority::new(&dir);
+    ca.sign("good", "good", &["a.test"]);
+    ca.sign("other", "other", &["other.test"]);
+    let site = "param listen type=addr\nparam cert type=file\nparam key type=secret\nlisten (param)listen {\n tls\n}\n\
+        site a.test {\n tls {\n certificate (param)cert key=(param)key\n }\n respond 200 \"a\"\n}\n";
+    let binary = build_text("tls-checked", site);
+    let listen = kiln_tests::proxy::address();
+    let check = |cert: &str, key: &str| {
+        let output = Command::new(&binary)
+            .args(["--check", &format!("--listen={listen}"), &format!("--cert={cert}"), &format!("--key={key}")])
+            .output()
+            .expect("it runs");
+        (output.status.success(), stdout(&output) + &String::from_utf8_lossy(&output.stderr))
+    };
+    let expired = workspace().join("tests/diagnostics/certificates/expired.pem");
+    let expired_key = expired.with_extension("key");
+    let (good, good_key, other, other_key) =
+        (ca.path("good.pem"), ca.path("good.key"), ca.path("other.pem"), ca.path("other.key"));
+    assert!(check(&good, &good_key).0, "{}", check(&good, &good_key).1);
+    for (cert, key, expected) in [
+        (&*other, &*other_key, "no certificate is for `a.test`"),
+        (&*good, &*other_key, "the key does not belong to the certificate"),
+        (&*good_key, &*good_key, "there is no certificate that can be read"),
+        (&*good, &*good, "there is no key that can be read"),
+        (expired.to_str().expect("text"), expired_key.to_str().expect("text"), "the certificate has expired"),
+    ] {
+        let (fine, said) = check(cert, key);
+        assert!(!fine && said.contains(expected) && said.contains("site.kdl:"), "{expected}: {said}");
+        assert!(!said.contains("PRIVATE KEY"), "{said}");
+    }
+    let proxy = Proxy::start(&binary, "", &[("listen", &listen), ("cert", &other), ("key", &other_key)]);
+    proxy.notice("no certificate is for `a.test`");
+    assert_eq!(curl(&listen, "https://a.test/", &["--insecure"]), "a");
 }
 
 #[test]

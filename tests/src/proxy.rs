@@ -17,7 +17,7 @@ use crate::kiln;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a proxy may take to start: `kiln dev` builds it first, and the first build of all compiles the runtime.
-const START: Duration = Duration::from_secs(300);
+const START: Duration = Duration::from_secs(1200);
 
 /// A loopback address that nobody else in this process, or in another that runs now, is likely to have.
 pub fn address() -> String {
