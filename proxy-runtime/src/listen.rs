@@ -331,11 +331,12 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
         }
         Err(failure) => {
             const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n503 Service Unavailable\n";
-            // A fresh socket has room for this; if not, closing says enough. Nor would it mean anything to TLS.
-            let encrypted = worker.site.listeners[listener as usize].speaks.tls;
+            // A fresh socket has room for this; if not, closing says enough. It means something in HTTP/1 alone.
+            let speaks = &worker.site.listeners[listener as usize].speaks;
+            let plain = speaks.http1 && !speaks.tls;
             let _ = match &stream {
-                Stream::Tcp(stream) if !encrypted => stream.try_write(FULL),
-                Stream::Unix(stream) if !encrypted => stream.try_write(FULL),
+                Stream::Tcp(stream) if plain => stream.try_write(FULL),
+                Stream::Unix(stream) if plain => stream.try_write(FULL),
                 _ => Ok(0),
             };
             let method = http::Method::from_bytes(b"-").unwrap_or_default();

@@ -225,6 +225,10 @@ impl Tries<'_> {
                 Ok((call, reused)) => (call, reused && at_first),
                 Err(back) => {
                     let (lease, body, failure) = *back;
+                    if matches!(failure, Failure::BadPath | Failure::BadHost) {
+                        // It is the client who has asked for what can't be said: no server is to suffer for it.
+                        return Err(Missed::for_good(failure));
+                    }
                     self.report(&lease, false, None);
                     return Err(Missed { failure, kind: Kind::Unreachable, body: Some(body), also: None });
                 }
