@@ -93,7 +93,7 @@ impl Engine {
         let served = served.collect();
         let mut asked = Vec::new();
         for upstream in site.upstreams {
-            match client::make(upstream, site, settings) {
+            match client::make(upstream, settings) {
                 Ok(config) => asked.push(ArcSwapOption::new(config)),
                 Err(found) => refused.push(found),
             }
@@ -118,7 +118,7 @@ impl Engine {
             }
         }
         for (upstream, asked) in site.upstreams.iter().zip(&self.asked) {
-            match client::make(upstream, site, settings) {
+            match client::make(upstream, settings) {
                 Ok(config) => asked.store(config),
                 Err(found) => refused.push(found),
             }

@@ -72,7 +72,7 @@ async fn connect(peer: &Peer, record: &mut Record, link: &mut Link, stream: &Str
         tried.push(lease.server.index);
         record.asked(lease.server.name(), lease.server.load.active());
         let patience = timeouts.connect.get(worker.settings);
-        let dialled = worker.pools.dial(group, lease.server, &introduction, patience).await;
+        let dialled = worker.pools.dialler.connect(group, lease.server, &introduction, patience).await;
         if group.observes() {
             lease.report(worker.servers, dialled.is_ok(), None, Instant::now());
         }

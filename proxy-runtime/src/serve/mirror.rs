@@ -81,7 +81,7 @@ async fn exchange(
     introduction: &[u8],
     (head, body): (&[u8], &[u8]),
 ) -> std::io::Result<()> {
-    let link = worker.pools.dial(lease.group, lease.server, introduction, PATIENCE).await;
+    let link = worker.pools.dialler.connect(lease.group, lease.server, introduction, PATIENCE).await;
     let mut link = link.map_err(|_| std::io::ErrorKind::NotConnected)?;
     link.write_all(head).await?;
     link.write_all(body).await?;

@@ -11,14 +11,14 @@ use tokio_rustls::TlsConnector;
 use super::{Engine, TlsStream, provider};
 use crate::certificate::{self, Chain};
 use crate::settings::{Refused, Settings};
-use crate::site::{Site, Upstream, UpstreamTls};
+use crate::site::{Upstream, UpstreamTls};
 use crate::stream::{Link, Stream};
 
 /// Makes what connections to an upstream's servers need; `None` where they are plain.
 ///
 /// # Errors
 /// A certificate or key is none, or there is nothing to verify servers by.
-pub(super) fn make(upstream: &Upstream, _: &Site, settings: &Settings) -> Result<Option<Arc<ClientConfig>>, Refused> {
+pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Arc<ClientConfig>>, Refused> {
     let Some(tls) = &upstream.tls else { return Ok(None) };
     let refuse = |message: String| Refused { message, place: upstream.place.clone() };
     let provider = provider(&[]);

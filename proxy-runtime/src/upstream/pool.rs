@@ -13,7 +13,7 @@ use crate::stream::Link;
 
 /// A worker's connections to servers.
 pub(crate) struct Pools {
-    dialler: Dialler,
+    pub(crate) dialler: Dialler,
     servers: &'static Servers,
     idle: Vec<RefCell<Vec<Idle>>>,
 }
@@ -66,20 +66,6 @@ impl Pools {
         let link = self.dialler.connect(group, server, introduction, patience).await?;
         let opened = Instant::now();
         Ok(Channel { link, opened, generation, pools: Rc::clone(self), server: server.index })
-    }
-
-    /// One that is never kept.
-    ///
-    /// # Errors
-    /// See [`Dialler::connect`].
-    pub(crate) async fn dial(
-        &self,
-        group: &Group,
-        server: &Server,
-        introduction: &[u8],
-        patience: Duration,
-    ) -> Result<Link, Failure> {
-        self.dialler.connect(group, server, introduction, patience).await
     }
 
     /// Closes connections that are too old or have been idle for too long, or whose server has closed them.
