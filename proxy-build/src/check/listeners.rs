@@ -88,6 +88,19 @@ impl Check<'_> {
             declared.push(Declared { listener, name: None, span: start, shared: true });
         }
         let of_site = self.sites_fit(&declared, sites, secured, &own, of_site);
+        for (index, listener) in declared.iter().enumerate().filter(|(_, one)| one.listener.speaks.redirect_https) {
+            let redirected = |(site, tls): (&Vec<usize>, &Option<usize>)| tls.is_some() && site.contains(&index);
+            if !of_site.iter().zip(secured).any(redirected) && !self.report.has_errors() {
+                self.report.add(
+                    Diagnostic::error(
+                        "no-effect",
+                        "`redirect-https` has no effect: no site here has `tls`",
+                        listener.span,
+                    )
+                    .help("give the sites a `tls`, or leave it out"),
+                );
+            }
+        }
         let used =
             |index: usize| streaming.contains(&index) || of_site.iter().any(|listeners| listeners.contains(&index));
         let unused = (0..declared.len()).filter(|&index| !used(index)).map(|index| declared[index].span).collect();

@@ -11,7 +11,7 @@ use proxy_runtime::site::{
 use super::{Check, list};
 use crate::ast::{self, FileSource, HostPattern, InTls, Item, What};
 use crate::model::Host;
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, nearest};
 use crate::source::{Span, Spanned};
 
 /// How many days before its end a certificate is found, where nothing is said.
@@ -111,7 +111,17 @@ impl Check<'_> {
                 let tls = site::Tls { certificates: Certificates::Acme, ..self.plain_tls(host, first.span) };
                 Some(self.tls.anonymous(first.span, Declared { tls, span: first.span, files: Vec::new() }))
             }
-            (Some(name), true) => self.tls.look_up("tls", name, self.report),
+            (Some(name), true) => {
+                let known = self.tls.index.contains_key(&name.value);
+                match nearest(&name.value, RESERVED.iter().copied()).filter(|_| !known) {
+                    Some(near) => {
+                        let wrong = Diagnostic::error("unknown-name", format!("there is no tls `{name}`"), name.span);
+                        self.report.add(wrong.label(format!("did you mean `{near}`?")));
+                        None
+                    }
+                    None => self.tls.look_up("tls", name, self.report),
+                }
+            }
             (None, _) => {
                 let value = self.made_tls(first, host);
                 Some(self.tls.anonymous(first.span, value))
