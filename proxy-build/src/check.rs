@@ -64,6 +64,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     let listeners = check.listeners(&root.listens, &root.sites, &secured, &root.streams);
     check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
     let defaults = check.layer(&root.policies);
+    check.handshakes_happen(&defaults, &listeners.list);
     let process = check.process(&root.process);
     let trusted = check.trusted(root.trusted);
     let root_policy = check.policy(&defaults, &text::Scope::no_route());

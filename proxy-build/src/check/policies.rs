@@ -12,6 +12,24 @@ use crate::report::Diagnostic;
 use crate::source::Spanned;
 
 impl Check<'_> {
+    /// What is said of handshakes at the top level, where there are none.
+    pub(super) fn handshakes_happen(&mut self, defaults: &Layer, listeners: &[site::Listener]) {
+        let tls = listeners.iter().any(|listener| listener.speaks.tls);
+        // These wait for something before the first request, too.
+        let waits =
+            |listener: &site::Listener| listener.speaks.proxy_protocol.is_some() || listener.speaks.stream.is_some();
+        if let Some(written) = defaults.limits.handshakes.as_ref().filter(|_| !tls) {
+            self.error("no-effect", "`handshakes` has no effect: no listener speaks TLS", written.span);
+        }
+        if let Some(written) = defaults.timeouts.handshake.as_ref().filter(|_| !tls && !listeners.iter().any(waits)) {
+            self.error(
+                "no-effect",
+                "`handshake` has no effect: no listener speaks TLS or expects a PROXY header",
+                written.span,
+            );
+        }
+    }
+
     /// The policy that a layer makes, where these placeholders have a value.
     pub(super) fn policy(&mut self, layer: &Layer, scope: &text::Scope) -> Policy {
         let limits = self.limits(&layer.limits);
