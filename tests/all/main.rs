@@ -2,7 +2,6 @@
 
 mod acme;
 mod cases;
-mod chaos;
 mod cli;
 mod diagnostics;
 mod diff;

@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use crate::kiln;
@@ -69,8 +69,31 @@ impl Lines {
     }
 }
 
+/// Sites that between them need each set of the runtime's features.
+const KINDS: [&str; 4] = [
+    "site * {\n respond 200 \"\"\n}\n",
+    "upstream app {\n discover dns \"app.test:80\"\n}\nsite * {\n proxy app\n}\n",
+    "site site.test {\n tls internal\n respond 200 \"\"\n}\n",
+    "acme email=\"a@site.test\" state=\"/tmp/kiln\"\nsite site.test {\n tls acme\n respond 200 \"\"\n}\n",
+];
+
 /// Builds a site and gives the binary.
+///
+/// The first build of all compiles the runtime, once for each kind of site; everybody waits for that, so that no test is
+/// timed while a compiler has the machine.
 pub fn build(site: &Path) -> PathBuf {
+    static COMPILED: Once = Once::new();
+    COMPILED.call_once(|| {
+        for (number, kind) in KINDS.iter().enumerate() {
+            let site = kiln::scratch(&format!("kind-{number}")).join("site.kdl");
+            std::fs::write(&site, kind).expect("written");
+            build_now(&site);
+        }
+    });
+    build_now(site)
+}
+
+fn build_now(site: &Path) -> PathBuf {
     let binary = kiln::scratch(&format!("bin-{}", address().replace([':', '.'], "-"))).join("proxy");
     let output =
         kiln::kiln(&["build", "--fast", site.to_str().expect("a path"), "-o", binary.to_str().expect("a path")]);

@@ -1,5 +1,5 @@
 //! Servers fail under load, one at a time and each in another way: no idempotent request may fail, and soon nobody may
-//! notice. Short in the suite; `KILN_CHAOS=1` makes it long and holds it to the time it may take.
+//! notice. In the suite that may take as long as the machine needs; `KILN_CHAOS=1` holds it to the time it may take.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use kiln_tests::origin::Origin;
 use kiln_tests::proxy::{Proxy, address, build_text};
 
 const CLIENTS: usize = 200;
+
+/// How long it may take to settle where nobody holds it to a time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that is a process, so that it can be killed and stopped.
 const SERVER: &str =
@@ -100,7 +103,8 @@ fn signal(child: &Child, name: &str) {
 fn no_request_is_lost() {
     let long = std::env::var_os("KILN_CHAOS").is_some();
     // One interval of the check and one second more is what it may take; a busy machine is given more.
-    let (settle, watch) = if long { (1_500, 10_000) } else { (3_000, 500) };
+    let (settle, watch) = if long { (1_500, 10_000) } else { (500, 500) };
+    let patience = if long { Duration::ZERO } else { PATIENCE };
     let server = build_text("chaos-server", SERVER);
     let addresses = [address(), address()];
     let mut servers = addresses.each_ref().map(|address| serve(&server, address));
@@ -118,13 +122,20 @@ fn no_request_is_lost() {
             Fault::Reset => mood.store(RESETS, Ordering::SeqCst),
             Fault::Slow => mood.store(IS_SLOW, Ordering::SeqCst),
         }
+        let until = Instant::now() + patience;
         sleep(Duration::from_millis(settle));
         // From here on nobody has to be asked twice.
-        let before = proxy.logged().len();
-        sleep(Duration::from_millis(watch));
-        let lines = proxy.logged();
-        let again = lines[before..].iter().filter(|line| !line.contains("\"tries\":1")).count();
-        worst.push((fault, lines.len() - before, again));
+        let (seen, again) = loop {
+            let before = proxy.logged().len();
+            sleep(Duration::from_millis(watch));
+            let lines = proxy.logged();
+            let again = lines[before..].iter().filter(|line| !line.contains("\"tries\":1")).count();
+            let seen = lines.len() - before;
+            if (seen >= CLIENTS && again * 100 <= seen) || Instant::now() >= until {
+                break (seen, again);
+            }
+        };
+        worst.push((fault, seen, again));
         match fault {
             Fault::Killed => {
                 servers[0].wait().expect("it ends");
@@ -155,9 +166,9 @@ fn no_request_is_lost() {
         server.kill().expect("killed");
         server.wait().expect("it ends");
     }
-    eprintln!("{answered} requests, none failed; tried again after {settle} ms: {worst:?}");
+    eprintln!("{answered} requests, none failed; of so many, so many were tried again in the end: {worst:?}");
     for (fault, seen, again) in worst {
-        assert!(seen > 0 && again * 100 <= seen, "{fault:?}: {again} of {seen} were tried again after {settle} ms");
+        assert!(seen >= CLIENTS && again * 100 <= seen, "{fault:?}: {again} of {seen} were still tried again");
     }
 }
 
@@ -181,7 +192,7 @@ fn load(address: String, over: Arc<AtomicBool>) -> std::thread::JoinHandle<Resul
 
 /// Waits until a server is asked again.
 fn returns(proxy: &Proxy, server: &str) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
     let asked = |from: usize| proxy.logged()[from..].iter().any(|line| line.contains(server));
     let from = proxy.logged().len();
     while !asked(from) {
