@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
+pub use self::cache::{Cache, CacheStore, InCache, KeyQuery, Stale, Ttl};
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
@@ -18,6 +19,7 @@ pub use self::upstream::{
 use crate::code::Level;
 use crate::source::{Span, Spanned};
 
+mod cache;
 mod tls;
 mod upstream;
 
@@ -51,6 +53,8 @@ pub enum What {
     InUpstream(InUpstream),
     InHealthCheck(InHealthCheck),
     InRetry(InRetry),
+    CacheStore(CacheStore),
+    InCache(InCache),
     To(To),
     Resolvers(Vec<Spanned<String>>),
     Param(Param),
@@ -362,6 +366,8 @@ pub enum Policy {
     Mirror(Mirror),
     /// `fault`.
     Fault(Fault),
+    /// `cache`.
+    Cache(Cache),
 }
 
 /// `rewrite`.
@@ -544,6 +550,8 @@ pub struct Expect {
     pub handler: Option<Spanned<&'static str>>,
     pub upstream: Option<Spanned<String>>,
     pub upstream_path: Option<Spanned<String>>,
+    pub cache: Option<Spanned<&'static str>>,
+    pub cache_key: Option<Spanned<String>>,
     pub location: Option<Spanned<String>>,
     /// `upstream-header` and `response-header` lines.
     pub items: Vec<Item>,

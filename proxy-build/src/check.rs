@@ -4,6 +4,7 @@
 //! policies, resolves placeholders, and proves what can be proved about routes. It adds everything it finds to the
 //! report and goes on; the model is given only where nothing was wrong.
 
+mod cache;
 mod handlers;
 pub mod joint;
 mod layer;
@@ -44,6 +45,8 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         params: Names::default(),
         upstreams: Names::default(),
         tls: Names::default(),
+        stores: Names::default(),
+        zones: 0,
         expiring: tls::DAYS,
         site_tls: None,
         http2_spoken: false,
@@ -59,6 +62,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         check.presets.declare("preset", &preset.name.clone(), (span, preset.items), check.report);
     }
     check.declare_upstreams(root.upstreams);
+    check.declare_stores(root.stores);
     check.declare_tls(root.tls);
     let secured = check.sites_tls(&root.sites);
     let listeners = check.listeners(&root.listens, &root.sites, &secured, &root.streams);
@@ -78,7 +82,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     let tls = check.finish_tls(&hosts);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
-    let Check { params, upstreams, files, .. } = check;
+    let Check { params, upstreams, stores, files, .. } = check;
     let mut site = model::Site {
         params: params.into_values(),
         files,
@@ -92,6 +96,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         joined,
         hosts,
         upstreams: upstreams.into_values(),
+        stores: stores.into_values(),
         tests,
     };
     site.place_tests();
@@ -107,6 +112,7 @@ struct Root {
     streams: Vec<(Span, ast::Stream)>,
     sites: Vec<(Span, ast::Site)>,
     upstreams: Vec<(Span, ast::Upstream)>,
+    stores: Vec<(Span, ast::CacheStore)>,
     params: Vec<(Span, ast::Param)>,
     presets: Vec<(Span, ast::Preset)>,
     trusted: Option<(Span, ast::TrustedProxies)>,
@@ -129,6 +135,7 @@ impl Root {
                 What::Stream(stream) => root.streams.push((span, stream)),
                 What::Site(site) => root.sites.push((span, site)),
                 What::Upstream(upstream) => root.upstreams.push((span, upstream)),
+                What::CacheStore(store) => root.stores.push((span, store)),
                 What::Param(param) => root.params.push((span, param)),
                 What::Preset(preset) => root.presets.push((span, preset)),
                 What::TrustedProxies(trusted) => root.trusted = Some((span, trusted)),
@@ -143,6 +150,7 @@ impl Root {
                 | What::InUpstream(_)
                 | What::InHealthCheck(_)
                 | What::InRetry(_)
+                | What::InCache(_)
                 | What::To(_)
                 | What::Resolvers(_)
                 | What::Use(_)
@@ -189,6 +197,9 @@ struct Check<'a> {
     params: Names<site::Param>,
     upstreams: Names<site::Upstream>,
     tls: Names<tls::Declared>,
+    stores: Names<site::Store>,
+    /// Routes whose answers are told apart by the route.
+    zones: u32,
     /// So many days before its end a certificate is found by `cert-expiry`.
     expiring: u64,
     /// The `tls` of the site that is looked at.
@@ -443,6 +454,14 @@ impl Check<'_> {
             });
         }
         self.site_tls = None;
+        // The key has no port: where one host may be two sites, by the listener, they are told apart.
+        if hosts.iter().any(|host| host.listeners != hosts[0].listeners) {
+            for (index, host) in hosts.iter_mut().enumerate() {
+                for cache in host.routes.iter_mut().filter_map(|route| route.policy.cache.as_mut()) {
+                    cache.key.site = index as u16 + 1;
+                }
+            }
+        }
         if let (true, Some(last)) = (routes > MAX_ROUTES, hosts.last()) {
             let message = format!("{routes} routes, and there is room for {MAX_ROUTES}");
             self.error("too-many-routes", message, last.span);
@@ -513,6 +532,7 @@ impl Check<'_> {
         collect(&mut found, "upstream", &self.upstreams);
         collect(&mut found, "preset", &self.presets);
         collect(&mut found, "tls", &self.tls);
+        collect(&mut found, "cache-store", &self.stores);
         found.extend(listeners.unused.iter().map(|span| ("listener", *span)));
         for (kind, span) in found {
             let message = format!("nothing uses this {kind}");

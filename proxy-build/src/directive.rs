@@ -5,6 +5,7 @@
 
 mod access_log;
 mod acme;
+mod cache;
 mod discover;
 mod error_page;
 mod headers;
@@ -96,6 +97,9 @@ pub enum Place {
     HealthCheck,
     Discover,
     Retry,
+    Cache,
+    CacheKey,
+    Bypass,
     Split,
     Process,
     Test,
@@ -124,6 +128,9 @@ impl Place {
             Place::HealthCheck => "in a `health-check`",
             Place::Discover => "in `discover`",
             Place::Retry => "in `retry`",
+            Place::Cache => "in `cache`",
+            Place::CacheKey => "in `key`",
+            Place::Bypass => "in `bypass`",
             Place::Split => "in `split`",
             Place::Process => "in `process`",
             Place::Test => "in a `test`",
@@ -196,6 +203,23 @@ pub static ALL: &[&Directive] = &[
     &retry::RETRY,
     &retry::ON,
     &retry::METHODS,
+    &cache::CACHE,
+    &cache::TTL,
+    &cache::STALE,
+    &cache::KEY,
+    &cache::KEY_QUERY,
+    &cache::KEY_HEADER,
+    &cache::KEY_COOKIE,
+    &cache::VARY,
+    &cache::TAGS,
+    &cache::CACHE_METHODS,
+    &cache::NEGATIVE,
+    &cache::BYPASS,
+    &cache::BYPASS_HEADER,
+    &cache::BYPASS_QUERY,
+    &cache::BYPASS_COOKIE,
+    &cache::PURGE,
+    &cache::CACHE_STORE,
     &traffic::MIRROR,
     &traffic::FAULT,
     &error_page::ERROR_PAGE,

@@ -60,6 +60,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         }
     });
     let upstreams = plan.model.upstreams.iter().map(expression);
+    let stores = plan.model.stores.iter().map(expression);
     let resolve = match plan.model.upstreams.iter().any(Upstream::asks_dns) {
         true => quote!(Some(::proxy_runtime::resolve)),
         false => quote!(None),
@@ -98,6 +99,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         #joint
         #routes
         static UPSTREAMS: &[Upstream] = &[#(#upstreams),*];
+        static STORES: &[Store] = &[#(#stores),*];
         static LISTENERS: &[Listener] = &[#(#listeners),*];
         static TLS: &[Tls] = &[#(#tls),*];
         static STREAMS: &[Stream] = &[#(#streams),*];
@@ -126,6 +128,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             sites: SITES,
             routes: ROUTE_TABLE,
             upstreams: UPSTREAMS,
+            stores: STORES,
             resolve: #resolve,
             tests: TESTS,
         };

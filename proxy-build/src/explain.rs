@@ -182,6 +182,14 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
                 ),
             );
         }
+        if let Some(cache) = &policy.cache {
+            let store = &model.stores[usize::from(cache.store)].name;
+            let what = match (outcome.cache, &outcome.cache_key) {
+                (Some((_, reason)), None) => format!("passes ({reason})"),
+                (_, key) => format!("looked up as {}", key.as_deref().unwrap_or_default()),
+            };
+            out.line("    cache", format!("{store}, {what} [{}]", from("cache")));
+        }
         if let Some(mirror) = &policy.mirror {
             let upstream = &model.upstreams[usize::from(mirror.upstream)].name;
             out.line("    mirror", format!("{upstream}, {} % [{}]", mirror.percent, from("mirror")));

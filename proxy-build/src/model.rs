@@ -45,6 +45,8 @@ pub struct Site {
     pub joined: Joined,
     /// The sites.
     pub hosts: Vec<Host>,
+    /// Where answers are kept.
+    pub stores: Vec<site::Store>,
     /// Who is behind the proxy.
     pub upstreams: Vec<Upstream>,
     /// The tests, each with the spans of what it expects.

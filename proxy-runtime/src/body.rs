@@ -6,6 +6,7 @@
 //! into; only small pieces are copied, so that a head and a short body leave in one write. Every wait ends: by the
 //! deadline that a request's body grows with what arrives, by silence, by the total.
 
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::cache::Reader;
 use crate::clock::after;
 use crate::connection::Client;
 use crate::failure::Failure;
@@ -236,8 +238,12 @@ pub(crate) enum Body {
     None(Option<u64>),
     /// Memory.
     Bytes(Bytes),
+    /// Memory, in pieces of which none is empty.
+    Pieces(VecDeque<Bytes>),
     /// A server's answer, on its way.
     Server(Box<Call>),
+    /// A server's answer that others have, too.
+    Joined(Box<Reader>),
     /// 101: what follows is no HTTP.
     Tunnel(Box<Call>),
 }
@@ -248,7 +254,9 @@ impl Body {
         match self {
             Body::None(length) => *length,
             Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::Pieces(pieces) => Some(pieces.iter().map(|piece| piece.len() as u64).sum()),
             Body::Server(call) => call.length(),
+            Body::Joined(reader) => reader.length(),
             Body::Tunnel(_) => None,
         }
     }
@@ -259,7 +267,9 @@ impl Source for Body {
         match self {
             Body::None(_) | Body::Tunnel(_) => Poll::Ready(Ok(false)),
             Body::Bytes(bytes) => Poll::Ready(Ok(!bytes.is_empty())),
+            Body::Pieces(pieces) => Poll::Ready(Ok(!pieces.is_empty())),
             Body::Server(call) => call.poll_fill(cx),
+            Body::Joined(reader) => reader.poll_fill(cx),
         }
     }
 
@@ -271,15 +281,31 @@ impl Source for Body {
                 bytes::Buf::advance(bytes, took);
                 took
             }
+            Body::Pieces(pieces) => {
+                let Some(piece) = pieces.front_mut() else { return 0 };
+                let took = to(piece);
+                bytes::Buf::advance(piece, took);
+                if piece.is_empty() {
+                    pieces.pop_front();
+                }
+                took
+            }
             Body::Server(call) => call.take(to),
+            Body::Joined(reader) => reader.take(to),
         }
     }
 
     fn trailers(&mut self) -> Option<Fields> {
         match self {
             Body::Server(call) => call.trailers(),
-            Body::None(_) | Body::Bytes(_) | Body::Tunnel(_) => None,
+            Body::None(_) | Body::Bytes(_) | Body::Pieces(_) | Body::Joined(_) | Body::Tunnel(_) => None,
         }
+    }
+}
+
+impl From<VecDeque<Bytes>> for Body {
+    fn from(pieces: VecDeque<Bytes>) -> Body {
+        Body::Pieces(pieces)
     }
 }
 

@@ -87,6 +87,8 @@ pub(crate) struct Client {
 pub(crate) enum Wire {
     Http1(Http1),
     Http2(Http2),
+    /// Nothing: there is nobody, and the exchange is the proxy's own.
+    Nobody,
 }
 
 impl Client {
@@ -96,11 +98,17 @@ impl Client {
         Client { worker, peer, timer: Timer::default(), idle, wire }
     }
 
+    /// Nobody, in the place of a client: for what the proxy fetches for itself.
+    pub(crate) fn nobody(peer: &Rc<Peer>) -> Client {
+        Client::new(Rc::clone(peer), Wire::Nobody)
+    }
+
     /// How much there is of the request's body now; 0 at its end.
     pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Flaw>> {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().poll(cx, &mut http1.link.borrow_mut()),
             Wire::Http2(http2) => http2.poll_body(cx),
+            Wire::Nobody => Poll::Ready(Ok(0)),
         }
     }
 
@@ -109,6 +117,7 @@ impl Client {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().take(&mut http1.link.borrow_mut(), to),
             Wire::Http2(http2) => http2.take_body(to),
+            Wire::Nobody => 0,
         }
     }
 
@@ -117,26 +126,30 @@ impl Client {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().decoder.trailers.take(),
             Wire::Http2(http2) => http2.trailers(),
+            Wire::Nobody => None,
         }
     }
 
     /// The client's body is waited for: if it waits to hear that it is wanted, it is told (RFC 9110 section 10.1.1); once,
     /// and by us, whatever the server would have said.
     pub(crate) fn ask_for_body(&self) {
-        if self.expects_continue().replace(false) {
+        if self.expects_continue().is_some_and(|expects| expects.replace(false)) {
             self.interim(StatusCode::CONTINUE, &Fields::new());
         }
     }
 
     /// The client's body comes, unasked or not.
     pub(crate) fn body_comes(&self) {
-        self.expects_continue().set(false);
+        if let Some(expects) = self.expects_continue() {
+            expects.set(false);
+        }
     }
 
-    fn expects_continue(&self) -> &Cell<bool> {
+    fn expects_continue(&self) -> Option<&Cell<bool>> {
         match &self.wire {
-            Wire::Http1(http1) => &http1.expects_continue,
-            Wire::Http2(http2) => &http2.expects_continue,
+            Wire::Http1(http1) => Some(&http1.expects_continue),
+            Wire::Http2(http2) => Some(&http2.expects_continue),
+            Wire::Nobody => None,
         }
     }
 
@@ -145,6 +158,7 @@ impl Client {
         match &self.wire {
             Wire::Http1(http1) => http1.interim(status, fields),
             Wire::Http2(http2) => http2.interim(status, fields),
+            Wire::Nobody => {}
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub bytes: u64,
     pub duration: Duration,
     pub reason: &'a str,
+    pub cache: &'a str,
+    pub cache_reason: &'a str,
     pub time: Timestamp,
 }
 

@@ -86,6 +86,10 @@ pub(crate) enum Failure {
     UpstreamTruncated,
     /// The client was gone before the answer was.
     ClientGone,
+    /// What is kept does not do, and the client wants nothing else (RFC 9111 section 5.2.1.7).
+    NotCached,
+    /// A PURGE from somebody who may not.
+    PurgeRefused,
     /// `fault` has it so.
     Fault(StatusCode),
     /// The proxy is at fault.
@@ -133,6 +137,8 @@ impl Failure {
             Failure::BodyStalled => "body-stalled",
             Failure::UpstreamTruncated => "upstream-truncated",
             Failure::ClientGone => "client-gone",
+            Failure::NotCached => "not-cached",
+            Failure::PurgeRefused => "purge-refused",
             Failure::Fault(_) => "fault",
             Failure::Internal => "internal",
         }
@@ -153,6 +159,7 @@ impl Failure {
             | Failure::UnknownServerName
             | Failure::ProxyProtocol => StatusCode::BAD_REQUEST,
             Failure::Fault(status) => status,
+            Failure::PurgeRefused => StatusCode::FORBIDDEN,
             Failure::UnknownHost | Failure::OtherConnection => StatusCode::MISDIRECTED_REQUEST,
             Failure::NoRoute => StatusCode::NOT_FOUND,
             Failure::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -173,9 +180,11 @@ impl Failure {
             | Failure::UpstreamReset
             | Failure::UpstreamInvalid
             | Failure::UpstreamTruncated => StatusCode::BAD_GATEWAY,
-            Failure::ConnectTimeout | Failure::ResponseTimeout | Failure::TotalTimeout | Failure::BodyStalled => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Failure::ConnectTimeout
+            | Failure::ResponseTimeout
+            | Failure::TotalTimeout
+            | Failure::BodyStalled
+            | Failure::NotCached => StatusCode::GATEWAY_TIMEOUT,
             Failure::ClientGone | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -74,6 +74,21 @@ impl Fields {
         self.lines.is_empty()
     }
 
+    /// How much memory it takes, in bytes.
+    pub fn weight(&self) -> usize {
+        self.bytes.capacity() + self.lines.capacity() * size_of::<Line>()
+    }
+
+    /// The same fields in as little memory as they take.
+    pub fn compact(&self) -> Fields {
+        let mut fields =
+            Fields::with_capacity(self.raw().map(|(name, value)| name.len() + value.len() + 4).sum(), self.len());
+        for (name, value) in self.raw() {
+            fields.add(name, value);
+        }
+        fields
+    }
+
     /// Names as spelt, and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.raw().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))

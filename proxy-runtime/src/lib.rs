@@ -13,6 +13,7 @@
 //! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
 
 pub mod balance;
+pub mod cache;
 #[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod facts;
@@ -41,6 +42,8 @@ mod clock;
 #[cfg(feature = "serve")]
 mod command;
 #[cfg(feature = "serve")]
+mod conditions;
+#[cfg(feature = "serve")]
 mod connection;
 #[cfg(feature = "serve")]
 mod failure;
@@ -56,6 +59,8 @@ mod listen;
 mod observe;
 #[cfg(feature = "serve")]
 pub mod pages;
+#[cfg(feature = "serve")]
+mod ranges;
 #[cfg(feature = "serve")]
 mod run;
 #[cfg(feature = "serve")]

@@ -10,10 +10,12 @@ use std::cell::Cell;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{Method, Version};
 use tokio::time::Instant;
 
+use crate::cache::Flight;
 use crate::connection::Peer;
 use crate::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
@@ -51,6 +53,12 @@ pub(crate) struct Record {
     status: u16,
     bytes: u64,
     failure: Option<Failure>,
+    /// What the cache has done, and why.
+    cache: (&'static str, &'static str),
+    /// The answer as it is received for the cache, too.
+    flight: Option<Arc<Flight>>,
+    /// It is not written.
+    unseen: bool,
     over: bool,
 }
 
@@ -83,8 +91,38 @@ impl Record {
             status: 0,
             bytes: 0,
             failure: None,
+            cache: ("", ""),
+            flight: None,
+            unseen: false,
             over: false,
         })
+    }
+
+    /// One for what the proxy does for itself beside this exchange, on its behalf: it is not written.
+    pub(crate) fn unseen(&self) -> Box<Record> {
+        let fields = self.fields.clone();
+        let mut record = Record::new(&self.peer, self.method.clone(), self.version, fields, Instant::now());
+        (record.target, record.client) = (self.target.clone(), self.client);
+        (record.route, record.captures, record.policy) = (self.route, self.captures, self.policy);
+        record.unseen = true;
+        record
+    }
+
+    /// What the cache has done, and why.
+    pub(crate) fn cached(&mut self, word: &'static str, reason: &'static str) {
+        self.cache = (word, reason);
+    }
+
+    /// Whether the answer is kept is seen when it is over.
+    pub(crate) fn watches(&mut self, flight: Arc<Flight>) {
+        self.flight = Some(flight);
+    }
+
+    fn cache_reason(&self) -> &'static str {
+        match self.flight.as_ref().and_then(|flight| flight.unkept()) {
+            Some(unkept) if self.cache.1.is_empty() => unkept.reason(),
+            _ => self.cache.1,
+        }
     }
 
     /// The policy that holds from here on.
@@ -160,6 +198,8 @@ impl Record {
             bytes: self.bytes,
             duration: std::time::Duration::ZERO,
             reason: self.failure.map_or("", Failure::reason),
+            cache: self.cache.0,
+            cache_reason: self.cache_reason(),
             time: Timestamp(0),
         }
     }
@@ -167,7 +207,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if matches!(self.policy.log, Log::Off) {
+        if self.unseen || matches!(self.policy.log, Log::Off) {
             return;
         }
         if !self.over {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{Method, Version};
 
+use crate::cache::key;
 use crate::facts::{Facts, RequestId, Timestamp};
 use crate::fields::Fields;
 use crate::filter::Outgoing;
@@ -86,6 +87,10 @@ pub struct Outcome {
     pub upstream: Option<String>,
     /// Path and query as the upstream sees them.
     pub upstream_path: Option<String>,
+    /// Whether it is looked up in a cache: `lookup`, `pass` or `off`; and why it passes.
+    pub cache: Option<(&'static str, &'static str)>,
+    /// What its answer would be kept under.
+    pub cache_key: Option<String>,
     /// The header fields that the filters leave, as the upstream sees them.
     pub upstream_headers: Vec<(String, String)>,
     /// The target of a redirect.
@@ -162,6 +167,8 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         bytes: 0,
         duration: Duration::ZERO,
         reason: "",
+        cache: "",
+        cache_reason: "",
         time: Timestamp(0),
     };
     if let Handler::Proxy(proxy) = handler {
@@ -186,6 +193,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         Handler::Proxy(_) => {
             outcome.upstream = Some(facts.upstream.to_owned());
             forward(rules, route, form, &target, &facts, &mut outcome);
+            cached(rules.policy(route), &facts, request.body > 0, &mut outcome);
         }
         Handler::Respond(respond) => {
             outcome.status = Some(respond.code);
@@ -257,6 +265,25 @@ fn forward(
     outcome.upstream_headers = pairs(&headers);
 }
 
+/// What the cache would do, before anything is in it.
+fn cached(policy: Option<&Policy>, facts: &Facts<'_>, has_body: bool, outcome: &mut Outcome) {
+    let Some(cache) = policy.and_then(|policy| policy.cache.as_ref()) else {
+        outcome.cache = Some(("off", ""));
+        return;
+    };
+    if let Some(pass) = key::passes(cache, facts, has_body) {
+        outcome.cache = Some(("pass", pass.reason()));
+        return;
+    }
+    let (mut url, mut variant) = (String::new(), Vec::new());
+    key::url(&cache.key, facts, &mut url);
+    key::variant(&cache.key, std::iter::empty(), facts.fields, &mut variant);
+    // A route's number is no business of anybody's.
+    let said = variant.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"route "));
+    outcome.cache = Some(("lookup", ""));
+    outcome.cache_key = Some(said.fold(url, |key, line| key + " " + &String::from_utf8_lossy(line)));
+}
+
 fn lossy(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
@@ -310,6 +337,8 @@ pub fn misses(expect: &Expect, outcome: &Outcome) -> Vec<(String, String, String
     compare("handler", text(&expect.handler), outcome.handler.map(str::to_owned));
     compare("upstream", text(&expect.upstream), outcome.upstream.clone());
     compare("upstream-path", text(&expect.upstream_path), outcome.upstream_path.clone());
+    compare("cache", text(&expect.cache), outcome.cache.map(|(cache, _)| cache.to_owned()));
+    compare("cache-key", text(&expect.cache_key), outcome.cache_key.clone());
     compare("location", text(&expect.location), outcome.location.clone());
     for field in expect.fields.iter() {
         let fields = match field.side {

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::balance::Dice;
+use crate::cache::Store;
 use crate::facts::RequestId;
 use crate::listen::{self, Bound, Budget};
 use crate::observe::{LogBuffer, RequestIds, Sink, notice};
@@ -43,6 +44,8 @@ pub(crate) struct Worker {
     pub(crate) servers: &'static Servers,
     pub(crate) budget: &'static Budget,
     pub(crate) tls: &'static Engine,
+    /// Where answers are kept.
+    pub(crate) stores: &'static [Store],
     /// Some upstream is told where clients connect from and to.
     pub(crate) announces: bool,
     pub(crate) pools: Rc<Pools>,
@@ -130,6 +133,8 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let mut sockets = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings)));
+    let stores = site.stores.iter().map(|store| Store::new(store, settings, workers)).collect();
+    let stores: &'static [Store] = Vec::leak(stores);
     let failed = |error: std::io::Error| {
         let place = crate::site::Place { file: site.name.into(), line: 0 };
         vec![Refused { message: format!("can't start: {error}"), place }]
@@ -145,7 +150,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
-        let shared = Shared { site, settings, servers, budget, engine };
+        let shared = Shared { site, settings, servers, budget, engine, stores };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -194,6 +199,7 @@ struct Shared {
     servers: &'static Servers,
     budget: &'static Budget,
     engine: &'static Engine,
+    stores: &'static [Store],
 }
 
 /// The signals that matter.
@@ -303,7 +309,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
     };
-    let Shared { site, settings, servers, budget, engine } = *shared;
+    let Shared { site, settings, servers, budget, engine, stores } = *shared;
     let head_limit = largest_head(site, settings);
     // A head must fit in, and bodies are read by as much.
     let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
@@ -315,6 +321,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         servers,
         budget,
         tls: engine,
+        stores,
         announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
         pools: Rc::new(Pools::new(servers, dialler)),
         shared: SharedPools::new(servers, dialler),

@@ -8,6 +8,7 @@
 //! its name. Futures may be dropped at every `await`: what must be let go then is let go by `Drop` (the connection to
 //! the server closes, the record is written).
 
+mod cached;
 mod mirror;
 mod proxy;
 mod tries;
@@ -129,6 +130,11 @@ async fn steps(
     let body = within_limits(client, record, body)?;
     expects_only_continue(&record.fields)?;
 
+    if let Some(cache) = &route.policy.cache
+        && let Some(purged) = cached::purge(client, record, cache).await
+    {
+        return Ok(purged?);
+    }
     if let Some(fault) = &route.policy.fault {
         // Boxed: seldom there.
         Box::pin(inject(client, fault)).await?;
@@ -136,7 +142,14 @@ async fn steps(
 
     // Who answers.
     match route.handler {
-        Handler::Proxy(proxy) => proxy::forward(client, record, &route, proxy, body).await,
+        Handler::Proxy(proxy) => {
+            let answer = match &route.policy.cache {
+                Some(cache) => cached::forward(client, record, &route, proxy, cache, body).await?,
+                None => proxy::forward(client, record, &route, proxy, body).await?,
+            };
+            cached::invalidate(client, record, &answer);
+            Ok(answer)
+        }
         Handler::Respond(respond) => Ok(own(record, |facts| handler::respond(facts, respond))),
         Handler::Redirect(redirect) => Ok(own(record, |facts| handler::redirect(facts, redirect))),
         // Boxed, as it is large and seldom needed: every exchange would carry its size around.

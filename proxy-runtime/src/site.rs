@@ -6,18 +6,21 @@
 //!
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
+mod cache;
 mod routes;
+mod test;
 mod tls;
 mod upstream;
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::Method;
 pub use ipnet::IpNet;
 
+pub use self::cache::{Cache, Key, Mark, Part, Stale, Store, Ttl};
 pub use self::routes::{Matches, Request, Response, Route, Routes};
+pub use self::test::{Expect, ExpectField, Side, Test};
 pub use self::tls::{
     Acme, Certificate, Certificates, Challenge, ClientCertificates, Group, ProxyProtocolIn, Speaks, Stream, Tls,
     TlsVersion, Tunnel, UpstreamTls,
@@ -30,7 +33,7 @@ use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -87,6 +90,8 @@ pub struct Site {
     pub routes: Routes,
     /// One entry per upstream, named or anonymous.
     pub upstreams: &'static [Upstream],
+    /// Where answers are kept.
+    pub stores: &'static [Store],
     /// Asks by DNS, where an upstream does.
     pub resolve: Option<Resolve>,
     /// The tests of the site file, for `--self-test`.
@@ -267,6 +272,8 @@ pub struct Policy {
     pub mirror: Option<Mirror>,
     /// What goes wrong on purpose.
     pub fault: Option<Fault>,
+    /// Which answers are kept.
+    pub cache: Option<Cache>,
 }
 
 /// `limits`. Sizes in bytes.
@@ -368,6 +375,8 @@ pub enum LogField {
     ServerConnections,
     Tries,
     Reason,
+    Cache,
+    CacheReason,
     RequestId,
     Referer,
     UserAgent,
@@ -393,6 +402,8 @@ impl LogField {
         ("server-connections", LogField::ServerConnections),
         ("tries", LogField::Tries),
         ("reason", LogField::Reason),
+        ("cache", LogField::Cache),
+        ("cache-reason", LogField::CacheReason),
         ("request-id", LogField::RequestId),
         ("referer", LogField::Referer),
         ("user-agent", LogField::UserAgent),
@@ -400,7 +411,7 @@ impl LogField {
 }
 
 /// The statuses that the proxy answers with itself; `error-page` takes these.
-pub const OWN_ERRORS: [u16; 13] = [400, 404, 405, 408, 413, 414, 417, 421, 431, 500, 502, 503, 504];
+pub const OWN_ERRORS: [u16; 14] = [400, 403, 404, 405, 408, 413, 414, 417, 421, 431, 500, 502, 503, 504];
 
 /// The methods a route takes. `GET` includes `HEAD`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -517,74 +528,4 @@ pub struct Redirect {
     pub to: Template,
     /// The request's hosts that may appear in the target; empty where the site's own hosts are the limit.
     pub allow_hosts: List<Text>,
-}
-
-/// `test`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
-pub struct Test {
-    /// What it is about.
-    pub name: Text,
-    /// Where it was declared.
-    pub place: Place,
-    /// The request's method.
-    pub method: Text,
-    /// `http` or `https`, host and port, path and query.
-    pub url: Text,
-    /// The index of the listener it arrives at.
-    pub listener: u16,
-    /// Its header fields.
-    pub headers: List<(Text, Text)>,
-    /// The size of its body, in bytes.
-    pub body: u64,
-    /// The client's address.
-    pub from: IpAddr,
-    /// It comes in HTTP/2.
-    pub http2: bool,
-    /// What must come out.
-    pub expect: Expect,
-}
-
-/// What a test expects; what is `None` may be anything.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Expect {
-    /// The status of an answer that the proxy gives itself.
-    pub status: Option<u16>,
-    /// The pattern of the route.
-    pub route: Option<Text>,
-    /// `proxy`, `respond`, `redirect`, `echo` or `abort`.
-    pub handler: Option<Text>,
-    /// The upstream's name.
-    pub upstream: Option<Text>,
-    /// Path and query as the upstream sees them.
-    pub upstream_path: Option<Text>,
-    /// `Location` of a redirect.
-    pub location: Option<Text>,
-    /// Header fields.
-    pub fields: List<ExpectField>,
-}
-
-/// A header field that a test expects.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectField {
-    /// Of the request that the upstream sees, or of the answer.
-    pub side: Side,
-    /// Its name, in lower case.
-    pub name: Text,
-    /// Its value; any value where there is none.
-    pub value: Option<Text>,
-    /// It must be there; or else, it must not.
-    pub there: bool,
-}
-
-/// Where a header field is looked for.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// In the request that the upstream sees.
-    Upstream,
-    /// In the answer.
-    Response,
 }

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 7,
+    ::proxy_runtime::site::VERSION == 8,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -36,6 +36,7 @@ static POLICY_0: Policy = Policy {
     retry: None,
     mirror: None,
     fault: None,
+    cache: None,
 };
 static SITES: &[Host] = &[
     Host {
@@ -122,6 +123,7 @@ static UPSTREAMS: &[Upstream] = &[
         },
     },
 ];
+static STORES: &[Store] = &[];
 static LISTENERS: &[Listener] = &[
     Listener {
         name: Borrowed("[::]:8080"),
@@ -197,6 +199,7 @@ static SITE: Site = Site {
     sites: SITES,
     routes: ROUTE_TABLE,
     upstreams: UPSTREAMS,
+    stores: STORES,
     resolve: None,
     tests: TESTS,
 };

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 7,
+    ::proxy_runtime::site::VERSION == 8,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -72,6 +72,7 @@ static POLICY_0: Policy = Policy {
     retry: None,
     mirror: None,
     fault: None,
+    cache: None,
 };
 static SITES: &[Host] = &[
     Host {
@@ -174,6 +175,7 @@ static UPSTREAMS: &[Upstream] = &[
         },
     },
 ];
+static STORES: &[Store] = &[];
 static LISTENERS: &[Listener] = &[
     Listener {
         name: Borrowed("[::]:8080"),
@@ -266,6 +268,7 @@ static SITE: Site = Site {
     sites: SITES,
     routes: ROUTE_TABLE,
     upstreams: UPSTREAMS,
+    stores: STORES,
     resolve: None,
     tests: TESTS,
 };

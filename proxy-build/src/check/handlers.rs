@@ -121,7 +121,7 @@ impl Check<'_> {
         let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
         let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };
         let answer = self.handler(written, handler.span, &scope, hosts)?;
-        Some(Route {
+        let mut route = Route {
             pattern: pattern.value.clone(),
             span: pattern.span,
             place: self.place(pattern.span),
@@ -136,7 +136,11 @@ impl Check<'_> {
             policy,
             example: None,
             origins: layer.origins.iter().map(|(name, span)| (*name, self.place(*span))).collect(),
-        })
+        };
+        if let Some((span, cache)) = layer.cache.as_ref().filter(|_| proxied) {
+            route.policy.cache = self.cache(*span, cache, &route);
+        }
+        Some(route)
     }
 
     fn handler(&mut self, handler: &ast::Handler, span: Span, scope: &Scope, hosts: &[HostPattern]) -> Option<Handler> {
@@ -322,6 +326,7 @@ impl Check<'_> {
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
                 What::Policy(ast::Policy::Retry(_)) => "retry",
                 What::Policy(ast::Policy::Mirror(_)) => "mirror",
+                What::Policy(ast::Policy::Cache(_)) => "cache",
                 What::Policy(ast::Policy::Timeouts(timeouts)) => {
                     let own = [("connect", &timeouts.connect), ("response", &timeouts.response)];
                     for (name, found) in own {
@@ -356,6 +361,7 @@ impl Check<'_> {
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
                 What::Policy(ast::Policy::Retry(_)) => "retry",
                 What::Policy(ast::Policy::Mirror(_)) => "mirror",
+                What::Policy(ast::Policy::Cache(_)) => "cache",
                 _ => continue,
             };
             self.error("no-effect", format!("`{name}` has no effect: no route of this site forwards anything"), *span);

@@ -23,6 +23,7 @@ pub(super) struct Layer {
     pub(super) retry: Option<(Span, ast::Retry)>,
     pub(super) mirror: Option<(Span, ast::Mirror)>,
     pub(super) fault: Option<(Span, ast::Fault)>,
+    pub(super) cache: Option<(Span, ast::Cache)>,
     /// Which directive came from where, for `explain`.
     pub(super) origins: Vec<(&'static str, Span)>,
 }
@@ -61,6 +62,7 @@ impl Layer {
             retry: inner.retry.or(self.retry),
             mirror: inner.mirror.or(self.mirror),
             fault: inner.fault.or(self.fault),
+            cache: inner.cache.or(self.cache),
             origins: self.origins,
         }
     }
@@ -138,6 +140,10 @@ fn own(items: &[Item]) -> Layer {
             Policy::Retry(retry) => {
                 layer.retry = Some((*span, retry.clone()));
                 "retry"
+            }
+            Policy::Cache(cache) => {
+                layer.cache = Some((*span, cache.clone()));
+                "cache"
             }
             Policy::Mirror(mirror) => {
                 layer.mirror = Some((*span, mirror.clone()));

@@ -91,6 +91,8 @@ impl Check<'_> {
                     handler: expect.handler.map(|handler| handler.value.into()),
                     upstream: expect.upstream.map(|upstream| upstream.value.into()),
                     upstream_path: expect.upstream_path.map(|path| path.value.into()),
+                    cache: expect.cache.map(|cache| cache.value.into()),
+                    cache_key: expect.cache_key.map(|key| key.value.into()),
                     location: expect.location.map(|location| location.value.into()),
                     fields: list(fields),
                 },
@@ -152,6 +154,8 @@ fn expectations(expect: &ast::Expect) -> Vec<(String, Span)> {
         one("handler", &expect.handler),
         one("upstream", &expect.upstream),
         one("upstream-path", &expect.upstream_path),
+        one("cache", &expect.cache),
+        one("cache-key", &expect.cache_key),
         one("location", &expect.location),
     ];
     let fields = expect.items.iter().filter_map(|item| match &item.what {

@@ -365,6 +365,8 @@ const DEFAULT_FIELDS: &[LogField] = &[
     LogField::Upstream,
     LogField::Server,
     LogField::Reason,
+    LogField::Cache,
+    LogField::CacheReason,
 ];
 
 /// Apache's combined log format.

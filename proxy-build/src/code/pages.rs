@@ -49,6 +49,80 @@ site example.com {
 }",
     },
     Code {
+        name: "cache-key",
+        level: Some(Level::Warn),
+        what: "What a server answers depends on something that the key of the cache does not have.",
+        why: "\
+The site itself puts a cookie, a field or the client's address into the request, or chooses the upstream by it. Two clients
+who differ in that get different answers, but the cache keeps one for both: what is one client's is shown to another. Add it
+to `key`, or make a route without `cache` of it. Where the server does not look at it, or says so in `Vary`, `lint allow
+cache-key` says so.",
+        wrong: "
+site example.com {
+    cache
+    request-headers {
+        set X-Theme \"{cookie.theme}\"
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+site example.com {
+    cache {
+        key {
+            cookie theme
+        }
+    }
+    request-headers {
+        set X-Theme \"{cookie.theme}\"
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
+    Code {
+        name: "stale-windows",
+        level: Some(Level::Warn),
+        what: "`if-error` of a cache ends before `while-revalidate`.",
+        why: "\
+While `while-revalidate` lasts, a stale answer is used whatever the server says to the request behind it, errors included. An
+`if-error` that is shorter adds nothing, and looks as if errors were shown sooner than they are.",
+        wrong: "
+site example.com {
+    cache {
+        stale while-revalidate=\"1h\" if-error=\"1m\"
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+site example.com {
+    cache {
+        stale while-revalidate=\"1m\" if-error=\"1h\"
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
+    Code {
+        name: "open-purge",
+        level: Some(Level::Deny),
+        what: "`purge` names all addresses.",
+        why: "\
+Whoever can reach the site could empty its cache, again and again, and put all of its load on the servers. Name the networks of
+those who deploy. Where nobody else can connect at all, `lint allow open-purge` says so.",
+        wrong: "
+site example.com {
+    cache {
+        purge \"0.0.0.0/0\"
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+site example.com {
+    cache {
+        purge \"10.0.0.0/8\"
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
+    Code {
         name: "secret-in-file",
         level: Some(Level::Deny),
         what: "A password or token is written in the site file.",

@@ -20,6 +20,7 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
         "retry": policy.retry,
         "mirror": policy.mirror,
         "fault": policy.fault,
+        "cache": policy.cache,
     });
     named(site, value)
 }
@@ -44,6 +45,9 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, Value> {
     }
     for stream in &site.streams {
         add(format!("stream {}", stream.name), json!(stream));
+    }
+    for store in &site.stores {
+        add(format!("cache-store {}", store.name), json!(store));
     }
     for upstream in &site.upstreams {
         add(format!("upstream {}", upstream.name), json!(upstream));
@@ -128,6 +132,7 @@ fn named(site: &Site, value: Value) -> Value {
                     "File" => site.files.get(number).map(|file| named(site, json!(file.path))),
                     "chain" | "key" | "ocsp" | "ca" => site.files.get(number).map(|file| named(site, json!(file.path))),
                     "default" | "tls" => site.tls.get(number).map(|tls| json!(tls.name)),
+                    "store" => site.stores.get(number).map(|store| json!(store.name)),
                     "stream" => site.streams.get(number).map(|stream| json!(stream.name)),
                     "upstream" | "otherwise" => site.upstreams.get(number).map(|upstream| json!(upstream.name)),
                     _ => None,

@@ -69,8 +69,9 @@ pub(super) static FIELDS: Directive = Directive {
     details: "\
 `time` (RFC 3339), `client`, `method`, `scheme`, `host`, `path` (normal form), `query`, `protocol`, `status`, `bytes` (of the
 answer's body), `duration` (seconds), `route`, `upstream`, `server`, `server-connections` (exchanges at the server when it was
-asked), `tries` (how many servers were asked), `reason`, `request-id`, `referer`, `user-agent`. Without
-`fields`: all but `scheme`, `query`, `server-connections`, `tries`, `request-id`, `referer` and `user-agent`. What has no value is left out.",
+asked), `tries` (how many servers were asked), `reason`, `cache` and `cache-reason` (what the cache has done, and why; see
+`cache`), `request-id`, `referer`, `user-agent`. Without `fields`: all but `scheme`, `query`, `server-connections`, `tries`, `request-id`, `referer` and `user-agent`. What has no
+value is left out.",
     example: r#"
 log access format=json {
     fields time client path status

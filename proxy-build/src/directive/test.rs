@@ -203,6 +203,16 @@ pub(super) static EXPECT: Directive = Directive {
         Prop::new("handler", "NAME", "`proxy`, `respond`, `redirect`, `echo` or `abort`."),
         Prop::new("upstream", "NAME", "The upstream; an inline one has the name of its first server."),
         Prop::new("upstream-path", "TEXT", "Path and query as the upstream sees them."),
+        Prop::new(
+            "cache",
+            "lookup|pass|off",
+            "Whether the request is looked up in a cache, passes it, or there is none.",
+        ),
+        Prop::new(
+            "cache-key",
+            "TEXT",
+            "What the answer would be kept under: the URL as the key has it, then fields and cookies of the key, as in `\"http://example.com/x?page=2 accept-language:en theme=dark\"`.",
+        ),
         Prop::new("location", "TEXT", "The target of a redirect."),
     ],
     body: Some(Place::Expect),
@@ -226,6 +236,8 @@ pub(super) static EXPECT: Directive = Directive {
             ),
             upstream: r.prop("upstream", value::text),
             upstream_path: r.prop("upstream-path", value::text),
+            cache: r.prop("cache", value::word(&[("lookup", "lookup"), ("pass", "pass"), ("off", "off")])),
+            cache_key: r.prop("cache-key", value::text),
             location: r.prop("location", value::text),
             items: r.body(),
         }))

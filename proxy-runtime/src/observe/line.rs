@@ -110,6 +110,8 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
         LogField::ServerConnections => number("\"server-connections\":", u64::from(facts.server_connections), out),
         LogField::Tries => number("\"tries\":", u64::from(facts.tries), out),
         LogField::Reason => text("reason", facts.reason, out),
+        LogField::Cache => text("cache", facts.cache, out),
+        LogField::CacheReason => text("cache-reason", facts.cache_reason, out),
         LogField::RequestId => plain!("request-id", "\"{}\"", facts.request_id),
         LogField::Referer => text("referer", facts.header("referer").unwrap_or_default(), out),
         LogField::UserAgent => text("user-agent", facts.header("user-agent").unwrap_or_default(), out),

@@ -27,14 +27,48 @@ use crate::split;
 use crate::target;
 use crate::upstream::{Call, Group, Waits};
 
+/// A server's answer, and what is to be said to this client alone.
+pub(super) struct Reply {
+    pub(super) answer: Answer<Body>,
+    /// For `Set-Cookie`: what keeps the client with its server.
+    pub(super) cookies: Vec<String>,
+}
+
+impl Reply {
+    /// The answer with its cookies.
+    pub(super) fn with_cookies(mut self) -> Answer<Body> {
+        add_cookies(&mut self.answer.fields, &self.cookies);
+        self.answer
+    }
+}
+
+/// Adds cookies to an answer.
+pub(super) fn add_cookies(fields: &mut Fields, cookies: &[String]) {
+    for cookie in cookies {
+        fields.add(b"set-cookie", cookie.as_bytes());
+    }
+}
+
 /// Forwards a request; the answer's body streams.
 pub(super) async fn forward(
     client: &Rc<Client>,
     record: &mut Record,
     route: &Route,
     proxy: &'static Proxy,
-    mut body: RequestBody,
+    body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
+    Ok(ask(client, record, route, proxy, body, |_| {}).await?.with_cookies())
+}
+
+/// Forwards a request, of whose fields `alter` has the last word.
+pub(super) async fn ask(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    mut body: RequestBody,
+    alter: impl FnOnce(&mut Fields),
+) -> Result<Reply, Stop> {
     let worker = client.worker;
     let (upstream, sticks) = choose(client, record, proxy);
     let group = &worker.servers.groups[usize::from(upstream)];
@@ -48,7 +82,8 @@ pub(super) async fn forward(
     let connect = timeouts.connect.get(worker.settings);
     // HTTP/2 has no upgrade (RFC 9113 section 8.6): a server may always go on without (RFC 9110 section 7.8).
     let upgrade = !group.upstream.http2 && forward::upgrade(&record.fields).is_some();
-    let request = request(client, record, route, proxy, upgrade, body.framing)?;
+    let mut request = request(client, record, route, proxy, upgrade, body.framing)?;
+    alter(&mut request.fields);
     let (retry, mirror) = (tries::retry(record, &request), mirrored(worker, record, &body));
     let kept = match longest_kept(worker, retry, mirror) {
         Some(limit) => body.collect(limit).await?,
@@ -59,16 +94,12 @@ pub(super) async fn forward(
     }
     let body = (body, kept);
     let (call, head) = tries::send(client, record, group, (request, retry), body, (connect, waits)).await?;
-    let cookie = sticky_cookie(group, record, &call);
-    let mut answer = answer(call, head, upgrade)?;
-    if let Some(cookie) = cookie {
-        answer.fields.add(b"set-cookie", cookie.as_bytes());
-    }
+    let mut cookies: Vec<String> = sticky_cookie(group, record, &call).into_iter().collect();
     if let Some(cookie) = proxy.cookie.as_ref().filter(|_| !sticks) {
         let value = split::cookie_value(&group.upstream.name);
-        answer.fields.add(b"set-cookie", format!("{cookie}={value}; Path=/; SameSite=Lax; HttpOnly").as_bytes());
+        cookies.push(format!("{cookie}={value}; Path=/; SameSite=Lax; HttpOnly"));
     }
-    Ok(answer)
+    Ok(Reply { answer: answer(call, head, upgrade)?, cookies })
 }
 
 /// How long all of it may take: a call of gRPC no longer than its client waits.

@@ -6,6 +6,7 @@
 mod http1;
 mod http2;
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -89,6 +90,11 @@ impl Call {
             // A stream is no connection.
             Call::Http2(_) => None,
         }
+    }
+
+    /// The request is sent; what is left to do is done for somebody else.
+    pub(crate) fn goes_on_for(&mut self, client: &Rc<Client>) {
+        either!(self, call => call.goes_on_for(client));
     }
 
     /// The server, as long as it is held.

@@ -172,6 +172,12 @@ impl Http2 {
         Unanswered::Lost { body, unsent: refused }
     }
 
+    /// The request has no body, or none that matters any more.
+    pub(super) fn goes_on_for(&mut self, client: &Rc<Client>) {
+        self.client = Rc::clone(client);
+        self.body = RequestBody::new(client, Framing::Empty);
+    }
+
     /// Sends what there is to send. The client's failures end the call; a server that takes no more may still answer.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let Some((outbound, stream)) = &mut self.upload else { return Ok(()) };

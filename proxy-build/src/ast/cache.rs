@@ -1,0 +1,75 @@
+//! What is written about caches.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use proxy_runtime::site::Part;
+
+use super::{Item, Setting};
+use crate::source::Spanned;
+
+/// `cache-store`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct CacheStore {
+    pub name: Spanned<String>,
+    pub memory: Option<Spanned<Setting<u64>>>,
+    pub max_object: Option<Spanned<Setting<u64>>>,
+}
+
+/// `cache`.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// The store.
+    pub store: Option<Spanned<String>>,
+    /// `lock=`.
+    pub lock: Option<Spanned<Setting<Duration>>>,
+    /// What stands in it.
+    pub items: Vec<Item>,
+}
+
+/// What stands in a `cache`, its `key` and its `bypass`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives, which the reference explains")]
+pub enum InCache {
+    Ttl(Ttl),
+    Stale(Stale),
+    Key(Vec<Item>),
+    KeyQuery(KeyQuery),
+    KeyHeader(Vec<Spanned<String>>),
+    KeyCookie(Vec<Spanned<String>>),
+    Vary(Vec<Spanned<String>>),
+    Tags(Spanned<String>),
+    Methods(Vec<Spanned<String>>),
+    Negative { statuses: Vec<Spanned<u16>>, ttl: Spanned<Duration> },
+    Bypass(Vec<Item>),
+    Mark { part: Part, name: Spanned<String>, value: Option<Spanned<String>> },
+    Purge(Vec<Spanned<IpNet>>),
+}
+
+/// `ttl`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Ttl {
+    pub default: Option<Spanned<Setting<Duration>>>,
+    pub min: Option<Spanned<Setting<Duration>>>,
+    pub max: Option<Spanned<Setting<Duration>>>,
+    pub heuristic: Option<Spanned<u64>>,
+}
+
+/// `stale`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Stale {
+    pub while_revalidate: Option<Spanned<Setting<Duration>>>,
+    pub if_error: Option<Spanned<Setting<Duration>>>,
+}
+
+/// `query` of a `key`.
+#[derive(Debug, Clone)]
+pub enum KeyQuery {
+    /// No parameter counts.
+    Off,
+    /// These do.
+    Names(Vec<Spanned<String>>),
+}

@@ -1,0 +1,323 @@
+//! `cache-store` and `cache`: stores by their names, settings that contradict each other, and what answers depend on that the
+//! key does not have.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{self, Handler, Key, Mark, ParamKind, Place, Setting, Store};
+use proxy_runtime::template::{Piece, Template};
+
+use super::{Check, list};
+use crate::ast::{self, InCache, Item, KeyQuery, What};
+use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, Route};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+/// The memory of a store of which nothing is said.
+const MEMORY: u64 = 64 << 20;
+
+/// No store is smaller.
+const LEAST: u64 = 1 << 20;
+
+/// How long a request waits for another one's answer.
+const LOCK: Duration = Duration::from_secs(5);
+
+/// What is fresh for longer than a year is fresh for a year.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl Check<'_> {
+    pub(super) fn declare_stores(&mut self, stores: Vec<(Span, ast::CacheStore)>) {
+        for (span, written) in stores {
+            let memory = self.or(written.memory.as_ref(), ParamKind::Size, Setting::Fixed(MEMORY));
+            let max_object = written.max_object.as_ref().and_then(|size| self.setting(size, ParamKind::Size));
+            if let (Some(size), Setting::Fixed(..LEAST)) = (&written.memory, memory) {
+                let message = "a store takes 1 MiB at least";
+                self.report
+                    .add(Diagnostic::error("store-too-small", message, size.span).help("write memory=\"64MiB\""));
+            }
+            if let (Some(size), Some(Setting::Fixed(largest)), Setting::Fixed(memory)) =
+                (&written.max_object, max_object, memory)
+                && largest > memory / 4
+            {
+                self.report.add(
+                    Diagnostic::error("contradiction", "an answer may take a quarter of the store at most", size.span)
+                        .help(format!("write max-object=\"{}KiB\" or less, or more `memory`", memory / 4 >> 10)),
+                );
+            }
+            let store = Store { name: written.name.value.clone().into(), memory, max_object, place: self.place(span) };
+            self.stores.declare("cache-store", &written.name, store, self.report);
+        }
+    }
+
+    /// The store of a `cache`: the one it names, or the only one, or one that is there for the asking.
+    fn store(&mut self, cache: &ast::Cache, span: Span) -> Option<u16> {
+        let index = match (&cache.store, self.stores.entries.len()) {
+            (Some(name), _) => self.stores.look_up("cache-store", name, self.report)?,
+            (None, 0) => {
+                let place = Place { line: 0, ..self.place(span) };
+                let memory = Setting::Fixed(MEMORY);
+                self.stores.anonymous(span, Store { name: "default".into(), memory, max_object: None, place })
+            }
+            (None, 1) => {
+                self.stores.entries[0].used = true;
+                0
+            }
+            (None, _) => {
+                let names: Vec<_> = self.stores.entries.iter().map(|store| store.value.name.to_string()).collect();
+                self.report.add(
+                    Diagnostic::error("which-store", "there are several stores: which of them?", span)
+                        .help(format!("write one of: {}", names.join(" "))),
+                );
+                return None;
+            }
+        };
+        u16::try_from(index).ok()
+    }
+
+    /// The `cache` of a route, which `route` has all else of.
+    pub(super) fn cache(&mut self, span: Span, cache: &ast::Cache, route: &Route) -> Option<site::Cache> {
+        let fixed = |duration| Setting::Fixed(duration);
+        let mut value = site::Cache {
+            store: self.store(cache, span)?,
+            ttl: site::Ttl { default: None, min: fixed(Duration::ZERO), max: fixed(YEAR), heuristic: 0 },
+            stale: site::Stale { while_revalidate: fixed(Duration::ZERO), if_error: fixed(Duration::ZERO) },
+            key: Key { query: None, headers: list(Vec::new()), cookies: list(Vec::new()), zone: 0, site: 0 },
+            vary: None,
+            tags: None,
+            bypass: list(Vec::new()),
+            head: true,
+            negative: list(Vec::new()),
+            lock: self.or(cache.lock.as_ref(), ParamKind::Duration, fixed(LOCK)),
+            purge: list(Vec::new()),
+        };
+        if route.matchers.iter().any(|matcher| !matches!(matcher, Matcher::PathRegex(..))) {
+            self.zones += 1;
+            value.key.zone = self.zones;
+        }
+        let mut negative: Vec<(u16, Duration)> = Vec::new();
+        for Item { span, what, .. } in &cache.items {
+            let What::InCache(what) = what else { continue };
+            match what {
+                InCache::Ttl(ttl) => self.ttl(ttl, &mut value.ttl, *span),
+                InCache::Stale(stale) => self.stale(stale, &mut value.stale, *span),
+                InCache::Key(items) => self.cache_key(items, &mut value.key),
+                InCache::Vary(names) => value.vary = Some(list(self.once(names, "field"))),
+                InCache::Tags(field) => value.tags = Some(field.value.clone().into()),
+                InCache::Methods(methods) => value.head = self.methods_kept(methods),
+                InCache::Negative { statuses, ttl } => self.negative(statuses, ttl.value, &mut negative),
+                InCache::Bypass(items) => value.bypass = list(marks(items)),
+                InCache::Purge(networks) => {
+                    value.purge = list(networks.iter().map(|network| network.value).collect());
+                    for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
+                        self.report.add(
+                            Diagnostic::lint("open-purge", "anybody may purge here", network.span)
+                                .help("name the networks of those who deploy"),
+                        );
+                    }
+                }
+                InCache::KeyQuery(_) | InCache::KeyHeader(_) | InCache::KeyCookie(_) | InCache::Mark { .. } => {
+                    unreachable!("the reader lets these stand in `key` and `bypass` alone")
+                }
+            }
+        }
+        value.negative = list(negative);
+        self.key_is_whole(span, &value, route);
+        Some(value)
+    }
+
+    fn ttl(&mut self, written: &ast::Ttl, ttl: &mut site::Ttl, span: Span) {
+        ttl.default = written.default.as_ref().and_then(|default| self.setting(default, ParamKind::Duration));
+        ttl.min = self.or(written.min.as_ref(), ParamKind::Duration, ttl.min);
+        ttl.max = self.or(written.max.as_ref(), ParamKind::Duration, ttl.max);
+        ttl.heuristic = written.heuristic.as_ref().map_or(0, |percent| percent.value as u8);
+        let nothing = written.default.is_none() && written.min.is_none() && written.max.is_none();
+        if nothing && written.heuristic.is_none() {
+            self.error("no-effect", "this says nothing", span);
+        }
+        let (Setting::Fixed(min), Setting::Fixed(max)) = (ttl.min, ttl.max) else { return };
+        if min > max {
+            let at = written.min.as_ref().or(written.max.as_ref()).map_or(span, |at| at.span);
+            let diagnostic = Diagnostic::error("contradiction", "`min` is longer than `max`", at);
+            let other = written.max.as_ref().map(|max| max.span).filter(|max| *max != at);
+            self.report.add(match other {
+                Some(other) => diagnostic.also(other, "`max`"),
+                None => diagnostic,
+            });
+            return;
+        }
+        if let (Some(written), Some(Setting::Fixed(default))) = (&written.default, ttl.default)
+            && !(min..=max).contains(&default)
+        {
+            self.report.add(
+                Diagnostic::error("contradiction", "`default` is not between `min` and `max`", written.span)
+                    .help("no answer would be fresh for so long: `min` and `max` hold for it, too"),
+            );
+        }
+    }
+
+    fn stale(&mut self, written: &ast::Stale, stale: &mut site::Stale, span: Span) {
+        stale.while_revalidate =
+            self.or(written.while_revalidate.as_ref(), ParamKind::Duration, stale.while_revalidate);
+        stale.if_error = self.or(written.if_error.as_ref(), ParamKind::Duration, stale.if_error);
+        match (&written.while_revalidate, &written.if_error, stale.while_revalidate, stale.if_error) {
+            (None, None, ..) => self.error("no-effect", "this says nothing", span),
+            (Some(revalidate), Some(error), Setting::Fixed(longer), Setting::Fixed(shorter)) if shorter < longer => {
+                self.report.add(
+                    Diagnostic::lint(
+                        "stale-windows",
+                        "`if-error` ends before `while-revalidate`, which covers errors as well",
+                        error.span,
+                    )
+                    .also(revalidate.span, "until then a stale answer is used, whatever the server says")
+                    .help("leave out `if-error`, or make it the longer one"),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn cache_key(&mut self, items: &[Item], key: &mut Key) {
+        for Item { what, .. } in items {
+            match what {
+                What::InCache(InCache::KeyQuery(KeyQuery::Off)) => key.query = Some(list(Vec::new())),
+                What::InCache(InCache::KeyQuery(KeyQuery::Names(names))) => {
+                    key.query = Some(list(self.once(names, "parameter")));
+                }
+                What::InCache(InCache::KeyHeader(names)) => key.headers = list(self.once(names, "field")),
+                What::InCache(InCache::KeyCookie(names)) => key.cookies = list(self.once(names, "cookie")),
+                _ => {}
+            }
+        }
+    }
+
+    /// Names of which none is there twice. Those of fields are in lower case by now.
+    fn once(&mut self, names: &[Spanned<String>], kind: &str) -> Vec<site::Text> {
+        for (index, name) in names.iter().enumerate() {
+            if let Some(first) = names[..index].iter().find(|first| first.value == name.value) {
+                let message = format!("the {kind} `{name}` is there twice");
+                self.report.add(Diagnostic::error("duplicate", message, name.span).also(first.span, "the first"));
+            }
+        }
+        names.iter().map(|name| name.value.clone().into()).collect()
+    }
+
+    /// Whether HEAD is among them.
+    fn methods_kept(&mut self, methods: &[Spanned<String>]) -> bool {
+        for method in methods.iter().filter(|method| !["GET", "HEAD"].contains(&method.value.as_str())) {
+            self.report.add(
+                Diagnostic::error("not-kept", format!("answers to {method} are not kept"), method.span)
+                    .help("a cache answers GET and HEAD; all other methods pass"),
+            );
+        }
+        if let Some(method) = methods.first().filter(|_| !methods.iter().any(|method| method.value == "GET")) {
+            self.error("not-kept", "without GET nothing is kept that could be an answer", method.span);
+        }
+        methods.iter().any(|method| method.value == "HEAD")
+    }
+
+    fn negative(&mut self, statuses: &[Spanned<u16>], ttl: Duration, negative: &mut Vec<(u16, Duration)>) {
+        for status in statuses {
+            if status.value < 302 || matches!(status.value, 304 | 308) {
+                self.report.add(
+                    Diagnostic::error("not-negative", format!("{status} is no failure"), status.span)
+                        .help("`ttl default` is for 200, 203, 204, 300, 301 and 308"),
+                );
+            } else if negative.iter().any(|(other, _)| *other == status.value) {
+                self.error("duplicate", format!("the status {status} is there twice"), status.span);
+            }
+            negative.push((status.value, ttl));
+        }
+    }
+
+    /// Whether the key has what the site itself makes answers depend on.
+    fn key_is_whole(&mut self, span: Span, cache: &site::Cache, route: &Route) {
+        let mut missing: Vec<(String, String)> = Vec::new();
+        let mut note = |what: String, how: &str| {
+            let found = (what, how.to_owned());
+            if !missing.contains(&found) {
+                missing.push(found);
+            }
+        };
+        for (template, how) in templates(route) {
+            for piece in template.pieces.iter() {
+                if let Some(what) = lacks(cache, piece) {
+                    note(what, how);
+                }
+            }
+        }
+        if let Handler::Proxy(proxy) = &route.handler
+            && proxy.shares.len() > 1
+            && proxy.by.is_none()
+        {
+            note("chance".to_owned(), "`split` chooses the upstream by");
+        }
+        for (what, how) in missing {
+            self.report.add(
+                Diagnostic::lint(
+                    "cache-key",
+                    format!("{how} {what}, and the key of this cache does not have it"),
+                    span,
+                )
+                .label("one client's answer may be used for another")
+                .help("add it to `key`, or leave the route out of the cache"),
+            );
+        }
+    }
+}
+
+/// What a request says that goes into the request to the server, or chooses it.
+fn templates(route: &Route) -> Vec<(&Template, &'static str)> {
+    let mut all = Vec::new();
+    for filter in &route.request {
+        match filter {
+            RequestFilter::Rewrite(rewrite) => {
+                let paths = rewrite.path.iter().filter_map(|step| match step {
+                    PathStep::Path(template) => Some(template),
+                    PathStep::StripPrefix(_) | PathStep::Replace(..) | PathStep::AddPrefix(_) => None,
+                });
+                let templates = paths.chain(rewrite.query_set.iter().map(|(_, template)| template));
+                all.extend(templates.map(|template| (template, "`rewrite` puts in")));
+            }
+            RequestFilter::Headers(ops) => {
+                let templates = ops.iter().filter_map(|op| match op {
+                    HeaderOp::Set(_, template) | HeaderOp::Add(_, template) | HeaderOp::Default(_, template) => {
+                        Some(template)
+                    }
+                    HeaderOp::Remove(_) | HeaderOp::Replace(..) => None,
+                });
+                all.extend(templates.map(|template| (template, "`request-headers` puts in")));
+            }
+        }
+    }
+    if let Handler::Proxy(proxy) = &route.handler {
+        all.extend(proxy.by.iter().map(|template| (template, "`split` chooses the upstream by")));
+    }
+    all
+}
+
+/// What a placeholder stands for, if the key lacks it.
+fn lacks(cache: &site::Cache, piece: &Piece) -> Option<String> {
+    let has = |names: &[site::Text], name: &str| names.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let query = |name: &str| cache.key.query.as_ref().is_none_or(|names| has(names, name));
+    match piece {
+        Piece::Header(name) => (!has(&cache.key.headers, name)).then(|| format!("`{{header.{name}}}`")),
+        Piece::Cookie(name) => (!has(&cache.key.cookies, name)).then(|| format!("`{{cookie.{name}}}`")),
+        Piece::QueryValue(name) => (!query(name)).then(|| format!("`{{query.{name}}}`")),
+        Piece::Query | Piece::PathAndQuery => cache.key.query.is_some().then(|| "`{query}`".to_owned()),
+        Piece::ClientIp => Some("`{client.ip}`".to_owned()),
+        Piece::ClientCertSubject => Some("`{client.cert.subject}`".to_owned()),
+        Piece::ClientCertFingerprint => Some("`{client.cert.fingerprint}`".to_owned()),
+        _ => None,
+    }
+}
+
+fn marks(items: &[Item]) -> Vec<Mark> {
+    let marks = items.iter().filter_map(|item| match &item.what {
+        What::InCache(InCache::Mark { part, name, value }) => Some(Mark {
+            part: *part,
+            name: name.value.clone().into(),
+            value: value.as_ref().map(|value| value.value.clone().into()),
+        }),
+        _ => None,
+    });
+    marks.collect()
+}

@@ -1,0 +1,480 @@
+//! `cache-store` and `cache`: which answers are kept, where, and how long.
+
+use super::{Directive, POLICY, Place, Prop};
+use crate::ast::{Cache, CacheStore, InCache, KeyQuery, Policy, Stale, Ttl, What};
+use crate::value;
+use proxy_runtime::site::Part;
+
+pub(super) static CACHE_STORE: Directive = Directive {
+    name: "cache-store",
+    places: &[Place::Root],
+    args: "NAME",
+    props: &[
+        Prop::new("memory", "SIZE", "How much memory it takes, all that it needs beside the answers included; from `\"1MiB\"`. Default `\"64MiB\"`."),
+        Prop::new("max-object", "SIZE", "Larger answers are not kept; up to a quarter of `memory`. Default: a sixteenth of it."),
+    ],
+    body: None,
+    repeats: true,
+    summary: "A place where answers are kept.",
+    details: "\
+In memory, shared by all workers, bounded in bytes. What is seldom asked for goes first; answers that are asked for once, as a
+crawler does, push out nothing that is asked for often. A restart empties it. A site that has `cache` and no `cache-store` has
+one of 64 MiB. While they are received, answers may take another quarter of `memory`.",
+    example: r#"
+cache-store main memory="256MiB" max-object="8MiB"
+site example.com {
+    cache main {
+        ttl default="1m"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::CacheStore(CacheStore {
+            name: r.arg("a NAME", value::name)?,
+            memory: r.prop("memory", value::setting(value::size)),
+            max_object: r.prop("max-object", value::setting(value::size)),
+        }))
+    },
+};
+
+pub(super) static CACHE: Directive = Directive {
+    name: "cache",
+    places: POLICY,
+    args: "STORE?",
+    props: &[Prop::new(
+        "lock",
+        "DURATION",
+        "How long a request waits for the answer to another one for the same. Default `\"5s\"`.",
+    )],
+    body: Some(Place::Cache),
+    repeats: false,
+    summary: "Keeps answers of servers, and answers with them again.",
+    details: "\
+A shared cache after RFC 9111. Answers are kept as long as they say (`CDN-Cache-Control`, RFC 9213, before `Cache-Control`
+before `Expires`), or as long as `ttl` and `negative` say where they don't say themselves; asked about once they are stale, with
+their `ETag` and `Last-Modified`; told apart by what `Vary` lists; and removed when a request succeeds that
+may have changed what is at their URL (POST, PUT and the like). Conditions and ranges of requests are answered from what is kept. What requests say in `Cache-Control` is obeyed.
+
+Never kept are answers that are `private`, `no-store` or set a cookie; answers to requests with `Authorization` that don't say
+that others may have them (`public`, `s-maxage`, `must-revalidate`; RFC 9111 section 3.5), nor are answers without one of these
+used for requests with `Authorization`; answers in parts; and answers of which nothing says how long they are good.
+
+One request fetches for all that come meanwhile: they get the answer as it arrives. Where it turns out that it is not for
+them, they go on at once, side by side; and for ten seconds nobody waits for an answer to that URL. A range that begins
+beyond a MiB of something that is not kept is fetched as it is.
+
+`Cache-Status` (RFC 9211) says in each answer what was done; `response-headers { remove Cache-Status }` hides it. The log's
+`cache` and `cache-reason` say the same:
+
+- `hit`; `stale` (`while-revalidate`, `if-error`, `max-stale`); `revalidated`; `joined`: fetched by another request; `miss`; `pass`; `purge`.
+- Why it passed: `method`, `body`, `bypass`, `condition`, `upgrade`, `range`, `authorization`, `request-no-store`, `shunned`.
+- Why it was not kept: `no-store`, `private`, `request-no-store`, `authorization`, `set-cookie`, `vary`, `status`, `no-lifetime`,
+  `too-large`, `no-room`, `truncated`, `purged`, `no-longer-kept`, `head`.
+- Why it went on alone: `not-shared`, `lock-timeout`; and `only-if-cached`, which is answered with 504.",
+    example: r#"
+cache-store main memory="256MiB"
+site example.com {
+    cache main lock="3s" {
+        ttl default="1m" max="1d"
+        stale while-revalidate="30s" if-error="1h"
+        key {
+            query page sort
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        let store = r.opt_arg(value::name);
+        let lock = r.prop("lock", value::setting(value::duration));
+        Some(What::Policy(Policy::Cache(Cache { store, lock, items: r.body() })))
+    },
+};
+
+pub(super) static TTL: Directive = Directive {
+    name: "ttl",
+    places: &[Place::Cache],
+    args: "",
+    props: &[
+        Prop::new(
+            "default",
+            "DURATION",
+            "How long answers with 200, 203, 204, 300, 301 and 308 are fresh that say nothing. No default: these are not kept.",
+        ),
+        Prop::new(
+            "min",
+            "DURATION",
+            "No answer that may be kept is fresh for less, whatever it says. Default `\"0s\"`.",
+        ),
+        Prop::new("max", "DURATION", "No answer is fresh for longer, whatever it says. Default: a year."),
+        Prop::new(
+            "heuristic",
+            "PERCENT",
+            "Answers that say nothing, but when they were last modified, are fresh for this part of the time since (RFC 9111 section 4.2.2). Default 0: they are not.",
+        ),
+    ],
+    body: None,
+    repeats: false,
+    summary: "How long answers are fresh.",
+    details: "",
+    example: r#"
+site example.com {
+    cache {
+        ttl default="1m" min="1s" max="1h" heuristic=10
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::InCache(InCache::Ttl(Ttl {
+            default: r.prop("default", value::setting(value::duration)),
+            min: r.prop("min", value::setting(value::duration)),
+            max: r.prop("max", value::setting(value::duration)),
+            heuristic: r.prop("heuristic", value::integer(1, 100)),
+        })))
+    },
+};
+
+pub(super) static STALE: Directive = Directive {
+    name: "stale",
+    places: &[Place::Cache],
+    args: "",
+    props: &[
+        Prop::new("while-revalidate", "DURATION", "So long after it was fresh an answer is used while it is fetched again behind it. Default `\"0s\"`."),
+        Prop::new("if-error", "DURATION", "So long after it was fresh an answer is used where the server can't be reached, or answers with 500, 502, 503 or 504. Default `\"0s\"`."),
+    ],
+    body: None,
+    repeats: false,
+    summary: "How long answers may be used that are no longer fresh.",
+    details: "\
+RFC 5861. What an answer says itself goes before; `must-revalidate`, `proxy-revalidate` and `s-maxage` in an answer mean that it
+is never used when it is stale, but for what it says itself beside `s-maxage`.",
+    example: r#"
+site example.com {
+    cache {
+        stale while-revalidate="30s" if-error="1d"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::InCache(InCache::Stale(Stale {
+            while_revalidate: r.prop("while-revalidate", value::setting(value::duration)),
+            if_error: r.prop("if-error", value::setting(value::duration)),
+        })))
+    },
+};
+
+pub(super) static KEY: Directive = Directive {
+    name: "key",
+    places: &[Place::Cache],
+    args: "",
+    props: &[],
+    body: Some(Place::CacheKey),
+    repeats: false,
+    summary: "What tells answers apart, beside scheme, host and path.",
+    details: "\
+The whole query, as it is written, where nothing is said of it. A lint (`cache-key`) finds what a site itself lets answers depend
+on, and the key lacks. Routes that are chosen by more than the URL are told apart in any case.",
+    example: r#"
+site example.com {
+    cache {
+        key {
+            query page sort
+            header Accept-Language
+            cookie theme
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::Key(r.body()))),
+};
+
+pub(super) static KEY_QUERY: Directive = Directive {
+    name: "query",
+    places: &[Place::CacheKey],
+    args: "NAME...|off",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The parameters of the query that count.",
+    details: "In this order, whatever theirs in the request is; all others make no difference. `off`: none does.",
+    example: r#"
+site example.com {
+    cache {
+        key {
+            query off
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        let off = r.peek().is_some_and(|leaf| value::text(leaf).is_ok_and(|text| text == "off"));
+        if off {
+            r.opt_arg(value::text);
+            return Some(What::InCache(InCache::KeyQuery(KeyQuery::Off)));
+        }
+        Some(What::InCache(InCache::KeyQuery(KeyQuery::Names(r.some("a NAME, or `off`", value::text)))))
+    },
+};
+
+pub(super) static KEY_HEADER: Directive = Directive {
+    name: "header",
+    places: &[Place::CacheKey],
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Request fields that count.",
+    details: "\
+As if each answer had them in its `Vary`. Of `Accept-Encoding` and `Accept-Language` case does not matter, nor, of the former,
+order and weights.",
+    example: r#"
+site example.com {
+    cache {
+        key {
+            header Accept-Language
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::KeyHeader(r.some("a NAME", value::header_name)))),
+};
+
+pub(super) static KEY_COOKIE: Directive = Directive {
+    name: "cookie",
+    places: &[Place::CacheKey],
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Cookies that count.",
+    details: "",
+    example: r#"
+site example.com {
+    cache {
+        key {
+            cookie theme
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::KeyCookie(r.some("a NAME", value::cookie_name)))),
+};
+
+pub(super) static VARY: Directive = Directive {
+    name: "vary",
+    places: &[Place::Cache],
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The request fields that answers may depend on.",
+    details: "\
+An answer whose `Vary` lists another is not kept. Without this any may, up to 16 for a URL; but for `*`, which never is.",
+    example: r#"
+site example.com {
+    cache {
+        vary Accept-Encoding Accept-Language
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::Vary(r.some("a NAME", value::header_name)))),
+};
+
+pub(super) static TAGS: Directive = Directive {
+    name: "tags",
+    places: &[Place::Cache],
+    args: "",
+    props: &[Prop::new("from", "FIELD", "The field of answers that has them, parted by spaces or commas.")],
+    body: None,
+    repeats: false,
+    summary: "Names by which answers can be purged.",
+    details: "The field is passed on; `response-headers` can remove it.",
+    example: r#"
+site example.com {
+    cache {
+        tags from=Surrogate-Key
+        purge "10.0.0.0/8"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::Tags(r.required("from", value::header_name)?))),
+};
+
+pub(super) static CACHE_METHODS: Directive = Directive {
+    name: "methods",
+    places: &[Place::Cache],
+    args: "GET HEAD?",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Which requests are answered from what is kept.",
+    details: "Answers to GET are what is kept; HEAD is answered with their heads, unless only `GET` is listed.",
+    example: r#"
+site example.com {
+    cache {
+        methods GET
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::Methods(r.some("a METHOD", value::method)))),
+};
+
+pub(super) static NEGATIVE: Directive = Directive {
+    name: "negative",
+    places: &[Place::Cache],
+    args: "STATUS...",
+    props: &[Prop::new("ttl", "DURATION", "How long they are fresh.")],
+    body: None,
+    repeats: true,
+    summary: "How long answers with these statuses are fresh that say nothing.",
+    details: "Statuses from 302 on, but for 304; `ttl default` is for the others.",
+    example: r#"
+site example.com {
+    cache {
+        negative 404 410 ttl="10s"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::InCache(InCache::Negative {
+            statuses: r.some("a STATUS", value::status),
+            ttl: r.required("ttl", value::duration)?,
+        }))
+    },
+};
+
+pub(super) static BYPASS: Directive = Directive {
+    name: "bypass",
+    places: &[Place::Cache],
+    args: "",
+    props: &[],
+    body: Some(Place::Bypass),
+    repeats: false,
+    summary: "Requests that pass: they are not answered from what is kept, nor are their answers kept.",
+    details: "One of the lines is enough.",
+    example: r#"
+site example.com {
+    cache {
+        bypass {
+            cookie session
+            query preview
+            header X-Debug "1"
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::Bypass(r.body()))),
+};
+
+macro_rules! mark {
+    ($static:ident, $name:literal, $part:ident, $parse:path, $summary:literal, $example:literal) => {
+        pub(super) static $static: Directive = Directive {
+            name: $name,
+            places: &[Place::Bypass],
+            args: "NAME VALUE?",
+            props: &[],
+            body: None,
+            repeats: true,
+            summary: $summary,
+            details: "",
+            example: $example,
+            read: |r| {
+                Some(What::InCache(InCache::Mark {
+                    part: Part::$part,
+                    name: r.arg("a NAME", $parse)?,
+                    value: r.opt_arg(value::text),
+                }))
+            },
+        };
+    };
+}
+
+mark!(
+    BYPASS_HEADER,
+    "header",
+    Header,
+    value::header_name,
+    "A request has this field, with this value if there is one.",
+    r#"
+site example.com {
+    cache {
+        bypass {
+            header X-Debug
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#
+);
+mark!(
+    BYPASS_QUERY,
+    "query",
+    Query,
+    value::text,
+    "A request has this parameter, with this value if there is one.",
+    r#"
+site example.com {
+    cache {
+        bypass {
+            query preview "1"
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#
+);
+mark!(
+    BYPASS_COOKIE,
+    "cookie",
+    Cookie,
+    value::cookie_name,
+    "A request has this cookie, with this value if there is one.",
+    r#"
+site example.com {
+    cache {
+        bypass {
+            cookie session
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#
+);
+
+pub(super) static PURGE: Directive = Directive {
+    name: "purge",
+    places: &[Place::Cache],
+    args: "CIDR...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Who may purge, with requests of the method PURGE.",
+    details: "\
+A PURGE of a URL removes all answers that are kept under it, whatever they are told apart by, with `http` and with `https`; one of
+`/x/*` those of `/x` and all below it, on that host; one with `Purge-Tags: a b` those with one of these tags; one with
+`Purge-Mode: all` the whole store. With `Purge-Mode: soft` they become stale instead: they are asked about before they are used again, or used
+as `stale` allows. The answer tells how many there were. What is on its way from a server when it is purged is not kept.
+
+PURGE from anybody else is answered with 403. Where there is no `purge`, it is a method like others, and is forwarded.",
+    example: r#"
+site example.com {
+    cache {
+        purge "127.0.0.1" "10.0.0.0/8"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::Purge(r.some("a CIDR", value::network)))),
+};

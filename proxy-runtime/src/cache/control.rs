@@ -1,0 +1,295 @@
+//! What messages say of caching: [`Control`] of an answer, [`Wish`] of a request. Pure.
+//!
+//! RFC 9111 section 5.2, RFC 5861, and RFC 9213 for `CDN-Cache-Control`, which is meant for caches like this one and goes
+//! before `Cache-Control` and `Expires`. What is malformed makes an answer stale rather than fresh (section 4.2.1).
+
+use std::time::Duration;
+
+use sfv::{BareItem, Dictionary, ListEntry, Parser};
+
+use crate::fields::Fields;
+
+/// What an answer says of its caching.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Control {
+    /// `no-store`
+    pub(crate) no_store: bool,
+    /// `no-cache` without fields
+    pub(crate) no_cache: bool,
+    /// `private` without fields
+    pub(crate) private: bool,
+    /// `public`
+    pub(crate) public: bool,
+    /// `must-revalidate`
+    pub(crate) must_revalidate: bool,
+    /// `proxy-revalidate`
+    pub(crate) proxy_revalidate: bool,
+    /// `must-understand`
+    pub(crate) must_understand: bool,
+    /// `s-maxage`
+    pub(crate) s_maxage: Option<Duration>,
+    /// `max-age`
+    pub(crate) max_age: Option<Duration>,
+    /// `stale-while-revalidate` (RFC 5861 section 3)
+    pub(crate) while_revalidate: Option<Duration>,
+    /// `stale-if-error` (RFC 5861 section 4)
+    pub(crate) if_error: Option<Duration>,
+    /// The fields that `no-cache` and `private` list: not to be used again without asking, so they are not kept.
+    pub(crate) unkept: Vec<String>,
+    /// It was said to caches like this one alone, and `Expires` does not count.
+    pub(crate) targeted: bool,
+}
+
+/// What a request asks of caches (RFC 9111 section 5.2.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// `no-store`
+    pub(crate) no_store: bool,
+    /// `no-cache`, or `Pragma: no-cache` (section 5.4)
+    pub(crate) no_cache: bool,
+    /// `only-if-cached`
+    pub(crate) only_if_cached: bool,
+    /// `max-age`
+    pub(crate) max_age: Option<Duration>,
+    /// `min-fresh`
+    pub(crate) min_fresh: Option<Duration>,
+    /// `max-stale`; without a number, any.
+    pub(crate) max_stale: Option<Duration>,
+}
+
+/// The longest time that counts; longer ones, and numbers that are too large, are this (RFC 9111 section 1.2.2).
+const LONGEST: u64 = 1 << 31;
+
+impl Control {
+    /// What the fields of an answer say.
+    pub(crate) fn of(fields: &Fields) -> Control {
+        if let Some(targeted) = Control::targeted(fields) {
+            return targeted;
+        }
+        let mut control = Control::default();
+        let mut seen: Vec<&str> = Vec::new();
+        for (name, value) in directives(fields) {
+            // Of one that is there twice the first counts (section 4.2.1).
+            if seen.iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            seen.push(name);
+            control.take(&name.to_ascii_lowercase(), value.as_deref());
+        }
+        control
+    }
+
+    fn take(&mut self, name: &str, value: Option<&str>) {
+        match name {
+            "no-store" => self.no_store = true,
+            "public" => self.public = true,
+            "must-revalidate" => self.must_revalidate = true,
+            "proxy-revalidate" => self.proxy_revalidate = true,
+            "must-understand" => self.must_understand = true,
+            "no-cache" => self.no_cache |= self.fields_of(value),
+            "private" => self.private |= self.fields_of(value),
+            "s-maxage" => self.s_maxage = Some(seconds(value)),
+            "max-age" => self.max_age = Some(seconds(value)),
+            "stale-while-revalidate" => self.while_revalidate = Some(seconds(value)),
+            "stale-if-error" => self.if_error = Some(seconds(value)),
+            _ => {}
+        }
+    }
+
+    /// Notes the fields that a directive lists; `true`: it lists none, and is about the whole answer.
+    fn fields_of(&mut self, value: Option<&str>) -> bool {
+        let names = value.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
+        let before = self.unkept.len();
+        self.unkept.extend(names.map(str::to_ascii_lowercase));
+        self.unkept.len() == before
+    }
+
+    /// `CDN-Cache-Control`, unless it is missing, empty or malformed (RFC 9213 section 2.1).
+    fn targeted(fields: &Fields) -> Option<Control> {
+        let lines: Vec<&[u8]> = fields.all("cdn-cache-control").collect();
+        if lines.is_empty() {
+            return None;
+        }
+        let said: Dictionary = Parser::new(&lines.join(b", ".as_slice())).parse().ok()?;
+        if said.is_empty() {
+            return None;
+        }
+        let mut control = Control { targeted: true, ..Control::default() };
+        for (name, entry) in &said {
+            let ListEntry::Item(item) = entry else { continue };
+            match &item.bare_item {
+                BareItem::Boolean(true) => control.take(name.as_str(), None),
+                BareItem::Integer(number) => control.take(name.as_str(), Some(&number.to_string())),
+                BareItem::String(text) => control.take(name.as_str(), Some(text.as_str())),
+                _ => {}
+            }
+        }
+        Some(control)
+    }
+}
+
+impl Wish {
+    /// What the fields of a request ask.
+    pub(crate) fn of(fields: &Fields) -> Wish {
+        let mut wish = Wish::default();
+        if !fields.contains("cache-control") {
+            wish.no_cache = crate::fields::has_token(fields, "pragma", "no-cache");
+            return wish;
+        }
+        for (name, value) in directives(fields) {
+            let value = value.as_deref();
+            match name.to_ascii_lowercase().as_str() {
+                "no-store" => wish.no_store = true,
+                "no-cache" => wish.no_cache = true,
+                "only-if-cached" => wish.only_if_cached = true,
+                "max-age" => wish.max_age = Some(seconds(value)),
+                "min-fresh" => wish.min_fresh = Some(seconds(value)),
+                "max-stale" => wish.max_stale = Some(value.map_or(Duration::MAX, |_| seconds(value))),
+                _ => {}
+            }
+        }
+        wish
+    }
+}
+
+/// A number of seconds (RFC 9111 section 1.2.2); what is none is 0.
+fn seconds(value: Option<&str>) -> Duration {
+    let text = value.unwrap_or_default();
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // All digits and no number: too large for one.
+    let number = if digits { text.parse().unwrap_or(LONGEST).min(LONGEST) } else { 0 };
+    Duration::from_secs(number)
+}
+
+/// The directives of `Cache-Control`, over all its lines: names, and values without their quotes.
+fn directives(fields: &Fields) -> impl Iterator<Item = (&str, Option<String>)> {
+    let lines = fields.all("cache-control").filter_map(|line| std::str::from_utf8(line).ok());
+    lines.flat_map(members).map(|member| match member.split_once('=') {
+        Some((name, value)) => (name.trim(), Some(unquoted(value.trim()))),
+        None => (member, None),
+    })
+}
+
+/// The members of a list, whose quoted strings may have commas in them (RFC 9110 section 5.6).
+fn members(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (mut quoted, mut escaped) = (false, false);
+        let end = rest.bytes().position(|byte| {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b',' => return !quoted,
+                _ => {}
+            }
+            false
+        });
+        let (member, after) = end.map_or((rest, ""), |end| (&rest[..end], &rest[end + 1..]));
+        rest = after;
+        Some(member.trim())
+    })
+    .filter(|member| !member.is_empty())
+}
+
+fn unquoted(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) else {
+        return value.to_owned();
+    };
+    let mut escaped = false;
+    let plain = inner.chars().filter(|&char| {
+        escaped = char == '\\' && !escaped;
+        !escaped
+    });
+    plain.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&str, &str)]) -> Fields {
+        lines.iter().copied().collect()
+    }
+
+    fn check(lines: &[(&str, &str)], expected: Control) {
+        assert_eq!(Control::of(&fields(lines)), expected, "{lines:?}");
+    }
+
+    fn secs(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn answers() {
+        let none = Control::default;
+        check(&[], none());
+        check(&[("cache-control", "max-age=60")], Control { max_age: secs(60), ..none() });
+        check(&[("Cache-Control", "MAX-AGE=\"60\" , Public")], Control { max_age: secs(60), public: true, ..none() });
+        check(
+            &[("cache-control", "s-maxage=5"), ("cache-control", "no-store, private")],
+            Control { s_maxage: secs(5), no_store: true, private: true, ..none() },
+        );
+        // Malformed is stale; too large is the largest; the first of two counts.
+        check(&[("cache-control", "max-age=soon")], Control { max_age: secs(0), ..none() });
+        check(&[("cache-control", "max-age=-1")], Control { max_age: secs(0), ..none() });
+        check(&[("cache-control", "max-age")], Control { max_age: secs(0), ..none() });
+        check(&[("cache-control", "max-age=99999999999999999999999")], Control { max_age: secs(LONGEST), ..none() });
+        check(&[("cache-control", "max-age=1, max-age=2")], Control { max_age: secs(1), ..none() });
+        // With fields, `no-cache` and `private` are about these alone; commas within quotes part nothing.
+        check(
+            &[("cache-control", "no-cache=\"Set-Cookie, X-A\", max-age=1")],
+            Control { unkept: vec!["set-cookie".to_owned(), "x-a".to_owned()], max_age: secs(1), ..none() },
+        );
+        check(&[("cache-control", "no-cache=\"\"")], Control { no_cache: true, ..none() });
+        check(
+            &[("cache-control", "x=\"no-store, \\\" private\", stale-if-error=9, stale-while-revalidate=8")],
+            Control { if_error: secs(9), while_revalidate: secs(8), ..none() },
+        );
+        check(
+            &[("cache-control", "must-revalidate,,proxy-revalidate, must-understand")],
+            Control { must_revalidate: true, proxy_revalidate: true, must_understand: true, ..none() },
+        );
+    }
+
+    #[test]
+    fn targeted() {
+        let targeted = || Control { targeted: true, ..Control::default() };
+        check(
+            &[("cache-control", "no-store"), ("cdn-cache-control", "max-age=60")],
+            Control { max_age: secs(60), ..targeted() },
+        );
+        check(
+            &[("cdn-cache-control", "no-store, max-age=1;p=2")],
+            Control { no_store: true, max_age: secs(1), ..targeted() },
+        );
+        // Not a dictionary, or an empty one: it is not there.
+        for other in ["max-age==1", "MAX-AGE=1", "", "=;"] {
+            check(
+                &[("cdn-cache-control", other), ("cache-control", "max-age=9")],
+                Control { max_age: secs(9), ..Control::default() },
+            );
+        }
+        check(&[("cdn-cache-control", "max-age=1.5, no-store=?0")], targeted());
+    }
+
+    #[test]
+    fn wishes() {
+        let check =
+            |lines: &[(&str, &str)], expected: Wish| assert_eq!(Wish::of(&fields(lines)), expected, "{lines:?}");
+        check(&[], Wish::default());
+        check(&[("pragma", "no-cache")], Wish { no_cache: true, ..Wish::default() });
+        check(&[("pragma", "no-cache"), ("cache-control", "max-age=1")], Wish { max_age: secs(1), ..Wish::default() });
+        check(
+            &[("cache-control", "max-stale, only-if-cached, no-store")],
+            Wish { max_stale: Some(Duration::MAX), only_if_cached: true, no_store: true, ..Wish::default() },
+        );
+        check(
+            &[("cache-control", "max-stale=5, min-fresh=6, no-cache")],
+            Wish { max_stale: secs(5), min_fresh: secs(6), no_cache: true, ..Wish::default() },
+        );
+    }
+}

@@ -1,0 +1,478 @@
+//! An answer on its way into a store, and those who wait for it: [`Flight`]. One request fetches ([`Fill`]), others join
+//! ([`Reader`]) and get the body while it arrives, each at its own pace, on whatever worker they are.
+//!
+//! Whatever becomes of the one who fetches, nobody waits in vain: dropping a [`Fill`] tells the others. What turns out too large
+//! to keep goes on to those who read it already, with no more of it in memory than they are apart.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf as _, Bytes};
+
+use super::freshness::Unkept;
+use super::store::{Content, Head};
+use crate::body::Source;
+use crate::failure::Failure;
+use crate::fields::Fields;
+
+/// The flights of a store.
+#[derive(Default)]
+pub(crate) struct Flights {
+    shards: [Mutex<HashMap<u128, Arc<Flight>>>; SHARDS],
+}
+
+const SHARDS: usize = 16;
+
+/// Who comes first fetches.
+pub(crate) enum Joined {
+    Fill(Fill),
+    Reader(Reader),
+}
+
+impl Flights {
+    /// Joins the flight of this name, or begins it.
+    pub(crate) fn join(&'static self, name: u128) -> Joined {
+        let mut flights = locked(&self.shards[name as usize % SHARDS]);
+        if let Some(flight) = flights.get(&name) {
+            return Joined::Reader(Reader::of(flight));
+        }
+        let flight = Arc::new(Flight { name, state: Mutex::default() });
+        flights.insert(name, Arc::clone(&flight));
+        Joined::Fill(Fill { flights: self, flight, listed: true })
+    }
+
+    #[cfg(test)]
+    fn has(&self, name: u128) -> bool {
+        locked(&self.shards[name as usize % SHARDS]).contains_key(&name)
+    }
+
+    fn remove(&self, flight: &Flight) {
+        locked(&self.shards[flight.name as usize % SHARDS]).remove(&flight.name);
+    }
+}
+
+/// See above.
+pub(crate) struct Flight {
+    name: u128,
+    state: Mutex<State>,
+}
+
+impl Flight {
+    /// Why it was not kept, if that turned out on the way.
+    pub(crate) fn unkept(&self) -> Option<Unkept> {
+        locked(&self.state).unkept
+    }
+}
+
+#[derive(Default)]
+struct State {
+    landed: Option<Landed>,
+    chunks: VecDeque<Bytes>,
+    /// How many chunks were before these.
+    dropped: usize,
+    /// It will not be kept: chunks go when they are read.
+    passing: bool,
+    /// Why it was not kept, where that turned out on the way.
+    unkept: Option<Unkept>,
+    end: Option<Result<(), Failure>>,
+    readers: Vec<Option<Seat>>,
+    /// Who fetches and waits for readers to read.
+    filling: Option<Waker>,
+}
+
+/// A reader's place.
+#[derive(Default)]
+struct Seat {
+    /// The chunk it will read next, counted from the first of all.
+    chunk: usize,
+    waker: Option<Waker>,
+}
+
+/// What a request came to.
+#[derive(Clone)]
+pub(crate) enum Landed {
+    /// An answer that others may have, too, and the name it will be kept under. Its body follows; its length, where that is
+    /// known.
+    Answer(Arc<Head>, u128, Option<u64>),
+    /// What was kept is as it was, under this name.
+    Refreshed(Arc<Head>, u128, Content),
+    /// An answer for nobody else, or none.
+    Nothing,
+    /// Who fetched has gone.
+    Abandoned,
+}
+
+impl State {
+    fn wake(&mut self) {
+        for seat in self.readers.iter_mut().flatten() {
+            if let Some(waker) = seat.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Lets go of what all have read, where nobody will come who has not.
+    fn drop_read(&mut self) {
+        let Some(first) = self.readers.iter().flatten().map(|seat| seat.chunk).min().filter(|_| self.passing) else {
+            return;
+        };
+        while self.dropped < first && self.chunks.pop_front().is_some() {
+            self.dropped += 1;
+        }
+        if let Some(waker) = self.filling.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Who fetches.
+pub(crate) struct Fill {
+    flights: &'static Flights,
+    flight: Arc<Flight>,
+    /// Others may join.
+    listed: bool,
+}
+
+/// So many bytes of what is not kept may wait for its readers.
+const WINDOW: usize = 256 << 10;
+
+impl Fill {
+    /// The head has come, of an answer that others may have, too. Gives a reader of its body.
+    pub(crate) fn lands(&self, head: Arc<Head>, name: u128, length: Option<u64>) -> Reader {
+        let reader = Reader::of(&self.flight);
+        self.land(Landed::Answer(head, name, length));
+        reader
+    }
+
+    /// There is no answer that others may have.
+    pub(crate) fn lands_alone(self) {
+        self.land(Landed::Nothing);
+    }
+
+    /// What was kept is as it was. It is kept anew by now.
+    pub(crate) fn refreshes(self, head: Arc<Head>, name: u128, content: Content) {
+        self.land(Landed::Refreshed(head, name, content));
+    }
+
+    fn land(&self, landed: Landed) {
+        let mut state = locked(&self.flight.state);
+        state.landed = Some(landed);
+        state.wake();
+    }
+
+    /// More of the body has come.
+    pub(crate) fn push(&self, chunk: Bytes) {
+        let mut state = locked(&self.flight.state);
+        state.chunks.push_back(chunk);
+        state.wake();
+    }
+
+    /// It won't be kept: nobody can join any more, and what is read is let go.
+    pub(crate) fn passes_on(&mut self, why: Unkept) {
+        self.delist();
+        let mut state = locked(&self.flight.state);
+        (state.passing, state.unkept) = (true, Some(why));
+        state.drop_read();
+    }
+
+    /// It was not kept after all.
+    pub(crate) fn is_unkept(&self, why: Unkept) {
+        locked(&self.flight.state).unkept.get_or_insert(why);
+    }
+
+    /// Waits until there is room for more; `false`: nobody wants more.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut state = locked(&self.flight.state);
+        if !state.passing {
+            return Poll::Ready(true);
+        }
+        if state.readers.iter().all(Option::is_none) {
+            return Poll::Ready(false);
+        }
+        if state.chunks.iter().map(Bytes::len).sum::<usize>() < WINDOW {
+            return Poll::Ready(true);
+        }
+        state.filling = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// All of the body, to be kept.
+    pub(crate) fn content(&self) -> Content {
+        let chunks: Vec<Bytes> = locked(&self.flight.state).chunks.iter().cloned().collect();
+        Content::of(&chunks)
+    }
+
+    /// The body is whole, or will never be. What is to be kept is, by now.
+    pub(crate) fn ends(mut self, end: Result<(), Failure>) {
+        self.delist();
+        let mut state = locked(&self.flight.state);
+        state.end = Some(end);
+        state.wake();
+    }
+
+    fn delist(&mut self) {
+        if std::mem::replace(&mut self.listed, false) {
+            self.flights.remove(&self.flight);
+        }
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        self.delist();
+        let mut state = locked(&self.flight.state);
+        state.landed.get_or_insert(Landed::Abandoned);
+        state.end.get_or_insert(Err(Failure::UpstreamTruncated));
+        state.wake();
+    }
+}
+
+/// Who waits, and then reads.
+pub(crate) struct Reader {
+    flight: Arc<Flight>,
+    seat: usize,
+    /// What is read next of the chunk before the seat's.
+    current: Bytes,
+    /// Bytes that are not wanted before those that are.
+    skip: u64,
+    /// Bytes that are wanted; all, where that is not known.
+    left: Option<u64>,
+}
+
+impl Reader {
+    fn of(flight: &Arc<Flight>) -> Reader {
+        let mut state = locked(&flight.state);
+        let free = state.readers.iter().position(Option::is_none);
+        let seat = free.unwrap_or_else(|| {
+            state.readers.push(None);
+            state.readers.len() - 1
+        });
+        state.readers[seat] = Some(Seat::default());
+        Reader { flight: Arc::clone(flight), seat, current: Bytes::new(), skip: 0, left: None }
+    }
+
+    /// What the request came to.
+    pub(crate) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<Landed> {
+        let mut state = locked(&self.flight.state);
+        match &state.landed {
+            Some(landed) => Poll::Ready(landed.clone()),
+            None => {
+                wait(&mut state, self.seat, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Only these bytes are wanted.
+    pub(crate) fn only(mut self, skip: u64, length: Option<u64>) -> Reader {
+        (self.skip, self.left) = (skip, length);
+        self
+    }
+
+    /// What it reads from.
+    pub(crate) fn flight(&self) -> Arc<Flight> {
+        Arc::clone(&self.flight)
+    }
+
+    /// How many bytes are left, where that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.left
+    }
+}
+
+impl Source for Reader {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        loop {
+            if self.left == Some(0) {
+                return Poll::Ready(Ok(false));
+            }
+            if !self.current.is_empty() {
+                return Poll::Ready(Ok(true));
+            }
+            let mut state = locked(&self.flight.state);
+            let next = state.readers[self.seat].as_ref().map_or(0, |seat| seat.chunk) - state.dropped;
+            let Some(chunk) = state.chunks.get(next).cloned() else {
+                match state.end {
+                    Some(Ok(())) => return Poll::Ready(Ok(false)),
+                    Some(Err(failure)) => return Poll::Ready(Err(failure)),
+                    None => {
+                        wait(&mut state, self.seat, cx);
+                        return Poll::Pending;
+                    }
+                }
+            };
+            if let Some(seat) = &mut state.readers[self.seat] {
+                seat.chunk += 1;
+            }
+            state.drop_read();
+            drop(state);
+            self.current = chunk;
+            let unwanted = self.skip.min(self.current.len() as u64);
+            self.skip -= unwanted;
+            self.current.advance(unwanted as usize);
+            if let Some(left) = self.left.filter(|&left| left < self.current.len() as u64) {
+                self.current.truncate(left as usize);
+            }
+        }
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        let took = to(&self.current);
+        self.current.advance(took);
+        self.left = self.left.map(|left| left - took as u64);
+        took
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        // RFC 9111 section 3.1: a cache may leave them out.
+        None
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = locked(&self.flight.state);
+        state.readers[self.seat] = None;
+        state.drop_read();
+        if let Some(waker) = state.filling.take() {
+            waker.wake();
+        }
+    }
+}
+
+fn wait(state: &mut State, seat: usize, cx: &Context<'_>) {
+    if let Some(seat) = &mut state.readers[seat]
+        && !seat.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+    {
+        seat.waker = Some(cx.waker().clone());
+    }
+}
+
+/// Nobody panics while holding one of these; if somebody did, what is there is whole all the same.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::tests::head;
+    use super::*;
+
+    fn flights() -> &'static Flights {
+        Box::leak(Box::default())
+    }
+
+    fn begin(flights: &'static Flights) -> Fill {
+        match flights.join(1) {
+            Joined::Fill(fill) => fill,
+            Joined::Reader(_) => panic!("nobody was first"),
+        }
+    }
+
+    fn join(flights: &'static Flights) -> Reader {
+        match flights.join(1) {
+            Joined::Reader(reader) => reader,
+            Joined::Fill(_) => panic!("there is one"),
+        }
+    }
+
+    /// All that can be read now, and how it ends: `None` if more may come.
+    fn read(reader: &mut Reader) -> (String, Option<Result<(), Failure>>) {
+        let (mut all, mut cx) = (Vec::new(), Context::from_waker(Waker::noop()));
+        let end = loop {
+            match reader.poll_fill(&mut cx) {
+                Poll::Pending => break None,
+                Poll::Ready(Ok(false)) => break Some(Ok(())),
+                Poll::Ready(Err(failure)) => break Some(Err(failure)),
+                Poll::Ready(Ok(true)) => drop(reader.take(|data| {
+                    all.extend_from_slice(data);
+                    data.len()
+                })),
+            }
+        };
+        (String::from_utf8(all).expect("text"), end)
+    }
+
+    fn text(text: &str) -> Bytes {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+
+    fn landed(reader: &mut Reader) -> &'static str {
+        match reader.poll_landed(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => "pending",
+            Poll::Ready(Landed::Answer(..)) => "answer",
+            Poll::Ready(Landed::Refreshed(..)) => "refreshed",
+            Poll::Ready(Landed::Nothing) => "nothing",
+            Poll::Ready(Landed::Abandoned) => "abandoned",
+        }
+    }
+
+    #[test]
+    fn joined_on_the_way() {
+        let flights = flights();
+        let fill = begin(flights);
+        let mut early = join(flights);
+        assert_eq!(landed(&mut early), "pending");
+        let mut first = fill.lands(head("http://a/", &[], ""), 1, None);
+        assert_eq!(landed(&mut early), "answer");
+        fill.push(text("ab"));
+        assert_eq!(read(&mut first), ("ab".to_owned(), None));
+        fill.push(text("cd"));
+        let mut late = join(flights);
+        let mut part = join(flights).only(1, Some(2));
+        assert_eq!(read(&mut late), ("abcd".to_owned(), None));
+        assert_eq!(read(&mut part), ("bc".to_owned(), Some(Ok(()))));
+        assert_eq!(fill.content().pieces().concat(), b"abcd");
+        fill.ends(Ok(()));
+        assert!(!flights.has(1));
+        assert_eq!(read(&mut early), ("abcd".to_owned(), Some(Ok(()))));
+        assert_eq!(read(&mut first), ("cd".to_owned(), Some(Ok(()))));
+    }
+
+    #[test]
+    fn nobody_waits_in_vain() {
+        let flights = flights();
+        for (end, expected) in [
+            (Box::new(|fill: Fill| drop(fill)) as Box<dyn Fn(Fill)>, "abandoned"),
+            (Box::new(|fill| fill.lands_alone()), "nothing"),
+            (Box::new(|fill| fill.refreshes(head("http://a/", &[], ""), 1, Content::One(Bytes::new()))), "refreshed"),
+        ] {
+            let fill = begin(flights);
+            let mut reader = join(flights);
+            end(fill);
+            assert_eq!(landed(&mut reader), expected);
+            assert!(!flights.has(1));
+        }
+        // In the middle of a body.
+        let fill = begin(flights);
+        let mut reader = fill.lands(head("http://a/", &[], ""), 1, Some(9));
+        fill.push(text("ab"));
+        drop(fill);
+        assert_eq!(read(&mut reader), ("ab".to_owned(), Some(Err(Failure::UpstreamTruncated))));
+    }
+
+    /// What is not kept is not gathered either.
+    #[test]
+    fn passed_on() {
+        let flights = flights();
+        let mut fill = begin(flights);
+        let mut slow = fill.lands(head("http://a/", &[], ""), 1, None);
+        let mut fast = join(flights);
+        let mut cx = Context::from_waker(Waker::noop());
+        let chunk = Bytes::from(vec![b'x'; WINDOW / 2]);
+        fill.push(chunk.clone());
+        fill.passes_on(Unkept::TooLarge);
+        assert!(!flights.has(1), "nobody can join who would miss the beginning");
+        assert_eq!(fill.poll_room(&mut cx), Poll::Ready(true));
+        fill.push(chunk.clone());
+        assert_eq!(read(&mut fast).0.len(), WINDOW);
+        assert_eq!(fill.poll_room(&mut cx), Poll::Pending);
+        assert!(matches!(slow.poll_fill(&mut cx), Poll::Ready(Ok(true))));
+        assert_eq!(fill.poll_room(&mut cx), Poll::Ready(true));
+        drop(slow);
+        assert_eq!(locked(&fill.flight.state).chunks.len(), 0);
+        drop(fast);
+        assert_eq!(fill.poll_room(&mut cx), Poll::Ready(false));
+    }
+}

@@ -1,0 +1,493 @@
+//! Whether an answer may be kept, how long it is fresh, and whether it may be used now: [`Life`]. Pure.
+//!
+//! RFC 9111 sections 3 (storing), 4.2 (freshness and age) and 4.2.4 (stale answers), RFC 5861. Times are wall-clock times, as
+//! the fields are; whose clock is wrong gets answers that are older than they might be, never fresher.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+
+use super::control::{Control, Wish};
+use crate::fields::Fields;
+use crate::settings::Settings;
+use crate::site::Cache;
+
+/// A moment, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) u64);
+
+impl Moment {
+    /// The system's time.
+    pub(crate) fn now() -> Moment {
+        Moment::of(SystemTime::now())
+    }
+
+    fn of(time: SystemTime) -> Moment {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// How long ago `earlier` was; none, if it is to come.
+    pub(crate) fn since(self, earlier: Moment) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Why an answer is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unkept {
+    /// The answer says `no-store`.
+    NoStore,
+    /// The answer is `private`.
+    Private,
+    /// The request says `no-store`.
+    RequestNoStore,
+    /// The request has `Authorization`, and the answer does not say that it is for others as well (section 3.5).
+    Authorization,
+    /// The answer sets a cookie.
+    SetCookie,
+    /// `Vary` is `*`, or lists a field that the policy does not.
+    Vary,
+    /// The status is one that is not kept, or not without a word of how long.
+    Status,
+    /// Nothing says that it may be used twice.
+    NoLifetime,
+    /// It is larger than the store takes.
+    TooLarge,
+    /// So many answers are being received at once that the store has no room for them.
+    NoRoom,
+    /// It was not received whole.
+    Truncated,
+    /// It was received for too long ago, or was purged meanwhile.
+    Purged,
+}
+
+impl Unkept {
+    /// The word in logs and in `Cache-Status`.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Unkept::NoStore => "no-store",
+            Unkept::Private => "private",
+            Unkept::RequestNoStore => "request-no-store",
+            Unkept::Authorization => "authorization",
+            Unkept::SetCookie => "set-cookie",
+            Unkept::Vary => "vary",
+            Unkept::Status => "status",
+            Unkept::NoLifetime => "no-lifetime",
+            Unkept::TooLarge => "too-large",
+            Unkept::NoRoom => "no-room",
+            Unkept::Truncated => "truncated",
+            Unkept::Purged => "purged",
+        }
+    }
+}
+
+/// What of a request and its time matters to whether its answer is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// It had `Authorization`.
+    pub(crate) authorized: bool,
+    /// It said `no-store`.
+    pub(crate) no_store: bool,
+    /// When it was sent.
+    pub(crate) sent: Moment,
+    /// When the head of the answer came.
+    pub(crate) answered: Moment,
+}
+
+/// How long an answer is fresh, and what may be done with it after that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// When it came.
+    pub(crate) received: Moment,
+    /// How old it was then (section 4.2.3).
+    pub(crate) age: Duration,
+    /// How old it may be and still be fresh.
+    pub(crate) lifetime: Duration,
+    /// How much longer it may be used while it is fetched again.
+    pub(crate) while_revalidate: Duration,
+    /// How much longer it may be used where it can't be fetched.
+    pub(crate) if_error: Duration,
+    /// It is not to be used without asking, fresh or not.
+    pub(crate) no_cache: bool,
+    /// It is not to be used once it is stale, whatever anybody says.
+    pub(crate) must_revalidate: bool,
+    /// It may be used for requests with `Authorization`.
+    pub(crate) for_authorized: bool,
+}
+
+/// Whether a kept answer may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// As it is.
+    Fresh,
+    /// It is stale, and the request wants it all the same (`max-stale`).
+    Wanted,
+    /// As it is, while it is fetched again.
+    WhileRevalidate,
+    /// Not without asking.
+    Ask,
+}
+
+impl Life {
+    /// Looks at an answer.
+    ///
+    /// # Errors
+    /// Why it is not to be kept.
+    pub(crate) fn of(
+        policy: &Cache,
+        settings: &Settings,
+        status: StatusCode,
+        fields: &Fields,
+        asked: &Asked,
+    ) -> Result<Life, Unkept> {
+        let control = Control::of(fields);
+        may_be_kept(policy, status, fields, &control, asked)?;
+        let date = fields.text("date").and_then(date).unwrap_or(asked.answered);
+        let life = Life {
+            received: asked.answered,
+            age: initial_age(fields, date, asked),
+            lifetime: Duration::ZERO,
+            while_revalidate: Duration::ZERO,
+            if_error: Duration::ZERO,
+            no_cache: control.no_cache,
+            must_revalidate: control.must_revalidate || control.proxy_revalidate,
+            for_authorized: is_for_authorized(&control),
+        };
+        let said = lifetime(policy, settings, status, fields, &control, date);
+        let lifetime = said.map(|said| said.clamp(policy.ttl.min.get(settings), policy.ttl.max.get(settings)));
+        let stale = |said: Option<Duration>, default: Duration| match said {
+            _ if life.must_revalidate => Duration::ZERO,
+            Some(said) => said,
+            // Section 5.2.2.10: `s-maxage` means `proxy-revalidate`, too, where the answer does not say otherwise itself.
+            None if control.s_maxage.is_some() => Duration::ZERO,
+            None => default,
+        };
+        let life = Life {
+            lifetime: lifetime.unwrap_or_default(),
+            while_revalidate: stale(control.while_revalidate, policy.stale.while_revalidate.get(settings)),
+            if_error: stale(control.if_error, policy.stale.if_error.get(settings)),
+            must_revalidate: life.must_revalidate || control.s_maxage.is_some(),
+            ..life
+        };
+        // One that can never be used again is of no use.
+        let can_be_asked_for = fields.contains("etag") || fields.contains("last-modified");
+        let usable = (life.lifetime > Duration::ZERO && !life.no_cache)
+            || life.while_revalidate > Duration::ZERO
+            || life.if_error > Duration::ZERO
+            || can_be_asked_for && (said.is_some() || life.no_cache);
+        if usable && (said.is_some() || control.public || life.no_cache) { Ok(life) } else { Err(Unkept::NoLifetime) }
+    }
+
+    /// How old it is (section 4.2.3).
+    pub(crate) fn age_at(&self, now: Moment) -> Duration {
+        self.age.saturating_add(now.since(self.received))
+    }
+
+    /// How much longer it is fresh; `Err` with how long it is stale.
+    pub(crate) fn left_at(&self, now: Moment) -> Result<Duration, Duration> {
+        let age = self.age_at(now);
+        if self.lifetime > age { Ok(self.lifetime - age) } else { Err(age - self.lifetime) }
+    }
+
+    /// Whether it may be used for a request. `outdated` says that somebody has declared it stale.
+    pub(crate) fn verdict(&self, wish: &Wish, outdated: bool, now: Moment) -> Verdict {
+        if wish.no_cache || self.no_cache {
+            return Verdict::Ask;
+        }
+        if wish.max_age.is_some_and(|max| self.age_at(now) > max) {
+            return Verdict::Ask;
+        }
+        match self.left_at(now) {
+            Ok(left) if !outdated => match wish.min_fresh {
+                Some(min) if left < min => Verdict::Ask,
+                _ => Verdict::Fresh,
+            },
+            Ok(_) if self.while_revalidate > Duration::ZERO => Verdict::WhileRevalidate,
+            Ok(_) => Verdict::Ask,
+            Err(stale) if wish.min_fresh.is_some() || stale == Duration::MAX => Verdict::Ask,
+            Err(stale) if stale < self.while_revalidate => Verdict::WhileRevalidate,
+            Err(stale) if !outdated && !self.must_revalidate && wish.max_stale.is_some_and(|max| stale <= max) => {
+                Verdict::Wanted
+            }
+            Err(_) => Verdict::Ask,
+        }
+    }
+
+    /// Whether it may be used because the server can't be asked, or fails (RFC 5861 section 4).
+    pub(crate) fn serves_errors(&self, now: Moment) -> bool {
+        let stale = self.left_at(now).err().unwrap_or_default();
+        self.if_error > Duration::ZERO && stale <= self.if_error
+    }
+}
+
+/// Section 3, but for how long.
+fn may_be_kept(
+    policy: &Cache,
+    status: StatusCode,
+    fields: &Fields,
+    control: &Control,
+    asked: &Asked,
+) -> Result<(), Unkept> {
+    // Section 5.2.2.3: `must-understand` goes before `no-store` where the status is known.
+    let understood = is_understood(status);
+    if control.must_understand && !understood || control.no_store && !control.must_understand {
+        return Err(Unkept::NoStore);
+    }
+    if status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Err(Unkept::Status);
+    }
+    if control.private {
+        return Err(Unkept::Private);
+    }
+    if asked.no_store {
+        return Err(Unkept::RequestNoStore);
+    }
+    if asked.authorized && !is_for_authorized(control) {
+        return Err(Unkept::Authorization);
+    }
+    if fields.contains("set-cookie") && !control.unkept.iter().any(|name| name == "set-cookie") {
+        return Err(Unkept::SetCookie);
+    }
+    let listed = |name: &str| {
+        let allowed = policy.vary.as_ref();
+        name != "*" && allowed.is_none_or(|allowed| allowed.iter().any(|one| one.eq_ignore_ascii_case(name)))
+    };
+    if !vary(fields).all(listed) {
+        return Err(Unkept::Vary);
+    }
+    Ok(())
+}
+
+/// Section 3.5.
+fn is_for_authorized(control: &Control) -> bool {
+    control.public || control.must_revalidate || control.s_maxage.is_some()
+}
+
+/// The names that `Vary` lists.
+pub(crate) fn vary(fields: &Fields) -> impl Iterator<Item = &str> {
+    crate::fields::tokens(fields, "vary")
+}
+
+/// Statuses whose meaning for caches is known (RFC 9110 section 15): all that are registered, but for those about parts.
+fn is_understood(status: StatusCode) -> bool {
+    status.canonical_reason().is_some()
+        && !matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
+}
+
+/// Statuses that may be kept without a word of how long (RFC 9110 section 15.1), but for errors, which `negative` is for.
+fn is_kept_by_default(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308)
+}
+
+/// Section 4.2.1: how long it is fresh; `None` where nothing says so.
+fn lifetime(
+    policy: &Cache,
+    settings: &Settings,
+    status: StatusCode,
+    fields: &Fields,
+    control: &Control,
+    date: Moment,
+) -> Option<Duration> {
+    if let Some(said) = control.s_maxage.or(control.max_age) {
+        return Some(said);
+    }
+    if !control.targeted && fields.contains("expires") {
+        // Section 5.3: what is no date, as "0", is past.
+        let expires = fields.text("expires").and_then(self::date);
+        return Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)));
+    }
+    if let Some((_, ttl)) = policy.negative.iter().find(|(negative, _)| *negative == status.as_u16()) {
+        return Some(*ttl);
+    }
+    if !is_kept_by_default(status) {
+        return None;
+    }
+    let modified = fields.text("last-modified").and_then(self::date);
+    let heuristic = modified
+        .filter(|_| policy.ttl.heuristic > 0)
+        .map(|modified| date.since(modified) * u32::from(policy.ttl.heuristic) / 100);
+    heuristic.or_else(|| policy.ttl.default.map(|ttl| ttl.get(settings)))
+}
+
+/// Section 4.2.3: how old it was when it came.
+fn initial_age(fields: &Fields, date: Moment, asked: &Asked) -> Duration {
+    let apparent = asked.answered.since(date);
+    // Section 5.1: what is no number does not count.
+    let said = fields.text("age").and_then(|age| age.split(',').next()?.trim().parse::<u32>().ok());
+    let delay = asked.answered.since(asked.sent);
+    let corrected = Duration::from_secs(said.unwrap_or(0).into()).saturating_add(delay);
+    apparent.max(corrected)
+}
+
+/// A date in a field (RFC 9110 section 5.6.7).
+pub(crate) fn date(text: &str) -> Option<Moment> {
+    httpdate::parse_http_date(text.trim()).ok().map(Moment::of)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::site::{Key, Setting, Stale, Ttl};
+
+    fn fixed(seconds: u64) -> Setting<Duration> {
+        Setting::Fixed(Duration::from_secs(seconds))
+    }
+
+    fn policy() -> Cache {
+        Cache {
+            store: 0,
+            ttl: Ttl { default: None, min: fixed(0), max: fixed(1 << 31), heuristic: 0 },
+            stale: Stale { while_revalidate: fixed(0), if_error: fixed(0) },
+            key: Key { query: None, headers: Cow::Borrowed(&[]), cookies: Cow::Borrowed(&[]), zone: 0, site: 0 },
+            vary: None,
+            tags: None,
+            bypass: Cow::Borrowed(&[]),
+            head: true,
+            negative: Cow::Borrowed(&[]),
+            lock: fixed(5),
+            purge: Cow::Borrowed(&[]),
+        }
+    }
+
+    const SENT: Moment = Moment(784_111_777_000);
+
+    fn asked() -> Asked {
+        Asked { authorized: false, no_store: false, sent: SENT, answered: SENT }
+    }
+
+    fn of(policy: &Cache, status: u16, lines: &[(&str, &str)], asked: &Asked) -> Result<Life, Unkept> {
+        let fields: Fields = lines.iter().copied().collect();
+        Life::of(policy, &Settings::default(), StatusCode::from_u16(status).expect("a status"), &fields, asked)
+    }
+
+    /// What is kept, and for how long.
+    #[test]
+    fn lifetimes() {
+        let check = |policy: &Cache, status, lines: &[(&str, &str)], expected: Result<u64, Unkept>| {
+            let found = of(policy, status, lines, &asked()).map(|life| life.lifetime.as_secs());
+            assert_eq!(found, expected, "{status} {lines:?}");
+        };
+        let plain = policy();
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        check(&plain, 200, &[("cache-control", "max-age=60")], Ok(60));
+        check(&plain, 200, &[("cache-control", "max-age=60, s-maxage=5")], Ok(5));
+        check(&plain, 200, &[("cache-control", "max-age=60"), ("cdn-cache-control", "max-age=7")], Ok(7));
+        check(&plain, 200, &[date, ("expires", "Sun, 06 Nov 1994 08:50:37 GMT")], Ok(60));
+        check(&plain, 200, &[date, ("expires", "Sunday, 06-Nov-94 08:50:37 GMT"), ("etag", "\"a\"")], Ok(60));
+        check(&plain, 200, &[date, ("expires", "0"), ("etag", "\"a\"")], Ok(0));
+        check(&plain, 200, &[date, ("expires", "0")], Err(Unkept::NoLifetime));
+        check(&plain, 200, &[("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("cache-control", "max-age=1")], Ok(1));
+        check(&plain, 200, &[], Err(Unkept::NoLifetime));
+        check(&plain, 200, &[("cache-control", "max-age=0")], Err(Unkept::NoLifetime));
+        check(&plain, 200, &[("cache-control", "no-cache"), ("etag", "\"a\"")], Ok(0));
+        check(&plain, 500, &[("cache-control", "max-age=3")], Ok(3));
+        check(&plain, 206, &[("cache-control", "max-age=3")], Err(Unkept::Status));
+        for (said, why) in [
+            ("no-store, max-age=9", Unkept::NoStore),
+            ("private, max-age=9", Unkept::Private),
+            ("max-age=0, public", Unkept::NoLifetime),
+        ] {
+            check(&plain, 200, &[("cache-control", said)], Err(why));
+        }
+        check(&plain, 200, &[("cache-control", "must-understand, no-store, max-age=9")], Ok(9));
+        check(&plain, 299, &[("cache-control", "must-understand, no-store, max-age=9")], Err(Unkept::NoStore));
+        let cookie = ("set-cookie", "a=b");
+        check(&plain, 200, &[("cache-control", "max-age=9"), cookie], Err(Unkept::SetCookie));
+        check(&plain, 200, &[("cache-control", "max-age=9, no-cache=\"set-cookie\""), cookie], Ok(9));
+        check(&plain, 200, &[("cache-control", "max-age=9"), ("vary", "*")], Err(Unkept::Vary));
+
+        let ttl = Ttl { default: Some(fixed(30)), min: fixed(10), max: fixed(40), heuristic: 10 };
+        let own = Cache {
+            ttl,
+            vary: Some(Cow::Borrowed(&[Cow::Borrowed("accept")])),
+            negative: Cow::Owned(vec![(404, Duration::from_secs(12))]),
+            ..policy()
+        };
+        check(&own, 200, &[], Ok(30));
+        check(&own, 200, &[("cache-control", "max-age=1")], Ok(10));
+        check(&own, 200, &[("cache-control", "max-age=99")], Ok(40));
+        check(&own, 404, &[], Ok(12));
+        check(&own, 410, &[], Err(Unkept::NoLifetime));
+        check(&own, 200, &[date, ("last-modified", "Sun, 06 Nov 1994 08:44:37 GMT")], Ok(30));
+        check(&own, 200, &[date, ("last-modified", "Sun, 06 Nov 1994 08:47:37 GMT")], Ok(12));
+        check(&own, 200, &[("vary", "Accept")], Ok(30));
+        check(&own, 200, &[("vary", "accept, cookie")], Err(Unkept::Vary));
+    }
+
+    #[test]
+    fn authorization() {
+        let with = Asked { authorized: true, ..asked() };
+        for (said, kept) in [
+            ("max-age=9", false),
+            ("max-age=9, public", true),
+            ("s-maxage=9", true),
+            ("max-age=9, must-revalidate", true),
+        ] {
+            assert_eq!(of(&policy(), 200, &[("cache-control", said)], &with).is_ok(), kept, "{said}");
+            let without = of(&policy(), 200, &[("cache-control", said)], &asked()).expect("kept");
+            assert_eq!(without.for_authorized, kept, "{said}");
+        }
+        let wish = Asked { no_store: true, ..asked() };
+        assert_eq!(of(&policy(), 200, &[("cache-control", "max-age=9")], &wish), Err(Unkept::RequestNoStore));
+    }
+
+    /// Section 4.2.3: by `Age`, by `Date`, by the time it took.
+    #[test]
+    fn ages() {
+        let check = |lines: &[(&str, &str)], delay: u64, expected: u64| {
+            let asked = Asked { answered: Moment(SENT.0 + delay * 1000), ..asked() };
+            let lines: Vec<_> = [&[("cache-control", "max-age=60")], lines].concat();
+            let life = of(&policy(), 200, &lines, &asked).expect("kept");
+            assert_eq!(life.age_at(asked.answered).as_secs(), expected, "{lines:?}");
+            assert_eq!(life.age_at(Moment(asked.answered.0 + 5000)).as_secs(), expected + 5);
+        };
+        check(&[], 0, 0);
+        check(&[("age", "7")], 0, 7);
+        check(&[("age", "7")], 3, 10);
+        check(&[("age", "x")], 0, 0);
+        check(&[("age", "-7")], 0, 0);
+        check(&[("age", "7, 9")], 0, 7);
+        check(&[("date", "Sun, 06 Nov 1994 08:49:17 GMT")], 0, 20);
+        check(&[("date", "Sun, 06 Nov 1994 08:49:17 GMT"), ("age", "30")], 0, 30);
+        // A clock that is ahead makes nothing younger.
+        check(&[("date", "Sun, 06 Nov 1994 09:49:37 GMT")], 0, 0);
+        check(&[("date", "yesterday")], 2, 2);
+    }
+
+    #[test]
+    fn verdicts() {
+        let check = |said: &str, stale: (u64, u64), wish: &str, after: u64, expected: (Verdict, bool)| {
+            let policy =
+                Cache { stale: Stale { while_revalidate: fixed(stale.0), if_error: fixed(stale.1) }, ..policy() };
+            let life = of(&policy, 200, &[("cache-control", said), ("etag", "\"a\"")], &asked()).expect("kept");
+            let wish = Wish::of(&[("cache-control", wish)].into_iter().collect());
+            let now = Moment(SENT.0 + after * 1000);
+            assert_eq!((life.verdict(&wish, false, now), life.serves_errors(now)), expected, "{said} {wish:?} {after}");
+        };
+        use Verdict::{Ask, Fresh, Wanted, WhileRevalidate};
+        check("max-age=10", (0, 0), "", 9, (Fresh, false));
+        check("max-age=10", (0, 0), "", 10, (Ask, false));
+        check("max-age=10", (5, 20), "", 14, (WhileRevalidate, true));
+        check("max-age=10", (5, 20), "", 15, (Ask, true));
+        check("max-age=10", (5, 20), "", 31, (Ask, false));
+        check("max-age=10, stale-while-revalidate=9, stale-if-error=1", (5, 20), "", 18, (WhileRevalidate, false));
+        for strict in ["must-revalidate", "proxy-revalidate"] {
+            let said = format!("max-age=10, {strict}, stale-while-revalidate=9");
+            check(&said, (5, 20), "max-stale", 11, (Ask, false));
+        }
+        check("s-maxage=10", (5, 20), "max-stale", 11, (Ask, false));
+        check("s-maxage=10, stale-while-revalidate=5", (0, 0), "", 11, (WhileRevalidate, false));
+        check("no-cache", (0, 0), "", 0, (Ask, false));
+        check("max-age=10", (0, 0), "no-cache", 0, (Ask, false));
+        check("max-age=10", (0, 0), "max-age=3", 3, (Fresh, false));
+        check("max-age=10", (0, 0), "max-age=3", 4, (Ask, false));
+        check("max-age=10", (0, 0), "min-fresh=5", 5, (Fresh, false));
+        check("max-age=10", (0, 0), "min-fresh=5", 6, (Ask, false));
+        check("max-age=10", (0, 0), "max-stale", 99, (Wanted, false));
+        check("max-age=10", (0, 0), "max-stale=5", 15, (Wanted, false));
+        check("max-age=10", (0, 0), "max-stale=5", 16, (Ask, false));
+    }
+}

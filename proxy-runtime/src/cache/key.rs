@@ -1,0 +1,209 @@
+//! What tells one kept answer from another. Pure; on the hot path; shared with the compiler, whose tests show it.
+//!
+//! The first part, [`url`], is what RFC 9111 section 2 calls the primary key: the URL, less what the policy leaves out of its
+//! query. Who purges a URL means all that is kept under it. The second, [`variant`], is what else the answer depends on: the
+//! fields and cookies that the policy lists, and the fields that `Vary` does (section 4.1).
+
+use std::borrow::Cow;
+
+use crate::facts::{Facts, push_number};
+use crate::fields::Fields;
+use crate::site::{Cache, Key, Mark, Part};
+use crate::view::{cookie_values, query_pairs};
+
+/// The URL, as the policy sees it: appended to `out`. A list of parameters is sorted as the policy has it, so that their order
+/// in the request does not matter.
+pub fn url(key: &Key, facts: &Facts<'_>, out: &mut String) {
+    origin(key, facts, out);
+    out.push_str(facts.path);
+    let Some(listed) = &key.query else {
+        if let Some(query) = facts.query {
+            out.push('?');
+            out.push_str(query);
+        }
+        return;
+    };
+    let mut mark = '?';
+    for name in listed.iter() {
+        for (_, value) in query_pairs(facts.query.unwrap_or_default()).filter(|(found, _)| found == name) {
+            out.push(mark);
+            out.push_str(name);
+            out.push('=');
+            out.push_str(value);
+            mark = '&';
+        }
+    }
+}
+
+/// Scheme and host, and the site where that is not enough: appended to `out`, with room for a URL of this request.
+pub fn origin(key: &Key, facts: &Facts<'_>, out: &mut String) {
+    let (scheme, host) = (facts.scheme, facts.host);
+    out.reserve(scheme.len() + host.len() + facts.path.len() + facts.query.map_or(0, str::len) + 12);
+    for part in [scheme, "://", host] {
+        out.push_str(part);
+    }
+    if key.site != 0 {
+        // No host has a semicolon.
+        out.push(';');
+        push_number(out, key.site.into());
+    }
+}
+
+/// Whether answers may depend on more than the URL, before any of them has said so.
+pub fn has_variants(key: &Key) -> bool {
+    key.zone != 0 || !key.headers.is_empty() || !key.cookies.is_empty()
+}
+
+/// What a request says that the answer depends on: appended to `out`, behind its URL. `vary` has the names that an answer has
+/// listed, in lower case.
+pub fn variant<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, fields: &Fields, out: &mut Vec<u8>) {
+    if key.zone != 0 {
+        out.extend_from_slice(b"\nroute ");
+        out.extend_from_slice(&key.zone.to_be_bytes());
+    }
+    for name in key.headers.iter().map(AsRef::as_ref).chain(vary) {
+        out.push(b'\n');
+        out.extend_from_slice(name.as_bytes());
+        out.push(b':');
+        value(name, fields, out);
+    }
+    for name in key.cookies.iter() {
+        out.push(b'\n');
+        out.extend_from_slice(name.as_bytes());
+        for value in cookie_values(fields, name) {
+            out.push(b'=');
+            out.extend_from_slice(value.as_bytes());
+        }
+    }
+}
+
+/// The value of a field, so that values which mean the same are the same (RFC 9111 section 4.1): lines are joined, white space
+/// around commas goes, and of codings and languages case and order do not matter.
+fn value(name: &str, fields: &Fields, out: &mut Vec<u8>) {
+    let mut members: Vec<Cow<'_, [u8]>> = Vec::new();
+    let listed = matches!(name, "accept-encoding" | "accept-language");
+    for line in fields.all(name) {
+        for member in line.split(|&byte| byte == b',') {
+            let member = member.trim_ascii();
+            if name == "accept-encoding" {
+                members.extend(coding(member).map(Cow::Owned));
+            } else if listed {
+                members.push(Cow::Owned(member.to_ascii_lowercase()));
+            } else {
+                members.push(Cow::Borrowed(member));
+            }
+        }
+    }
+    if name == "accept-encoding" {
+        members.sort();
+        members.dedup();
+    }
+    for (index, member) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(member);
+    }
+}
+
+/// A coding that is wanted at all; how much, does not matter: any of them is acceptable to who names them.
+fn coding(member: &[u8]) -> Option<Vec<u8>> {
+    let (name, weight) = match member.iter().position(|&byte| byte == b';') {
+        Some(at) => (&member[..at], &member[at + 1..]),
+        None => (member, b"".as_slice()),
+    };
+    let weight: Vec<u8> = weight.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let refused = weight
+        .strip_prefix(b"q=")
+        .or(weight.strip_prefix(b"Q="))
+        .is_some_and(|q| !q.is_empty() && q.iter().all(|&byte| byte == b'0' || byte == b'.'));
+    let name = name.trim_ascii().to_ascii_lowercase();
+    if name.is_empty() {
+        return None;
+    }
+    // What is refused is different from what is not named, which `*` may mean.
+    Some(if refused { [b"-", name.as_slice()].concat() } else { name })
+}
+
+/// Whether a request has something.
+pub fn has(mark: &Mark, facts: &Facts<'_>) -> bool {
+    let is = |found: &[u8]| mark.value.as_ref().is_none_or(|value| value.as_bytes() == found);
+    match mark.part {
+        Part::Header => facts.fields.all(&mark.name).any(is),
+        Part::Cookie => cookie_values(facts.fields, &mark.name).any(|value| is(value.as_bytes())),
+        Part::Query => {
+            query_pairs(facts.query.unwrap_or_default()).any(|(name, value)| name == mark.name && is(value.as_bytes()))
+        }
+    }
+}
+
+/// Why a request passes the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Its method is not GET, nor HEAD where that counts (RFC 9111 section 4).
+    Method,
+    /// It has a body, which might matter.
+    Body,
+    /// It has something that `bypass` lists.
+    Bypass,
+    /// It has a condition that is about the server's own copy (RFC 9111 section 4.3.2).
+    Condition,
+    /// It wants to speak something else.
+    Upgrade,
+    /// It wants a part far into an answer that is not there.
+    Range,
+}
+
+impl Pass {
+    /// The word in logs and in `Cache-Status`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Pass::Method => "method",
+            Pass::Body => "body",
+            Pass::Bypass => "bypass",
+            Pass::Condition => "condition",
+            Pass::Upgrade => "upgrade",
+            Pass::Range => "range",
+        }
+    }
+}
+
+/// Why a request passes the cache; `None`: it is looked up.
+pub fn passes(cache: &Cache, facts: &Facts<'_>, has_body: bool) -> Option<Pass> {
+    if *facts.method != http::Method::GET && !(cache.head && *facts.method == http::Method::HEAD) {
+        return Some(Pass::Method);
+    }
+    if has_body {
+        return Some(Pass::Body);
+    }
+    if cache.bypass.iter().any(|mark| has(mark, facts)) {
+        return Some(Pass::Bypass);
+    }
+    if facts.fields.contains("if-match") || facts.fields.contains("if-unmodified-since") {
+        return Some(Pass::Condition);
+    }
+    facts.fields.contains("upgrade").then_some(Pass::Upgrade)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, lines: &[&str], expected: &str) {
+        let fields: Fields = lines.iter().map(|line| (name, *line)).collect();
+        let mut out = Vec::new();
+        value(name, &fields, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), expected, "{name}: {lines:?}");
+    }
+
+    #[test]
+    fn values_that_mean_the_same() {
+        check("accept-encoding", &["gzip, br;q=0.5"], "br,gzip");
+        check("accept-encoding", &["BR ,gzip", "gzip"], "br,gzip");
+        check("accept-encoding", &["br, gzip;q=0, *"], "*,-gzip,br");
+        check("accept-encoding", &["gzip; q=0.000", ""], "-gzip");
+        check("accept-encoding", &[], "");
+        check("accept-language", &["de-CH ,en"], "de-ch,en");
+        check("x-kind", &["A , b", "C"], "A,b,C");
+    }
+}

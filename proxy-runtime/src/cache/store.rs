@@ -1,0 +1,671 @@
+//! Where answers are kept: [`Store`], in memory, shared by all workers and bounded in bytes.
+//!
+//! What is evicted is `quick_cache`'s business (a CLOCK with ghosts, sharded, scan-resistant); a hit is a read lock on a shard
+//! and two counts. Names of entries are 128-bit hashes with a key of the process's own, so nobody outside can make two meet.
+//!
+//! Under a URL is either its answer, or a note that there are several ([`Varies`]), each under a name of its own that is made
+//! of the URL, the note's number and what the request says (RFC 9111 section 4.1). Who removes the note removes all of them:
+//! their names are never made again.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+
+use super::flight::Flights;
+use super::freshness::{Life, Moment, Unkept};
+use super::key;
+use crate::fields::Fields;
+use crate::settings::Settings;
+use crate::site;
+
+/// The head of a kept answer, and what is known of it.
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    /// As they are passed on.
+    pub(crate) fields: Fields,
+    pub(crate) life: Life,
+    /// The URL it is kept under.
+    pub(crate) url: Box<str>,
+    /// What tells it from others under this URL, as an answer's `Vary` has it.
+    pub(crate) vary: Box<[Box<str>]>,
+    /// By what names it can be purged, parted by spaces.
+    pub(crate) tags: Box<str>,
+    /// Somebody has declared it stale.
+    pub(crate) outdated: AtomicBool,
+}
+
+impl Head {
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Relaxed)
+    }
+}
+
+/// The body of a kept answer.
+#[derive(Clone)]
+pub(crate) enum Content {
+    One(Bytes),
+    Many(Arc<[Bytes]>),
+}
+
+impl Content {
+    /// Puts what was received together: small bodies in one piece, large ones in pieces that are not too small.
+    pub(crate) fn of(chunks: &[Bytes]) -> Content {
+        let length: usize = chunks.iter().map(Bytes::len).sum();
+        match chunks {
+            [] => Content::One(Bytes::new()),
+            [one] => Content::One(one.clone()),
+            _ if length <= PIECE => Content::One(chunks.concat().into()),
+            _ => {
+                let (mut pieces, mut piece) = (Vec::new(), Vec::new());
+                for chunk in chunks {
+                    if piece.is_empty() && chunk.len() >= PIECE {
+                        pieces.push(chunk.clone());
+                        continue;
+                    }
+                    piece.extend_from_slice(chunk);
+                    if piece.len() >= PIECE {
+                        pieces.push(Bytes::from(std::mem::take(&mut piece).into_boxed_slice()));
+                    }
+                }
+                if !piece.is_empty() {
+                    pieces.push(Bytes::from(piece.into_boxed_slice()));
+                }
+                Content::Many(pieces.into())
+            }
+        }
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> u64 {
+        self.pieces().iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    /// Its pieces, in order.
+    pub(crate) fn pieces(&self) -> &[Bytes] {
+        match self {
+            Content::One(one) => std::slice::from_ref(one),
+            Content::Many(many) => many,
+        }
+    }
+}
+
+/// A body of up to so many bytes is kept in one piece, a larger one in pieces of at least as many.
+const PIECE: usize = 64 << 10;
+
+/// What is kept under a name.
+#[derive(Clone)]
+enum Entry {
+    Answer(Arc<Head>, Content),
+    Varies(Arc<Varies>),
+    /// Answers to this are not kept: nobody needs to wait for one.
+    Unkept(Arc<Shunned>),
+}
+
+/// There are several answers under a URL.
+struct Varies {
+    url: Box<str>,
+    /// Told apart by these fields, in lower case.
+    fields: Box<[Box<str>]>,
+    /// A part of their names.
+    number: u64,
+    /// Those that were received before are stale; in milliseconds since 1970.
+    outdated_before: AtomicU64,
+}
+
+struct Shunned {
+    url: Box<str>,
+    until: Moment,
+}
+
+/// How long it is remembered that answers to a URL are not kept.
+const SHUNNED: Duration = Duration::from_secs(10);
+
+/// The most fields by which answers under one URL are told apart.
+const MOST_FIELDS: usize = 16;
+
+/// What an entry takes beside its own bytes: the table, counts, allocations. Measured; see docs/performance.md.
+const OVERHEAD: u64 = 160;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<u128, Entry> for ByBytes {
+    fn weight(&self, _: &u128, entry: &Entry) -> u64 {
+        OVERHEAD
+            + match entry {
+                Entry::Answer(head, content) => weight(head) + content.len() + 64 * content.pieces().len() as u64,
+                Entry::Varies(varies) => (size_of::<Varies>() + varies.url.len() + 64 * varies.fields.len()) as u64,
+                Entry::Unkept(shunned) => (size_of::<Shunned>() + shunned.url.len()) as u64,
+            }
+    }
+}
+
+fn weight(head: &Head) -> u64 {
+    let vary: usize = head.vary.iter().map(|name| name.len() + 32).sum();
+    (size_of::<Head>() + head.fields.weight() + head.url.len() + head.tags.len() + vary) as u64
+}
+
+/// Names are hashes already.
+#[derive(Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        // Names alone are hashed, by the function below.
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+    fn write_u128(&mut self, name: u128) {
+        self.0 = name as u64;
+    }
+}
+
+/// A store.
+pub(crate) struct Store {
+    entries: Cache<u128, Entry, ByBytes, BuildHasherDefault<AsIs>>,
+    pub(crate) flights: Flights,
+    /// The key of the names.
+    secret: (u64, u64),
+    /// The next number of a [`Varies`].
+    numbers: AtomicU64,
+    /// The largest body that is kept, in bytes.
+    pub(crate) max_object: u64,
+    /// Bytes of answers that are being received.
+    receiving: AtomicU64,
+    /// No more than so many.
+    max_receiving: u64,
+    purges: Purges,
+}
+
+/// Under which names a request's answer would be.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The URL's, where the URL has one answer.
+    pub(crate) own: u128,
+    /// There are answers under this URL, told apart.
+    pub(crate) varies: bool,
+}
+
+/// What is there for a request.
+pub(crate) enum Looked {
+    Answer(Place, Arc<Head>, Content),
+    /// Answers to this are not kept.
+    Shunned,
+    Nothing(Place),
+}
+
+impl Store {
+    /// Makes a store.
+    pub(crate) fn new(store: &site::Store, settings: &Settings, workers: usize) -> Store {
+        let memory = store.memory.get(settings).max(1 << 20);
+        let max_object = store.max_object.map_or(memory / 16, |size| size.get(settings)).min(memory / 4);
+        // An answer must fit into a shard with room to spare.
+        let mut shards = (4 * workers).next_power_of_two();
+        while shards > 1 && memory / (shards as u64) < 4 * max_object {
+            shards /= 2;
+        }
+        let options = OptionsBuilder::new()
+            .shards(shards)
+            .weight_capacity(memory)
+            .estimated_items_capacity(usize::try_from(memory >> 13).unwrap_or(usize::MAX).clamp(64 * shards, 1 << 22))
+            .build()
+            .unwrap_or_else(|_| unreachable!("both capacities are given"));
+        let random = RandomState::new();
+        Store {
+            entries: Cache::with_options(options, ByBytes, BuildHasherDefault::default(), DefaultLifecycle::default()),
+            flights: Flights::default(),
+            secret: (random.hash_one(0), random.hash_one(1)),
+            numbers: AtomicU64::new(0),
+            max_object,
+            receiving: AtomicU64::new(0),
+            max_receiving: memory / 4,
+            purges: Purges::default(),
+        }
+    }
+
+    fn name(&self, parts: [&[u8]; 3]) -> u128 {
+        let mut hasher = SipHasher13::new_with_keys(self.secret.0, self.secret.1);
+        for part in parts {
+            hasher.write(part);
+        }
+        hasher.finish128().as_u128()
+    }
+
+    /// Looks for the answer to a request for `url`.
+    pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &Fields, now: Moment) -> Looked {
+        let name = self.name([url.as_bytes(), b"", b""]);
+        let place = Place { own: name, varies: false };
+        match self.entries.get(&name) {
+            // By which fields is not known yet, so this name is no more than one to wait under.
+            None | Some(Entry::Answer(..)) if key::has_variants(key) => {
+                let place = self.of_several(key, url, (&[], u64::MAX), request);
+                Looked::Nothing(Place { varies: false, ..place })
+            }
+            None => Looked::Nothing(place),
+            Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
+            Some(Entry::Unkept(shunned)) if shunned.until > now => Looked::Shunned,
+            Some(Entry::Unkept(_)) => Looked::Nothing(place),
+            Some(Entry::Varies(varies)) => {
+                let place = self.of_several(key, url, (&varies.fields, varies.number), request);
+                match self.entries.get(&place.own) {
+                    Some(Entry::Answer(head, content)) => {
+                        if head.life.received.0 < varies.outdated_before.load(Ordering::Relaxed) {
+                            head.outdated.store(true, Ordering::Relaxed);
+                        }
+                        Looked::Answer(place, head, content)
+                    }
+                    Some(Entry::Unkept(shunned)) if shunned.until > now => Looked::Shunned,
+                    _ => Looked::Nothing(place),
+                }
+            }
+        }
+    }
+
+    /// Where the answer is among several.
+    fn of_several(&self, key: &site::Key, url: &str, (fields, number): (&[Box<str>], u64), request: &Fields) -> Place {
+        let mut variant = Vec::with_capacity(128);
+        key::variant(key, fields.iter().map(AsRef::as_ref), request, &mut variant);
+        let own = self.name([url.as_bytes(), &number.to_be_bytes(), &variant]);
+        Place { own, varies: true }
+    }
+
+    /// Where an answer will be kept that lists these fields in its `Vary`, or depends on more by its policy: notes that there
+    /// are several, if there are.
+    ///
+    /// # Errors
+    /// It depends on more than can be told apart.
+    pub(crate) fn place(&self, key: &site::Key, url: &str, request: &Fields, head: &Head) -> Result<Place, Unkept> {
+        let name = self.name([url.as_bytes(), b"", b""]);
+        let place = Place { own: name, varies: false };
+        let noted = match self.entries.peek(&name) {
+            Some(Entry::Varies(varies)) => Some(varies),
+            _ if head.vary.is_empty() && !key::has_variants(key) => return Ok(place),
+            _ => None,
+        };
+        let known = noted.as_ref().map_or(&[][..], |varies| &varies.fields);
+        let mut fields: Vec<Box<str>> = known.to_vec();
+        fields.extend(head.vary.iter().filter(|name| !known.contains(name)).cloned());
+        let varies = match noted {
+            Some(noted) if noted.fields.len() == fields.len() => noted,
+            _ if fields.len() > MOST_FIELDS => return Err(Unkept::Vary),
+            _ => {
+                let varies = Arc::new(Varies {
+                    url: url.into(),
+                    fields: fields.into(),
+                    number: self.numbers.fetch_add(1, Ordering::Relaxed),
+                    outdated_before: AtomicU64::new(0),
+                });
+                self.entries.insert(name, Entry::Varies(Arc::clone(&varies)));
+                varies
+            }
+        };
+        Ok(self.of_several(key, url, (&varies.fields, varies.number), request))
+    }
+
+    /// Keeps an answer. Gives why not, if somebody has purged it since its request was sent.
+    pub(crate) fn keep(&self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
+        match self.purges.since(since, &head) {
+            Some(false) => return Err(Unkept::Purged),
+            Some(true) => head.outdated.store(true, Ordering::Relaxed),
+            None => {}
+        }
+        self.entries.insert(name, Entry::Answer(head, content));
+        Ok(())
+    }
+
+    /// Remembers for a moment that answers to this are not kept; never in the place of one that is.
+    pub(crate) fn shun(&self, name: u128, url: &str, now: Moment) {
+        let until = Moment(now.0.saturating_add(SHUNNED.as_millis() as u64));
+        if !matches!(self.entries.peek(&name), Some(Entry::Varies(_) | Entry::Answer(..))) {
+            self.entries.insert(name, Entry::Unkept(Arc::new(Shunned { url: url.into(), until })));
+        }
+    }
+
+    /// Removes an answer.
+    pub(crate) fn forget(&self, name: u128) {
+        self.entries.remove(&name);
+    }
+
+    /// Makes room for so many bytes that will be received.
+    pub(crate) fn reserve(&'static self, bytes: u64) -> Option<Reserved> {
+        let before = self.receiving.fetch_add(bytes, Ordering::Relaxed);
+        let reserved = Reserved { store: self, bytes };
+        (before + bytes <= self.max_receiving).then_some(reserved)
+    }
+
+    /// How many purges there have been; what is to be kept says how many there were when its request was sent.
+    pub(crate) fn purges(&self) -> u64 {
+        self.purges.count.load(Ordering::Acquire)
+    }
+
+    /// Purges. Gives how many entries were found. Cost: a look-up for a URL, a pass over all entries for all else.
+    pub(crate) fn purge(&self, purge: Purge, soft: bool, now: Moment) -> usize {
+        let found = match &purge {
+            Purge::Url(url) => {
+                let name = self.name([url.as_bytes(), b"", b""]);
+                match self.entries.peek(&name) {
+                    None => 0,
+                    Some(entry) if soft => {
+                        entry.outdate(now);
+                        1
+                    }
+                    Some(_) => usize::from(self.entries.remove(&name).is_some()),
+                }
+            }
+            purge if soft => {
+                let hit = self.entries.iter().map(|(_, entry)| entry).filter(|entry| entry.is_meant(purge));
+                hit.map(|entry| entry.outdate(now)).count()
+            }
+            purge => {
+                let count = std::cell::Cell::new(0);
+                self.entries.retain(|_, entry| {
+                    let meant = entry.is_meant(purge);
+                    count.set(count.get() + usize::from(meant && matches!(entry, Entry::Answer(..))));
+                    !meant
+                });
+                count.get()
+            }
+        };
+        self.purges.add(purge, soft);
+        found
+    }
+}
+
+impl Entry {
+    fn outdate(&self, now: Moment) {
+        match self {
+            Entry::Answer(head, _) => head.outdated.store(true, Ordering::Relaxed),
+            Entry::Varies(varies) => varies.outdated_before.store(now.0 + 1, Ordering::Relaxed),
+            Entry::Unkept(_) => {}
+        }
+    }
+
+    fn is_meant(&self, purge: &Purge) -> bool {
+        match self {
+            Entry::Answer(head, _) => purge.means(&head.url, &head.tags),
+            Entry::Varies(varies) => purge.means(&varies.url, ""),
+            Entry::Unkept(shunned) => purge.means(&shunned.url, ""),
+        }
+    }
+}
+
+/// What is purged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Purge {
+    /// All answers under a URL.
+    Url(String),
+    /// All below one: the URL itself, and those that go on with `/` or `?`.
+    Below(String),
+    /// All with one of these tags.
+    Tags(Vec<String>),
+    /// Everything.
+    All,
+}
+
+impl Purge {
+    fn means(&self, url: &str, tags: &str) -> bool {
+        match self {
+            Purge::Url(purged) => purged == url,
+            Purge::Below(above) => url
+                .strip_prefix(above.as_str())
+                .is_some_and(|rest| rest.is_empty() || above.ends_with('/') || rest.starts_with(['/', '?'])),
+            Purge::Tags(purged) => tags.split(' ').any(|tag| !tag.is_empty() && purged.iter().any(|one| one == tag)),
+            Purge::All => true,
+        }
+    }
+}
+
+/// The last purges: what was asked for before one and comes after it must not be kept as if there had been none.
+#[derive(Default)]
+struct Purges {
+    count: AtomicU64,
+    last: Mutex<VecDeque<(Purge, bool)>>,
+}
+
+/// So many are remembered; what was asked for before these is taken as purged softly.
+const REMEMBERED: usize = 256;
+
+impl Purges {
+    fn add(&self, purge: Purge, soft: bool) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() == REMEMBERED {
+            last.pop_front();
+        }
+        last.push_back((purge, soft));
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether an answer was purged since there were so many; and softly.
+    fn since(&self, since: u64, head: &Head) -> Option<bool> {
+        if self.count.load(Ordering::Acquire) == since {
+            return None;
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = usize::try_from(self.count.load(Ordering::Acquire) - since).unwrap_or(usize::MAX);
+        let meant = last.iter().rev().take(new).filter(|(purge, _)| purge.means(&head.url, &head.tags));
+        let soft = meant.map(|(_, soft)| *soft).min();
+        soft.or_else(|| (new > REMEMBERED).then_some(true))
+    }
+}
+
+/// Room for an answer that is being received.
+pub(crate) struct Reserved {
+    store: &'static Store,
+    bytes: u64,
+}
+
+impl Reserved {
+    /// Makes room for more, up to so many bytes in all. `false`: there is none.
+    pub(crate) fn grow(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let before = self.store.receiving.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+        before + more <= self.store.max_receiving
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.store.receiving.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::site::{Key, Place as Written, Setting};
+
+    pub(crate) fn store(memory: u64) -> &'static Store {
+        let place = Written { file: "site.kdl".into(), line: 1 };
+        let store = site::Store { name: "main".into(), memory: Setting::Fixed(memory), max_object: None, place };
+        Box::leak(Box::new(Store::new(&store, &Settings::default(), 2)))
+    }
+
+    pub(crate) fn head(url: &str, vary: &[&str], tags: &str) -> Arc<Head> {
+        let life = Life {
+            received: Moment(1000),
+            age: Duration::ZERO,
+            lifetime: Duration::from_secs(60),
+            while_revalidate: Duration::ZERO,
+            if_error: Duration::ZERO,
+            no_cache: false,
+            must_revalidate: false,
+            for_authorized: false,
+        };
+        Arc::new(Head {
+            status: StatusCode::OK,
+            fields: [("content-type", "text/plain"), ("etag", "\"a\"")].into_iter().collect(),
+            life,
+            url: url.into(),
+            vary: vary.iter().map(|name| Box::from(*name)).collect(),
+            tags: tags.into(),
+            outdated: AtomicBool::new(false),
+        })
+    }
+
+    const KEY: Key = Key { query: None, headers: Cow::Borrowed(&[]), cookies: Cow::Borrowed(&[]), zone: 0, site: 0 };
+
+    fn put(store: &Store, url: &str, request: &Fields, vary: &[&str], tags: &str, body: &str) {
+        let head = head(url, vary, tags);
+        let place = store.place(&KEY, url, request, &head).expect("a place");
+        let content = Content::One(Bytes::copy_from_slice(body.as_bytes()));
+        store.keep(place.own, head, content, store.purges()).expect("kept");
+    }
+
+    fn get(store: &Store, url: &str, request: &Fields) -> Option<(String, bool)> {
+        match store.look_up(&KEY, url, request, Moment(2000)) {
+            Looked::Answer(_, head, content) => {
+                Some((String::from_utf8(content.pieces().concat()).expect("text"), head.is_outdated()))
+            }
+            Looked::Shunned | Looked::Nothing(_) => None,
+        }
+    }
+
+    fn fields(lines: &[(&str, &str)]) -> Fields {
+        lines.iter().copied().collect()
+    }
+
+    fn fresh(body: &str) -> Option<(String, bool)> {
+        Some((body.to_owned(), false))
+    }
+
+    #[test]
+    fn several_answers() {
+        let store = store(8 << 20);
+        let (none, de, en) = (fields(&[]), fields(&[("accept-language", "de")]), fields(&[("accept-language", "en")]));
+        put(store, "http://a/x", &de, &["accept-language"], "", "deutsch");
+        put(store, "http://a/x", &en, &["accept-language"], "", "english");
+        assert_eq!(get(store, "http://a/x", &de), fresh("deutsch"));
+        assert_eq!(get(store, "http://a/x", &en), fresh("english"));
+        assert_eq!(get(store, "http://a/x", &none), None);
+        // An answer without Vary is told apart like the others.
+        put(store, "http://a/x", &none, &[], "", "any");
+        assert_eq!(get(store, "http://a/x", &none), fresh("any"));
+        assert_eq!(get(store, "http://a/x", &de), fresh("deutsch"));
+        // One more field: those before can't be told apart by it.
+        put(store, "http://a/x", &de, &["accept"], "", "neu");
+        assert_eq!(get(store, "http://a/x", &de), fresh("neu"));
+        assert_eq!(get(store, "http://a/x", &en), None);
+        // Softly, then for good: all under the URL.
+        store.purge(Purge::Url("http://a/x".to_owned()), true, Moment(3000));
+        assert_eq!(get(store, "http://a/x", &de), Some(("neu".to_owned(), true)));
+        store.purge(Purge::Url("http://a/x".to_owned()), false, Moment(3000));
+        assert_eq!(get(store, "http://a/x", &de), None);
+        let names: Vec<String> = (0..40).map(|at| format!("x-{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let hostile = head("http://a/y", &names, "");
+        assert!(matches!(store.place(&KEY, "http://a/y", &none, &hostile), Err(Unkept::Vary)));
+    }
+
+    #[test]
+    fn purged() {
+        let check = |purge: Purge, soft: bool, left: &[&str], stale: &[&str]| {
+            let store = store(8 << 20);
+            let urls =
+                [("http://a/x", "one two"), ("http://a/x/y", "two"), ("http://a/xy", ""), ("http://b/x?q", "three")];
+            for (url, tags) in urls {
+                put(store, url, &fields(&[]), &[], tags, "it");
+            }
+            store.purge(purge.clone(), soft, Moment(3000));
+            for (url, _) in urls {
+                let expected = match (left.contains(&url), stale.contains(&url)) {
+                    (true, _) => fresh("it"),
+                    (false, true) => Some(("it".to_owned(), true)),
+                    (false, false) => None,
+                };
+                assert_eq!(get(store, url, &fields(&[])), expected, "{purge:?} {url}");
+            }
+        };
+        check(Purge::Url("http://a/x".to_owned()), false, &["http://a/x/y", "http://a/xy", "http://b/x?q"], &[]);
+        check(Purge::Below("http://a/x".to_owned()), false, &["http://a/xy", "http://b/x?q"], &[]);
+        check(Purge::Below("http://b/".to_owned()), false, &["http://a/x", "http://a/x/y", "http://a/xy"], &[]);
+        check(Purge::Tags(vec!["two".to_owned()]), false, &["http://a/xy", "http://b/x?q"], &[]);
+        check(
+            Purge::Tags(vec!["tw".to_owned(), "three".to_owned()]),
+            true,
+            &["http://a/x", "http://a/x/y", "http://a/xy"],
+            &["http://b/x?q"],
+        );
+        check(Purge::All, false, &[], &[]);
+    }
+
+    /// What was asked for before a purge and comes after it.
+    #[test]
+    fn purged_on_the_way() {
+        let keep = |purges: &[(Purge, bool)]| {
+            let store = store(8 << 20);
+            let since = store.purges();
+            for (purge, soft) in purges {
+                store.purge(purge.clone(), *soft, Moment(3000));
+            }
+            let kept = store.keep(1, head("http://a/x", &[], "one"), Content::One(Bytes::new()), since);
+            kept.map(|()| matches!(store.entries.get(&1), Some(Entry::Answer(head, _)) if head.is_outdated()))
+        };
+        let (tag, other) = (Purge::Tags(vec!["one".to_owned()]), Purge::Url("http://b/".to_owned()));
+        assert_eq!(keep(&[]), Ok(false));
+        assert_eq!(keep(&[(other.clone(), false)]), Ok(false));
+        assert_eq!(keep(&[(tag.clone(), true), (other.clone(), false)]), Ok(true));
+        assert_eq!(keep(&[(tag.clone(), true), (tag, false)]), Err(Unkept::Purged));
+        assert_eq!(keep(&vec![(other, false); REMEMBERED + 1]), Ok(true));
+    }
+
+    /// However many answers come, and however large: no more than it may take.
+    #[test]
+    fn bounded() {
+        let store = store(4 << 20);
+        let body = "x".repeat(10_000);
+        for number in 0..2000 {
+            put(store, &format!("http://a/{number}"), &fields(&[]), &[], "", &body);
+            assert!(store.entries.weight() <= 4 << 20);
+        }
+        assert!(store.entries.weight() > 3 << 20);
+        let kept = store.reserve(1 << 20).expect("room");
+        assert!(store.reserve(1).is_none());
+        drop(kept);
+        let mut reserved = store.reserve(10).expect("room");
+        assert!(reserved.grow(1 << 20) && !reserved.grow((1 << 20) + 1));
+    }
+
+    #[test]
+    fn pieces() {
+        let check = |sizes: &[usize], expected: &[usize]| {
+            let chunks: Vec<Bytes> = sizes.iter().map(|&size| Bytes::from(vec![7; size])).collect();
+            let content = Content::of(&chunks);
+            assert_eq!(content.pieces().iter().map(Bytes::len).collect::<Vec<_>>(), expected, "{sizes:?}");
+        };
+        check(&[], &[0]);
+        check(&[5], &[5]);
+        check(&[5, 6], &[11]);
+        check(&[PIECE, 6], &[PIECE, 6]);
+        check(&[30_000, 30_000, 30_000, 1], &[90_000, 1]);
+    }
+
+    #[test]
+    fn shunned() {
+        let store = store(4 << 20);
+        let none = fields(&[]);
+        let Looked::Nothing(place) = store.look_up(&KEY, "http://a/", &none, Moment(0)) else {
+            panic!("nothing there")
+        };
+        store.shun(place.own, "http://a/", Moment(0));
+        assert!(matches!(store.look_up(&KEY, "http://a/", &none, Moment(9_999)), Looked::Shunned));
+        assert!(matches!(store.look_up(&KEY, "http://a/", &none, Moment(10_000)), Looked::Nothing(_)));
+        put(store, "http://a/", &none, &[], "", "it");
+        store.shun(place.own, "http://a/", Moment(0));
+        assert_eq!(get(store, "http://a/", &none), fresh("it"));
+    }
+}

@@ -1,0 +1,505 @@
+//! `cache`: what is kept is used again; what is not is fetched, by one request for all that wait for it, and kept if it may be.
+//!
+//! ```text
+//! passes? ─→ server            fresh ─→ answer
+//!    └→ look up ─ stale ─→ answer, and fetch behind it (stale-while-revalidate)
+//!                    └─ nothing, or to be asked about ─→ join ─ first → fetch ─→ keep
+//!                                                          └─ others → wait, read along
+//! ```
+//!
+//! RFC 9111 section 4. The rules are in `cache`; here is what is done. Every exchange has a word for it in the log (`cache`), a
+//! reason where there is one (`cache-reason`), and both in `Cache-Status` (RFC 9211).
+
+mod answers;
+mod purge;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Poll, ready};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+pub(super) use self::purge::{invalidate, purge};
+use super::Stop;
+use super::proxy::{self, Reply};
+use crate::body::{Body, RequestBody, Source as _};
+use crate::cache::control::{Control, Wish};
+use crate::cache::freshness::{Asked, Life, Moment, Unkept, Verdict, vary};
+use crate::cache::key::{self, Pass};
+use crate::cache::{Content, Fill, Head, Joined, Landed, Looked, Place, Reserved, Store};
+use crate::clock::after;
+use crate::conditions::weakly_equal;
+use crate::connection::Client;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::handler::Answer;
+use crate::http1::Framing;
+use crate::observe::Record;
+use crate::ranges;
+use crate::site::{self, Proxy, Route};
+use crate::upstream::Call;
+use answers::{Body as Kept, Told};
+
+/// What an exchange asks the cache for.
+#[derive(Clone)]
+struct Sought {
+    policy: &'static site::Cache,
+    store: &'static Store,
+    url: Rc<str>,
+    wish: Wish,
+    authorized: bool,
+}
+
+/// A kept answer that is to be asked about.
+type Stale = (Arc<Head>, Content);
+
+/// A range that begins further in is fetched as it is, not as the whole, in bytes.
+const FAR: u64 = 1 << 20;
+
+/// So often an exchange looks again before it goes on alone.
+const LOOKS: usize = 4;
+
+/// Answers from the store, or from the server and into the store.
+pub(super) async fn forward(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    policy: &'static site::Cache,
+    body: RequestBody,
+) -> Result<Answer<Body>, Stop> {
+    if let Some(pass) = key::passes(policy, &record.facts(), !body.is_empty()) {
+        return go_on(client, record, route, proxy, body, ("pass", pass.reason(), answers::forwarded(pass))).await;
+    }
+    let sought = Sought::of(client, record, policy);
+    let until = after(Instant::now(), policy.lock.get(client.worker.settings));
+    for _ in 0..LOOKS {
+        let now = Moment::now();
+        let (place, stale) = match sought.store.look_up(&policy.key, &sought.url, &record.fields, now) {
+            Looked::Shunned => {
+                return go_on(client, record, route, proxy, body, ("pass", "shunned", "uri-miss")).await;
+            }
+            Looked::Nothing(place) => (place, None),
+            Looked::Answer(_, head, _) if sought.authorized && !head.life.for_authorized => {
+                return go_on(client, record, route, proxy, body, ("pass", "authorization", "request")).await;
+            }
+            Looked::Answer(place, head, content) => match head.life.verdict(&sought.wish, head.is_outdated(), now) {
+                Verdict::Fresh => return Ok(answers::hit(record, &head, &content, ("hit", ""), now)),
+                Verdict::Wanted => return Ok(answers::hit(record, &head, &content, ("stale", "max-stale"), now)),
+                Verdict::WhileRevalidate => {
+                    let answer = answers::hit(record, &head, &content, ("stale", "while-revalidate"), now);
+                    refresh(client, record, route, proxy, &sought, (place, (head, content)));
+                    return Ok(answer);
+                }
+                Verdict::Ask => (place, Some((head, content))),
+            },
+        };
+        if sought.wish.only_if_cached {
+            record.cached("miss", "only-if-cached");
+            return Err(Failure::NotCached.into());
+        }
+        if record.method == Method::HEAD {
+            return head_only(client, record, route, proxy, &sought, (place, stale), body).await;
+        }
+        let far = stale.is_none() && ranges::begins_at(&record.fields).is_some_and(|first| first > FAR);
+        if far {
+            return go_on(client, record, route, proxy, body, ("pass", Pass::Range.reason(), "partial")).await;
+        }
+        if sought.wish.no_store {
+            return go_on(client, record, route, proxy, body, ("pass", "request-no-store", "request")).await;
+        }
+        let mut reader = match sought.store.flights.join(place.own) {
+            Joined::Fill(fill) => {
+                return Box::pin(fetch(client, record, route, proxy, &sought, (place, stale, fill))).await;
+            }
+            Joined::Reader(reader) => reader,
+        };
+        let landed = std::future::poll_fn(|cx| match reader.poll_landed(cx) {
+            Poll::Ready(landed) => Poll::Ready(Some(landed)),
+            Poll::Pending if client.timer.over(until) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        match landed.await {
+            Some(Landed::Answer(head, name, length)) if sought.is_for(&head, name, &record.fields) => {
+                let told = Told { word: "joined", reason: "", forward: Some("uri-miss"), stored: true, status: None };
+                return Ok(answers::present(record, &head, Kept::Coming(reader, length), &told, Moment::now()));
+            }
+            Some(Landed::Refreshed(head, name, content)) if sought.is_for(&head, name, &record.fields) => {
+                return Ok(answers::hit(record, &head, &content, ("joined", ""), Moment::now()));
+            }
+            // Who fetched has gone, or got an answer to another request than this.
+            Some(Landed::Abandoned | Landed::Answer(..) | Landed::Refreshed(..)) => {}
+            Some(Landed::Nothing) => {
+                return go_on(client, record, route, proxy, body, ("miss", "not-shared", "uri-miss")).await;
+            }
+            None => return go_on(client, record, route, proxy, body, ("miss", "lock-timeout", "uri-miss")).await,
+        }
+    }
+    go_on(client, record, route, proxy, body, ("miss", "not-shared", "uri-miss")).await
+}
+
+impl Sought {
+    fn of(client: &Client, record: &Record, policy: &'static site::Cache) -> Sought {
+        let mut url = String::new();
+        key::url(&policy.key, &record.facts(), &mut url);
+        Sought {
+            policy,
+            store: &client.worker.stores[usize::from(policy.store)],
+            url: url.into(),
+            wish: Wish::of(&record.fields),
+            authorized: record.fields.contains("authorization"),
+        }
+    }
+
+    /// Whether an answer that is kept under a name is one to this request, too, by what the answer says it depends on.
+    fn is_for(&self, head: &Head, name: u128, request: &Fields) -> bool {
+        (!self.authorized || head.life.for_authorized)
+            && self.store.place(&self.policy.key, &self.url, request, head).is_ok_and(|place| place.own == name)
+    }
+}
+
+/// To the server and back, past the store: the word for it, the reason, and why it was forwarded.
+async fn go_on(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    body: RequestBody,
+    (word, reason, forward): (&'static str, &'static str, &'static str),
+) -> Result<Answer<Body>, Stop> {
+    record.cached(word, reason);
+    let mut answer = proxy::forward(client, record, route, proxy, body).await?;
+    let status = Some(answer.status);
+    let told = Told { word, reason, forward: Some(forward), stored: false, status };
+    answers::add_status(&mut answer.fields, &told, None);
+    Ok(answer)
+}
+
+/// HEAD, with nothing to answer it: an answer to it is not kept, but tells whether what is kept is as it was (RFC 9111 section
+/// 4.3.5).
+async fn head_only(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    sought: &Sought,
+    (place, stale): (Place, Option<Stale>),
+    body: RequestBody,
+) -> Result<Answer<Body>, Stop> {
+    let (sent, since) = (Moment::now(), sought.store.purges());
+    let forward = if stale.is_some() { "stale" } else { "uri-miss" };
+    let answer = go_on(client, record, route, proxy, body, ("miss", "head", forward)).await?;
+    if let Some((head, content)) = stale.filter(|_| answer.status == StatusCode::OK) {
+        let same = |name: &str| answer.fields.get(name) == head.fields.get(name);
+        let length = answer.body.length().is_none_or(|length| length == content.len());
+        if same("etag") && same("last-modified") && length && head.fields.contains("etag") {
+            let mut fields = answer.fields.clone();
+            fields.remove("cache-status");
+            let _ = renew(record, sought, place, &(head, content), &fields, (sent, since));
+        } else {
+            sought.store.forget(place.own);
+        }
+    }
+    Ok(answer)
+}
+
+/// Fetches behind an answer that is stale.
+fn refresh(
+    client: &Client,
+    record: &Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    sought: &Sought,
+    (place, stale): (Place, Stale),
+) {
+    let Joined::Fill(fill) = sought.store.flights.join(place.own) else { return };
+    let (client, mut record) = (Rc::new(Client::nobody(&client.peer)), record.unseen());
+    let (route, sought) = (*route, sought.clone());
+    tokio::task::spawn_local(async move {
+        let _running = client.worker.running();
+        let fetched = fetch(&client, &mut record, &route, proxy, &sought, (place, Some(stale), fill));
+        // The answer is nobody's; what is to be kept of it is received by a task of its own.
+        let _ = client.timer.run(fetched).await;
+    });
+}
+
+/// Asks the server: for an answer, or whether a stale one is still right.
+async fn fetch(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    sought: &Sought,
+    (place, mut stale, fill): (Place, Option<Stale>, Fill),
+) -> Result<Answer<Body>, Stop> {
+    let forward = match &stale {
+        Some(_) => "stale",
+        None if place.varies => "vary-miss",
+        None => "uri-miss",
+    };
+    loop {
+        let (sent, since) = (Moment::now(), sought.store.purges());
+        let body = RequestBody::new(client, Framing::Empty);
+        record.cached("miss", "");
+        let asked = stale.as_ref().map(|(head, _)| &**head);
+        let reply = proxy::ask(client, record, route, proxy, body, |fields| for_all(fields, asked)).await;
+        let now = Moment::now();
+        let failed = match &reply {
+            Ok(reply) => matches!(reply.answer.status.as_u16(), 500 | 502..=504),
+            Err(Stop::Failure(_)) => true,
+            Err(Stop::Abort) => false,
+        };
+        if failed && let Some((head, content)) = stale.as_ref().filter(|(head, _)| head.life.serves_errors(now)) {
+            // RFC 5861 section 4.
+            fill.refreshes(Arc::clone(head), place.own, content.clone());
+            return Ok(answers::hit(record, head, content, ("stale", "if-error"), now));
+        }
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(stop) => {
+                fill.lands_alone();
+                return Err(stop);
+            }
+        };
+        let Some(kept) = stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
+            return Ok(take_in(client, record, sought, (place, stale.is_some(), fill), reply, (sent, since, forward)));
+        };
+        // RFC 9111 section 4.3.4: a 304 is about what is kept only if it names the same.
+        let (said, about) = (&reply.answer.fields, kept.0.fields.text("etag"));
+        let same = said.text("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)));
+        if !same {
+            sought.store.forget(place.own);
+            continue;
+        }
+        let (head, content) = match renew(record, sought, place, &kept, said, (sent, since)) {
+            Ok(head) => (head, kept.1),
+            Err(head) => {
+                fill.lands_alone();
+                return Ok(answers::hit(record, &head, &kept.1, ("revalidated", "no-longer-kept"), now));
+            }
+        };
+        fill.refreshes(Arc::clone(&head), place.own, content.clone());
+        return Ok(answers::hit(record, &head, &content, ("revalidated", ""), now));
+    }
+}
+
+/// What a request asks that fetches for all: the whole answer, whoever may have what; or, if something is kept already, whether
+/// it is still right (RFC 9111 section 4.3.1).
+fn for_all(fields: &mut Fields, stale: Option<&Head>) {
+    for name in ["if-none-match", "if-modified-since", "if-range", "range"] {
+        fields.remove(name);
+    }
+    let Some(stale) = stale else { return };
+    for (condition, validator) in [("if-none-match", "etag"), ("if-modified-since", "last-modified")] {
+        if let Some(validator) = stale.fields.get(validator) {
+            fields.add(condition.as_bytes(), validator);
+        }
+    }
+}
+
+/// A kept answer as it is after the server has said that it is as it was (RFC 9111 sections 3.2 and 4.3.4). `Err`: it must not
+/// be kept any longer.
+fn renew(
+    record: &Record,
+    sought: &Sought,
+    place: Place,
+    (head, content): &Stale,
+    said: &Fields,
+    (sent, since): (Moment, u64),
+) -> Result<Arc<Head>, Arc<Head>> {
+    let mut fields = head.fields.clone();
+    let replaced = |name: &[u8]| !name.eq_ignore_ascii_case(b"content-length") && !name.eq_ignore_ascii_case(b"age");
+    for (name, _) in said.iter().filter(|(name, _)| replaced(name.as_bytes())) {
+        fields.remove(name);
+    }
+    for (name, value) in said.raw().filter(|(name, _)| replaced(name)) {
+        fields.add(name, value);
+    }
+    let mut judged = fields.clone();
+    if let Some(age) = said.get("age") {
+        judged.set("age", age);
+    }
+    let asked = Asked { authorized: sought.authorized, no_store: false, sent, answered: Moment::now() };
+    let life = Life::of(sought.policy, record.worker.settings, head.status, &judged, &asked);
+    let renewed = |life: Life| Arc::new(kept_head(sought, head.status, fields.clone(), life));
+    match life {
+        Ok(life) => {
+            let head = renewed(life);
+            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), since);
+            Ok(head)
+        }
+        Err(_) => {
+            sought.store.forget(place.own);
+            Err(renewed(Life { received: asked.answered, age: std::time::Duration::ZERO, ..head.life.clone() }))
+        }
+    }
+}
+
+/// The head that is kept: without the fields that must not be.
+fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life) -> Head {
+    for name in Control::of(&fields).unkept {
+        fields.remove(&name);
+    }
+    fields.remove("age");
+    if !fields.contains("date") {
+        // RFC 9110 section 6.6.1.
+        let received = std::time::UNIX_EPOCH + std::time::Duration::from_millis(life.received.0);
+        fields.add(b"date", httpdate::fmt_http_date(received).as_bytes());
+    }
+    let lower = |name: &str| Box::from(name.to_ascii_lowercase());
+    let mut vary: Vec<Box<str>> = vary(&fields).map(lower).collect();
+    vary.sort();
+    vary.dedup();
+    let tags = sought.policy.tags.as_ref().map(|tags| {
+        let values = fields.all(tags).map(String::from_utf8_lossy);
+        values.map(|value| value.replace(',', " ")).collect::<Vec<_>>().join(" ")
+    });
+    Head {
+        status,
+        fields: fields.compact(),
+        life,
+        url: (*sought.url).into(),
+        vary: vary.into(),
+        tags: tags.unwrap_or_default().into(),
+        outdated: AtomicBool::new(false),
+    }
+}
+
+/// An answer from the server: to be kept, if it may be, and passed on.
+fn take_in(
+    client: &Rc<Client>,
+    record: &mut Record,
+    sought: &Sought,
+    (place, supersedes, fill): (Place, bool, Fill),
+    reply: Reply,
+    (sent, since, forward): (Moment, u64, &'static str),
+) -> Answer<Body> {
+    let status = reply.answer.status;
+    let asked = Asked { authorized: sought.authorized, no_store: sought.wish.no_store, sent, answered: Moment::now() };
+    let judged = admit(record, sought, &reply.answer, &asked);
+    let (head, place, reserved) = match judged {
+        Ok(admitted) => admitted,
+        Err(unkept) => {
+            if supersedes && !status.is_server_error() {
+                sought.store.forget(place.own);
+            }
+            if !matches!(unkept, Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom) {
+                sought.store.shun(place.own, &sought.url, asked.answered);
+            }
+            fill.lands_alone();
+            record.cached("miss", unkept.reason());
+            let mut answer = reply.with_cookies();
+            let told = Told {
+                word: "miss",
+                reason: unkept.reason(),
+                forward: Some(forward),
+                stored: false,
+                status: Some(status),
+            };
+            answers::add_status(&mut answer.fields, &told, None);
+            return answer;
+        }
+    };
+    record.cached("miss", "");
+    let told = Told { word: "miss", reason: "", forward: Some(forward), stored: true, status: Some(status) };
+    let mut answer = match reply.answer.body {
+        Body::Server(mut call) => {
+            let length = call.length();
+            let reader = fill.lands(Arc::clone(&head), place.own, length);
+            record.watches(reader.flight());
+            let receiver = Rc::new(Client::nobody(&client.peer));
+            call.goes_on_for(&receiver);
+            let keeping = Keeping { store: sought.store, name: place.own, head: Arc::clone(&head), since, reserved };
+            tokio::task::spawn_local(receive(receiver, call, fill, keeping));
+            answers::present(record, &head, Kept::Coming(reader, length), &told, asked.answered)
+        }
+        _ => {
+            let content = Content::One(Bytes::new());
+            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), since);
+            fill.refreshes(Arc::clone(&head), place.own, content.clone());
+            answers::present(record, &head, Kept::Here(&content), &told, asked.answered)
+        }
+    };
+    proxy::add_cookies(&mut answer.fields, &reply.cookies);
+    answer
+}
+
+/// Whether an answer is kept: its head, its place, and room for its body.
+fn admit(
+    record: &Record,
+    sought: &Sought,
+    answer: &Answer<Body>,
+    asked: &Asked,
+) -> Result<(Arc<Head>, Place, Reserved), Unkept> {
+    let life = Life::of(sought.policy, record.worker.settings, answer.status, &answer.fields, asked)?;
+    let length = answer.body.length();
+    if length.is_some_and(|length| length > sought.store.max_object) {
+        return Err(Unkept::TooLarge);
+    }
+    let reserved = sought.store.reserve(length.unwrap_or(0)).ok_or(Unkept::NoRoom)?;
+    let head = kept_head(sought, answer.status, answer.fields.clone(), life);
+    let place = sought.store.place(&sought.policy.key, &sought.url, &record.fields, &head)?;
+    Ok((Arc::new(head), place, reserved))
+}
+
+/// Where an answer goes that is being received.
+struct Keeping {
+    store: &'static Store,
+    name: u128,
+    head: Arc<Head>,
+    since: u64,
+    reserved: Reserved,
+}
+
+/// What a chunk takes beside its bytes.
+const CHUNK: u64 = 96;
+
+/// Receives a body for all who read it, and keeps it if it comes whole.
+async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut keeping: Keeping) {
+    let _running = client.worker.running();
+    let received = async {
+        let (mut size, mut keep) = (0, true);
+        loop {
+            let filled = std::future::poll_fn(|cx| {
+                if !ready!(fill.poll_room(cx)) {
+                    return Poll::Ready(None);
+                }
+                call.poll_fill(cx).map(Some)
+            });
+            match filled.await {
+                Some(Ok(true)) => {
+                    let mut chunk = Bytes::new();
+                    call.take(|data| {
+                        chunk = Bytes::copy_from_slice(data);
+                        data.len()
+                    });
+                    size += chunk.len() as u64 + CHUNK;
+                    let fits = size <= keeping.store.max_object + CHUNK;
+                    if keep && !(fits && keeping.reserved.grow(size)) {
+                        keep = false;
+                        fill.passes_on(if fits { Unkept::NoRoom } else { Unkept::TooLarge });
+                    }
+                    fill.push(chunk);
+                }
+                Some(Ok(false)) => {
+                    if keep {
+                        let kept = keeping.store.keep(keeping.name, keeping.head, fill.content(), keeping.since);
+                        if let Err(unkept) = kept {
+                            fill.is_unkept(unkept);
+                        }
+                    }
+                    return fill.ends(Ok(()));
+                }
+                Some(Err(failure)) => {
+                    fill.is_unkept(Unkept::Truncated);
+                    return fill.ends(Err(failure));
+                }
+                None => return,
+            }
+        }
+    };
+    client.timer.run(received).await;
+}

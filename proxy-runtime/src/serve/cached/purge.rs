@@ -1,0 +1,129 @@
+//! What takes answers out of stores: `PURGE` from those who may, and requests that change what they are about (RFC 9111
+//! section 4.4).
+
+use bytes::Bytes;
+use http::{Method, StatusCode, Version};
+
+use crate::body::Body;
+use crate::cache::freshness::Moment;
+use crate::cache::{Purge, key};
+use crate::connection::Client;
+use crate::facts::Facts;
+use crate::failure::Failure;
+use crate::fields::{Fields, tokens};
+use crate::handler::Answer;
+use crate::matcher;
+use crate::observe::Record;
+use crate::rehearse;
+use crate::route::Found;
+use crate::site;
+use crate::target::Target;
+
+/// `PURGE`: of what the request's URL names, of all below it where it ends in `/*`, or of what has the tags in `Purge-Tags`. With
+/// `Purge-Mode: soft`, answers become stale instead; with `Purge-Mode: all` it is the whole store. `None`: the policy knows no PURGE, so it is a method like others.
+pub(in crate::serve) async fn purge(
+    client: &Client,
+    record: &mut Record,
+    policy: &site::Cache,
+) -> Option<Result<Answer<Body>, Failure>> {
+    if policy.purge.is_empty() || record.method.as_str() != "PURGE" {
+        return None;
+    }
+    if !matcher::contains(&policy.purge, record.client) {
+        return Some(Err(Failure::PurgeRefused));
+    }
+    let mode = |wanted: &str| tokens(&record.fields, "purge-mode").any(|mode| mode == wanted);
+    let (soft, all) = (mode("soft"), mode("all"));
+    let mut tags: Vec<String> = Vec::new();
+    for line in record.fields.all("purge-tags").map(String::from_utf8_lossy) {
+        tags.extend(line.split([',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned));
+    }
+    let facts = record.facts();
+    let below = facts.path.strip_suffix('*').filter(|above| above.ends_with('/') && facts.query.is_none());
+    let mut purges = Vec::new();
+    if all {
+        purges.push(Purge::All);
+    } else if !tags.is_empty() {
+        purges.push(Purge::Tags(tags));
+    } else if let Some(above) = below {
+        // `/x/*` is `/x`, too.
+        let above = above.strip_suffix('/').filter(|above| !above.is_empty()).unwrap_or(above);
+        purges.extend(["http", "https"].map(|scheme| {
+            let mut url = String::new();
+            key::origin(&policy.key, &Facts { scheme, ..facts }, &mut url);
+            Purge::Below(url + above)
+        }));
+    } else {
+        // Whatever the URL's scheme: it is one resource to whoever purges it.
+        purges.extend(["http", "https"].map(|scheme| {
+            let mut url = String::new();
+            key::url(&policy.key, &Facts { scheme, ..facts }, &mut url);
+            Purge::Url(url)
+        }));
+    }
+    record.cached("purge", if soft { "soft" } else { "" });
+    let store = &client.worker.stores[usize::from(policy.store)];
+    // All but URLs are looked for among all entries, which other requests should not wait for.
+    let purged = tokio::task::spawn_blocking(move || {
+        purges.into_iter().map(|purge| store.purge(purge, soft, Moment::now())).sum::<usize>()
+    });
+    let Ok(purged) = purged.await else { return Some(Err(Failure::Internal)) };
+    let mut answer = Answer::new(StatusCode::OK, Body::Bytes(Bytes::from(format!("{{\"purged\":{purged}}}\n"))));
+    answer.fields.add(b"content-type", b"application/json");
+    Some(Ok(answer))
+}
+
+/// A request has changed what it is about, as far as its answer tells: what is kept of that is no longer right. So are the
+/// places that the answer names, if they are on the same host.
+pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &Answer<Body>) {
+    let changes = !record.method.is_safe();
+    let succeeded = answer.status.is_success() || answer.status.is_redirection();
+    if client.worker.stores.is_empty() || !changes || !succeeded {
+        return;
+    }
+    let Some(target) = &record.target else { return };
+    forget(client, record, target);
+    for name in ["location", "content-location"] {
+        let Some(named) = answer.fields.text(name).and_then(|place| path_on(place, record)) else { continue };
+        if let Some(named) = target_of(client, record, named) {
+            forget(client, record, &named);
+        }
+    }
+}
+
+/// Removes what is kept under a URL, by the policy that would answer a GET for it.
+fn forget(client: &Client, record: &Record, target: &Target) {
+    let site = client.worker.site;
+    let Some(root) = site.tables.site(client.peer.listener, target.host()) else { return };
+    let about = (record.client, record.version == Version::HTTP_2);
+    let Found::Route(route, _) = rehearse::find(site, root, target, &Method::GET, &record.fields, about) else {
+        return;
+    };
+    let Some(policy) = site.routes.get(route).and_then(|route| route.policy.cache.as_ref()) else { return };
+    let facts = Facts { host: target.host(), path: target.path(), query: target.query(), ..record.facts() };
+    let mut url = String::new();
+    key::url(&policy.key, &facts, &mut url);
+    client.worker.stores[usize::from(policy.store)].purge(Purge::Url(url), false, Moment::now());
+}
+
+/// The path of a reference, if it is on the host of the request.
+fn path_on<'p>(place: &'p str, record: &Record) -> Option<&'p str> {
+    if place.starts_with('/') && !place.starts_with("//") {
+        return Some(place);
+    }
+    let (scheme, rest) = place.split_once("://")?;
+    let at = rest.find('/').unwrap_or(rest.len());
+    let same_host = record.target.as_ref().and_then(Target::authority) == Some(&rest[..at]);
+    (same_host && scheme.eq_ignore_ascii_case(record.facts().scheme))
+        .then(|| if at == rest.len() { "/" } else { &rest[at..] })
+}
+
+fn target_of(client: &Client, record: &Record, path: &str) -> Option<Target> {
+    let path = path.split('#').next().unwrap_or(path);
+    let mut host = Fields::new();
+    host.add(b"host", record.target.as_ref()?.authority()?.as_bytes());
+    let mut target = Target::parse(path.to_owned(), &host, Version::HTTP_11).ok()?;
+    let root = client.worker.site.tables.site(client.peer.listener, target.host())?;
+    target.normalise(client.worker.site.sites[root.id() as usize].normal_form).ok()?;
+    Some(target)
+}
