@@ -40,7 +40,7 @@ impl Check<'_> {
             {
                 self.report.add(
                     Diagnostic::error("contradiction", "an answer may take a quarter of the store at most", size.span)
-                        .help(format!("write max-object=\"{}KiB\" or less, or more `memory`", memory / 4 >> 10)),
+                        .help(format!("write max-object=\"{}KiB\" or less, or more `memory`", memory / 4 / 1024)),
                 );
             }
             let store = Store { name: written.name.value.clone().into(), memory, max_object, place: self.place(span) };
