@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
-pub use self::cache::{Cache, CacheStore, InCache, KeyQuery, Stale, Ttl};
+pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Stale, Ttl};
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
@@ -54,6 +54,7 @@ pub enum What {
     InHealthCheck(InHealthCheck),
     InRetry(InRetry),
     CacheStore(CacheStore),
+    DiskStore(DiskStore),
     InCache(InCache),
     To(To),
     Resolvers(Vec<Spanned<String>>),

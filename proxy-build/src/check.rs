@@ -151,6 +151,7 @@ impl Root {
                 | What::InHealthCheck(_)
                 | What::InRetry(_)
                 | What::InCache(_)
+                | What::DiskStore(_)
                 | What::To(_)
                 | What::Resolvers(_)
                 | What::Use(_)

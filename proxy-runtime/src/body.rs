@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::cache::Reader;
+use crate::cache::{FileReader, Reader};
 use crate::clock::after;
 use crate::connection::Client;
 use crate::failure::Failure;
@@ -240,6 +240,8 @@ pub(crate) enum Body {
     Bytes(Bytes),
     /// Memory, in pieces of which none is empty.
     Pieces(VecDeque<Bytes>),
+    /// A file, in parts that are read as they are sent.
+    File(Box<FileReader>),
     /// A server's answer, on its way.
     Server(Box<Call>),
     /// A server's answer that others have, too.
@@ -256,6 +258,7 @@ impl Body {
             Body::Bytes(bytes) => Some(bytes.len() as u64),
             Body::Pieces(pieces) => Some(pieces.iter().map(|piece| piece.len() as u64).sum()),
             Body::Server(call) => call.length(),
+            Body::File(reader) => Some(reader.length()),
             Body::Joined(reader) => reader.length(),
             Body::Tunnel(_) => None,
         }
@@ -269,6 +272,7 @@ impl Source for Body {
             Body::Bytes(bytes) => Poll::Ready(Ok(!bytes.is_empty())),
             Body::Pieces(pieces) => Poll::Ready(Ok(!pieces.is_empty())),
             Body::Server(call) => call.poll_fill(cx),
+            Body::File(reader) => reader.poll_fill(cx),
             Body::Joined(reader) => reader.poll_fill(cx),
         }
     }
@@ -291,6 +295,7 @@ impl Source for Body {
                 took
             }
             Body::Server(call) => call.take(to),
+            Body::File(reader) => reader.take(to),
             Body::Joined(reader) => reader.take(to),
         }
     }
@@ -298,7 +303,9 @@ impl Source for Body {
     fn trailers(&mut self) -> Option<Fields> {
         match self {
             Body::Server(call) => call.trailers(),
-            Body::None(_) | Body::Bytes(_) | Body::Pieces(_) | Body::Joined(_) | Body::Tunnel(_) => None,
+            Body::None(_) | Body::Bytes(_) | Body::Pieces(_) | Body::File(_) | Body::Joined(_) | Body::Tunnel(_) => {
+                None
+            }
         }
     }
 }

@@ -7,14 +7,28 @@
 pub mod key;
 
 #[cfg(feature = "serve")]
+mod bans;
+#[cfg(feature = "serve")]
+mod behind;
+#[cfg(feature = "serve")]
 pub(crate) mod control;
+#[cfg(feature = "serve")]
+mod disk;
+#[cfg(feature = "serve")]
+mod file;
 #[cfg(feature = "serve")]
 mod flight;
 #[cfg(feature = "serve")]
 pub(crate) mod freshness;
 #[cfg(feature = "serve")]
+mod record;
+#[cfg(feature = "serve")]
 mod store;
 
+#[cfg(feature = "serve")]
+pub(crate) use self::behind::Filing;
+#[cfg(feature = "serve")]
+pub(crate) use self::file::FileReader;
 #[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]

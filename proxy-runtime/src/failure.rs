@@ -88,6 +88,8 @@ pub(crate) enum Failure {
     ClientGone,
     /// What is kept does not do, and the client wants nothing else (RFC 9111 section 5.2.1.7).
     NotCached,
+    /// What is kept on disk can't be read, or is not what was written.
+    StoreUnreadable,
     /// A PURGE from somebody who may not.
     PurgeRefused,
     /// `fault` has it so.
@@ -138,6 +140,7 @@ impl Failure {
             Failure::UpstreamTruncated => "upstream-truncated",
             Failure::ClientGone => "client-gone",
             Failure::NotCached => "not-cached",
+            Failure::StoreUnreadable => "store-unreadable",
             Failure::PurgeRefused => "purge-refused",
             Failure::Fault(_) => "fault",
             Failure::Internal => "internal",
@@ -185,7 +188,7 @@ impl Failure {
             | Failure::TotalTimeout
             | Failure::BodyStalled
             | Failure::NotCached => StatusCode::GATEWAY_TIMEOUT,
-            Failure::ClientGone | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Failure::ClientGone | Failure::StoreUnreadable | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

@@ -133,8 +133,11 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let mut sockets = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings)));
-    let stores = site.stores.iter().map(|store| Store::new(store, settings, workers)).collect();
-    let stores: &'static [Store] = Vec::leak(stores);
+    let stores = site.stores.iter().map(|store| {
+        let refused = |error| Refused { message: format!("the cache's folder: {error}"), place: store.place.clone() };
+        Store::new(store, settings, workers).map_err(|error| vec![refused(error)])
+    });
+    let stores: &'static [Store] = Vec::leak(stores.collect::<Result<_, _>>()?);
     let failed = |error: std::io::Error| {
         let place = crate::site::Place { file: site.name.into(), line: 0 };
         vec![Refused { message: format!("can't start: {error}"), place }]

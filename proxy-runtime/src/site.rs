@@ -18,7 +18,7 @@ use std::time::Duration;
 use http::Method;
 pub use ipnet::IpNet;
 
-pub use self::cache::{Cache, Key, Mark, Part, Stale, Store, Ttl};
+pub use self::cache::{Cache, DiskStore, Key, Mark, Part, Stale, Store, Ttl};
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
 pub use self::tls::{

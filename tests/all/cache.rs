@@ -314,8 +314,9 @@ fn fresh_and_stale() {
         &[
             ("GET /sie", failing, &format!("200 1 {MISS}")),
             ("GET /sie", "X-Status: 503", "200 1 hit detail=if-error"),
-            ("GET /sie", "X-Status: reset", "200 1 hit detail=if-error"),
-            ("GET /sie", "X-Status: 404", "404 4 fwd=stale fwd-status=404 detail=no-lifetime"),
+            ("GET /sie", "X-Status: 404", "404 3 fwd=stale fwd-status=404 detail=no-lifetime"),
+            ("GET /gone", failing, &format!("200 1 {MISS}")),
+            ("GET /gone", "X-Status: reset", "200 1 hit detail=if-error"),
             ("GET /strict", strict, &format!("200 1 {MISS}")),
             ("GET /strict", "X-Status: 503", "503 2 fwd=stale fwd-status=503 detail=no-lifetime"),
             ("GET /strict", "X-Status: reset", "502 502 Bad Gateway\n none"),

@@ -6,6 +6,7 @@ mod cases;
 mod cli;
 mod diagnostics;
 mod diff;
+mod disk;
 mod expand;
 mod framing;
 mod fuzz;

@@ -27,6 +27,8 @@ pub(crate) enum Job {
     Resumed,
     /// As `Download`, encrypted.
     TlsDownload,
+    /// As `Plain`, from the cache.
+    Cached,
 }
 
 /// A large body: 10 MiB.
@@ -51,6 +53,7 @@ pub(crate) const JOBS: &[Job] = &[
     Job::Handshakes,
     Job::Resumed,
     Job::TlsDownload,
+    Job::Cached,
 ];
 
 impl Job {
@@ -68,6 +71,7 @@ impl Job {
             Job::Handshakes => "new TLS 1.3 connections".to_owned(),
             Job::Resumed => "resumed TLS 1.3 connections".to_owned(),
             Job::TlsDownload => "10 MiB down over TLS".to_owned(),
+            Job::Cached => "cache hits".to_owned(),
         }
     }
 
@@ -113,6 +117,7 @@ impl Job {
             Job::Download | Job::TlsDownload => {
                 "request = function() return wrk.format('GET', '/large') end".to_owned()
             }
+            Job::Cached => "request = function() return wrk.format('GET', '/cached') end".to_owned(),
             Job::Upload => format!(
                 "local body = string.rep('x', {LARGE})\nrequest = function() return wrk.format('POST', '/', nil, body) end"
             ),

@@ -161,6 +161,9 @@ impl Kind {
                 ]);
             }
             Kind::Envoy => {
+                if job == Job::Cached {
+                    return Err("-");
+                }
                 let config = file("envoy.json", &envoy_json(job, port, &certificate));
                 command.args(["envoy", "-c", &config, "--concurrency", "1", "-l", "off", "--disable-hot-restart"]);
             }
@@ -227,6 +230,7 @@ fn kiln_site(job: Job, port: u16, certificate: &Certificate) -> String {
             format!("site * {{\n{}}}\n", each(n, route))
         }
         Job::Hosts(n) => each(n, |i| format!("site host{i}.example.com {{\n{proxy}\n}}\n")),
+        Job::Cached => format!("site * {{\ncache\n{proxy}\n}}\n"),
         Job::Upload => format!("site * {{\nlimits body=\"1GiB\"\n{proxy}\n}}\n"),
         _ if job.tls() => format!(
             "site localhost {{\ntls {{\ncertificate \"{}\" key=\"{}\"\n}}\n{proxy}\n}}\n",
@@ -256,6 +260,10 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
         _ => server("", location("/".to_owned())),
     };
     let log = if job == Job::Logged { format!("{}/nginx-access.log", dir.display()) } else { "off".to_owned() };
+    let cache = match job {
+        Job::Cached => format!("proxy_cache_path {}/nginx-cache keys_zone=all:10m; proxy_cache all;\n", dir.display()),
+        _ => String::new(),
+    };
     nginx(
         dir,
         "proxy",
@@ -264,7 +272,7 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
          upstream origin {{ server {ORIGIN}; keepalive 64; keepalive_requests 100000000; }}\n\
          proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $http_host;\n\
          proxy_set_header Via \"1.1 nginx\"; proxy_set_header X-Forwarded-For $remote_addr;\n\
-         proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;\n{servers}"
+         proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;\n{cache}{servers}"
         ),
     )
 }
@@ -283,12 +291,16 @@ fn haproxy_cfg(job: Job, port: u16, certificate: &Certificate) -> Option<String>
         Job::Prefixes(n) => each(n, |i| format!("  use_backend origin if {{ path_beg /section{i}/ }}\n")),
         Job::Expressions(n) => each(n, |i| format!("  use_backend origin if {{ path_reg ^/section{i}/[0-9]+$ }}\n")),
         Job::Hosts(n) => each(n, |i| format!("  use_backend origin if {{ hdr(host) -i host{i}.example.com }}\n")),
+        Job::Cached => {
+            "  http-request cache-use all\n  http-response cache-store all\n  default_backend origin\n".to_owned()
+        }
         _ => "  default_backend origin\n".to_owned(),
     };
+    let cache = if job == Job::Cached { "cache all\n  total-max-size 64\n  max-age 3600\n" } else { "" };
     let log = if job == Job::Logged { "  log stdout format raw local0\n  option httplog\n" } else { "" };
     let tls = if job.tls() { format!(" ssl crt {} alpn h2,http/1.1", certificate.both) } else { String::new() };
     Some(format!(
-        "global\n  nbthread 1\n  maxconn 8000\ndefaults\n  mode http\n{log}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+        "{cache}global\n  nbthread 1\n  maxconn 8000\ndefaults\n  mode http\n{log}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          \x20 http-reuse always\n\
          frontend in\n  bind 127.0.0.1:{port}{tls}\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n\
          \x20 http-request set-header X-Forwarded-Host %[req.hdr(Host)]\n  http-request set-header Via 1.1\\ haproxy\n{rules}\
@@ -349,6 +361,8 @@ fn caddy_json(job: Job, port: u16, certificate: &Certificate) -> Option<String> 
     let routes = match job {
         // It asks one route after the other, and needs milliseconds for 10,000 of them.
         Job::Prefixes(100_000..) | Job::Expressions(100_000..) => return None,
+        // Its cache is a plug-in.
+        Job::Cached => return None,
         Job::Prefixes(n) => join(n, &|i| format!(r#"{{"match":[{{"path":["/section{i}/*"]}}],{handle}}}"#)),
         Job::Expressions(n) => {
             join(n, &|i| format!(r#"{{"match":[{{"path_regexp":{{"pattern":"^/section{i}/[0-9]+$"}}}}],{handle}}}"#))
@@ -373,13 +387,16 @@ fn caddy_json(job: Job, port: u16, certificate: &Certificate) -> Option<String> 
     ))
 }
 
-/// Varnish without its cache; what it would route by is code.
+/// Varnish, without its cache where that is not what it is about; what it would route by is code.
 fn varnish_vcl(job: Job) -> Option<String> {
-    if !matches!(job, Job::Plain | Job::Download | Job::Upload) {
+    if !matches!(job, Job::Plain | Job::Download | Job::Upload | Job::Cached) {
         return None;
     }
     let (host, port) = ORIGIN.split_once(':')?;
     let mut vcl = format!("vcl 4.1;\nbackend origin {{ .host = \"{host}\"; .port = \"{port}\"; }}\n");
+    if job == Job::Cached {
+        return Some(vcl);
+    }
     // Writing to a String cannot fail.
     let _ = writeln!(
         vcl,

@@ -257,7 +257,8 @@ fn origin(dir: &Path) -> Origin {
         "origin",
         &format!(
             "access_log off; client_max_body_size 1g; sendfile on;\nserver {{ listen {ORIGIN};\n\
-             location / {{ return 200 \"{small}\"; }}\nlocation = /large {{ root {}; }} }}",
+             location / {{ return 200 \"{small}\"; }}\n\
+             location = /cached {{ add_header Cache-Control max-age=36000; return 200 \"{small}\"; }}\nlocation = /large {{ root {}; }} }}",
             files.display()
         ),
     );

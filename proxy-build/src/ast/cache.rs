@@ -15,6 +15,15 @@ pub struct CacheStore {
     pub name: Spanned<String>,
     pub memory: Option<Spanned<Setting<u64>>>,
     pub max_object: Option<Spanned<Setting<u64>>>,
+    pub items: Vec<Item>,
+}
+
+/// `disk`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as its argument and property")]
+pub struct DiskStore {
+    pub folder: Spanned<Setting<String>>,
+    pub size: Spanned<Setting<u64>>,
 }
 
 /// `cache`.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{self, Handler, Key, Mark, ParamKind, Place, Setting, Store};
+use proxy_runtime::site::{self, DiskStore, Handler, Key, Mark, ParamKind, Place, Setting, Store};
 use proxy_runtime::template::{Piece, Template};
 
 use super::{Check, list};
@@ -17,6 +17,9 @@ const MEMORY: u64 = 64 << 20;
 
 /// No store is smaller.
 const LEAST: u64 = 1 << 20;
+
+/// No folder is smaller.
+const LEAST_DISK: u64 = 16 << 20;
 
 /// How long a request waits for another one's answer.
 const LOCK: Duration = Duration::from_secs(5);
@@ -43,9 +46,36 @@ impl Check<'_> {
                         .help(format!("write max-object=\"{}KiB\" or less, or more `memory`", memory / 4 / 1024)),
                 );
             }
-            let store = Store { name: written.name.value.clone().into(), memory, max_object, place: self.place(span) };
+            let disk = self.disk(&written.items);
+            let name = written.name.value.clone().into();
+            let store = Store { name, memory, max_object, disk, place: self.place(span) };
             self.stores.declare("cache-store", &written.name, store, self.report);
         }
+    }
+
+    fn disk(&mut self, items: &[Item]) -> Option<DiskStore> {
+        let disk = items.iter().find_map(|item| match &item.what {
+            What::DiskStore(disk) => Some(disk),
+            _ => None,
+        })?;
+        let folder = match &disk.folder.value {
+            ast::Setting::Fixed(folder) => Setting::Fixed(folder.clone().into()),
+            ast::Setting::Param(name) => Setting::Param(self.param(name, &[ParamKind::String])?),
+        };
+        let size = self.setting(&disk.size, ParamKind::Size)?;
+        if let Setting::Fixed(..LEAST_DISK) = size {
+            let message = "a folder takes 16 MiB at least";
+            self.report.add(Diagnostic::error("store-too-small", message, disk.size.span).help("write size=\"1GiB\""));
+        }
+        let same = |store: &Store| store.disk.as_ref().is_some_and(|other| other.folder == folder);
+        if let Some(other) = self.stores.entries.iter().find(|entry| same(&entry.value)) {
+            self.report.add(
+                Diagnostic::error("shared-folder", "another store has this folder", disk.folder.span)
+                    .also(other.span, "here")
+                    .help("give each a folder of its own"),
+            );
+        }
+        Some(DiskStore { folder, size })
     }
 
     /// The store of a `cache`: the one it names, or the only one, or one that is there for the asking.
@@ -55,7 +85,8 @@ impl Check<'_> {
             (None, 0) => {
                 let place = Place { line: 0, ..self.place(span) };
                 let memory = Setting::Fixed(MEMORY);
-                self.stores.anonymous(span, Store { name: "default".into(), memory, max_object: None, place })
+                self.stores
+                    .anonymous(span, Store { name: "default".into(), memory, max_object: None, disk: None, place })
             }
             (None, 1) => {
                 self.stores.entries[0].used = true;

@@ -1,7 +1,7 @@
 //! `cache-store` and `cache`: which answers are kept, where, and how long.
 
 use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{Cache, CacheStore, InCache, KeyQuery, Policy, Stale, Ttl, What};
+use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Policy, Stale, Ttl, What};
 use crate::value;
 use proxy_runtime::site::Part;
 
@@ -11,14 +11,15 @@ pub(super) static CACHE_STORE: Directive = Directive {
     args: "NAME",
     props: &[
         Prop::new("memory", "SIZE", "How much memory it takes, all that it needs beside the answers included; from `\"1MiB\"`. Default `\"64MiB\"`."),
-        Prop::new("max-object", "SIZE", "Larger answers are not kept; up to a quarter of `memory`. Default: a sixteenth of it."),
+        Prop::new("max-object", "SIZE", "Larger answers are not kept in memory; up to a quarter of `memory`. Default: a sixteenth of it."),
     ],
-    body: None,
+    body: Some(Place::CacheStore),
     repeats: true,
     summary: "A place where answers are kept.",
     details: "\
 In memory, shared by all workers, bounded in bytes. What is seldom asked for goes first; answers that are asked for once, as a
-crawler does, push out nothing that is asked for often. A restart empties it. A site that has `cache` and no `cache-store` has
+crawler does, push out nothing that is asked for often. A restart empties it, unless there
+is a `disk`. A site that has `cache` and no `cache-store` has
 one of 64 MiB. While they are received, answers may take another quarter of `memory`.",
     example: r#"
 cache-store main memory="256MiB" max-object="8MiB"
@@ -34,6 +35,40 @@ site example.com {
             name: r.arg("a NAME", value::name)?,
             memory: r.prop("memory", value::setting(value::size)),
             max_object: r.prop("max-object", value::setting(value::size)),
+            items: r.body(),
+        }))
+    },
+};
+
+pub(super) static DISK: Directive = Directive {
+    name: "disk",
+    places: &[Place::CacheStore],
+    args: "DIR",
+    props: &[Prop::new("size", "SIZE", "How much it takes; from `\"16MiB\"`.")],
+    body: None,
+    repeats: false,
+    summary: "Keeps answers in a folder, too, where they survive a restart.",
+    details: "\
+All that is kept is written there, behind the answers; what memory has let go comes back when it is asked for. Answers that are
+too large for memory, up to an eighth of `size`, are on disk alone, and stream from there. What was not asked for for the longest
+time goes first, by samples. Purges survive a restart, too.
+
+Every block has a checksum, which is looked at before it is passed on: what a crash has left torn is never served. A
+start reads no file. The folder is made where it is missing; no two stores may share one, but an old and a new binary may while
+one takes over. Where it can't be written, answers are kept in memory, and a notice says so.",
+    example: r#"
+cache-store main memory="256MiB" {
+    disk "/var/cache/site" size="10GiB"
+}
+site example.com {
+    cache main
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::DiskStore(DiskStore {
+            folder: r.arg("a DIR", value::setting(value::text))?,
+            size: r.required("size", value::setting(value::size))?,
         }))
     },
 };

@@ -114,9 +114,11 @@ impl State {
 
     /// Lets go of what all have read, where nobody will come who has not.
     fn drop_read(&mut self) {
-        let Some(first) = self.readers.iter().flatten().map(|seat| seat.chunk).min().filter(|_| self.passing) else {
+        if !self.passing {
             return;
-        };
+        }
+        let all = self.dropped + self.chunks.len();
+        let first = self.readers.iter().flatten().map(|seat| seat.chunk).min().unwrap_or(all);
         while self.dropped < first && self.chunks.pop_front().is_some() {
             self.dropped += 1;
         }
@@ -165,14 +167,17 @@ impl Fill {
     pub(crate) fn push(&self, chunk: Bytes) {
         let mut state = locked(&self.flight.state);
         state.chunks.push_back(chunk);
+        if state.readers.iter().all(Option::is_none) {
+            state.drop_read();
+        }
         state.wake();
     }
 
-    /// It won't be kept: nobody can join any more, and what is read is let go.
-    pub(crate) fn passes_on(&mut self, why: Unkept) {
+    /// It won't be kept, for this reason, or not here: nobody can join any more, and what is read is let go.
+    pub(crate) fn passes_on(&mut self, why: Option<Unkept>) {
         self.delist();
         let mut state = locked(&self.flight.state);
-        (state.passing, state.unkept) = (true, Some(why));
+        (state.passing, state.unkept) = (true, why);
         state.drop_read();
     }
 
@@ -197,10 +202,9 @@ impl Fill {
         Poll::Pending
     }
 
-    /// All of the body, to be kept.
-    pub(crate) fn content(&self) -> Content {
-        let chunks: Vec<Bytes> = locked(&self.flight.state).chunks.iter().cloned().collect();
-        Content::of(&chunks)
+    /// All that has come of the body.
+    pub(crate) fn chunks(&self) -> Vec<Bytes> {
+        locked(&self.flight.state).chunks.iter().cloned().collect()
     }
 
     /// The body is whole, or will never be. What is to be kept is, by now.
@@ -423,7 +427,7 @@ mod tests {
         let mut part = join(flights).only(1, Some(2));
         assert_eq!(read(&mut late), ("abcd".to_owned(), None));
         assert_eq!(read(&mut part), ("bc".to_owned(), Some(Ok(()))));
-        assert_eq!(fill.content().pieces().concat(), b"abcd");
+        assert_eq!(fill.chunks().concat(), b"abcd");
         fill.ends(Ok(()));
         assert!(!flights.has(1));
         assert_eq!(read(&mut early), ("abcd".to_owned(), Some(Ok(()))));
@@ -462,7 +466,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let chunk = Bytes::from(vec![b'x'; WINDOW / 2]);
         fill.push(chunk.clone());
-        fill.passes_on(Unkept::TooLarge);
+        fill.passes_on(Some(Unkept::TooLarge));
         assert!(!flights.has(1), "nobody can join who would miss the beginning");
         assert_eq!(fill.poll_room(&mut cx), Poll::Ready(true));
         fill.push(chunk.clone());

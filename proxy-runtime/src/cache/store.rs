@@ -1,4 +1,5 @@
-//! Where answers are kept: [`Store`], in memory, shared by all workers and bounded in bytes.
+//! Where answers are kept: [`Store`], in memory, shared by all workers and bounded in bytes; and, where the site has it so, on
+//! disk as well, from where they come back into memory when they are asked for.
 //!
 //! What is evicted is `quick_cache`'s business (a CLOCK with ghosts, sharded, scan-resistant); a hit is a read lock on a shard
 //! and two counts. Names of entries are 128-bit hashes with a key of the process's own, so nobody outside can make two meet.
@@ -9,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
+use super::disk::{Disk, Filed};
 use super::flight::Flights;
 use super::freshness::{Life, Moment, Unkept};
 use super::key;
@@ -53,6 +56,8 @@ impl Head {
 pub(crate) enum Content {
     One(Bytes),
     Many(Arc<[Bytes]>),
+    /// On disk alone.
+    Filed(Arc<Filed>),
 }
 
 impl Content {
@@ -85,14 +90,27 @@ impl Content {
 
     /// How many bytes it has.
     pub(crate) fn len(&self) -> u64 {
-        self.pieces().iter().map(|piece| piece.len() as u64).sum()
+        match self {
+            Content::Filed(filed) => filed.length,
+            _ => self.pieces().iter().map(|piece| piece.len() as u64).sum(),
+        }
     }
 
-    /// Its pieces, in order.
+    /// Its pieces, in order; none of what is on disk.
     pub(crate) fn pieces(&self) -> &[Bytes] {
         match self {
             Content::One(one) => std::slice::from_ref(one),
             Content::Many(many) => many,
+            Content::Filed(_) => &[],
+        }
+    }
+
+    /// How much memory it takes.
+    fn weight(&self) -> u64 {
+        match self {
+            // An open file is worth something, too: so there are not too many.
+            Content::Filed(_) => PIECE as u64,
+            _ => self.len() + 64 * self.pieces().len() as u64,
         }
     }
 }
@@ -102,7 +120,7 @@ const PIECE: usize = 64 << 10;
 
 /// What is kept under a name.
 #[derive(Clone)]
-enum Entry {
+pub(super) enum Entry {
     Answer(Arc<Head>, Content),
     Varies(Arc<Varies>),
     /// Answers to this are not kept: nobody needs to wait for one.
@@ -110,17 +128,17 @@ enum Entry {
 }
 
 /// There are several answers under a URL.
-struct Varies {
-    url: Box<str>,
+pub(super) struct Varies {
+    pub(super) url: Box<str>,
     /// Told apart by these fields, in lower case.
-    fields: Box<[Box<str>]>,
+    pub(super) fields: Box<[Box<str>]>,
     /// A part of their names.
-    number: u64,
+    pub(super) number: u64,
     /// Those that were received before are stale; in milliseconds since 1970.
-    outdated_before: AtomicU64,
+    pub(super) outdated_before: AtomicU64,
 }
 
-struct Shunned {
+pub(super) struct Shunned {
     url: Box<str>,
     until: Moment,
 }
@@ -135,13 +153,13 @@ const MOST_FIELDS: usize = 16;
 const OVERHEAD: u64 = 160;
 
 #[derive(Clone)]
-struct ByBytes;
+pub(super) struct ByBytes;
 
 impl Weighter<u128, Entry> for ByBytes {
     fn weight(&self, _: &u128, entry: &Entry) -> u64 {
         OVERHEAD
             + match entry {
-                Entry::Answer(head, content) => weight(head) + content.len() + 64 * content.pieces().len() as u64,
+                Entry::Answer(head, content) => weight(head) + content.weight(),
                 Entry::Varies(varies) => (size_of::<Varies>() + varies.url.len() + 64 * varies.fields.len()) as u64,
                 Entry::Unkept(shunned) => (size_of::<Shunned>() + shunned.url.len()) as u64,
             }
@@ -155,7 +173,7 @@ fn weight(head: &Head) -> u64 {
 
 /// Names are hashes already.
 #[derive(Default)]
-struct AsIs(u64);
+pub(super) struct AsIs(u64);
 
 impl Hasher for AsIs {
     fn finish(&self) -> u64 {
@@ -174,19 +192,25 @@ impl Hasher for AsIs {
 
 /// A store.
 pub(crate) struct Store {
-    entries: Cache<u128, Entry, ByBytes, BuildHasherDefault<AsIs>>,
+    pub(super) entries: Cache<u128, Entry, ByBytes, BuildHasherDefault<AsIs>>,
     pub(crate) flights: Flights,
     /// The key of the names.
     secret: (u64, u64),
-    /// The next number of a [`Varies`].
-    numbers: AtomicU64,
+    /// Makes the numbers of [`Varies`], which never come again.
+    numbers: RandomState,
+    made: AtomicU64,
     /// The largest body that is kept, in bytes.
     pub(crate) max_object: u64,
     /// Bytes of answers that are being received.
     receiving: AtomicU64,
     /// No more than so many.
     max_receiving: u64,
-    purges: Purges,
+    pub(super) purges: Purges,
+    pub(super) disk: Option<Arc<Disk>>,
+    /// Answers that are being written to it.
+    pub(super) writing: AtomicU64,
+    /// The last write to it has failed.
+    pub(super) failing: AtomicBool,
 }
 
 /// Under which names a request's answer would be.
@@ -196,6 +220,8 @@ pub(crate) struct Place {
     pub(crate) own: u128,
     /// There are answers under this URL, told apart.
     pub(crate) varies: bool,
+    /// Under what it may be on disk.
+    pub(super) recalled: Option<u128>,
 }
 
 /// What is there for a request.
@@ -207,8 +233,11 @@ pub(crate) enum Looked {
 }
 
 impl Store {
-    /// Makes a store.
-    pub(crate) fn new(store: &site::Store, settings: &Settings, workers: usize) -> Store {
+    /// Makes a store. What its folder has is learned beside the work.
+    ///
+    /// # Errors
+    /// The folder can't be made or written to.
+    pub(crate) fn new(store: &site::Store, settings: &Settings, workers: usize) -> std::io::Result<Store> {
         let memory = store.memory.get(settings).max(1 << 20);
         let max_object = store.max_object.map_or(memory / 16, |size| size.get(settings)).min(memory / 4);
         // An answer must fit into a shard with room to spare.
@@ -223,16 +252,28 @@ impl Store {
             .build()
             .unwrap_or_else(|_| unreachable!("both capacities are given"));
         let random = RandomState::new();
-        Store {
+        let disk = match &store.disk {
+            Some(disk) => Some(Arc::new(Disk::open(Path::new(disk.folder.get(settings)), disk.size.get(settings))?)),
+            None => None,
+        };
+        if let Some(disk) = disk.clone() {
+            std::thread::Builder::new().name("cache-scan".to_owned()).spawn(move || disk.scan())?;
+        }
+        let secret = disk.as_ref().map_or((random.hash_one(0), random.hash_one(1)), |disk| disk.secret);
+        Ok(Store {
             entries: Cache::with_options(options, ByBytes, BuildHasherDefault::default(), DefaultLifecycle::default()),
             flights: Flights::default(),
-            secret: (random.hash_one(0), random.hash_one(1)),
-            numbers: AtomicU64::new(0),
+            secret,
+            numbers: random,
+            made: AtomicU64::new(0),
             max_object,
             receiving: AtomicU64::new(0),
             max_receiving: memory / 4,
             purges: Purges::default(),
-        }
+            disk,
+            writing: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+        })
     }
 
     fn name(&self, parts: [&[u8]; 3]) -> u128 {
@@ -246,12 +287,13 @@ impl Store {
     /// Looks for the answer to a request for `url`.
     pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &Fields, now: Moment) -> Looked {
         let name = self.name([url.as_bytes(), b"", b""]);
-        let place = Place { own: name, varies: false };
-        match self.entries.get(&name) {
+        let place = Place { own: name, varies: false, recalled: Some(name) };
+        let found = self.entries.get(&name);
+        match found {
             // By which fields is not known yet, so this name is no more than one to wait under.
             None | Some(Entry::Answer(..)) if key::has_variants(key) => {
                 let place = self.of_several(key, url, (&[], u64::MAX), request);
-                Looked::Nothing(Place { varies: false, ..place })
+                Looked::Nothing(Place { varies: false, recalled: found.is_none().then_some(name), ..place })
             }
             None => Looked::Nothing(place),
             Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
@@ -278,7 +320,7 @@ impl Store {
         let mut variant = Vec::with_capacity(128);
         key::variant(key, fields.iter().map(AsRef::as_ref), request, &mut variant);
         let own = self.name([url.as_bytes(), &number.to_be_bytes(), &variant]);
-        Place { own, varies: true }
+        Place { own, varies: true, recalled: Some(own) }
     }
 
     /// Where an answer will be kept that lists these fields in its `Vary`, or depends on more by its policy: notes that there
@@ -286,9 +328,15 @@ impl Store {
     ///
     /// # Errors
     /// It depends on more than can be told apart.
-    pub(crate) fn place(&self, key: &site::Key, url: &str, request: &Fields, head: &Head) -> Result<Place, Unkept> {
+    pub(crate) fn place(
+        &'static self,
+        key: &site::Key,
+        url: &str,
+        request: &Fields,
+        head: &Head,
+    ) -> Result<Place, Unkept> {
         let name = self.name([url.as_bytes(), b"", b""]);
-        let place = Place { own: name, varies: false };
+        let place = Place { own: name, varies: false, recalled: Some(name) };
         let noted = match self.entries.peek(&name) {
             Some(Entry::Varies(varies)) => Some(varies),
             _ if head.vary.is_empty() && !key::has_variants(key) => return Ok(place),
@@ -304,10 +352,11 @@ impl Store {
                 let varies = Arc::new(Varies {
                     url: url.into(),
                     fields: fields.into(),
-                    number: self.numbers.fetch_add(1, Ordering::Relaxed),
+                    number: self.numbers.hash_one(self.made.fetch_add(1, Ordering::Relaxed)),
                     outdated_before: AtomicU64::new(0),
                 });
                 self.entries.insert(name, Entry::Varies(Arc::clone(&varies)));
+                self.note(name, &varies);
                 varies
             }
         };
@@ -315,13 +364,18 @@ impl Store {
     }
 
     /// Keeps an answer. Gives why not, if somebody has purged it since its request was sent.
-    pub(crate) fn keep(&self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
+    pub(crate) fn keep(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
+        self.entries.insert(name, Entry::Answer(Arc::clone(&head), content.clone()));
+        // Looked at behind it: a purge from now on finds it.
         match self.purges.since(since, &head) {
-            Some(false) => return Err(Unkept::Purged),
+            Some(false) => {
+                self.entries.remove(&name);
+                return Err(Unkept::Purged);
+            }
             Some(true) => head.outdated.store(true, Ordering::Relaxed),
             None => {}
         }
-        self.entries.insert(name, Entry::Answer(head, content));
+        self.write_behind(name, head, content, since);
         Ok(())
     }
 
@@ -336,6 +390,9 @@ impl Store {
     /// Removes an answer.
     pub(crate) fn forget(&self, name: u128) {
         self.entries.remove(&name);
+        if let Some(disk) = &self.disk {
+            disk.remove(name);
+        }
     }
 
     /// Makes room for so many bytes that will be received.
@@ -352,6 +409,8 @@ impl Store {
 
     /// Purges. Gives how many entries were found. Cost: a look-up for a URL, a pass over all entries for all else.
     pub(crate) fn purge(&self, purge: Purge, soft: bool, now: Moment) -> usize {
+        // Before anything is removed: what comes from now on is held against it.
+        self.purges.add(purge.clone(), soft);
         let found = match &purge {
             Purge::Url(url) => {
                 let name = self.name([url.as_bytes(), b"", b""]);
@@ -378,8 +437,12 @@ impl Store {
                 count.get()
             }
         };
-        self.purges.add(purge, soft);
-        found
+        let filed = match (&self.disk, &purge) {
+            (None, _) => 0,
+            (Some(disk), Purge::Url(url)) if !soft => usize::from(disk.remove(self.name([url.as_bytes(), b"", b""]))),
+            (Some(disk), purge) => disk.purge(purge, soft, now),
+        };
+        found.max(filed)
     }
 }
 
@@ -415,7 +478,7 @@ pub(crate) enum Purge {
 }
 
 impl Purge {
-    fn means(&self, url: &str, tags: &str) -> bool {
+    pub(super) fn means(&self, url: &str, tags: &str) -> bool {
         match self {
             Purge::Url(purged) => purged == url,
             Purge::Below(above) => url
@@ -429,7 +492,7 @@ impl Purge {
 
 /// The last purges: what was asked for before one and comes after it must not be kept as if there had been none.
 #[derive(Default)]
-struct Purges {
+pub(super) struct Purges {
     count: AtomicU64,
     last: Mutex<VecDeque<(Purge, bool)>>,
 }
@@ -448,7 +511,7 @@ impl Purges {
     }
 
     /// Whether an answer was purged since there were so many; and softly.
-    fn since(&self, since: u64, head: &Head) -> Option<bool> {
+    pub(super) fn since(&self, since: u64, head: &Head) -> Option<bool> {
         if self.count.load(Ordering::Acquire) == since {
             return None;
         }
@@ -491,8 +554,9 @@ pub(super) mod tests {
 
     pub(crate) fn store(memory: u64) -> &'static Store {
         let place = Written { file: "site.kdl".into(), line: 1 };
-        let store = site::Store { name: "main".into(), memory: Setting::Fixed(memory), max_object: None, place };
-        Box::leak(Box::new(Store::new(&store, &Settings::default(), 2)))
+        let store =
+            site::Store { name: "main".into(), memory: Setting::Fixed(memory), max_object: None, disk: None, place };
+        Box::leak(Box::new(Store::new(&store, &Settings::default(), 2).expect("no folder")))
     }
 
     pub(crate) fn head(url: &str, vary: &[&str], tags: &str) -> Arc<Head> {
@@ -519,7 +583,7 @@ pub(super) mod tests {
 
     const KEY: Key = Key { query: None, headers: Cow::Borrowed(&[]), cookies: Cow::Borrowed(&[]), zone: 0, site: 0 };
 
-    fn put(store: &Store, url: &str, request: &Fields, vary: &[&str], tags: &str, body: &str) {
+    fn put(store: &'static Store, url: &str, request: &Fields, vary: &[&str], tags: &str, body: &str) {
         let head = head(url, vary, tags);
         let place = store.place(&KEY, url, request, &head).expect("a place");
         let content = Content::One(Bytes::copy_from_slice(body.as_bytes()));

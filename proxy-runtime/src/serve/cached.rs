@@ -29,7 +29,7 @@ use crate::body::{Body, RequestBody, Source as _};
 use crate::cache::control::{Control, Wish};
 use crate::cache::freshness::{Asked, Life, Moment, Unkept, Verdict, vary};
 use crate::cache::key::{self, Pass};
-use crate::cache::{Content, Fill, Head, Joined, Landed, Looked, Place, Reserved, Store};
+use crate::cache::{Content, Filing, Fill, Head, Joined, Landed, Looked, Place, Reserved, Store};
 use crate::clock::after;
 use crate::conditions::weakly_equal;
 use crate::connection::Client;
@@ -60,7 +60,7 @@ type Stale = (Arc<Head>, Content);
 const FAR: u64 = 1 << 20;
 
 /// So often an exchange looks again before it goes on alone.
-const LOOKS: usize = 4;
+const LOOKS: usize = 6;
 
 /// Answers from the store, or from the server and into the store.
 pub(super) async fn forward(
@@ -81,6 +81,14 @@ pub(super) async fn forward(
         let (place, stale) = match sought.store.look_up(&policy.key, &sought.url, &record.fields, now) {
             Looked::Shunned => {
                 return go_on(client, record, route, proxy, body, ("pass", "shunned", "uri-miss")).await;
+            }
+            Looked::Nothing(place) if sought.store.may_recall(&place) => {
+                let store = sought.store;
+                let recalled = tokio::task::spawn_blocking(move || store.recall(&place)).await;
+                if recalled.unwrap_or(false) {
+                    continue;
+                }
+                (place, None)
             }
             Looked::Nothing(place) => (place, None),
             Looked::Answer(_, head, _) if sought.authorized && !head.life.for_authorized => {
@@ -436,10 +444,12 @@ fn admit(
 ) -> Result<(Arc<Head>, Place, Reserved), Unkept> {
     let life = Life::of(sought.policy, record.worker.settings, answer.status, &answer.fields, asked)?;
     let length = answer.body.length();
-    if length.is_some_and(|length| length > sought.store.max_object) {
+    if length.is_some_and(|length| length > sought.store.largest()) {
         return Err(Unkept::TooLarge);
     }
-    let reserved = sought.store.reserve(length.unwrap_or(0)).ok_or(Unkept::NoRoom)?;
+    // What is too large for memory goes through a window.
+    let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
+    let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
     let head = kept_head(sought, answer.status, answer.fields.clone(), life);
     let place = sought.store.place(&sought.policy.key, &sought.url, &record.fields, &head)?;
     Ok((Arc::new(head), place, reserved))
@@ -457,14 +467,25 @@ struct Keeping {
 /// What a chunk takes beside its bytes.
 const CHUNK: u64 = 96;
 
+/// How a body that is being received is kept.
+enum Manner {
+    /// In memory, with what has come of it.
+    Memory,
+    /// On disk: it is too large for memory.
+    Disk(Filing),
+    /// Not at all: it goes on to those who read it already.
+    Not,
+}
+
 /// Receives a body for all who read it, and keeps it if it comes whole.
 async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut keeping: Keeping) {
     let _running = client.worker.running();
     let received = async {
-        let (mut size, mut keep) = (0, true);
+        let (mut size, mut chunks, mut manner) = (0, 0, Manner::Memory);
         loop {
             let filled = std::future::poll_fn(|cx| {
-                if !ready!(fill.poll_room(cx)) {
+                // What is kept is received though nobody reads it; those who do are waited for.
+                if !ready!(fill.poll_room(cx)) && !matches!(manner, Manner::Disk(_)) {
                     return Poll::Ready(None);
                 }
                 call.poll_fill(cx).map(Some)
@@ -476,21 +497,12 @@ async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut ke
                         chunk = Bytes::copy_from_slice(data);
                         data.len()
                     });
-                    size += chunk.len() as u64 + CHUNK;
-                    let fits = size <= keeping.store.max_object + CHUNK;
-                    if keep && !(fits && keeping.reserved.grow(size)) {
-                        keep = false;
-                        fill.passes_on(if fits { Unkept::NoRoom } else { Unkept::TooLarge });
-                    }
-                    fill.push(chunk);
+                    (size, chunks) = (size + chunk.len() as u64, chunks + 1);
+                    fill.push(chunk.clone());
+                    manner = keeping.more(&mut fill, manner, (size, chunks), chunk).await;
                 }
                 Some(Ok(false)) => {
-                    if keep {
-                        let kept = keeping.store.keep(keeping.name, keeping.head, fill.content(), keeping.since);
-                        if let Err(unkept) = kept {
-                            fill.is_unkept(unkept);
-                        }
-                    }
+                    keeping.ends(&fill, manner).await;
                     return fill.ends(Ok(()));
                 }
                 Some(Err(failure)) => {
@@ -502,4 +514,54 @@ async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut ke
         }
     };
     client.timer.run(received).await;
+}
+
+impl Keeping {
+    /// More of the body has come, and is there to be read; how it is kept from here on.
+    async fn more(&mut self, fill: &mut Fill, manner: Manner, (size, chunks): (u64, u64), chunk: Bytes) -> Manner {
+        let store = self.store;
+        match manner {
+            Manner::Not => Manner::Not,
+            Manner::Memory if size <= store.max_object => {
+                if self.reserved.grow(size + CHUNK * chunks) {
+                    return Manner::Memory;
+                }
+                fill.passes_on(Some(Unkept::NoRoom));
+                Manner::Not
+            }
+            Manner::Memory if size <= store.largest() => {
+                let (name, head, come) = (self.name, Arc::clone(&self.head), fill.chunks());
+                let begun = tokio::task::spawn_blocking(move || store.begin(name, &head, &come)).await;
+                let begun = begun.ok().flatten();
+                fill.passes_on(begun.is_none().then_some(Unkept::TooLarge));
+                begun.map_or(Manner::Not, Manner::Disk)
+            }
+            Manner::Disk(filing) if size <= store.largest() => {
+                let filed = tokio::task::spawn_blocking(move || store.file(filing, &chunk)).await;
+                filed.ok().flatten().map_or_else(|| self.given_up(fill, Unkept::NoRoom), Manner::Disk)
+            }
+            Manner::Memory | Manner::Disk(_) => self.given_up(fill, Unkept::TooLarge),
+        }
+    }
+
+    fn given_up(&self, fill: &mut Fill, why: Unkept) -> Manner {
+        fill.passes_on(Some(why));
+        Manner::Not
+    }
+
+    /// It has come whole.
+    async fn ends(self, fill: &Fill, manner: Manner) {
+        let Keeping { store, name, head, since, .. } = self;
+        let kept = match manner {
+            Manner::Memory => store.keep(name, head, Content::of(&fill.chunks()), since),
+            Manner::Disk(filing) => {
+                let finished = tokio::task::spawn_blocking(move || store.finish(filing, name, head, since)).await;
+                finished.unwrap_or(Err(Unkept::NoRoom))
+            }
+            Manner::Not => return,
+        };
+        if let Err(unkept) = kept {
+            fill.is_unkept(unkept);
+        }
+    }
 }

@@ -14,10 +14,22 @@ pub struct Store {
     pub name: Text,
     /// How much memory it takes, in bytes.
     pub memory: Setting<u64>,
-    /// The largest answer that is kept, in bytes.
+    /// The largest answer that is kept in memory, in bytes.
     pub max_object: Option<Setting<u64>>,
+    /// Where more is kept.
+    pub disk: Option<DiskStore>,
     /// Where it was declared.
     pub place: Place,
+}
+
+/// `disk`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct DiskStore {
+    /// The folder.
+    pub folder: Setting<Text>,
+    /// How much it takes, in bytes.
+    pub size: Setting<u64>,
 }
 
 /// `cache`.

@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use crate::body;
 use crate::cache::freshness::Moment;
 use crate::cache::key::Pass;
-use crate::cache::{Content, Head, Reader};
+use crate::cache::{Content, FileReader, Head, Reader};
 use crate::conditions;
 use crate::fields::Fields;
 use crate::handler::Answer;
@@ -116,14 +116,14 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
             let (part, mut fields) = (parts[0].clone(), whole());
             fields.set("content-range", content_range(&part, length).as_bytes());
             let body = match body {
-                Body::Here(content) => pieces(content, part).into(),
+                Body::Here(content) => part_of(content, part),
                 Body::Coming(reader, _) => {
                     body::Body::Joined(Box::new(reader.only(part.start, Some(part.end - part.start))))
                 }
             };
             (StatusCode::PARTIAL_CONTENT, fields, body)
         }
-        (Wanted::Parts(parts), Body::Here(content)) => {
+        (Wanted::Parts(parts), Body::Here(content)) if !matches!(content, Content::Filed(_)) => {
             let mut fields = whole();
             let boundary = format!("{:032x}", record.request_id.0);
             let media = head.fields.text("content-type").unwrap_or("application/octet-stream");
@@ -138,12 +138,20 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
 fn all(body: Body<'_>) -> body::Body {
     match body {
         Body::Here(Content::One(bytes)) => body::Body::Bytes(bytes.clone()),
-        Body::Here(content) => pieces(content, 0..content.len()).into(),
+        Body::Here(content) => part_of(content, 0..content.len()),
         Body::Coming(reader, length) => body::Body::Joined(Box::new(reader.only(0, length))),
     }
 }
 
-/// The pieces of a part, not copied.
+/// A part, not copied.
+fn part_of(content: &Content, part: Range<u64>) -> body::Body {
+    match content {
+        Content::Filed(filed) => body::Body::File(Box::new(FileReader::new(filed, part))),
+        _ => pieces(content, part).into(),
+    }
+}
+
+/// The pieces of a part of what is in memory.
 fn pieces(content: &Content, part: Range<u64>) -> VecDeque<Bytes> {
     let mut begin = 0;
     let within = content.pieces().iter().filter_map(|piece| {

@@ -1,0 +1,140 @@
+//! A store's folder: what comes back from it, and what is written to it, always beside the work of those who ask.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::disk::{Disk, Found, Writer};
+use super::freshness::Unkept;
+use super::record;
+use super::store::{Content, Entry, Head, Place, Store, Varies};
+use crate::observe::notice;
+
+/// So many answers may wait to be written; more are kept in memory alone.
+const MOST_WRITING: u64 = 256;
+
+impl Store {
+    /// The largest body that is kept anywhere, in bytes.
+    pub(crate) fn largest(&self) -> u64 {
+        self.disk.as_ref().map_or(self.max_object, |disk| disk.max_object.max(self.max_object))
+    }
+
+    /// Whether what is not in memory may be on disk.
+    pub(crate) fn may_recall(&self, place: &Place) -> bool {
+        self.disk.as_ref().zip(place.recalled).is_some_and(|(disk, name)| disk.may_have(name))
+    }
+
+    /// Brings it into memory. Whether there was something. Blocks.
+    pub(crate) fn recall(&self, place: &Place) -> bool {
+        let Some((disk, name)) = self.disk.as_ref().zip(place.recalled) else { return false };
+        let before = self.purges();
+        match disk.read(name) {
+            None => false,
+            Some(Found::Varies(url, fields, number)) => {
+                let varies =
+                    Varies { url: url.into(), fields: fields.into(), number, outdated_before: AtomicU64::new(0) };
+                self.entries.insert(name, Entry::Varies(Arc::new(varies)));
+                true
+            }
+            Some(Found::Answer(head, filed)) => {
+                let content = if filed.length > self.max_object {
+                    Content::Filed(Arc::new(filed))
+                } else if let Ok(blocks) = filed.whole() {
+                    Content::of(&blocks)
+                } else {
+                    disk.remove(name);
+                    return false;
+                };
+                self.entries.insert(name, Entry::Answer(Arc::new(head), content));
+                // Somebody may have purged it while it was read.
+                if self.purges() != before {
+                    self.entries.remove(&name);
+                }
+                true
+            }
+        }
+    }
+
+    /// Writes an answer that is in memory.
+    pub(super) fn write_behind(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) {
+        let Some(disk) = self.disk.as_ref().filter(|_| !matches!(content, Content::Filed(_))) else { return };
+        self.behind(disk, move |disk| disk.keep(name, &head, content.pieces(), || self.is_purged(since, &head)));
+    }
+
+    /// Writes a note that there are several answers.
+    pub(super) fn note(&'static self, name: u128, varies: &Arc<Varies>) {
+        let Some(disk) = &self.disk else { return };
+        let varies = Arc::clone(varies);
+        self.behind(disk, move |disk| disk.keep_note(name, &varies.url, &varies.fields, varies.number));
+    }
+
+    fn behind(&'static self, disk: &Arc<Disk>, write: impl FnOnce(&Disk) -> io::Result<()> + Send + 'static) {
+        if self.writing.fetch_add(1, Ordering::Relaxed) >= MOST_WRITING {
+            self.writing.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let disk = Arc::clone(disk);
+        tokio::task::spawn_blocking(move || {
+            self.wrote(write(&disk));
+            self.writing.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
+    fn is_purged(&self, since: u64, head: &Head) -> bool {
+        self.purges.since(since, head).is_some()
+    }
+
+    /// Tells the operator when writing begins to fail, and when it is over.
+    fn wrote<T>(&self, outcome: io::Result<T>) -> Option<T> {
+        match outcome {
+            Ok(done) => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    notice("cache: the folder can be written again");
+                }
+                Some(done)
+            }
+            Err(error) => {
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    notice(&format!("cache: the folder can't be written: {error}; answers are kept in memory"));
+                }
+                None
+            }
+        }
+    }
+
+    /// Begins to write an answer that is too large for memory, with what has come of it. Blocks.
+    pub(crate) fn begin(&self, name: u128, head: &Head, come: &[Bytes]) -> Option<Filing> {
+        let disk = Arc::clone(self.disk.as_ref()?);
+        let begun = disk.begin(name, &record::of_answer(head)).and_then(|mut writer| {
+            come.iter().try_for_each(|chunk| writer.write(chunk))?;
+            Ok(writer)
+        });
+        self.wrote(begun).map(|writer| Filing { disk, writer })
+    }
+
+    /// Gives it its name, so that it is kept. Blocks.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(crate) fn finish(&self, filing: Filing, name: u128, head: Arc<Head>, since: u64) -> Result<(), Unkept> {
+        let Filing { disk, writer } = filing;
+        let finished = self.wrote(disk.finish(writer, || self.is_purged(since, &head)));
+        let filed = finished.ok_or(Unkept::NoRoom)?.ok_or(Unkept::Purged)?;
+        self.entries.insert(name, Entry::Answer(head, Content::Filed(Arc::new(filed))));
+        Ok(())
+    }
+
+    /// More of it. `None`: it can't be written. Blocks.
+    pub(crate) fn file(&self, mut filing: Filing, chunk: &[u8]) -> Option<Filing> {
+        let written = filing.writer.write(chunk);
+        self.wrote(written).map(|()| filing)
+    }
+}
+
+/// A large answer on its way to disk.
+pub(crate) struct Filing {
+    disk: Arc<Disk>,
+    writer: Writer,
+}

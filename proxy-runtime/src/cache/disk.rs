@@ -1,0 +1,585 @@
+//! Answers on disk: [`Disk`], a folder with a file for each, which survives restarts and crashes.
+//!
+//! A file is written under another name and renamed when it is whole, so that what has a name is whole as far as the system
+//! goes; what a lost machine leaves torn is found out by checksums, of the head and of each block of the body, before a byte of it
+//! is passed on. They are keyed with a secret of the folder's, which the names are made with as well. Nothing is read at
+//! start but the names and sizes of files, and that beside the work.
+//!
+//! All of it blocks: workers call it on threads for that.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::hash::Hasher as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use siphasher::sip::SipHasher13;
+
+use super::bans::{Bans, MOST};
+use super::freshness::Moment;
+use super::record::{self, Kept};
+use super::store::{Head, Purge};
+use crate::observe::notice;
+
+/// A folder of answers.
+pub(crate) struct Disk {
+    folder: PathBuf,
+    /// What names and checksums are made with.
+    pub(super) secret: (u64, u64),
+    /// How many bytes it takes.
+    capacity: u64,
+    /// The largest body it takes.
+    pub(super) max_object: u64,
+    index: Mutex<Index>,
+    /// All that was there at the start is in the index.
+    scanned: AtomicBool,
+    /// What was purged without looking.
+    bans: Bans,
+    /// Held while a file gets its name or loses it.
+    naming: Mutex<()>,
+    temporary: AtomicU64,
+}
+
+/// What is found under a name.
+pub(super) enum Found {
+    Answer(Head, Filed),
+    /// See `store::Varies`: URL, fields, number.
+    Varies(String, Vec<Box<str>>, u64),
+}
+
+/// Before the head: what it is, and how long its parts are.
+const HEADER: usize = 32;
+
+const MAGIC: &[u8; 6] = b"KILN1\n";
+
+/// A body is written, checked and read by so many bytes.
+const BLOCK: usize = 64 << 10;
+
+/// A block has its checksum before it.
+const SUM: usize = 8;
+
+/// The largest head that is read.
+const MAX_HEAD: usize = 1 << 20;
+
+/// What is being written and was not finished for so long never will be.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+impl Disk {
+    /// Opens a folder, or makes it.
+    ///
+    /// # Errors
+    /// It can't be made or written to.
+    pub(crate) fn open(folder: &Path, capacity: u64) -> io::Result<Disk> {
+        fs::create_dir_all(folder.join("new"))?;
+        for first in 0..=255_u8 {
+            fs::create_dir_all(folder.join(format!("{first:02x}")))?;
+        }
+        Ok(Disk {
+            folder: folder.to_owned(),
+            secret: secret(folder)?,
+            capacity,
+            max_object: capacity / 8,
+            index: Mutex::default(),
+            scanned: AtomicBool::new(false),
+            bans: Bans::of(folder),
+            naming: Mutex::new(()),
+            temporary: AtomicU64::new(0),
+        })
+    }
+
+    fn path(&self, name: u128) -> PathBuf {
+        let name = format!("{name:032x}");
+        self.folder.join(&name[..2]).join(name)
+    }
+
+    /// Learns what is there. Reads no file.
+    pub(crate) fn scan(&self) {
+        for first in 0..=255_u8 {
+            for entry in fs::read_dir(self.folder.join(format!("{first:02x}"))).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let Some(name) = name.to_str().and_then(|name| u128::from_str_radix(name, 16).ok()) else { continue };
+                let Ok(metadata) = entry.metadata() else { continue };
+                self.locked().add(name, metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+            }
+        }
+        for entry in fs::read_dir(self.folder.join("new")).into_iter().flatten().flatten() {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            // Another process may be writing here, as while a binary takes over from the one before.
+            if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        self.scanned.store(true, Ordering::Release);
+        self.evict();
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something may be there under a name.
+    pub(super) fn may_have(&self, name: u128) -> bool {
+        !self.scanned.load(Ordering::Acquire) || self.locked().places.contains_key(&name)
+    }
+
+    /// What is there. What is torn, or of another folder, or was purged is nothing, and is removed.
+    pub(super) fn read(&self, name: u128) -> Option<Found> {
+        let file = File::open(self.path(name)).ok();
+        let found = file.and_then(|file| self.read_head(name, file)).filter(|found| match found {
+            Found::Answer(head, _) => self.bans.mean(head).is_none_or(|soft| {
+                head.outdated.store(true, Ordering::Relaxed);
+                soft
+            }),
+            Found::Varies(..) => true,
+        });
+        match found {
+            Some(_) => self.locked().touch(name),
+            None => drop(self.remove(name)),
+        }
+        found
+    }
+
+    fn read_head(&self, name: u128, mut file: File) -> Option<Found> {
+        let mut header = [0; HEADER];
+        file.read_exact(&mut header).ok()?;
+        let (lengths, sum) = header.split_at(HEADER - SUM);
+        let head_length = u32::from_le_bytes(lengths[8..12].try_into().ok()?) as usize;
+        let length = u64::from_le_bytes(lengths[12..20].try_into().ok()?);
+        if &lengths[..6] != MAGIC || head_length > MAX_HEAD {
+            return None;
+        }
+        let mut head = vec![0; head_length];
+        file.read_exact(&mut head).ok()?;
+        if self.sum(name, u64::MAX, &[lengths, &head]).to_le_bytes() != sum {
+            return None;
+        }
+        Some(match record::read(&head)? {
+            Kept::Varies(url, fields, number) => Found::Varies(url, fields, number),
+            Kept::Answer(head) => {
+                let offset = (HEADER + head_length) as u64;
+                Found::Answer(head, Filed { file, offset, length, name, secret: self.secret })
+            }
+        })
+    }
+
+    /// Keeps an answer whose body is in memory; unless `purged` says so at the last moment.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn keep(
+        &self,
+        name: u128,
+        head: &Head,
+        body: &[Bytes],
+        purged: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        let mut writer = self.begin(name, &record::of_answer(head))?;
+        for piece in body {
+            writer.write(piece)?;
+        }
+        self.finish(writer, purged).map(drop)
+    }
+
+    /// Keeps the note that there are several answers under a URL.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn keep_note(&self, name: u128, url: &str, fields: &[Box<str>], number: u64) -> io::Result<()> {
+        let writer = self.begin(name, &record::of_varies(url, fields, number))?;
+        self.finish(writer, || false).map(drop)
+    }
+
+    /// Begins a file, whose body follows.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn begin(&self, name: u128, head: &[u8]) -> io::Result<Writer> {
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join("new").join(format!("{}-{number}-{name:032x}", std::process::id()));
+        let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(&[0; HEADER])?;
+        file.write_all(head)?;
+        Ok(Writer {
+            file: Some(file),
+            path,
+            name,
+            head: head.to_owned(),
+            block: Vec::new(),
+            length: 0,
+            blocks: 0,
+            secret: self.secret,
+        })
+    }
+
+    /// Gives a file its name. Gives how to read it, unless `purged`.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn finish(&self, mut writer: Writer, purged: impl FnOnce() -> bool) -> io::Result<Option<Filed>> {
+        writer.flush()?;
+        let Some(file) = writer.file.take() else { return Ok(None) };
+        let mut header = [0; HEADER];
+        header[..6].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&u32::try_from(writer.head.len()).unwrap_or(u32::MAX).to_le_bytes());
+        header[12..20].copy_from_slice(&writer.length.to_le_bytes());
+        let sum = self.sum(writer.name, u64::MAX, &[&header[..HEADER - SUM], &writer.head]);
+        header[HEADER - SUM..].copy_from_slice(&sum.to_le_bytes());
+        file.write_all_at(&header, 0)?;
+        let size = file.metadata()?.len();
+        {
+            let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+            if purged() {
+                return Ok(None);
+            }
+            fs::rename(&writer.path, self.path(writer.name))?;
+            writer.path.clear();
+            self.locked().add(writer.name, size, SystemTime::now());
+        }
+        self.evict();
+        let offset = (HEADER + writer.head.len()) as u64;
+        Ok(Some(Filed { file, offset, length: writer.length, name: writer.name, secret: self.secret }))
+    }
+
+    /// Removes what is there under a name; whether there was something.
+    pub(super) fn remove(&self, name: u128) -> bool {
+        let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        self.locked().remove(name);
+        fs::remove_file(self.path(name)).is_ok()
+    }
+
+    /// Makes room: of some files that come to hand the one goes that was not asked for for the longest time.
+    fn evict(&self) {
+        loop {
+            let victim = {
+                let index = self.locked();
+                if index.total <= self.capacity {
+                    None
+                } else {
+                    index.victim(self.temporary.fetch_add(1, Ordering::Relaxed))
+                }
+            };
+            match victim {
+                Some(name) => drop(self.remove(name)),
+                None => return,
+            }
+        }
+    }
+
+    /// Purges all that was received by now. Gives how many files are gone at once; the others go when they are read.
+    pub(super) fn purge(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
+        let at = Moment(now.0 + 1);
+        match self.bans.add(&self.folder, purge, soft, at) {
+            Ok(MOST..) => self.sweep(),
+            Ok(_) => {}
+            Err(error) => {
+                notice(&format!("cache: a purge can't be written, and will be forgotten with a restart: {error}"))
+            }
+        }
+        if *purge == Purge::All && !soft { self.clear() } else { 0 }
+    }
+
+    /// Removes what was purged, so that the purges can be forgotten: a pass over all files.
+    fn sweep(&self) {
+        let names: Vec<u128> = self.locked().list.iter().map(|item| item.name).collect();
+        for name in names {
+            // Reading removes.
+            let _ = self.read(name);
+        }
+        if let Err(error) = self.bans.forget(&self.folder, MOST / 2) {
+            notice(&format!("cache: purges can't be forgotten: {error}"));
+        }
+    }
+
+    /// Removes everything. Gives how many files there were.
+    fn clear(&self) -> usize {
+        let names: Vec<u128> = self.locked().list.iter().map(|item| item.name).collect();
+        names.into_iter().filter(|name| self.remove(*name)).count()
+    }
+
+    fn sum(&self, name: u128, block: u64, parts: &[&[u8]]) -> u64 {
+        sum(self.secret, name, block, parts)
+    }
+}
+
+/// The checksum of a block of a file, or of its head.
+fn sum(secret: (u64, u64), name: u128, block: u64, parts: &[&[u8]]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(secret.0, secret.1);
+    hasher.write_u128(name);
+    hasher.write_u64(block);
+    parts.iter().for_each(|part| hasher.write(part));
+    hasher.finish()
+}
+
+/// What a folder's names and checksums are made with; made once.
+fn secret(folder: &Path) -> io::Result<(u64, u64)> {
+    use std::hash::{BuildHasher as _, RandomState};
+    let path = folder.join("secret");
+    let read = |path: &Path| {
+        let bytes: [u8; 16] = fs::read(path).ok()?.try_into().ok()?;
+        let bytes = u128::from_le_bytes(bytes);
+        Some((bytes as u64, (bytes >> 64) as u64))
+    };
+    if let Some(secret) = read(&path) {
+        return Ok(secret);
+    }
+    let random = RandomState::new();
+    let made = (u128::from(random.hash_one(1)) << 64) | u128::from(random.hash_one(2));
+    let new = folder.join("new").join(format!("secret-{}", std::process::id()));
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(&made.to_le_bytes())?;
+    file.sync_all()?;
+    // Whoever is first, of two that start at once.
+    let linked = fs::hard_link(&new, &path);
+    fs::remove_file(&new)?;
+    match read(&path) {
+        Some(secret) => Ok(secret),
+        // It is there and no secret: what goes by it is of no use to anybody.
+        None => {
+            linked.or_else(|_| fs::write(&path, made.to_le_bytes()))?;
+            read(&path).ok_or_else(|| io::Error::other("the folder's secret can't be kept"))
+        }
+    }
+}
+
+/// A file on its way. Dropped before its end, it is removed.
+pub(super) struct Writer {
+    file: Option<File>,
+    path: PathBuf,
+    name: u128,
+    head: Vec<u8>,
+    block: Vec<u8>,
+    pub(super) length: u64,
+    blocks: u64,
+    secret: (u64, u64),
+}
+
+impl Writer {
+    /// More of the body.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn write(&mut self, mut data: &[u8]) -> io::Result<()> {
+        self.length += data.len() as u64;
+        while !data.is_empty() {
+            let taken = data.len().min(BLOCK - self.block.len());
+            self.block.extend_from_slice(&data[..taken]);
+            data = &data[taken..];
+            if self.block.len() == BLOCK {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(file) = self.file.as_mut().filter(|_| !self.block.is_empty()) {
+            let sum = sum(self.secret, self.name, self.blocks, &[&self.block]);
+            file.write_all(&sum.to_le_bytes())?;
+            file.write_all(&self.block)?;
+            self.blocks += 1;
+            self.block.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The body of an answer on disk. It can be read as long as this is there, whatever becomes of its name.
+pub(crate) struct Filed {
+    file: File,
+    offset: u64,
+    pub(crate) length: u64,
+    name: u128,
+    secret: (u64, u64),
+}
+
+impl Filed {
+    /// The block that has a byte of the body, and where that is in it.
+    ///
+    /// # Errors
+    /// It can't be read, or is not what was written.
+    pub(crate) fn block(&self, at: u64) -> io::Result<(Bytes, usize)> {
+        let number = at / BLOCK as u64;
+        let length = (self.length - number * BLOCK as u64).min(BLOCK as u64) as usize;
+        let mut block = vec![0; SUM + length];
+        self.file.read_exact_at(&mut block, self.offset + number * (SUM + BLOCK) as u64)?;
+        if sum(self.secret, self.name, number, &[&block[SUM..]]).to_le_bytes() != block[..SUM] {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let data = Bytes::from(block).slice(SUM..);
+        Ok((data, (at % BLOCK as u64) as usize))
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// It can't be read, or is not what was written.
+    pub(super) fn whole(&self) -> io::Result<Vec<Bytes>> {
+        let mut all = Vec::new();
+        let mut at = 0;
+        while at < self.length {
+            let (block, _) = self.block(at)?;
+            at += block.len() as u64;
+            all.push(block);
+        }
+        Ok(all)
+    }
+}
+
+/// What files there are.
+#[derive(Default)]
+struct Index {
+    places: HashMap<u128, usize>,
+    list: Vec<Item>,
+    total: u64,
+}
+
+struct Item {
+    name: u128,
+    size: u64,
+    used: u64,
+}
+
+/// So many files are looked at when one has to go.
+const SAMPLE: usize = 16;
+
+impl Index {
+    fn add(&mut self, name: u128, size: u64, used: SystemTime) {
+        let used = used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.total += size;
+        match self.places.get(&name) {
+            Some(&place) => {
+                self.total -= self.list[place].size;
+                (self.list[place].size, self.list[place].used) = (size, used);
+            }
+            None => {
+                self.places.insert(name, self.list.len());
+                self.list.push(Item { name, size, used });
+            }
+        }
+    }
+
+    fn touch(&mut self, name: u128) {
+        if let Some(&place) = self.places.get(&name) {
+            self.list[place].used = Moment::now().0 / 1000;
+        }
+    }
+
+    fn remove(&mut self, name: u128) {
+        let Some(place) = self.places.remove(&name) else { return };
+        let item = self.list.swap_remove(place);
+        self.total -= item.size;
+        if let Some(moved) = self.list.get(place) {
+            self.places.insert(moved.name, place);
+        }
+    }
+
+    /// Names are hashes: those that stand beside each other come from anywhere.
+    fn victim(&self, seed: u64) -> Option<u128> {
+        let start = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) as usize;
+        let sample = (0..SAMPLE.min(self.list.len())).map(|at| &self.list[(start + at) % self.list.len()]);
+        sample.min_by_key(|item| item.used).map(|item| item.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::tests::head;
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("kiln-disk-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        folder
+    }
+
+    fn body(length: usize) -> Vec<Bytes> {
+        let all: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        vec![Bytes::from(all)]
+    }
+
+    fn read(disk: &Disk, name: u128) -> Option<Vec<u8>> {
+        match disk.read(name)? {
+            Found::Answer(_, filed) => filed.whole().ok().map(|blocks| blocks.concat()),
+            Found::Varies(..) => panic!("an answer"),
+        }
+    }
+
+    #[test]
+    fn survives() {
+        let folder = folder("survives");
+        let lengths = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7];
+        {
+            let disk = Disk::open(&folder, 1 << 30).expect("a folder");
+            for (name, length) in (1..).zip(lengths) {
+                disk.keep(name, &head("http://a/", &[], ""), &body(length), || false).expect("written");
+            }
+            disk.keep(99, &head("http://a/", &[], ""), &body(5), || true).expect("purged meanwhile");
+            disk.keep_note(100, "http://a/v", &["accept".into()], 7).expect("written");
+        }
+        let disk = Disk::open(&folder, 1 << 30).expect("a folder");
+        assert!(disk.may_have(99), "nobody knows yet");
+        disk.scan();
+        assert!(!disk.may_have(99) && disk.read(99).is_none());
+        for (name, length) in (1..).zip(lengths) {
+            assert_eq!(read(&disk, name), Some(body(length).concat()), "{length}");
+        }
+        let Some(Found::Answer(_, filed)) = disk.read(6) else { panic!("there") };
+        let (block, at) = filed.block(BLOCK as u64 + 5).expect("a block");
+        assert_eq!((block.len(), at), (BLOCK, 5));
+        assert!(matches!(disk.read(100), Some(Found::Varies(url, _, 7)) if url == "http://a/v"));
+        let _ = fs::remove_dir_all(folder);
+    }
+
+    /// Whatever is cut off or changed in a file: what is read is what was written, or nothing.
+    #[test]
+    fn torn() {
+        let folder = folder("torn");
+        let disk = Disk::open(&folder, 1 << 30).expect("a folder");
+        let whole = body(2 * BLOCK + 100);
+        disk.keep(7, &head("http://a/", &[], ""), &whole, || false).expect("written");
+        let written = fs::read(disk.path(7)).expect("a file");
+        let ends = (0..300).chain([BLOCK, BLOCK + 300, 2 * BLOCK, written.len() - 1]);
+        for at in ends {
+            fs::write(disk.path(7), &written[..at]).expect("cut off");
+            assert_eq!(read(&disk, 7), None, "cut off at {at}");
+            let mut changed = written.clone();
+            changed[at] ^= 0x40;
+            fs::write(disk.path(7), &changed).expect("changed");
+            assert_eq!(read(&disk, 7), None, "changed at {at}");
+        }
+        // Another one's file, under this name.
+        fs::write(disk.path(8), &written).expect("copied");
+        assert_eq!(read(&disk, 8), None);
+        fs::write(disk.path(7), &written).expect("restored");
+        assert_eq!(read(&disk, 7), Some(whole.concat()));
+        let _ = fs::remove_dir_all(folder);
+    }
+
+    #[test]
+    fn bounded() {
+        let folder = folder("bounded");
+        let disk = Disk::open(&folder, 100 << 10).expect("a folder");
+        for name in 0..40 {
+            disk.keep(name, &head("http://a/", &[], ""), &body(10 << 10), || false).expect("written");
+            assert!(disk.locked().total <= 100 << 10);
+        }
+        let files: usize = (0..40).filter(|name| disk.path(*name).exists()).count();
+        assert!((8..=9).contains(&files), "{files}");
+        disk.clear();
+        assert_eq!(disk.locked().total, 0);
+        let _ = fs::remove_dir_all(folder);
+    }
+}

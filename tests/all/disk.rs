@@ -1,0 +1,293 @@
+//! Answers on disk: they survive restarts and crashes, stream whatever their size, and stay purged.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use kiln_tests::client::{Answer, ask};
+use kiln_tests::kiln::scratch;
+use kiln_tests::origin::Origin;
+use kiln_tests::proxy::{PATIENCE, Proxy, build_text};
+
+const SITE: &str = "\
+param listen type=addr
+param app type=addr
+param folder type=string
+process {
+    workers 2
+}
+upstream app {
+    server (param)app
+}
+cache-store main memory=\"2MiB\" max-object=\"128KiB\" {
+    disk (param)folder size=\"64MiB\"
+}
+site site.test {
+    listen (param)listen
+    cache main {
+        tags from=Surrogate-Key
+        purge \"127.0.0.0/8\"
+    }
+    proxy app
+}
+";
+
+/// The body that belongs to a path: as long as the number in it says, and different from all others.
+fn body(path: &str) -> Vec<u8> {
+    let length: usize = path.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+    let mut state = path
+        .bytes()
+        .fold(0x9E37_79B9_7F4A_7C15_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// Answers each path with its body, and counts.
+fn origin() -> (Origin, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let origin = Origin::new(move |mut connection, _| {
+        while let Some(request) = connection.request() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let tag = path.split('/').nth(1).unwrap_or_default();
+            let vary = if tag == "vary" { "Vary: X-V\r\n" } else { "" };
+            let body = body(path);
+            connection.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: max-age=600\r\nETag: \"a\"\r\n{vary}Surrogate-Key: {tag}\r\n\r\n",
+                body.len()
+            ));
+            connection.send(body);
+        }
+    });
+    (origin, asked)
+}
+
+struct Stage {
+    binary: PathBuf,
+    folder: PathBuf,
+    origin: Origin,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Stage {
+    fn new(name: &str) -> Stage {
+        let (origin, asked) = origin();
+        Stage { binary: build_text(name, SITE), folder: scratch(&format!("{name}-folder")), origin, asked }
+    }
+
+    fn start(&self) -> Proxy {
+        let folder = self.folder.to_str().expect("text");
+        Proxy::start(&self.binary, SITE, &[("app", &self.origin.address), ("folder", folder)])
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn get(proxy: &Proxy, path: &str, lines: &str) -> Answer {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n{lines}\r\n");
+    ask(proxy.address("listen"), &request)
+}
+
+/// Whether an answer is whole and right, and was kept.
+fn is_hit(proxy: &Proxy, path: &str, lines: &str) -> bool {
+    let answer = get(proxy, path, lines);
+    assert!(
+        answer.status == 200 && answer.body == body(path),
+        "{path}: {} bytes of {:?}",
+        answer.body.len(),
+        answer.headers
+    );
+    answer.header("cache-status").is_some_and(|status| status.contains("; hit"))
+}
+
+/// How many files there are.
+fn files(folder: &Path) -> usize {
+    let folders = std::fs::read_dir(folder).expect("a folder").flatten().filter(|entry| entry.path().is_dir());
+    let files = |entry: std::fs::DirEntry| std::fs::read_dir(entry.path()).into_iter().flatten().count();
+    folders.filter(|entry| entry.file_name() != "new").map(files).sum()
+}
+
+/// Answers are written behind: waits until there are so many.
+fn written(stage: &Stage, count: usize) {
+    let until = Instant::now() + PATIENCE;
+    while files(&stage.folder) < count {
+        assert!(Instant::now() < until, "{} of {count} files are written", files(&stage.folder));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn survives_a_restart() {
+    let stage = Stage::new("disk-restart");
+    // In memory, too; too large for memory; told apart.
+    let paths = ["/a/0", "/a/1", "/a/100000", "/b/131073", "/b/3000000"];
+    {
+        let mut proxy = stage.start();
+        for path in paths {
+            assert!(!is_hit(&proxy, path, ""), "{path}");
+        }
+        for value in ["X-V: 1\r\n", "X-V: 2\r\n"] {
+            assert!(!is_hit(&proxy, "/vary/50", value));
+        }
+        written(&stage, paths.len() + 3);
+        let before = stage.asked();
+        for path in paths {
+            assert!(is_hit(&proxy, path, ""), "{path}");
+        }
+        assert_eq!(stage.asked(), before);
+        proxy.signal("TERM");
+        proxy.wait();
+    }
+    let before = stage.asked();
+    {
+        let proxy = stage.start();
+        for path in paths {
+            assert!(is_hit(&proxy, path, ""), "{path}");
+        }
+        for value in ["X-V: 1\r\n", "X-V: 2\r\n"] {
+            assert!(is_hit(&proxy, "/vary/50", value));
+        }
+        assert_eq!(stage.asked(), before, "all was kept");
+        assert!(!is_hit(&proxy, "/vary/50", "X-V: 3\r\n"));
+        // Parts of what is on disk alone.
+        for range in ["bytes=65530-65545", "bytes=2999990-", "bytes=0-0", "bytes=100000-2900000"] {
+            let part = get(&proxy, "/b/3000000", &format!("Range: {range}\r\n"));
+            let (first, last) = range["bytes=".len()..].split_once('-').expect("two numbers");
+            let (first, last): (usize, usize) = (first.parse().expect("a number"), last.parse().unwrap_or(2_999_999));
+            assert_eq!(part.status, 206, "{range}");
+            assert!(part.body == body("/b/3000000")[first..=last], "{range}");
+        }
+        // Purged on disk as well: by URL, and, without looking at each, by tag.
+        let purge = |path: &str, lines: &str| {
+            let request = format!("PURGE {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n{lines}\r\n");
+            assert_eq!(ask(proxy.address("listen"), &request).status, 200);
+        };
+        purge("/a/1", "");
+        purge("/", "Purge-Tags: b\r\n");
+        purge("/vary/*", "");
+    }
+    let proxy = stage.start();
+    assert!(is_hit(&proxy, "/a/100000", ""));
+    for path in ["/a/1", "/b/131073", "/b/3000000"] {
+        assert!(!is_hit(&proxy, path, ""), "{path}");
+    }
+    assert!(!is_hit(&proxy, "/vary/50", "X-V: 1\r\n"));
+}
+
+/// Torn files are not served, whatever is torn in them.
+#[test]
+fn torn_files() {
+    let stage = Stage::new("disk-torn");
+    let paths = ["/a/1000", "/a/100000", "/a/1000000"];
+    {
+        let proxy = stage.start();
+        for path in paths {
+            assert!(!is_hit(&proxy, path, ""));
+        }
+        written(&stage, paths.len());
+    }
+    for folder in std::fs::read_dir(&stage.folder).expect("a folder").flatten() {
+        for file in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+            let mut bytes = std::fs::read(file.path()).expect("a file");
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            std::fs::write(file.path(), bytes).expect("written");
+        }
+    }
+    let proxy = stage.start();
+    // Small ones are looked at as a whole, and fetched again.
+    for path in &paths[..2] {
+        assert!(!is_hit(&proxy, path, ""), "{path}");
+    }
+    // A large one is looked at as it goes: what is torn ends the answer, which can't be taken for a whole one.
+    let mut client = TcpStream::connect(proxy.address("listen")).expect("connected");
+    client.write_all(b"GET /a/1000000 HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut all = Vec::new();
+    let _ = client.read_to_end(&mut all);
+    let start = all.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    let expected = body(paths[2]);
+    assert!(all.len() - start < expected.len() && expected.starts_with(&all[start..]), "{}", all.len());
+}
+
+/// Killed at random points under load, again and again: every answer is right, and what was kept is used.
+#[test]
+fn killed_under_load() {
+    const ROUNDS: usize = 8;
+    const CLIENTS: usize = 8;
+    let stage = Stage::new("disk-killed");
+    let paths: Arc<Vec<String>> =
+        Arc::new((0..1500_usize).map(|number| format!("/k{number}/{}", number * number * 37 % 400_000)).collect());
+    let mut seed = 7_u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let (mut right, mut kept) = (0, 0);
+    for round in 0..ROUNDS {
+        let proxy = stage.start();
+        let over = Arc::new(AtomicBool::new(false));
+        let wrong: Arc<Mutex<Vec<String>>> = Arc::default();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let (address, over, wrong) =
+                    (proxy.address("listen").to_owned(), Arc::clone(&over), Arc::clone(&wrong));
+                let paths = Arc::clone(&paths);
+                std::thread::spawn(move || {
+                    let (mut right, mut hits, mut at) = (0, 0, client * 17 + round * 5);
+                    while !over.load(Ordering::SeqCst) {
+                        at = (at * 31 + 7) % 9973;
+                        let path = &paths[at % paths.len()];
+                        match whole(&address, path) {
+                            // The proxy was killed before it had said all.
+                            None => {}
+                            Some((head, found)) if head.starts_with("HTTP/1.1 200") && found == body(path) => {
+                                right += 1;
+                                hits += usize::from(head.contains("; hit"));
+                            }
+                            Some((head, found)) => {
+                                wrong.lock().expect("a list").push(format!("{path}: {} bytes\n{head}", found.len()));
+                            }
+                        }
+                    }
+                    (right, hits)
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(100 + random(400)));
+        proxy.signal("KILL");
+        over.store(true, Ordering::SeqCst);
+        for client in clients {
+            let (answers, hits) = client.join().expect("a client");
+            (right, kept) = (right + answers, kept + hits);
+        }
+        assert!(wrong.lock().expect("a list").is_empty(), "round {round}: {:#?}", wrong.lock());
+    }
+    // What is there after all that.
+    let proxy = stage.start();
+    let hits = paths.iter().filter(|path| is_hit(&proxy, path, "")).count();
+    eprintln!("{right} right answers, {kept} of them kept ones; {hits} of {} are kept in the end", paths.len());
+    assert!(right > 0 && hits > 0);
+}
+
+/// An answer, if it came whole.
+fn whole(address: &str, path: &str) -> Option<(String, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).ok()?;
+    let start = all.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&all[..start]).to_lowercase().replace("http/1.1", "HTTP/1.1");
+    let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())?;
+    let body = all.split_off(start);
+    (body.len() == length).then_some((head, body))
+}
