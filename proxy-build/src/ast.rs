@@ -53,6 +53,7 @@ pub enum What {
     InUpstream(InUpstream),
     InHealthCheck(InHealthCheck),
     InRetry(InRetry),
+    Admin(Spanned<Setting<String>>),
     CacheStore(CacheStore),
     DiskStore(DiskStore),
     InCache(InCache),

@@ -65,7 +65,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     check.declare_stores(root.stores);
     check.declare_tls(root.tls);
     let secured = check.sites_tls(&root.sites);
-    let listeners = check.listeners(&root.listens, &root.sites, &secured, &root.streams);
+    let listeners = check.listeners(&root.listens, &root.sites, &secured, (&root.streams, root.admin.as_ref()));
     check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
     let defaults = check.layer(&root.policies);
     check.handshakes_happen(&defaults, &listeners.list);
@@ -109,6 +109,7 @@ struct Root {
     listens: Vec<Listen>,
     tls: Vec<(Span, ast::Tls)>,
     acme: Option<ast::Acme>,
+    admin: Option<Spanned<ast::Setting<String>>>,
     streams: Vec<(Span, ast::Stream)>,
     sites: Vec<(Span, ast::Site)>,
     upstreams: Vec<(Span, ast::Upstream)>,
@@ -135,6 +136,7 @@ impl Root {
                 What::Stream(stream) => root.streams.push((span, stream)),
                 What::Site(site) => root.sites.push((span, site)),
                 What::Upstream(upstream) => root.upstreams.push((span, upstream)),
+                What::Admin(address) => root.admin = Some(address),
                 What::CacheStore(store) => root.stores.push((span, store)),
                 What::Param(param) => root.params.push((span, param)),
                 What::Preset(preset) => root.presets.push((span, preset)),

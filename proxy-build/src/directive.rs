@@ -5,6 +5,7 @@
 
 mod access_log;
 mod acme;
+mod admin;
 mod cache;
 mod discover;
 mod error_page;
@@ -250,6 +251,7 @@ pub static ALL: &[&Directive] = &[
     &stream::STREAM_ROUTE,
     &stream::TUNNEL,
     &trusted_proxies::TRUSTED_PROXIES,
+    &admin::ADMIN,
     &process::PROCESS,
     &process::WORKERS,
     &process::DRAIN,

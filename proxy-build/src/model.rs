@@ -286,6 +286,7 @@ pub const PLAIN: Speaks = Speaks {
     redirect_https: false,
     proxy_protocol: None,
     stream: None,
+    admin: false,
 };
 
 impl Site {

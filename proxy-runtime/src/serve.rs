@@ -8,6 +8,7 @@
 //! its name. Futures may be dropped at every `await`: what must be let go then is let go by `Drop` (the connection to
 //! the server closes, the record is written).
 
+mod admin;
 mod cached;
 mod mirror;
 mod proxy;
@@ -30,8 +31,8 @@ use crate::handler::{self, Answer};
 use crate::http1::Framing;
 use crate::observe::Record;
 use crate::rehearse::{self, Rules as _};
-use crate::route::{Found, MethodSet, SiteId};
-use crate::site::{Fault, Handler, Host};
+use crate::route::{Found, MethodSet, RouteId, SiteId};
+use crate::site::{Fault, Handler, Host, Site};
 use crate::target::Target;
 
 /// Why an exchange has no answer yet.
@@ -96,6 +97,10 @@ async fn steps(
 
     // Which site, which path.
     let mut target = Target::parse(target, &record.fields, record.version)?;
+    if site.listeners[client.peer.listener as usize].speaks.admin {
+        // Boxed: seldom asked.
+        return Box::pin(admin::answer(client, record, target)).await;
+    }
     if let Some(answer) = client.worker.tls.challenges.answer(target.path()) {
         record.target = Some(target);
         return Ok(answer.map(Body::Bytes));
@@ -122,7 +127,16 @@ async fn steps(
             record.captures = captures;
             site.routes.get(id).ok_or(Failure::Internal)?
         }
-        Found::OtherMethod(methods) => return Err(Failure::MethodNotAllowed(methods).into()),
+        Found::OtherMethod(methods) => {
+            // A route for GET alone is purged all the same.
+            match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
+                Found::Route(id, captures) if record.method.as_str() == cached::PURGE && may_be_purged(site, id) => {
+                    record.captures = captures;
+                    site.routes.get(id).ok_or(Failure::Internal)?
+                }
+                _ => return Err(Failure::MethodNotAllowed(methods).into()),
+            }
+        }
         Found::Nothing => return Err(Failure::NoRoute.into()),
     };
     record.route = Some(route);
@@ -181,6 +195,12 @@ fn meant_for_another(
             Ok(to.map(|to| own(record, |facts| handler::to_https(facts, to.get(facts.settings)))))
         }
     }
+}
+
+/// Whether PURGE is known where GET leads to this route.
+fn may_be_purged(site: &Site, route: RouteId) -> bool {
+    let policy = site.routes.get(route).map(|route| route.policy);
+    policy.and_then(|policy| policy.cache.as_ref()).is_some_and(|cache| !cache.purge.is_empty())
 }
 
 fn own(record: &Record, answer: impl FnOnce(&Facts<'_>) -> Answer<Bytes>) -> Answer<Body> {

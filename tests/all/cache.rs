@@ -17,6 +17,8 @@ use kiln_tests::proxy::{Proxy, build_text};
 const SITE: &str = "\
 param listen type=addr
 param app type=addr
+param admin type=addr
+admin (param)admin
 log access format=json {
     fields method path status cache cache-reason reason
 }
@@ -82,6 +84,16 @@ site site.test {
     }
     route \"/plain/*\" {
         method POST
+        proxy app
+    }
+}
+site only.test {
+    listen (param)listen
+    cache main {
+        purge \"127.0.0.1\"
+    }
+    route \"/only\" {
+        method GET
         proxy app
     }
 }
@@ -576,6 +588,30 @@ fn removed() {
         ],
     );
     assert!(proxy.log("/closed/x").contains("\"reason\":\"purge-refused\""));
+    // A route for GET alone, and everything from the listener of `admin`.
+    let only = |method: &str| {
+        let text = format!("{method} /only HTTP/1.1\r\nHost: only.test\r\nConnection: close\r\n{fresh}\r\n\r\n");
+        shown(&ask(proxy.address("listen"), &text))
+    };
+    assert_eq!(only("GET"), format!("200 1 {MISS}"));
+    assert_eq!(only("PURGE"), "200 {\"purged\":1}\n none");
+    assert_eq!(only("DELETE"), "405 405 Method Not Allowed\n none");
+    assert_eq!(only("GET"), format!("200 2 {MISS}"));
+    check(&proxy, &[("GET /closed/x", &tagged("four"), &format!("200 1 {MISS}"))]);
+    let operate = |request: &str, lines: &str| {
+        let (host, lines) = lines.split_once(";;").unwrap_or((lines, ""));
+        let text = format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n\r\n");
+        ask(proxy.address("admin"), &text.replace("\r\n\r\n\r\n", "\r\n\r\n"))
+    };
+    let state = operate("GET /stores", "x").text();
+    assert!(state.starts_with("[{\"name\":\"main\",\"entries\":") && state.contains("\"capacity\":4194304"), "{state}");
+    for (lines, purged) in [("site.test", 1), ("site.test", 0), ("site.test;;Purge-Tags: four", 0)] {
+        assert_eq!(operate("PURGE /closed/x", lines).text(), format!("{{\"purged\":{purged}}}\n"), "{lines}");
+    }
+    assert_eq!(operate("PURGE /closed/x", "other.test").status, 404);
+    assert_eq!(operate("GET /closed/x", "site.test").status, 404);
+    check(&proxy, &[("GET /four", &tagged("four"), &format!("200 1 {MISS}"))]);
+    assert_eq!(operate("PURGE /", "other.test;;Purge-Tags: four").text(), "{\"purged\":1}\n");
 }
 
 /// A thousand requests for one slow answer: the server sees one, and all get it as it comes.

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 8,
+    ::proxy_runtime::site::VERSION == 9,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -136,6 +136,7 @@ static LISTENERS: &[Listener] = &[
             redirect_https: false,
             proxy_protocol: None,
             stream: None,
+            admin: false,
         },
         place: Place {
             file: Borrowed("(default)"),

@@ -29,6 +29,9 @@ impl Listeners {
     }
 }
 
+/// An address as it is written.
+type Written = Spanned<ast::Setting<String>>;
+
 /// A listener while names are looked up.
 struct Declared {
     listener: Listener,
@@ -45,13 +48,14 @@ impl Check<'_> {
         listens: &[Listen],
         sites: &[(Span, ast::Site)],
         secured: &[Option<usize>],
-        streams: &[(Span, ast::Stream)],
+        (streams, admin): (&[(Span, ast::Stream)], Option<&Written>),
     ) -> Listeners {
         let mut declared: Vec<Declared> = Vec::new();
         for listen in listens {
             self.declare_listen(listen, &mut declared);
         }
-        let streaming = self.stream_listen(streams, &mut declared);
+        let mut streaming = self.stream_listen(streams, &mut declared);
+        streaming.extend(admin.and_then(|address| self.admin_listen(address, &mut declared)));
         let own: Vec<Option<Vec<usize>>> =
             sites.iter().map(|(_, site)| self.site_listen(site, &mut declared)).collect();
         let shared: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].shared).collect();
@@ -192,6 +196,21 @@ impl Check<'_> {
             }
         }
         all
+    }
+
+    /// The listener of `admin`.
+    fn admin_listen(&mut self, address: &Spanned<ast::Setting<String>>, declared: &mut Vec<Declared>) -> Option<usize> {
+        if let ast::Setting::Fixed(written) = &address.value
+            && let Ok(Address::Tcp(host, _)) = settings::address(written)
+            && !host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        {
+            self.report.add(
+                Diagnostic::lint("open-admin", "whoever can connect to this address may do anything", address.span)
+                    .help("write a unix socket, as in admin \"unix:/run/site/admin.sock\", or a loopback address"),
+            );
+        }
+        let speaks = Speaks { admin: true, ..model::PLAIN };
+        self.add_listener(address, None, (false, &speaks), declared)
     }
 
     /// The listeners a site names, or `None` where it says nothing.

@@ -123,6 +123,25 @@ site example.com {
 }",
     },
     Code {
+        name: "open-admin",
+        level: Some(Level::Deny),
+        what: "`admin` listens where others can connect.",
+        why: "\
+There is no password: whoever can connect may purge the cache, and whatever else `admin` will learn. A unix socket is for those whom
+the file system lets in, a loopback address for this machine. Where a firewall keeps all others out, `lint allow open-admin`
+says so.",
+        wrong: "
+admin \"0.0.0.0:9000\"
+site example.com {
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+admin \"127.0.0.1:9000\"
+site example.com {
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
+    Code {
         name: "secret-in-file",
         level: Some(Level::Deny),
         what: "A password or token is written in the site file.",

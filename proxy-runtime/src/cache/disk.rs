@@ -122,6 +122,12 @@ impl Disk {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many files there are, and how large they are together.
+    pub(super) fn size(&self) -> (u64, u64) {
+        let index = self.locked();
+        (index.list.len() as u64, index.total)
+    }
+
     /// Whether something may be there under a name.
     pub(super) fn may_have(&self, name: u128) -> bool {
         !self.scanned.load(Ordering::Acquire) || self.locked().places.contains_key(&name)

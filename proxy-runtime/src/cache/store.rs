@@ -192,6 +192,8 @@ impl Hasher for AsIs {
 
 /// A store.
 pub(crate) struct Store {
+    /// As the site calls it.
+    pub(crate) name: String,
     pub(super) entries: Cache<u128, Entry, ByBytes, BuildHasherDefault<AsIs>>,
     pub(crate) flights: Flights,
     /// The key of the names.
@@ -261,6 +263,7 @@ impl Store {
         }
         let secret = disk.as_ref().map_or((random.hash_one(0), random.hash_one(1)), |disk| disk.secret);
         Ok(Store {
+            name: store.name.to_string(),
             entries: Cache::with_options(options, ByBytes, BuildHasherDefault::default(), DefaultLifecycle::default()),
             flights: Flights::default(),
             secret,
@@ -276,7 +279,7 @@ impl Store {
         })
     }
 
-    fn name(&self, parts: [&[u8]; 3]) -> u128 {
+    fn name_of(&self, parts: [&[u8]; 3]) -> u128 {
         let mut hasher = SipHasher13::new_with_keys(self.secret.0, self.secret.1);
         for part in parts {
             hasher.write(part);
@@ -286,7 +289,7 @@ impl Store {
 
     /// Looks for the answer to a request for `url`.
     pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &Fields, now: Moment) -> Looked {
-        let name = self.name([url.as_bytes(), b"", b""]);
+        let name = self.name_of([url.as_bytes(), b"", b""]);
         let place = Place { own: name, varies: false, recalled: Some(name) };
         let found = self.entries.get(&name);
         match found {
@@ -319,7 +322,7 @@ impl Store {
     fn of_several(&self, key: &site::Key, url: &str, (fields, number): (&[Box<str>], u64), request: &Fields) -> Place {
         let mut variant = Vec::with_capacity(128);
         key::variant(key, fields.iter().map(AsRef::as_ref), request, &mut variant);
-        let own = self.name([url.as_bytes(), &number.to_be_bytes(), &variant]);
+        let own = self.name_of([url.as_bytes(), &number.to_be_bytes(), &variant]);
         Place { own, varies: true, recalled: Some(own) }
     }
 
@@ -335,7 +338,7 @@ impl Store {
         request: &Fields,
         head: &Head,
     ) -> Result<Place, Unkept> {
-        let name = self.name([url.as_bytes(), b"", b""]);
+        let name = self.name_of([url.as_bytes(), b"", b""]);
         let place = Place { own: name, varies: false, recalled: Some(name) };
         let noted = match self.entries.peek(&name) {
             Some(Entry::Varies(varies)) => Some(varies),
@@ -413,7 +416,7 @@ impl Store {
         self.purges.add(purge.clone(), soft);
         let found = match &purge {
             Purge::Url(url) => {
-                let name = self.name([url.as_bytes(), b"", b""]);
+                let name = self.name_of([url.as_bytes(), b"", b""]);
                 match self.entries.peek(&name) {
                     None => 0,
                     Some(entry) if soft => {
@@ -439,7 +442,9 @@ impl Store {
         };
         let filed = match (&self.disk, &purge) {
             (None, _) => 0,
-            (Some(disk), Purge::Url(url)) if !soft => usize::from(disk.remove(self.name([url.as_bytes(), b"", b""]))),
+            (Some(disk), Purge::Url(url)) if !soft => {
+                usize::from(disk.remove(self.name_of([url.as_bytes(), b"", b""])))
+            }
             (Some(disk), purge) => disk.purge(purge, soft, now),
         };
         found.max(filed)
@@ -461,6 +466,24 @@ impl Entry {
             Entry::Varies(varies) => purge.means(&varies.url, ""),
             Entry::Unkept(shunned) => purge.means(&shunned.url, ""),
         }
+    }
+}
+
+/// How much there is in a store.
+pub(crate) struct State {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) capacity: u64,
+    pub(crate) files: u64,
+    pub(crate) disk_bytes: u64,
+}
+
+impl Store {
+    /// How much there is in it.
+    pub(crate) fn state(&self) -> State {
+        let (files, disk_bytes) = self.disk.as_ref().map_or((0, 0), |disk| disk.size());
+        let entries = self.entries.len() as u64;
+        State { entries, bytes: self.entries.weight(), capacity: self.entries.capacity(), files, disk_bytes }
     }
 }
 

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-pub(super) use self::purge::{invalidate, purge};
+pub(super) use self::purge::{PURGE, invalidate, json, purge, purge_any};
 use super::Stop;
 use super::proxy::{self, Reply};
 use crate::body::{Body, RequestBody, Source as _};

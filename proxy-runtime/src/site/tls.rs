@@ -22,6 +22,8 @@ pub struct Speaks {
     pub proxy_protocol: Option<ProxyProtocolIn>,
     /// Connections are passed through as this stream has it, by index.
     pub stream: Option<u16>,
+    /// It is for those who operate the proxy.
+    pub admin: bool,
 }
 
 /// `stream`: connections that are passed through as they are.

@@ -6,7 +6,7 @@ use http::{Method, StatusCode, Version};
 
 use crate::body::Body;
 use crate::cache::freshness::Moment;
-use crate::cache::{Purge, key};
+use crate::cache::{Purge, Store, key};
 use crate::connection::Client;
 use crate::facts::Facts;
 use crate::failure::Failure;
@@ -20,57 +20,109 @@ use crate::site;
 use crate::target::Target;
 
 /// `PURGE`: of what the request's URL names, of all below it where it ends in `/*`, or of what has the tags in `Purge-Tags`. With
-/// `Purge-Mode: soft`, answers become stale instead; with `Purge-Mode: all` it is the whole store. `None`: the policy knows no PURGE, so it is a method like others.
+/// `Purge-Mode: soft`, answers become stale instead; with `Purge-Mode: all` it is the whole store. `None`: the policy knows no
+/// PURGE, so it is a method like others.
 pub(in crate::serve) async fn purge(
     client: &Client,
     record: &mut Record,
     policy: &site::Cache,
 ) -> Option<Result<Answer<Body>, Failure>> {
-    if policy.purge.is_empty() || record.method.as_str() != "PURGE" {
+    if policy.purge.is_empty() || record.method.as_str() != PURGE {
         return None;
     }
     if !matcher::contains(&policy.purge, record.client) {
         return Some(Err(Failure::PurgeRefused));
     }
+    let store = &client.worker.stores[usize::from(policy.store)];
+    Some(carry_out(record, Some((&policy.key, store)), std::slice::from_ref(store)).await)
+}
+
+/// `PURGE` on the listener of `admin`: by the policy of whichever site has the URL; without one, only what is about whole stores.
+pub(in crate::serve) async fn purge_any(client: &Client, record: &mut Record) -> Result<Answer<Body>, Failure> {
+    let stores = client.worker.stores;
+    let policy = policy_of(client, record);
+    let about = policy.map(|policy| (&policy.key, &stores[usize::from(policy.store)]));
+    carry_out(record, about, stores).await
+}
+
+/// The method.
+pub(in crate::serve) const PURGE: &str = "PURGE";
+
+/// The policy by which a GET of the URL would be answered, on any listener. The target is in normal form then.
+fn policy_of(client: &Client, record: &mut Record) -> Option<&'static site::Cache> {
+    let site = client.worker.site;
+    let about = (record.client, record.version == Version::HTTP_2);
+    (0..site.listeners.len() as u32).find_map(|listener| {
+        let target = record.target.as_mut()?;
+        let root = site.tables.site(listener, target.host())?;
+        target.normalise(site.sites[root.id() as usize].normal_form).ok()?;
+        let target = record.target.as_ref()?;
+        match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
+            Found::Route(route, _) => site.routes.get(route)?.policy.cache.as_ref(),
+            Found::OtherMethod(_) | Found::Nothing => None,
+        }
+    })
+}
+
+/// Purges what a request names: a URL by its policy, tags and all of these stores.
+async fn carry_out(
+    record: &mut Record,
+    about: Option<(&site::Key, &'static Store)>,
+    all: &'static [Store],
+) -> Result<Answer<Body>, Failure> {
     let mode = |wanted: &str| tokens(&record.fields, "purge-mode").any(|mode| mode == wanted);
-    let (soft, all) = (mode("soft"), mode("all"));
+    let soft = mode("soft");
     let mut tags: Vec<String> = Vec::new();
     for line in record.fields.all("purge-tags").map(String::from_utf8_lossy) {
         tags.extend(line.split([',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned));
     }
-    let facts = record.facts();
-    let below = facts.path.strip_suffix('*').filter(|above| above.ends_with('/') && facts.query.is_none());
-    let mut purges = Vec::new();
-    if all {
-        purges.push(Purge::All);
+    let (purges, stores) = if mode("all") {
+        (vec![Purge::All], all)
     } else if !tags.is_empty() {
-        purges.push(Purge::Tags(tags));
-    } else if let Some(above) = below {
-        // `/x/*` is `/x`, too.
-        let above = above.strip_suffix('/').filter(|above| !above.is_empty()).unwrap_or(above);
-        purges.extend(["http", "https"].map(|scheme| {
-            let mut url = String::new();
-            key::origin(&policy.key, &Facts { scheme, ..facts }, &mut url);
-            Purge::Below(url + above)
-        }));
+        (vec![Purge::Tags(tags)], all)
     } else {
-        // Whatever the URL's scheme: it is one resource to whoever purges it.
-        purges.extend(["http", "https"].map(|scheme| {
-            let mut url = String::new();
-            key::url(&policy.key, &Facts { scheme, ..facts }, &mut url);
-            Purge::Url(url)
-        }));
-    }
+        let (key, store) = about.ok_or(Failure::NoRoute)?;
+        (urls(key, &record.facts()), std::slice::from_ref(store))
+    };
     record.cached("purge", if soft { "soft" } else { "" });
-    let store = &client.worker.stores[usize::from(policy.store)];
     // All but URLs are looked for among all entries, which other requests should not wait for.
     let purged = tokio::task::spawn_blocking(move || {
-        purges.into_iter().map(|purge| store.purge(purge, soft, Moment::now())).sum::<usize>()
+        let each = |store: &Store| -> usize {
+            purges.iter().map(|purge| store.purge(purge.clone(), soft, Moment::now())).sum()
+        };
+        stores.iter().map(each).sum::<usize>()
     });
-    let Ok(purged) = purged.await else { return Some(Err(Failure::Internal)) };
-    let mut answer = Answer::new(StatusCode::OK, Body::Bytes(Bytes::from(format!("{{\"purged\":{purged}}}\n"))));
+    let purged = purged.await.map_err(|_| Failure::Internal)?;
+    Ok(json(format!("{{\"purged\":{purged}}}\n")))
+}
+
+/// The URLs that a request means, whatever their scheme: they are one resource to whoever purges it.
+fn urls(key: &site::Key, facts: &Facts<'_>) -> Vec<Purge> {
+    let below = facts.path.strip_suffix('*').filter(|above| above.ends_with('/') && facts.query.is_none());
+    let purges = ["http", "https"].map(|scheme| {
+        let facts = Facts { scheme, ..*facts };
+        let mut url = String::new();
+        match below {
+            // `/x/*` is `/x`, too.
+            Some(above) => {
+                key::origin(key, &facts, &mut url);
+                url.push_str(above.strip_suffix('/').filter(|above| !above.is_empty()).unwrap_or(above));
+                Purge::Below(url)
+            }
+            None => {
+                key::url(key, &facts, &mut url);
+                Purge::Url(url)
+            }
+        }
+    });
+    purges.into()
+}
+
+/// An answer in JSON.
+pub(in crate::serve) fn json(text: String) -> Answer<Body> {
+    let mut answer = Answer::new(StatusCode::OK, Body::Bytes(Bytes::from(text)));
     answer.fields.add(b"content-type", b"application/json");
-    Some(Ok(answer))
+    answer
 }
 
 /// A request has changed what it is about, as far as its answer tells: what is kept of that is no longer right. So are the

@@ -1,0 +1,32 @@
+//! `admin`: a door for those who operate the proxy.
+
+use super::{Directive, Place};
+use crate::ast::What;
+use crate::value;
+
+pub(super) static ADMIN: Directive = Directive {
+    name: "admin",
+    places: &[Place::Root],
+    args: "ADDR|unix:PATH",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Where those listen to who operate the proxy.",
+    details: "\
+Whoever can connect may do all that there is to do, so it should be a unix socket or a loopback address: others are found by the
+lint `open-admin`. No site is served there.
+
+- `PURGE` of any site's URL, as in `curl --unix-socket /run/site.sock -X PURGE http://example.com/x`: as `purge` in `cache`
+  describes it, whatever `purge` there says; `Purge-Tags` and `Purge-Mode: all` are about all stores.
+- `GET /stores`: what is in the stores, as JSON: `name`, `entries`, `bytes` and `capacity` of what is in memory, `files` and
+  `disk-bytes` of what is on disk.",
+    example: r#"
+admin "unix:/run/site/admin.sock"
+cache-store main memory="256MiB"
+site example.com {
+    cache main
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::Admin(r.arg("an ADDR", value::setting(value::listen_address))?)),
+};
