@@ -320,6 +320,18 @@ fn fresh_and_stale() {
     while shown(&asked(&proxy, "GET /swr", stale)) != "200 2 hit" {
         assert!(std::time::Instant::now() < until, "it is never fetched again");
     }
+    // HEAD that finds it stale has it fetched by GET.
+    check(
+        &proxy,
+        &[
+            ("GET /swr-head", stale, &format!("200 1 {MISS}")),
+            ("HEAD /swr-head", stale, "200 hit detail=while-revalidate"),
+        ],
+    );
+    let until = std::time::Instant::now() + kiln_tests::proxy::PATIENCE;
+    while asked(&proxy, "GET /swr-head", "Cache-Control: max-stale").text() != "2" {
+        assert!(std::time::Instant::now() < until, "it is never fetched again");
+    }
     // Stale where the server fails; but not against its word.
     let failing = "X-Head: Cache-Control: max-age=10, stale-if-error=60|Age: 20";
     let strict = "X-Head: Cache-Control: max-age=10, must-revalidate, stale-if-error=60|Age: 20|ETag: \"a\"";

@@ -16,6 +16,7 @@ const SITE: &str = "\
 param listen type=addr
 param app type=addr
 param folder type=string
+log access
 process {
     workers 2
 }
@@ -216,6 +217,10 @@ fn torn_files() {
     let start = all.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
     let expected = body(paths[2]);
     assert!(all.len() - start < expected.len() && expected.starts_with(&all[start..]), "{}", all.len());
+    assert!(proxy.log(paths[2]).contains("store-unreadable"));
+    // It is gone for good.
+    assert!(!is_hit(&proxy, paths[2], ""));
+    assert!(is_hit(&proxy, paths[2], ""));
 }
 
 /// Killed at random points under load, again and again: every answer is right, and what was kept is used.

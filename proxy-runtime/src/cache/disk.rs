@@ -168,7 +168,8 @@ impl Disk {
             Kept::Varies(url, fields, number) => Found::Varies(url, fields, number),
             Kept::Answer(head) => {
                 let offset = (HEADER + head_length) as u64;
-                Found::Answer(head, Filed { file, offset, length, name, secret: self.secret })
+                let spoilt = AtomicBool::new(false);
+                Found::Answer(head, Filed { file, spoilt, offset, length, name, secret: self.secret })
             }
         })
     }
@@ -248,7 +249,8 @@ impl Disk {
         }
         self.evict();
         let offset = (HEADER + writer.head.len()) as u64;
-        Ok(Some(Filed { file, offset, length: writer.length, name: writer.name, secret: self.secret }))
+        let spoilt = AtomicBool::new(false);
+        Ok(Some(Filed { file, spoilt, offset, length: writer.length, name: writer.name, secret: self.secret }))
     }
 
     /// Removes what is there under a name; whether there was something.
@@ -405,6 +407,8 @@ impl Drop for Writer {
 /// The body of an answer on disk. It can be read as long as this is there, whatever becomes of its name.
 pub(crate) struct Filed {
     file: File,
+    /// It could not be read, or is not what was written.
+    spoilt: AtomicBool,
     offset: u64,
     pub(crate) length: u64,
     name: u128,
@@ -417,6 +421,15 @@ impl Filed {
     /// # Errors
     /// It can't be read, or is not what was written.
     pub(crate) fn block(&self, at: u64) -> io::Result<(Bytes, usize)> {
+        self.read(at).inspect_err(|_| self.spoilt.store(true, Ordering::Relaxed))
+    }
+
+    /// Whether a block of it could not be read.
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.spoilt.load(Ordering::Relaxed)
+    }
+
+    fn read(&self, at: u64) -> io::Result<(Bytes, usize)> {
         let number = at / BLOCK as u64;
         let length = (self.length - number * BLOCK as u64).min(BLOCK as u64) as usize;
         let mut block = vec![0; SUM + length];

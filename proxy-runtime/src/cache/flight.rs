@@ -186,6 +186,11 @@ impl Fill {
         locked(&self.flight.state).unkept.get_or_insert(why);
     }
 
+    /// Whether anybody reads it.
+    pub(crate) fn is_read(&self) -> bool {
+        locked(&self.flight.state).readers.iter().any(Option::is_some)
+    }
+
     /// Waits until there is room for more; `false`: nobody wants more.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut state = locked(&self.flight.state);

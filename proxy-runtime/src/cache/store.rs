@@ -293,18 +293,26 @@ impl Store {
         let place = Place { own: name, varies: false, recalled: Some(name) };
         let found = self.entries.get(&name);
         match found {
-            // By which fields is not known yet, so this name is no more than one to wait under.
+            // By which fields is not known yet, so this name is no more than one to wait under, or to be shunned.
             None | Some(Entry::Answer(..)) if key::has_variants(key) => {
                 let place = self.of_several(key, url, (&[], u64::MAX), request);
-                Looked::Nothing(Place { varies: false, recalled: found.is_none().then_some(name), ..place })
+                match self.entries.peek(&place.own) {
+                    Some(Entry::Unkept(shunned)) if shunned.until > now => Looked::Shunned,
+                    _ => {
+                        let recalled = found.is_none().then_some(name);
+                        Looked::Nothing(Place { varies: false, recalled, ..place })
+                    }
+                }
             }
             None => Looked::Nothing(place),
+            Some(Entry::Answer(_, Content::Filed(filed))) if filed.is_spoilt() => self.spoilt(place),
             Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
             Some(Entry::Unkept(shunned)) if shunned.until > now => Looked::Shunned,
             Some(Entry::Unkept(_)) => Looked::Nothing(place),
             Some(Entry::Varies(varies)) => {
                 let place = self.of_several(key, url, (&varies.fields, varies.number), request);
                 match self.entries.get(&place.own) {
+                    Some(Entry::Answer(_, Content::Filed(filed))) if filed.is_spoilt() => self.spoilt(place),
                     Some(Entry::Answer(head, content)) => {
                         if head.life.received.0 < varies.outdated_before.load(Ordering::Relaxed) {
                             head.outdated.store(true, Ordering::Relaxed);
@@ -316,6 +324,12 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// What was there can't be read.
+    fn spoilt(&self, place: Place) -> Looked {
+        self.forget(place.own);
+        Looked::Nothing(place)
     }
 
     /// Where the answer is among several.

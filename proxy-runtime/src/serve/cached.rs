@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -225,6 +226,8 @@ fn refresh(
 ) {
     let Joined::Fill(fill) = sought.store.flights.join(place.own) else { return };
     let (client, mut record) = (Rc::new(Client::nobody(&client.peer)), record.unseen());
+    // Whatever has found it stale: it is an answer to GET that is kept.
+    record.method = Method::GET;
     let (route, sought) = (*route, sought.clone());
     tokio::task::spawn_local(async move {
         let _running = client.worker.running();
@@ -341,7 +344,7 @@ fn renew(
         }
         Err(_) => {
             sought.store.forget(place.own);
-            Err(renewed(Life { received: asked.answered, age: std::time::Duration::ZERO, ..head.life.clone() }))
+            Err(renewed(Life { received: asked.answered, age: Duration::ZERO, ..head.life.clone() }))
         }
     }
 }
@@ -354,7 +357,7 @@ fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life
     fields.remove("age");
     if !fields.contains("date") {
         // RFC 9110 section 6.6.1.
-        let received = std::time::UNIX_EPOCH + std::time::Duration::from_millis(life.received.0);
+        let received = std::time::UNIX_EPOCH + Duration::from_millis(life.received.0);
         fields.add(b"date", httpdate::fmt_http_date(received).as_bytes());
     }
     let lower = |name: &str| Box::from(name.to_ascii_lowercase());
@@ -477,13 +480,20 @@ enum Manner {
     Not,
 }
 
+/// How long a body is still received that nobody reads any more: it may be kept, but it may also never end.
+const ALONE: Duration = Duration::from_secs(60);
+
 /// Receives a body for all who read it, and keeps it if it comes whole.
 async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut keeping: Keeping) {
     let _running = client.worker.running();
     let received = async {
-        let (mut size, mut chunks, mut manner) = (0, 0, Manner::Memory);
+        let (mut size, mut chunks, mut manner, mut alone) = (0, 0, Manner::Memory, None);
         loop {
             let filled = std::future::poll_fn(|cx| {
+                alone = if fill.is_read() { None } else { alone.or_else(|| Some(Instant::now())) };
+                if client.timer.over(alone.and_then(|since| after(since, ALONE))) {
+                    return Poll::Ready(None);
+                }
                 // What is kept is received though nobody reads it; those who do are waited for.
                 if !ready!(fill.poll_room(cx)) && !matches!(manner, Manner::Disk(_)) {
                     return Poll::Ready(None);
