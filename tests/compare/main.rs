@@ -38,7 +38,7 @@ fn main() {
         requests::idle();
     }
     if wanted("cache") {
-        cache::report();
+        cache::report(jobs.as_deref());
     }
 }
 
