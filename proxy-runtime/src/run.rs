@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::balance::Dice;
 use crate::cache::Store;
+use crate::cache::freshness::Moment;
 use crate::facts::RequestId;
 use crate::listen::{self, Bound, Budget};
 use crate::observe::{LogBuffer, RequestIds, Sink, notice};
@@ -60,6 +61,7 @@ pub(crate) struct Worker {
     /// Copies that `mirror` has under way.
     pub(crate) mirrored: Cell<usize>,
     date: RefCell<Date>,
+    moment: Cell<Option<(Instant, Moment)>>,
     ids: RequestIds,
     running: Cell<usize>,
     idle: Notify,
@@ -69,6 +71,19 @@ impl Worker {
     /// A number for an exchange.
     pub(crate) fn request_id(&self) -> RequestId {
         self.ids.next()
+    }
+
+    /// What the wall clock says at a moment that is not long ago. It is looked at once a second.
+    pub(crate) fn moment(&self, at: Instant) -> Moment {
+        if let Some((seen, moment)) = self.moment.get()
+            && let Some(since) = at.checked_duration_since(seen)
+            && since < Duration::from_secs(1)
+        {
+            return Moment(moment.0 + since.as_millis() as u64);
+        }
+        let (now, moment) = (Instant::now(), Moment::now());
+        self.moment.set(Some((now, moment)));
+        Moment(moment.0.saturating_sub(now.saturating_duration_since(at).as_millis() as u64))
     }
 
     /// The value of the field `Date`.
@@ -336,6 +351,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         mirrored: Cell::new(0),
         dice: Dice::new(RandomState::new().hash_one(0)),
         date: RefCell::default(),
+        moment: Cell::new(None),
         ids: RequestIds::new(),
         running: Cell::new(0),
         idle: Notify::new(),

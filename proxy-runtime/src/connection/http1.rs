@@ -282,8 +282,8 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
         _ if keep_alive => b"",
         _ => b"connection: close\r\n",
     };
-    let date = client.worker.date(Instant::now());
-    let date: &[u8] = if answer.fields.contains("date") { b"" } else { &date };
+    let date = (!answer.fields.contains("date")).then(|| client.worker.date(Instant::now()));
+    let date: &[u8] = date.as_ref().map_or(b"", |date| date);
     let mut head = std::mem::take(&mut *http1.interim.borrow_mut());
     http1::write_response(&mut head, answer.status, &answer.fields, framing, &[connection, date]);
     http1.hears_interim.set(false);

@@ -34,6 +34,7 @@ use crate::cache::{Content, Filing, Fill, Head, Joined, Landed, Looked, Place, R
 use crate::clock::after;
 use crate::conditions::weakly_equal;
 use crate::connection::Client;
+use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
@@ -49,7 +50,7 @@ use answers::{Body as Kept, Told};
 struct Sought {
     policy: &'static site::Cache,
     store: &'static Store,
-    url: Rc<str>,
+    url: String,
     wish: Wish,
     authorized: bool,
 }
@@ -72,13 +73,17 @@ pub(super) async fn forward(
     policy: &'static site::Cache,
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
-    if let Some(pass) = key::passes(policy, &record.facts(), !body.is_empty()) {
+    let facts = record.facts();
+    if let Some(pass) = key::passes(policy, &facts, !body.is_empty()) {
         return go_on(client, record, route, proxy, body, ("pass", pass.reason(), answers::forwarded(pass))).await;
     }
-    let sought = Sought::of(client, record, policy);
+    let sought = Sought::of(client, &facts, policy);
     let until = after(Instant::now(), policy.lock.get(client.worker.settings));
-    for _ in 0..LOOKS {
-        let now = Moment::now();
+    let mut now = client.worker.moment(record.began);
+    for look in 0..LOOKS {
+        if look > 0 {
+            now = Moment::now();
+        }
         let (place, stale) = match sought.store.look_up(&policy.key, &sought.url, &record.fields, now) {
             Looked::Shunned => {
                 return go_on(client, record, route, proxy, body, ("pass", "shunned", "uri-miss")).await;
@@ -151,15 +156,15 @@ pub(super) async fn forward(
 }
 
 impl Sought {
-    fn of(client: &Client, record: &Record, policy: &'static site::Cache) -> Sought {
+    fn of(client: &Client, facts: &Facts<'_>, policy: &'static site::Cache) -> Sought {
         let mut url = String::new();
-        key::url(&policy.key, &record.facts(), &mut url);
+        key::url(&policy.key, facts, &mut url);
         Sought {
             policy,
             store: &client.worker.stores[usize::from(policy.store)],
-            url: url.into(),
-            wish: Wish::of(&record.fields),
-            authorized: record.fields.contains("authorization"),
+            url,
+            wish: Wish::of(facts.fields),
+            authorized: facts.fields.contains("authorization"),
         }
     }
 
@@ -372,7 +377,7 @@ fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life
         status,
         fields: fields.compact(),
         life,
-        url: (*sought.url).into(),
+        url: sought.url.as_str().into(),
         vary: vary.into(),
         tags: tags.unwrap_or_default().into(),
         outdated: AtomicBool::new(false),

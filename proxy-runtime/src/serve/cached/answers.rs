@@ -2,7 +2,6 @@
 //! their age (RFC 9111 section 5.1) and what the cache has done (`Cache-Status`, RFC 9211).
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -194,37 +193,52 @@ fn unmodified(fields: &Fields) -> Fields {
 
 /// Adds what this cache has done, behind what those before it have (RFC 9211 section 2).
 pub(super) fn add_status(fields: &mut Fields, told: &Told, kept: Option<(&Head, Moment)>) {
-    let mut status = String::with_capacity(64);
-    status.push_str("kiln");
+    let mut status = Line { bytes: [0; 192], length: 0 };
+    status.push("kiln");
     match told.forward {
-        None => status.push_str("; hit"),
+        None => status.push("; hit"),
         Some(why) => {
-            status.push_str("; fwd=");
-            status.push_str(why);
+            status.push("; fwd=");
+            status.push(why);
         }
     }
+    let mut digits = itoa::Buffer::new();
     if let Some(code) = told.status {
-        // Writing to a String cannot fail.
-        let _ = write!(status, "; fwd-status={}", code.as_u16());
+        status.push("; fwd-status=");
+        status.push(digits.format(code.as_u16()));
     }
     if let Some((head, now)) = kept {
-        status.push_str("; ttl=");
-        let mut digits = itoa::Buffer::new();
         let (sign, seconds) = match head.life.left_at(now) {
             Ok(left) => ("", left.as_secs()),
             Err(stale) => ("-", stale.as_secs()),
         };
-        status.push_str(if seconds == 0 { "" } else { sign });
-        status.push_str(digits.format(seconds));
+        status.push("; ttl=");
+        status.push(if seconds == 0 { "" } else { sign });
+        status.push(digits.format(seconds));
     }
     for (is, word) in [(told.stored, "; stored"), (told.word == "joined", "; collapsed")] {
         if is {
-            status.push_str(word);
+            status.push(word);
         }
     }
     if !told.reason.is_empty() {
-        status.push_str("; detail=");
-        status.push_str(told.reason);
+        status.push("; detail=");
+        status.push(told.reason);
     }
-    fields.add(b"cache-status", status.as_bytes());
+    fields.add(b"cache-status", &status.bytes[..status.length]);
+}
+
+/// A line that is put together where it costs no allocation; all that is put in is this file's own words and numbers, which fit.
+struct Line {
+    bytes: [u8; 192],
+    length: usize,
+}
+
+impl Line {
+    fn push(&mut self, text: &str) {
+        let end = (self.length + text.len()).min(self.bytes.len());
+        let fits = end - self.length;
+        self.bytes[self.length..end].copy_from_slice(&text.as_bytes()[..fits]);
+        self.length = end;
+    }
 }
