@@ -1,8 +1,8 @@
 //! Answers that are kept to be used again: a shared cache (RFC 9111).
 //!
 //! What the rules are is pure: `control` reads what messages say, `freshness` decides what is kept and what may be used,
-//! [`key`] tells answers apart (shared with the compiler). What is kept is in a [`Store`], shared by all workers; an answer on
-//! its way is a [`Flight`], which others may join. `serve::cached` is where an exchange meets them.
+//! [`key`] tells answers apart (shared with the compiler). What is kept is in a `Store`, shared by all workers; an answer on
+//! its way is a `Flight`, which others may join. `serve::cached` is where an exchange meets them.
 
 pub mod key;
 

@@ -135,7 +135,8 @@ fn lru(trace: &[(usize, usize)]) -> usize {
 /// Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023): a tenth for newcomers, two bits of use each, a list
 /// of names of those that went.
 fn s3_fifo(trace: &[(usize, usize)]) -> usize {
-    let (mut small, mut main): (VecDeque<(usize, usize)>, VecDeque<(usize, usize)>) = Default::default();
+    let mut small: VecDeque<(usize, usize)> = VecDeque::new();
+    let mut main: VecDeque<(usize, usize)> = VecDeque::new();
     let (mut ghosts, mut ghost_order): (HashSet<usize>, VecDeque<usize>) = Default::default();
     let mut used: HashMap<usize, u8> = HashMap::new();
     let (mut in_small, mut in_main, mut hits) = (0, 0, 0);
