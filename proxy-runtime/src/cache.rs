@@ -21,6 +21,8 @@ mod flight;
 #[cfg(feature = "serve")]
 pub(crate) mod freshness;
 #[cfg(feature = "serve")]
+mod purges;
+#[cfg(feature = "serve")]
 mod record;
 #[cfg(feature = "serve")]
 mod store;
@@ -32,4 +34,83 @@ pub(crate) use self::file::FileReader;
 #[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]
-pub(crate) use self::store::{Content, Head, Looked, Place, Purge, Reserved, Store};
+pub(crate) use self::purges::Purge;
+#[cfg(feature = "serve")]
+pub(crate) use self::store::{Content, Head, Looked, Place, Reserved, Store};
+
+/// Whatever is in the fields of a message: no panic, and nothing is fresh for ever.
+#[cfg(all(test, feature = "serve"))]
+mod hostile {
+    use std::time::Duration;
+
+    use super::control::{Control, Wish};
+    use crate::fields::Fields;
+    use crate::{conditions, ranges};
+
+    const PIECES: [&str; 24] = [
+        "max-age",
+        "=",
+        ",",
+        "\"",
+        "\\",
+        "99999999999999999999",
+        "-1",
+        "0",
+        "no-cache",
+        "private",
+        ";",
+        " ",
+        "\u{e9}",
+        "bytes",
+        "-",
+        "W/",
+        "\"a\"",
+        "*",
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "s-maxage",
+        "max-stale",
+        "?1",
+        "(",
+        "5",
+    ];
+    const NAMES: [&str; 11] = [
+        "cache-control",
+        "cdn-cache-control",
+        "pragma",
+        "range",
+        "if-range",
+        "if-none-match",
+        "if-modified-since",
+        "etag",
+        "last-modified",
+        "date",
+        "vary",
+    ];
+
+    #[test]
+    fn fields() {
+        let mut state = 1_u64;
+        let mut below = |count: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % count
+        };
+        for _ in 0..20_000 {
+            let mut fields = Fields::new();
+            for _ in 0..4 {
+                let value: String = (0..below(8)).map(|_| PIECES[below(PIECES.len())]).collect();
+                fields.add(NAMES[below(NAMES.len())].as_bytes(), value.as_bytes());
+            }
+            let control = Control::of(&fields);
+            let longest = Duration::from_secs(1 << 31);
+            assert!(
+                control.max_age.is_none_or(|age| age <= longest) && control.s_maxage.is_none_or(|age| age <= longest)
+            );
+            let _ = (Wish::of(&fields), conditions::has_it(&fields, &fields), conditions::is_of(&fields, &fields));
+            for length in [0, 1, 1000, u64::MAX] {
+                if let ranges::Wanted::Parts(parts) = ranges::wanted(&fields, length) {
+                    assert!(parts.len() <= 16 && parts.iter().all(|part| part.start < part.end && part.end <= length));
+                }
+            }
+        }
+    }
+}

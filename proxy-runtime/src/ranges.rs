@@ -45,10 +45,13 @@ pub(crate) fn wanted(request: &Fields, length: u64) -> Wanted {
     if parts.len() > MOST || overlap { Wanted::All } else { Wanted::Parts(parts) }
 }
 
-/// Where the only range begins that a request asks for, before the length is known; `None` where that can't be said.
-pub(crate) fn begins_at(request: &Fields) -> Option<u64> {
+/// A first byte, and a last one, where that is said.
+pub(crate) type Only = (u64, Option<u64>);
+
+/// The only range that a request asks for, before the length is known; `None` where it asks for several, or for the end.
+pub(crate) fn only(request: &Fields) -> Option<Only> {
     match specs(request.text("range")?)?.as_slice() {
-        [(first, _)] => *first,
+        [(Some(first), last)] => Some((*first, *last)),
         _ => None,
     }
 }
@@ -117,9 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn beginnings() {
-        for (range, expected) in [("bytes=7-", Some(7)), ("bytes=-7", None), ("bytes=1-2,3-4", None), ("x", None)] {
-            assert_eq!(begins_at(&[("range", range)].into_iter().collect()), expected, "{range}");
+    fn single_ones() {
+        let cases = [
+            ("bytes=7-", Some((7, None))),
+            ("bytes=7-9", Some((7, Some(9)))),
+            ("bytes=-7", None),
+            ("bytes=1-2,3-4", None),
+            ("x", None),
+        ];
+        for (range, expected) in cases {
+            assert_eq!(only(&[("range", range)].into_iter().collect()), expected, "{range}");
         }
     }
 }

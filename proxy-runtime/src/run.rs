@@ -55,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) stop: watch::Receiver<Stop>,
     /// The largest head that any policy allows, in bytes.
     pub(crate) head_limit: u64,
+    /// What keys of the cache are written into, lest each is an allocation.
+    pub(crate) keys: Cell<String>,
     /// What connections read into.
     pub(crate) buffers: &'static Buffers,
     pub(crate) dice: Dice,
@@ -346,6 +348,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         log,
         stop: stop.clone(),
         head_limit,
+        keys: Cell::default(),
         buffers,
         // The standard library's source of random keys.
         mirrored: Cell::new(0),

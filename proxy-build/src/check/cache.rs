@@ -8,7 +8,7 @@ use proxy_runtime::template::{Piece, Template};
 
 use super::{Check, list};
 use crate::ast::{self, InCache, Item, KeyQuery, What};
-use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, Route};
+use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter, Route};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -152,6 +152,8 @@ impl Check<'_> {
         }
         value.negative = list(negative);
         self.key_is_whole(span, &value, route);
+        self.is_for_all(span);
+        self.can_be_asked_about(span, route);
         Some(value)
     }
 
@@ -290,6 +292,41 @@ impl Check<'_> {
                 )
                 .label("one client's answer may be used for another")
                 .help("add it to `key`, or leave the route out of the cache"),
+            );
+        }
+    }
+
+    /// Whether clients are told apart before they get here.
+    fn is_for_all(&mut self, span: Span) {
+        let Some(asks) = self.site_tls.and_then(|tls| self.tls.entries.get(tls)).filter(|tls| tls.value.asks_clients())
+        else {
+            return;
+        };
+        self.report.add(
+            Diagnostic::lint("cache-behind-auth", "what one client may see is kept for all who get in here", span)
+                .also(asks.span, "clients show certificates")
+                .help("if all of them may see the same, write `lint allow cache-behind-auth`"),
+        );
+    }
+
+    /// Whether clients can ask if what they have is still right.
+    fn can_be_asked_about(&mut self, span: Span, route: &Route) {
+        let ops = route.response.iter().flat_map(|ResponseFilter::Headers(ops)| ops);
+        let removed: Vec<&str> = ops
+            .filter_map(|op| match op {
+                HeaderOp::Remove(name) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        if removed.contains(&"etag") && removed.contains(&"last-modified") {
+            self.report.add(
+                Diagnostic::lint(
+                    "no-validator",
+                    "answers are kept here, and leave without ETag and Last-Modified",
+                    span,
+                )
+                .label("clients can't ask whether theirs are still right")
+                .help("remove one of them at most"),
             );
         }
     }

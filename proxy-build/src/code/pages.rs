@@ -79,6 +79,58 @@ site example.com {
 }",
     },
     Code {
+        name: "cache-behind-auth",
+        level: Some(Level::Warn),
+        what: "Answers are kept where clients have to show who they are.",
+        why: "\
+A cache keeps one answer for all. Where the site lets in only those who show a certificate, an answer that was meant for one of
+them is given to the next. If all who get in may see the same, `lint allow cache-behind-auth` says so; else leave these
+routes out of the cache, or have the server say `Cache-Control: private`.",
+        wrong: "
+site example.com {
+    tls {
+        certificate (file)\"cert.pem\" key=(file)\"cert.key\"
+        client-ca (file)\"clients.pem\"
+    }
+    cache
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+lint allow cache-behind-auth
+site example.com {
+    tls {
+        certificate (file)\"cert.pem\" key=(file)\"cert.key\"
+        client-ca (file)\"clients.pem\"
+    }
+    cache
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
+    Code {
+        name: "no-validator",
+        level: Some(Level::Warn),
+        what: "Answers that are kept leave without ETag and Last-Modified.",
+        why: "\
+When a client's own copy is no longer fresh it can ask whether it is still right, and gets a few bytes if it is. Without either
+field it has to fetch all of it again, each time.",
+        wrong: "
+site example.com {
+    cache
+    response-headers {
+        remove ETag Last-Modified
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+site example.com {
+    cache
+    response-headers {
+        remove Last-Modified
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
+    Code {
         name: "stale-windows",
         level: Some(Level::Warn),
         what: "`if-error` of a cache ends before `while-revalidate`.",

@@ -93,11 +93,11 @@ may have changed what is at their URL (POST, PUT and the like). Conditions and r
 
 Never kept are answers that are `private`, `no-store` or set a cookie; answers to requests with `Authorization` that don't say
 that others may have them (`public`, `s-maxage`, `must-revalidate`; RFC 9111 section 3.5), nor are answers without one of these
-used for requests with `Authorization`; answers in parts; and answers of which nothing says how long they are good.
+used for requests with `Authorization`; and answers of which nothing says how long they are good.
 
 One request fetches for all that come meanwhile: they get the answer as it arrives. Where it turns out that it is not for
 them, they go on at once, side by side; and for ten seconds nobody waits for an answer to that URL. A range that begins
-beyond a MiB of something that is not kept is fetched as it is.
+beyond a MiB of something that is not kept is fetched as it is, and, if its `ETag` is strong, kept for those who ask for the same range.
 
 `Cache-Status` (RFC 9211) says in each answer what was done; `response-headers { remove Cache-Status }` hides it. The log's
 `cache` and `cache-reason` say the same:

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::freshness::Moment;
-use super::store::{Head, Purge};
+use super::purges::Purge;
+use super::store::Head;
 
 /// See above.
 pub(super) struct Bans {

@@ -22,8 +22,9 @@ use siphasher::sip::SipHasher13;
 
 use super::bans::{Bans, MOST};
 use super::freshness::Moment;
+use super::purges::Purge;
 use super::record::{self, Kept};
-use super::store::{Head, Purge};
+use super::store::Head;
 use crate::observe::notice;
 
 /// A folder of answers.

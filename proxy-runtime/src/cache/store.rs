@@ -8,11 +8,10 @@
 //! of the URL, the note's number and what the request says (RFC 9111 section 4.1). Who removes the note removes all of them:
 //! their names are never made again.
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +24,9 @@ use super::disk::{Disk, Filed};
 use super::flight::Flights;
 use super::freshness::{Life, Moment, Unkept};
 use super::key;
+use super::purges::{Purge, Purges};
 use crate::fields::Fields;
+use crate::ranges::Only;
 use crate::settings::Settings;
 use crate::site;
 
@@ -136,6 +137,15 @@ pub(super) struct Varies {
     pub(super) number: u64,
     /// Those that were received before are stale; in milliseconds since 1970.
     pub(super) outdated_before: AtomicU64,
+}
+
+impl Varies {
+    /// What was received before the note was declared stale is stale, too.
+    fn outdates(&self, head: &Head) {
+        if head.life.received.0 < self.outdated_before.load(Ordering::Relaxed) {
+            head.outdated.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 pub(super) struct Shunned {
@@ -314,9 +324,7 @@ impl Store {
                 match self.entries.get(&place.own) {
                     Some(Entry::Answer(_, Content::Filed(filed))) if filed.is_spoilt() => self.spoilt(place),
                     Some(Entry::Answer(head, content)) => {
-                        if head.life.received.0 < varies.outdated_before.load(Ordering::Relaxed) {
-                            head.outdated.store(true, Ordering::Relaxed);
-                        }
+                        varies.outdates(&head);
                         Looked::Answer(place, head, content)
                     }
                     Some(Entry::Unkept(shunned)) if shunned.until > now => Looked::Shunned,
@@ -340,8 +348,8 @@ impl Store {
         Place { own, varies: true, recalled: Some(own) }
     }
 
-    /// Where an answer will be kept that lists these fields in its `Vary`, or depends on more by its policy: notes that there
-    /// are several, if there are.
+    /// Where an answer will be kept that lists these fields in its `Vary`, or depends on more by its policy, or is a part: notes
+    /// that there are several, if there are.
     ///
     /// # Errors
     /// It depends on more than can be told apart.
@@ -351,12 +359,13 @@ impl Store {
         url: &str,
         request: &Fields,
         head: &Head,
+        part: Option<Only>,
     ) -> Result<Place, Unkept> {
         let name = self.name_of([url.as_bytes(), b"", b""]);
         let place = Place { own: name, varies: false, recalled: Some(name) };
         let noted = match self.entries.peek(&name) {
             Some(Entry::Varies(varies)) => Some(varies),
-            _ if head.vary.is_empty() && !key::has_variants(key) => return Ok(place),
+            _ if part.is_none() && head.vary.is_empty() && !key::has_variants(key) => return Ok(place),
             _ => None,
         };
         let known = noted.as_ref().map_or(&[][..], |varies| &varies.fields);
@@ -377,7 +386,43 @@ impl Store {
                 varies
             }
         };
-        Ok(self.of_several(key, url, (&varies.fields, varies.number), request))
+        let place = self.of_several(key, url, (&varies.fields, varies.number), request);
+        Ok(part.map_or(place, |part| self.part_of(place, part)))
+    }
+
+    /// Where a part is of what is at a place.
+    fn part_of(&self, place: Place, (first, last): Only) -> Place {
+        let range = format!("part {first}-{}", last.map_or(String::new(), |last| last.to_string()));
+        let own = self.name_of([b"", &place.own.to_be_bytes(), range.as_bytes()]);
+        Place { own, recalled: Some(own), ..place }
+    }
+
+    /// A name to fetch a part under, before it is known what it depends on.
+    pub(crate) fn part_on_its_way(&self, url: &str, request: &Fields, part: Only) -> Place {
+        let every: Vec<u8> = request.raw().flat_map(|(name, value)| [name, b": ", value, b"\n"].concat()).collect();
+        let own = self.name_of([url.as_bytes(), b"\n", &every]);
+        self.part_of(Place { own, varies: false, recalled: None }, part)
+    }
+
+    /// A part that is kept.
+    pub(crate) fn part(
+        &self,
+        key: &site::Key,
+        url: &str,
+        request: &Fields,
+        part: Only,
+    ) -> Option<(Arc<Head>, Content)> {
+        let Some(Entry::Varies(varies)) = self.entries.get(&self.name_of([url.as_bytes(), b"", b""])) else {
+            return None;
+        };
+        let place = self.part_of(self.of_several(key, url, (&varies.fields, varies.number), request), part);
+        match self.entries.get(&place.own)? {
+            Entry::Answer(head, content) => {
+                varies.outdates(&head);
+                Some((head, content))
+            }
+            Entry::Varies(_) | Entry::Unkept(_) => None,
+        }
     }
 
     /// Keeps an answer. Gives why not, if somebody has purged it since its request was sent.
@@ -421,7 +466,7 @@ impl Store {
 
     /// How many purges there have been; what is to be kept says how many there were when its request was sent.
     pub(crate) fn purges(&self) -> u64 {
-        self.purges.count.load(Ordering::Acquire)
+        self.purges.count()
     }
 
     /// Purges. Gives how many entries were found. Cost: a look-up for a URL, a pass over all entries for all else.
@@ -501,65 +546,6 @@ impl Store {
     }
 }
 
-/// What is purged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Purge {
-    /// All answers under a URL.
-    Url(String),
-    /// All below one: the URL itself, and those that go on with `/` or `?`.
-    Below(String),
-    /// All with one of these tags.
-    Tags(Vec<String>),
-    /// Everything.
-    All,
-}
-
-impl Purge {
-    pub(super) fn means(&self, url: &str, tags: &str) -> bool {
-        match self {
-            Purge::Url(purged) => purged == url,
-            Purge::Below(above) => url
-                .strip_prefix(above.as_str())
-                .is_some_and(|rest| rest.is_empty() || above.ends_with('/') || rest.starts_with(['/', '?'])),
-            Purge::Tags(purged) => tags.split(' ').any(|tag| !tag.is_empty() && purged.iter().any(|one| one == tag)),
-            Purge::All => true,
-        }
-    }
-}
-
-/// The last purges: what was asked for before one and comes after it must not be kept as if there had been none.
-#[derive(Default)]
-pub(super) struct Purges {
-    count: AtomicU64,
-    last: Mutex<VecDeque<(Purge, bool)>>,
-}
-
-/// So many are remembered; what was asked for before these is taken as purged softly.
-const REMEMBERED: usize = 256;
-
-impl Purges {
-    fn add(&self, purge: Purge, soft: bool) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() == REMEMBERED {
-            last.pop_front();
-        }
-        last.push_back((purge, soft));
-        self.count.fetch_add(1, Ordering::Release);
-    }
-
-    /// Whether an answer was purged since there were so many; and softly.
-    pub(super) fn since(&self, since: u64, head: &Head) -> Option<bool> {
-        if self.count.load(Ordering::Acquire) == since {
-            return None;
-        }
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = usize::try_from(self.count.load(Ordering::Acquire) - since).unwrap_or(usize::MAX);
-        let meant = last.iter().rev().take(new).filter(|(purge, _)| purge.means(&head.url, &head.tags));
-        let soft = meant.map(|(_, soft)| *soft).min();
-        soft.or_else(|| (new > REMEMBERED).then_some(true))
-    }
-}
-
 /// Room for an answer that is being received.
 pub(crate) struct Reserved {
     store: &'static Store,
@@ -622,7 +608,7 @@ pub(super) mod tests {
 
     fn put(store: &'static Store, url: &str, request: &Fields, vary: &[&str], tags: &str, body: &str) {
         let head = head(url, vary, tags);
-        let place = store.place(&KEY, url, request, &head).expect("a place");
+        let place = store.place(&KEY, url, request, &head, None).expect("a place");
         let content = Content::One(Bytes::copy_from_slice(body.as_bytes()));
         store.keep(place.own, head, content, store.purges()).expect("kept");
     }
@@ -669,7 +655,7 @@ pub(super) mod tests {
         let names: Vec<String> = (0..40).map(|at| format!("x-{at}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let hostile = head("http://a/y", &names, "");
-        assert!(matches!(store.place(&KEY, "http://a/y", &none, &hostile), Err(Unkept::Vary)));
+        assert!(matches!(store.place(&KEY, "http://a/y", &none, &hostile, None), Err(Unkept::Vary)));
     }
 
     #[test]
@@ -721,7 +707,7 @@ pub(super) mod tests {
         assert_eq!(keep(&[(other.clone(), false)]), Ok(false));
         assert_eq!(keep(&[(tag.clone(), true), (other.clone(), false)]), Ok(true));
         assert_eq!(keep(&[(tag.clone(), true), (tag, false)]), Err(Unkept::Purged));
-        assert_eq!(keep(&vec![(other, false); REMEMBERED + 1]), Ok(true));
+        assert_eq!(keep(&vec![(other, false); super::super::purges::REMEMBERED + 1]), Ok(true));
     }
 
     /// However many answers come, and however large: no more than it may take.

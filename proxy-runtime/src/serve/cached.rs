@@ -11,12 +11,14 @@
 //! reason where there is one (`cache-reason`), and both in `Cache-Status` (RFC 9211).
 
 mod answers;
+mod parts;
 mod purge;
+mod receive;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,11 +28,11 @@ use tokio::time::Instant;
 pub(super) use self::purge::{PURGE, invalidate, json, purge, purge_any};
 use super::Stop;
 use super::proxy::{self, Reply};
-use crate::body::{Body, RequestBody, Source as _};
+use crate::body::{Body, RequestBody};
 use crate::cache::control::{Control, Wish};
 use crate::cache::freshness::{Asked, Life, Moment, Unkept, Verdict, vary};
-use crate::cache::key::{self, Pass};
-use crate::cache::{Content, Filing, Fill, Head, Joined, Landed, Looked, Place, Reserved, Store};
+use crate::cache::key;
+use crate::cache::{Content, Fill, Head, Joined, Landed, Looked, Place, Reserved, Store};
 use crate::clock::after;
 use crate::conditions::weakly_equal;
 use crate::connection::Client;
@@ -42,8 +44,8 @@ use crate::http1::Framing;
 use crate::observe::Record;
 use crate::ranges;
 use crate::site::{self, Proxy, Route};
-use crate::upstream::Call;
 use answers::{Body as Kept, Told};
+use receive::{Keeping, receive};
 
 /// What an exchange asks the cache for.
 #[derive(Clone)]
@@ -101,7 +103,10 @@ pub(super) async fn forward(
                 return go_on(client, record, route, proxy, body, ("pass", "authorization", "request")).await;
             }
             Looked::Answer(place, head, content) => match head.life.verdict(&sought.wish, head.is_outdated(), now) {
-                Verdict::Fresh => return Ok(answers::hit(record, &head, &content, ("hit", ""), now)),
+                Verdict::Fresh => {
+                    client.worker.keys.set(sought.url);
+                    return Ok(answers::hit(record, &head, &content, ("hit", ""), now));
+                }
                 Verdict::Wanted => return Ok(answers::hit(record, &head, &content, ("stale", "max-stale"), now)),
                 Verdict::WhileRevalidate => {
                     let answer = answers::hit(record, &head, &content, ("stale", "while-revalidate"), now);
@@ -118,9 +123,9 @@ pub(super) async fn forward(
         if record.method == Method::HEAD {
             return head_only(client, record, route, proxy, &sought, (place, stale), body).await;
         }
-        let far = stale.is_none() && ranges::begins_at(&record.fields).is_some_and(|first| first > FAR);
-        if far {
-            return go_on(client, record, route, proxy, body, ("pass", Pass::Range.reason(), "partial")).await;
+        let part = ranges::only(&record.fields).filter(|part| stale.is_none() && part.0 > FAR);
+        if let Some(part) = part {
+            return Box::pin(parts::forward(client, record, route, proxy, &sought, part, body)).await;
         }
         if sought.wish.no_store {
             return go_on(client, record, route, proxy, body, ("pass", "request-no-store", "request")).await;
@@ -157,7 +162,8 @@ pub(super) async fn forward(
 
 impl Sought {
     fn of(client: &Client, facts: &Facts<'_>, policy: &'static site::Cache) -> Sought {
-        let mut url = String::new();
+        let mut url = client.worker.keys.take();
+        url.clear();
         key::url(&policy.key, facts, &mut url);
         Sought {
             policy,
@@ -171,7 +177,7 @@ impl Sought {
     /// Whether an answer that is kept under a name is one to this request, too, by what the answer says it depends on.
     fn is_for(&self, head: &Head, name: u128, request: &Fields) -> bool {
         (!self.authorized || head.life.for_authorized)
-            && self.store.place(&self.policy.key, &self.url, request, head).is_ok_and(|place| place.own == name)
+            && self.store.place(&self.policy.key, &self.url, request, head, None).is_ok_and(|place| place.own == name)
     }
 }
 
@@ -281,7 +287,8 @@ async fn fetch(
             }
         };
         let Some(kept) = stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
-            return Ok(take_in(client, record, sought, (place, stale.is_some(), fill), reply, (sent, since, forward)));
+            let about = (place, stale.is_some(), fill);
+            return Ok(take_in(client, record, sought, about, reply, (sent, since, forward), None));
         };
         // RFC 9111 section 4.3.4: a 304 is about what is kept only if it names the same.
         let (said, about) = (&reply.answer.fields, kept.0.fields.text("etag"));
@@ -338,7 +345,7 @@ fn renew(
     if let Some(age) = said.get("age") {
         judged.set("age", age);
     }
-    let asked = Asked { authorized: sought.authorized, no_store: false, sent, answered: Moment::now() };
+    let asked = Asked { authorized: sought.authorized, no_store: false, part: false, sent, answered: Moment::now() };
     let life = Life::of(sought.policy, record.worker.settings, head.status, &judged, &asked);
     let renewed = |life: Life| Arc::new(kept_head(sought, head.status, fields.clone(), life));
     match life {
@@ -392,17 +399,25 @@ fn take_in(
     (place, supersedes, fill): (Place, bool, Fill),
     reply: Reply,
     (sent, since, forward): (Moment, u64, &'static str),
+    part: Option<ranges::Only>,
 ) -> Answer<Body> {
     let status = reply.answer.status;
-    let asked = Asked { authorized: sought.authorized, no_store: sought.wish.no_store, sent, answered: Moment::now() };
-    let judged = admit(record, sought, &reply.answer, &asked);
+    let asked = Asked {
+        authorized: sought.authorized,
+        no_store: sought.wish.no_store,
+        part: part.is_some(),
+        sent,
+        answered: Moment::now(),
+    };
+    let judged = admit(record, sought, &reply.answer, &asked, part);
     let (head, place, reserved) = match judged {
         Ok(admitted) => admitted,
         Err(unkept) => {
             if supersedes && !status.is_server_error() {
                 sought.store.forget(place.own);
             }
-            if !matches!(unkept, Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom) {
+            let of_this_request = matches!(unkept, Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom);
+            if part.is_none() && !of_this_request {
                 sought.store.shun(place.own, &sought.url, asked.answered);
             }
             fill.lands_alone();
@@ -449,7 +464,11 @@ fn admit(
     sought: &Sought,
     answer: &Answer<Body>,
     asked: &Asked,
+    part: Option<ranges::Only>,
 ) -> Result<(Arc<Head>, Place, Reserved), Unkept> {
+    if part.is_some_and(|part| !parts::is_it(part, answer)) {
+        return Err(Unkept::Status);
+    }
     let life = Life::of(sought.policy, record.worker.settings, answer.status, &answer.fields, asked)?;
     let length = answer.body.length();
     if length.is_some_and(|length| length > sought.store.largest()) {
@@ -459,124 +478,6 @@ fn admit(
     let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
     let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
     let head = kept_head(sought, answer.status, answer.fields.clone(), life);
-    let place = sought.store.place(&sought.policy.key, &sought.url, &record.fields, &head)?;
+    let place = sought.store.place(&sought.policy.key, &sought.url, &record.fields, &head, part)?;
     Ok((Arc::new(head), place, reserved))
-}
-
-/// Where an answer goes that is being received.
-struct Keeping {
-    store: &'static Store,
-    name: u128,
-    head: Arc<Head>,
-    since: u64,
-    reserved: Reserved,
-}
-
-/// What a chunk takes beside its bytes.
-const CHUNK: u64 = 96;
-
-/// How a body that is being received is kept.
-enum Manner {
-    /// In memory, with what has come of it.
-    Memory,
-    /// On disk: it is too large for memory.
-    Disk(Filing),
-    /// Not at all: it goes on to those who read it already.
-    Not,
-}
-
-/// How long a body is still received that nobody reads any more: it may be kept, but it may also never end.
-const ALONE: Duration = Duration::from_secs(60);
-
-/// Receives a body for all who read it, and keeps it if it comes whole.
-async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut keeping: Keeping) {
-    let _running = client.worker.running();
-    let received = async {
-        let (mut size, mut chunks, mut manner, mut alone) = (0, 0, Manner::Memory, None);
-        loop {
-            let filled = std::future::poll_fn(|cx| {
-                alone = if fill.is_read() { None } else { alone.or_else(|| Some(Instant::now())) };
-                if client.timer.over(alone.and_then(|since| after(since, ALONE))) {
-                    return Poll::Ready(None);
-                }
-                // What is kept is received though nobody reads it; those who do are waited for.
-                if !ready!(fill.poll_room(cx)) && !matches!(manner, Manner::Disk(_)) {
-                    return Poll::Ready(None);
-                }
-                call.poll_fill(cx).map(Some)
-            });
-            match filled.await {
-                Some(Ok(true)) => {
-                    let mut chunk = Bytes::new();
-                    call.take(|data| {
-                        chunk = Bytes::copy_from_slice(data);
-                        data.len()
-                    });
-                    (size, chunks) = (size + chunk.len() as u64, chunks + 1);
-                    fill.push(chunk.clone());
-                    manner = keeping.more(&mut fill, manner, (size, chunks), chunk).await;
-                }
-                Some(Ok(false)) => {
-                    keeping.ends(&fill, manner).await;
-                    return fill.ends(Ok(()));
-                }
-                Some(Err(failure)) => {
-                    fill.is_unkept(Unkept::Truncated);
-                    return fill.ends(Err(failure));
-                }
-                None => return,
-            }
-        }
-    };
-    client.timer.run(received).await;
-}
-
-impl Keeping {
-    /// More of the body has come, and is there to be read; how it is kept from here on.
-    async fn more(&mut self, fill: &mut Fill, manner: Manner, (size, chunks): (u64, u64), chunk: Bytes) -> Manner {
-        let store = self.store;
-        match manner {
-            Manner::Not => Manner::Not,
-            Manner::Memory if size <= store.max_object => {
-                if self.reserved.grow(size + CHUNK * chunks) {
-                    return Manner::Memory;
-                }
-                fill.passes_on(Some(Unkept::NoRoom));
-                Manner::Not
-            }
-            Manner::Memory if size <= store.largest() => {
-                let (name, head, come) = (self.name, Arc::clone(&self.head), fill.chunks());
-                let begun = tokio::task::spawn_blocking(move || store.begin(name, &head, &come)).await;
-                let begun = begun.ok().flatten();
-                fill.passes_on(begun.is_none().then_some(Unkept::TooLarge));
-                begun.map_or(Manner::Not, Manner::Disk)
-            }
-            Manner::Disk(filing) if size <= store.largest() => {
-                let filed = tokio::task::spawn_blocking(move || store.file(filing, &chunk)).await;
-                filed.ok().flatten().map_or_else(|| self.given_up(fill, Unkept::NoRoom), Manner::Disk)
-            }
-            Manner::Memory | Manner::Disk(_) => self.given_up(fill, Unkept::TooLarge),
-        }
-    }
-
-    fn given_up(&self, fill: &mut Fill, why: Unkept) -> Manner {
-        fill.passes_on(Some(why));
-        Manner::Not
-    }
-
-    /// It has come whole.
-    async fn ends(self, fill: &Fill, manner: Manner) {
-        let Keeping { store, name, head, since, .. } = self;
-        let kept = match manner {
-            Manner::Memory => store.keep(name, head, Content::of(&fill.chunks()), since),
-            Manner::Disk(filing) => {
-                let finished = tokio::task::spawn_blocking(move || store.finish(filing, name, head, since)).await;
-                finished.unwrap_or(Err(Unkept::NoRoom))
-            }
-            Manner::Not => return,
-        };
-        if let Err(unkept) = kept {
-            fill.is_unkept(unkept);
-        }
-    }
 }

@@ -1,0 +1,72 @@
+//! What is purged ([`Purge`]), and what was, lately ([`Purges`]). Pure, but for a lock.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::store::Head;
+
+/// What is purged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Purge {
+    /// All answers under a URL.
+    Url(String),
+    /// All below one: the URL itself, and those that go on with `/` or `?`.
+    Below(String),
+    /// All with one of these tags.
+    Tags(Vec<String>),
+    /// Everything.
+    All,
+}
+
+impl Purge {
+    pub(super) fn means(&self, url: &str, tags: &str) -> bool {
+        match self {
+            Purge::Url(purged) => purged == url,
+            Purge::Below(above) => url
+                .strip_prefix(above.as_str())
+                .is_some_and(|rest| rest.is_empty() || above.ends_with('/') || rest.starts_with(['/', '?'])),
+            Purge::Tags(purged) => tags.split(' ').any(|tag| !tag.is_empty() && purged.iter().any(|one| one == tag)),
+            Purge::All => true,
+        }
+    }
+}
+
+/// The last purges: what was asked for before one and comes after it must not be kept as if there had been none.
+#[derive(Default)]
+pub(super) struct Purges {
+    count: AtomicU64,
+    last: Mutex<VecDeque<(Purge, bool)>>,
+}
+
+/// So many are remembered; what was asked for before these is taken as purged softly.
+pub(super) const REMEMBERED: usize = 256;
+
+impl Purges {
+    /// How many there have been.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// One more.
+    pub(super) fn add(&self, purge: Purge, soft: bool) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() == REMEMBERED {
+            last.pop_front();
+        }
+        last.push_back((purge, soft));
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether an answer was purged since there were so many; and softly.
+    pub(super) fn since(&self, since: u64, head: &Head) -> Option<bool> {
+        if self.count.load(Ordering::Acquire) == since {
+            return None;
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = usize::try_from(self.count.load(Ordering::Acquire) - since).unwrap_or(usize::MAX);
+        let meant = last.iter().rev().take(new).filter(|(purge, _)| purge.means(&head.url, &head.tags));
+        let soft = meant.map(|(_, soft)| *soft).min();
+        soft.or_else(|| (new > REMEMBERED).then_some(true))
+    }
+}

@@ -1,0 +1,85 @@
+//! Parts of answers that are not kept as a whole: a range that begins far in is fetched as it is, and what comes of it is kept for
+//! those who ask for the same (RFC 9111 sections 3.3 and 3.4). Parts are not put together.
+
+use std::rc::Rc;
+
+use http::StatusCode;
+
+use super::answers;
+use super::{Sought, go_on, take_in};
+use crate::body::{Body, RequestBody};
+use crate::cache::Joined;
+use crate::cache::freshness::{Moment, Verdict};
+use crate::cache::key::Pass;
+use crate::conditions;
+use crate::connection::Client;
+use crate::handler::Answer;
+use crate::http1::Framing;
+use crate::observe::Record;
+use crate::ranges::Only;
+use crate::serve::Stop;
+use crate::serve::proxy;
+use crate::site::{Proxy, Route};
+
+/// Answers a request for a part.
+pub(super) async fn forward(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    sought: &Sought,
+    part: Only,
+    body: RequestBody,
+) -> Result<Answer<Body>, Stop> {
+    let conditional = ["if-none-match", "if-modified-since"].iter().any(|name| record.fields.contains(name));
+    let past = ("pass", Pass::Range.reason(), "partial");
+    if conditional || sought.wish.no_store {
+        return go_on(client, record, route, proxy, body, past).await;
+    }
+    let now = Moment::now();
+    if let Some((head, content)) = sought.store.part(&sought.policy.key, &sought.url, &record.fields, part) {
+        let fresh = head.life.verdict(&sought.wish, head.is_outdated(), now) == Verdict::Fresh;
+        let allowed = !sought.authorized || head.life.for_authorized;
+        if fresh && allowed && conditions::is_of(&record.fields, &head.fields) {
+            return Ok(answers::hit(record, &head, &content, ("hit", ""), now));
+        }
+    }
+    if record.fields.contains("if-range") {
+        // The answer may be a whole one, of any size.
+        return go_on(client, record, route, proxy, body, past).await;
+    }
+    let place = sought.store.part_on_its_way(&sought.url, &record.fields, part);
+    let Joined::Fill(fill) = sought.store.flights.join(place.own) else {
+        return go_on(client, record, route, proxy, body, past).await;
+    };
+    let (sent, since) = (Moment::now(), sought.store.purges());
+    record.cached("miss", "");
+    let body = RequestBody::new(client, Framing::Empty);
+    let reply = match proxy::ask(client, record, route, proxy, body, |_| {}).await {
+        Ok(reply) => reply,
+        Err(stop) => {
+            fill.lands_alone();
+            return Err(stop);
+        }
+    };
+    Ok(take_in(client, record, sought, (place, false, fill), reply, (sent, since, "partial"), Some(part)))
+}
+
+/// Whether an answer is the part that was asked for, of something that can be told from its later versions, and no more than
+/// that is said of it.
+pub(super) fn is_it((first, last): Only, answer: &Answer<Body>) -> bool {
+    let strong = answer.fields.text("etag").is_some_and(|tag| tag.starts_with('"'));
+    let said = answer.fields.text("content-range").and_then(|said| {
+        let (range, total) = said.strip_prefix("bytes ")?.split_once('/')?;
+        let (begin, end) = range.split_once('-')?;
+        Some((begin.parse::<u64>().ok()?, end.parse::<u64>().ok()?, total.parse::<u64>().ok()?))
+    });
+    let Some((begin, end, total)) = said else { return false };
+    let wanted = last.map_or(total.checked_sub(1), |last| Some(last.min(total.saturating_sub(1))));
+    let length = end.checked_sub(begin).and_then(|length| length.checked_add(1));
+    answer.status == StatusCode::PARTIAL_CONTENT
+        && strong
+        && begin == first
+        && Some(end) == wanted
+        && answer.body.length() == length
+}

@@ -1,0 +1,136 @@
+//! A body on its way into a store: in a task of its own, for all who read it, with nobody for a client.
+//!
+//! Kept in memory as long as it fits, else on disk, else not at all; those who read it get it in any case.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::body::Source as _;
+use crate::cache::freshness::Unkept;
+use crate::cache::{Content, Filing, Fill, Head, Reserved, Store};
+use crate::clock::after;
+use crate::connection::Client;
+use crate::upstream::Call;
+
+/// Where an answer goes that is being received.
+pub(super) struct Keeping {
+    pub(super) store: &'static Store,
+    pub(super) name: u128,
+    pub(super) head: Arc<Head>,
+    pub(super) since: u64,
+    pub(super) reserved: Reserved,
+}
+
+/// What a chunk takes beside its bytes.
+const CHUNK: u64 = 96;
+
+/// How a body that is being received is kept.
+enum Manner {
+    /// In memory, with what has come of it.
+    Memory,
+    /// On disk: it is too large for memory.
+    Disk(Filing),
+    /// Not at all: it goes on to those who read it already.
+    Not,
+}
+
+/// How long a body is still received that nobody reads any more: it may be kept, but it may also never end.
+const ALONE: Duration = Duration::from_secs(60);
+
+/// Receives a body for all who read it, and keeps it if it comes whole.
+pub(super) async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut keeping: Keeping) {
+    let _running = client.worker.running();
+    let received = async {
+        let (mut size, mut chunks, mut manner, mut alone) = (0, 0, Manner::Memory, None);
+        loop {
+            let filled = std::future::poll_fn(|cx| {
+                alone = if fill.is_read() { None } else { alone.or_else(|| Some(Instant::now())) };
+                if client.timer.over(alone.and_then(|since| after(since, ALONE))) {
+                    return Poll::Ready(None);
+                }
+                // What is kept is received though nobody reads it; those who do are waited for.
+                if !ready!(fill.poll_room(cx)) && !matches!(manner, Manner::Disk(_)) {
+                    return Poll::Ready(None);
+                }
+                call.poll_fill(cx).map(Some)
+            });
+            match filled.await {
+                Some(Ok(true)) => {
+                    let mut chunk = Bytes::new();
+                    call.take(|data| {
+                        chunk = Bytes::copy_from_slice(data);
+                        data.len()
+                    });
+                    (size, chunks) = (size + chunk.len() as u64, chunks + 1);
+                    fill.push(chunk.clone());
+                    manner = keeping.more(&mut fill, manner, (size, chunks), chunk).await;
+                }
+                Some(Ok(false)) => {
+                    keeping.ends(&fill, manner).await;
+                    return fill.ends(Ok(()));
+                }
+                Some(Err(failure)) => {
+                    fill.is_unkept(Unkept::Truncated);
+                    return fill.ends(Err(failure));
+                }
+                None => return,
+            }
+        }
+    };
+    client.timer.run(received).await;
+}
+
+impl Keeping {
+    /// More of the body has come, and is there to be read; how it is kept from here on.
+    async fn more(&mut self, fill: &mut Fill, manner: Manner, (size, chunks): (u64, u64), chunk: Bytes) -> Manner {
+        let store = self.store;
+        match manner {
+            Manner::Not => Manner::Not,
+            Manner::Memory if size <= store.max_object => {
+                if self.reserved.grow(size + CHUNK * chunks) {
+                    return Manner::Memory;
+                }
+                fill.passes_on(Some(Unkept::NoRoom));
+                Manner::Not
+            }
+            Manner::Memory if size <= store.largest() => {
+                let (name, head, come) = (self.name, Arc::clone(&self.head), fill.chunks());
+                let begun = tokio::task::spawn_blocking(move || store.begin(name, &head, &come)).await;
+                let begun = begun.ok().flatten();
+                fill.passes_on(begun.is_none().then_some(Unkept::TooLarge));
+                begun.map_or(Manner::Not, Manner::Disk)
+            }
+            Manner::Disk(filing) if size <= store.largest() => {
+                let filed = tokio::task::spawn_blocking(move || store.file(filing, &chunk)).await;
+                filed.ok().flatten().map_or_else(|| self.given_up(fill, Unkept::NoRoom), Manner::Disk)
+            }
+            Manner::Memory | Manner::Disk(_) => self.given_up(fill, Unkept::TooLarge),
+        }
+    }
+
+    fn given_up(&self, fill: &mut Fill, why: Unkept) -> Manner {
+        fill.passes_on(Some(why));
+        Manner::Not
+    }
+
+    /// It has come whole.
+    async fn ends(self, fill: &Fill, manner: Manner) {
+        let Keeping { store, name, head, since, .. } = self;
+        let kept = match manner {
+            Manner::Memory => store.keep(name, head, Content::of(&fill.chunks()), since),
+            Manner::Disk(filing) => {
+                let finished = tokio::task::spawn_blocking(move || store.finish(filing, name, head, since)).await;
+                finished.unwrap_or(Err(Unkept::NoRoom))
+            }
+            Manner::Not => return,
+        };
+        if let Err(unkept) = kept {
+            fill.is_unkept(unkept);
+        }
+    }
+}
