@@ -1,10 +1,9 @@
 //! Kinds of findings that have a page of their own: the lints with their levels, and the proofs about a site.
 //!
-//! [`ALL`] drives `lint`, `kiln explain CODE`, the manual's list and the tests, which compile both examples of each.
+//! [`all`] drives `lint`, `kiln explain CODE`, the manual's list and the tests, which compile both examples of each.
 
-mod pages;
-
-pub use pages::ALL;
+mod lints;
+mod proofs;
 
 use crate::report::nearest;
 
@@ -46,14 +45,19 @@ impl Level {
     }
 }
 
+/// All pages: lints, then proofs.
+pub fn all() -> impl Iterator<Item = &'static Code> {
+    lints::LINTS.iter().chain(proofs::PROOFS)
+}
+
 /// The code of a name.
 pub fn find(name: &str) -> Option<&'static Code> {
-    ALL.iter().find(|code| code.name == name)
+    all().find(|code| code.name == name)
 }
 
 /// The lints.
 pub fn lints() -> impl Iterator<Item = &'static Code> {
-    ALL.iter().filter(|code| code.level.is_some())
+    lints::LINTS.iter()
 }
 
 /// The page of a code, as `kiln explain` prints it.
@@ -62,7 +66,7 @@ pub fn lints() -> impl Iterator<Item = &'static Code> {
 /// There is none; says which there are.
 pub fn page(name: &str) -> Result<String, String> {
     let Some(code) = find(name) else {
-        let names: Vec<_> = ALL.iter().map(|code| code.name).collect();
+        let names: Vec<_> = all().map(|code| code.name).collect();
         let near = nearest(name, names.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
         return Err(format!("there is no page `{name}`{}\nthere are: {}", near.unwrap_or_default(), names.join(" ")));
     };

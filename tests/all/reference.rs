@@ -28,7 +28,7 @@ fn every_example_compiles() {
 /// The two examples of every page: the wrong one has what the page is about, the right one has not, and compiles.
 #[test]
 fn every_page_is_right() {
-    for code in proxy_build::code::ALL {
+    for code in proxy_build::code::all() {
         let compile = |text: &str| proxy_build::compile_text("example.kdl".as_ref(), "example.kdl", text);
         let found = |compiled: &proxy_build::Compiled| {
             compiled.report.sorted().iter().any(|diagnostic| diagnostic.code == code.name)
