@@ -157,7 +157,8 @@ impl Life {
             for_authorized: is_for_authorized(&control),
         };
         let said = lifetime(policy, settings, status, fields, &control, date);
-        let lifetime = said.map(|said| said.clamp(policy.ttl.min.get(settings), policy.ttl.max.get(settings)));
+        // Not `clamp`, which panics where `min` is longer: parameters may make it so.
+        let lifetime = said.map(|said| said.max(policy.ttl.min.get(settings)).min(policy.ttl.max.get(settings)));
         let stale = |said: Option<Duration>, default: Duration| match said {
             _ if life.must_revalidate => Duration::ZERO,
             Some(said) => said,
@@ -412,6 +413,8 @@ mod tests {
         check(&own, 200, &[], Ok(30));
         check(&own, 200, &[("cache-control", "max-age=1")], Ok(10));
         check(&own, 200, &[("cache-control", "max-age=99")], Ok(40));
+        let odd = Cache { ttl: Ttl { min: fixed(50), ..own.ttl.clone() }, ..own.clone() };
+        check(&odd, 200, &[("cache-control", "max-age=1")], Ok(40));
         check(&own, 404, &[], Ok(12));
         check(&own, 410, &[], Err(Unkept::NoLifetime));
         check(&own, 200, &[date, ("last-modified", "Sun, 06 Nov 1994 08:44:37 GMT")], Ok(30));
