@@ -55,6 +55,7 @@ impl Bans {
     /// Forgets the first so many: nothing is left that they mean.
     pub(super) fn forget(&self, folder: &Path, count: usize) -> io::Result<()> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = count.min(list.len());
         list.drain(..count);
         let text: String = list.iter().map(Ban::line).collect();
         let new = folder.join("new").join(format!("purges-{}", std::process::id()));

@@ -35,7 +35,7 @@ impl Store {
             Some(Found::Varies(url, fields, number)) => {
                 let varies =
                     Varies { url: url.into(), fields: fields.into(), number, outdated_before: AtomicU64::new(0) };
-                self.entries.insert(name, Entry::Varies(Arc::new(varies)));
+                self.bring(name, Entry::Varies(Arc::new(varies)));
                 true
             }
             Some(Found::Answer(head, filed)) => {
@@ -47,7 +47,7 @@ impl Store {
                     disk.remove(name);
                     return false;
                 };
-                self.entries.insert(name, Entry::Answer(Arc::new(head), content));
+                self.bring(name, Entry::Answer(Arc::new(head), content));
                 // Somebody may have purged it while it was read.
                 if self.purges() != before {
                     self.entries.remove(&name);
@@ -57,27 +57,50 @@ impl Store {
         }
     }
 
+    /// What has come into memory meanwhile is newer than what was read.
+    fn bring(&self, name: u128, entry: Entry) {
+        if !matches!(self.entries.peek(&name), Some(Entry::Answer(..) | Entry::Varies(_))) {
+            self.entries.insert(name, entry);
+        }
+    }
+
     /// Writes an answer that is in memory.
     pub(super) fn write_behind(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) {
         let Some(disk) = self.disk.as_ref().filter(|_| !matches!(content, Content::Filed(_))) else { return };
-        self.behind(disk, move |disk| disk.keep(name, &head, content.pieces(), || self.is_purged(since, &head)));
+        let given_up = move |head: &Arc<Head>| {
+            let newer = |entry| matches!(entry, Entry::Answer(kept, _) if !Arc::ptr_eq(&kept, head));
+            self.is_purged(since, head) || self.entries.peek(&name).is_some_and(newer)
+        };
+        self.behind(disk, name, move |disk| disk.keep(name, &head, content.pieces(), || given_up(&head)));
     }
 
     /// Writes a note that there are several answers.
     pub(super) fn note(&'static self, name: u128, varies: &Arc<Varies>) {
         let Some(disk) = &self.disk else { return };
         let varies = Arc::clone(varies);
-        self.behind(disk, move |disk| disk.keep_note(name, &varies.url, &varies.fields, varies.number));
+        self.behind(disk, name, move |disk| {
+            let newer = |entry| matches!(entry, Entry::Varies(noted) if !Arc::ptr_eq(&noted, &varies));
+            disk.keep_note(name, &varies, || self.entries.peek(&name).is_some_and(newer))
+        });
     }
 
-    fn behind(&'static self, disk: &Arc<Disk>, write: impl FnOnce(&Disk) -> io::Result<()> + Send + 'static) {
+    /// Writes on a thread for that. What is not written must not leave an older one in its place.
+    fn behind(
+        &'static self,
+        disk: &Arc<Disk>,
+        name: u128,
+        write: impl FnOnce(&Disk) -> io::Result<()> + Send + 'static,
+    ) {
         if self.writing.fetch_add(1, Ordering::Relaxed) >= MOST_WRITING {
             self.writing.fetch_sub(1, Ordering::Relaxed);
+            disk.remove(name);
             return;
         }
         let disk = Arc::clone(disk);
         tokio::task::spawn_blocking(move || {
-            self.wrote(write(&disk));
+            if self.wrote(write(&disk)).is_none() {
+                disk.remove(name);
+            }
             self.writing.fetch_sub(1, Ordering::Relaxed);
         });
     }

@@ -24,7 +24,7 @@ use super::bans::{Bans, MOST};
 use super::freshness::Moment;
 use super::purges::Purge;
 use super::record::{self, Kept};
-use super::store::Head;
+use super::store::{Head, Varies};
 use crate::observe::notice;
 
 /// A folder of answers.
@@ -41,6 +41,8 @@ pub(crate) struct Disk {
     scanned: AtomicBool,
     /// What was purged without looking.
     bans: Bans,
+    /// Held while the folder is looked through.
+    sweeping: Mutex<()>,
     /// Held while a file gets its name or loses it.
     naming: Mutex<()>,
     temporary: AtomicU64,
@@ -88,6 +90,7 @@ impl Disk {
             index: Mutex::default(),
             scanned: AtomicBool::new(false),
             bans: Bans::of(folder),
+            sweeping: Mutex::new(()),
             naming: Mutex::new(()),
             temporary: AtomicU64::new(0),
         })
@@ -197,9 +200,9 @@ impl Disk {
     ///
     /// # Errors
     /// It can't be written.
-    pub(super) fn keep_note(&self, name: u128, url: &str, fields: &[Box<str>], number: u64) -> io::Result<()> {
-        let writer = self.begin(name, &record::of_varies(url, fields, number))?;
-        self.finish(writer, || false).map(drop)
+    pub(super) fn keep_note(&self, name: u128, note: &Varies, given_up: impl FnOnce() -> bool) -> io::Result<()> {
+        let writer = self.begin(name, &record::of_varies(&note.url, &note.fields, note.number))?;
+        self.finish(writer, given_up).map(drop)
     }
 
     /// Begins a file, whose body follows.
@@ -292,12 +295,18 @@ impl Disk {
         if *purge == Purge::All && !soft { self.clear() } else { 0 }
     }
 
-    /// Removes what was purged, so that the purges can be forgotten: a pass over all files.
+    /// Removes what was purged, softly or not, so that the purges can be forgotten: a pass over all files.
     fn sweep(&self) {
+        // Before all files are known, some would be left out; and one pass at a time is enough.
+        let Some(_sweeping) = self.sweeping.try_lock().ok().filter(|_| self.scanned.load(Ordering::Acquire)) else {
+            return;
+        };
         let names: Vec<u128> = self.locked().list.iter().map(|item| item.name).collect();
         for name in names {
-            // Reading removes.
-            let _ = self.read(name);
+            let found = File::open(self.path(name)).ok().and_then(|file| self.read_head(name, file));
+            if matches!(found, Some(Found::Answer(head, _)) if self.bans.mean(&head).is_some()) {
+                self.remove(name);
+            }
         }
         if let Err(error) = self.bans.forget(&self.folder, MOST / 2) {
             notice(&format!("cache: purges can't be forgotten: {error}"));
@@ -547,7 +556,13 @@ mod tests {
                 disk.keep(name, &head("http://a/", &[], ""), &body(length), || false).expect("written");
             }
             disk.keep(99, &head("http://a/", &[], ""), &body(5), || true).expect("purged meanwhile");
-            disk.keep_note(100, "http://a/v", &["accept".into()], 7).expect("written");
+            let note = Varies {
+                url: "http://a/v".into(),
+                fields: Box::new(["accept".into()]),
+                number: 7,
+                outdated_before: AtomicU64::new(0),
+            };
+            disk.keep_note(100, &note, || false).expect("written");
         }
         let disk = Disk::open(&folder, 1 << 30).expect("a folder");
         assert!(disk.may_have(99), "nobody knows yet");
@@ -585,6 +600,35 @@ mod tests {
         assert_eq!(read(&disk, 8), None);
         fs::write(disk.path(7), &written).expect("restored");
         assert_eq!(read(&disk, 7), Some(whole.concat()));
+        let _ = fs::remove_dir_all(folder);
+    }
+
+    /// So many purges that they are forgotten: what they mean stays purged, softly or not.
+    #[test]
+    fn purged_for_good() {
+        let folder = folder("purged");
+        let disk = Disk::open(&folder, 1 << 30).expect("a folder");
+        disk.keep(1, &head("http://a/", &[], "soft"), &body(5), || false).expect("written");
+        disk.keep(2, &head("http://a/", &[], "hard"), &body(5), || false).expect("written");
+        disk.keep(3, &head("http://a/", &[], "kept"), &body(5), || false).expect("written");
+        let purge = |tag: &str, soft| disk.purge(&Purge::Tags(vec![tag.to_owned()]), soft, Moment(5000));
+        for (tag, soft) in [("soft", true), ("hard", false)] {
+            purge(tag, soft);
+        }
+        assert!(matches!(disk.read(1), Some(Found::Answer(head, _)) if head.is_outdated()));
+        // Not all is known yet, so nothing may be forgotten.
+        for _ in 0..MOST {
+            purge("other", false);
+        }
+        assert!(matches!(disk.read(1), Some(Found::Answer(head, _)) if head.is_outdated()));
+        disk.scan();
+        for _ in 0..MOST {
+            purge("other", false);
+        }
+        let found: Vec<bool> = (1..=3).map(|name| disk.read(name).is_some()).collect();
+        assert_eq!(found, [false, false, true]);
+        let again = Disk::open(&folder, 1 << 30).expect("a folder");
+        assert!(again.read(1).is_none() && again.read(2).is_none() && again.read(3).is_some());
         let _ = fs::remove_dir_all(folder);
     }
 

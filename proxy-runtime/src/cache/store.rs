@@ -404,23 +404,26 @@ impl Store {
         self.part_of(Place { own, varies: false, recalled: None }, part)
     }
 
-    /// A part that is kept.
-    pub(crate) fn part(
-        &self,
-        key: &site::Key,
-        url: &str,
-        request: &Fields,
-        part: Only,
-    ) -> Option<(Arc<Head>, Content)> {
+    /// Where a part is, if there are several answers under the URL.
+    pub(crate) fn part_place(&self, key: &site::Key, url: &str, request: &Fields, part: Only) -> Option<Place> {
         let Some(Entry::Varies(varies)) = self.entries.get(&self.name_of([url.as_bytes(), b"", b""])) else {
             return None;
         };
         let place = self.part_of(self.of_several(key, url, (&varies.fields, varies.number), request), part);
+        if let Some(Entry::Answer(head, _)) = self.entries.peek(&place.own) {
+            varies.outdates(&head);
+        }
+        Some(place)
+    }
+
+    /// What is kept at a place.
+    pub(crate) fn at(&self, place: Place) -> Option<(Arc<Head>, Content)> {
         match self.entries.get(&place.own)? {
-            Entry::Answer(head, content) => {
-                varies.outdates(&head);
-                Some((head, content))
+            Entry::Answer(_, Content::Filed(filed)) if filed.is_spoilt() => {
+                self.forget(place.own);
+                None
             }
+            Entry::Answer(head, content) => Some((head, content)),
             Entry::Varies(_) | Entry::Unkept(_) => None,
         }
     }

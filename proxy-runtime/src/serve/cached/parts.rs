@@ -2,15 +2,16 @@
 //! those who ask for the same (RFC 9111 sections 3.3 and 3.4). Parts are not put together.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::StatusCode;
 
 use super::answers;
 use super::{Sought, go_on, take_in};
 use crate::body::{Body, RequestBody};
-use crate::cache::Joined;
 use crate::cache::freshness::{Moment, Verdict};
 use crate::cache::key::Pass;
+use crate::cache::{Content, Head, Joined};
 use crate::conditions;
 use crate::connection::Client;
 use crate::handler::Answer;
@@ -37,7 +38,7 @@ pub(super) async fn forward(
         return go_on(client, record, route, proxy, body, past).await;
     }
     let now = Moment::now();
-    if let Some((head, content)) = sought.store.part(&sought.policy.key, &sought.url, &record.fields, part) {
+    if let Some((head, content)) = kept(sought, record, part).await {
         let fresh = head.life.verdict(&sought.wish, head.is_outdated(), now) == Verdict::Fresh;
         let allowed = !sought.authorized || head.life.for_authorized;
         if fresh && allowed && conditions::is_of(&record.fields, &head.fields) {
@@ -63,6 +64,18 @@ pub(super) async fn forward(
         }
     };
     Ok(take_in(client, record, sought, (place, false, fill), reply, (sent, since, "partial"), Some(part)))
+}
+
+/// A part that is kept, in memory or on disk.
+async fn kept(sought: &Sought, record: &Record, part: Only) -> Option<(Arc<Head>, Content)> {
+    let store = sought.store;
+    let place = store.part_place(&sought.policy.key, &sought.url, &record.fields, part)?;
+    let found = store.at(place);
+    if found.is_some() || !store.may_recall(&place) {
+        return found;
+    }
+    let recalled = tokio::task::spawn_blocking(move || store.recall(&place)).await;
+    if recalled.unwrap_or(false) { store.at(place) } else { None }
 }
 
 /// Whether an answer is the part that was asked for, of something that can be told from its later versions, and no more than
