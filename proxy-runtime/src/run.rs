@@ -151,8 +151,8 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings)));
     let stores = site.stores.iter().map(|store| {
-        let refused = |error| Refused { message: format!("the cache's folder: {error}"), place: store.place.clone() };
-        Store::new(store, settings, workers).map_err(|error| vec![refused(error)])
+        let refused = |message| vec![Refused { message, place: store.place.clone() }];
+        Store::new(store, settings, workers).map_err(refused)
     });
     let stores: &'static [Store] = Vec::leak(stores.collect::<Result<_, _>>()?);
     let failed = |error: std::io::Error| {

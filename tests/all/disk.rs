@@ -60,6 +60,21 @@ fn origin() -> (Origin, Arc<AtomicUsize>) {
             let tag = path.split('/').nth(1).unwrap_or_default();
             let vary = if tag == "vary" { "Vary: X-V\r\n" } else { "" };
             let body = body(path);
+            let range =
+                request.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+            if let Some((first, last)) =
+                range.as_deref().filter(|_| tag == "part").and_then(|range| range.split_once('-'))
+            {
+                let (first, last): (usize, usize) = (first.parse().expect("a number"), last.parse().expect("a number"));
+                connection.send(format!(
+                    "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{last}/{}\r\n\
+                     Cache-Control: max-age=600\r\nETag: \"a\"\r\n\r\n",
+                    last - first + 1,
+                    body.len()
+                ));
+                connection.send(&body[first..=last]);
+                continue;
+            }
             connection.send(format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: max-age=600\r\nETag: \"a\"\r\n{vary}Surrogate-Key: {tag}\r\n\r\n",
                 body.len()
@@ -110,6 +125,13 @@ fn is_hit(proxy: &Proxy, path: &str, lines: &str) -> bool {
     answer.header("cache-status").is_some_and(|status| status.contains("; hit"))
 }
 
+/// Whether a part of something that is not kept as a whole is right, and was kept.
+fn is_part_kept(proxy: &Proxy) -> bool {
+    let part = get(proxy, "/part/3000000", "Range: bytes=2000000-2000009\r\n");
+    assert_eq!((part.status, &part.body[..]), (206, &body("/part/3000000")[2_000_000..=2_000_009]));
+    part.header("cache-status").is_some_and(|status| status.contains("; hit"))
+}
+
 /// How many files there are.
 fn files(folder: &Path) -> usize {
     let folders = std::fs::read_dir(folder).expect("a folder").flatten().filter(|entry| entry.path().is_dir());
@@ -139,7 +161,8 @@ fn survives_a_restart() {
         for value in ["X-V: 1\r\n", "X-V: 2\r\n"] {
             assert!(!is_hit(&proxy, "/vary/50", value));
         }
-        written(&stage, paths.len() + 3);
+        assert!(!is_part_kept(&proxy));
+        written(&stage, paths.len() + 5);
         let before = stage.asked();
         for path in paths {
             assert!(is_hit(&proxy, path, ""), "{path}");
@@ -157,6 +180,7 @@ fn survives_a_restart() {
         for value in ["X-V: 1\r\n", "X-V: 2\r\n"] {
             assert!(is_hit(&proxy, "/vary/50", value));
         }
+        assert!(is_part_kept(&proxy));
         assert_eq!(stage.asked(), before, "all was kept");
         assert!(!is_hit(&proxy, "/vary/50", "X-V: 3\r\n"));
         // Parts of what is on disk alone.

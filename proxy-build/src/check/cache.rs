@@ -15,12 +15,6 @@ use crate::source::{Span, Spanned};
 /// The memory of a store of which nothing is said.
 const MEMORY: u64 = 64 << 20;
 
-/// No store is smaller.
-const LEAST: u64 = 1 << 20;
-
-/// No folder is smaller.
-const LEAST_DISK: u64 = 16 << 20;
-
 /// How long a request waits for another one's answer.
 const LOCK: Duration = Duration::from_secs(5);
 
@@ -32,7 +26,7 @@ impl Check<'_> {
         for (span, written) in stores {
             let memory = self.or(written.memory.as_ref(), ParamKind::Size, Setting::Fixed(MEMORY));
             let max_object = written.max_object.as_ref().and_then(|size| self.setting(size, ParamKind::Size));
-            if let (Some(size), Setting::Fixed(..LEAST)) = (&written.memory, memory) {
+            if let (Some(size), Setting::Fixed(..Store::LEAST)) = (&written.memory, memory) {
                 let message = "a store takes 1 MiB at least";
                 self.report
                     .add(Diagnostic::error("store-too-small", message, size.span).help("write memory=\"64MiB\""));
@@ -63,7 +57,7 @@ impl Check<'_> {
             ast::Setting::Param(name) => Setting::Param(self.param(name, &[ParamKind::String])?),
         };
         let size = self.setting(&disk.size, ParamKind::Size)?;
-        if let Setting::Fixed(..LEAST_DISK) = size {
+        if let Setting::Fixed(..DiskStore::LEAST) = size {
             let message = "a folder takes 16 MiB at least";
             self.report.add(Diagnostic::error("store-too-small", message, disk.size.span).help("write size=\"1GiB\""));
         }

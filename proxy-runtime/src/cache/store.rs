@@ -248,10 +248,16 @@ impl Store {
     /// Makes a store. What its folder has is learned beside the work.
     ///
     /// # Errors
-    /// The folder can't be made or written to.
-    pub(crate) fn new(store: &site::Store, settings: &Settings, workers: usize) -> std::io::Result<Store> {
-        let memory = store.memory.get(settings).max(1 << 20);
-        let max_object = store.max_object.map_or(memory / 16, |size| size.get(settings)).min(memory / 4);
+    /// The folder can't be made or written to, or a size that was given at start is none for this.
+    pub(crate) fn new(store: &site::Store, settings: &Settings, workers: usize) -> Result<Store, String> {
+        let memory = store.memory.get(settings);
+        let max_object = store.max_object.map_or(memory / 16, |size| size.get(settings));
+        if memory < site::Store::LEAST {
+            return Err("the cache's `memory` must be 1MiB at least".to_owned());
+        }
+        if max_object > memory / 4 {
+            return Err("the cache's `max-object` must be a quarter of its `memory` at most".to_owned());
+        }
         // An answer must fit into a shard with room to spare.
         let mut shards = (4 * workers).next_power_of_two();
         while shards > 1 && memory / (shards as u64) < 4 * max_object {
@@ -264,12 +270,20 @@ impl Store {
             .build()
             .unwrap_or_else(|_| unreachable!("both capacities are given"));
         let random = RandomState::new();
+        let failed = |error: std::io::Error| format!("the cache's folder: {error}");
         let disk = match &store.disk {
-            Some(disk) => Some(Arc::new(Disk::open(Path::new(disk.folder.get(settings)), disk.size.get(settings))?)),
+            Some(disk) if disk.size.get(settings) < site::DiskStore::LEAST => {
+                return Err("the `size` of the cache's `disk` must be 16MiB at least".to_owned());
+            }
+            Some(disk) => {
+                let folder = Path::new(disk.folder.get(settings));
+                Some(Arc::new(Disk::open(folder, disk.size.get(settings)).map_err(failed)?))
+            }
             None => None,
         };
         if let Some(disk) = disk.clone() {
-            std::thread::Builder::new().name("cache-scan".to_owned()).spawn(move || disk.scan())?;
+            let scan = std::thread::Builder::new().name("cache-scan".to_owned());
+            scan.spawn(move || disk.scan()).map_err(failed)?;
         }
         let secret = disk.as_ref().map_or((random.hash_one(0), random.hash_one(1)), |disk| disk.secret);
         Ok(Store {

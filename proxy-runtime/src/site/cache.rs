@@ -32,6 +32,16 @@ pub struct DiskStore {
     pub size: Setting<u64>,
 }
 
+impl Store {
+    /// No store has less memory, in bytes.
+    pub const LEAST: u64 = 1 << 20;
+}
+
+impl DiskStore {
+    /// No folder is smaller, in bytes.
+    pub const LEAST: u64 = 16 << 20;
+}
+
 /// `cache`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -16,7 +16,7 @@ use crate::matcher;
 use crate::observe::Record;
 use crate::rehearse;
 use crate::route::Found;
-use crate::site;
+use crate::site::{self, Site};
 use crate::target::Target;
 
 /// `PURGE`: of what the request's URL names, of all below it where it ends in `/*`, or of what has the tags in `Purge-Tags`. With
@@ -51,17 +51,22 @@ pub(in crate::serve) const PURGE: &str = "PURGE";
 /// The policy by which a GET of the URL would be answered, on any listener. The target is in normal form then.
 fn policy_of(client: &Client, record: &mut Record) -> Option<&'static site::Cache> {
     let site = client.worker.site;
-    let about = (record.client, record.version == Version::HTTP_2);
     (0..site.listeners.len() as u32).find_map(|listener| {
         let target = record.target.as_mut()?;
         let root = site.tables.site(listener, target.host())?;
         target.normalise(site.sites[root.id() as usize].normal_form).ok()?;
-        let target = record.target.as_ref()?;
-        match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
-            Found::Route(route, _) => site.routes.get(route)?.policy.cache.as_ref(),
-            Found::OtherMethod(_) | Found::Nothing => None,
-        }
+        policy_at(site, listener, record, record.target.as_ref()?)
     })
+}
+
+/// The policy by which a GET of a target in normal form would be answered on a listener.
+fn policy_at(site: &Site, listener: u32, record: &Record, target: &Target) -> Option<&'static site::Cache> {
+    let root = site.tables.site(listener, target.host())?;
+    let about = (record.client, record.version == Version::HTTP_2);
+    match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
+        Found::Route(route, _) => site.routes.get(route)?.policy.cache.as_ref(),
+        Found::OtherMethod(_) | Found::Nothing => None,
+    }
 }
 
 /// Purges what a request names: a URL by its policy, tags and all of these stores.
@@ -145,13 +150,7 @@ pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &An
 
 /// Removes what is kept under a URL, by the policy that would answer a GET for it.
 fn forget(client: &Client, record: &Record, target: &Target) {
-    let site = client.worker.site;
-    let Some(root) = site.tables.site(client.peer.listener, target.host()) else { return };
-    let about = (record.client, record.version == Version::HTTP_2);
-    let Found::Route(route, _) = rehearse::find(site, root, target, &Method::GET, &record.fields, about) else {
-        return;
-    };
-    let Some(policy) = site.routes.get(route).and_then(|route| route.policy.cache.as_ref()) else { return };
+    let Some(policy) = policy_at(client.worker.site, client.peer.listener, record, target) else { return };
     let facts = Facts { host: target.host(), path: target.path(), query: target.query(), ..record.facts() };
     let mut url = String::new();
     key::url(&policy.key, &facts, &mut url);
