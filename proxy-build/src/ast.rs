@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Stale, Ttl};
+pub use self::door::{Auth, AuthScheme, Cors, CountedBy, InCors, InFlight, NetworkSource, Networks, Rate, RateLimit};
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
@@ -20,6 +21,7 @@ use crate::code::Level;
 use crate::source::{Span, Spanned};
 
 mod cache;
+mod door;
 mod tls;
 mod upstream;
 
@@ -57,6 +59,7 @@ pub enum What {
     CacheStore(CacheStore),
     DiskStore(DiskStore),
     InCache(InCache),
+    InCors(InCors),
     To(To),
     Resolvers(Vec<Spanned<String>>),
     Param(Param),
@@ -370,6 +373,16 @@ pub enum Policy {
     Fault(Fault),
     /// `cache`.
     Cache(Cache),
+    /// `allow` and `deny`.
+    Networks(Networks),
+    /// `rate-limit`.
+    RateLimit(RateLimit),
+    /// `in-flight`.
+    InFlight(InFlight),
+    /// `cors`.
+    Cors(Cors),
+    /// `auth`.
+    Auth(Auth),
 }
 
 /// `rewrite`.

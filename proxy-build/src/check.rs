@@ -5,6 +5,7 @@
 //! report and goes on; the model is given only where nothing was wrong.
 
 mod cache;
+mod door;
 mod handlers;
 pub mod joint;
 mod layer;
@@ -47,6 +48,9 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         tls: Names::default(),
         stores: Names::default(),
         zones: 0,
+        listed: Vec::new(),
+        limiters: Vec::new(),
+        in_flight: Vec::new(),
         expiring: tls::DAYS,
         site_tls: None,
         http2_spoken: false,
@@ -82,7 +86,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     let tls = check.finish_tls(&hosts);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
-    let Check { params, upstreams, stores, files, .. } = check;
+    let Check { params, upstreams, stores, listed, files, .. } = check;
     let mut site = model::Site {
         params: params.into_values(),
         files,
@@ -97,6 +101,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         hosts,
         upstreams: upstreams.into_values(),
         stores: stores.into_values(),
+        listed,
         tests,
     };
     site.place_tests();
@@ -153,6 +158,7 @@ impl Root {
                 | What::InHealthCheck(_)
                 | What::InRetry(_)
                 | What::InCache(_)
+                | What::InCors(_)
                 | What::DiskStore(_)
                 | What::To(_)
                 | What::Resolvers(_)
@@ -203,6 +209,12 @@ struct Check<'a> {
     stores: Names<site::Store>,
     /// Routes whose answers are told apart by the route.
     zones: u32,
+    /// Networks of which some are in files.
+    listed: Vec<site::Listed>,
+    /// Where each `rate-limit` is written.
+    limiters: Vec<Span>,
+    /// Where each `in-flight` is written.
+    in_flight: Vec<Span>,
     /// So many days before its end a certificate is found by `cert-expiry`.
     expiring: u64,
     /// The `tls` of the site that is looked at.

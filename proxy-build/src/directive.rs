@@ -6,8 +6,11 @@
 mod access_log;
 mod acme;
 mod admin;
+mod auth;
 mod cache;
+mod cors;
 mod discover;
+mod door;
 mod error_page;
 mod headers;
 mod health;
@@ -35,6 +38,7 @@ mod traffic;
 mod trusted_proxies;
 mod upstream;
 
+pub(crate) use self::auth::file_at_start;
 pub use self::upstream::POLICIES;
 use crate::ast::What;
 use crate::read::Reading;
@@ -101,6 +105,7 @@ pub enum Place {
     CacheStore,
     Cache,
     CacheKey,
+    Cors,
     Bypass,
     Split,
     Process,
@@ -133,6 +138,7 @@ impl Place {
             Place::CacheStore => "in a `cache-store`",
             Place::Cache => "in `cache`",
             Place::CacheKey => "in `key`",
+            Place::Cors => "in `cors`",
             Place::Bypass => "in `bypass`",
             Place::Split => "in `split`",
             Place::Process => "in `process`",
@@ -203,6 +209,15 @@ pub static ALL: &[&Directive] = &[
     &headers::REPLACE,
     &limits::LIMITS,
     &timeouts::TIMEOUTS,
+    &door::ALLOW,
+    &door::DENY,
+    &door::RATE_LIMIT,
+    &door::IN_FLIGHT,
+    &cors::CORS,
+    &cors::CORS_METHODS,
+    &cors::CORS_HEADERS,
+    &cors::EXPOSE,
+    &auth::AUTH,
     &retry::RETRY,
     &retry::ON,
     &retry::METHODS,

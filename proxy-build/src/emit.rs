@@ -60,6 +60,15 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         }
     });
     let upstreams = plan.model.upstreams.iter().map(expression);
+    let listed = plan.model.listed.iter().map(expression);
+    let checks_credentials = plan.model.checks_credentials().then(|| {
+        quote! {
+            const _: () = ::std::assert!(
+                ::proxy_runtime::CHECKS_CREDENTIALS,
+                "this site looks credentials up: give proxy-runtime the feature `auth` in Cargo.toml"
+            );
+        }
+    });
     let stores = plan.model.stores.iter().map(expression);
     let resolve = match plan.model.upstreams.iter().any(Upstream::asks_dns) {
         true => quote!(Some(::proxy_runtime::resolve)),
@@ -87,6 +96,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
 
         #speaks_tls
         #speaks_acme
+        #checks_credentials
 
         #regexes
         #matchers
@@ -100,6 +110,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         #routes
         static UPSTREAMS: &[Upstream] = &[#(#upstreams),*];
         static STORES: &[Store] = &[#(#stores),*];
+        static LISTED: &[Listed] = &[#(#listed),*];
         static LISTENERS: &[Listener] = &[#(#listeners),*];
         static TLS: &[Tls] = &[#(#tls),*];
         static STREAMS: &[Stream] = &[#(#streams),*];
@@ -129,6 +140,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             routes: ROUTE_TABLE,
             upstreams: UPSTREAMS,
             stores: STORES,
+            listed: LISTED,
             resolve: #resolve,
             tests: TESTS,
         };

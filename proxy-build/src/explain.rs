@@ -197,6 +197,11 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     } else {
         out.line(&format!("  {}", route.handler.name()), "");
     }
+    for name in ["allow", "deny", "rate-limit", "in-flight", "cors", "auth"] {
+        if policy.door.is_some() && route.origins.iter().any(|(found, _)| *found == name) {
+            out.line(&format!("  {name}"), format!("[{}]", from(name)));
+        }
+    }
     if !route.response.is_empty() {
         out.line("  response-headers", format!("[{}]", from("response-headers")));
     }

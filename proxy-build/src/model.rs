@@ -47,6 +47,8 @@ pub struct Site {
     pub hosts: Vec<Host>,
     /// Where answers are kept.
     pub stores: Vec<site::Store>,
+    /// Networks of which some are in files.
+    pub listed: Vec<site::Listed>,
     /// Who is behind the proxy.
     pub upstreams: Vec<Upstream>,
     /// The tests, each with the spans of what it expects.
@@ -290,6 +292,13 @@ pub const PLAIN: Speaks = Speaks {
 };
 
 impl Site {
+    /// Whether passwords or keys are looked up.
+    pub fn checks_credentials(&self) -> bool {
+        let policies =
+            self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
+        policies.filter_map(|policy| policy.door.as_ref()).any(|door| door.auth.is_some())
+    }
+
     /// Whether connections are encrypted, from clients or to servers.
     pub fn speaks_tls(&self) -> bool {
         self.listeners.iter().any(|listener| listener.speaks.tls)

@@ -183,6 +183,9 @@ impl Rules for Plan<'_> {
     fn policy(&self, route: RouteId) -> Option<&Policy> {
         Some(&self.routes[route as usize].model.policy)
     }
+    fn site_policy(&self, site: SiteId) -> Option<&Policy> {
+        Some(&self.model.hosts[site as usize].policy)
+    }
     fn pattern(&self, route: RouteId) -> &str {
         &self.routes[route as usize].model.pattern.text
     }

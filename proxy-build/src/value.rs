@@ -14,11 +14,13 @@ use crate::report::nearest;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 
+pub use self::door::{network_or_file, origin, rate};
 pub use self::upstream::{
     DISCOVER_KINDS, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on, service_name,
     statuses,
 };
 
+mod door;
 mod upstream;
 
 /// Why a value is refused.

@@ -4,12 +4,15 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::body::{Body, RequestBody, Source};
-use crate::failure::Failure;
+use crate::failure::{Failure, Limited};
 use crate::fields::Fields;
 use crate::grpc;
 use crate::handler::{self, Answer};
 use crate::observe::{Record, json_string};
 use crate::site::Policy;
+
+/// What is said where nothing else is, to who asks too often.
+pub(crate) const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
 
 /// How much of a body `echo` shows, in bytes.
 const ECHO_LIMIT: usize = 64 << 10;
@@ -23,6 +26,22 @@ pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
     if let Failure::MethodNotAllowed(methods) = failure {
         // RFC 9110 section 15.5.6: a 405 comes with Allow.
         answer.fields.add(b"allow", methods.allow().as_bytes());
+    }
+    match failure {
+        // RFC 9110 section 11.6.1: a 401 comes with WWW-Authenticate.
+        Failure::Unauthenticated | Failure::WrongCredentials => {
+            let auth = record.policy().door.as_ref().and_then(|door| door.auth.as_ref());
+            if let Some(auth) = auth.filter(|auth| !auth.challenge.is_empty()) {
+                answer.fields.add(b"www-authenticate", auth.challenge.as_bytes());
+            }
+        }
+        // RFC 9110 section 10.2.3, and draft-ietf-httpapi-ratelimit-headers-10.
+        Failure::RateLimited(Limited { wait, quota, window, .. }) => {
+            answer.fields.add(b"retry-after", wait.to_string().as_bytes());
+            answer.fields.add(b"ratelimit-policy", format!("\"default\";q={quota};w={window}").as_bytes());
+            answer.fields.add(b"ratelimit", format!("\"default\";r=0;t={wait}").as_bytes());
+        }
+        _ => {}
     }
     answer
 }

@@ -24,6 +24,7 @@ pub struct Facts<'a> {
     pub client: IpAddr,
     pub tls: &'static str,
     pub certificate: Option<&'a ClientCertificate>,
+    pub user: &'a str,
     pub fields: &'a Fields,
     pub captures: Captures,
     pub route: &'a str,

@@ -92,10 +92,36 @@ pub(crate) enum Failure {
     StoreUnreadable,
     /// A PURGE from somebody who may not.
     PurgeRefused,
+    /// `deny`, or not `allow`ed.
+    AddressDenied,
+    /// More often than `rate-limit`.
+    RateLimited(Limited),
+    /// More at once than `in-flight`.
+    TooManyInFlight(StatusCode),
+    /// A browser asks for pages that may not.
+    CorsRefused,
+    /// No credentials, or none of the right form.
+    Unauthenticated,
+    /// Credentials, but nobody's.
+    WrongCredentials,
+    /// Too many passwords are looked up already.
+    #[cfg_attr(not(feature = "auth"), allow(dead_code, reason = "made by `auth` alone"))]
+    AuthBusy,
     /// `fault` has it so.
     Fault(StatusCode),
     /// The proxy is at fault.
     Internal,
+}
+
+/// What is said to who comes too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limited {
+    pub(crate) status: StatusCode,
+    /// When it may come again, in seconds.
+    pub(crate) wait: u32,
+    /// So many requests in so many seconds.
+    pub(crate) quota: u32,
+    pub(crate) window: u32,
 }
 
 impl Failure {
@@ -142,6 +168,13 @@ impl Failure {
             Failure::NotCached => "not-cached",
             Failure::StoreUnreadable => "store-unreadable",
             Failure::PurgeRefused => "purge-refused",
+            Failure::AddressDenied => "address-denied",
+            Failure::RateLimited(_) => "rate-limited",
+            Failure::TooManyInFlight(_) => "too-many-in-flight",
+            Failure::CorsRefused => "cors-refused",
+            Failure::Unauthenticated => "unauthenticated",
+            Failure::WrongCredentials => "wrong-credentials",
+            Failure::AuthBusy => "auth-busy",
             Failure::Fault(_) => "fault",
             Failure::Internal => "internal",
         }
@@ -161,8 +194,10 @@ impl Failure {
             | Failure::HandshakeTimeout
             | Failure::UnknownServerName
             | Failure::ProxyProtocol => StatusCode::BAD_REQUEST,
-            Failure::Fault(status) => status,
-            Failure::PurgeRefused => StatusCode::FORBIDDEN,
+            Failure::Fault(status) | Failure::TooManyInFlight(status) => status,
+            Failure::RateLimited(limited) => limited.status,
+            Failure::PurgeRefused | Failure::AddressDenied | Failure::CorsRefused => StatusCode::FORBIDDEN,
+            Failure::Unauthenticated | Failure::WrongCredentials => StatusCode::UNAUTHORIZED,
             Failure::UnknownHost | Failure::OtherConnection => StatusCode::MISDIRECTED_REQUEST,
             Failure::NoRoute => StatusCode::NOT_FOUND,
             Failure::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -177,6 +212,7 @@ impl Failure {
             | Failure::Unresolved
             | Failure::NoServer
             | Failure::UpstreamFull
+            | Failure::AuthBusy
             | Failure::PendingTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Failure::ConnectFailed
             | Failure::UpstreamTls

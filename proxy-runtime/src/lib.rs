@@ -12,10 +12,12 @@
 //! regex template facts fields settings filter handler`) do no I/O and are what the compiler shares: it uses this
 //! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
 
+pub mod addresses;
 pub mod balance;
 pub mod cache;
 #[cfg(feature = "certificates")]
 pub mod certificate;
+pub mod door;
 pub mod facts;
 pub mod fields;
 pub mod filter;
@@ -80,6 +82,9 @@ pub const SPEAKS_TLS: bool = cfg!(feature = "tls");
 
 /// Whether this was built to get certificates from an authority; what a site that does asserts.
 pub const SPEAKS_ACME: bool = cfg!(feature = "acme");
+
+/// Whether this was built to look passwords and keys up; what a site that does asserts.
+pub const CHECKS_CREDENTIALS: bool = cfg!(feature = "auth");
 
 pub use bytes;
 #[cfg(feature = "serve")]

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::cache::Flight;
 use crate::connection::Peer;
+use crate::door::in_flight::Counted;
 use crate::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -57,6 +58,12 @@ pub(crate) struct Record {
     cache: (&'static str, &'static str),
     /// The answer as it is received for the cache, too.
     flight: Option<Arc<Flight>>,
+    /// Who the client has shown to be.
+    pub(crate) user: String,
+    /// A browser's question about another request, which was answered.
+    pub(crate) preflight: bool,
+    /// It counts as in flight until it is over.
+    pub(crate) counted: Vec<Counted>,
     /// It is not written.
     unseen: bool,
     over: bool,
@@ -93,6 +100,9 @@ impl Record {
             failure: None,
             cache: ("", ""),
             flight: None,
+            user: String::new(),
+            preflight: false,
+            counted: Vec::new(),
             unseen: false,
             over: false,
         })
@@ -104,6 +114,7 @@ impl Record {
         let mut record = Record::new(&self.peer, self.method.clone(), self.version, fields, Instant::now());
         (record.target, record.client) = (self.target.clone(), self.client);
         (record.route, record.captures, record.policy) = (self.route, self.captures, self.policy);
+        record.user.clone_from(&self.user);
         record.unseen = true;
         record
     }
@@ -184,6 +195,7 @@ impl Record {
             tls: self.peer.secured.as_ref().map_or("", |secured| secured.version),
             certificate: self.peer.secured.as_ref().and_then(|secured| secured.certificate.as_deref()),
             client: self.client,
+            user: &self.user,
             fields: &self.fields,
             captures: self.captures,
             route: self.route.map_or("", |route| route.pattern),

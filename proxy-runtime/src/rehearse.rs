@@ -10,12 +10,13 @@ use std::time::Duration;
 use http::{Method, Version};
 
 use crate::cache::key;
+use crate::door;
 use crate::facts::{Facts, RequestId, Timestamp};
 use crate::fields::Fields;
 use crate::filter::Outgoing;
 use crate::route::{Captures, Found, MethodSet, Node, RouteId, SiteId, Tables, Verdict};
 use crate::settings::Settings;
-use crate::site::{Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text};
+use crate::site::{Door, Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text};
 use crate::split;
 use crate::target::Target;
 use crate::view::RequestView;
@@ -36,6 +37,8 @@ pub trait Rules {
     fn respond(&self, route: RouteId, fields: &mut Fields, facts: &Facts<'_>);
     /// What surrounds a route's handler.
     fn policy(&self, route: RouteId) -> Option<&Policy>;
+    /// What surrounds a site's handlers, where no route is known.
+    fn site_policy(&self, site: SiteId) -> Option<&Policy>;
     /// A route's pattern.
     fn pattern(&self, route: RouteId) -> &str;
     /// Who answers.
@@ -134,7 +137,17 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
             ..Outcome::default()
         });
     }
-    let found = find(rules, root, &target, &method, &fields, (request.from, request.http2));
+    let about = (request.from, request.http2);
+    let has_cors = |route| door_of(rules.policy(route)).is_some_and(|door| door.cors.is_some());
+    let preflight = door::preflight(&method, &fields).map(|asked| find(rules, root, &target, &asked, &fields, about));
+    let preflight = preflight.filter(|found| matches!(found, Found::Route(route, _) if has_cors(*route)));
+    let asks = preflight.is_some();
+    let found = preflight.unwrap_or_else(|| find(rules, root, &target, &method, &fields, about));
+    if let (Some(door), Found::Nothing | Found::OtherMethod(_)) = (door_of(rules.site_policy(site)), &found)
+        && let Some((status, reason)) = turned_away(door, &fields, request.from)
+    {
+        return Ok(Outcome { site: Some(site), ..Outcome::refused(status, reason) });
+    }
     let (route, captures) = match found {
         Found::Route(route, captures) => (route, captures),
         Found::OtherMethod(_) => {
@@ -153,6 +166,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         client: request.from,
         tls: "",
         certificate: None,
+        user: "",
         fields: &fields,
         captures,
         route: rules.pattern(route),
@@ -188,8 +202,25 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         outcome.handler = None;
     }
     let mut answer = Fields::new();
+    let mut answers_preflight = false;
+    if let (Some(door), None) = (door_of(rules.policy(route)), outcome.reason) {
+        let preflight = door.cors.as_ref().filter(|_| asks).map(|cors| door::answer_preflight(cors, &fields, settings));
+        let denied = turned_away(door, &fields, request.from).filter(|(status, _)| *status != 401 || !asks);
+        let refused = match (denied, preflight) {
+            (None, Some(None)) => Some((403, "cors-refused")),
+            (None, Some(Some(fields))) => {
+                (outcome.status, outcome.handler) = (Some(204), None);
+                (answer, answers_preflight) = (fields, true);
+                None
+            }
+            (denied, _) => denied,
+        };
+        if let Some((status, reason)) = refused {
+            (outcome.status, outcome.reason, outcome.handler) = (Some(status), Some(reason), None);
+        }
+    }
     match handler {
-        _ if outcome.reason.is_some() => {}
+        _ if outcome.reason.is_some() || answers_preflight => {}
         Handler::Proxy(_) => {
             outcome.upstream = Some(facts.upstream.to_owned());
             forward(rules, route, form, &target, &facts, &mut outcome);
@@ -210,9 +241,27 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         Handler::Echo => outcome.status = Some(200),
         Handler::Abort => return Ok(outcome),
     }
+    let cors = door_of(rules.policy(route)).and_then(|door| door.cors.as_ref()).filter(|_| !answers_preflight);
+    if let Some(cors) = cors {
+        door::cross_origin(cors, &fields, &mut answer);
+    }
     rules.respond(route, &mut answer, &Facts { status: outcome.status.unwrap_or(200), ..facts });
     outcome.response_headers = pairs(&answer);
     Ok(outcome)
+}
+
+fn door_of(policy: Option<&Policy>) -> Option<&Door> {
+    policy?.door.as_ref()
+}
+
+/// Why a request does not get in, as far as that is known before the proxy runs: what is in files is not, nor how often and
+/// how many requests come, and whoever's credentials those are that it shows.
+fn turned_away(door: &Door, fields: &Fields, from: IpAddr) -> Option<(u16, &'static str)> {
+    if door.networks.as_ref().is_some_and(|networks| !networks.allowed.contains(from)) {
+        return Some((403, "address-denied"));
+    }
+    let missing = door.auth.as_ref().is_some_and(|auth| !door::shows_credentials(auth, fields));
+    missing.then_some((401, "unauthenticated"))
 }
 
 /// The limit that a request is beyond, as `serve` finds it: status and reason.
@@ -435,6 +484,9 @@ impl Rules for Site {
     }
     fn policy(&self, route: RouteId) -> Option<&Policy> {
         self.routes.get(route).map(|route| route.policy)
+    }
+    fn site_policy(&self, site: SiteId) -> Option<&Policy> {
+        self.sites.get(site as usize).map(|host| host.policy)
     }
     fn pattern(&self, route: RouteId) -> &str {
         self.routes.get(route).map_or("", |route| route.pattern)

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::balance::Dice;
 use crate::cache::Store;
 use crate::cache::freshness::Moment;
+use crate::door::state::State;
 use crate::facts::RequestId;
 use crate::listen::{self, Bound, Budget};
 use crate::observe::{LogBuffer, RequestIds, Sink, notice};
@@ -47,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) tls: &'static Engine,
     /// Where answers are kept.
     pub(crate) stores: &'static [Store],
+    /// What doors remember.
+    pub(crate) doors: &'static State,
     /// Some upstream is told where clients connect from and to.
     pub(crate) announces: bool,
     pub(crate) pools: Rc<Pools>,
@@ -147,6 +150,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let settings: &'static Settings = Box::leak(Box::new(settings));
     let workers = workers(site, settings);
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
+    let doors: &'static State = Box::leak(Box::new(State::new(site, settings)?));
     let mut sockets = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings)));
@@ -170,7 +174,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
-        let shared = Shared { site, settings, servers, budget, engine, stores };
+        let shared = Shared { site, settings, servers, budget, engine, stores, doors };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -195,9 +199,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         for (group, server) in servers.members() {
             tokio::task::spawn_local(keep_checking(group, server, settings, dialler));
         }
-        tokio::task::spawn_local(watch_certificates(site, settings, engine));
+        tokio::task::spawn_local(watch_certificates(site, settings, engine, doors));
         tls::acme::keep_certificates(site, settings, engine);
-        signals.supervise(site, settings, engine, &stop, &mut all_done).await;
+        signals.supervise(site, settings, (engine, doors), &stop, &mut all_done).await;
     });
     // The writer ends once the workers' buffers are closed.
     let _ = writer.join();
@@ -220,6 +224,7 @@ struct Shared {
     budget: &'static Budget,
     engine: &'static Engine,
     stores: &'static [Store],
+    doors: &'static State,
 }
 
 /// The signals that matter.
@@ -260,12 +265,12 @@ impl Signals {
         mut self,
         site: &Site,
         settings: &Settings,
-        engine: &Engine,
+        (engine, doors): (&Engine, &State),
         stop: &watch::Sender<Stop>,
         all_done: &mut mpsc::Receiver<()>,
     ) {
         while !self.stop_or_hangup().await {
-            reread(site, settings, engine);
+            reread(site, settings, engine, doors);
         }
         let drain = site.process.drain.get(settings);
         notice(&format!("stopping: running exchanges have {drain:?}"));
@@ -289,7 +294,12 @@ impl Signals {
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Reads certificates and keys again when their files change.
-async fn watch_certificates(site: &'static Site, settings: &'static Settings, engine: &'static Engine) {
+async fn watch_certificates(
+    site: &'static Site,
+    settings: &'static Settings,
+    engine: &'static Engine,
+    doors: &'static State,
+) {
     let files = site.certificate_files();
     if files.is_empty() {
         return;
@@ -301,14 +311,15 @@ async fn watch_certificates(site: &'static Site, settings: &'static Settings, en
         let now = seen();
         if now != before {
             before = now;
-            reread(site, settings, engine);
+            reread(site, settings, engine, doors);
         }
     }
 }
 
-fn reread(site: &Site, settings: &Settings, engine: &Engine) {
+fn reread(site: &Site, settings: &Settings, engine: &Engine, doors: &State) {
     let mut refused = settings.reread_files(site.files);
     refused.extend(engine.reload(site, settings));
+    refused.extend(doors.reload(site, settings));
     for refused in &refused {
         notice(&format!("{refused}; what was there is kept"));
     }
@@ -329,7 +340,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
     };
-    let Shared { site, settings, servers, budget, engine, stores } = *shared;
+    let Shared { site, settings, servers, budget, engine, stores, doors } = *shared;
     let head_limit = largest_head(site, settings);
     // A head must fit in, and bodies are read by as much.
     let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
@@ -342,6 +353,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         budget,
         tls: engine,
         stores,
+        doors,
         announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
         pools: Rc::new(Pools::new(servers, dialler)),
         shared: SharedPools::new(servers, dialler),

@@ -10,10 +10,12 @@
 
 mod admin;
 mod cached;
+mod door;
 mod mirror;
 mod proxy;
 mod tries;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -31,8 +33,8 @@ use crate::handler::{self, Answer};
 use crate::http1::Framing;
 use crate::observe::Record;
 use crate::rehearse::{self, Rules as _};
-use crate::route::{Found, MethodSet, RouteId, SiteId};
-use crate::site::{Fault, Handler, Host, Site};
+use crate::route::{Found, MethodSet, Node, RouteId, SiteId};
+use crate::site::{Cors, Fault, Handler, Host, Site};
 use crate::target::Target;
 
 /// Why an exchange has no answer yet.
@@ -68,6 +70,9 @@ pub(crate) async fn exchange(
         Err(Stop::Abort) => return Err(Aborted),
     };
     record.answered(answer.status.as_u16());
+    if let (Some(cors), false) = (cors(record), record.preflight) {
+        crate::door::cross_origin(cors, &record.fields, &mut answer.fields);
+    }
     if let Some(filter) = record.route.and_then(|route| route.response) {
         filter(&mut answer.fields, &record.facts());
     }
@@ -122,7 +127,18 @@ async fn steps(
     record.client = forward::client_address(&record.fields, client.peer.ip, site.trusted);
     let about = (record.client, record.version == Version::HTTP_2);
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
-    let route = match rehearse::find(site, root, target, &record.method, &record.fields, about) {
+    let asked = preflight(site, root, record, about);
+    let asks = asked.is_some();
+    let found = match asked {
+        Some(found) => found,
+        None => rehearse::find(site, root, target, &record.method, &record.fields, about),
+    };
+    if let (Some(door), Found::Nothing | Found::OtherMethod(_)) = (&host.policy.door, &found) {
+        // Who looks for what is not there passes the site's door, too.
+        door::pass(client, record, door, false).await?;
+    }
+    let target = record.target.as_ref().ok_or(Failure::Internal)?;
+    let route = match found {
         Found::Route(id, captures) => {
             record.captures = captures;
             site.routes.get(id).ok_or(Failure::Internal)?
@@ -143,6 +159,11 @@ async fn steps(
     record.holds(route.policy);
     let body = within_limits(client, record, body)?;
     expects_only_continue(&record.fields)?;
+    if let Some(door) = &route.policy.door
+        && let Some(answer) = door::pass(client, record, door, asks).await?
+    {
+        return Ok(answer);
+    }
 
     if let Some(cache) = &route.policy.cache
         && let Some(purged) = cached::purge(client, record, cache).await
@@ -170,6 +191,20 @@ async fn steps(
         Handler::Echo => Ok(Box::pin(answer::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
     }
+}
+
+/// What a route says about pages of others.
+fn cors(record: &Record) -> Option<&'static Cors> {
+    record.route.as_ref()?.policy.door.as_ref()?.cors.as_ref()
+}
+
+/// The route that a browser asks about before it sends its request (Fetch standard, "CORS-preflight request"), if it is one that
+/// answers such questions.
+fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) -> Option<Found> {
+    let method = crate::door::preflight(&record.method, &record.fields)?;
+    let found = rehearse::find(site, root, record.target.as_ref()?, &method, &record.fields, about);
+    let Found::Route(id, _) = &found else { return None };
+    site.routes.get(*id)?.policy.door.as_ref()?.cors.is_some().then_some(found)
 }
 
 /// Whether a site is reached by the right connection: one that is encrypted where it is to be, by its own rules.

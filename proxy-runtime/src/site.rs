@@ -7,6 +7,7 @@
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
 mod cache;
+mod door;
 mod routes;
 mod test;
 mod tls;
@@ -19,6 +20,7 @@ use http::Method;
 pub use ipnet::IpNet;
 
 pub use self::cache::{Cache, DiskStore, Key, Mark, Part, Stale, Store, Ttl};
+pub use self::door::{Auth, AuthScheme, By, Cors, Door, InFlight, Listed, NetworkRule, Networks, Origin, RateLimit};
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
 pub use self::tls::{
@@ -29,11 +31,12 @@ pub use self::upstream::{
     BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, Discovered, Fault, HealthCheck, HostField, Mirror, Outlier,
     Pool, Proxy, ProxyProtocol, Resolve, Resolved, Retry, Server, Share, Sticky, Upstream,
 };
+pub use crate::addresses::Addresses;
 use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -92,6 +95,8 @@ pub struct Site {
     pub upstreams: &'static [Upstream],
     /// Where answers are kept.
     pub stores: &'static [Store],
+    /// Networks of which some are in files.
+    pub listed: &'static [Listed],
     /// Asks by DNS, where an upstream does.
     pub resolve: Option<Resolve>,
     /// The tests of the site file, for `--self-test`.
@@ -274,6 +279,8 @@ pub struct Policy {
     pub fault: Option<Fault>,
     /// Which answers are kept.
     pub cache: Option<Cache>,
+    /// What a request passes first.
+    pub door: Option<Door>,
 }
 
 /// `limits`. Sizes in bytes.
@@ -337,7 +344,7 @@ pub enum Bytes {
 
 /// As bytes, not as a list of numbers.
 #[cfg(feature = "serde")]
-fn as_bytes<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_bytes<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(bytes)
 }
 
@@ -380,6 +387,7 @@ pub enum LogField {
     RequestId,
     Referer,
     UserAgent,
+    User,
 }
 
 impl LogField {
@@ -407,11 +415,12 @@ impl LogField {
         ("request-id", LogField::RequestId),
         ("referer", LogField::Referer),
         ("user-agent", LogField::UserAgent),
+        ("user", LogField::User),
     ];
 }
 
 /// The statuses that the proxy answers with itself; `error-page` takes these.
-pub const OWN_ERRORS: [u16; 14] = [400, 403, 404, 405, 408, 413, 414, 417, 421, 431, 500, 502, 503, 504];
+pub const OWN_ERRORS: [u16; 16] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 421, 429, 431, 500, 502, 503, 504];
 
 /// The methods a route takes. `GET` includes `HEAD`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -37,6 +37,8 @@ pub enum Piece {
     ClientCertSubject,
     /// `{client.cert.fingerprint}`: SHA-256 of it, in hexadecimal
     ClientCertFingerprint,
+    /// `{user}`: who the client has shown to be
+    User,
     /// `{tls.version}`, as in `TLSv1.3`
     TlsVersion,
     /// `{scheme}`
@@ -127,6 +129,7 @@ impl Piece {
             Piece::ClientIp => display(out, facts.client),
             Piece::ClientCertSubject => out.push_str(facts.certificate.map_or("", |shown| &shown.subject)),
             Piece::ClientCertFingerprint => out.push_str(facts.certificate.map_or("", |shown| &shown.fingerprint)),
+            Piece::User => out.push_str(facts.user),
             Piece::TlsVersion => out.push_str(facts.tls),
             Piece::Scheme => out.push_str(facts.scheme),
             Piece::Host => out.push_str(facts.host),

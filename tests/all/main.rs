@@ -7,6 +7,7 @@ mod cli;
 mod diagnostics;
 mod diff;
 mod disk;
+mod door;
 mod expand;
 mod framing;
 mod fuzz;

@@ -136,6 +136,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             },
             tables: plan.tables,
             upstreams: &model.upstreams,
+            listed: &[],
             stores: &model.stores,
             resolve: None,
             tests: &[],

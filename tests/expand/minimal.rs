@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 9,
+    ::proxy_runtime::site::VERSION == 10,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -37,6 +37,7 @@ static POLICY_0: Policy = Policy {
     mirror: None,
     fault: None,
     cache: None,
+    door: None,
 };
 static SITES: &[Host] = &[
     Host {
@@ -124,6 +125,7 @@ static UPSTREAMS: &[Upstream] = &[
     },
 ];
 static STORES: &[Store] = &[];
+static LISTED: &[Listed] = &[];
 static LISTENERS: &[Listener] = &[
     Listener {
         name: Borrowed("[::]:8080"),
@@ -201,6 +203,7 @@ static SITE: Site = Site {
     routes: ROUTE_TABLE,
     upstreams: UPSTREAMS,
     stores: STORES,
+    listed: LISTED,
     resolve: None,
     tests: TESTS,
 };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{self, DiskStore, Handler, Key, Mark, ParamKind, Place, Setting, Store};
+use proxy_runtime::site::{self, AuthScheme, DiskStore, Handler, Key, Mark, ParamKind, Place, Setting, Store};
 use proxy_runtime::template::{Piece, Template};
 
 use super::{Check, list};
@@ -146,7 +146,7 @@ impl Check<'_> {
         }
         value.negative = list(negative);
         self.key_is_whole(span, &value, route);
-        self.is_for_all(span);
+        self.is_for_all(span, route, &value.key);
         self.can_be_asked_about(span, route);
         Some(value)
     }
@@ -291,7 +291,19 @@ impl Check<'_> {
     }
 
     /// Whether clients are told apart before they get here.
-    fn is_for_all(&mut self, span: Span) {
+    fn is_for_all(&mut self, span: Span, route: &Route, key: &Key) {
+        // Answers to requests with Authorization are kept only if the server says so (RFC 9111 section 3.5); a field of one's own
+        // says nothing to anybody.
+        let auth = route.policy.door.as_ref().and_then(|door| door.auth.as_ref());
+        if let Some(AuthScheme::ApiKey(header)) = auth.map(|auth| &auth.scheme)
+            && !key.headers.contains(header)
+        {
+            self.report.add(
+                Diagnostic::lint("cache-behind-auth", "what one client may see is kept for all who get in here", span)
+                    .label(format!("and `{header}` tells them apart"))
+                    .help("if all of them may see the same, write `lint allow cache-behind-auth`; else add the field to `key`"),
+            );
+        }
         let Some(asks) = self.site_tls.and_then(|tls| self.tls.entries.get(tls)).filter(|tls| tls.value.asks_clients())
         else {
             return;

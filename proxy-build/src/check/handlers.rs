@@ -106,7 +106,9 @@ impl Check<'_> {
         let What::Handler(written) = &handler.what else { return None };
         let matched = self.matchers(items, pattern);
         let proxied = matches!(written, ast::Handler::Proxy(_) | ast::Handler::Split(_));
-        let scope = Scope { captures: matched.captures, pattern: Some(pattern.value.text.clone()), upstream: proxied };
+        let user = layer.auth.as_ref().is_some_and(|(_, auth)| auth.file.is_some());
+        let scope =
+            Scope { captures: matched.captures, pattern: Some(pattern.value.text.clone()), upstream: proxied, user };
         let mut request = Vec::new();
         if proxied {
             if let Some(rewrite) = &layer.rewrite {

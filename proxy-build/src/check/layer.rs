@@ -24,6 +24,13 @@ pub(super) struct Layer {
     pub(super) mirror: Option<(Span, ast::Mirror)>,
     pub(super) fault: Option<(Span, ast::Fault)>,
     pub(super) cache: Option<(Span, ast::Cache)>,
+    /// Outer ones first.
+    pub(super) networks: Vec<ast::Networks>,
+    /// Those that hold, outer ones first; and `off`.
+    pub(super) rate_limits: Vec<(Span, ast::RateLimit)>,
+    pub(super) in_flight: Vec<(Span, ast::InFlight)>,
+    pub(super) cors: Option<(Span, ast::Cors)>,
+    pub(super) auth: Option<(Span, ast::Auth)>,
     /// Which directive came from where, for `explain`.
     pub(super) origins: Vec<(&'static str, Span)>,
 }
@@ -34,6 +41,15 @@ impl Layer {
         let pages = inner.error_pages.into_iter().chain(self.error_pages).collect();
         self.request_headers.extend(inner.request_headers);
         self.response_headers.extend(inner.response_headers);
+        self.networks.extend(inner.networks);
+        if inner.rate_limits.iter().any(|(_, limit)| limit.rate.is_none()) {
+            self.rate_limits.clear();
+        }
+        self.rate_limits.extend(inner.rate_limits);
+        if inner.in_flight.iter().any(|(_, limit)| limit.most.is_none()) {
+            self.in_flight.clear();
+        }
+        self.in_flight.extend(inner.in_flight);
         self.origins.extend(inner.origins);
         Layer {
             rewrite: inner.rewrite.or(self.rewrite),
@@ -63,6 +79,11 @@ impl Layer {
             mirror: inner.mirror.or(self.mirror),
             fault: inner.fault.or(self.fault),
             cache: inner.cache.or(self.cache),
+            networks: self.networks,
+            rate_limits: self.rate_limits,
+            in_flight: self.in_flight,
+            cors: inner.cors.or(self.cors),
+            auth: inner.auth.or(self.auth),
             origins: self.origins,
         }
     }
@@ -100,7 +121,9 @@ impl Check<'_> {
             layer = layer.overlay(self.layer_within(&items, using));
             using.pop();
         }
-        layer.overlay(own(items))
+        let own = own(items);
+        self.networks_act(&own.networks);
+        layer.overlay(own)
     }
 }
 
@@ -140,6 +163,26 @@ fn own(items: &[Item]) -> Layer {
             Policy::Retry(retry) => {
                 layer.retry = Some((*span, retry.clone()));
                 "retry"
+            }
+            Policy::Networks(networks) => {
+                layer.networks.push(networks.clone());
+                if networks.allow { "allow" } else { "deny" }
+            }
+            Policy::RateLimit(limit) => {
+                layer.rate_limits.push((*span, limit.clone()));
+                "rate-limit"
+            }
+            Policy::InFlight(limit) => {
+                layer.in_flight.push((*span, limit.clone()));
+                "in-flight"
+            }
+            Policy::Cors(cors) => {
+                layer.cors = Some((*span, cors.clone()));
+                "cors"
+            }
+            Policy::Auth(auth) => {
+                layer.auth = Some((*span, auth.clone()));
+                "auth"
             }
             Policy::Cache(cache) => {
                 layer.cache = Some((*span, cache.clone()));

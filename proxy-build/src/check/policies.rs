@@ -39,7 +39,8 @@ impl Check<'_> {
         let retry = layer.retry.as_ref().map(|(_, retry)| self.retry(retry, &timeouts));
         let mirror = layer.mirror.as_ref().and_then(|(_, mirror)| self.mirror(mirror));
         let fault = layer.fault.as_ref().and_then(|(span, fault)| self.fault(fault, *span));
-        Policy { limits, timeouts, error_pages: list(pages), log, retry, mirror, fault, cache: None }
+        let door = self.door(layer, scope);
+        Policy { limits, timeouts, error_pages: list(pages), log, retry, mirror, fault, cache: None, door }
     }
 
     fn limits(&mut self, limits: &ast::Limits) -> site::Limits {

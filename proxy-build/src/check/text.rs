@@ -29,12 +29,14 @@ pub(super) struct Scope {
     pub(super) pattern: Option<String>,
     /// Whether the route has an upstream.
     pub(super) upstream: bool,
+    /// Whether clients have to show who they are.
+    pub(super) user: bool,
 }
 
 impl Scope {
     /// Where no route is known.
     pub(super) fn no_route() -> Scope {
-        Scope { captures: Vec::new(), pattern: None, upstream: false }
+        Scope { captures: Vec::new(), pattern: None, upstream: false, user: false }
     }
 }
 
@@ -43,6 +45,7 @@ const SIMPLE: &[(&str, Piece, Phase)] = &[
     ("client.ip", Piece::ClientIp, Phase::Request),
     ("client.cert.subject", Piece::ClientCertSubject, Phase::Request),
     ("client.cert.fingerprint", Piece::ClientCertFingerprint, Phase::Request),
+    ("user", Piece::User, Phase::Request),
     ("tls.version", Piece::TlsVersion, Phase::Request),
     ("scheme", Piece::Scheme, Phase::Request),
     ("host", Piece::Host, Phase::Request),
@@ -130,6 +133,17 @@ impl Check<'_> {
                         name.span,
                     )
                     .help("write in the site's `tls`: client-ca \"clients.pem\""),
+                );
+                return None;
+            }
+            if *piece == Piece::User && !scope.user && phase < Phase::Log {
+                self.report.add(
+                    Diagnostic::error(
+                        "placeholder-scope",
+                        "`{user}` has no value: nobody is asked for credentials here",
+                        name.span,
+                    )
+                    .help("it has one under `auth`"),
                 );
                 return None;
             }
@@ -374,7 +388,9 @@ fn combined() -> Vec<Piece> {
     let text = |text: &'static str| Piece::Text(text.into());
     vec![
         Piece::ClientIp,
-        text(" - - ["),
+        text(" - "),
+        Piece::User,
+        text(" ["),
         Piece::TimeCommon,
         text("] \""),
         Piece::Method,

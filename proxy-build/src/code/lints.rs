@@ -390,4 +390,25 @@ test \"b\" {
     expect status=200
 }",
     },
+    Code {
+        name: "password-on-plain",
+        level: Some(Level::Warn),
+        what: "`auth basic` on a site without TLS.",
+        why: "\
+With this scheme the password itself is sent, with each request. Without TLS, whoever is on the way reads it. Give the site a `tls`; where
+TLS ends at a proxy in front of this one, `lint allow password-on-plain` says so.",
+        wrong: "
+site example.com {
+    auth basic (file)\"/etc/site/users\"
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+site example.com {
+    tls {
+        certificate (file)\"cert.pem\" key=(file)\"cert.key\"
+    }
+    auth basic (file)\"/etc/site/users\"
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
 ];

@@ -52,7 +52,8 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     write_if_changed(&folder.join("src/main.rs"), &main)?;
     let speaks_tls = compiled.model.as_ref().is_some_and(proxy_build::model::Site::speaks_tls);
     let asks_acme = compiled.model.as_ref().is_some_and(|model| model.acme.is_some());
-    let features: Vec<&str> = [("dns", asks_dns), ("tls", speaks_tls), ("acme", asks_acme)]
+    let credentials = compiled.model.as_ref().is_some_and(proxy_build::model::Site::checks_credentials);
+    let features: Vec<&str> = [("auth", credentials), ("dns", asks_dns), ("tls", speaks_tls), ("acme", asks_acme)]
         .iter()
         .filter(|(_, wanted)| *wanted)
         .map(|(name, _)| *name)

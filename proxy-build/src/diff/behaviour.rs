@@ -21,6 +21,7 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
         "mirror": policy.mirror,
         "fault": policy.fault,
         "cache": policy.cache,
+        "door": policy.door,
     });
     named(site, value)
 }

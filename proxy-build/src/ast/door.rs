@@ -1,0 +1,103 @@
+//! What is written about who may come in, how often, and from whose pages.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use proxy_runtime::site::Origin;
+
+use super::{FileSource, Item, Setting, Template};
+use crate::source::Spanned;
+
+/// `allow` or `deny`.
+#[derive(Debug, Clone)]
+pub struct Networks {
+    /// Which of them.
+    pub allow: bool,
+    /// Networks, and files of them.
+    pub list: Vec<Spanned<NetworkSource>>,
+}
+
+/// An argument of `allow` and `deny`.
+#[derive(Debug, Clone)]
+pub enum NetworkSource {
+    /// A network.
+    Network(IpNet),
+    /// A list that is read at start.
+    File(FileSource),
+}
+
+/// `rate-limit`; `None` for `off`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the argument and the properties")]
+pub struct RateLimit {
+    pub rate: Option<Spanned<Rate>>,
+    pub burst: Option<Spanned<u64>>,
+    pub by: CountedBy,
+    pub delay: Option<Spanned<Duration>>,
+    pub status: Option<Spanned<u16>>,
+    pub keys: Option<Spanned<u64>>,
+}
+
+/// So many in so long.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "named as they are")]
+pub struct Rate {
+    pub count: u32,
+    pub per: Duration,
+}
+
+/// `in-flight`; `None` for `off`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the argument and the properties")]
+pub struct InFlight {
+    pub most: Option<Spanned<Setting<u64>>>,
+    pub by: CountedBy,
+    pub status: Option<Spanned<u16>>,
+}
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct CountedBy {
+    pub by: Option<Spanned<Template>>,
+    pub ipv4_prefix: Option<Spanned<u64>>,
+    pub ipv6_prefix: Option<Spanned<u64>>,
+}
+
+/// `cors`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the arguments and the properties")]
+pub struct Cors {
+    pub origins: Vec<Spanned<Origin>>,
+    pub credentials: Option<Spanned<bool>>,
+    pub max_age: Option<Spanned<Setting<Duration>>>,
+    pub items: Vec<Item>,
+}
+
+/// A line in `cors`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives")]
+pub enum InCors {
+    Methods(Vec<Spanned<String>>),
+    Headers(Vec<Spanned<String>>),
+    Expose(Vec<Spanned<String>>),
+}
+
+/// `auth`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the arguments and the properties")]
+pub struct Auth {
+    pub scheme: Spanned<AuthScheme>,
+    pub file: Option<Spanned<FileSource>>,
+    pub realm: Option<Spanned<String>>,
+    pub header: Option<Spanned<String>>,
+}
+
+/// The first argument of `auth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the words")]
+pub enum AuthScheme {
+    Basic,
+    ApiKey,
+    Off,
+}

@@ -1,0 +1,258 @@
+//! What stands at the door: networks, rates, origins, credentials.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use proxy_runtime::site::{
+    self, Addresses, AuthScheme, By, Cors, Door, InFlight, Listed, NetworkRule, Networks, Origin, ParamKind, RateLimit,
+    Setting,
+};
+
+use super::layer::Layer;
+use super::text::{Phase, Scope};
+use super::{Check, list};
+use crate::ast::{self, CountedBy, FileSource, InCors, Item, NetworkSource, What};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+impl Check<'_> {
+    /// What a layer puts before its handlers.
+    pub(super) fn door(&mut self, layer: &Layer, scope: &Scope) -> Option<Door> {
+        let rate_limits: Vec<_> =
+            layer.rate_limits.iter().filter_map(|(span, limit)| self.rate_limit(*span, limit, scope)).collect();
+        let in_flight: Vec<_> =
+            layer.in_flight.iter().filter_map(|(span, limit)| self.in_flight(*span, limit, scope)).collect();
+        let door = Door {
+            networks: self.networks(&layer.networks),
+            rate_limits: list(rate_limits),
+            in_flight: list(in_flight),
+            cors: layer.cors.as_ref().and_then(|(_, cors)| self.cors(cors)),
+            auth: layer.auth.as_ref().and_then(|(_, auth)| self.auth(auth)),
+        };
+        (!door.is_open()).then_some(door)
+    }
+
+    fn networks(&mut self, written: &[ast::Networks]) -> Option<Networks> {
+        let (mut rules, mut all) = (Vec::new(), Vec::new());
+        for (allow, source) in
+            written.iter().flat_map(|networks| networks.list.iter().map(|source| (networks.allow, source)))
+        {
+            match &source.value {
+                NetworkSource::Network(network) => {
+                    rules.push((*network, allow));
+                    all.push(NetworkRule::Network(*network, allow));
+                }
+                NetworkSource::File(file) => {
+                    all.push(NetworkRule::File(self.own_file(file, source.span, false)?, allow))
+                }
+            }
+        }
+        if all.is_empty() {
+            return None;
+        }
+        let default = !written.iter().any(|networks| networks.allow);
+        let listed = all.iter().any(|rule| matches!(rule, NetworkRule::File(..))).then(|| {
+            let listed = Listed { rules: list(all), default };
+            let index = self.listed.iter().position(|known| *known == listed).unwrap_or_else(|| {
+                self.listed.push(listed);
+                self.listed.len() - 1
+            });
+            index as u16
+        });
+        Some(Networks { allowed: Addresses::of(&rules, default), listed })
+    }
+
+    /// A file that is read at start, as the reader has seen to.
+    fn own_file(&mut self, file: &FileSource, span: Span, secret: bool) -> Option<u16> {
+        match file {
+            FileSource::AtStart(path) => {
+                Some(self.file_at_start(site::FilePath::Fixed(path.clone().into()), secret, span))
+            }
+            FileSource::Param(name) => self.file_param(name),
+            FileSource::Embedded(_) => None,
+        }
+    }
+
+    /// Finds networks, written in one place, that change nothing.
+    pub(super) fn networks_act(&mut self, written: &[ast::Networks]) {
+        let rules: Vec<(IpNet, bool, Span)> = written
+            .iter()
+            .flat_map(|networks| networks.list.iter().map(|source| (networks.allow, source)))
+            .filter_map(|(allow, source)| match &source.value {
+                NetworkSource::Network(network) => Some((*network, allow, source.span)),
+                NetworkSource::File(_) => None,
+            })
+            .collect();
+        let mut sorted: Vec<usize> = (0..rules.len()).collect();
+        // Those around come before those in them.
+        sorted.sort_by_key(|&at| (rules[at].0.network(), rules[at].0.prefix_len(), at));
+        let mut around: Vec<usize> = Vec::new();
+        for at in sorted {
+            let (network, allow, span) = rules[at];
+            while around.pop_if(|&mut outer| !rules[outer].0.contains(&network)).is_some() {}
+            if let Some(&outer) = around.last() {
+                let (other, verdict, first) = rules[outer];
+                let message = match (other == network, verdict == allow) {
+                    (true, false) => format!("`{network}` is allowed and denied"),
+                    (true, true) => format!("`{network}` is there twice"),
+                    (false, true) => format!("`{network}` changes nothing: `{other}` has it already"),
+                    (false, false) => String::new(),
+                };
+                if !message.is_empty() {
+                    let code = if other == network && verdict != allow { "contradiction" } else { "no-effect" };
+                    self.report.add(Diagnostic::error(code, message, span).also(first, "here"));
+                }
+            }
+            around.push(at);
+        }
+    }
+
+    fn rate_limit(&mut self, span: Span, limit: &ast::RateLimit, scope: &Scope) -> Option<RateLimit> {
+        let rate = limit.rate.as_ref()?.value;
+        Some(RateLimit {
+            id: number(&mut self.limiters, span),
+            interval: rate.per / rate.count,
+            burst: limit.burst.as_ref().map_or(rate.count, |burst| burst.value as u32),
+            by: self.counted_by(&limit.by, scope)?,
+            delay: limit.delay.as_ref().map_or(Duration::ZERO, |delay| delay.value),
+            status: limit.status.as_ref().map_or(429, |status| status.value),
+            keys: limit.keys.as_ref().map_or(1 << 16, |keys| keys.value),
+        })
+    }
+
+    fn in_flight(&mut self, span: Span, limit: &ast::InFlight, scope: &Scope) -> Option<InFlight> {
+        Some(InFlight {
+            id: number(&mut self.in_flight, span),
+            most: self.setting(limit.most.as_ref()?, ParamKind::Number)?,
+            by: self.counted_by(&limit.by, scope)?,
+            status: limit.status.as_ref().map_or(429, |status| status.value),
+        })
+    }
+
+    fn counted_by(&mut self, counted: &CountedBy, scope: &Scope) -> Option<By> {
+        let prefixes = [("ipv4-prefix", &counted.ipv4_prefix), ("ipv6-prefix", &counted.ipv6_prefix)];
+        let Some(by) = &counted.by else {
+            let bits =
+                |prefix: &Option<Spanned<u64>>, default| prefix.as_ref().map_or(default, |bits| bits.value as u8);
+            return Some(By::Client(bits(&counted.ipv4_prefix, 32), bits(&counted.ipv6_prefix, 64)));
+        };
+        for (name, prefix) in prefixes {
+            if let Some(prefix) = prefix {
+                let message = format!("`{name}` has no effect: it is not the client's address that is counted by");
+                self.report.add(Diagnostic::error("no-effect", message, prefix.span).also(by.span, "but this"));
+            }
+        }
+        // It is asked before credentials are.
+        let template = self.template(&by.value, &Scope { user: false, ..scope.clone() }, Phase::Request)?;
+        if template.literal().is_some() {
+            self.report.add(
+                Diagnostic::error(
+                    "constant-key",
+                    "this is the same for all requests: they would be counted as one client's",
+                    by.span,
+                )
+                .help("name what tells clients apart, as in by=\"{header.X-Tenant}\""),
+            );
+        }
+        Some(By::Text(template))
+    }
+
+    fn cors(&mut self, cors: &ast::Cors) -> Option<Cors> {
+        let any = cors.origins.iter().find(|origin| origin.value == Origin::Any);
+        if let (Some(any), Some(other)) = (any, cors.origins.iter().find(|origin| origin.value != Origin::Any)) {
+            self.report.add(
+                Diagnostic::error("no-effect", "this changes nothing: any origin may", other.span)
+                    .also(any.span, "here"),
+            );
+        }
+        if let (Some(any), Some(credentials)) = (any, cors.credentials.as_ref().filter(|credentials| credentials.value))
+        {
+            self.report.add(
+                Diagnostic::error(
+                    "contradiction",
+                    "browsers send no credentials where anybody may read the answer",
+                    credentials.span,
+                )
+                .also(any.span, "any origin may")
+                .help("name the origins that may"),
+            );
+        }
+        let (mut methods, mut headers, mut expose) = (Vec::new(), Vec::new(), Vec::new());
+        for Item { what, .. } in &cors.items {
+            match what {
+                What::InCors(InCors::Methods(names)) => {
+                    methods.extend(names.iter().map(|name| name.value.clone().into()))
+                }
+                What::InCors(InCors::Headers(names)) => {
+                    headers.extend(names.iter().map(|name| name.value.clone().into()))
+                }
+                What::InCors(InCors::Expose(names)) => expose.extend(names.iter().map(|name| name.value.as_str())),
+                What::Unread => return None,
+                _ => unreachable!("the reader lets nothing else stand in `cors`"),
+            }
+        }
+        let max_age = Setting::Fixed(Duration::from_secs(2 * 3600));
+        Some(Cors {
+            origins: list(cors.origins.iter().map(|origin| origin.value.clone()).collect()),
+            methods: list(methods),
+            headers: list(headers),
+            expose: expose.join(", ").into(),
+            credentials: cors.credentials.as_ref().is_some_and(|credentials| credentials.value),
+            max_age: self.or(cors.max_age.as_ref(), ParamKind::Duration, max_age),
+        })
+    }
+
+    fn auth(&mut self, auth: &ast::Auth) -> Option<site::Auth> {
+        let basic = auth.scheme.value == ast::AuthScheme::Basic;
+        let others = [
+            auth.realm.as_ref().filter(|_| !basic).map(|realm| ("realm", realm.span)),
+            auth.header
+                .as_ref()
+                .filter(|_| auth.scheme.value != ast::AuthScheme::ApiKey)
+                .map(|header| ("header", header.span)),
+        ];
+        for (name, span) in others.into_iter().flatten() {
+            let message = format!("`{name}` has no effect with this way to show who one is");
+            self.report.add(Diagnostic::error("no-effect", message, span).also(auth.scheme.span, "here"));
+        }
+        let file = auth.file.as_ref()?;
+        let file = self.own_file(&file.value, file.span, true)?;
+        if basic && self.site_tls.is_none() {
+            self.report.add(
+                Diagnostic::lint(
+                    "password-on-plain",
+                    "passwords are sent here that anybody on the way can read",
+                    auth.scheme.span,
+                )
+                .help(
+                    "give the site a `tls`; if TLS ends at a proxy in front of this one: lint allow password-on-plain",
+                ),
+            );
+        }
+        let header = auth.header.as_ref().map_or("x-api-key", |header| &header.value);
+        let realm = auth.realm.as_ref().map_or("restricted", |realm| &realm.value);
+        Some(match basic {
+            // RFC 7617 section 2.1.
+            true => site::Auth {
+                scheme: AuthScheme::Basic,
+                file,
+                challenge: format!("Basic realm=\"{realm}\", charset=\"UTF-8\"").into(),
+            },
+            // RFC 9110 section 11.6.1 wants a challenge; of keys in fields of their own no scheme is registered.
+            false => site::Auth {
+                scheme: AuthScheme::ApiKey(header.to_owned().into()),
+                file,
+                challenge: format!("ApiKey header=\"{header}\"").into(),
+            },
+        })
+    }
+}
+
+/// The number of what is written somewhere, among all of its kind.
+fn number(known: &mut Vec<Span>, span: Span) -> u16 {
+    let index = known.iter().position(|other| *other == span).unwrap_or_else(|| {
+        known.push(span);
+        known.len() - 1
+    });
+    index as u16
+}

@@ -1,0 +1,81 @@
+//! Leaf parsers of what stands at the door: networks, rates, origins.
+
+use std::time::Duration;
+
+use proxy_runtime::site::Origin;
+
+use super::{Parsed, network, problem, text};
+use crate::ast::{NetworkSource, Rate};
+use crate::syntax::Leaf;
+
+/// A network, or a list that is read at start.
+pub fn network_or_file(leaf: &Leaf) -> Parsed<NetworkSource> {
+    if leaf.ty.is_none() {
+        return network(leaf).map(NetworkSource::Network);
+    }
+    crate::directive::file_at_start(leaf).map(NetworkSource::File)
+}
+
+/// As in `50/s`; `None` for `off`.
+pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
+    let found = text(leaf)?;
+    if found == "off" {
+        return Ok(None);
+    }
+    let expected = || {
+        problem("bad-rate", format!("`{found}` is no rate"))
+            .help("a rate is a number per s, m, h or d, as in \"50/s\" or \"1000/h\"")
+    };
+    let (count, unit) = found.split_once('/').ok_or_else(expected)?;
+    let per = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(expected()),
+    };
+    match count.parse::<u32>() {
+        Ok(0) => {
+            Err(problem("bad-rate", "a rate of 0 lets nobody in").help("to refuse all requests write: respond 403"))
+        }
+        Ok(count) if count <= 1_000_000 && !found.starts_with('+') => {
+            Ok(Some(Rate { count, per: Duration::from_secs(per) }))
+        }
+        _ => Err(expected()),
+    }
+}
+
+/// Whose pages may read answers: a scheme and a host, or all hosts below one.
+pub fn origin(leaf: &Leaf) -> Parsed<Origin> {
+    let found = text(leaf)?;
+    if found == "*" {
+        return Ok(Origin::Any);
+    }
+    let wrong = |message: String| {
+        problem("bad-origin", message)
+            .help("write it as browsers do: \"https://app.example.com\", \"https://*.example.com\" or \"http://localhost:3000\"")
+    };
+    if found == "null" {
+        return Err(wrong("`null` is the origin of any page that hides its own: it would be anybody's".to_owned()));
+    }
+    let uri = found.replacen("*.", "", 1).parse::<http::Uri>().ok();
+    let parts = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?)));
+    let Some((scheme, authority)) = parts else { return Err(wrong(format!("`{found}` is no origin"))) };
+    let port = authority.port().map_or(String::new(), |port| format!(":{port}"));
+    let usual = matches!((scheme, authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
+    let (below, host) = (found.contains("*."), authority.host());
+    // RFC 6454 section 6.2: lower case, and no port where it is the scheme's own.
+    let exact = format!("{scheme}://{}{host}{port}", if below { "*." } else { "" });
+    if exact != found
+        || usual
+        || host.is_empty()
+        || host != host.to_ascii_lowercase()
+        || authority.as_str().contains('@')
+    {
+        return Err(wrong(format!("`{found}` is no origin as browsers write it")));
+    }
+    Ok(match below {
+        true => Origin::Below(format!("{scheme}://").into(), format!(".{host}{port}").into()),
+        false => Origin::Exact(found.into()),
+    })
+}

@@ -1,0 +1,216 @@
+//! What a request passes before it is answered: decisions that need nothing but the request and the site. Pure.
+//!
+//! What needs memory of other requests, or a file, is in `door/` for the runtime alone; `serve::door` asks all of them, in
+//! the order of the phases: networks, rates, requests in flight, a browser's question (CORS), credentials.
+
+#[cfg(feature = "serve")]
+pub(crate) mod in_flight;
+#[cfg(feature = "serve")]
+pub(crate) mod limiter;
+#[cfg(feature = "serve")]
+pub(crate) mod state;
+#[cfg(feature = "serve")]
+#[cfg_attr(not(feature = "auth"), path = "door/no_users.rs")]
+pub(crate) mod users;
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use data_encoding::BASE64;
+use http::Method;
+use ipnet::IpNet;
+
+use crate::facts::Facts;
+use crate::fields::Fields;
+use crate::settings::Settings;
+use crate::site::{Auth, AuthScheme, By, Cors, Origin};
+
+/// The methods that a browser asks about with OPTIONS before it uses them (Fetch standard, "CORS-preflight request"): the
+/// method it asks about.
+pub fn preflight(method: &Method, fields: &Fields) -> Option<Method> {
+    if *method != Method::OPTIONS || !fields.contains("origin") {
+        return None;
+    }
+    Method::from_bytes(fields.get("access-control-request-method")?).ok()
+}
+
+/// The fields of the answer to a preflight; `None` if that origin, method or field may not be used.
+pub fn answer_preflight(cors: &Cors, request: &Fields, settings: &Settings) -> Option<Fields> {
+    let method = request.text("access-control-request-method")?;
+    if !cors.methods.is_empty() && !cors.methods.iter().any(|known| known == method) {
+        return None;
+    }
+    let asked = request.text("access-control-request-headers").unwrap_or_default();
+    let mut names = asked.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty());
+    if !cors.headers.is_empty() && !names.all(|name| cors.headers.iter().any(|known| *known == name)) {
+        return None;
+    }
+    let mut fields = Fields::new();
+    let origin = allowed_origin(cors, request)?;
+    fields.add(b"access-control-allow-origin", origin);
+    fields.add(b"access-control-allow-methods", method.as_bytes());
+    if !asked.is_empty() {
+        fields.add(b"access-control-allow-headers", asked.as_bytes());
+    }
+    if cors.credentials {
+        fields.add(b"access-control-allow-credentials", b"true");
+    }
+    let age = cors.max_age.get(settings).as_secs().to_string();
+    fields.add(b"access-control-max-age", age.as_bytes());
+    fields.add(b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
+    Some(fields)
+}
+
+/// Says in an answer who may read it. Whatever a server says about that goes: two voices are none.
+pub fn cross_origin(cors: &Cors, request: &Fields, answer: &mut Fields) {
+    const PREFIX: &[u8] = b"access-control-";
+    let said = |name: &[u8]| name.len() > PREFIX.len() && name[..PREFIX.len()].eq_ignore_ascii_case(PREFIX);
+    if answer.raw().any(|(name, _)| said(name)) {
+        answer.retain(|name, _| !said(name));
+    }
+    if *cors.origins != [Origin::Any] {
+        // Also where there is no origin, or a wrong one: a cache must know that it matters (Fetch standard, "CORS protocol
+        // and HTTP caches").
+        answer.add(b"vary", b"Origin");
+    }
+    let Some(origin) = allowed_origin(cors, request) else { return };
+    answer.add(b"access-control-allow-origin", origin);
+    if cors.credentials {
+        answer.add(b"access-control-allow-credentials", b"true");
+    }
+    if !cors.expose.is_empty() {
+        answer.add(b"access-control-expose-headers", cors.expose.as_bytes());
+    }
+}
+
+/// What is said of a request's origin, if its pages may read answers.
+fn allowed_origin<'a>(cors: &Cors, request: &'a Fields) -> Option<&'a [u8]> {
+    let origin = request.text("origin")?;
+    if *cors.origins == [Origin::Any] {
+        return Some(b"*");
+    }
+    let allowed = cors.origins.iter().any(|known| match known {
+        Origin::Any => true,
+        Origin::Exact(exact) => exact == origin,
+        Origin::Below(scheme, domain) => {
+            origin.strip_prefix(&**scheme).and_then(|rest| rest.strip_suffix(&**domain)).is_some_and(|labels| {
+                !labels.is_empty()
+                    && labels.split('.').all(|label| !label.is_empty())
+                    && labels.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
+            })
+        }
+    });
+    allowed.then_some(origin.as_bytes())
+}
+
+/// A name and a password (RFC 7617 section 2); the password may have colons in it.
+pub fn basic_credentials(fields: &Fields) -> Option<(String, String)> {
+    let mut lines = fields.all("authorization");
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let text = std::str::from_utf8(line).ok()?;
+    let (scheme, encoded) = text.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64.decode(encoded.trim_start().as_bytes()).ok()?).ok()?;
+    let (name, password) = decoded.split_once(':')?;
+    (!decoded.contains(char::is_control)).then(|| (name.to_owned(), password.to_owned()))
+}
+
+/// The only value of the field that a key is in.
+pub fn api_key<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
+    let mut lines = fields.all(name);
+    let (Some(key), None) = (lines.next(), lines.next()) else { return None };
+    (!key.is_empty()).then_some(key)
+}
+
+/// Whether a request shows credentials of the right form, whoever's they are.
+pub fn shows_credentials(auth: &Auth, fields: &Fields) -> bool {
+    match &auth.scheme {
+        AuthScheme::Basic => basic_credentials(fields).is_some(),
+        AuthScheme::ApiKey(name) => api_key(fields, name).is_some(),
+    }
+}
+
+impl By {
+    /// Writes what requests that are counted together have in common.
+    pub fn write(&self, facts: &Facts<'_>, out: &mut String) {
+        match self {
+            By::Client(v4, v6) => {
+                let address = facts.client.to_canonical();
+                let bits = if matches!(address, IpAddr::V4(_)) { *v4 } else { *v6 };
+                let network = IpNet::new(address, bits).map_or(address, |network| network.network());
+                // Writing to a String cannot fail.
+                let _ = write!(out, "{network}");
+            }
+            By::Text(template) => template.render(facts, out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::site::Setting;
+
+    fn fields(lines: &[(&str, &str)]) -> Fields {
+        lines.iter().copied().collect()
+    }
+
+    #[test]
+    fn origins() {
+        let origins = vec![
+            Origin::Exact("https://app.example.com".into()),
+            Origin::Below("https://".into(), ".example.org:8443".into()),
+        ];
+        let cors = Cors {
+            origins: Cow::Owned(origins),
+            methods: Cow::Borrowed(&[]),
+            headers: Cow::Borrowed(&[]),
+            expose: "".into(),
+            credentials: false,
+            max_age: Setting::Fixed(std::time::Duration::ZERO),
+        };
+        let check = |origin: &str, expected: bool| {
+            assert_eq!(allowed_origin(&cors, &fields(&[("origin", origin)])).is_some(), expected, "{origin}");
+        };
+        check("https://app.example.com", true);
+        check("http://app.example.com", false);
+        check("https://app.example.com.evil.test", false);
+        check("https://evil.test/https://app.example.com", false);
+        check("https://a.b.example.org:8443", true);
+        check("https://example.org:8443", false);
+        check("https://.example.org:8443", false);
+        check("https://evil.test/.example.org:8443", false);
+        check("https://evil.test#.example.org:8443", false);
+        check("https://a..example.org:8443", false);
+        check("null", false);
+        check("", false);
+    }
+
+    #[test]
+    fn basic() {
+        let check = |line: &str, expected: Option<(&str, &str)>| {
+            let found = basic_credentials(&fields(&[("authorization", line)]));
+            let expected = expected.map(|(name, password)| (name.to_owned(), password.to_owned()));
+            assert_eq!(found, expected, "{line}");
+        };
+        // RFC 7617 section 2.
+        check("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", Some(("Aladdin", "open sesame")));
+        check("basic  YTpiOmM=", Some(("a", "b:c")));
+        check("Basic Og==", Some(("", "")));
+        check("Basic YQ==", None);
+        check("Basic", None);
+        check("Basic ", None);
+        check("Basic ****", None);
+        check("Basic YTpi YTpi", None);
+        check("Bearer YTpi", None);
+        // A line end in the name; bytes that are not UTF-8.
+        check("Basic YQo6Yg==", None);
+        check("Basic /zr/", None);
+        let twice = fields(&[("authorization", "Basic YTpi"), ("authorization", "Basic YTpj")]);
+        assert_eq!(basic_credentials(&twice), None);
+    }
+}

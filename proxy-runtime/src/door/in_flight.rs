@@ -1,0 +1,74 @@
+//! How many at once: [`InFlight`] counts the requests of keys that are not over. As large as there are such requests.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Counts of keys, by their hash: two that share all 64 bits of it, keyed at random, do not happen.
+pub(crate) struct InFlight {
+    counts: [Mutex<HashMap<u64, u64>>; SHARDS],
+    hash: RandomState,
+}
+
+impl Default for InFlight {
+    fn default() -> InFlight {
+        InFlight { counts: std::array::from_fn(|_| Mutex::default()), hash: RandomState::new() }
+    }
+}
+
+/// So many workers may count at once without waiting for each other, if their keys are lucky.
+const SHARDS: usize = 64;
+
+/// A request that counts, until this is dropped.
+pub(crate) struct Counted {
+    of: &'static InFlight,
+    key: u64,
+}
+
+impl InFlight {
+    /// Counts a request of a key, unless there are so many already.
+    pub(crate) fn admit(&'static self, key: &str, most: u64) -> Option<Counted> {
+        let key = self.hash.hash_one(key);
+        let mut counts = self.shard(key);
+        let count = counts.entry(key).or_insert(0);
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { of: self, key })
+    }
+
+    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, u64>> {
+        self.counts[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut count) = self.of.shard(self.key).entry(self.key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts() {
+        let all: &'static InFlight = Box::leak(Box::default());
+        let first = all.admit("a", 2);
+        let second = all.admit("a", 2);
+        assert!(first.is_some() && second.is_some() && all.admit("a", 2).is_none() && all.admit("b", 1).is_some());
+        drop(first);
+        assert!(all.admit("a", 2).is_some());
+        drop(second);
+        assert!(all.counts.iter().all(|shard| shard.lock().expect("sound").is_empty()));
+        assert!(all.admit("a", 0).is_none());
+    }
+}

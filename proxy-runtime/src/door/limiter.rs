@@ -1,0 +1,196 @@
+//! How often: [`Limiter`], the generic cell rate algorithm (ITU-T I.371) over a table of fixed size.
+//!
+//! Per key it remembers one number, the theoretical arrival time: when the next request would be due if all so far had come
+//! at the rate. A slot is one atomic word of 32 bits of the key's hash and 32 bits of that time, in ticks; eight slots share a
+//! line of memory, and a key has the slots of one line. Memory is what the table has, whatever keys come: where a line is
+//! full, the key goes whose time is earliest, which is most often one that is over. The hash is keyed at random, so nobody can
+//! aim at another's line.
+//!
+//! On the hot path: one hash, one line of memory, one compare-and-swap; no lock, no allocation.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::site::RateLimit;
+
+/// Counts the requests of keys.
+pub(crate) struct Limiter {
+    lines: Box<[Line]>,
+    hash: RandomState,
+    /// A tick, in nanoseconds.
+    tick: u64,
+    /// All of these in ticks: between two requests at the rate; how far ahead of it a key may be; and how far if it waits.
+    interval: u32,
+    tolerance: u32,
+    patience: u32,
+}
+
+#[repr(align(64))]
+#[derive(Default)]
+struct Line([AtomicU64; 8]);
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It goes on.
+    Now,
+    /// It goes on after this time.
+    After(Duration),
+    /// It does not; its turn would come after this time.
+    Never(Duration),
+}
+
+/// So many ticks has the longest time that is told apart: half of what 32 bits hold is the future, and half of that is left
+/// as a gap between "far ahead" and "long ago".
+const FAR: u64 = 1 << 30;
+
+/// So often a slot is tried for that others are changing.
+const TRIES: usize = 8;
+
+impl Limiter {
+    pub(crate) fn new(limit: &RateLimit) -> Limiter {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let (interval, delay) = (nanos(limit.interval).max(1), nanos(limit.delay));
+        let ahead = interval.saturating_mul(u64::from(limit.burst)).saturating_add(delay);
+        let tick = (interval / 64).max(ahead / (FAR - 1) + 1);
+        let ticks = |nanos: u64| u32::try_from(nanos / tick).unwrap_or(u32::MAX);
+        let tolerance = ticks(interval.saturating_mul(u64::from(limit.burst.saturating_sub(1))));
+        let lines = usize::try_from(limit.keys.div_ceil(8)).unwrap_or(usize::MAX).max(1).next_power_of_two();
+        Limiter {
+            lines: (0..lines).map(|_| Line::default()).collect(),
+            hash: RandomState::new(),
+            tick,
+            interval: ticks(interval).max(1),
+            tolerance,
+            patience: tolerance.saturating_add(ticks(delay)),
+        }
+    }
+
+    /// A request of a key, `now` after some moment that is always the same.
+    pub(crate) fn take(&self, key: &str, now: Duration) -> Turn {
+        let hash = self.hash.hash_one(key);
+        let line = &self.lines[(hash >> 32) as usize & (self.lines.len() - 1)].0;
+        // 0 is an empty slot.
+        let tag = u64::from((hash as u32).max(1));
+        let now = (u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) / self.tick) as u32;
+        for _ in 0..TRIES {
+            let mut chosen = (0, 0, 0);
+            let mut least = u32::MAX;
+            for (index, slot) in line.iter().enumerate() {
+                let seen = slot.load(Ordering::Relaxed);
+                let ahead = if seen == 0 { 0 } else { self.ahead(seen as u32, now) };
+                if seen >> 32 == tag {
+                    chosen = (index, seen, ahead);
+                    break;
+                }
+                // A stranger's slot, if none is the key's own: nobody is ahead of the rate who is new.
+                if ahead < least {
+                    (chosen, least) = ((index, seen, 0), ahead);
+                }
+            }
+            let (index, seen, ahead) = chosen;
+            if ahead > self.patience {
+                return Turn::Never(self.time(ahead - self.tolerance));
+            }
+            let due = now.wrapping_add(ahead).wrapping_add(self.interval);
+            let own = tag << 32 | u64::from(due);
+            if line[index].compare_exchange_weak(seen, own, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                return match ahead.checked_sub(self.tolerance) {
+                    None | Some(0) => Turn::Now,
+                    Some(over) => Turn::After(self.time(over)),
+                };
+            }
+        }
+        // So many change this line at once that one more does not matter.
+        Turn::Now
+    }
+
+    /// How far ahead of the rate: not at all where the time is past, or from a turn of the clock that is long over.
+    fn ahead(&self, due: u32, now: u32) -> u32 {
+        let ahead = due.wrapping_sub(now);
+        if ahead <= self.patience.saturating_add(self.interval) { ahead } else { 0 }
+    }
+
+    fn time(&self, ticks: u32) -> Duration {
+        Duration::from_nanos(u64::from(ticks).saturating_mul(self.tick))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::By;
+
+    fn limiter(interval: Duration, burst: u32, delay: Duration, keys: u64) -> Limiter {
+        Limiter::new(&RateLimit { id: 0, interval, burst, by: By::Client(32, 64), delay, status: 429, keys })
+    }
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// Requests at these moments, in milliseconds, and what becomes of them: 0 goes on, a positive number waits, a negative
+    /// one is refused and would wait so long.
+    fn check(interval: u64, burst: u32, delay: u64, expected: &[(u64, i64)]) {
+        let limiter = limiter(MS(interval), burst, MS(delay), 8);
+        for &(at, expected) in expected {
+            let found = match limiter.take("a", MS(at)) {
+                Turn::Now => 0.0,
+                Turn::After(time) => time.as_secs_f64() * 1000.0,
+                Turn::Never(time) => time.as_secs_f64() * -1000.0,
+            };
+            // A tick is a 64th of the interval.
+            let close = (found - expected as f64).abs() <= 3.0 * interval as f64 / 64.0;
+            assert!(close && (found == 0.0) == (expected == 0), "at {at}: {found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        // One each 100 ms.
+        check(100, 1, 0, &[(1000, 0), (1000, -100), (1050, -50), (1110, 0), (1120, -90), (5000, 0)]);
+        // Three at once.
+        check(100, 3, 0, &[(0, 0), (0, 0), (0, 0), (0, -100), (110, 0), (110, -90), (1000, 0), (1000, 0), (1000, 0)]);
+        // One at once, and two may wait.
+        check(100, 1, 200, &[(0, 0), (0, 100), (0, 200), (0, -300), (310, 0)]);
+    }
+
+    #[test]
+    fn keys_are_apart() {
+        let limiter = limiter(MS(100), 1, MS(0), 1024);
+        for key in 0..100 {
+            assert_eq!(limiter.take(&key.to_string(), MS(0)), Turn::Now);
+        }
+        let refused = (0..100).filter(|key| limiter.take(&key.to_string(), MS(1)) != Turn::Now).count();
+        assert_eq!(refused, 100);
+    }
+
+    /// A flood of keys takes no more memory, and does not get anybody refused who is new.
+    #[test]
+    fn bounded() {
+        let limiter = limiter(MS(100), 1, MS(0), 64);
+        for key in 0..10_000 {
+            assert_eq!(limiter.take(&format!("flood {key}"), MS(0)), Turn::Now);
+        }
+        assert_eq!(limiter.lines.len(), 8);
+    }
+
+    /// What the clock's 32 bits forget is not taken for the future.
+    #[test]
+    fn long_ago() {
+        let limiter = limiter(MS(100), 2, MS(0), 8);
+        let turn = Duration::from_nanos(limiter.tick) * u32::MAX;
+        for (at, expected) in [(MS(0), true), (MS(1), true), (MS(2), false), (turn / 3, true), (turn / 2, true)] {
+            assert_eq!(limiter.take("a", at) == Turn::Now, expected, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn extremes() {
+        for (interval, burst, delay) in
+            [(1, 1_000_000, 0), (1, 1, 3_600_000_000_000), (86_400_000_000_000, 1_000_000, 0)]
+        {
+            let limiter = limiter(Duration::from_nanos(interval), burst, Duration::from_nanos(delay), 8);
+            assert_eq!(limiter.take("a", MS(0)), Turn::Now, "{interval} {burst} {delay}");
+        }
+    }
+}

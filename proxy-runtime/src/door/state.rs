@@ -1,0 +1,131 @@
+//! What doors remember, shared by all workers: counts of requests, and lists as they were last read ([`State`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::in_flight::InFlight;
+use super::limiter::Limiter;
+use super::users::{List, Verifier};
+use crate::addresses::{self, Addresses};
+use crate::settings::{Refused, Settings};
+use crate::site::{AuthScheme, Door, Listed, NetworkRule, Site};
+
+/// The memory of all doors of a site.
+pub(crate) struct State {
+    /// By the numbers of `rate-limit`.
+    pub(crate) limiters: Vec<Limiter>,
+    /// By the numbers of `in-flight`.
+    pub(crate) in_flight: Vec<InFlight>,
+    /// By the numbers of `Networks::listed`.
+    pub(crate) listed: Vec<ArcSwap<Addresses>>,
+    /// By the file that a list is in, and whether it is one of keys.
+    lists: BTreeMap<(u16, bool), ArcSwap<List>>,
+    pub(crate) verifier: Verifier,
+    /// The moment from which limiters count.
+    pub(crate) since: Instant,
+}
+
+impl State {
+    /// # Errors
+    /// One for each list that is none.
+    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<State, Vec<Refused>> {
+        let mut refused = Vec::new();
+        let mut listed = Vec::new();
+        for networks in site.listed {
+            match flatten(networks, site, settings) {
+                Ok(addresses) => listed.push(ArcSwap::from_pointee(addresses)),
+                Err(error) => refused.push(error),
+            }
+        }
+        let mut lists = BTreeMap::new();
+        for key in wanted(site) {
+            match list(key, site, settings) {
+                Ok(list) => drop(lists.insert(key, ArcSwap::from_pointee(list))),
+                Err(error) => refused.push(error),
+            }
+        }
+        // Policies are shared, and so are the numbers in them.
+        let (mut limiters, mut in_flight) = (BTreeMap::new(), 0);
+        for door in doors(site) {
+            for limit in door.rate_limits.iter() {
+                limiters.entry(limit.id).or_insert_with(|| Limiter::new(limit));
+            }
+            in_flight = door.in_flight.iter().map(|limit| usize::from(limit.id) + 1).fold(in_flight, usize::max);
+        }
+        let state = State {
+            limiters: limiters.into_values().collect(),
+            in_flight: std::iter::repeat_with(InFlight::default).take(in_flight).collect(),
+            listed,
+            lists,
+            verifier: Verifier::new(),
+            since: Instant::now(),
+        };
+        if refused.is_empty() { Ok(state) } else { Err(refused) }
+    }
+
+    /// Reads all lists again; those that are none keep what they had. Returns what went wrong.
+    pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        for (networks, kept) in site.listed.iter().zip(&self.listed) {
+            match flatten(networks, site, settings) {
+                Ok(addresses) => kept.store(Arc::new(addresses)),
+                Err(error) => refused.push(error),
+            }
+        }
+        for (key, kept) in &self.lists {
+            match list(*key, site, settings) {
+                Ok(list) => kept.store(Arc::new(list)),
+                Err(error) => refused.push(error),
+            }
+        }
+        refused
+    }
+
+    /// The list of a file.
+    pub(crate) fn list(&self, file: u16, keys: bool) -> Option<Arc<List>> {
+        self.lists.get(&(file, keys)).map(ArcSwap::load_full)
+    }
+}
+
+fn doors(site: &Site) -> impl Iterator<Item = &'static Door> {
+    let policies = site.sites.iter().map(|host| host.policy).chain(site.routes.policies.iter().copied());
+    policies.filter_map(|policy| policy.door.as_ref())
+}
+
+/// The files of lists, each once.
+fn wanted(site: &Site) -> Vec<(u16, bool)> {
+    let key = |door: &Door| door.auth.as_ref().map(|auth| (auth.file, matches!(auth.scheme, AuthScheme::ApiKey(_))));
+    let mut wanted: Vec<_> = doors(site).filter_map(key).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+fn list((file, keys): (u16, bool), site: &Site, settings: &Settings) -> Result<List, Refused> {
+    List::parse(&settings.file(file), keys).map_err(|why| refuse(file, &why, site, settings))
+}
+
+fn flatten(networks: &Listed, site: &Site, settings: &Settings) -> Result<Addresses, Refused> {
+    let mut rules = Vec::new();
+    for rule in networks.rules.iter() {
+        match rule {
+            NetworkRule::Network(network, allow) => rules.push((*network, *allow)),
+            NetworkRule::File(file, allow) => {
+                let list = addresses::parse(&settings.file(*file)).map_err(|line| {
+                    let why = format!("line {line} is no network (as in 10.0.0.0/8) and no address");
+                    refuse(*file, &why, site, settings)
+                })?;
+                rules.extend(list.into_iter().map(|network| (network, *allow)));
+            }
+        }
+    }
+    Ok(Addresses::of(&rules, networks.default))
+}
+
+fn refuse(file: u16, why: &str, site: &Site, settings: &Settings) -> Refused {
+    let file = &site.files[usize::from(file)];
+    Refused { message: format!("`{}`: {why}", settings.path(file)), place: file.place.clone() }
+}

@@ -1,0 +1,247 @@
+//! Who may come in: lists of users with the hashes of their passwords, and of API keys.
+//!
+//! A list is a file that is read at start and on SIGHUP: `name:secret` a line, `#` begins a comment line. What a password
+//! hashes to takes milliseconds to find out, on purpose, so that is done by threads of their own, a few at a time. What was
+//! right is remembered by a fingerprint that is keyed at random, never the password itself.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordVerifier as _;
+use quick_cache::sync::Cache;
+use sha_crypt::ShaCrypt;
+use sha2::{Digest as _, Sha256};
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use std::hash::Hasher as _;
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+
+use crate::failure::Failure;
+
+/// A list as it was last read.
+pub(crate) enum List {
+    /// Names, and what their passwords hash to.
+    Users(HashMap<String, Arc<str>>),
+    /// Names, and what the SHA-256 of their keys is. A SHA-256 of what nobody can guess tells nothing.
+    Keys(Vec<(String, [u8; 32])>),
+}
+
+/// The shortest key that is taken as it stands, in bytes: shorter ones can be guessed.
+const SHORTEST_KEY: usize = 16;
+
+impl List {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// What is wrong with which line; never the line itself.
+    pub(crate) fn parse(text: &[u8], keys: bool) -> Result<List, String> {
+        let mut entries = Vec::new();
+        for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
+            let number = index + 1;
+            let line = str::from_utf8(line).map_err(|_| format!("line {number} is not UTF-8"))?.trim_end();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (name, secret) = line.split_once(':').ok_or_else(|| format!("line {number} is not `name:secret`"))?;
+            if name.is_empty() || name.contains(char::is_control) {
+                return Err(format!("line {number} has no name"));
+            }
+            entries.push((number, name.to_owned(), secret));
+        }
+        if keys {
+            let key =
+                |(number, name, secret)| Ok((name, key_digest(secret).map_err(|why| format!("line {number}: {why}"))?));
+            return entries.into_iter().map(key).collect::<Result<_, String>>().map(List::Keys);
+        }
+        let mut users = HashMap::new();
+        for (number, name, hash) in entries {
+            if Kind::of(hash).is_none() {
+                return Err(format!("line {number} has no hash of argon2, bcrypt or sha-crypt (as of `htpasswd -B`)"));
+            }
+            if users.insert(name, Arc::from(hash)).is_some() {
+                return Err(format!("line {number} is about a user who is there already"));
+            }
+        }
+        Ok(List::Users(users))
+    }
+}
+
+/// `sha256:` and 64 hexadecimal digits, or the key itself.
+fn key_digest(secret: &str) -> Result<[u8; 32], &'static str> {
+    match secret.strip_prefix("sha256:") {
+        Some(digits) => {
+            let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).unwrap_or_default();
+            bytes.try_into().map_err(|_| "`sha256:` is followed by 64 hexadecimal digits")
+        }
+        None if secret.len() < SHORTEST_KEY => Err("a key has at least 16 characters"),
+        None => Ok(Sha256::digest(secret).into()),
+    }
+}
+
+/// How a password was hashed.
+#[derive(Clone, Copy)]
+enum Kind {
+    Argon2,
+    Bcrypt,
+    ShaCrypt,
+}
+
+impl Kind {
+    fn of(hash: &str) -> Option<Kind> {
+        let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| hash.starts_with(prefix));
+        if begins(&["$argon2id$", "$argon2i$", "$argon2d$"]) {
+            return Some(Kind::Argon2);
+        }
+        if begins(&["$2a$", "$2b$", "$2x$", "$2y$"]) {
+            return Some(Kind::Bcrypt);
+        }
+        begins(&["$5$", "$6$"]).then_some(Kind::ShaCrypt)
+    }
+}
+
+/// Whether a password hashes to this; takes milliseconds.
+fn is_right(password: &str, hash: &str) -> bool {
+    match Kind::of(hash) {
+        Some(Kind::Argon2) => Argon2::default().verify_password(password.as_bytes(), hash).is_ok(),
+        // What is longer than bcrypt looks at would be the same as its beginning: refused.
+        Some(Kind::Bcrypt) => password.len() <= 72 && bcrypt::verify(password, hash).unwrap_or(false),
+        Some(Kind::ShaCrypt) => ShaCrypt::default().verify_password(password.as_bytes(), hash).is_ok(),
+        None => false,
+    }
+}
+
+/// Looks passwords up.
+pub(crate) struct Verifier {
+    /// What was right lately: the fingerprint of a name, a password and the hash that it was right for.
+    known: Cache<u128, ()>,
+    secret: (u64, u64),
+    running: Semaphore,
+    waiting: Semaphore,
+}
+
+/// So many passwords that were right are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// So many requests wait for their password to be looked up; more are refused, for those who guess come in crowds.
+const WAITING: usize = 100;
+
+impl Verifier {
+    pub(crate) fn new() -> Verifier {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // The standard library's source of random keys.
+        let random = |number: u64| RandomState::new().hash_one(number);
+        Verifier {
+            known: Cache::new(REMEMBERED),
+            secret: (random(0), random(1)),
+            running: Semaphore::new(threads),
+            waiting: Semaphore::new(WAITING),
+        }
+    }
+
+    /// Whether a user's password is right. Nobody can tell by the time it takes whether there is such a user.
+    ///
+    /// # Errors
+    /// Too many passwords are looked up already.
+    pub(crate) async fn verify(&self, list: &List, name: &str, password: String) -> Result<bool, Failure> {
+        let List::Users(users) = list else { return Ok(false) };
+        let found = users.get(name).cloned();
+        let Some(hash) = found.clone().or_else(|| users.values().next().cloned()) else { return Ok(false) };
+        let fingerprint = self.fingerprint([name, &password, &hash]);
+        if found.is_some() && self.known.get(&fingerprint).is_some() {
+            return Ok(true);
+        }
+        let Ok(_waiting) = self.waiting.try_acquire() else { return Err(Failure::AuthBusy) };
+        let Ok(_running) = self.running.acquire().await else { return Err(Failure::Internal) };
+        let right = tokio::task::spawn_blocking(move || is_right(&password, &hash)).await.unwrap_or(false);
+        let right = right && found.is_some();
+        if right {
+            self.known.insert(fingerprint, ());
+        }
+        Ok(right)
+    }
+
+    /// A name for this combination that nobody can guess who does not know the secret (SipHash is a pseudorandom function).
+    fn fingerprint(&self, parts: [&str; 3]) -> u128 {
+        let mut hasher = SipHasher24::new_with_keys(self.secret.0, self.secret.1);
+        for part in parts {
+            hasher.write(&(part.len() as u64).to_le_bytes());
+            hasher.write(part.as_bytes());
+        }
+        hasher.finish128().as_u128()
+    }
+}
+
+/// The name behind a key. All are compared, each in constant time.
+pub(crate) fn key_of<'l>(list: &'l List, key: &[u8]) -> Option<&'l str> {
+    let List::Keys(keys) = list else { return None };
+    let digest: [u8; 32] = Sha256::digest(key).into();
+    let mut found = None;
+    for (name, known) in keys {
+        if bool::from(known.ct_eq(&digest)) {
+            found = Some(name.as_str());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each by a program that is not ours: Python's bcrypt and argon2-cffi, `openssl passwd -5` and `-6`; the password is "secret".
+    const HASHES: &[(&str, &str)] = &[
+        ("bcrypt", "$2b$05$RLN9Enp6Q1ijWwatbgkNiO5.0SX2IkdtP9xqYf3oGCsy0sct.QHZa"),
+        (
+            "sha512",
+            "$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSwGfQv72N2CKPPrVACtLtip/cZ/1GM/O6IND4WQhG.",
+        ),
+        ("sha256", "$5$abcdefgh$gruCpC7VkOTspMQTTSAR8mtlO9Upms.fwqE5y16JVM."),
+        ("argon2", "$argon2id$v=19$m=1024,t=1,p=1$/OYJqJJxPYVvAS+bFPW7Ig$IHTfWmJiVAkj7gysNvHlwdbx6qRLNMjnNS5JmrolYu4"),
+    ];
+
+    #[test]
+    fn lists() {
+        let check = |text: &str, keys: bool, expected: Option<&str>| {
+            let found = List::parse(text.as_bytes(), keys).err();
+            assert_eq!(found.as_deref().map(|found| found.split(':').next().unwrap_or_default()), expected, "{text}");
+        };
+        let bcrypt = HASHES[0].1;
+        check(&format!("# users\n\na:{bcrypt}\nb:{bcrypt}\r\n"), false, None);
+        check(&format!("a:{bcrypt}\na:{bcrypt}\n"), false, Some("line 2 is about a user who is there already"));
+        check(&format!(":{bcrypt}\n"), false, Some("line 1 has no name"));
+        check("a\n", false, Some("line 1 is not `name"));
+        check("a:secret\n", false, Some("line 1 has no hash of argon2, bcrypt or sha-crypt (as of `htpasswd -B`)"));
+        check("a:$apr1$x$y\n", false, Some("line 1 has no hash of argon2, bcrypt or sha-crypt (as of `htpasswd -B`)"));
+        check("a:0123456789abcdef\n", true, None);
+        check("a:short\n", true, Some("line 1"));
+        check("a:sha256:zz\n", true, Some("line 1"));
+    }
+
+    #[test]
+    fn keys() {
+        let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let text = format!("ci:0123456789abcdef\nops:sha256:{digest}\n");
+        let list = List::parse(text.as_bytes(), true).expect("a list");
+        let check = |key: &str, expected: Option<&str>| assert_eq!(key_of(&list, key.as_bytes()), expected, "{key}");
+        check("0123456789abcdef", Some("ci"));
+        check("test", Some("ops"));
+        check(digest, None);
+        check("", None);
+    }
+
+    #[test]
+    fn passwords() {
+        for (kind, hash) in HASHES {
+            assert!(is_right("secret", hash), "{kind}");
+            assert!(!is_right("Secret", hash), "{kind}");
+            assert!(!is_right("", hash), "{kind}");
+        }
+        assert!(!is_right(&"a".repeat(73), &bcrypt_of(&"a".repeat(72))));
+    }
+
+    fn bcrypt_of(password: &str) -> String {
+        bcrypt::hash(password, 4).expect("a hash")
+    }
+}

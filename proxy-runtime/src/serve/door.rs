@@ -1,0 +1,109 @@
+//! What a request passes before it is answered, in the order of the phases: networks, rates, requests in flight, a browser's
+//! question (CORS), credentials. The decisions are made in `door`; here they are asked for.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::answer;
+use crate::body::Body;
+use crate::connection::Client;
+use crate::door;
+use crate::door::limiter::Turn;
+use crate::door::users;
+use crate::failure::{Failure, Limited};
+use crate::handler::Answer;
+use crate::observe::Record;
+use crate::site::{Auth, AuthScheme, By, Door, RateLimit};
+
+/// Lets a request pass; an answer, where it has come to its end here. `asks` is a browser that asks before it sends.
+///
+/// # Errors
+/// It is refused.
+pub(super) async fn pass(
+    client: &Client,
+    record: &mut Record,
+    door: &'static Door,
+    asks: bool,
+) -> Result<Option<Answer<Body>>, Failure> {
+    let (state, settings) = (client.worker.doors, client.worker.settings);
+    if let Some(networks) = &door.networks {
+        let allowed = match networks.listed {
+            None => networks.allowed.contains(record.client),
+            Some(listed) => state.listed[usize::from(listed)].load().contains(record.client),
+        };
+        if !allowed {
+            return Err(Failure::AddressDenied);
+        }
+    }
+    for limit in door.rate_limits.iter() {
+        let turn = keyed(client, record, &limit.by, |key| {
+            state.limiters[usize::from(limit.id)].take(key, record.began.saturating_duration_since(state.since))
+        });
+        match turn {
+            Turn::Now => {}
+            Turn::After(delay) => tokio::time::sleep(delay).await,
+            Turn::Never(wait) => return Err(Failure::RateLimited(limited(limit, wait))),
+        }
+    }
+    for limit in door.in_flight.iter() {
+        let most = limit.most.get(settings);
+        let admitted = keyed(client, record, &limit.by, |key| state.in_flight[usize::from(limit.id)].admit(key, most));
+        match admitted {
+            Some(counted) => record.counted.push(counted),
+            None => return Err(Failure::TooManyInFlight(status(limit.status))),
+        }
+    }
+    if let (Some(cors), true) = (&door.cors, asks) {
+        let fields = door::answer_preflight(cors, &record.fields, settings).ok_or(Failure::CorsRefused)?;
+        record.preflight = true;
+        return Ok(Some(Answer { status: StatusCode::NO_CONTENT, fields, body: Body::Bytes(Bytes::new()) }));
+    }
+    if let Some(auth) = &door.auth {
+        // Boxed: passwords are seldom, and what it takes to look them up is large.
+        record.user = Box::pin(identify(client, record, auth)).await?;
+    }
+    Ok(None)
+}
+
+/// Who the client has shown to be.
+async fn identify(client: &Client, record: &Record, auth: &Auth) -> Result<String, Failure> {
+    let state = client.worker.doors;
+    let keys = matches!(auth.scheme, AuthScheme::ApiKey(_));
+    let list = state.list(auth.file, keys).ok_or(Failure::Internal)?;
+    match &auth.scheme {
+        AuthScheme::Basic => {
+            let (name, password) = door::basic_credentials(&record.fields).ok_or(Failure::Unauthenticated)?;
+            let right = state.verifier.verify(&list, &name, password).await?;
+            right.then_some(name).ok_or(Failure::WrongCredentials)
+        }
+        AuthScheme::ApiKey(field) => {
+            let key = door::api_key(&record.fields, field).ok_or(Failure::Unauthenticated)?;
+            users::key_of(&list, key).map(str::to_owned).ok_or(Failure::WrongCredentials)
+        }
+    }
+}
+
+/// Asks about a request's key. It is written into memory that the worker keeps for such.
+fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(&str) -> T) -> T {
+    let mut key = client.worker.keys.take();
+    key.clear();
+    by.write(&record.facts(), &mut key);
+    let answer = ask(&key);
+    client.worker.keys.set(key);
+    answer
+}
+
+fn limited(limit: &RateLimit, wait: std::time::Duration) -> Limited {
+    let seconds = |time: std::time::Duration| u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+    let window = limit.interval.saturating_mul(limit.burst);
+    Limited {
+        status: status(limit.status),
+        wait: seconds(wait).max(1),
+        quota: limit.burst,
+        window: seconds(window).max(1),
+    }
+}
+
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(answer::TOO_MANY)
+}
