@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+pub use ipnet::IpNet;
 
 /// A set of addresses: where it begins and where it ends, in turn, in ascending order.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

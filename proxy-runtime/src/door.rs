@@ -6,7 +6,7 @@
 #[cfg(feature = "serve")]
 pub(crate) mod in_flight;
 #[cfg(feature = "serve")]
-pub(crate) mod limiter;
+pub mod limiter;
 #[cfg(feature = "serve")]
 pub(crate) mod state;
 #[cfg(feature = "serve")]

