@@ -256,6 +256,8 @@ pub enum Handler {
     Respond(Respond),
     /// `redirect`.
     Redirect(Redirect),
+    /// `files`.
+    Files(Files),
     /// `echo`.
     Echo,
     /// `abort`.
@@ -304,6 +306,20 @@ pub struct Respond {
     pub content_type: Option<Spanned<String>>,
     /// `file=`.
     pub file: Option<Spanned<FileSource>>,
+}
+
+/// `files`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the argument and the properties")]
+pub struct Files {
+    pub folder: Spanned<Setting<String>>,
+    pub index: Option<Spanned<String>>,
+    pub fallback: Option<Spanned<String>>,
+    pub listing: Option<Spanned<bool>>,
+    pub dotfiles: Option<Spanned<bool>>,
+    pub symlinks: Option<Spanned<bool>>,
+    pub precompressed: Option<Spanned<bool>>,
+    pub immutable: Option<Spanned<bool>>,
 }
 
 /// Where bytes come from.

@@ -24,6 +24,7 @@ mod upstreams;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use proxy_runtime::media;
 use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, Trusted, TrustedHeader};
 use proxy_runtime::site::{Bytes, ErrorPage, Process, Setting};
 
@@ -392,7 +393,7 @@ impl Check<'_> {
         Some(ErrorPage {
             codes: list(page.codes.iter().map(|code| code.value).collect()),
             body,
-            content_type: content_type(&name).into(),
+            content_type: media::of(&name).into(),
         })
     }
 
@@ -553,25 +554,5 @@ impl Check<'_> {
             let message = format!("nothing uses this {kind}");
             self.report.add(Diagnostic::lint("unused", message, span).help("remove it, or use it"));
         }
-    }
-}
-
-/// `Content-Type` by extension; what is not known is bytes.
-fn content_type(path: &str) -> &'static str {
-    match path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
-        Some("html" | "htm") => "text/html; charset=utf-8",
-        Some("txt") => "text/plain; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("js" | "mjs") => "text/javascript; charset=utf-8",
-        Some("json") => "application/json",
-        Some("xml") => "application/xml",
-        Some("svg") => "image/svg+xml",
-        Some("png") => "image/png",
-        Some("jpg" | "jpeg") => "image/jpeg",
-        Some("webp") => "image/webp",
-        Some("ico") => "image/x-icon",
-        Some("gif") => "image/gif",
-        Some("pdf") => "application/pdf",
-        _ => "application/octet-stream",
     }
 }

@@ -12,6 +12,7 @@ mod cors;
 mod discover;
 mod door;
 mod error_page;
+mod files;
 mod headers;
 mod health;
 mod include;
@@ -192,6 +193,7 @@ pub static ALL: &[&Directive] = &[
     &proxy::PROXY,
     &traffic::SPLIT,
     &traffic::TO,
+    &files::FILES,
     &respond::RESPOND,
     &redirect::REDIRECT,
     &redirect::ALLOW_HOST,

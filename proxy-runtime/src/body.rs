@@ -15,11 +15,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::cache::{FileReader, Reader};
+use crate::cache::Reader;
 use crate::clock::after;
 use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::file_reader::FileReader;
 use crate::http1::{Decoder, Found, Framing};
 use crate::stream::{Link, Stream};
 use crate::upstream::Call;

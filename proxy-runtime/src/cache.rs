@@ -15,7 +15,6 @@ pub(crate) mod control;
 #[cfg(feature = "serve")]
 mod disk;
 #[cfg(feature = "serve")]
-mod file;
 #[cfg(feature = "serve")]
 mod flight;
 #[cfg(feature = "serve")]
@@ -30,7 +29,7 @@ mod store;
 #[cfg(feature = "serve")]
 pub(crate) use self::behind::Filing;
 #[cfg(feature = "serve")]
-pub(crate) use self::file::FileReader;
+pub(crate) use self::disk::Filed;
 #[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]

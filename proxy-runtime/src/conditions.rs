@@ -3,6 +3,21 @@
 use crate::cache::freshness::date;
 use crate::fields::Fields;
 
+/// Whether a condition fails, so that a 412 is due (section 13.2.2, steps 1 and 2): the client means another representation.
+pub(crate) fn fails(request: &Fields, answer: &Fields) -> bool {
+    if request.contains("if-match") {
+        let current = answer.text("etag");
+        // Section 13.1.1: the strong comparison.
+        return !request
+            .all("if-match")
+            .filter_map(|line| std::str::from_utf8(line).ok())
+            .any(|line| line.trim() == "*" || tags(line).any(|tag| !tag.starts_with("W/") && current == Some(tag)));
+    }
+    let since = request.text("if-unmodified-since").and_then(date);
+    let modified = answer.text("last-modified").and_then(date);
+    matches!((since, modified), (Some(since), Some(modified)) if modified > since)
+}
+
 /// Whether the client has this answer already, so that a 304 will do (section 13.2.2).
 pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
     if request.contains("if-none-match") {
@@ -76,6 +91,24 @@ mod tests {
         check(&[("if-modified-since", EARLY)], &[("last-modified", LATE)], false);
         check(&[("if-modified-since", "soon")], &tagged, false);
         check(&[("if-modified-since", EARLY)], &[], false);
+    }
+
+    #[test]
+    fn preconditions() {
+        let check = |request: &[(&str, &str)], answer: &[(&str, &str)], expected: bool| {
+            assert_eq!(fails(&fields(request), &fields(answer)), expected, "{request:?} {answer:?}");
+        };
+        let tagged = [("etag", "\"a\""), ("last-modified", LATE)];
+        check(&[], &tagged, false);
+        check(&[("if-match", "\"x\", \"a\"")], &tagged, false);
+        check(&[("if-match", "\"x\"")], &tagged, true);
+        check(&[("if-match", "*")], &tagged, false);
+        check(&[("if-match", "\"a\"")], &[("etag", "W/\"a\"")], true);
+        check(&[("if-unmodified-since", LATE)], &tagged, false);
+        check(&[("if-unmodified-since", EARLY)], &tagged, true);
+        // The tag goes before the date.
+        check(&[("if-match", "\"a\""), ("if-unmodified-since", EARLY)], &tagged, false);
+        check(&[("if-unmodified-since", "soon")], &tagged, false);
     }
 
     #[test]

@@ -107,6 +107,12 @@ pub(crate) enum Failure {
     /// Too many passwords are looked up already.
     #[cfg_attr(not(feature = "auth"), allow(dead_code, reason = "made by `auth` alone"))]
     AuthBusy,
+    /// No file has this name, or none that may be served.
+    NoFile,
+    /// A file is there and can't be read.
+    FileUnreadable,
+    /// `If-Match` or `If-Unmodified-Since` does not hold (RFC 9110 section 13.1).
+    PreconditionFailed,
     /// `fault` has it so.
     Fault(StatusCode),
     /// The proxy is at fault.
@@ -175,6 +181,9 @@ impl Failure {
             Failure::Unauthenticated => "unauthenticated",
             Failure::WrongCredentials => "wrong-credentials",
             Failure::AuthBusy => "auth-busy",
+            Failure::NoFile => "no-file",
+            Failure::FileUnreadable => "file-unreadable",
+            Failure::PreconditionFailed => "precondition-failed",
             Failure::Fault(_) => "fault",
             Failure::Internal => "internal",
         }
@@ -199,7 +208,8 @@ impl Failure {
             Failure::PurgeRefused | Failure::AddressDenied | Failure::CorsRefused => StatusCode::FORBIDDEN,
             Failure::Unauthenticated | Failure::WrongCredentials => StatusCode::UNAUTHORIZED,
             Failure::UnknownHost | Failure::OtherConnection => StatusCode::MISDIRECTED_REQUEST,
-            Failure::NoRoute => StatusCode::NOT_FOUND,
+            Failure::NoRoute | Failure::NoFile => StatusCode::NOT_FOUND,
+            Failure::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Failure::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Failure::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Failure::UriTooLong => StatusCode::URI_TOO_LONG,
@@ -224,7 +234,9 @@ impl Failure {
             | Failure::TotalTimeout
             | Failure::BodyStalled
             | Failure::NotCached => StatusCode::GATEWAY_TIMEOUT,
-            Failure::ClientGone | Failure::StoreUnreadable | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Failure::ClientGone | Failure::StoreUnreadable | Failure::FileUnreadable | Failure::Internal => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 

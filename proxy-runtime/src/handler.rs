@@ -10,7 +10,7 @@ use http::StatusCode;
 use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::settings::{self, Address};
-use crate::site::{self, Redirect, Respond, RespondBody};
+use crate::site::{self, Methods, Redirect, Respond, RespondBody};
 use crate::template::{Piece, Template};
 
 /// An answer: its head, and a body of whatever kind.
@@ -66,6 +66,16 @@ pub fn to_https(facts: &Facts<'_>, address: &str) -> Answer<Bytes> {
     let mut answer = Answer::new(StatusCode::PERMANENT_REDIRECT, Bytes::new());
     answer.fields.add(b"location", https_url(facts.host, facts.path, facts.query, address).as_bytes());
     answer
+}
+
+/// Files can be asked for, and no more.
+pub const GET_AND_HEAD: Methods = Methods { mask: 0b11, others: Cow::Borrowed(&[]) };
+
+/// The same URL with a slash behind its path, for a folder: what its pages refer to is below it then.
+pub fn with_slash(facts: &Facts<'_>) -> String {
+    let query = facts.query.map_or(String::new(), |query| format!("?{query}"));
+    // `//evil.test/` would be another host (RFC 3986 section 4.2).
+    format!("/{}/{query}", facts.path.trim_start_matches('/'))
 }
 
 /// The URL with `https` at the port of a listener's address.

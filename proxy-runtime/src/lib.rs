@@ -20,10 +20,12 @@ pub mod certificate;
 pub mod door;
 pub mod facts;
 pub mod fields;
+pub mod files;
 pub mod filter;
 pub mod grpc;
 pub mod handler;
 pub mod matcher;
+pub mod media;
 pub mod regex;
 pub mod rehearse;
 pub mod route;
@@ -49,6 +51,8 @@ mod conditions;
 mod connection;
 #[cfg(feature = "serve")]
 mod failure;
+#[cfg(feature = "serve")]
+mod file_reader;
 #[cfg(feature = "serve")]
 mod forward;
 #[cfg(feature = "serve")]

@@ -238,6 +238,11 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
             outcome.location = redirected.fields.get("location").map(lossy);
             answer = redirected.fields;
         }
+        Handler::Files(_) if !crate::handler::GET_AND_HEAD.contains(&method) => {
+            (outcome.status, outcome.reason) = (Some(405), Some("method-not-allowed"));
+        }
+        // Whether there is a file is not known before the proxy runs.
+        Handler::Files(_) => {}
         Handler::Echo => outcome.status = Some(200),
         Handler::Abort => return Ok(outcome),
     }

@@ -11,8 +11,10 @@
 mod admin;
 mod cached;
 mod door;
+mod files;
 mod mirror;
 mod proxy;
+mod selected;
 mod tries;
 
 use std::net::IpAddr;
@@ -187,6 +189,8 @@ async fn steps(
         }
         Handler::Respond(respond) => Ok(own(record, |facts| handler::respond(facts, respond))),
         Handler::Redirect(redirect) => Ok(own(record, |facts| handler::redirect(facts, redirect))),
+        // Boxed: it waits for what is large.
+        Handler::Files(files) => Ok(Box::pin(files::answer(client, record, files)).await?),
         // Boxed, as it is large and seldom needed: every exchange would carry its size around.
         Handler::Echo => Ok(Box::pin(answer::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),

@@ -8,6 +8,7 @@
 
 mod cache;
 mod door;
+mod files;
 mod routes;
 mod test;
 mod tls;
@@ -21,6 +22,7 @@ pub use ipnet::IpNet;
 
 pub use self::cache::{Cache, DiskStore, Key, Mark, Part, Stale, Store, Ttl};
 pub use self::door::{Auth, AuthScheme, By, Cors, Door, InFlight, Listed, NetworkRule, Networks, Origin, RateLimit};
+pub use self::files::Files;
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
 pub use self::tls::{
@@ -420,7 +422,8 @@ impl LogField {
 }
 
 /// The statuses that the proxy answers with itself; `error-page` takes these.
-pub const OWN_ERRORS: [u16; 16] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 421, 429, 431, 500, 502, 503, 504];
+pub const OWN_ERRORS: [u16; 18] =
+    [400, 401, 403, 404, 405, 408, 412, 413, 414, 416, 417, 421, 429, 431, 500, 502, 503, 504];
 
 /// The methods a route takes. `GET` includes `HEAD`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -485,6 +488,8 @@ pub enum Handler {
     Respond(Respond),
     /// Another URL.
     Redirect(Redirect),
+    /// A file.
+    Files(Files),
     /// The request itself, as JSON.
     Echo,
     /// Nobody: the connection is closed.
@@ -499,6 +504,7 @@ impl Handler {
             Handler::Proxy(_) => "proxy",
             Handler::Respond(_) => "respond",
             Handler::Redirect(_) => "redirect",
+            Handler::Files(_) => "files",
             Handler::Echo => "echo",
             Handler::Abort => "abort",
         }

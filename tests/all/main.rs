@@ -9,6 +9,7 @@ mod diff;
 mod disk;
 mod door;
 mod expand;
+mod files;
 mod framing;
 mod fuzz;
 mod http2;

@@ -54,6 +54,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/tls.rs",
         "tests/all/http2.rs",
         "tests/all/acme.rs",
+        "tests/all/files.rs",
     ] {
         // Sites within strings: their line ends are written out, and braces are doubled.
         let text = std::fs::read_to_string(workspace().join(tests)).expect("tests");

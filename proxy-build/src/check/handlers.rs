@@ -1,13 +1,14 @@
 //! Routes: each pattern with its one handler, and all that holds for it.
 
 use proxy_runtime::site::{
-    self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share, UpstreamTls,
+    self, Files, Handler, HostField, ParamKind, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share,
+    UpstreamTls,
 };
 use proxy_runtime::template::{Piece, Template};
 
+use super::Check;
 use super::layer::Layer;
 use super::text::{Phase, Scope};
-use super::{Check, content_type};
 use crate::ast::{self, HostChoice, HostPattern, Item, Part, Pattern, ProxyTo, Segment, What};
 use crate::model;
 use crate::model::{RequestFilter, ResponseFilter, Route, list};
@@ -72,7 +73,7 @@ impl Check<'_> {
             }
             self.report.add(
                 Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
-                    .help("add one of: proxy respond redirect echo abort"),
+                    .help("add one of: proxy files respond redirect echo abort"),
             );
             return;
         };
@@ -151,6 +152,7 @@ impl Check<'_> {
             ast::Handler::Split(split) => Handler::Proxy(self.split(split, scope, span)?),
             ast::Handler::Respond(respond) => Handler::Respond(self.respond(respond, scope)?),
             ast::Handler::Redirect(redirect) => Handler::Redirect(self.redirect(redirect, scope, hosts)?),
+            ast::Handler::Files(files) => Handler::Files(self.files(files, scope)?),
             ast::Handler::Echo => Handler::Echo,
             ast::Handler::Abort => Handler::Abort,
         })
@@ -225,7 +227,7 @@ impl Check<'_> {
         let mut default_type = "text/plain; charset=utf-8".to_owned();
         let body = if let Some(file) = &respond.file {
             let (bytes, name) = self.bytes(file)?;
-            default_type = content_type(&name).to_owned();
+            default_type = proxy_runtime::media::of(&name).to_owned();
             RespondBody::Bytes(bytes)
         } else if let Some(body) = &respond.body {
             let template = self.template(&body.value, scope, Phase::Request)?;
@@ -239,6 +241,47 @@ impl Check<'_> {
         };
         let content_type = respond.content_type.as_ref().map_or(default_type, |given| given.value.clone());
         Some(Respond { code: respond.code.value, body, content_type: content_type.into() })
+    }
+
+    fn files(&mut self, files: &ast::Files, scope: &Scope) -> Option<Files> {
+        let folder: Setting<site::Text> = match &files.folder.value {
+            ast::Setting::Fixed(folder) => Setting::Fixed(folder.clone().into()),
+            ast::Setting::Param(name) => Setting::Param(self.param(name, &[ParamKind::String])?),
+        };
+        if let Setting::Fixed(path) = &folder
+            && !path.starts_with('/')
+        {
+            self.report.add(
+                Diagnostic::error(
+                    "relative-folder",
+                    "where this is depends on where the proxy is started",
+                    files.folder.span,
+                )
+                .help("write an absolute path, or (param)NAME to have it given at start"),
+            );
+        }
+        let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
+        let hidden = |name: &str| name.split('/').any(|name| name.starts_with('.'));
+        for named in [&files.index, &files.fallback].into_iter().flatten() {
+            if hidden(&named.value) && !is(&files.dotfiles) {
+                self.report.add(
+                    Diagnostic::error("contradiction", "names that begin with a dot are not there", named.span)
+                        .help("write dotfiles=#true"),
+                );
+            }
+        }
+        let index = files.index.as_ref().map_or("index.html", |index| &index.value);
+        Some(Files {
+            folder,
+            rest: scope.captures.iter().position(|name| name == "*").map(|slot| slot as u8),
+            index: list(vec![index.to_owned().into()]),
+            fallback: files.fallback.as_ref().map(|fallback| fallback.value.clone().into()),
+            listing: is(&files.listing),
+            dotfiles: is(&files.dotfiles),
+            symlinks: is(&files.symlinks),
+            precompressed: is(&files.precompressed),
+            immutable: is(&files.immutable),
+        })
     }
 
     fn redirect(&mut self, redirect: &ast::Redirect, scope: &Scope, hosts: &[HostPattern]) -> Option<Redirect> {

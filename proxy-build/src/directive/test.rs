@@ -228,6 +228,7 @@ pub(super) static EXPECT: Directive = Directive {
                 "handler",
                 value::word(&[
                     ("proxy", "proxy"),
+                    ("files", "files"),
                     ("respond", "respond"),
                     ("redirect", "redirect"),
                     ("echo", "echo"),

@@ -6,17 +6,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use crate::body;
 use crate::cache::freshness::Moment;
 use crate::cache::key::Pass;
-use crate::cache::{Content, FileReader, Head, Reader};
-use crate::conditions;
+use crate::cache::{Content, Head, Reader};
 use crate::fields::Fields;
+use crate::file_reader::{FileReader, From};
 use crate::handler::Answer;
 use crate::observe::Record;
-use crate::ranges::{self, Wanted};
+use crate::serve::selected::{self, Multipart, ROOM, Selected};
 
 /// What is said of an exchange.
 pub(super) struct Told {
@@ -85,35 +85,29 @@ pub(super) fn present(
     Answer { status, fields, body }
 }
 
-/// Room for what is added to a kept head.
-const ROOM: usize = 128;
-
 /// Status, fields and body.
 fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, body::Body) {
     let whole = || head.fields.with_room(ROOM, 3);
     if head.status != StatusCode::OK {
         return (head.status, whole(), all(body));
     }
-    if conditions::has_it(&record.fields, &head.fields) {
-        return (StatusCode::NOT_MODIFIED, unmodified(&head.fields), body::Body::None(None));
-    }
     let length = match &body {
         Body::Here(content) => Some(content.len()),
         Body::Coming(_, length) => *length,
     };
-    let ranged = record.method == Method::GET && record.fields.contains("range");
-    let Some(length) = length.filter(|_| ranged && conditions::is_of(&record.fields, &head.fields)) else {
-        return (head.status, whole(), all(body));
-    };
-    match (ranges::wanted(&record.fields, length), body) {
-        (Wanted::Nothing, _) => {
-            let mut fields = Fields::new();
-            fields.add(b"content-range", format!("bytes */{length}").as_bytes());
-            (StatusCode::RANGE_NOT_SATISFIABLE, fields, body::Body::Bytes(Bytes::new()))
+    match (selected::select(record, &head.fields, length), body) {
+        // A kept answer stands for the server's: what is to fail is the server's to say (RFC 9111 section 4.3.2).
+        (Selected::Whole | Selected::Failed, body) => (head.status, whole(), all(body)),
+        (Selected::Unmodified, _) => {
+            let Answer { status, fields, body } = selected::unmodified(&head.fields);
+            (status, fields, body)
         }
-        (Wanted::Parts(parts), body) if parts.len() == 1 => {
-            let (part, mut fields) = (parts[0].clone(), whole());
-            fields.set("content-range", content_range(&part, length).as_bytes());
+        (Selected::Nothing(length), _) => {
+            (StatusCode::RANGE_NOT_SATISFIABLE, selected::nothing(length), body::Body::Bytes(Bytes::new()))
+        }
+        (Selected::Part(part), body) => {
+            let mut fields = whole();
+            fields.set("content-range", selected::content_range(&part, length.unwrap_or(part.end)).as_bytes());
             let body = match body {
                 Body::Here(content) => part_of(content, part),
                 Body::Coming(reader, _) => {
@@ -122,15 +116,18 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
             };
             (StatusCode::PARTIAL_CONTENT, fields, body)
         }
-        (Wanted::Parts(parts), Body::Here(content)) if !matches!(content, Content::Filed(_)) => {
+        (Selected::Parts(parts), Body::Here(content)) if !matches!(content, Content::Filed(_)) => {
             let mut fields = whole();
-            let boundary = format!("{:032x}", record.request_id.0);
-            let media = head.fields.text("content-type").unwrap_or("application/octet-stream");
-            let kind = format!("multipart/byteranges; boundary={boundary}");
-            fields.set("content-type", kind.as_bytes());
-            (StatusCode::PARTIAL_CONTENT, fields, multipart(content, &parts, media, &boundary).into())
+            let multipart = Multipart::new(record, &mut fields, content.len());
+            let mut all = VecDeque::new();
+            for part in parts {
+                all.push_back(Bytes::from(multipart.before(&part)));
+                all.append(&mut pieces(content, part));
+            }
+            all.push_back(Bytes::from(multipart.behind()));
+            (StatusCode::PARTIAL_CONTENT, fields, all.into())
         }
-        (_, body) => (head.status, whole(), all(body)),
+        (Selected::Parts(_), body) => (head.status, whole(), all(body)),
     }
 }
 
@@ -145,7 +142,7 @@ fn all(body: Body<'_>) -> body::Body {
 /// A part, not copied.
 fn part_of(content: &Content, part: Range<u64>) -> body::Body {
     match content {
-        Content::Filed(filed) => body::Body::File(Box::new(FileReader::new(filed, part))),
+        Content::Filed(filed) => body::Body::File(Box::new(FileReader::new(From::Store(Arc::clone(filed)), part))),
         _ => pieces(content, part).into(),
     }
 }
@@ -160,35 +157,6 @@ fn pieces(content: &Content, part: Range<u64>) -> VecDeque<Bytes> {
         (from < to).then(|| piece.slice((from - start) as usize..(to - start) as usize))
     });
     within.collect()
-}
-
-/// Several parts (RFC 9110 section 14.6).
-fn multipart(content: &Content, parts: &[Range<u64>], media: &str, boundary: &str) -> VecDeque<Bytes> {
-    let mut all = VecDeque::new();
-    for part in parts {
-        let range = content_range(part, content.len());
-        let head = format!("\r\n--{boundary}\r\nContent-Type: {media}\r\nContent-Range: {range}\r\n\r\n");
-        all.push_back(Bytes::from(head));
-        all.append(&mut pieces(content, part.clone()));
-    }
-    all.push_back(Bytes::from(format!("\r\n--{boundary}--\r\n")));
-    all
-}
-
-fn content_range(part: &Range<u64>, length: u64) -> String {
-    format!("bytes {}-{}/{length}", part.start, part.end - 1)
-}
-
-/// The fields of a 304 (RFC 9110 section 15.4.5): what tells the client about what it has, and of that no more than it needs.
-fn unmodified(fields: &Fields) -> Fields {
-    const SENT: [&str; 7] = ["cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary"];
-    let mut sent = Fields::with_capacity(fields.size() + ROOM, SENT.len() + 3);
-    for (name, value) in fields.raw() {
-        if SENT.iter().any(|sent| name.eq_ignore_ascii_case(sent.as_bytes())) {
-            sent.add(name, value);
-        }
-    }
-    sent
 }
 
 /// Adds what this cache has done, behind what those before it have (RFC 9211 section 2).

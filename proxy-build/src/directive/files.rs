@@ -1,0 +1,85 @@
+//! `files`: answers with files of a folder.
+
+use super::{Directive, HANDLER, Prop};
+use crate::ast::{Files, Handler, What};
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed};
+
+pub(super) static FILES: Directive = Directive {
+    name: "files",
+    places: HANDLER,
+    args: "DIR",
+    props: &[
+        Prop::new("index", "NAME", "The file that stands for its folder. Default `index.html`."),
+        Prop::new("fallback", "PATH", "The file in DIR that answers, with 200, for what is not there: for pages that find their way by themselves."),
+        Prop::new("listing", "BOOL", "Folders without an index are listed. Default `#false`: 404."),
+        Prop::new("dotfiles", "BOOL", "Files and folders whose names begin with a dot are there. Default `#false`."),
+        Prop::new("symlinks", "BOOL", "Symbolic links are followed, if they are relative and stay in DIR. Default `#false`: they are not there."),
+        Prop::new("precompressed", "BOOL", "`x.br`, `x.zst` or `x.gz` is sent for `x` to clients that take it, unless it is older than `x`. Default `#false`."),
+        Prop::new("immutable", "BOOL", "Names with a hash of their content in them, as bundlers write them (`app-3f9ac01b.js`), are kept by browsers for a year, unasked. Default `#false`."),
+    ],
+    body: None,
+    repeats: true,
+    summary: "Answers with the files of a folder.",
+    details: "\
+`DIR` is a folder of the machine that the proxy runs on; `(param)NAME` is given at start. What `*` in the pattern stands for is the
+path in it: `/static/app.js` is `app.js` in `route \"/static/*\" { files \"public\"; }`. A pattern without `*` stands for its whole
+path. For a folder its index answers, behind a redirect to the path with a slash.
+
+GET and HEAD; others get 405. `ETag` is of the file's time and length, `Last-Modified` its time; `If-Match`, `If-None-Match` and
+their like are heeded in the order of RFC 9110 section 13.2.2, `Range` and `If-Range`, with several parts if need be, as section 14 says.
+`Content-Type` goes by the extension; to set `Cache-Control` use `response-headers`.
+
+Nothing outside of DIR is ever read, whatever the path says: each file is opened by the kernel's own rule for that (`openat2`,
+Linux 5.6), and looked at once it is open. What is no regular file is not there. DIR itself may be a link, and is looked up for each request: a new version can be
+put in its place as a whole. Reading is done beside the event loop. In the log: `no-file`, `file-unreadable` (500).",
+    example: r#"
+site example.com {
+    route "/assets/*" {
+        files "/srv/site/assets" immutable=#true precompressed=#true
+    }
+    route "/*" {
+        files "/srv/site" fallback="/index.html"
+    }
+}
+"#,
+    read: |r| {
+        Some(What::Handler(Handler::Files(Files {
+            folder: r.arg("a DIR", value::setting(value::text))?,
+            index: r.prop("index", name),
+            fallback: r.prop("fallback", fallback),
+            listing: r.prop("listing", value::boolean),
+            dotfiles: r.prop("dotfiles", value::boolean),
+            symlinks: r.prop("symlinks", value::boolean),
+            precompressed: r.prop("precompressed", value::boolean),
+            immutable: r.prop("immutable", value::boolean),
+        })))
+    },
+};
+
+fn name(leaf: &Leaf) -> Parsed<String> {
+    let found = value::text(leaf)?;
+    if found.is_empty() || found.contains(['/', '\0']) || found == "." || found == ".." {
+        return Err(value::Problem {
+            code: "bad-file-name",
+            message: format!("`{found}` is no name of a file"),
+            help: Some("it is looked for in each folder, as index.html is".to_owned()),
+            part: None,
+        });
+    }
+    Ok(found)
+}
+
+fn fallback(leaf: &Leaf) -> Parsed<String> {
+    let found = value::text(leaf)?;
+    let names = found.trim_start_matches('/');
+    if names.split('/').any(|name| matches!(name, "" | "." | "..") || name.contains('\0')) {
+        return Err(value::Problem {
+            code: "bad-file-name",
+            message: format!("`{found}` is no file in the folder"),
+            help: Some("write it as a path from there, as in \"/index.html\"".to_owned()),
+            part: None,
+        });
+    }
+    Ok(found)
+}

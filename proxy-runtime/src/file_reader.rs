@@ -1,0 +1,106 @@
+//! A body on disk on its way to a client: [`FileReader`], a block at a time, however large it is. Reading is done beside the event
+//! loop: a disk may be slow.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use tokio::task::JoinHandle;
+
+use crate::body::Source;
+use crate::cache::Filed;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::files::disk;
+
+/// Where it is.
+#[derive(Clone)]
+pub(crate) enum From {
+    /// In a store of the cache.
+    Store(Arc<Filed>),
+    /// In a file of its own.
+    Plain(Arc<File>),
+}
+
+/// How much of a file is read at a time, in bytes.
+const BLOCK: u64 = 256 << 10;
+
+impl From {
+    /// The block that has a byte, and where in it that is.
+    fn block(&self, at: u64, left: u64) -> io::Result<(Bytes, usize)> {
+        match self {
+            From::Store(filed) => filed.block(at),
+            From::Plain(file) => {
+                let block = disk::read(file, at, left.min(BLOCK))?;
+                // It has become shorter since its length was told.
+                if block.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((block, 0)) }
+            }
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        match self {
+            From::Store(_) => Failure::StoreUnreadable,
+            From::Plain(_) => Failure::FileUnreadable,
+        }
+    }
+}
+
+/// See above.
+pub(crate) struct FileReader {
+    from: From,
+    /// What is left to read.
+    left: Range<u64>,
+    current: Bytes,
+    reading: Option<JoinHandle<io::Result<(Bytes, usize)>>>,
+}
+
+impl FileReader {
+    /// Reads a part of a body.
+    pub(crate) fn new(from: From, part: Range<u64>) -> FileReader {
+        FileReader { from, left: part, current: Bytes::new(), reading: None }
+    }
+
+    /// How many bytes are left.
+    pub(crate) fn length(&self) -> u64 {
+        self.left.end - self.left.start + self.current.len() as u64
+    }
+}
+
+impl Source for FileReader {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        if !self.current.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        if self.left.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        let (at, left) = (self.left.start, self.left.end - self.left.start);
+        let reading = self.reading.get_or_insert_with(|| {
+            let from = self.from.clone();
+            tokio::task::spawn_blocking(move || from.block(at, left))
+        });
+        let read = ready!(Pin::new(reading).poll(cx));
+        self.reading = None;
+        let Ok(Ok((mut block, within))) = read else { return Poll::Ready(Err(self.from.failure())) };
+        block.advance(within);
+        block.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        self.left.start += block.len() as u64;
+        self.current = block;
+        Poll::Ready(Ok(true))
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        let took = to(&self.current);
+        self.current.advance(took);
+        took
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        None
+    }
+}

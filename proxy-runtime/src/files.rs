@@ -1,0 +1,260 @@
+//! `files`: which file a path stands for, and what is said of it. Pure.
+//!
+//! Opening and reading are `files::disk`'s; `serve::files` puts both together.
+
+#[cfg(feature = "serve")]
+pub(crate) mod disk;
+#[cfg(feature = "serve")]
+pub(crate) mod listing;
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::fields::Fields;
+use crate::site::Files;
+
+/// A path below a folder: names joined by slashes, of which none is empty, `.` or `..`, or has a slash or NUL in it. Empty for
+/// the folder itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Below(Vec<u8>);
+
+impl Below {
+    /// What a path stands for, which is the part in question of one in normal form. `None` where no file may have this name.
+    ///
+    /// Decodes once, after all else was decided on the encoded path: what is still encoded in a path in normal form is not a
+    /// separator, a dot or NUL by then (see `target`), and is refused here if it is all the same, as where
+    /// `limits encoded-slash` lets it through. Compare CVE-2021-41773 and CVE-2021-42013 (Apache: `.%2e/`, `%%32%65`),
+    /// CVE-2018-7490 (uWSGI: `..%2f`), CVE-2013-4547 (nginx: an unencoded blank and NUL).
+    pub fn of(path: &str, files: &Files) -> Option<Below> {
+        let mut below = Vec::with_capacity(path.len());
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if path.is_empty() {
+            return Some(Below(below));
+        }
+        for (index, segment) in path.split('/').enumerate() {
+            if index > 0 {
+                below.push(b'/');
+            }
+            let start = below.len();
+            decode(segment, &mut below)?;
+            let name = &below[start..];
+            let hidden = name.first() == Some(&b'.') && !files.dotfiles;
+            if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0) || hidden {
+                return None;
+            }
+        }
+        Some(Below(below))
+    }
+
+    /// As the system takes it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The last name.
+    pub fn name(&self) -> String {
+        let last = self.0.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        String::from_utf8_lossy(last).into_owned()
+    }
+
+    /// A name in this folder.
+    pub fn join(&self, name: &str) -> Below {
+        let mut joined = self.0.clone();
+        if !joined.is_empty() {
+            joined.push(b'/');
+        }
+        joined.extend_from_slice(name.as_bytes());
+        Below(joined)
+    }
+
+    /// The same with something behind its last name.
+    pub fn with(&self, suffix: &str) -> Below {
+        Below([&self.0, suffix.as_bytes()].concat())
+    }
+}
+
+/// Appends what percent-encoded text stands for; `None` where an escape is none.
+fn decode(text: &str, out: &mut Vec<u8>) -> Option<()> {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| (byte? as char).to_digit(16);
+        let value = digit(bytes.next())? * 16 + digit(bytes.next())?;
+        out.push(value as u8);
+    }
+    Some(())
+}
+
+/// A way in which a file may be compressed beside itself: what it is called in `Content-Encoding` and behind its name. In the
+/// order in which they are preferred.
+pub const ENCODINGS: [(&str, &str); 3] = [("br", ".br"), ("zstd", ".zst"), ("gzip", ".gz")];
+
+/// Whether a client takes an encoding (RFC 9110 section 12.5.3): named, or by `*`, with a weight above 0.
+pub fn accepts(request: &Fields, encoding: &str) -> bool {
+    let mut named = None;
+    let mut any = None;
+    for line in request.all("accept-encoding").filter_map(|line| std::str::from_utf8(line).ok()) {
+        for item in line.split(',') {
+            let mut parts = item.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default();
+            let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+            // `0`, `0.` and `0.000` are nothing; what is no number is not taken for a yes.
+            let taken = weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0));
+            if name.eq_ignore_ascii_case(encoding) || (encoding == "gzip" && name.eq_ignore_ascii_case("x-gzip")) {
+                named = Some(taken);
+            } else if name == "*" {
+                any = Some(taken);
+            }
+        }
+    }
+    named.or(any).unwrap_or(false)
+}
+
+/// The entity tag of a file on disk: when it was changed, in nanoseconds, and its length. Weak while it was changed less than two
+/// seconds ago: it might be changed again within what the file system's clock tells apart (RFC 9110 section 8.8.1).
+pub fn entity_tag(changed: SystemTime, length: u64, encoding: &str, now: SystemTime) -> String {
+    let nanos = changed.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let fresh = now.duration_since(changed).is_ok_and(|age| age.as_secs() >= 2);
+    let mut tag = String::with_capacity(40);
+    // Writing to a String cannot fail.
+    let _ = write!(tag, "{}\"{nanos:x}-{length:x}", if fresh { "" } else { "W/" });
+    if !encoding.is_empty() {
+        let _ = write!(tag, "-{encoding}");
+    }
+    tag.push('"');
+    tag
+}
+
+/// Whether a name has a hash of its content in it, as bundlers write them: `app-3f9ac01b.js`, `main.BkZ5sX3a.css`. The last part
+/// before the extension has eight characters or more, with a letter and a digit among them.
+pub fn is_hashed(name: &str) -> bool {
+    let Some((stem, _)) = name.rsplit_once('.') else { return false };
+    let Some((_, hash)) = stem.rsplit_once(['-', '.']) else { return false };
+    hash.len() >= 8
+        && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && hash.bytes().any(|byte| byte.is_ascii_digit())
+        && hash.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::site::{NormalForm, Setting};
+    use crate::target::normal_path;
+
+    fn files(dotfiles: bool) -> Files {
+        Files {
+            folder: Setting::Fixed("".into()),
+            rest: None,
+            index: Cow::Borrowed(&[]),
+            fallback: None,
+            listing: false,
+            dotfiles,
+            symlinks: false,
+            precompressed: false,
+            immutable: false,
+        }
+    }
+
+    /// What becomes of a path as it arrives: the normal form, then the file.
+    fn check(path: &str, expected: Option<&str>) {
+        for encoded_slash in [false, true] {
+            let form = NormalForm { encoded_slash, merge_slashes: true };
+            let below = normal_path(path, form).ok().and_then(|path| Below::of(&path, &files(false)));
+            let below = below.as_ref().map(|below| String::from_utf8_lossy(below.as_bytes()));
+            assert_eq!(below.as_deref(), expected, "{path}, encoded-slash={encoded_slash}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        check("/", Some(""));
+        check("/a/b.txt", Some("a/b.txt"));
+        check("/a/", Some("a"));
+        check("/a%20b", Some("a b"));
+        check("/%C3%A4", Some("ä"));
+        check("/a/./b/../c", Some("a/c"));
+        check("/..hidden", None);
+        check("/.git/config", None);
+        check("/a/.env", None);
+        check("/%2egit/config", None);
+        check("/...", None);
+    }
+
+    #[test]
+    fn traversal() {
+        for path in [
+            // CVE-2021-41773 and CVE-2021-42013.
+            "/cgi-bin/.%2e/.%2e/etc/passwd",
+            "/cgi-bin/%%32%65%%32%65/etc/passwd",
+            "/icons/.%%32%65/.%%32%65/etc/passwd",
+            // CVE-2018-7490.
+            "/..%2f..%2fetc/passwd",
+            // CVE-2017-14849 (Node.js), CVE-2015-3337 (Elasticsearch), CVE-2019-11510.
+            "/../../../../etc/passwd",
+            "/static/../../a/../../etc/passwd",
+            // Double encoding, backslashes, overlong UTF-8 (CVE-2000-0884), full-width forms.
+            "/..\\..\\etc\\passwd",
+            "/..%5c..%5cetc%5cpasswd",
+            "/a%2f..%2f..%2fb",
+            // NUL (CVE-2013-4547 and many others).
+            "/a.php%00.txt",
+            "/a\0b",
+        ] {
+            check(path, None);
+        }
+        // Encoded twice, or not UTF-8: names like others, which no file has.
+        check("/%252e%252e/etc/passwd", Some("%2e%2e/etc/passwd"));
+        check("/%c0%ae%c0%ae/etc", Some("\u{fffd}\u{fffd}\u{fffd}\u{fffd}/etc"));
+    }
+
+    #[test]
+    fn encodings() {
+        let check = |line: &str, encoding: &str, expected: bool| {
+            let fields: Fields = [("accept-encoding", line)].into_iter().collect();
+            assert_eq!(accepts(&fields, encoding), expected, "{line}: {encoding}");
+        };
+        check("gzip, br", "br", true);
+        check("gzip, br", "zstd", false);
+        check("gzip;q=0, *", "gzip", false);
+        check("gzip;q=0, *", "br", true);
+        check("*;q=0", "br", false);
+        check("BR; q=0.5", "br", true);
+        check("br;q=0.000", "br", false);
+        check("br;q=x", "br", false);
+        check("x-gzip", "gzip", true);
+        check("", "gzip", false);
+        assert!(!accepts(&Fields::new(), "gzip"));
+    }
+
+    #[test]
+    fn tags() {
+        let changed = UNIX_EPOCH + Duration::from_nanos(0x1234);
+        let at = |seconds| changed + Duration::from_secs(seconds);
+        assert_eq!(entity_tag(changed, 255, "", at(2)), "\"1234-ff\"");
+        assert_eq!(entity_tag(changed, 255, "br", at(9)), "\"1234-ff-br\"");
+        assert_eq!(entity_tag(changed, 255, "", at(1)), "W/\"1234-ff\"");
+        assert_eq!(entity_tag(at(5), 255, "", changed), format!("W/\"{:x}-ff\"", 0x1234 + 5_000_000_000_u64));
+    }
+
+    #[test]
+    fn hashed() {
+        let check = |name: &str, expected: bool| assert_eq!(is_hashed(name), expected, "{name}");
+        check("app-3f9ac01b.js", true);
+        check("index-BkZ5sX3a.css", true);
+        check("main.8f7e5c3a91.chunk.js", false);
+        check("chunk.8f7e5c3a91.js", true);
+        check("report-20260101.pdf", false);
+        check("jquery-3.7.1.js", false);
+        check("photo-holidays.jpg", false);
+        check("3f9ac01b.js", false);
+        check("app", false);
+    }
+}

@@ -1,0 +1,51 @@
+//! The page that lists a folder. Pure.
+
+/// The page for a folder, of which `path` is shown.
+pub(crate) fn page(path: &str, names: &[String], top: bool) -> String {
+    let title = html(path);
+    let mut out = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+        <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+        <style>body{{font:1rem/1.5 system-ui;margin:2rem}}li{{list-style:none}}</style>\n<h1>{title}</h1>\n<ul>\n"
+    );
+    if !top {
+        out.push_str("<li><a href=\"../\">../</a>\n");
+    }
+    for name in names {
+        // Behind `./`, lest a name with a colon is taken for a scheme (RFC 3986 section 4.2).
+        out.push_str(&format!("<li><a href=\"./{}\">{}</a>\n", url(name), html(name)));
+    }
+    out.push_str("</ul>\n");
+    out
+}
+
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+/// A name as it stands in a path, the slash behind a folder's included.
+fn url(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_text() {
+        let page = page("/<b>/", &["a&b/".to_owned(), "\"x\" y.txt".to_owned(), "javascript:x".to_owned()], false);
+        assert!(page.contains("<title>/&lt;b&gt;/</title>"), "{page}");
+        assert!(page.contains("<a href=\"./a%26b/\">a&amp;b/</a>"), "{page}");
+        assert!(page.contains("<a href=\"./%22x%22%20y.txt\">&quot;x&quot; y.txt</a>"), "{page}");
+        assert!(page.contains("<a href=\"./javascript%3Ax\">"), "{page}");
+    }
+}

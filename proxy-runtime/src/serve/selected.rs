@@ -1,0 +1,105 @@
+//! How much of an answer a request wants: all, a part, or nothing new (RFC 9110 sections 13 and 14). For answers that are here
+//! already, kept or in files. Decides nothing about where bytes come from.
+
+use std::ops::Range;
+
+use http::{Method, StatusCode};
+
+use crate::body::Body;
+use crate::conditions;
+use crate::fields::Fields;
+use crate::handler::Answer;
+use crate::observe::Record;
+use crate::ranges::{self, Wanted};
+
+/// What is to be sent.
+pub(super) enum Selected {
+    /// All of it.
+    Whole,
+    /// It was to be another one, or none (section 15.5.13).
+    Failed,
+    /// The client has it.
+    Unmodified,
+    /// This part.
+    Part(Range<u64>),
+    /// These parts.
+    Parts(Vec<Range<u64>>),
+    /// A part that is not there.
+    Nothing(u64),
+}
+
+/// What is to be sent of an answer with status 200 and these fields; `length` where it is known. The order is that of section
+/// 13.2.2.
+pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> Selected {
+    if conditions::fails(&record.fields, fields) {
+        return Selected::Failed;
+    }
+    if conditions::has_it(&record.fields, fields) {
+        return Selected::Unmodified;
+    }
+    let ranged = record.method == Method::GET && record.fields.contains("range");
+    let Some(length) = length.filter(|_| ranged && conditions::is_of(&record.fields, fields)) else {
+        return Selected::Whole;
+    };
+    match ranges::wanted(&record.fields, length) {
+        Wanted::All => Selected::Whole,
+        Wanted::Nothing => Selected::Nothing(length),
+        Wanted::Parts(parts) => match <[_; 1]>::try_from(parts) {
+            Ok([part]) => Selected::Part(part),
+            Err(parts) => Selected::Parts(parts),
+        },
+    }
+}
+
+/// Room for what is added to fields.
+pub(super) const ROOM: usize = 128;
+
+/// The fields of a 304 (section 15.4.5): what tells the client about what it has, and of that no more than it needs.
+pub(super) fn unmodified(fields: &Fields) -> Answer<Body> {
+    const SENT: [&str; 7] = ["cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary"];
+    let mut sent = Fields::with_capacity(fields.size() + ROOM, SENT.len() + 3);
+    for (name, value) in fields.raw() {
+        if SENT.iter().any(|sent| name.eq_ignore_ascii_case(sent.as_bytes())) {
+            sent.add(name, value);
+        }
+    }
+    Answer { status: StatusCode::NOT_MODIFIED, fields: sent, body: Body::None(None) }
+}
+
+/// The fields of a 416 (section 15.5.17).
+pub(super) fn nothing(length: u64) -> Fields {
+    let mut fields = Fields::new();
+    fields.add(b"content-range", format!("bytes */{length}").as_bytes());
+    fields
+}
+
+/// The value of `Content-Range` (section 14.4).
+pub(super) fn content_range(part: &Range<u64>, length: u64) -> String {
+    format!("bytes {}-{}/{length}", part.start, part.end - 1)
+}
+
+/// Several parts as one body (section 14.6): what its fields become, and what stands before each part and behind the last.
+pub(super) struct Multipart {
+    boundary: String,
+    media: String,
+    length: u64,
+}
+
+impl Multipart {
+    pub(super) fn new(record: &Record, fields: &mut Fields, length: u64) -> Multipart {
+        let boundary = format!("{:032x}", record.request_id.0);
+        let media = fields.text("content-type").unwrap_or("application/octet-stream").to_owned();
+        fields.set("content-type", format!("multipart/byteranges; boundary={boundary}").as_bytes());
+        Multipart { boundary, media, length }
+    }
+
+    pub(super) fn before(&self, part: &Range<u64>) -> String {
+        let Multipart { boundary, media, length } = self;
+        let range = content_range(part, *length);
+        format!("\r\n--{boundary}\r\nContent-Type: {media}\r\nContent-Range: {range}\r\n\r\n")
+    }
+
+    pub(super) fn behind(&self) -> String {
+        format!("\r\n--{}--\r\n", self.boundary)
+    }
+}

@@ -1,0 +1,27 @@
+//! Files that are answered with.
+
+use super::{List, Setting, Text};
+
+/// `files`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Files {
+    /// The folder.
+    pub folder: Setting<Text>,
+    /// Which binding of the pattern is the path in it; `None` for the whole path.
+    pub rest: Option<u8>,
+    /// The names that stand for a folder, in the order in which they are looked for.
+    pub index: List<Text>,
+    /// The file that answers for what is not there.
+    pub fallback: Option<Text>,
+    /// Folders without an index are listed.
+    pub listing: bool,
+    /// Names that begin with a dot are served.
+    pub dotfiles: bool,
+    /// Symbolic links are followed, if they stay in the folder.
+    pub symlinks: bool,
+    /// Files beside the file that have it compressed are served.
+    pub precompressed: bool,
+    /// Names with a hash of their content in them are never asked about again.
+    pub immutable: bool,
+}

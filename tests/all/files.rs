@@ -1,0 +1,324 @@
+//! `files`: what is in a folder is served, and nothing else, whatever is asked for.
+
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use kiln_tests::client::{Answer, Client, ask, get};
+use kiln_tests::kiln::scratch;
+use kiln_tests::proxy::Proxy;
+
+const SITE: &str = "\
+param listen type=addr
+param root type=string
+listen (param)listen
+log access {
+    fields path status reason bytes
+}
+error-page 404 (file)\"/dev/null\"
+site * {
+    limits encoded-slash=#true
+    route \"/plain/*\" {
+        files (param)root
+    }
+    route \"/all/*\" {
+        files (param)root index=\"start.html\" listing=#true dotfiles=#true symlinks=#true precompressed=#true immutable=#true
+        response-headers {
+            set X-Served yes
+        }
+    }
+    route \"/app/*\" {
+        files (param)root fallback=\"/app.html\"
+    }
+    route \"/robots.txt\" {
+        files (param)root
+    }
+    route \"/missing/*\" {
+        files \"/nowhere/at/all\"
+    }
+}
+";
+
+/// A folder with everything in it that may go wrong, and the proxy before it.
+struct Served {
+    proxy: Proxy,
+    root: PathBuf,
+}
+
+impl Served {
+    fn new(name: &str) -> Served {
+        let outside = scratch(&format!("files-{name}"));
+        let root = outside.join("root");
+        let write = |path: &str, text: &[u8]| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(&path, text).expect("written");
+            settle(&path);
+        };
+        std::fs::write(outside.join("secret.txt"), "secret\n").expect("written");
+        write("index.html", b"<p>home\n");
+        write("app.html", b"<p>app\n");
+        write("robots.txt", b"robots\n");
+        write("a b/ä.txt", b"blank\n");
+        write("sub/index.html", b"<p>sub\n");
+        write("sub/start.html", b"<p>start\n");
+        write("empty/keep", b"");
+        write(".git/config", b"hidden\n");
+        write("app-3f9ac01b.js", b"let a = 1;\n");
+        write("alphabet.txt", b"abcdefghijklmnopqrstuvwxyz");
+        write("large.bin", &(0..1_000_000_u32).flat_map(u32::to_be_bytes).collect::<Vec<u8>>());
+        write("pre.css", b"body { color: black; }\n");
+        write("pre.css.br", b"brotli, so to say");
+        write("pre.css.gz", b"gzip, so to say");
+        write("stale.css", b"new\n");
+        write("stale.css.gz", b"old");
+        let old = std::fs::File::options().write(true).open(root.join("stale.css.gz")).expect("opened");
+        old.set_modified(SystemTime::now() - Duration::from_secs(1000)).expect("set");
+        symlink("../../secret.txt", root.join("sub/out")).expect("linked");
+        symlink(outside.join("secret.txt"), root.join("absolute")).expect("linked");
+        symlink("sub", root.join("inside")).expect("linked");
+        symlink("/", root.join("top")).expect("linked");
+        let status = std::process::Command::new("mkfifo").arg(root.join("pipe")).status().expect("mkfifo runs");
+        assert!(status.success());
+        let proxy = Proxy::of_text(&format!("files-{name}"), SITE, &[("root", root.to_str().expect("text"))]);
+        Served { proxy, root }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        get(self.proxy.address("listen"), "a.test", path)
+    }
+
+    fn ask(&self, path: &str, fields: &str) -> Answer {
+        ask(
+            self.proxy.address("listen"),
+            &format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}Connection: close\r\n\r\n"),
+        )
+    }
+
+    /// Status and text.
+    fn check(&self, path: &str, status: u16, text: &str) {
+        let answer = self.get(path);
+        assert_eq!((answer.status, answer.text().as_str()), (status, text), "{path}: {:?}", answer.headers);
+    }
+}
+
+/// Sets a file's time back, so that its tag is a strong one.
+fn settle(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path).expect("opened");
+    file.set_modified(SystemTime::now() - Duration::from_secs(100)).expect("set");
+}
+
+#[test]
+fn what_is_there() {
+    let served = Served::new("there");
+    served.check("/plain/", 200, "<p>home\n");
+    served.check("/plain/index.html", 200, "<p>home\n");
+    served.check("/plain/sub/", 200, "<p>sub\n");
+    served.check("/all/sub/", 200, "<p>start\n");
+    served.check("/plain/a%20b/%C3%A4.txt", 200, "blank\n");
+    served.check("/robots.txt", 200, "robots\n");
+    served.check("/plain/nothing", 404, "");
+    served.check("/plain/nothing/", 404, "");
+    served.check("/plain/robots.txt/", 404, "");
+    served.check("/plain/robots.txt/x", 404, "");
+    served.check("/plain/empty/", 404, "");
+    served.check("/plain/empty/keep", 200, "");
+    served.check("/app/some/where", 200, "<p>app\n");
+    served.check("/app/robots.txt", 200, "robots\n");
+    served.check("/missing/x", 500, "500 Internal Server Error\n");
+    served.proxy.log("\"reason\":\"file-unreadable\"");
+    served.proxy.log("\"reason\":\"no-file\"");
+    // A folder is asked for with a slash.
+    for (path, location) in
+        [("/plain", "/plain/"), ("/plain/sub?a=1", "/plain/sub/?a=1"), ("//plain/sub", "/plain/sub/")]
+    {
+        let answer = served.get(path);
+        assert_eq!((answer.status, answer.header("location")), (308, Some(location)), "{path}");
+    }
+    // A list of what is there.
+    let list = served.get("/all/empty/");
+    assert_eq!((list.status, list.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(
+        list.text().contains("<a href=\"./keep\">keep</a>") && list.text().contains("<a href=\"../\">"),
+        "{}",
+        list.text()
+    );
+    let list = served.get("/all/");
+    assert_eq!(list.status, 200);
+    assert!(
+        list.text().contains("<a href=\"./.git/\">") && !list.text().contains("pipe") && !list.text().contains("../")
+    );
+    // Nothing but reading.
+    let post = ask(
+        served.proxy.address("listen"),
+        "POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    );
+    assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")));
+    let mut client = Client::to(served.proxy.address("listen"));
+    client.send("HEAD /plain/alphabet.txt HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = client.answer_to("HEAD");
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some("26"), 0));
+}
+
+#[test]
+fn what_is_not() {
+    let served = Served::new("not");
+    // Links, hidden names, pipes: not there.
+    for path in ["sub/out", "absolute", "inside/index.html", "top/etc/passwd", ".git/config", ".git/", "pipe"] {
+        served.check(&format!("/plain/{path}"), 404, "");
+    }
+    // Where links are followed, none leads out.
+    for path in ["sub/out", "absolute", "top/etc/passwd", "pipe"] {
+        served.check(&format!("/all/{path}"), 404, "");
+    }
+    served.check("/all/inside/start.html", 200, "<p>start\n");
+    served.check("/all/.git/config", 200, "hidden\n");
+    // CVE-2021-41773 and CVE-2021-42013, CVE-2018-7490, CVE-2017-14849 and their kin; `encoded-slash` is on.
+    for path in [
+        "/plain/../../secret.txt",
+        "/plain/.%2e/.%2e/secret.txt",
+        "/plain/%2e%2e/%2e%2e/secret.txt",
+        "/plain/..%2f..%2fsecret.txt",
+        "/plain/..%2F..%2Fsecret.txt",
+        "/plain/%%32%65%%32%65/secret.txt",
+        "/plain/%252e%252e/secret.txt",
+        "/plain/..%5c..%5csecret.txt",
+        "/plain/sub%2findex.html",
+        "/plain/..%c0%af..%c0%afsecret.txt",
+        "/plain/%c0%ae%c0%ae/secret.txt",
+        "/plain/..;/..;/secret.txt",
+        "/plain/sub/..%00/../../secret.txt",
+        "/plain//etc/passwd",
+        "/plain/etc/passwd",
+        "/all/sub/../../../secret.txt",
+    ] {
+        let answer = served.get(path);
+        assert!(matches!(answer.status, 400 | 404), "{path}: {} {}", answer.status, answer.text());
+        assert!(!answer.text().contains("secret"), "{path}");
+    }
+}
+
+/// A file that is exchanged for a link while it is asked for is one or the other, and the other is not there.
+#[test]
+fn races() {
+    let served = Served::new("races");
+    let (target, link) = (served.root.join("turn"), served.root.join("link"));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::write(&link, "mine\n").expect("written");
+                std::fs::rename(&link, &target).expect("renamed");
+                symlink("../secret.txt", &link).expect("linked");
+                std::fs::rename(&link, &target).expect("renamed");
+            }
+        });
+        for _ in 0..500 {
+            let answer = served.get("/plain/turn");
+            // It may have been cut short by the writing of it, too.
+            let right = matches!((answer.status, answer.text().as_str()), (200, "mine\n" | "") | (404, ""));
+            stop.fetch_or(!right, std::sync::atomic::Ordering::Relaxed);
+            assert!(right, "{} {}", answer.status, answer.text());
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn as_much_as_is_wanted() {
+    let served = Served::new("parts");
+    let path = "/plain/alphabet.txt";
+    let whole = served.get(path);
+    let (tag, date) =
+        (whole.header("etag").expect("a tag").to_owned(), whole.header("last-modified").expect("a date").to_owned());
+    assert!(tag.starts_with('"'), "{tag}");
+    assert_eq!(whole.header("accept-ranges"), Some("bytes"));
+    assert_eq!(whole.header("content-type"), Some("text/plain; charset=utf-8"));
+    let check = |fields: &str, status: u16, text: &str| {
+        let answer = served.ask(path, fields);
+        assert_eq!((answer.status, answer.text().as_str()), (status, text), "{fields} {:?}", answer.headers);
+        answer
+    };
+    const ALL: &str = "abcdefghijklmnopqrstuvwxyz";
+    check(&format!("If-None-Match: {tag}\r\n"), 304, "");
+    check(&format!("If-None-Match: W/{tag}\r\n"), 304, "");
+    check("If-None-Match: \"x\"\r\n", 200, ALL);
+    check(&format!("If-Modified-Since: {date}\r\n"), 304, "");
+    check("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 200, ALL);
+    check(&format!("If-Match: {tag}\r\n"), 200, ALL);
+    check("If-Match: \"x\"\r\n", 412, "412 Precondition Failed\n");
+    check("If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 412, "412 Precondition Failed\n");
+    let part = check("Range: bytes=2-4\r\n", 206, "cde");
+    assert_eq!(part.header("content-range"), Some("bytes 2-4/26"));
+    check("Range: bytes=-2\r\n", 206, "yz");
+    check(&format!("Range: bytes=2-4\r\nIf-Range: {tag}\r\n"), 206, "cde");
+    check("Range: bytes=2-4\r\nIf-Range: \"x\"\r\n", 200, ALL);
+    let none = check("Range: bytes=26-\r\n", 416, "");
+    assert_eq!(none.header("content-range"), Some("bytes */26"));
+    let parts = served.ask(path, "Range: bytes=0-1,-1\r\n");
+    assert_eq!(parts.status, 206);
+    let boundary =
+        parts.header("content-type").and_then(|kind| kind.split_once("boundary=")).expect("a boundary").1.to_owned();
+    let part = |range: &str, text: &str| {
+        format!(
+            "\r\n--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: bytes {range}/26\r\n\r\n{text}"
+        )
+    };
+    assert_eq!(parts.text(), part("0-1", "ab") + &part("25-25", "z") + &format!("\r\n--{boundary}--\r\n"));
+    // By the thousand: all of it, once.
+    let many: Vec<String> = (0..1000).map(|at| format!("{at}-{at}")).collect();
+    check(&format!("Range: bytes={}\r\n", many.join(",")), 200, ALL);
+    // A large file, whole and in part.
+    let large = served.get("/plain/large.bin");
+    assert_eq!(large.body.len(), 4_000_000);
+    assert!(large.body.chunks(4).zip(0_u32..).all(|(found, expected)| found == expected.to_be_bytes()));
+    let part = served.ask("/plain/large.bin", "Range: bytes=1999996-2000003\r\n");
+    assert_eq!(part.body, [499_999_u32.to_be_bytes(), 500_000_u32.to_be_bytes()].concat());
+    // A file that was changed just now has a weak tag.
+    std::fs::File::create(served.root.join("fresh.txt")).and_then(|mut file| file.write_all(b"x")).expect("written");
+    assert!(served.get("/plain/fresh.txt").header("etag").is_some_and(|tag| tag.starts_with("W/")));
+}
+
+#[test]
+fn compressed_before() {
+    let served = Served::new("compressed");
+    let check = |path: &str, accept: &str, encoding: Option<&str>, text: &str| {
+        let answer = served.ask(path, &format!("Accept-Encoding: {accept}\r\n"));
+        assert_eq!((answer.header("content-encoding"), answer.text().as_str()), (encoding, text), "{path} {accept}");
+        answer
+    };
+    let br = check("/all/pre.css", "gzip, br", Some("br"), "brotli, so to say");
+    assert_eq!(
+        (br.header("vary"), br.header("content-type")),
+        (Some("Accept-Encoding"), Some("text/css; charset=utf-8"))
+    );
+    let gzip = check("/all/pre.css", "gzip, br;q=0", Some("gzip"), "gzip, so to say");
+    assert_ne!(br.header("etag"), gzip.header("etag"));
+    check("/all/pre.css", "identity", None, "body { color: black; }\n");
+    check("/all/stale.css", "gzip", None, "new\n");
+    check("/plain/pre.css", "br", None, "body { color: black; }\n");
+    let hashed = served.get("/all/app-3f9ac01b.js");
+    assert_eq!(hashed.header("cache-control"), Some("public, max-age=31536000, immutable"));
+    assert_eq!(hashed.header("x-served"), Some("yes"));
+    assert_eq!(served.get("/all/alphabet.txt").header("cache-control"), None);
+    assert_eq!(served.get("/plain/app-3f9ac01b.js").header("cache-control"), None);
+}
+
+/// What a folder is exchanged for is there from then on.
+#[test]
+fn a_new_release() {
+    let outside = scratch("files-release");
+    for release in ["1", "2"] {
+        std::fs::create_dir_all(outside.join(release)).expect("made");
+        std::fs::write(outside.join(release).join("index.html"), release).expect("written");
+    }
+    symlink("1", outside.join("current")).expect("linked");
+    let root = outside.join("current");
+    let proxy = Proxy::of_text("files-release", SITE, &[("root", root.to_str().expect("text"))]);
+    let get = || get(proxy.address("listen"), "a.test", "/plain/").text();
+    assert_eq!(get(), "1");
+    symlink("2", outside.join("next")).expect("linked");
+    std::fs::rename(outside.join("next"), &root).expect("renamed");
+    assert_eq!(get(), "2");
+}
