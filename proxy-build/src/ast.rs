@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Stale, Ttl};
+pub use self::compress::Compress;
 pub use self::door::{Auth, AuthScheme, Cors, CountedBy, InCors, InFlight, NetworkSource, Networks, Rate, RateLimit};
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
@@ -21,6 +22,7 @@ use crate::code::Level;
 use crate::source::{Span, Spanned};
 
 mod cache;
+mod compress;
 mod door;
 mod tls;
 mod upstream;
@@ -60,6 +62,7 @@ pub enum What {
     DiskStore(DiskStore),
     InCache(InCache),
     InCors(InCors),
+    Types(Vec<Spanned<String>>),
     To(To),
     Resolvers(Vec<Spanned<String>>),
     Param(Param),
@@ -399,6 +402,8 @@ pub enum Policy {
     Cors(Cors),
     /// `auth`.
     Auth(Auth),
+    /// `compress`.
+    Compress(Compress),
 }
 
 /// `rewrite`.

@@ -5,6 +5,7 @@
 //! report and goes on; the model is given only where nothing was wrong.
 
 mod cache;
+mod compress;
 mod door;
 mod handlers;
 pub mod joint;
@@ -160,6 +161,7 @@ impl Root {
                 | What::InRetry(_)
                 | What::InCache(_)
                 | What::InCors(_)
+                | What::Types(_)
                 | What::DiskStore(_)
                 | What::To(_)
                 | What::Resolvers(_)

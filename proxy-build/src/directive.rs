@@ -8,6 +8,7 @@ mod acme;
 mod admin;
 mod auth;
 mod cache;
+mod compress;
 mod cors;
 mod discover;
 mod door;
@@ -106,6 +107,7 @@ pub enum Place {
     CacheStore,
     Cache,
     CacheKey,
+    Compress,
     Cors,
     Bypass,
     Split,
@@ -139,6 +141,7 @@ impl Place {
             Place::CacheStore => "in a `cache-store`",
             Place::Cache => "in `cache`",
             Place::CacheKey => "in `key`",
+            Place::Compress => "in `compress`",
             Place::Cors => "in `cors`",
             Place::Bypass => "in `bypass`",
             Place::Split => "in `split`",
@@ -241,6 +244,8 @@ pub static ALL: &[&Directive] = &[
     &cache::PURGE,
     &cache::CACHE_STORE,
     &cache::DISK,
+    &compress::COMPRESS,
+    &compress::TYPES,
     &traffic::MIRROR,
     &traffic::FAULT,
     &error_page::ERROR_PAGE,

@@ -69,6 +69,14 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             );
         }
     });
+    let compresses = plan.model.compresses().then(|| {
+        quote! {
+            const _: () = ::std::assert!(
+                ::proxy_runtime::COMPRESSES,
+                "this site compresses answers: give proxy-runtime the feature `compress` in Cargo.toml"
+            );
+        }
+    });
     let stores = plan.model.stores.iter().map(expression);
     let resolve = match plan.model.upstreams.iter().any(Upstream::asks_dns) {
         true => quote!(Some(::proxy_runtime::resolve)),
@@ -97,6 +105,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         #speaks_tls
         #speaks_acme
         #checks_credentials
+        #compresses
 
         #regexes
         #matchers

@@ -202,6 +202,11 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
             out.line(&format!("  {name}"), format!("[{}]", from(name)));
         }
     }
+    if let Some(compress) = &policy.compress {
+        let codings: Vec<_> =
+            compress.codings.iter().map(|(coding, level)| format!("{} {level}", coding.name())).collect();
+        out.line("  compress", format!("{} [{}]", codings.join(", "), from("compress")));
+    }
     if !route.response.is_empty() {
         out.line("  response-headers", format!("[{}]", from("response-headers")));
     }

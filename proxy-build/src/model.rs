@@ -292,6 +292,11 @@ pub const PLAIN: Speaks = Speaks {
 };
 
 impl Site {
+    /// Whether answers are compressed.
+    pub fn compresses(&self) -> bool {
+        self.hosts.iter().flat_map(|host| &host.routes).any(|route| route.policy.compress.is_some())
+    }
+
     /// Whether passwords or keys are looked up.
     pub fn checks_credentials(&self) -> bool {
         let policies =

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::cache::Reader;
 use crate::clock::after;
+use crate::compress::Compressed;
 use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -247,6 +248,8 @@ pub(crate) enum Body {
     Server(Box<Call>),
     /// A server's answer that others have, too.
     Joined(Box<Reader>),
+    /// Another body, compressed as it comes.
+    Compressed(Box<Compressed>),
     /// 101: what follows is no HTTP.
     Tunnel(Box<Call>),
 }
@@ -261,7 +264,7 @@ impl Body {
             Body::Server(call) => call.length(),
             Body::File(reader) => Some(reader.length()),
             Body::Joined(reader) => reader.length(),
-            Body::Tunnel(_) => None,
+            Body::Compressed(_) | Body::Tunnel(_) => None,
         }
     }
 }
@@ -275,6 +278,7 @@ impl Source for Body {
             Body::Server(call) => call.poll_fill(cx),
             Body::File(reader) => reader.poll_fill(cx),
             Body::Joined(reader) => reader.poll_fill(cx),
+            Body::Compressed(body) => body.poll_fill(cx),
         }
     }
 
@@ -298,12 +302,14 @@ impl Source for Body {
             Body::Server(call) => call.take(to),
             Body::File(reader) => reader.take(to),
             Body::Joined(reader) => reader.take(to),
+            Body::Compressed(body) => body.take(to),
         }
     }
 
     fn trailers(&mut self) -> Option<Fields> {
         match self {
             Body::Server(call) => call.trailers(),
+            Body::Compressed(body) => body.trailers(),
             Body::None(_) | Body::Bytes(_) | Body::Pieces(_) | Body::File(_) | Body::Joined(_) | Body::Tunnel(_) => {
                 None
             }

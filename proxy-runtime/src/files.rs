@@ -10,7 +10,6 @@ pub(crate) mod listing;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::fields::Fields;
 use crate::site::Files;
 
 /// A path below a folder: names joined by slashes, of which none is empty, `.` or `..`, or has a slash or NUL in it. Empty for
@@ -92,27 +91,6 @@ fn decode(text: &str, out: &mut Vec<u8>) -> Option<()> {
 /// A way in which a file may be compressed beside itself: what it is called in `Content-Encoding` and behind its name. In the
 /// order in which they are preferred.
 pub const ENCODINGS: [(&str, &str); 3] = [("br", ".br"), ("zstd", ".zst"), ("gzip", ".gz")];
-
-/// Whether a client takes an encoding (RFC 9110 section 12.5.3): named, or by `*`, with a weight above 0.
-pub fn accepts(request: &Fields, encoding: &str) -> bool {
-    let mut named = None;
-    let mut any = None;
-    for line in request.all("accept-encoding").filter_map(|line| std::str::from_utf8(line).ok()) {
-        for item in line.split(',') {
-            let mut parts = item.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
-            let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-            // `0`, `0.` and `0.000` are nothing; what is no number is not taken for a yes.
-            let taken = weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0));
-            if name.eq_ignore_ascii_case(encoding) || (encoding == "gzip" && name.eq_ignore_ascii_case("x-gzip")) {
-                named = Some(taken);
-            } else if name == "*" {
-                any = Some(taken);
-            }
-        }
-    }
-    named.or(any).unwrap_or(false)
-}
 
 /// The entity tag of a file on disk: when it was changed, in nanoseconds, and its length. Weak while it was changed less than two
 /// seconds ago: it might be changed again within what the file system's clock tells apart (RFC 9110 section 8.8.1).
@@ -213,25 +191,6 @@ mod tests {
         // Encoded twice, or not UTF-8: names like others, which no file has.
         check("/%252e%252e/etc/passwd", Some("%2e%2e/etc/passwd"));
         check("/%c0%ae%c0%ae/etc", Some("\u{fffd}\u{fffd}\u{fffd}\u{fffd}/etc"));
-    }
-
-    #[test]
-    fn encodings() {
-        let check = |line: &str, encoding: &str, expected: bool| {
-            let fields: Fields = [("accept-encoding", line)].into_iter().collect();
-            assert_eq!(accepts(&fields, encoding), expected, "{line}: {encoding}");
-        };
-        check("gzip, br", "br", true);
-        check("gzip, br", "zstd", false);
-        check("gzip;q=0, *", "gzip", false);
-        check("gzip;q=0, *", "br", true);
-        check("*;q=0", "br", false);
-        check("BR; q=0.5", "br", true);
-        check("br;q=0.000", "br", false);
-        check("br;q=x", "br", false);
-        check("x-gzip", "gzip", true);
-        check("", "gzip", false);
-        assert!(!accepts(&Fields::new(), "gzip"));
     }
 
     #[test]

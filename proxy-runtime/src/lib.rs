@@ -18,6 +18,7 @@ pub mod cache;
 #[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod door;
+pub mod encodings;
 pub mod facts;
 pub mod fields;
 pub mod files;
@@ -45,6 +46,8 @@ mod body;
 mod clock;
 #[cfg(feature = "serve")]
 mod command;
+#[cfg(feature = "serve")]
+mod compress;
 #[cfg(feature = "serve")]
 mod conditions;
 #[cfg(feature = "serve")]
@@ -89,6 +92,9 @@ pub const SPEAKS_ACME: bool = cfg!(feature = "acme");
 
 /// Whether this was built to look passwords and keys up; what a site that does asserts.
 pub const CHECKS_CREDENTIALS: bool = cfg!(feature = "auth");
+
+/// Whether this was built to compress answers; what a site that does asserts.
+pub const COMPRESSES: bool = cfg!(feature = "compress");
 
 pub use bytes;
 #[cfg(feature = "serve")]

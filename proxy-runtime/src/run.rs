@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::balance::Dice;
 use crate::cache::Store;
 use crate::cache::freshness::Moment;
+use crate::compress::Compressing;
 use crate::door::state::State;
 use crate::facts::RequestId;
 use crate::listen::{self, Bound, Budget};
@@ -63,6 +64,8 @@ pub(crate) struct Worker {
     /// What connections read into.
     pub(crate) buffers: &'static Buffers,
     pub(crate) dice: Dice,
+    /// Answers that are compressed now.
+    pub(crate) compressing: Compressing,
     /// Copies that `mirror` has under way.
     pub(crate) mirrored: Cell<usize>,
     date: RefCell<Date>,
@@ -363,6 +366,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         keys: Cell::default(),
         buffers,
         // The standard library's source of random keys.
+        compressing: Compressing::default(),
         mirrored: Cell::new(0),
         dice: Dice::new(RandomState::new().hash_one(0)),
         date: RefCell::default(),

@@ -25,6 +25,7 @@ use http::{Method, StatusCode, Version};
 
 use crate::answer;
 use crate::body::{Body, RequestBody};
+use crate::compress::compress;
 use crate::connection::Client;
 use crate::facts::Facts;
 use crate::failure::Failure;
@@ -78,7 +79,10 @@ pub(crate) async fn exchange(
     if let Some(filter) = record.route.and_then(|route| route.response) {
         filter(&mut answer.fields, &record.facts());
     }
-    Ok(answer)
+    Ok(match record.route.and_then(|route| route.policy.compress.as_ref()) {
+        Some(policy) => compress(policy, record, answer),
+        None => answer,
+    })
 }
 
 /// The answer to what can't be done.

@@ -7,6 +7,7 @@
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
 mod cache;
+mod compress;
 mod door;
 mod files;
 mod routes;
@@ -21,6 +22,7 @@ use http::Method;
 pub use ipnet::IpNet;
 
 pub use self::cache::{Cache, DiskStore, Key, Mark, Part, Stale, Store, Ttl};
+pub use self::compress::{Coding, Compress};
 pub use self::door::{Auth, AuthScheme, By, Cors, Door, InFlight, Listed, NetworkRule, Networks, Origin, RateLimit};
 pub use self::files::Files;
 pub use self::routes::{Matches, Request, Response, Route, Routes};
@@ -283,6 +285,8 @@ pub struct Policy {
     pub cache: Option<Cache>,
     /// What a request passes first.
     pub door: Option<Door>,
+    /// How answers are compressed.
+    pub compress: Option<Compress>,
 }
 
 /// `limits`. Sizes in bytes.

@@ -4,6 +4,7 @@ mod acme;
 mod cache;
 mod cases;
 mod cli;
+mod compress;
 mod diagnostics;
 mod diff;
 mod disk;

@@ -38,6 +38,7 @@ static POLICY_0: Policy = Policy {
     fault: None,
     cache: None,
     door: None,
+    compress: None,
 };
 static SITES: &[Host] = &[
     Host {

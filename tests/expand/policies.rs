@@ -74,6 +74,7 @@ static POLICY_0: Policy = Policy {
     fault: None,
     cache: None,
     door: None,
+    compress: None,
 };
 static SITES: &[Host] = &[
     Host {

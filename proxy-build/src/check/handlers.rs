@@ -369,6 +369,15 @@ impl Check<'_> {
             let name = match what {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
+                What::Policy(ast::Policy::Compress(_))
+                    if matches!(handler.what, What::Handler(ast::Handler::Redirect(_) | ast::Handler::Abort)) =>
+                {
+                    self.report.add(
+                        Diagnostic::error("no-effect", "`compress` has no effect: the answer has no body", *span)
+                            .also(handler.span, "it is answered here"),
+                    );
+                    continue;
+                }
                 What::Policy(ast::Policy::Retry(_)) => "retry",
                 What::Policy(ast::Policy::Mirror(_)) => "mirror",
                 What::Policy(ast::Policy::Cache(_)) => "cache",

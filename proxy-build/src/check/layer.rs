@@ -31,6 +31,7 @@ pub(super) struct Layer {
     pub(super) in_flight: Vec<(Span, ast::InFlight)>,
     pub(super) cors: Option<(Span, ast::Cors)>,
     pub(super) auth: Option<(Span, ast::Auth)>,
+    pub(super) compress: Option<(Span, ast::Compress)>,
     /// Which directive came from where, for `explain`.
     pub(super) origins: Vec<(&'static str, Span)>,
 }
@@ -84,6 +85,7 @@ impl Layer {
             in_flight: self.in_flight,
             cors: inner.cors.or(self.cors),
             auth: inner.auth.or(self.auth),
+            compress: inner.compress.or(self.compress),
             origins: self.origins,
         }
     }
@@ -183,6 +185,10 @@ fn own(items: &[Item]) -> Layer {
             Policy::Auth(auth) => {
                 layer.auth = Some((*span, auth.clone()));
                 "auth"
+            }
+            Policy::Compress(compress) => {
+                layer.compress = Some((*span, compress.clone()));
+                "compress"
             }
             Policy::Cache(cache) => {
                 layer.cache = Some((*span, cache.clone()));

@@ -40,7 +40,8 @@ impl Check<'_> {
         let mirror = layer.mirror.as_ref().and_then(|(_, mirror)| self.mirror(mirror));
         let fault = layer.fault.as_ref().and_then(|(span, fault)| self.fault(fault, *span));
         let door = self.door(layer, scope);
-        Policy { limits, timeouts, error_pages: list(pages), log, retry, mirror, fault, cache: None, door }
+        let compress = layer.compress.as_ref().and_then(|(_, compress)| self.compress(compress));
+        Policy { limits, timeouts, error_pages: list(pages), log, retry, mirror, fault, cache: None, door, compress }
     }
 
     fn limits(&mut self, limits: &ast::Limits) -> site::Limits {

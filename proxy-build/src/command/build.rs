@@ -52,12 +52,14 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     write_if_changed(&folder.join("src/main.rs"), &main)?;
     let speaks_tls = compiled.model.as_ref().is_some_and(proxy_build::model::Site::speaks_tls);
     let asks_acme = compiled.model.as_ref().is_some_and(|model| model.acme.is_some());
+    let compresses = compiled.model.as_ref().is_some_and(proxy_build::model::Site::compresses);
     let credentials = compiled.model.as_ref().is_some_and(proxy_build::model::Site::checks_credentials);
-    let features: Vec<&str> = [("auth", credentials), ("dns", asks_dns), ("tls", speaks_tls), ("acme", asks_acme)]
-        .iter()
-        .filter(|(_, wanted)| *wanted)
-        .map(|(name, _)| *name)
-        .collect();
+    let features: Vec<&str> =
+        [("auth", credentials), ("compress", compresses), ("dns", asks_dns), ("tls", speaks_tls), ("acme", asks_acme)]
+            .iter()
+            .filter(|(_, wanted)| *wanted)
+            .map(|(name, _)| *name)
+            .collect();
     write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source, &features)?)?;
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
     if !folder.join("Cargo.lock").exists() {

@@ -22,6 +22,7 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
         "fault": policy.fault,
         "cache": policy.cache,
         "door": policy.door,
+        "compress": policy.compress,
     });
     named(site, value)
 }

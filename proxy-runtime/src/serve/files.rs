@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use super::selected::{self, Multipart, ROOM, Selected};
 use crate::body::Body;
 use crate::connection::Client;
+use crate::encodings;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_reader::{FileReader, From};
@@ -37,7 +38,7 @@ pub(super) async fn answer(client: &Client, record: &Record, files: &'static Fil
     let path = files.rest.map_or(facts.path, |slot| facts.captures.get(usize::from(slot), facts.path));
     let folder = facts.path.ends_with('/');
     let below = Below::of(path, files).ok_or(Failure::NoFile)?;
-    let taken = ENCODINGS.map(|(encoding, _)| files.precompressed && files::accepts(&record.fields, encoding));
+    let taken = ENCODINGS.map(|(encoding, _)| files.precompressed && encodings::accepts(&record.fields, encoding));
     let root = files.folder.get(client.worker.settings);
     // Opening may wait for a disk, and that must not hold up others.
     let found = tokio::task::spawn_blocking(move || disk::find(files, root, &below, folder, taken)).await;

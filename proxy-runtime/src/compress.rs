@@ -1,0 +1,181 @@
+//! `compress`: answers are compressed on their way to clients that take that.
+//!
+//! ```text
+//! answer ─ of a type that is worth it, whole, not compressed, not `no-transform` ─→ Vary
+//!     └─ the client takes a coding, and it is long enough ─→ Content-Encoding, a weak tag, no length; the body streams
+//! ```
+//!
+//! RFC 9110 sections 8.4 and 12.5.3. What comes in is compressed and sent as it comes: an answer of unknown length is flushed
+//! whenever there is nothing more for the moment, so that an event is with the client when it is with the proxy.
+
+#[cfg_attr(not(feature = "compress"), path = "compress/no_encoder.rs")]
+mod encoder;
+
+use std::cell::Cell;
+use std::task::{Context, Poll};
+
+use http::{Method, StatusCode};
+
+use self::encoder::Encoder;
+use crate::body::{Body, Source};
+use crate::encodings;
+use crate::failure::Failure;
+use crate::fields::{Fields, has_token};
+use crate::handler::Answer;
+use crate::observe::Record;
+use crate::site::Compress;
+
+/// No worker compresses more answers than this at once: each takes up to a few megabytes. Beyond, they go as they are.
+const AT_ONCE: usize = 256;
+
+/// Compresses an answer, if it should be and the client takes it.
+pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>) -> Answer<Body> {
+    let Answer { status, mut fields, body } = answer;
+    if !may_be(policy, status, &fields) {
+        return Answer { status, fields, body };
+    }
+    fields.add(b"vary", b"Accept-Encoding");
+    let length = body.length();
+    let short = length.is_some_and(|length| length < policy.min_size.get(record.worker.settings));
+    let codings = policy.codings.iter().map(|(coding, _)| coding.name());
+    let best = encodings::best(&record.fields, codings).and_then(|index| policy.codings.get(index));
+    let Some((coding, level)) = best.filter(|_| !short && !matches!(body, Body::Tunnel(_))) else {
+        return Answer { status, fields, body };
+    };
+    let body = match body {
+        // The answer to HEAD is that to GET without its body.
+        Body::None(_) if record.method == Method::HEAD => Body::None(None),
+        Body::None(_) => return Answer { status, fields, body },
+        body => {
+            let Some(running) = Running::start(&record.worker.compressing) else {
+                return Answer { status, fields, body };
+            };
+            let Some(encoder) = Encoder::new(*coding, *level, length) else { return Answer { status, fields, body } };
+            Body::Compressed(Box::new(Compressed {
+                body,
+                encoder: Some(encoder),
+                out: Vec::new(),
+                taken: 0,
+                flushes: length.is_none(),
+                unflushed: false,
+                _running: running,
+            }))
+        }
+    };
+    fields.set("content-encoding", coding.name().as_bytes());
+    // Neither lengths nor parts of what it was hold for what it is now; nor does a strong tag (section 8.8.1).
+    fields.remove("content-length");
+    fields.remove("accept-ranges");
+    fields.change("etag", |tag| if tag.starts_with("W/") { tag.to_owned() } else { format!("W/{tag}") });
+    Answer { status, fields, body }
+}
+
+/// Whether an answer may be compressed at all, whoever asks.
+fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
+    let whole = !matches!(status.as_u16(), 100..=199 | 204 | 205 | 206 | 304);
+    whole
+        && fields.text("content-type").is_some_and(|kind| policy.suits(kind))
+        && fields.get("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"))
+        // Section 5.2.2.6 of RFC 9111.
+        && !has_token(fields, "cache-control", "no-transform")
+        // What was signed or digested is the content as it is coded (RFC 9530 section 2).
+        && !fields.contains("content-digest")
+        && !fields.contains("content-range")
+}
+
+/// An answer that is compressed on its way.
+pub(crate) struct Compressed {
+    body: Body,
+    /// `None` when all is out.
+    encoder: Option<Encoder>,
+    out: Vec<u8>,
+    /// How much of `out` was sent.
+    taken: usize,
+    flushes: bool,
+    unflushed: bool,
+    _running: Running,
+}
+
+impl Compressed {
+    fn ready(&mut self) -> bool {
+        if self.taken == self.out.len() {
+            self.out.clear();
+            self.taken = 0;
+        }
+        !self.out.is_empty()
+    }
+}
+
+impl Source for Compressed {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        loop {
+            if self.ready() {
+                return Poll::Ready(Ok(true));
+            }
+            let Some(encoder) = &mut self.encoder else { return Poll::Ready(Ok(false)) };
+            match self.body.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => {
+                    let (out, mut fine) = (&mut self.out, true);
+                    self.body.take(|data| {
+                        fine = encoder.encode(data, out);
+                        data.len()
+                    });
+                    self.unflushed = true;
+                    if !fine {
+                        return Poll::Ready(Err(Failure::Internal));
+                    }
+                }
+                Poll::Ready(Ok(false)) => {
+                    let fine = self.encoder.take().is_some_and(|encoder| encoder.finish(&mut self.out));
+                    if !fine {
+                        return Poll::Ready(Err(Failure::Internal));
+                    }
+                }
+                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+                Poll::Pending if self.flushes && self.unflushed => {
+                    self.unflushed = false;
+                    if !encoder.flush(&mut self.out) {
+                        return Poll::Ready(Err(Failure::Internal));
+                    }
+                    if !self.ready() {
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        let took = to(&self.out[self.taken..]);
+        self.taken += took;
+        took
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.body.trailers()
+    }
+}
+
+/// Counts answers that are compressed now.
+#[derive(Default)]
+pub(crate) struct Compressing(Cell<usize>);
+
+/// One of them, until this is dropped.
+struct Running(&'static Compressing);
+
+impl Running {
+    fn start(all: &'static Compressing) -> Option<Running> {
+        if all.0.get() >= AT_ONCE {
+            return None;
+        }
+        all.0.set(all.0.get() + 1);
+        Some(Running(all))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.0.get() - 1);
+    }
+}

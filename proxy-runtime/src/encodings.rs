@@ -1,0 +1,94 @@
+//! Which content codings a client takes: `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
+
+use crate::fields::Fields;
+
+/// How much a client likes a coding, in thousandths; 0 is not at all. What it does not name it likes as much as `*`, if it says
+/// that; `identity` it takes unless it says otherwise, and likes best where it says nothing at all.
+pub fn weight(request: &Fields, coding: &str) -> u16 {
+    let (mut named, mut any) = (None, None);
+    for line in request.all("accept-encoding").filter_map(|line| std::str::from_utf8(line).ok()) {
+        for item in line.split(',') {
+            let mut parts = item.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default();
+            let given = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+            // What is no number is not taken for a yes.
+            let weight = given.map_or(1000, |given| match given.parse::<f32>() {
+                Ok(weight) if (0.0..=1.0).contains(&weight) => (weight * 1000.0) as u16,
+                _ => 0,
+            });
+            if name.eq_ignore_ascii_case(coding) || (coding == "gzip" && name.eq_ignore_ascii_case("x-gzip")) {
+                named = Some(weight);
+            } else if name == "*" {
+                any = Some(weight);
+            }
+        }
+    }
+    let unsaid = if coding == "identity" { 1 } else { 0 };
+    named.or(any).unwrap_or(unsaid)
+}
+
+/// Whether a client takes a coding.
+pub fn accepts(request: &Fields, coding: &str) -> bool {
+    weight(request, coding) > 0
+}
+
+/// Which of these codings a client likes best, of those it likes no less than none; of equals, the first.
+pub fn best<'c>(request: &Fields, offered: impl Iterator<Item = &'c str>) -> Option<usize> {
+    let plain = weight(request, "identity");
+    let mut best: Option<(usize, u16)> = None;
+    for (index, coding) in offered.enumerate() {
+        let weight = weight(request, coding);
+        if weight > 0 && weight >= plain && best.is_none_or(|(_, other)| weight > other) {
+            best = Some((index, weight));
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(line: &str) -> Fields {
+        [("accept-encoding", line)].into_iter().collect()
+    }
+
+    #[test]
+    fn taken() {
+        let check = |line: &str, coding: &str, expected: bool| {
+            assert_eq!(accepts(&fields(line), coding), expected, "{line}: {coding}");
+        };
+        check("gzip, br", "br", true);
+        check("gzip, br", "zstd", false);
+        check("gzip;q=0, *", "gzip", false);
+        check("gzip;q=0, *", "br", true);
+        check("*;q=0", "br", false);
+        check("BR; q=0.5", "br", true);
+        check("br;q=0.000", "br", false);
+        check("br;q=x", "br", false);
+        check("br;q=-1", "br", false);
+        check("br;q=NaN", "br", false);
+        check("x-gzip", "gzip", true);
+        check("", "gzip", false);
+        check("", "identity", true);
+        check("identity;q=0", "identity", false);
+        check("*;q=0", "identity", false);
+        assert!(!accepts(&Fields::new(), "gzip"));
+    }
+
+    #[test]
+    fn liked_best() {
+        let check = |line: &str, expected: Option<&str>| {
+            let offered = ["zstd", "br", "gzip"];
+            assert_eq!(best(&fields(line), offered.into_iter()).map(|index| offered[index]), expected, "{line}");
+        };
+        check("gzip, deflate, br, zstd", Some("zstd"));
+        check("gzip, deflate, br", Some("br"));
+        check("gzip;q=1.0, br;q=0.8", Some("gzip"));
+        check("identity, gzip;q=0.5", None);
+        check("identity;q=0.5, gzip;q=0.5", Some("gzip"));
+        check("*", Some("zstd"));
+        check("deflate", None);
+        check("", None);
+    }
+}

@@ -1,0 +1,197 @@
+//! `compress`: what clients get who take it, and what nobody gets.
+
+use std::io::Read as _;
+
+use kiln_tests::client::{Answer, Client, ask};
+use kiln_tests::origin::Origin;
+use kiln_tests::proxy::Proxy;
+
+const SITE: &str = "\
+param listen type=addr
+param one type=addr
+listen (param)listen
+cache-store main memory=\"8MiB\"
+site * {
+    compress
+    route \"/off\" {
+        compress off
+        proxy (param)one
+    }
+    route \"/gzip/*\" {
+        compress gzip br min-size=\"10B\" gzip-level=9 br-level=9 {
+            types \"text/*\" \"*+json\" \"application/x-own\"
+        }
+        proxy (param)one
+    }
+    route \"/zstd/*\" {
+        compress zstd zstd-level=1 min-size=\"0B\"
+        proxy (param)one
+    }
+    route \"/cached/*\" {
+        cache {
+            ttl default=\"1m\"
+        }
+        proxy (param)one
+    }
+    route \"/respond\" {
+        compress gzip min-size=\"5B\"
+        respond 200 \"hello hello hello hello hello\\n\"
+    }
+    route \"/*\" {
+        proxy (param)one
+    }
+}
+";
+
+/// Text that is worth it.
+fn text() -> String {
+    (0..2000).map(|number| format!("line {number}\n")).collect()
+}
+
+/// Answers with [`text`], and the fields that the query says, `;` between them.
+fn origin() -> Origin {
+    Origin::new(|mut connection, _| {
+        while let Some(request) = connection.request() {
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            let fields = query.replace(';', "\r\n").replace("%20", " ").replace('=', ": ");
+            let fields = if fields.is_empty() { String::new() } else { fields + "\r\n" };
+            let kind =
+                if fields.to_ascii_lowercase().contains("content-type") { "" } else { "Content-Type: text/plain\r\n" };
+            let text = if path.ends_with("short") { "short".to_owned() } else { text() };
+            if path.ends_with("events") {
+                connection
+                    .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+                connection.send("b\r\ndata: one\n\n\r\n");
+                // There is nothing more for as long as anybody listens.
+                assert!(connection.request().is_none());
+                return;
+            }
+            let status = if path.ends_with("part") { "206 Partial Content" } else { "200 OK" };
+            connection.send(format!("HTTP/1.1 {status}\r\n{kind}{fields}Content-Length: {}\r\n\r\n", text.len()));
+            if !request.starts_with("HEAD") {
+                connection.send(&text);
+            }
+        }
+    })
+}
+
+fn decoded(coding: &str, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match coding {
+        "gzip" => flate2::read::GzDecoder::new(data).read_to_end(&mut out).map(drop),
+        "br" => brotli::Decompressor::new(data, 4096).read_to_end(&mut out).map(drop),
+        "zstd" => zstd::stream::copy_decode(data, &mut out),
+        other => panic!("{other}"),
+    }
+    .expect("what was encoded");
+    out
+}
+
+fn get(proxy: &Proxy, path: &str, accept: &str) -> Answer {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {accept}\r\nConnection: close\r\n\r\n");
+    ask(proxy.address("listen"), &request)
+}
+
+#[test]
+fn what_is_compressed() {
+    let origin = origin();
+    let proxy = Proxy::of_text("compress", SITE, &[("one", &origin.address)]);
+    let check = |path: &str, accept: &str, coding: Option<&str>| {
+        let answer = get(&proxy, path, accept);
+        assert_eq!(answer.header("content-encoding"), coding, "{path} {accept}: {:?}", answer.headers);
+        match coding {
+            Some(coding) => {
+                assert_eq!(answer.header("vary"), Some("Accept-Encoding"), "{path}");
+                assert_eq!(answer.header("content-length"), None, "{path}");
+                if !path.starts_with("/respond") {
+                    assert!(answer.body.len() < text().len() / 2);
+                    assert!(decoded(coding, &answer.body) == text().as_bytes(), "{path} {accept}");
+                }
+            }
+            None => assert!(answer.body.len() <= 5 || answer.body == text().as_bytes(), "{path} {accept}"),
+        }
+        answer
+    };
+    for coding in ["zstd", "br", "gzip"] {
+        check("/", coding, Some(coding));
+    }
+    // What is liked best; of equals, what is written first.
+    check("/", "gzip, br, zstd", Some("zstd"));
+    check("/", "gzip, br;q=0.9", Some("gzip"));
+    check("/gzip/x", "br, gzip, zstd", Some("gzip"));
+    check("/gzip/x", "br, gzip;q=0, zstd", Some("br"));
+    check("/zstd/x", "*", Some("zstd"));
+    // Nobody asked, or the client likes it better as it is; what could have been otherwise says so.
+    assert_eq!(check("/", "identity, gzip;q=0.5", None).header("vary"), Some("Accept-Encoding"));
+    assert_eq!(check("/", "", None).header("vary"), Some("Accept-Encoding"));
+    assert_eq!(check("/off", "gzip", None).header("vary"), None);
+    // Too short, of a type that is not worth it, in parts, compressed already, not to be changed.
+    assert_eq!(check("/short", "gzip", None).header("content-length"), Some("5"));
+    check("/gzip/short", "gzip", None);
+    assert_eq!(check("/?Content-Type=image/png", "gzip", None).header("vary"), None);
+    check("/?Content-Type=application/problem+json", "gzip", Some("gzip"));
+    check("/gzip/?Content-Type=application/x-own", "gzip", Some("gzip"));
+    check("/gzip/?Content-Type=TEXT/HTML;ETag=%22a%22", "gzip", Some("gzip"));
+    check("/part", "gzip", None);
+    check("/?Cache-Control=max-age%20,%20no-transform", "gzip", None);
+    check("/?Content-Digest=x", "gzip", None);
+    let twice = get(&proxy, "/?Content-Encoding=gzip", "gzip");
+    assert!(twice.body == text().as_bytes() && twice.header("content-encoding") == Some("gzip"));
+    // A strong tag is a weak one then; parts of what it was are not to be had of what it is.
+    let tagged = get(&proxy, "/?ETag=\"a\";Accept-Ranges=bytes", "gzip");
+    assert_eq!((tagged.header("etag"), tagged.header("accept-ranges")), (Some("W/\"a\""), None));
+    let tagged = get(&proxy, "/?ETag=W/\"a\"", "gzip");
+    assert_eq!(tagged.header("etag"), Some("W/\"a\""));
+    // What the proxy says itself.
+    let own = check("/respond", "gzip", Some("gzip"));
+    assert_eq!(decoded("gzip", &own.body), b"hello hello hello hello hello\n");
+    // HEAD is as GET, without the body.
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+    let head = client.answer_to("HEAD");
+    assert_eq!((head.header("content-encoding"), head.header("content-length")), (Some("gzip"), None));
+    // What is kept is kept as it was: each client gets what it takes.
+    for accept in ["gzip", "identity", "br", "zstd"] {
+        let answer = check("/cached/x", accept, (accept != "identity").then_some(accept));
+        assert!(answer.header("cache-status").is_some_and(|status| status.contains("hit") == (accept != "gzip")));
+    }
+}
+
+/// An event is with the client before the next one is made.
+#[test]
+fn events() {
+    let origin = origin();
+    let proxy = Proxy::of_text("compress-events", SITE, &[("one", &origin.address)]);
+    for coding in ["gzip", "br", "zstd"] {
+        let mut client = Client::to(proxy.address("listen"));
+        client.send(format!("GET /events HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {coding}\r\n\r\n"));
+        let head = client.head();
+        assert!(head.to_ascii_lowercase().contains(&format!("content-encoding: {coding}")), "{head}");
+        let (mut data, mut seen) = (Vec::new(), [0; 11]);
+        loop {
+            data.extend_from_slice(&chunk(&mut client));
+            let whole = match coding {
+                "gzip" => flate2::read::GzDecoder::new(&*data).read_exact(&mut seen),
+                "br" => brotli::Decompressor::new(&*data, 4096).read_exact(&mut seen),
+                _ => zstd::stream::read::Decoder::new(&*data).and_then(|mut decoder| decoder.read_exact(&mut seen)),
+            };
+            if whole.is_ok() {
+                break;
+            }
+        }
+        assert_eq!(String::from_utf8_lossy(&seen), "data: one\n\n");
+    }
+}
+
+/// The next chunk of a chunked body.
+fn chunk(client: &mut Client) -> Vec<u8> {
+    let mut size = Vec::new();
+    while !size.ends_with(b"\r\n") {
+        size.extend(client.exactly(1));
+    }
+    let size = usize::from_str_radix(String::from_utf8_lossy(&size).trim(), 16).expect("a size");
+    let chunk = client.exactly(size);
+    client.exactly(2);
+    chunk
+}
