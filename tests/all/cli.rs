@@ -80,9 +80,20 @@ fn formatting() {
         "// kept\nsite example.com {\n    respond 200 \"a  b\" // too\n}\n"
     );
     assert!(kiln(&["fmt", "--check", path]).status.success());
-    for file in ["examples/quickstart/site.kdl", "proxy-build/templates/site.kdl"] {
+    for file in ["examples/quickstart/site.kdl", "examples/front/site.kdl", "proxy-build/templates/site.kdl"] {
         let path = workspace().join(file);
         assert!(kiln(&["fmt", "--check", path.to_str().expect("text")]).status.success(), "{file} is not formatted");
+    }
+}
+
+/// The examples are right, and so are the tests in them.
+#[test]
+fn examples() {
+    for entry in std::fs::read_dir(workspace().join("examples")).expect("the folder") {
+        let site = entry.expect("an entry").path().join("site.kdl");
+        let output = kiln(&["check", site.to_str().expect("text")]);
+        let said = stderr(&output);
+        assert!(output.status.success() && said.contains("tests passed") && !said.contains("warning"), "{said}");
     }
 }
 

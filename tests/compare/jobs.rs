@@ -29,7 +29,14 @@ pub(crate) enum Job {
     TlsDownload,
     /// As `Plain`, from the cache.
     Cached,
+    /// A file of 10 KiB, or of 1 MiB.
+    File(usize),
+    /// Answers of [`TEXT`] bytes of text, compressed by gzip at level 5.
+    Gzip,
 }
+
+/// Text that is worth compressing: 64 KiB.
+pub(crate) const TEXT: usize = 64 << 10;
 
 /// A large body: 10 MiB.
 pub(crate) const LARGE: usize = 10 << 20;
@@ -54,6 +61,9 @@ pub(crate) const JOBS: &[Job] = &[
     Job::Resumed,
     Job::TlsDownload,
     Job::Cached,
+    Job::File(10 << 10),
+    Job::File(1 << 20),
+    Job::Gzip,
 ];
 
 impl Job {
@@ -72,6 +82,8 @@ impl Job {
             Job::Resumed => "resumed TLS 1.3 connections".to_owned(),
             Job::TlsDownload => "10 MiB down over TLS".to_owned(),
             Job::Cached => "cache hits".to_owned(),
+            Job::File(size) => format!("a file of {} KiB", size >> 10),
+            Job::Gzip => "64 KiB of text, gzip 5".to_owned(),
         }
     }
 
@@ -89,7 +101,7 @@ impl Job {
     /// How many clients ask at once.
     pub(crate) fn clients(self) -> usize {
         match self {
-            Job::Download | Job::Upload | Job::TlsDownload | Job::Http2 => 4,
+            Job::Download | Job::Upload | Job::TlsDownload | Job::Http2 | Job::File(100_000..) => 4,
             _ => 64,
         }
     }
@@ -116,6 +128,10 @@ impl Job {
             ),
             Job::Download | Job::TlsDownload => {
                 "request = function() return wrk.format('GET', '/large') end".to_owned()
+            }
+            Job::File(size) => format!("request = function() return wrk.format('GET', '/{size}.txt') end"),
+            Job::Gzip => {
+                "request = function() return wrk.format('GET', '/text', {['Accept-Encoding'] = 'gzip'}) end".to_owned()
             }
             Job::Cached => "request = function() return wrk.format('GET', '/cached') end".to_owned(),
             Job::Upload => format!(

@@ -141,7 +141,7 @@ impl Kind {
         command.args(["-c", "0"]);
         match self {
             Kind::Kiln => {
-                let site = file("site.kdl", &kiln_site(job, port, &certificate));
+                let site = file("site.kdl", &kiln_site(job, port, dir, &certificate));
                 let binary = file("binary", "");
                 let mut build = Command::new(crate::compiler::release_kiln());
                 build.args(["build", &site, "-o", &binary]).env("KILN_CACHE", cache()).env("KILN_SOURCE", workspace());
@@ -161,14 +161,14 @@ impl Kind {
                 ]);
             }
             Kind::Envoy => {
-                if job == Job::Cached {
+                if matches!(job, Job::Cached | Job::File(_) | Job::Gzip) {
                     return Err("-");
                 }
                 let config = file("envoy.json", &envoy_json(job, port, &certificate));
                 command.args(["envoy", "-c", &config, "--concurrency", "1", "-l", "off", "--disable-hot-restart"]);
             }
             Kind::Caddy => {
-                let config = file("caddy.json", &caddy_json(job, port, &certificate).ok_or("-")?);
+                let config = file("caddy.json", &caddy_json(job, port, dir, &certificate).ok_or("-")?);
                 command.env("GOMAXPROCS", "1").args(["caddy", "run", "--config", &config]);
                 command.env("XDG_DATA_HOME", dir).env("XDG_CONFIG_HOME", dir);
             }
@@ -216,7 +216,7 @@ fn each(count: usize, one: impl Fn(usize) -> String) -> String {
     (0..count).map(one).collect()
 }
 
-fn kiln_site(job: Job, port: u16, certificate: &Certificate) -> String {
+fn kiln_site(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> String {
     let proxy = format!("proxy \"http://{ORIGIN}\"");
     let tls = if job.tls() { " {\n    tls\n}" } else { "" };
     let head = format!("process {{\n    workers 1\n}}\nlisten \"127.0.0.1:{port}\"{tls}\n");
@@ -231,6 +231,8 @@ fn kiln_site(job: Job, port: u16, certificate: &Certificate) -> String {
         }
         Job::Hosts(n) => each(n, |i| format!("site host{i}.example.com {{\n{proxy}\n}}\n")),
         Job::Cached => format!("site * {{\ncache\n{proxy}\n}}\n"),
+        Job::File(_) => format!("site * {{\nfiles \"{}/files\"\n}}\n", dir.display()),
+        Job::Gzip => format!("site * {{\ncompress gzip gzip-level=5\n{proxy}\n}}\n"),
         Job::Upload => format!("site * {{\nlimits body=\"1GiB\"\n{proxy}\n}}\n"),
         _ if job.tls() => format!(
             "site localhost {{\ntls {{\ncertificate \"{}\" key=\"{}\"\n}}\n{proxy}\n}}\n",
@@ -257,6 +259,20 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
         Job::Prefixes(n) => server("", each(n, |i| location(format!("/section{i}/")))),
         Job::Expressions(n) => server("", each(n, |i| location(format!("~ ^/section{i}/[0-9]+$")))),
         Job::Hosts(n) => each(n, |i| server(&format!(" server_name host{i}.example.com;"), location("/".to_owned()))),
+        Job::File(_) => server(
+            "",
+            format!(
+                "sendfile on; tcp_nopush on; open_file_cache max=1000; location / {{ root {}/files; }}\n",
+                dir.display()
+            ),
+        ),
+        Job::Gzip => server(
+            "",
+            format!(
+                "gzip on; gzip_comp_level 5; gzip_proxied any; gzip_types application/json; {}",
+                location("/".to_owned())
+            ),
+        ),
         _ => server("", location("/".to_owned())),
     };
     let log = if job == Job::Logged { format!("{}/nginx-access.log", dir.display()) } else { "off".to_owned() };
@@ -294,13 +310,17 @@ fn haproxy_cfg(job: Job, port: u16, certificate: &Certificate) -> Option<String>
         Job::Cached => {
             "  http-request cache-use all\n  http-response cache-store all\n  default_backend origin\n".to_owned()
         }
+        Job::File(_) => return None,
+        Job::Gzip => {
+            "  filter compression\n  compression algo gzip\n  compression type application/json\n  default_backend origin\n".to_owned()
+        }
         _ => "  default_backend origin\n".to_owned(),
     };
     let cache = if job == Job::Cached { "cache all\n  total-max-size 64\n  max-age 3600\n" } else { "" };
     let log = if job == Job::Logged { "  log stdout format raw local0\n  option httplog\n" } else { "" };
     let tls = if job.tls() { format!(" ssl crt {} alpn h2,http/1.1", certificate.both) } else { String::new() };
     Some(format!(
-        "{cache}global\n  nbthread 1\n  maxconn 8000\ndefaults\n  mode http\n{log}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+        "{cache}global\n  nbthread 1\n  tune.comp.maxlevel 5\n  maxconn 8000\ndefaults\n  mode http\n{log}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          \x20 http-reuse always\n\
          frontend in\n  bind 127.0.0.1:{port}{tls}\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n\
          \x20 http-request set-header X-Forwarded-Host %[req.hdr(Host)]\n  http-request set-header Via 1.1\\ haproxy\n{rules}\
@@ -354,7 +374,7 @@ fn envoy_json(job: Job, port: u16, certificate: &Certificate) -> String {
     )
 }
 
-fn caddy_json(job: Job, port: u16, certificate: &Certificate) -> Option<String> {
+fn caddy_json(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Option<String> {
     let handle =
         format!(r#""handle":[{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}],"terminal":true"#);
     let join = |count, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
@@ -363,6 +383,10 @@ fn caddy_json(job: Job, port: u16, certificate: &Certificate) -> Option<String> 
         Job::Prefixes(100_000..) | Job::Expressions(100_000..) => return None,
         // Its cache is a plug-in.
         Job::Cached => return None,
+        Job::File(_) => format!(r#"{{"handle":[{{"handler":"file_server","root":"{}/files"}}]}}"#, dir.display()),
+        Job::Gzip => format!(
+            r#"{{"handle":[{{"handler":"encode","encodings":{{"gzip":{{"level":5}}}}}},{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}]}}"#
+        ),
         Job::Prefixes(n) => join(n, &|i| format!(r#"{{"match":[{{"path":["/section{i}/*"]}}],{handle}}}"#)),
         Job::Expressions(n) => {
             join(n, &|i| format!(r#"{{"match":[{{"path_regexp":{{"pattern":"^/section{i}/[0-9]+$"}}}}],{handle}}}"#))

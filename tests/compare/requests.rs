@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use kiln_tests::kiln::scratch;
 
-use crate::jobs::{JOBS, Job, LARGE};
+use crate::jobs::{JOBS, Job, LARGE, TEXT};
 use crate::median;
 use crate::proxies::{Kind, ORIGIN, PROXIES, Running, nginx};
 
@@ -251,6 +251,14 @@ fn origin(dir: &Path) -> Origin {
     let files = dir.join("files");
     std::fs::create_dir_all(&files).expect("made");
     std::fs::write(files.join("large"), vec![b'x'; LARGE]).expect("written");
+    for size in [10 << 10, 1 << 20] {
+        std::fs::write(files.join(format!("{size}.txt")), vec![b'x'; size]).expect("written");
+    }
+    let text: String = (0..)
+        .map(|number| format!("{{\"id\":{number},\"name\":\"item {}\"}},\n", number * 7919 % 10_007))
+        .take(4000)
+        .collect();
+    std::fs::write(files.join("text"), &text[..TEXT]).expect("written");
     let small = "x".repeat(100);
     let text = nginx(
         dir,
@@ -258,7 +266,7 @@ fn origin(dir: &Path) -> Origin {
         &format!(
             "access_log off; client_max_body_size 1g; sendfile on;\nserver {{ listen {ORIGIN};\n\
              location / {{ return 200 \"{small}\"; }}\n\
-             location = /cached {{ add_header Cache-Control max-age=36000; return 200 \"{small}\"; }}\nlocation = /large {{ root {}; }} }}",
+             location = /cached {{ add_header Cache-Control max-age=36000; return 200 \"{small}\"; }}\nlocation = /large {{ root {0}; }}\nlocation = /text {{ default_type application/json; root {0}; }} }}",
             files.display()
         ),
     );

@@ -42,6 +42,8 @@ pub fn kiln(arguments: &[&str]) -> Output {
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env("KILN_CACHE", cache()).env("KILN_SOURCE", workspace()).env("NO_COLOR", "1");
+    // Two builds of the runtime instead of one for each combination: the smallest and the largest.
+    command.env("KILN_FEATURES", "all");
     command
 }
 

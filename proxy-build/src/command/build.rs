@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use proxy_build::Compiled;
+use proxy_build::model::Site;
 use proxy_runtime::site::Upstream;
 use sha2::{Digest, Sha256};
 
@@ -47,25 +48,29 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     let folder = cache.join("sites").join(&name);
     std::fs::create_dir_all(folder.join("src")).map_err(failed(format!("can't make {}", folder.display())))?;
     let (items, site) = (output.items, output.site);
-    let asks_dns = compiled.model.as_ref().is_some_and(|model| model.upstreams.iter().any(Upstream::asks_dns));
     let main = format!("{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",);
     write_if_changed(&folder.join("src/main.rs"), &main)?;
-    let speaks_tls = compiled.model.as_ref().is_some_and(proxy_build::model::Site::speaks_tls);
-    let asks_acme = compiled.model.as_ref().is_some_and(|model| model.acme.is_some());
-    let compresses = compiled.model.as_ref().is_some_and(proxy_build::model::Site::compresses);
-    let credentials = compiled.model.as_ref().is_some_and(proxy_build::model::Site::checks_credentials);
-    let features: Vec<&str> =
-        [("auth", credentials), ("compress", compresses), ("dns", asks_dns), ("tls", speaks_tls), ("acme", asks_acme)]
-            .iter()
-            .filter(|(_, wanted)| *wanted)
-            .map(|(name, _)| *name)
-            .collect();
+    let all = std::env::var("KILN_FEATURES").is_ok_and(|features| features == "all");
+    let features = features(compiled.model.as_ref().ok_or("the site is wrong")?, all);
     write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source, &features)?)?;
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
     if !folder.join("Cargo.lock").exists() {
         write_if_changed(&folder.join("Cargo.lock"), &lock)?;
     }
     cargo(&folder, &cache.join("target"), &name, profile, static_link)
+}
+
+/// The features of the runtime that a site needs; with `all`, each of them if it needs any.
+fn features(site: &Site, all: bool) -> Vec<&'static str> {
+    let needed = [
+        ("acme", site.acme.is_some()),
+        ("auth", site.checks_credentials()),
+        ("compress", site.compresses()),
+        ("dns", site.upstreams.iter().any(Upstream::asks_dns)),
+        ("tls", site.speaks_tls()),
+    ];
+    let any = all && needed.iter().any(|(_, needed)| *needed);
+    needed.into_iter().filter(|(_, needed)| *needed || any).map(|(name, _)| name).collect()
 }
 
 fn manifest(name: &str, source: &Path, features: &[&str]) -> Result<String, String> {
@@ -145,4 +150,29 @@ pub(crate) fn source() -> Result<PathBuf, String> {
         return std::path::absolute(source).map_err(failed("KILN_SOURCE"));
     }
     Err(format!("Kiln's source is not at {}: set KILN_SOURCE to a checkout of it", source.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_gets_what_it_needs() {
+        let check = |text: &str, all: bool, expected: &[&str]| {
+            let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", text);
+            let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+            assert_eq!(features(site, all), expected, "{text}");
+        };
+        let every = ["acme", "auth", "compress", "dns", "tls"];
+        check("site * {\n respond 200\n}", false, &[]);
+        check("site * {\n respond 200\n}", true, &[]);
+        check("site * {\n compress\n respond 200\n}", false, &["compress"]);
+        check("site * {\n compress\n respond 200\n}", true, &every);
+        check("site * {\n auth api-key (file)\"k\"\n respond 200\n}", false, &["auth"]);
+        check("site a.test {\n tls internal\n respond 200\n}", false, &["tls"]);
+        check("site * {\n proxy \"https://a.test\"\n}", false, &["tls"]);
+        check("upstream a {\n discover dns \"a.test:80\"\n}\nsite * {\n proxy a\n}", false, &["dns"]);
+        let acme = "acme email=\"a@a.test\" state=\"/x\"\nsite a.test {\n tls acme\n respond 200\n}";
+        check(acme, false, &["acme", "tls"]);
+    }
 }
