@@ -1,5 +1,5 @@
-//! A body on disk on its way to a client: [`FileReader`], a block at a time, however large it is. Reading is done beside the event
-//! loop: a disk may be slow.
+//! A body on disk on its way to a client: [`FileReader`], a block at a time, however large it is. What is not in memory
+//! is read beside the event loop: a disk may be slow.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use crate::body::Source;
 use crate::cache::Filed;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::files::disk;
+use crate::files::disk::{self, Patience};
 
 /// Where it is.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub(crate) enum From {
 }
 
 /// How much of a file is read at a time, in bytes.
-const BLOCK: u64 = 256 << 10;
+const BLOCK: u64 = 64 << 10;
 
 impl From {
     /// The block that has a byte, and where in it that is.
@@ -35,11 +35,17 @@ impl From {
         match self {
             From::Store(filed) => filed.block(at),
             From::Plain(file) => {
-                let block = disk::read(file, at, left.min(BLOCK))?;
+                let block = disk::read(file, at, left.min(BLOCK), Patience::Any)?;
                 // It has become shorter since its length was told.
                 if block.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((block, 0)) }
             }
         }
+    }
+
+    /// A block that is in memory, if that can be told: no disk is waited for.
+    fn at_once(&self, at: u64, left: u64) -> Option<Bytes> {
+        let From::Plain(file) = self else { return None };
+        disk::read(file, at, left.min(BLOCK), Patience::None).ok().filter(|block| !block.is_empty())
     }
 
     fn failure(&self) -> Failure {
@@ -80,6 +86,13 @@ impl Source for FileReader {
             return Poll::Ready(Ok(false));
         }
         let (at, left) = (self.left.start, self.left.end - self.left.start);
+        if self.reading.is_none()
+            && let Some(block) = self.from.at_once(at, left)
+        {
+            self.left.start += block.len() as u64;
+            self.current = block;
+            return Poll::Ready(Ok(true));
+        }
         let reading = self.reading.get_or_insert_with(|| {
             let from = self.from.clone();
             tokio::task::spawn_blocking(move || from.block(at, left))

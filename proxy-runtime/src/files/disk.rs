@@ -4,15 +4,18 @@
 //! folder. The folder is opened for each request, so that one that is exchanged as a whole (a link to a release) is the new one
 //! from then on. What is opened is looked at after it was opened, by its handle: there is no moment between a look and
 //! a use.
+//!
+//! Most of what is asked for is in memory: the kernel is asked for that first, in a way that never waits for a disk
+//! (`RESOLVE_CACHED`, `RWF_NOWAIT`), and only what it has not is left to a thread that may wait ([`Patience`]).
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
-use rustix::io::Errno;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::{Below, ENCODINGS};
 use crate::site::Files;
@@ -29,6 +32,17 @@ pub(crate) enum Found {
     Nothing,
     /// It is there and can't be read.
     Unreadable,
+    /// A disk would have to be waited for.
+    WouldWait,
+}
+
+/// Whether a disk may be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It may not: this is the event loop.
+    None,
+    /// It may.
+    Any,
 }
 
 /// A file that was opened.
@@ -50,49 +64,74 @@ pub(crate) const SMALL: u64 = 64 << 10;
 /// No more names than this are listed.
 const LISTED: usize = 10_000;
 
-/// Finds what answers for a path. `folder`: it ends with a slash. `taken` are the encodings that the client takes. Blocks.
-pub(crate) fn find(files: &Files, root: &str, below: &Below, folder: bool, taken: [bool; 3]) -> Found {
-    let Ok(root) = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else {
-        return Found::Unreadable;
+/// A path, and how it is asked for.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) files: &'static Files,
+    /// Where the folder is.
+    pub(crate) root: &'static str,
+    pub(crate) below: Below,
+    /// It ends with a slash.
+    pub(crate) folder: bool,
+    /// The encodings that the client takes.
+    pub(crate) taken: [bool; 3],
+}
+
+/// Finds what answers for a path. May block, with patience.
+pub(crate) fn find(asked: &Asked, patience: Patience) -> Found {
+    let Asked { files, root, below, folder, taken } = asked;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = match openat2(CWD, *root, flags, Mode::empty(), patience.resolve()) {
+        Ok(root) => File::from(root),
+        Err(Errno::AGAIN | Errno::INVAL) if patience == Patience::None => return Found::WouldWait,
+        Err(_) => return Found::Unreadable,
     };
-    let root = File::from(root);
-    let found = look(files, &root, below, folder, taken);
-    match (&files.fallback, found) {
-        (Some(fallback), Found::Nothing) => {
-            let below = Below(fallback.trim_start_matches('/').as_bytes().to_vec());
-            look(files, &root, &below, false, taken)
-        }
+    let look = |below: &Below, folder| Look { files, root: &root, taken: *taken, patience }.at(below, folder);
+    match (&files.fallback, look(below, *folder)) {
+        (Some(fallback), Found::Nothing) => look(&Below(fallback.trim_start_matches('/').as_bytes().to_vec()), false),
         (_, found) => found,
     }
 }
 
-fn look(files: &Files, root: &File, below: &Below, folder: bool, taken: [bool; 3]) -> Found {
-    let there = match open(files, root, below) {
-        Ok(there) => there,
-        Err(failed) => return failed,
-    };
-    let Ok(about) = there.metadata() else { return Found::Unreadable };
-    if about.is_dir() {
-        if !folder {
-            return Found::Folder;
+impl Patience {
+    fn resolve(self) -> ResolveFlags {
+        match self {
+            Patience::None => ResolveFlags::CACHED,
+            Patience::Any => ResolveFlags::empty(),
         }
-        for name in files.index.iter() {
-            match look(files, root, &below.join(name), false, taken) {
-                Found::Nothing | Found::Folder => {}
-                found => return found,
-            }
+    }
+}
+
+/// A look into a folder.
+struct Look<'a> {
+    files: &'a Files,
+    root: &'a File,
+    taken: [bool; 3],
+    patience: Patience,
+}
+
+impl Look<'_> {
+    fn at(&self, below: &Below, folder: bool) -> Found {
+        let there = match self.open(below) {
+            Ok(there) => there,
+            Err(failed) => return failed,
+        };
+        let Ok(about) = there.metadata() else { return Found::Unreadable };
+        if about.is_dir() {
+            return if folder { self.folder(below, &there) } else { Found::Folder };
         }
-        return if files.listing { list(files, &there) } else { Found::Nothing };
-    }
-    // Neither a file with a slash behind it, nor what is no file: reading a pipe or a device would wait, or worse.
-    if folder || !about.is_file() {
-        return Found::Nothing;
-    }
-    let Ok(changed) = about.modified() else { return Found::Unreadable };
-    let (mut file, mut length, mut encoding) = (there, about.len(), "");
-    if files.precompressed {
-        for ((name, suffix), _) in ENCODINGS.iter().zip(taken).filter(|(_, taken)| *taken) {
-            let Ok(beside) = open(files, root, &below.with(suffix)) else { continue };
+        // Neither a file with a slash behind it, nor what is no file: reading a pipe or a device would wait, or worse.
+        if folder || !about.is_file() {
+            return Found::Nothing;
+        }
+        let Ok(changed) = about.modified() else { return Found::Unreadable };
+        let (mut file, mut length, mut encoding) = (there, about.len(), "");
+        for ((name, suffix), _) in ENCODINGS.iter().zip(self.taken).filter(|(_, taken)| *taken) {
+            let beside = match self.open(&below.with(suffix)) {
+                Ok(beside) => beside,
+                Err(Found::WouldWait) => return Found::WouldWait,
+                Err(_) => continue,
+            };
             // One that is older was made of something else.
             if let Ok(about) = beside.metadata()
                 && about.is_file()
@@ -102,44 +141,58 @@ fn look(files: &Files, root: &File, below: &Below, folder: bool, taken: [bool; 3
                 break;
             }
         }
+        let content = match length {
+            0..=SMALL => match read(&file, 0, length, self.patience) {
+                Ok(content) if content.len() as u64 == length => Some(content),
+                _ if self.patience == Patience::None => return Found::WouldWait,
+                _ => return Found::Unreadable,
+            },
+            _ => None,
+        };
+        Found::File(Opened { file, name: below.name(), length, changed, encoding, content })
     }
-    let content = if length <= SMALL {
-        match read(&file, 0, length) {
-            Ok(content) if content.len() as u64 == length => Some(content),
-            _ => return Found::Unreadable,
-        }
-    } else {
-        None
-    };
-    Found::File(Opened { file, name: below.name(), length, changed, encoding, content })
-}
 
-fn open(files: &Files, root: &File, below: &Below) -> Result<File, Found> {
-    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    if !files.symlinks {
-        resolve |= ResolveFlags::NO_SYMLINKS;
-    }
-    let path: &[u8] = if below.as_bytes().is_empty() { b"." } else { below.as_bytes() };
-    // Opening a pipe does not wait.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mut tries = 0;
-    loop {
-        match openat2(root, path, flags, Mode::empty(), resolve) {
-            Ok(file) => return Ok(File::from(file)),
-            // Something was renamed meanwhile: the kernel wants to be asked again.
-            Err(Errno::AGAIN) if tries < 8 => tries += 1,
-            Err(
-                Errno::NOENT
-                | Errno::NOTDIR
-                | Errno::LOOP
-                | Errno::XDEV
-                | Errno::NAMETOOLONG
-                | Errno::INVAL
-                | Errno::NXIO,
-            ) => {
-                return Err(Found::Nothing);
+    fn folder(&self, below: &Below, there: &File) -> Found {
+        for name in self.files.index.iter() {
+            match self.at(&below.join(name), false) {
+                Found::Nothing | Found::Folder => {}
+                found => return found,
             }
-            Err(_) => return Err(Found::Unreadable),
+        }
+        match (self.files.listing, self.patience) {
+            (false, _) => Found::Nothing,
+            (true, Patience::None) => Found::WouldWait,
+            (true, Patience::Any) => list(self.files, there),
+        }
+    }
+
+    fn open(&self, below: &Below) -> Result<File, Found> {
+        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | self.patience.resolve();
+        if !self.files.symlinks {
+            resolve |= ResolveFlags::NO_SYMLINKS;
+        }
+        let path: &[u8] = if below.as_bytes().is_empty() { b"." } else { below.as_bytes() };
+        // Opening a pipe does not wait.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut tries = 0;
+        loop {
+            match openat2(self.root, path, flags, Mode::empty(), resolve) {
+                Ok(file) => return Ok(File::from(file)),
+                // It is not known without a look, or the kernel can't tell (before Linux 5.12).
+                Err(Errno::AGAIN | Errno::INVAL) if self.patience == Patience::None => return Err(Found::WouldWait),
+                // Something was renamed meanwhile: the kernel wants to be asked again.
+                Err(Errno::AGAIN) if tries < 8 => tries += 1,
+                Err(
+                    Errno::NOENT
+                    | Errno::NOTDIR
+                    | Errno::LOOP
+                    | Errno::XDEV
+                    | Errno::NAMETOOLONG
+                    | Errno::INVAL
+                    | Errno::NXIO,
+                ) => return Err(Found::Nothing),
+                Err(_) => return Err(Found::Unreadable),
+            }
         }
     }
 }
@@ -160,15 +213,24 @@ fn list(files: &Files, folder: &File) -> Found {
     Found::Listing(names)
 }
 
-/// Reads a part of a file; less where it has become shorter. Blocks.
-pub(crate) fn read(file: &File, from: u64, length: u64) -> io::Result<Bytes> {
+/// Reads a part of a file; less where it has become shorter, or, without patience, where the rest is not in memory. May block,
+/// with patience.
+pub(crate) fn read(file: &File, from: u64, length: u64, patience: Patience) -> io::Result<Bytes> {
     let mut content = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     let mut filled = 0;
     while filled < content.len() {
-        match file.read_at(&mut content[filled..], from + filled as u64) {
+        let (into, at) = (&mut content[filled..], from + filled as u64);
+        let read = match patience {
+            Patience::Any => file.read_at(into, at),
+            Patience::None => {
+                preadv2(file, &mut [IoSliceMut::new(into)], at, ReadWriteFlags::NOWAIT).map_err(io::Error::from)
+            }
+        };
+        match read {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if patience == Patience::None => break,
             Err(error) => return Err(error),
         }
     }

@@ -15,7 +15,7 @@ use crate::encodings;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_reader::{FileReader, From};
-use crate::files::disk::{self, Found, Opened};
+use crate::files::disk::{self, Asked, Found, Opened, Patience};
 use crate::files::{self, Below, ENCODINGS, listing};
 use crate::handler::{self, Answer};
 use crate::media;
@@ -40,8 +40,12 @@ pub(super) async fn answer(client: &Client, record: &Record, files: &'static Fil
     let below = Below::of(path, files).ok_or(Failure::NoFile)?;
     let taken = ENCODINGS.map(|(encoding, _)| files.precompressed && encodings::accepts(&record.fields, encoding));
     let root = files.folder.get(client.worker.settings);
-    // Opening may wait for a disk, and that must not hold up others.
-    let found = tokio::task::spawn_blocking(move || disk::find(files, root, &below, folder, taken)).await;
+    let asked = Asked { files, root, below, folder, taken };
+    let found = match disk::find(&asked, Patience::None) {
+        // To wait for a disk must not hold up others.
+        Found::WouldWait => tokio::task::spawn_blocking(move || disk::find(&asked, Patience::Any)).await,
+        found => Ok(found),
+    };
     match found.map_err(|_| Failure::Internal)? {
         Found::File(opened) => send(record, files, opened).await,
         Found::Folder => {
@@ -57,7 +61,7 @@ pub(super) async fn answer(client: &Client, record: &Record, files: &'static Fil
             Ok(answer)
         }
         Found::Nothing => Err(Failure::NoFile),
-        Found::Unreadable => Err(Failure::FileUnreadable),
+        Found::Unreadable | Found::WouldWait => Err(Failure::FileUnreadable),
     }
 }
 
@@ -122,7 +126,7 @@ fn pieces(opened: &Opened, parts: &[Range<u64>], multipart: &Multipart) -> std::
     let mut all = VecDeque::with_capacity(2 * parts.len() + 1);
     for part in parts {
         all.push_back(multipart.before(part).into());
-        let content = disk::read(&opened.file, part.start, part.end - part.start)?;
+        let content = disk::read(&opened.file, part.start, part.end - part.start, Patience::Any)?;
         if content.len() as u64 != part.end - part.start {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
