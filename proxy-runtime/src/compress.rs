@@ -34,7 +34,9 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
     if !may_be(policy, status, &fields) {
         return Answer { status, fields, body };
     }
-    fields.add(b"vary", b"Accept-Encoding");
+    if !has_token(&fields, "vary", "accept-encoding") {
+        fields.add(b"vary", b"Accept-Encoding");
+    }
     let length = body.length();
     let short = length.is_some_and(|length| length < policy.min_size.get(record.worker.settings));
     let codings = policy.codings.iter().map(|(coding, _)| coding.name());

@@ -426,8 +426,7 @@ impl LogField {
 }
 
 /// The statuses that the proxy answers with itself; `error-page` takes these.
-pub const OWN_ERRORS: [u16; 18] =
-    [400, 401, 403, 404, 405, 408, 412, 413, 414, 416, 417, 421, 429, 431, 500, 502, 503, 504];
+pub const OWN_ERRORS: [u16; 17] = [400, 401, 403, 404, 405, 408, 412, 413, 414, 417, 421, 429, 431, 500, 502, 503, 504];
 
 /// The methods a route takes. `GET` includes `HEAD`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
