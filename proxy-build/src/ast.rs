@@ -12,7 +12,9 @@ use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Stale, Ttl};
 pub use self::compress::Compress;
-pub use self::door::{Auth, AuthScheme, Cors, CountedBy, InCors, InFlight, NetworkSource, Networks, Rate, RateLimit};
+pub use self::door::{
+    Auth, AuthScheme, Cors, CountedBy, InCors, InFlight, Maintenance, NetworkSource, Networks, Rate, RateLimit,
+};
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
@@ -392,6 +394,8 @@ pub enum Policy {
     Fault(Fault),
     /// `cache`.
     Cache(Cache),
+    /// `maintenance`.
+    Maintenance(Maintenance),
     /// `allow` and `deny`.
     Networks(Networks),
     /// `rate-limit`.

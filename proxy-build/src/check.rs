@@ -52,6 +52,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         zones: 0,
         listed: Vec::new(),
         limiters: Vec::new(),
+        maintained: Vec::new(),
         in_flight: Vec::new(),
         expiring: tls::DAYS,
         site_tls: None,
@@ -216,6 +217,8 @@ struct Check<'a> {
     listed: Vec<site::Listed>,
     /// Where each `rate-limit` is written.
     limiters: Vec<Span>,
+    /// Where each `maintenance` is written.
+    maintained: Vec<Span>,
     /// Where each `in-flight` is written.
     in_flight: Vec<Span>,
     /// So many days before its end a certificate is found by `cert-expiry`.

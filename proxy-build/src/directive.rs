@@ -214,6 +214,7 @@ pub static ALL: &[&Directive] = &[
     &headers::REPLACE,
     &limits::LIMITS,
     &timeouts::TIMEOUTS,
+    &door::MAINTENANCE,
     &door::ALLOW,
     &door::DENY,
     &door::RATE_LIMIT,

@@ -197,7 +197,7 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     } else {
         out.line(&format!("  {}", route.handler.name()), "");
     }
-    for name in ["allow", "deny", "rate-limit", "in-flight", "cors", "auth"] {
+    for name in ["maintenance", "allow", "deny", "rate-limit", "in-flight", "cors", "auth"] {
         if policy.door.is_some() && route.origins.iter().any(|(found, _)| *found == name) {
             out.line(&format!("  {name}"), format!("[{}]", from(name)));
         }

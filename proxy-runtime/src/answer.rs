@@ -35,6 +35,7 @@ pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
                 answer.fields.add(b"www-authenticate", auth.challenge.as_bytes());
             }
         }
+        Failure::Maintenance(Some(wait)) => answer.fields.add(b"retry-after", wait.to_string().as_bytes()),
         // RFC 9110 section 10.2.3, and draft-ietf-httpapi-ratelimit-headers-10.
         Failure::RateLimited(Limited { wait, quota, window, .. }) => {
             answer.fields.add(b"retry-after", wait.to_string().as_bytes());

@@ -92,6 +92,8 @@ pub(crate) enum Failure {
     StoreUnreadable,
     /// A PURGE from somebody who may not.
     PurgeRefused,
+    /// The file of `maintenance` is there; when clients may come again, in seconds.
+    Maintenance(Option<u32>),
     /// `deny`, or not `allow`ed.
     AddressDenied,
     /// More often than `rate-limit`.
@@ -174,6 +176,7 @@ impl Failure {
             Failure::NotCached => "not-cached",
             Failure::StoreUnreadable => "store-unreadable",
             Failure::PurgeRefused => "purge-refused",
+            Failure::Maintenance(_) => "maintenance",
             Failure::AddressDenied => "address-denied",
             Failure::RateLimited(_) => "rate-limited",
             Failure::TooManyInFlight(_) => "too-many-in-flight",
@@ -223,6 +226,7 @@ impl Failure {
             | Failure::NoServer
             | Failure::UpstreamFull
             | Failure::AuthBusy
+            | Failure::Maintenance(_)
             | Failure::PendingTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Failure::ConnectFailed
             | Failure::UpstreamTls

@@ -23,7 +23,9 @@ pub use ipnet::IpNet;
 
 pub use self::cache::{Cache, DiskStore, Key, Mark, Part, Stale, Store, Ttl};
 pub use self::compress::{Coding, Compress};
-pub use self::door::{Auth, AuthScheme, By, Cors, Door, InFlight, Listed, NetworkRule, Networks, Origin, RateLimit};
+pub use self::door::{
+    Auth, AuthScheme, By, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
+};
 pub use self::files::Files;
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};

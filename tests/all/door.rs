@@ -56,6 +56,36 @@ site * {
     assert_eq!(get(address, "a.test", "/").status, 200);
 }
 
+/// While the file is there, nobody gets in.
+#[test]
+fn maintenance() {
+    let site = "\
+param listen type=addr
+param switch type=string
+listen (param)listen
+site * {
+    maintenance when=(param)switch retry-after=\"90s\"
+    respond 200
+}
+";
+    let switch = kiln_tests::kiln::scratch("maintenance").join("on");
+    let proxy = Proxy::of_text("maintenance", site, &[("switch", switch.to_str().expect("text"))]);
+    let get = || get(proxy.address("listen"), "a.test", "/");
+    let becomes = |status: u16| {
+        let until = std::time::Instant::now() + kiln_tests::proxy::PATIENCE;
+        while get().status != status {
+            assert!(std::time::Instant::now() < until, "it does not become {status}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    assert_eq!(get().status, 200);
+    std::fs::write(&switch, "").expect("written");
+    becomes(503);
+    assert_eq!(get().header("retry-after"), Some("90"));
+    std::fs::remove_file(&switch).expect("removed");
+    becomes(200);
+}
+
 /// A list that is none does not let the proxy start, and the message names no secret.
 #[test]
 fn lists_that_are_none() {

@@ -8,6 +8,14 @@ use proxy_runtime::site::Origin;
 use super::{FileSource, Item, Setting, Template};
 use crate::source::Spanned;
 
+/// `maintenance`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Maintenance {
+    pub when: Spanned<Setting<String>>,
+    pub retry_after: Option<Spanned<Setting<Duration>>>,
+}
+
 /// `allow` or `deny`.
 #[derive(Debug, Clone)]
 pub struct Networks {

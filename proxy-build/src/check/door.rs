@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use proxy_runtime::site::{
-    self, Addresses, AuthScheme, By, Cors, Door, InFlight, Listed, NetworkRule, Networks, Origin, ParamKind, RateLimit,
-    Setting,
+    self, Addresses, AuthScheme, By, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin,
+    ParamKind, RateLimit, Setting,
 };
 
 use super::layer::Layer;
@@ -23,6 +23,7 @@ impl Check<'_> {
         let in_flight: Vec<_> =
             layer.in_flight.iter().filter_map(|(span, limit)| self.in_flight(*span, limit, scope)).collect();
         let door = Door {
+            maintenance: layer.maintenance.as_ref().and_then(|(span, written)| self.maintenance(*span, written)),
             networks: self.networks(&layer.networks),
             rate_limits: list(rate_limits),
             in_flight: list(in_flight),
@@ -30,6 +31,32 @@ impl Check<'_> {
             auth: layer.auth.as_ref().and_then(|(_, auth)| self.auth(auth)),
         };
         (!door.is_open()).then_some(door)
+    }
+
+    fn maintenance(&mut self, span: Span, written: &ast::Maintenance) -> Option<Maintenance> {
+        Some(Maintenance {
+            id: number(&mut self.maintained, span),
+            when: self.absolute_path(&written.when)?,
+            retry_after: match &written.retry_after {
+                Some(after) => Some(self.setting(after, ParamKind::Duration)?),
+                None => None,
+            },
+        })
+    }
+
+    /// A path of the machine that the proxy runs on.
+    pub(super) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+        let path: Setting<site::Text> = match &written.value {
+            ast::Setting::Fixed(path) => Setting::Fixed(path.clone().into()),
+            ast::Setting::Param(name) => Setting::Param(self.param(name, &[ParamKind::String])?),
+        };
+        if matches!(&path, Setting::Fixed(path) if !path.starts_with('/')) {
+            self.report.add(
+                Diagnostic::error("relative-path", "where this is depends on where the proxy is started", written.span)
+                    .help("write an absolute path, or (param)NAME to have it given at start"),
+            );
+        }
+        Some(path)
     }
 
     fn networks(&mut self, written: &[ast::Networks]) -> Option<Networks> {

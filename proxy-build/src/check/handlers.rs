@@ -1,8 +1,7 @@
 //! Routes: each pattern with its one handler, and all that holds for it.
 
 use proxy_runtime::site::{
-    self, Files, Handler, HostField, ParamKind, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share,
-    UpstreamTls,
+    self, Files, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share, UpstreamTls,
 };
 use proxy_runtime::template::{Piece, Template};
 
@@ -244,22 +243,7 @@ impl Check<'_> {
     }
 
     fn files(&mut self, files: &ast::Files, scope: &Scope) -> Option<Files> {
-        let folder: Setting<site::Text> = match &files.folder.value {
-            ast::Setting::Fixed(folder) => Setting::Fixed(folder.clone().into()),
-            ast::Setting::Param(name) => Setting::Param(self.param(name, &[ParamKind::String])?),
-        };
-        if let Setting::Fixed(path) = &folder
-            && !path.starts_with('/')
-        {
-            self.report.add(
-                Diagnostic::error(
-                    "relative-folder",
-                    "where this is depends on where the proxy is started",
-                    files.folder.span,
-                )
-                .help("write an absolute path, or (param)NAME to have it given at start"),
-            );
-        }
+        let folder = self.absolute_path(&files.folder)?;
         let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
         let hidden = |name: &str| name.split('/').any(|name| name.starts_with('.'));
         for named in [&files.index, &files.fallback].into_iter().flatten() {

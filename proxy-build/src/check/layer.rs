@@ -24,6 +24,7 @@ pub(super) struct Layer {
     pub(super) mirror: Option<(Span, ast::Mirror)>,
     pub(super) fault: Option<(Span, ast::Fault)>,
     pub(super) cache: Option<(Span, ast::Cache)>,
+    pub(super) maintenance: Option<(Span, ast::Maintenance)>,
     /// Outer ones first.
     pub(super) networks: Vec<ast::Networks>,
     /// Those that hold, outer ones first; and `off`.
@@ -80,6 +81,7 @@ impl Layer {
             mirror: inner.mirror.or(self.mirror),
             fault: inner.fault.or(self.fault),
             cache: inner.cache.or(self.cache),
+            maintenance: inner.maintenance.or(self.maintenance),
             networks: self.networks,
             rate_limits: self.rate_limits,
             in_flight: self.in_flight,
@@ -165,6 +167,10 @@ fn own(items: &[Item]) -> Layer {
             Policy::Retry(retry) => {
                 layer.retry = Some((*span, retry.clone()));
                 "retry"
+            }
+            Policy::Maintenance(maintenance) => {
+                layer.maintenance = Some((*span, maintenance.clone()));
+                "maintenance"
             }
             Policy::Networks(networks) => {
                 layer.networks.push(networks.clone());

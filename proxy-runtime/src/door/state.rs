@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
@@ -11,12 +12,17 @@ use super::limiter::Limiter;
 use super::users::{List, Verifier};
 use crate::addresses::{self, Addresses};
 use crate::settings::{Refused, Settings};
-use crate::site::{AuthScheme, Door, Listed, NetworkRule, Site};
+use crate::site::{AuthScheme, Door, Listed, Maintenance, NetworkRule, Site};
+
+/// How long it is believed whether a file is there, in milliseconds.
+const LOOK: u64 = 1000;
 
 /// The memory of all doors of a site.
 pub(crate) struct State {
     /// By the numbers of `rate-limit`.
     pub(crate) limiters: Vec<Limiter>,
+    /// By the numbers of `maintenance`: when its file was looked for, in milliseconds, and in the lowest bit whether it is there.
+    maintained: Vec<AtomicU64>,
     /// By the numbers of `in-flight`.
     pub(crate) in_flight: Vec<InFlight>,
     /// By the numbers of `Networks::listed`.
@@ -48,14 +54,16 @@ impl State {
             }
         }
         // Policies are shared, and so are the numbers in them.
-        let (mut limiters, mut in_flight) = (BTreeMap::new(), 0);
+        let (mut limiters, mut in_flight, mut maintained) = (BTreeMap::new(), 0, 0);
         for door in doors(site) {
             for limit in door.rate_limits.iter() {
                 limiters.entry(limit.id).or_insert_with(|| Limiter::new(limit));
             }
+            maintained = door.maintenance.iter().map(|known| usize::from(known.id) + 1).fold(maintained, usize::max);
             in_flight = door.in_flight.iter().map(|limit| usize::from(limit.id) + 1).fold(in_flight, usize::max);
         }
         let state = State {
+            maintained: std::iter::repeat_with(AtomicU64::default).take(maintained).collect(),
             limiters: limiters.into_values().collect(),
             in_flight: std::iter::repeat_with(InFlight::default).take(in_flight).collect(),
             listed,
@@ -82,6 +90,20 @@ impl State {
             }
         }
         refused
+    }
+
+    /// Whether the file of `maintenance` is there. It is looked for once a second, by whoever comes first.
+    pub(crate) fn is_maintained(&self, maintenance: &Maintenance, settings: &Settings, now: Instant) -> bool {
+        let Some(seen) = self.maintained.get(usize::from(maintenance.id)) else { return false };
+        // From 1 on: 0 is never.
+        let now = now.saturating_duration_since(self.since).as_millis() as u64 + 1;
+        let last = seen.load(Ordering::Relaxed);
+        if last != 0 && now.saturating_sub(last >> 1) < LOOK {
+            return last & 1 == 1;
+        }
+        let there = std::path::Path::new(maintenance.when.get(settings)).exists();
+        seen.store(now << 1 | u64::from(there), Ordering::Relaxed);
+        there
     }
 
     /// The list of a file.

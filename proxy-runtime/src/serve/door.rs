@@ -1,5 +1,7 @@
-//! What a request passes before it is answered, in the order of the phases: networks, rates, requests in flight, a browser's
+//! What a request passes before it is answered, in the order of the phases: maintenance, networks, rates, requests in flight, a browser's
 //! question (CORS), credentials. The decisions are made in `door`; here they are asked for.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -26,6 +28,12 @@ pub(super) async fn pass(
     asks: bool,
 ) -> Result<Option<Answer<Body>>, Failure> {
     let (state, settings) = (client.worker.doors, client.worker.settings);
+    if let Some(maintenance) = &door.maintenance
+        && state.is_maintained(maintenance, settings, record.began)
+    {
+        let wait = maintenance.retry_after.as_ref().map(|after| seconds(after.get(settings)));
+        return Err(Failure::Maintenance(wait));
+    }
     if let Some(networks) = &door.networks {
         let allowed = match networks.listed {
             None => networks.allowed.contains(record.client),
@@ -93,8 +101,7 @@ fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(&str) ->
     answer
 }
 
-fn limited(limit: &RateLimit, wait: std::time::Duration) -> Limited {
-    let seconds = |time: std::time::Duration| u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+fn limited(limit: &RateLimit, wait: Duration) -> Limited {
     let window = limit.interval.saturating_mul(limit.burst);
     Limited {
         status: status(limit.status),
@@ -102,6 +109,10 @@ fn limited(limit: &RateLimit, wait: std::time::Duration) -> Limited {
         quota: limit.burst,
         window: seconds(window).max(1),
     }
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 fn status(code: u16) -> StatusCode {

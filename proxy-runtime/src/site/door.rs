@@ -12,6 +12,8 @@ use crate::template::Template;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Door {
+    /// `maintenance`.
+    pub maintenance: Option<Maintenance>,
     /// `allow` and `deny`.
     pub networks: Option<Networks>,
     /// `rate-limit`; all hold.
@@ -29,6 +31,18 @@ impl Door {
     pub fn is_open(&self) -> bool {
         *self == Door::default()
     }
+}
+
+/// `maintenance`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Maintenance {
+    /// Its number among all.
+    pub id: u16,
+    /// While this file is there, nobody gets in.
+    pub when: Setting<Text>,
+    /// When clients may come again.
+    pub retry_after: Option<Setting<Duration>>,
 }
 
 /// `allow` and `deny`.
