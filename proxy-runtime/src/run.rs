@@ -365,9 +365,9 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         head_limit,
         keys: Cell::default(),
         buffers,
-        // The standard library's source of random keys.
         compressing: Compressing::default(),
         mirrored: Cell::new(0),
+        // The standard library's source of random keys.
         dice: Dice::new(RandomState::new().hash_one(0)),
         date: RefCell::default(),
         moment: Cell::new(None),

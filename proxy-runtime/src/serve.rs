@@ -139,11 +139,6 @@ async fn steps(
         Some(found) => found,
         None => rehearse::find(site, root, target, &record.method, &record.fields, about),
     };
-    if let (Some(door), Found::Nothing | Found::OtherMethod(_)) = (&host.policy.door, &found) {
-        // Who looks for what is not there passes the site's door, too.
-        door::pass(client, record, door, false).await?;
-    }
-    let target = record.target.as_ref().ok_or(Failure::Internal)?;
     let route = match found {
         Found::Route(id, captures) => {
             record.captures = captures;
@@ -156,10 +151,10 @@ async fn steps(
                     record.captures = captures;
                     site.routes.get(id).ok_or(Failure::Internal)?
                 }
-                _ => return Err(Failure::MethodNotAllowed(methods).into()),
+                _ => return Err(nothing_there(client, record, host, Failure::MethodNotAllowed(methods)).await.into()),
             }
         }
-        Found::Nothing => return Err(Failure::NoRoute.into()),
+        Found::Nothing => return Err(nothing_there(client, record, host, Failure::NoRoute).await.into()),
     };
     record.route = Some(route);
     record.holds(route.policy);
@@ -198,6 +193,14 @@ async fn steps(
         // Boxed, as it is large and seldom needed: every exchange would carry its size around.
         Handler::Echo => Ok(Box::pin(answer::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
+    }
+}
+
+/// Who looks for what is not there passes the site's door before that is said.
+async fn nothing_there(client: &Client, record: &mut Record, host: &Host, failure: Failure) -> Failure {
+    match &host.policy.door {
+        Some(door) => door::pass(client, record, door, false).await.err().unwrap_or(failure),
+        None => failure,
     }
 }
 

@@ -6,6 +6,7 @@
 use proptest::prelude::*;
 use proxy_build::directive::ALL;
 use proxy_build::source::{Archive, Sources};
+use proxy_runtime::site::{Files, NormalForm, Setting};
 
 fn survives(text: &str) {
     let compiled = proxy_build::compile_text("fuzz.kdl".as_ref(), "fuzz.kdl", text);
@@ -202,6 +203,55 @@ proptest! {
         survives(&text);
     }
 }
+
+proptest! {
+    #![proptest_config(crate::kiln_config(2000))]
+
+    /// What clients send to the door: credentials, codings, addresses and paths of any bytes. No path of a file leads out of its folder.
+    #[test]
+    fn what_clients_send(
+        value in prop::collection::vec(any::<u8>(), 0..60),
+        text in "(Basic |)[A-Za-z0-9+/=:, ;.q*-]{0,40}",
+        path in "/[a-z./%2eEfF0-9c\\\\]{0,40}",
+    ) {
+        use proxy_runtime::{addresses, door, encodings, fields::Fields, files::Below, target::normal_path};
+        let mut fields = Fields::new();
+        for name in ["authorization", "accept-encoding", "x-api-key"] {
+            fields.add(name.as_bytes(), &value);
+            fields.add(name.as_bytes(), text.as_bytes());
+        }
+        let one: Fields = [("authorization", text.as_str())].into_iter().collect();
+        if let Some((name, password)) = door::basic_credentials(&one) {
+            let control = name.contains(char::is_control) || password.contains(char::is_control);
+            prop_assert!(!name.contains(':') && !control);
+        }
+        prop_assert!(door::basic_credentials(&fields).is_none() && door::api_key(&fields, "x-api-key").is_none());
+        prop_assert!(encodings::weight(&fields, "br") <= 1000);
+        let _ = addresses::parse(&value);
+        for encoded_slash in [false, true] {
+            let form = NormalForm { encoded_slash, merge_slashes: !encoded_slash };
+            let Ok(normal) = normal_path(&path, form) else { continue };
+            let Some(below) = Below::of(&normal, &FILES) else { continue };
+            let below = below.as_bytes();
+            let names = || below.split(|&byte| byte == b'/');
+            let plain = below.is_empty() || names().all(|name| !matches!(name, b"" | b"." | b".."));
+            prop_assert!(plain && !below.contains(&0), "{}", String::from_utf8_lossy(below));
+        }
+    }
+}
+
+/// A folder from which nothing is left out but what leads out of it.
+static FILES: Files = Files {
+    folder: Setting::Fixed(std::borrow::Cow::Borrowed("/srv")),
+    rest: None,
+    index: std::borrow::Cow::Borrowed(&[]),
+    fallback: None,
+    listing: true,
+    dotfiles: true,
+    symlinks: true,
+    precompressed: true,
+    immutable: true,
+};
 
 #[test]
 fn deep_and_long() {

@@ -1,5 +1,5 @@
-//! What a request passes before it is answered, in the order of the phases: maintenance, networks, rates, requests in flight, a browser's
-//! question (CORS), credentials. The decisions are made in `door`; here they are asked for.
+//! What a request passes before it is answered, in the order of the phases: maintenance, networks, rates, requests in
+//! flight, a browser's question (CORS), credentials. The decisions are made in `door`; here they are asked for.
 
 use std::time::Duration;
 
