@@ -448,8 +448,8 @@ impl Check<'_> {
         let mut claims = Claims::new();
         let mut routes = 0;
         for (index, (span, site)) in sites.into_iter().enumerate() {
-            let layer = defaults.clone().overlay(self.layer(&site.items));
             self.site_tls = secured[index];
+            let layer = defaults.clone().overlay(self.layer(&site.items));
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
             let policy = self.policy(&layer, &text::Scope::no_route());

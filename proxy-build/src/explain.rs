@@ -87,6 +87,11 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     if policy.fault.is_some() {
         out.line("  fault", format!("[{}]", from("fault")));
     }
+    for name in ["maintenance", "allow", "deny", "rate-limit", "in-flight", "cors", "auth"] {
+        if policy.door.is_some() && route.origins.iter().any(|(found, _)| *found == name) {
+            out.line(&format!("  {name}"), format!("[{}]", from(name)));
+        }
+    }
     if let Handler::Proxy(proxy) = &route.handler {
         for filter in &route.request {
             match filter {
@@ -196,11 +201,6 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
         }
     } else {
         out.line(&format!("  {}", route.handler.name()), "");
-    }
-    for name in ["maintenance", "allow", "deny", "rate-limit", "in-flight", "cors", "auth"] {
-        if policy.door.is_some() && route.origins.iter().any(|(found, _)| *found == name) {
-            out.line(&format!("  {name}"), format!("[{}]", from(name)));
-        }
     }
     if let Some(compress) = &policy.compress {
         let codings: Vec<_> =

@@ -108,3 +108,22 @@ fn following_ends() {
     let codes: Vec<_> = compiled.report.sorted().into_iter().map(|diagnostic| diagnostic.code).collect();
     assert_eq!(codes, ["proxy-loop"], "{}", compiled.diagnostics(false));
 }
+
+/// The preset that comes with Kiln knows whether the site speaks TLS, and gives way to one of its name.
+#[test]
+fn security_headers() {
+    let check = |head: &str, scheme: &str, expected: &str| {
+        let text = format!(
+            "{head}\nsite a.test {{\n{}use security-headers\nrespond 200\n}}\ntest \"t\" {{\nrequest GET \"{scheme}://a.test/\"\n\
+            expect status=200 {{\n{expected}\n}}\n}}\n",
+            if scheme == "https" { "tls internal\n" } else { "" }
+        );
+        let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text);
+        assert!(compiled.model.is_some(), "{}", compiled.diagnostics(false));
+    };
+    check("", "https", "response-header Strict-Transport-Security \"max-age=31536000\"");
+    check("", "http", "response-header Strict-Transport-Security missing=#true");
+    check("", "http", "response-header X-Frame-Options SAMEORIGIN");
+    let own = "preset security-headers {\nresponse-headers {\nset X-Own \"1\"\n}\n}";
+    check(own, "http", "response-header X-Own \"1\"\nresponse-header X-Frame-Options missing=#true");
+}

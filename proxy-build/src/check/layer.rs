@@ -7,7 +7,7 @@ use proxy_runtime::site::NormalForm;
 use super::Check;
 use crate::ast::{self, Item, Policy, What};
 use crate::report::Diagnostic;
-use crate::source::Span;
+use crate::source::{Span, Spanned};
 
 /// What one place says, or several merged.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +111,10 @@ impl Check<'_> {
         let mut layer = Layer::default();
         for item in items {
             let What::Use(name) = &item.what else { continue };
+            if name.value == SECURITY_HEADERS && !self.presets.index.contains_key(SECURITY_HEADERS) {
+                layer = layer.overlay(security_headers(name.span, self.site_tls.is_some()));
+                continue;
+            }
             let Some(index) = self.presets.look_up("preset", name, self.report) else { continue };
             if using.contains(&index) {
                 let declared = self.presets.entries[index].span;
@@ -129,6 +133,33 @@ impl Check<'_> {
         self.networks_act(&own.networks);
         layer.overlay(own)
     }
+}
+
+/// The preset that comes with Kiln.
+const SECURITY_HEADERS: &str = "security-headers";
+
+/// What it sets where a server says nothing itself, as OWASP's Secure Headers Project recommends it; and what it removes, which
+/// tells strangers what there is to attack.
+fn security_headers(span: Span, tls: bool) -> Layer {
+    const FIELDS: [(&str, &str); 5] = [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "SAMEORIGIN"),
+        ("referrer-policy", "strict-origin-when-cross-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+    ];
+    // RFC 6797 section 7.2: not over plain HTTP.
+    let hsts = tls.then_some(("strict-transport-security", "max-age=31536000"));
+    let item = |what| Item { span, what, broken: false };
+    let name = |name: &str| Spanned { value: name.to_owned(), span };
+    let set = |(field, value): (&str, &'static str)| {
+        let value = ast::Template { parts: vec![ast::Part::Text(value.into())] };
+        let kind = ast::HeaderOpKind::Default(Spanned { value, span });
+        item(What::HeaderOp(ast::HeaderOp { kind, name: name(field) }))
+    };
+    let mut lines: Vec<Item> = FIELDS.into_iter().chain(hsts).map(set).collect();
+    lines.push(item(What::HeaderRemove(vec![name("server"), name("x-powered-by")])));
+    Layer { response_headers: vec![(span, lines)], origins: vec![("response-headers", span)], ..Layer::default() }
 }
 
 fn own(items: &[Item]) -> Layer {

@@ -36,7 +36,12 @@ pub(super) static USE: Directive = Directive {
     body: None,
     repeats: true,
     summary: "Puts the policies of a preset here.",
-    details: "What stands here beside it goes before the preset's; of two presets, the one used later goes before the earlier one.\nLists of header lines merge: the preset's come first.",
+    details: "What stands here beside it goes before the preset's; of two presets, the one used later goes before the earlier one.\nLists of header lines merge: the preset's come first.
+
+`security-headers` comes with Kiln. Where the server sets them not itself it sets `X-Content-Type-Options: nosniff`, `X-Frame-Options: SAMEORIGIN`,
+`Referrer-Policy: strict-origin-when-cross-origin`, `Cross-Origin-Opener-Policy: same-origin`, `Permissions-Policy` without camera,
+place and microphone, and with `tls` `Strict-Transport-Security` for a year; and it removes `Server` and `X-Powered-By`. What a
+`response-headers` beside it sets holds. A preset of that name in the file takes its place.",
     example: r#"
 preset patient {
     timeouts response="5m"
