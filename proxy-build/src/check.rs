@@ -51,9 +51,9 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         stores: Names::default(),
         zones: 0,
         listed: Vec::new(),
-        limiters: Vec::new(),
-        maintained: Vec::new(),
-        in_flight: Vec::new(),
+        limiters: HashMap::new(),
+        maintained: HashMap::new(),
+        in_flight: HashMap::new(),
         expiring: tls::DAYS,
         site_tls: None,
         http2_spoken: false,
@@ -216,11 +216,11 @@ struct Check<'a> {
     /// Networks of which some are in files.
     listed: Vec<site::Listed>,
     /// Where each `rate-limit` is written.
-    limiters: Vec<Span>,
+    limiters: HashMap<Span, u32>,
     /// Where each `maintenance` is written.
-    maintained: Vec<Span>,
+    maintained: HashMap<Span, u32>,
     /// Where each `in-flight` is written.
-    in_flight: Vec<Span>,
+    in_flight: HashMap<Span, u32>,
     /// So many days before its end a certificate is found by `cert-expiry`.
     expiring: u64,
     /// The `tls` of the site that is looked at.

@@ -122,7 +122,7 @@ pub fn parse(list: &[u8]) -> Result<Vec<IpNet>, usize> {
 }
 
 /// A network, or the network of one address; in its canonical form, without host bits.
-pub fn network(text: &str) -> Option<IpNet> {
+fn network(text: &str) -> Option<IpNet> {
     let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     Some(network.trunc())
 }

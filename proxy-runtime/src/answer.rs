@@ -11,9 +11,6 @@ use crate::handler::{self, Answer};
 use crate::observe::{Record, json_string};
 use crate::site::Policy;
 
-/// What is said where nothing else is, to who asks too often.
-pub(crate) const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
-
 /// How much of a body `echo` shows, in bytes.
 const ECHO_LIMIT: usize = 64 << 10;
 

@@ -120,7 +120,6 @@ pub fn is_hashed(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
     use std::time::Duration;
 
     use super::*;
@@ -131,7 +130,7 @@ mod tests {
         Files {
             folder: Setting::Fixed("".into()),
             rest: None,
-            index: Cow::Borrowed(&[]),
+            index: "".into(),
             fallback: None,
             listing: false,
             dotfiles,

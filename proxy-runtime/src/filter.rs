@@ -10,6 +10,8 @@ use std::borrow::Cow;
 use crate::fields::Fields;
 
 pub use headers::{HeaderOp, request_headers, response_headers};
+#[cfg(feature = "serve")]
+pub(crate) use rewrite::encode;
 pub use rewrite::{PathStep, Rewrite, rewrite};
 
 /// A request on its way to the upstream, as filters change it.

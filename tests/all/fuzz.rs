@@ -244,7 +244,7 @@ proptest! {
 static FILES: Files = Files {
     folder: Setting::Fixed(std::borrow::Cow::Borrowed("/srv")),
     rest: None,
-    index: std::borrow::Cow::Borrowed(&[]),
+    index: std::borrow::Cow::Borrowed("index.html"),
     fallback: None,
     listing: true,
     dotfiles: true,

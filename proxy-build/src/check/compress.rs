@@ -10,7 +10,14 @@ use crate::source::Spanned;
 impl Check<'_> {
     /// The `compress` of a layer; `None` for `off`.
     pub(super) fn compress(&mut self, compress: &ast::Compress) -> Option<Compress> {
-        let written = compress.codings.as_ref()?;
+        let Some(written) = &compress.codings else {
+            let levels = compress.levels.iter().filter_map(|(_, level)| Some(level.as_ref()?.span));
+            let others = compress.min_size.as_ref().map(|size| size.span).into_iter().chain(levels);
+            for span in others.chain(compress.items.iter().map(|item| item.span)) {
+                self.error("no-effect", "this has no effect beside `off`", span);
+            }
+            return None;
+        };
         let mut codings: Vec<Coding> = Vec::new();
         for Spanned { value, span } in written {
             if codings.contains(value) {

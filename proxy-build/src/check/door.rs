@@ -1,5 +1,6 @@
 //! What stands at the door: networks, rates, origins, credentials.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -84,7 +85,7 @@ impl Check<'_> {
                 self.listed.push(listed);
                 self.listed.len() - 1
             });
-            index as u16
+            index as u32
         });
         Some(Networks { allowed: Addresses::of(&rules, default), listed })
     }
@@ -135,7 +136,16 @@ impl Check<'_> {
     }
 
     fn rate_limit(&mut self, span: Span, limit: &ast::RateLimit, scope: &Scope) -> Option<RateLimit> {
-        let rate = limit.rate.as_ref()?.value;
+        let Some(Spanned { value: rate, .. }) = limit.rate else {
+            let others = [
+                ("burst", limit.burst.as_ref().map(|value| value.span)),
+                ("delay", limit.delay.as_ref().map(|value| value.span)),
+                ("status", limit.status.as_ref().map(|value| value.span)),
+                ("keys", limit.keys.as_ref().map(|value| value.span)),
+            ];
+            self.nothing_beside_off(others, &limit.by);
+            return None;
+        };
         Some(RateLimit {
             id: number(&mut self.limiters, span),
             interval: rate.per / rate.count,
@@ -148,12 +158,30 @@ impl Check<'_> {
     }
 
     fn in_flight(&mut self, span: Span, limit: &ast::InFlight, scope: &Scope) -> Option<InFlight> {
+        let Some(most) = &limit.most else {
+            self.nothing_beside_off([("status", limit.status.as_ref().map(|value| value.span))], &limit.by);
+            return None;
+        };
         Some(InFlight {
             id: number(&mut self.in_flight, span),
-            most: self.setting(limit.most.as_ref()?, ParamKind::Number)?,
+            most: self.setting(most, ParamKind::Number)?,
             by: self.counted_by(&limit.by, scope)?,
             status: limit.status.as_ref().map_or(429, |status| status.value),
         })
+    }
+
+    /// What is said beside `off` is about nothing.
+    fn nothing_beside_off<const N: usize>(&mut self, others: [(&str, Option<Span>); N], by: &CountedBy) {
+        let by = [
+            ("by", by.by.as_ref().map(|value| value.span)),
+            ("ipv4-prefix", by.ipv4_prefix.as_ref().map(|value| value.span)),
+            ("ipv6-prefix", by.ipv6_prefix.as_ref().map(|value| value.span)),
+        ];
+        for (name, span) in others.into_iter().chain(by) {
+            if let Some(span) = span {
+                self.error("no-effect", format!("`{name}` has no effect beside `off`"), span);
+            }
+        }
     }
 
     fn counted_by(&mut self, counted: &CountedBy, scope: &Scope) -> Option<By> {
@@ -276,10 +304,7 @@ impl Check<'_> {
 }
 
 /// The number of what is written somewhere, among all of its kind.
-fn number(known: &mut Vec<Span>, span: Span) -> u16 {
-    let index = known.iter().position(|other| *other == span).unwrap_or_else(|| {
-        known.push(span);
-        known.len() - 1
-    });
-    index as u16
+fn number(known: &mut HashMap<Span, u32>, span: Span) -> u32 {
+    let next = known.len() as u32;
+    *known.entry(span).or_insert(next)
 }

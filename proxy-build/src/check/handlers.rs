@@ -258,7 +258,7 @@ impl Check<'_> {
         Some(Files {
             folder,
             rest: scope.captures.iter().position(|name| name == "*").map(|slot| slot as u8),
-            index: list(vec![index.to_owned().into()]),
+            index: index.to_owned().into(),
             fallback: files.fallback.as_ref().map(|fallback| fallback.value.clone().into()),
             listing: is(&files.listing),
             dotfiles: is(&files.dotfiles),

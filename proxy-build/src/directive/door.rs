@@ -1,5 +1,7 @@
 //! `maintenance`, `allow`, `deny`, `rate-limit`, `in-flight`: who may come in, and how often.
 
+use std::time::Duration;
+
 use super::{Directive, POLICY, Prop};
 use crate::ast::{CountedBy, InFlight, Maintenance, Networks, Policy, RateLimit, What};
 use crate::read::Reading;
@@ -112,7 +114,7 @@ pub(super) static RATE_LIMIT: Directive = Directive {
         Prop::new("by", "TEXT", BY),
         Prop::new("ipv4-prefix", "N", IPV4),
         Prop::new("ipv6-prefix", "N", IPV6),
-        Prop::new("delay", "DURATION", "Requests that come too early are held back, if by no longer than this. Default: none is."),
+        Prop::new("delay", "DURATION", "Requests that come too early are held back, if by no longer than this, up to a minute. Default: none is."),
         Prop::new("status", "429|503", "The status of a refusal. Default 429."),
         Prop::new("keys", "N", "So many clients are told apart at a time, 8 to 16777216. Default 65536."),
     ],
@@ -146,7 +148,7 @@ site example.com {
             rate: rate.value.map(|value| Spanned { value, span: rate.span }),
             burst: r.prop("burst", value::integer(1, 1_000_000)),
             by: counted_by(r),
-            delay: r.prop("delay", value::duration),
+            delay: r.prop("delay", short),
             status: r.prop("status", refusal),
             keys: r.prop("keys", value::integer(8, 1 << 24)),
         };
@@ -196,6 +198,20 @@ fn counted_by(r: &mut Reading<'_, '_>) -> CountedBy {
         ipv4_prefix: r.prop("ipv4-prefix", value::integer(1, 32)),
         ipv6_prefix: r.prop("ipv6-prefix", value::integer(1, 128)),
     }
+}
+
+/// A connection is held for as long.
+fn short(leaf: &Leaf) -> Parsed<Duration> {
+    let delay = value::duration(leaf)?;
+    if delay <= Duration::from_secs(60) {
+        return Ok(delay);
+    }
+    Err(value::Problem {
+        code: "out-of-range",
+        message: "a request is held back for a minute at most".to_owned(),
+        help: None,
+        part: None,
+    })
 }
 
 fn refusal(leaf: &Leaf) -> Parsed<u16> {

@@ -59,8 +59,8 @@ impl State {
             for limit in door.rate_limits.iter() {
                 limiters.entry(limit.id).or_insert_with(|| Limiter::new(limit));
             }
-            maintained = door.maintenance.iter().map(|known| usize::from(known.id) + 1).fold(maintained, usize::max);
-            in_flight = door.in_flight.iter().map(|limit| usize::from(limit.id) + 1).fold(in_flight, usize::max);
+            maintained = door.maintenance.iter().map(|known| known.id as usize + 1).fold(maintained, usize::max);
+            in_flight = door.in_flight.iter().map(|limit| limit.id as usize + 1).fold(in_flight, usize::max);
         }
         let state = State {
             maintained: std::iter::repeat_with(AtomicU64::default).take(maintained).collect(),
@@ -94,7 +94,7 @@ impl State {
 
     /// Whether the file of `maintenance` is there. It is looked for once a second, by whoever comes first.
     pub(crate) fn is_maintained(&self, maintenance: &Maintenance, settings: &Settings, now: Instant) -> bool {
-        let Some(seen) = self.maintained.get(usize::from(maintenance.id)) else { return false };
+        let Some(seen) = self.maintained.get(maintenance.id as usize) else { return false };
         // From 1 on: 0 is never.
         let now = now.saturating_duration_since(self.since).as_millis() as u64 + 1;
         let last = seen.load(Ordering::Relaxed);

@@ -153,16 +153,11 @@ impl Look<'_> {
     }
 
     fn folder(&self, below: &Below, there: &File) -> Found {
-        for name in self.files.index.iter() {
-            match self.at(&below.join(name), false) {
-                Found::Nothing | Found::Folder => {}
-                found => return found,
-            }
-        }
-        match (self.files.listing, self.patience) {
-            (false, _) => Found::Nothing,
-            (true, Patience::None) => Found::WouldWait,
-            (true, Patience::Any) => list(self.files, there),
+        match self.at(&below.join(&self.files.index), false) {
+            Found::Nothing | Found::Folder if !self.files.listing => Found::Nothing,
+            Found::Nothing | Found::Folder if self.patience == Patience::None => Found::WouldWait,
+            Found::Nothing | Found::Folder => list(self.files, there),
+            found => found,
         }
     }
 

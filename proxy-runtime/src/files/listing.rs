@@ -1,5 +1,10 @@
 //! The page that lists a folder. Pure.
 
+use crate::filter::encode;
+
+/// What may stand in a name beside letters and digits, the slash behind a folder's included.
+const NAME: &[u8] = b"-._~/";
+
 /// The page for a folder, of which `path` is shown.
 pub(crate) fn page(path: &str, names: &[String], top: bool) -> String {
     let title = html(path);
@@ -13,7 +18,7 @@ pub(crate) fn page(path: &str, names: &[String], top: bool) -> String {
     }
     for name in names {
         // Behind `./`, lest a name with a colon is taken for a scheme (RFC 3986 section 4.2).
-        out.push_str(&format!("<li><a href=\"./{}\">{}</a>\n", url(name), html(name)));
+        out.push_str(&format!("<li><a href=\"./{}\">{}</a>\n", encode(name, NAME), html(name)));
     }
     out.push_str("</ul>\n");
     out
@@ -21,19 +26,6 @@ pub(crate) fn page(path: &str, names: &[String], top: bool) -> String {
 
 fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
-}
-
-/// A name as it stands in a path, the slash behind a folder's included.
-fn url(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(byte as char);
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -95,7 +95,8 @@ const PATH: &[u8] = b"/-._~!$&'()*+,;=:@%";
 /// What may stand in the value of a query parameter: as in a path, without what separates parameters.
 const QUERY_VALUE: &[u8] = b"/-._~!$'()*,:@%?";
 
-fn encode(text: &str, allowed: &[u8]) -> String {
+/// Text with all percent-encoded but letters, digits and what is allowed.
+pub(crate) fn encode(text: &str, allowed: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

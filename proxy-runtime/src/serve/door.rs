@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::answer;
 use crate::body::Body;
 use crate::connection::Client;
 use crate::door;
@@ -37,7 +36,7 @@ pub(super) async fn pass(
     if let Some(networks) = &door.networks {
         let allowed = match networks.listed {
             None => networks.allowed.contains(record.client),
-            Some(listed) => state.listed[usize::from(listed)].load().contains(record.client),
+            Some(listed) => state.listed[listed as usize].load().contains(record.client),
         };
         if !allowed {
             return Err(Failure::AddressDenied);
@@ -45,7 +44,7 @@ pub(super) async fn pass(
     }
     for limit in door.rate_limits.iter() {
         let turn = keyed(client, record, &limit.by, |key| {
-            state.limiters[usize::from(limit.id)].take(key, record.began.saturating_duration_since(state.since))
+            state.limiters[limit.id as usize].take(key, record.began.saturating_duration_since(state.since))
         });
         match turn {
             Turn::Now => {}
@@ -55,7 +54,7 @@ pub(super) async fn pass(
     }
     for limit in door.in_flight.iter() {
         let most = limit.most.get(settings);
-        let admitted = keyed(client, record, &limit.by, |key| state.in_flight[usize::from(limit.id)].admit(key, most));
+        let admitted = keyed(client, record, &limit.by, |key| state.in_flight[limit.id as usize].admit(key, most));
         match admitted {
             Some(counted) => record.counted.push(counted),
             None => return Err(Failure::TooManyInFlight(status(limit.status))),
@@ -116,5 +115,5 @@ fn seconds(time: Duration) -> u32 {
 }
 
 fn status(code: u16) -> StatusCode {
-    StatusCode::from_u16(code).unwrap_or(answer::TOO_MANY)
+    StatusCode::from_u16(code).unwrap_or(StatusCode::TOO_MANY_REQUESTS)
 }

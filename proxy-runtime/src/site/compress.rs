@@ -58,11 +58,15 @@ impl Compress {
 
     /// Whether answers of this `Content-Type` are compressed.
     pub fn suits(&self, content_type: &str) -> bool {
-        let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        self.types.iter().any(|known| match known.as_bytes() {
-            [b'+', ..] => media.ends_with(&**known),
-            [.., b'/'] => media.starts_with(&**known),
-            _ => media == **known,
+        let media = content_type.split(';').next().unwrap_or_default().trim().as_bytes();
+        self.types.iter().any(|known| {
+            let known = known.as_bytes();
+            let part = match known {
+                [b'+', ..] => media.len().checked_sub(known.len()).and_then(|start| media.get(start..)),
+                [.., b'/'] => media.get(..known.len()),
+                _ => Some(media),
+            };
+            part.is_some_and(|part| part.eq_ignore_ascii_case(known))
         })
     }
 }

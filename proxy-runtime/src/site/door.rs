@@ -38,7 +38,7 @@ impl Door {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Maintenance {
     /// Its number among all.
-    pub id: u16,
+    pub id: u32,
     /// While this file is there, nobody gets in.
     pub when: Setting<Text>,
     /// When clients may come again.
@@ -52,7 +52,7 @@ pub struct Networks {
     /// Who may come in, as far as the site itself says.
     pub allowed: Addresses,
     /// The same with what files say, where there are any; by number among all such.
-    pub listed: Option<u16>,
+    pub listed: Option<u32>,
 }
 
 /// Networks of which some are in files that are read at start.
@@ -80,7 +80,7 @@ pub enum NetworkRule {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RateLimit {
     /// Its number among all.
-    pub id: u16,
+    pub id: u32,
     /// One request each so long, on the average.
     pub interval: Duration,
     /// So many at once.
@@ -100,7 +100,7 @@ pub struct RateLimit {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InFlight {
     /// Its number among all.
-    pub id: u16,
+    pub id: u32,
     /// So many requests at once.
     pub most: Setting<u64>,
     /// Whose requests are counted together.

@@ -1,6 +1,6 @@
 //! Files that are answered with.
 
-use super::{List, Setting, Text};
+use super::{Setting, Text};
 
 /// `files`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -10,8 +10,8 @@ pub struct Files {
     pub folder: Setting<Text>,
     /// Which binding of the pattern is the path in it; `None` for the whole path.
     pub rest: Option<u8>,
-    /// The names that stand for a folder, in the order in which they are looked for.
-    pub index: List<Text>,
+    /// The name that stands for a folder.
+    pub index: Text,
     /// The file that answers for what is not there.
     pub fallback: Option<Text>,
     /// Folders without an index are listed.
