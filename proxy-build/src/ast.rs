@@ -318,6 +318,7 @@ pub struct Respond {
 #[allow(missing_docs, reason = "named as the argument and the properties")]
 pub struct Files {
     pub folder: Spanned<Setting<String>>,
+    pub embed: Option<Spanned<bool>>,
     pub index: Option<Spanned<String>>,
     pub fallback: Option<Spanned<String>>,
     pub listing: Option<Spanned<bool>>,

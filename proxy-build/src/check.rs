@@ -7,6 +7,7 @@
 mod cache;
 mod compress;
 mod door;
+mod files;
 mod handlers;
 pub mod joint;
 mod layer;
@@ -55,6 +56,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         maintained: HashMap::new(),
         in_flight: HashMap::new(),
         expiring: tls::DAYS,
+        bundle: Vec::new(),
         site_tls: None,
         http2_spoken: false,
         presets: Names::default(),
@@ -89,7 +91,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     let tls = check.finish_tls(&hosts);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
-    let Check { params, upstreams, stores, listed, files, .. } = check;
+    let Check { params, upstreams, stores, listed, files, bundle, .. } = check;
     let mut site = model::Site {
         params: params.into_values(),
         files,
@@ -105,6 +107,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         upstreams: upstreams.into_values(),
         stores: stores.into_values(),
         listed,
+        bundle,
         tests,
     };
     site.place_tests();
@@ -221,6 +224,8 @@ struct Check<'a> {
     maintained: HashMap<Span, u32>,
     /// Where each `in-flight` is written.
     in_flight: HashMap<Span, u32>,
+    /// Folders that are compiled in.
+    bundle: Vec<model::Folder>,
     /// So many days before its end a certificate is found by `cert-expiry`.
     expiring: u64,
     /// The `tls` of the site that is looked at.

@@ -7,6 +7,8 @@ mod data;
 mod expression;
 mod functions;
 
+use std::path::Path;
+
 use expression::expression;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use proxy_runtime::site::Upstream;
@@ -24,7 +26,7 @@ pub struct Output {
 }
 
 /// Writes a plan out.
-pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
+pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> Output {
     let version = Literal::u32_unsuffixed(proxy_runtime::site::VERSION);
     let (regexes, matchers) = (functions::expressions(plan), functions::matchers(plan));
     let (requests, responses) = (functions::requests(plan), functions::responses(plan));
@@ -78,6 +80,12 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
         }
     });
     let stores = plan.model.stores.iter().map(expression);
+    let bundle = if plan.model.bundle.is_empty() {
+        quote!(Bundle::EMPTY)
+    } else {
+        let path = bundle.display().to_string();
+        quote!(Bundle::new(include_bytes!(#path)))
+    };
     let resolve = match plan.model.upstreams.iter().any(Upstream::asks_dns) {
         true => quote!(Some(::proxy_runtime::resolve)),
         false => quote!(None),
@@ -150,6 +158,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str) -> Output {
             upstreams: UPSTREAMS,
             stores: STORES,
             listed: LISTED,
+            bundle: #bundle,
             resolve: #resolve,
             tests: TESTS,
         };

@@ -10,6 +10,8 @@
 //! `Report` and carry on, so that every error of a run is shown.
 
 pub mod ast;
+#[cfg(feature = "bundle")]
+pub mod bundle;
 pub mod check;
 pub mod code;
 #[cfg(feature = "kiln")]
@@ -79,18 +81,23 @@ impl Compiled {
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The Rust of the site, where nothing was wrong.
-    pub fn output(&self) -> Option<emit::Output> {
+    /// The Rust of the site, where nothing was wrong. `bundle` is where rustc finds the [`mod@bundle`] of one that compiles
+    /// folders in.
+    pub fn output(&self, bundle: &Path) -> Option<emit::Output> {
         let plan = lower::lower(self.model.as_ref()?);
-        Some(emit::emit(&plan, &self.sources, &self.digest()))
+        Some(emit::emit(&plan, &self.sources, &self.digest(), bundle))
     }
 }
 
 /// The variable by which a build script tells the macro that it has called [`prepare`]: the site file's path.
 pub const PREPARED: &str = "KILN_PREPARED";
 
-/// What a build script calls for a site that includes files by a pattern: cargo then notices new files, too. Prints
-/// warnings as cargo's own.
+/// The name of the bundle that [`prepare`] writes for the macro.
+pub const BUNDLE: &str = "kiln-bundle.bin";
+
+/// What a build script calls for a site that includes files by a pattern, or compiles folders in: cargo then notices new files, too.
+/// Prints warnings as cargo's own. Folders that are compiled in are compressed here, in a debug build quickly; proxy-build needs
+/// its feature `bundle` for that.
 ///
 /// `path` is relative to the crate, as in `site!`.
 pub fn prepare(path: &str) {
@@ -103,16 +110,46 @@ pub fn prepare(path: &str) {
     for warning in compiled.report.warnings(&compiled.sources) {
         println!("cargo::warning={warning}");
     }
+    if let Some(model) = compiled.model.as_ref().filter(|model| !model.bundle.is_empty())
+        && let Err(error) = prepare_bundle(model)
+    {
+        println!("cargo::error={path}: can't compile its files in: {error}");
+    }
 }
 
-/// The same as [`compile`], for a crate: a site that includes by a pattern needs [`prepare`] to have been called.
+#[cfg(feature = "bundle")]
+fn prepare_bundle(model: &model::Site) -> std::io::Result<()> {
+    // Cargo sets both for every build script.
+    let out = std::env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default();
+    let effort = if std::env::var("PROFILE").is_ok_and(|profile| profile == "debug") {
+        bundle::Effort::Quick
+    } else {
+        bundle::Effort::Most
+    };
+    let bundle = bundle::bundle(model, &out.join("kiln-compressed"), effort, |_, _| {})?;
+    std::fs::write(out.join(BUNDLE), bundle)
+}
+
+#[cfg(not(feature = "bundle"))]
+fn prepare_bundle(_: &model::Site) -> std::io::Result<()> {
+    Err(std::io::Error::other("give proxy-build the feature `bundle`, under [build-dependencies] in Cargo.toml"))
+}
+
+/// The same as [`compile`], for a crate: a site that includes by a pattern or compiles folders in needs [`prepare`] to have been
+/// called.
 pub fn compile_for_crate(path: &Path, shown: &str, prepared: bool) -> Compiled {
     let mut compiled = compile(path, shown);
-    if let (Some(span), false) = (compiled.sources.pattern(), prepared) {
+    let pattern =
+        compiled.sources.pattern().map(|span| (span, "cargo can't notice new files that this pattern will match"));
+    let bundled = compiled.sources.bundled().map(|span| (span, "a build script is needed to compile a folder in"));
+    if let (Some((span, message)), false) = (bundled.or(pattern), prepared) {
+        let feature = if bundled.is_some() { ", with the feature `bundle`" } else { "" };
         compiled.report.add(
-            Diagnostic::error("not-prepared", "cargo can't notice new files that this pattern will match", span)
+            Diagnostic::error("not-prepared", message, span)
                 .help(format!("add a build.rs with: fn main() {{ proxy_build::prepare(\"{shown}\") }}"))
-                .help("and to Cargo.toml, under [build-dependencies], proxy-build beside proxy-macros"),
+                .help(format!(
+                    "and to Cargo.toml, under [build-dependencies], proxy-build beside proxy-macros{feature}"
+                )),
         );
         compiled.model = None;
     }

@@ -5,6 +5,9 @@
 
 mod tables;
 
+#[cfg(feature = "bundle")]
+pub(crate) use self::tables::table;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;

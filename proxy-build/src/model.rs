@@ -51,8 +51,20 @@ pub struct Site {
     pub listed: Vec<site::Listed>,
     /// Who is behind the proxy.
     pub upstreams: Vec<Upstream>,
+    /// Folders that are compiled in.
+    #[serde(skip)]
+    pub bundle: Vec<Folder>,
     /// The tests, each with the spans of what it expects.
     pub tests: Vec<Test>,
+}
+
+/// A folder that is compiled in.
+#[derive(Debug, PartialEq)]
+pub struct Folder {
+    /// How it is served.
+    pub files: site::Files,
+    /// Its files, by their paths below it, in order.
+    pub content: Vec<(String, &'static [u8])>,
 }
 
 /// A site of the file.

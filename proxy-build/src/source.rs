@@ -3,12 +3,15 @@
 //! After this pass it cannot happen that a file is unreadable, too large, or not UTF-8.
 //! Spans are byte offsets into one file and are kept to the very end; see [`Span`].
 
+mod folder;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+pub use self::folder::Which;
 use crate::report::{Diagnostic, Report};
 
 /// The largest site file, in bytes.
@@ -16,6 +19,9 @@ pub const MAX_SOURCE: u64 = 64 << 20;
 
 /// The most files one site may consist of.
 pub const MAX_FILES: usize = 4096;
+
+/// The most files of one folder that are compiled in.
+pub const MAX_BUNDLED: usize = 50_000;
 
 /// A file of the compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,9 +85,11 @@ pub struct Sources {
     /// Files that are read from here and not from the disk, digests of assets in place of their content: how a site looks
     /// to who compares it with another.
     archive: Option<Archive>,
-    /// Folders that an include's pattern looks into, and where the first such pattern stands.
+    /// Folders that an include's pattern looks into, or whose files are compiled in.
     folders: Vec<PathBuf>,
+    /// Where the first such pattern stands, and the first such folder.
     pattern: Option<Span>,
+    bundled: Option<Span>,
 }
 
 /// What a site was built from.
@@ -172,7 +180,30 @@ impl Sources {
         self.pattern
     }
 
-    /// The folders that includes look into.
+    /// The paths of the files below a folder that is compiled in, which `span` names, relative to that file.
+    ///
+    /// # Errors
+    /// Why they can't be read.
+    pub fn bundle(&mut self, path: &str, which: Which, span: Span) -> Result<Vec<String>, String> {
+        self.bundled.get_or_insert(span);
+        if let Some(archive) = self.archive.as_ref().filter(|archive| !archive.files.is_empty()) {
+            let prefix = self.shown_beside(span.file, &format!("{path}/"));
+            let below = archive.assets.keys().filter_map(|name| name.strip_prefix(&prefix).map(str::to_owned));
+            let seen = |name: &String| which.dotfiles || !name.split('/').any(|name| name.starts_with('.'));
+            return Ok(below.filter(seen).collect());
+        }
+        let folder = self.beside(span.file, path);
+        let files = folder::files(&folder, which, MAX_BUNDLED)?;
+        self.folders.push(folder);
+        Ok(files)
+    }
+
+    /// Where the first folder that is compiled in is named.
+    pub fn bundled(&self) -> Option<Span> {
+        self.bundled
+    }
+
+    /// The folders that includes look into, and those that are compiled in.
     pub fn folders(&self) -> &[PathBuf] {
         &self.folders
     }

@@ -38,7 +38,9 @@ pub fn site(input: TokenStream) -> TokenStream {
             })
         })
         .collect();
-    let result = match compiled.output() {
+    // Where `prepare` has left it; a site that needs it and lacks it is wrong by now.
+    let bundle = std::env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default().join(proxy_build::BUNDLE);
+    let result = match compiled.output(&bundle) {
         Some(output) => {
             let (items, site) = (output.items, output.site);
             quote!({ #(#tracked)* #items #site })

@@ -59,6 +59,22 @@ impl Fields {
         fields
     }
 
+    /// Takes in what [`Fields::write`] has written, with room for `lines` more in `bytes` bytes.
+    #[cfg(feature = "serve")]
+    pub(crate) fn written(block: &[u8], (bytes, lines): (usize, usize)) -> Fields {
+        let mut fields = Fields::with_capacity(block.len() + bytes, 6 + lines);
+        fields.bytes.extend_from_slice(block);
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', block) {
+            if let Some(name) = memchr::memchr(b':', &block[start..end]) {
+                let line = Line { start: start as u32, name_end: (start + name) as u32, end: end as u32 - 1 };
+                fields.lines.push(line);
+            }
+            start = end + 1;
+        }
+        fields
+    }
+
     /// How many lines there are.
     pub fn len(&self) -> usize {
         self.lines.len()

@@ -1,7 +1,8 @@
 //! `files`: which file a path stands for, and what is said of it. Pure.
 //!
-//! Opening and reading are `files::disk`'s; `serve::files` puts both together.
+//! Opening and reading are `files::disk`'s, what is compiled in is in a `files::bundle`; `serve::files` puts them together.
 
+pub mod bundle;
 #[cfg(feature = "serve")]
 pub(crate) mod disk;
 #[cfg(feature = "serve")]
@@ -10,6 +11,8 @@ pub(crate) mod listing;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::fields::Fields;
+use crate::media;
 use crate::site::Files;
 
 /// A path below a folder: names joined by slashes, of which none is empty, `.` or `..`, or has a slash or NUL in it. Empty for
@@ -107,6 +110,35 @@ pub fn entity_tag(changed: SystemTime, length: u64, encoding: &str, now: SystemT
     tag
 }
 
+/// What is said of a file under this name, in one form. `varies`: there are other forms. `room` in bytes and lines is for more.
+pub fn fields(
+    files: &Files,
+    name: &str,
+    (tag, encoding): (&str, &str),
+    varies: bool,
+    modified: Option<&str>,
+    room: (usize, usize),
+) -> Fields {
+    let mut fields = Fields::with_capacity(256 + room.0, 6 + room.1);
+    fields.add(b"content-type", media::of(name).as_bytes());
+    fields.add(b"etag", tag.as_bytes());
+    if let Some(modified) = modified {
+        fields.add(b"last-modified", modified.as_bytes());
+    }
+    fields.add(b"accept-ranges", b"bytes");
+    if !encoding.is_empty() {
+        fields.add(b"content-encoding", encoding.as_bytes());
+    }
+    if varies {
+        fields.add(b"vary", b"Accept-Encoding");
+    }
+    if files.immutable && is_hashed(name) {
+        // RFC 8246; a year is the most that HTTP knows for ever.
+        fields.add(b"cache-control", b"public, max-age=31536000, immutable");
+    }
+    fields
+}
+
 /// Whether a name has a hash of its content in it, as bundlers write them: `app-3f9ac01b.js`, `main.BkZ5sX3a.css`. The last part
 /// before the extension has eight characters or more, with a letter and a digit among them.
 pub fn is_hashed(name: &str) -> bool {
@@ -129,6 +161,7 @@ mod tests {
     fn files(dotfiles: bool) -> Files {
         Files {
             folder: Setting::Fixed("".into()),
+            bundled: None,
             rest: None,
             index: "".into(),
             fallback: None,

@@ -188,6 +188,7 @@ async fn steps(
         }
         Handler::Respond(respond) => Ok(own(record, |facts| handler::respond(facts, respond))),
         Handler::Redirect(redirect) => Ok(own(record, |facts| handler::redirect(facts, redirect))),
+        Handler::Files(files) if let Some(number) = files.bundled => Ok(files::bundled(client, record, files, number)?),
         // Boxed: it waits for what is large.
         Handler::Files(files) => Ok(Box::pin(files::answer(client, record, files)).await?),
         // Boxed, as it is large and seldom needed: every exchange would carry its size around.

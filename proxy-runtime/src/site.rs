@@ -38,11 +38,12 @@ pub use self::upstream::{
     Pool, Proxy, ProxyProtocol, Resolve, Resolved, Retry, Server, Share, Sticky, Upstream,
 };
 pub use crate::addresses::Addresses;
+pub use crate::files::bundle::Bundle;
 use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -103,6 +104,8 @@ pub struct Site {
     pub stores: &'static [Store],
     /// Networks of which some are in files.
     pub listed: &'static [Listed],
+    /// The files of folders that are compiled in.
+    pub bundle: Bundle,
     /// Asks by DNS, where an upstream does.
     pub resolve: Option<Resolve>,
     /// The tests of the site file, for `--self-test`.

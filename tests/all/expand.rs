@@ -14,7 +14,7 @@ fn expansions_are_as_reviewed() {
         }
         let shown = path.file_name().expect("a name").to_str().expect("text");
         let compiled = proxy_build::compile(&path, shown);
-        let output = compiled.output().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+        let output = compiled.output("bundle".as_ref()).unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
         let file = syn::parse2(output.items).expect("Rust");
         let found = prettyplease::unparse(&file);
         let golden = path.with_extension("rs");
@@ -32,7 +32,8 @@ fn expansions_are_as_reviewed() {
 #[test]
 fn same_site_same_output() {
     let site = workspace().join("tests/cases/matchers/site.kdl");
-    let once = || proxy_build::compile(&site, "site.kdl").output().expect("compiles").items.to_string();
+    let once =
+        || proxy_build::compile(&site, "site.kdl").output("bundle".as_ref()).expect("compiles").items.to_string();
     assert!(once() == once());
 }
 

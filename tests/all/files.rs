@@ -322,3 +322,82 @@ fn a_new_release() {
     std::fs::rename(outside.join("next"), &root).expect("renamed");
     assert_eq!(get(), "2");
 }
+
+/// A folder that is compiled in: as on disk, but for what the disk does with it later.
+#[test]
+fn compiled_in() {
+    let root = scratch("files-compiled").join("root");
+    let text = "let words = 'the same again and again';\n".repeat(50);
+    for (path, content) in [
+        ("index.html", "<p>home\n"),
+        ("sub/start.html", "<p>start\n"),
+        ("sub/app-3f9ac01b.js", &text),
+        ("alphabet.txt", "abcdefghijklmnopqrstuvwxyz"),
+        (".git/config", "hidden\n"),
+    ] {
+        std::fs::create_dir_all(root.join(path).parent().expect("a folder")).expect("made");
+        std::fs::write(root.join(path), content).expect("written");
+    }
+    symlink("../../secret.txt", root.join("out")).expect("linked");
+    std::fs::write(root.join("../secret.txt"), "secret\n").expect("written");
+    let site = COMPILED_IN.replace("ROOT", root.to_str().expect("text"));
+    let proxy = Proxy::of_text("files-compiled", &site, &[]);
+    // Nothing of it is needed any more.
+    std::fs::remove_dir_all(&root).expect("removed");
+    let ask = |path: &str, fields: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}Connection: close\r\n\r\n");
+        ask(proxy.address("listen"), &request)
+    };
+    let check = |path: &str, fields: &str, status: u16, text: &str| {
+        let answer = ask(path, fields);
+        assert_eq!((answer.status, answer.text().as_str()), (status, text), "{path} {fields}: {:?}", answer.headers);
+        answer
+    };
+    let home = check("/plain/", "", 200, "<p>home\n");
+    assert_eq!((home.header("last-modified"), home.header("vary")), (None, None));
+    let tag = home.header("etag").expect("a tag");
+    assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
+    check("/plain/", &format!("If-None-Match: {tag}\r\n"), 304, "");
+    check("/plain/", "If-Match: \"x\"\r\n", 412, "412 Precondition Failed\n");
+    assert_eq!(check("/plain/sub", "", 308, "").header("location"), Some("/plain/sub/"));
+    for path in ["/plain/sub/", "/plain/nothing", "/plain/out", "/plain/.git/config", "/plain/..%2fsecret.txt"] {
+        check(path, "", 404, "404 Not Found\n");
+    }
+    check("/all/sub/", "", 200, "<p>start\n");
+    let list = ask("/all/", "").text();
+    assert!(list.contains("<a href=\"./sub/\">sub/</a>") && !list.contains("git") && !list.contains("../"), "{list}");
+    check("/app/some/where", "", 200, "<p>home\n");
+    check("/plain/alphabet.txt", "Range: bytes=2-4\r\n", 206, "cde");
+    let parts = ask("/plain/alphabet.txt", "Range: bytes=0-1,-1\r\n");
+    assert!(parts.status == 206 && parts.text().contains("0-1/26\r\n\r\nab\r\n--"), "{}", parts.text());
+    // Compressed by the build, unless that is not wanted.
+    let path = "/all/sub/app-3f9ac01b.js";
+    let plain = check(path, "Accept-Encoding: identity\r\n", 200, &text);
+    assert_eq!(plain.header("cache-control"), Some("public, max-age=31536000, immutable"));
+    for coding in ["br", "zstd", "gzip"] {
+        let answer = ask(path, &format!("Accept-Encoding: {coding}\r\n"));
+        let said = (answer.header("content-encoding"), answer.header("vary"), answer.header("content-type"));
+        assert_eq!(said, (Some(coding), Some("Accept-Encoding"), plain.header("content-type")));
+        assert!(answer.body.len() < 150 && answer.header("etag") != plain.header("etag"), "{:?}", answer.headers);
+    }
+    assert_eq!(ask("/plain/sub/app-3f9ac01b.js", "Accept-Encoding: gzip\r\n").text(), text);
+    let post = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    assert_eq!(kiln_tests::client::ask(proxy.address("listen"), &post).status, 405);
+}
+
+const COMPILED_IN: &str = "\
+param listen type=addr
+listen (param)listen
+site * {
+    limits encoded-slash=#true
+    route \"/plain/*\" {
+        files \"ROOT\" embed=#true precompressed=#false
+    }
+    route \"/all/*\" {
+        files \"ROOT\" embed=#true index=\"start.html\" listing=#true immutable=#true
+    }
+    route \"/app/*\" {
+        files \"ROOT\" embed=#true fallback=\"/index.html\"
+    }
+}
+";

@@ -11,7 +11,7 @@ use proxy_runtime::site::{Files, NormalForm, Setting};
 fn survives(text: &str) {
     let compiled = proxy_build::compile_text("fuzz.kdl".as_ref(), "fuzz.kdl", text);
     let shown = compiled.diagnostics(false);
-    match compiled.output() {
+    match compiled.output("bundle".as_ref()) {
         Some(output) => {
             syn::parse2::<syn::File>(output.items).unwrap_or_else(|error| panic!("no Rust comes of\n{text}\n{error}"));
         }
@@ -29,7 +29,7 @@ fn table_survives(table: &str) {
     let archive = Archive { files: files.into_iter().collect(), ..Archive::default() };
     let compiled = proxy_build::compile_from(Sources::for_comparison(archive), "fuzz.kdl".as_ref(), "fuzz.kdl");
     let shown = compiled.diagnostics(false);
-    assert!(compiled.output().is_some() || !shown.is_empty(), "refused without a word:\n{table}");
+    assert!(compiled.output("bundle".as_ref()).is_some() || !shown.is_empty(), "refused without a word:\n{table}");
     if let Ok(formatted) = proxy_build::syntax::table::format(table) {
         let again = proxy_build::syntax::table::format(&formatted);
         assert_eq!(again.as_ref(), Ok(&formatted), "formatting twice:\n{table}");
@@ -242,6 +242,7 @@ proptest! {
 
 /// A folder from which nothing is left out but what leads out of it.
 static FILES: Files = Files {
+    bundled: None,
     folder: Setting::Fixed(std::borrow::Cow::Borrowed("/srv")),
     rest: None,
     index: std::borrow::Cow::Borrowed("index.html"),

@@ -87,3 +87,43 @@ fn includes_by_pattern_need_a_build_script() {
         stderr(&built)
     );
 }
+
+/// What is compiled in is compressed by the build script, and new files are noticed.
+#[test]
+fn folders_are_compiled_in_by_a_build_script() {
+    let dir = scratch("bundled").join("bundled");
+    assert!(kiln(&["new", dir.to_str().expect("text")]).status.success());
+    std::fs::create_dir(dir.join("public")).expect("a folder");
+    let write = |path: &str, text: &str| std::fs::write(dir.join(path), text).expect("written");
+    write("public/index.html", "<p>home\n");
+    let site =
+        "param listen type=addr\nlisten (param)listen\nsite * {\n    files \"public\" embed=#true listing=#true\n}\n";
+    write("site.kdl", site);
+    let text = stderr(&cargo(&dir, &["build", "--quiet"]));
+    assert!(text.contains("error[not-prepared]") && text.contains("with the feature `bundle`"), "{text}");
+
+    write("build.rs", "fn main() {\n    proxy_build::prepare(\"site.kdl\")\n}\n");
+    let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).expect("text");
+    let build = kiln_tests::kiln::workspace().join("proxy-build");
+    let with = |features: &str| {
+        let dependency = format!(
+            "[build-dependencies]\nproxy-build = {{ path = {build:?}, default-features = false{features} }}\n\n[workspace]"
+        );
+        write("Cargo.toml", &manifest.replace("[workspace]", &dependency));
+        cargo(&dir, &["build", "--quiet"])
+    };
+    let text = stderr(&with(""));
+    assert!(text.contains("give proxy-build the feature `bundle`"), "{text}");
+    let built = with(", features = [\"bundle\"]");
+    assert!(built.status.success(), "{}", stderr(&built));
+    let binary = cache().join("macro-target/debug/bundled");
+    let served = |path: &str| {
+        let proxy = kiln_tests::proxy::Proxy::start(&binary, site, &[]);
+        kiln_tests::client::get(proxy.address("listen"), "a.test", path).text()
+    };
+    assert_eq!(served("/"), "<p>home\n");
+    write("public/new.txt", "new\n");
+    let built = cargo(&dir, &["build", "--quiet"]);
+    assert!(built.status.success(), "{}", stderr(&built));
+    assert_eq!(served("/new.txt"), "new\n");
+}

@@ -19,8 +19,12 @@ fn the_manual_is_up_to_date() {
 
 #[test]
 fn every_example_compiles() {
+    // What examples compile in is beside them.
+    let folder = kiln_tests::kiln::scratch("examples");
+    std::fs::create_dir(folder.join("pages")).expect("made");
+    std::fs::write(folder.join("pages/index.html"), "<p>home\n").expect("written");
     for directive in ALL {
-        let compiled = proxy_build::compile_text("example.kdl".as_ref(), "example.kdl", directive.example);
+        let compiled = proxy_build::compile_text(&folder.join("example.kdl"), "example.kdl", directive.example);
         assert!(compiled.model.is_some(), "the example of `{}`:\n{}", directive.name, compiled.diagnostics(false));
     }
 }

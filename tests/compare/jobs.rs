@@ -31,6 +31,8 @@ pub(crate) enum Job {
     Cached,
     /// A file of 10 KiB, or of 1 MiB.
     File(usize),
+    /// A file of 10 KiB that is compiled in, by peers read from the disk; as it is, or compressed before.
+    Embedded { compressed: bool },
     /// Answers of [`TEXT`] bytes of text, compressed by gzip at level 5.
     Gzip,
 }
@@ -63,6 +65,8 @@ pub(crate) const JOBS: &[Job] = &[
     Job::Cached,
     Job::File(10 << 10),
     Job::File(1 << 20),
+    Job::Embedded { compressed: false },
+    Job::Embedded { compressed: true },
     Job::Gzip,
 ];
 
@@ -83,6 +87,8 @@ impl Job {
             Job::TlsDownload => "10 MiB down over TLS".to_owned(),
             Job::Cached => "cache hits".to_owned(),
             Job::File(size) => format!("a file of {} KiB", size >> 10),
+            Job::Embedded { compressed: false } => "a file of 10 KiB, compiled in".to_owned(),
+            Job::Embedded { .. } => "the same, compressed before".to_owned(),
             Job::Gzip => "64 KiB of text, gzip 5".to_owned(),
         }
     }
@@ -130,6 +136,13 @@ impl Job {
                 "request = function() return wrk.format('GET', '/large') end".to_owned()
             }
             Job::File(size) => format!("request = function() return wrk.format('GET', '/{size}.txt') end"),
+            Job::Embedded { compressed: false } => {
+                "request = function() return wrk.format('GET', '/10240.txt') end".to_owned()
+            }
+            Job::Embedded { .. } => {
+                "request = function() return wrk.format('GET', '/10240.txt', {['Accept-Encoding'] = 'gzip'}) end"
+                    .to_owned()
+            }
             Job::Gzip => {
                 "request = function() return wrk.format('GET', '/text', {['Accept-Encoding'] = 'gzip'}) end".to_owned()
             }

@@ -161,7 +161,7 @@ impl Kind {
                 ]);
             }
             Kind::Envoy => {
-                if matches!(job, Job::Cached | Job::File(_) | Job::Gzip) {
+                if matches!(job, Job::Cached | Job::File(_) | Job::Embedded { .. } | Job::Gzip) {
                     return Err("-");
                 }
                 let config = file("envoy.json", &envoy_json(job, port, &certificate));
@@ -232,6 +232,7 @@ fn kiln_site(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Stri
         Job::Hosts(n) => each(n, |i| format!("site host{i}.example.com {{\n{proxy}\n}}\n")),
         Job::Cached => format!("site * {{\ncache\n{proxy}\n}}\n"),
         Job::File(_) => format!("site * {{\nfiles \"{}/files\"\n}}\n", dir.display()),
+        Job::Embedded { .. } => format!("site * {{\nfiles \"{}/files\" embed=#true\n}}\n", dir.display()),
         Job::Gzip => format!("site * {{\ncompress gzip gzip-level=5\n{proxy}\n}}\n"),
         Job::Upload => format!("site * {{\nlimits body=\"1GiB\"\n{proxy}\n}}\n"),
         _ if job.tls() => format!(
@@ -259,10 +260,10 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
         Job::Prefixes(n) => server("", each(n, |i| location(format!("/section{i}/")))),
         Job::Expressions(n) => server("", each(n, |i| location(format!("~ ^/section{i}/[0-9]+$")))),
         Job::Hosts(n) => each(n, |i| server(&format!(" server_name host{i}.example.com;"), location("/".to_owned()))),
-        Job::File(_) => server(
+        Job::File(_) | Job::Embedded { .. } => server(
             "",
             format!(
-                "sendfile on; tcp_nopush on; open_file_cache max=1000; location / {{ root {}/files; }}\n",
+                "sendfile on; tcp_nopush on; open_file_cache max=1000; gzip_static on; location / {{ root {}/files; }}\n",
                 dir.display()
             ),
         ),
@@ -310,7 +311,7 @@ fn haproxy_cfg(job: Job, port: u16, certificate: &Certificate) -> Option<String>
         Job::Cached => {
             "  http-request cache-use all\n  http-response cache-store all\n  default_backend origin\n".to_owned()
         }
-        Job::File(_) => return None,
+        Job::File(_) | Job::Embedded { .. } => return None,
         Job::Gzip => {
             "  filter compression\n  compression algo gzip\n  compression type application/json\n  default_backend origin\n".to_owned()
         }
@@ -383,7 +384,10 @@ fn caddy_json(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Opt
         Job::Prefixes(100_000..) | Job::Expressions(100_000..) => return None,
         // Its cache is a plug-in.
         Job::Cached => return None,
-        Job::File(_) => format!(r#"{{"handle":[{{"handler":"file_server","root":"{}/files"}}]}}"#, dir.display()),
+        Job::File(_) | Job::Embedded { .. } => format!(
+            r#"{{"handle":[{{"handler":"file_server","root":"{}/files","precompressed":{{"gzip":{{}}}}}}]}}"#,
+            dir.display()
+        ),
         Job::Gzip => format!(
             r#"{{"handle":[{{"handler":"encode","encodings":{{"gzip":{{"level":5}}}}}},{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}]}}"#
         ),

@@ -252,7 +252,12 @@ fn origin(dir: &Path) -> Origin {
     std::fs::create_dir_all(&files).expect("made");
     std::fs::write(files.join("large"), vec![b'x'; LARGE]).expect("written");
     for size in [10 << 10, 1 << 20] {
-        std::fs::write(files.join(format!("{size}.txt")), vec![b'x'; size]).expect("written");
+        // Letters without rhyme or reason: of a byte, five bits are left when it is compressed.
+        let letters = (0..size as u32).map(|at| b'a' + (at.wrapping_mul(2_654_435_769).rotate_left(9) % 26) as u8);
+        let path = files.join(format!("{size}.txt"));
+        std::fs::write(&path, letters.collect::<Vec<u8>>()).expect("written");
+        let gzip = std::process::Command::new("gzip").args(["-9", "-k", "-f"]).arg(&path).status();
+        assert!(gzip.is_ok_and(|status| status.success()), "gzip runs");
     }
     let text: String = (0..)
         .map(|number| format!("{{\"id\":{number},\"name\":\"item {}\"}},\n", number * 7919 % 10_007))

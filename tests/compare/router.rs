@@ -9,7 +9,7 @@ use proxy_build::lower::lower;
 use proxy_runtime::fields::Fields;
 use proxy_runtime::pages::{WORTHWHILE, settle};
 use proxy_runtime::rehearse::find;
-use proxy_runtime::site::{NormalForm, Routes, Site};
+use proxy_runtime::site::{Bundle, NormalForm, Routes, Site};
 use proxy_runtime::table::NONE;
 use proxy_runtime::target::Target;
 
@@ -138,6 +138,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             upstreams: &model.upstreams,
             listed: &[],
             stores: &model.stores,
+            bundle: Bundle::EMPTY,
             resolve: None,
             tests: &[],
         })),

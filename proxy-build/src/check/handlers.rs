@@ -1,7 +1,7 @@
 //! Routes: each pattern with its one handler, and all that holds for it.
 
 use proxy_runtime::site::{
-    self, Files, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share, UpstreamTls,
+    self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share, UpstreamTls,
 };
 use proxy_runtime::template::{Piece, Template};
 
@@ -240,32 +240,6 @@ impl Check<'_> {
         };
         let content_type = respond.content_type.as_ref().map_or(default_type, |given| given.value.clone());
         Some(Respond { code: respond.code.value, body, content_type: content_type.into() })
-    }
-
-    fn files(&mut self, files: &ast::Files, scope: &Scope) -> Option<Files> {
-        let folder = self.absolute_path(&files.folder)?;
-        let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
-        let hidden = |name: &str| name.split('/').any(|name| name.starts_with('.'));
-        for named in [&files.index, &files.fallback].into_iter().flatten() {
-            if hidden(&named.value) && !is(&files.dotfiles) {
-                self.report.add(
-                    Diagnostic::error("contradiction", "names that begin with a dot are not there", named.span)
-                        .help("write dotfiles=#true"),
-                );
-            }
-        }
-        let index = files.index.as_ref().map_or("index.html", |index| &index.value);
-        Some(Files {
-            folder,
-            rest: scope.captures.iter().position(|name| name == "*").map(|slot| slot as u8),
-            index: index.to_owned().into(),
-            fallback: files.fallback.as_ref().map(|fallback| fallback.value.clone().into()),
-            listing: is(&files.listing),
-            dotfiles: is(&files.dotfiles),
-            symlinks: is(&files.symlinks),
-            precompressed: is(&files.precompressed),
-            immutable: is(&files.immutable),
-        })
     }
 
     fn redirect(&mut self, redirect: &ast::Redirect, scope: &Scope, hosts: &[HostPattern]) -> Option<Redirect> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use proxy_build::Compiled;
+use proxy_build::bundle::{self, Effort};
 use proxy_build::model::Site;
 use proxy_runtime::site::Upstream;
 use sha2::{Digest, Sha256};
@@ -42,22 +43,37 @@ fn default_output(file: &Path) -> PathBuf {
 
 /// Builds a compiled site; gives the path of the binary in the cache.
 pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_link: bool) -> Result<PathBuf, String> {
-    let output = compiled.output().ok_or("the site is wrong")?;
+    let output = compiled.output(proxy_build::BUNDLE.as_ref()).ok_or("the site is wrong")?;
+    let model = compiled.model.as_ref().ok_or("the site is wrong")?;
     let (cache, source) = (cache()?, source()?);
     let name = crate_name(file);
     let folder = cache.join("sites").join(&name);
     std::fs::create_dir_all(folder.join("src")).map_err(failed(format!("can't make {}", folder.display())))?;
     let (items, site) = (output.items, output.site);
     let main = format!("{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",);
-    write_if_changed(&folder.join("src/main.rs"), &main)?;
+    write_if_changed(&folder.join("src/main.rs"), main)?;
     let all = std::env::var("KILN_FEATURES").is_ok_and(|features| features == "all");
-    let features = features(compiled.model.as_ref().ok_or("the site is wrong")?, all);
-    write_if_changed(&folder.join("Cargo.toml"), &manifest(&name, &source, &features)?)?;
+    write_if_changed(&folder.join("Cargo.toml"), manifest(&name, &source, &features(model, all))?)?;
+    if !model.bundle.is_empty() {
+        let effort = if profile == "dist" { Effort::Most } else { Effort::Quick };
+        let bundle = bundle::bundle(model, &folder.join("compressed"), effort, progress);
+        write_if_changed(
+            &folder.join("src").join(proxy_build::BUNDLE),
+            bundle.map_err(failed("can't compile files in"))?,
+        )?;
+    }
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
     if !folder.join("Cargo.lock").exists() {
-        write_if_changed(&folder.join("Cargo.lock"), &lock)?;
+        write_if_changed(&folder.join("Cargo.lock"), lock)?;
     }
     cargo(&folder, &cache.join("target"), &name, profile, static_link)
+}
+
+/// Says how far the compression of files is, every tenth part of it: it may take a while.
+fn progress(done: usize, all: usize) {
+    if all >= 100 && done.is_multiple_of(all.div_ceil(10)) {
+        anstream::eprintln!("compressing files: {done} of {all}");
+    }
 }
 
 /// The features of the runtime that a site needs; with `all`, each of them if it needs any.
@@ -126,11 +142,11 @@ fn crate_name(file: &Path) -> String {
 }
 
 /// Cargo goes by times: an unchanged file must keep its own.
-fn write_if_changed(path: &Path, text: &str) -> Result<(), String> {
-    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+fn write_if_changed(path: &Path, content: impl AsRef<[u8]>) -> Result<(), String> {
+    if std::fs::read(path).is_ok_and(|old| old == content.as_ref()) {
         return Ok(());
     }
-    std::fs::write(path, text).map_err(failed(format!("can't write {}", path.display())))
+    std::fs::write(path, content).map_err(failed(format!("can't write {}", path.display())))
 }
 
 fn cache() -> Result<PathBuf, String> {

@@ -45,7 +45,8 @@ pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
     loop {
         let compiled = compile(file);
         let dependencies = compiled.as_ref().map(Compiled::dependencies).unwrap_or_else(|| vec![file.to_owned()]);
-        for folder in dependencies.iter().filter_map(|path| path.parent()) {
+        let folders = compiled.as_ref().map(|compiled| compiled.sources.folders()).unwrap_or_default();
+        for folder in dependencies.iter().filter_map(|path| path.parent()).chain(folders.iter().map(PathBuf::as_path)) {
             // Editors replace files, so it is their folders that are watched.
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             if !watched.iter().any(|seen| seen == folder) {

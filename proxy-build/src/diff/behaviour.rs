@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Route, Site};
+use crate::model::{Folder, Route, Site};
 
 /// What becomes of a request that a route takes.
 pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
@@ -133,6 +133,7 @@ fn named(site: &Site, value: Value) -> Value {
                     "Param" => site.params.get(number).map(|param| json!(param.name)),
                     "File" => site.files.get(number).map(|file| named(site, json!(file.path))),
                     "chain" | "key" | "ocsp" | "ca" => site.files.get(number).map(|file| named(site, json!(file.path))),
+                    "bundled" => site.bundle.get(number).map(bundled),
                     "default" | "tls" => site.tls.get(number).map(|tls| json!(tls.name)),
                     "store" => site.stores.get(number).map(|store| json!(store.name)),
                     "stream" => site.streams.get(number).map(|stream| json!(stream.name)),
@@ -148,6 +149,11 @@ fn named(site: &Site, value: Value) -> Value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| named(site, item)).collect()),
         other => other,
     }
+}
+
+/// The files of a folder that is compiled in, by the digests that stand for their content.
+fn bundled(folder: &Folder) -> Value {
+    folder.content.iter().map(|(path, digest)| (path.clone(), json!(String::from_utf8_lossy(digest)))).collect()
 }
 
 /// Bytes come as numbers.

@@ -189,7 +189,7 @@ fn candidate(route: &model::Route, id: RouteId) -> u32 {
 }
 
 /// The perfect hash table of distinct keys.
-fn table<const N: usize>(entries: Vec<(u32, &str, [u32; N])>) -> Table<N> {
+pub(crate) fn table<const N: usize>(entries: Vec<(u32, &str, [u32; N])>) -> Table<N> {
     if entries.is_empty() {
         return Table::EMPTY;
     }

@@ -6,7 +6,7 @@ use crate::filter::encode;
 const NAME: &[u8] = b"-._~/";
 
 /// The page for a folder, of which `path` is shown.
-pub(crate) fn page(path: &str, names: &[String], top: bool) -> String {
+pub(crate) fn page<'n>(path: &str, names: impl Iterator<Item = &'n str>, top: bool) -> String {
     let title = html(path);
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn names_are_text() {
-        let page = page("/<b>/", &["a&b/".to_owned(), "\"x\" y.txt".to_owned(), "javascript:x".to_owned()], false);
+        let page = page("/<b>/", ["a&b/", "\"x\" y.txt", "javascript:x"].into_iter(), false);
         assert!(page.contains("<title>/&lt;b&gt;/</title>"), "{page}");
         assert!(page.contains("<a href=\"./a%26b/\">a&amp;b/</a>"), "{page}");
         assert!(page.contains("<a href=\"./%22x%22%20y.txt\">&quot;x&quot; y.txt</a>"), "{page}");

@@ -1,6 +1,8 @@
 //! `files`: a path, a file, and as much of it as the request wants.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,13 +14,14 @@ use super::selected::{self, Multipart, ROOM, Selected};
 use crate::body::Body;
 use crate::connection::Client;
 use crate::encodings;
+use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_reader::{FileReader, From};
+use crate::files::bundle::{Entry, Form};
 use crate::files::disk::{self, Asked, Found, Opened, Patience};
 use crate::files::{self, Below, ENCODINGS, listing};
 use crate::handler::{self, Answer};
-use crate::media;
 use crate::observe::Record;
 use crate::route::MethodSet;
 use crate::site::Files;
@@ -31,14 +34,8 @@ const TOGETHER: u64 = 1 << 20;
 /// # Errors
 /// There is none, or it can't be read; or the request is to change it.
 pub(super) async fn answer(client: &Client, record: &Record, files: &'static Files) -> Result<Answer<Body>, Failure> {
-    if !matches!(record.method, Method::GET | Method::HEAD) {
-        return Err(Failure::MethodNotAllowed(MethodSet::of(&handler::GET_AND_HEAD)));
-    }
     let facts = record.facts();
-    let path = files.rest.map_or(facts.path, |slot| facts.captures.get(usize::from(slot), facts.path));
-    let folder = facts.path.ends_with('/');
-    let below = Below::of(path, files).ok_or(Failure::NoFile)?;
-    let taken = ENCODINGS.map(|(encoding, _)| files.precompressed && encodings::accepts(&record.fields, encoding));
+    let Asks { path, folder, below, taken } = asks(record, &facts, files)?;
     let root = files.folder.get(client.worker.settings);
     let asked = Asked { files, root, below, folder, taken };
     let found = match disk::find(&asked, Patience::None) {
@@ -47,90 +44,184 @@ pub(super) async fn answer(client: &Client, record: &Record, files: &'static Fil
         found => Ok(found),
     };
     match found.map_err(|_| Failure::Internal)? {
-        Found::File(opened) => send(record, files, opened).await,
-        Found::Folder => {
-            let mut answer = Answer::new(StatusCode::PERMANENT_REDIRECT, Body::Bytes(Bytes::new()));
-            answer.fields.add(b"location", handler::with_slash(&facts).as_bytes());
-            Ok(answer)
+        Found::File(opened) => {
+            let (length, fields) = (opened.length, said(files, &opened));
+            let content = opened.content.map_or_else(|| Content::On(Arc::new(opened.file)), Content::Here);
+            match send(record, fields, length, content)? {
+                Sent::Answer(answer) => Ok(answer),
+                Sent::Parts(file, parts, answer, multipart) => {
+                    let pieces =
+                        tokio::task::spawn_blocking(move || pieces(&parts, &multipart, |part| read(&file, part)));
+                    let pieces = pieces.await.map_err(|_| Failure::Internal)?.map_err(|_| Failure::FileUnreadable)?;
+                    Ok(answer.map(|()| Body::Pieces(pieces)))
+                }
+            }
         }
-        Found::Listing(names) => {
-            let top = path.trim_matches('/').is_empty();
-            let page = listing::page(facts.path, &names, top);
-            let mut answer = Answer::new(StatusCode::OK, Body::Bytes(page.into()));
-            answer.fields.add(b"content-type", b"text/html; charset=utf-8");
-            Ok(answer)
-        }
+        Found::Folder => Ok(to_folder(&facts)),
+        Found::Listing(names) => Ok(listed(&facts, path, names.iter().map(String::as_str))),
         Found::Nothing => Err(Failure::NoFile),
         Found::Unreadable | Found::WouldWait => Err(Failure::FileUnreadable),
     }
 }
 
+/// Answers with a file that is compiled in.
+///
+/// # Errors
+/// There is none; or the request is to change it.
+pub(super) fn bundled(
+    client: &Client,
+    record: &Record,
+    files: &'static Files,
+    number: u16,
+) -> Result<Answer<Body>, Failure> {
+    let facts = record.facts();
+    let Asks { path, folder, below, taken } = asks(record, &facts, files)?;
+    let get = |path: &[u8]| client.worker.site.bundle.get(number, path);
+    let forms = match get(below.as_bytes()) {
+        Some(Entry::File(forms)) if !folder => Some(forms),
+        Some(Entry::Folder(_)) if !folder => return Ok(to_folder(&facts)),
+        Some(Entry::Folder(names)) => match get(below.join(&files.index).as_bytes()) {
+            Some(Entry::File(forms)) => Some(forms),
+            _ if files.listing => return Ok(listed(&facts, path, names.split_terminator('\0'))),
+            _ => None,
+        },
+        _ => None,
+    };
+    let fallback = || match get(files.fallback.as_ref()?.trim_start_matches('/').as_bytes())? {
+        Entry::File(forms) => Some(forms),
+        Entry::Folder(_) => None,
+    };
+    let [plain, compressed @ ..] = forms.or_else(fallback).ok_or(Failure::NoFile)?;
+    let taken = compressed.iter().zip(taken).find_map(|(form, taken)| form.filter(|_| taken));
+    let Form { head, body } = taken.or(plain).ok_or(Failure::Internal)?;
+    let (fields, length) = (Fields::written(head, (ROOM, 2)), body.len() as u64);
+    match send(record, fields, length, Content::Here(Bytes::from_static(body)))? {
+        Sent::Answer(answer) => Ok(answer),
+        Sent::Parts(..) => Err(Failure::Internal),
+    }
+}
+
+/// What a request asks for.
+struct Asks<'a> {
+    /// The part of its path that is a path in the folder.
+    path: &'a str,
+    /// It ends with a slash.
+    folder: bool,
+    below: Below,
+    /// The encodings that the client takes.
+    taken: [bool; ENCODINGS.len()],
+}
+
+fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Result<Asks<'a>, Failure> {
+    if !matches!(record.method, Method::GET | Method::HEAD) {
+        return Err(Failure::MethodNotAllowed(MethodSet::of(&handler::GET_AND_HEAD)));
+    }
+    let path = files.rest.map_or(facts.path, |slot| facts.captures.get(usize::from(slot), facts.path));
+    let takes = files.precompressed && record.fields.contains("accept-encoding");
+    Ok(Asks {
+        path,
+        folder: facts.path.ends_with('/'),
+        below: Below::of(path, files).ok_or(Failure::NoFile)?,
+        taken: ENCODINGS.map(|(encoding, _)| takes && encodings::accepts(&record.fields, encoding)),
+    })
+}
+
+/// Sends who asks for a folder to its path with a slash.
+fn to_folder(facts: &Facts<'_>) -> Answer<Body> {
+    let mut answer = Answer::new(StatusCode::PERMANENT_REDIRECT, Body::Bytes(Bytes::new()));
+    answer.fields.add(b"location", handler::with_slash(facts).as_bytes());
+    answer
+}
+
+fn listed<'n>(facts: &Facts<'_>, path: &str, names: impl Iterator<Item = &'n str>) -> Answer<Body> {
+    let top = path.trim_matches('/').is_empty();
+    let page = listing::page(facts.path, names, top);
+    let mut answer = Answer::new(StatusCode::OK, Body::Bytes(page.into()));
+    answer.fields.add(b"content-type", b"text/html; charset=utf-8");
+    answer
+}
+
+/// Where a file's content is.
+enum Content {
+    Here(Bytes),
+    On(Arc<File>),
+}
+
+/// What was made of a file.
+enum Sent {
+    Answer(Answer<Body>),
+    /// Parts that are to be read, and the answer that they go into.
+    Parts(Arc<File>, Vec<Range<u64>>, Answer<()>, Multipart),
+}
+
 /// As much of a file as the request wants.
-async fn send(record: &Record, files: &Files, opened: Opened) -> Result<Answer<Body>, Failure> {
-    let (fields, length) = (fields(files, &opened), opened.length);
-    let (status, fields, body) = match selected::select(record, &fields, Some(length)) {
-        Selected::Whole => (StatusCode::OK, fields, part(opened, 0..length)),
+fn send(record: &Record, mut fields: Fields, length: u64, content: Content) -> Result<Sent, Failure> {
+    let (status, body) = match selected::select(record, &fields, Some(length)) {
+        Selected::Whole => (StatusCode::OK, content.part(0..length)),
         Selected::Failed => return Err(Failure::PreconditionFailed),
-        Selected::Unmodified => return Ok(selected::unmodified(&fields)),
+        Selected::Unmodified => return Ok(Sent::Answer(selected::unmodified(&fields))),
         Selected::Nothing(length) => {
-            (StatusCode::RANGE_NOT_SATISFIABLE, selected::nothing(length), Body::Bytes(Bytes::new()))
+            fields = selected::nothing(length);
+            (StatusCode::RANGE_NOT_SATISFIABLE, Body::Bytes(Bytes::new()))
         }
         Selected::Part(range) => {
-            let mut fields = fields;
             fields.set("content-range", selected::content_range(&range, length).as_bytes());
-            (StatusCode::PARTIAL_CONTENT, fields, part(opened, range))
+            (StatusCode::PARTIAL_CONTENT, content.part(range))
         }
         Selected::Parts(parts) if parts.iter().map(|part| part.end - part.start).sum::<u64>() > TOGETHER => {
-            (StatusCode::OK, fields, part(opened, 0..length))
+            (StatusCode::OK, content.part(0..length))
         }
         Selected::Parts(parts) => {
-            let mut fields = fields;
             let multipart = Multipart::new(record, &mut fields, length);
-            let pieces = tokio::task::spawn_blocking(move || pieces(&opened, &parts, &multipart)).await;
-            let pieces = pieces.map_err(|_| Failure::Internal)?.map_err(|_| Failure::FileUnreadable)?;
-            (StatusCode::PARTIAL_CONTENT, fields, Body::Pieces(pieces))
+            let content = match content {
+                Content::Here(content) => content,
+                Content::On(file) => {
+                    let answer = Answer { status: StatusCode::PARTIAL_CONTENT, fields, body: () };
+                    return Ok(Sent::Parts(file, parts, answer, multipart));
+                }
+            };
+            let pieces = pieces(&parts, &multipart, |part| Ok(slice(&content, part)));
+            (StatusCode::PARTIAL_CONTENT, Body::Pieces(pieces.map_err(|_| Failure::Internal)?))
         }
     };
-    Ok(Answer { status, fields, body })
+    Ok(Sent::Answer(Answer { status, fields, body }))
 }
 
-fn fields(files: &Files, opened: &Opened) -> Fields {
-    let mut fields = Fields::with_capacity(256 + ROOM, 8);
-    fields.add(b"content-type", media::of(&opened.name).as_bytes());
+impl Content {
+    fn part(self, range: Range<u64>) -> Body {
+        match self {
+            Content::Here(content) => Body::Bytes(slice(&content, &range)),
+            Content::On(file) => Body::File(Box::new(FileReader::new(From::Plain(file), range))),
+        }
+    }
+}
+
+fn slice(content: &Bytes, range: &Range<u64>) -> Bytes {
+    content.slice(range.start as usize..range.end as usize)
+}
+
+fn read(file: &File, part: &Range<u64>) -> io::Result<Bytes> {
+    let content = disk::read(file, part.start, part.end - part.start, Patience::Any)?;
+    if content.len() as u64 == part.end - part.start { Ok(content) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// What is said of a file on disk.
+fn said(files: &Files, opened: &Opened) -> Fields {
     let tag = files::entity_tag(opened.changed, opened.length, opened.encoding, SystemTime::now());
-    fields.add(b"etag", tag.as_bytes());
-    fields.add(b"last-modified", httpdate::fmt_http_date(opened.changed).as_bytes());
-    fields.add(b"accept-ranges", b"bytes");
-    if !opened.encoding.is_empty() {
-        fields.add(b"content-encoding", opened.encoding.as_bytes());
-    }
-    if files.precompressed {
-        fields.add(b"vary", b"Accept-Encoding");
-    }
-    if files.immutable && files::is_hashed(&opened.name) {
-        // RFC 8246; a year is the most that HTTP knows for ever.
-        fields.add(b"cache-control", b"public, max-age=31536000, immutable");
-    }
-    fields
+    let modified = httpdate::fmt_http_date(opened.changed);
+    files::fields(files, &opened.name, (&tag, opened.encoding), files.precompressed, Some(&modified), (ROOM, 2))
 }
 
-fn part(opened: Opened, range: Range<u64>) -> Body {
-    match opened.content {
-        Some(content) => Body::Bytes(content.slice(range.start as usize..range.end as usize)),
-        None => Body::File(Box::new(FileReader::new(From::Plain(Arc::new(opened.file)), range))),
-    }
-}
-
-/// Several parts. Blocks.
-fn pieces(opened: &Opened, parts: &[Range<u64>], multipart: &Multipart) -> std::io::Result<VecDeque<Bytes>> {
+/// Several parts as one body.
+fn pieces(
+    parts: &[Range<u64>],
+    multipart: &Multipart,
+    read: impl Fn(&Range<u64>) -> io::Result<Bytes>,
+) -> io::Result<VecDeque<Bytes>> {
     let mut all = VecDeque::with_capacity(2 * parts.len() + 1);
     for part in parts {
         all.push_back(multipart.before(part).into());
-        let content = disk::read(&opened.file, part.start, part.end - part.start, Patience::Any)?;
-        if content.len() as u64 != part.end - part.start {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        all.push_back(content);
+        all.push_back(read(part)?);
     }
     all.push_back(multipart.behind().into());
     Ok(all)

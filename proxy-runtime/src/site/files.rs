@@ -6,8 +6,10 @@ use super::{Setting, Text};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Files {
-    /// The folder.
+    /// The folder; where it is compiled in, what the site file calls it.
     pub folder: Setting<Text>,
+    /// Where it is compiled in, its number in the site's bundle.
+    pub bundled: Option<u16>,
     /// Which binding of the pattern is the path in it; `None` for the whole path.
     pub rest: Option<u8>,
     /// The name that stands for a folder.
@@ -20,7 +22,7 @@ pub struct Files {
     pub dotfiles: bool,
     /// Symbolic links are followed, if they stay in the folder.
     pub symlinks: bool,
-    /// Files beside the file that have it compressed are served.
+    /// Files beside the file that have it compressed are served; where it is compiled in, it is compressed then.
     pub precompressed: bool,
     /// Names with a hash of their content in them are never asked about again.
     pub immutable: bool,

@@ -1,0 +1,132 @@
+//! `files`: where the folder is, and, where it is compiled in, what is in it.
+
+use proxy_runtime::site::{Files, Setting};
+
+use super::Check;
+use super::text::Scope;
+use crate::ast;
+use crate::model::Folder;
+use crate::report::{Diagnostic, nearest};
+use crate::source::{Span, Spanned, Which};
+
+/// What all folders that are compiled in have together at most, in bytes.
+const MAX_BUNDLE: usize = 256 << 20;
+
+impl Check<'_> {
+    pub(super) fn files(&mut self, files: &ast::Files, scope: &Scope) -> Option<Files> {
+        let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
+        let hidden = |name: &str| name.split('/').any(|name| name.starts_with('.'));
+        for named in [&files.index, &files.fallback].into_iter().flatten() {
+            if hidden(&named.value) && !is(&files.dotfiles) {
+                self.report.add(
+                    Diagnostic::error("contradiction", "names that begin with a dot are not there", named.span)
+                        .help("write dotfiles=#true"),
+                );
+            }
+        }
+        let embed = is(&files.embed);
+        let folder = match (&files.folder.value, embed) {
+            (ast::Setting::Fixed(path), true) => Setting::Fixed(path.clone().into()),
+            (ast::Setting::Param(_), true) => {
+                self.report.add(
+                    Diagnostic::error(
+                        "contradiction",
+                        "what is compiled in is known when it is built",
+                        files.folder.span,
+                    )
+                    .help("write the folder's path, relative to this file"),
+                );
+                return None;
+            }
+            (_, false) => self.absolute_path(&files.folder)?,
+        };
+        let index = files.index.as_ref().map_or("index.html", |index| &index.value);
+        let mut made = Files {
+            folder,
+            bundled: None,
+            rest: scope.captures.iter().position(|name| name == "*").map(|slot| slot as u8),
+            index: index.to_owned().into(),
+            fallback: files.fallback.as_ref().map(|fallback| fallback.value.clone().into()),
+            listing: is(&files.listing),
+            dotfiles: is(&files.dotfiles),
+            symlinks: is(&files.symlinks),
+            precompressed: files.precompressed.as_ref().map_or(embed, |value| value.value),
+            immutable: is(&files.immutable),
+        };
+        if let (true, ast::Setting::Fixed(path)) = (embed, &files.folder.value) {
+            made.bundled = Some(self.bundle(files, path, &made)?);
+        }
+        Some(made)
+    }
+
+    /// The number of a folder that is compiled in; the same one is compiled in once.
+    fn bundle(&mut self, written: &ast::Files, path: &str, files: &Files) -> Option<u16> {
+        let span = written.folder.span;
+        let content = self.content(path, files, span)?;
+        self.bundled_names(written, files, &content);
+        let folder = Folder { files: Files { rest: None, ..files.clone() }, content };
+        if let Some(number) = self.bundle.iter().position(|other| *other == folder) {
+            return u16::try_from(number).ok();
+        }
+        self.bundle.push(folder);
+        let all =
+            self.bundle.iter().flat_map(|folder| &folder.content).map(|(_, content)| content.len()).sum::<usize>();
+        if all > MAX_BUNDLE {
+            let message = format!("more than {} MiB of files would be compiled in", MAX_BUNDLE >> 20);
+            self.report.add(
+                Diagnostic::error("too-many-files", message, span).help("without `embed` they are read from the disk"),
+            );
+            return None;
+        }
+        match u16::try_from(self.bundle.len() - 1) {
+            Ok(number) => Some(number),
+            Err(_) => {
+                self.error("too-many-files", "more than 65,536 folders are compiled in", span);
+                None
+            }
+        }
+    }
+
+    fn content(&mut self, path: &str, files: &Files, span: Span) -> Option<Vec<(String, &'static [u8])>> {
+        let which = Which { dotfiles: files.dotfiles, symlinks: files.symlinks };
+        let read = self.sources.bundle(path, which, span).and_then(|names| {
+            let read = |name: String| match self.sources.asset(span.file, &format!("{path}/{name}")) {
+                Ok(content) => Ok((name, content)),
+                Err(reason) => Err(format!("{name}: {reason}")),
+            };
+            names.into_iter().map(read).collect::<Result<Vec<_>, _>>()
+        });
+        match read {
+            Ok(content) if content.is_empty() => {
+                self.error("unreadable-file", format!("there is no file in `{path}`: nothing would be served"), span);
+                None
+            }
+            Ok(content) => Some(content),
+            Err(reason) => {
+                let message = format!("can't read the folder `{path}`: {reason}");
+                self.report.add(
+                    Diagnostic::error("unreadable-file", message, span)
+                        .help("with embed=#true it is compiled in; its path is relative to this file"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Names that are written out are there.
+    fn bundled_names(&mut self, written: &ast::Files, files: &Files, content: &[(String, &'static [u8])]) {
+        let names = || content.iter().map(|(name, _)| name.as_str());
+        if let Some(fallback) = &written.fallback {
+            let wanted = fallback.value.trim_start_matches('/');
+            if !names().any(|name| name == wanted) {
+                let message = format!("`{}` is not in the folder", fallback.value);
+                let near = nearest(wanted, names()).map(|near| format!("did you mean `/{near}`?"));
+                self.report.add(Diagnostic::error("unreadable-file", message, fallback.span).maybe_help(near));
+            }
+        }
+        let last = |name: &str| name.rsplit('/').next().is_some_and(|last| last == &*files.index);
+        if let (Some(index), false) = (&written.index, names().any(last)) {
+            self.error("unreadable-file", format!("no folder in there has a file `{}`", index.value), index.span);
+        }
+    }
+}

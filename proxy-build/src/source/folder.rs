@@ -1,0 +1,67 @@
+//! What is in a folder that is compiled in: the names of its files, in order.
+
+use std::fs::{FileType, read_dir};
+use std::path::Path;
+
+/// Which files count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Which {
+    /// Names that begin with a dot.
+    pub dotfiles: bool,
+    /// Symbolic links that stay in the folder.
+    pub symlinks: bool,
+}
+
+/// Folders in folders, no deeper than this.
+const DEEPEST: usize = 64;
+
+/// The paths of the files below a folder, sorted, no more than `most` of them. What is neither file nor folder does not count.
+///
+/// # Errors
+/// What can't be read, or served, and why.
+pub(super) fn files(folder: &Path, which: Which, most: usize) -> Result<Vec<String>, String> {
+    let top = folder.canonicalize().map_err(|error| error.to_string())?;
+    if !top.is_dir() {
+        return Err("not a folder".to_owned());
+    }
+    let mut found = Vec::new();
+    let mut open = vec![(top.clone(), String::new(), 0)];
+    while let Some((path, below, depth)) = open.pop() {
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        for entry in read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().into_string() else {
+                return Err(format!("the name of {} is not UTF-8", entry.path().display()));
+            };
+            if name.starts_with('.') && !which.dotfiles {
+                continue;
+            }
+            let Some((kind, path)) = behind_links(&top, &entry.path(), entry.file_type().map_err(failed)?, which)
+            else {
+                continue;
+            };
+            if kind.is_dir() && depth == DEEPEST {
+                return Err(format!("folders are more than {DEEPEST} deep at {}", path.display()));
+            }
+            if kind.is_dir() {
+                open.push((path, format!("{below}{name}/"), depth + 1));
+            } else if kind.is_file() {
+                found.push(format!("{below}{name}"));
+            }
+            if found.len() > most {
+                return Err(format!("more than {most} files"));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What a name leads to; `None` for a link that does not count.
+fn behind_links(top: &Path, path: &Path, kind: FileType, which: Which) -> Option<(FileType, std::path::PathBuf)> {
+    if !kind.is_symlink() {
+        return Some((kind, path.to_owned()));
+    }
+    let target = path.canonicalize().ok().filter(|target| which.symlinks && target.starts_with(top))?;
+    Some((target.metadata().ok()?.file_type(), target))
+}
