@@ -21,7 +21,7 @@ use crate::compress::Compressed;
 use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::file_reader::FileReader;
+use crate::file_reader::{FileReader, Unsent};
 use crate::http1::{Decoder, Found, Framing};
 use crate::stream::{Link, Stream};
 use crate::upstream::Call;
@@ -428,6 +428,30 @@ impl Outbound {
                 Poll::Ready(Ok(())) => (self.begun, self.blocked) = (true, None),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
                 Poll::Pending => {
+                    self.blocked.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Sends a file behind what [`Outbound::poll`] has sent, until all of it is.
+    pub(crate) fn poll_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &mut FileReader,
+        stream: &mut Stream,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            match ready!(file.poll_send(cx, stream)) {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(sent) => {
+                    self.body += sent as u64;
+                    self.blocked = None;
+                }
+                Err(Some(Unsent::File(failure))) => return Poll::Ready(Err(Broken::Source(failure))),
+                Err(Some(Unsent::Sink)) => return Poll::Ready(Err(Broken::Sink)),
+                Err(None) => {
                     self.blocked.get_or_insert_with(Instant::now);
                     return Poll::Pending;
                 }

@@ -1,5 +1,6 @@
 //! A body on disk on its way to a client: [`FileReader`], a block at a time, however large it is. What is not in memory
-//! is read beside the event loop: a disk may be slow.
+//! is read beside the event loop: a disk may be slow. Where nothing is to be done with the bytes, the kernel sends them from where
+//! they are (`sendfile`).
 
 use std::fs::File;
 use std::io;
@@ -16,6 +17,7 @@ use crate::cache::Filed;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::files::disk::{self, Patience};
+use crate::stream::Stream;
 
 /// Where it is.
 #[derive(Clone)]
@@ -56,6 +58,9 @@ impl From {
     }
 }
 
+/// How much of a file is seen to be in memory at a time, in bytes, before the kernel sends it.
+const WINDOW: u64 = 512 << 10;
+
 /// See above.
 pub(crate) struct FileReader {
     from: From,
@@ -63,18 +68,94 @@ pub(crate) struct FileReader {
     left: Range<u64>,
     current: Bytes,
     reading: Option<JoinHandle<io::Result<(Bytes, usize)>>>,
+    /// What is before this is in memory, as far as can be told.
+    seen: u64,
+    warming: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl FileReader {
     /// Reads a part of a body.
     pub(crate) fn new(from: From, part: Range<u64>) -> FileReader {
-        FileReader { from, left: part, current: Bytes::new(), reading: None }
+        FileReader { from, left: part, current: Bytes::new(), reading: None, seen: 0, warming: None }
     }
 
     /// How many bytes are left.
     pub(crate) fn length(&self) -> u64 {
         self.left.end - self.left.start + self.current.len() as u64
     }
+}
+
+/// Why a file could not be sent.
+pub(crate) enum Unsent {
+    /// It can't be read.
+    File(Failure),
+    /// The other side takes no more.
+    Sink,
+}
+
+/// Without a detour through this program.
+impl FileReader {
+    /// Whether [`FileReader::poll_send`] can be used.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.from, From::Plain(_))
+    }
+
+    /// Sends some of what is left; 0 once nothing is. `Err(None)`: the other side takes nothing just now.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+    ) -> Poll<Result<usize, Option<Unsent>>> {
+        let unreadable = || Poll::Ready(Err(Some(Unsent::File(self.from.failure()))));
+        let From::Plain(file) = &self.from else { return unreadable() };
+        if self.left.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if self.left.start >= self.seen {
+            let window = self.left.start..self.left.end.min(self.left.start + WINDOW);
+            if self.warming.is_some() || !is_in_memory(file, &window) {
+                let warming = self.warming.get_or_insert_with(|| {
+                    let (file, window) = (Arc::clone(file), window.clone());
+                    tokio::task::spawn_blocking(move || read_through(&file, window))
+                });
+                let read = ready!(Pin::new(warming).poll(cx));
+                self.warming = None;
+                if !matches!(read, Ok(Ok(()))) {
+                    return unreadable();
+                }
+            }
+            self.seen = window.end;
+        }
+        match stream.poll_send_file(cx, file, self.left.start, self.seen - self.left.start) {
+            // It has become shorter since its length was told.
+            Poll::Ready(Ok(0)) => unreadable(),
+            Poll::Ready(Ok(sent)) => {
+                self.left.start += sent as u64;
+                Poll::Ready(Ok(sent))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Some(Unsent::Sink))),
+            Poll::Pending => Poll::Ready(Err(None)),
+        }
+    }
+}
+
+/// Whether a part of a file is in memory, by its ends: what the kernel reads and forgets are stretches of a file.
+fn is_in_memory(file: &File, part: &Range<u64>) -> bool {
+    let has = |at| disk::read(file, at, 1, Patience::None).is_ok_and(|byte| !byte.is_empty());
+    has(part.start) && has(part.end - 1)
+}
+
+/// Brings a part of a file into memory. Blocks.
+fn read_through(file: &File, part: Range<u64>) -> io::Result<()> {
+    let mut at = part.start;
+    while at < part.end {
+        let block = disk::read(file, at, BLOCK.min(part.end - at), Patience::Any)?;
+        if block.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        at += block.len() as u64;
+    }
+    Ok(())
 }
 
 impl Source for FileReader {

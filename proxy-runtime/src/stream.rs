@@ -5,12 +5,13 @@
 //! idle connection, or one that waits for the other side, holds none.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::tls::TlsStream;
@@ -66,6 +67,36 @@ impl Stream {
         match ready!(written) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             outcome => Poll::Ready(outcome),
+        }
+    }
+
+    /// Whether [`Stream::poll_send_file`] works.
+    pub(crate) fn sends_files(&self) -> bool {
+        matches!(self, Stream::Tcp(_))
+    }
+
+    /// Sends some of a stretch of a file as it is; 0 where the file ends before that. May wait for the disk.
+    ///
+    /// # Errors
+    /// Those of writing; and of a connection that is encrypted or no TCP.
+    pub(crate) fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        mut from: u64,
+        length: u64,
+    ) -> Poll<io::Result<usize>> {
+        let Stream::Tcp(stream) = self else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            let sent = stream.try_io(Interest::WRITABLE, || {
+                rustix::fs::sendfile(&*stream, file, Some(&mut from), length).map_err(io::Error::from)
+            });
+            match sent {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                outcome => return Poll::Ready(outcome),
+            }
         }
     }
 

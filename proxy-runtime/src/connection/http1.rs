@@ -17,6 +17,7 @@ use crate::body::{Body, Broken, Inbound, Outbound, RequestBody};
 use crate::clock::after;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::file_reader::FileReader;
 use crate::handler::Answer;
 use crate::http1::{self, Framing, Head, Reading};
 use crate::observe::Record;
@@ -291,9 +292,13 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
         answer.body = Body::None(None);
     }
     let mut outbound = Outbound::new(head, framing == Framing::Chunked);
+    let mut file = file(&mut answer, framing, &http1.link.borrow().stream);
     let sent = std::future::poll_fn(|cx| {
         let write = |cx: &mut Context<'_>, bufs: [&[u8]; 2]| http1.link.borrow_mut().stream.poll_write(cx, bufs);
-        let outcome = outbound.poll(cx, &mut answer.body, write);
+        let mut outcome = outbound.poll(cx, &mut answer.body, write);
+        if let (Poll::Ready(Ok(())), Some(file)) = (&outcome, &mut file) {
+            outcome = outbound.poll_file(cx, file, &mut http1.link.borrow_mut().stream);
+        }
         record.sent(outbound.body);
         if let Poll::Ready(outcome) = outcome {
             return Poll::Ready(outcome);
@@ -326,6 +331,20 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
         (true, false) if !record.failure().is_some_and(Failure::closes) => Next::Close,
         (false, true) if http1.is_worth_reading() => Next::Skip,
         _ => Next::Linger,
+    }
+}
+
+/// A body that the kernel can send by itself, taken out of its answer.
+fn file(answer: &mut Answer<Body>, framing: Framing, stream: &Stream) -> Option<Box<FileReader>> {
+    if !matches!(framing, Framing::Length(_)) || !stream.sends_files() {
+        return None;
+    }
+    match std::mem::replace(&mut answer.body, Body::None(None)) {
+        Body::File(file) if file.is_plain() => Some(file),
+        body => {
+            answer.body = body;
+            None
+        }
     }
 }
 
