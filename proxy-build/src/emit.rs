@@ -81,7 +81,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
     });
     let stores = plan.model.stores.iter().map(expression);
     let bundle = if plan.model.bundle.is_empty() {
-        quote!(Bundle::EMPTY)
+        quote!(Bundle::new(&[]))
     } else {
         let path = bundle.display().to_string();
         quote!(Bundle::new(include_bytes!(#path)))

@@ -138,7 +138,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             upstreams: &model.upstreams,
             listed: &[],
             stores: &model.stores,
-            bundle: Bundle::EMPTY,
+            bundle: Bundle::new(&[]),
             resolve: None,
             tests: &[],
         })),
