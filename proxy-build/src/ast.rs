@@ -10,11 +10,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
 
+pub use self::auth::{Auth, AuthScheme, AuthSource, InAuth};
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Stale, Ttl};
 pub use self::compress::Compress;
 pub use self::door::{
-    Auth, AuthScheme, Cors, CountedBy, InCors, InFlight, Maintenance, NetworkSource, Networks, Rate, RateLimit,
+    ClientCertificate, Cors, CountedBy, InClientCertificate, InCors, InFlight, Maintenance, NetworkSource, Networks,
+    Rate, RateLimit,
 };
+pub use self::files::Files;
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
@@ -23,9 +26,11 @@ pub use self::upstream::{
 use crate::code::Level;
 use crate::source::{Span, Spanned};
 
+mod auth;
 mod cache;
 mod compress;
 mod door;
+mod files;
 mod tls;
 mod upstream;
 
@@ -64,6 +69,10 @@ pub enum What {
     DiskStore(DiskStore),
     InCache(InCache),
     InCors(InCors),
+    /// A line in `auth`.
+    InAuth(InAuth),
+    /// A line in `client-certificate`.
+    InClientCertificate(InClientCertificate),
     Types(Vec<Spanned<String>>),
     To(To),
     Resolvers(Vec<Spanned<String>>),
@@ -313,21 +322,6 @@ pub struct Respond {
     pub file: Option<Spanned<FileSource>>,
 }
 
-/// `files`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the argument and the properties")]
-pub struct Files {
-    pub folder: Spanned<Setting<String>>,
-    pub embed: Option<Spanned<bool>>,
-    pub index: Option<Spanned<String>>,
-    pub fallback: Option<Spanned<String>>,
-    pub listing: Option<Spanned<bool>>,
-    pub dotfiles: Option<Spanned<bool>>,
-    pub symlinks: Option<Spanned<bool>>,
-    pub precompressed: Option<Spanned<bool>>,
-    pub immutable: Option<Spanned<bool>>,
-}
-
 /// Where bytes come from.
 #[derive(Debug, Clone)]
 pub enum FileSource {
@@ -405,6 +399,8 @@ pub enum Policy {
     InFlight(InFlight),
     /// `cors`.
     Cors(Cors),
+    /// `client-certificate`.
+    ClientCertificate(ClientCertificate),
     /// `auth`.
     Auth(Auth),
     /// `compress`.

@@ -4,6 +4,7 @@
 //! policies, resolves placeholders, and proves what can be proved about routes. It adds everything it finds to the
 //! report and goes on; the model is given only where nothing was wrong.
 
+mod auth;
 mod cache;
 mod compress;
 mod door;
@@ -56,6 +57,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         maintained: HashMap::new(),
         in_flight: HashMap::new(),
         expiring: tls::DAYS,
+        key_sources: Vec::new(),
         bundle: Vec::new(),
         site_tls: None,
         http2_spoken: false,
@@ -91,7 +93,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     let tls = check.finish_tls(&hosts);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
-    let Check { params, upstreams, stores, listed, files, bundle, .. } = check;
+    let Check { params, upstreams, stores, listed, key_sources, files, bundle, .. } = check;
     let mut site = model::Site {
         params: params.into_values(),
         files,
@@ -107,6 +109,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         upstreams: upstreams.into_values(),
         stores: stores.into_values(),
         listed,
+        key_sources,
         bundle,
         tests,
     };
@@ -165,6 +168,8 @@ impl Root {
                 | What::InRetry(_)
                 | What::InCache(_)
                 | What::InCors(_)
+                | What::InAuth(_)
+                | What::InClientCertificate(_)
                 | What::Types(_)
                 | What::DiskStore(_)
                 | What::To(_)
@@ -224,6 +229,8 @@ struct Check<'a> {
     maintained: HashMap<Span, u32>,
     /// Where each `in-flight` is written.
     in_flight: HashMap<Span, u32>,
+    /// Where the keys of tokens come from.
+    key_sources: Vec<site::KeySource>,
     /// Folders that are compiled in.
     bundle: Vec<model::Folder>,
     /// So many days before its end a certificate is found by `cert-expiry`.

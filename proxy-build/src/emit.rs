@@ -71,6 +71,15 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
             );
         }
     });
+    let checks_tokens = plan.model.checks_tokens().then(|| {
+        quote! {
+            const _: () = ::std::assert!(
+                ::proxy_runtime::CHECKS_TOKENS,
+                "this site verifies tokens: give proxy-runtime the feature `jwt` in Cargo.toml"
+            );
+        }
+    });
+    let key_sources = plan.model.key_sources.iter().map(expression);
     let compresses = plan.model.compresses().then(|| {
         quote! {
             const _: () = ::std::assert!(
@@ -113,6 +122,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
         #speaks_tls
         #speaks_acme
         #checks_credentials
+        #checks_tokens
         #compresses
 
         #regexes
@@ -158,6 +168,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
             upstreams: UPSTREAMS,
             stores: STORES,
             listed: LISTED,
+            key_sources: &[#(#key_sources),*],
             bundle: #bundle,
             resolve: #resolve,
             tests: TESTS,

@@ -51,6 +51,8 @@ pub struct Site {
     pub listed: Vec<site::Listed>,
     /// Who is behind the proxy.
     pub upstreams: Vec<Upstream>,
+    /// Where the keys of tokens come from.
+    pub key_sources: Vec<site::KeySource>,
     /// Folders that are compiled in.
     #[serde(skip)]
     pub bundle: Vec<Folder>,
@@ -313,7 +315,13 @@ impl Site {
     pub fn checks_credentials(&self) -> bool {
         let policies =
             self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
-        policies.filter_map(|policy| policy.door.as_ref()).any(|door| door.auth.is_some())
+        let mut schemes = policies.filter_map(|policy| Some(&policy.door.as_ref()?.auth.as_ref()?.scheme));
+        schemes.any(|scheme| matches!(scheme, site::AuthScheme::Basic(_) | site::AuthScheme::ApiKey(..)))
+    }
+
+    /// Whether tokens are verified.
+    pub fn checks_tokens(&self) -> bool {
+        !self.key_sources.is_empty()
     }
 
     /// Whether connections are encrypted, from clients or to servers.

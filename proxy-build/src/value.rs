@@ -323,16 +323,7 @@ pub fn server_url(leaf: &Leaf) -> Parsed<(String, bool)> {
     if found.starts_with("unix:") {
         return server_address(leaf).map(|address| (address, false));
     }
-    let tls = found.starts_with("https://");
-    let (scheme, port) = if tls { ("https://", 443) } else { ("http://", 80) };
-    let Some(authority) = found.strip_prefix(scheme) else {
-        return Err(match found.split_once("://") {
-            Some((scheme, _)) => problem("bad-url", format!("`{scheme}` upstreams are not supported"))
-                .help("http://, https:// and unix: are")
-                .part(0, scheme.len()),
-            None => problem("bad-url", format!("`{found}` is no URL")).help(format!("write \"http://{found}\"")),
-        });
-    };
+    let (scheme, authority) = split_scheme(&found)?;
     if let Some((authority, path)) = authority.split_once('/') {
         let problem = problem("bad-url", "the URL of a server has no path: what is matched is what is forwarded");
         return Err(if path.is_empty() {
@@ -341,10 +332,48 @@ pub fn server_url(leaf: &Leaf) -> Parsed<(String, bool)> {
             problem.help(format!("write \"{scheme}{authority}\" and beside it: rewrite add-prefix=\"/{path}\""))
         });
     }
+    authority_address(scheme, authority)
+}
+
+/// The URL of something that a server is asked for, with `http` or `https`: the address, whether it is encrypted, and path and query.
+pub fn service_url(leaf: &Leaf) -> Parsed<(String, bool, String)> {
+    let found = text(leaf)?;
+    let (scheme, rest) = split_scheme(&found)?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (address, tls) = authority_address(scheme, authority)?;
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    match path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        true => Ok((address, tls, path)),
+        false => Err(problem("bad-url", "a path has neither blanks nor `#`, and nothing but ASCII")),
+    }
+}
+
+/// The scheme of a URL, with what separates it, and what is behind.
+fn split_scheme(found: &str) -> Parsed<(&'static str, &str)> {
+    for scheme in ["https://", "http://"] {
+        if let Some(rest) = found.strip_prefix(scheme) {
+            return Ok((scheme, rest));
+        }
+    }
+    Err(match found.split_once("://") {
+        Some((scheme, _)) => problem("bad-url", format!("`{scheme}` upstreams are not supported"))
+            .help("http://, https:// and unix: are")
+            .part(0, scheme.len()),
+        None => problem("bad-url", format!("`{found}` is no URL")).help(format!("write \"http://{found}\"")),
+    })
+}
+
+/// The address in a URL, and whether it is encrypted.
+fn authority_address(scheme: &str, authority: &str) -> Parsed<(String, bool)> {
+    let tls = scheme == "https://";
     let address = match settings::address(authority) {
         Ok(_) => authority.to_owned(),
-        Err(_) if !authority.is_empty() && proxy_runtime::target::is_host(authority) => format!("{authority}:{port}"),
-        Err(reason) => return Err(problem("bad-url", reason).part(scheme.len(), found.len())),
+        Err(_) if !authority.is_empty() && proxy_runtime::target::is_host(authority) => {
+            format!("{authority}:{}", if tls { 443 } else { 80 })
+        }
+        Err(reason) => {
+            return Err(problem("bad-url", reason).part(scheme.len(), scheme.len() + authority.len()));
+        }
     };
     if address.starts_with(':') {
         return Err(problem("bad-url", "the URL's host is missing"));

@@ -26,12 +26,12 @@ pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
     }
     match failure {
         // RFC 9110 section 11.6.1: a 401 comes with WWW-Authenticate.
-        Failure::Unauthenticated | Failure::WrongCredentials => {
-            let auth = record.policy().door.as_ref().and_then(|door| door.auth.as_ref());
-            if let Some(auth) = auth.filter(|auth| !auth.challenge.is_empty()) {
-                answer.fields.add(b"www-authenticate", auth.challenge.as_bytes());
-            }
+        Failure::Unauthenticated | Failure::WrongCredentials => challenge(record, "", &mut answer.fields),
+        // RFC 6750 section 3.1.
+        Failure::InvalidToken | Failure::UnknownKey | Failure::ExpiredToken => {
+            challenge(record, ", error=\"invalid_token\"", &mut answer.fields);
         }
+        Failure::InsufficientToken => challenge(record, ", error=\"insufficient_scope\"", &mut answer.fields),
         Failure::Maintenance(Some(wait)) => answer.fields.add(b"retry-after", wait.to_string().as_bytes()),
         // RFC 9110 section 10.2.3, and draft-ietf-httpapi-ratelimit-headers-10.
         Failure::RateLimited(Limited { wait, quota, window, .. }) => {
@@ -42,6 +42,14 @@ pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
         _ => {}
     }
     answer
+}
+
+/// Says how a client shows who it is.
+fn challenge(record: &Record, error: &str, fields: &mut Fields) {
+    let auth = record.policy().door.as_ref().and_then(|door| door.auth.as_ref());
+    if let Some(auth) = auth.filter(|auth| !auth.challenge.is_empty()) {
+        fields.add(b"www-authenticate", format!("{}{error}", auth.challenge).as_bytes());
+    }
 }
 
 /// The same for a call of gRPC, which reads its own codes: there is nothing but fields ("Trailers-Only").

@@ -4,11 +4,18 @@
 //! the order of the phases: networks, rates, requests in flight, a browser's question (CORS), credentials.
 
 #[cfg(feature = "serve")]
+pub(crate) mod fingerprint;
+#[cfg(feature = "serve")]
 pub(crate) mod in_flight;
+#[cfg(feature = "serve")]
+pub(crate) mod key_sets;
 #[cfg(feature = "serve")]
 pub mod limiter;
 #[cfg(feature = "serve")]
 pub(crate) mod state;
+#[cfg(feature = "serve")]
+#[cfg_attr(not(feature = "jwt"), path = "door/no_tokens.rs")]
+pub(crate) mod tokens;
 #[cfg(feature = "serve")]
 #[cfg_attr(not(feature = "auth"), path = "door/no_users.rs")]
 pub(crate) mod users;
@@ -20,10 +27,17 @@ use data_encoding::BASE64;
 use http::Method;
 use ipnet::IpNet;
 
+#[cfg(feature = "serve")]
+use crate::facts::ClientCertificate;
 use crate::facts::Facts;
+#[cfg(feature = "serve")]
+use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::settings::Settings;
+#[cfg(feature = "serve")]
+use crate::site::ClientCertificateRules;
 use crate::site::{Auth, AuthScheme, By, Cors, Origin};
+use crate::view::cookie_values;
 
 /// The methods that a browser asks about with OPTIONS before it uses them (Fetch standard, "CORS-preflight request"): the
 /// method it asks about.
@@ -124,11 +138,52 @@ pub fn api_key<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
     (!key.is_empty()).then_some(key)
 }
 
+/// Whether a client's certificate lets it in.
+///
+/// # Errors
+/// It has shown none, or another.
+#[cfg(feature = "serve")]
+pub(crate) fn certificate(rules: &ClientCertificateRules, shown: Option<&ClientCertificate>) -> Result<(), Failure> {
+    let shown = shown.ok_or(Failure::NoCertificate)?;
+    let listed = rules.subjects.iter().any(|subject| *subject == shown.subject)
+        || rules.fingerprints.iter().any(|fingerprint| *fingerprint == shown.fingerprint);
+    if listed || rules.subjects.is_empty() && rules.fingerprints.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::CertificateDenied)
+    }
+}
+
+/// The only token of a request: in a cookie, or as RFC 6750 section 2.1 has it.
+pub fn token<'a>(fields: &'a Fields, cookie: Option<&str>) -> Option<&'a str> {
+    let token = match cookie {
+        Some(name) => {
+            let mut values = cookie_values(fields, name);
+            let (Some(token), None) = (values.next(), values.next()) else { return None };
+            token
+        }
+        None => {
+            let mut lines = fields.all("authorization");
+            let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+            let (scheme, token) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start_matches(' '))?
+        }
+    };
+    // Three parts of base64url (RFC 7515 section 7.1).
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    (token.split('.').count() == 3 && token.split('.').all(is_part)).then_some(token)
+}
+
 /// Whether a request shows credentials of the right form, whoever's they are.
 pub fn shows_credentials(auth: &Auth, fields: &Fields) -> bool {
     match &auth.scheme {
-        AuthScheme::Basic => basic_credentials(fields).is_some(),
-        AuthScheme::ApiKey(name) => api_key(fields, name).is_some(),
+        AuthScheme::Basic(_) => basic_credentials(fields).is_some(),
+        AuthScheme::ApiKey(_, name) => api_key(fields, name).is_some(),
+        AuthScheme::Jwt(rules) => token(fields, rules.cookie.as_deref()).is_some(),
+        // Whoever is asked decides that.
+        AuthScheme::Forward(_) => true,
     }
 }
 
@@ -157,6 +212,33 @@ mod tests {
 
     fn fields(lines: &[(&str, &str)]) -> Fields {
         lines.iter().copied().collect()
+    }
+
+    #[test]
+    fn tokens() {
+        let check = |name: &str, line: &str, cookie: Option<&str>, expected: Option<&str>| {
+            assert_eq!(token(&fields(&[(name, line)]), cookie), expected, "{name}: {line}");
+        };
+        check("authorization", "Bearer a.b.c", None, Some("a.b.c"));
+        check("authorization", "bearer  a-_.b.c", None, Some("a-_.b.c"));
+        for line in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a",
+            "Bearer a.b",
+            "Bearer a.b.",
+            "Bearer a.b.c.d",
+            "Basic a.b.c",
+            "Bearer a.b.c d",
+        ] {
+            check("authorization", line, None, None);
+        }
+        check("authorization", "Bearer a.b=.c", None, None);
+        check("cookie", "x=1; session=a.b.c", Some("session"), Some("a.b.c"));
+        check("cookie", "session=a.b.c; session=d.e.f", Some("session"), None);
+        check("cookie", "other=a.b.c", Some("session"), None);
+        let twice = fields(&[("authorization", "Bearer a.b.c"), ("authorization", "Bearer a.b.c")]);
+        assert_eq!(token(&twice, None), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Method;
 
+use crate::claims::Claims;
 use crate::fields::Fields;
 use crate::route::Captures;
 use crate::settings::Settings;
@@ -25,6 +26,7 @@ pub struct Facts<'a> {
     pub tls: &'static str,
     pub certificate: Option<&'a ClientCertificate>,
     pub user: &'a str,
+    pub claims: Option<&'a Claims>,
     pub fields: &'a Fields,
     pub captures: Captures,
     pub route: &'a str,

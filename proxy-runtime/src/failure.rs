@@ -109,6 +109,25 @@ pub(crate) enum Failure {
     /// Too many passwords are looked up already.
     #[cfg_attr(not(feature = "auth"), allow(dead_code, reason = "made by `auth` alone"))]
     AuthBusy,
+    /// A token that is none, or signed by nobody who may.
+    InvalidToken,
+    /// A token that names a key that is not there.
+    #[cfg_attr(not(feature = "jwt"), allow(dead_code, reason = "made by `jwt` alone"))]
+    UnknownKey,
+    /// A token that has ended, or not begun.
+    ExpiredToken,
+    /// A token that does not say what it has to.
+    InsufficientToken,
+    /// There are no keys to verify a token by, or they are too old.
+    KeysUnavailable,
+    /// Who is asked by `auth forward` has refused.
+    AuthRefused,
+    /// Who is asked by `auth forward` does not answer, or fails.
+    AuthUnreachable,
+    /// The client has shown no certificate.
+    NoCertificate,
+    /// The client's certificate is another's.
+    CertificateDenied,
     /// No file has this name, or none that may be served.
     NoFile,
     /// A file is there and can't be read.
@@ -184,6 +203,15 @@ impl Failure {
             Failure::Unauthenticated => "unauthenticated",
             Failure::WrongCredentials => "wrong-credentials",
             Failure::AuthBusy => "auth-busy",
+            Failure::InvalidToken => "invalid-token",
+            Failure::UnknownKey => "unknown-key",
+            Failure::ExpiredToken => "expired-token",
+            Failure::InsufficientToken => "insufficient-token",
+            Failure::KeysUnavailable => "keys-unavailable",
+            Failure::AuthRefused => "auth-refused",
+            Failure::AuthUnreachable => "auth-unreachable",
+            Failure::NoCertificate => "no-certificate",
+            Failure::CertificateDenied => "certificate-denied",
             Failure::NoFile => "no-file",
             Failure::FileUnreadable => "file-unreadable",
             Failure::PreconditionFailed => "precondition-failed",
@@ -208,8 +236,18 @@ impl Failure {
             | Failure::ProxyProtocol => StatusCode::BAD_REQUEST,
             Failure::Fault(status) | Failure::TooManyInFlight(status) => status,
             Failure::RateLimited(limited) => limited.status,
-            Failure::PurgeRefused | Failure::AddressDenied | Failure::CorsRefused => StatusCode::FORBIDDEN,
-            Failure::Unauthenticated | Failure::WrongCredentials => StatusCode::UNAUTHORIZED,
+            Failure::PurgeRefused
+            | Failure::AddressDenied
+            | Failure::CorsRefused
+            | Failure::InsufficientToken
+            | Failure::AuthRefused
+            | Failure::NoCertificate
+            | Failure::CertificateDenied => StatusCode::FORBIDDEN,
+            Failure::Unauthenticated
+            | Failure::WrongCredentials
+            | Failure::InvalidToken
+            | Failure::UnknownKey
+            | Failure::ExpiredToken => StatusCode::UNAUTHORIZED,
             Failure::UnknownHost | Failure::OtherConnection => StatusCode::MISDIRECTED_REQUEST,
             Failure::NoRoute | Failure::NoFile => StatusCode::NOT_FOUND,
             Failure::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
@@ -226,6 +264,8 @@ impl Failure {
             | Failure::NoServer
             | Failure::UpstreamFull
             | Failure::AuthBusy
+            | Failure::KeysUnavailable
+            | Failure::AuthUnreachable
             | Failure::Maintenance(_)
             | Failure::PendingTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Failure::ConnectFailed

@@ -17,6 +17,7 @@ pub mod balance;
 pub mod cache;
 #[cfg(feature = "certificates")]
 pub mod certificate;
+pub mod claims;
 pub mod door;
 pub mod encodings;
 pub mod facts;
@@ -92,6 +93,9 @@ pub const SPEAKS_ACME: bool = cfg!(feature = "acme");
 
 /// Whether this was built to look passwords and keys up; what a site that does asserts.
 pub const CHECKS_CREDENTIALS: bool = cfg!(feature = "auth");
+
+/// Whether this was built to verify tokens; what a site that does asserts.
+pub const CHECKS_TOKENS: bool = cfg!(feature = "jwt");
 
 /// Whether this was built to compress answers; what a site that does asserts.
 pub const COMPRESSES: bool = cfg!(feature = "compress");

@@ -16,6 +16,7 @@ use http::{Method, Version};
 use tokio::time::Instant;
 
 use crate::cache::Flight;
+use crate::claims::Claims;
 use crate::connection::Peer;
 use crate::door::in_flight::Counted;
 use crate::facts::{Facts, RequestId, Timestamp};
@@ -60,6 +61,8 @@ pub(crate) struct Record {
     flight: Option<Arc<Flight>>,
     /// Who the client has shown to be.
     pub(crate) user: String,
+    /// What its token says.
+    pub(crate) claims: Option<Arc<Claims>>,
     /// A browser's question about another request, which was answered.
     pub(crate) preflight: bool,
     /// It counts as in flight until it is over.
@@ -101,6 +104,7 @@ impl Record {
             cache: ("", ""),
             flight: None,
             user: String::new(),
+            claims: None,
             preflight: false,
             counted: Vec::new(),
             unseen: false,
@@ -115,6 +119,7 @@ impl Record {
         (record.target, record.client) = (self.target.clone(), self.client);
         (record.route, record.captures, record.policy) = (self.route, self.captures, self.policy);
         record.user.clone_from(&self.user);
+        record.claims.clone_from(&self.claims);
         record.unseen = true;
         record
     }
@@ -196,6 +201,7 @@ impl Record {
             certificate: self.peer.secured.as_ref().and_then(|secured| secured.certificate.as_deref()),
             client: self.client,
             user: &self.user,
+            claims: self.claims.as_deref(),
             fields: &self.fields,
             captures: self.captures,
             route: self.route.map_or("", |route| route.pattern),

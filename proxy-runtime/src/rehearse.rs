@@ -167,6 +167,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         tls: "",
         certificate: None,
         user: "",
+        claims: None,
         fields: &fields,
         captures,
         route: rules.pattern(route),

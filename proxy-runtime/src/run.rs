@@ -199,6 +199,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         for group in &servers.groups {
             tokio::task::spawn_local(keep_discovering(servers, group, settings, site.resolve));
         }
+        for (index, source) in site.key_sources.iter().enumerate() {
+            tokio::task::spawn_local(doors.key_sets.keep(source, index, servers, dialler));
+        }
         for (group, server) in servers.members() {
             tokio::task::spawn_local(keep_checking(group, server, settings, dialler));
         }

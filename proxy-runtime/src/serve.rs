@@ -12,6 +12,7 @@ mod admin;
 mod cached;
 mod door;
 mod files;
+mod forward_auth;
 mod mirror;
 mod proxy;
 mod selected;
@@ -198,7 +199,7 @@ async fn steps(
 }
 
 /// Who looks for what is not there passes the site's door before that is said.
-async fn nothing_there(client: &Client, record: &mut Record, host: &Host, failure: Failure) -> Failure {
+async fn nothing_there(client: &Rc<Client>, record: &mut Record, host: &Host, failure: Failure) -> Failure {
     match &host.policy.door {
         Some(door) => door::pass(client, record, door, false).await.err().unwrap_or(failure),
         None => failure,

@@ -6,6 +6,7 @@
 //!
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
+mod auth;
 mod cache;
 mod compress;
 mod door;
@@ -21,10 +22,11 @@ use std::time::Duration;
 use http::Method;
 pub use ipnet::IpNet;
 
+pub use self::auth::{Algorithm, Auth, AuthScheme, ForwardAuth, Jwt, KeySource, KeyUrl, RequiredClaim};
 pub use self::cache::{Cache, DiskStore, Key, Mark, Part, Stale, Store, Ttl};
 pub use self::compress::{Coding, Compress};
 pub use self::door::{
-    Auth, AuthScheme, By, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
+    By, ClientCertificateRules, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
 };
 pub use self::files::Files;
 pub use self::routes::{Matches, Request, Response, Route, Routes};
@@ -43,7 +45,7 @@ use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -104,6 +106,8 @@ pub struct Site {
     pub stores: &'static [Store],
     /// Networks of which some are in files.
     pub listed: &'static [Listed],
+    /// Where the keys of tokens come from.
+    pub key_sources: &'static [KeySource],
     /// The files of folders that are compiled in.
     pub bundle: Bundle,
     /// Asks by DNS, where an upstream does.

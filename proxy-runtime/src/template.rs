@@ -39,6 +39,8 @@ pub enum Piece {
     ClientCertFingerprint,
     /// `{user}`: who the client has shown to be
     User,
+    /// `{jwt.NAME}`: what the client's token says
+    Claim(Text),
     /// `{tls.version}`, as in `TLSv1.3`
     TlsVersion,
     /// `{scheme}`
@@ -130,6 +132,7 @@ impl Piece {
             Piece::ClientCertSubject => out.push_str(facts.certificate.map_or("", |shown| &shown.subject)),
             Piece::ClientCertFingerprint => out.push_str(facts.certificate.map_or("", |shown| &shown.fingerprint)),
             Piece::User => out.push_str(facts.user),
+            Piece::Claim(name) => out.push_str(facts.claims.and_then(|claims| claims.get(name)).unwrap_or_default()),
             Piece::TlsVersion => out.push_str(facts.tls),
             Piece::Scheme => out.push_str(facts.scheme),
             Piece::Host => out.push_str(facts.host),

@@ -9,6 +9,7 @@ mod call;
 mod checks;
 mod connect;
 pub(crate) mod discover;
+pub(crate) mod fetch;
 mod group;
 mod health;
 mod pool;

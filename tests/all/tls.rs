@@ -280,6 +280,7 @@ fn clients_show_certificates() {
     let (ca, others) = (Authority::new(&dir), Authority::new(&scratch("tls-clients-others")));
     ca.sign("server", "server", &["must.test", "may.test", "open.test"]);
     ca.sign("alice", "alice", &["alice.test"]);
+    ca.sign("proxy", "proxy", &["proxy.test"]);
     others.sign("eve", "eve", &["eve.test"]);
     let certificate = format!("certificate \"{}\" key=\"{}\"", ca.path("server.pem"), ca.path("server.key"));
     let site = format!(
@@ -287,9 +288,13 @@ fn clients_show_certificates() {
          tls strict {{\n {certificate}\n client-ca \"{0}\"\n}}\nlisten second (param)other {{\n tls strict\n}}\n\
          site bare.test {{\n listen second\n respond 200 \"bare\"\n}}\n\
          site must.test {{\n tls {{\n {certificate}\n client-ca \"{0}\"\n }}\n respond 200 \"must {{client.cert.subject}} {{client.cert.fingerprint}}\"\n}}\n\
-         site may.test {{\n tls {{\n {certificate}\n client-ca \"{0}\" required=#false\n }}\n respond 200 \"may {{client.cert.subject}}\"\n}}\n\
+         site may.test {{\n tls {{\n {certificate}\n client-ca \"{0}\" required=#false\n }}\n route \"/alice\" {{\n client-certificate required {{\n subject \"CN=alice\" \"CN=bob\"\n }}\n respond 200 \"alice\"\n }}\n \
+         route \"/one\" {{\n client-certificate required {{\n fingerprint \"{1}\"\n }}\n respond 200 \"one\"\n }}\n \
+         route \"/any\" {{\n client-certificate required\n respond 200 \"any\"\n }}\n \
+         respond 200 \"may {{client.cert.subject}}\"\n}}\n\
          site open.test {{\n tls {{\n {certificate}\n }}\n respond 200 \"open\"\n}}\n",
-        ca.ca()
+        ca.ca(),
+        fingerprint(&ca, "alice").to_uppercase()
     );
     let proxy = proxy("tls-clients", &site, &[]);
     let address = proxy.address("listen");
@@ -302,14 +307,21 @@ fn clients_show_certificates() {
         curl(address, url, &more)
     };
     let alice = with(&ca, "alice");
-    let digest = Command::new("openssl")
-        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in", &ca.path("alice.pem")])
-        .output()
-        .expect("openssl runs");
-    let digest = stdout(&digest).trim().split('=').nth(1).expect("a digest").replace(':', "").to_lowercase();
+    let digest = fingerprint(&ca, "alice").replace(':', "").to_lowercase();
     assert_eq!(ask("https://must.test/", &alice), format!("must CN=alice {digest}"));
     assert_eq!(ask("https://may.test/", &alice), "may CN=alice");
     assert_eq!(ask("https://may.test/", &[]), "may ");
+    // Routes that ask for one, and for whose.
+    for path in ["alice", "one", "any"] {
+        assert_eq!(ask(&format!("https://may.test/{path}"), &alice), path);
+        assert_eq!(ask(&format!("https://may.test/{path}"), &[]), "403 Forbidden\n");
+    }
+    proxy.log("\"reason\":\"no-certificate\"");
+    assert_eq!(ask("https://may.test/any", &with(&ca, "proxy")), "any");
+    for path in ["alice", "one"] {
+        assert_eq!(ask(&format!("https://may.test/{path}"), &with(&ca, "proxy")), "403 Forbidden\n");
+    }
+    proxy.log("\"reason\":\"certificate-denied\"");
     assert!(ask("https://must.test/", &[]).contains("alert certificate required"));
     assert!(ask("https://must.test/", &with(&others, "eve")).contains("alert"));
     assert!(ask("https://may.test/", &with(&others, "eve")).contains("alert"));
@@ -324,6 +336,15 @@ fn clients_show_certificates() {
     assert!(ask("https://may.test/", &host("must.test")).ends_with(" 421"));
     proxy.log("\"reason\":\"other-connection\"");
     assert_eq!(ask("https://open.test/", &host("open.test")), "open 200");
+}
+
+/// SHA-256 of a certificate, as openssl says it.
+fn fingerprint(of: &Authority, name: &str) -> String {
+    let output = Command::new("openssl")
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in", &of.path(&format!("{name}.pem"))])
+        .output()
+        .expect("openssl runs");
+    stdout(&output).trim().split('=').nth(1).expect("a digest").to_owned()
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn look_up(count: usize) -> f64 {
 /// Nanoseconds, bytes, and how many clients were refused the first time they came.
 fn turns(count: u64) -> (f64, usize, usize) {
     let limit = RateLimit {
+        identified: false,
         id: 0,
         interval: Duration::from_secs(1),
         burst: 10,

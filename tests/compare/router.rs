@@ -138,6 +138,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             upstreams: &model.upstreams,
             listed: &[],
             stores: &model.stores,
+            key_sources: &[],
             bundle: Bundle::new(&[]),
             resolve: None,
             tests: &[],

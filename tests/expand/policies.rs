@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 11,
+    ::proxy_runtime::site::VERSION == 12,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -274,7 +274,8 @@ static SITE: Site = Site {
     upstreams: UPSTREAMS,
     stores: STORES,
     listed: LISTED,
-    bundle: Bundle::EMPTY,
+    key_sources: &[],
+    bundle: Bundle::new(&[]),
     resolve: None,
     tests: TESTS,
 };

@@ -91,21 +91,19 @@ pub enum InCors {
     Expose(Vec<Spanned<String>>),
 }
 
-/// `auth`.
+/// `client-certificate`.
 #[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the arguments and the properties")]
-pub struct Auth {
-    pub scheme: Spanned<AuthScheme>,
-    pub file: Option<Spanned<FileSource>>,
-    pub realm: Option<Spanned<String>>,
-    pub header: Option<Spanned<String>>,
+pub struct ClientCertificate {
+    /// `required`, not `off`.
+    pub required: Spanned<bool>,
+    /// What stands in it.
+    pub items: Vec<Item>,
 }
 
-/// The first argument of `auth`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as the words")]
-pub enum AuthScheme {
-    Basic,
-    ApiKey,
-    Off,
+/// A line in `client-certificate`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives")]
+pub enum InClientCertificate {
+    Subject(Vec<Spanned<String>>),
+    Fingerprint(Vec<Spanned<String>>),
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{self, AuthScheme, DiskStore, Handler, Key, Mark, ParamKind, Place, Setting, Store};
+use proxy_runtime::site::{self, AuthScheme, DiskStore, Handler, Jwt, Key, Mark, ParamKind, Place, Setting, Store};
 use proxy_runtime::template::{Piece, Template};
 
 use super::{Check, list};
@@ -295,13 +295,19 @@ impl Check<'_> {
         // Answers to requests with Authorization are kept only if the server says so (RFC 9111 section 3.5); a field of one's own
         // says nothing to anybody.
         let auth = route.policy.door.as_ref().and_then(|door| door.auth.as_ref());
-        if let Some(AuthScheme::ApiKey(header)) = auth.map(|auth| &auth.scheme)
-            && !key.headers.contains(header)
-        {
+        let told_apart = match auth.map(|auth| &auth.scheme) {
+            Some(AuthScheme::ApiKey(_, header)) if !key.headers.contains(header) => Some(format!("`{header}` tells")),
+            Some(AuthScheme::Jwt(Jwt { cookie: Some(cookie), .. })) if !key.cookies.contains(cookie) => {
+                Some(format!("the cookie `{cookie}` tells"))
+            }
+            Some(AuthScheme::Forward(_)) => Some("another server tells".to_owned()),
+            _ => None,
+        };
+        if let Some(told_apart) = told_apart {
             self.report.add(
                 Diagnostic::lint("cache-behind-auth", "what one client may see is kept for all who get in here", span)
-                    .label(format!("and `{header}` tells them apart"))
-                    .help("if all of them may see the same, write `lint allow cache-behind-auth`; else add the field to `key`"),
+                    .label(format!("and {told_apart} them apart"))
+                    .help("if all of them may see the same, write `lint allow cache-behind-auth`; else add to `key` what tells them apart"),
             );
         }
         let Some(asks) = self.site_tls.and_then(|tls| self.tls.entries.get(tls)).filter(|tls| tls.value.asks_clients())

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use proxy_runtime::site::{
-    self, Addresses, AuthScheme, By, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin,
-    ParamKind, RateLimit, Setting,
+    self, Addresses, By, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, ParamKind,
+    RateLimit, Setting,
 };
+
+use proxy_runtime::template::Piece;
 
 use super::layer::Layer;
 use super::text::{Phase, Scope};
@@ -29,7 +31,8 @@ impl Check<'_> {
             rate_limits: list(rate_limits),
             in_flight: list(in_flight),
             cors: layer.cors.as_ref().and_then(|(_, cors)| self.cors(cors)),
-            auth: layer.auth.as_ref().and_then(|(_, auth)| self.auth(auth)),
+            certificate: layer.certificate.as_ref().and_then(|(span, rules)| self.client_certificate(*span, rules)),
+            auth: layer.auth.as_ref().and_then(|(span, auth)| self.auth(*span, auth)),
         };
         (!door.is_open()).then_some(door)
     }
@@ -91,7 +94,7 @@ impl Check<'_> {
     }
 
     /// A file that is read at start, as the reader has seen to.
-    fn own_file(&mut self, file: &FileSource, span: Span, secret: bool) -> Option<u16> {
+    pub(super) fn own_file(&mut self, file: &FileSource, span: Span, secret: bool) -> Option<u16> {
         match file {
             FileSource::AtStart(path) => {
                 Some(self.file_at_start(site::FilePath::Fixed(path.clone().into()), secret, span))
@@ -146,11 +149,13 @@ impl Check<'_> {
             self.nothing_beside_off(others, &limit.by);
             return None;
         };
+        let by = self.counted_by(&limit.by, scope)?;
         Some(RateLimit {
             id: number(&mut self.limiters, span),
             interval: rate.per / rate.count,
             burst: limit.burst.as_ref().map_or(rate.count, |burst| burst.value as u32),
-            by: self.counted_by(&limit.by, scope)?,
+            identified: needs_identity(&by),
+            by,
             delay: limit.delay.as_ref().map_or(Duration::ZERO, |delay| delay.value),
             status: limit.status.as_ref().map_or(429, |status| status.value),
             keys: limit.keys.as_ref().map_or(1 << 16, |keys| keys.value),
@@ -162,10 +167,12 @@ impl Check<'_> {
             self.nothing_beside_off([("status", limit.status.as_ref().map(|value| value.span))], &limit.by);
             return None;
         };
+        let by = self.counted_by(&limit.by, scope)?;
         Some(InFlight {
             id: number(&mut self.in_flight, span),
             most: self.setting(most, ParamKind::Number)?,
-            by: self.counted_by(&limit.by, scope)?,
+            identified: needs_identity(&by),
+            by,
             status: limit.status.as_ref().map_or(429, |status| status.value),
         })
     }
@@ -197,8 +204,7 @@ impl Check<'_> {
                 self.report.add(Diagnostic::error("no-effect", message, prefix.span).also(by.span, "but this"));
             }
         }
-        // It is asked before credentials are.
-        let template = self.template(&by.value, &Scope { user: false, ..scope.clone() }, Phase::Request)?;
+        let template = self.template(&by.value, scope, Phase::Request)?;
         if template.literal().is_some() {
             self.report.add(
                 Diagnostic::error(
@@ -256,50 +262,13 @@ impl Check<'_> {
             max_age: self.or(cors.max_age.as_ref(), ParamKind::Duration, max_age),
         })
     }
+}
 
-    fn auth(&mut self, auth: &ast::Auth) -> Option<site::Auth> {
-        let basic = auth.scheme.value == ast::AuthScheme::Basic;
-        let others = [
-            auth.realm.as_ref().filter(|_| !basic).map(|realm| ("realm", realm.span)),
-            auth.header
-                .as_ref()
-                .filter(|_| auth.scheme.value != ast::AuthScheme::ApiKey)
-                .map(|header| ("header", header.span)),
-        ];
-        for (name, span) in others.into_iter().flatten() {
-            let message = format!("`{name}` has no effect with this way to show who one is");
-            self.report.add(Diagnostic::error("no-effect", message, span).also(auth.scheme.span, "here"));
-        }
-        let file = auth.file.as_ref()?;
-        let file = self.own_file(&file.value, file.span, true)?;
-        if basic && self.site_tls.is_none() {
-            self.report.add(
-                Diagnostic::lint(
-                    "password-on-plain",
-                    "passwords are sent here that anybody on the way can read",
-                    auth.scheme.span,
-                )
-                .help(
-                    "give the site a `tls`; if TLS ends at a proxy in front of this one: lint allow password-on-plain",
-                ),
-            );
-        }
-        let header = auth.header.as_ref().map_or("x-api-key", |header| &header.value);
-        let realm = auth.realm.as_ref().map_or("restricted", |realm| &realm.value);
-        Some(match basic {
-            // RFC 7617 section 2.1.
-            true => site::Auth {
-                scheme: AuthScheme::Basic,
-                file,
-                challenge: format!("Basic realm=\"{realm}\", charset=\"UTF-8\"").into(),
-            },
-            // RFC 9110 section 11.6.1 wants a challenge; of keys in fields of their own no scheme is registered.
-            false => site::Auth {
-                scheme: AuthScheme::ApiKey(header.to_owned().into()),
-                file,
-                challenge: format!("ApiKey header=\"{header}\"").into(),
-            },
-        })
+/// Whether this has no value before it is known who the client is.
+fn needs_identity(by: &By) -> bool {
+    match by {
+        By::Client(..) => false,
+        By::Text(template) => template.pieces.iter().any(|piece| matches!(piece, Piece::User | Piece::Claim(_))),
     }
 }
 

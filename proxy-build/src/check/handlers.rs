@@ -106,9 +106,14 @@ impl Check<'_> {
         let What::Handler(written) = &handler.what else { return None };
         let matched = self.matchers(items, pattern);
         let proxied = matches!(written, ast::Handler::Proxy(_) | ast::Handler::Split(_));
-        let user = layer.auth.as_ref().is_some_and(|(_, auth)| auth.file.is_some());
-        let scope =
-            Scope { captures: matched.captures, pattern: Some(pattern.value.text.clone()), upstream: proxied, user };
+        let auth = layer.auth.as_ref().map(|(_, auth)| auth);
+        let scope = Scope {
+            captures: matched.captures,
+            pattern: Some(pattern.value.text.clone()),
+            upstream: proxied,
+            user: auth.is_some_and(ast::Auth::names_users),
+            claims: auth.is_some_and(|auth| auth.scheme.value == ast::AuthScheme::Jwt),
+        };
         let mut request = Vec::new();
         if proxied {
             if let Some(rewrite) = &layer.rewrite {

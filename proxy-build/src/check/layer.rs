@@ -31,6 +31,7 @@ pub(super) struct Layer {
     pub(super) rate_limits: Vec<(Span, ast::RateLimit)>,
     pub(super) in_flight: Vec<(Span, ast::InFlight)>,
     pub(super) cors: Option<(Span, ast::Cors)>,
+    pub(super) certificate: Option<(Span, ast::ClientCertificate)>,
     pub(super) auth: Option<(Span, ast::Auth)>,
     pub(super) compress: Option<(Span, ast::Compress)>,
     /// Which directive came from where, for `explain`.
@@ -86,6 +87,7 @@ impl Layer {
             rate_limits: self.rate_limits,
             in_flight: self.in_flight,
             cors: inner.cors.or(self.cors),
+            certificate: inner.certificate.or(self.certificate),
             auth: inner.auth.or(self.auth),
             compress: inner.compress.or(self.compress),
             origins: self.origins,
@@ -218,6 +220,10 @@ fn own(items: &[Item]) -> Layer {
             Policy::Cors(cors) => {
                 layer.cors = Some((*span, cors.clone()));
                 "cors"
+            }
+            Policy::ClientCertificate(rules) => {
+                layer.certificate = Some((*span, rules.clone()));
+                "client-certificate"
             }
             Policy::Auth(auth) => {
                 layer.auth = Some((*span, auth.clone()));

@@ -31,12 +31,14 @@ pub(super) struct Scope {
     pub(super) upstream: bool,
     /// Whether clients have to show who they are.
     pub(super) user: bool,
+    /// Whether they do so by a token.
+    pub(super) claims: bool,
 }
 
 impl Scope {
     /// Where no route is known.
     pub(super) fn no_route() -> Scope {
-        Scope { captures: Vec::new(), pattern: None, upstream: false, user: false }
+        Scope { captures: Vec::new(), pattern: None, upstream: false, user: false, claims: false }
     }
 }
 
@@ -143,7 +145,7 @@ impl Check<'_> {
                         "`{user}` has no value: nobody is asked for credentials here",
                         name.span,
                     )
-                    .help("it has one under `auth`"),
+                    .help("it has one under `auth`; `auth forward` is told by user=NAME where it is"),
                 );
                 return None;
             }
@@ -154,6 +156,16 @@ impl Check<'_> {
             return Some(piece.clone());
         }
         match word.split_once('.') {
+            Some(("jwt", claim)) if !claim.is_empty() => {
+                if !scope.claims && phase < Phase::Log {
+                    let message = format!("`{{{word}}}` has no value: nobody is asked for a token here");
+                    self.report.add(
+                        Diagnostic::error("placeholder-scope", message, name.span).help("it has one under `auth jwt`"),
+                    );
+                    return None;
+                }
+                return Some(Piece::Claim(claim.to_owned().into()));
+            }
             Some(("query", parameter)) if !parameter.is_empty() => {
                 return Some(Piece::QueryValue(parameter.to_owned().into()));
             }

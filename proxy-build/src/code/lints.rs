@@ -391,6 +391,28 @@ test \"b\" {
 }",
     },
     Code {
+        name: "keys-on-plain",
+        level: Some(Level::Warn),
+        what: "`auth jwt` with keys from a server that is asked without TLS.",
+        why: "\
+Whoever is on the way to that server can answer in its place, with keys of their own, and make tokens for anybody. Write `https://`; where the
+way is safe, `lint allow keys-on-plain` says so.",
+        wrong: "
+site example.com {
+    auth jwt \"http://id.example.com/jwks.json\" {
+        algorithms ES256
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+site example.com {
+    auth jwt \"https://id.example.com/jwks.json\" {
+        algorithms ES256
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
+    Code {
         name: "password-on-plain",
         level: Some(Level::Warn),
         what: "`auth basic` on a site without TLS.",

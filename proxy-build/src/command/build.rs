@@ -83,6 +83,7 @@ fn features(site: &Site, all: bool) -> Vec<&'static str> {
         ("auth", site.checks_credentials()),
         ("compress", site.compresses()),
         ("dns", site.upstreams.iter().any(Upstream::asks_dns)),
+        ("jwt", site.checks_tokens()),
         ("tls", site.speaks_tls()),
     ];
     let any = all && needed.iter().any(|(_, needed)| *needed);
@@ -179,12 +180,14 @@ mod tests {
             let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
             assert_eq!(features(site, all), expected, "{text}");
         };
-        let every = ["acme", "auth", "compress", "dns", "tls"];
+        let every = ["acme", "auth", "compress", "dns", "jwt", "tls"];
         check("site * {\n respond 200\n}", false, &[]);
         check("site * {\n respond 200\n}", true, &[]);
         check("site * {\n compress\n respond 200\n}", false, &["compress"]);
         check("site * {\n compress\n respond 200\n}", true, &every);
         check("site * {\n auth api-key (file)\"k\"\n respond 200\n}", false, &["auth"]);
+        let jwt = "site * {\n auth jwt (file)\"k\" {\n algorithms ES256\n }\n respond 200\n}";
+        check(jwt, false, &["jwt"]);
         check("site a.test {\n tls internal\n respond 200\n}", false, &["tls"]);
         check("site * {\n proxy \"https://a.test\"\n}", false, &["tls"]);
         check("upstream a {\n discover dns \"a.test:80\"\n}\nsite * {\n proxy a\n}", false, &["dns"]);

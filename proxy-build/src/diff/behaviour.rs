@@ -133,6 +133,7 @@ fn named(site: &Site, value: Value) -> Value {
                     "Param" => site.params.get(number).map(|param| json!(param.name)),
                     "File" => site.files.get(number).map(|file| named(site, json!(file.path))),
                     "chain" | "key" | "ocsp" | "ca" => site.files.get(number).map(|file| named(site, json!(file.path))),
+                    "keys" => site.key_sources.get(number).map(|source| named(site, json!(source))),
                     "bundled" => site.bundle.get(number).map(bundled),
                     "default" | "tls" => site.tls.get(number).map(|tls| json!(tls.name)),
                     "store" => site.stores.get(number).map(|store| json!(store.name)),

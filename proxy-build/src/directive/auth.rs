@@ -1,34 +1,57 @@
 //! `auth`: who a client has to show to be.
 
+use proxy_runtime::site::Algorithm;
+
 use super::respond::file_source;
-use super::{Directive, POLICY, Prop};
-use crate::ast::{Auth, AuthScheme, FileSource, Policy, What};
+use super::{Directive, POLICY, Place, Prop};
+use crate::ast::{
+    Auth, AuthScheme, AuthSource, ClientCertificate, FileSource, InAuth, InClientCertificate, Policy, What,
+};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
+
+const IN_AUTH: &[Place] = &[Place::Auth];
+const IN_CLIENT_CERTIFICATE: &[Place] = &[Place::ClientCertificate];
 
 pub(super) static AUTH: Directive = Directive {
     name: "auth",
     places: POLICY,
-    args: "basic|api-key|off FILE",
+    args: "basic|api-key|jwt|forward|off FILE|URL",
     props: &[
-        Prop::new("realm", "TEXT", "`basic`: what browsers show when they ask for a password. Default `restricted`."),
+        Prop::new("realm", "TEXT", "`basic`, `jwt`: what clients are told they are asked for. Default `restricted`."),
         Prop::new("header", "NAME", "`api-key`: the field that the key is in. Default `X-API-Key`."),
+        Prop::new("issuer", "TEXT", "`jwt`: who has to have issued a token (`iss`). Default: anybody whose key is there."),
+        Prop::new("audience", "TEXT", "`jwt`: whom a token has to be for, among others (`aud`). Default: anybody."),
+        Prop::new("leeway", "DURATION", "`jwt`: how far clocks may differ. Default `\"30s\"`."),
+        Prop::new("cookie", "NAME", "`jwt`: the cookie that the token is in. Default: it is in `Authorization`, as `Bearer`."),
+        Prop::new("refresh", "DURATION", "`jwt` with a URL: how often keys are fetched. Default `\"10m\"`."),
+        Prop::new("timeout", "DURATION", "`forward`: how long the answer may take. Default `\"5s\"`."),
+        Prop::new("user", "NAME", "`forward`: the field of the answer that `{user}` is. Default: there is no `{user}`."),
     ],
-    body: None,
+    body: Some(Place::Auth),
     repeats: false,
-    summary: "Lets those in who show a password or a key.",
+    summary: "Lets those in who show a password, a key or a token, or whom another server lets in.",
     details: "\
-`FILE` is `(file)\"/etc/site/users\"` or `(param)NAME`: read at start and on SIGHUP, never compiled in. It has `name:secret` a line,
-and lines that begin with `#` for comments.
+`FILE` is `(file)\"/etc/site/users\"` or `(param)NAME`: read at start and on SIGHUP, never compiled in. That of `basic` and `api-key` has
+`name:secret` a line, and lines that begin with `#` for comments.
 
 - `basic`: a name and a password (RFC 7617). The secret is the password's hash, by argon2, bcrypt or sha-crypt, as of
   `htpasswd -B` or `mkpasswd`. Hashes are computed beside the event loop, as many at once as there are cores; what was right is remembered by a keyed
   fingerprint. It takes as long for a name that nobody has. Whoever can listen has the password: use it with `tls`.
 - `api-key`: a key in a field. The secret is the key, of 16 characters or more that nobody can guess, or `sha256:` and its SHA-256 in
   hexadecimal. All keys are compared, in constant time.
+- `jwt`: a token (RFC 7519), signed in one of the `algorithms` by one of the keys in `FILE`, or at a `URL` that they are fetched from: a JWK
+  Set, a public key in PEM, or, for `HS...`, a secret of 32 bytes or more. Keys at a URL are fetched at start, every
+  `refresh`, and when a token names a key that is not there, at most every ten seconds; while that fails, they are used for six times
+  `refresh`, and then nobody gets in. A token ends (`exp`, required) and begins (`nbf`) by this machine's clock. One that names no key is tried with at
+  most four. What it says is `{jwt.NAME}`, `{user}` is its `sub`.
+- `forward`: a GET goes to the URL with those fields of the request that `send` names, and `X-Forwarded-Method`, `-Proto`, `-Host`,
+  `-Uri`, `-For`. An answer with 2xx lets the request on, with the fields that `copy` names instead of the client's; one with
+  3xx or 4xx is what the client gets (`auth-refused`). Anything else is 503, `auth-unreachable`.
 - `off`: does away with what a site says.
 
-No credentials: 401 and the reason `unauthenticated`; wrong ones: `wrong-credentials`. More passwords than can be looked up: 503,
+No credentials: 401 and the reason `unauthenticated`; wrong ones: `wrong-credentials`, `invalid-token`, `unknown-key`, `expired-token`; a token
+that lacks what is `require`d: 403, `insufficient-token`. No keys: 503, `keys-unavailable`. More passwords than can be looked up: 503,
 `auth-busy`. The name is `{user}` in templates and logs. The credentials go on to the server, unless `request-headers` removes
 them. In tests of the site, any credentials of the right form are right.",
     example: r#"
@@ -41,8 +64,24 @@ site example.com {
         }
         proxy "http://127.0.0.1:3000"
     }
-    route "/api/*" {
+    route "/ci/*" {
         auth api-key (file)"/etc/site/keys" header=X-API-Key
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/api/*" {
+        auth jwt "https://id.example.com/jwks.json" issuer="https://id.example.com" audience=api {
+            algorithms ES256 RS256
+            require scope orders
+        }
+        request-headers {
+            set X-Customer "{jwt.sub}"
+        }
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/wiki/*" {
+        auth forward "http://127.0.0.1:9091/verify" timeout="2s" user=Remote-User {
+            copy Remote-User Remote-Groups
+        }
         proxy "http://127.0.0.1:3000"
     }
 }
@@ -52,19 +91,247 @@ test "nobody gets in like that" {
 }
 "#,
     read: |r| {
-        let scheme = r.arg("`basic`, `api-key` or `off`", value::word(SCHEMES))?;
-        let file = match scheme.value {
+        let scheme = r.arg("`basic`, `api-key`, `jwt`, `forward` or `off`", value::word(SCHEMES))?;
+        let source = match scheme.value {
             AuthScheme::Off => None,
-            AuthScheme::Basic | AuthScheme::ApiKey => Some(r.arg("a FILE", file_at_start)?),
+            AuthScheme::Basic | AuthScheme::ApiKey => Some(r.arg("a FILE", file)?),
+            AuthScheme::Jwt if r.peek().is_some_and(is_url) => Some(r.arg("a FILE or URL", url)?),
+            AuthScheme::Jwt => Some(r.arg("a FILE or URL", file)?),
+            AuthScheme::Forward => Some(r.arg("a URL", url)?),
         };
-        let realm = r.prop("realm", realm);
-        let header = r.prop("header", value::header_name);
-        Some(What::Policy(Policy::Auth(Auth { scheme, file, realm, header })))
+        Some(What::Policy(Policy::Auth(Auth {
+            scheme,
+            source,
+            realm: r.prop("realm", realm),
+            header: r.prop("header", value::header_name),
+            issuer: r.prop("issuer", value::text),
+            audience: r.prop("audience", value::text),
+            leeway: r.prop("leeway", value::duration),
+            cookie: r.prop("cookie", value::text),
+            refresh: r.prop("refresh", refresh),
+            timeout: r.prop("timeout", value::setting(value::duration)),
+            user: r.prop("user", value::header_name),
+            items: r.body(),
+        })))
     },
 };
 
-const SCHEMES: &[(&str, AuthScheme)] =
-    &[("basic", AuthScheme::Basic), ("api-key", AuthScheme::ApiKey), ("off", AuthScheme::Off)];
+const SCHEMES: &[(&str, AuthScheme)] = &[
+    ("basic", AuthScheme::Basic),
+    ("api-key", AuthScheme::ApiKey),
+    ("jwt", AuthScheme::Jwt),
+    ("forward", AuthScheme::Forward),
+    ("off", AuthScheme::Off),
+];
+
+fn file(leaf: &Leaf) -> Parsed<AuthSource> {
+    file_at_start(leaf).map(AuthSource::File)
+}
+
+fn url(leaf: &Leaf) -> Parsed<AuthSource> {
+    let (address, tls, path) = value::service_url(leaf)?;
+    Ok(AuthSource::Url { address, tls, path })
+}
+
+fn is_url(leaf: &Leaf) -> bool {
+    value::text(leaf).is_ok_and(|text| text.contains("://"))
+}
+
+/// More often than once a second a server would not thank for.
+fn refresh(leaf: &Leaf) -> Parsed<std::time::Duration> {
+    let found = value::duration(leaf)?;
+    match found.as_secs() {
+        1.. => Ok(found),
+        0 => Err(value::Problem {
+            code: "out-of-range",
+            message: "keys are fetched no more often than once a second".to_owned(),
+            help: None,
+            part: None,
+        }),
+    }
+}
+
+pub(super) static ALGORITHMS: Directive = Directive {
+    name: "algorithms",
+    places: IN_AUTH,
+    args: "ALGORITHM...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "`auth jwt`: how tokens have to be signed. Must be there.",
+    details: "\
+`ES256`, `ES384`, `EdDSA`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, or `HS256`, `HS384`, `HS512`; not both kinds. A token that names another
+algorithm, `none` above all, is refused, and a key is never used for an algorithm of another kind (RFC 8725 section 3.1).",
+    example: r#"
+site example.com {
+    auth jwt (file)"/etc/site/jwks.json" {
+        algorithms ES256
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InAuth(InAuth::Algorithms(r.some("an ALGORITHM", value::word(Algorithm::NAMES))))),
+};
+
+pub(super) static REQUIRE: Directive = Directive {
+    name: "require",
+    places: IN_AUTH,
+    args: "CLAIM [VALUE...]",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "`auth jwt`: what a token has to say.",
+    details: "\
+Without a `VALUE`: anything. With some: one of these, itself or among the members of a list, or the words of `scope`. All lines hold. A
+token that lacks it: 403, `insufficient-token`.",
+    example: r#"
+site example.com {
+    auth jwt (file)"/etc/site/jwks.json" {
+        algorithms ES256
+        require sub
+        require scope read write
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::InAuth(InAuth::Require(r.arg("a CLAIM", value::text)?, r.rest(value::text))))
+    },
+};
+
+pub(super) static SEND: Directive = Directive {
+    name: "send",
+    places: IN_AUTH,
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "`auth forward`: the request's fields that the server sees.",
+    details: "Default: `Authorization` and `Cookie`.",
+    example: r#"
+site example.com {
+    auth forward "http://127.0.0.1:9091/verify" {
+        send Authorization X-Tenant
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InAuth(InAuth::Send(r.some("a NAME", value::header_name)))),
+};
+
+pub(super) static COPY: Directive = Directive {
+    name: "copy",
+    places: IN_AUTH,
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "`auth forward`: the fields of the server's answer that go on with the request.",
+    details: "\
+They take the place of what the client has sent under these names, also where the answer has none: nobody can pretend. Default: none.",
+    example: r#"
+site example.com {
+    auth forward "http://127.0.0.1:9091/verify" {
+        copy Remote-User Remote-Groups
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InAuth(InAuth::Copy(r.some("a NAME", value::header_name)))),
+};
+
+pub(super) static CLIENT_CERTIFICATE: Directive = Directive {
+    name: "client-certificate",
+    places: POLICY,
+    args: "required|off",
+    props: &[],
+    body: Some(Place::ClientCertificate),
+    repeats: false,
+    summary: "Lets those in who have shown a certificate.",
+    details: "\
+The site's `tls` has to ask for one ([`client-ca`](#client-ca)), and has verified it by then; where it may be left out there, routes
+can ask for it here. Without lines any certificate does. Nobody else gets in: 403, `no-certificate` or `certificate-denied`.",
+    example: r#"
+site example.com {
+    tls {
+        certificate "/etc/site/cert.pem" key="/etc/site/cert.key"
+        client-ca "/etc/site/clients.pem" required=#false
+    }
+    route "/admin/*" {
+        client-certificate required {
+            subject "CN=alice,O=Example" "CN=bob,O=Example"
+        }
+        proxy "http://127.0.0.1:3000"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        let required = r.arg("`required` or `off`", value::word(&[("required", true), ("off", false)]))?;
+        Some(What::Policy(Policy::ClientCertificate(ClientCertificate { required, items: r.body() })))
+    },
+};
+
+pub(super) static SUBJECT: Directive = Directive {
+    name: "subject",
+    places: IN_CLIENT_CERTIFICATE,
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Whose certificates do.",
+    details: "As in `CN=alice,O=Example` (RFC 4514), all of it, as `{client.cert.subject}` says it.",
+    example: r#"
+site example.com {
+    tls {
+        certificate "/etc/site/cert.pem" key="/etc/site/cert.key"
+        client-ca "/etc/site/clients.pem"
+    }
+    client-certificate required {
+        subject "CN=alice,O=Example"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InClientCertificate(InClientCertificate::Subject(r.some("a NAME", value::text)))),
+};
+
+pub(super) static FINGERPRINT: Directive = Directive {
+    name: "fingerprint",
+    places: IN_CLIENT_CERTIFICATE,
+    args: "HASH...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Which certificates do.",
+    details: "SHA-256 of the certificate in 64 hexadecimal digits, with or without colons, as `openssl x509 -fingerprint -sha256` says it.",
+    example: r#"
+site example.com {
+    tls {
+        certificate "/etc/site/cert.pem" key="/etc/site/cert.key"
+        client-ca "/etc/site/clients.pem"
+    }
+    client-certificate required {
+        fingerprint "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InClientCertificate(InClientCertificate::Fingerprint(r.some("a HASH", fingerprint)))),
+};
+
+fn fingerprint(leaf: &Leaf) -> Parsed<String> {
+    let found = value::text(leaf)?.replace(':', "").to_ascii_lowercase();
+    match found.len() == 64 && found.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => Ok(found),
+        false => Err(value::Problem {
+            code: "bad-fingerprint",
+            message: "this is not the SHA-256 of a certificate: 64 hexadecimal digits".to_owned(),
+            help: Some("openssl x509 -in client.pem -noout -fingerprint -sha256 tells it".to_owned()),
+            part: None,
+        }),
+    }
+}
 
 /// A file that is read at start, never compiled in.
 pub(crate) fn file_at_start(leaf: &Leaf) -> Parsed<FileSource> {

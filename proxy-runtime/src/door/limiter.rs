@@ -121,7 +121,16 @@ mod tests {
     use crate::site::By;
 
     fn limiter(interval: Duration, burst: u32, delay: Duration, keys: u64) -> Limiter {
-        Limiter::new(&RateLimit { id: 0, interval, burst, by: By::Client(32, 64), delay, status: 429, keys })
+        Limiter::new(&RateLimit {
+            id: 0,
+            identified: false,
+            interval,
+            burst,
+            by: By::Client(32, 64),
+            delay,
+            status: 429,
+            keys,
+        })
     }
 
     const MS: fn(u64) -> Duration = Duration::from_millis;

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::in_flight::InFlight;
+use super::key_sets::KeySets;
 use super::limiter::Limiter;
 use super::users::{List, Verifier};
 use crate::addresses::{self, Addresses};
@@ -30,6 +31,8 @@ pub(crate) struct State {
     /// By the file that a list is in, and whether it is one of keys.
     lists: BTreeMap<(u16, bool), ArcSwap<List>>,
     pub(crate) verifier: Verifier,
+    /// The keys of tokens.
+    pub(crate) key_sets: KeySets,
     /// The moment from which limiters count.
     pub(crate) since: Instant,
 }
@@ -62,7 +65,15 @@ impl State {
             maintained = door.maintenance.iter().map(|known| known.id as usize + 1).fold(maintained, usize::max);
             in_flight = door.in_flight.iter().map(|limit| limit.id as usize + 1).fold(in_flight, usize::max);
         }
+        let key_sets = match KeySets::new(site, settings) {
+            Ok(key_sets) => key_sets,
+            Err(errors) => {
+                refused.extend(errors);
+                return Err(refused);
+            }
+        };
         let state = State {
+            key_sets,
             maintained: std::iter::repeat_with(AtomicU64::default).take(maintained).collect(),
             limiters: limiters.into_values().collect(),
             in_flight: std::iter::repeat_with(InFlight::default).take(in_flight).collect(),
@@ -89,6 +100,7 @@ impl State {
                 Err(error) => refused.push(error),
             }
         }
+        refused.extend(self.key_sets.reload(site, settings));
         refused
     }
 
@@ -119,7 +131,11 @@ fn doors(site: &Site) -> impl Iterator<Item = &'static Door> {
 
 /// The files of lists, each once.
 fn wanted(site: &Site) -> Vec<(u16, bool)> {
-    let key = |door: &Door| door.auth.as_ref().map(|auth| (auth.file, matches!(auth.scheme, AuthScheme::ApiKey(_))));
+    let key = |door: &Door| match door.auth.as_ref()?.scheme {
+        AuthScheme::Basic(file) => Some((file, false)),
+        AuthScheme::ApiKey(file, _) => Some((file, true)),
+        AuthScheme::Jwt(_) | AuthScheme::Forward(_) => None,
+    };
     let mut wanted: Vec<_> = doors(site).filter_map(key).collect();
     wanted.sort_unstable();
     wanted.dedup();
@@ -147,7 +163,7 @@ fn flatten(networks: &Listed, site: &Site, settings: &Settings) -> Result<Addres
     Ok(Addresses::of(&rules, networks.default))
 }
 
-fn refuse(file: u16, why: &str, site: &Site, settings: &Settings) -> Refused {
+pub(super) fn refuse(file: u16, why: &str, site: &Site, settings: &Settings) -> Refused {
     let file = &site.files[usize::from(file)];
     Refused { message: format!("`{}`: {why}", settings.path(file)), place: file.place.clone() }
 }

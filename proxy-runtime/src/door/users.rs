@@ -5,7 +5,6 @@
 //! right is remembered by a fingerprint that is keyed at random, never the password itself.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use argon2::Argon2;
@@ -13,11 +12,10 @@ use argon2::password_hash::PasswordVerifier as _;
 use quick_cache::sync::Cache;
 use sha_crypt::ShaCrypt;
 use sha2::{Digest as _, Sha256};
-use siphasher::sip128::{Hasher128 as _, SipHasher24};
-use std::hash::Hasher as _;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
+use super::fingerprint::Fingerprints;
 use crate::failure::Failure;
 
 /// A list as it was last read.
@@ -116,7 +114,7 @@ fn is_right(password: &str, hash: &str) -> bool {
 pub(crate) struct Verifier {
     /// What was right lately: the fingerprint of a name, a password and the hash that it was right for.
     known: Cache<u128, ()>,
-    secret: (u64, u64),
+    fingerprints: Fingerprints,
     running: Semaphore,
     waiting: Semaphore,
 }
@@ -130,11 +128,9 @@ const WAITING: usize = 100;
 impl Verifier {
     pub(crate) fn new() -> Verifier {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        // The standard library's source of random keys.
-        let random = |number: u64| RandomState::new().hash_one(number);
         Verifier {
             known: Cache::new(REMEMBERED),
-            secret: (random(0), random(1)),
+            fingerprints: Fingerprints::new(),
             running: Semaphore::new(threads),
             waiting: Semaphore::new(WAITING),
         }
@@ -148,7 +144,7 @@ impl Verifier {
         let List::Users(users) = list else { return Ok(false) };
         let found = users.get(name).cloned();
         let Some(hash) = found.clone().or_else(|| users.values().next().cloned()) else { return Ok(false) };
-        let fingerprint = self.fingerprint([name, &password, &hash]);
+        let fingerprint = self.fingerprints.of([name.as_bytes(), password.as_bytes(), hash.as_bytes()]);
         if found.is_some() && self.known.get(&fingerprint).is_some() {
             return Ok(true);
         }
@@ -160,16 +156,6 @@ impl Verifier {
             self.known.insert(fingerprint, ());
         }
         Ok(right)
-    }
-
-    /// A name for this combination that nobody can guess who does not know the secret (SipHash is a pseudorandom function).
-    fn fingerprint(&self, parts: [&str; 3]) -> u128 {
-        let mut hasher = SipHasher24::new_with_keys(self.secret.0, self.secret.1);
-        for part in parts {
-            hasher.write(&(part.len() as u64).to_le_bytes());
-            hasher.write(part.as_bytes());
-        }
-        hasher.finish128().as_u128()
     }
 }
 

@@ -1,11 +1,14 @@
 //! What a request passes before it is answered, in the order of the phases: maintenance, networks, rates, requests in
-//! flight, a browser's question (CORS), credentials. The decisions are made in `door`; here they are asked for.
+//! flight, a browser's question (CORS), certificates, credentials, and what is counted by them. The decisions are made in
+//! `door`; here they are asked for.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::forward_auth;
 use crate::body::Body;
 use crate::connection::Client;
 use crate::door;
@@ -21,7 +24,7 @@ use crate::site::{Auth, AuthScheme, By, Door, RateLimit};
 /// # Errors
 /// It is refused.
 pub(super) async fn pass(
-    client: &Client,
+    client: &Rc<Client>,
     record: &mut Record,
     door: &'static Door,
     asks: bool,
@@ -42,7 +45,30 @@ pub(super) async fn pass(
             return Err(Failure::AddressDenied);
         }
     }
-    for limit in door.rate_limits.iter() {
+    limits(client, record, door, false).await?;
+    if let (Some(cors), true) = (&door.cors, asks) {
+        let fields = door::answer_preflight(cors, &record.fields, settings).ok_or(Failure::CorsRefused)?;
+        record.preflight = true;
+        return Ok(Some(Answer { status: StatusCode::NO_CONTENT, fields, body: Body::Bytes(Bytes::new()) }));
+    }
+    if let Some(rules) = &door.certificate {
+        door::certificate(rules, record.facts().certificate)?;
+    }
+    if let Some(auth) = &door.auth {
+        // Boxed: what it takes to look credentials up is large.
+        let answer = Box::pin(identify(client, record, auth)).await?;
+        if answer.is_some() {
+            return Ok(answer);
+        }
+        limits(client, record, door, true).await?;
+    }
+    Ok(None)
+}
+
+/// What is counted: those limits that need to know who the client is, or those that do not.
+async fn limits(client: &Client, record: &mut Record, door: &'static Door, identified: bool) -> Result<(), Failure> {
+    let (state, settings) = (client.worker.doors, client.worker.settings);
+    for limit in door.rate_limits.iter().filter(|limit| limit.identified == identified) {
         let turn = keyed(client, record, &limit.by, |key| {
             state.limiters[limit.id as usize].take(key, record.began.saturating_duration_since(state.since))
         });
@@ -52,7 +78,7 @@ pub(super) async fn pass(
             Turn::Never(wait) => return Err(Failure::RateLimited(limited(limit, wait))),
         }
     }
-    for limit in door.in_flight.iter() {
+    for limit in door.in_flight.iter().filter(|limit| limit.identified == identified) {
         let most = limit.most.get(settings);
         let admitted = keyed(client, record, &limit.by, |key| state.in_flight[limit.id as usize].admit(key, most));
         match admitted {
@@ -60,34 +86,40 @@ pub(super) async fn pass(
             None => return Err(Failure::TooManyInFlight(status(limit.status))),
         }
     }
-    if let (Some(cors), true) = (&door.cors, asks) {
-        let fields = door::answer_preflight(cors, &record.fields, settings).ok_or(Failure::CorsRefused)?;
-        record.preflight = true;
-        return Ok(Some(Answer { status: StatusCode::NO_CONTENT, fields, body: Body::Bytes(Bytes::new()) }));
-    }
-    if let Some(auth) = &door.auth {
-        // Boxed: passwords are seldom, and what it takes to look them up is large.
-        record.user = Box::pin(identify(client, record, auth)).await?;
-    }
-    Ok(None)
+    Ok(())
 }
 
-/// Who the client has shown to be.
-async fn identify(client: &Client, record: &Record, auth: &Auth) -> Result<String, Failure> {
+/// Finds out who the client is; an answer, where somebody else has refused it.
+async fn identify(
+    client: &Rc<Client>,
+    record: &mut Record,
+    auth: &'static Auth,
+) -> Result<Option<Answer<Body>>, Failure> {
     let state = client.worker.doors;
-    let keys = matches!(auth.scheme, AuthScheme::ApiKey(_));
-    let list = state.list(auth.file, keys).ok_or(Failure::Internal)?;
     match &auth.scheme {
-        AuthScheme::Basic => {
+        AuthScheme::Basic(file) => {
+            let list = state.list(*file, false).ok_or(Failure::Internal)?;
             let (name, password) = door::basic_credentials(&record.fields).ok_or(Failure::Unauthenticated)?;
-            let right = state.verifier.verify(&list, &name, password).await?;
-            right.then_some(name).ok_or(Failure::WrongCredentials)
+            if !state.verifier.verify(&list, &name, password).await? {
+                return Err(Failure::WrongCredentials);
+            }
+            record.user = name;
         }
-        AuthScheme::ApiKey(field) => {
+        AuthScheme::ApiKey(file, field) => {
+            let list = state.list(*file, true).ok_or(Failure::Internal)?;
             let key = door::api_key(&record.fields, field).ok_or(Failure::Unauthenticated)?;
-            users::key_of(&list, key).map(str::to_owned).ok_or(Failure::WrongCredentials)
+            record.user = users::key_of(&list, key).ok_or(Failure::WrongCredentials)?.to_owned();
         }
+        AuthScheme::Jwt(rules) => {
+            let token = door::token(&record.fields, rules.cookie.as_deref()).ok_or(Failure::Unauthenticated)?;
+            let now = Duration::from_millis(client.worker.moment(record.began).0);
+            let claims = state.key_sets.claims(rules, token, now).await?;
+            record.user = claims.get("sub").unwrap_or_default().to_owned();
+            record.claims = Some(claims);
+        }
+        AuthScheme::Forward(rules) => return forward_auth::ask(client, record, rules).await,
     }
+    Ok(None)
 }
 
 /// Asks about a request's key. It is written into memory that the worker keeps for such.

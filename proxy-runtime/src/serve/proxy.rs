@@ -224,7 +224,7 @@ fn sticky_cookie(group: &Group, record: &Record, call: &Call) -> Option<String> 
 }
 
 /// The answer as it will be passed on.
-fn answer(mut call: Box<Call>, head: Head<StatusCode>, upgrade: bool) -> Result<Answer<Body>, Failure> {
+pub(super) fn answer(mut call: Box<Call>, head: Head<StatusCode>, upgrade: bool) -> Result<Answer<Body>, Failure> {
     let mut protocol = None;
     if head.start == StatusCode::SWITCHING_PROTOCOLS {
         // Only where somebody asked for it (RFC 9110 section 7.8).

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{List, Setting, Text};
+use super::{Auth, List, Setting, Text};
 use crate::addresses::Addresses;
 use crate::template::Template;
 
@@ -22,6 +22,8 @@ pub struct Door {
     pub in_flight: List<InFlight>,
     /// `cors`.
     pub cors: Option<Cors>,
+    /// `client-certificate`.
+    pub certificate: Option<ClientCertificateRules>,
     /// `auth`.
     pub auth: Option<Auth>,
 }
@@ -89,6 +91,8 @@ pub struct RateLimit {
     pub by: By,
     /// How long a request may be held back.
     pub delay: Duration,
+    /// It is asked once it is known who the client is.
+    pub identified: bool,
     /// The status of a refusal.
     pub status: u16,
     /// So many are counted at a time.
@@ -105,6 +109,8 @@ pub struct InFlight {
     pub most: Setting<u64>,
     /// Whose requests are counted together.
     pub by: By,
+    /// It is asked once it is known who the client is.
+    pub identified: bool,
     /// The status of a refusal.
     pub status: u16,
 }
@@ -117,6 +123,16 @@ pub enum By {
     Client(u8, u8),
     /// Those with the same text.
     Text(Template),
+}
+
+/// `client-certificate`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientCertificateRules {
+    /// Certificates for one of these get in, as in `CN=alice,O=Example`.
+    pub subjects: List<Text>,
+    /// Certificates with one of these get in: SHA-256 in hexadecimal, in lower case. Where neither is listed, any does.
+    pub fingerprints: List<Text>,
 }
 
 /// `cors`.
@@ -147,26 +163,4 @@ pub enum Origin {
     Exact(Text),
     /// Of all hosts below a domain: what stands before the host, and `.` with what stands behind its first labels.
     Below(Text, Text),
-}
-
-/// `auth`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Auth {
-    /// How it is shown who asks.
-    pub scheme: AuthScheme,
-    /// The file of users or keys, by index.
-    pub file: u16,
-    /// `WWW-Authenticate` of a refusal; empty for none.
-    pub challenge: Text,
-}
-
-/// How it is shown who asks.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum AuthScheme {
-    /// A name and a password (RFC 7617).
-    Basic,
-    /// A key in this field.
-    ApiKey(Text),
 }

@@ -72,11 +72,7 @@ async fn ask(group: &Group, check: &HealthCheck, server: &Server, dialler: Diall
         announce(version, None, None, &mut introduction);
     }
     let link = dialler.probe(group, server, check.port.map(|port| port as u16), &introduction).await;
-    let link = link.map_err(|failure| match failure {
-        Failure::Unresolved => "its name does not resolve".to_owned(),
-        Failure::UpstreamTls => "no handshake with it".to_owned(),
-        _ => "it can't be connected to".to_owned(),
-    })?;
+    let link = link.map_err(why)?;
     if group.upstream.tls.is_some() {
         introduction.clear();
     }
@@ -84,6 +80,16 @@ async fn ask(group: &Group, check: &HealthCheck, server: &Server, dialler: Diall
         return http2::talk(group, check, server, link).await;
     }
     talk(check, server, link, introduction).await
+}
+
+/// Why there is no connection.
+pub(super) fn why(failure: Failure) -> String {
+    let why = match failure {
+        Failure::Unresolved => "its name does not resolve",
+        Failure::UpstreamTls => "no handshake with it",
+        _ => "it can't be connected to",
+    };
+    why.to_owned()
 }
 
 /// `head` goes before the request.

@@ -1,0 +1,19 @@
+//! What is written about files that are answered with.
+
+use super::Setting;
+use crate::source::Spanned;
+
+/// `files`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the argument and the properties")]
+pub struct Files {
+    pub folder: Spanned<Setting<String>>,
+    pub embed: Option<Spanned<bool>>,
+    pub index: Option<Spanned<String>>,
+    pub fallback: Option<Spanned<String>>,
+    pub listing: Option<Spanned<bool>>,
+    pub dotfiles: Option<Spanned<bool>>,
+    pub symlinks: Option<Spanned<bool>>,
+    pub precompressed: Option<Spanned<bool>>,
+    pub immutable: Option<Spanned<bool>>,
+}

@@ -1,0 +1,251 @@
+//! How clients show who they are: credentials, tokens, certificates, another server's word.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{
+    self, Algorithm, AuthScheme, ClientCertificateRules, ForwardAuth, Jwt, KeySource, KeyUrl, ParamKind, RequiredClaim,
+    Setting,
+};
+
+use super::{Check, list};
+use crate::ast::{self, AuthScheme as Scheme, AuthSource, InAuth, InClientCertificate, Item, What};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+impl Check<'_> {
+    pub(super) fn auth(&mut self, span: Span, auth: &ast::Auth) -> Option<site::Auth> {
+        self.all_of_auth_acts(auth);
+        let source = auth.source.as_ref()?;
+        let realm = auth.realm.as_ref().map_or("restricted", |realm| &realm.value);
+        let (scheme, challenge) = match (auth.scheme.value, &source.value) {
+            (Scheme::Basic, AuthSource::File(file)) => {
+                if self.site_tls.is_none() {
+                    self.password_on_plain(auth.scheme.span);
+                }
+                // RFC 7617 section 2.1.
+                let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
+                (AuthScheme::Basic(self.own_file(file, source.span, true)?), challenge)
+            }
+            (Scheme::ApiKey, AuthSource::File(file)) => {
+                let header = auth.header.as_ref().map_or("x-api-key", |header| &header.value);
+                let file = self.own_file(file, source.span, true)?;
+                // RFC 9110 section 11.6.1 wants a challenge; of keys in fields of their own no scheme is registered.
+                (AuthScheme::ApiKey(file, header.to_owned().into()), format!("ApiKey header=\"{header}\""))
+            }
+            (Scheme::Jwt, _) => {
+                // RFC 6750 section 3.
+                (AuthScheme::Jwt(self.jwt(span, auth, source)?), format!("Bearer realm=\"{realm}\""))
+            }
+            (Scheme::Forward, AuthSource::Url { address, tls, path }) => {
+                let upstream = self.service(address, *tls, source.span)?;
+                (AuthScheme::Forward(self.forward_auth(auth, upstream, path)?), String::new())
+            }
+            _ => unreachable!("the reader lets nothing else stand there"),
+        };
+        Some(site::Auth { scheme, challenge: challenge.into() })
+    }
+
+    /// Each way to show who one is has properties and lines of its own.
+    fn all_of_auth_acts(&mut self, auth: &ast::Auth) {
+        let scheme = auth.scheme.value;
+        let jwt = scheme == Scheme::Jwt;
+        let fetched = matches!(auth.source.as_ref().map(|source| &source.value), Some(AuthSource::Url { .. }));
+        let text = |value: &Option<Spanned<String>>| value.as_ref().map(|value| value.span);
+        let given = [
+            ("realm", text(&auth.realm), jwt || scheme == Scheme::Basic),
+            ("header", text(&auth.header), scheme == Scheme::ApiKey),
+            ("issuer", text(&auth.issuer), jwt),
+            ("audience", text(&auth.audience), jwt),
+            ("leeway", auth.leeway.as_ref().map(|leeway| leeway.span), jwt),
+            ("cookie", text(&auth.cookie), jwt),
+            ("refresh", auth.refresh.as_ref().map(|refresh| refresh.span), jwt && fetched),
+            ("timeout", auth.timeout.as_ref().map(|timeout| timeout.span), scheme == Scheme::Forward),
+            ("user", text(&auth.user), scheme == Scheme::Forward),
+        ];
+        let lines = auth.items.iter().filter_map(|item| match &item.what {
+            What::InAuth(InAuth::Algorithms(_)) => Some(("algorithms", Some(item.span), jwt)),
+            What::InAuth(InAuth::Require(..)) => Some(("require", Some(item.span), jwt)),
+            What::InAuth(InAuth::Send(_)) => Some(("send", Some(item.span), scheme == Scheme::Forward)),
+            What::InAuth(InAuth::Copy(_)) => Some(("copy", Some(item.span), scheme == Scheme::Forward)),
+            _ => None,
+        });
+        for (name, span, _) in given.into_iter().chain(lines).filter(|(.., acts)| !acts) {
+            if let Some(span) = span {
+                let message = format!("`{name}` has no effect with this way to show who one is");
+                self.report.add(Diagnostic::error("no-effect", message, span).also(auth.scheme.span, "here"));
+            }
+        }
+    }
+
+    fn password_on_plain(&mut self, span: Span) {
+        self.report.add(
+            Diagnostic::lint("password-on-plain", "passwords are sent here that anybody on the way can read", span)
+                .help(
+                    "give the site a `tls`; if TLS ends at a proxy in front of this one: lint allow password-on-plain",
+                ),
+        );
+    }
+
+    fn jwt(&mut self, span: Span, auth: &ast::Auth, source: &Spanned<AuthSource>) -> Option<Jwt> {
+        let algorithms = self.algorithms(span, auth)?;
+        let keys = match &source.value {
+            AuthSource::File(file) => KeySource::File(self.own_file(file, source.span, true)?),
+            AuthSource::Url { address, tls, path } => {
+                let near = ["127.", "localhost:", "[::1]"].iter().any(|near| address.starts_with(near));
+                if !tls && !near {
+                    self.report.add(
+                        Diagnostic::lint(
+                            "keys-on-plain",
+                            "whoever is on the way can give keys of their own",
+                            source.span,
+                        )
+                        .help("write https://; if the way is safe: lint allow keys-on-plain"),
+                    );
+                }
+                KeySource::Url(KeyUrl {
+                    upstream: self.service(address, *tls, source.span)?,
+                    path: path.clone().into(),
+                    refresh: auth.refresh.as_ref().map_or(Duration::from_secs(600), |refresh| refresh.value),
+                })
+            }
+        };
+        let index = self.key_sources.iter().position(|known| *known == keys).unwrap_or_else(|| {
+            self.key_sources.push(keys);
+            self.key_sources.len() - 1
+        });
+        let required = auth.items.iter().filter_map(|item| match &item.what {
+            What::InAuth(InAuth::Require(name, values)) => Some(RequiredClaim {
+                name: name.value.clone().into(),
+                values: list(values.iter().map(|value| value.value.clone().into()).collect()),
+            }),
+            _ => None,
+        });
+        let text = |value: &Option<Spanned<String>>| value.as_ref().map(|value| value.value.clone().into());
+        Some(Jwt {
+            keys: index as u32,
+            algorithms: list(algorithms),
+            issuer: text(&auth.issuer),
+            audience: text(&auth.audience),
+            leeway: auth.leeway.as_ref().map_or(Duration::from_secs(30), |leeway| leeway.value),
+            cookie: text(&auth.cookie),
+            required: list(required.collect()),
+        })
+    }
+
+    /// How tokens have to be signed: it must be said, for the token must not say it.
+    fn algorithms(&mut self, span: Span, auth: &ast::Auth) -> Option<Vec<Algorithm>> {
+        let lines = auth.items.iter().filter_map(|item| match &item.what {
+            What::InAuth(InAuth::Algorithms(algorithms)) => Some(algorithms),
+            _ => None,
+        });
+        if lines.clone().next().is_none() {
+            self.report.add(
+                Diagnostic::error("no-algorithms", "it is not said how tokens are signed", span)
+                    .help("name what your issuer uses, as in: auth jwt ... { algorithms ES256; }"),
+            );
+        }
+        let written: Vec<_> = lines.flatten().collect();
+        let first = written.first()?;
+        if let Some(other) = written.iter().find(|other| other.value.is_symmetric() != first.value.is_symmetric()) {
+            // CVE-2015-9235, CVE-2016-10555: a public key taken for a secret, which everybody has.
+            self.report.add(
+                Diagnostic::error(
+                    "contradiction",
+                    "a key is a secret or a public key, not now this and now that",
+                    other.span,
+                )
+                .also(first.span, "the other kind")
+                .help("name algorithms of one kind: HS..., or all others"),
+            );
+        }
+        Some(written.iter().map(|algorithm| algorithm.value).collect())
+    }
+
+    fn forward_auth(&mut self, auth: &ast::Auth, upstream: u16, path: &str) -> Option<ForwardAuth> {
+        let (mut send, mut copy): (Option<Vec<site::Text>>, Vec<site::Text>) = (None, Vec::new());
+        for Item { what, .. } in &auth.items {
+            let names = |names: &[Spanned<String>]| names.iter().map(|name| name.value.clone().into()).collect();
+            match what {
+                What::InAuth(InAuth::Send(written)) => {
+                    send.get_or_insert_default().extend::<Vec<_>>(names(written));
+                }
+                What::InAuth(InAuth::Copy(written)) => {
+                    self.may_be_copied(written);
+                    copy.extend::<Vec<_>>(names(written));
+                }
+                _ => {}
+            }
+        }
+        let usual = || ["authorization", "cookie"].map(Into::into).to_vec();
+        Some(ForwardAuth {
+            upstream,
+            path: path.to_owned().into(),
+            timeout: self.or(auth.timeout.as_ref(), ParamKind::Duration, Setting::Fixed(Duration::from_secs(5))),
+            send: list(send.unwrap_or_else(usual)),
+            copy: list(copy),
+            user: auth.user.as_ref().map(|user| user.value.clone().into()),
+        })
+    }
+
+    /// What frames a message, or says where it goes, is not another server's to say.
+    fn may_be_copied(&mut self, names: &[Spanned<String>]) {
+        const NOT: &[&str] = &[
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "connection",
+            "upgrade",
+            "te",
+            "trailer",
+            "keep-alive",
+            "expect",
+        ];
+        for name in names.iter().filter(|name| NOT.contains(&name.value.as_str())) {
+            self.error("bad-header-name", format!("`{}` belongs to the request itself", name.value), name.span);
+        }
+    }
+
+    /// A server that is asked for something.
+    fn service(&mut self, address: &str, tls: bool, span: Span) -> Option<u16> {
+        let url = Spanned { value: ast::Setting::Fixed(address.to_owned()), span };
+        let upstream = self.anonymous_upstream(&[url], tls, span)?;
+        Some(self.upstream_index(upstream, span))
+    }
+
+    pub(super) fn client_certificate(
+        &mut self,
+        span: Span,
+        rules: &ast::ClientCertificate,
+    ) -> Option<ClientCertificateRules> {
+        let (mut subjects, mut fingerprints) = (Vec::new(), Vec::new());
+        for Item { what, span, .. } in &rules.items {
+            if !rules.required.value {
+                self.error("no-effect", "this has no effect beside `off`", *span);
+                continue;
+            }
+            match what {
+                What::InClientCertificate(InClientCertificate::Subject(all)) => {
+                    subjects.extend(all.iter().map(|subject| subject.value.clone().into()));
+                }
+                What::InClientCertificate(InClientCertificate::Fingerprint(all)) => {
+                    fingerprints.extend(all.iter().map(|fingerprint| fingerprint.value.clone().into()));
+                }
+                _ => return None,
+            }
+        }
+        if !rules.required.value {
+            return None;
+        }
+        if !self.site_tls.is_some_and(|tls| self.tls.entries[tls].value.asks_clients()) {
+            self.report.add(
+                Diagnostic::error(
+                    "contradiction",
+                    "no client is asked for a certificate here: nobody would get in",
+                    span,
+                )
+                .help("write in the site's `tls`: client-ca \"clients.pem\""),
+            );
+        }
+        Some(ClientCertificateRules { subjects: list(subjects), fingerprints: list(fingerprints) })
+    }
+}

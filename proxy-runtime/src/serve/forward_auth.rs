@@ -1,0 +1,108 @@
+//! `auth forward`: another server is asked whether a request may go on, and who its client is.
+//!
+//! Its word is final: 2xx lets the request on, with those fields of the answer that the site names in place of whatever the client
+//! has sent under these names; what it answers else is the answer. If it fails, or can't be asked, nobody gets in.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::Method;
+
+use super::tries::{self, Request};
+use super::{proxy, tries::Answer as Answered};
+use crate::body::{Body, RequestBody, Source as _};
+use crate::clock::after;
+use crate::connection::Client;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::handler::Answer;
+use crate::http1::Framing;
+use crate::observe::Record;
+use crate::site::ForwardAuth;
+use crate::upstream::{Call, Waits};
+
+/// So much of a body that nobody wants is read, so that the connection can be used again, in bytes.
+const UNWANTED: usize = 64 << 10;
+
+/// Asks; an answer, where it is no.
+pub(super) async fn ask(
+    client: &Rc<Client>,
+    record: &mut Record,
+    rules: &'static ForwardAuth,
+) -> Result<Option<Answer<Body>>, Failure> {
+    let timeout = rules.timeout.get(client.worker.settings);
+    let answered = tokio::time::timeout(timeout, send(client, record, rules)).await;
+    let (mut call, head) = answered.ok().and_then(Result::ok).ok_or(Failure::AuthUnreachable)?;
+    if head.start.is_server_error() || head.start.is_informational() {
+        return Err(Failure::AuthUnreachable);
+    }
+    if !head.start.is_success() {
+        record.failed(Failure::AuthRefused);
+        return proxy::answer(call, head, false).map(Some);
+    }
+    for name in rules.copy.iter() {
+        record.fields.remove(name);
+        for value in head.fields.all(name) {
+            record.fields.add(name.as_bytes(), value);
+        }
+    }
+    if let Some(name) = &rules.user {
+        record.user = head.fields.text(name).unwrap_or_default().to_owned();
+    }
+    if tokio::time::timeout(timeout, empty(&mut call)).await == Ok(true) {
+        call.release();
+    }
+    Ok(None)
+}
+
+async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth) -> Result<Answered, Failure> {
+    let worker = client.worker;
+    let timeout = rules.timeout.get(worker.settings);
+    let group = &worker.servers.groups[usize::from(rules.upstream)];
+    let request = Request {
+        method: Method::GET,
+        target: rules.path.clone().into_owned(),
+        fields: told(record, rules),
+        own_host: true,
+    };
+    let waits = Waits { response: timeout, idle: timeout, until: after(tokio::time::Instant::now(), timeout) };
+    let body = (RequestBody::of(client, Framing::Empty, Bytes::new()), Some(Bytes::new()));
+    // A request of its own: what becomes of it is not what becomes of this one.
+    let mut own = record.unseen();
+    tries::send(client, &mut own, group, (request, None), body, (timeout, waits)).await
+}
+
+/// What is told about the request. The names are those that peers use.
+fn told(record: &Record, rules: &ForwardAuth) -> Fields {
+    let facts = record.facts();
+    let mut fields = Fields::with_capacity(512, 8 + rules.send.len());
+    for name in rules.send.iter() {
+        for value in record.fields.all(name) {
+            fields.add(name.as_bytes(), value);
+        }
+    }
+    let query = facts.query.map_or(String::new(), |query| format!("?{query}"));
+    fields.add(b"x-forwarded-method", facts.method.as_str().as_bytes());
+    fields.add(b"x-forwarded-proto", facts.scheme.as_bytes());
+    fields.add(b"x-forwarded-host", facts.host.as_bytes());
+    fields.add(b"x-forwarded-uri", format!("{}{query}", facts.path).as_bytes());
+    fields.add(b"x-forwarded-for", facts.client.to_string().as_bytes());
+    fields
+}
+
+/// Reads what is left of an answer; whether that was all of it.
+async fn empty(call: &mut Call) -> bool {
+    let mut left = UNWANTED;
+    loop {
+        match std::future::poll_fn(|cx| call.poll_fill(cx)).await {
+            Ok(false) => return true,
+            Ok(true) if left > 0 => {
+                call.take(|data| {
+                    left = left.saturating_sub(data.len());
+                    data.len()
+                });
+            }
+            _ => return false,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the proxy asks servers for by itself: a whole answer, on a connection of its own ([`get`]).
+
+use http::{Method, StatusCode};
+use tokio::io::AsyncWriteExt as _;
+
+use super::checks::why;
+use super::{Dialler, Group, Server, Servers};
+use crate::body::Inbound;
+use crate::http1::Reading;
+
+/// The servers of a group, in order.
+pub(crate) fn members(servers: &'static Servers, group: &Group) -> &'static [Server] {
+    &servers.servers[group.members.clone()]
+}
+
+/// The body of an answer with 200, of no more than `limit` bytes. It takes as long as it takes.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn get(
+    group: &Group,
+    server: &Server,
+    dialler: Dialler,
+    path: &str,
+    limit: usize,
+) -> Result<Vec<u8>, String> {
+    let mut link = dialler.probe(group, server, None, &[]).await.map_err(why)?;
+    let host = server.host();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: kiln\r\naccept: */*\r\nconnection: close\r\n\r\n");
+    let cut = |error: std::io::Error| error.to_string();
+    link.write_all(request.as_bytes()).await.map_err(cut)?;
+    link.flush().await.map_err(cut)?;
+    let mut reading = Reading::default();
+    let head = std::future::poll_fn(|cx| {
+        loop {
+            if let Some(head) = reading.answer(link.bytes(), &Method::GET).map_err(|_| "what it says is no answer")? {
+                link.consume(head.size);
+                return std::task::Poll::Ready(Ok(head));
+            }
+            match std::task::ready!(link.poll_fill(cx)) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return std::task::Poll::Ready(Err("the answer is not whole")),
+            }
+        }
+    });
+    let head = head.await?;
+    if head.start != StatusCode::OK {
+        return Err(format!("it answers {}", head.start.as_u16()));
+    }
+    let (mut inbound, mut body) = (Inbound::new(head.framing), Vec::new());
+    loop {
+        let more = std::future::poll_fn(|cx| inbound.poll(cx, &mut link)).await;
+        if more.map_err(|_| "the answer is not whole")? == 0 {
+            return Ok(body);
+        }
+        inbound.take(&mut link, |data| {
+            body.extend_from_slice(&data[..data.len().min(limit + 1 - body.len())]);
+            data.len()
+        });
+        if body.len() > limit {
+            return Err(format!("more than {} KiB", limit >> 10));
+        }
+    }
+}
