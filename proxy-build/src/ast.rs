@@ -8,16 +8,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader};
+use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader, Where};
 
 pub use self::auth::{Auth, AuthScheme, AuthSource, InAuth};
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Stale, Ttl};
 pub use self::compress::Compress;
 pub use self::door::{
-    ClientCertificate, Cors, CountedBy, InClientCertificate, InCors, InFlight, Maintenance, NetworkSource, Networks,
-    Rate, RateLimit,
+    Block, ClientCertificate, Cors, CountedBy, InClientCertificate, InCors, InFlight, Maintenance, NetworkSource,
+    Networks, Rate, RateLimit,
 };
-pub use self::files::Files;
+pub use self::files::{FileSource, Files};
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
@@ -69,6 +69,8 @@ pub enum What {
     DiskStore(DiskStore),
     InCache(InCache),
     InCors(InCors),
+    /// A line in `block`.
+    InBlock(Where, Vec<Spanned<String>>),
     /// A line in `auth`.
     InAuth(InAuth),
     /// A line in `client-certificate`.
@@ -322,17 +324,6 @@ pub struct Respond {
     pub file: Option<Spanned<FileSource>>,
 }
 
-/// Where bytes come from.
-#[derive(Debug, Clone)]
-pub enum FileSource {
-    /// A file that is compiled in.
-    Embedded(String),
-    /// `(file)"path"`: read at start.
-    AtStart(String),
-    /// `(param)NAME`: read at start.
-    Param(Spanned<String>),
-}
-
 /// `redirect`.
 #[derive(Debug, Clone)]
 pub struct Redirect {
@@ -399,6 +390,10 @@ pub enum Policy {
     InFlight(InFlight),
     /// `cors`.
     Cors(Cors),
+    /// `block`.
+    Block(Block),
+    /// `request-types`.
+    RequestTypes(Vec<Spanned<String>>),
     /// `client-certificate`.
     ClientCertificate(ClientCertificate),
     /// `auth`.

@@ -5,6 +5,7 @@
 //! report and goes on; the model is given only where nothing was wrong.
 
 mod auth;
+mod block;
 mod cache;
 mod compress;
 mod door;
@@ -57,6 +58,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         maintained: HashMap::new(),
         in_flight: HashMap::new(),
         expiring: tls::DAYS,
+        blocks: Vec::new(),
         key_sources: Vec::new(),
         bundle: Vec::new(),
         site_tls: None,
@@ -169,6 +171,7 @@ impl Root {
                 | What::InCache(_)
                 | What::InCors(_)
                 | What::InAuth(_)
+                | What::InBlock(..)
                 | What::InClientCertificate(_)
                 | What::Types(_)
                 | What::DiskStore(_)
@@ -229,6 +232,8 @@ struct Check<'a> {
     maintained: HashMap<Span, u32>,
     /// Where each `in-flight` is written.
     in_flight: HashMap<Span, u32>,
+    /// The sets of `block`s that hold together, each once.
+    blocks: Vec<Vec<site::Block>>,
     /// Where the keys of tokens come from.
     key_sources: Vec<site::KeySource>,
     /// Folders that are compiled in.

@@ -7,6 +7,7 @@ mod access_log;
 mod acme;
 mod admin;
 mod auth;
+mod block;
 mod cache;
 mod compress;
 mod cors;
@@ -111,6 +112,7 @@ pub enum Place {
     Cors,
     Auth,
     ClientCertificate,
+    Block,
     Bypass,
     Split,
     Process,
@@ -147,6 +149,7 @@ impl Place {
             Place::Cors => "in `cors`",
             Place::Auth => "in `auth`",
             Place::ClientCertificate => "in `client-certificate`",
+            Place::Block => "in `block`",
             Place::Bypass => "in `bypass`",
             Place::Split => "in `split`",
             Place::Process => "in `process`",
@@ -235,6 +238,15 @@ pub static ALL: &[&Directive] = &[
     &auth::REQUIRE,
     &auth::SEND,
     &auth::COPY,
+    &block::BLOCK,
+    &block::BLOCK_PATH,
+    &block::BLOCK_QUERY,
+    &block::BLOCK_HEADER,
+    &block::BLOCK_HEADERS,
+    &block::BLOCK_COOKIE,
+    &block::BLOCK_USER_AGENT,
+    &block::BLOCK_BODY,
+    &block::REQUEST_TYPES,
     &retry::RETRY,
     &retry::ON,
     &retry::METHODS,

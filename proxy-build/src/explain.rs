@@ -87,7 +87,18 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     if policy.fault.is_some() {
         out.line("  fault", format!("[{}]", from("fault")));
     }
-    for name in ["maintenance", "allow", "deny", "rate-limit", "in-flight", "cors", "client-certificate", "auth"] {
+    for name in [
+        "maintenance",
+        "allow",
+        "deny",
+        "request-types",
+        "rate-limit",
+        "in-flight",
+        "cors",
+        "client-certificate",
+        "auth",
+        "block",
+    ] {
         if policy.door.is_some() && route.origins.iter().any(|(found, _)| *found == name) {
             out.line(&format!("  {name}"), format!("[{}]", from(name)));
         }

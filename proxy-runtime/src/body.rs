@@ -108,6 +108,10 @@ pub(crate) struct RequestBody {
     touched: bool,
     /// What is left of it, where all of it was received before any of it is sent.
     kept: Option<Bytes>,
+    /// What was looked at, and goes before what still comes.
+    front: Vec<u8>,
+    /// How much of that is gone.
+    front_sent: usize,
 }
 
 /// A body in time has at least this many bytes per second, on the average.
@@ -125,12 +129,39 @@ impl RequestBody {
             failure: None,
             touched: false,
             kept: None,
+            front: Vec::new(),
+            front_sent: 0,
         }
     }
 
     /// One that was received whole.
     pub(crate) fn of(client: &Rc<Client>, framing: Framing, bytes: Bytes) -> RequestBody {
         RequestBody { kept: Some(bytes), ..RequestBody::new(client, framing) }
+    }
+
+    /// Receives its first `limit` bytes, and what came with them, or all of it, to be looked at before they go on.
+    ///
+    /// # Errors
+    /// As it fails.
+    pub(crate) async fn look(&mut self, limit: u64) -> Result<(), Failure> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        // It takes memory as it arrives, not as it is announced.
+        let mut front = Vec::new();
+        while front.len() < limit && std::future::poll_fn(|cx| self.poll_fill(cx)).await? {
+            self.take(|data| {
+                front.extend_from_slice(data);
+                data.len()
+            });
+        }
+        self.front = front;
+        // Nobody has seen any of it yet but here.
+        self.touched = false;
+        Ok(())
+    }
+
+    /// What was looked at and has not gone on.
+    pub(crate) fn front(&self) -> &[u8] {
+        &self.front[self.front_sent..]
     }
 
     /// Receives all of it, if it says that it is no longer than `limit`.
@@ -186,6 +217,10 @@ impl Source for RequestBody {
         if let Some(kept) = &self.kept {
             return Poll::Ready(Ok(!kept.is_empty()));
         }
+        if !self.front().is_empty() {
+            self.touched = true;
+            return Poll::Ready(Ok(true));
+        }
         match self.client.poll_body(cx) {
             Poll::Pending => {
                 self.client.ask_for_body();
@@ -221,6 +256,11 @@ impl Source for RequestBody {
         if let Some(kept) = &mut self.kept {
             let took = to(kept);
             bytes::Buf::advance(kept, took);
+            return took;
+        }
+        if !self.front().is_empty() {
+            let took = to(self.front());
+            self.front_sent += took;
             return took;
         }
         self.client.take_body(to)

@@ -33,10 +33,11 @@ use crate::facts::Facts;
 #[cfg(feature = "serve")]
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::media;
 use crate::settings::Settings;
 #[cfg(feature = "serve")]
 use crate::site::ClientCertificateRules;
-use crate::site::{Auth, AuthScheme, By, Cors, Origin};
+use crate::site::{Auth, AuthScheme, By, Cors, Door, Origin};
 use crate::view::cookie_values;
 
 /// The methods that a browser asks about with OPTIONS before it uses them (Fetch standard, "CORS-preflight request"): the
@@ -152,6 +153,16 @@ pub(crate) fn certificate(rules: &ClientCertificateRules, shown: Option<&ClientC
     } else {
         Err(Failure::CertificateDenied)
     }
+}
+
+/// Whether a body may be of the type that a request says it is of.
+pub fn may_be_sent(door: &Door, fields: &Fields) -> bool {
+    if door.request_types.is_empty() {
+        return true;
+    }
+    let mut lines = fields.all("content-type");
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    std::str::from_utf8(line).is_ok_and(|line| media::is_among(&door.request_types, line))
 }
 
 /// The only token of a request: in a cookie, or as RFC 6750 section 2.1 has it.

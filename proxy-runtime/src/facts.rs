@@ -1,7 +1,7 @@
 //! [`Facts`]: all that a template or filter may know of an exchange, borrowed for the moment it is asked. Pure.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Method;
@@ -41,12 +41,48 @@ pub struct Facts<'a> {
     pub bytes: u64,
     pub duration: Duration,
     pub reason: &'a str,
+    pub rule: &'a str,
     pub cache: &'a str,
     pub cache_reason: &'a str,
     pub time: Timestamp,
 }
 
 impl<'a> Facts<'a> {
+    /// Of an exchange of which no more is known than this.
+    pub fn nothing(method: &'a Method, fields: &'a Fields, settings: &'a Settings) -> Facts<'a> {
+        Facts {
+            method,
+            scheme: "http",
+            host: "",
+            path: "/",
+            query: None,
+            protocol: "HTTP/1.1",
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            tls: "",
+            certificate: None,
+            user: "",
+            claims: None,
+            fields,
+            captures: Captures::default(),
+            route: "",
+            row: "",
+            settings,
+            request_id: RequestId(0),
+            upstream: "",
+            server: "",
+            server_connections: 0,
+            tries: 0,
+            status: 0,
+            bytes: 0,
+            duration: Duration::ZERO,
+            reason: "",
+            rule: "",
+            cache: "",
+            cache_reason: "",
+            time: Timestamp(0),
+        }
+    }
+
     /// The first value of a request field, where it is text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.fields.text(name)

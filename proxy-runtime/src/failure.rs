@@ -128,6 +128,10 @@ pub(crate) enum Failure {
     NoCertificate,
     /// The client's certificate is another's.
     CertificateDenied,
+    /// A body of a type that is not taken.
+    MediaType,
+    /// A `block` has found something.
+    Blocked(StatusCode),
     /// No file has this name, or none that may be served.
     NoFile,
     /// A file is there and can't be read.
@@ -212,6 +216,8 @@ impl Failure {
             Failure::AuthUnreachable => "auth-unreachable",
             Failure::NoCertificate => "no-certificate",
             Failure::CertificateDenied => "certificate-denied",
+            Failure::MediaType => "media-type",
+            Failure::Blocked(_) => "blocked",
             Failure::NoFile => "no-file",
             Failure::FileUnreadable => "file-unreadable",
             Failure::PreconditionFailed => "precondition-failed",
@@ -234,7 +240,8 @@ impl Failure {
             | Failure::HandshakeTimeout
             | Failure::UnknownServerName
             | Failure::ProxyProtocol => StatusCode::BAD_REQUEST,
-            Failure::Fault(status) | Failure::TooManyInFlight(status) => status,
+            Failure::Fault(status) | Failure::TooManyInFlight(status) | Failure::Blocked(status) => status,
+            Failure::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Failure::RateLimited(limited) => limited.status,
             Failure::PurgeRefused
             | Failure::AddressDenied

@@ -26,6 +26,7 @@ pub mod files;
 pub mod filter;
 pub mod grpc;
 pub mod handler;
+pub mod inspect;
 pub mod matcher;
 pub mod media;
 pub mod regex;

@@ -110,6 +110,20 @@ const TYPES: &[(&str, &str)] = &[
     ("zst", "application/zstd"),
 ];
 
+/// Whether a `Content-Type` is one of these: a whole one, the beginning of one, as in `text/`, or the end of one, as in `+json`.
+pub fn is_among(types: &[impl AsRef<str>], content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or_default().trim().as_bytes();
+    types.iter().any(|known| {
+        let known = known.as_ref().as_bytes();
+        let part = match known {
+            [b'+', ..] => media.len().checked_sub(known.len()).and_then(|start| media.get(start..)),
+            [.., b'/'] => media.get(..known.len()),
+            _ => Some(media),
+        };
+        part.is_some_and(|part| part.eq_ignore_ascii_case(known))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,6 +63,8 @@ pub(crate) struct Record {
     pub(crate) user: String,
     /// What its token says.
     pub(crate) claims: Option<Arc<Claims>>,
+    /// The rule that has refused it, or would have.
+    pub(crate) rule: &'static str,
     /// A browser's question about another request, which was answered.
     pub(crate) preflight: bool,
     /// It counts as in flight until it is over.
@@ -105,6 +107,7 @@ impl Record {
             flight: None,
             user: String::new(),
             claims: None,
+            rule: "",
             preflight: false,
             counted: Vec::new(),
             unseen: false,
@@ -216,6 +219,7 @@ impl Record {
             bytes: self.bytes,
             duration: std::time::Duration::ZERO,
             reason: self.failure.map_or("", Failure::reason),
+            rule: self.rule,
             cache: self.cache.0,
             cache_reason: self.cache_reason(),
             time: Timestamp(0),

@@ -5,15 +5,15 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use http::{Method, Version};
 
 use crate::cache::key;
 use crate::door;
-use crate::facts::{Facts, RequestId, Timestamp};
+use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::filter::Outgoing;
+use crate::inspect::{Inspector, Scratch};
 use crate::route::{Captures, Found, MethodSet, Node, RouteId, SiteId, Tables, Verdict};
 use crate::settings::Settings;
 use crate::site::{Door, Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text};
@@ -144,7 +144,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     let asks = preflight.is_some();
     let found = preflight.unwrap_or_else(|| find(rules, root, &target, &method, &fields, about));
     if let (Some(door), Found::Nothing | Found::OtherMethod(_)) = (door_of(rules.site_policy(site)), &found)
-        && let Some((status, reason)) = turned_away(door, &fields, request.from)
+        && let Some((status, reason)) = turned_away(door, &fields, request.body, request.from)
     {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(status, reason) });
     }
@@ -157,34 +157,16 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     };
     let handler = rules.handler(route);
     let mut facts = Facts {
-        method: &method,
         scheme,
         host: target.host(),
         path: target.path(),
         query: target.query(),
         protocol: if request.http2 { "HTTP/2.0" } else { "HTTP/1.1" },
         client: request.from,
-        tls: "",
-        certificate: None,
-        user: "",
-        claims: None,
-        fields: &fields,
         captures,
         route: rules.pattern(route),
         row: rules.row(route),
-        settings,
-        request_id: RequestId(0),
-        upstream: "",
-        server: "",
-        server_connections: 0,
-        tries: 0,
-        status: 0,
-        bytes: 0,
-        duration: Duration::ZERO,
-        reason: "",
-        cache: "",
-        cache_reason: "",
-        time: Timestamp(0),
+        ..Facts::nothing(&method, &fields, settings)
     };
     if let Handler::Proxy(proxy) = handler {
         // Where chance decides, the first upstream with a share stands for all.
@@ -206,7 +188,8 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     let mut answers_preflight = false;
     if let (Some(door), None) = (door_of(rules.policy(route)), outcome.reason) {
         let preflight = door.cors.as_ref().filter(|_| asks).map(|cors| door::answer_preflight(cors, &fields, settings));
-        let denied = turned_away(door, &fields, request.from).filter(|(status, _)| *status != 401 || !asks);
+        let denied =
+            turned_away(door, &fields, request.body, request.from).filter(|(status, _)| *status != 401 || !asks);
         let refused = match (denied, preflight) {
             (None, Some(None)) => Some((403, "cors-refused")),
             (None, Some(Some(fields))) => {
@@ -218,6 +201,14 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         };
         if let Some((status, reason)) = refused {
             (outcome.status, outcome.reason, outcome.handler) = (Some(status), Some(reason), None);
+        }
+    }
+    let blocks = door_of(rules.policy(route)).and_then(|door| door.blocks.as_ref());
+    if let (Some(blocks), None, false) = (blocks, outcome.reason, answers_preflight) {
+        // What is in bodies is not known.
+        if let Some(rule) = Inspector::new(blocks).head(&facts, &mut Scratch::default()).refused {
+            let rule = &blocks.rules[rule];
+            (outcome.status, outcome.reason, outcome.handler) = (Some(rule.status), Some("blocked"), None);
         }
     }
     match handler {
@@ -262,9 +253,12 @@ fn door_of(policy: Option<&Policy>) -> Option<&Door> {
 
 /// Why a request does not get in, as far as that is known before the proxy runs: what is in files is not, nor how often and
 /// how many requests come, and whoever's credentials those are that it shows.
-fn turned_away(door: &Door, fields: &Fields, from: IpAddr) -> Option<(u16, &'static str)> {
+fn turned_away(door: &Door, fields: &Fields, body: u64, from: IpAddr) -> Option<(u16, &'static str)> {
     if door.networks.as_ref().is_some_and(|networks| !networks.allowed.contains(from)) {
         return Some((403, "address-denied"));
+    }
+    if body > 0 && !door::may_be_sent(door, fields) {
+        return Some((415, "media-type"));
     }
     let missing = door.auth.as_ref().is_some_and(|auth| !door::shows_credentials(auth, fields));
     missing.then_some((401, "unauthenticated"))

@@ -20,6 +20,7 @@ use crate::cache::freshness::Moment;
 use crate::compress::Compressing;
 use crate::door::state::State;
 use crate::facts::RequestId;
+use crate::inspect::Scratch;
 use crate::listen::{self, Bound, Budget};
 use crate::observe::{LogBuffer, RequestIds, Sink, notice};
 use crate::pages;
@@ -61,6 +62,8 @@ pub(crate) struct Worker {
     pub(crate) head_limit: u64,
     /// What keys of the cache are written into, lest each is an allocation.
     pub(crate) keys: Cell<String>,
+    /// What requests are decoded into to be looked at.
+    pub(crate) scratch: Cell<Scratch>,
     /// What connections read into.
     pub(crate) buffers: &'static Buffers,
     pub(crate) dice: Dice,
@@ -367,6 +370,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         stop: stop.clone(),
         head_limit,
         keys: Cell::default(),
+        scratch: Cell::default(),
         buffers,
         compressing: Compressing::default(),
         mirrored: Cell::new(0),

@@ -13,6 +13,7 @@ mod cached;
 mod door;
 mod files;
 mod forward_auth;
+mod inspected;
 mod mirror;
 mod proxy;
 mod selected;
@@ -161,10 +162,15 @@ async fn steps(
     record.holds(route.policy);
     let body = within_limits(client, record, body)?;
     expects_only_continue(&record.fields)?;
-    if let Some(door) = &route.policy.door
-        && let Some(answer) = door::pass(client, record, door, asks).await?
-    {
-        return Ok(answer);
+    let mut body = body;
+    if let Some(door) = &route.policy.door {
+        if let Some(answer) = door::pass(client, record, door, (asks, !body.is_empty())).await? {
+            return Ok(answer);
+        }
+        if let Some(blocks) = &door.blocks {
+            // Boxed: bodies are seldom waited for here.
+            body = Box::pin(inspected::pass(client, record, blocks, body)).await?;
+        }
     }
 
     if let Some(cache) = &route.policy.cache
@@ -201,7 +207,7 @@ async fn steps(
 /// Who looks for what is not there passes the site's door before that is said.
 async fn nothing_there(client: &Rc<Client>, record: &mut Record, host: &Host, failure: Failure) -> Failure {
     match &host.policy.door {
-        Some(door) => door::pass(client, record, door, false).await.err().unwrap_or(failure),
+        Some(door) => door::pass(client, record, door, (false, false)).await.err().unwrap_or(failure),
         None => failure,
     }
 }

@@ -7,6 +7,7 @@
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
 mod auth;
+mod block;
 mod cache;
 mod compress;
 mod door;
@@ -23,6 +24,7 @@ use http::Method;
 pub use ipnet::IpNet;
 
 pub use self::auth::{Algorithm, Auth, AuthScheme, ForwardAuth, Jwt, KeySource, KeyUrl, RequiredClaim};
+pub use self::block::{Block, Blocks, Where};
 pub use self::cache::{Cache, DiskStore, Key, Mark, Part, Stale, Store, Ttl};
 pub use self::compress::{Coding, Compress};
 pub use self::door::{
@@ -45,7 +47,7 @@ use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -402,6 +404,7 @@ pub enum LogField {
     RequestId,
     Referer,
     UserAgent,
+    Rule,
     User,
 }
 
@@ -429,6 +432,7 @@ impl LogField {
         ("cache-reason", LogField::CacheReason),
         ("request-id", LogField::RequestId),
         ("referer", LogField::Referer),
+        ("rule", LogField::Rule),
         ("user-agent", LogField::UserAgent),
         ("user", LogField::User),
     ];

@@ -42,6 +42,7 @@ macro_rules! cases {
 
 cases! {
     balance "balance",
+    block "block",
     door "door",
     error_pages "error-pages",
     files "files",

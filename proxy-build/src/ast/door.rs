@@ -91,6 +91,28 @@ pub enum InCors {
     Expose(Vec<Spanned<String>>),
 }
 
+/// `block`.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Its name; `off` for none.
+    pub name: Spanned<String>,
+    /// `action=log`.
+    pub log_only: Option<Spanned<bool>>,
+    /// `status=`.
+    pub status: Option<Spanned<u16>>,
+    /// `body-prefix=`.
+    pub body_prefix: Option<Spanned<u64>>,
+    /// Its lines.
+    pub items: Vec<Item>,
+}
+
+impl Block {
+    /// Whether it does away with those from outside.
+    pub fn is_off(&self) -> bool {
+        self.name.value == "off"
+    }
+}
+
 /// `client-certificate`.
 #[derive(Debug, Clone)]
 pub struct ClientCertificate {

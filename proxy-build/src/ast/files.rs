@@ -17,3 +17,14 @@ pub struct Files {
     pub precompressed: Option<Spanned<bool>>,
     pub immutable: Option<Spanned<bool>>,
 }
+
+/// Where bytes come from.
+#[derive(Debug, Clone)]
+pub enum FileSource {
+    /// A file that is compiled in.
+    Embedded(String),
+    /// `(file)"path"`: read at start.
+    AtStart(String),
+    /// `(param)NAME`: read at start.
+    Param(Spanned<String>),
+}

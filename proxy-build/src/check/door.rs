@@ -25,14 +25,17 @@ impl Check<'_> {
             layer.rate_limits.iter().filter_map(|(span, limit)| self.rate_limit(*span, limit, scope)).collect();
         let in_flight: Vec<_> =
             layer.in_flight.iter().filter_map(|(span, limit)| self.in_flight(*span, limit, scope)).collect();
+        let request_types = layer.request_types.iter().flatten();
         let door = Door {
             maintenance: layer.maintenance.as_ref().and_then(|(span, written)| self.maintenance(*span, written)),
             networks: self.networks(&layer.networks),
+            request_types: list(request_types.map(|kind| kind.value.clone().into()).collect()),
             rate_limits: list(rate_limits),
             in_flight: list(in_flight),
             cors: layer.cors.as_ref().and_then(|(_, cors)| self.cors(cors)),
             certificate: layer.certificate.as_ref().and_then(|(span, rules)| self.client_certificate(*span, rules)),
             auth: layer.auth.as_ref().and_then(|(span, auth)| self.auth(*span, auth)),
+            blocks: self.blocks(&layer.blocks),
         };
         (!door.is_open()).then_some(door)
     }

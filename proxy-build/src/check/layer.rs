@@ -30,6 +30,8 @@ pub(super) struct Layer {
     /// Those that hold, outer ones first; and `off`.
     pub(super) rate_limits: Vec<(Span, ast::RateLimit)>,
     pub(super) in_flight: Vec<(Span, ast::InFlight)>,
+    pub(super) blocks: Vec<(Span, ast::Block)>,
+    pub(super) request_types: Option<Vec<Spanned<String>>>,
     pub(super) cors: Option<(Span, ast::Cors)>,
     pub(super) certificate: Option<(Span, ast::ClientCertificate)>,
     pub(super) auth: Option<(Span, ast::Auth)>,
@@ -53,6 +55,10 @@ impl Layer {
             self.in_flight.clear();
         }
         self.in_flight.extend(inner.in_flight);
+        if inner.blocks.iter().any(|(_, block)| block.is_off()) {
+            self.blocks.clear();
+        }
+        self.blocks.extend(inner.blocks);
         self.origins.extend(inner.origins);
         Layer {
             rewrite: inner.rewrite.or(self.rewrite),
@@ -86,6 +92,8 @@ impl Layer {
             networks: self.networks,
             rate_limits: self.rate_limits,
             in_flight: self.in_flight,
+            blocks: self.blocks,
+            request_types: inner.request_types.or(self.request_types),
             cors: inner.cors.or(self.cors),
             certificate: inner.certificate.or(self.certificate),
             auth: inner.auth.or(self.auth),
@@ -220,6 +228,14 @@ fn own(items: &[Item]) -> Layer {
             Policy::Cors(cors) => {
                 layer.cors = Some((*span, cors.clone()));
                 "cors"
+            }
+            Policy::Block(block) => {
+                layer.blocks.push((*span, block.clone()));
+                "block"
+            }
+            Policy::RequestTypes(types) => {
+                layer.request_types = Some(types.clone());
+                "request-types"
             }
             Policy::ClientCertificate(rules) => {
                 layer.certificate = Some((*span, rules.clone()));

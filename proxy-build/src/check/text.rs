@@ -391,6 +391,7 @@ const DEFAULT_FIELDS: &[LogField] = &[
     LogField::Upstream,
     LogField::Server,
     LogField::Reason,
+    LogField::Rule,
     LogField::Cache,
     LogField::CacheReason,
 ];

@@ -82,7 +82,7 @@ site example.com {
 };
 
 /// As the runtime compares it: a whole type, `text/` for `text/*`, `+json` for `*+json`.
-fn media(leaf: &Leaf) -> Parsed<String> {
+pub(super) fn media(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?.to_ascii_lowercase();
     let token =
         |text: &str| !text.is_empty() && http::Method::from_bytes(text.as_bytes()).is_ok() && !text.contains('*');

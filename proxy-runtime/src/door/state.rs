@@ -12,6 +12,7 @@ use super::key_sets::KeySets;
 use super::limiter::Limiter;
 use super::users::{List, Verifier};
 use crate::addresses::{self, Addresses};
+use crate::inspect::Inspector;
 use crate::settings::{Refused, Settings};
 use crate::site::{AuthScheme, Door, Listed, Maintenance, NetworkRule, Site};
 
@@ -31,6 +32,8 @@ pub(crate) struct State {
     /// By the file that a list is in, and whether it is one of keys.
     lists: BTreeMap<(u16, bool), ArcSwap<List>>,
     pub(crate) verifier: Verifier,
+    /// By the numbers of `Blocks`.
+    pub(crate) inspectors: Vec<Inspector>,
     /// The keys of tokens.
     pub(crate) key_sets: KeySets,
     /// The moment from which limiters count.
@@ -72,7 +75,11 @@ impl State {
                 return Err(refused);
             }
         };
+        let mut blocks: Vec<_> = doors(site).filter_map(|door| door.blocks.as_ref()).collect();
+        blocks.sort_unstable_by_key(|blocks| blocks.id);
+        blocks.dedup_by_key(|blocks| blocks.id);
         let state = State {
+            inspectors: blocks.into_iter().map(Inspector::new).collect(),
             key_sets,
             maintained: std::iter::repeat_with(AtomicU64::default).take(maintained).collect(),
             limiters: limiters.into_values().collect(),

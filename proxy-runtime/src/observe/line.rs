@@ -114,6 +114,7 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
         LogField::CacheReason => text("cache-reason", facts.cache_reason, out),
         LogField::RequestId => plain!("request-id", "\"{}\"", facts.request_id),
         LogField::Referer => text("referer", facts.header("referer").unwrap_or_default(), out),
+        LogField::Rule => text("rule", facts.rule, out),
         LogField::User => text("user", facts.user, out),
         LogField::UserAgent => text("user-agent", facts.header("user-agent").unwrap_or_default(), out),
     }

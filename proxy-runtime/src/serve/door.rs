@@ -19,7 +19,7 @@ use crate::handler::Answer;
 use crate::observe::Record;
 use crate::site::{Auth, AuthScheme, By, Door, RateLimit};
 
-/// Lets a request pass; an answer, where it has come to its end here. `asks` is a browser that asks before it sends.
+/// Lets a request pass; an answer, where it has come to its end here. `asks`: it is a browser that asks before it sends.
 ///
 /// # Errors
 /// It is refused.
@@ -27,7 +27,7 @@ pub(super) async fn pass(
     client: &Rc<Client>,
     record: &mut Record,
     door: &'static Door,
-    asks: bool,
+    (asks, has_body): (bool, bool),
 ) -> Result<Option<Answer<Body>>, Failure> {
     let (state, settings) = (client.worker.doors, client.worker.settings);
     if let Some(maintenance) = &door.maintenance
@@ -44,6 +44,9 @@ pub(super) async fn pass(
         if !allowed {
             return Err(Failure::AddressDenied);
         }
+    }
+    if has_body && !door::may_be_sent(door, &record.fields) {
+        return Err(Failure::MediaType);
     }
     limits(client, record, door, false).await?;
     if let (Some(cors), true) = (&door.cors, asks) {

@@ -1,6 +1,7 @@
 //! How answers are compressed.
 
 use super::{List, Setting, Text};
+use crate::media;
 
 /// `compress`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -58,24 +59,11 @@ impl Compress {
 
     /// Whether answers of this `Content-Type` are compressed.
     pub fn suits(&self, content_type: &str) -> bool {
-        is_among(&self.types, content_type)
+        media::is_among(&self.types, content_type)
     }
 
     /// Whether what is of this `Content-Type` becomes smaller, as a rule.
     pub fn is_worth_it(content_type: &str) -> bool {
-        is_among(Compress::TYPES, content_type)
+        media::is_among(Compress::TYPES, content_type)
     }
-}
-
-fn is_among(types: &[impl AsRef<str>], content_type: &str) -> bool {
-    let media = content_type.split(';').next().unwrap_or_default().trim().as_bytes();
-    types.iter().any(|known| {
-        let known = known.as_ref().as_bytes();
-        let part = match known {
-            [b'+', ..] => media.len().checked_sub(known.len()).and_then(|start| media.get(start..)),
-            [.., b'/'] => media.get(..known.len()),
-            _ => Some(media),
-        };
-        part.is_some_and(|part| part.eq_ignore_ascii_case(known))
-    })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Auth, List, Setting, Text};
+use super::{Auth, Blocks, List, Setting, Text};
 use crate::addresses::Addresses;
 use crate::template::Template;
 
@@ -16,6 +16,8 @@ pub struct Door {
     pub maintenance: Option<Maintenance>,
     /// `allow` and `deny`.
     pub networks: Option<Networks>,
+    /// `request-types`: what bodies may be; empty for anything.
+    pub request_types: List<Text>,
     /// `rate-limit`; all hold.
     pub rate_limits: List<RateLimit>,
     /// `in-flight`; all hold.
@@ -26,6 +28,8 @@ pub struct Door {
     pub certificate: Option<ClientCertificateRules>,
     /// `auth`.
     pub auth: Option<Auth>,
+    /// `block`.
+    pub blocks: Option<Blocks>,
 }
 
 impl Door {

@@ -1,0 +1,203 @@
+//! `block`: what must not be in a request ([`Inspector`]). Pure.
+//!
+//! All texts that hold for a request are looked for together, each part of the request is read once, and how many texts there are makes
+//! no difference. At each place a [`Sieve`] says whether one may begin there, from its first letters; what passes is compared. Who
+//! sends what passes the sieve again and again gains nothing: from some point on an automaton (Aho and Corasick, 1975) takes over, which is
+//! slower and does not mind.
+
+mod sieve;
+
+use std::ops::ControlFlow;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
+use self::sieve::Sieve;
+use crate::facts::Facts;
+use crate::site::{Blocks, Where};
+use crate::view::cookie_values;
+
+/// The shortest text that can be looked for, in bytes.
+pub const SHORTEST: usize = sieve::GRAM;
+
+/// Finds texts.
+pub struct Inspector {
+    /// Of each rule, whether it is only written down.
+    log_only: Vec<bool>,
+    texts: Vec<Box<[u8]>>,
+    sieve: Sieve,
+    automaton: AhoCorasick,
+    /// What a text means: where it counts, and for which rule.
+    meanings: Vec<Vec<(usize, usize)>>,
+    places: Vec<Where>,
+}
+
+/// What was found so far: rules, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// It refuses the request.
+    pub refused: Option<usize>,
+    /// It would have.
+    pub noted: Option<usize>,
+}
+
+/// Memory that an [`Inspector`] works in; it can be used again.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    decoded: Vec<u8>,
+    lower: Vec<u8>,
+}
+
+impl Inspector {
+    /// For these rules, whose texts are in lower case and have [`SHORTEST`] bytes or more, together no more than the compiler takes.
+    pub fn new(blocks: &Blocks) -> Inspector {
+        let patterns = || blocks.rules.iter().flat_map(|rule| &*rule.patterns);
+        let mut texts: Vec<Box<[u8]>> = patterns().map(|(_, text)| text.as_bytes().into()).collect();
+        let mut places: Vec<Where> = patterns().map(|(place, _)| place.clone()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        places.sort_unstable();
+        places.dedup();
+        let mut meanings = vec![Vec::new(); texts.len()];
+        for (number, rule) in blocks.rules.iter().enumerate() {
+            for (place, text) in rule.patterns.iter() {
+                let text = texts.binary_search_by(|known| (**known).cmp(text.as_bytes()));
+                if let (Ok(text), Ok(place)) = (text, places.binary_search(place)) {
+                    meanings[text].push((place, number));
+                }
+            }
+        }
+        let automaton = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&texts);
+        Inspector {
+            log_only: blocks.rules.iter().map(|rule| rule.log_only).collect(),
+            sieve: Sieve::new(&texts),
+            texts,
+            automaton: automaton.expect("texts within the compiler's limits"),
+            meanings,
+            places,
+        }
+    }
+
+    /// How much memory it takes, in bytes.
+    pub fn size(&self) -> usize {
+        self.automaton.memory_usage() + self.sieve.size() + self.texts.iter().map(|text| text.len()).sum::<usize>()
+    }
+
+    /// What is in a request's head.
+    pub fn head(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Found {
+        let mut found = Found::default();
+        for (number, place) in self.places.iter().enumerate() {
+            let lower = &mut scratch.lower;
+            let mut scan = |text: &[u8]| self.scan(number, text, lower, &mut found);
+            match place {
+                Where::Path => encoded(facts.path, false, &mut scratch.decoded, &mut scan),
+                Where::Query => encoded(facts.query.unwrap_or_default(), true, &mut scratch.decoded, &mut scan),
+                Where::Header(name) => facts.fields.all(name).for_each(scan),
+                Where::AnyHeader => facts.fields.raw().for_each(|(_, value)| scan(value)),
+                Where::Cookie(name) => cookie_values(facts.fields, name).for_each(|value| scan(value.as_bytes())),
+                Where::Body => {}
+            }
+        }
+        found
+    }
+
+    /// What is in the beginning of its body.
+    pub fn body(&self, beginning: &[u8], scratch: &mut Scratch) -> Found {
+        let mut found = Found::default();
+        if let Ok(number) = self.places.binary_search(&Where::Body) {
+            self.scan(number, beginning, &mut scratch.lower, &mut found);
+        }
+        found
+    }
+
+    fn scan(&self, place: usize, text: &[u8], lower: &mut Vec<u8>, found: &mut Found) {
+        if found.refused.is_some() || text.len() < SHORTEST {
+            return;
+        }
+        lower.clear();
+        lower.extend_from_slice(text);
+        lower.make_ascii_lowercase();
+        let mut take = |index: usize| {
+            for (_, rule) in self.meanings[index].iter().filter(|(of, _)| *of == place) {
+                let known = if self.log_only[*rule] { &mut found.noted } else { &mut found.refused };
+                known.get_or_insert(*rule);
+            }
+            if found.refused.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        if !self.sieve.search(&self.texts, lower, &mut take) {
+            let mut all = self.automaton.find_overlapping_iter(lower.as_slice());
+            // Found again, or broken off: both are fine.
+            let _ = all.try_for_each(|matched| take(matched.pattern().as_usize()));
+        }
+    }
+}
+
+/// Text as it is, and decoded once where that is something else. What is no escape stays as it is.
+fn encoded(text: &str, plus: bool, decoded: &mut Vec<u8>, scan: &mut impl FnMut(&[u8])) {
+    scan(text.as_bytes());
+    if !text.bytes().any(|byte| byte == b'%' || plus && byte == b'+') {
+        return;
+    }
+    decoded.clear();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digit = |index: usize| after.get(index).and_then(|&digit| (digit as char).to_digit(16));
+        let (byte, left) = match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => ((high * 16 + low) as u8, &after[2..]),
+            (b'+', ..) if plus => (b' ', after),
+            _ => (*first, after),
+        };
+        decoded.push(byte);
+        rest = left;
+    }
+    scan(decoded);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::Block;
+
+    fn inspector(texts: &[&str]) -> Inspector {
+        let patterns: Vec<_> = texts.iter().map(|text| (Where::Body, (*text).to_owned().into())).collect();
+        let rule = |text: &(Where, _)| Block {
+            name: "a".into(),
+            log_only: false,
+            status: 403,
+            patterns: vec![text.clone()].into(),
+        };
+        Inspector::new(&Blocks { id: 0, rules: patterns.iter().map(rule).collect::<Vec<_>>().into(), body: 1 })
+    }
+
+    /// Which text is found first.
+    fn check(texts: &[&str], body: &str, expected: Option<usize>) {
+        let found = inspector(texts).body(body.as_bytes(), &mut Scratch::default()).refused;
+        assert_eq!(found, expected, "{texts:?} in {body}");
+    }
+
+    #[test]
+    fn texts() {
+        check(&["abc", "bcd"], "xxABCxx", Some(0));
+        check(&["abc", "bcd"], "ab bcd", Some(1));
+        check(&["abc", "abcd"], "abcd", Some(0));
+        check(&["abcx", "abcd"], "abcd", Some(1));
+        check(&["abc"], "ab", None);
+        check(&["abc"], "", None);
+        check(&["abcdef"], "abcde", None);
+        check(&["../"], "a/../b", Some(0));
+        check(&["äbc"], "xäbc", Some(0));
+    }
+
+    /// Who sends what begins as a text does, again and again, is read by the automaton, which finds the same.
+    #[test]
+    fn what_passes_the_sieve_again_and_again() {
+        let alike: Vec<String> = (0..50).map(|number| format!("aaaaaaaaaa{number:02}")).collect();
+        let alike: Vec<&str> = alike.iter().map(String::as_str).collect();
+        let long = "a".repeat(10_000);
+        check(&alike, &long, None);
+        check(&alike, &format!("{long}07"), Some(7));
+        let inspector = inspector(&alike);
+        let never = &mut |_| ControlFlow::Continue(());
+        assert!(!inspector.sieve.search(&inspector.texts, long.as_bytes(), never));
+        assert!(inspector.sieve.search(&inspector.texts, "b".repeat(10_000).as_bytes(), never));
+    }
+}

@@ -1,0 +1,46 @@
+//! `block`: a request's head, and the beginning of its body, before anybody else sees them. The decisions are
+//! [`Inspector`](crate::inspect::Inspector)'s.
+
+use http::StatusCode;
+
+use crate::body::RequestBody;
+use crate::connection::Client;
+use crate::failure::Failure;
+use crate::inspect::{Found, Inspector};
+use crate::observe::Record;
+use crate::site::Blocks;
+
+/// Looks at a request; its body, with what was looked at still in front.
+///
+/// # Errors
+/// It is refused, or its body does not come.
+pub(super) async fn pass(
+    client: &Client,
+    record: &mut Record,
+    blocks: &'static Blocks,
+    mut body: RequestBody,
+) -> Result<RequestBody, Failure> {
+    let inspector: &Inspector = &client.worker.doors.inspectors[blocks.id as usize];
+    let mut scratch = client.worker.scratch.take();
+    let found = inspector.head(&record.facts(), &mut scratch);
+    client.worker.scratch.set(scratch);
+    judge(record, blocks, found)?;
+    if blocks.body > 0 && !body.is_empty() {
+        body.look(blocks.body).await?;
+        let beginning = body.front().len().min(usize::try_from(blocks.body).unwrap_or(usize::MAX));
+        let mut scratch = client.worker.scratch.take();
+        let found = inspector.body(&body.front()[..beginning], &mut scratch);
+        client.worker.scratch.set(scratch);
+        judge(record, blocks, found)?;
+    }
+    Ok(body)
+}
+
+fn judge(record: &mut Record, blocks: &'static Blocks, found: Found) -> Result<(), Failure> {
+    let Some(rule) = found.refused.or(found.noted).and_then(|rule| blocks.rules.get(rule)) else { return Ok(()) };
+    record.rule = &rule.name;
+    match found.refused {
+        Some(_) => Err(Failure::Blocked(StatusCode::from_u16(rule.status).unwrap_or(StatusCode::FORBIDDEN))),
+        None => Ok(()),
+    }
+}
