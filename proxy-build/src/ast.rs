@@ -15,7 +15,7 @@ pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Stale, Tt
 pub use self::compress::Compress;
 pub use self::door::{
     Block, ClientCertificate, Cors, CountedBy, InClientCertificate, InCors, InFlight, Maintenance, NetworkSource,
-    Networks, Rate, RateLimit,
+    Networks, Rate, RateLimit, ResponseCookies,
 };
 pub use self::files::{FileSource, Files};
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
@@ -390,6 +390,8 @@ pub enum Policy {
     InFlight(InFlight),
     /// `cors`.
     Cors(Cors),
+    /// `response-cookies`.
+    ResponseCookies(ResponseCookies),
     /// `block`.
     Block(Block),
     /// `request-types`.
@@ -471,6 +473,10 @@ pub struct ErrorPage {
     pub codes: Vec<Spanned<u16>>,
     /// The page.
     pub file: Spanned<FileSource>,
+    /// `placeholders=`.
+    pub placeholders: Option<Spanned<bool>>,
+    /// `upstream=`.
+    pub upstream: Option<Spanned<bool>>,
 }
 
 /// `log`.

@@ -412,7 +412,20 @@ impl Check<'_> {
 
     fn error_page(&mut self, page: &ast::ErrorPage) -> Option<ErrorPage> {
         let (body, name) = self.bytes(&page.file)?;
+        let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
+        let placeholders = is(&page.placeholders);
+        if let (Bytes::Fixed(bytes), Some(written), true, false) =
+            (&body, &page.placeholders, placeholders, self.sources.compares())
+            && !ErrorPage::PLACEHOLDERS.iter().any(|known| String::from_utf8_lossy(bytes).contains(known))
+        {
+            self.report.add(
+                Diagnostic::error("no-effect", "nothing in this page stands for anything", written.span)
+                    .help(format!("these do: {}", ErrorPage::PLACEHOLDERS.join(" "))),
+            );
+        }
         Some(ErrorPage {
+            placeholders,
+            upstream: is(&page.upstream),
             codes: list(page.codes.iter().map(|code| code.value).collect()),
             body,
             content_type: media::of(&name).into(),

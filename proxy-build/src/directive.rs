@@ -10,6 +10,7 @@ mod auth;
 mod block;
 mod cache;
 mod compress;
+mod cookies;
 mod cors;
 mod discover;
 mod door;
@@ -230,6 +231,7 @@ pub static ALL: &[&Directive] = &[
     &cors::CORS_METHODS,
     &cors::CORS_HEADERS,
     &cors::EXPOSE,
+    &cookies::RESPONSE_COOKIES,
     &auth::CLIENT_CERTIFICATE,
     &auth::SUBJECT,
     &auth::FINGERPRINT,

@@ -116,6 +116,11 @@ impl Sources {
         Sources { archive: Some(archive), ..Sources::default() }
     }
 
+    /// Whether the content of assets is not here, but digests of it.
+    pub fn compares(&self) -> bool {
+        self.archive.is_some()
+    }
+
     fn text_of(&self, path: &Path, shown: &str) -> Result<String, String> {
         match &self.archive {
             Some(archive) if !archive.files.is_empty() => {

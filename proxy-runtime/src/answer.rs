@@ -4,12 +4,13 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::body::{Body, RequestBody, Source};
+use crate::facts::Timestamp;
 use crate::failure::{Failure, Limited};
 use crate::fields::Fields;
 use crate::grpc;
 use crate::handler::{self, Answer};
 use crate::observe::{Record, json_string};
-use crate::site::Policy;
+use crate::site::{ErrorPage, Policy};
 
 /// How much of a body `echo` shows, in bytes.
 const ECHO_LIMIT: usize = 64 << 10;
@@ -65,11 +66,64 @@ pub(crate) fn grpc_failure(failure: Failure) -> Answer<Body> {
     answer
 }
 
+/// A server's answer, or the site's page in its place where it has one for servers, too.
+pub(crate) fn or_page(record: &mut Record, answer: Answer<Body>) -> Answer<Body> {
+    /// What is said of a body that is gone.
+    const OF_BODIES: [&str; 8] = [
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "content-language",
+        "content-range",
+        "etag",
+        "last-modified",
+        "accept-ranges",
+    ];
+    if !answer.status.is_client_error() && !answer.status.is_server_error() {
+        return answer;
+    }
+    let code = answer.status.as_u16();
+    let mut pages = record.policy().error_pages.iter().filter(|page| page.upstream && page.codes.contains(&code));
+    let Some(page) = pages.next().filter(|_| !grpc::is_call(&record.fields)) else { return answer };
+    record.answered(code);
+    let mut fields = answer.fields;
+    fields.retain(|name, _| !OF_BODIES.iter().any(|of| name.eq_ignore_ascii_case(of.as_bytes())));
+    fields.add(b"content-type", page.content_type.as_bytes());
+    Answer { status: answer.status, fields, body: Body::Bytes(filled(record, page)) }
+}
+
+/// A page, with what stands for something filled in.
+fn filled(record: &Record, page: &'static ErrorPage) -> Bytes {
+    let facts = record.facts();
+    let body = handler::body(&facts, &page.body);
+    if !page.placeholders {
+        return body;
+    }
+    let mut out = Vec::with_capacity(body.len() + 128);
+    let mut rest = &*body;
+    while let Some(at) = memchr::memchr(b'{', rest) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let known = ErrorPage::PLACEHOLDERS.iter().find(|known| rest.starts_with(known.as_bytes()));
+        match known {
+            Some(&"{status}") => out.extend_from_slice(facts.status.to_string().as_bytes()),
+            Some(&"{reason}") => out.extend_from_slice(facts.reason.as_bytes()),
+            Some(&"{request.id}") => out.extend_from_slice(facts.request_id.to_string().as_bytes()),
+            Some(&"{host}") => out.extend_from_slice(facts.host.as_bytes()),
+            Some(_) => out.extend_from_slice(Timestamp::now().rfc3339().to_string().as_bytes()),
+            None => out.push(b'{'),
+        }
+        rest = &rest[known.map_or(1, |known| known.len())..];
+    }
+    out.extend_from_slice(rest);
+    out.into()
+}
+
 /// The site's page for a status, or a line of text.
 fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Answer<Bytes> {
     let page = policy.error_pages.iter().find(|page| page.codes.contains(&status.as_u16()));
     let (body, content_type) = match page {
-        Some(page) => (handler::body(&record.facts(), &page.body), &*page.content_type),
+        Some(page) => (filled(record, page), &*page.content_type),
         None => {
             let line = format!("{} {}\n", status.as_str(), status.canonical_reason().unwrap_or("Error"));
             (Bytes::from(line), "text/plain; charset=utf-8")

@@ -18,6 +18,7 @@ pub mod cache;
 #[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod claims;
+pub mod cookies;
 pub mod door;
 pub mod encodings;
 pub mod facts;

@@ -29,6 +29,7 @@ use crate::answer;
 use crate::body::{Body, RequestBody};
 use crate::compress::compress;
 use crate::connection::Client;
+use crate::cookies;
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -77,6 +78,10 @@ pub(crate) async fn exchange(
     record.answered(answer.status.as_u16());
     if let (Some(cors), false) = (cors(record), record.preflight) {
         crate::door::cross_origin(cors, &record.fields, &mut answer.fields);
+    }
+    let cookies = record.route.map_or(&[][..], |route| &*route.policy.cookies);
+    if !cookies.is_empty() {
+        answer.fields.change("set-cookie", |line| cookies::rewritten(cookies, line));
     }
     if let Some(filter) = record.route.and_then(|route| route.response) {
         filter(&mut answer.fields, &record.facts());
@@ -191,7 +196,7 @@ async fn steps(
                 None => proxy::forward(client, record, &route, proxy, body).await?,
             };
             cached::invalidate(client, record, &answer);
-            Ok(answer)
+            Ok(answer::or_page(record, answer))
         }
         Handler::Respond(respond) => Ok(own(record, |facts| handler::respond(facts, respond))),
         Handler::Redirect(redirect) => Ok(own(record, |facts| handler::redirect(facts, redirect))),

@@ -10,6 +10,7 @@ mod auth;
 mod block;
 mod cache;
 mod compress;
+mod cookies;
 mod door;
 mod files;
 mod routes;
@@ -27,6 +28,7 @@ pub use self::auth::{Algorithm, Auth, AuthScheme, ForwardAuth, Jwt, KeySource, K
 pub use self::block::{Block, Blocks, Where};
 pub use self::cache::{Cache, DiskStore, Key, Mark, Part, Stale, Store, Ttl};
 pub use self::compress::{Coding, Compress};
+pub use self::cookies::CookieRule;
 pub use self::door::{
     By, ClientCertificateRules, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
 };
@@ -47,7 +49,7 @@ use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 13;
+pub const VERSION: u32 = 15;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -294,6 +296,8 @@ pub struct Policy {
     pub fault: Option<Fault>,
     /// Which answers are kept.
     pub cache: Option<Cache>,
+    /// What becomes of the cookies that servers set.
+    pub cookies: List<CookieRule>,
     /// What a request passes first.
     pub door: Option<Door>,
     /// How answers are compressed.
@@ -346,6 +350,15 @@ pub struct ErrorPage {
     pub body: Bytes,
     /// Its `Content-Type`.
     pub content_type: Text,
+    /// What stands for something in it is filled in.
+    pub placeholders: bool,
+    /// It answers for servers, too.
+    pub upstream: bool,
+}
+
+impl ErrorPage {
+    /// What stands for something in a page. What clients send without restraint is not among it: pages are HTML.
+    pub const PLACEHOLDERS: [&str; 5] = ["{status}", "{reason}", "{request.id}", "{host}", "{time}"];
 }
 
 /// Bytes that are compiled in, or come from a file at start.
@@ -439,7 +452,8 @@ impl LogField {
 }
 
 /// The statuses that the proxy answers with itself; `error-page` takes these.
-pub const OWN_ERRORS: [u16; 17] = [400, 401, 403, 404, 405, 408, 412, 413, 414, 417, 421, 429, 431, 500, 502, 503, 504];
+pub const OWN_ERRORS: [u16; 18] =
+    [400, 401, 403, 404, 405, 408, 412, 413, 414, 415, 417, 421, 429, 431, 500, 502, 503, 504];
 
 /// The methods a route takes. `GET` includes `HEAD`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 13,
+    ::proxy_runtime::site::VERSION == 15,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -73,6 +73,7 @@ static POLICY_0: Policy = Policy {
     mirror: None,
     fault: None,
     cache: None,
+    cookies: Borrowed(&[]),
     door: None,
     compress: None,
 };

@@ -91,6 +91,18 @@ pub enum InCors {
     Expose(Vec<Spanned<String>>),
 }
 
+/// `response-cookies`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the arguments and the properties")]
+pub struct ResponseCookies {
+    pub names: Vec<Spanned<String>>,
+    pub secure: Option<Spanned<bool>>,
+    pub http_only: Option<Spanned<bool>>,
+    pub same_site: Option<Spanned<&'static str>>,
+    pub domain: Option<Spanned<String>>,
+    pub path: Option<Spanned<String>>,
+}
+
 /// `block`.
 #[derive(Debug, Clone)]
 pub struct Block {

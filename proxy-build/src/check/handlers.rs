@@ -344,6 +344,7 @@ impl Check<'_> {
                 What::Policy(ast::Policy::Retry(_)) => "retry",
                 What::Policy(ast::Policy::Mirror(_)) => "mirror",
                 What::Policy(ast::Policy::Cache(_)) => "cache",
+                What::Policy(ast::Policy::ResponseCookies(_)) => "response-cookies",
                 What::Policy(ast::Policy::Timeouts(timeouts)) => {
                     let own = [("connect", &timeouts.connect), ("response", &timeouts.response)];
                     for (name, found) in own {
@@ -379,6 +380,7 @@ impl Check<'_> {
                 What::Policy(ast::Policy::Retry(_)) => "retry",
                 What::Policy(ast::Policy::Mirror(_)) => "mirror",
                 What::Policy(ast::Policy::Cache(_)) => "cache",
+                What::Policy(ast::Policy::ResponseCookies(_)) => "response-cookies",
                 _ => continue,
             };
             self.error("no-effect", format!("`{name}` has no effect: no route of this site forwards anything"), *span);

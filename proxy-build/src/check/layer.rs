@@ -30,6 +30,7 @@ pub(super) struct Layer {
     /// Those that hold, outer ones first; and `off`.
     pub(super) rate_limits: Vec<(Span, ast::RateLimit)>,
     pub(super) in_flight: Vec<(Span, ast::InFlight)>,
+    pub(super) cookies: Vec<(Span, ast::ResponseCookies)>,
     pub(super) blocks: Vec<(Span, ast::Block)>,
     pub(super) request_types: Option<Vec<Spanned<String>>>,
     pub(super) cors: Option<(Span, ast::Cors)>,
@@ -59,6 +60,7 @@ impl Layer {
             self.blocks.clear();
         }
         self.blocks.extend(inner.blocks);
+        self.cookies.extend(inner.cookies);
         self.origins.extend(inner.origins);
         Layer {
             rewrite: inner.rewrite.or(self.rewrite),
@@ -92,6 +94,7 @@ impl Layer {
             networks: self.networks,
             rate_limits: self.rate_limits,
             in_flight: self.in_flight,
+            cookies: self.cookies,
             blocks: self.blocks,
             request_types: inner.request_types.or(self.request_types),
             cors: inner.cors.or(self.cors),
@@ -228,6 +231,10 @@ fn own(items: &[Item]) -> Layer {
             Policy::Cors(cors) => {
                 layer.cors = Some((*span, cors.clone()));
                 "cors"
+            }
+            Policy::ResponseCookies(rule) => {
+                layer.cookies.push((*span, rule.clone()));
+                "response-cookies"
             }
             Policy::Block(block) => {
                 layer.blocks.push((*span, block.clone()));

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{self, ParamKind, Policy, Setting};
+use proxy_runtime::site::{self, CookieRule, ParamKind, Policy, Setting};
 
 use super::layer::Layer;
 use super::{Check, list, text};
 use crate::ast;
 use crate::model;
 use crate::report::Diagnostic;
-use crate::source::Spanned;
+use crate::source::{Span, Spanned};
 
 impl Check<'_> {
     /// What is said of handshakes at the top level, where there are none.
@@ -41,7 +41,49 @@ impl Check<'_> {
         let fault = layer.fault.as_ref().and_then(|(span, fault)| self.fault(fault, *span));
         let door = self.door(layer, scope);
         let compress = layer.compress.as_ref().and_then(|(_, compress)| self.compress(compress));
-        Policy { limits, timeouts, error_pages: list(pages), log, retry, mirror, fault, cache: None, door, compress }
+        let cookies: Vec<_> = layer.cookies.iter().filter_map(|(span, rule)| self.cookies(*span, rule)).collect();
+        Policy {
+            limits,
+            timeouts,
+            error_pages: list(pages),
+            log,
+            retry,
+            mirror,
+            fault,
+            cache: None,
+            cookies: list(cookies),
+            door,
+            compress,
+        }
+    }
+
+    fn cookies(&mut self, span: Span, rule: &ast::ResponseCookies) -> Option<CookieRule> {
+        let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
+        let text = |written: &Option<Spanned<String>>| written.as_ref().map(|value| value.value.clone().into());
+        let made = CookieRule {
+            names: list(rule.names.iter().map(|name| name.value.clone().into()).collect()),
+            secure: is(&rule.secure),
+            http_only: is(&rule.http_only),
+            same_site: rule.same_site.as_ref().map(|value| value.value.into()),
+            domain: text(&rule.domain),
+            path: text(&rule.path),
+        };
+        let idle = CookieRule { names: made.names.clone(), ..CookieRule::default() };
+        if made == idle {
+            self.error("no-effect", "this changes no cookie", span);
+            return None;
+        }
+        if let (Some(same_site), false) = (rule.same_site.as_ref().filter(|value| value.value == "None"), made.secure) {
+            self.report.add(
+                Diagnostic::error(
+                    "contradiction",
+                    "browsers refuse such cookies where they aren't secure",
+                    same_site.span,
+                )
+                .help("write secure=#true beside it"),
+            );
+        }
+        Some(made)
     }
 
     fn limits(&mut self, limits: &ast::Limits) -> site::Limits {

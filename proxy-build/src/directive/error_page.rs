@@ -1,7 +1,7 @@
 //! `error-page`: bodies for the proxy's own errors.
 
 use super::respond::file_source;
-use super::{Directive, ROOT_POLICY};
+use super::{Directive, Prop, ROOT_POLICY};
 use crate::ast::{ErrorPage, Policy, What};
 use crate::syntax::{Leaf, Scalar};
 use crate::value;
@@ -10,29 +10,38 @@ pub(super) static ERROR_PAGE: Directive = Directive {
     name: "error-page",
     places: ROOT_POLICY,
     args: "CODE... FILE",
-    props: &[],
+    props: &[
+        Prop::new("placeholders", "BOOL", "`{status}`, `{reason}`, `{request.id}`, `{host}` and `{time}` in the page are filled in. Default `#false`."),
+        Prop::new("upstream", "BOOL", "It also takes the place of what upstreams answer with these codes. Default `#false`."),
+    ],
     body: None,
     repeats: true,
     summary: "Gives the proxy's own error answers a body.",
     details: "\
 `FILE` is compiled in; with `(file)PATH` or `(param)NAME` it is read at start and on SIGHUP. Its `Content-Type` goes by
 its extension. A route's page goes before its site's, and that before one at the top level, which also answers where no
-site is known (400, 421). Answers of upstreams, and of `respond`, are left alone.",
+site is known (400, 421). Answers of upstreams are left alone, unless `upstream=#true` says otherwise: then their status and fields stay, but for
+those that are about the body. Answers of `respond` are always left alone. All other braces in a page are what they are; what a
+client has sent is not to be had in it, for a page is HTML.",
     example: r#"
 error-page 400 421 (file)"/etc/site/error.html"
 
 site example.com {
-    error-page 502 503 504 (file)"/etc/site/sorry.html"
+    error-page 502 503 504 (file)"/etc/site/sorry.html" placeholders=#true upstream=#true
     proxy "http://127.0.0.1:3000"
 }
 "#,
     read: |r| {
-        let mut codes: Vec<_> = r.arg("a CODE", error_status).into_iter().collect();
+        let placeholders = r.prop("placeholders", value::boolean);
+        let upstream = r.prop("upstream", value::boolean);
+        let any = upstream.as_ref().is_some_and(|upstream| upstream.value);
+        let code = |leaf: &Leaf| error_status(leaf, any);
+        let mut codes: Vec<_> = r.arg("a CODE", code).into_iter().collect();
         while r.peek().is_some_and(is_code) {
-            codes.extend(r.opt_arg(error_status));
+            codes.extend(r.opt_arg(code));
         }
         let file = r.arg("a FILE", file_source)?;
-        Some(What::Policy(Policy::ErrorPage(ErrorPage { codes, file })))
+        Some(What::Policy(Policy::ErrorPage(ErrorPage { codes, file, placeholders, upstream })))
     },
 };
 
@@ -43,8 +52,12 @@ fn is_code(leaf: &Leaf) -> bool {
     }
 }
 
-fn error_status(leaf: &Leaf) -> value::Parsed<u16> {
+/// With `any`, it may be an upstream's.
+fn error_status(leaf: &Leaf, any: bool) -> value::Parsed<u16> {
     let code = value::status(leaf)?;
+    if any && (400..600).contains(&code) {
+        return Ok(code);
+    }
     if !proxy_runtime::site::OWN_ERRORS.contains(&code) {
         let codes: Vec<_> = proxy_runtime::site::OWN_ERRORS.iter().map(u16::to_string).collect();
         return Err(value::Problem {
