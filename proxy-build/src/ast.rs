@@ -14,8 +14,8 @@ pub use self::auth::{Auth, AuthScheme, AuthSource, InAuth};
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Stale, Ttl};
 pub use self::compress::Compress;
 pub use self::door::{
-    Block, ClientCertificate, Cors, CountedBy, InClientCertificate, InCors, InFlight, Maintenance, NetworkSource,
-    Networks, Rate, RateLimit, ResponseCookies,
+    Block, BodyReplace, ClientCertificate, Cors, CountedBy, InClientCertificate, InCors, InFlight, Maintenance,
+    NetworkSource, Networks, Rate, RateLimit, ResponseCookies,
 };
 pub use self::files::{FileSource, Files};
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
@@ -69,6 +69,8 @@ pub enum What {
     DiskStore(DiskStore),
     InCache(InCache),
     InCors(InCors),
+    /// A text that becomes another.
+    Replacement(Spanned<String>, Spanned<String>),
     /// A line in `block`.
     InBlock(Where, Vec<Spanned<String>>),
     /// A line in `auth`.
@@ -392,6 +394,8 @@ pub enum Policy {
     Cors(Cors),
     /// `response-cookies`.
     ResponseCookies(ResponseCookies),
+    /// `body-replace`.
+    BodyReplace(BodyReplace),
     /// `block`.
     Block(Block),
     /// `request-types`.

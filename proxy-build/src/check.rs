@@ -18,6 +18,7 @@ pub mod matchers;
 pub mod overlap;
 mod policies;
 pub mod regex;
+mod replace;
 mod site_tests;
 mod streams;
 mod text;
@@ -59,6 +60,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         in_flight: HashMap::new(),
         expiring: tls::DAYS,
         blocks: Vec::new(),
+        replacements: Vec::new(),
         key_sources: Vec::new(),
         bundle: Vec::new(),
         site_tls: None,
@@ -172,6 +174,7 @@ impl Root {
                 | What::InCors(_)
                 | What::InAuth(_)
                 | What::InBlock(..)
+                | What::Replacement(..)
                 | What::InClientCertificate(_)
                 | What::Types(_)
                 | What::DiskStore(_)
@@ -234,6 +237,8 @@ struct Check<'a> {
     in_flight: HashMap<Span, u32>,
     /// The sets of `block`s that hold together, each once.
     blocks: Vec<Vec<site::Block>>,
+    /// What `body-replace` replaces, each set once.
+    replacements: Vec<Vec<(site::Text, site::Text)>>,
     /// Where the keys of tokens come from.
     key_sources: Vec<site::KeySource>,
     /// Folders that are compiled in.

@@ -8,6 +8,7 @@ mod acme;
 mod admin;
 mod auth;
 mod block;
+mod body_replace;
 mod cache;
 mod compress;
 mod cookies;
@@ -114,6 +115,7 @@ pub enum Place {
     Auth,
     ClientCertificate,
     Block,
+    BodyReplace,
     Bypass,
     Split,
     Process,
@@ -151,6 +153,7 @@ impl Place {
             Place::Auth => "in `auth`",
             Place::ClientCertificate => "in `client-certificate`",
             Place::Block => "in `block`",
+            Place::BodyReplace => "in `body-replace`",
             Place::Bypass => "in `bypass`",
             Place::Split => "in `split`",
             Place::Process => "in `process`",
@@ -231,6 +234,8 @@ pub static ALL: &[&Directive] = &[
     &cors::CORS_METHODS,
     &cors::CORS_HEADERS,
     &cors::EXPOSE,
+    &body_replace::BODY_REPLACE,
+    &body_replace::REPLACE,
     &cookies::RESPONSE_COOKIES,
     &auth::CLIENT_CERTIFICATE,
     &auth::SUBJECT,

@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_reader::{FileReader, Unsent};
 use crate::http1::{Decoder, Found, Framing};
+use crate::replace::Replaced;
 use crate::stream::{Link, Stream};
 use crate::upstream::Call;
 
@@ -290,6 +291,8 @@ pub(crate) enum Body {
     Joined(Box<Reader>),
     /// Another body, compressed as it comes.
     Compressed(Box<Compressed>),
+    /// Another body, in which texts are replaced as it comes.
+    Replaced(Box<Replaced>),
     /// 101: what follows is no HTTP.
     Tunnel(Box<Call>),
 }
@@ -304,7 +307,7 @@ impl Body {
             Body::Server(call) => call.length(),
             Body::File(reader) => Some(reader.length()),
             Body::Joined(reader) => reader.length(),
-            Body::Compressed(_) | Body::Tunnel(_) => None,
+            Body::Compressed(_) | Body::Replaced(_) | Body::Tunnel(_) => None,
         }
     }
 }
@@ -319,6 +322,7 @@ impl Source for Body {
             Body::File(reader) => reader.poll_fill(cx),
             Body::Joined(reader) => reader.poll_fill(cx),
             Body::Compressed(body) => body.poll_fill(cx),
+            Body::Replaced(body) => body.poll_fill(cx),
         }
     }
 
@@ -343,6 +347,7 @@ impl Source for Body {
             Body::File(reader) => reader.take(to),
             Body::Joined(reader) => reader.take(to),
             Body::Compressed(body) => body.take(to),
+            Body::Replaced(body) => body.take(to),
         }
     }
 
@@ -350,6 +355,7 @@ impl Source for Body {
         match self {
             Body::Server(call) => call.trailers(),
             Body::Compressed(body) => body.trailers(),
+            Body::Replaced(body) => body.trailers(),
             Body::None(_) | Body::Bytes(_) | Body::Pieces(_) | Body::File(_) | Body::Joined(_) | Body::Tunnel(_) => {
                 None
             }

@@ -74,6 +74,8 @@ pub mod pages;
 #[cfg(feature = "serve")]
 mod ranges;
 #[cfg(feature = "serve")]
+mod replace;
+#[cfg(feature = "serve")]
 mod run;
 #[cfg(feature = "serve")]
 mod serve;

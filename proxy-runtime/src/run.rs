@@ -24,6 +24,7 @@ use crate::inspect::Scratch;
 use crate::listen::{self, Bound, Budget};
 use crate::observe::{LogBuffer, RequestIds, Sink, notice};
 use crate::pages;
+use crate::replace::Replacer;
 use crate::settings::{Refused, Settings};
 use crate::site::Site;
 use crate::stream::Buffers;
@@ -52,6 +53,8 @@ pub(crate) struct Worker {
     pub(crate) stores: &'static [Store],
     /// What doors remember.
     pub(crate) doors: &'static State,
+    /// By the numbers of `BodyReplace`.
+    pub(crate) replacers: &'static [Replacer],
     /// Some upstream is told where clients connect from and to.
     pub(crate) announces: bool,
     pub(crate) pools: Rc<Pools>,
@@ -157,6 +160,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let workers = workers(site, settings);
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
     let doors: &'static State = Box::leak(Box::new(State::new(site, settings)?));
+    let replacers: &'static [Replacer] = Vec::leak(replacers(site));
     let mut sockets = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings)));
@@ -180,7 +184,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
-        let shared = Shared { site, settings, servers, budget, engine, stores, doors };
+        let shared = Shared { site, settings, servers, budget, engine, stores, doors, replacers };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -225,6 +229,14 @@ fn workers(site: &Site, settings: &Settings) -> usize {
     }
 }
 
+/// What replaces texts, by the numbers of `body-replace`.
+fn replacers(site: &Site) -> Vec<Replacer> {
+    let mut rules: Vec<_> = site.policies().filter_map(|policy| policy.replace.as_ref()).collect();
+    rules.sort_unstable_by_key(|rule| rule.id);
+    rules.dedup_by_key(|rule| rule.id);
+    rules.into_iter().map(Replacer::new).collect()
+}
+
 /// What all workers share.
 struct Shared {
     site: &'static Site,
@@ -234,6 +246,7 @@ struct Shared {
     engine: &'static Engine,
     stores: &'static [Store],
     doors: &'static State,
+    replacers: &'static [Replacer],
 }
 
 /// The signals that matter.
@@ -349,7 +362,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
     };
-    let Shared { site, settings, servers, budget, engine, stores, doors } = *shared;
+    let Shared { site, settings, servers, budget, engine, stores, doors, replacers } = *shared;
     let head_limit = largest_head(site, settings);
     // A head must fit in, and bodies are read by as much.
     let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
@@ -363,6 +376,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         tls: engine,
         stores,
         doors,
+        replacers,
         announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
         pools: Rc::new(Pools::new(servers, dialler)),
         shared: SharedPools::new(servers, dialler),
@@ -417,6 +431,5 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
 }
 
 fn largest_head(site: &Site, settings: &Settings) -> u64 {
-    let policies = site.sites.iter().map(|host| host.policy).chain(site.routes.policies.iter().copied());
-    policies.chain([site.root]).map(|policy| policy.limits.headers.get(settings)).max().unwrap_or(16 << 10)
+    site.policies().chain([site.root]).map(|policy| policy.limits.headers.get(settings)).max().unwrap_or(16 << 10)
 }

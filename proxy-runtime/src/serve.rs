@@ -39,6 +39,7 @@ use crate::handler::{self, Answer};
 use crate::http1::Framing;
 use crate::observe::Record;
 use crate::rehearse::{self, Rules as _};
+use crate::replace;
 use crate::route::{Found, MethodSet, Node, RouteId, SiteId};
 use crate::site::{Cors, Fault, Handler, Host, Site};
 use crate::target::Target;
@@ -85,6 +86,9 @@ pub(crate) async fn exchange(
     }
     if let Some(filter) = record.route.and_then(|route| route.response) {
         filter(&mut answer.fields, &record.facts());
+    }
+    if let Some(rule) = record.route.and_then(|route| route.policy.replace.as_ref()) {
+        answer = replace::replace(&client.worker.replacers[rule.id as usize], record, answer);
     }
     Ok(match record.route.and_then(|route| route.policy.compress.as_ref()) {
         Some(policy) => compress(policy, record, answer),

@@ -13,6 +13,7 @@ mod compress;
 mod cookies;
 mod door;
 mod files;
+mod replace;
 mod routes;
 mod test;
 mod tls;
@@ -33,6 +34,7 @@ pub use self::door::{
     By, ClientCertificateRules, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
 };
 pub use self::files::Files;
+pub use self::replace::BodyReplace;
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
 pub use self::tls::{
@@ -49,7 +51,7 @@ use crate::route::Tables;
 use crate::template::Template;
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 15;
+pub const VERSION: u32 = 16;
 
 /// A string that is `'static` in a compiled site and owned inside the compiler.
 pub type Text = Cow<'static, str>;
@@ -118,6 +120,13 @@ pub struct Site {
     pub resolve: Option<Resolve>,
     /// The tests of the site file, for `--self-test`.
     pub tests: &'static [Test],
+}
+
+impl Site {
+    /// What holds where a site is known: for sites, and for routes.
+    pub fn policies(&self) -> impl Iterator<Item = &'static Policy> + use<'_> {
+        self.sites.iter().map(|host| host.policy).chain(self.routes.policies.iter().copied())
+    }
 }
 
 /// A file of the site's sources.
@@ -300,6 +309,8 @@ pub struct Policy {
     pub cookies: List<CookieRule>,
     /// What a request passes first.
     pub door: Option<Door>,
+    /// Texts in answers that become others.
+    pub replace: Option<BodyReplace>,
     /// How answers are compressed.
     pub compress: Option<Compress>,
 }

@@ -43,6 +43,7 @@ macro_rules! cases {
 cases! {
     balance "balance",
     block "block",
+    body_replace "body-replace",
     door "door",
     error_pages "error-pages",
     files "files",

@@ -11,7 +11,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 15,
+    ::proxy_runtime::site::VERSION == 16,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -75,6 +75,7 @@ static POLICY_0: Policy = Policy {
     cache: None,
     cookies: Borrowed(&[]),
     door: None,
+    replace: None,
     compress: None,
 };
 static SITES: &[Host] = &[

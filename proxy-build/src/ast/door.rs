@@ -103,6 +103,15 @@ pub struct ResponseCookies {
     pub path: Option<Spanned<String>>,
 }
 
+/// `body-replace`.
+#[derive(Debug, Clone)]
+pub struct BodyReplace {
+    /// Whether it does; else it does away with one from outside.
+    pub on: Spanned<bool>,
+    /// Its lines.
+    pub items: Vec<Item>,
+}
+
 /// `block`.
 #[derive(Debug, Clone)]
 pub struct Block {

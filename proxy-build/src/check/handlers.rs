@@ -10,7 +10,7 @@ use super::layer::Layer;
 use super::text::{Phase, Scope};
 use crate::ast::{self, HostChoice, HostPattern, Item, Part, Pattern, ProxyTo, Segment, What};
 use crate::model;
-use crate::model::{RequestFilter, ResponseFilter, Route, list};
+use crate::model::{HeaderOp, RequestFilter, ResponseFilter, Route, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -119,7 +119,12 @@ impl Check<'_> {
             if let Some(rewrite) = &layer.rewrite {
                 request.extend(self.rewrite(rewrite, &scope).map(RequestFilter::Rewrite));
             }
-            let ops = self.header_ops(&layer.request_headers, &scope, Phase::Request);
+            let mut ops = self.header_ops(&layer.request_headers, &scope, Phase::Request);
+            if layer.replace.as_ref().is_some_and(|(_, rule)| rule.on.value) {
+                // Texts are found in what is whole, and not compressed.
+                let unwanted = ["accept-encoding", "range", "if-range"];
+                ops.extend(unwanted.map(|name| HeaderOp::Remove(name.to_owned())));
+            }
             if !ops.is_empty() {
                 request.push(RequestFilter::Headers(ops));
             }
@@ -332,13 +337,13 @@ impl Check<'_> {
             let name = match what {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
-                What::Policy(ast::Policy::Compress(_))
+                What::Policy(policy @ (ast::Policy::Compress(_) | ast::Policy::BodyReplace(_)))
                     if matches!(handler.what, What::Handler(ast::Handler::Redirect(_) | ast::Handler::Abort)) =>
                 {
-                    self.report.add(
-                        Diagnostic::error("no-effect", "`compress` has no effect: the answer has no body", *span)
-                            .also(handler.span, "it is answered here"),
-                    );
+                    let name = if matches!(policy, ast::Policy::Compress(_)) { "compress" } else { "body-replace" };
+                    let message = format!("`{name}` has no effect: the answer has no body");
+                    self.report
+                        .add(Diagnostic::error("no-effect", message, *span).also(handler.span, "it is answered here"));
                     continue;
                 }
                 What::Policy(ast::Policy::Retry(_)) => "retry",

@@ -36,6 +36,7 @@ pub(super) struct Layer {
     pub(super) cors: Option<(Span, ast::Cors)>,
     pub(super) certificate: Option<(Span, ast::ClientCertificate)>,
     pub(super) auth: Option<(Span, ast::Auth)>,
+    pub(super) replace: Option<(Span, ast::BodyReplace)>,
     pub(super) compress: Option<(Span, ast::Compress)>,
     /// Which directive came from where, for `explain`.
     pub(super) origins: Vec<(&'static str, Span)>,
@@ -100,6 +101,7 @@ impl Layer {
             cors: inner.cors.or(self.cors),
             certificate: inner.certificate.or(self.certificate),
             auth: inner.auth.or(self.auth),
+            replace: inner.replace.or(self.replace),
             compress: inner.compress.or(self.compress),
             origins: self.origins,
         }
@@ -235,6 +237,10 @@ fn own(items: &[Item]) -> Layer {
             Policy::ResponseCookies(rule) => {
                 layer.cookies.push((*span, rule.clone()));
                 "response-cookies"
+            }
+            Policy::BodyReplace(rule) => {
+                layer.replace = Some((*span, rule.clone()));
+                "body-replace"
             }
             Policy::Block(block) => {
                 layer.blocks.push((*span, block.clone()));

@@ -41,6 +41,7 @@ impl Check<'_> {
         let fault = layer.fault.as_ref().and_then(|(span, fault)| self.fault(fault, *span));
         let door = self.door(layer, scope);
         let compress = layer.compress.as_ref().and_then(|(_, compress)| self.compress(compress));
+        let replace = layer.replace.as_ref().and_then(|(span, rule)| self.body_replace(*span, rule));
         let cookies: Vec<_> = layer.cookies.iter().filter_map(|(span, rule)| self.cookies(*span, rule)).collect();
         Policy {
             limits,
@@ -53,6 +54,7 @@ impl Check<'_> {
             cache: None,
             cookies: list(cookies),
             door,
+            replace,
             compress,
         }
     }

@@ -61,14 +61,14 @@ const CODINGS: &[(&str, Coding)] = &[("zstd", Coding::Zstd), ("br", Coding::Brot
 
 pub(super) static TYPES: Directive = Directive {
     name: "types",
-    places: &[Place::Compress],
+    places: &[Place::Compress, Place::BodyReplace],
     args: "TYPE...",
     props: &[],
     body: None,
     repeats: false,
-    summary: "Which answers are compressed, by their `Content-Type`.",
+    summary: "Which answers are compressed, or have texts replaced, by their `Content-Type`.",
     details: "\
-`text/html` is that type, `text/*` all that begin so, `*+json` all that end so. Default: text, JSON, XML, JavaScript, WebAssembly,
+`text/html` is that type, `text/*` all that begin so, `*+json` all that end so. Default in `body-replace`: `text/html`; in `compress`: text, JSON, XML, JavaScript, WebAssembly,
 YAML, uncompressed fonts, bitmaps and icons.",
     example: r#"
 site example.com {

@@ -132,8 +132,7 @@ impl State {
 }
 
 fn doors(site: &Site) -> impl Iterator<Item = &'static Door> {
-    let policies = site.sites.iter().map(|host| host.policy).chain(site.routes.policies.iter().copied());
-    policies.filter_map(|policy| policy.door.as_ref())
+    site.policies().filter_map(|policy| policy.door.as_ref())
 }
 
 /// The files of lists, each once.
