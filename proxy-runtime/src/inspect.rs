@@ -1,7 +1,7 @@
 //! `block`: what must not be in a request ([`Inspector`]). Pure.
 //!
 //! All texts that hold for a request are looked for together, each part of the request is read once, and how many texts there are makes
-//! no difference. At each place a [`Sieve`] says whether one may begin there, from its first letters; what passes is compared. Who
+//! no difference. At each place a sieve says whether one may begin there, from its first letters; what passes is compared. Who
 //! sends what passes the sieve again and again gains nothing: from some point on an automaton (Aho and Corasick, 1975) takes over, which is
 //! slower and does not mind.
 

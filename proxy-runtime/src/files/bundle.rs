@@ -2,7 +2,7 @@
 //! compressed forms and the head of each form. Pure.
 //!
 //! A perfect hash leads from folder and path to what is there; what it leads to is a slice of the constant. Nothing is
-//! allocated or copied, and the pages of the binary that nobody asks for are never read. The compiler writes it ([`write`]).
+//! allocated or copied, and the pages of the binary that nobody asks for are never read. The compiler writes it ([`write()`]).
 
 use std::sync::OnceLock;
 
@@ -60,7 +60,7 @@ pub struct Form {
 const HEADER: usize = 7;
 
 impl Bundle {
-    /// What [`write`] has written; nothing, for a site that compiles nothing in.
+    /// What [`write()`] has written; nothing, for a site that compiles nothing in.
     pub const fn new(bytes: &'static [u8]) -> Bundle {
         Bundle { bytes, read: OnceLock::new() }
     }
