@@ -213,6 +213,12 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     } else {
         out.line(&format!("  {}", route.handler.name()), "");
     }
+    if !policy.cookies.is_empty() {
+        out.line("  response-cookies", format!("{} [{}]", policy.cookies.len(), from("response-cookies")));
+    }
+    if let Some(replace) = &policy.replace {
+        out.line("  body-replace", format!("{} texts [{}]", replace.texts.len(), from("body-replace")));
+    }
     if let Some(compress) = &policy.compress {
         let codings: Vec<_> =
             compress.codings.iter().map(|(coding, level)| format!("{} {level}", coding.name())).collect();

@@ -102,7 +102,7 @@ mod tests {
             values: values.into_iter().map(Into::into).collect(),
         });
         Jwt {
-            keys: 0,
+            key_source: 0,
             algorithms: vec![Algorithm::Es256].into(),
             issuer: Some("me".into()),
             audience: Some("api".into()),

@@ -115,7 +115,7 @@ fn tokens_let_in_or_not() {
     check("/ec", "ES256", 200, "");
     check("/ed25519", "EdDSA", 200, "");
     check("/secret", "HS256", 200, "");
-    // Not the site's algorithm: CVE-2015-2951 and CVE-2020-28042 (`none`), CVE-2015-9235 and CVE-2016-10555 (a public key as
+    // Not the site's algorithm: CVE-2015-2951 (`none`), CVE-2015-9235 and CVE-2016-10555 (a public key as
     // a secret), and others that would be right elsewhere.
     for (path, name) in
         [("/all", "none"), ("/all", "confusion"), ("/rsa", "confusion"), ("/rsa", "PS384"), ("/ec", "RS256")]

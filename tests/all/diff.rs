@@ -32,8 +32,12 @@ fn binaries() {
     let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).expect("written");
     write(
         "site.kdl",
-        "site example.com {\n    table \"more.csv\"\n    route \"/page\" {\n        respond 200 file=\"page.html\"\n    }\n}\n",
+        "site example.com {\n    table \"more.csv\"\n    route \"/page\" {\n        respond 200 file=\"page.html\"\n    }\n    \
+         route \"/docs/*\" {\n        files \"docs\" embed=#true\n    }\n}\n",
     );
+    std::fs::create_dir(dir.join("docs")).expect("made");
+    write("docs/a.txt", "one");
+    write("docs/b.txt", "one");
     write("more.csv", "pattern,status,target\n/a,301,/b\n");
     write("page.html", "<p>one</p>");
     let path = |name: &str| dir.join(name).to_str().expect("text").to_owned();
@@ -44,11 +48,13 @@ fn binaries() {
     assert_eq!((same.status.code(), stdout(&same).as_str()), (Some(0), ""));
     write("page.html", "<p>two</p>");
     write("more.csv", "pattern,status,target\n/a,302,/b\n");
+    write("docs/b.txt", "two");
     let changed = diff();
     assert_eq!(changed.status.code(), Some(1));
     let text = stdout(&changed);
     assert!(text.contains("handler.Redirect.code: 301 -> 302"), "{text}");
     assert!(text.contains("GET http://example.com/page\n"), "{text}");
+    assert!(text.contains("handler.Files.bundled.b.txt: ") && !text.contains("a.txt"), "{text}");
     write("site.kdl", "site {");
     assert_eq!(diff().status.code(), Some(2));
 }

@@ -122,7 +122,7 @@ impl Check<'_> {
         });
         let text = |value: &Option<Spanned<String>>| value.as_ref().map(|value| value.value.clone().into());
         Some(Jwt {
-            keys: index as u32,
+            key_source: index as u32,
             algorithms: list(algorithms),
             issuer: text(&auth.issuer),
             audience: text(&auth.audience),

@@ -22,9 +22,11 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
         "fault": policy.fault,
         "cache": policy.cache,
         "door": policy.door,
+        "response-cookies": policy.cookies,
+        "body-replace": policy.replace,
         "compress": policy.compress,
     });
-    named(site, value)
+    without_places(named(site, value))
 }
 
 /// What concerns all requests, by name.
@@ -127,13 +129,20 @@ fn named(site: &Site, value: Value) -> Value {
             named(site, Value::Object(object))
         }
         Value::Object(object) => {
-            let members = object.into_iter().map(|(key, value)| {
+            let members = object.into_iter().map(|(key, mut value)| {
+                // A file, and what is said of it.
+                if let ("File" | "ApiKey", Some([number @ Value::Number(_), ..])) =
+                    (key.as_str(), value.as_array_mut().map(Vec::as_mut_slice))
+                    && let Some(path) = file(site, number)
+                {
+                    *number = path;
+                }
                 let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
                 let name = number.and_then(|number| match key.as_str() {
                     "Param" => site.params.get(number).map(|param| json!(param.name)),
-                    "File" => site.files.get(number).map(|file| named(site, json!(file.path))),
-                    "chain" | "key" | "ocsp" | "ca" => site.files.get(number).map(|file| named(site, json!(file.path))),
-                    "keys" => site.key_sources.get(number).map(|source| named(site, json!(source))),
+                    "File" | "Basic" | "chain" | "key" | "ocsp" | "ca" => file(site, &json!(number)),
+                    "listed" => site.listed.get(number).map(|listed| named(site, json!(listed))),
+                    "key_source" => site.key_sources.get(number).map(|source| named(site, json!(source))),
                     "bundled" => site.bundle.get(number).map(bundled),
                     "default" | "tls" => site.tls.get(number).map(|tls| json!(tls.name)),
                     "store" => site.stores.get(number).map(|store| json!(store.name)),
@@ -150,6 +159,12 @@ fn named(site: &Site, value: Value) -> Value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| named(site, item)).collect()),
         other => other,
     }
+}
+
+/// A file by its path.
+fn file(site: &Site, number: &Value) -> Option<Value> {
+    let number = usize::try_from(number.as_u64()?).ok()?;
+    site.files.get(number).map(|file| named(site, json!(file.path)))
 }
 
 /// The files of a folder that is compiled in, by the digests that stand for their content.
@@ -180,11 +195,11 @@ fn template(site: &Site, pieces: &Value) -> Value {
     json!(pieces.as_array().into_iter().flatten().map(piece).collect::<String>())
 }
 
-/// Where something is written does not change what it does.
+/// Where something is written, and the how manyth of its kind it is, does not change what it does.
 fn without_places(value: Value) -> Value {
     match value {
         Value::Object(object) => {
-            let members = object.into_iter().filter(|(key, _)| key != "place");
+            let members = object.into_iter().filter(|(key, value)| key != "place" && !(key == "id" && value.is_u64()));
             Value::Object(members.map(|(key, value)| (key, without_places(value))).collect())
         }
         Value::Array(items) => Value::Array(items.into_iter().map(without_places).collect()),

@@ -104,7 +104,7 @@ impl KeySets {
     /// # Errors
     /// It does not.
     pub(crate) async fn claims(&self, rules: &Jwt, token: &str, now: Duration) -> Result<Arc<Claims>, Failure> {
-        let set = self.sets.get(rules.keys as usize).ok_or(Failure::Internal)?;
+        let set = self.sets.get(rules.key_source as usize).ok_or(Failure::Internal)?;
         let claims = match self.verify(set, rules, token) {
             Err(failure @ (Failure::KeysUnavailable | Failure::UnknownKey))
                 if self.fetched_again(set, failure).await =>

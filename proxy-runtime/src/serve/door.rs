@@ -59,11 +59,8 @@ pub(super) async fn pass(
     }
     if let Some(auth) = &door.auth {
         // Boxed: what it takes to look credentials up is large.
-        let answer = Box::pin(identify(client, record, auth)).await?;
-        if answer.is_some() {
-            return Ok(answer);
-        }
-        limits(client, record, door, true).await?;
+        let answer = Box::pin(identified(client, record, (door, auth))).await?;
+        return Ok(answer);
     }
     Ok(None)
 }
@@ -90,6 +87,19 @@ async fn limits(client: &Client, record: &mut Record, door: &'static Door, ident
         }
     }
     Ok(())
+}
+
+/// Finds out who the client is, and counts it; an answer, where somebody else has refused it.
+async fn identified(
+    client: &Rc<Client>,
+    record: &mut Record,
+    (door, auth): (&'static Door, &'static Auth),
+) -> Result<Option<Answer<Body>>, Failure> {
+    let answer = identify(client, record, auth).await?;
+    if answer.is_none() {
+        limits(client, record, door, true).await?;
+    }
+    Ok(answer)
 }
 
 /// Finds out who the client is; an answer, where somebody else has refused it.

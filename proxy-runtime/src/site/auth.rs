@@ -33,7 +33,7 @@ pub enum AuthScheme {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Jwt {
     /// Whose keys have to have signed it: its number among [`KeySource`]s.
-    pub keys: u32,
+    pub key_source: u32,
     /// How it has to be signed; the token has no say in it.
     pub algorithms: List<Algorithm>,
     /// Who has to have issued it.
