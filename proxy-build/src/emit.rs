@@ -45,49 +45,17 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
     let streams = plan.model.streams.iter().map(expression);
     let acme = plan.model.acme.as_ref().map(expression).map(|acme| quote!(static ACME: Acme = #acme;));
     let asked = if acme.is_some() { quote!(Some(&ACME)) } else { quote!(None) };
-    let speaks_acme = acme.is_some().then(|| {
-        quote! {
-            const _: () = ::std::assert!(
-                ::proxy_runtime::SPEAKS_ACME,
-                "this site gets certificates from an authority: give proxy-runtime the feature `acme` in Cargo.toml"
-            );
-        }
-    });
-    let speaks_tls = plan.model.speaks_tls().then(|| {
-        quote! {
-            const _: () = ::std::assert!(
-                ::proxy_runtime::SPEAKS_TLS,
-                "this site speaks TLS: give proxy-runtime the feature `tls` in Cargo.toml"
-            );
-        }
-    });
     let upstreams = plan.model.upstreams.iter().map(expression);
     let listed = plan.model.listed.iter().map(expression);
-    let checks_credentials = plan.model.checks_credentials().then(|| {
-        quote! {
-            const _: () = ::std::assert!(
-                ::proxy_runtime::CHECKS_CREDENTIALS,
-                "this site looks credentials up: give proxy-runtime the feature `auth` in Cargo.toml"
-            );
-        }
-    });
-    let checks_tokens = plan.model.checks_tokens().then(|| {
-        quote! {
-            const _: () = ::std::assert!(
-                ::proxy_runtime::CHECKS_TOKENS,
-                "this site verifies tokens: give proxy-runtime the feature `jwt` in Cargo.toml"
-            );
-        }
+    let features = plan.model.features().into_iter().filter(|(_, needed)| *needed).map(|(feature, _)| {
+        let constant = Ident::new(feature.constant, Span::call_site());
+        let message =
+            format!("this site {}: give proxy-runtime the feature `{}` in Cargo.toml", feature.does, feature.name);
+        quote!(
+            const _: () = ::std::assert!(::proxy_runtime::#constant, #message);
+        )
     });
     let key_sources = plan.model.key_sources.iter().map(expression);
-    let compresses = plan.model.compresses().then(|| {
-        quote! {
-            const _: () = ::std::assert!(
-                ::proxy_runtime::COMPRESSES,
-                "this site compresses answers: give proxy-runtime the feature `compress` in Cargo.toml"
-            );
-        }
-    });
     let stores = plan.model.stores.iter().map(expression);
     let bundle = if plan.model.bundle.is_empty() {
         quote!(Bundle::new(&[]))
@@ -119,11 +87,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
             "proxy-build and proxy-runtime are of different versions"
         );
 
-        #speaks_tls
-        #speaks_acme
-        #checks_credentials
-        #checks_tokens
-        #compresses
+        #(#features)*
 
         #regexes
         #matchers

@@ -60,6 +60,17 @@ pub struct Site {
     pub tests: Vec<Test>,
 }
 
+/// A part of the runtime that is compiled where it is needed.
+#[derive(Debug, Clone, Copy)]
+pub struct Feature {
+    /// Its name in `Cargo.toml`.
+    pub name: &'static str,
+    /// The runtime's constant that says whether it is there.
+    pub constant: &'static str,
+    /// What a site that needs it does.
+    pub does: &'static str,
+}
+
 /// A folder that is compiled in.
 #[derive(Debug, PartialEq)]
 pub struct Folder {
@@ -306,22 +317,24 @@ pub const PLAIN: Speaks = Speaks {
 };
 
 impl Site {
-    /// Whether answers are compressed.
-    pub fn compresses(&self) -> bool {
-        self.hosts.iter().flat_map(|host| &host.routes).any(|route| route.policy.compress.is_some())
-    }
-
-    /// Whether passwords or keys are looked up.
-    pub fn checks_credentials(&self) -> bool {
+    /// What a site may need of the runtime that is not always there, and whether this one does.
+    pub fn features(&self) -> [(Feature, bool); 6] {
         let policies =
-            self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
-        let mut schemes = policies.filter_map(|policy| Some(&policy.door.as_ref()?.auth.as_ref()?.scheme));
-        schemes.any(|scheme| matches!(scheme, site::AuthScheme::Basic(_) | site::AuthScheme::ApiKey(..)))
-    }
-
-    /// Whether tokens are verified.
-    pub fn checks_tokens(&self) -> bool {
-        !self.key_sources.is_empty()
+            || self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
+        let feature = |name, constant, does| Feature { name, constant, does };
+        let looks_up = |scheme: &_| matches!(scheme, site::AuthScheme::Basic(_) | site::AuthScheme::ApiKey(..));
+        let mut schemes = policies().filter_map(|policy| Some(&policy.door.as_ref()?.auth.as_ref()?.scheme));
+        [
+            (feature("acme", "SPEAKS_ACME", "gets certificates from an authority"), self.acme.is_some()),
+            (feature("auth", "CHECKS_CREDENTIALS", "looks credentials up"), schemes.any(looks_up)),
+            (
+                feature("compress", "COMPRESSES", "compresses answers"),
+                policies().any(|policy| policy.compress.is_some()),
+            ),
+            (feature("dns", "ASKS_DNS", "finds servers by DNS"), self.upstreams.iter().any(Upstream::asks_dns)),
+            (feature("jwt", "CHECKS_TOKENS", "verifies tokens"), !self.key_sources.is_empty()),
+            (feature("tls", "SPEAKS_TLS", "speaks TLS"), self.speaks_tls()),
+        ]
     }
 
     /// Whether connections are encrypted, from clients or to servers.

@@ -18,6 +18,7 @@ use http::{Method, StatusCode};
 
 use self::encoder::Encoder;
 use crate::body::{Body, Source};
+use crate::changed::{self, Made};
 use crate::encodings;
 use crate::failure::Failure;
 use crate::fields::{Fields, has_token};
@@ -56,8 +57,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
             Body::Compressed(Box::new(Compressed {
                 body,
                 encoder: Some(encoder),
-                out: Vec::new(),
-                taken: 0,
+                out: Made::default(),
                 flushes: length.is_none(),
                 unflushed: false,
                 _running: running,
@@ -65,24 +65,16 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
         }
     };
     fields.set("content-encoding", coding.name().as_bytes());
-    // Neither lengths nor parts of what it was hold for what it is now; nor does a strong tag (section 8.8.1).
-    fields.remove("content-length");
-    fields.remove("accept-ranges");
-    fields.change("etag", |tag| if tag.starts_with("W/") { tag.to_owned() } else { format!("W/{tag}") });
+    changed::say(&mut fields);
     Answer { status, fields, body }
 }
 
 /// Whether an answer may be compressed at all, whoever asks.
 fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
-    let whole = !matches!(status.as_u16(), 100..=199 | 204 | 205 | 206 | 304);
-    whole
+    changed::may_be(status, fields)
         && fields.text("content-type").is_some_and(|kind| policy.suits(kind))
-        && fields.get("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"))
-        // Section 5.2.2.6 of RFC 9111.
-        && !has_token(fields, "cache-control", "no-transform")
         // What was signed or digested is the content as it is coded (RFC 9530 section 2).
         && !fields.contains("content-digest")
-        && !fields.contains("content-range")
 }
 
 /// An answer that is compressed on its way.
@@ -90,34 +82,22 @@ pub(crate) struct Compressed {
     body: Body,
     /// `None` when all is out.
     encoder: Option<Encoder>,
-    out: Vec<u8>,
-    /// How much of `out` was sent.
-    taken: usize,
+    out: Made,
     flushes: bool,
     unflushed: bool,
     _running: Running,
 }
 
-impl Compressed {
-    fn ready(&mut self) -> bool {
-        if self.taken == self.out.len() {
-            self.out.clear();
-            self.taken = 0;
-        }
-        !self.out.is_empty()
-    }
-}
-
 impl Source for Compressed {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         loop {
-            if self.ready() {
+            if self.out.is_ready() {
                 return Poll::Ready(Ok(true));
             }
             let Some(encoder) = &mut self.encoder else { return Poll::Ready(Ok(false)) };
             match self.body.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => {
-                    let (out, mut fine) = (&mut self.out, true);
+                    let (out, mut fine) = (self.out.bytes(), true);
                     self.body.take(|data| {
                         fine = encoder.encode(data, out);
                         data.len()
@@ -128,7 +108,7 @@ impl Source for Compressed {
                     }
                 }
                 Poll::Ready(Ok(false)) => {
-                    let fine = self.encoder.take().is_some_and(|encoder| encoder.finish(&mut self.out));
+                    let fine = self.encoder.take().is_some_and(|encoder| encoder.finish(self.out.bytes()));
                     if !fine {
                         return Poll::Ready(Err(Failure::Internal));
                     }
@@ -136,10 +116,10 @@ impl Source for Compressed {
                 Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
                 Poll::Pending if self.flushes && self.unflushed => {
                     self.unflushed = false;
-                    if !encoder.flush(&mut self.out) {
+                    if !encoder.flush(self.out.bytes()) {
                         return Poll::Ready(Err(Failure::Internal));
                     }
-                    if !self.ready() {
+                    if !self.out.is_ready() {
                         return Poll::Pending;
                     }
                 }
@@ -149,9 +129,7 @@ impl Source for Compressed {
     }
 
     fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
-        let took = to(&self.out[self.taken..]);
-        self.taken += took;
-        took
+        self.out.take(to)
     }
 
     fn trailers(&mut self) -> Option<Fields> {

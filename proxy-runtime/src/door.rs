@@ -27,16 +27,10 @@ use data_encoding::BASE64;
 use http::Method;
 use ipnet::IpNet;
 
-#[cfg(feature = "serve")]
-use crate::facts::ClientCertificate;
 use crate::facts::Facts;
-#[cfg(feature = "serve")]
-use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::media;
 use crate::settings::Settings;
-#[cfg(feature = "serve")]
-use crate::site::ClientCertificateRules;
 use crate::site::{Auth, AuthScheme, By, Cors, Door, Origin};
 use crate::view::cookie_values;
 
@@ -137,22 +131,6 @@ pub fn api_key<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
     let mut lines = fields.all(name);
     let (Some(key), None) = (lines.next(), lines.next()) else { return None };
     (!key.is_empty()).then_some(key)
-}
-
-/// Whether a client's certificate lets it in.
-///
-/// # Errors
-/// It has shown none, or another.
-#[cfg(feature = "serve")]
-pub(crate) fn certificate(rules: &ClientCertificateRules, shown: Option<&ClientCertificate>) -> Result<(), Failure> {
-    let shown = shown.ok_or(Failure::NoCertificate)?;
-    let listed = rules.subjects.iter().any(|subject| *subject == shown.subject)
-        || rules.fingerprints.iter().any(|fingerprint| *fingerprint == shown.fingerprint);
-    if listed || rules.subjects.is_empty() && rules.fingerprints.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::CertificateDenied)
-    }
 }
 
 /// Whether a body may be of the type that a request says it is of.

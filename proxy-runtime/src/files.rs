@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::fields::Fields;
 use crate::media;
 use crate::site::Files;
+use crate::target;
 
 /// A path below a folder: names joined by slashes, of which none is empty, `.` or `..`, or has a slash or NUL in it. Empty for
 /// the folder itself.
@@ -78,15 +79,11 @@ impl Below {
 
 /// Appends what percent-encoded text stands for; `None` where an escape is none.
 fn decode(text: &str, out: &mut Vec<u8>) -> Option<()> {
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let digit = |byte: Option<u8>| (byte? as char).to_digit(16);
-        let value = digit(bytes.next())? * 16 + digit(bytes.next())?;
-        out.push(value as u8);
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = if first == b'%' { target::escape(after)? } else { (first, after) };
+        out.push(byte);
+        rest = after;
     }
     Some(())
 }

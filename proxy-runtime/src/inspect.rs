@@ -14,6 +14,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use self::sieve::Sieve;
 use crate::facts::Facts;
 use crate::site::{Blocks, Where};
+use crate::target;
 use crate::view::cookie_values;
 
 /// The shortest text that can be looked for, in bytes.
@@ -139,15 +140,14 @@ fn encoded(text: &str, plus: bool, decoded: &mut Vec<u8>, scan: &mut impl FnMut(
     }
     decoded.clear();
     let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digit = |index: usize| after.get(index).and_then(|&digit| (digit as char).to_digit(16));
-        let (byte, left) = match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => ((high * 16 + low) as u8, &after[2..]),
-            (b'+', ..) if plus => (b' ', after),
-            _ => (*first, after),
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = match first {
+            b'%' => target::escape(after).unwrap_or((first, after)),
+            b'+' if plus => (b' ', after),
+            _ => (first, after),
         };
         decoded.push(byte);
-        rest = left;
+        rest = after;
     }
     scan(decoded);
 }

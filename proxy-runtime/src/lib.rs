@@ -46,6 +46,8 @@ mod answer;
 #[cfg(feature = "serve")]
 mod body;
 #[cfg(feature = "serve")]
+mod changed;
+#[cfg(feature = "serve")]
 mod clock;
 #[cfg(feature = "serve")]
 mod command;
@@ -88,6 +90,9 @@ mod tls;
 mod tunnel;
 #[cfg(feature = "serve")]
 mod upstream;
+
+/// Whether this was built to ask name servers; what a site that does asserts.
+pub const ASKS_DNS: bool = cfg!(feature = "dns");
 
 /// Whether this was built to speak TLS; what a site that does asserts.
 pub const SPEAKS_TLS: bool = cfg!(feature = "tls");

@@ -9,8 +9,9 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use http::Method;
 
 use crate::body::{Body, Source};
+use crate::changed::{self, Made};
 use crate::failure::Failure;
-use crate::fields::{Fields, has_token};
+use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::media;
 use crate::observe::Record;
@@ -63,31 +64,19 @@ impl Replacer {
 /// Replaces texts in an answer, if it is of a type for that, whole, and not compressed.
 pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answer<Body>) -> Answer<Body> {
     let Answer { status, mut fields, body } = answer;
-    let whole = !matches!(status.as_u16(), 100..=199 | 204 | 205 | 206 | 304) && !fields.contains("content-range");
     let suits = fields.text("content-type").is_some_and(|kind| media::is_among(replacer.types, kind));
-    let plain = fields.get("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"));
-    // RFC 9111 section 5.2.2.6.
-    if !whole || !suits || !plain || has_token(&fields, "cache-control", "no-transform") {
+    if !suits || !changed::may_be(status, &fields) {
         return Answer { status, fields, body };
     }
     let body = match body {
         // The answer to HEAD is that to GET without its body.
         Body::None(_) if record.method == Method::HEAD => Body::None(None),
         Body::None(_) | Body::Tunnel(_) => return Answer { status, fields, body },
-        body => Body::Replaced(Box::new(Replaced {
-            body,
-            replacer,
-            held: Vec::new(),
-            ended: false,
-            out: Vec::new(),
-            taken: 0,
-        })),
+        body => {
+            Body::Replaced(Box::new(Replaced { body, replacer, held: Vec::new(), ended: false, out: Made::default() }))
+        }
     };
-    // Neither lengths, parts nor digests of what it was hold for what it is now; nor does a strong tag (RFC 9110 section 8.8.1).
-    for name in ["content-length", "accept-ranges", "content-digest", "repr-digest", "content-md5"] {
-        fields.remove(name);
-    }
-    fields.change("etag", |tag| if tag.starts_with("W/") { tag.to_owned() } else { format!("W/{tag}") });
+    changed::say(&mut fields);
     Answer { status, fields, body }
 }
 
@@ -98,22 +87,18 @@ pub(crate) struct Replaced {
     /// What may still become a text.
     held: Vec<u8>,
     ended: bool,
-    out: Vec<u8>,
-    /// How much of `out` was sent.
-    taken: usize,
+    out: Made,
 }
 
 impl Source for Replaced {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         loop {
-            if self.taken < self.out.len() {
+            if self.out.is_ready() {
                 return Poll::Ready(Ok(true));
             }
-            self.out.clear();
-            self.taken = 0;
-            self.replacer.advance(&mut self.held, self.ended, &mut self.out);
-            if !self.out.is_empty() {
-                continue;
+            self.replacer.advance(&mut self.held, self.ended, self.out.bytes());
+            if self.out.is_ready() {
+                return Poll::Ready(Ok(true));
             }
             if self.ended {
                 return Poll::Ready(Ok(false));
@@ -129,9 +114,7 @@ impl Source for Replaced {
     }
 
     fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
-        let took = to(&self.out[self.taken..]);
-        self.taken += took;
-        took
+        self.out.take(to)
     }
 
     fn trailers(&mut self) -> Option<Fields> {

@@ -177,8 +177,11 @@ async fn steps(
             return Ok(answer);
         }
         if let Some(blocks) = &door.blocks {
-            // Boxed: bodies are seldom waited for here.
-            body = Box::pin(inspected::pass(client, record, blocks, body)).await?;
+            inspected::head(client, record, blocks)?;
+            if blocks.body > 0 && !body.is_empty() {
+                // Boxed: bodies are seldom waited for here.
+                body = Box::pin(inspected::body(client, record, blocks, body)).await?;
+            }
         }
     }
 

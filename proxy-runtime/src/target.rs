@@ -268,11 +268,7 @@ fn decode(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, Refusal> {
             rest = after;
             continue;
         }
-        let [high, low, after @ ..] = after else { return Err(Refusal::PathEncoding) };
-        let (Some(high), Some(low)) = ((*high as char).to_digit(16), (*low as char).to_digit(16)) else {
-            return Err(Refusal::PathEncoding);
-        };
-        let value = (high * 16 + low) as u8;
+        let (value, after) = escape(after).ok_or(Refusal::PathEncoding)?;
         match value {
             b'/' | b'\\' if form.encoded_slash => push_escape(&mut out, value),
             b'/' | b'\\' | 0..0x20 | 0x7F => return Err(Refusal::PathForbidden),
@@ -283,6 +279,13 @@ fn decode(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, Refusal> {
         rest = after;
     }
     Ok(out)
+}
+
+/// What an escape stands for, given what is behind its `%`, and what is behind it; `None` if it is none (RFC 3986 section 2.1).
+pub(crate) fn escape(after: &[u8]) -> Option<(u8, &[u8])> {
+    let [high, low, after @ ..] = after else { return None };
+    let value = (*high as char).to_digit(16)? * 16 + (*low as char).to_digit(16)?;
+    Some((value as u8, after))
 }
 
 fn push_escape(out: &mut Vec<u8>, value: u8) {

@@ -277,6 +277,8 @@ fn another_server_is_asked() {
             assert!(head.starts_with("get /verify?app=1 http/1.1\r\n") && has("x-forwarded-method: post"), "{head}");
             assert!(has("x-forwarded-host: a.test") && has("x-forwarded-proto: http"), "{head}");
             assert!(!head.contains("remote-user") && !head.contains("x-other"), "{head}");
+            // The proxy's word, not the client's.
+            assert!(head.matches("x-forwarded-for").count() == 1 && !head.contains("9.9.9.9"), "{head}");
             let uri = head.lines().find_map(|line| line.strip_prefix("x-forwarded-uri: ")).expect("a URI");
             connection.send(match uri {
                 "/in?a=1" if has("authorization: ann") && has("x-tenant: t") => {
@@ -302,7 +304,7 @@ fn another_server_is_asked() {
     let site = format!(
         "param listen type=addr\nparam origin type=addr\nlisten (param)listen\nlog access {{\n fields path status reason \
          user\n}}\nsite * {{\n auth forward \"http://{}/verify?app=1\" timeout=\"300ms\" user=Remote-User {{\n send Authorization \
-         X-Tenant\n copy Remote-User Remote-Groups\n }}\n route \"/gone\" {{\n auth forward \"http://{}/verify\"\n respond \
+         X-Tenant X-Forwarded-For\n copy Remote-User Remote-Groups\n }}\n route \"/gone\" {{\n auth forward \"http://{}/verify\"\n respond \
          200\n }}\n route \"/*\" {{\n proxy (param)origin\n }}\n}}\n",
         asked.address,
         address()
@@ -310,7 +312,7 @@ fn another_server_is_asked() {
     let proxy = Proxy::of_text("auth-forward", &site, &[("origin", &origin.address)]);
     let post = |path: &str, fields: &str| {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: a.test\r\nRemote-User: root\r\nRemote-Groups: wheel\r\nX-Other: x\r\n{fields}\
+            "POST {path} HTTP/1.1\r\nHost: a.test\r\nRemote-User: root\r\nRemote-Groups: wheel\r\nX-Other: x\r\nX-Forwarded-For: 9.9.9.9\r\n{fields}\
              Content-Length: 4\r\nConnection: close\r\n\r\nbody"
         );
         ask(proxy.address("listen"), &request)

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 /// The folder of the workspace.
 pub fn workspace() -> &'static Path {
@@ -57,8 +57,19 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A new empty folder for one test, below the target folder.
+/// A new empty folder for one test, below the target folder. Those of test runs that are over are removed.
 pub fn scratch(name: &str) -> PathBuf {
+    static TIDIED: Once = Once::new();
+    TIDIED.call_once(|| {
+        for entry in std::fs::read_dir(target().join("scratch")).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| Some(name.rsplit_once('-')?.1));
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                // Another run may be at it, too.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    });
     let folder = target().join("scratch").join(format!("{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("a folder");

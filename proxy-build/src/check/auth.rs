@@ -167,10 +167,11 @@ impl Check<'_> {
             let names = |names: &[Spanned<String>]| names.iter().map(|name| name.value.clone().into()).collect();
             match what {
                 What::InAuth(InAuth::Send(written)) => {
+                    self.is_no_framing(written);
                     send.get_or_insert_default().extend::<Vec<_>>(names(written));
                 }
                 What::InAuth(InAuth::Copy(written)) => {
-                    self.may_be_copied(written);
+                    self.is_no_framing(written);
                     copy.extend::<Vec<_>>(names(written));
                 }
                 _ => {}
@@ -187,8 +188,8 @@ impl Check<'_> {
         })
     }
 
-    /// What frames a message, or says where it goes, is not another server's to say.
-    fn may_be_copied(&mut self, names: &[Spanned<String>]) {
+    /// What frames a message, or says where it goes, is the message's own: in another it would be a lie about that.
+    fn is_no_framing(&mut self, names: &[Spanned<String>]) {
         const NOT: &[&str] = &[
             "host",
             "content-length",
@@ -201,7 +202,7 @@ impl Check<'_> {
             "expect",
         ];
         for name in names.iter().filter(|name| NOT.contains(&name.value.as_str())) {
-            self.error("bad-header-name", format!("`{}` belongs to the request itself", name.value), name.span);
+            self.error("bad-header-name", format!("`{}` belongs to the message itself", name.value), name.span);
         }
     }
 

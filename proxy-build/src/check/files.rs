@@ -90,9 +90,16 @@ impl Check<'_> {
     fn content(&mut self, path: &str, files: &Files, span: Span) -> Option<Vec<(String, &'static [u8])>> {
         let which = Which { dotfiles: files.dotfiles, symlinks: files.symlinks };
         let read = self.sources.bundle(path, which, span).and_then(|names| {
-            let read = |name: String| match self.sources.asset(span.file, &format!("{path}/{name}")) {
-                Ok(content) => Ok((name, content)),
-                Err(reason) => Err(format!("{name}: {reason}")),
+            let mut all = 0;
+            let read = |name: String| {
+                let content = self.sources.asset(span.file, &format!("{path}/{name}"));
+                let content = content.map_err(|reason| format!("{name}: {reason}"))?;
+                all += content.len();
+                // Before they are all in memory.
+                if all > MAX_BUNDLE {
+                    return Err(format!("more than {} MiB of files", MAX_BUNDLE >> 20));
+                }
+                Ok((name, content))
             };
             names.into_iter().map(read).collect::<Result<Vec<_>, _>>()
         });

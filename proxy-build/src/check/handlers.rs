@@ -350,6 +350,14 @@ impl Check<'_> {
                 What::Policy(ast::Policy::Mirror(_)) => "mirror",
                 What::Policy(ast::Policy::Cache(_)) => "cache",
                 What::Policy(ast::Policy::ResponseCookies(_)) => "response-cookies",
+                What::Policy(ast::Policy::ErrorPage(ast::ErrorPage { upstream: Some(upstream), .. })) => {
+                    let message = "`upstream` has no effect: this route forwards nothing";
+                    self.report.add(
+                        Diagnostic::error("no-effect", message, upstream.span)
+                            .also(handler.span, "it is answered here"),
+                    );
+                    continue;
+                }
                 What::Policy(ast::Policy::Timeouts(timeouts)) => {
                     let own = [("connect", &timeouts.connect), ("response", &timeouts.response)];
                     for (name, found) in own {

@@ -234,6 +234,8 @@ fn own(items: &[Item]) -> Layer {
                 layer.cors = Some((*span, cors.clone()));
                 "cors"
             }
+            // What is missing in it may be what was wrong.
+            Policy::ResponseCookies(_) if *broken => continue,
             Policy::ResponseCookies(rule) => {
                 layer.cookies.push((*span, rule.clone()));
                 "response-cookies"

@@ -9,7 +9,6 @@ use std::process::{Command, ExitCode};
 use proxy_build::Compiled;
 use proxy_build::bundle::{self, Effort};
 use proxy_build::model::Site;
-use proxy_runtime::site::Upstream;
 use sha2::{Digest, Sha256};
 
 use super::{Outcome, compile, failed};
@@ -78,16 +77,9 @@ fn progress(done: usize, all: usize) {
 
 /// The features of the runtime that a site needs; with `all`, each of them if it needs any.
 fn features(site: &Site, all: bool) -> Vec<&'static str> {
-    let needed = [
-        ("acme", site.acme.is_some()),
-        ("auth", site.checks_credentials()),
-        ("compress", site.compresses()),
-        ("dns", site.upstreams.iter().any(Upstream::asks_dns)),
-        ("jwt", site.checks_tokens()),
-        ("tls", site.speaks_tls()),
-    ];
-    let any = all && needed.iter().any(|(_, needed)| *needed);
-    needed.into_iter().filter(|(_, needed)| *needed || any).map(|(name, _)| name).collect()
+    let features = site.features();
+    let any = all && features.iter().any(|(_, needed)| *needed);
+    features.into_iter().filter(|(_, needed)| *needed || any).map(|(feature, _)| feature.name).collect()
 }
 
 fn manifest(name: &str, source: &Path, features: &[&str]) -> Result<String, String> {

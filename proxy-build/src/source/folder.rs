@@ -24,7 +24,7 @@ pub(super) fn files(folder: &Path, which: Which, most: usize) -> Result<Vec<Stri
     if !top.is_dir() {
         return Err("not a folder".to_owned());
     }
-    let mut found = Vec::new();
+    let (mut found, mut folders) = (Vec::new(), 0);
     let mut open = vec![(top.clone(), String::new(), 0)];
     while let Some((path, below, depth)) = open.pop() {
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -44,12 +44,14 @@ pub(super) fn files(folder: &Path, which: Which, most: usize) -> Result<Vec<Stri
                 return Err(format!("folders are more than {DEEPEST} deep at {}", path.display()));
             }
             if kind.is_dir() {
+                folders += 1;
                 open.push((path, format!("{below}{name}/"), depth + 1));
             } else if kind.is_file() {
                 found.push(format!("{below}{name}"));
             }
-            if found.len() > most {
-                return Err(format!("more than {most} files"));
+            // Links may lead from folder to folder and back.
+            if found.len() > most || folders > most {
+                return Err(format!("more than {most} files or folders"));
             }
         }
     }

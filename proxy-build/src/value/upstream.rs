@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use proxy_runtime::site::DiscoverFrom;
 
+use super::address::to_ask_for;
 use super::{Parsed, integer, problem, server_address, status, text};
 use crate::ast::{Probe, RetryOn};
 use crate::syntax::{Leaf, Scalar};
@@ -21,14 +22,8 @@ pub fn health_check(leaf: &Leaf) -> Parsed<Probe> {
             problem("bad-path", "the path of a health check begins with `/`").help(format!("write \"/{found}\""))
         );
     }
-    match found.find(|char: char| !char.is_ascii_graphic() || char == '#') {
-        None => Ok(Probe::Path(found)),
-        Some(at) => {
-            let wrong = found[at..].chars().next().unwrap_or_default();
-            Err(problem("bad-path", "a path to ask for has no blanks, control characters, `#` or letters beyond ASCII")
-                .part(at, at + wrong.len_utf8()))
-        }
-    }
+    to_ask_for(&found, 0)?;
+    Ok(Probe::Path(found))
 }
 
 /// The name of a service of gRPC.

@@ -336,15 +336,13 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
 
 /// A body that the kernel can send by itself, taken out of its answer.
 fn file(answer: &mut Answer<Body>, framing: Framing, stream: &Stream) -> Option<Box<FileReader>> {
-    if !matches!(framing, Framing::Length(_)) || !stream.sends_files() {
+    let is_plain = matches!(&answer.body, Body::File(file) if file.is_plain());
+    if !is_plain || !matches!(framing, Framing::Length(_)) || !stream.sends_files() {
         return None;
     }
     match std::mem::replace(&mut answer.body, Body::None(None)) {
-        Body::File(file) if file.is_plain() => Some(file),
-        body => {
-            answer.body = body;
-            None
-        }
+        Body::File(file) => Some(file),
+        _ => None,
     }
 }
 

@@ -105,9 +105,10 @@ impl KeySets {
     /// It does not.
     pub(crate) async fn claims(&self, rules: &Jwt, token: &str, now: Duration) -> Result<Arc<Claims>, Failure> {
         let set = self.sets.get(rules.key_source as usize).ok_or(Failure::Internal)?;
+        let seen = set.generation();
         let claims = match self.verify(set, rules, token) {
             Err(failure @ (Failure::KeysUnavailable | Failure::UnknownKey))
-                if self.fetched_again(set, failure).await =>
+                if self.fetched_again(set, seen, failure).await =>
             {
                 self.verify(set, rules, token)
             }
@@ -140,15 +141,19 @@ impl KeySets {
         Ok(claims)
     }
 
-    /// Waits for other keys than there are; whether there are any.
-    async fn fetched_again(&self, set: &KeySet, failure: Failure) -> bool {
+    /// Waits for other keys than were `seen`; whether there are any.
+    async fn fetched_again(&self, set: &KeySet, seen: Option<u64>, failure: Failure) -> bool {
         let tried = set.tried.load(Ordering::Relaxed);
         let soon = self.now().saturating_sub(tried) < SOON.as_millis() as u64;
         // Files are not fetched, and what was fetched just now won't be another.
         if set.until.load(Ordering::Relaxed) == u64::MAX || failure == Failure::UnknownKey && soon {
             return false;
         }
+        // From here on no arrival is missed; one in between is seen.
         let arrived = set.arrived.notified();
+        if set.generation() != seen {
+            return true;
+        }
         set.wanted.notify_one();
         tokio::time::timeout(PATIENCE, arrived).await.is_ok()
     }
@@ -198,6 +203,11 @@ impl KeySets {
 }
 
 impl KeySet {
+    /// Which keys there are.
+    fn generation(&self) -> Option<u64> {
+        self.keys.load().as_ref().map(|keys| keys.generation)
+    }
+
     fn put(&self, keys: Keys, until: u64) {
         self.keys.store(Some(Arc::new(keys)));
         self.until.store(until, Ordering::Relaxed);

@@ -14,10 +14,11 @@ use crate::connection::Client;
 use crate::door;
 use crate::door::limiter::Turn;
 use crate::door::users;
+use crate::facts::ClientCertificate;
 use crate::failure::{Failure, Limited};
 use crate::handler::Answer;
 use crate::observe::Record;
-use crate::site::{Auth, AuthScheme, By, Door, RateLimit};
+use crate::site::{Auth, AuthScheme, By, ClientCertificateRules, Door, RateLimit};
 
 /// Lets a request pass; an answer, where it has come to its end here. `asks`: it is a browser that asks before it sends.
 ///
@@ -55,14 +56,22 @@ pub(super) async fn pass(
         return Ok(Some(Answer { status: StatusCode::NO_CONTENT, fields, body: Body::Bytes(Bytes::new()) }));
     }
     if let Some(rules) = &door.certificate {
-        door::certificate(rules, record.facts().certificate)?;
+        show_certificate(rules, record.facts().certificate)?;
     }
     if let Some(auth) = &door.auth {
         // Boxed: what it takes to look credentials up is large.
-        let answer = Box::pin(identified(client, record, (door, auth))).await?;
-        return Ok(answer);
+        return Box::pin(identified(client, record, (door, auth))).await;
     }
     Ok(None)
+}
+
+/// Whether a client's certificate lets it in.
+fn show_certificate(rules: &ClientCertificateRules, shown: Option<&ClientCertificate>) -> Result<(), Failure> {
+    let shown = shown.ok_or(Failure::NoCertificate)?;
+    let any = rules.subjects.is_empty() && rules.fingerprints.is_empty();
+    let listed = rules.subjects.iter().any(|subject| *subject == shown.subject)
+        || rules.fingerprints.iter().any(|fingerprint| *fingerprint == shown.fingerprint);
+    if any || listed { Ok(()) } else { Err(Failure::CertificateDenied) }
 }
 
 /// What is counted: those limits that need to know who the client is, or those that do not.

@@ -82,11 +82,12 @@ fn told(record: &Record, rules: &ForwardAuth) -> Fields {
         }
     }
     let query = facts.query.map_or(String::new(), |query| format!("?{query}"));
-    fields.add(b"x-forwarded-method", facts.method.as_str().as_bytes());
-    fields.add(b"x-forwarded-proto", facts.scheme.as_bytes());
-    fields.add(b"x-forwarded-host", facts.host.as_bytes());
-    fields.add(b"x-forwarded-uri", format!("{}{query}", facts.path).as_bytes());
-    fields.add(b"x-forwarded-for", facts.client.to_string().as_bytes());
+    // In place of what the client says under these names, if that is sent at all.
+    fields.set("x-forwarded-method", facts.method.as_str().as_bytes());
+    fields.set("x-forwarded-proto", facts.scheme.as_bytes());
+    fields.set("x-forwarded-host", facts.host.as_bytes());
+    fields.set("x-forwarded-uri", format!("{}{query}", facts.path).as_bytes());
+    fields.set("x-forwarded-for", facts.client.to_string().as_bytes());
     fields
 }
 

@@ -10,29 +10,35 @@ use crate::inspect::{Found, Inspector};
 use crate::observe::Record;
 use crate::site::Blocks;
 
-/// Looks at a request; its body, with what was looked at still in front.
+/// Looks at a request's head.
+///
+/// # Errors
+/// It is refused.
+pub(super) fn head(client: &Client, record: &mut Record, blocks: &'static Blocks) -> Result<(), Failure> {
+    let inspector: &Inspector = &client.worker.doors.inspectors[blocks.id as usize];
+    let mut scratch = client.worker.scratch.take();
+    let found = inspector.head(&record.facts(), &mut scratch);
+    client.worker.scratch.set(scratch);
+    judge(record, blocks, found)
+}
+
+/// Looks at the beginning of its body; the body, with what was looked at still in front.
 ///
 /// # Errors
 /// It is refused, or its body does not come.
-pub(super) async fn pass(
+pub(super) async fn body(
     client: &Client,
     record: &mut Record,
     blocks: &'static Blocks,
     mut body: RequestBody,
 ) -> Result<RequestBody, Failure> {
     let inspector: &Inspector = &client.worker.doors.inspectors[blocks.id as usize];
+    body.look(blocks.body).await?;
+    let beginning = body.front().len().min(usize::try_from(blocks.body).unwrap_or(usize::MAX));
     let mut scratch = client.worker.scratch.take();
-    let found = inspector.head(&record.facts(), &mut scratch);
+    let found = inspector.body(&body.front()[..beginning], &mut scratch);
     client.worker.scratch.set(scratch);
     judge(record, blocks, found)?;
-    if blocks.body > 0 && !body.is_empty() {
-        body.look(blocks.body).await?;
-        let beginning = body.front().len().min(usize::try_from(blocks.body).unwrap_or(usize::MAX));
-        let mut scratch = client.worker.scratch.take();
-        let found = inspector.body(&body.front()[..beginning], &mut scratch);
-        client.worker.scratch.set(scratch);
-        judge(record, blocks, found)?;
-    }
     Ok(body)
 }
 
