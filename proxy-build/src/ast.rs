@@ -8,16 +8,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{LogField, ParamKind, Side, Text, TrustedHeader, Where};
+use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader, Where};
 
 pub use self::auth::{Auth, AuthScheme, AuthSource, InAuth};
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Stale, Ttl};
 pub use self::compress::Compress;
 pub use self::door::{
-    Block, BodyReplace, ClientCertificate, Cors, CountedBy, InClientCertificate, InCors, InFlight, Maintenance,
+    Block, BodyReplace, ClientCertificate, Cors, CountedBy, Filter, InClientCertificate, InCors, InFlight, Maintenance,
     NetworkSource, Networks, Rate, RateLimit, ResponseCookies,
 };
 pub use self::files::{FileSource, Files};
+pub use self::test::{Expect, ExpectField, Request, Test};
 pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
@@ -31,6 +32,7 @@ mod cache;
 mod compress;
 mod door;
 mod files;
+mod test;
 mod tls;
 mod upstream;
 
@@ -380,6 +382,8 @@ pub enum Policy {
     Mirror(Mirror),
     /// `fault`.
     Fault(Fault),
+    /// `filter`.
+    Filter(Filter),
     /// `cache`.
     Cache(Cache),
     /// `maintenance`.
@@ -548,53 +552,4 @@ pub struct Lint {
     pub codes: Vec<Spanned<&'static str>>,
     /// `days=`.
     pub days: Option<Spanned<u64>>,
-}
-
-/// `test`.
-#[derive(Debug, Clone)]
-pub struct Test {
-    /// Its name.
-    pub name: Spanned<String>,
-    /// `request` and `expect`.
-    pub items: Vec<Item>,
-}
-
-/// `request` in a test.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The method.
-    pub method: Spanned<String>,
-    /// The URL.
-    pub url: Spanned<String>,
-    /// `header` and `from` lines.
-    pub items: Vec<Item>,
-}
-
-/// `upstream-header` or `response-header` in an `expect`.
-#[derive(Debug, Clone)]
-pub struct ExpectField {
-    /// Which of them.
-    pub side: Side,
-    /// The name.
-    pub name: Spanned<String>,
-    /// The value, where one is asked for.
-    pub value: Option<Spanned<String>>,
-    /// `missing=#true`
-    pub missing: Option<Spanned<bool>>,
-}
-
-/// `expect` in a test.
-#[derive(Debug, Clone, Default)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Expect {
-    pub status: Option<Spanned<u16>>,
-    pub route: Option<Spanned<String>>,
-    pub handler: Option<Spanned<&'static str>>,
-    pub upstream: Option<Spanned<String>>,
-    pub upstream_path: Option<Spanned<String>>,
-    pub cache: Option<Spanned<&'static str>>,
-    pub cache_key: Option<Spanned<String>>,
-    pub location: Option<Spanned<String>>,
-    /// `upstream-header` and `response-header` lines.
-    pub items: Vec<Item>,
 }

@@ -25,7 +25,15 @@ pub(crate) type Outcome = Result<ExitCode, String>;
 
 /// Compiles a site and shows what was found; `None` where it is wrong.
 fn compile(file: &Path) -> Option<Compiled> {
-    let compiled = proxy_build::compile(file, &file.display().to_string());
+    shown(file, proxy_build::compile(file, &file.display().to_string()))
+}
+
+/// The same for a site that is to become a binary here.
+fn compile_to_build(file: &Path) -> Option<Compiled> {
+    shown(file, proxy_build::compile_without_crate(file, &file.display().to_string()))
+}
+
+fn shown(file: &Path, compiled: Compiled) -> Option<Compiled> {
     anstream::eprint!("{}", compiled.diagnostics(true));
     if compiled.model.is_some() {
         return Some(compiled);

@@ -17,6 +17,7 @@ mod discover;
 mod door;
 mod error_page;
 mod files;
+mod filter;
 mod headers;
 mod health;
 mod include;
@@ -254,6 +255,7 @@ pub static ALL: &[&Directive] = &[
     &block::BLOCK_USER_AGENT,
     &block::BLOCK_BODY,
     &block::REQUEST_TYPES,
+    &filter::FILTER,
     &retry::RETRY,
     &retry::ON,
     &retry::METHODS,

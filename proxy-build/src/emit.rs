@@ -74,7 +74,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
     let items = quote! {
         #[allow(unused_imports)]
         use ::proxy_runtime::{
-            facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
+            facts::Facts, fields::Fields, filter, filter::Function, filter::Functions, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
             matcher, regex::Capturing, regex::Joint, regex::Regex, route::Captures,
             route::Tables, site, site::*, table::Aligned, table::Table, table::Words, template::Piece,
             template::Template, view::RequestView,

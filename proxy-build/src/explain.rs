@@ -41,6 +41,9 @@ pub fn explain(
         explain_route(&mut out, route.model, model, &outcome);
     }
     out.line("answer", outcome.in_short());
+    if outcome.not_asked {
+        out.line("", "if the functions of `filter`, which are asked by the binary alone, let it be");
+    }
     if let Some(location) = &outcome.location {
         out.line("location", location);
     }
@@ -102,6 +105,9 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
         if policy.door.is_some() && route.origins.iter().any(|(found, _)| *found == name) {
             out.line(&format!("  {name}"), format!("[{}]", from(name)));
         }
+    }
+    if !route.functions.request.is_empty() {
+        out.line("  filter", format!("{} [{}]", route.functions.request.join(", "), from("filter")));
     }
     if let Handler::Proxy(proxy) = &route.handler {
         for filter in &route.request {
@@ -226,6 +232,9 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     }
     if !route.response.is_empty() {
         out.line("  response-headers", format!("[{}]", from("response-headers")));
+    }
+    if !route.functions.response.is_empty() {
+        out.line("  filter", format!("{} [{}]", route.functions.response.join(", "), from("filter")));
     }
     if !policy.error_pages.is_empty() {
         out.line("  error-page", format!("[{}]", from("error-page")));

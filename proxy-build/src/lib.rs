@@ -156,6 +156,22 @@ pub fn compile_for_crate(path: &Path, shown: &str, prepared: bool) -> Compiled {
     compiled
 }
 
+/// The same as [`compile`], for a binary without a crate of the user's: there are no functions for `filter` to ask.
+pub fn compile_without_crate(path: &Path, shown: &str) -> Compiled {
+    let mut compiled = compile(path, shown);
+    let mut hosts = compiled.model.iter().flat_map(|model| &model.hosts);
+    let with_functions = hosts.find_map(|host| host.routes.iter().find(|route| !route.functions.is_empty()));
+    if let Some(route) = with_functions {
+        let message = "the functions that `filter` asks on this route are in a crate, and here is none";
+        compiled.report.add(
+            Diagnostic::error("needs-crate", message, route.span)
+                .help("compile the site into a crate by `site!`; `kiln new` makes one that shows how"),
+        );
+        compiled.model = None;
+    }
+    compiled
+}
+
 /// Compiles a site file up to its model, and runs its tests. `shown` is what messages call the file.
 ///
 /// The parser's recursion is guarded; all else is linear, but for routes of one pattern, which are compared in pairs.

@@ -26,7 +26,7 @@ pub fn lower(model: &model::Site) -> Plan<'_> {
     let mut policies = Interned::default();
     policies.add(&model.root);
     let (mut matchers, mut requests, mut responses) = (Interned::default(), Interned::default(), Interned::default());
-    let (mut methods, mut handlers) = (Interned::default(), Interned::default());
+    let (mut functions, mut methods, mut handlers) = (Interned::default(), Interned::default(), Interned::default());
     let mut routes = Vec::new();
     for (site, host) in model.hosts.iter().enumerate() {
         policies.add(&host.policy);
@@ -39,6 +39,7 @@ pub fn lower(model: &model::Site) -> Plan<'_> {
                 matches: some(route.expression().1).map(|slice| matchers.add(slice)),
                 request: some(&route.request).map(|slice| requests.add(slice)),
                 response: some(&route.response).map(|slice| responses.add(slice)),
+                functions: Some(&route.functions).filter(|list| !list.is_empty()).map(|list| functions.add(list)),
                 handler: handlers.add(handler),
                 row,
                 policy: policies.add(&route.policy),
@@ -54,6 +55,7 @@ pub fn lower(model: &model::Site) -> Plan<'_> {
         matchers,
         requests,
         responses,
+        functions,
         methods,
         handlers,
         regexes: Vec::new(),

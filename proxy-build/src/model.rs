@@ -124,6 +124,8 @@ pub struct Route {
     pub request: Vec<RequestFilter>,
     /// What is done to a response, in the order of phases.
     pub response: Vec<ResponseFilter>,
+    /// Functions of the user's.
+    pub functions: Functions,
     /// Who answers.
     pub handler: site::Handler,
     /// Where the handler is written.
@@ -173,6 +175,22 @@ pub enum Matcher {
     Not(Vec<Matcher>),
     /// One of these.
     Any(Vec<Matcher>),
+}
+
+/// `filter`: the paths of functions, each list in the order in which it is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Functions {
+    /// Those for requests.
+    pub request: Vec<String>,
+    /// Those for answers.
+    pub response: Vec<String>,
+}
+
+impl Functions {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.response.is_empty()
+    }
 }
 
 /// A request filter with its data.

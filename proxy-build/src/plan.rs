@@ -11,14 +11,14 @@ use proxy_runtime::fields::Fields;
 use proxy_runtime::filter::{self, Outgoing};
 use proxy_runtime::matcher;
 use proxy_runtime::regex::{Capturing, Regex};
-use proxy_runtime::rehearse::Rules;
+use proxy_runtime::rehearse::{NotCompiled, Rules};
 use proxy_runtime::route::{Captures, RouteId, SiteId, Tables};
 use proxy_runtime::site::{Handler, Methods, NormalForm, Policy, Setting, Text};
 use proxy_runtime::view::RequestView;
 
 use crate::ast::{ValueOf, ValueTest};
 use crate::lower::Interned;
-use crate::model::{self, Matcher, RequestFilter, ResponseFilter};
+use crate::model::{self, Functions, Matcher, RequestFilter, ResponseFilter};
 
 /// A site ready to be written out, or run.
 pub struct Plan<'m> {
@@ -36,6 +36,8 @@ pub struct Plan<'m> {
     pub requests: Interned<&'m [RequestFilter]>,
     /// Distinct sequences of response filters.
     pub responses: Interned<&'m [ResponseFilter]>,
+    /// Distinct lists of functions of the user's.
+    pub functions: Interned<&'m Functions>,
     /// Distinct sets of methods.
     pub methods: Interned<&'m Methods>,
     /// Distinct handlers.
@@ -60,6 +62,8 @@ pub struct Route<'m> {
     pub request: Option<usize>,
     /// Index into [`Plan::responses`].
     pub response: Option<usize>,
+    /// Index into [`Plan::functions`].
+    pub functions: Option<usize>,
     /// Index into [`Plan::handlers`].
     pub handler: usize,
     /// The text that is its own.
@@ -179,6 +183,9 @@ impl Rules for Plan<'_> {
             let ops: Vec<_> = ops.iter().map(|op| self.header_op(op)).collect();
             filter::response_headers(fields, facts, &ops);
         }
+    }
+    fn functions(&self, route: RouteId) -> Result<Option<&'static filter::Functions>, NotCompiled> {
+        if self.routes[route as usize].functions.is_some() { Err(NotCompiled) } else { Ok(None) }
     }
     fn policy(&self, route: RouteId) -> Option<&Policy> {
         Some(&self.routes[route as usize].model.policy)

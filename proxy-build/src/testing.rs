@@ -15,9 +15,12 @@ use crate::report::{Diagnostic, Report};
 pub(crate) fn run(site: &Site, plan: &Plan<'_>, report: &mut Report) {
     let settings = build_settings(site);
     for test in &site.tests {
-        match rehearse::run(plan, &test.test, &settings) {
-            Ok(misses) => {
-                for (property, expected, found) in misses {
+        match rehearse::outcome(plan, &test.test, &settings) {
+            Ok(outcome) => {
+                // What the user's functions make of it, the binary's own test shows.
+                let judged = |property: &str| !outcome.not_asked || property == "route";
+                let misses = rehearse::misses(&test.test.expect, &outcome);
+                for (property, expected, found) in misses.into_iter().filter(|(property, ..)| judged(property)) {
                     let span = test
                         .expectations
                         .iter()
@@ -44,6 +47,14 @@ pub(crate) fn run(site: &Site, plan: &Plan<'_>, report: &mut Report) {
         let help = url.map(|request| format!("write a test with: {request}"));
         report.add(Diagnostic::lint("untested-route", message, route.span).maybe_help(help));
     }
+}
+
+/// The tests that fail where the user's functions let all be as it is; those are asked by the binary alone.
+pub fn left_to_the_binary<'m>(site: &'m Site, plan: &Plan<'_>) -> Vec<&'m str> {
+    let settings = build_settings(site);
+    let fails =
+        |test: &&crate::model::Test| rehearse::run(plan, &test.test, &settings).is_ok_and(|misses| !misses.is_empty());
+    site.tests.iter().filter(fails).map(|test| &*test.test.name).collect()
 }
 
 /// The routes that no test reaches, in the order of the file.

@@ -35,7 +35,12 @@ pub fn run(site: &'static Site) -> ExitCode {
         Command::Version => print!("{}", version(site)),
         Command::Config => print!("{}", config(site)),
         Command::Manifest => println!("{}", manifest(site)),
-        Command::SelfTest => return self_test(site, &given),
+        // Parameters that are not given stand for themselves.
+        Command::SelfTest => {
+            let (text, failed) = tested(site, &settings(site, &given).unwrap_or_default());
+            print!("{text}");
+            return if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
         Command::Check => return finish(check(site, &given)),
         Command::Serve => return finish(settings(site, &given).and_then(|settings| crate::run::serve(site, settings))),
     }
@@ -202,25 +207,40 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// `--self-test`: the site's tests. Parameters that are not given stand for themselves.
-fn self_test(site: &'static Site, given: &HashMap<String, String>) -> ExitCode {
-    let settings = settings(site, given).unwrap_or_default();
-    let mut failed = 0;
+/// The site's tests, functions of `filter` included, for a test of the crate it is compiled into:
+///
+/// ```ignore
+/// #[test]
+/// fn the_site() {
+///     proxy_runtime::self_test(proxy_macros::site!("site.kdl")).unwrap();
+/// }
+/// ```
+///
+/// # Errors
+/// A test fails; what `--self-test` would print.
+pub fn self_test(site: &'static Site) -> Result<(), String> {
+    let (text, failed) = tested(site, &settings(site, &HashMap::new()).unwrap_or_default());
+    if failed == 0 { Ok(()) } else { Err(text) }
+}
+
+/// What became of the tests, and how many failed.
+fn tested(site: &Site, settings: &Settings) -> (String, usize) {
+    let (mut out, mut failed) = (String::new(), 0);
     for test in site.tests {
-        let misses = match rehearse::run(site, test, &settings) {
+        let misses = match rehearse::run(site, test, settings) {
             Ok(misses) => misses,
             Err(reason) => vec![("request".to_owned(), "a request".to_owned(), reason)],
         };
         if misses.is_empty() {
-            println!("ok    {}", test.name);
+            out.push_str(&format!("ok    {}\n", test.name));
             continue;
         }
         failed += 1;
-        println!("FAIL  {} ({}:{})", test.name, test.place.file, test.place.line);
+        out.push_str(&format!("FAIL  {} ({}:{})\n", test.name, test.place.file, test.place.line));
         for (property, expected, found) in misses {
-            println!("      {property}: expected {expected}, found {found}");
+            out.push_str(&format!("      {property}: expected {expected}, found {found}\n"));
         }
     }
-    println!("{} passed, {failed} failed", site.tests.len() - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    out.push_str(&format!("{} passed, {failed} failed\n", site.tests.len() - failed));
+    (out, failed)
 }

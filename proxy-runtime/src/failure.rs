@@ -132,6 +132,8 @@ pub(crate) enum Failure {
     MediaType,
     /// A `block` has found something.
     Blocked(StatusCode),
+    /// A function of the user's (`filter`) has panicked.
+    FilterPanicked,
     /// No file has this name, or none that may be served.
     NoFile,
     /// A file is there and can't be read.
@@ -218,6 +220,7 @@ impl Failure {
             Failure::CertificateDenied => "certificate-denied",
             Failure::MediaType => "media-type",
             Failure::Blocked(_) => "blocked",
+            Failure::FilterPanicked => "filter-panicked",
             Failure::NoFile => "no-file",
             Failure::FileUnreadable => "file-unreadable",
             Failure::PreconditionFailed => "precondition-failed",
@@ -285,9 +288,11 @@ impl Failure {
             | Failure::TotalTimeout
             | Failure::BodyStalled
             | Failure::NotCached => StatusCode::GATEWAY_TIMEOUT,
-            Failure::ClientGone | Failure::StoreUnreadable | Failure::FileUnreadable | Failure::Internal => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Failure::ClientGone
+            | Failure::StoreUnreadable
+            | Failure::FilterPanicked
+            | Failure::FileUnreadable
+            | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

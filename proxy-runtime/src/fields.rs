@@ -237,6 +237,22 @@ fn forbidden(byte: u8) -> bool {
     (byte < 0x20) & (byte != b'\t') | (byte == 0x7F)
 }
 
+/// Whether a field belongs to a connection (RFC 9110 section 7.6.1), or frames a message. On the hot path, asked of each
+/// field of each message: the length tells most of them apart.
+pub const fn of_connection(name: &[u8]) -> bool {
+    match name.len() {
+        2 => name.eq_ignore_ascii_case(b"te"),
+        7 => name.eq_ignore_ascii_case(b"upgrade"),
+        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
+        14 => name.eq_ignore_ascii_case(b"content-length"),
+        16 => name.eq_ignore_ascii_case(b"proxy-connection"),
+        17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
+        18 => name.eq_ignore_ascii_case(b"proxy-authenticate"),
+        19 => name.eq_ignore_ascii_case(b"proxy-authorization"),
+        _ => false,
+    }
+}
+
 /// The members of the comma-separated field `name` (RFC 9110 section 5.6.1); values that are not text are left out.
 pub fn tokens<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a str> {
     fields

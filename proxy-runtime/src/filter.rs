@@ -1,7 +1,9 @@
 //! Filters: what is done to a request before it is sent on, and to a response before it is sent back. Pure.
 //!
-//! One file per filter; the compiler's output calls them by name, so a site links only those it uses.
+//! One file per filter; the compiler's output calls them by name, so a site links only those it uses. [`FieldName`], [`Flow`],
+//! [`Request`] and [`Response`] are for functions of the user's own.
 
+mod function;
 mod headers;
 mod rewrite;
 
@@ -9,6 +11,7 @@ use std::borrow::Cow;
 
 use crate::fields::Fields;
 
+pub use function::{FieldName, Flow, Function, Functions, OnRequest, OnResponse, Panicked, Request, Response};
 pub use headers::{HeaderOp, request_headers, response_headers};
 #[cfg(feature = "serve")]
 pub(crate) use rewrite::encode;

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::fields::{Fields, has_token, tokens};
+use crate::fields::{Fields, has_token, of_connection, tokens};
 use crate::matcher;
 use crate::site::{Trusted, TrustedHeader};
 
@@ -19,23 +19,6 @@ pub(crate) fn upgrade(fields: &Fields) -> Option<&str> {
     let wanted = fields.text("upgrade")?;
     let h2c = wanted.split(',').any(|one| one.trim().eq_ignore_ascii_case("h2c"));
     (!h2c && has_token(fields, "connection", "upgrade")).then_some(wanted)
-}
-
-/// Whether a field belongs to a connection (RFC 9110 section 7.6.1), or frames a message. On the hot path, asked of each
-/// field of each message: the length tells most of them apart.
-fn of_connection(name: &[u8]) -> bool {
-    let one_of = |names: &[&str]| names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()));
-    match name.len() {
-        2 => one_of(&["te"]),
-        7 => one_of(&["upgrade"]),
-        10 => one_of(&["connection", "keep-alive"]),
-        14 => one_of(&["content-length"]),
-        16 => one_of(&["proxy-connection"]),
-        17 => one_of(&["transfer-encoding"]),
-        18 => one_of(&["proxy-authenticate"]),
-        19 => one_of(&["proxy-authorization"]),
-        _ => false,
-    }
 }
 
 /// Leaves the fields that go beyond a connection: neither those that belong to it, nor those that `Connection` lists, nor

@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use crate::facts::Facts;
 use crate::fields::Fields;
+use crate::filter::FieldName;
 use crate::settings::{self, Address};
 use crate::site::{self, Methods, Redirect, Respond, RespondBody};
 use crate::template::{Piece, Template};
@@ -33,6 +34,21 @@ impl<B> Answer<B> {
     /// The same with another body.
     pub fn map<C>(self, body: impl FnOnce(B) -> C) -> Answer<C> {
         Answer { status: self.status, fields: self.fields, body: body(self.body) }
+    }
+}
+
+impl Answer<Bytes> {
+    /// An answer with a text.
+    pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer<Bytes> {
+        let mut answer = Answer::new(status, text.into());
+        answer.fields.add(b"content-type", b"text/plain; charset=utf-8");
+        answer
+    }
+
+    /// The same answer with a field, which has this value and no other.
+    pub fn with(mut self, name: FieldName, value: impl AsRef<[u8]>) -> Answer<Bytes> {
+        self.fields.set(name.as_str(), value.as_ref());
+        self
     }
 }
 

@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 
 use crate::cache::key;
 use crate::door;
 use crate::facts::Facts;
 use crate::fields::Fields;
-use crate::filter::Outgoing;
+use crate::filter::{Functions, Outgoing};
 use crate::inspect::{Inspector, Scratch};
 use crate::route::{Captures, Found, MethodSet, Node, RouteId, SiteId, Tables, Verdict};
 use crate::settings::Settings;
@@ -35,6 +35,11 @@ pub trait Rules {
     fn filter(&self, route: RouteId, out: &mut Outgoing<'_>, facts: &Facts<'_>);
     /// Applies a route's response filters.
     fn respond(&self, route: RouteId, fields: &mut Fields, facts: &Facts<'_>);
+    /// The user's functions on a route.
+    ///
+    /// # Errors
+    /// They are not compiled yet.
+    fn functions(&self, route: RouteId) -> Result<Option<&'static Functions>, NotCompiled>;
     /// What surrounds a route's handler.
     fn policy(&self, route: RouteId) -> Option<&Policy>;
     /// What surrounds a site's handlers, where no route is known.
@@ -51,6 +56,10 @@ pub trait Rules {
     /// `https`.
     fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>>;
 }
+
+/// There are functions of the user's, and the compiler can't run them: the binary can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotCompiled;
 
 /// A request to rehearse.
 #[derive(Debug)]
@@ -100,6 +109,8 @@ pub struct Outcome {
     pub location: Option<String>,
     /// The header fields of the answer, as far as the proxy sets them.
     pub response_headers: Vec<(String, String)>,
+    /// The user's functions that have a say in it were not asked; all but the route may come out otherwise.
+    pub not_asked: bool,
 }
 
 impl Outcome {
@@ -211,8 +222,24 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
             (outcome.status, outcome.reason, outcome.handler) = (Some(rule.status), Some("blocked"), None);
         }
     }
+    let functions = rules.functions(route);
+    outcome.not_asked = functions.is_err();
+    let (mut own_fields, mut answered) = (fields.clone(), answers_preflight);
+    if let (Ok(Some(functions)), None, false) = (functions, outcome.reason, answered) {
+        match functions.ask(&facts, &mut own_fields) {
+            Ok(None) => {}
+            Ok(Some((_, own))) => {
+                (outcome.status, outcome.handler) = (Some(own.status.as_u16()), None);
+                (answer, answered) = (own.fields, true);
+            }
+            Err(_) => {
+                (outcome.status, outcome.reason, outcome.handler) = (Some(500), Some("filter-panicked"), None);
+            }
+        }
+    }
+    facts.fields = &own_fields;
     match handler {
-        _ if outcome.reason.is_some() || answers_preflight => {}
+        _ if outcome.reason.is_some() || answered => {}
         Handler::Proxy(_) => {
             outcome.upstream = Some(facts.upstream.to_owned());
             forward(rules, route, form, &target, &facts, &mut outcome);
@@ -243,6 +270,11 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         door::cross_origin(cors, &fields, &mut answer);
     }
     rules.respond(route, &mut answer, &Facts { status: outcome.status.unwrap_or(200), ..facts });
+    if let (Ok(Some(functions)), Ok(status)) = (functions, StatusCode::from_u16(outcome.status.unwrap_or(200)))
+        && functions.show(&facts, status, &mut answer).is_err()
+    {
+        (outcome.status, outcome.reason, outcome.handler) = (Some(500), Some("filter-panicked"), None);
+    }
     outcome.response_headers = pairs(&answer);
     Ok(outcome)
 }
@@ -481,6 +513,9 @@ impl Rules for Site {
         if let Some(filter) = self.routes.get(route).and_then(|route| route.response) {
             filter(fields, facts);
         }
+    }
+    fn functions(&self, route: RouteId) -> Result<Option<&'static Functions>, NotCompiled> {
+        Ok(self.routes.get(route).and_then(|route| route.functions))
     }
     fn policy(&self, route: RouteId) -> Option<&Policy> {
         self.routes.get(route).map(|route| route.policy)

@@ -33,6 +33,7 @@ use crate::cookies;
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::filter::Functions;
 use crate::forward;
 use crate::grpc;
 use crate::handler::{self, Answer};
@@ -86,6 +87,12 @@ pub(crate) async fn exchange(
     }
     if let Some(filter) = record.route.and_then(|route| route.response) {
         filter(&mut answer.fields, &record.facts());
+    }
+    if let Some(functions) = record.route.and_then(|route| route.functions)
+        && let Err(panicked) = functions.show(&record.facts(), answer.status, &mut answer.fields)
+    {
+        record.rule = panicked.name;
+        answer = refuse(record, Failure::FilterPanicked);
     }
     if let Some(rule) = record.route.and_then(|route| route.policy.replace.as_ref()) {
         answer = replace::replace(&client.worker.replacers[rule.id as usize], record, answer);
@@ -185,6 +192,12 @@ async fn steps(
         }
     }
 
+    if let Some(functions) = route.functions
+        && let Some(answer) = answered_by(record, functions)?
+    {
+        return Ok(answer);
+    }
+
     if let Some(cache) = &route.policy.cache
         && let Some(purged) = cached::purge(client, record, cache).await
     {
@@ -213,6 +226,24 @@ async fn steps(
         // Boxed, as it is large and seldom needed: every exchange would carry its size around.
         Handler::Echo => Ok(Box::pin(answer::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
+    }
+}
+
+/// `filter`: what the user's functions say to a request.
+fn answered_by(record: &mut Record, functions: &Functions) -> Result<Option<Answer<Body>>, Failure> {
+    let mut fields = std::mem::take(&mut record.fields);
+    let asked = functions.ask(&record.facts(), &mut fields);
+    record.fields = fields;
+    match asked {
+        Ok(None) => Ok(None),
+        Ok(Some((name, answer))) => {
+            record.rule = name;
+            Ok(Some(answer.map(Body::Bytes)))
+        }
+        Err(panicked) => {
+            record.rule = panicked.name;
+            Err(Failure::FilterPanicked)
+        }
     }
 }
 

@@ -63,6 +63,7 @@ const ELSEWHERE: &[&str] = &[
     "too-many-listeners",
     "tables-too-large",
     "not-prepared",
+    "needs-crate",
 ];
 
 fn codes(sources: &str) -> Vec<String> {

@@ -127,3 +127,153 @@ fn folders_are_compiled_in_by_a_build_script() {
     assert!(built.status.success(), "{}", stderr(&built));
     assert_eq!(served("/new.txt"), "new\n");
 }
+
+const FILTERS: &str = r#"
+use proxy_runtime::filter::{FieldName, Flow, Request, Response};
+use proxy_runtime::handler::Answer;
+use proxy_runtime::http::StatusCode;
+
+const TENANT: FieldName = FieldName::new("x-tenant");
+
+pub fn tenant(request: &mut Request<'_>) -> Flow {
+    let tenant = request.host().split('.').next().unwrap_or_default();
+    match tenant {
+        "nobody" => Flow::Respond(Answer::text(StatusCode::NOT_FOUND, "nobody lives here\n").with(TENANT, tenant)),
+        "clumsy" => panic!("as asked"),
+        _ => {
+            request.set(TENANT, tenant);
+            Flow::Continue
+        }
+    }
+}
+
+pub fn versioned(request: &mut Request<'_>) -> Flow {
+    request.add(FieldName::new("x-version"), request.query("v").unwrap_or("1"));
+    Flow::Continue
+}
+
+pub fn stamp(response: &mut Response<'_>) {
+    assert_ne!(response.header("x-fail"), Some("yes"));
+    response.remove(FieldName::new("server"));
+    response.set(FieldName::new("x-stamp"), format!("{} {}", response.status().as_u16(), response.facts().path));
+}
+"#;
+
+const FILTERED: &str = r#"
+param listen type=addr
+param backend type=addr
+listen (param)listen
+upstream app {
+    server (param)backend
+}
+site * {
+    filter "crate::filters::tenant"
+    filter "crate::filters::stamp" on=response
+    log access format=json
+    route "/health" {
+        filter off
+        respond 200 "ok"
+    }
+    route "/*" {
+        filter "crate::filters::versioned" on=request
+        request-headers {
+            set X-Copy "{header.x-tenant}"
+        }
+        rewrite path="/{header.x-tenant}/x"
+        proxy app
+    }
+}
+test "nobody gets nothing" {
+    request GET "http://nobody.test/"
+    expect status=404 {
+        response-header x-stamp "404 /"
+    }
+}
+test "a tenant is named" {
+    request GET "http://alice.test/a?v=7"
+    expect upstream=app {
+        upstream-header x-copy "alice"
+        upstream-header x-version "7"
+    }
+}
+test "health is nobody's" {
+    request GET "http://nobody.test/health"
+    expect status=200
+}
+"#;
+
+/// `filter` asks functions of the crate: rustc proves them, and `--self-test` asks them, too.
+#[test]
+fn functions_of_the_crate() {
+    let dir = scratch("filters").join("filters");
+    assert!(kiln(&["new", dir.to_str().expect("text")]).status.success());
+    let write = |path: &str, text: &str| std::fs::write(dir.join(path), text).expect("written");
+    let main = "mod filters;\n\nfn main() -> std::process::ExitCode {\n    proxy_runtime::run(proxy_macros::site!(\"site.kdl\"))\n}\n\n\
+        #[test]\nfn the_site() {\n    proxy_runtime::self_test(proxy_macros::site!(\"site.kdl\")).unwrap();\n}\n";
+    write("site.kdl", FILTERED);
+    write("src/filters.rs", FILTERS);
+    write("src/main.rs", main);
+    let built = cargo(&dir, &["build", "--quiet"]);
+    assert!(built.status.success(), "{}", stderr(&built));
+    assert_eq!(stderr(&built), "");
+
+    let binary = cache().join("macro-target/debug/filters");
+    let tested = Command::new(&binary).arg("--self-test").output().expect("runs");
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
+    let text =
+        String::from_utf8_lossy(&kiln(&["test", dir.join("site.kdl").to_str().expect("text")]).stdout).into_owned();
+    assert!(text.contains("left  nobody gets nothing") && text.contains("1 passed, 0 failed, 2 left"), "{text}");
+
+    let backend = kiln_tests::origin::Origin::new(|mut connection, _| {
+        while let Some(head) = connection.head() {
+            connection.send(format!("HTTP/1.1 200 OK\r\nserver: it\r\ncontent-length: {}\r\n\r\n{head}", head.len()));
+        }
+    });
+    let proxy = kiln_tests::proxy::Proxy::start(&binary, FILTERED, &[("backend", &backend.address)]);
+    let get = |host: &str, path: &str| kiln_tests::client::get(proxy.address("listen"), host, path);
+    let answer = get("nobody.test", "/a");
+    assert_eq!((answer.status, answer.text().as_str()), (404, "nobody lives here\n"));
+    assert_eq!(answer.header("x-tenant"), Some("nobody"));
+    assert_eq!(answer.header("x-stamp"), Some("404 /a"));
+    let line = proxy.log("\"path\":\"/a\"");
+    assert!(line.contains("\"rule\":\"crate::filters::tenant\""), "{line}");
+    let answer = get("nobody.test", "/health");
+    assert_eq!((answer.status, answer.text().as_str(), answer.header("x-stamp")), (200, "ok", None));
+    let answer = get("alice.test", "/a?v=7");
+    assert_eq!((answer.status, answer.header("x-stamp"), answer.header("server")), (200, Some("200 /a"), None));
+    let head = answer.text();
+    assert!(head.starts_with("GET /alice/x?v=7 HTTP/1.1"), "{head}");
+    assert!(["x-tenant: alice", "x-copy: alice", "x-version: 7"].iter().all(|line| head.contains(line)), "{head}");
+
+    // One that panics fails its exchange, and no other.
+    for _ in 0..2 {
+        let answer = get("clumsy.test", "/b");
+        assert_eq!(answer.status, 500);
+    }
+    let line = proxy.log("filter-panicked");
+    assert!(line.contains("\"rule\":\"crate::filters::tenant\""), "{line}");
+    assert_eq!(get("alice.test", "/a").status, 200);
+
+    // A function of another type, or none, is rustc's to refuse; a test of the site that fails, the crate's own tests'.
+    write(
+        "src/filters.rs",
+        &FILTERS.replace("pub fn stamp(response: &mut Response<'_>)", "pub fn stamp(response: &Response<'_>)"),
+    );
+    let text = stderr(&cargo(&dir, &["build", "--quiet"]));
+    assert!(text.contains("mismatched types") && text.contains("{stamp}"), "{text}");
+    write("src/filters.rs", &FILTERS.replace("pub fn stamp", "fn stamp"));
+    let text = stderr(&cargo(&dir, &["build", "--quiet"]));
+    assert!(text.contains("function `stamp` is private"), "{text}");
+    write("src/filters.rs", &FILTERS.replace("\"x-tenant\"", "\"content-length\""));
+    let text = stderr(&cargo(&dir, &["build", "--quiet"]));
+    assert!(text.contains("the field belongs to the connection"), "{text}");
+    write("src/filters.rs", &FILTERS.replace("\"nobody\" =>", "\"none\" =>"));
+    let tested = cargo(&dir, &["test", "--quiet"]);
+    let text = String::from_utf8_lossy(&tested.stdout).into_owned();
+    assert!(!tested.status.success() && text.contains("FAIL  nobody gets nothing"), "{text}");
+
+    // There is no crate where `kiln` builds.
+    let alone = kiln(&["build", dir.join("site.kdl").to_str().expect("text")]);
+    let text = stderr(&alone);
+    assert!(!alone.status.success() && text.contains("error[needs-crate]") && text.contains("site!"), "{text}");
+}

@@ -61,6 +61,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/auth.rs",
         "tests/all/files.rs",
         "tests/all/compress.rs",
+        "tests/all/macros.rs",
     ] {
         // Sites within strings: their line ends are written out, and braces are doubled.
         let text = std::fs::read_to_string(workspace().join(tests)).expect("tests");

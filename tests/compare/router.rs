@@ -100,7 +100,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
     let (mut text, mut rows) = (String::new(), Vec::new());
     for route in &plan.routes {
         let pattern = &route.model.pattern.text;
-        rows.extend([text.len() as u32, pattern.len() as u32, route.methods as u32, NONE, NONE, NONE]);
+        rows.extend([text.len() as u32, pattern.len() as u32, route.methods as u32, NONE, NONE, NONE, NONE]);
         rows.extend([route.handler as u32, 0, 0, 0]);
         text += pattern;
     }
@@ -131,6 +131,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
                 matches: &[],
                 request: &[],
                 response: &[],
+                functions: &[],
                 handlers: handlers.leak(),
                 policies: vec![&model.root].leak(),
             },

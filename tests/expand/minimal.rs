@@ -1,9 +1,10 @@
 #[allow(unused_imports)]
 use ::proxy_runtime::{
-    facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing,
-    filter::PathStep, filter::Rewrite, matcher, regex::Capturing, regex::Joint,
-    regex::Regex, route::Captures, route::Tables, site, site::*, table::Aligned,
-    table::Table, table::Words, template::Piece, template::Template, view::RequestView,
+    facts::Facts, fields::Fields, filter, filter::Function, filter::Functions,
+    filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite, matcher,
+    regex::Capturing, regex::Joint, regex::Regex, route::Captures, route::Tables, site,
+    site::*, table::Aligned, table::Table, table::Words, template::Piece,
+    template::Template, view::RequestView,
 };
 #[allow(unused_imports)]
 use ::std::{
@@ -11,7 +12,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 16,
+    ::proxy_runtime::site::VERSION == 17,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -59,6 +60,7 @@ static HOSTS: &Aligned<[u8]> = &Aligned(
     *b"\0\0\0\0\x0B\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\xC0example.com\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 );
 static JOINT: [Joint; 0usize] = [];
+static FUNCTIONS: &[Functions] = &[];
 static HANDLERS: &[Handler] = &[
     Handler::Proxy(Proxy {
         shares: Borrowed(&[Share { upstream: 0, weight: 1 }]),
@@ -71,7 +73,7 @@ static HANDLERS: &[Handler] = &[
 static METHODS: &[Methods] = &[Methods::ANY];
 static POLICIES: &[PolicyId] = &[&POLICY_0];
 /// 0: `example.com/*` HANDLERS[0] POLICY_0 (minimal.kdl:2)
-static ROUTES: &[u8] = b"\0\0\0\0\x02\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0";
+static ROUTES: &[u8] = b"\0\0\0\0\x02\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0";
 const ROUTE_TABLE: Routes = Routes {
     rows: Words::new(ROUTES),
     text: "/*",
@@ -79,6 +81,7 @@ const ROUTE_TABLE: Routes = Routes {
     matches: &[],
     request: &[],
     response: &[],
+    functions: FUNCTIONS,
     handlers: HANDLERS,
     policies: POLICIES,
 };

@@ -1,9 +1,10 @@
 #[allow(unused_imports)]
 use ::proxy_runtime::{
-    facts::Facts, fields::Fields, filter, filter::HeaderOp, filter::Outgoing,
-    filter::PathStep, filter::Rewrite, matcher, regex::Capturing, regex::Joint,
-    regex::Regex, route::Captures, route::Tables, site, site::*, table::Aligned,
-    table::Table, table::Words, template::Piece, template::Template, view::RequestView,
+    facts::Facts, fields::Fields, filter, filter::Function, filter::Functions,
+    filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite, matcher,
+    regex::Capturing, regex::Joint, regex::Regex, route::Captures, route::Tables, site,
+    site::*, table::Aligned, table::Table, table::Words, template::Piece,
+    template::Template, view::RequestView,
 };
 #[allow(unused_imports)]
 use ::std::{
@@ -11,7 +12,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 16,
+    ::proxy_runtime::site::VERSION == 17,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -99,6 +100,7 @@ static SEGMENTS: &Aligned<[u8]> = &Aligned(
     *b"\0\0\0\0\x05\0\0\0\x01\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFusers\0\0\0",
 );
 static JOINT: [Joint; 0usize] = [];
+static FUNCTIONS: &[Functions] = &[];
 static HANDLERS: &[Handler] = &[
     Handler::Proxy(Proxy {
         shares: Borrowed(&[Share { upstream: 0, weight: 1 }]),
@@ -123,7 +125,7 @@ static METHODS: &[Methods] = &[
 static POLICIES: &[PolicyId] = &[&POLICY_0];
 /// 0: `example.com/users/{id}/*` matches_0 request_0 response_0 HANDLERS[0] POLICY_0 (policies.kdl:6)
 /// 1: `example.com/*` HANDLERS[1] POLICY_0 (policies.kdl:21)
-static ROUTES: &[u8] = b"\0\0\0\0\r\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r\0\0\0\0\0\0\0\r\0\0\0\x02\0\0\0\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\0\0\0\0\0\x0F\0\0\0\0\0\0\0";
+static ROUTES: &[u8] = b"\0\0\0\0\r\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\0\0\0\0\0\0\0\0\r\0\0\0\0\0\0\0\r\0\0\0\x02\0\0\0\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\0\0\0\0\0\x0F\0\0\0\0\0\0\0";
 const ROUTE_TABLE: Routes = Routes {
     rows: Words::new(ROUTES),
     text: "/users/{id}/*/*",
@@ -131,6 +133,7 @@ const ROUTE_TABLE: Routes = Routes {
     matches: &[matches_0],
     request: &[request_0],
     response: &[response_0],
+    functions: FUNCTIONS,
     handlers: HANDLERS,
     policies: POLICIES,
 };

@@ -112,6 +112,22 @@ pub struct BodyReplace {
     pub items: Vec<Item>,
 }
 
+/// `filter`.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// The path of a function, or `off`.
+    pub function: Spanned<String>,
+    /// `on=response`.
+    pub on_response: Option<Spanned<bool>>,
+}
+
+impl Filter {
+    /// Whether it does away with those from outside.
+    pub fn is_off(&self) -> bool {
+        self.function.value == "off"
+    }
+}
+
 /// `block`.
 #[derive(Debug, Clone)]
 pub struct Block {

@@ -10,7 +10,7 @@ use super::layer::Layer;
 use super::text::{Phase, Scope};
 use crate::ast::{self, HostChoice, HostPattern, Item, Part, Pattern, ProxyTo, Segment, What};
 use crate::model;
-use crate::model::{HeaderOp, RequestFilter, ResponseFilter, Route, list};
+use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -132,6 +132,7 @@ impl Check<'_> {
         let policy = self.policy(&layer, &scope);
         let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
         let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };
+        let functions = self.functions(&layer.filters);
         let answer = self.handler(written, handler.span, &scope, hosts)?;
         let mut route = Route {
             pattern: pattern.value.clone(),
@@ -143,6 +144,7 @@ impl Check<'_> {
             matchers: matched.matchers,
             request,
             response,
+            functions,
             handler: answer,
             handler_span: handler.span,
             policy,
@@ -153,6 +155,24 @@ impl Check<'_> {
             route.policy.cache = self.cache(*span, cache, &route);
         }
         Some(route)
+    }
+
+    /// `filter`: which functions are asked.
+    fn functions(&mut self, filters: &[(Span, ast::Filter)]) -> Functions {
+        let mut functions = Functions::default();
+        for (_, filter) in filters {
+            let on_response = filter.on_response.as_ref();
+            match (filter.is_off(), on_response) {
+                (true, Some(on)) => self.error("no-effect", "`on` has no effect: `off` is none", on.span),
+                (true, None) => {}
+                (false, on) => {
+                    let list =
+                        if on.is_some_and(|on| on.value) { &mut functions.response } else { &mut functions.request };
+                    list.push(filter.function.value.clone());
+                }
+            }
+        }
+        functions
     }
 
     fn handler(&mut self, handler: &ast::Handler, span: Span, scope: &Scope, hosts: &[HostPattern]) -> Option<Handler> {

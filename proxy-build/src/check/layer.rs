@@ -32,6 +32,8 @@ pub(super) struct Layer {
     pub(super) in_flight: Vec<(Span, ast::InFlight)>,
     pub(super) cookies: Vec<(Span, ast::ResponseCookies)>,
     pub(super) blocks: Vec<(Span, ast::Block)>,
+    /// Outer ones first.
+    pub(super) filters: Vec<(Span, ast::Filter)>,
     pub(super) request_types: Option<Vec<Spanned<String>>>,
     pub(super) cors: Option<(Span, ast::Cors)>,
     pub(super) certificate: Option<(Span, ast::ClientCertificate)>,
@@ -61,6 +63,10 @@ impl Layer {
             self.blocks.clear();
         }
         self.blocks.extend(inner.blocks);
+        if inner.filters.iter().any(|(_, filter)| filter.is_off()) {
+            self.filters.clear();
+        }
+        self.filters.extend(inner.filters);
         self.cookies.extend(inner.cookies);
         self.origins.extend(inner.origins);
         Layer {
@@ -97,6 +103,7 @@ impl Layer {
             in_flight: self.in_flight,
             cookies: self.cookies,
             blocks: self.blocks,
+            filters: self.filters,
             request_types: inner.request_types.or(self.request_types),
             cors: inner.cors.or(self.cors),
             certificate: inner.certificate.or(self.certificate),
@@ -247,6 +254,10 @@ fn own(items: &[Item]) -> Layer {
             Policy::Block(block) => {
                 layer.blocks.push((*span, block.clone()));
                 "block"
+            }
+            Policy::Filter(filter) => {
+                layer.filters.push((*span, filter.clone()));
+                "filter"
             }
             Policy::RequestTypes(types) => {
                 layer.request_types = Some(types.clone());

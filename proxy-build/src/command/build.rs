@@ -11,10 +11,10 @@ use proxy_build::bundle::{self, Effort};
 use proxy_build::model::Site;
 use sha2::{Digest, Sha256};
 
-use super::{Outcome, compile, failed};
+use super::{Outcome, compile_to_build, failed};
 
 pub(crate) fn build(file: &Path, output: Option<&Path>, fast: bool, static_link: bool) -> Outcome {
-    let Some(compiled) = compile(file) else { return Ok(ExitCode::FAILURE) };
+    let Some(compiled) = compile_to_build(file) else { return Ok(ExitCode::FAILURE) };
     let artefact = artefact(&compiled, file, if fast { "release" } else { "dist" }, static_link)?;
     let output = output.map_or_else(|| default_output(file), Path::to_owned);
     // Beside the target first, then in its place: whoever runs the old binary keeps it whole.

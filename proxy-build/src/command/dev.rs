@@ -19,7 +19,7 @@ use proxy_build::Compiled;
 use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::Setting;
 
-use super::{Outcome, build, compile, failed};
+use super::{Outcome, build, compile_to_build, failed};
 
 /// Several saves in a row are one change.
 const SETTLE: Duration = Duration::from_millis(80);
@@ -43,7 +43,7 @@ pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
     let mut running: Option<Child> = None;
     let mut watched: Vec<PathBuf> = Vec::new();
     loop {
-        let compiled = compile(file);
+        let compiled = compile_to_build(file);
         let dependencies = compiled.as_ref().map(Compiled::dependencies).unwrap_or_else(|| vec![file.to_owned()]);
         let folders = compiled.as_ref().map(|compiled| compiled.sources.folders()).unwrap_or_default();
         for folder in dependencies.iter().filter_map(|path| path.parent()).chain(folders.iter().map(PathBuf::as_path)) {

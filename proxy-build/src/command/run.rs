@@ -4,10 +4,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use super::{Outcome, build, compile};
+use super::{Outcome, build, compile_to_build};
 
 pub(crate) fn run(file: &Path, arguments: &[String]) -> Outcome {
-    let Some(compiled) = compile(file) else { return Ok(ExitCode::FAILURE) };
+    let Some(compiled) = compile_to_build(file) else { return Ok(ExitCode::FAILURE) };
     let artefact = build::artefact(&compiled, file, "release", false)?;
     // This process becomes the proxy: signals and exit code are its own.
     let error = Command::new(&artefact).args(arguments).exec();

@@ -13,6 +13,7 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
         "handler": route.handler,
         "request": route.request,
         "response": route.response,
+        "filter": route.functions,
         "limits": policy.limits,
         "timeouts": policy.timeouts,
         "error-page": policy.error_pages,

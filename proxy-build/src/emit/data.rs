@@ -55,7 +55,7 @@ pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
         let some = |index: Option<usize>| index.map_or(NONE, |index| index as u32);
         rows.extend(add(&route.model.pattern.text));
         rows.extend([route.methods as u32, some(route.matches), some(route.request), some(route.response)]);
-        rows.extend([route.handler as u32, route.policy as u32]);
+        rows.extend([some(route.functions), route.handler as u32, route.policy as u32]);
         rows.extend(add(route.row));
     }
     let lines = plan.routes.iter().enumerate().take(LISTED).map(|(index, route)| {
@@ -63,10 +63,11 @@ pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
         let (pattern, place) = (&route.model.pattern.text, &route.model.place);
         let number = |name: &str, index: Option<usize>| index.map_or(String::new(), |index| format!(" {name}_{index}"));
         format!(
-            " {index}: `{host}{pattern}`{}{}{} HANDLERS[{}] POLICY_{} ({}:{})",
+            " {index}: `{host}{pattern}`{}{}{}{} HANDLERS[{}] POLICY_{} ({}:{})",
             number("matches", route.matches),
             number("request", route.request),
             number("response", route.response),
+            route.functions.map_or(String::new(), |index| format!(" FUNCTIONS[{index}]")),
             route.handler,
             route.policy,
             place.file,
@@ -83,8 +84,10 @@ pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
         some => expression(some),
     });
     let handlers = plan.handlers.values.iter().map(|handler| expression(handler.as_ref()));
+    let functions = super::functions::of_the_user(plan);
     let rows = words(&rows.into_iter().collect());
     quote! {
+        #functions
         static HANDLERS: &[Handler] = &[#(#handlers),*];
         static METHODS: &[Methods] = &[#(#methods),*];
         static POLICIES: &[PolicyId] = &[#(&#policies),*];
@@ -97,6 +100,7 @@ pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
             matches: &[#(#matches),*],
             request: &[#(#request),*],
             response: &[#(#response),*],
+            functions: FUNCTIONS,
             handlers: HANDLERS,
             policies: POLICIES,
         };

@@ -1,6 +1,6 @@
 //! Matchers and filters as Rust functions, with the data they use beside them.
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote;
 
 use super::data::{networks, text};
@@ -171,6 +171,22 @@ pub(super) fn responses(plan: &Plan<'_>) -> TokenStream {
         }
     });
     quote!(#(#functions)*)
+}
+
+/// `static FUNCTIONS`: the user's, by their paths. That they are there and of the right type is rustc's to say.
+pub(super) fn of_the_user(plan: &Plan<'_>) -> TokenStream {
+    let functions = |paths: &[String]| -> TokenStream {
+        let functions = paths.iter().map(|path| {
+            let names = path.split("::").map(|name| Ident::new(name, Span::call_site()));
+            quote!(Function { name: #path, call: #(#names)::* })
+        });
+        quote!(&[#(#functions),*])
+    };
+    let lists = plan.functions.values.iter().map(|list| {
+        let (request, response) = (functions(&list.request), functions(&list.response));
+        quote!(Functions { request: #request, response: #response })
+    });
+    quote!(static FUNCTIONS: &[Functions] = &[#(#lists),*];)
 }
 
 fn path_step(step: &PathStep, plan: &Plan<'_>) -> TokenStream {

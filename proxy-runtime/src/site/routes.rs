@@ -6,7 +6,7 @@
 use super::{Handler, Methods, PolicyId};
 use crate::facts::Facts;
 use crate::fields::Fields;
-use crate::filter::Outgoing;
+use crate::filter::{Functions, Outgoing};
 use crate::route::{Captures, RouteId};
 use crate::table::Words;
 use crate::view::RequestView;
@@ -33,6 +33,8 @@ pub struct Routes {
     pub request: &'static [Request],
     /// Distinct response filters.
     pub response: &'static [Response],
+    /// Distinct lists of functions of the user's.
+    pub functions: &'static [Functions],
     /// Distinct handlers.
     pub handlers: &'static [Handler],
     /// Distinct policies.
@@ -50,6 +52,8 @@ pub struct Route {
     pub request: Option<Request>,
     /// Its response filters.
     pub response: Option<Response>,
+    /// Functions of the user's.
+    pub functions: Option<&'static Functions>,
     /// Who answers.
     pub handler: &'static Handler,
     /// Limits, time-outs, pages and log.
@@ -57,9 +61,9 @@ pub struct Route {
 }
 
 impl Routes {
-    /// Start and length of the pattern, methods, matchers, request filters, response filters, handler, policy, start and
-    /// length of the text of its own.
-    pub const COLUMNS: usize = 10;
+    /// Start and length of the pattern, methods, matchers, request filters, response filters, functions, handler, policy, start
+    /// and length of the text of its own.
+    pub const COLUMNS: usize = 11;
 
     /// How many there are.
     pub fn len(&self) -> usize {
@@ -87,12 +91,14 @@ impl Routes {
 
     /// A route; a dozen reads.
     pub fn get(&self, route: RouteId) -> Option<Route> {
-        let [start, length, _, _, request, response, handler, policy, row, row_length] = self.rows.row(route as usize);
+        let [start, length, _, _, request, response, functions, handler, policy, row, row_length] =
+            self.rows.row(route as usize);
         Some(Route {
             pattern: self.text(start, length),
             row: self.text(row, row_length),
             request: self.request.get(request as usize).copied(),
             response: self.response.get(response as usize).copied(),
+            functions: self.functions.get(functions as usize),
             handler: self.handlers.get(handler as usize)?,
             policy: self.policies.get(policy as usize)?,
         })

@@ -1,0 +1,335 @@
+//! `filter "crate::..."`: functions of the user's own crate, what they see and may say. Pure.
+//!
+//! ```
+//! use proxy_runtime::filter::{FieldName, Flow, Request, Response};
+//! use proxy_runtime::handler::Answer;
+//! use proxy_runtime::http::StatusCode;
+//!
+//! const TENANT: FieldName = FieldName::new("x-tenant");
+//!
+//! pub fn tenant(request: &mut Request<'_>) -> Flow {
+//!     match request.host().strip_suffix(".example.com") {
+//!         Some(tenant) => request.set(TENANT, tenant),
+//!         None => return Flow::Respond(Answer::text(StatusCode::NOT_FOUND, "nobody lives here\n")),
+//!     }
+//!     Flow::Continue
+//! }
+//!
+//! pub fn no_store_for_errors(response: &mut Response<'_>) {
+//!     if response.status().is_server_error() {
+//!         response.set(FieldName::new("cache-control"), "no-store");
+//!     }
+//! }
+//! ```
+//!
+//! They run on the event loop: one that computes for a millisecond keeps all others of its worker waiting that long, and one that
+//! waits for I/O is wrong there. One that panics fails its exchange alone.
+
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use crate::facts::Facts;
+use crate::fields::{Fields, of_connection};
+use crate::handler::Answer;
+use crate::view::{cookie_values, query_pairs};
+
+/// A function that is asked about each request of a route: before the cache and the upstream, behind the door.
+pub type OnRequest = fn(&mut Request<'_>) -> Flow;
+
+/// A function that is shown each answer of a route, behind `response-headers`.
+pub type OnResponse = fn(&mut Response<'_>);
+
+/// Whether an exchange goes on.
+#[derive(Debug)]
+pub enum Flow {
+    /// It does.
+    Continue,
+    /// It is answered with this.
+    Respond(Answer<Bytes>),
+}
+
+/// The name of a field that a function may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldName(&'static str);
+
+impl FieldName {
+    /// A name, in lower case; in a `const`, a wrong one is a compile error.
+    ///
+    /// # Panics
+    /// It is not of letters in lower case, digits, `-`, `_` and `.`, or belongs to the connection, the framing of the message (section
+    /// 7.6.1) or to routing (`host`).
+    pub const fn new(name: &'static str) -> FieldName {
+        let bytes = name.as_bytes();
+        assert!(!bytes.is_empty(), "a field has a name");
+        let mut at = 0;
+        while at < bytes.len() {
+            let byte = bytes[at];
+            let token = byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
+            assert!(token, "the name of a field is letters in lower case, digits, `-`, `_` and `.`");
+            at += 1;
+        }
+        let framing =
+            of_connection(bytes) || bytes.eq_ignore_ascii_case(b"trailer") || bytes.eq_ignore_ascii_case(b"expect");
+        assert!(!framing, "the field belongs to the connection: the proxy sees to it");
+        assert!(!bytes.eq_ignore_ascii_case(b"host"), "the host says which site answers; write `proxy host=`");
+        FieldName(name)
+    }
+
+    /// The name.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+/// A request, as a function sees it.
+pub struct Request<'a> {
+    facts: &'a Facts<'a>,
+    fields: &'a mut Fields,
+}
+
+impl<'a> Request<'a> {
+    /// All that is known of it.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts { fields: self.fields, ..*self.facts }
+    }
+
+    /// The method.
+    pub fn method(&self) -> &'a Method {
+        self.facts.method
+    }
+
+    /// The host in normal form: in lower case, without a port.
+    pub fn host(&self) -> &'a str {
+        self.facts.host
+    }
+
+    /// The path in normal form, as it was routed by.
+    pub fn path(&self) -> &'a str {
+        self.facts.path
+    }
+
+    /// Who the client is: its address.
+    pub fn client(&self) -> IpAddr {
+        self.facts.client
+    }
+
+    /// Who the user is, where `auth` knows; else empty.
+    pub fn user(&self) -> &'a str {
+        self.facts.user
+    }
+
+    /// The first value of a field, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.fields.text(name)
+    }
+
+    /// The first value of a parameter in the query, as it is written there.
+    pub fn query(&self, name: &str) -> Option<&'a str> {
+        query_pairs(self.facts.query.unwrap_or_default()).find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
+
+    /// The first value of a cookie.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        cookie_values(self.fields, name).next()
+    }
+
+    /// The field has this value and no other, for all that comes after: other functions, the cache, the upstream, the log. Bytes
+    /// that a value must not have are left out (RFC 9110 section 5.5).
+    pub fn set(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
+        self.fields.set(name.0, value.as_ref());
+    }
+
+    /// The field has this value, too.
+    pub fn add(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
+        self.fields.add(name.0.as_bytes(), value.as_ref());
+    }
+
+    /// The field is gone.
+    pub fn remove(&mut self, name: FieldName) {
+        self.fields.remove(name.0);
+    }
+}
+
+/// The head of an answer, as a function sees it.
+pub struct Response<'a> {
+    facts: &'a Facts<'a>,
+    status: StatusCode,
+    fields: &'a mut Fields,
+}
+
+impl<'a> Response<'a> {
+    /// What is known of the request and its exchange; the fields there are the request's.
+    pub fn facts(&self) -> &'a Facts<'a> {
+        self.facts
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The first value of a field, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.fields.text(name)
+    }
+
+    /// The field has this value and no other. Bytes that a value must not have are left out (RFC 9110 section 5.5).
+    pub fn set(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
+        self.fields.set(name.0, value.as_ref());
+    }
+
+    /// The field has this value, too.
+    pub fn add(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
+        self.fields.add(name.0.as_bytes(), value.as_ref());
+    }
+
+    /// The field is gone.
+    pub fn remove(&mut self, name: FieldName) {
+        self.fields.remove(name.0);
+    }
+}
+
+/// A function, and what the site calls it.
+#[derive(Debug, Clone, Copy)]
+pub struct Function<F> {
+    /// Its path, as the site has it.
+    pub name: &'static str,
+    /// What is called.
+    pub call: F,
+}
+
+/// The functions of a route, each list in the order in which it is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Functions {
+    /// Those for requests.
+    pub request: &'static [Function<OnRequest>],
+    /// Those for answers.
+    pub response: &'static [Function<OnResponse>],
+}
+
+/// A function has panicked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Panicked {
+    /// Which.
+    pub name: &'static str,
+}
+
+impl Functions {
+    /// Asks about a request; the answer of the first function that has one, and what that is called. The fields in `facts` are not
+    /// looked at.
+    ///
+    /// # Errors
+    /// A function has panicked; nobody knows what it has left undone.
+    pub fn ask(
+        &self,
+        facts: &Facts<'_>,
+        fields: &mut Fields,
+    ) -> Result<Option<(&'static str, Answer<Bytes>)>, Panicked> {
+        for Function { name, call } in self.request {
+            // What it leaves half done is the fields, and nobody looks at those of an exchange that has failed.
+            let flow = catch_unwind(AssertUnwindSafe(|| call(&mut Request { facts, fields })));
+            match flow.map_err(|_| Panicked { name })? {
+                Flow::Continue => {}
+                Flow::Respond(mut answer) => {
+                    answer.fields.retain(|name, _| !of_connection(name));
+                    return Ok(Some((name, answer)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shows an answer.
+    ///
+    /// # Errors
+    /// A function has panicked; the answer is not to be sent.
+    pub fn show(&self, facts: &Facts<'_>, status: StatusCode, fields: &mut Fields) -> Result<(), Panicked> {
+        for Function { name, call } in self.response {
+            catch_unwind(AssertUnwindSafe(|| call(&mut Response { facts, status, fields })))
+                .map_err(|_| Panicked { name })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    const LET_IN: FieldName = FieldName::new("x-let-in");
+
+    fn marks(request: &mut Request<'_>) -> Flow {
+        request.set(LET_IN, format!("{} {}\r\nx-evil: 1", request.path(), request.query("a").unwrap_or("-")));
+        Flow::Continue
+    }
+
+    fn refuses(request: &mut Request<'_>) -> Flow {
+        assert_ne!(request.header("x-panic"), Some("yes"), "as asked");
+        match (request.header(LET_IN.as_str()), request.cookie("seen")) {
+            (Some(_), Some("1")) => Flow::Continue,
+            _ => {
+                let mut answer = Answer::text(StatusCode::FORBIDDEN, "no\n");
+                answer.fields.add(b"Content-Length", b"999");
+                Flow::Respond(answer)
+            }
+        }
+    }
+
+    fn says_so(response: &mut Response<'_>) {
+        assert!(!response.status().is_server_error(), "as asked");
+        response.add(FieldName::new("x-seen"), response.facts().path);
+        response.remove(FieldName::new("server"));
+    }
+
+    const FUNCTIONS: Functions = Functions {
+        request: &[Function { name: "marks", call: marks }, Function { name: "refuses", call: refuses }],
+        response: &[Function { name: "says_so", call: says_so }],
+    };
+
+    fn check(lines: &[(&str, &str)], expected: Result<Option<u16>, Panicked>) -> Fields {
+        let (settings, nothing) = (Settings::default(), Fields::new());
+        let facts = Facts { path: "/p", query: Some("b&a=2"), ..Facts::nothing(&Method::GET, &nothing, &settings) };
+        let mut fields = Fields::new();
+        lines.iter().for_each(|(name, value)| fields.add(name.as_bytes(), value.as_bytes()));
+        let asked = FUNCTIONS.ask(&facts, &mut fields);
+        let framed = asked.as_ref().is_ok_and(|answer| {
+            answer.as_ref().is_some_and(|(name, answer)| *name != "refuses" || answer.fields.contains("content-length"))
+        });
+        assert!(!framed, "what frames a message is not a function's to say");
+        assert_eq!(asked.map(|answer| answer.map(|(_, answer)| answer.status.as_u16())), expected, "{lines:?}");
+        fields
+    }
+
+    #[test]
+    fn requests() {
+        let fields = check(&[("cookie", "x=2; seen=1")], Ok(None));
+        assert_eq!(fields.text("x-let-in"), Some("/p 2x-evil: 1"), "no value becomes a line of its own");
+        check(&[("cookie", "seen=2")], Ok(Some(403)));
+        check(&[], Ok(Some(403)));
+        check(&[("x-panic", "yes")], Err(Panicked { name: "refuses" }));
+    }
+
+    #[test]
+    fn answers() {
+        let (settings, nothing) = (Settings::default(), Fields::new());
+        let facts = Facts { path: "/p", ..Facts::nothing(&Method::GET, &nothing, &settings) };
+        let mut fields = Fields::new();
+        fields.add(b"server", b"it");
+        assert_eq!(FUNCTIONS.show(&facts, StatusCode::OK, &mut fields), Ok(()));
+        assert_eq!((fields.text("x-seen"), fields.contains("server")), (Some("/p"), false));
+        let failed = FUNCTIONS.show(&facts, StatusCode::BAD_GATEWAY, &mut fields);
+        assert_eq!(failed, Err(Panicked { name: "says_so" }));
+    }
+
+    #[test]
+    fn names() {
+        for wrong in ["", "X-Upper", "with blank", "content-length", "transfer-encoding", "connection", "host", "te"] {
+            assert!(catch_unwind(|| FieldName::new(wrong)).is_err(), "{wrong}");
+        }
+        assert_eq!(FieldName::new("x_1.2").as_str(), "x_1.2");
+    }
+}
