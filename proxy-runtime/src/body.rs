@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::cache::Reader;
+use crate::cache::{Kept, Reader};
 use crate::clock::after;
 use crate::compress::Compressed;
 use crate::connection::Client;
@@ -289,6 +289,8 @@ pub(crate) enum Body {
     Server(Box<Call>),
     /// A server's answer that others have, too.
     Joined(Box<Reader>),
+    /// What a cache keeps, where it may be compressed: it may be there compressed already.
+    Kept(Box<Kept>),
     /// Another body, compressed as it comes.
     Compressed(Box<Compressed>),
     /// Another body, in which texts are replaced as it comes.
@@ -307,6 +309,7 @@ impl Body {
             Body::Server(call) => call.length(),
             Body::File(reader) => Some(reader.length()),
             Body::Joined(reader) => reader.length(),
+            Body::Kept(kept) => kept.body.length(),
             Body::Compressed(_) | Body::Replaced(_) | Body::Tunnel(_) => None,
         }
     }
@@ -321,6 +324,7 @@ impl Source for Body {
             Body::Server(call) => call.poll_fill(cx),
             Body::File(reader) => reader.poll_fill(cx),
             Body::Joined(reader) => reader.poll_fill(cx),
+            Body::Kept(kept) => kept.body.poll_fill(cx),
             Body::Compressed(body) => body.poll_fill(cx),
             Body::Replaced(body) => body.poll_fill(cx),
         }
@@ -346,6 +350,7 @@ impl Source for Body {
             Body::Server(call) => call.take(to),
             Body::File(reader) => reader.take(to),
             Body::Joined(reader) => reader.take(to),
+            Body::Kept(kept) => kept.body.take(to),
             Body::Compressed(body) => body.take(to),
             Body::Replaced(body) => body.take(to),
         }
@@ -356,9 +361,13 @@ impl Source for Body {
             Body::Server(call) => call.trailers(),
             Body::Compressed(body) => body.trailers(),
             Body::Replaced(body) => body.trailers(),
-            Body::None(_) | Body::Bytes(_) | Body::Pieces(_) | Body::File(_) | Body::Joined(_) | Body::Tunnel(_) => {
-                None
-            }
+            Body::None(_)
+            | Body::Bytes(_)
+            | Body::Pieces(_)
+            | Body::File(_)
+            | Body::Joined(_)
+            | Body::Kept(_)
+            | Body::Tunnel(_) => None,
         }
     }
 }

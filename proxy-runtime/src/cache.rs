@@ -11,10 +11,11 @@ mod bans;
 #[cfg(feature = "serve")]
 mod behind;
 #[cfg(feature = "serve")]
+mod coded;
+#[cfg(feature = "serve")]
 pub(crate) mod control;
 #[cfg(feature = "serve")]
 mod disk;
-#[cfg(feature = "serve")]
 #[cfg(feature = "serve")]
 mod flight;
 #[cfg(feature = "serve")]
@@ -28,6 +29,8 @@ mod store;
 
 #[cfg(feature = "serve")]
 pub(crate) use self::behind::Filing;
+#[cfg(feature = "serve")]
+pub(crate) use self::coded::{Forms, Kept, number};
 #[cfg(feature = "serve")]
 pub(crate) use self::disk::Filed;
 #[cfg(feature = "serve")]

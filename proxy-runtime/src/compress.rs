@@ -5,6 +5,8 @@
 //!     └─ the client takes a coding, and it is long enough ─→ Content-Encoding, a weak tag, no length; the body streams
 //! ```
 //!
+//! What a cache keeps is compressed once: that form of it is kept, too ([`Forms`]), and has a length.
+//!
 //! RFC 9110 sections 8.4 and 12.5.3. What comes in is compressed and sent as it comes: an answer of unknown length is flushed
 //! whenever there is nothing more for the moment, so that an event is with the client when it is with the proxy.
 
@@ -18,13 +20,14 @@ use http::{Method, StatusCode};
 
 use self::encoder::Encoder;
 use crate::body::{Body, Source};
+use crate::cache::Forms;
 use crate::changed::{self, Made};
 use crate::encodings;
 use crate::failure::Failure;
 use crate::fields::{Fields, has_token};
 use crate::handler::Answer;
 use crate::observe::Record;
-use crate::site::Compress;
+use crate::site::{Coding, Compress};
 
 /// No worker compresses more answers than this at once: each takes up to a few megabytes. Beyond, they go as they are.
 const AT_ONCE: usize = 256;
@@ -45,10 +48,15 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
     let Some((coding, level)) = best.filter(|_| !short && !matches!(body, Body::Tunnel(_))) else {
         return Answer { status, fields, body };
     };
+    let (body, forms) = match body {
+        Body::Kept(kept) => (kept.body, Some(kept.forms)),
+        body => (body, None),
+    };
     let body = match body {
         // The answer to HEAD is that to GET without its body.
         Body::None(_) if record.method == Method::HEAD => Body::None(None),
         Body::None(_) => return Answer { status, fields, body },
+        _ if let Some(form) = forms.as_ref().and_then(|forms| forms.get(*coding)) => Body::Bytes(form),
         body => {
             let Some(running) = Running::start(&record.worker.compressing) else {
                 return Answer { status, fields, body };
@@ -58,6 +66,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
                 body,
                 encoder: Some(encoder),
                 out: Made::default(),
+                kept: forms.map(|forms| (forms, *coding, Vec::new())),
                 flushes: length.is_none(),
                 unflushed: false,
                 _running: running,
@@ -83,9 +92,22 @@ pub(crate) struct Compressed {
     /// `None` when all is out.
     encoder: Option<Encoder>,
     out: Made,
+    /// Where it will be kept, and what there is of it.
+    kept: Option<(Forms, Coding, Vec<u8>)>,
     flushes: bool,
     unflushed: bool,
     _running: Running,
+}
+
+impl Compressed {
+    /// What was made from there on is kept, as long as it is not too much.
+    fn keep(&mut self, before: usize) {
+        let made = &self.out.bytes()[before..];
+        match &mut self.kept {
+            Some((forms, _, bytes)) if bytes.len() + made.len() <= forms.largest() => bytes.extend_from_slice(made),
+            kept => *kept = None,
+        }
+    }
 }
 
 impl Source for Compressed {
@@ -98,6 +120,7 @@ impl Source for Compressed {
             match self.body.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => {
                     let (out, mut fine) = (self.out.bytes(), true);
+                    let before = out.len();
                     self.body.take(|data| {
                         fine = encoder.encode(data, out);
                         data.len()
@@ -106,11 +129,17 @@ impl Source for Compressed {
                     if !fine {
                         return Poll::Ready(Err(Failure::Internal));
                     }
+                    self.keep(before);
                 }
                 Poll::Ready(Ok(false)) => {
+                    let before = self.out.bytes().len();
                     let fine = self.encoder.take().is_some_and(|encoder| encoder.finish(self.out.bytes()));
                     if !fine {
                         return Poll::Ready(Err(Failure::Internal));
+                    }
+                    self.keep(before);
+                    if let Some((forms, coding, bytes)) = self.kept.take() {
+                        forms.keep(coding, bytes);
                     }
                 }
                 Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),

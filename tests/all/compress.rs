@@ -1,6 +1,7 @@
 //! `compress`: what clients get who take it, and what nobody gets.
 
 use std::io::Read as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_tests::client::{Answer, Client, ask};
 use kiln_tests::origin::Origin;
@@ -50,7 +51,8 @@ fn text() -> String {
 
 /// Answers with [`text`], and the fields that the query says, `;` between them.
 fn origin() -> Origin {
-    Origin::new(|mut connection, _| {
+    let counted = AtomicUsize::new(0);
+    Origin::new(move |mut connection, _| {
         while let Some(request) = connection.request() {
             let path = request.split(' ').nth(1).unwrap_or_default();
             let (path, query) = path.split_once('?').unwrap_or((path, ""));
@@ -58,7 +60,13 @@ fn origin() -> Origin {
             let fields = if fields.is_empty() { String::new() } else { fields + "\r\n" };
             let kind =
                 if fields.to_ascii_lowercase().contains("content-type") { "" } else { "Content-Type: text/plain\r\n" };
-            let text = if path.ends_with("short") { "short".to_owned() } else { text() };
+            let text = match path {
+                path if path.ends_with("short") => "short".to_owned(),
+                path if path.ends_with("counted") => {
+                    text() + &format!("answer {}\n", counted.fetch_add(1, Ordering::SeqCst))
+                }
+                _ => text(),
+            };
             if path.ends_with("events") {
                 connection
                     .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -156,6 +164,39 @@ fn what_is_compressed() {
         let answer = check("/cached/x", accept, (accept != "identity").then_some(accept));
         assert!(answer.header("cache-status").is_some_and(|status| status.contains("hit") == (accept != "gzip")));
     }
+}
+
+/// What is kept is compressed once, and that form is kept as long as it is of what is kept.
+#[test]
+fn forms_are_kept() {
+    let origin = origin();
+    let proxy = Proxy::of_text("compress-forms", SITE, &[("one", &origin.address)]);
+    let check = |coding: &str, kept: bool, count: usize| {
+        let answer = get(&proxy, "/cached/counted", coding);
+        let length = kept.then(|| answer.body.len().to_string());
+        assert_eq!(answer.header("content-length"), length.as_deref(), "{coding}");
+        assert_eq!(answer.header("content-encoding"), Some(coding));
+        assert_eq!(answer.header("vary"), Some("Accept-Encoding"));
+        let expected = text() + &format!("answer {count}\n");
+        assert!(decoded(coding, &answer.body) == expected.as_bytes(), "{coding}");
+    };
+    let whole = get(&proxy, "/cached/counted", "identity");
+    assert_eq!(whole.header("content-encoding"), None);
+    for coding in ["gzip", "br", "zstd"] {
+        check(coding, false, 0);
+        check(coding, true, 0);
+    }
+    // A part is one of what the server sent.
+    let asked = |method: &str, field: &str| {
+        let head = format!("{method} /cached/counted HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n{field}\r\n");
+        ask(proxy.address("listen"), &format!("{head}Connection: close\r\n\r\n"))
+    };
+    assert_eq!(asked("GET", "Range: bytes=0-3").body, b"line");
+    // RFC 9111 section 4.4: what was changed is kept no longer, in no form. The answer to POST counts, too.
+    assert_eq!(asked("POST", "Content-Length: 0").status, 200);
+    check("gzip", false, 2);
+    check("gzip", false, 2);
+    check("gzip", true, 2);
 }
 
 /// An event is with the client before the next one is made.

@@ -27,6 +27,7 @@ compressed again, nor are parts (206), answers with `Cache-Control: no-transform
 `types`. `Vary: Accept-Encoding` is added to all that could have been compressed, and a strong `ETag` becomes a weak one (RFC 9110
 section 8.8.1). What comes in is sent as it comes: an answer of unknown length, as a stream of events has, is flushed
 whenever there is nothing more for the moment. Requests pass untouched. A worker compresses up to 256 answers at once; more go as they are.
+What a cache keeps in memory is compressed once for each coding, and kept in that form, too, as long as there is room.
 
 Where an answer has both a secret and what an attacker may choose, its length gives the secret away bit by bit (BREACH): leave
 such routes out with `compress off`.",

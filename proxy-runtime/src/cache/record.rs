@@ -145,7 +145,7 @@ impl<'b> Reading<'b> {
             fields.add(name, value);
         }
         let outdated = AtomicBool::new(outdated);
-        Some(Head { status, fields: fields.compact(), life, url, vary, tags, outdated })
+        Some(Head { status, fields: fields.compact(), life, url, vary, tags, outdated, number: super::number() })
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Head {
     pub(crate) tags: Box<str>,
     /// Somebody has declared it stale.
     pub(crate) outdated: AtomicBool,
+    /// The content's own; see [`super::number`].
+    pub(crate) number: u64,
 }
 
 impl Head {
@@ -126,6 +128,8 @@ pub(super) enum Entry {
     Varies(Arc<Varies>),
     /// Answers to this are not kept: nobody needs to wait for one.
     Unkept(Arc<Shunned>),
+    /// The body of an answer, compressed.
+    Form(Arc<Head>, Bytes),
 }
 
 /// There are several answers under a URL.
@@ -172,6 +176,8 @@ impl Weighter<u128, Entry> for ByBytes {
                 Entry::Answer(head, content) => weight(head) + content.weight(),
                 Entry::Varies(varies) => (size_of::<Varies>() + varies.url.len() + 64 * varies.fields.len()) as u64,
                 Entry::Unkept(shunned) => (size_of::<Shunned>() + shunned.url.len()) as u64,
+                // Its head may be there on its account alone.
+                Entry::Form(head, bytes) => weight(head) + bytes.len() as u64,
             }
     }
 }
@@ -303,7 +309,7 @@ impl Store {
         })
     }
 
-    fn name_of(&self, parts: [&[u8]; 3]) -> u128 {
+    pub(super) fn name_of(&self, parts: [&[u8]; 3]) -> u128 {
         let mut hasher = SipHasher13::new_with_keys(self.secret.0, self.secret.1);
         for part in parts {
             hasher.write(part);
@@ -332,7 +338,7 @@ impl Store {
             Some(Entry::Answer(_, Content::Filed(filed))) if filed.is_spoilt() => self.spoilt(place),
             Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
             Some(Entry::Unkept(shunned)) if shunned.until > now => Looked::Shunned,
-            Some(Entry::Unkept(_)) => Looked::Nothing(place),
+            Some(Entry::Unkept(_) | Entry::Form(..)) => Looked::Nothing(place),
             Some(Entry::Varies(varies)) => {
                 let place = self.of_several(key, url, (&varies.fields, varies.number), request);
                 match self.entries.get(&place.own) {
@@ -438,7 +444,7 @@ impl Store {
                 None
             }
             Entry::Answer(head, content) => Some((head, content)),
-            Entry::Varies(_) | Entry::Unkept(_) => None,
+            Entry::Varies(_) | Entry::Unkept(_) | Entry::Form(..) => None,
         }
     }
 
@@ -468,7 +474,9 @@ impl Store {
 
     /// Removes an answer.
     pub(crate) fn forget(&self, name: u128) {
-        self.entries.remove(&name);
+        if let Some((_, entry)) = self.entries.remove(&name) {
+            self.forget_forms(&entry);
+        }
         if let Some(disk) = &self.disk {
             disk.remove(name);
         }
@@ -499,7 +507,10 @@ impl Store {
                         entry.outdate(now);
                         1
                     }
-                    Some(_) => usize::from(self.entries.remove(&name).is_some()),
+                    Some(_) => self.entries.remove(&name).map_or(0, |(_, entry)| {
+                        self.forget_forms(&entry);
+                        1
+                    }),
                 }
             }
             purge if soft => {
@@ -532,13 +543,13 @@ impl Entry {
         match self {
             Entry::Answer(head, _) => head.outdated.store(true, Ordering::Relaxed),
             Entry::Varies(varies) => varies.outdated_before.store(now.0 + 1, Ordering::Relaxed),
-            Entry::Unkept(_) => {}
+            Entry::Unkept(_) | Entry::Form(..) => {}
         }
     }
 
     fn is_meant(&self, purge: &Purge) -> bool {
         match self {
-            Entry::Answer(head, _) => purge.means(&head.url, &head.tags),
+            Entry::Answer(head, _) | Entry::Form(head, _) => purge.means(&head.url, &head.tags),
             Entry::Varies(varies) => purge.means(&varies.url, ""),
             Entry::Unkept(shunned) => purge.means(&shunned.url, ""),
         }
@@ -618,6 +629,7 @@ pub(super) mod tests {
             vary: vary.iter().map(|name| Box::from(*name)).collect(),
             tags: tags.into(),
             outdated: AtomicBool::new(false),
+            number: super::super::number(),
         })
     }
 

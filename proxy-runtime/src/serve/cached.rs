@@ -32,7 +32,7 @@ use crate::body::{Body, RequestBody};
 use crate::cache::control::{Control, Wish};
 use crate::cache::freshness::{Asked, Life, Moment, Unkept, Verdict, vary};
 use crate::cache::key;
-use crate::cache::{Content, Fill, Head, Joined, Landed, Looked, Place, Reserved, Store};
+use crate::cache::{Content, Fill, Head, Joined, Landed, Looked, Place, Reserved, Store, number};
 use crate::clock::after;
 use crate::conditions::weakly_equal;
 use crate::connection::Client;
@@ -347,7 +347,7 @@ fn renew(
     }
     let asked = Asked { authorized: sought.authorized, no_store: false, part: false, sent, answered: Moment::now() };
     let life = Life::of(sought.policy, record.worker.settings, head.status, &judged, &asked);
-    let renewed = |life: Life| Arc::new(kept_head(sought, head.status, fields.clone(), life));
+    let renewed = |life: Life| Arc::new(kept_head(sought, head.status, fields.clone(), life, head.number));
     match life {
         Ok(life) => {
             let head = renewed(life);
@@ -362,7 +362,7 @@ fn renew(
 }
 
 /// The head that is kept: without the fields that must not be.
-fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life) -> Head {
+fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life, number: u64) -> Head {
     for name in Control::of(&fields).unkept {
         fields.remove(&name);
     }
@@ -388,6 +388,7 @@ fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life
         vary: vary.into(),
         tags: tags.unwrap_or_default().into(),
         outdated: AtomicBool::new(false),
+        number,
     }
 }
 
@@ -477,7 +478,7 @@ fn admit(
     // What is too large for memory goes through a window.
     let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
     let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
-    let head = kept_head(sought, answer.status, answer.fields.clone(), life);
+    let head = kept_head(sought, answer.status, answer.fields.clone(), life, number());
     let place = sought.store.place(&sought.policy.key, &sought.url, &record.fields, &head, part)?;
     Ok((Arc::new(head), place, reserved))
 }

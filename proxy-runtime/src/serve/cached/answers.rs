@@ -11,7 +11,7 @@ use http::StatusCode;
 use crate::body;
 use crate::cache::freshness::Moment;
 use crate::cache::key::Pass;
-use crate::cache::{Content, Head, Reader};
+use crate::cache::{Content, Forms, Head, Kept, Reader, Store};
 use crate::fields::Fields;
 use crate::file_reader::{FileReader, From};
 use crate::handler::Answer;
@@ -68,14 +68,20 @@ pub(super) fn hit(
 /// As much of an answer as the request wants.
 pub(super) fn present(
     record: &mut Record,
-    head: &Head,
+    head: &Arc<Head>,
     body: Body<'_>,
     told: &Told,
     now: Moment,
 ) -> Answer<body::Body> {
     record.cached(told.word, told.reason);
-    let answer = select(record, head, body);
-    let (status, mut fields, body) = answer;
+    let in_memory = matches!(body, Body::Here(Content::One(_) | Content::Many(_)));
+    let (status, mut fields, mut body) = select(record, head, body);
+    if in_memory
+        && status == StatusCode::OK
+        && let Some(store) = forms_of(record)
+    {
+        body = body::Body::Kept(Box::new(Kept { body, forms: Forms::of(store, head) }));
+    }
     let age = head.life.age_at(now).as_secs();
     if told.forward.is_none() || age > 0 {
         let mut digits = itoa::Buffer::new();
@@ -83,6 +89,13 @@ pub(super) fn present(
     }
     add_status(&mut fields, told, Some((head, now)));
     Answer { status, fields, body }
+}
+
+/// The store whose answers are compressed on this route.
+fn forms_of(record: &Record) -> Option<&'static Store> {
+    let policy = record.route.as_ref()?.policy;
+    let cache = policy.cache.as_ref().filter(|_| policy.compress.is_some())?;
+    record.worker.stores.get(usize::from(cache.store))
 }
 
 /// Status, fields and body.

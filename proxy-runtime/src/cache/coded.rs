@@ -1,0 +1,72 @@
+//! Kept answers in other forms: compressed once, and kept beside what the server sent for the next who takes that.
+//!
+//! A form is an entry of its own, which is weighed and evicted like others, under a name made of a number that no other content
+//! has. So nobody finds it any more once its content is another; what is purged takes its forms along.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::store::{Entry, Head, Store};
+use crate::body::Body;
+use crate::site::Coding;
+
+/// A number for what is kept, which nothing else has had since the process began.
+pub(crate) fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A body that is kept, whole and in memory.
+pub(crate) struct Kept {
+    pub(crate) body: Body,
+    pub(crate) forms: Forms,
+}
+
+/// The forms of one content.
+pub(crate) struct Forms {
+    store: &'static Store,
+    head: Arc<Head>,
+}
+
+impl Forms {
+    /// Those of what is kept with this head.
+    pub(crate) fn of(store: &'static Store, head: &Arc<Head>) -> Forms {
+        Forms { store, head: Arc::clone(head) }
+    }
+
+    /// How large a form may be, in bytes.
+    pub(crate) fn largest(&self) -> usize {
+        usize::try_from(self.store.max_object).unwrap_or(usize::MAX)
+    }
+
+    /// The form in this coding, if it is there.
+    pub(crate) fn get(&self, coding: Coding) -> Option<Bytes> {
+        match self.store.entries.get(&self.store.name_of_form(self.head.number, coding))? {
+            Entry::Form(_, bytes) => Some(bytes),
+            Entry::Answer(..) | Entry::Varies(_) | Entry::Unkept(_) => None,
+        }
+    }
+
+    /// Keeps it.
+    pub(crate) fn keep(&self, coding: Coding, bytes: Vec<u8>) {
+        let name = self.store.name_of_form(self.head.number, coding);
+        self.store.entries.insert(name, Entry::Form(Arc::clone(&self.head), bytes.into_boxed_slice().into()));
+    }
+}
+
+impl Store {
+    fn name_of_form(&self, number: u64, coding: Coding) -> u128 {
+        self.name_of([b"form ", &number.to_be_bytes(), coding.name().as_bytes()])
+    }
+
+    /// Removes the forms of an answer that is removed.
+    pub(super) fn forget_forms(&self, entry: &Entry) {
+        if let Entry::Answer(head, _) = entry {
+            for coding in [Coding::Zstd, Coding::Brotli, Coding::Gzip] {
+                self.entries.remove(&self.name_of_form(head.number, coding));
+            }
+        }
+    }
+}
