@@ -1,7 +1,7 @@
 //! `block`: what must not be in a request ([`Inspector`]). Pure.
 //!
 //! All texts that hold for a request are looked for together, each part of the request is read once, and how many texts there are makes
-//! no difference. At each place a sieve says whether one may begin there, from its first letters; what passes is compared. Who
+//! no difference. A sieve says where one may be, from its first letters; what passes is compared. Who
 //! sends what passes the sieve again and again gains nothing: from some point on an automaton (Aho and Corasick, 1975) takes over, which is
 //! slower and does not mind.
 
@@ -25,11 +25,14 @@ pub struct Inspector {
     /// Of each rule, whether it is only written down.
     log_only: Vec<bool>,
     texts: Vec<Box<[u8]>>,
-    sieve: Sieve,
+    /// One for long texts, one for the others; where there are such.
+    sieves: Vec<Sieve>,
     automaton: AhoCorasick,
     /// What a text means: where it counts, and for which rule.
     meanings: Vec<Vec<(usize, usize)>>,
     places: Vec<Where>,
+    /// The number of `headers` among the places.
+    any_header: Option<usize>,
 }
 
 /// What was found so far: rules, by their numbers.
@@ -67,10 +70,13 @@ impl Inspector {
                 }
             }
         }
+        let (long, short): (Vec<usize>, Vec<usize>) =
+            (0..texts.len()).partition(|&text| texts[text].len() >= sieve::LONG);
         let automaton = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&texts);
         Inspector {
             log_only: blocks.rules.iter().map(|rule| rule.log_only).collect(),
-            sieve: Sieve::new(&texts),
+            sieves: [long, short].iter().filter_map(|which| Sieve::new(&texts, which)).collect(),
+            any_header: places.binary_search(&Where::AnyHeader).ok(),
             texts,
             automaton: automaton.expect("texts within the compiler's limits"),
             meanings,
@@ -80,7 +86,9 @@ impl Inspector {
 
     /// How much memory it takes, in bytes.
     pub fn size(&self) -> usize {
-        self.automaton.memory_usage() + self.sieve.size() + self.texts.iter().map(|text| text.len()).sum::<usize>()
+        self.automaton.memory_usage()
+            + self.sieves.iter().map(Sieve::size).sum::<usize>()
+            + self.texts.iter().map(|text| text.len()).sum::<usize>()
     }
 
     /// What is in a request's head.
@@ -88,12 +96,16 @@ impl Inspector {
         let mut found = Found::default();
         for (number, place) in self.places.iter().enumerate() {
             let lower = &mut scratch.lower;
-            let mut scan = |text: &[u8]| self.scan(number, text, lower, &mut found);
+            let mut scan = |text: &[u8]| self.scan((number, None), text, lower, &mut found);
             match place {
                 Where::Path => encoded(facts.path, false, &mut scratch.decoded, &mut scan),
                 Where::Query => encoded(facts.query.unwrap_or_default(), true, &mut scratch.decoded, &mut scan),
-                Where::Header(name) => facts.fields.all(name).for_each(scan),
-                Where::AnyHeader => facts.fields.raw().for_each(|(_, value)| scan(value)),
+                Where::Header(name) if self.any_header.is_none() => facts.fields.all(name).for_each(scan),
+                // Each field is read once, for its own name as well.
+                Where::Header(_) => {}
+                Where::AnyHeader => facts.fields.raw().for_each(|(name, value)| {
+                    self.scan((number, self.header(name)), value, lower, &mut found);
+                }),
                 Where::Cookie(name) => cookie_values(facts.fields, name).for_each(|value| scan(value.as_bytes())),
                 Where::Body => {}
             }
@@ -101,31 +113,41 @@ impl Inspector {
         found
     }
 
+    /// The number of `header NAME` among the places.
+    fn header(&self, name: &[u8]) -> Option<usize> {
+        let is = |place: &Where| matches!(place, Where::Header(known) if name.eq_ignore_ascii_case(known.as_bytes()));
+        self.places.iter().position(is)
+    }
+
     /// What is in the beginning of its body.
     pub fn body(&self, beginning: &[u8], scratch: &mut Scratch) -> Found {
         let mut found = Found::default();
         if let Ok(number) = self.places.binary_search(&Where::Body) {
-            self.scan(number, beginning, &mut scratch.lower, &mut found);
+            self.scan((number, None), beginning, &mut scratch.lower, &mut found);
         }
         found
     }
 
-    fn scan(&self, place: usize, text: &[u8], lower: &mut Vec<u8>, found: &mut Found) {
+    /// Looks for what counts in one place, or in another that this is as well.
+    fn scan(&self, (place, other): (usize, Option<usize>), text: &[u8], lower: &mut Vec<u8>, found: &mut Found) {
         if found.refused.is_some() || text.len() < SHORTEST {
             return;
         }
         lower.clear();
         lower.extend_from_slice(text);
         lower.make_ascii_lowercase();
+        sieve::padded(lower);
+        let within = (lower.as_slice(), text.len());
         let mut take = |index: usize| {
-            for (_, rule) in self.meanings[index].iter().filter(|(of, _)| *of == place) {
+            for (_, rule) in self.meanings[index].iter().filter(|(of, _)| *of == place || Some(*of) == other) {
                 let known = if self.log_only[*rule] { &mut found.noted } else { &mut found.refused };
                 known.get_or_insert(*rule);
             }
             if found.refused.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        if !self.sieve.search(&self.texts, lower, &mut take) {
-            let mut all = self.automaton.find_overlapping_iter(lower.as_slice());
+        let sifted = self.sieves.iter().all(|sieve| sieve.search(&self.texts, within, &mut take));
+        if !sifted {
+            let mut all = self.automaton.find_overlapping_iter(&lower[..text.len()]);
             // Found again, or broken off: both are fine.
             let _ = all.try_for_each(|matched| take(matched.pattern().as_usize()));
         }
@@ -185,6 +207,31 @@ mod tests {
         check(&["abcdef"], "abcde", None);
         check(&["../"], "a/../b", Some(0));
         check(&["äbc"], "xäbc", Some(0));
+        // What is behind the end, and what was there before, is no part of it.
+        check(&["ab\0"], "xab", None);
+        check(&["abcdef\0"], "abcdef", None);
+    }
+
+    /// Wherever a text stands, and however long those are that are looked for beside it.
+    #[test]
+    fn everywhere() {
+        for length in SHORTEST..12 {
+            for beside in SHORTEST..12 {
+                let (text, other) = (&"0123456789abcdef"[..length], &"qrstuvwxyzmno"[..beside]);
+                let inspector = inspector(&[other, text]);
+                let check = |body: &str, expected| {
+                    let found = inspector.body(body.as_bytes(), &mut Scratch::default()).refused;
+                    assert_eq!(found, expected, "{text} and {other} in {body}");
+                };
+                for before in 0..70 {
+                    for behind in [0, 1, 40] {
+                        let body = format!("{}{text}{}", "-".repeat(before), "+".repeat(behind));
+                        check(&body, Some(1));
+                        check(&body.replace(text, &text[1..]), None);
+                    }
+                }
+            }
+        }
     }
 
     /// Who sends what begins as a text does, again and again, is read by the automaton, which finds the same.
@@ -196,8 +243,13 @@ mod tests {
         check(&alike, &long, None);
         check(&alike, &format!("{long}07"), Some(7));
         let inspector = inspector(&alike);
-        let never = &mut |_| ControlFlow::Continue(());
-        assert!(!inspector.sieve.search(&inspector.texts, long.as_bytes(), never));
-        assert!(inspector.sieve.search(&inspector.texts, "b".repeat(10_000).as_bytes(), never));
+        let sifted = |text: &str| {
+            let mut padded = text.as_bytes().to_vec();
+            sieve::padded(&mut padded);
+            let never = &mut |_| ControlFlow::Continue(());
+            inspector.sieves[0].search(&inspector.texts, (&padded, text.len()), never)
+        };
+        assert!(!sifted(&long));
+        assert!(sifted(&"b".repeat(10_000)));
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::balance::Dice;
 use crate::cache::Store;
 use crate::cache::freshness::Moment;
-use crate::compress::Compressing;
+use crate::compress::{self, Compressing};
 use crate::door::state::State;
 use crate::facts::RequestId;
 use crate::inspect::Scratch;
@@ -155,6 +155,7 @@ impl Drop for Running {
 /// The start failed: what, and at which line of the site.
 pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<Refused>> {
     let site = pages::settle(site, pages::WORTHWHILE);
+    compress::keep_memory(site);
     settings.read_files(site.files)?;
     let settings: &'static Settings = Box::leak(Box::new(settings));
     let workers = workers(site, settings);

@@ -33,8 +33,8 @@ pub(crate) enum Job {
     File(usize),
     /// A file of 10 KiB that is compiled in, by peers read from the disk; as it is, or compressed before.
     Embedded { compressed: bool },
-    /// Answers of [`TEXT`] bytes of text, compressed by gzip at level 5.
-    Gzip,
+    /// Answers of [`TEXT`] bytes of text, compressed with a coding at a level; on their way, or out of a cache.
+    Compressed { coding: &'static str, level: u8, cached: bool },
 }
 
 /// Text that is worth compressing: 64 KiB.
@@ -67,7 +67,10 @@ pub(crate) const JOBS: &[Job] = &[
     Job::File(1 << 20),
     Job::Embedded { compressed: false },
     Job::Embedded { compressed: true },
-    Job::Gzip,
+    Job::Compressed { coding: "gzip", level: 5, cached: false },
+    Job::Compressed { coding: "br", level: 4, cached: false },
+    Job::Compressed { coding: "zstd", level: 3, cached: false },
+    Job::Compressed { coding: "gzip", level: 5, cached: true },
 ];
 
 impl Job {
@@ -89,7 +92,9 @@ impl Job {
             Job::File(size) => format!("a file of {} KiB", size >> 10),
             Job::Embedded { compressed: false } => "a file of 10 KiB, compiled in".to_owned(),
             Job::Embedded { .. } => "the same, compressed before".to_owned(),
-            Job::Gzip => "64 KiB of text, gzip 5".to_owned(),
+            Job::Compressed { coding, level, cached } => {
+                format!("64 KiB of text, {coding} {level}{}", if cached { ", out of the cache" } else { "" })
+            }
         }
     }
 
@@ -143,8 +148,10 @@ impl Job {
                 "request = function() return wrk.format('GET', '/10240.txt', {['Accept-Encoding'] = 'gzip'}) end"
                     .to_owned()
             }
-            Job::Gzip => {
-                "request = function() return wrk.format('GET', '/text', {['Accept-Encoding'] = 'gzip'}) end".to_owned()
+            Job::Compressed { coding, .. } => {
+                format!(
+                    "request = function() return wrk.format('GET', '/text', {{['Accept-Encoding'] = '{coding}'}}) end"
+                )
             }
             Job::Cached => "request = function() return wrk.format('GET', '/cached') end".to_owned(),
             Job::Upload => format!(

@@ -149,6 +149,7 @@ impl Kind {
                 assert!(built.status.success(), "{}", stderr(&built));
                 command.arg(binary);
             }
+            Kind::Nginx if matches!(job, Job::Compressed { coding: "zstd", .. }) => return Err("-"),
             Kind::Nginx => {
                 command.args(["nginx", "-c", &file("nginx.conf", &nginx_conf(job, port, dir, &certificate))]);
             }
@@ -161,7 +162,10 @@ impl Kind {
                 ]);
             }
             Kind::Envoy => {
-                if matches!(job, Job::Cached | Job::File(_) | Job::Embedded { .. } | Job::Gzip) {
+                if matches!(
+                    job,
+                    Job::Cached | Job::File(_) | Job::Embedded { .. } | Job::Compressed { cached: true, .. }
+                ) {
                     return Err("-");
                 }
                 let config = file("envoy.json", &envoy_json(job, port, &certificate));
@@ -233,7 +237,10 @@ fn kiln_site(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Stri
         Job::Cached => format!("site * {{\ncache\n{proxy}\n}}\n"),
         Job::File(_) => format!("site * {{\nfiles \"{}/files\"\n}}\n", dir.display()),
         Job::Embedded { .. } => format!("site * {{\nfiles \"{}/files\" embed=#true\n}}\n", dir.display()),
-        Job::Gzip => format!("site * {{\ncompress gzip gzip-level=5\n{proxy}\n}}\n"),
+        Job::Compressed { coding, level, cached } => {
+            let cache = if cached { "cache\n" } else { "" };
+            format!("site * {{\ncompress {coding} {coding}-level={level}\n{cache}{proxy}\n}}\n")
+        }
         Job::Upload => format!("site * {{\nlimits body=\"1GiB\"\n{proxy}\n}}\n"),
         _ if job.tls() => format!(
             "site localhost {{\ntls {{\ncertificate \"{}\" key=\"{}\"\n}}\n{proxy}\n}}\n",
@@ -267,21 +274,26 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
                 dir.display()
             ),
         ),
-        Job::Gzip => server(
-            "",
-            format!(
-                "gzip on; gzip_comp_level 5; gzip_proxied any; gzip_types application/json; {}",
-                location("/".to_owned())
-            ),
-        ),
+        Job::Compressed { coding, level, .. } => {
+            let module = if coding == "gzip" { "gzip_proxied any; gzip" } else { "brotli" };
+            let on = format!("{module} on; {module}_comp_level {level}; {module}_types application/json; ");
+            let on = on.replace("gzip_proxied any; gzip_", "gzip_");
+            server("", on + &location("/".to_owned()))
+        }
         _ => server("", location("/".to_owned())),
     };
     let log = if job == Job::Logged { format!("{}/nginx-access.log", dir.display()) } else { "off".to_owned() };
     let cache = match job {
-        Job::Cached => format!("proxy_cache_path {}/nginx-cache keys_zone=all:10m; proxy_cache all;\n", dir.display()),
+        Job::Cached | Job::Compressed { cached: true, .. } => {
+            format!("proxy_cache_path {}/nginx-cache keys_zone=all:10m; proxy_cache all;\n", dir.display())
+        }
         _ => String::new(),
     };
-    nginx(
+    let modules = match job {
+        Job::Compressed { coding: "br", .. } => "load_module modules/ngx_http_brotli_filter_module.so;\n",
+        _ => "",
+    };
+    let conf = nginx(
         dir,
         "proxy",
         &format!(
@@ -291,7 +303,8 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
          proxy_set_header Via \"1.1 nginx\"; proxy_set_header X-Forwarded-For $remote_addr;\n\
          proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;\n{cache}{servers}"
         ),
-    )
+    );
+    format!("{modules}{conf}")
 }
 
 /// An nginx of one worker.
@@ -312,7 +325,8 @@ fn haproxy_cfg(job: Job, port: u16, certificate: &Certificate) -> Option<String>
             "  http-request cache-use all\n  http-response cache-store all\n  default_backend origin\n".to_owned()
         }
         Job::File(_) | Job::Embedded { .. } => return None,
-        Job::Gzip => {
+        Job::Compressed { coding: "br" | "zstd", .. } | Job::Compressed { cached: true, .. } => return None,
+        Job::Compressed { coding: "gzip", cached: false, .. } => {
             "  filter compression\n  compression algo gzip\n  compression type application/json\n  default_backend origin\n".to_owned()
         }
         _ => "  default_backend origin\n".to_owned(),
@@ -362,6 +376,7 @@ fn envoy_json(job: Job, port: u16, certificate: &Certificate) -> String {
     } else {
         String::new()
     };
+    let compressor = envoy_compressor(job);
     let (host, origin_port) = ORIGIN.split_once(':').expect("a port");
     format!(
         r#"{{"static_resources":{{"listeners":[{{"address":{{"socket_address":{{"address":"127.0.0.1","port_value":{port}}}}},
@@ -369,9 +384,27 @@ fn envoy_json(job: Job, port: u16, certificate: &Certificate) -> String {
         "@type":"type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix":"in","use_remote_address":true,"generate_request_id":false,"via":"1.1 envoy"{log},
         "route_config":{{"virtual_hosts":[{hosts}]}},
-        "http_filters":[{{"name":"router","typed_config":{{"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}]}}}}]}}]}}],
+        "http_filters":[{compressor}{{"name":"router","typed_config":{{"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}]}}}}]}}]}}],
         "clusters":[{{"name":"origin","connect_timeout":"5s","type":"STATIC","circuit_breakers":{{"thresholds":[{{"max_connections":4096,"max_requests":4096,"max_pending_requests":4096}}]}},
         "load_assignment":{{"cluster_name":"origin","endpoints":[{{"lb_endpoints":[{{"endpoint":{{"address":{{"socket_address":{{"address":"{host}","port_value":{origin_port}}}}}}}}}]}}]}}}}]}}}}"#
+    )
+}
+
+/// Its filter that compresses, where the job is about that.
+fn envoy_compressor(job: Job) -> String {
+    let Job::Compressed { coding, level, .. } = job else { return String::new() };
+    const LIBRARIES: &str = "type.googleapis.com/envoy.extensions.compression";
+    let library = match coding {
+        "gzip" => format!(
+            r#"{LIBRARIES}.gzip.compressor.v3.Gzip","compression_level":"COMPRESSION_LEVEL_{level}","memory_level":8,"window_bits":15"#
+        ),
+        "br" => format!(r#"{LIBRARIES}.brotli.compressor.v3.Brotli","quality":{level}"#),
+        _ => format!(r#"{LIBRARIES}.zstd.compressor.v3.Zstd","compression_level":{level}"#),
+    };
+    format!(
+        r#"{{"name":"compressor","typed_config":{{"@type":"type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor",
+        "response_direction_config":{{"common_config":{{"content_type":["application/json"]}}}},
+        "compressor_library":{{"name":"{coding}","typed_config":{{"@type":"{library}}}}}}}}},"#
     )
 }
 
@@ -388,9 +421,14 @@ fn caddy_json(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Opt
             r#"{{"handle":[{{"handler":"file_server","root":"{}/files","precompressed":{{"gzip":{{}}}}}}]}}"#,
             dir.display()
         ),
-        Job::Gzip => format!(
-            r#"{{"handle":[{{"handler":"encode","encodings":{{"gzip":{{"level":5}}}}}},{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}]}}"#
-        ),
+        Job::Compressed { coding: "br", .. } | Job::Compressed { cached: true, .. } => return None,
+        Job::Compressed { coding, level, .. } => {
+            // Its zstd has levels of its own, of which "default" is about 3.
+            let settings = if coding == "gzip" { format!("{{\"level\":{level}}}") } else { "{}".to_owned() };
+            format!(
+                r#"{{"handle":[{{"handler":"encode","encodings":{{"{coding}":{settings}}}}},{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}]}}"#
+            )
+        }
         Job::Prefixes(n) => join(n, &|i| format!(r#"{{"match":[{{"path":["/section{i}/*"]}}],{handle}}}"#)),
         Job::Expressions(n) => {
             join(n, &|i| format!(r#"{{"match":[{{"path_regexp":{{"pattern":"^/section{i}/[0-9]+$"}}}}],{handle}}}"#))

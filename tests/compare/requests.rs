@@ -271,7 +271,7 @@ fn origin(dir: &Path) -> Origin {
         &format!(
             "access_log off; client_max_body_size 1g; sendfile on;\nserver {{ listen {ORIGIN};\n\
              location / {{ return 200 \"{small}\"; }}\n\
-             location = /cached {{ add_header Cache-Control max-age=36000; return 200 \"{small}\"; }}\nlocation = /large {{ root {0}; }}\nlocation = /text {{ default_type application/json; root {0}; }} }}",
+             location = /cached {{ add_header Cache-Control max-age=36000; return 200 \"{small}\"; }}\nlocation = /large {{ root {0}; }}\nlocation = /text {{ default_type application/json; add_header Cache-Control max-age=36000; root {0}; }} }}",
             files.display()
         ),
     );

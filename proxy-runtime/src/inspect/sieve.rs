@@ -1,13 +1,25 @@
-//! Where a text may begin: [`Sieve`], a bit for each hash of three bytes that some text begins with. Its look-ups don't wait for
-//! each other, as the steps of an automaton do, and its bits are few enough to stay in the nearest memory.
+//! Where a text may be: [`Sieve`], a bit for each hash of three bytes that are at the beginning of some text. Its look-ups don't wait
+//! for each other, as the steps of an automaton do, and its bits are few enough to stay in the nearest memory.
+//!
+//! Where all texts are long enough, not every place is looked at, but every second to fourth: wherever such a text stands, one of
+//! these is within its beginning (Wu and Manber, 1994, with shifts that are all the same).
 
 use std::ops::ControlFlow;
 
 /// So many bytes are looked at.
 pub(super) const GRAM: usize = 3;
 
+/// The longest way from one place to the next, in bytes.
+const FARTHEST: usize = 4;
+
+/// Texts of so many bytes can be found so.
+pub(super) const LONG: usize = GRAM + FARTHEST - 1;
+
 /// At so many places at once: nearly always nothing passes at any of them, and one branch says so.
 const STEP: usize = 8;
+
+/// The bytes of so many places.
+const BLOCK: usize = FARTHEST * STEP;
 
 /// The bits of a hash: 16 KiB of bits.
 const BITS: u32 = 17;
@@ -23,11 +35,21 @@ type Bits = [u32; 1 << (BITS - 5)];
 
 /// See above.
 pub(super) struct Sieve {
+    /// From one place to the next, in bytes.
+    stride: usize,
     bits: Box<Bits>,
-    /// The first three bytes of texts, and which text; in the order of their hashes.
-    begins: Vec<([u8; GRAM], u32)>,
+    /// What is looked for, in the order of their hashes.
+    begins: Vec<Begin>,
     /// Where among them those begin whose hashes begin so.
     groups: Box<[u32]>,
+}
+
+/// Three bytes at the beginning of a text.
+struct Begin {
+    gram: [u8; GRAM],
+    /// How far in.
+    offset: u8,
+    text: u32,
 }
 
 /// Why a search ended before its end.
@@ -53,14 +75,21 @@ fn group(hash: u32) -> usize {
 }
 
 impl Sieve {
-    /// For these texts, each of [`GRAM`] bytes or more; shorter ones are not found.
-    pub(super) fn new(texts: &[Box<[u8]>]) -> Sieve {
+    /// For the texts with these numbers, each of [`GRAM`] bytes or more; `None` for no texts.
+    pub(super) fn new(texts: &[Box<[u8]>], which: &[usize]) -> Option<Sieve> {
+        let shortest = which.iter().map(|&text| texts[text].len()).min()?;
+        let stride = (shortest + 1).saturating_sub(GRAM).clamp(1, FARTHEST);
+        let mut begins = Vec::with_capacity(stride * which.len());
+        for &text in which {
+            for (offset, gram) in texts[text].windows(GRAM).take(stride).enumerate() {
+                let gram = gram.try_into().unwrap_or_default();
+                begins.push(Begin { gram, offset: offset as u8, text: text as u32 });
+            }
+        }
+        begins.sort_unstable_by_key(|begin| (hash(begin.gram), begin.text));
         let mut bits: Box<Bits> = Box::new([0; 1 << (BITS - 5)]);
-        let begins = texts.iter().enumerate().filter_map(|(index, text)| Some((*text.first_chunk()?, index as u32)));
-        let mut begins: Vec<([u8; GRAM], u32)> = begins.collect();
-        begins.sort_unstable_by_key(|(gram, index)| (hash(*gram), *index));
         let mut groups = vec![0_u32; (1 << GROUP_BITS) + 1].into_boxed_slice();
-        for (gram, _) in &begins {
+        for Begin { gram, .. } in &begins {
             let hash = hash(*gram);
             bits[hash as usize / 32] |= 1 << (hash % 32);
             groups[group(hash) + 1] += 1;
@@ -68,76 +97,99 @@ impl Sieve {
         for index in 1..groups.len() {
             groups[index] += groups[index - 1];
         }
-        Sieve { bits, begins, groups }
+        Some(Sieve { stride, bits, begins, groups })
     }
 
     /// How much memory it takes, in bytes.
     pub(super) fn size(&self) -> usize {
-        size_of::<Bits>() + 4 * self.groups.len() + self.begins.len() * size_of::<([u8; GRAM], u32)>()
+        size_of::<Bits>() + 4 * self.groups.len() + self.begins.len() * size_of::<Begin>()
     }
 
-    /// Calls `found` with each text that is in `within`, until it has enough. `false`: so much looked like texts that it was given up.
+    /// Calls `found` with each text that is in the first `length` bytes of what was [`padded`], until it has enough. `false`: so much
+    /// looked like texts that it was given up.
     pub(super) fn search(
         &self,
         texts: &[Box<[u8]>],
-        within: &[u8],
+        (padded, length): (&[u8], usize),
         found: &mut impl FnMut(usize) -> ControlFlow<()>,
     ) -> bool {
-        let mut left = EFFORT * within.len();
-        let places = within.len().saturating_sub(GRAM - 1);
+        match self.stride {
+            1 => self.sift::<1>(texts, (padded, length), found),
+            2 => self.sift::<2>(texts, (padded, length), found),
+            3 => self.sift::<3>(texts, (padded, length), found),
+            _ => self.sift::<FARTHEST>(texts, (padded, length), found),
+        }
+    }
+
+    fn sift<const STRIDE: usize>(
+        &self,
+        texts: &[Box<[u8]>],
+        (padded, length): (&[u8], usize),
+        found: &mut impl FnMut(usize) -> ControlFlow<()>,
+    ) -> bool {
+        let within = &padded[..length];
+        let mut left = EFFORT * length;
+        let end = length.saturating_sub(GRAM - 1);
         let mut at = 0;
-        while at < places {
-            let mut passing = match within[at..].first_chunk() {
-                Some(block) => self.passing(block),
-                // The last few: looked at one by one.
-                None => (1 << (places - at).min(STEP)) - 1,
-            };
+        while at < end {
+            let Some(block) = padded[at..].first_chunk() else { return false };
+            let mut passing = self.passing::<STRIDE>(block);
+            if end - at < STRIDE * STEP {
+                // What is behind the end was never sent.
+                passing &= (1 << (end - at).div_ceil(STRIDE)) - 1;
+            }
             while passing != 0 {
-                let place = at + passing.trailing_zeros() as usize;
+                let place = at + STRIDE * passing.trailing_zeros() as usize;
                 passing &= passing - 1;
-                match self.compare(texts, &within[place..], &mut left, found) {
+                match self.compare(texts, within, place, &mut left, found) {
                     Ok(()) => {}
                     Err(Ended::Enough) => return true,
                     Err(Ended::GivenUp) => return false,
                 }
             }
-            at += STEP;
+            at += STRIDE * STEP;
         }
         true
     }
 
-    /// At which places of a block some text may begin, a bit for each.
-    fn passing(&self, block: &[u8; GRAM + STEP - 1]) -> u32 {
-        // Two loads instead of one for each byte.
-        let [a, b, c, d, e, f, g, h, i, j] = *block;
-        let (front, back) =
-            (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([c, d, e, f, g, h, i, j]));
-        let bit = |place: u32| {
-            let hash = hash_of(if place < 6 { front >> (8 * place) } else { back >> (8 * (place - 2)) } as u32);
+    /// At which places of a block something passes, a bit for each.
+    fn passing<const STRIDE: usize>(&self, block: &[u8; BLOCK]) -> u32 {
+        // The lower three of these count.
+        let bytes = |at: usize| block[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let bit = |place: usize| {
+            let hash = hash_of(bytes(STRIDE * place));
             (self.bits[hash as usize / 32] >> (hash % 32) & 1) << place
         };
-        bit(0) | bit(1) | bit(2) | bit(3) | bit(4) | bit(5) | bit(6) | bit(7)
+        // Not summed up one by one: they need not wait for each other.
+        ((bit(0) | bit(1)) | (bit(2) | bit(3))) | ((bit(4) | bit(5)) | (bit(6) | bit(7)))
     }
 
-    /// Compares texts with what begins here.
+    /// Compares texts with what is here.
     fn compare(
         &self,
         texts: &[Box<[u8]>],
-        here: &[u8],
+        within: &[u8],
+        place: usize,
         left: &mut usize,
         found: &mut impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<(), Ended> {
-        let Some(gram) = here.first_chunk::<GRAM>() else { return Ok(()) };
+        let Some(gram) = within[place..].first_chunk::<GRAM>() else { return Ok(()) };
         let group = group(hash(*gram));
         let group = self.groups[group] as usize..self.groups[group + 1] as usize;
-        for (_, index) in self.begins[group].iter().filter(|(begin, _)| begin == gram) {
-            let text = &*texts[*index as usize];
-            let common = text.iter().zip(here).take_while(|(a, b)| a == b).count();
-            if common == text.len() && found(*index as usize).is_break() {
+        for begin in self.begins[group].iter().filter(|begin| begin.gram == *gram) {
+            let Some(start) = place.checked_sub(usize::from(begin.offset)) else { continue };
+            let text = &*texts[begin.text as usize];
+            let common = text.iter().zip(&within[start..]).take_while(|(a, b)| a == b).count();
+            if common == text.len() && found(begin.text as usize).is_break() {
                 return Err(Ended::Enough);
             }
             *left = left.checked_sub(common).ok_or(Ended::GivenUp)?;
         }
         Ok(())
     }
+}
+
+/// Appends what a search may read beyond the end.
+pub(super) fn padded(text: &mut Vec<u8>) {
+    text.extend_from_slice(&[0; BLOCK]);
 }
