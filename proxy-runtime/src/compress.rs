@@ -35,11 +35,12 @@ const AT_ONCE: usize = 256;
 /// Compresses an answer, if it should be and the client takes it.
 pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>) -> Answer<Body> {
     let Answer { status, mut fields, body } = answer;
-    if !may_be(policy, status, &fields) {
-        return Answer { status, fields, body };
-    }
-    if !has_token(&fields, "vary", "accept-encoding") {
+    let may_be = may_be(policy, status, &fields);
+    if (may_be || stands_for_one(policy, status, &fields)) && !has_token(&fields, "vary", "accept-encoding") {
         fields.add(b"vary", b"Accept-Encoding");
+    }
+    if !may_be {
+        return Answer { status, fields, body };
     }
     let length = body.length();
     let short = length.is_some_and(|length| length < policy.min_size.get(record.worker.settings));
@@ -84,6 +85,14 @@ fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
         && fields.text("content-type").is_some_and(|kind| policy.suits(kind))
         // What was signed or digested is the content as it is coded (RFC 9530 section 2).
         && !fields.contains("content-digest")
+}
+
+/// Whether an answer is about one that would be compressed: it says the same of what that depends on (RFC 9110 sections 15.3.7 and
+/// 15.4.5).
+fn stands_for_one(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
+    matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
+        && fields.text("content-type").is_none_or(|kind| policy.suits(kind))
+        && !fields.contains("content-encoding")
 }
 
 /// An answer that is compressed on its way.
