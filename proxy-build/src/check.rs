@@ -82,7 +82,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     let secured = check.sites_tls(&root.sites);
     let listeners = check.listeners(&root.listens, &root.sites, &secured, (&root.streams, root.admin.as_ref()));
     check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
-    let defaults = check.layer(&root.policies);
+    let defaults = check.layer(&root.policies, &Layer::default());
     check.handshakes_happen(&defaults, &listeners.list);
     let process = check.process(&root.process);
     let trusted = check.trusted(root.trusted);
@@ -484,7 +484,7 @@ impl Check<'_> {
         let mut routes = 0;
         for (index, (span, site)) in sites.into_iter().enumerate() {
             self.site_tls = secured[index];
-            let layer = defaults.clone().overlay(self.layer(&site.items));
+            let layer = self.layer(&site.items, defaults);
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
             let policy = self.policy(&layer, &text::Scope::no_route());

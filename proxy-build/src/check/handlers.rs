@@ -64,7 +64,7 @@ impl Check<'_> {
         hosts: &[HostPattern],
         routes: &mut Vec<Route>,
     ) {
-        let layer = outer.clone().overlay(self.layer(&route.items));
+        let layer = self.layer(&route.items, outer);
         let handlers: Vec<_> = route.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
         let Some(handler) = handlers.first() else {
             if route.items.iter().any(|item| matches!(item.what, What::Unread)) {

@@ -114,6 +114,20 @@ impl Layer {
         }
     }
 
+    /// Whether there is something that an `off` further in would do away with.
+    fn has(&self, name: &str) -> bool {
+        match name {
+            "rate-limit" => self.rate_limits.iter().any(|(_, limit)| limit.rate.is_some()),
+            "in-flight" => self.in_flight.iter().any(|(_, limit)| limit.most.is_some()),
+            "block" => self.blocks.iter().any(|(_, block)| !block.is_off()),
+            "filter" => self.filters.iter().any(|(_, filter)| !filter.is_off()),
+            "client-certificate" => self.certificate.as_ref().is_some_and(|(_, rules)| rules.required.value),
+            "auth" => self.auth.as_ref().is_some_and(|(_, auth)| auth.scheme.value != ast::AuthScheme::Off),
+            "body-replace" => self.replace.as_ref().is_some_and(|(_, rule)| rule.on.value),
+            _ => self.compress.as_ref().is_some_and(|(_, compress)| compress.codings.is_some()),
+        }
+    }
+
     /// How paths are brought to normal form.
     pub(super) fn normal_form(&self) -> NormalForm {
         NormalForm {
@@ -124,12 +138,20 @@ impl Layer {
 }
 
 impl Check<'_> {
-    /// The layer that the policies among `items` make, presets first.
-    pub(super) fn layer(&mut self, items: &[Item]) -> Layer {
-        self.layer_within(items, &mut Vec::new())
+    /// The layer that the policies among `items` make on top of `outer`: presets first.
+    pub(super) fn layer(&mut self, items: &[Item], outer: &Layer) -> Layer {
+        let (presets, own) = self.parts(items, &mut Vec::new());
+        for (name, span) in items.iter().filter_map(turned_off) {
+            if !outer.has(name) && !presets.has(name) {
+                let message = format!("`{name} off` has no effect: outside of here there is no `{name}`");
+                self.error("no-effect", message, span);
+            }
+        }
+        outer.clone().overlay(presets).overlay(own)
     }
 
-    fn layer_within(&mut self, items: &[Item], using: &mut Vec<usize>) -> Layer {
+    /// What presets say, and what is said here.
+    fn parts(&mut self, items: &[Item], using: &mut Vec<usize>) -> (Layer, Layer) {
         let mut layer = Layer::default();
         for item in items {
             let What::Use(name) = &item.what else { continue };
@@ -148,12 +170,13 @@ impl Check<'_> {
             }
             let items = self.presets.entries[index].value.1.clone();
             using.push(index);
-            layer = layer.overlay(self.layer_within(&items, using));
+            let (outer, inner) = self.parts(&items, using);
+            layer = layer.overlay(outer).overlay(inner);
             using.pop();
         }
         let own = own(items);
         self.networks_act(&own.networks);
-        layer.overlay(own)
+        (layer, own)
     }
 }
 
@@ -182,6 +205,23 @@ fn security_headers(span: Span, tls: bool) -> Layer {
     let mut lines: Vec<Item> = FIELDS.into_iter().chain(hsts).map(set).collect();
     lines.push(item(What::HeaderRemove(vec![name("server"), name("x-powered-by")])));
     Layer { response_headers: vec![(span, lines)], origins: vec![("response-headers", span)], ..Layer::default() }
+}
+
+/// What does away with something from outside: its name, and where it stands. Not `log`: it says what holds anyway, in so many words.
+fn turned_off(item: &Item) -> Option<(&'static str, Span)> {
+    let What::Policy(policy) = &item.what else { return None };
+    let (name, off) = match policy {
+        Policy::RateLimit(limit) => ("rate-limit", limit.rate.is_none()),
+        Policy::InFlight(limit) => ("in-flight", limit.most.is_none()),
+        Policy::Block(block) => ("block", block.is_off()),
+        Policy::Filter(filter) => ("filter", filter.is_off()),
+        Policy::ClientCertificate(rules) => ("client-certificate", !rules.required.value),
+        Policy::Auth(auth) => ("auth", auth.scheme.value == ast::AuthScheme::Off),
+        Policy::BodyReplace(rule) => ("body-replace", !rule.on.value),
+        Policy::Compress(compress) => ("compress", compress.codings.is_none()),
+        _ => return None,
+    };
+    (off && !item.broken).then_some((name, item.span))
 }
 
 fn own(items: &[Item]) -> Layer {
