@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use proxy_runtime::site::{Handler, Setting, Timeouts};
+use proxy_runtime::site::{AuthScheme, Door, Handler, Setting, Timeouts};
 use proxy_runtime::table::{Table, Words};
 
 use crate::Compiled;
@@ -72,7 +72,7 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
         crate::testing::untested(site, plan).into_iter().map(std::ptr::from_ref).collect();
     let mut out = String::from(
         "<p><input id=\"filter\" type=\"search\" placeholder=\"filter routes\" aria-label=\"filter routes\"></p>\n\
-         <div class=\"wide\"><table>\n<thead><tr><th>host</th><th>pattern</th><th>matchers</th><th>answer</th><th>limits</th>\
+         <div class=\"wide\"><table>\n<thead><tr><th>host</th><th>pattern</th><th>matchers</th><th>door</th><th>answer</th><th>limits</th>\
          <th>tested</th><th>an example</th><th>place</th></tr></thead>\n<tbody>\n",
     );
     let mut left = LISTED;
@@ -88,6 +88,7 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
                 hosts.clone(),
                 route.pattern.text.clone(),
                 matchers(route).join("; "),
+                door(route).join(", "),
                 answer(site, route),
                 limits(site, route),
                 if untested.contains(&std::ptr::from_ref(route)) { "no" } else { "yes" }.to_owned(),
@@ -122,6 +123,33 @@ fn answer(site: &Site, route: &Route) -> String {
         }
         other => other.name().to_owned(),
     }
+}
+
+/// What a request passes before it is answered, in that order.
+fn door(route: &Route) -> Vec<String> {
+    let none = Door::default();
+    let door = route.policy.door.as_ref().unwrap_or(&none);
+    let auth = door.auth.as_ref().map(|auth| match &auth.scheme {
+        AuthScheme::Basic(_) => "auth basic",
+        AuthScheme::ApiKey(..) => "auth api-key",
+        AuthScheme::Jwt(_) => "auth jwt",
+        AuthScheme::Forward(_) => "auth forward",
+    });
+    let rules = door.blocks.iter().flat_map(|blocks| blocks.rules.iter());
+    let is = |is: bool, name: &'static str| is.then_some(name);
+    let names = [
+        is(door.maintenance.is_some(), "maintenance"),
+        is(door.networks.is_some(), "allow/deny"),
+        is(!door.request_types.is_empty(), "request-types"),
+        is(!door.rate_limits.is_empty(), "rate-limit"),
+        is(!door.in_flight.is_empty(), "in-flight"),
+        is(door.cors.is_some(), "cors"),
+        is(door.certificate.is_some(), "client-certificate"),
+        auth,
+    ];
+    let blocks = rules.map(|rule| format!("block {}", rule.name));
+    let filters = route.functions.request.iter().map(|path| format!("filter {path}"));
+    names.into_iter().flatten().map(str::to_owned).chain(blocks).chain(filters).collect()
 }
 
 fn limits(site: &Site, route: &Route) -> String {

@@ -12,6 +12,13 @@ site example.com {
     route "/api/*" {
         header X-Odd "<script>alert(1)</script>"
         timeouts total="3s" connect="1s"
+        deny "10.1.0.0/16"
+        rate-limit "5/s"
+        auth api-key (file)"keys"
+        block probes {
+            path "/.env"
+        }
+        filter "crate::filters::tenant"
         proxy api
     }
     route "/old" {
@@ -29,6 +36,9 @@ fn page(text: &str) -> String {
     proxy_build::page::page(&compiled).unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)))
 }
 
+/// What a request to the API passes.
+const DOOR: &str = "allow/deny, rate-limit, auth api-key, block probes, filter crate::filters::tenant";
+
 #[test]
 fn the_page_stands_alone() {
     let page = page(SITE);
@@ -36,7 +46,7 @@ fn the_page_stands_alone() {
         assert!(!page.contains(reference), "{reference}");
     }
     assert!(!page.contains("<script>alert"), "what a site says became markup");
-    for shown in ["&lt;script&gt;alert(1)&lt;/script&gt;", "/new?a=1&amp;b=2", "proxy api", "1s", "site.kdl:6"] {
+    for shown in ["&lt;script&gt;alert(1)&lt;/script&gt;", "/new?a=1&amp;b=2", "proxy api", "1s", "site.kdl:6", DOOR] {
         assert!(page.contains(shown), "{shown}");
     }
 }
