@@ -2,6 +2,28 @@
 //!
 //! One file per filter; the compiler's output calls them by name, so a site links only those it uses. [`FieldName`], [`Flow`],
 //! [`Request`] and [`Response`] are for functions of the user's own.
+//!
+//! ```
+//! use proxy_runtime::filter::{FieldName, Flow, Request, Response};
+//! use proxy_runtime::handler::Answer;
+//! use proxy_runtime::http::StatusCode;
+//!
+//! const TENANT: FieldName = FieldName::new("x-tenant");
+//!
+//! pub fn tenant(request: &mut Request<'_>) -> Flow {
+//!     match request.host().strip_suffix(".example.com") {
+//!         Some(tenant) => request.set(TENANT, tenant),
+//!         None => return Flow::Respond(Answer::text(StatusCode::NOT_FOUND, "nobody lives here\n")),
+//!     }
+//!     Flow::Continue
+//! }
+//!
+//! pub fn no_store_for_errors(response: &mut Response<'_>) {
+//!     if response.status().is_server_error() {
+//!         response.set(FieldName::new("cache-control"), "no-store");
+//!     }
+//! }
+//! ```
 
 mod function;
 mod headers;

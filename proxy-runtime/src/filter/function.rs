@@ -1,27 +1,5 @@
 //! `filter "crate::..."`: functions of the user's own crate, what they see and may say. Pure.
 //!
-//! ```
-//! use proxy_runtime::filter::{FieldName, Flow, Request, Response};
-//! use proxy_runtime::handler::Answer;
-//! use proxy_runtime::http::StatusCode;
-//!
-//! const TENANT: FieldName = FieldName::new("x-tenant");
-//!
-//! pub fn tenant(request: &mut Request<'_>) -> Flow {
-//!     match request.host().strip_suffix(".example.com") {
-//!         Some(tenant) => request.set(TENANT, tenant),
-//!         None => return Flow::Respond(Answer::text(StatusCode::NOT_FOUND, "nobody lives here\n")),
-//!     }
-//!     Flow::Continue
-//! }
-//!
-//! pub fn no_store_for_errors(response: &mut Response<'_>) {
-//!     if response.status().is_server_error() {
-//!         response.set(FieldName::new("cache-control"), "no-store");
-//!     }
-//! }
-//! ```
-//!
 //! They run on the event loop: one that computes for a millisecond keeps all others of its worker waiting that long, and one that
 //! waits for I/O is wrong there. One that panics fails its exchange alone.
 
