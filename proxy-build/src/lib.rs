@@ -162,7 +162,9 @@ pub fn compile_without_crate(path: &Path, shown: &str) -> Compiled {
     let mut hosts = compiled.model.iter().flat_map(|model| &model.hosts);
     let with_functions = hosts.find_map(|host| host.routes.iter().find(|route| !route.functions.is_empty()));
     if let Some(route) = with_functions {
-        let message = "the functions that `filter` asks on this route are in a crate, and here is none";
+        let mut places = route.origins.iter().filter(|(name, _)| *name == "filter").map(|(_, place)| place);
+        let place = places.next().map_or(String::new(), |place| format!(" ({}:{})", place.file, place.line));
+        let message = format!("the function that `filter`{place} asks on this route is in a crate, and here is none");
         compiled.report.add(
             Diagnostic::error("needs-crate", message, route.span)
                 .help("compile the site into a crate by `site!`; `kiln new` makes one that shows how"),

@@ -93,6 +93,10 @@ pub(crate) async fn exchange(
     {
         record.rule = panicked.name;
         answer = refuse(record, Failure::FilterPanicked);
+        if let Some(filter) = record.route.and_then(|route| route.response) {
+            // What holds for every answer holds for this one.
+            filter(&mut answer.fields, &record.facts());
+        }
     }
     if let Some(rule) = record.route.and_then(|route| route.policy.replace.as_ref()) {
         answer = replace::replace(&client.worker.replacers[rule.id as usize], record, answer);

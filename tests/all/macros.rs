@@ -153,7 +153,7 @@ pub fn versioned(request: &mut Request<'_>) -> Flow {
 }
 
 pub fn stamp(response: &mut Response<'_>) {
-    assert_ne!(response.header("x-fail"), Some("yes"));
+    assert_ne!(response.facts().path, "/fails");
     response.remove(FieldName::new("server"));
     response.set(FieldName::new("x-stamp"), format!("{} {}", response.status().as_u16(), response.facts().path));
 }
@@ -169,6 +169,9 @@ upstream app {
 site * {
     filter "crate::filters::tenant"
     filter "crate::filters::stamp" on=response
+    response-headers {
+        set X-Always yes
+    }
     log access format=json
     route "/health" {
         filter off
@@ -253,6 +256,8 @@ fn functions_of_the_crate() {
     let line = proxy.log("filter-panicked");
     assert!(line.contains("\"rule\":\"crate::filters::tenant\""), "{line}");
     assert_eq!(get("alice.test", "/a").status, 200);
+    let answer = get("alice.test", "/fails");
+    assert_eq!((answer.status, answer.header("x-stamp"), answer.header("x-always")), (500, None, Some("yes")));
 
     // A function of another type, or none, is rustc's to refuse; a test of the site that fails, the crate's own tests'.
     write(

@@ -70,3 +70,41 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::freshness::Moment;
+    use super::super::purges::Purge;
+    use super::super::store::{Content, tests};
+    use super::*;
+
+    /// An answer with a form of it.
+    fn kept(url: &str) -> (&'static Store, Forms) {
+        let store = tests::store(1 << 20);
+        let head = tests::head(url, &[], "a");
+        let name = store.name_of([url.as_bytes(), b"", b""]);
+        store.keep(name, Arc::clone(&head), Content::One(Bytes::from_static(b"text")), 0).expect("kept");
+        let forms = Forms::of(store, &head);
+        forms.keep(Coding::Gzip, b"txt".to_vec());
+        assert_eq!(forms.get(Coding::Gzip).as_deref(), Some(b"txt".as_slice()));
+        assert_eq!(forms.get(Coding::Brotli), None);
+        (store, forms)
+    }
+
+    #[test]
+    fn forms_go_with_what_they_are_of() {
+        let purges = [Purge::All, Purge::Url("u".to_owned()), Purge::Tags(vec!["a".to_owned()])];
+        for purge in purges {
+            let (store, forms) = kept("u");
+            assert_eq!(store.purge(purge.clone(), true, Moment(1)), 1, "a form is no answer of its own");
+            assert!(forms.get(Coding::Gzip).is_some(), "what is asked about may be as it was");
+            assert_eq!(store.purge(purge, false, Moment(1)), 1);
+            assert_eq!(forms.get(Coding::Gzip), None);
+        }
+        let (store, forms) = kept("u");
+        store.forget(store.name_of([b"u", b"", b""]));
+        assert_eq!(forms.get(Coding::Gzip), None);
+        // Another content of the same URL has forms of its own.
+        assert_eq!(Forms::of(store, &tests::head("u", &[], "")).get(Coding::Gzip), None);
+    }
+}

@@ -514,8 +514,8 @@ impl Store {
                 }
             }
             purge if soft => {
-                let hit = self.entries.iter().map(|(_, entry)| entry).filter(|entry| entry.is_meant(purge));
-                hit.map(|entry| entry.outdate(now)).count()
+                let counts = |entry: &Entry| !matches!(entry, Entry::Form(..)) && entry.is_meant(purge);
+                self.entries.iter().map(|(_, entry)| entry).filter(counts).map(|entry| entry.outdate(now)).count()
             }
             purge => {
                 let count = std::cell::Cell::new(0);
