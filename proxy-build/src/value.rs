@@ -12,7 +12,9 @@ use crate::report::nearest;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 
-pub use self::address::{host, ip, listen_address, network, server_address, server_name, server_url, service_url};
+pub use self::address::{
+    asked_path, host, ip, listen_address, network, server_address, server_name, server_url, service_url,
+};
 pub use self::door::{network_or_file, origin, rate};
 pub use self::upstream::{
     DISCOVER_KINDS, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on, service_name,

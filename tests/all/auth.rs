@@ -344,3 +344,47 @@ fn another_server_is_asked() {
     assert!(asked.connections() <= 4, "{}", asked.connections());
     assert_eq!(get(proxy.address("listen"), "other.test", "/gone").status, 503);
 }
+
+/// A declared upstream is asked, with what holds for it: here, that the next server is asked where one is not there.
+#[test]
+fn an_upstream_is_asked() {
+    let keys = text("jwks.json");
+    let asked = Origin::new(move |mut connection, _| {
+        while let Some(request) = connection.request() {
+            let body = match request.split(' ').nth(1) {
+                Some("/keys?v=1") => keys.as_str(),
+                Some("/verify") if request.to_ascii_lowercase().contains("cookie: in") => "",
+                other => panic!("{other:?} is asked for"),
+            };
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        }
+    });
+    let site = "\
+param listen type=addr
+param one type=addr
+param two type=addr
+listen (param)listen
+upstream id {
+    server (param)one
+    server (param)two
+}
+lint allow keys-on-plain
+site * {
+    auth jwt \"/keys?v=1\" upstream=id {
+        algorithms ES256
+    }
+    route \"/forward\" {
+        auth forward \"/verify\" upstream=id
+        respond 200 \"in\"
+    }
+    route \"/*\" {
+        respond 200 \"{user}\"
+    }
+}
+";
+    let proxy = Proxy::of_text("auth-upstream", site, &[("one", &address()), ("two", &asked.address)]);
+    assert_eq!(bearer(&proxy, "/", &tokens()["ES256"]).text(), "ann");
+    for _ in 0..3 {
+        assert_eq!(with(&proxy, "/forward", "Cookie: in\r\n").text(), "in");
+    }
+}

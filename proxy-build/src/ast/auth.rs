@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxy_runtime::site::Algorithm;
 
 use super::{FileSource, Item, Setting};
-use crate::source::Spanned;
+use crate::source::{Span, Spanned};
 
 /// `auth`.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct Auth {
     pub scheme: Spanned<AuthScheme>,
     /// The second argument.
     pub source: Option<Spanned<AuthSource>>,
+    /// Where `upstream=` stands; its name is in the source.
+    pub upstream: Option<Span>,
     pub realm: Option<Spanned<String>>,
     pub header: Option<Spanned<String>>,
     pub issuer: Option<Spanned<String>>,
@@ -59,6 +61,13 @@ pub enum AuthSource {
         address: String,
         /// `https`.
         tls: bool,
+        /// Path and query.
+        path: String,
+    },
+    /// A declared upstream.
+    Upstream {
+        /// Its name.
+        name: Spanned<String>,
         /// Path and query.
         path: String,
     },

@@ -36,8 +36,8 @@ impl Check<'_> {
                 // RFC 6750 section 3.
                 (AuthScheme::Jwt(self.jwt(span, auth, source)?), format!("Bearer realm=\"{realm}\""))
             }
-            (Scheme::Forward, AuthSource::Url { address, tls, path }) => {
-                let upstream = self.service(address, *tls, source.span)?;
+            (Scheme::Forward, AuthSource::Url { .. } | AuthSource::Upstream { .. }) => {
+                let (upstream, path) = self.service(source)?;
                 (AuthScheme::Forward(self.forward_auth(auth, upstream, path)?), String::new())
             }
             _ => unreachable!("the reader lets nothing else stand there"),
@@ -49,9 +49,11 @@ impl Check<'_> {
     fn all_of_auth_acts(&mut self, auth: &ast::Auth) {
         let scheme = auth.scheme.value;
         let jwt = scheme == Scheme::Jwt;
-        let fetched = matches!(auth.source.as_ref().map(|source| &source.value), Some(AuthSource::Url { .. }));
+        let source = auth.source.as_ref().map(|source| &source.value);
+        let fetched = matches!(source, Some(AuthSource::Url { .. } | AuthSource::Upstream { .. }));
         let text = |value: &Option<Spanned<String>>| value.as_ref().map(|value| value.span);
         let given = [
+            ("upstream", auth.upstream, jwt || scheme == Scheme::Forward),
             ("realm", text(&auth.realm), jwt || scheme == Scheme::Basic),
             ("header", text(&auth.header), scheme == Scheme::ApiKey),
             ("issuer", text(&auth.issuer), jwt),
@@ -90,9 +92,19 @@ impl Check<'_> {
         let algorithms = self.algorithms(span, auth)?;
         let keys = match &source.value {
             AuthSource::File(file) => KeySource::File(self.own_file(file, source.span, true)?),
-            AuthSource::Url { address, tls, path } => {
-                let near = ["127.", "localhost:", "[::1]"].iter().any(|near| address.starts_with(near));
-                if !tls && !near {
+            AuthSource::Url { .. } | AuthSource::Upstream { .. } => {
+                let (upstream, path) = self.service(source)?;
+                let asked = &self.upstreams.entries[usize::from(upstream)].value;
+                if let (AuthSource::Upstream { name, .. }, true) = (&source.value, asked.http2) {
+                    let message = format!("`{name}` speaks HTTP/2, and keys are asked for in HTTP/1.1");
+                    self.error("contradiction", message, name.span);
+                    return None;
+                }
+                let near = |address: &Setting<site::Text>| {
+                    let near = ["127.", "localhost:", "[::1]", "unix:"];
+                    matches!(address, Setting::Fixed(address) if near.iter().any(|near| address.starts_with(near)))
+                };
+                if asked.tls.is_none() && !asked.servers.iter().all(|server| near(&server.address)) {
                     self.report.add(
                         Diagnostic::lint(
                             "keys-on-plain",
@@ -103,8 +115,8 @@ impl Check<'_> {
                     );
                 }
                 KeySource::Url(KeyUrl {
-                    upstream: self.service(address, *tls, source.span)?,
-                    path: path.clone().into(),
+                    upstream,
+                    path: path.to_owned().into(),
                     refresh: auth.refresh.as_ref().map_or(Duration::from_secs(600), |refresh| refresh.value),
                 })
             }
@@ -206,11 +218,18 @@ impl Check<'_> {
         }
     }
 
-    /// A server that is asked for something.
-    fn service(&mut self, address: &str, tls: bool, span: Span) -> Option<u16> {
-        let url = Spanned { value: ast::Setting::Fixed(address.to_owned()), span };
-        let upstream = self.anonymous_upstream(&[url], tls, span)?;
-        Some(self.upstream_index(upstream, span))
+    /// Who is asked for something, and for what.
+    fn service<'s>(&mut self, source: &'s Spanned<AuthSource>) -> Option<(u16, &'s str)> {
+        let span = source.span;
+        let (upstream, path) = match &source.value {
+            AuthSource::File(_) => return None,
+            AuthSource::Url { address, tls, path } => {
+                let url = Spanned { value: ast::Setting::Fixed(address.clone()), span };
+                (self.anonymous_upstream(&[url], *tls, span)?, path)
+            }
+            AuthSource::Upstream { name, path } => (self.upstreams.look_up("upstream", name, self.report)?, path),
+        };
+        Some((self.upstream_index(upstream, span), path))
     }
 
     pub(super) fn client_certificate(

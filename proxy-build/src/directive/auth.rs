@@ -16,8 +16,9 @@ const IN_CLIENT_CERTIFICATE: &[Place] = &[Place::ClientCertificate];
 pub(super) static AUTH: Directive = Directive {
     name: "auth",
     places: POLICY,
-    args: "basic|api-key|jwt|forward|off FILE|URL",
+    args: "basic|api-key|jwt|forward|off FILE|URL|PATH",
     props: &[
+        Prop::new("upstream", "NAME", "`jwt`, `forward`: who is asked for `PATH`. Default: the server in the URL."),
         Prop::new("realm", "TEXT", "`basic`, `jwt`: what clients are told they are asked for. Default `restricted`."),
         Prop::new("header", "NAME", "`api-key`: the field that the key is in. Default `X-API-Key`."),
         Prop::new("issuer", "TEXT", "`jwt`: who has to have issued a token (`iss`). Default: anybody whose key is there."),
@@ -49,6 +50,9 @@ pub(super) static AUTH: Directive = Directive {
   `-Uri`, `-For`. An answer with 2xx lets the request on, with the fields that `copy` names instead of the client's; one with
   3xx or 4xx is what the client gets (`auth-refused`). Anything else is 503, `auth-unreachable`.
 - `off`: does away with what a site says.
+
+With `upstream=`, `jwt` and `forward` have a `PATH` on a declared upstream instead of a URL: with all that holds for that, its `tls` and the authority
+it trusts, health checks, and several servers. Keys are asked for in HTTP/1.1, of one server after the other.
 
 No credentials: 401 and the reason `unauthenticated`; wrong ones: `wrong-credentials`, `invalid-token`, `unknown-key`, `expired-token`; a token
 that lacks what is `require`d: 403, `insufficient-token`. No keys: 503, `keys-unavailable`. More passwords than can be looked up: 503,
@@ -91,10 +95,15 @@ test "nobody gets in like that" {
 }
 "#,
     read: |r| {
+        let upstream = r.prop("upstream", value::name);
         let scheme = r.arg("`basic`, `api-key`, `jwt`, `forward` or `off`", value::word(SCHEMES))?;
         let source = match scheme.value {
             AuthScheme::Off => None,
             AuthScheme::Basic | AuthScheme::ApiKey => Some(r.arg("a FILE", file)?),
+            AuthScheme::Jwt | AuthScheme::Forward if let Some(name) = &upstream => {
+                let on = |leaf: &Leaf| Ok(AuthSource::Upstream { name: name.clone(), path: value::asked_path(leaf)? });
+                Some(r.arg("a PATH", on)?)
+            }
             AuthScheme::Jwt if r.peek().is_some_and(is_url) => Some(r.arg("a FILE or URL", url)?),
             AuthScheme::Jwt => Some(r.arg("a FILE or URL", file)?),
             AuthScheme::Forward => Some(r.arg("a URL", url)?),
@@ -102,6 +111,7 @@ test "nobody gets in like that" {
         Some(What::Policy(Policy::Auth(Auth {
             scheme,
             source,
+            upstream: upstream.map(|name| name.span),
             realm: r.prop("realm", realm),
             header: r.prop("header", value::header_name),
             issuer: r.prop("issuer", value::text),

@@ -106,6 +106,16 @@ pub fn service_url(leaf: &Leaf) -> Parsed<(String, bool, String)> {
     Ok((address, tls, path))
 }
 
+/// Path and query of something that an upstream is asked for.
+pub fn asked_path(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    if !found.starts_with('/') {
+        return Err(problem("bad-path", "beside `upstream` it is a path, which begins with `/`"));
+    }
+    to_ask_for(&found, 0)?;
+    Ok(found)
+}
+
 /// A path that the proxy asks for itself: what may stand in a request line (RFC 9112 section 3.2). It is what begins at `from`.
 pub(super) fn to_ask_for(found: &str, from: usize) -> Parsed<()> {
     let Some(at) = found[from..].find(|char: char| !char.is_ascii_graphic() || char == '#') else { return Ok(()) };
