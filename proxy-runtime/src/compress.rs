@@ -58,6 +58,8 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
         Body::None(_) if record.method == Method::HEAD => Body::None(None),
         Body::None(_) => return Answer { status, fields, body },
         _ if let Some(form) = forms.as_ref().and_then(|forms| forms.get(*coding)) => Body::Bytes(form),
+        // Nobody reads it.
+        _ if record.method == Method::HEAD => Body::None(None),
         body => {
             let Some(running) = Running::start(&record.worker.compressing) else {
                 return Answer { status, fields, body };

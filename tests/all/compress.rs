@@ -187,6 +187,12 @@ fn forms_are_kept() {
         check(coding, false, 0);
         check(coding, true, 0);
     }
+    // HEAD is as GET, without the body.
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("HEAD /cached/counted HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+    let head = client.answer_to("HEAD");
+    let length = get(&proxy, "/cached/counted", "gzip").body.len().to_string();
+    assert_eq!((head.header("content-encoding"), head.header("content-length")), (Some("gzip"), Some(length.as_str())));
     // A part is one of what the server sent; what else there could be is said all the same.
     let asked = |method: &str, field: &str| {
         let head = format!("{method} /cached/counted HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n{field}\r\n");

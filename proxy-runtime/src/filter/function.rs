@@ -37,8 +37,8 @@ impl FieldName {
     /// A name, in lower case; in a `const`, a wrong one is a compile error.
     ///
     /// # Panics
-    /// It is not of letters in lower case, digits, `-`, `_` and `.`, or belongs to the connection, the framing of the message (section
-    /// 7.6.1) or to routing (`host`).
+    /// It is not of letters in lower case, digits, `-`, `_` and `.`, or belongs to the connection, the framing of the message (RFC
+    /// 9110 section 7.6.1) or to routing (`host`).
     pub const fn new(name: &'static str) -> FieldName {
         let bytes = name.as_bytes();
         assert!(!bytes.is_empty(), "a field has a name");
@@ -211,10 +211,7 @@ impl Functions {
             let flow = catch_unwind(AssertUnwindSafe(|| call(&mut Request { facts, fields })));
             match flow.map_err(|_| Panicked { name })? {
                 Flow::Continue => {}
-                Flow::Respond(mut answer) => {
-                    answer.fields.retain(|name, _| !of_connection(name));
-                    return Ok(Some((name, answer)));
-                }
+                Flow::Respond(answer) => return Ok(Some((name, sound(answer)))),
             }
         }
         Ok(None)
@@ -231,6 +228,19 @@ impl Functions {
         }
         Ok(())
     }
+}
+
+/// An answer that can be sent whatever a function has put into it: what frames a message is not its to say, a name is a token, a
+/// final answer no interim one, and what has no body has none (RFC 9110 sections 15.2, 15.3.5, 15.3.6 and 15.4.5).
+fn sound(mut answer: Answer<Bytes>) -> Answer<Bytes> {
+    answer.fields.retain(|name, _| !of_connection(name) && http::HeaderName::from_bytes(name).is_ok());
+    if answer.status.is_informational() {
+        answer.status = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    if matches!(answer.status.as_u16(), 204 | 205 | 304) {
+        answer.body = Bytes::new();
+    }
+    answer
 }
 
 #[cfg(test)]
@@ -301,6 +311,23 @@ mod tests {
         assert_eq!((fields.text("x-seen"), fields.contains("server")), (Some("/p"), false));
         let failed = FUNCTIONS.show(&facts, StatusCode::BAD_GATEWAY, &mut fields);
         assert_eq!(failed, Err(Panicked { name: "says_so" }));
+    }
+
+    #[test]
+    fn what_is_answered() {
+        let check = |status: u16, expected: (u16, usize)| {
+            let mut answer = Answer::text(StatusCode::from_u16(status).expect("one"), "text");
+            answer.fields.add(b"transfer-encoding", b"chunked");
+            answer.fields.add(b"x\r\ny", b"1");
+            answer.fields.add(b"x-y", b"1");
+            let answer = sound(answer);
+            assert_eq!((answer.status.as_u16(), answer.body.len()), expected, "{status}");
+            assert_eq!(answer.fields.len(), 2, "{:?}", answer.fields);
+        };
+        check(200, (200, 4));
+        check(204, (204, 0));
+        check(304, (304, 0));
+        check(101, (500, 4));
     }
 
     #[test]

@@ -45,6 +45,7 @@ const ALONE: Duration = Duration::from_secs(60);
 /// Receives a body for all who read it, and keeps it if it comes whole.
 pub(super) async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut keeping: Keeping) {
     let _running = client.worker.running();
+    let length = call.length();
     let received = async {
         let (mut size, mut chunks, mut manner, mut alone) = (0, 0, Manner::Memory, None);
         loop {
@@ -67,11 +68,18 @@ pub(super) async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: F
                         data.len()
                     });
                     (size, chunks) = (size + chunk.len() as u64, chunks + 1);
+                    let last = length == Some(size) && matches!(manner, Manner::Memory);
+                    if last && keeping.fits(size, chunks) && is_over(&mut call).await {
+                        // Kept before the last of it is passed on: who has all of it and asks again finds it.
+                        keeping.ends(&fill, manner, Some(chunk.clone())).await;
+                        fill.push(chunk);
+                        return fill.ends(Ok(()));
+                    }
                     fill.push(chunk.clone());
                     manner = keeping.more(&mut fill, manner, (size, chunks), chunk).await;
                 }
                 Some(Ok(false)) => {
-                    keeping.ends(&fill, manner).await;
+                    keeping.ends(&fill, manner, None).await;
                     return fill.ends(Ok(()));
                 }
                 Some(Err(failure)) => {
@@ -85,6 +93,11 @@ pub(super) async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: F
     client.timer.run(received).await;
 }
 
+/// Whether a body is known to be over, without waiting for it.
+async fn is_over(call: &mut Call) -> bool {
+    std::future::poll_fn(|cx| Poll::Ready(matches!(call.poll_fill(cx), Poll::Ready(Ok(false))))).await
+}
+
 impl Keeping {
     /// More of the body has come, and is there to be read; how it is kept from here on.
     async fn more(&mut self, fill: &mut Fill, manner: Manner, (size, chunks): (u64, u64), chunk: Bytes) -> Manner {
@@ -92,7 +105,7 @@ impl Keeping {
         match manner {
             Manner::Not => Manner::Not,
             Manner::Memory if size <= store.max_object => {
-                if self.reserved.grow(size + CHUNK * chunks) {
+                if self.fits(size, chunks) {
                     return Manner::Memory;
                 }
                 fill.passes_on(Some(Unkept::NoRoom));
@@ -113,16 +126,24 @@ impl Keeping {
         }
     }
 
+    /// Whether there is room in memory for so much of it.
+    fn fits(&mut self, size: u64, chunks: u64) -> bool {
+        size <= self.store.max_object && self.reserved.grow(size + CHUNK * chunks)
+    }
+
     fn given_up(&self, fill: &mut Fill, why: Unkept) -> Manner {
         fill.passes_on(Some(why));
         Manner::Not
     }
 
-    /// It has come whole.
-    async fn ends(self, fill: &Fill, manner: Manner) {
+    /// It has come whole, with what was not passed on yet.
+    async fn ends(self, fill: &Fill, manner: Manner, last: Option<Bytes>) {
         let Keeping { store, name, head, since, .. } = self;
         let kept = match manner {
-            Manner::Memory => store.keep(name, head, Content::of(&fill.chunks()), since),
+            Manner::Memory => {
+                let chunks: Vec<Bytes> = fill.chunks().into_iter().chain(last).collect();
+                store.keep(name, head, Content::of(&chunks), since)
+            }
             Manner::Disk(filing) => {
                 let finished = tokio::task::spawn_blocking(move || store.finish(filing, name, head, since)).await;
                 finished.unwrap_or(Err(Unkept::NoRoom))
