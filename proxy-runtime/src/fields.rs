@@ -253,6 +253,15 @@ pub const fn of_connection(name: &[u8]) -> bool {
     }
 }
 
+/// Whether a field is a message's own: of its connection, its framing, or of where it goes. Nobody sets it by hand or copies it into
+/// another.
+pub const fn of_message(name: &[u8]) -> bool {
+    of_connection(name)
+        || name.eq_ignore_ascii_case(b"host")
+        || name.eq_ignore_ascii_case(b"trailer")
+        || name.eq_ignore_ascii_case(b"expect")
+}
+
 /// The members of the comma-separated field `name` (RFC 9110 section 5.6.1); values that are not text are left out.
 pub fn tokens<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a str> {
     fields

@@ -78,25 +78,13 @@ pub(crate) async fn exchange(
         Err(Stop::Abort) => return Err(Aborted),
     };
     record.answered(answer.status.as_u16());
-    if let (Some(cors), false) = (cors(record), record.preflight) {
-        crate::door::cross_origin(cors, &record.fields, &mut answer.fields);
-    }
-    let cookies = record.route.map_or(&[][..], |route| &*route.policy.cookies);
-    if !cookies.is_empty() {
-        answer.fields.change("set-cookie", |line| cookies::rewritten(cookies, line));
-    }
-    if let Some(filter) = record.route.and_then(|route| route.response) {
-        filter(&mut answer.fields, &record.facts());
-    }
+    dress(record, &mut answer);
     if let Some(functions) = record.route.and_then(|route| route.functions)
         && let Err(panicked) = functions.show(&record.facts(), answer.status, &mut answer.fields)
     {
         record.rule = panicked.name;
         answer = refuse(record, Failure::FilterPanicked);
-        if let Some(filter) = record.route.and_then(|route| route.response) {
-            // What holds for every answer holds for this one.
-            filter(&mut answer.fields, &record.facts());
-        }
+        dress(record, &mut answer);
     }
     if let Some(rule) = record.route.and_then(|route| route.policy.replace.as_ref()) {
         answer = replace::replace(&client.worker.replacers[rule.id as usize], record, answer);
@@ -105,6 +93,20 @@ pub(crate) async fn exchange(
         Some(policy) => compress(policy, record, answer),
         None => answer,
     })
+}
+
+/// The fields that hold for every answer of a route.
+fn dress(record: &Record, answer: &mut Answer<Body>) {
+    if let (Some(cors), false) = (cors(record), record.preflight) {
+        crate::door::cross_origin(cors, &record.fields, &mut answer.fields);
+    }
+    let Some(route) = record.route else { return };
+    if !route.policy.cookies.is_empty() {
+        answer.fields.change("set-cookie", |line| cookies::rewritten(&route.policy.cookies, line));
+    }
+    if let Some(filter) = route.response {
+        filter(&mut answer.fields, &record.facts());
+    }
 }
 
 /// The answer to what can't be done.

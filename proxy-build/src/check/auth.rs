@@ -1,7 +1,10 @@
 //! How clients show who they are: credentials, tokens, certificates, another server's word.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use proxy_runtime::fields::of_message;
+use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::{
     self, Algorithm, AuthScheme, ClientCertificateRules, ForwardAuth, Jwt, KeySource, KeyUrl, ParamKind, RequiredClaim,
     Setting,
@@ -100,11 +103,8 @@ impl Check<'_> {
                     self.error("contradiction", message, name.span);
                     return None;
                 }
-                let near = |address: &Setting<site::Text>| {
-                    let near = ["127.", "localhost:", "[::1]", "unix:"];
-                    matches!(address, Setting::Fixed(address) if near.iter().any(|near| address.starts_with(near)))
-                };
-                if asked.tls.is_none() && !asked.servers.iter().all(|server| near(&server.address)) {
+                let near = asked.discover.is_none() && asked.servers.iter().all(|server| is_near(&server.address));
+                if asked.tls.is_none() && !near {
                     self.report.add(
                         Diagnostic::lint(
                             "keys-on-plain",
@@ -202,18 +202,7 @@ impl Check<'_> {
 
     /// What frames a message, or says where it goes, is the message's own: in another it would be a lie about that.
     fn is_no_framing(&mut self, names: &[Spanned<String>]) {
-        const NOT: &[&str] = &[
-            "host",
-            "content-length",
-            "transfer-encoding",
-            "connection",
-            "upgrade",
-            "te",
-            "trailer",
-            "keep-alive",
-            "expect",
-        ];
-        for name in names.iter().filter(|name| NOT.contains(&name.value.as_str())) {
+        for name in names.iter().filter(|name| of_message(name.value.as_bytes())) {
             self.error("bad-header-name", format!("`{}` belongs to the message itself", name.value), name.span);
         }
     }
@@ -222,7 +211,7 @@ impl Check<'_> {
     fn service<'s>(&mut self, source: &'s Spanned<AuthSource>) -> Option<(u16, &'s str)> {
         let span = source.span;
         let (upstream, path) = match &source.value {
-            AuthSource::File(_) => return None,
+            AuthSource::File(_) => unreachable!("files are read, and not asked for"),
             AuthSource::Url { address, tls, path } => {
                 let url = Spanned { value: ast::Setting::Fixed(address.clone()), span };
                 (self.anonymous_upstream(&[url], *tls, span)?, path)
@@ -267,5 +256,17 @@ impl Check<'_> {
             );
         }
         Some(ClientCertificateRules { subjects: list(subjects), fingerprints: list(fingerprints) })
+    }
+}
+
+/// Whether a server is on this machine.
+fn is_near(address: &Setting<site::Text>) -> bool {
+    let Setting::Fixed(address) = address else { return false };
+    match settings::address(address) {
+        Ok(Address::Tcp(host, _)) => {
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        Ok(Address::Unix(_)) => true,
+        Err(_) => false,
     }
 }

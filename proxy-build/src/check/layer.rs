@@ -114,20 +114,6 @@ impl Layer {
         }
     }
 
-    /// Whether there is something that an `off` further in would do away with.
-    fn has(&self, name: &str) -> bool {
-        match name {
-            "rate-limit" => self.rate_limits.iter().any(|(_, limit)| limit.rate.is_some()),
-            "in-flight" => self.in_flight.iter().any(|(_, limit)| limit.most.is_some()),
-            "block" => self.blocks.iter().any(|(_, block)| !block.is_off()),
-            "filter" => self.filters.iter().any(|(_, filter)| !filter.is_off()),
-            "client-certificate" => self.certificate.as_ref().is_some_and(|(_, rules)| rules.required.value),
-            "auth" => self.auth.as_ref().is_some_and(|(_, auth)| auth.scheme.value != ast::AuthScheme::Off),
-            "body-replace" => self.replace.as_ref().is_some_and(|(_, rule)| rule.on.value),
-            _ => self.compress.as_ref().is_some_and(|(_, compress)| compress.codings.is_some()),
-        }
-    }
-
     /// How paths are brought to normal form.
     pub(super) fn normal_form(&self) -> NormalForm {
         NormalForm {
@@ -141,10 +127,12 @@ impl Check<'_> {
     /// The layer that the policies among `items` make on top of `outer`: presets first.
     pub(super) fn layer(&mut self, items: &[Item], outer: &Layer) -> Layer {
         let (presets, own) = self.parts(items, &mut Vec::new());
-        for (name, span) in items.iter().filter_map(turned_off) {
-            if !outer.has(name) && !presets.has(name) {
+        for Item { span, what, .. } in items.iter().filter(|item| !item.broken) {
+            let What::Policy(policy) = what else { continue };
+            let Some((name, is_in)) = turned_off(policy) else { continue };
+            if !is_in(outer) && !is_in(&presets) {
                 let message = format!("`{name} off` has no effect: outside of here there is no `{name}`");
-                self.error("no-effect", message, span);
+                self.error("no-effect", message, *span);
             }
         }
         outer.clone().overlay(presets).overlay(own)
@@ -207,21 +195,40 @@ fn security_headers(span: Span, tls: bool) -> Layer {
     Layer { response_headers: vec![(span, lines)], origins: vec![("response-headers", span)], ..Layer::default() }
 }
 
-/// What does away with something from outside: its name, and where it stands. Not `log`: it says what holds anyway, in so many words.
-fn turned_off(item: &Item) -> Option<(&'static str, Span)> {
-    let What::Policy(policy) = &item.what else { return None };
-    let (name, off) = match policy {
-        Policy::RateLimit(limit) => ("rate-limit", limit.rate.is_none()),
-        Policy::InFlight(limit) => ("in-flight", limit.most.is_none()),
-        Policy::Block(block) => ("block", block.is_off()),
-        Policy::Filter(filter) => ("filter", filter.is_off()),
-        Policy::ClientCertificate(rules) => ("client-certificate", !rules.required.value),
-        Policy::Auth(auth) => ("auth", auth.scheme.value == ast::AuthScheme::Off),
-        Policy::BodyReplace(rule) => ("body-replace", !rule.on.value),
-        Policy::Compress(compress) => ("compress", compress.codings.is_none()),
+/// Whether a layer has some of something.
+type IsIn = fn(&Layer) -> bool;
+
+/// A directive that does away with something from outside: its name, and whether a layer has any of that. Not `log`: `log off` says
+/// what holds anyway, in so many words.
+fn turned_off(policy: &Policy) -> Option<(&'static str, IsIn)> {
+    let (off, name, is_in): (bool, _, IsIn) = match policy {
+        Policy::RateLimit(limit) => (limit.rate.is_none(), "rate-limit", |layer| {
+            layer.rate_limits.iter().any(|(_, limit)| limit.rate.is_some())
+        }),
+        Policy::InFlight(limit) => {
+            (limit.most.is_none(), "in-flight", |layer| layer.in_flight.iter().any(|(_, limit)| limit.most.is_some()))
+        }
+        Policy::Block(block) => {
+            (block.is_off(), "block", |layer| layer.blocks.iter().any(|(_, block)| !block.is_off()))
+        }
+        Policy::Filter(filter) => {
+            (filter.is_off(), "filter", |layer| layer.filters.iter().any(|(_, filter)| !filter.is_off()))
+        }
+        Policy::ClientCertificate(rules) => (!rules.required.value, "client-certificate", |layer| {
+            layer.certificate.as_ref().is_some_and(|(_, rules)| rules.required.value)
+        }),
+        Policy::Auth(auth) => (auth.scheme.value == ast::AuthScheme::Off, "auth", |layer| {
+            layer.auth.as_ref().is_some_and(|(_, auth)| auth.scheme.value != ast::AuthScheme::Off)
+        }),
+        Policy::BodyReplace(rule) => {
+            (!rule.on.value, "body-replace", |layer| layer.replace.as_ref().is_some_and(|(_, rule)| rule.on.value))
+        }
+        Policy::Compress(compress) => (compress.codings.is_none(), "compress", |layer| {
+            layer.compress.as_ref().is_some_and(|(_, compress)| compress.codings.is_some())
+        }),
         _ => return None,
     };
-    (off && !item.broken).then_some((name, item.span))
+    off.then_some((name, is_in))
 }
 
 fn own(items: &[Item]) -> Layer {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use crate::facts::Facts;
-use crate::fields::{Fields, of_connection};
+use crate::fields::{Fields, of_connection, of_message};
 use crate::handler::Answer;
 use crate::view::{cookie_values, query_pairs};
 
@@ -49,10 +49,7 @@ impl FieldName {
             assert!(token, "the name of a field is letters in lower case, digits, `-`, `_` and `.`");
             at += 1;
         }
-        let framing =
-            of_connection(bytes) || bytes.eq_ignore_ascii_case(b"trailer") || bytes.eq_ignore_ascii_case(b"expect");
-        assert!(!framing, "the field belongs to the connection: the proxy sees to it");
-        assert!(!bytes.eq_ignore_ascii_case(b"host"), "the host says which site answers; write `proxy host=`");
+        assert!(!of_message(bytes), "the field belongs to the connection or to routing: the proxy sees to it");
         FieldName(name)
     }
 
