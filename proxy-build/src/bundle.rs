@@ -227,9 +227,7 @@ impl Writer {
     }
 
     fn form(&mut self, fields: Fields, body: &[u8], (of, form): (&'static [u8], usize)) -> [u32; 3] {
-        let mut head = Vec::new();
-        fields.write(&mut head);
-        *self.places.entry((head, of, form)).or_insert_with_key(|(head, ..)| {
+        *self.places.entry((fields.packed(), of, form)).or_insert_with_key(|(head, ..)| {
             let begins = self.content.len() as u32;
             self.content.extend_from_slice(head);
             let body_begins = self.content.len() as u32;
@@ -311,7 +309,11 @@ mod tests {
         let lengths = |path: &str| [1, 2, 3].map(|index| form(&found, path, index).map(|form| form.body.len()));
         assert!(lengths("a/b/c.txt").iter().all(|length| length.is_some_and(|length| length < 100)));
         assert_eq!((lengths("a/d.png"), lengths("index.html")), ([None; 3], [None; 3]));
-        let head = |index| String::from_utf8_lossy(form(&found, "a/b/c.txt", index).expect("a form").head).into_owned();
+        let head = |index| {
+            let mut head = Vec::new();
+            Fields::unpacked(form(&found, "a/b/c.txt", index).expect("a form").head, (0, 0)).write(&mut head);
+            String::from_utf8_lossy(&head).into_owned()
+        };
         let tag = &sha256(text)[..32];
         assert_eq!(
             head(1),

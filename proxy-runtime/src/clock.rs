@@ -5,6 +5,7 @@
 //! once when it goes off for nobody.
 
 use std::cell::Cell;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -30,10 +31,10 @@ impl Timer {
         false
     }
 
-    /// Runs what waits by this timer.
-    pub(crate) async fn run<F: Future>(&self, work: F) -> F::Output {
-        let mut work = std::pin::pin!(work);
-        let mut sleep = std::pin::pin!(tokio::time::sleep(LOOK_AROUND));
+    /// Runs what waits by this timer. It is pinned by whoever has it: an `async fn` has room for what it is given twice, as it comes
+    /// and as it is pinned, and this is most of what a connection takes.
+    pub(crate) async fn run<F: Future>(&self, mut work: Pin<&mut F>) -> F::Output {
+        let mut sleep = pin!(tokio::time::sleep(LOOK_AROUND));
         std::future::poll_fn(|cx| {
             loop {
                 self.next.set(None);
@@ -75,7 +76,7 @@ mod tests {
             let timer = Timer::default();
             let start = Instant::now();
             timer
-                .run(async {
+                .run(pin!(async {
                     for wait in [500, 20, 7000, 1, 1] {
                         let began = Instant::now();
                         let deadline = after(began, Duration::from_millis(wait));
@@ -83,7 +84,7 @@ mod tests {
                             .await;
                         assert_eq!(began.elapsed(), Duration::from_millis(wait));
                     }
-                })
+                }))
                 .await;
             assert_eq!(start.elapsed(), Duration::from_millis(7522));
         });

@@ -11,6 +11,7 @@ mod stream;
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -286,7 +287,7 @@ async fn prior_knowledge(worker: &'static Worker, link: &mut Link) -> Option<boo
     let idle = worker.site.root.timeouts.idle.get(worker.settings);
     let (timer, mut draining) = (Timer::default(), Draining::new(worker));
     let began = Instant::now();
-    let first = std::future::poll_fn(|cx| {
+    let first = pin!(std::future::poll_fn(|cx| {
         loop {
             let len = link.bytes().len().min(PREFACE.len());
             if link.bytes()[..len] != PREFACE[..len] {
@@ -306,14 +307,14 @@ async fn prior_knowledge(worker: &'static Worker, link: &mut Link) -> Option<boo
             None => timer.over(after(began, idle)),
         };
         if over { Poll::Ready(None) } else { Poll::Pending }
-    });
+    }));
     timer.run(first).await
 }
 
 /// Whether the worker stops. The signal is asked for again only when it has come: this is polled between all requests.
 struct Draining {
     signal: tokio::sync::watch::Receiver<Stop>,
-    wait: Option<std::pin::Pin<Box<dyn Future<Output = ()>>>>,
+    wait: Option<Pin<Box<dyn Future<Output = ()>>>>,
     since: Option<Instant>,
 }
 

@@ -4,6 +4,8 @@
 //! the order of the phases: networks, rates, requests in flight, a browser's question (CORS), credentials.
 
 #[cfg(feature = "serve")]
+pub mod counted;
+#[cfg(feature = "serve")]
 pub(crate) mod fingerprint;
 #[cfg(feature = "serve")]
 pub(crate) mod in_flight;
@@ -20,18 +22,13 @@ pub(crate) mod tokens;
 #[cfg_attr(not(feature = "auth"), path = "door/no_users.rs")]
 pub(crate) mod users;
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
-
 use data_encoding::BASE64;
 use http::Method;
-use ipnet::IpNet;
 
-use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::media;
 use crate::settings::Settings;
-use crate::site::{Auth, AuthScheme, By, Cors, Door, Origin};
+use crate::site::{Auth, AuthScheme, Cors, Door, Origin};
 use crate::view::cookie_values;
 
 /// The methods that a browser asks about with OPTIONS before it uses them (Fetch standard, "CORS-preflight request"): the
@@ -173,22 +170,6 @@ pub fn shows_credentials(auth: &Auth, fields: &Fields) -> bool {
         AuthScheme::Jwt(rules) => token(fields, rules.cookie.as_deref()).is_some(),
         // Whoever is asked decides that.
         AuthScheme::Forward(_) => true,
-    }
-}
-
-impl By {
-    /// Writes what requests that are counted together have in common.
-    pub fn write(&self, facts: &Facts<'_>, out: &mut String) {
-        match self {
-            By::Client(v4, v6) => {
-                let address = facts.client.to_canonical();
-                let bits = if matches!(address, IpAddr::V4(_)) { *v4 } else { *v6 };
-                let network = IpNet::new(address, bits).map_or(address, |network| network.network());
-                // Writing to a String cannot fail.
-                let _ = write!(out, "{network}");
-            }
-            By::Text(template) => template.render(facts, out),
-        }
     }
 }
 

@@ -59,20 +59,35 @@ impl Fields {
         fields
     }
 
-    /// Takes in what [`Fields::write`] has written, with room for `lines` more in `bytes` bytes.
-    #[cfg(feature = "serve")]
-    pub(crate) fn written(block: &[u8], (bytes, lines): (usize, usize)) -> Fields {
-        let mut fields = Fields::with_capacity(block.len() + bytes, 6 + lines);
+    /// The same as constant bytes: where names and lines end, then the lines as they stand in a message.
+    pub fn packed(&self) -> Vec<u8> {
+        let compact = self.compact();
+        let ends = compact.lines.iter().flat_map(|line| [line.name_end, line.end]);
+        let count = std::iter::once(compact.lines.len() as u32);
+        let mut packed: Vec<u8> = count.chain(ends).flat_map(u32::to_le_bytes).collect();
+        packed.extend_from_slice(&compact.bytes);
+        packed
+    }
+
+    /// From what [`Fields::packed`] has made, with room for `lines` more in `bytes` bytes; none, from anything else. Two copies.
+    pub fn unpacked(packed: &[u8], (bytes, lines): (usize, usize)) -> Fields {
+        Fields::unpack(packed, (bytes, lines)).unwrap_or_default()
+    }
+
+    fn unpack(packed: &[u8], (bytes, lines): (usize, usize)) -> Option<Fields> {
+        let (count, rest) = packed.split_first_chunk()?;
+        let count = u32::from_le_bytes(*count) as usize;
+        let (ends, block) = rest.split_at_checked(count.checked_mul(8)?)?;
+        let mut fields = Fields::with_capacity(block.len() + bytes, count + lines);
         fields.bytes.extend_from_slice(block);
         let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', block) {
-            if let Some(name) = memchr::memchr(b':', &block[start..end]) {
-                let line = Line { start: start as u32, name_end: (start + name) as u32, end: end as u32 - 1 };
-                fields.lines.push(line);
-            }
-            start = end + 1;
+        for &[name_end, end] in ends.as_chunks::<4>().0.as_chunks::<2>().0 {
+            let (name_end, end) = (u32::from_le_bytes(name_end), u32::from_le_bytes(end));
+            let line = Line { start, name_end, end };
+            start = end.checked_add(2).filter(|&next| next as usize <= block.len())?;
+            (line.start <= name_end && name_end.checked_add(2)? <= end).then(|| fields.lines.push(line))?;
         }
-        fields
+        Some(fields)
     }
 
     /// How many lines there are.
@@ -349,6 +364,22 @@ mod tests {
         fields = fields.with_room(10, 1);
         fields.add(b"last", b"");
         assert_eq!(written(&fields), "| host: c\r\nZ: w\r\nVia: b\r\nlast: \r\n");
+    }
+
+    #[test]
+    fn packed_and_unpacked() {
+        for lines in [&[][..], &[("host", "a"), ("empty", ""), ("x", "y: z")]] {
+            let mut fields: Fields = [("gone", "1")].into_iter().chain(lines.iter().copied()).collect();
+            fields.remove("gone");
+            let packed = fields.packed();
+            assert_eq!(Fields::unpacked(&packed, (0, 0)), fields);
+            for cut in 0..packed.len() {
+                assert!(Fields::unpacked(&packed[..cut], (0, 0)).is_empty(), "{cut}");
+            }
+        }
+        for bytes in [[0xff; 40], [1; 40], [0x10; 40]] {
+            assert!(Fields::unpacked(&bytes, (0, 0)).is_empty(), "{bytes:?}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ use crate::observe::Record;
 use crate::rehearse::{self, Rules as _};
 use crate::replace;
 use crate::route::{Found, MethodSet, Node, RouteId, SiteId};
-use crate::site::{Cors, Fault, Handler, Host, Site};
+use crate::site::{Cors, Fault, Handler, Host, Route, Site};
 use crate::target::Target;
 
 /// Why an exchange has no answer yet.
@@ -62,7 +62,8 @@ impl<F: Into<Failure>> From<F> for Stop {
 /// The connection is to be closed without an answer.
 pub(crate) struct Aborted;
 
-/// One request and its answer. `target` is the request's as it arrived; all else that its head says is in `record`.
+/// One request and its answer. `target` is the request's as it arrived, and `framing` how its body comes; all else that its head says
+/// is in `record`.
 ///
 /// # Errors
 /// The route says `abort`.
@@ -70,9 +71,9 @@ pub(crate) async fn exchange(
     client: &Rc<Client>,
     record: &mut Record,
     target: String,
-    body: RequestBody,
+    framing: Framing,
 ) -> Result<Answer<Body>, Aborted> {
-    let mut answer = match steps(client, record, target, body).await {
+    let mut answer = match steps(client, record, target, framing).await {
         Ok(answer) => answer,
         Err(Stop::Failure(failure)) => refuse(record, failure),
         Err(Stop::Abort) => return Err(Aborted),
@@ -123,68 +124,19 @@ async fn steps(
     client: &Rc<Client>,
     record: &mut Record,
     target: String,
-    body: RequestBody,
+    framing: Framing,
 ) -> Result<Answer<Body>, Stop> {
-    let site = client.worker.site;
-    if matches!(record.method, Method::CONNECT | Method::TRACE) {
-        return Err(Failure::MethodNotAllowed(MethodSet::default()).into());
-    }
-
-    // Which site, which path.
-    let mut target = Target::parse(target, &record.fields, record.version)?;
-    if site.listeners[client.peer.listener as usize].speaks.admin {
-        // Boxed: seldom asked.
-        return Box::pin(admin::answer(client, record, target)).await;
-    }
-    if let Some(answer) = client.worker.tls.challenges.answer(target.path()) {
-        record.target = Some(target);
-        return Ok(answer.map(Body::Bytes));
-    }
-    let Some(root) = site.tables.site(client.peer.listener, target.host()) else {
-        record.target = Some(target);
-        return Err(Failure::UnknownHost.into());
-    };
-    let host = &site.sites[root.id() as usize];
-    record.holds(host.policy);
-    let normal = target.normalise(host.normal_form);
-    record.target = Some(target);
-    normal?;
-    if let Some(answer) = meant_for_another(client, record, (root.id(), host))? {
-        return Ok(answer);
-    }
-
-    // Which route.
-    record.client = forward::client_address(&record.fields, client.peer.ip, site.trusted);
-    let about = (record.client, record.version == Version::HTTP_2);
-    let target = record.target.as_ref().ok_or(Failure::Internal)?;
-    let asked = preflight(site, root, record, about);
-    let asks = asked.is_some();
-    let found = match asked {
-        Some(found) => found,
-        None => rehearse::find(site, root, target, &record.method, &record.fields, about),
-    };
-    let route = match found {
-        Found::Route(id, captures) => {
-            record.captures = captures;
-            site.routes.get(id).ok_or(Failure::Internal)?
-        }
-        Found::OtherMethod(methods) => {
-            // A route for GET alone is purged all the same.
-            match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
-                Found::Route(id, captures) if record.method.as_str() == cached::PURGE && may_be_purged(site, id) => {
-                    record.captures = captures;
-                    site.routes.get(id).ok_or(Failure::Internal)?
-                }
-                _ => return Err(nothing_there(client, record, host, Failure::MethodNotAllowed(methods)).await.into()),
-            }
-        }
-        Found::Nothing => return Err(nothing_there(client, record, host, Failure::NoRoute).await.into()),
+    // What is seldom asked or waits for what is large is boxed: every exchange would carry its size around.
+    let (route, asks) = match way(client, record, target)? {
+        Way::To(route, asks) => (route, asks),
+        Way::Nowhere(host, failure) => return Err(Box::pin(nothing_there(client, record, host, failure)).await.into()),
+        Way::Admin(target) => return Box::pin(admin::answer(client, record, target)).await,
+        Way::Answered(answer) => return Ok(answer),
     };
     record.route = Some(route);
     record.holds(route.policy);
-    let body = within_limits(client, record, body)?;
+    let mut body = within_limits(client, record, framing)?;
     expects_only_continue(&record.fields)?;
-    let mut body = body;
     if let Some(door) = &route.policy.door {
         if let Some(answer) = door::pass(client, record, door, (asks, !body.is_empty())).await? {
             return Ok(answer);
@@ -192,7 +144,6 @@ async fn steps(
         if let Some(blocks) = &door.blocks {
             inspected::head(client, record, blocks)?;
             if blocks.body > 0 && !body.is_empty() {
-                // Boxed: bodies are seldom waited for here.
                 body = Box::pin(inspected::body(client, record, blocks, body)).await?;
             }
         }
@@ -205,12 +156,11 @@ async fn steps(
     }
 
     if let Some(cache) = &route.policy.cache
-        && let Some(purged) = cached::purge(client, record, cache).await
+        && cached::is_purge(record, cache)
     {
-        return Ok(purged?);
+        return Ok(Box::pin(cached::purge(client, record, cache)).await?);
     }
     if let Some(fault) = &route.policy.fault {
-        // Boxed: seldom there.
         Box::pin(inject(client, fault)).await?;
     }
 
@@ -218,7 +168,10 @@ async fn steps(
     match route.handler {
         Handler::Proxy(proxy) => {
             let answer = match &route.policy.cache {
-                Some(cache) => cached::forward(client, record, &route, proxy, cache, body).await?,
+                Some(cache) => match cached::forward(client, record, &route, proxy, cache, body) {
+                    Ok(answer) => answer,
+                    Err(later) => later.await?,
+                },
                 None => proxy::forward(client, record, &route, proxy, body).await?,
             };
             cached::invalidate(client, record, &answer);
@@ -227,12 +180,78 @@ async fn steps(
         Handler::Respond(respond) => Ok(own(record, |facts| handler::respond(facts, respond))),
         Handler::Redirect(redirect) => Ok(own(record, |facts| handler::redirect(facts, redirect))),
         Handler::Files(files) if let Some(number) = files.bundled => Ok(files::bundled(client, record, files, number)?),
-        // Boxed: it waits for what is large.
         Handler::Files(files) => Ok(Box::pin(files::answer(client, record, files)).await?),
-        // Boxed, as it is large and seldom needed: every exchange would carry its size around.
         Handler::Echo => Ok(Box::pin(answer::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
     }
+}
+
+/// Where a request goes.
+enum Way {
+    /// To a route; and whether it is a browser that asks before it sends.
+    To(Route, bool),
+    /// To none of a host's.
+    Nowhere(&'static Host, Failure),
+    /// To `admin`.
+    Admin(Target),
+    /// It is answered already.
+    Answered(Answer<Body>),
+}
+
+/// Finds out where a request goes.
+fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Failure> {
+    let site = client.worker.site;
+    if matches!(record.method, Method::CONNECT | Method::TRACE) {
+        return Err(Failure::MethodNotAllowed(MethodSet::default()));
+    }
+
+    // Which site, which path.
+    let mut target = Target::parse(target, &record.fields, record.version)?;
+    if site.listeners[client.peer.listener as usize].speaks.admin {
+        return Ok(Way::Admin(target));
+    }
+    if let Some(answer) = client.worker.tls.challenges.answer(target.path()) {
+        record.target = Some(target);
+        return Ok(Way::Answered(answer.map(Body::Bytes)));
+    }
+    let Some(root) = site.tables.site(client.peer.listener, target.host()) else {
+        record.target = Some(target);
+        return Err(Failure::UnknownHost);
+    };
+    let host = &site.sites[root.id() as usize];
+    record.holds(host.policy);
+    let normal = target.normalise(host.normal_form);
+    record.target = Some(target);
+    normal?;
+    if let Some(answer) = meant_for_another(client, record, (root.id(), host))? {
+        return Ok(Way::Answered(answer));
+    }
+
+    // Which route.
+    record.client = forward::client_address(&record.fields, client.peer.ip, site.trusted);
+    let about = (record.client, record.version == Version::HTTP_2);
+    let target = record.target.as_ref().ok_or(Failure::Internal)?;
+    let asked = preflight(site, root, record, about);
+    let asks = asked.is_some();
+    let found = match asked {
+        Some(found) => found,
+        None => rehearse::find(site, root, target, &record.method, &record.fields, about),
+    };
+    let (id, captures) = match found {
+        Found::Route(id, captures) => (id, captures),
+        Found::OtherMethod(methods) => {
+            // A route for GET alone is purged all the same.
+            match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
+                Found::Route(id, captures) if record.method.as_str() == cached::PURGE && may_be_purged(site, id) => {
+                    (id, captures)
+                }
+                _ => return Ok(Way::Nowhere(host, Failure::MethodNotAllowed(methods))),
+            }
+        }
+        Found::Nothing => return Ok(Way::Nowhere(host, Failure::NoRoute)),
+    };
+    record.captures = captures;
+    Ok(Way::To(site.routes.get(id).ok_or(Failure::Internal)?, asks))
 }
 
 /// `filter`: what the user's functions say to a request.
@@ -324,7 +343,7 @@ async fn inject(client: &Client, fault: &Fault) -> Result<(), Failure> {
 }
 
 /// `limits` and `timeouts`, as far as they hold for a request: what the head tells at once, the rest by the body.
-fn within_limits(client: &Client, record: &Record, mut body: RequestBody) -> Result<RequestBody, Failure> {
+fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Result<RequestBody, Failure> {
     let (policy, settings) = (record.policy(), client.worker.settings);
     let uri = record.target.as_ref().map_or(0, Target::length) as u64;
     if uri > policy.limits.uri.get(settings) {
@@ -336,11 +355,12 @@ fn within_limits(client: &Client, record: &Record, mut body: RequestBody) -> Res
         return Err(Failure::HeadTooLarge);
     }
     let limit = policy.limits.body.get(settings);
-    if matches!(body.framing, Framing::Length(length) if length > limit) {
+    if matches!(framing, Framing::Length(length) if length > limit) {
         return Err(Failure::BodyTooLarge);
     }
     let idle = policy.timeouts.idle.get(settings);
     client.idle.set(idle);
+    let mut body = RequestBody::new(client, framing);
     if !body.is_empty() {
         body.hold(limit, policy.timeouts.request.get(settings), record.began.elapsed(), idle);
     }

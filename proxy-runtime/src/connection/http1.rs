@@ -4,6 +4,7 @@
 //! their 408, and a client that stops reading is cut off.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Client, DRAIN_GRACE, Draining, LINGER, Peer, Wire};
 use crate::answer;
-use crate::body::{Body, Broken, Inbound, Outbound, RequestBody};
+use crate::body::{Body, Broken, Inbound, Outbound};
 use crate::clock::after;
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -121,7 +122,7 @@ enum Next {
 pub(super) async fn serve(peer: Rc<Peer>, link: Link) {
     let client = Rc::new(Client::new(peer, Wire::Http1(Http1::new(link))));
     if let Wire::Http1(http1) = &client.wire {
-        client.timer.run(converse(&client, http1)).await;
+        client.timer.run(pin!(converse(&client, http1))).await;
     }
 }
 
@@ -129,10 +130,10 @@ pub(super) async fn serve(peer: Rc<Peer>, link: Link) {
 pub(super) async fn turn_away(peer: Rc<Peer>, link: Link, failure: Failure) {
     let client = Rc::new(Client::new(peer, Wire::Http1(Http1::new(link))));
     if let Wire::Http1(http1) = &client.wire {
-        let away = async {
+        let away = pin!(async {
             refuse(&client, http1, failure).await;
             linger(&client, http1).await;
-        };
+        });
         client.timer.run(away).await;
     }
 }
@@ -236,11 +237,9 @@ async fn exchange(
     http1.hears_interim.set(version == Version::HTTP_11);
     http1.expects_continue.set(version == Version::HTTP_11 && head.fields.contains("expect"));
     *http1.inbound.borrow_mut() = Inbound::new(head.framing);
-    let body = RequestBody::new(client, head.framing);
     let mut record = Record::new(&client.peer, method, version, head.fields, began);
     let answered = {
-        // Boxed: several kilobytes, which a connection that waits for its next request would carry around.
-        let mut steps = Box::pin(serve::exchange(client, &mut record, target, body));
+        let mut steps = pin!(serve::exchange(client, &mut record, target, head.framing));
         std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             Poll::Pending if http1.poll_meanwhile(cx) => Poll::Ready(None),

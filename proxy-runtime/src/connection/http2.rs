@@ -19,7 +19,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::{Client, Draining, LINGER, Peer, Wire};
-use crate::body::{Body, Flaw, RequestBody};
+use crate::body::{Body, Flaw};
 use crate::clock::{Timer, after};
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -92,7 +92,7 @@ impl Http2 {
 /// Serves a connection to its end.
 pub(super) async fn serve(peer: Rc<Peer>, link: Link) {
     let timer = Timer::default();
-    timer.run(converse(&peer, link, &timer)).await;
+    timer.run(pin!(converse(&peer, link, &timer))).await;
 }
 
 async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
@@ -211,7 +211,7 @@ async fn exchange(peer: Rc<Peer>, request: Request<RecvStream>, respond: SendRes
         }),
     ));
     if let Wire::Http2(http2) = &client.wire {
-        client.timer.run(answer(&client, http2, head, began)).await;
+        client.timer.run(pin!(answer(&client, http2, head, began))).await;
     }
 }
 
@@ -277,16 +277,14 @@ impl Head {
 async fn answer(client: &Rc<Client>, http2: &Http2, head: Head, began: Instant) {
     let Head { method, target, fields, framing, websocket, flaw } = head;
     let to_head = method == Method::HEAD;
-    let body = RequestBody::new(client, framing);
     let mut record = Record::new(&client.peer, method, Version::HTTP_2, fields, began);
     let answered = {
-        let steps = async {
+        let mut steps = pin!(async {
             match flaw {
-                None => serve::exchange(client, &mut record, target, body).await,
+                None => serve::exchange(client, &mut record, target, framing).await,
                 Some(failure) => Ok(serve::refuse(&mut record, failure)),
             }
-        };
-        let mut steps = pin!(steps);
+        });
         std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             // The client wants it no more, or the connection is gone.

@@ -2,6 +2,7 @@
 //! in its TLS handshake, or for all alike.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub(super) async fn serve(peer: Rc<Peer>, mut link: Link, stream: &Stream) {
     let (timer, client) = (Timer::default(), RefCell::new(link));
     let silence = worker.site.root.timeouts.idle.get(worker.settings);
     let pumped = tunnel::pump((&client, &mut server), (&timer, silence), |bytes| record.sent(bytes));
-    timer.run(pumped).await;
+    timer.run(pin!(pumped)).await;
     record.finished();
 }
 

@@ -5,6 +5,8 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::counted::Key;
+
 /// Counts of keys, by their hash: two that share all 64 bits of it, keyed at random, do not happen.
 pub(crate) struct InFlight {
     counts: [Mutex<HashMap<u64, u64>>; SHARDS],
@@ -28,7 +30,7 @@ pub(crate) struct Counted {
 
 impl InFlight {
     /// Counts a request of a key, unless there are so many already.
-    pub(crate) fn admit(&'static self, key: &str, most: u64) -> Option<Counted> {
+    pub(crate) fn admit(&'static self, key: Key<'_>, most: u64) -> Option<Counted> {
         let key = self.hash.hash_one(key);
         let mut counts = self.shard(key);
         let count = counts.entry(key).or_insert(0);
@@ -62,13 +64,18 @@ mod tests {
     #[test]
     fn counts() {
         let all: &'static InFlight = Box::leak(Box::default());
-        let first = all.admit("a", 2);
-        let second = all.admit("a", 2);
-        assert!(first.is_some() && second.is_some() && all.admit("a", 2).is_none() && all.admit("b", 1).is_some());
+        let first = all.admit(Key::Text("a"), 2);
+        let second = all.admit(Key::Text("a"), 2);
+        assert!(
+            first.is_some()
+                && second.is_some()
+                && all.admit(Key::Text("a"), 2).is_none()
+                && all.admit(Key::Text("b"), 1).is_some()
+        );
         drop(first);
-        assert!(all.admit("a", 2).is_some());
+        assert!(all.admit(Key::Text("a"), 2).is_some());
         drop(second);
         assert!(all.counts.iter().all(|shard| shard.lock().expect("sound").is_empty()));
-        assert!(all.admit("a", 0).is_none());
+        assert!(all.admit(Key::Text("a"), 0).is_none());
     }
 }

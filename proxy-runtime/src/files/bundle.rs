@@ -50,7 +50,7 @@ pub enum Entry {
 /// A file in one form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
-    /// Its header fields, as they stand in a message.
+    /// Its header fields, as [`crate::fields::Fields::packed`] makes them.
     pub head: &'static [u8],
     /// Its content.
     pub body: &'static [u8],

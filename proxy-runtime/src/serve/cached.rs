@@ -15,6 +15,7 @@ mod parts;
 mod purge;
 mod receive;
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-pub(super) use self::purge::{PURGE, invalidate, json, purge, purge_any};
+pub(super) use self::purge::{PURGE, invalidate, is_purge, json, purge, purge_any};
 use super::Stop;
 use super::proxy::{self, Reply};
 use crate::body::{Body, RequestBody};
@@ -57,6 +58,18 @@ struct Sought {
     authorized: bool,
 }
 
+/// What was seen in the store.
+enum Seen {
+    /// What is wanted.
+    Answer(Answer<Body>),
+    /// What answers this request is not there: why, and why it goes on.
+    NotForUs(&'static str, &'static str),
+    /// Nothing in memory, but maybe on the disk.
+    OnDisk(Place),
+    /// Nothing, or what is to be asked about.
+    Wanting(Place, Option<Stale>),
+}
+
 /// A kept answer that is to be asked about.
 type Stale = (Arc<Head>, Content);
 
@@ -66,31 +79,54 @@ const FAR: u64 = 1 << 20;
 /// So often an exchange looks again before it goes on alone.
 const LOOKS: usize = 6;
 
-/// Answers from the store, or from the server and into the store.
-pub(super) async fn forward(
+/// What is to be waited for. Boxed: kilobytes, which those would carry around who find what they want.
+pub(super) type Later<'a> = Pin<Box<dyn Future<Output = Result<Answer<Body>, Stop>> + 'a>>;
+
+/// Answers from the store, or later from the server and into the store.
+pub(super) fn forward<'a>(
+    client: &'a Rc<Client>,
+    record: &'a mut Record,
+    route: &'a Route,
+    proxy: &'static Proxy,
+    policy: &'static site::Cache,
+    body: RequestBody,
+) -> Result<Answer<Body>, Later<'a>> {
+    let facts = record.facts();
+    if let Some(pass) = key::passes(policy, &facts, !body.is_empty()) {
+        let told = ("pass", pass.reason(), answers::forwarded(pass));
+        return Err(Box::pin(go_on(client, record, route, proxy, body, told)));
+    }
+    let sought = Sought::of(client, &facts, policy);
+    let now = client.worker.moment(record.began);
+    match sought.look(client, record, route, proxy, now) {
+        Seen::Answer(answer) => {
+            client.worker.keys.set(sought.url);
+            Ok(answer)
+        }
+        seen => Err(Box::pin(wait(client, record, route, proxy, (sought, seen), body))),
+    }
+}
+
+/// Waits for what was not there when it was looked for.
+async fn wait(
     client: &Rc<Client>,
     record: &mut Record,
     route: &Route,
     proxy: &'static Proxy,
-    policy: &'static site::Cache,
+    (sought, seen): (Sought, Seen),
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
-    let facts = record.facts();
-    if let Some(pass) = key::passes(policy, &facts, !body.is_empty()) {
-        return go_on(client, record, route, proxy, body, ("pass", pass.reason(), answers::forwarded(pass))).await;
-    }
-    let sought = Sought::of(client, &facts, policy);
-    let until = after(Instant::now(), policy.lock.get(client.worker.settings));
-    let mut now = client.worker.moment(record.began);
-    for look in 0..LOOKS {
-        if look > 0 {
-            now = Moment::now();
-        }
-        let (place, stale) = match sought.store.look_up(&policy.key, &sought.url, &record.fields, now) {
-            Looked::Shunned => {
-                return go_on(client, record, route, proxy, body, ("pass", "shunned", "uri-miss")).await;
+    let until = after(Instant::now(), sought.policy.lock.get(client.worker.settings));
+    let mut seen = Some(seen);
+    for _ in 0..LOOKS {
+        let seen = seen.take().unwrap_or_else(|| sought.look(client, record, route, proxy, Moment::now()));
+        let (place, stale) = match seen {
+            Seen::Answer(answer) => return Ok(answer),
+            Seen::NotForUs(reason, forward) => {
+                return go_on(client, record, route, proxy, body, ("pass", reason, forward)).await;
             }
-            Looked::Nothing(place) if sought.store.may_recall(&place) => {
+            Seen::Wanting(place, stale) => (place, stale),
+            Seen::OnDisk(place) => {
                 let store = sought.store;
                 let recalled = tokio::task::spawn_blocking(move || store.recall(&place)).await;
                 if recalled.unwrap_or(false) {
@@ -98,23 +134,6 @@ pub(super) async fn forward(
                 }
                 (place, None)
             }
-            Looked::Nothing(place) => (place, None),
-            Looked::Answer(_, head, _) if sought.authorized && !head.life.for_authorized => {
-                return go_on(client, record, route, proxy, body, ("pass", "authorization", "request")).await;
-            }
-            Looked::Answer(place, head, content) => match head.life.verdict(&sought.wish, head.is_outdated(), now) {
-                Verdict::Fresh => {
-                    client.worker.keys.set(sought.url);
-                    return Ok(answers::hit(record, &head, &content, ("hit", ""), now));
-                }
-                Verdict::Wanted => return Ok(answers::hit(record, &head, &content, ("stale", "max-stale"), now)),
-                Verdict::WhileRevalidate => {
-                    let answer = answers::hit(record, &head, &content, ("stale", "while-revalidate"), now);
-                    refresh(client, record, route, proxy, &sought, (place, (head, content)));
-                    return Ok(answer);
-                }
-                Verdict::Ask => (place, Some((head, content))),
-            },
         };
         if sought.wish.only_if_cached {
             record.cached("miss", "only-if-cached");
@@ -172,6 +191,30 @@ impl Sought {
             wish: Wish::of(facts.fields),
             authorized: facts.fields.contains("authorization"),
         }
+    }
+
+    /// What the store has, as of `now`.
+    fn look(&self, client: &Client, record: &mut Record, route: &Route, proxy: &'static Proxy, now: Moment) -> Seen {
+        let (place, head, content) = match self.store.look_up(&self.policy.key, &self.url, &record.fields, now) {
+            Looked::Shunned => return Seen::NotForUs("shunned", "uri-miss"),
+            Looked::Nothing(place) if self.store.may_recall(&place) => return Seen::OnDisk(place),
+            Looked::Nothing(place) => return Seen::Wanting(place, None),
+            Looked::Answer(_, head, _) if self.authorized && !head.life.for_authorized => {
+                return Seen::NotForUs("authorization", "request");
+            }
+            Looked::Answer(place, head, content) => (place, head, content),
+        };
+        let word = match head.life.verdict(&self.wish, head.is_outdated(), now) {
+            Verdict::Fresh => ("hit", ""),
+            Verdict::Wanted => ("stale", "max-stale"),
+            Verdict::WhileRevalidate => ("stale", "while-revalidate"),
+            Verdict::Ask => return Seen::Wanting(place, Some((head, content))),
+        };
+        let answer = answers::hit(record, &head, &content, word, now);
+        if word.1 == "while-revalidate" {
+            refresh(client, record, route, proxy, self, (place, (head, content)));
+        }
+        Seen::Answer(answer)
     }
 
     /// Whether an answer that is kept under a name is one to this request, too, by what the answer says it depends on.
@@ -242,7 +285,7 @@ fn refresh(
     let (route, sought) = (*route, sought.clone());
     tokio::task::spawn_local(async move {
         let _running = client.worker.running();
-        let fetched = fetch(&client, &mut record, &route, proxy, &sought, (place, Some(stale), fill));
+        let fetched = pin!(fetch(&client, &mut record, &route, proxy, &sought, (place, Some(stale), fill)));
         // The answer is nobody's; what is to be kept of it is received by a task of its own.
         let _ = client.timer.run(fetched).await;
     });

@@ -12,6 +12,7 @@ use super::forward_auth;
 use crate::body::Body;
 use crate::connection::Client;
 use crate::door;
+use crate::door::counted::Key;
 use crate::door::limiter::Turn;
 use crate::door::users;
 use crate::facts::ClientCertificate;
@@ -144,14 +145,19 @@ async fn identify(
     Ok(None)
 }
 
-/// Asks about a request's key. It is written into memory that the worker keeps for such.
-fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(&str) -> T) -> T {
-    let mut key = client.worker.keys.take();
-    key.clear();
-    by.write(&record.facts(), &mut key);
-    let answer = ask(&key);
-    client.worker.keys.set(key);
-    answer
+/// Asks about a request's key. A text is written into memory that the worker keeps for such.
+fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(Key<'_>) -> T) -> T {
+    match by {
+        By::Client(v4, v6) => ask(Key::network(record.client, (*v4, *v6))),
+        By::Text(template) => {
+            let mut text = client.worker.keys.take();
+            text.clear();
+            template.render(&record.facts(), &mut text);
+            let answer = ask(Key::Text(&text));
+            client.worker.keys.set(text);
+            answer
+        }
+    }
 }
 
 fn limited(limit: &RateLimit, wait: Duration) -> Limited {

@@ -94,7 +94,7 @@ pub(super) fn bundled(
     let [plain, compressed @ ..] = forms.or_else(fallback).ok_or(Failure::NoFile)?;
     let taken = compressed.iter().zip(taken).find_map(|(form, taken)| form.filter(|_| taken));
     let Form { head, body } = taken.or(plain).ok_or(Failure::Internal)?;
-    let (fields, length) = (Fields::written(head, (ROOM, 2)), body.len() as u64);
+    let (fields, length) = (Fields::unpacked(head, (ROOM, 2)), body.len() as u64);
     match send(record, fields, length, Content::Here(Bytes::from_static(body)))? {
         Sent::Answer(answer) => Ok(answer),
         Sent::Parts(..) => Err(Failure::Internal),

@@ -57,7 +57,8 @@ pub(super) async fn forward(
     proxy: &'static Proxy,
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
-    Ok(ask(client, record, route, proxy, body, |_| {}).await?.with_cookies())
+    // Boxed: kilobytes, which exchanges that no server is asked about would carry around.
+    Ok(Box::pin(ask(client, record, route, proxy, body, |_| {})).await?.with_cookies())
 }
 
 /// Forwards a request, of whose fields `alter` has the last word.

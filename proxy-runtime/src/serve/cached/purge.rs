@@ -20,21 +20,22 @@ use crate::site::{self, Site};
 use crate::target::Target;
 
 /// `PURGE`: of what the request's URL names, of all below it where it ends in `/*`, or of what has the tags in `Purge-Tags`. With
-/// `Purge-Mode: soft`, answers become stale instead; with `Purge-Mode: all` it is the whole store. `None`: the policy knows no
-/// PURGE, so it is a method like others.
+/// `Purge-Mode: soft`, answers become stale instead; with `Purge-Mode: all` it is the whole store.
 pub(in crate::serve) async fn purge(
     client: &Client,
     record: &mut Record,
     policy: &site::Cache,
-) -> Option<Result<Answer<Body>, Failure>> {
-    if policy.purge.is_empty() || record.method.as_str() != PURGE {
-        return None;
-    }
+) -> Result<Answer<Body>, Failure> {
     if !matcher::contains(&policy.purge, record.client) {
-        return Some(Err(Failure::PurgeRefused));
+        return Err(Failure::PurgeRefused);
     }
     let store = &client.worker.stores[usize::from(policy.store)];
-    Some(carry_out(record, Some((&policy.key, store)), std::slice::from_ref(store)).await)
+    carry_out(record, Some((&policy.key, store)), std::slice::from_ref(store)).await
+}
+
+/// Whether a policy takes a request for one to purge. Where it knows no PURGE, that is a method like others.
+pub(in crate::serve) fn is_purge(record: &Record, policy: &site::Cache) -> bool {
+    !policy.purge.is_empty() && record.method.as_str() == PURGE
 }
 
 /// `PURGE` on the listener of `admin`: by the policy of whichever site has the URL; without one, only what is about whole stores.

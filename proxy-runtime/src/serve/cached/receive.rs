@@ -2,6 +2,7 @@
 //!
 //! Kept in memory as long as it fits, else on disk, else not at all; those who read it get it in any case.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -46,7 +47,7 @@ const ALONE: Duration = Duration::from_secs(60);
 pub(super) async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut keeping: Keeping) {
     let _running = client.worker.running();
     let length = call.length();
-    let received = async {
+    let received = pin!(async {
         let (mut size, mut chunks, mut manner, mut alone) = (0, 0, Manner::Memory, None);
         loop {
             let filled = std::future::poll_fn(|cx| {
@@ -89,7 +90,7 @@ pub(super) async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: F
                 None => return,
             }
         }
-    };
+    });
     client.timer.run(received).await;
 }
 

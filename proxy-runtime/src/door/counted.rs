@@ -1,0 +1,52 @@
+//! What is counted: [`Key`], what requests have in common that are counted together.
+
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// What requests have in common by one [`By`](crate::site::By). Those by another are counted elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'k> {
+    /// Their clients' network.
+    Network(IpAddr),
+    /// A text.
+    Text(&'k str),
+}
+
+impl Key<'_> {
+    /// The network of a client: so many bits of an IPv4 and of an IPv6 address. An IPv4 address that is written as one of IPv6
+    /// is one of IPv4.
+    pub fn network(client: IpAddr, (v4, v6): (u8, u8)) -> Key<'static> {
+        let address = client.to_canonical();
+        let bits = if matches!(address, IpAddr::V4(_)) { v4 } else { v6 };
+        Key::Network(IpNet::new(address, bits).map_or(address, |network| network.network()))
+    }
+}
+
+/// As few bytes as tell keys of one kind apart: on the hot path.
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Key::Network(IpAddr::V4(address)) => state.write_u32(address.to_bits()),
+            Key::Network(IpAddr::V6(address)) => state.write_u128(address.to_bits()),
+            Key::Text(text) => state.write(text.as_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        let check = |client: &str, expected: &str| {
+            let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+            assert_eq!(Key::network(address(client), (24, 64)), Key::Network(address(expected)), "{client}");
+        };
+        check("203.0.113.7", "203.0.113.0");
+        check("::ffff:203.0.113.7", "203.0.113.0");
+        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
+    }
+}
