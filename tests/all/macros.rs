@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use kiln_tests::kiln::{cache, kiln, scratch, stderr};
+use kiln_tests::kiln::{kiln, scratch, stderr, target};
 
 fn cargo(dir: &Path, arguments: &[&str]) -> Output {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -11,7 +11,8 @@ fn cargo(dir: &Path, arguments: &[&str]) -> Output {
     command
         .args(arguments)
         .current_dir(dir)
-        .env("CARGO_TARGET_DIR", cache().join("macro-target"))
+        // What the tests are built of is used again.
+        .env("CARGO_TARGET_DIR", target())
         .env("CARGO_TERM_COLOR", "never");
     command.output().expect("cargo runs")
 }
@@ -24,7 +25,7 @@ fn a_scaffolded_crate() {
     assert!(!kiln(&["new", dir.to_str().expect("text")]).status.success(), "it is there already");
     let built = cargo(&dir, &["build", "--quiet"]);
     assert!(built.status.success(), "{}", stderr(&built));
-    let binary = cache().join("macro-target/debug/my-proxy");
+    let binary = target().join("debug/my-proxy");
     let tested = Command::new(&binary).arg("--self-test").output().expect("runs");
     assert!(tested.status.success());
 
@@ -116,7 +117,7 @@ fn folders_are_compiled_in_by_a_build_script() {
     assert!(text.contains("give proxy-build the feature `bundle`"), "{text}");
     let built = with(", features = [\"bundle\"]");
     assert!(built.status.success(), "{}", stderr(&built));
-    let binary = cache().join("macro-target/debug/bundled");
+    let binary = target().join("debug/bundled");
     let served = |path: &str| {
         let proxy = kiln_tests::proxy::Proxy::start(&binary, site, &[]);
         kiln_tests::client::get(proxy.address("listen"), "a.test", path).text()
@@ -220,7 +221,7 @@ fn functions_of_the_crate() {
     assert!(built.status.success(), "{}", stderr(&built));
     assert_eq!(stderr(&built), "");
 
-    let binary = cache().join("macro-target/debug/filters");
+    let binary = target().join("debug/filters");
     let tested = Command::new(&binary).arg("--self-test").output().expect("runs");
     assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
     let text =

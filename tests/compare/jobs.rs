@@ -33,6 +33,8 @@ pub(crate) enum Job {
     File(usize),
     /// A file of 10 KiB that is compiled in, by peers read from the disk; as it is, or compressed before.
     Embedded { compressed: bool },
+    /// The same, said by a program that does nothing else.
+    Bare,
     /// Answers of [`TEXT`] bytes of text, compressed with a coding at a level; on their way, or out of a cache.
     Compressed { coding: &'static str, level: u8, cached: bool },
 }
@@ -92,6 +94,7 @@ impl Job {
             Job::File(size) => format!("a file of {} KiB", size >> 10),
             Job::Embedded { compressed: false } => "a file of 10 KiB, compiled in".to_owned(),
             Job::Embedded { .. } => "the same, compressed before".to_owned(),
+            Job::Bare => "one read, one write, and nothing else".to_owned(),
             Job::Compressed { coding, level, cached } => {
                 format!("64 KiB of text, {coding} {level}{}", if cached { ", out of the cache" } else { "" })
             }
@@ -105,6 +108,7 @@ impl Job {
             Job::Prefixes(11..) => Some(Job::Prefixes(10)),
             Job::Expressions(11..) => Some(Job::Expressions(10)),
             Job::Hosts(11..) => Some(Job::Hosts(10)),
+            Job::Embedded { compressed: false } => Some(Job::Bare),
             _ => None,
         }
     }
@@ -141,7 +145,7 @@ impl Job {
                 "request = function() return wrk.format('GET', '/large') end".to_owned()
             }
             Job::File(size) => format!("request = function() return wrk.format('GET', '/{size}.txt') end"),
-            Job::Embedded { compressed: false } => {
+            Job::Embedded { compressed: false } | Job::Bare => {
                 "request = function() return wrk.format('GET', '/10240.txt') end".to_owned()
             }
             Job::Embedded { .. } => {

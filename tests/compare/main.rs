@@ -7,6 +7,7 @@
 //! used, by /proc, divided by requests.
 
 mod balance;
+mod bare;
 mod cache;
 mod compiler;
 mod door;
@@ -19,6 +20,9 @@ mod router;
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let (only, jobs) = (arguments.next(), arguments.next());
+    if let (Some("bare"), Some(port)) = (only.as_deref(), jobs.as_deref().and_then(|port| port.parse().ok())) {
+        bare::serve(port).expect("it serves");
+    }
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     if wanted("router") || wanted("balance") || wanted("door") || wanted("compiler") {
         println!("| what | figure | aim |\n|---|---|---|");

@@ -140,6 +140,10 @@ impl Kind {
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]);
         match self {
+            Kind::Kiln if job == Job::Bare => {
+                let own = std::env::current_exe().expect("it runs");
+                command.arg(own).args(["bare", &port.to_string()]);
+            }
             Kind::Kiln => {
                 let site = file("site.kdl", &kiln_site(job, port, dir, &certificate));
                 let binary = file("binary", "");

@@ -14,7 +14,8 @@ pub fn cache() -> PathBuf {
     target().join("kiln")
 }
 
-fn target() -> PathBuf {
+/// The folder that cargo builds into.
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
@@ -24,7 +25,8 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "proxy-build", "--bin", "kiln"])
+            // All packages, as when the tests are built: with the features that all of them want, nothing is compiled anew.
+            .args(["build", "--quiet", "--workspace", "--bin", "kiln"])
             .current_dir(workspace())
             .status()
             .expect("cargo runs");
