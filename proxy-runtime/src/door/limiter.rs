@@ -46,8 +46,8 @@ pub enum Turn {
 /// once in thirty times, if it may be so far ahead; less often, if not so far.
 const FAR: u64 = 1 << 27;
 
-/// How many ticks there are between two requests at the rate: so many or up to half of that, where a key does not get too far ahead. The
-/// rate is right to one in as many.
+/// How many ticks there are between two requests at the rate, at most, and at least half as many, where no key gets too far ahead. The rate is
+/// right to one in half as many.
 const PRECISION: u64 = 1 << 10;
 
 /// So often a slot is tried for that others are changing.
