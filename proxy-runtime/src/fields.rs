@@ -85,7 +85,10 @@ impl Fields {
             let (name_end, end) = (u32::from_le_bytes(name_end), u32::from_le_bytes(end));
             let line = Line { start, name_end, end };
             start = end.checked_add(2).filter(|&next| next as usize <= block.len())?;
-            (line.start <= name_end && name_end.checked_add(2)? <= end).then(|| fields.lines.push(line))?;
+            if name_end < line.start || end < name_end.checked_add(2)? {
+                return None;
+            }
+            fields.lines.push(line);
         }
         Some(fields)
     }
@@ -379,6 +382,15 @@ mod tests {
         }
         for bytes in [[0xff; 40], [1; 40], [0x10; 40]] {
             assert!(Fields::unpacked(&bytes, (0, 0)).is_empty(), "{bytes:?}");
+        }
+        // Whatever places it names: they are there, or there is nothing.
+        let packed = [("host", "a"), ("x", "y: z")].into_iter().collect::<Fields>().packed();
+        for (at, byte) in (0..packed.len()).flat_map(|at| [0, 1, 2, 5, 0x7f, 0xff].map(|byte| (at, byte))) {
+            let mut damaged = packed.clone();
+            damaged[at] = byte;
+            let mut out = Vec::new();
+            Fields::unpacked(&damaged, (0, 0)).write(&mut out);
+            assert!(out.len() <= packed.len(), "{at} {byte}");
         }
     }
 

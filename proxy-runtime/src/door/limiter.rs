@@ -19,8 +19,8 @@ use crate::site::RateLimit;
 pub struct Limiter {
     lines: Box<[Line]>,
     hash: RandomState,
-    /// A tick is 2 to the power of this, in nanoseconds: clocks are told by a shift.
-    tick: u32,
+    /// A tick, in nanoseconds.
+    tick: u64,
     /// All of these in ticks: between two requests at the rate; how far ahead of it a key may be; and how far if it waits.
     interval: u32,
     tolerance: u32,
@@ -42,13 +42,9 @@ pub enum Turn {
     Never(Duration),
 }
 
-/// How far ahead a key may be, in ticks. The clock's 32 bits turn over: a key that was seen before that is taken for one that is ahead
-/// once in thirty times, if it may be so far ahead; less often, if not so far.
-const FAR: u64 = 1 << 27;
-
-/// How many ticks there are between two requests at the rate, at most, and at least half as many, where no key gets too far ahead. The rate is
-/// right to one in half as many.
-const PRECISION: u64 = 1 << 10;
+/// So many ticks has the longest time that is told apart: half of what 32 bits hold is the future, and half of that is left
+/// as a gap between "far ahead" and "long ago".
+const FAR: u64 = 1 << 30;
 
 /// So often a slot is tried for that others are changing.
 const TRIES: usize = 8;
@@ -59,8 +55,8 @@ impl Limiter {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let (interval, delay) = (nanos(limit.interval).max(1), nanos(limit.delay));
         let ahead = interval.saturating_mul(u64::from(limit.burst)).saturating_add(delay);
-        let tick = (interval / PRECISION).max(ahead / (FAR - 1) + 1).next_power_of_two().trailing_zeros();
-        let ticks = |nanos: u64| u32::try_from(nanos >> tick).unwrap_or(u32::MAX);
+        let tick = (interval / 64).max(ahead / (FAR - 1) + 1);
+        let ticks = |nanos: u64| u32::try_from(nanos / tick).unwrap_or(u32::MAX);
         let tolerance = ticks(interval.saturating_mul(u64::from(limit.burst.saturating_sub(1))));
         let lines = usize::try_from(limit.keys.div_ceil(8)).unwrap_or(usize::MAX).max(1).next_power_of_two();
         Limiter {
@@ -79,8 +75,7 @@ impl Limiter {
         let line = &self.lines[(hash >> 32) as usize & (self.lines.len() - 1)].0;
         // 0 is an empty slot.
         let tag = u64::from((hash as u32).max(1));
-        // 64 bits of nanoseconds are 584 years.
-        let now = (now.as_nanos() as u64 >> self.tick) as u32;
+        let now = (u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) / self.tick) as u32;
         for _ in 0..TRIES {
             let slots: [u64; 8] = std::array::from_fn(|index| line[index].load(Ordering::Relaxed));
             let (index, ahead) = match slots.iter().position(|slot| slot >> 32 == tag) {
@@ -117,7 +112,7 @@ impl Limiter {
     }
 
     fn time(&self, ticks: u32) -> Duration {
-        Duration::from_nanos(u64::from(ticks).saturating_mul(1 << self.tick))
+        Duration::from_nanos(u64::from(ticks).saturating_mul(self.tick))
     }
 }
 
@@ -151,7 +146,8 @@ mod tests {
                 Turn::After(time) => time.as_secs_f64() * 1000.0,
                 Turn::Never(time) => time.as_secs_f64() * -1000.0,
             };
-            let close = (found - expected as f64).abs() <= 3.0 * interval as f64 / 512.0;
+            // A tick is a 64th of the interval.
+            let close = (found - expected as f64).abs() <= 3.0 * interval as f64 / 64.0;
             assert!(close && (found == 0.0) == (expected == 0), "at {at}: {found}, expected {expected}");
         }
     }
@@ -190,7 +186,7 @@ mod tests {
     #[test]
     fn long_ago() {
         let limiter = limiter(MS(100), 2, MS(0), 8);
-        let turn = Duration::from_nanos(1 << limiter.tick) * u32::MAX;
+        let turn = Duration::from_nanos(limiter.tick) * u32::MAX;
         for (at, expected) in [(MS(0), true), (MS(1), true), (MS(2), false), (turn / 3, true), (turn / 2, true)] {
             assert_eq!(limiter.take(Key::Text("a"), at) == Turn::Now, expected, "{at:?}");
         }

@@ -204,14 +204,15 @@ impl Sought {
             }
             Looked::Answer(place, head, content) => (place, head, content),
         };
-        let word = match head.life.verdict(&self.wish, head.is_outdated(), now) {
+        let verdict = head.life.verdict(&self.wish, head.is_outdated(), now);
+        let word = match verdict {
             Verdict::Fresh => ("hit", ""),
             Verdict::Wanted => ("stale", "max-stale"),
             Verdict::WhileRevalidate => ("stale", "while-revalidate"),
             Verdict::Ask => return Seen::Wanting(place, Some((head, content))),
         };
         let answer = answers::hit(record, &head, &content, word, now);
-        if word.1 == "while-revalidate" {
+        if verdict == Verdict::WhileRevalidate {
             refresh(client, record, route, proxy, self, (place, (head, content)));
         }
         Seen::Answer(answer)
