@@ -255,11 +255,12 @@ impl Group {
 
     /// Leave for a retry, if the budget has any.
     pub(crate) fn retry(&'static self, percent: u64) -> Option<Retrying> {
-        let allowed = MIN_RETRIES.max(u64::from(self.load.active()) * percent / 100);
-        let others = self.retrying.fetch_add(1, Ordering::Relaxed);
+        let others = self.retrying.fetch_add(1, Ordering::Relaxed) as u64;
         // Dropped, it counts down again.
         let retrying = Retrying(&self.retrying);
-        ((others as u64) < allowed).then_some(retrying)
+        // Whoever tries again is one of the exchanges, though it has let go of its server and does not have the next yet.
+        let exchanges = u64::from(self.load.active()).max(others + 1);
+        (others < MIN_RETRIES.max(exchanges * percent / 100)).then_some(retrying)
     }
 
     /// Has other servers from now on: those to be asked first, and the backups.
@@ -611,6 +612,8 @@ mod tests {
     fn retries_have_a_budget() {
         let servers = servers(|_| {});
         let group = &servers.groups[0];
+        // All may try again at once, who have let go of their servers and have no others yet.
+        drop((0..50).map(|_| group.retry(100).expect("all of them are allowed")).collect::<Vec<_>>());
         let three: Vec<_> = (0..3).map(|_| group.retry(10).expect("three are always allowed")).collect();
         assert!(group.retry(10).is_none());
         // A tenth of fifty.
