@@ -83,7 +83,7 @@ fn a_choice_among_servers_allocates_nothing() {
 }
 
 fn allocates_nothing(site: &'static Site) {
-    let form = NormalForm { encoded_slash: false, merge_slashes: true };
+    let form = NormalForm { encoded_slash: false, merge_slashes: true, refuse_parameters: false };
     for (path, host) in [
         ("/exact/path", "example.com"),
         ("/users/7/posts/9?page=2", "a.b.example.com"),

@@ -425,6 +425,8 @@ pub struct Rewrite {
     pub regex: Option<Spanned<String>>,
     /// `replace=`.
     pub replace: Option<Spanned<String>>,
+    /// `raw=`.
+    pub raw: Option<Spanned<bool>>,
     /// `query-set` and `query-remove` lines.
     pub items: Vec<Item>,
 }
@@ -460,6 +462,8 @@ pub struct Limits {
     pub handshakes: Option<Spanned<Setting<u64>>>,
     pub encoded_slash: Option<Spanned<bool>>,
     pub merge_slashes: Option<Spanned<bool>>,
+    /// `path-parameters=`: whether they are refused.
+    pub refuse_parameters: Option<Spanned<bool>>,
 }
 
 /// `timeouts`.

@@ -218,6 +218,8 @@ pub struct Rewrite {
     pub query_remove: Vec<String>,
     /// Query parameters that get a value.
     pub query_set: Vec<(String, Template)>,
+    /// Path and query are sent as they arrived.
+    pub raw: bool,
 }
 
 /// A change to the path.

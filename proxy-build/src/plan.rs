@@ -168,6 +168,7 @@ impl Rules for Plan<'_> {
                             .iter()
                             .map(|(name, value)| (name.clone().into(), value.clone()))
                             .collect(),
+                        raw: rewrite.raw,
                     };
                     filter::rewrite(out, facts, &rewrite);
                 }

@@ -15,8 +15,8 @@ mod networks;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::rc::Rc;
-use std::sync::OnceLock;
 
+use proxy_runtime::canonical;
 use proxy_runtime::site::NormalForm;
 
 use crate::ast::{HostPattern, Pattern, Segment};
@@ -75,7 +75,7 @@ impl Requests {
         if form.merge_slashes {
             not.push(requests.table("//"));
         }
-        requests.paths = (vec![requests.table(normal_form(form))], not);
+        requests.paths = (vec![requests.table(&canonical_form(form))], not);
         requests.values = vec![requests.table("^[ \t]|[ \t]$")];
         requests
     }
@@ -163,6 +163,15 @@ impl Requests {
         }
     }
 
+    /// The spellings of a parameter's value: one, as a rule.
+    fn spellings(&self, value: &str) -> Language {
+        let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+        match (!plain).then(|| self.made.table(&canonical::spellings(value))) {
+            Some(Ok(table)) => Language::Table(table),
+            _ => Language::Exactly(value.into()),
+        }
+    }
+
     /// Paths of a pattern that no other pattern names, as far as that is possible: of `*`, of every length that makes a
     /// difference.
     fn plain_paths(&self, pattern: &Pattern) -> Vec<String> {
@@ -184,16 +193,15 @@ impl Requests {
     }
 }
 
-/// Paths in normal form, as `proxy_runtime::target` makes them, but for dot segments and doubled slashes.
-fn normal_form(form: NormalForm) -> &'static str {
-    static FORMS: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
-    FORMS[usize::from(form.encoded_slash)].get_or_init(|| {
-        let kept = |byte: &u8| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | 0..0x20 | 0x7F => false,
-            b'/' | b'\\' => form.encoded_slash,
-            _ => true,
-        };
-        let escapes: Vec<String> = (0..=u8::MAX).filter(kept).map(|byte| format!("{byte:02X}")).collect();
-        format!(r"^(?:/(?:[^\x00-\x20\x7F#<>`\\?%/]|%(?:{}))*)+$", escapes.join("|"))
-    })
+/// Paths in canonical form, as `proxy_runtime::canonical` makes them, but for dot segments and doubled slashes: made of its own answers.
+fn canonical_form(form: NormalForm) -> String {
+    let single = NormalForm { merge_slashes: false, ..form };
+    let stays = |text: &str| canonical::path(text, single).is_ok_and(|path| path == text);
+    let escapes: Vec<String> =
+        (0..=u8::MAX).map(|byte| format!("%{byte:02X}")).filter(|escape| stays(&format!("/x{escape}"))).collect();
+    let raw: String = (b'!'..=b'~')
+        .filter(|&byte| byte != b'/' && stays(&format!("/x{}", char::from(byte))))
+        .map(|byte| format!(r"\x{byte:02X}"))
+        .collect();
+    format!(r"^(?:/(?:[{raw}]|{})*)+$", escapes.join("|"))
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use proxy_runtime::canonical;
 use proxy_runtime::settings;
 use proxy_runtime::site::{NormalForm, Text};
 use regex_automata::nfa::thompson;
@@ -311,25 +312,37 @@ pub fn is_capture_name(name: &str) -> bool {
         && name.len() <= 32
 }
 
-/// A segment as it comes in requests: other characters than RFC 3986's encoded, the rest in normal form.
+/// A segment as it comes in requests: in canonical form. What a path may not have is encoded; what is encoded and could stand there raw
+/// is an error, so that each pattern has one spelling.
 fn literal_segment(segment: &str) -> Result<String, String> {
-    let mut encoded = String::from("/");
-    for char in segment.chars() {
-        if char.is_ascii_graphic() && !"\"<>^`{|}\\".contains(char) {
-            encoded.push(char);
-        } else if char.is_control() || char == '\\' {
-            return Err("control characters and backslashes are refused with 400".to_owned());
-        } else {
-            let mut buffer = [0; 4];
-            encoded.extend(char.encode_utf8(&mut buffer).bytes().map(|byte| format!("%{byte:02X}")));
-        }
+    if segment.contains(|char: char| char.is_control() || char == '\\') {
+        return Err("control characters and backslashes are refused with 400".to_owned());
     }
-    let form = NormalForm { encoded_slash: true, merge_slashes: false };
-    match proxy_runtime::target::normal_path(&encoded, form) {
-        Ok(normal) if normal == encoded => Ok(encoded[1..].to_owned()),
+    let encoded = canonical::encoded_path(segment);
+    let form = NormalForm { encoded_slash: true, merge_slashes: false, refuse_parameters: false };
+    match canonical::path(&format!("/{encoded}"), form) {
+        Ok(normal) if normal[1..] == encoded => Ok(encoded),
         Ok(normal) => Err(format!("the normal form of `{segment}` is `{}`", &normal[1..])),
         Err(_) => Err("such requests are refused with 400".to_owned()),
     }
+}
+
+/// The name of a query parameter as it may stand in a URL, decoded: it is compared with what the names in requests mean.
+pub fn query_name(leaf: &Leaf) -> Parsed<String> {
+    let name = text(leaf)?;
+    let apart = |char: char| matches!(char, '&' | '=' | '#' | '?' | ' ') || char.is_control();
+    if name.is_empty() || name.contains(apart) {
+        let message = format!("`{name}` can't be the name of a query parameter as it stands in a URL");
+        return Err(problem("bad-query-name", message));
+    }
+    Ok(decoded(&name))
+}
+
+/// What percent-encoded text means; text that would not be UTF-8 stays as it is.
+pub fn decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    canonical::decode(text, &mut out);
+    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
 }
 
 /// A path prefix for `rewrite`: `/x`, no slash at the end.
@@ -487,6 +500,7 @@ mod tests {
         check(text, "\"/\"", Ok("/".to_owned()));
         check(text, "\"/a/{id}/*\"", Ok("/a/{id}/*".to_owned()));
         check(text, "\"/café\"", Ok("/caf%C3%A9".to_owned()));
+        check(text, "\"/@a/x|y/[z]\"", Ok("/@a/x%7Cy/%5Bz%5D".to_owned()));
         for wrong in [
             "a",
             "\"/a/*/b\"",
@@ -496,6 +510,10 @@ mod tests {
             "\"/a?b\"",
             "\"/a/../b\"",
             "\"/%41\"",
+            "\"/%40a\"",
+            "\"/..;/a\"",
+            "\"/..%2Fa\"",
+            "\"/%c3%a9\"",
             "\"/%2\"",
             "\"/{}\"",
         ] {

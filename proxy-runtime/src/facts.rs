@@ -19,6 +19,8 @@ pub struct Facts<'a> {
     pub method: &'a Method,
     pub scheme: &'static str,
     pub host: &'a str,
+    /// The host, and the port where it is not the scheme's own.
+    pub authority: &'a str,
     pub path: &'a str,
     pub query: Option<&'a str>,
     pub protocol: &'static str,
@@ -54,6 +56,7 @@ impl<'a> Facts<'a> {
             method,
             scheme: "http",
             host: "",
+            authority: "",
             path: "/",
             query: None,
             protocol: "HTTP/1.1",

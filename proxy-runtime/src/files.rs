@@ -11,10 +11,10 @@ pub(crate) mod listing;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::canonical;
 use crate::fields::Fields;
 use crate::media;
 use crate::site::Files;
-use crate::target;
 
 /// A path below a folder: names joined by slashes, of which none is empty, `.` or `..`, or has a slash or NUL in it. Empty for
 /// the folder itself.
@@ -22,10 +22,10 @@ use crate::target;
 pub struct Below(Vec<u8>);
 
 impl Below {
-    /// What a path stands for, which is the part in question of one in normal form. `None` where no file may have this name.
+    /// What a path stands for, which is the part in question of one in canonical form. `None` where no file may have this name.
     ///
     /// Decodes once, after all else was decided on the encoded path: what is still encoded in a path in normal form is not a
-    /// separator, a dot or NUL by then (see `target`), and is refused here if it is all the same, as where
+    /// separator, a dot or NUL by then (see `canonical`), and is refused here if it is all the same, as where
     /// `limits encoded-slash` lets it through. Compare CVE-2021-41773 and CVE-2021-42013 (Apache: `.%2e/`, `%%32%65`),
     /// CVE-2018-7490 (uWSGI: `..%2f`), CVE-2013-4547 (nginx: an unencoded blank and NUL).
     pub fn of(path: &str, files: &Files) -> Option<Below> {
@@ -40,7 +40,7 @@ impl Below {
                 below.push(b'/');
             }
             let start = below.len();
-            decode(segment, &mut below)?;
+            canonical::decode(segment, &mut below);
             let name = &below[start..];
             let hidden = name.first() == Some(&b'.') && !files.dotfiles;
             if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0) || hidden {
@@ -75,17 +75,6 @@ impl Below {
     pub fn with(&self, suffix: &str) -> Below {
         Below([&self.0, suffix.as_bytes()].concat())
     }
-}
-
-/// Appends what percent-encoded text stands for; `None` where an escape is none.
-fn decode(text: &str, out: &mut Vec<u8>) -> Option<()> {
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let (byte, after) = if first == b'%' { target::escape(after)? } else { (first, after) };
-        out.push(byte);
-        rest = after;
-    }
-    Some(())
 }
 
 /// A way in which a file may be compressed beside itself: what it is called in `Content-Encoding` and behind its name. In the
@@ -153,7 +142,6 @@ mod tests {
 
     use super::*;
     use crate::site::{NormalForm, Setting};
-    use crate::target::normal_path;
 
     fn files(dotfiles: bool) -> Files {
         Files {
@@ -173,8 +161,8 @@ mod tests {
     /// What becomes of a path as it arrives: the normal form, then the file.
     fn check(path: &str, expected: Option<&str>) {
         for encoded_slash in [false, true] {
-            let form = NormalForm { encoded_slash, merge_slashes: true };
-            let below = normal_path(path, form).ok().and_then(|path| Below::of(&path, &files(false)));
+            let form = NormalForm { encoded_slash, merge_slashes: true, refuse_parameters: false };
+            let below = canonical::path(path, form).ok().and_then(|path| Below::of(&path, &files(false)));
             let below = below.as_ref().map(|below| String::from_utf8_lossy(below.as_bytes()));
             assert_eq!(below.as_deref(), expected, "{path}, encoded-slash={encoded_slash}");
         }

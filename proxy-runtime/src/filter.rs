@@ -31,21 +31,50 @@ mod rewrite;
 
 use std::borrow::Cow;
 
+use crate::canonical::{self, Malformed};
 use crate::fields::Fields;
+use crate::site::NormalForm;
+use crate::target::Target;
 
 pub use function::{FieldName, Flow, Function, Functions, OnRequest, OnResponse, Panicked, Request, Response};
 pub use headers::{HeaderOp, request_headers, response_headers};
-#[cfg(feature = "serve")]
-pub(crate) use rewrite::encode;
 pub use rewrite::{PathStep, Rewrite, rewrite};
 
 /// A request on its way to the upstream, as filters change it.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    /// The path; in normal form before filters, and brought to it again after.
+    /// The path; in canonical form before filters, and brought to it again after.
     pub path: Cow<'a, str>,
-    /// The query without `?`.
+    /// The query without `?`; the same.
     pub query: Option<Cow<'a, str>>,
+    /// Path and query are sent as they arrived, not in canonical form.
+    pub raw: bool,
     /// The header fields.
     pub headers: &'a mut Fields,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A request for `target`, which has these fields.
+    pub fn of(target: &'a Target, headers: &'a mut Fields) -> Outgoing<'a> {
+        let (path, query) = (Cow::Borrowed(target.path()), target.query().map(Cow::Borrowed));
+        Outgoing { path, query, raw: false, headers }
+    }
+
+    /// Path and query as the server is to see them, out of what the filters have made of those of `target`.
+    ///
+    /// # Errors
+    /// The filters have made no path of it.
+    pub fn target(&self, target: &Target, form: NormalForm) -> Result<String, Malformed> {
+        if self.raw {
+            return Ok(target.as_arrived().into_owned());
+        }
+        if matches!((&self.path, &self.query), (Cow::Borrowed(_), None | Some(Cow::Borrowed(_)))) {
+            return Ok(target.path_and_query().to_owned());
+        }
+        let path = canonical::path(&self.path, form)?;
+        match &self.query {
+            Some(query) => Ok(format!("{path}?{}", canonical::query(query)?)),
+            None => Ok(path.into_owned()),
+        }
+    }
 }

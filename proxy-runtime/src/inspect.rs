@@ -12,9 +12,9 @@ use std::ops::ControlFlow;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use self::sieve::Sieve;
+use crate::canonical;
 use crate::facts::Facts;
 use crate::site::{Blocks, Where};
-use crate::target;
 use crate::view::cookie_values;
 
 /// The shortest text that can be looked for, in bytes.
@@ -164,7 +164,7 @@ fn encoded(text: &str, plus: bool, decoded: &mut Vec<u8>, scan: &mut impl FnMut(
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let (byte, after) = match first {
-            b'%' => target::escape(after).unwrap_or((first, after)),
+            b'%' => canonical::escape(after).unwrap_or((first, after)),
             b'+' if plus => (b' ', after),
             _ => (first, after),
         };

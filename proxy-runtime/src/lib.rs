@@ -15,6 +15,7 @@
 pub mod addresses;
 pub mod balance;
 pub mod cache;
+pub mod canonical;
 #[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod claims;

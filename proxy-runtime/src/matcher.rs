@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::canonical::decodes_to;
 use crate::regex::Regex;
 use crate::view::RequestView;
 
@@ -30,9 +31,9 @@ pub fn query(view: &RequestView<'_>, name: &str) -> bool {
     view.query_values(name).next().is_some()
 }
 
-/// The query parameter is there and equals `value` as it stands in the URL.
+/// The query parameter is there and means `value`, however it is spelt in the URL.
 pub fn query_is(view: &RequestView<'_>, name: &str, value: &str) -> bool {
-    view.query_values(name).any(|found| found == value)
+    view.query_values(name).any(|found| decodes_to(found, value))
 }
 
 /// The query parameter is there and `regex` matches within it.

@@ -193,6 +193,7 @@ impl Record {
             method: &self.method,
             scheme: self.peer.scheme(),
             host: self.target.as_ref().map_or("", Target::host),
+            authority: self.target.as_ref().and_then(|target| target.authority(self.peer.scheme())).unwrap_or_default(),
             path: self.path(),
             query: self.target.as_ref().and_then(Target::query),
             protocol: match self.version {

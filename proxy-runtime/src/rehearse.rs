@@ -3,7 +3,6 @@
 //!
 //! Follows the same steps as `serve::exchange`, through the same functions, up to the point where I/O would begin.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{Method, StatusCode, Version};
@@ -170,6 +169,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     let mut facts = Facts {
         scheme,
         host: target.host(),
+        authority: target.authority(scheme).unwrap_or_default(),
         path: target.path(),
         query: target.query(),
         protocol: if request.http2 { "HTTP/2.0" } else { "HTTP/1.1" },
@@ -328,16 +328,10 @@ fn forward(
     outcome: &mut Outcome,
 ) {
     let mut headers = facts.fields.clone();
-    let (path, query) = (Cow::Borrowed(target.path()), target.query().map(Cow::Borrowed));
-    let mut out = Outgoing { path, query, headers: &mut headers };
+    let mut out = Outgoing::of(target, &mut headers);
     rules.filter(route, &mut out, facts);
-    match crate::target::normal_path(&out.path, form) {
-        Ok(path) => {
-            outcome.upstream_path = Some(match &out.query {
-                Some(query) => format!("{path}?{query}"),
-                None => path.into_owned(),
-            })
-        }
+    match out.target(target, form) {
+        Ok(path) => outcome.upstream_path = Some(path),
         Err(_) => {
             outcome.status = Some(400);
             outcome.reason = Some("bad-rewrite");

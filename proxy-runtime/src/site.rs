@@ -272,7 +272,7 @@ pub struct Host {
     pub secure: Option<u16>,
 }
 
-/// How paths are brought to normal form; see [`crate::target`].
+/// How paths are brought to canonical form; see [`crate::canonical`].
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NormalForm {
@@ -280,6 +280,8 @@ pub struct NormalForm {
     pub encoded_slash: bool,
     /// `//` becomes `/`.
     pub merge_slashes: bool,
+    /// Paths with parameters (`;`) are refused.
+    pub refuse_parameters: bool,
 }
 
 /// An index into the table of policies.

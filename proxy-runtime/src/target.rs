@@ -1,14 +1,15 @@
-//! A request's target in normal form: which host, which path, which query. Pure; on the hot path.
+//! A request's target: which host, which path, which query, each in canonical form (see [`crate::canonical`]). Pure; on the hot path.
 //!
-//! What this makes is what is matched, logged, and forwarded: nothing un-normalised gets past it (RFC 3986 section 6.2.2).
+//! What this makes is what is matched, logged, and forwarded: nothing else gets past it (RFC 3986 section 6.2.2).
 //! Takes the target as it stands in the request line and the header fields, gives [`Target`] or the [`Refusal`] with its
-//! reason. Allocates only where the path or host is not in normal form already.
+//! reason. Allocates only where the path, query or host is not in canonical form already.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use http::Version;
 
+use crate::canonical::{self, Malformed};
 use crate::fields::Fields;
 use crate::site::NormalForm;
 
@@ -29,15 +30,27 @@ pub enum Refusal {
     PathEscapes,
 }
 
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Refusal {
+        match malformed {
+            Malformed::Form => Refusal::TargetForm,
+            Malformed::Forbidden => Refusal::PathForbidden,
+            Malformed::Escape => Refusal::PathEncoding,
+            Malformed::AboveRoot => Refusal::PathEscapes,
+        }
+    }
+}
+
 /// Host, path and query of a request.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The target as it arrived, and behind it what else is needed: the `Host` field, then what had to be changed.
     text: String,
-    /// Where the target as it arrived ends.
-    raw: usize,
+    /// Where path and query as they arrived are: up to the end of the target.
+    arrived: Range<usize>,
     authority: Option<Range<usize>>,
     host: Range<usize>,
+    /// The query, where there is one, is behind it and a question mark.
     path: Range<usize>,
     query: Option<Range<usize>>,
 }
@@ -50,23 +63,27 @@ impl Target {
     /// See [`Refusal`].
     pub fn parse(text: String, fields: &Fields, version: Version) -> Result<Target, Refusal> {
         let raw = text.len();
-        let mut target = Target { text, raw, authority: None, host: 0..0, path: 0..raw, query: None };
+        let mut target = Target { text, arrived: 0..raw, authority: None, host: 0..0, path: 0..raw, query: None };
         target.find_authority(fields, version)?;
+        target.arrived.start = target.path.start;
         if let Some(question) = memchr::memchr(b'?', &target.text.as_bytes()[target.path.clone()]) {
             let question = target.path.start + question;
             target.query = Some(question + 1..raw);
             target.path.end = question;
         }
         let Some(authority) = target.authority.clone() else { return Ok(target) };
-        let name = split_port(&target.text[authority.clone()]).ok_or(Refusal::HostInvalid)?;
-        let name = name.strip_suffix('.').unwrap_or(name);
-        if name.is_empty() || !is_host(name) {
-            return Err(Refusal::HostInvalid);
-        }
-        target.host = authority.start..authority.start + name.len();
-        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            let folded = name.to_ascii_lowercase();
-            target.host = target.push(&folded);
+        let (host, port) = split_port(&target.text[authority.clone()]).ok_or(Refusal::HostInvalid)?;
+        let canonical = canonical_host(host).ok_or(Refusal::HostInvalid)?;
+        let spelt = target.text[authority.start + host.len()..authority.end].strip_prefix(':');
+        if canonical == host && spelt.is_none_or(|spelt| !spelt.is_empty() && (spelt == "0" || !spelt.starts_with('0')))
+        {
+            target.host = authority.start..authority.start + host.len();
+        } else {
+            let length = canonical.len();
+            let canonical = port.map_or_else(|| canonical.to_string(), |port| format!("{canonical}:{port}"));
+            let authority = target.push(&canonical);
+            target.host = authority.start..authority.start + length;
+            target.authority = Some(authority);
         }
         Ok(target)
     }
@@ -83,7 +100,7 @@ impl Target {
         {
             // Section 3.2.2: it replaces the Host field.
             let start = scheme + 3;
-            let end = self.text[start..].find(['/', '?']).map_or(self.raw, |at| start + at);
+            let end = self.text[start..].find(['/', '?']).map_or(self.arrived.end, |at| start + at);
             self.authority = Some(start..end);
             self.path.start = end;
             return Ok(());
@@ -105,23 +122,27 @@ impl Target {
         start..self.text.len()
     }
 
-    /// Brings the path to the site's normal form.
+    /// Brings path and query to the site's canonical form.
     ///
     /// # Errors
     /// See [`Refusal`]: the path is none, or one that must not be matched.
     pub fn normalise(&mut self, form: NormalForm) -> Result<(), Refusal> {
-        let query = self.query().unwrap_or_default();
-        if query.bytes().any(|byte| matches!(byte, 0..=0x20 | b'#' | b'<' | b'>' | b'`' | 0x7F)) {
-            return Err(Refusal::PathForbidden);
-        }
         // RFC 9112 section 3.2.1 and 3.2.2: origin-form or absolute-form, whose empty path means "/".
         let absolute = self.path.start > 0;
         if self.path.is_empty() && !absolute {
             return Err(Refusal::TargetForm);
         }
-        if let Cow::Owned(path) = normal_path(self.path(), form)? {
-            self.path = self.push(&path);
+        let query = self.query().map(canonical::query).transpose()?;
+        let path = canonical::path(self.path(), form)?;
+        if matches!((&path, &query), (Cow::Borrowed(_), None | Some(Cow::Borrowed(_)))) {
+            return Ok(());
         }
+        let (path, query) = (path.into_owned(), query.map(Cow::into_owned));
+        self.path = self.push(&path);
+        self.query = query.map(|query| {
+            self.text.push('?');
+            self.push(&query)
+        });
         Ok(())
     }
 
@@ -130,63 +151,72 @@ impl Target {
         &self.text[self.host.clone()]
     }
 
-    /// Host and port as the client wrote them.
-    pub fn authority(&self) -> Option<&str> {
-        self.authority.clone().map(|range| &self.text[range])
+    /// The host with its port, where that is not the one that requests of this scheme go to anyway (RFC 3986 section 6.2.3).
+    pub fn authority(&self, scheme: &str) -> Option<&str> {
+        let authority = &self.text[self.authority.clone()?];
+        let default = if scheme == "https" { ":443" } else { ":80" };
+        Some(if authority.len() > self.host.len() {
+            authority.strip_suffix(default).unwrap_or(authority)
+        } else {
+            authority
+        })
     }
 
-    /// Whether the authority came in the target and not in the `Host` field.
-    pub fn absolute(&self) -> bool {
-        self.authority.as_ref().is_some_and(|authority| authority.start < self.raw)
-    }
-
-    /// The path in normal form.
+    /// The path in canonical form.
     pub fn path(&self) -> &str {
         &self.text[self.path.clone()]
     }
 
-    /// The query as it arrived.
+    /// The query in canonical form, without `?`.
     pub fn query(&self) -> Option<&str> {
         self.query.clone().map(|range| &self.text[range])
     }
 
-    /// Path and query, where they stand together: where the path was in normal form as it arrived.
-    pub fn path_and_query(&self) -> Option<&str> {
-        (self.path.end <= self.raw).then(|| &self.text[self.path.start..self.raw])
+    /// Path and query in canonical form.
+    pub fn path_and_query(&self) -> &str {
+        &self.text[self.path.start..self.query.as_ref().map_or(self.path.end, |query| query.end)]
+    }
+
+    /// Path and query as they arrived; `/` where there was none.
+    pub fn as_arrived(&self) -> Cow<'_, str> {
+        let text = &self.text[self.arrived.clone()];
+        if text.starts_with('/') { Cow::Borrowed(text) } else { Cow::Owned(format!("/{text}")) }
     }
 
     /// The length of path and query as they arrived, in bytes.
     pub fn length(&self) -> usize {
-        match &self.authority {
-            Some(authority) if authority.end <= self.raw => self.raw - authority.end,
-            _ => self.raw,
-        }
+        self.arrived.len()
     }
 }
 
-/// `host[:port]` without its port; `None` where what follows the colon is no port.
-pub fn split_port(authority: &str) -> Option<&str> {
-    let colon = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let end = rest.find(']')? + 2;
-            if end == authority.len() {
-                return Some(authority);
-            }
-            if authority.as_bytes()[end] != b':' {
-                return None;
-            }
-            end
-        }
-        None => match authority.find(':') {
-            None => return Some(authority),
-            Some(colon) => colon,
-        },
+/// A host in canonical form: in lower case, without a trailing dot, an IPv6 address as RFC 5952 writes it. `None` if it is none.
+fn canonical_host(host: &str) -> Option<Cow<'_, str>> {
+    if let Some(address) = host.strip_prefix('[') {
+        let address: std::net::Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+        return Some(Cow::Owned(format!("[{address}]")));
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name.is_empty() || !is_host(name) {
+        return None;
+    }
+    let folded = name.bytes().any(|byte| byte.is_ascii_uppercase());
+    Some(if folded { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) })
+}
+
+/// Host and port of `host[:port]`; `None` where what follows the colon is no port.
+pub fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let end = match authority.starts_with('[') {
+        true => authority.find(']')? + 1,
+        false => authority.find(':').unwrap_or(authority.len()),
     };
-    let port = &authority[colon + 1..];
+    let (host, rest) = authority.split_at(end);
     // RFC 3986 section 3.2.3: the port may be empty.
-    (port.is_empty()
-        || (port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()))
-    .then(|| &authority[..colon])
+    if matches!(rest, "" | ":") {
+        return Some((host, None));
+    }
+    let port =
+        rest.strip_prefix(':').filter(|port| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some((host, Some(port.parse().ok()?)))
 }
 
 /// Whether `name` could be a host: a registered name of letters, digits, `-`, `_` and dots, or a bracketed IPv6 address.
@@ -200,180 +230,81 @@ pub fn is_host(name: &str) -> bool {
         && !name.contains("..")
 }
 
-/// The normal form of a path: unreserved characters decoded, escapes in upper case, dot segments removed, and with
-/// `merge_slashes` doubled slashes merged. Borrowed where it is in normal form already (one pass, no allocation).
-///
-/// # Errors
-/// See [`Refusal`].
-pub fn normal_path(path: &str, form: NormalForm) -> Result<Cow<'_, str>, Refusal> {
-    let bytes = path.as_bytes();
-    match bytes.first() {
-        None => return Ok(Cow::Owned("/".to_owned())),
-        Some(b'/') => {}
-        Some(_) => return Err(Refusal::TargetForm),
-    }
-    let mut plain = true;
-    let mut previous = 0;
-    for &byte in bytes {
-        if matches!(byte, b'\\' | 0..=0x20 | b'#' | b'<' | b'>' | b'`' | 0x7F) {
-            return Err(Refusal::PathForbidden);
-        }
-        // A dot after a slash may be a dot segment, or a hidden file: the slow pass tells.
-        plain &= !(byte == b'%' || (previous == b'/' && (byte == b'.' || (byte == b'/' && form.merge_slashes))));
-        previous = byte;
-    }
-    if plain {
-        return Ok(Cow::Borrowed(path));
-    }
-    let normal = rewrite(bytes, form)?;
-    Ok(if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) })
-}
-
-fn rewrite(bytes: &[u8], form: NormalForm) -> Result<String, Refusal> {
-    let decoded = decode(bytes, form)?;
-    // RFC 3986 section 5.2.4, on the decoded text, so that `%2e%2e` counts as what it is.
-    let mut out: Vec<&[u8]> = Vec::new();
-    let last = decoded.iter().filter(|&&byte| byte == b'/').count();
-    for (index, segment) in decoded.split(|&byte| byte == b'/').enumerate().skip(1) {
-        match segment {
-            b"." if index == last => out.push(b""),
-            b"." => {}
-            b".." => {
-                out.pop().ok_or(Refusal::PathEscapes)?;
-                if index == last {
-                    out.push(b"");
-                }
-            }
-            b"" if form.merge_slashes && index != last => {}
-            segment => out.push(segment),
-        }
-    }
-    let mut path = Vec::with_capacity(decoded.len());
-    for segment in &out {
-        path.push(b'/');
-        path.extend_from_slice(segment);
-    }
-    if path.is_empty() {
-        path.push(b'/');
-    }
-    String::from_utf8(path).map_err(|_| Refusal::PathEncoding)
-}
-
-fn decode(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, Refusal> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte != b'%' {
-            out.push(byte);
-            rest = after;
-            continue;
-        }
-        let (value, after) = escape(after).ok_or(Refusal::PathEncoding)?;
-        match value {
-            b'/' | b'\\' if form.encoded_slash => push_escape(&mut out, value),
-            b'/' | b'\\' | 0..0x20 | 0x7F => return Err(Refusal::PathForbidden),
-            // RFC 3986 section 2.3: unreserved characters.
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(value),
-            _ => push_escape(&mut out, value),
-        }
-        rest = after;
-    }
-    Ok(out)
-}
-
-/// What an escape stands for, given what is behind its `%`, and what is behind it; `None` if it is none (RFC 3986 section 2.1).
-pub(crate) fn escape(after: &[u8]) -> Option<(u8, &[u8])> {
-    let [high, low, after @ ..] = after else { return None };
-    let value = (*high as char).to_digit(16)? * 16 + (*low as char).to_digit(16)?;
-    Some((value as u8, after))
-}
-
-fn push_escape(out: &mut Vec<u8>, value: u8) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    out.extend([b'%', HEX[usize::from(value >> 4)], HEX[usize::from(value & 15)]]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const STRICT: NormalForm = NormalForm { encoded_slash: false, merge_slashes: true };
-
-    #[track_caller]
-    fn check(path: &str, expected: Result<&str, Refusal>) {
-        assert_eq!(normal_path(path, STRICT).as_deref().map_err(|refusal| *refusal), expected, "{path}");
-    }
-
-    #[test]
-    fn paths() {
-        check("/", Ok("/"));
-        check("", Ok("/"));
-        check("/a/b", Ok("/a/b"));
-        check("/a/./b", Ok("/a/b"));
-        check("/a/../b", Ok("/b"));
-        check("/a/..", Ok("/"));
-        check("/a/b/..", Ok("/a/"));
-        check("/a/.", Ok("/a/"));
-        check("/..", Err(Refusal::PathEscapes));
-        check("/a/../../b", Err(Refusal::PathEscapes));
-        check("/%2e%2E/b", Err(Refusal::PathEscapes));
-        check("/a/%2e%2E/b", Ok("/b"));
-        check("/%7Euser", Ok("/~user"));
-        check("/%41%c3%a9", Ok("/A%C3%A9"));
-        check("/a%2fb", Err(Refusal::PathForbidden));
-        check("/a%5Cb", Err(Refusal::PathForbidden));
-        check("/a\\b", Err(Refusal::PathForbidden));
-        check("/a%00", Err(Refusal::PathForbidden));
-        check("/a%0a", Err(Refusal::PathForbidden));
-        check("/a%", Err(Refusal::PathEncoding));
-        check("/a%4", Err(Refusal::PathEncoding));
-        check("/a%zz", Err(Refusal::PathEncoding));
-        check("/.well-known/x", Ok("/.well-known/x"));
-        check("/a/...", Ok("/a/..."));
-        check("//a///b//", Ok("/a/b/"));
-        check("/a#b", Err(Refusal::PathForbidden));
-        check("/a<b", Err(Refusal::PathForbidden));
-        check("*", Err(Refusal::TargetForm));
-    }
+    const STRICT: NormalForm = NormalForm { encoded_slash: false, merge_slashes: true, refuse_parameters: false };
 
     #[test]
     fn forms() {
+        type Parts<'a> = (&'a str, &'a str, Option<&'a str>, &'a str);
         #[track_caller]
-        fn check(raw: &str, expected: Result<(&str, &str, Option<&str>, &str), Refusal>) {
+        fn check(raw: &str, expected: Result<Parts<'_>, Refusal>) {
             let fields = [("Host", "Field.Test:81")].into_iter().collect();
             let target = Target::parse(raw.to_owned(), &fields, Version::HTTP_11)
                 .and_then(|mut target| target.normalise(STRICT).map(|()| target));
-            let found = target
-                .as_ref()
-                .map_err(|refusal| *refusal)
-                .map(|target| (target.host(), target.path(), target.query(), target.authority().unwrap_or_default()));
+            let found = target.as_ref().map_err(|refusal| *refusal).map(|target| {
+                (target.host(), target.path(), target.query(), target.authority("http").unwrap_or_default())
+            });
             assert_eq!(found, expected, "{raw}");
         }
-        check("/a?b=c", Ok(("field.test", "/a", Some("b=c"), "Field.Test:81")));
-        check("/a/../b?", Ok(("field.test", "/b", Some(""), "Field.Test:81")));
-        check("http://a.b:80/c?d", Ok(("a.b", "/c", Some("d"), "a.b:80")));
-        check("http://A.b", Ok(("a.b", "/", None, "A.b")));
+        check("/a?b=c", Ok(("field.test", "/a", Some("b=c"), "field.test:81")));
+        check("/a/../b?", Ok(("field.test", "/b", Some(""), "field.test:81")));
+        check("http://a.b:80/c?d", Ok(("a.b", "/c", Some("d"), "a.b")));
+        check("http://A.b", Ok(("a.b", "/", None, "a.b")));
         check("http://a.b?c", Ok(("a.b", "/", Some("c"), "a.b")));
+        check("/%41?%41=%3c&b", Ok(("field.test", "/A", Some("A=%3C&b"), "field.test:81")));
         check("http://", Err(Refusal::HostInvalid));
         check("http://u@a.b/", Err(Refusal::HostInvalid));
         check("/a?b#c", Err(Refusal::PathForbidden));
+        check("/a?b c", Err(Refusal::PathForbidden));
         check("*", Err(Refusal::TargetForm));
         check("a.b:80", Err(Refusal::TargetForm));
     }
 
     #[test]
-    fn options() {
-        let form = NormalForm { encoded_slash: true, merge_slashes: false };
-        assert_eq!(normal_path("//a%2fb/..//c", form).unwrap(), "///c");
-        assert_eq!(normal_path("/a%2fb", form).unwrap(), "/a%2Fb");
+    fn path_and_query_stand_together() {
+        let check = |raw: &str, canonical: &str, arrived: &str| {
+            let fields = [("host", "a.test")].into_iter().collect();
+            let mut target = Target::parse(raw.to_owned(), &fields, Version::HTTP_11).expect("a target");
+            target.normalise(STRICT).expect("a path");
+            assert_eq!((target.path_and_query(), &*target.as_arrived()), (canonical, arrived), "{raw}");
+            // Again, as for another site: nothing changes.
+            target.normalise(STRICT).expect("a path");
+            assert_eq!((target.path_and_query(), &*target.as_arrived()), (canonical, arrived), "{raw}");
+        };
+        check("/a", "/a", "/a");
+        check("/a?b", "/a?b", "/a?b");
+        check("/%61?b", "/a?b", "/%61?b");
+        check("/a?%62", "/a?b", "/a?%62");
+        check("//a/../?", "/?", "//a/../?");
+        check("http://a.test?x", "/?x", "/?x");
+        check("http://a.test/%61?x", "/a?x", "/%61?x");
     }
 
     #[test]
-    fn normal_form_is_a_fixed_point() {
-        for path in ["/a/%2e/b", "//x//..//y/", "/%41/%2e%2e/%c3%a9", "/a/b/../../c/."] {
-            let once = normal_path(path, STRICT).unwrap().into_owned();
-            assert_eq!(normal_path(&once, STRICT).unwrap(), once);
-        }
+    fn authorities() {
+        let check = |field: &str, plain: &str, encrypted: &str| {
+            let fields = [("host", field)].into_iter().collect();
+            let target = Target::parse("/".to_owned(), &fields, Version::HTTP_11).expect("a target");
+            assert_eq!(
+                (target.authority("http"), target.authority("https")),
+                (Some(plain), Some(encrypted)),
+                "{field}"
+            );
+        };
+        check("a.test", "a.test", "a.test");
+        check("A.test.", "a.test", "a.test");
+        check("a.test:80", "a.test", "a.test:80");
+        check("a.test:443", "a.test:443", "a.test");
+        check("a.test:", "a.test", "a.test");
+        check("a.test:0080", "a.test", "a.test:80");
+        check("a.test:08080", "a.test:8080", "a.test:8080");
+        check("a.test:1337", "a.test:1337", "a.test:1337");
+        check("[0:0:0:0:0:0:0:1]:80", "[::1]", "[::1]:80");
+        check("[::1]", "[::1]", "[::1]");
+        check("[::80]", "[::80]", "[::80]");
     }
 
     #[track_caller]
@@ -391,6 +322,8 @@ mod tests {
         host("example.com.:80", Ok("example.com"));
         host("[::1]:80", Ok("[::1]"));
         host("[::1]", Ok("[::1]"));
+        host("[0:0::1]", Ok("[::1]"));
+        host("[::FFFF:1.2.3.4]", Ok("[::ffff:1.2.3.4]"));
         host("example.com:", Ok("example.com"));
         host("", Err(Refusal::HostInvalid));
         host(":80", Err(Refusal::HostInvalid));

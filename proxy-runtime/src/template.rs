@@ -147,8 +147,8 @@ impl Piece {
                 }
             }
             Piece::QueryValue(name) => {
-                let mut pairs = crate::view::query_pairs(facts.query.unwrap_or_default());
-                out.push_str(pairs.find(|(key, _)| key == name).map(|(_, value)| value).unwrap_or_default());
+                let mut values = crate::view::query_values(facts.query.unwrap_or_default(), name);
+                out.push_str(values.next().unwrap_or_default());
             }
             Piece::Header(name) => out.push_str(facts.header(name).unwrap_or_default()),
             Piece::Cookie(name) => {

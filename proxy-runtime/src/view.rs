@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use http::Method;
 
+use crate::canonical::decodes_to;
 use crate::fields::{Fields, has_token};
 use crate::grpc;
 
@@ -29,10 +30,9 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// The values of the query parameter `name`, still encoded; a parameter without `=` has the value "".
-    /// Cost: one pass over the query.
+    /// The values of the query parameter `name`; see [`query_values`].
     pub fn query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
-        query_pairs(self.query.unwrap_or_default()).filter(move |(key, _)| *key == name).map(|(_, value)| value)
+        query_values(self.query.unwrap_or_default(), name)
     }
 
     /// The values of the cookie `name`. Cost: one pass over the `Cookie` fields.
@@ -49,6 +49,12 @@ impl<'a> RequestView<'a> {
     pub fn is_grpc(&self) -> bool {
         grpc::is_call(self.headers)
     }
+}
+
+/// The values of the parameter `name` in a query, still encoded; a parameter without `=` has the value "". However the name is spelt
+/// there: servers decode it. Cost: one pass over the query.
+pub fn query_values<'a, 'n>(query: &'a str, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+    query_pairs(query).filter(move |(key, _)| decodes_to(key, name)).map(|(_, value)| value)
 }
 
 /// The `name=value` pairs of a query string, in order.

@@ -360,9 +360,10 @@ fn compiled_in() {
     check("/plain/", &format!("If-None-Match: {tag}\r\n"), 304, "");
     check("/plain/", "If-Match: \"x\"\r\n", 412, "412 Precondition Failed\n");
     assert_eq!(check("/plain/sub", "", 308, "").header("location"), Some("/plain/sub/"));
-    for path in ["/plain/sub/", "/plain/nothing", "/plain/out", "/plain/.git/config", "/plain/..%2fsecret.txt"] {
+    for path in ["/plain/sub/", "/plain/nothing", "/plain/out", "/plain/.git/config", "/plain/a%2fsecret.txt"] {
         check(path, "", 404, "404 Not Found\n");
     }
+    check("/plain/..%2fsecret.txt", "", 400, "400 Bad Request\n");
     check("/all/sub/", "", 200, "<p>start\n");
     let list = ask("/all/", "").text();
     assert!(list.contains("<a href=\"./sub/\">sub/</a>") && !list.contains("git") && !list.contains("../"), "{list}");

@@ -214,7 +214,7 @@ proptest! {
         text in "(Basic |)[A-Za-z0-9+/=:, ;.q*-]{0,40}",
         path in "/[a-z./%2eEfF0-9c\\\\]{0,40}",
     ) {
-        use proxy_runtime::{addresses, door, encodings, fields::Fields, files::Below, target::normal_path};
+        use proxy_runtime::{addresses, door, encodings, fields::Fields, files::Below, canonical};
         let mut fields = Fields::new();
         for name in ["authorization", "accept-encoding", "x-api-key"] {
             fields.add(name.as_bytes(), &value);
@@ -229,8 +229,8 @@ proptest! {
         prop_assert!(encodings::weight(&fields, "br") <= 1000);
         let _ = addresses::parse(&value);
         for encoded_slash in [false, true] {
-            let form = NormalForm { encoded_slash, merge_slashes: !encoded_slash };
-            let Ok(normal) = normal_path(&path, form) else { continue };
+            let form = NormalForm { encoded_slash, merge_slashes: !encoded_slash, refuse_parameters: false };
+            let Ok(normal) = canonical::path(&path, form) else { continue };
             let Some(below) = Below::of(&normal, &FILES) else { continue };
             let below = below.as_bytes();
             let names = || below.split(|&byte| byte == b'/');

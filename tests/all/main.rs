@@ -3,6 +3,7 @@
 mod acme;
 mod auth;
 mod cache;
+mod canonical;
 mod cases;
 mod cli;
 mod compress;

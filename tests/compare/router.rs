@@ -178,7 +178,7 @@ fn measure(site: &Site, many: Many, size: usize, least: &mut [Duration]) {
         }
     };
     let client: (std::net::IpAddr, bool) = ("192.0.2.1".parse().expect("an address"), false);
-    let form = NormalForm { encoded_slash: false, merge_slashes: true };
+    let form = NormalForm { encoded_slash: false, merge_slashes: true, refuse_parameters: false };
     for _ in 0..ROUNDS {
         for (lot, least) in least.iter_mut().enumerate() {
             let mut raw: Vec<(String, Fields)> = (lot * LOT..).take(LOT).map(as_read).collect();

@@ -49,6 +49,7 @@ static SITES: &[Host] = &[
         normal_form: NormalForm {
             encoded_slash: false,
             merge_slashes: true,
+            refuse_parameters: false,
         },
         policy: &POLICY_0,
         tls: None,

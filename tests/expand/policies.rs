@@ -34,6 +34,7 @@ fn request_0(out: &mut Outgoing<'_>, facts: &Facts<'_>) {
         path: Borrowed(&[PathStep::StripPrefix(Borrowed("/users"))]),
         query_remove: Borrowed(&[]),
         query_set: Borrowed(&[]),
+        raw: false,
     };
     filter::rewrite(out, facts, &REWRITE);
     static HEADERS: [HeaderOp; 1usize] = [
@@ -85,6 +86,7 @@ static SITES: &[Host] = &[
         normal_form: NormalForm {
             encoded_slash: false,
             merge_slashes: true,
+            refuse_parameters: false,
         },
         policy: &POLICY_0,
         tls: None,

@@ -82,6 +82,7 @@ impl Layer {
                 handshakes: inner.limits.handshakes.or(self.limits.handshakes),
                 encoded_slash: inner.limits.encoded_slash.or(self.limits.encoded_slash),
                 merge_slashes: inner.limits.merge_slashes.or(self.limits.merge_slashes),
+                refuse_parameters: inner.limits.refuse_parameters.or(self.limits.refuse_parameters),
             },
             timeouts: ast::Timeouts {
                 handshake: inner.timeouts.handshake.or(self.timeouts.handshake),
@@ -114,11 +115,12 @@ impl Layer {
         }
     }
 
-    /// How paths are brought to normal form.
+    /// How paths are brought to canonical form.
     pub(super) fn normal_form(&self) -> NormalForm {
         NormalForm {
             encoded_slash: self.limits.encoded_slash.is_some_and(|value| value.value),
             merge_slashes: self.limits.merge_slashes.is_none_or(|value| value.value),
+            refuse_parameters: self.limits.refuse_parameters.is_some_and(|value| value.value),
         }
     }
 }

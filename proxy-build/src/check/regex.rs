@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use proxy_runtime::canonical;
 use regex_automata::Anchored;
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
@@ -83,6 +84,10 @@ impl Check<'_> {
             if let Some(rest) = pattern.value.strip_prefix('^').filter(|rest| !rest.starts_with('/')) {
                 diagnostic = diagnostic.help(format!("a path begins with `/`: write ^/{rest}"));
             }
+            if let Some(char) = pattern.value.chars().find(|char| !char.is_ascii() || "\"<>`".contains(*char)) {
+                let encoded = canonical::encoded_path(&char.to_string());
+                diagnostic = diagnostic.help(format!("paths are in canonical form: `{char}` stands as {encoded}"));
+            }
             self.report.add(diagnostic);
         }
     }
@@ -109,7 +114,12 @@ impl Check<'_> {
 fn can_match_path(table: &Table) -> Option<bool> {
     let config = start::Config::new().anchored(Anchored::No);
     let start = table.start_state(&config).ok()?;
-    let classes: Vec<u8> = table.byte_classes().representatives(0x21..=0xFF).filter_map(|unit| unit.as_u8()).collect();
+    // What stands raw in canonical paths, and `%`.
+    let stands = |byte: u8| byte == b'%' || canonical::encoded_path(&char::from(byte).to_string()).len() == 1;
+    let classes = table.byte_classes();
+    let mut bytes: Vec<u8> = (b'!'..=b'~').filter(|&byte| stands(byte)).collect();
+    bytes.sort_by_key(|&byte| classes.get(byte));
+    bytes.dedup_by_key(|byte| classes.get(*byte));
     let mut open: Vec<StateID> = vec![table.next_state(start, b'/')];
     let mut seen = std::collections::HashSet::new();
     while let Some(state) = open.pop() {
@@ -120,8 +130,7 @@ fn can_match_path(table: &Table) -> Option<bool> {
             return Some(true);
         }
         if !table.is_dead_state(state) {
-            // Paths have printable characters only.
-            open.extend(classes.iter().map(|&byte| table.next_state(state, byte)));
+            open.extend(bytes.iter().map(|&byte| table.next_state(state, byte)));
         }
     }
     Some(false)

@@ -233,11 +233,18 @@ impl Check<'_> {
                 _ => unreachable!("the reader lets nothing else stand in `rewrite`"),
             }
         }
+        let raw = rewrite.raw.as_ref().filter(|raw| raw.value);
+        if let Some(raw) = raw
+            && (!path.is_empty() || !rewrite.items.is_empty())
+        {
+            let message = "`raw` forwards path and query as they arrived, and the rest changes them";
+            self.report.add(Diagnostic::error("no-effect", message, raw.span).help("leave one of both out"));
+        }
         // What is wrong already is no reason to say that it does nothing.
-        if path.is_empty() && rewrite.items.is_empty() && !self.report.has_errors() {
+        if path.is_empty() && rewrite.items.is_empty() && raw.is_none() && !self.report.has_errors() {
             self.error("no-effect", "this `rewrite` changes nothing", *span);
         }
-        Some(Rewrite { path, query_remove, query_set })
+        Some(Rewrite { path, query_remove, query_set, raw: raw.is_some() })
     }
 
     /// The groups a replacement names must be there.

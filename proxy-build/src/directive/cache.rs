@@ -235,7 +235,7 @@ pub(super) static KEY_QUERY: Directive = Directive {
     body: None,
     repeats: false,
     summary: "The parameters of the query that count.",
-    details: "In this order, whatever theirs in the request is; all others make no difference. `off`: none does.",
+    details: "In this order, whatever theirs in the request is, and however it spells them; all others make no difference. `off`: none does.",
     example: r#"
 site example.com {
     cache {
@@ -252,7 +252,7 @@ site example.com {
             r.opt_arg(value::text);
             return Some(What::InCache(InCache::KeyQuery(KeyQuery::Off)));
         }
-        Some(What::InCache(InCache::KeyQuery(KeyQuery::Names(r.some("a NAME, or `off`", value::text)))))
+        Some(What::InCache(InCache::KeyQuery(KeyQuery::Names(r.some("a NAME, or `off`", value::query_name)))))
     },
 };
 
@@ -457,7 +457,7 @@ mark!(
     BYPASS_QUERY,
     "query",
     Query,
-    value::text,
+    value::query_name,
     "A request has this parameter, with this value if there is one.",
     r#"
 site example.com {
@@ -497,7 +497,8 @@ pub(super) static PURGE: Directive = Directive {
     repeats: false,
     summary: "Who may purge, with requests of the method PURGE.",
     details: "\
-A PURGE of a URL removes all answers that are kept under it, whatever they are told apart by, with `http` and with `https`; one of
+A PURGE of a URL removes all answers that are kept under it, whatever they are told apart by, with `http` and with `https`, with the port it
+names, with those of the site's listeners and without one; one of
 `/x/*` those of `/x` and all below it, on that host; one with `Purge-Tags: a b` those with one of these tags; one with
 `Purge-Mode: all` the whole store. With `Purge-Mode: soft` they become stale instead: they are asked about before they are used again, or used
 as `stale` allows. The answer tells how many there were. What is on its way from a server when it is purged is not kept.

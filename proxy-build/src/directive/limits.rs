@@ -20,6 +20,7 @@ pub(super) static LIMITS: Directive = Directive {
         Prop { name: "handshakes", value: "N", docs: "TLS handshakes at once, for the whole process. Beyond: the connection is closed. Default 1000.", places: ROOT },
         Prop { name: "encoded-slash", value: "BOOL", docs: "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400.", places: ROOT_OR_SITE },
         Prop { name: "merge-slashes", value: "BOOL", docs: "Merges doubled slashes in paths. Default `#true`.", places: ROOT_OR_SITE },
+        Prop { name: "path-parameters", value: "pass|refuse", docs: "Whether paths may have parameters (`/a;v=1/b`). Default `pass`; `refuse`: 400.", places: ROOT_OR_SITE },
     ],
     body: None,
     repeats: false,
@@ -27,7 +28,18 @@ pub(super) static LIMITS: Directive = Directive {
     details: "\
 At the top level these are the defaults of all sites; each value is replaced by what a site or route says. Heads are read
 before the site is known, so the reading buffer is as large as the largest `headers` of all. A request
-has at most 100 header fields; beyond: 431.",
+has at most 100 header fields; beyond: 431.
+
+Paths and queries have one canonical form, in which they are matched, compared, cached, purged, opened as files and forwarded (but see
+`rewrite raw`). In a path: escapes of bytes that may stand raw (letters, digits and `-._~!$&'()*+,;=:@`) are decoded, every other
+byte is escaped (`%C3%BC`, `%7C`), escapes are in upper case, dot segments are resolved and doubled slashes merged. Refused
+with 400: an encoded slash or backslash, a raw backslash, control bytes and blanks (raw or, but for the blank, encoded), `#`, `%` without two
+hexadecimal digits, `..` above the root, and dot segments in disguise: `..;x`, and `..%2F` where `encoded-slash` lets that through.
+In a query: escapes of letters, digits and `-._~` are decoded, bytes that no query may have are escaped, and control bytes, blanks
+and `#` are refused; names of parameters are compared by what they mean, so `p%61ge` is `page`.
+
+Servlet containers and some others cut parameters off before they look a path up: `/admin;x` is `/admin` to them, but not to a route
+that guards `/admin`. In front of such servers say `path-parameters=refuse`.",
     example: r#"
 limits headers="32KiB" connections=20000 per-client=100
 
@@ -52,6 +64,7 @@ site example.com {
             handshakes: r.prop("handshakes", value::setting(value::integer(1, 1 << 24))),
             encoded_slash: r.prop("encoded-slash", value::boolean),
             merge_slashes: r.prop("merge-slashes", value::boolean),
+            refuse_parameters: r.prop("path-parameters", value::word(&[("pass", false), ("refuse", true)])),
         })))
     },
 };

@@ -66,7 +66,7 @@ site example.com {
     }
 }
 "#,
-    read: |r| value_matcher(r, ValueOf::Query, query_name),
+    read: |r| value_matcher(r, ValueOf::Query, value::query_name),
 };
 
 pub(super) static COOKIE: Directive = Directive {
@@ -215,28 +215,13 @@ fn value_matcher(r: &mut Reading<'_, '_>, of: ValueOf, name: fn(&Leaf) -> Parsed
     let name: Spanned<String> = r.arg("a NAME", name)?;
     let given = r.peek().is_some();
     let test = match r.opt_arg(value::text_or_regex).map(|found| found.value) {
+        Some(Ok(text)) if of == ValueOf::Query => ValueTest::Equals(value::decoded(&text)),
         Some(Ok(text)) => ValueTest::Equals(text),
         Some(Err(regex)) => ValueTest::Matches(regex),
         None if given => return None,
         None => ValueTest::Present,
     };
     Some(What::Matcher(Matcher::Value { of, name, test }))
-}
-
-fn query_name(leaf: &Leaf) -> Parsed<String> {
-    let name = value::text(leaf)?;
-    if name.is_empty()
-        || name.contains(['&', '=', '#', '?'])
-        || name.chars().any(|char| char.is_control() || char == ' ')
-    {
-        return Err(value::Problem {
-            code: "bad-query-name",
-            message: format!("`{name}` can't be the name of a query parameter as it stands in a URL"),
-            help: None,
-            part: None,
-        });
-    }
-    Ok(name)
 }
 
 pub(super) fn cookie_name(leaf: &Leaf) -> Parsed<String> {

@@ -83,7 +83,7 @@ pub(super) fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
         "client" => HostChoice::Client,
         "upstream" => HostChoice::Upstream,
         host if proxy_runtime::target::split_port(host)
-            .is_some_and(|name| !name.is_empty() && proxy_runtime::target::is_host(name)) =>
+            .is_some_and(|(name, _)| !name.is_empty() && proxy_runtime::target::is_host(name)) =>
         {
             HostChoice::Fixed(host.to_owned())
         }

@@ -2,8 +2,7 @@
 
 use super::{Directive, POLICY, Place, Prop};
 use crate::ast::{Policy, Rewrite, What};
-use crate::syntax::Leaf;
-use crate::value::{self, Parsed};
+use crate::value;
 
 pub(super) static REWRITE: Directive = Directive {
     name: "rewrite",
@@ -15,13 +14,18 @@ pub(super) static REWRITE: Directive = Directive {
         Prop::new("replace", "TEXT", "What matches of `regex` become; `$1` and `${name}` stand for groups."),
         Prop::new("path", "TEMPLATE", "The whole new path, with placeholders."),
         Prop::new("add-prefix", "PREFIX", "Puts a prefix before the path."),
+        Prop::new("raw", "BOOL", "Path and query are forwarded as the client sent them, byte for byte. Default `#false`: in canonical form."),
     ],
     body: Some(Place::Rewrite),
     repeats: false,
     summary: "Changes path and query on their way to the upstream.",
     details: "\
 Steps happen in the order of the table. What comes out is brought to normal form again; a path that would leave the root
-is answered with 400. Routing is over by then: `rewrite` changes what the upstream sees, not who answers.",
+is answered with 400. Routing is over by then: `rewrite` changes what the upstream sees, not who answers.
+
+Without `rewrite` the upstream gets path and query in canonical form: what the router has matched, the cache is keyed by and rules
+were applied to. Origins that sign or compare the request target as the client sent it (S3 and other signed URLs, Matrix federation)
+need `raw=#true`; the router still decides by the canonical form. `raw` goes with no other change.",
     example: r#"
 site example.com {
     route "/api/*" {
@@ -39,6 +43,10 @@ site example.com {
         rewrite path="/users/{id}/profile"
         proxy "http://127.0.0.1:3000"
     }
+    route "/_matrix/*" {
+        rewrite raw=#true
+        proxy "http://127.0.0.1:8008"
+    }
 }
 "#,
     read: |r| {
@@ -48,6 +56,7 @@ site example.com {
             replace: r.prop("replace", value::text),
             path: r.prop("path", value::template),
             add_prefix: r.prop("add-prefix", value::prefix),
+            raw: r.prop("raw", value::boolean),
             items: r.body(),
         })))
     },
@@ -61,7 +70,7 @@ pub(super) static QUERY_SET: Directive = Directive {
     body: None,
     repeats: true,
     summary: "Gives a query parameter this value and no other.",
-    details: "`VALUE` may have placeholders; what a URL does not allow is encoded.",
+    details: "`VALUE` may have placeholders; what a URL does not allow is encoded. A parameter of this name is replaced however the request\nspells it (`p%61ge` is `page`).",
     example: r#"
 site example.com {
     route "/tag/{name}" {
@@ -72,7 +81,7 @@ site example.com {
     }
 }
 "#,
-    read: |r| Some(What::QuerySet(r.arg("a NAME", parameter)?, r.arg("a VALUE", value::template)?)),
+    read: |r| Some(What::QuerySet(r.arg("a NAME", value::query_name)?, r.arg("a VALUE", value::template)?)),
 };
 
 pub(super) static QUERY_REMOVE: Directive = Directive {
@@ -83,7 +92,7 @@ pub(super) static QUERY_REMOVE: Directive = Directive {
     body: None,
     repeats: true,
     summary: "Removes query parameters.",
-    details: "",
+    details: "However the request spells them: `p%61ge` is `page`.",
     example: r#"
 site example.com {
     rewrite {
@@ -92,21 +101,5 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::QueryRemove(r.some("a NAME", parameter))),
+    read: |r| Some(What::QueryRemove(r.some("a NAME", value::query_name))),
 };
-
-/// The name of a query parameter as it stands in a URL: nothing there is to encode.
-fn parameter(leaf: &Leaf) -> Parsed<String> {
-    let name = value::text(leaf)?;
-    if !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$'()*,;:@/%[]".contains(&byte))
-    {
-        return Ok(name);
-    }
-    Err(value::Problem {
-        code: "bad-query-name",
-        message: format!("`{name}` can't be the name of a query parameter as it stands in a URL"),
-        help: None,
-        part: None,
-    })
-}

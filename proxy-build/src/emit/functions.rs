@@ -119,7 +119,7 @@ pub(super) fn requests(plan: &Plan<'_>) -> TokenStream {
         let steps = filters.iter().map(|filter| match filter {
             RequestFilter::Rewrite(rewrite) => {
                 let path = rewrite.path.iter().map(|step| path_step(step, plan));
-                let remove = rewrite.query_remove.iter().map(|name| text(name));
+                let (remove, raw) = (rewrite.query_remove.iter().map(|name| text(name)), rewrite.raw);
                 let set = rewrite.query_set.iter().map(|(name, value)| {
                     let (name, value) = (text(name), expression(value));
                     quote!((#name, #value))
@@ -129,6 +129,7 @@ pub(super) fn requests(plan: &Plan<'_>) -> TokenStream {
                         path: Borrowed(&[#(#path),*]),
                         query_remove: Borrowed(&[#(#remove),*]),
                         query_set: Borrowed(&[#(#set),*]),
+                        raw: #raw,
                     };
                     filter::rewrite(out, facts, &REWRITE);
                 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use proxy_runtime::canonical::{self, encoded_parameter};
 use proxy_runtime::site::Methods;
 
 use super::language::{self, Language, Undecided};
@@ -64,7 +65,8 @@ impl Example {
 
     /// Its URL.
     pub(crate) fn url(&self) -> String {
-        let pairs: Vec<_> = self.of(ValueOf::Query).map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<_> =
+            self.of(ValueOf::Query).map(|(name, value)| format!("{}={value}", encoded_parameter(name))).collect();
         let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
         format!("http://{}{}{query}", self.host, self.path)
     }
@@ -211,7 +213,11 @@ fn value(
     let without: Vec<&Language> = requests.values.iter().chain(sides.without.iter().copied()).collect();
     let allowed = |byte: u8| match of {
         ValueOf::Header => byte >= 0x20 && byte != 0x7F,
-        ValueOf::Query => byte > 0x20 && !matches!(byte, 0x7F | b'&' | b'#' | b'<' | b'>' | b'`'),
+        ValueOf::Query => {
+            byte.is_ascii_graphic()
+                && (byte == b'%' || canonical::query(&char::from(byte).to_string()).is_ok_and(|query| query.len() == 1))
+                && byte != b'&'
+        }
         ValueOf::Cookie => byte > 0x20 && !matches!(byte, 0x7F | b';'),
     };
     // A person would not write down an empty value, where any will do.

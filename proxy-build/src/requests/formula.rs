@@ -74,6 +74,7 @@ impl Requests {
     fn of_value(&self, of: ValueOf, name: &str, test: &ValueTest) -> Formula {
         let language = match test {
             ValueTest::Present => Language::Any,
+            ValueTest::Equals(value) if of == ValueOf::Query => self.spellings(value),
             ValueTest::Equals(value) => Language::Exactly(value.as_str().into()),
             ValueTest::Matches(pattern) => self.table(pattern),
         };

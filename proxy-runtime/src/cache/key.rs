@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 
+use crate::canonical::decodes_to;
 use crate::facts::{Facts, push_number};
 use crate::fields::Fields;
 use crate::site::{Cache, Key, Mark, Part};
-use crate::view::{cookie_values, query_pairs};
+use crate::view::{cookie_values, query_values};
 
 /// The URL, as the policy sees it: appended to `out`. A list of parameters is sorted as the policy has it, so that their order
 /// in the request does not matter.
@@ -25,7 +26,7 @@ pub fn url(key: &Key, facts: &Facts<'_>, out: &mut String) {
     };
     let mut mark = '?';
     for name in listed.iter() {
-        for (_, value) in query_pairs(facts.query.unwrap_or_default()).filter(|(found, _)| found == name) {
+        for value in query_values(facts.query.unwrap_or_default(), name) {
             out.push(mark);
             out.push_str(name);
             out.push('=');
@@ -35,9 +36,10 @@ pub fn url(key: &Key, facts: &Facts<'_>, out: &mut String) {
     }
 }
 
-/// Scheme and host, and the site where that is not enough: appended to `out`, with room for a URL of this request.
+/// Scheme, host and port, and the site where that is not enough: appended to `out`, with room for a URL of this request. The port as the
+/// client has it, because servers are told it, and may put it into what they respond.
 pub fn origin(key: &Key, facts: &Facts<'_>, out: &mut String) {
-    let (scheme, host) = (facts.scheme, facts.host);
+    let (scheme, host) = (facts.scheme, facts.authority);
     out.reserve(scheme.len() + host.len() + facts.path.len() + facts.query.map_or(0, str::len) + 12);
     for part in [scheme, "://", host] {
         out.push_str(part);
@@ -131,9 +133,8 @@ pub fn has(mark: &Mark, facts: &Facts<'_>) -> bool {
     match mark.part {
         Part::Header => facts.fields.all(&mark.name).any(is),
         Part::Cookie => cookie_values(facts.fields, &mark.name).any(|value| is(value.as_bytes())),
-        Part::Query => {
-            query_pairs(facts.query.unwrap_or_default()).any(|(name, value)| name == mark.name && is(value.as_bytes()))
-        }
+        Part::Query => query_values(facts.query.unwrap_or_default(), &mark.name)
+            .any(|found| mark.value.as_ref().is_none_or(|value| decodes_to(found, value))),
     }
 }
 

@@ -1,9 +1,6 @@
 //! The page that lists a folder. Pure.
 
-use crate::filter::encode;
-
-/// What may stand in a name beside letters and digits, the slash behind a folder's included.
-const NAME: &[u8] = b"-._~/";
+use crate::canonical::encoded_name;
 
 /// The page for a folder, of which `path` is shown.
 pub(crate) fn page<'n>(path: &str, names: impl Iterator<Item = &'n str>, top: bool) -> String {
@@ -18,7 +15,7 @@ pub(crate) fn page<'n>(path: &str, names: impl Iterator<Item = &'n str>, top: bo
     }
     for name in names {
         // Behind `./`, lest a name with a colon is taken for a scheme (RFC 3986 section 4.2).
-        out.push_str(&format!("<li><a href=\"./{}\">{}</a>\n", encode(name, NAME), html(name)));
+        out.push_str(&format!("<li><a href=\"./{}\">{}</a>\n", encoded_name(name), html(name)));
     }
     out.push_str("</ul>\n");
     out

@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use crate::facts::Facts;
 use crate::fields::{Fields, of_connection, of_message};
 use crate::handler::Answer;
-use crate::view::{cookie_values, query_pairs};
+use crate::view::{cookie_values, query_values};
 
 /// A function that is asked about each request of a route: before the cache and the upstream, behind the door.
 pub type OnRequest = fn(&mut Request<'_>) -> Flow;
@@ -103,7 +103,7 @@ impl<'a> Request<'a> {
 
     /// The first value of a parameter in the query, as it is written there.
     pub fn query(&self, name: &str) -> Option<&'a str> {
-        query_pairs(self.facts.query.unwrap_or_default()).find(|(found, _)| *found == name).map(|(_, value)| value)
+        query_values(self.facts.query.unwrap_or_default(), name).next()
     }
 
     /// The first value of a cookie.

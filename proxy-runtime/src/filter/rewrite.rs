@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Outgoing;
+use crate::canonical::{decodes_to, encoded_parameter, encoded_path, encoded_value};
 use crate::facts::Facts;
 use crate::regex::Capturing;
 use crate::site::{List, Text};
@@ -18,6 +19,8 @@ pub struct Rewrite {
     pub query_remove: List<Text>,
     /// Query parameters that get this value and no other.
     pub query_set: List<(Text, Template)>,
+    /// Path and query are sent as they arrived.
+    pub raw: bool,
 }
 
 /// A change to the path.
@@ -33,8 +36,9 @@ pub enum PathStep {
     AddPrefix(Text),
 }
 
-/// Rewrites path and query. The path may leave normal form; the caller brings it back or refuses.
+/// Rewrites path and query. The path may leave canonical form; the caller brings it back or refuses.
 pub fn rewrite(out: &mut Outgoing<'_>, facts: &Facts<'_>, rewrite: &Rewrite) {
+    out.raw = rewrite.raw;
     let facts = Facts { fields: out.headers, ..*facts };
     for step in rewrite.path.iter() {
         if let Some(path) = step.apply(&out.path, &facts) {
@@ -54,11 +58,11 @@ impl PathStep {
                 rest if rest.starts_with('/') => Some(rest.to_owned()),
                 _ => None,
             },
-            PathStep::Replace(regex, replacement) => Some(encode(&regex.replace_all(path, replacement), PATH)),
+            PathStep::Replace(regex, replacement) => Some(encoded_path(&regex.replace_all(path, replacement))),
             PathStep::Path(template) => {
                 let mut out = String::new();
                 template.render(facts, &mut out);
-                Some(encode(&out, PATH))
+                Some(encoded_path(&out))
             }
             PathStep::AddPrefix(prefix) => Some(format!("{prefix}{path}")),
         }
@@ -67,8 +71,8 @@ impl PathStep {
 
 fn query(query: &str, facts: &Facts<'_>, rewrite: &Rewrite) -> Option<String> {
     let gone = |name: &str| {
-        rewrite.query_remove.iter().any(|removed| removed == name)
-            || rewrite.query_set.iter().any(|(set, _)| set == name)
+        rewrite.query_remove.iter().any(|removed| decodes_to(name, removed))
+            || rewrite.query_set.iter().any(|(set, _)| decodes_to(name, set))
     };
     let mut out = String::with_capacity(query.len());
     for pair in query.split('&').filter(|pair| query_pairs(pair).next().is_some_and(|(name, _)| !gone(name))) {
@@ -77,7 +81,7 @@ fn query(query: &str, facts: &Facts<'_>, rewrite: &Rewrite) -> Option<String> {
     for (name, value) in rewrite.query_set.iter() {
         let mut rendered = String::new();
         value.render(facts, &mut rendered);
-        push_pair(&mut out, &format!("{name}={}", encode(&rendered, QUERY_VALUE)));
+        push_pair(&mut out, &format!("{}={}", encoded_parameter(name), encoded_value(&rendered)));
     }
     (!out.is_empty()).then_some(out)
 }
@@ -87,25 +91,4 @@ fn push_pair(out: &mut String, pair: &str) {
         out.push('&');
     }
     out.push_str(pair);
-}
-
-/// What may stand in a path beside letters and digits (RFC 3986 section 3.3), `%` for what is encoded already.
-const PATH: &[u8] = b"/-._~!$&'()*+,;=:@%";
-
-/// What may stand in the value of a query parameter: as in a path, without what separates parameters.
-const QUERY_VALUE: &[u8] = b"/-._~!$'()*,:@%?";
-
-/// Text with all percent-encoded but letters, digits and what is allowed.
-pub(crate) fn encode(text: &str, allowed: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || allowed.contains(&byte) {
-            out.push(byte as char);
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }

@@ -1,6 +1,5 @@
 //! `proxy`: the request goes to a server, its answer comes back.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use super::mirror;
 use super::tries::{self, Request};
 use crate::body::{Body, RequestBody};
 use crate::connection::Client;
-use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::filter::Outgoing;
@@ -24,7 +22,6 @@ use crate::observe::Record;
 use crate::run::Worker;
 use crate::site::{HostField, Mirror, Proxy, Retry, Route};
 use crate::split;
-use crate::target;
 use crate::upstream::{Call, Group, Waits};
 
 /// A server's answer, and what is to be said to this client alone.
@@ -173,14 +170,15 @@ fn request(
             _ => "1.1 kiln",
         },
         scheme: client.peer.scheme(),
-        host: target.authority(),
+        host: target.authority(client.peer.scheme()),
         trusted: matcher::contains(&client.worker.site.trusted.networks, client.peer.ip),
     };
     forward::announce(&mut fields, &about, proxy.forwarded);
-    match (&proxy.host, target.authority()) {
-        // The authority of an absolute-form target goes before the Host field (RFC 9112 section 3.2.2).
-        (HostField::Client, Some(host)) if target.absolute() => fields.set("host", host.as_bytes()),
-        (HostField::Client, Some(_)) => {}
+    match (&proxy.host, about.host) {
+        // In canonical form, and that of an absolute-form target where there is one (RFC 9112 section 3.2.2): what caches tell responses
+        // apart by.
+        (HostField::Client, Some(host)) if fields.get("host") == Some(host.as_bytes()) => {}
+        (HostField::Client, Some(host)) => fields.set("host", host.as_bytes()),
         (HostField::Fixed(host), _) => fields.set("host", host.as_bytes()),
         // The server's own name is put in once it is chosen.
         (HostField::Client, None) | (HostField::Upstream, _) => fields.remove("host"),
@@ -190,29 +188,15 @@ fn request(
     Ok(Request { method: record.method.clone(), target, fields, own_host })
 }
 
-/// Path and query as the server sees them: what the filters make of them, in normal form.
+/// Path and query as the server sees them: in canonical form, as the filters make them; with `rewrite raw`, as they arrived.
 fn outgoing_target(client: &Client, record: &Record, route: &Route, fields: &mut Fields) -> Result<String, Failure> {
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
-    let join = |path: &str, query: Option<&str>| match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    let Some(filter) = route.request else {
-        let whole = target.path_and_query().map(str::to_owned);
-        return Ok(whole.unwrap_or_else(|| join(target.path(), target.query())));
-    };
-    let (path, query) = (Cow::Borrowed(target.path()), target.query().map(Cow::Borrowed));
-    let mut out = Outgoing { path, query, headers: fields };
-    let facts: Facts<'_> = record.facts();
-    filter(&mut out, &facts);
+    let Some(filter) = route.request else { return Ok(target.path_and_query().to_owned()) };
+    let mut out = Outgoing::of(target, fields);
+    filter(&mut out, &record.facts());
     let site = client.worker.site.tables.site(client.peer.listener, target.host());
     let form = site.map(|root| client.worker.site.sites[root.id() as usize].normal_form).ok_or(Failure::Internal)?;
-    let path = target::normal_path(&out.path, form).map_err(|_| Failure::BadRewrite)?;
-    let query = out.query.as_deref();
-    if query.is_some_and(|query| query.bytes().any(|byte| byte <= b' ' || byte == 0x7F)) {
-        return Err(Failure::BadRewrite);
-    }
-    Ok(join(&path, query))
+    out.target(target, form).map_err(|_| Failure::BadRewrite)
 }
 
 /// The cookie that keeps the client with the server it got; none if it has that already.

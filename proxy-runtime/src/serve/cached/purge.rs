@@ -10,14 +10,15 @@ use crate::cache::{Purge, Store, key};
 use crate::connection::Client;
 use crate::facts::Facts;
 use crate::failure::Failure;
-use crate::fields::{Fields, tokens};
+use crate::fields::tokens;
 use crate::handler::Answer;
 use crate::matcher;
 use crate::observe::Record;
 use crate::rehearse;
 use crate::route::Found;
+use crate::settings::{self, Address};
 use crate::site::{self, Site};
-use crate::target::Target;
+use crate::target::{Target, split_port};
 
 /// `PURGE`: of what the request's URL names, of all below it where it ends in `/*`, or of what has the tags in `Purge-Tags`. With
 /// `Purge-Mode: soft`, answers become stale instead; with `Purge-Mode: all` it is the whole store.
@@ -88,7 +89,7 @@ async fn carry_out(
         (vec![Purge::Tags(tags)], all)
     } else {
         let (key, store) = about.ok_or(Failure::NoRoute)?;
-        (urls(key, &record.facts()), std::slice::from_ref(store))
+        (urls(key, &record.facts(), record.worker.site), std::slice::from_ref(store))
     };
     record.cached("purge", if soft { "soft" } else { "" });
     // All but URLs are looked for among all entries, which other requests should not wait for.
@@ -102,26 +103,45 @@ async fn carry_out(
     Ok(json(format!("{{\"purged\":{purged}}}\n")))
 }
 
-/// The URLs that a request means, whatever their scheme: they are one resource to whoever purges it.
-fn urls(key: &site::Key, facts: &Facts<'_>) -> Vec<Purge> {
+/// The URLs that a request means, whatever their scheme: they are one resource to whoever purges it. Beside the port that it names, these
+/// are the URLs of all listeners, and the one without a port.
+fn urls(key: &site::Key, facts: &Facts<'_>, site: &Site) -> Vec<Purge> {
     let below = facts.path.strip_suffix('*').filter(|above| above.ends_with('/') && facts.query.is_none());
-    let purges = ["http", "https"].map(|scheme| {
-        let facts = Facts { scheme, ..*facts };
-        let mut url = String::new();
-        match below {
-            // `/x/*` is `/x`, too.
-            Some(above) => {
-                key::origin(key, &facts, &mut url);
-                url.push_str(above.strip_suffix('/').filter(|above| !above.is_empty()).unwrap_or(above));
-                Purge::Below(url)
-            }
-            None => {
-                key::url(key, &facts, &mut url);
-                Purge::Url(url)
-            }
+    let named = split_port(facts.authority).and_then(|(_, port)| port);
+    let listening =
+        site.listeners.iter().filter_map(|listener| match settings::address(listener.address.get(facts.settings)) {
+            Ok(Address::Tcp(_, port)) => Some(port),
+            _ => None,
+        });
+    let mut ports: Vec<Option<u16>> = [None, named].into_iter().chain(listening.map(Some)).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let mut purges = Vec::new();
+    for (scheme, default) in [("http", 80), ("https", 443)] {
+        for port in &ports {
+            let authority = match port.filter(|&port| port != default) {
+                Some(port) => format!("{}:{port}", facts.host),
+                // The one without a port is there already.
+                None if port.is_some() => continue,
+                None => facts.host.to_owned(),
+            };
+            let facts = Facts { scheme, authority: &authority, ..*facts };
+            let mut url = String::new();
+            purges.push(match below {
+                // `/x/*` is `/x`, too.
+                Some(above) => {
+                    key::origin(key, &facts, &mut url);
+                    url.push_str(above.strip_suffix('/').filter(|above| !above.is_empty()).unwrap_or(above));
+                    Purge::Below(url)
+                }
+                None => {
+                    key::url(key, &facts, &mut url);
+                    Purge::Url(url)
+                }
+            });
         }
-    });
-    purges.into()
+    }
+    purges
 }
 
 /// An answer in JSON.
@@ -142,8 +162,8 @@ pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &An
     let Some(target) = &record.target else { return };
     forget(client, record, target);
     for name in ["location", "content-location"] {
-        let Some(named) = answer.fields.text(name).and_then(|place| path_on(place, record)) else { continue };
-        if let Some(named) = target_of(client, record, named) {
+        let named = answer.fields.get(name).and_then(|place| named(client, record, std::str::from_utf8(place).ok()?));
+        if let Some(named) = named {
             forget(client, record, &named);
         }
     }
@@ -152,29 +172,29 @@ pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &An
 /// Removes what is kept under a URL, by the policy that would answer a GET for it.
 fn forget(client: &Client, record: &Record, target: &Target) {
     let Some(policy) = policy_at(client.worker.site, client.peer.listener, record, target) else { return };
-    let facts = Facts { host: target.host(), path: target.path(), query: target.query(), ..record.facts() };
+    let facts = record.facts();
+    let authority = target.authority(facts.scheme).unwrap_or_default();
+    let facts = Facts { host: target.host(), authority, path: target.path(), query: target.query(), ..facts };
     let mut url = String::new();
     key::url(&policy.key, &facts, &mut url);
     client.worker.stores[usize::from(policy.store)].purge(Purge::Url(url), false, Moment::now());
 }
 
-/// The path of a reference, if it is on the host of the request.
-fn path_on<'p>(place: &'p str, record: &Record) -> Option<&'p str> {
-    if place.starts_with('/') && !place.starts_with("//") {
-        return Some(place);
+/// The target of a reference, if it is on the host of the request: RFC 9111 section 4.4 lets others be invalidated by nobody else.
+fn named(client: &Client, record: &Record, reference: &str) -> Option<Target> {
+    let scheme = record.facts().scheme;
+    let ours = record.target.as_ref()?.authority(scheme)?;
+    let reference = reference.split('#').next().unwrap_or(reference);
+    let local = reference.starts_with('/') && !reference.starts_with("//");
+    let same_scheme = || reference.split_once("://").is_some_and(|(found, _)| found.eq_ignore_ascii_case(scheme));
+    if !local && !same_scheme() {
+        return None;
     }
-    let (scheme, rest) = place.split_once("://")?;
-    let at = rest.find('/').unwrap_or(rest.len());
-    let same_host = record.target.as_ref().and_then(Target::authority) == Some(&rest[..at]);
-    (same_host && scheme.eq_ignore_ascii_case(record.facts().scheme))
-        .then(|| if at == rest.len() { "/" } else { &rest[at..] })
-}
-
-fn target_of(client: &Client, record: &Record, path: &str) -> Option<Target> {
-    let path = path.split('#').next().unwrap_or(path);
-    let mut host = Fields::new();
-    host.add(b"host", record.target.as_ref()?.authority()?.as_bytes());
-    let mut target = Target::parse(path.to_owned(), &host, Version::HTTP_11).ok()?;
+    let host = [("host", ours)].into_iter().collect();
+    let mut target = Target::parse(reference.to_owned(), &host, Version::HTTP_11).ok()?;
+    if target.authority(scheme) != Some(ours) {
+        return None;
+    }
     let root = client.worker.site.tables.site(client.peer.listener, target.host())?;
     target.normalise(client.worker.site.sites[root.id() as usize].normal_form).ok()?;
     Some(target)
