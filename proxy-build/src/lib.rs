@@ -19,6 +19,7 @@ pub mod diff;
 pub mod directive;
 pub mod emit;
 pub mod explain;
+pub(crate) mod expression;
 pub mod format;
 pub mod lexer;
 mod loops;

@@ -9,6 +9,7 @@ use proxy_runtime::site::{NormalForm, Text};
 use regex_automata::nfa::thompson;
 
 use crate::ast::{Part, Pattern, Segment, Setting, Template};
+use crate::expression;
 use crate::report::nearest;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
@@ -362,34 +363,41 @@ pub fn prefix(leaf: &Leaf) -> Parsed<String> {
 /// A regular expression whose groups the runtime will ask for: one that it will be able to compile, too.
 pub fn regex(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
+    expression::parse(&found).map_err(|reason| no_regex(&reason))?;
     match proxy_runtime::regex::compile(&found) {
         Ok(_) => Ok(found),
-        Err(error) => Err(no_regex(&error)),
+        Err(error) => Err(no_engine(&error)),
     }
 }
 
 /// A regular expression that a table will be made of.
 pub fn matching_regex(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
+    let parsed = expression::parse(&found).map_err(|reason| no_regex(&reason))?;
     let config = thompson::Config::new().nfa_size_limit(Some(proxy_runtime::regex::CAPTURING_SIZE_LIMIT));
     // The program alone tells whether it is one; the whole engine costs many times that, and says why not.
-    if thompson::Compiler::new().configure(config).build(&found).is_err() {
+    if thompson::Compiler::new().configure(config).build_from_hir(&parsed).is_err() {
         return regex(leaf);
     }
     Ok(found)
 }
 
-fn no_regex(error: &regex_automata::meta::BuildError) -> Problem {
+/// Why the engine that knows groups does not take an expression.
+fn no_engine(error: &regex_automata::meta::BuildError) -> Problem {
     if let Some(limit) = error.size_limit() {
         return problem("bad-regex", format!("this expression needs more than {} KiB", limit >> 10))
             .help("bounded repetitions multiply: `{1000}{1000}` is a million");
     }
-    let reason = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
-    // The engine draws a picture of several lines; its last line is the reason.
-    let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    no_regex(&expression::reason(&error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string)))
+}
+
+fn no_regex(reason: &str) -> Problem {
     let problem = problem("bad-regex", format!("not a regular expression: {reason}"));
     if reason.contains("look-around") || reason.contains("backreference") {
         return problem.help("expressions run in linear time, so look-around and back-references are not there; use `not { }` or two routes");
+    }
+    if reason.contains("Unicode") {
+        return problem.help("expressions are over bytes, with ASCII classes: write a character outside ASCII by itself or as an alternative, `(é|è)`");
     }
     problem
 }

@@ -216,17 +216,17 @@ pub fn decodes_to(spelt: &str, text: &str) -> bool {
 
 /// A segment of a path, or several, out of text as a person writes it or a template makes it: bytes that may not stand raw are encoded. `%` is one
 /// that was encoded already.
-pub fn encoded_path(text: &str) -> String {
+pub fn encoded_path(text: impl AsRef<[u8]>) -> String {
     encoded(text, |byte| is(byte, SEGMENT) || matches!(byte, b'/' | b'%'))
 }
 
 /// The value of a query parameter, out of text in which `%` is one that was encoded already.
-pub fn encoded_value(text: &str) -> String {
+pub fn encoded_value(text: impl AsRef<[u8]>) -> String {
     encoded(text, |byte| is(byte, VALUE) || byte == b'%')
 }
 
 /// The name or value of a query parameter, out of what it means.
-pub fn encoded_parameter(text: &str) -> String {
+pub fn encoded_parameter(text: impl AsRef<[u8]>) -> String {
     encoded(text, |byte| is(byte, VALUE))
 }
 
@@ -253,13 +253,14 @@ pub fn spellings(text: &str) -> String {
 }
 
 /// A name of a file as a reference to it, with a slash at its end where it is a folder's.
-pub fn encoded_name(name: &str) -> String {
+pub fn encoded_name(name: impl AsRef<[u8]>) -> String {
     encoded(name, |byte| is(byte, UNRESERVED) || byte == b'/')
 }
 
-fn encoded(text: &str, stands: impl Fn(u8) -> bool) -> String {
+fn encoded(text: impl AsRef<[u8]>, stands: impl Fn(u8) -> bool) -> String {
+    let text = text.as_ref();
     let mut out = Vec::with_capacity(text.len());
-    for byte in text.bytes() {
+    for &byte in text {
         if stands(byte) { out.push(byte) } else { push_escape(&mut out, byte) }
     }
     // What stands raw is ASCII.

@@ -1,6 +1,8 @@
 //! Regular expressions in a compiled site: [`Regex`] answers yes or no from a DFA that was built at compile time,
 //! [`Joint`] answers for many at once, [`Capturing`] also says where the named groups are.
 //!
+//! Expressions are over bytes, with ASCII classes ([`syntax`]); the compiler and the binary read them alike.
+//!
 //! Both take time linear in the input. A `Regex` is bytes in the binary, checked once when first used; it does not
 //! allocate. A `Capturing` is compiled once, when first used: a DFA knows no groups. Its memory is bounded by
 //! [`CAPTURING_SIZE_LIMIT`], which the compiler holds each pattern to.
@@ -9,6 +11,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use regex_automata::dfa::{Automaton, sparse};
+use regex_automata::util::syntax;
 use regex_automata::{Input, meta};
 
 pub use self::joint::{ENDS, End, Joint, RUN};
@@ -100,18 +103,19 @@ impl Capturing {
         true
     }
 
-    /// `text` with every match replaced; `$1` and `${name}` in `replacement` stand for groups.
-    pub fn replace_all(&self, text: &str, replacement: &str) -> String {
+    /// `text` with every match replaced; `$1` and `${name}` in `replacement` stand for groups. A match may begin or end
+    /// within a character of several bytes.
+    pub fn replace_all(&self, text: &[u8], replacement: &str) -> Vec<u8> {
         let regex = self.regex();
-        let mut out = String::with_capacity(text.len());
+        let mut out = Vec::with_capacity(text.len());
         let mut from = 0;
         for found in regex.captures_iter(text) {
             let Some(whole) = found.get_match() else { continue };
-            out.push_str(&text[from..whole.start()]);
-            found.interpolate_string_into(text, replacement, &mut out);
+            out.extend_from_slice(&text[from..whole.start()]);
+            found.interpolate_bytes_into(text, replacement.as_bytes(), &mut out);
             from = whole.end();
         }
-        out.push_str(&text[from..]);
+        out.extend_from_slice(&text[from..]);
         out
     }
 
@@ -120,13 +124,21 @@ impl Capturing {
     }
 }
 
+/// How every expression is read, by the compiler and by the binary: over bytes, and `\w`, `\d`, `\s`, `\b` and `(?i)` are
+/// ASCII. Unicode classes would need tables that only some builds of the engine have, so that what one accepts another
+/// refuses.
+pub fn syntax() -> syntax::Config {
+    syntax::Config::new().unicode(false).utf8(false)
+}
+
 /// Compiles a pattern as [`Capturing`] does; the compiler calls this to refuse what could not start.
 ///
 /// # Errors
 /// The pattern is not one, or needs more than [`CAPTURING_SIZE_LIMIT`].
 pub fn compile(pattern: &str) -> Result<meta::Regex, Box<meta::BuildError>> {
     meta::Regex::builder()
-        .configure(meta::Regex::config().nfa_size_limit(Some(CAPTURING_SIZE_LIMIT)))
+        .configure(meta::Regex::config().nfa_size_limit(Some(CAPTURING_SIZE_LIMIT)).utf8_empty(false))
+        .syntax(syntax())
         .build(pattern)
         .map_err(Box::new)
 }
@@ -135,8 +147,10 @@ pub fn compile(pattern: &str) -> Result<meta::Regex, Box<meta::BuildError>> {
 mod tests {
     use super::*;
 
-    fn check(pattern: &'static str, text: &str, replacement: &str, expected: &str) {
-        assert_eq!(Capturing::new(pattern.into()).replace_all(text, replacement), expected);
+    #[track_caller]
+    fn check(pattern: &'static str, text: impl AsRef<[u8]>, replacement: &str, expected: impl AsRef<[u8]>) {
+        let replaced = Capturing::new(pattern.into()).replace_all(text.as_ref(), replacement);
+        assert_eq!(replaced.escape_ascii().to_string(), expected.as_ref().escape_ascii().to_string(), "{pattern}");
     }
 
     #[test]
@@ -145,5 +159,13 @@ mod tests {
         check("^/(?<lang>[a-z]{2})/(?<rest>.*)$", "/de/x", "/${rest}/${lang}", "/x/de");
         check("o", "/foo", "0", "/f00");
         check("^$", "/foo", "0", "/foo");
+        check(r"(?i)\bFOO\b", "/foo/Foo/food", "x", "/x/x/food");
+        check(r"(\d+)\s+(\w+)", "12 \t ab", "$2$1", "ab12");
+        // Over bytes: a character of several is several, and what is no text is matched, too.
+        check(".", "é", "x", "xx");
+        check(r"\W", "aéb", "-", "a--b");
+        check(r"\xE9", b"caf\xE9", "e", "cafe");
+        check("(a*)", b"\xFFa\xFE", "[$1]", b"[]\xFF[a]\xFE[]");
+        check("(?i)é", "éÉ", "e", "eÉ");
     }
 }

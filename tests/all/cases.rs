@@ -46,6 +46,7 @@ cases! {
     body_replace "body-replace",
     door "door",
     error_pages "error-pages",
+    expressions "expressions",
     files "files",
     forwarding "forwarding",
     handlers "handlers",

@@ -1,6 +1,7 @@
 //! All tests from outside, in one binary.
 
 mod acme;
+mod alone;
 mod auth;
 mod cache;
 mod canonical;

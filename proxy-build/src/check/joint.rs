@@ -14,6 +14,7 @@ use regex_syntax::hir::{Dot, Hir, Look, Repetition};
 
 use self::encode::{Encoded, encode};
 use super::Check;
+use crate::expression;
 use crate::model::Host;
 use crate::report::Diagnostic;
 
@@ -67,9 +68,7 @@ pub fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Joined, T
     let (mut anchored, mut at_end, mut anywhere) = (Vec::new(), Vec::new(), Vec::new());
     for pattern in patterns {
         // Whoever wrote an expression that can't be parsed has been told so already.
-        let Ok(hir) = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern) else {
-            continue;
-        };
+        let Ok(hir) = expression::parse(pattern) else { continue };
         let looks = hir.properties();
         let (starts, ends) =
             (looks.look_set_prefix().contains(Look::Start), looks.look_set_suffix().contains(Look::End));
@@ -228,7 +227,7 @@ mod tests {
             "(?-u:^/\\x80)",
         ];
         let joined = join(patterns).expect("they fit");
-        let syntax = regex_automata::util::syntax::Config::new().unicode(false).utf8(false);
+        let syntax = proxy_runtime::regex::syntax();
         let alone = patterns.map(|pattern| {
             (pattern, regex_automata::meta::Builder::new().syntax(syntax).build(pattern).expect("a pattern"))
         });

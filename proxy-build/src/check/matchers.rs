@@ -5,6 +5,7 @@ use proxy_runtime::site::Methods;
 
 use super::Check;
 use crate::ast::{self, Item, Pattern, Protocol, Segment, ValueTest, What};
+use crate::expression;
 use crate::model::{Matcher, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -235,7 +236,7 @@ impl Check<'_> {
 /// too large for an engine that knows them.
 pub(super) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
     // Most have none, and an engine that knows groups is costly.
-    if regex_syntax::parse(pattern).is_ok_and(|hir| hir.properties().explicit_captures_len() == 0) {
+    if expression::parse(pattern).is_ok_and(|hir| hir.properties().explicit_captures_len() == 0) {
         return Some(Vec::new());
     }
     let compiled = proxy_runtime::regex::compile(pattern).ok()?;

@@ -13,6 +13,7 @@ use regex_automata::util::start;
 use regex_syntax::hir::Look;
 
 use super::Check;
+use crate::expression;
 use crate::report::Diagnostic;
 use crate::source::Spanned;
 
@@ -34,7 +35,7 @@ pub fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, String>
                 .minimize(ships && pattern.len() < 200),
         )
         .thompson(thompson::Config::new().which_captures(thompson::WhichCaptures::None))
-        .syntax(regex_automata::util::syntax::Config::new().unicode(false).utf8(false))
+        .syntax(proxy_runtime::regex::syntax())
         .build(pattern)
         .map_err(|error| error.to_string())
 }
@@ -96,10 +97,7 @@ impl Check<'_> {
 impl Check<'_> {
     /// Whether an expression on paths says where it begins or ends.
     pub(super) fn anchored(&mut self, pattern: &Spanned<String>) {
-        let Ok(hir) = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(&pattern.value)
-        else {
-            return;
-        };
+        let Ok(hir) = expression::parse(&pattern.value) else { return };
         let (before, after) = (hir.properties().look_set_prefix(), hir.properties().look_set_suffix());
         if !before.contains(Look::Start) && !after.contains(Look::End) {
             self.report.add(

@@ -35,7 +35,8 @@ pub(super) static HEADER: Directive = Directive {
     body: None,
     repeats: true,
     summary: "The request has this header field.",
-    details: "With `VALUE`, one of its lines is exactly that; with `(regex)RE`, the expression matches somewhere in one of them\n(anchor it with `^` and `$`). Expressions run in linear time, over bytes; `\\w` and the like are ASCII.",
+    details: "With `VALUE`, one of its lines is exactly that; with `(regex)RE`, the expression matches somewhere in one of them\n(anchor it with `^` and `$`). Expressions run in linear time, over bytes: `\\w`, `\\d`, `\\s`, `\\b` and
+`(?i)` are ASCII, and `(?u)` and `\\p{...}` are refused.",
     example: r#"
 site example.com {
     route "/*" {
@@ -148,7 +149,7 @@ pub(super) static PATH_REGEX: Directive = Directive {
     body: None,
     repeats: false,
     summary: "The expression matches somewhere in the path.",
-    details: "Anchor it with `^` and `$`; a path begins with `/`. Named groups, as in `(?<year>[0-9]{4})`, bind placeholders, except\nwithin `not` and `any`. The expressions of all routes become one table at\nbuild, which is walked once per request, in linear time; one that neither begins with `^` nor ends with `$` may need one of\nits own, and is pointed out by a lint. It is matched over bytes, with ASCII classes. All tables of a\nsite may take 64 MiB.",
+    details: "Anchor it with `^` and `$`; a path begins with `/`. Named groups, as in `(?<year>[0-9]{4})`, bind placeholders, except\nwithin `not` and `any`. The expressions of all routes become one table at\nbuild, which is walked once per request, in linear time; one that neither begins with `^` nor ends with `$` may need one of\nits own, and is pointed out by a lint. It is matched over bytes: `\\w`, `\\d`, `\\s`, `\\b` and `(?i)`\nare ASCII. All tables of a site may take 64 MiB.",
     example: r#"
 site example.com {
     route "/archive/*" {

@@ -54,7 +54,9 @@ fn apply(headers: &mut Fields, op: &HeaderOp, value: Cow<'_, str>) {
         HeaderOp::Default(name, _) => headers.add(name.as_bytes(), value.as_bytes()),
         HeaderOp::Remove(name) => headers.remove(name),
         HeaderOp::Replace(name, regex, replacement) => {
-            headers.change(name, |text| regex.replace_all(text, replacement));
+            headers.change(name, |text| {
+                String::from_utf8_lossy(&regex.replace_all(text.as_bytes(), replacement)).into_owned()
+            });
         }
     }
 }

@@ -58,7 +58,9 @@ impl PathStep {
                 rest if rest.starts_with('/') => Some(rest.to_owned()),
                 _ => None,
             },
-            PathStep::Replace(regex, replacement) => Some(encoded_path(&regex.replace_all(path, replacement))),
+            PathStep::Replace(regex, replacement) => {
+                Some(encoded_path(regex.replace_all(path.as_bytes(), replacement)))
+            }
             PathStep::Path(template) => {
                 let mut out = String::new();
                 template.render(facts, &mut out);
@@ -81,7 +83,7 @@ fn query(query: &str, facts: &Facts<'_>, rewrite: &Rewrite) -> Option<String> {
     for (name, value) in rewrite.query_set.iter() {
         let mut rendered = String::new();
         value.render(facts, &mut rendered);
-        push_pair(&mut out, &format!("{}={}", encoded_parameter(name), encoded_value(&rendered)));
+        push_pair(&mut out, &format!("{}={}", encoded_parameter(&**name), encoded_value(&rendered)));
     }
     (!out.is_empty()).then_some(out)
 }

@@ -1,0 +1,96 @@
+//! Regular expressions of a site, parsed: text → [`Hir`], with the syntax that the binary reads them with
+//! ([`proxy_runtime::regex::syntax`]). Everything in the compiler that takes an expression apart comes here.
+
+use proxy_runtime::regex::syntax;
+use regex_automata::util::syntax::parse_with;
+use regex_syntax::ast::parse::Parser;
+use regex_syntax::ast::{self, Ast, Flag, Flags, GroupKind, Visitor};
+use regex_syntax::hir::Hir;
+
+/// An expression; why it is none, in one line.
+pub(crate) fn parse(pattern: &str) -> Result<Hir, String> {
+    let parsed = parse_with(pattern, &syntax()).map_err(|error| reason(&error.to_string()));
+    // With the flag, whether it can be parsed depends on the tables that this build of the engine happens to have.
+    if pattern.contains("(?") && turns_unicode_on(pattern) {
+        return Err("the flag `u` (Unicode) is not supported".to_owned());
+    }
+    parsed
+}
+
+/// The engine draws a picture of several lines; its last line is the reason.
+pub(crate) fn reason(error: &str) -> String {
+    error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+/// `(?u)` and `(?u:...)`, with or without other flags; not `(?-u)`.
+fn turns_unicode_on(pattern: &str) -> bool {
+    Parser::new().parse(pattern).is_ok_and(|ast| ast::visit(&ast, UnicodeFlag(false)).unwrap_or(true))
+}
+
+struct UnicodeFlag(bool);
+
+impl Visitor for UnicodeFlag {
+    type Output = bool;
+    type Err = ();
+
+    fn finish(self) -> Result<bool, ()> {
+        Ok(self.0)
+    }
+
+    fn visit_pre(&mut self, ast: &Ast) -> Result<(), ()> {
+        let on = |flags: &Flags| flags.flag_state(Flag::Unicode) == Some(true);
+        self.0 |= match ast {
+            Ast::Flags(set) => on(&set.flags),
+            Ast::Group(group) => matches!(&group.kind, GroupKind::NonCapturing(flags) if on(flags)),
+            _ => false,
+        };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, expected: Result<(), &str>) {
+        assert_eq!(parse(pattern).map(drop), expected.map_err(str::to_owned), "{pattern}");
+        // What is accepted here, the binary and the table's builder accept.
+        if expected.is_ok() {
+            proxy_runtime::regex::compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            crate::check::regex::table(pattern, false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        }
+    }
+
+    #[test]
+    fn expressions() {
+        for good in [
+            "(?i)curl",
+            r"^/\d+/\w*\s?$",
+            r"\bfoo\B",
+            r"[\D\W\S]",
+            "(?i:k)",
+            "(?i)é",
+            "é",
+            r"\xE9",
+            "(?-u)a",
+            "(?s-u:.)",
+            "[[:alpha:]]",
+            "(?i)[a-z&&[^k]]",
+            "",
+            "(?<a>x)|(?P<b>y)",
+            r"\u00e9",
+            "(?x) a # (?u)",
+        ] {
+            check(good, Ok(()));
+        }
+        for (flag, unicode) in ["(?u)a", r"(?u:\w)", "(?iu)k", "a(b(?u-i:c))", "[a](?su)."].into_iter().zip(0..) {
+            check(flag, Err("the flag `u` (Unicode) is not supported"));
+            assert!(turns_unicode_on(flag), "{unicode}");
+        }
+        for class in [r"\p{Greek}", "[é]", r"[\u{e9}-\u{ff}]", r"\pL"] {
+            check(class, Err("Unicode not allowed here"));
+        }
+        check("(", Err("unclosed group"));
+    }
+}
