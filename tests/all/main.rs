@@ -17,6 +17,7 @@ mod files;
 mod framing;
 mod fuzz;
 mod http2;
+mod lock;
 mod macros;
 mod mistakes;
 mod oracle;

@@ -52,7 +52,9 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
     let main = format!("{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",);
     write_if_changed(&folder.join("src/main.rs"), main)?;
     let all = std::env::var("KILN_FEATURES").is_ok_and(|features| features == "all");
-    write_if_changed(&folder.join("Cargo.toml"), manifest(&name, &source, &features(model, all))?)?;
+    let manifest = manifest(&name, &source, &features(model, all))?;
+    write_if_changed(&folder.join("Cargo.toml"), &manifest)?;
+    lock(&folder, &source, &manifest)?;
     if !model.bundle.is_empty() {
         let effort = if profile == "dist" { Effort::Most } else { Effort::Quick };
         let bundle = bundle::bundle(model, &folder.join("compressed"), effort, progress);
@@ -61,11 +63,22 @@ pub(crate) fn artefact(compiled: &Compiled, file: &Path, profile: &str, static_l
             bundle.map_err(failed("can't compile files in"))?,
         )?;
     }
-    let lock = std::fs::read_to_string(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
-    if !folder.join("Cargo.lock").exists() {
-        write_if_changed(&folder.join("Cargo.lock"), lock)?;
-    }
     cargo(&folder, &cache.join("target"), &name, profile, static_link)
+}
+
+/// Gives a site's crate the `Cargo.lock` of Kiln. Cargo reduces it to what the site needs, so it is written again whenever Kiln
+/// has another one, or the site needs more: otherwise updates would not arrive, and cargo would choose versions itself.
+fn lock(folder: &Path, source: &Path, manifest: &str) -> Result<(), String> {
+    let lock = std::fs::read(source.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))?;
+    let digest = Sha256::new().chain_update(&lock).chain_update(manifest).finalize();
+    let origin: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (ours, known) = (folder.join("Cargo.lock"), folder.join("Cargo.lock.origin"));
+    if ours.exists() && std::fs::read(&known).is_ok_and(|known| known == origin.as_bytes()) {
+        return Ok(());
+    }
+    // The lock first: without it, the note would be wrong.
+    write_if_changed(&ours, lock)?;
+    write_if_changed(&known, origin)
 }
 
 /// Says how far the compression of files is, every tenth part of it: it may take a while.

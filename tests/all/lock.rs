@@ -1,0 +1,76 @@
+//! The versions that a site is built with are those of Kiln's `Cargo.lock`, also after Kiln or the site has changed.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use kiln_tests::kiln::{command, scratch, stderr, workspace};
+
+/// In place of cargo: tells with which lock it was called, reduces it as cargo does, and builds nothing.
+const CARGO: &str = r##"#!/bin/sh
+cp Cargo.lock "$SEEN"
+printf "# reduced" > Cargo.lock
+mkdir -p "$CARGO_TARGET_DIR/release"
+: > "$CARGO_TARGET_DIR/release/$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml)"
+"##;
+
+struct Sources {
+    folder: PathBuf,
+}
+
+impl Sources {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    }
+
+    /// The lock that cargo gets for a site.
+    #[track_caller]
+    fn check(&self, site: &str, expected: &str) {
+        self.write("site.kdl", site);
+        let output = command(&["build", "--fast", "site.kdl", "-o", "binary"])
+            .current_dir(&self.folder)
+            .env("CARGO", self.path("cargo"))
+            .env("SEEN", self.path("seen"))
+            .env("KILN_CACHE", self.path("cache"))
+            .env("KILN_SOURCE", self.path("kiln"))
+            .env_remove("KILN_FEATURES")
+            .output()
+            .expect("kiln runs");
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(std::fs::read_to_string(self.path("seen")).expect("seen"), expected);
+    }
+}
+
+#[test]
+fn versions_are_kilns() {
+    let sources = Sources { folder: scratch("lock") };
+    sources.write("cargo", CARGO);
+    std::fs::set_permissions(sources.path("cargo"), std::fs::Permissions::from_mode(0o755)).expect("changed");
+    sources.write("kiln/Cargo.toml", &text(&workspace().join("Cargo.toml")));
+    sources.write("kiln/proxy-runtime/Cargo.toml", "");
+    let (plain, encrypted) = ("site * {\n respond 200\n}\n", "site a.test {\n tls internal\n respond 200\n}\n");
+
+    sources.write("kiln/Cargo.lock", "# first");
+    sources.check(plain, "# first");
+    sources.check(plain, "# reduced");
+    sources.check("site * {\n respond 404\n}\n", "# reduced");
+    // An update of Kiln.
+    sources.write("kiln/Cargo.lock", "# second");
+    sources.check(plain, "# second");
+    sources.check(plain, "# reduced");
+    // The site needs what the reduced lock says nothing of.
+    sources.check(encrypted, "# second");
+    sources.check(encrypted, "# reduced");
+    // And back to what Kiln had.
+    sources.write("kiln/Cargo.lock", "# first");
+    sources.check(encrypted, "# first");
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a file")
+}
