@@ -67,7 +67,7 @@ fn compress(site: &Site, kept: &Path, effort: Effort, progress: impl Fn(usize, u
     let mut worth: BTreeMap<(usize, &'static [u8]), bool> = BTreeMap::new();
     for Folder { files, content } in &site.bundle {
         for (name, content) in content {
-            let suits = files.precompressed && Compress::is_worth_it(media::of(name));
+            let suits = files.precompressed && Compress::is_worth_it(media::of(name).as_bytes());
             *worth.entry((usize::MAX - content.len(), content)).or_default() |= suits;
         }
     }

@@ -34,6 +34,9 @@ stands is an error.
 | `{status}` | the answer's status | `response-headers`, `log` |
 | `{server}` `{bytes}` `{duration}` `{time}` `{time.common}` `{reason}` | see `log` | `log` |
 
+Values of fields and cookies are bytes, and need not be UTF-8 (RFC 9110 section 5.5). Matchers, keys and rules compare bytes;
+placeholders put them in byte for byte, percent-encoded in a URL (`redirect`, `rewrite`), escaped in a log (see `log`).
+
 ## Phases
 
 They are the same for every site: limits on the head, client address, site and route, limits, `X-Forwarded-*`, `rewrite`,

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::body::{Body, RequestBody, Source};
+use crate::escape;
 use crate::facts::Timestamp;
 use crate::failure::{Failure, Limited};
 use crate::fields::Fields;
 use crate::grpc;
 use crate::handler::{self, Answer};
-use crate::observe::{Record, json_string};
+use crate::observe::Record;
 use crate::site::{ErrorPage, Policy};
 
 /// How much of a body `echo` shows, in bytes.
@@ -136,7 +137,6 @@ fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Answer<
 
 /// `echo`: what arrived, as JSON.
 pub(crate) async fn echo(record: &Record, mut body: RequestBody) -> Result<Answer<Body>, Failure> {
-    use std::fmt::Write as _;
     let (mut size, mut shown) = (0_u64, Vec::new());
     while std::future::poll_fn(|cx| body.poll_fill(cx)).await? {
         body.take(|data| {
@@ -147,7 +147,7 @@ pub(crate) async fn echo(record: &Record, mut body: RequestBody) -> Result<Answe
     }
     let trailers = body.trailers().unwrap_or_default();
     let facts = record.facts();
-    let mut out = String::from("{");
+    let mut out = b"{".to_vec();
     for (name, value) in [
         ("method", facts.method.as_str()),
         ("host", facts.host),
@@ -156,40 +156,39 @@ pub(crate) async fn echo(record: &Record, mut body: RequestBody) -> Result<Answe
         ("protocol", facts.protocol),
         ("client", &facts.client.to_string()),
     ] {
-        json_string(name, &mut out);
-        out.push(':');
-        json_string(value, &mut out);
-        out.push(',');
+        escape::json_text(name, &mut out);
+        out.push(b':');
+        escape::json(value.as_bytes(), &mut out);
+        out.push(b',');
     }
     for (name, fields) in [("headers", &record.fields), ("trailers", &trailers)] {
-        json_string(name, &mut out);
-        out.push_str(":{");
+        escape::json_text(name, &mut out);
+        out.extend_from_slice(b":{");
         fields_as_json(fields, &mut out);
-        out.push_str("},");
+        out.extend_from_slice(b"},");
     }
-    // Writing to a String cannot fail.
-    let _ = write!(out, "\"body-size\":{size},\"body\":");
-    json_string(&String::from_utf8_lossy(&shown), &mut out);
-    out.push_str("}\n");
+    out.extend_from_slice(format!("\"body-size\":{size},\"body\":").as_bytes());
+    escape::json(&shown, &mut out);
+    out.extend_from_slice(b"}\n");
     let mut answer = Answer::new(StatusCode::OK, Body::Bytes(Bytes::from(out)));
     answer.fields.add(b"content-type", b"application/json");
     Ok(answer)
 }
 
 /// Names in lower case, each once, with all its values.
-fn fields_as_json(fields: &Fields, out: &mut String) {
+fn fields_as_json(fields: &Fields, out: &mut Vec<u8>) {
     let mut written: Vec<&str> = Vec::new();
     for (name, _) in fields.iter() {
         if written.iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
             continue;
         }
         if !written.is_empty() {
-            out.push(',');
+            out.push(b',');
         }
         written.push(name);
-        json_string(&name.to_ascii_lowercase(), out);
-        out.push(':');
-        let values: Vec<_> = fields.all(name).map(String::from_utf8_lossy).collect();
-        json_string(&values.join(", "), out);
+        escape::json(name.to_ascii_lowercase().as_bytes(), out);
+        out.push(b':');
+        let values: Vec<_> = fields.all(name).collect();
+        escape::json(&values.join(b", ".as_slice()), out);
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn say(fields: &mut Fields) {
     for name in ["content-length", "accept-ranges", "content-digest", "repr-digest", "content-md5"] {
         fields.remove(name);
     }
-    fields.change("etag", |tag| if tag.starts_with("W/") { tag.to_owned() } else { format!("W/{tag}") });
+    fields.change("etag", |tag| if tag.starts_with(b"W/") { tag.to_owned() } else { [b"W/", tag].concat() });
 }
 
 /// What was made, and how much of it was sent.

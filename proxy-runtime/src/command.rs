@@ -1,9 +1,10 @@
 //! The binary's own face: flags, help, checks. Exit codes: 0 well, 1 the start or a test failed, 2 wrong usage.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::observe::json_string;
+use crate::escape;
 use crate::settings::{Refused, Settings, variable};
 use crate::site::{Param, ParamKind, Setting, Site};
 use crate::tls::{self, Engine};
@@ -34,7 +35,8 @@ pub fn run(site: &'static Site) -> ExitCode {
         Command::Help => print!("{}", help(site)),
         Command::Version => print!("{}", version(site)),
         Command::Config => print!("{}", config(site)),
-        Command::Manifest => println!("{}", manifest(site)),
+        // There is nobody to tell that standard output is gone.
+        Command::Manifest => drop(std::io::stdout().write_all(&manifest(site))),
         // Parameters that are not given stand for themselves.
         Command::SelfTest => {
             let (text, failed) = tested(site, &settings(site, &given).unwrap_or_default());
@@ -140,31 +142,31 @@ fn version(site: &Site) -> String {
 }
 
 /// What the binary was built from, each file for itself.
-fn manifest(site: &Site) -> String {
-    let mut out = String::from("{");
-    let member = |name: &str, value: &str, out: &mut String| {
-        out.push_str(&format!("\"{name}\":"));
-        json_string(value, out);
+fn manifest(site: &Site) -> Vec<u8> {
+    let mut out = b"{".to_vec();
+    let member = |name: &str, value: &str, out: &mut Vec<u8>| {
+        out.extend_from_slice(format!("\"{name}\":").as_bytes());
+        escape::json_text(value, out);
     };
     for (name, value) in [("name", site.name), ("sha256", site.digest), ("built", site.built)] {
         member(name, value, &mut out);
-        out.push(',');
+        out.push(b',');
     }
-    let list = |name: &str, value: &str, entries: &mut dyn Iterator<Item = (&str, &str)>, out: &mut String| {
-        out.push_str(&format!("\"{name}\":["));
+    let list = |name: &str, value: &str, entries: &mut dyn Iterator<Item = (&str, &str)>, out: &mut Vec<u8>| {
+        out.extend_from_slice(format!("\"{name}\":[").as_bytes());
         for (index, (path, of_it)) in entries.enumerate() {
-            out.push_str(if index == 0 { "{" } else { ",{" });
+            out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
             member("path", path, out);
-            out.push(',');
+            out.push(b',');
             member(value, of_it, out);
-            out.push('}');
+            out.push(b'}');
         }
-        out.push(']');
+        out.push(b']');
     };
     list("files", "text", &mut site.sources.iter().map(|file| (file.path, file.text)), &mut out);
-    out.push(',');
+    out.push(b',');
     list("assets", "sha256", &mut site.assets.iter().map(|asset| (asset.path, asset.digest)), &mut out);
-    out.push('}');
+    out.extend_from_slice(b"}\n");
     out
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
 /// Whether an answer may be compressed at all, whoever asks.
 fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     changed::may_be(status, fields)
-        && fields.text("content-type").is_some_and(|kind| policy.suits(kind))
+        && fields.get("content-type").is_some_and(|kind| policy.suits(kind))
         // What was signed or digested is the content as it is coded (RFC 9530 section 2).
         && !fields.contains("content-digest")
 }
@@ -93,7 +93,7 @@ fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
 /// 15.4.5).
 fn stands_for_one(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
-        && fields.text("content-type").is_none_or(|kind| policy.suits(kind))
+        && fields.get("content-type").is_none_or(|kind| policy.suits(kind))
         && !fields.contains("content-encoding")
 }
 

@@ -6,55 +6,59 @@ use crate::fields::Fields;
 /// Whether a condition fails, so that a 412 is due (section 13.2.2, steps 1 and 2): the client means another representation.
 pub(crate) fn fails(request: &Fields, answer: &Fields) -> bool {
     if request.contains("if-match") {
-        let current = answer.text("etag");
+        let current = answer.get("etag");
         // Section 13.1.1: the strong comparison.
-        return !request
-            .all("if-match")
-            .filter_map(|line| std::str::from_utf8(line).ok())
-            .any(|line| line.trim() == "*" || tags(line).any(|tag| !tag.starts_with("W/") && current == Some(tag)));
+        let mut lines = request.all("if-match");
+        return !lines
+            .any(|line| is_any(line) || tags(line).any(|tag| !tag.starts_with(b"W/") && current == Some(tag)));
     }
-    let since = request.text("if-unmodified-since").and_then(date);
-    let modified = answer.text("last-modified").and_then(date);
+    let since = request.get("if-unmodified-since").and_then(date);
+    let modified = answer.get("last-modified").and_then(date);
     matches!((since, modified), (Some(since), Some(modified)) if modified > since)
 }
 
 /// Whether the client has this answer already, so that a 304 will do (section 13.2.2).
 pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
     if request.contains("if-none-match") {
-        let current = answer.text("etag");
-        return request.all("if-none-match").filter_map(|line| std::str::from_utf8(line).ok()).any(|line| {
-            // Section 13.1.2: the weak comparison.
-            line.trim() == "*" || tags(line).any(|tag| current.is_some_and(|current| weakly_equal(tag, current)))
-        });
+        let current = answer.get("etag");
+        // Section 13.1.2: the weak comparison.
+        let is_current = |tag: &[u8]| current.is_some_and(|current| weakly_equal(tag, current));
+        return request.all("if-none-match").any(|line| is_any(line) || tags(line).any(is_current));
     }
-    let since = request.text("if-modified-since").and_then(date);
-    let modified = answer.text("last-modified").and_then(date);
+    let since = request.get("if-modified-since").and_then(date);
+    let modified = answer.get("last-modified").and_then(date);
     matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
 }
 
 /// Whether a range is meant of this answer (section 13.1.5): what `If-Range` says is it, strongly compared.
 pub(crate) fn is_of(request: &Fields, answer: &Fields) -> bool {
-    let Some(said) = request.text("if-range") else { return !request.contains("if-range") };
-    if said.starts_with('"') || said.starts_with("W/") {
-        return !said.starts_with("W/") && answer.text("etag") == Some(said);
+    let Some(said) = request.get("if-range") else { return true };
+    if said.starts_with(b"\"") || said.starts_with(b"W/") {
+        return !said.starts_with(b"W/") && answer.get("etag") == Some(said);
     }
     // A date must be the very date; that it is strong (section 8.8.2.2) needs a `Date` a second later.
-    let (Some(said), Some(modified)) = (date(said), answer.text("last-modified").and_then(date)) else { return false };
-    said == modified && answer.text("date").and_then(date).is_some_and(|date| date.0 >= modified.0 + 1000)
+    let (Some(said), Some(modified)) = (date(said), answer.get("last-modified").and_then(date)) else { return false };
+    said == modified && answer.get("date").and_then(date).is_some_and(|date| date.0 >= modified.0 + 1000)
 }
 
-/// Section 8.8.3.2.
-pub(crate) fn weakly_equal(one: &str, other: &str) -> bool {
-    one.strip_prefix("W/").unwrap_or(one) == other.strip_prefix("W/").unwrap_or(other)
+/// Section 8.8.3.2. Tags are bytes: they may have any above ASCII (section 8.8.3, `etagc`).
+pub(crate) fn weakly_equal(one: &[u8], other: &[u8]) -> bool {
+    one.strip_prefix(b"W/").unwrap_or(one) == other.strip_prefix(b"W/").unwrap_or(other)
+}
+
+fn is_any(line: &[u8]) -> bool {
+    line.trim_ascii() == b"*"
 }
 
 /// The entity tags of a list; they may have commas in them.
-fn tags(line: &str) -> impl Iterator<Item = &str> {
+fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
-        rest = rest.trim_start_matches([' ', '\t', ',']);
-        let quote = rest.find('"')?;
-        let end = quote + 1 + rest[quote + 1..].find('"')? + 1;
+        while let [b' ' | b'\t' | b',', after @ ..] = rest {
+            rest = after;
+        }
+        let quote = memchr::memchr(b'"', rest)?;
+        let end = quote + 1 + memchr::memchr(b'"', &rest[quote + 1..])? + 1;
         let tag = &rest[..end];
         rest = &rest[end..];
         Some(tag)
@@ -91,6 +95,12 @@ mod tests {
         check(&[("if-modified-since", EARLY)], &[("last-modified", LATE)], false);
         check(&[("if-modified-since", "soon")], &tagged, false);
         check(&[("if-modified-since", EARLY)], &[], false);
+        let odd = |name: &str, tag: &[u8]| -> Fields { [(name, tag)].into_iter().collect() };
+        let tagged = odd("etag", b"\"\xe9\"");
+        assert!(has_it(&odd("if-none-match", b"W/\"\xe8\", \"\xe9\""), &tagged));
+        assert!(!has_it(&odd("if-none-match", b"\"\xe8\""), &tagged));
+        assert!(!fails(&odd("if-match", b"\"\xe9\""), &tagged) && fails(&odd("if-match", b"\"\xe8\""), &tagged));
+        assert!(is_of(&odd("if-range", b"\"\xe9\""), &tagged) && !is_of(&odd("if-range", b"\"\xe8\""), &tagged));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) mod users;
 use data_encoding::BASE64;
 use http::Method;
 
-use crate::fields::Fields;
+use crate::fields::{Fields, is_token, members, split_once};
 use crate::media;
 use crate::settings::Settings;
 use crate::site::{Auth, AuthScheme, Cors, Door, Origin};
@@ -42,21 +42,22 @@ pub fn preflight(method: &Method, fields: &Fields) -> Option<Method> {
 
 /// The fields of the answer to a preflight; `None` if that origin, method or field may not be used.
 pub fn answer_preflight(cors: &Cors, request: &Fields, settings: &Settings) -> Option<Fields> {
-    let method = request.text("access-control-request-method")?;
-    if !cors.methods.is_empty() && !cors.methods.iter().any(|known| known == method) {
+    let method = request.get("access-control-request-method")?;
+    if !cors.methods.is_empty() && !cors.methods.iter().any(|known| known.as_bytes() == method) {
         return None;
     }
-    let asked = request.text("access-control-request-headers").unwrap_or_default();
-    let mut names = asked.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty());
-    if !cors.headers.is_empty() && !names.all(|name| cors.headers.iter().any(|known| *known == name)) {
+    let asked = request.get("access-control-request-headers").unwrap_or_default();
+    let known = |name: &[u8]| cors.headers.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+    // What is no name of a field is none that is allowed.
+    if !members(asked).all(|name| is_token(name) && (cors.headers.is_empty() || known(name))) {
         return None;
     }
     let mut fields = Fields::new();
     let origin = allowed_origin(cors, request)?;
     fields.add(b"access-control-allow-origin", origin);
-    fields.add(b"access-control-allow-methods", method.as_bytes());
+    fields.add(b"access-control-allow-methods", method);
     if !asked.is_empty() {
-        fields.add(b"access-control-allow-headers", asked.as_bytes());
+        fields.add(b"access-control-allow-headers", asked);
     }
     if cors.credentials {
         fields.add(b"access-control-allow-credentials", b"true");
@@ -91,34 +92,36 @@ pub fn cross_origin(cors: &Cors, request: &Fields, answer: &mut Fields) {
 
 /// What is said of a request's origin, if its pages may read answers.
 fn allowed_origin<'a>(cors: &Cors, request: &'a Fields) -> Option<&'a [u8]> {
-    let origin = request.text("origin")?;
+    let origin = request.get("origin")?;
     if *cors.origins == [Origin::Any] {
         return Some(b"*");
     }
     let allowed = cors.origins.iter().any(|known| match known {
         Origin::Any => true,
-        Origin::Exact(exact) => exact == origin,
+        Origin::Exact(exact) => exact.as_bytes() == origin,
         Origin::Below(scheme, domain) => {
-            origin.strip_prefix(&**scheme).and_then(|rest| rest.strip_suffix(&**domain)).is_some_and(|labels| {
-                !labels.is_empty()
-                    && labels.split('.').all(|label| !label.is_empty())
-                    && labels.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
+            let rest = origin.strip_prefix(scheme.as_bytes());
+            rest.and_then(|rest| rest.strip_suffix(domain.as_bytes())).is_some_and(|labels| {
+                let is_label = |label: &[u8]| {
+                    !label.is_empty() && label.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                };
+                labels.split(|&byte| byte == b'.').all(is_label)
             })
         }
     });
-    allowed.then_some(origin.as_bytes())
+    allowed.then_some(origin)
 }
 
-/// A name and a password (RFC 7617 section 2); the password may have colons in it.
+/// A name and a password (RFC 7617 section 2); the password may have colons in it. Those that are not UTF-8 are nobody's: the lists they
+/// are looked up in are UTF-8, so there is no name to find.
 pub fn basic_credentials(fields: &Fields) -> Option<(String, String)> {
     let mut lines = fields.all("authorization");
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-    let text = std::str::from_utf8(line).ok()?;
-    let (scheme, encoded) = text.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
+    let (scheme, encoded) = split_once(line, b' ')?;
+    if !scheme.eq_ignore_ascii_case(b"basic") {
         return None;
     }
-    let decoded = String::from_utf8(BASE64.decode(encoded.trim_start().as_bytes()).ok()?).ok()?;
+    let decoded = String::from_utf8(BASE64.decode(encoded.trim_ascii_start()).ok()?).ok()?;
     let (name, password) = decoded.split_once(':')?;
     (!decoded.contains(char::is_control)).then(|| (name.to_owned(), password.to_owned()))
 }
@@ -137,7 +140,7 @@ pub fn may_be_sent(door: &Door, fields: &Fields) -> bool {
     }
     let mut lines = fields.all("content-type");
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
-    std::str::from_utf8(line).is_ok_and(|line| media::is_among(&door.request_types, line))
+    media::is_among(&door.request_types, line)
 }
 
 /// The only token of a request: in a cookie, or as RFC 6750 section 2.1 has it.
@@ -151,15 +154,16 @@ pub fn token<'a>(fields: &'a Fields, cookie: Option<&str>) -> Option<&'a str> {
         None => {
             let mut lines = fields.all("authorization");
             let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-            let (scheme, token) = std::str::from_utf8(line).ok()?.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start_matches(' '))?
+            let (scheme, token) = split_once(line, b' ')?;
+            scheme.eq_ignore_ascii_case(b"bearer").then_some(token.trim_ascii_start())?
         }
     };
-    // Three parts of base64url (RFC 7515 section 7.1).
-    let is_part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    // Three parts of base64url (RFC 7515 section 7.1); anything else is no token, and nobody gets in by it.
+    let is_part = |part: &[u8]| {
+        !part.is_empty() && part.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
-    (token.split('.').count() == 3 && token.split('.').all(is_part)).then_some(token)
+    let parts = || token.split(|&byte| byte == b'.');
+    if parts().count() == 3 && parts().all(is_part) { std::str::from_utf8(token).ok() } else { None }
 }
 
 /// Whether a request shows credentials of the right form, whoever's they are.
@@ -207,6 +211,10 @@ mod tests {
         check("cookie", "x=1; session=a.b.c", Some("session"), Some("a.b.c"));
         check("cookie", "session=a.b.c; session=d.e.f", Some("session"), None);
         check("cookie", "other=a.b.c", Some("session"), None);
+        let odd = |line: &[u8]| -> Fields { [("cookie", line)].into_iter().collect() };
+        assert_eq!(token(&odd(b"x=\xe9; session=a.b.c"), Some("session")), Some("a.b.c"));
+        assert_eq!(token(&odd(b"session=\xe9; session=a.b.c"), Some("session")), None);
+        assert_eq!(token(&odd(b"session=a.b.c\xe9"), Some("session")), None);
         let twice = fields(&[("authorization", "Bearer a.b.c"), ("authorization", "Bearer a.b.c")]);
         assert_eq!(token(&twice, None), None);
     }

@@ -1,30 +1,33 @@
 //! Which content codings a client takes: `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
 
-use crate::fields::Fields;
+use crate::fields::{Fields, tokens};
 
 /// How much a client likes a coding, in thousandths; 0 is not at all. What it does not name it likes as much as `*`, if it says
 /// that; `identity` it takes unless it says otherwise, and likes best where it says nothing at all.
 pub fn weight(request: &Fields, coding: &str) -> u16 {
     let (mut named, mut any) = (None, None);
-    for line in request.all("accept-encoding").filter_map(|line| std::str::from_utf8(line).ok()) {
-        for item in line.split(',') {
-            let mut parts = item.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
-            let given = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-            // What is no number is not taken for a yes.
-            let weight = given.map_or(1000, |given| match given.parse::<f32>() {
-                Ok(weight) if (0.0..=1.0).contains(&weight) => (weight * 1000.0) as u16,
-                _ => 0,
-            });
-            if name.eq_ignore_ascii_case(coding) || (coding == "gzip" && name.eq_ignore_ascii_case("x-gzip")) {
-                named = Some(weight);
-            } else if name == "*" {
-                any = Some(weight);
-            }
+    for item in tokens(request, "accept-encoding") {
+        let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().unwrap_or_default();
+        let given = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
+        let weight = given.map_or(1000, quality);
+        let gzip = coding == "gzip" && name.eq_ignore_ascii_case(b"x-gzip");
+        if name.eq_ignore_ascii_case(coding.as_bytes()) || gzip {
+            named = Some(weight);
+        } else if name == b"*" {
+            any = Some(weight);
         }
     }
     let unsaid = if coding == "identity" { 1 } else { 0 };
     named.or(any).unwrap_or(unsaid)
+}
+
+/// A `qvalue` (RFC 9110 section 12.4.2) in thousandths. What is no number is not taken for a yes.
+fn quality(given: &[u8]) -> u16 {
+    match std::str::from_utf8(given).map(str::parse::<f32>) {
+        Ok(Ok(weight)) if (0.0..=1.0).contains(&weight) => (weight * 1000.0) as u16,
+        _ => 0,
+    }
 }
 
 /// Whether a client takes a coding.
@@ -49,7 +52,7 @@ pub fn best<'c>(request: &Fields, offered: impl Iterator<Item = &'c str>) -> Opt
 mod tests {
     use super::*;
 
-    fn fields(line: &str) -> Fields {
+    fn fields(line: impl AsRef<[u8]>) -> Fields {
         [("accept-encoding", line)].into_iter().collect()
     }
 
@@ -74,6 +77,9 @@ mod tests {
         check("identity;q=0", "identity", false);
         check("*;q=0", "identity", false);
         assert!(!accepts(&Fields::new(), "gzip"));
+        // What is not UTF-8 is a coding that nobody knows, or no number.
+        let odd = b"x\xe9, br, identity;q=\xe9;q=1".as_slice();
+        assert!(accepts(&fields(odd), "br") && !accepts(&fields(odd), "identity"));
     }
 
     #[test]

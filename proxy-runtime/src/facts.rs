@@ -27,10 +27,10 @@ pub struct Facts<'a> {
     pub client: IpAddr,
     pub tls: &'static str,
     pub certificate: Option<&'a ClientCertificate>,
-    pub user: &'a str,
+    pub user: &'a [u8],
     pub claims: Option<&'a Claims>,
     pub fields: &'a Fields,
-    pub captures: Captures,
+    pub captures: &'a Captures,
     pub route: &'a str,
     pub row: &'a str,
     pub settings: &'a Settings,
@@ -63,10 +63,10 @@ impl<'a> Facts<'a> {
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             tls: "",
             certificate: None,
-            user: "",
+            user: b"",
             claims: None,
             fields,
-            captures: Captures::default(),
+            captures: &Captures::NONE,
             route: "",
             row: "",
             settings,
@@ -86,9 +86,9 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The first value of a request field, where it is text.
-    pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.fields.text(name)
+    /// The first value of a request field; it need not be UTF-8 (RFC 9110 section 5.5).
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.fields.get(name)
     }
 }
 
@@ -124,24 +124,28 @@ impl Timestamp {
 
     /// As in `2026-11-23T19:04:05.123456Z` (RFC 3339).
     pub fn rfc3339(self) -> impl fmt::Display {
-        fmt::from_fn(move |f| {
-            let mut out = String::new();
-            self.push_rfc3339(&mut out);
-            f.write_str(&out)
-        })
+        let Civil { year, month, day, hour, minute, second } = self.civil();
+        let micros = self.0 % 1_000_000;
+        fmt::from_fn(move |f| write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"))
     }
 
     /// The same, appended; for lines of a log, where formatting by `fmt` would cost more than all the rest.
-    pub fn push_rfc3339(self, out: &mut String) {
+    pub fn push_rfc3339(self, out: &mut Vec<u8>) {
         let Civil { year, month, day, hour, minute, second } = self.civil();
-        let parts =
-            [(year as u32, 4, '-'), (month, 2, '-'), (day, 2, 'T'), (hour, 2, ':'), (minute, 2, ':'), (second, 2, '.')];
+        let parts = [
+            (year as u32, 4, b'-'),
+            (month, 2, b'-'),
+            (day, 2, b'T'),
+            (hour, 2, b':'),
+            (minute, 2, b':'),
+            (second, 2, b'.'),
+        ];
         for (value, width, separator) in parts {
             push_padded(out, u64::from(value), width);
             out.push(separator);
         }
         push_padded(out, self.0 % 1_000_000, 6);
-        out.push('Z');
+        out.push(b'Z');
     }
 
     /// As in `23/Nov/2026:19:04:05 +0000`.
@@ -169,21 +173,21 @@ impl Timestamp {
 }
 
 /// Appends a number with leading zeros.
-fn push_padded(out: &mut String, value: u64, width: u32) {
+fn push_padded(out: &mut Vec<u8>, value: u64, width: u32) {
     for power in (0..width).rev() {
-        out.push((b'0' + (value / 10_u64.pow(power) % 10) as u8) as char);
+        out.push(b'0' + (value / 10_u64.pow(power) % 10) as u8);
     }
 }
 
 /// Appends a number.
-pub fn push_number(out: &mut String, value: u64) {
+pub fn push_number(out: &mut Vec<u8>, value: u64) {
     push_padded(out, value, value.checked_ilog10().unwrap_or(0) + 1);
 }
 
 /// Appends a duration as seconds with six decimals.
-pub fn push_seconds(out: &mut String, duration: Duration) {
+pub fn push_seconds(out: &mut Vec<u8>, duration: Duration) {
     push_number(out, duration.as_secs());
-    out.push('.');
+    out.push(b'.');
     push_padded(out, u64::from(duration.subsec_micros()), 6);
 }
 
@@ -203,18 +207,21 @@ mod tests {
     fn check(seconds: u64, rfc3339: &str, common: &str) {
         let time = Timestamp(seconds * 1_000_000 + 7);
         assert_eq!(time.rfc3339().to_string(), rfc3339);
+        let mut pushed = Vec::new();
+        time.push_rfc3339(&mut pushed);
+        assert_eq!(pushed, rfc3339.as_bytes());
         assert_eq!(time.common().to_string(), common);
     }
 
     #[test]
     fn numbers() {
-        let mut out = String::new();
+        let mut out = Vec::new();
         for value in [0, 7, 10, 99, 100, u64::MAX] {
             push_number(&mut out, value);
-            out.push(' ');
+            out.push(b' ');
         }
         push_seconds(&mut out, Duration::from_micros(12_000_345));
-        assert_eq!(out, format!("0 7 10 99 100 {} 12.000345", u64::MAX));
+        assert_eq!(out, format!("0 7 10 99 100 {} 12.000345", u64::MAX).as_bytes());
     }
 
     #[test]

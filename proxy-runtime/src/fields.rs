@@ -138,11 +138,6 @@ impl Fields {
         self.all(name).next()
     }
 
-    /// The same, where it is text.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
-    }
-
     /// The values of all lines of the field `name`.
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &[u8]> + use<'_, 'n> {
         self.lines.iter().filter(move |line| self.is(line, name)).map(|line| self.value(line))
@@ -204,14 +199,12 @@ impl Fields {
     }
 
     /// The value of each line of the field is what `change` makes of it.
-    pub fn change(&mut self, name: &str, mut change: impl FnMut(&str) -> String) {
+    pub fn change(&mut self, name: &str, mut change: impl FnMut(&[u8]) -> Vec<u8>) {
         for index in 0..self.lines.len() {
             let line = self.lines[index];
-            if self.is(&line, name)
-                && let Ok(text) = std::str::from_utf8(self.value(&line))
-            {
-                let changed = change(text);
-                self.lines[index] = self.store(name.as_bytes(), changed.as_bytes());
+            if self.is(&line, name) {
+                let changed = change(self.value(&line));
+                self.lines[index] = self.store(name.as_bytes(), &changed);
             }
         }
     }
@@ -280,23 +273,45 @@ pub const fn of_message(name: &[u8]) -> bool {
         || name.eq_ignore_ascii_case(b"expect")
 }
 
-/// The members of the comma-separated field `name` (RFC 9110 section 5.6.1); values that are not text are left out.
-pub fn tokens<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a str> {
-    fields
-        .all(name)
-        .filter_map(|value| std::str::from_utf8(value).ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+/// The members of the comma-separated field `name`, over all its lines; empty ones do not count (RFC 9110 section 5.6.1). They are
+/// whatever stands there, not only tokens.
+pub fn tokens<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    fields.all(name).flat_map(members)
+}
+
+/// The members of a comma-separated list.
+pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 /// Whether the comma-separated field `name` holds `token`, in any case.
 pub fn has_token(fields: &Fields, name: &'static str, token: &str) -> bool {
-    tokens(fields, name).any(|item| item.eq_ignore_ascii_case(token))
+    tokens(fields, name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Whether this is a token (RFC 9110 section 5.6.2), as the name of a field is.
+pub fn is_token(bytes: &[u8]) -> bool {
+    let is = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(is)
+}
+
+/// What is before and behind the first `byte`.
+pub fn split_once(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(byte, bytes)?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}
+
+/// Digits and nothing else, as numbers in fields are written; those that are too many are the largest number.
+pub fn number(digits: &[u8]) -> Option<u64> {
+    let add = |number: u64, &byte: &u8| {
+        byte.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 impl std::fmt::Debug for Fields {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value)))).finish()
+        f.debug_map().entries(self.iter().map(|(name, value)| (name, crate::escape::shown(value)))).finish()
     }
 }
 
@@ -340,7 +355,7 @@ mod tests {
         check(|fields| fields.set("d", b"5"), &[("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("d", "5")]);
         check(|fields| fields.remove("A"), &[("b", "2"), ("c", "4")]);
         check(
-            |fields| fields.change("a", |old| format!("{old}!")),
+            |fields| fields.change("a", |old| [old, b"!"].concat()),
             &[("a", "1!"), ("b", "2"), ("a", "3!"), ("c", "4")],
         );
         check(|fields| fields.set("b", b"x\r\ny: z\0\t"), &[("a", "1"), ("b", "xy: z\t"), ("a", "3"), ("c", "4")]);
@@ -397,11 +412,39 @@ mod tests {
     #[test]
     fn look_ups() {
         let fields: Fields = [("Host", "a"), ("Via", "x, Y"), ("via", "z"), ("odd", "\u{e9}")].into_iter().collect();
-        assert_eq!(fields.text("host"), Some("a"));
+        assert_eq!(fields.get("host"), Some(b"a".as_slice()));
         assert_eq!(fields.get("hos"), None);
         assert_eq!(fields.all("VIA").count(), 2);
-        assert_eq!(tokens(&fields, "via").collect::<Vec<_>>(), ["x", "Y", "z"]);
+        assert_eq!(tokens(&fields, "via").collect::<Vec<_>>(), [b"x", b"Y", b"z"]);
         assert!(has_token(&fields, "via", "y") && !has_token(&fields, "via", "w"));
         assert!(fields.contains("ODD") && !fields.contains("even"));
+    }
+
+    /// What is not UTF-8 hides nothing, neither itself nor what stands beside it (RFC 9110 section 5.5).
+    #[test]
+    fn any_bytes() {
+        let mut fields: Fields = [("a", b"\xe9, b,, \xff".as_slice()), ("a", b"c\xe9")].into_iter().collect();
+        assert_eq!(tokens(&fields, "a").collect::<Vec<_>>(), [b"\xe9".as_slice(), b"b", b"\xff", b"c\xe9"]);
+        assert!(has_token(&fields, "a", "b"));
+        fields.change("a", |old| [old, b"!"].concat());
+        assert_eq!(fields.all("a").collect::<Vec<_>>(), [b"\xe9, b,, \xff!".as_slice(), b"c\xe9!"]);
+        assert_eq!(format!("{fields:?}"), "{\"a\": \"\\\\xE9, b,, \\\\xFF!\", \"a\": \"c\\\\xE9!\"}");
+    }
+
+    #[test]
+    fn numbers() {
+        let check = |digits: &[u8], expected| assert_eq!(number(digits), expected, "{digits:?}");
+        check(b"0", Some(0));
+        check(b"0042", Some(42));
+        check(b"18446744073709551615", Some(u64::MAX));
+        check(b"18446744073709551616", Some(u64::MAX));
+        for other in [b"".as_slice(), b"-1", b"+1", b" 1", b"1.0", b"1\xe9", "\u{663}".as_bytes()] {
+            check(other, None);
+        }
+    }
+
+    #[test]
+    fn name_tokens() {
+        assert!(is_token(b"X-A_b.1") && !is_token(b"") && !is_token(b"a b") && !is_token(b"\xe9") && !is_token(b"*,"));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::fields::{Fields, has_token, of_connection, tokens};
+use crate::fields::{Fields, has_token, members, of_connection, tokens};
 use crate::matcher;
 use crate::site::{Trusted, TrustedHeader};
 
@@ -15,9 +15,9 @@ const X_FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// The protocol a client asks to change to, where it is one to pass on: `Connection: upgrade` and `Upgrade: it`.
 /// `h2c` is not: what follows would pass the proxy's rules unseen.
-pub(crate) fn upgrade(fields: &Fields) -> Option<&str> {
-    let wanted = fields.text("upgrade")?;
-    let h2c = wanted.split(',').any(|one| one.trim().eq_ignore_ascii_case("h2c"));
+pub(crate) fn upgrade(fields: &Fields) -> Option<&[u8]> {
+    let wanted = fields.get("upgrade")?;
+    let h2c = members(wanted).any(|one| one.eq_ignore_ascii_case(b"h2c"));
     (!h2c && has_token(fields, "connection", "upgrade")).then_some(wanted)
 }
 
@@ -26,10 +26,10 @@ pub(crate) fn upgrade(fields: &Fields) -> Option<&str> {
 /// our sides share. One pass; no allocation but for fields that `Connection` lists beside the usual ones.
 pub(crate) fn end_to_end(mut fields: Fields) -> Fields {
     let te = has_token(&fields, "te", "trailers");
-    let listed: Vec<String> = listed(&fields).map(str::to_owned).collect();
+    let listed: Vec<Vec<u8>> = listed(&fields).map(<[u8]>::to_owned).collect();
     fields.retain(|name, _| !of_connection(name));
-    for name in listed {
-        fields.remove(&name);
+    if !listed.is_empty() {
+        fields.retain(|name, _| !listed.iter().any(|listed| name.eq_ignore_ascii_case(listed)));
     }
     if te {
         fields.add(b"te", b"trailers");
@@ -39,10 +39,10 @@ pub(crate) fn end_to_end(mut fields: Fields) -> Fields {
 
 /// The fields that `Connection` lists, beside its own options and what goes anyway. Fields that frame or address the
 /// message can't be made to vanish this way.
-fn listed(fields: &Fields) -> impl Iterator<Item = &str> {
+fn listed(fields: &Fields) -> impl Iterator<Item = &[u8]> {
     const USUAL: [&str; 8] =
         ["keep-alive", "close", "upgrade", "te", "trailer", "transfer-encoding", "content-length", "host"];
-    tokens(fields, "connection").filter(|token| !USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(token)))
+    tokens(fields, "connection").filter(|token| !USUAL.iter().any(|usual| token.eq_ignore_ascii_case(usual.as_bytes())))
 }
 
 /// What is said about the client to an upstream.
@@ -119,12 +119,13 @@ pub(crate) fn client_address(fields: &Fields, peer: IpAddr, trusted: &Trusted) -
         TrustedHeader::XForwardedFor => X_FORWARDED_FOR,
         TrustedHeader::Forwarded => "forwarded",
     };
-    let lines: Vec<_> = fields.all(name).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    for element in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let address = match trusted.header {
+    let lines: Vec<_> = fields.all(name).collect();
+    for element in lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b',')) {
+        // What is not UTF-8 is there, and is no address.
+        let address = std::str::from_utf8(element).ok().and_then(|element| match trusted.header {
             TrustedHeader::XForwardedFor => node_address(element.trim()),
             TrustedHeader::Forwarded => forwarded_for(element).and_then(node_address),
-        };
+        });
         // What is no address ends the chain: nothing before it can be believed.
         let Some(address) = address else { break };
         client = address;
@@ -175,6 +176,13 @@ mod tests {
         check(&[("te", "deflate")], &[]);
         check(&[("upgrade", "websocket"), ("proxy-connection", "close")], &[]);
         check(&[("connection", "close"), ("connection", "x-a"), ("x-a", "1"), ("x-b", "2")], &[("x-b", "2")]);
+        // What is not UTF-8 hides nothing beside it.
+        let odd: Fields =
+            [("connection", b"\xe9, x-a".as_slice()), ("x-a", b"\xff"), ("x-b", b"\xff")].into_iter().collect();
+        assert_eq!(end_to_end(odd), [("x-b", b"\xff")].into_iter().collect());
+        let odd: Fields =
+            [("connection", b"Upgrade, \xe9".as_slice()), ("upgrade", b"x\xe9, H2C")].into_iter().collect();
+        assert_eq!(upgrade(&odd), None);
     }
 
     #[test]
@@ -191,6 +199,12 @@ mod tests {
         check("10.0.0.1", "x-forwarded-for", "6.6.6.6, junk, 10.0.0.2", xff, "10.0.0.2");
         check("10.0.0.1", "x-forwarded-for", "1.1.1.1:4711", xff, "1.1.1.1");
         check("10.0.0.1", "x-forwarded-for", "10.0.0.3", xff, "10.0.0.3");
+        // What is not UTF-8 is no address, and ends the chain.
+        for lines in [[b"6.6.6.6, \xe9, 10.0.0.2".as_slice(), b"10.0.0.3"], [b"6.6.6.6", b"\xe9, 10.0.0.2"]] {
+            let odd: Fields = lines.into_iter().map(|line| ("x-forwarded-for", line)).collect();
+            let found = client_address(&odd, "10.0.0.1".parse().unwrap(), &trusted(xff));
+            assert_eq!(found, "10.0.0.2".parse::<IpAddr>().unwrap());
+        }
         let forwarded = TrustedHeader::Forwarded;
         check("10.0.0.1", "forwarded", "for=1.1.1.1;proto=http", forwarded, "1.1.1.1");
         check("10.0.0.1", "forwarded", "proto=http;For=\"[2001:db8::1]:80\"", forwarded, "2001:db8::1");

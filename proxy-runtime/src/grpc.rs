@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::fields::Fields;
+use crate::fields::{Fields, number};
 
 /// Whether these are the fields of a call: `Content-Type: application/grpc`, with or without a suffix.
 pub fn is_call(fields: &Fields) -> bool {
@@ -15,16 +15,15 @@ pub fn is_call(fields: &Fields) -> bool {
 
 /// How long the client waits for the call: `grpc-timeout`, at most eight digits and a unit.
 pub fn deadline(fields: &Fields) -> Option<Duration> {
-    let text = fields.text("grpc-timeout")?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8 && !digits.starts_with('+'))?;
+    let (unit, digits) = fields.get("grpc-timeout")?.split_last()?;
+    let number = number(digits).filter(|_| digits.len() <= 8)?;
     Some(match unit {
-        "H" => Duration::from_secs(number * 3600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
+        b'H' => Duration::from_secs(number * 3600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
         _ => return None,
     })
 }

@@ -72,7 +72,7 @@ pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Answer<Bytes> {
         return Answer::new(StatusCode::MISDIRECTED_REQUEST, Bytes::new());
     }
     let mut answer = Answer::new(status(redirect.code), Bytes::new());
-    answer.fields.add(b"location", location(facts, &redirect.to).as_bytes());
+    answer.fields.add(b"location", &location(facts, &redirect.to));
     answer
 }
 
@@ -105,19 +105,29 @@ pub(crate) fn https_url(host: &str, path: &str, query: Option<&str>, address: &s
 }
 
 /// The target. What placeholders put behind a leading slash must not make it two: `//evil.test/` is another host (RFC 3986
-/// section 4.2).
-fn location<'t>(facts: &Facts<'_>, to: &'t Template) -> Cow<'t, str> {
-    let value = to.rendered(facts);
+/// section 4.2). A URL is ASCII (section 2), so what they put in beyond that is percent-encoded, byte for byte.
+fn location<'t>(facts: &Facts<'_>, to: &'t Template) -> Cow<'t, [u8]> {
+    let mut value = to.rendered(facts);
     let meant = match to.pieces.first() {
         Some(Piece::Text(text)) => text.starts_with("//"),
         Some(Piece::Row) => facts.row.starts_with("//"),
         _ => false,
     };
-    if meant || !value.starts_with("//") {
+    if !meant && value.starts_with(b"//") {
+        let slashes = value.iter().take_while(|&&byte| byte == b'/').count();
+        value = Cow::Owned(value[slashes - 1..].to_owned());
+    }
+    if value.is_ascii() {
         return value;
     }
-    Cow::Owned(format!("/{}", value.trim_start_matches('/')))
+    let encoded = value.iter().flat_map(|&byte| match byte {
+        0x80.. => [b'%', HEXADECIMAL[usize::from(byte >> 4)], HEXADECIMAL[usize::from(byte & 15)]].into_iter().take(3),
+        byte => [byte, 0, 0].into_iter().take(1),
+    });
+    Cow::Owned(encoded.collect())
 }
+
+const HEXADECIMAL: &[u8; 16] = b"0123456789ABCDEF";
 
 /// The bytes of a body that is compiled in (not copied) or read at start (copied).
 pub fn body(facts: &Facts<'_>, bytes: &'static site::Bytes) -> Bytes {

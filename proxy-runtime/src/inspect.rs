@@ -106,7 +106,7 @@ impl Inspector {
                 Where::AnyHeader => facts.fields.raw().for_each(|(name, value)| {
                     self.scan((number, self.header(name)), value, lower, &mut found);
                 }),
-                Where::Cookie(name) => cookie_values(facts.fields, name).for_each(|value| scan(value.as_bytes())),
+                Where::Cookie(name) => cookie_values(facts.fields, name).for_each(scan),
                 Where::Body => {}
             }
         }

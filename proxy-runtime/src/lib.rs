@@ -22,6 +22,7 @@ pub mod claims;
 pub mod cookies;
 pub mod door;
 pub mod encodings;
+pub mod escape;
 pub mod facts;
 pub mod fields;
 pub mod files;

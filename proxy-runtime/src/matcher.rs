@@ -48,12 +48,12 @@ pub fn cookie(view: &RequestView<'_>, name: &str) -> bool {
 
 /// The cookie is there and equals `value`.
 pub fn cookie_is(view: &RequestView<'_>, name: &str, value: &str) -> bool {
-    view.cookie_values(name).any(|found| found == value)
+    view.cookie_values(name).any(|found| found == value.as_bytes())
 }
 
 /// The cookie is there and `regex` matches within it.
 pub fn cookie_matches(view: &RequestView<'_>, name: &str, regex: &Regex) -> bool {
-    view.cookie_values(name).any(|found| regex.is_match(found.as_bytes()))
+    view.cookie_values(name).any(|found| regex.is_match(found))
 }
 
 /// The client's address is in one of `networks`. An IPv4 address in IPv6 clothes counts as IPv4.

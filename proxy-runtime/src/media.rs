@@ -3,6 +3,8 @@
 //! What the web is made of, after the IANA registry (RFC 6838) and what browsers expect ("MIME Sniffing" standard); text has
 //! its encoding with it. What is not known is bytes, which no browser runs.
 
+use crate::fields::split_once;
+
 /// What is not known.
 pub const BYTES: &str = "application/octet-stream";
 
@@ -111,8 +113,8 @@ const TYPES: &[(&str, &str)] = &[
 ];
 
 /// Whether a `Content-Type` is one of these: a whole one, the beginning of one, as in `text/`, or the end of one, as in `+json`.
-pub fn is_among(types: &[impl AsRef<str>], content_type: &str) -> bool {
-    let media = content_type.split(';').next().unwrap_or_default().trim().as_bytes();
+pub fn is_among(types: &[impl AsRef<str>], content_type: &[u8]) -> bool {
+    let media = split_once(content_type, b';').map_or(content_type, |(media, _)| media).trim_ascii();
     types.iter().any(|known| {
         let known = known.as_ref().as_bytes();
         let part = match known {

@@ -19,6 +19,7 @@ use crate::cache::Flight;
 use crate::claims::Claims;
 use crate::connection::Peer;
 use crate::door::in_flight::Counted;
+use crate::escape;
 use crate::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -27,7 +28,6 @@ use crate::run::Worker;
 use crate::site::{Log, Policy, Route};
 use crate::target::Target;
 
-pub(crate) use line::json_string;
 pub(crate) use sink::{LogBuffer, Sink};
 
 /// An exchange, from its first word to its last.
@@ -59,8 +59,8 @@ pub(crate) struct Record {
     cache: (&'static str, &'static str),
     /// The answer as it is received for the cache, too.
     flight: Option<Arc<Flight>>,
-    /// Who the client has shown to be.
-    pub(crate) user: String,
+    /// Who the client has shown to be; another server's word need not be UTF-8.
+    pub(crate) user: Vec<u8>,
     /// What its token says.
     pub(crate) claims: Option<Arc<Claims>>,
     /// The rule that has refused it, or would have.
@@ -105,7 +105,7 @@ impl Record {
             failure: None,
             cache: ("", ""),
             flight: None,
-            user: String::new(),
+            user: Vec::new(),
             claims: None,
             rule: "",
             preflight: false,
@@ -207,7 +207,7 @@ impl Record {
             user: &self.user,
             claims: self.claims.as_deref(),
             fields: &self.fields,
-            captures: self.captures,
+            captures: &self.captures,
             route: self.route.map_or("", |route| route.pattern),
             row: self.route.map_or("", |route| route.row),
             settings: self.worker.settings,
@@ -262,8 +262,10 @@ impl RequestIds {
     }
 }
 
-/// Says something to the operator, on standard error. Not for what a client can cause at will.
+/// Says something to the operator, on standard error, in one line: what others have said in it (a server, a name server, an authority)
+/// can't make it two. Not for what a client can cause at will.
 pub(crate) fn notice(message: &str) {
+    let (time, message) = (Timestamp::now().rfc3339(), escape::shown(message.as_bytes()));
     // There is nobody to tell that standard error is gone.
-    let _ = writeln!(std::io::stderr(), "{} {message}", Timestamp::now().rfc3339());
+    let _ = writeln!(std::io::stderr(), "{time} {message}");
 }

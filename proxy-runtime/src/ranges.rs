@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::fields::Fields;
+use crate::fields::{Fields, members, number, split_once};
 
 /// What of a body is wanted.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ const MOST: usize = 16;
 pub(crate) fn wanted(request: &Fields, length: u64) -> Wanted {
     let mut lines = request.all("range");
     let (Some(line), None) = (lines.next(), lines.next()) else { return Wanted::All };
-    let Some(specs) = std::str::from_utf8(line).ok().and_then(specs) else { return Wanted::All };
+    let Some(specs) = specs(line) else { return Wanted::All };
     let mut parts: Vec<Range<u64>> = Vec::new();
     for spec in specs {
         let part = match spec {
@@ -50,7 +50,7 @@ pub(crate) type Only = (u64, Option<u64>);
 
 /// The only range that a request asks for, before the length is known; `None` where it asks for several, or for the end.
 pub(crate) fn only(request: &Fields) -> Option<Only> {
-    match specs(request.text("range")?)?.as_slice() {
+    match specs(request.get("range")?)?.as_slice() {
         [(Some(first), last)] => Some((*first, *last)),
         _ => None,
     }
@@ -60,15 +60,15 @@ pub(crate) fn only(request: &Fields) -> Option<Only> {
 type Spec = (Option<u64>, Option<u64>);
 
 /// The ranges of a `Range` in bytes, as written; `None` if it is malformed (section 14.1.1).
-fn specs(line: &str) -> Option<Vec<Spec>> {
-    let (unit, set) = line.split_once('=')?;
-    if !unit.trim().eq_ignore_ascii_case("bytes") {
+fn specs(line: &[u8]) -> Option<Vec<Spec>> {
+    let (unit, set) = split_once(line, b'=')?;
+    if !unit.trim_ascii().eq_ignore_ascii_case(b"bytes") {
         return None;
     }
     let mut specs = Vec::new();
-    for spec in set.split(',').map(str::trim).filter(|spec| !spec.is_empty()) {
-        let (first, last) = spec.split_once('-')?;
-        let spec = (number(first)?, number(last)?);
+    for spec in members(set) {
+        let (first, last) = split_once(spec, b'-')?;
+        let spec = (place(first)?, place(last)?);
         if matches!(spec, (Some(first), Some(last)) if last < first) || spec == (None, None) {
             return None;
         }
@@ -78,12 +78,11 @@ fn specs(line: &str) -> Option<Vec<Spec>> {
 }
 
 /// Digits, which may be missing; those that are too many are the largest number.
-fn number(text: &str) -> Option<Option<u64>> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Some(None);
+fn place(digits: &[u8]) -> Option<Option<u64>> {
+    match digits.trim_ascii() {
+        b"" => Some(None),
+        digits => number(digits).map(Some),
     }
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| Some(text.parse().unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

@@ -161,11 +161,28 @@ mod tests {
         check("^$", "/foo", "0", "/foo");
         check(r"(?i)\bFOO\b", "/foo/Foo/food", "x", "/x/x/food");
         check(r"(\d+)\s+(\w+)", "12 \t ab", "$2$1", "ab12");
-        // Over bytes: a character of several is several, and what is no text is matched, too.
+    }
+
+    /// Over bytes: a character of several is several, and what is not UTF-8 is matched like anything else.
+    #[test]
+    fn replacing_any_bytes() {
         check(".", "é", "x", "xx");
         check(r"\W", "aéb", "-", "a--b");
         check(r"\xE9", b"caf\xE9", "e", "cafe");
         check("(a*)", b"\xFFa\xFE", "[$1]", b"[]\xFF[a]\xFE[]");
         check("(?i)é", "éÉ", "e", "eÉ");
+        check("^(.*)secret(.*)$", b"\xe9 secret \xff", "$1-$2", b"\xe9 - \xff");
+        check("[^;]+", b"\xe9a;b\xff", "x", b"x;x");
+        check("a", b"\xe9a\xe9", "\u{e9}", b"\xe9\xc3\xa9\xe9");
+        check("", b"\xc3\xa9", "-", b"-\xc3-\xa9-");
+        check(r"(?-u:\xe9)", b"caf\xe9", "e", b"cafe");
+    }
+
+    #[test]
+    fn long_captures() {
+        let path = format!("/{}/x", "a".repeat(200_000));
+        let mut captures = Captures::default();
+        assert!(Capturing::new("^/(.*)/(x)$".into()).bind(&path, 0, &mut captures));
+        assert_eq!((captures.get(0, &path).len(), captures.get(1, &path)), (200_000, b"x".as_slice()));
     }
 }

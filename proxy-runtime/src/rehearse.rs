@@ -9,6 +9,7 @@ use http::{Method, StatusCode, Version};
 
 use crate::cache::key;
 use crate::door;
+use crate::escape;
 use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::filter::{Functions, Outgoing};
@@ -174,7 +175,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         query: target.query(),
         protocol: if request.http2 { "HTTP/2.0" } else { "HTTP/1.1" },
         client: request.from,
-        captures,
+        captures: &captures,
         route: rules.pattern(route),
         row: rules.row(route),
         ..Facts::nothing(&method, &fields, settings)
@@ -254,7 +255,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         Handler::Redirect(redirect) => {
             let redirected = crate::handler::redirect(&facts, redirect);
             outcome.status = Some(redirected.status.as_u16());
-            outcome.location = redirected.fields.get("location").map(lossy);
+            outcome.location = redirected.fields.get("location").map(text);
             answer = redirected.fields;
         }
         Handler::Files(_) if !crate::handler::GET_AND_HEAD.contains(&method) => {
@@ -316,7 +317,7 @@ fn beyond(
 }
 
 fn pairs(fields: &Fields) -> Vec<(String, String)> {
-    fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), lossy(value))).collect()
+    fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value))).collect()
 }
 
 fn forward(
@@ -356,11 +357,15 @@ fn cached(policy: Option<&Policy>, facts: &Facts<'_>, has_body: bool, outcome: &
     // A route's number is no business of anybody's.
     let said = variant.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"route "));
     outcome.cache = Some(("lookup", ""));
-    outcome.cache_key = Some(said.fold(url, |key, line| key + " " + &String::from_utf8_lossy(line)));
+    outcome.cache_key = Some(said.fold(url, |key, line| key + " " + &text(line)));
 }
 
-fn lossy(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).into_owned()
+/// A value as text, for comparison with what a test expects and for messages; escaped where it is none.
+fn text(value: &[u8]) -> String {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.to_owned(),
+        Err(_) => escape::shown(value).into_owned(),
+    }
 }
 
 /// The route for a request, whose host has led to the site with this root.

@@ -64,7 +64,7 @@ impl Replacer {
 /// Replaces texts in an answer, if it is of a type for that, whole, and not compressed.
 pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answer<Body>) -> Answer<Body> {
     let Answer { status, mut fields, body } = answer;
-    let suits = fields.text("content-type").is_some_and(|kind| media::is_among(replacer.types, kind));
+    let suits = fields.get("content-type").is_some_and(|kind| media::is_among(replacer.types, kind));
     if !suits || !changed::may_be(status, &fields) {
         return Answer { status, fields, body };
     }

@@ -65,6 +65,8 @@ pub(crate) struct Worker {
     pub(crate) head_limit: u64,
     /// What keys of the cache are written into, lest each is an allocation.
     pub(crate) keys: Cell<String>,
+    /// The same for keys of limits.
+    pub(crate) limited: Cell<Vec<u8>>,
     /// What requests are decoded into to be looked at.
     pub(crate) scratch: Cell<Scratch>,
     /// What connections read into.
@@ -385,6 +387,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         stop: stop.clone(),
         head_limit,
         keys: Cell::default(),
+        limited: Cell::default(),
         scratch: Cell::default(),
         buffers,
         compressing: Compressing::default(),

@@ -144,22 +144,21 @@ impl Settings {
         self.files.get(usize::from(index)).map(ArcSwap::load_full).unwrap_or_default()
     }
 
-    pub(crate) fn render_param(&self, index: u16, out: &mut String) {
-        use fmt::Write as _;
-        // Writing to a String cannot fail.
-        let _ = match self.params.get(usize::from(index)) {
-            Some(Value::Text(text)) => write!(out, "{text}"),
-            Some(Value::Number(number)) => write!(out, "{number}"),
-            Some(Value::Duration(duration)) => write!(out, "{duration:?}"),
+    /// A parameter's value as templates show it.
+    pub(crate) fn param(&self, index: u16) -> impl fmt::Display + '_ {
+        fmt::from_fn(move |f| match self.params.get(usize::from(index)) {
+            Some(Value::Text(text)) => f.write_str(text),
+            Some(Value::Number(number)) => write!(f, "{number}"),
+            Some(Value::Duration(duration)) => write!(f, "{duration:?}"),
             None => Ok(()),
-        };
+        })
     }
 
-    /// A file as text: without its last line end, and without what is not UTF-8.
-    pub(crate) fn render_file(&self, index: u16, out: &mut String) {
+    /// A file without its last line end.
+    pub(crate) fn render_file(&self, index: u16, out: &mut Vec<u8>) {
         let content = self.file(index);
-        let text = String::from_utf8_lossy(&content);
-        out.push_str(text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text)));
+        let text: &[u8] = &content;
+        out.extend_from_slice(text.strip_suffix(b"\n").map_or(text, |text| text.strip_suffix(b"\r").unwrap_or(text)));
     }
 }
 

@@ -16,14 +16,15 @@ pub fn share<'n>(
     let [first, .., _] = &*proxy.shares else { return (proxy.shares.first().map_or(0, |share| share.upstream), true) };
     if let Some(cookie) = &proxy.cookie {
         let values = cookie_values(facts.fields, cookie);
-        let wants = |share: &&Share, value: &str| share.weight > 0 && cookie_value(name(share.upstream)) == value;
+        let wants =
+            |share: &&Share, value: &[u8]| share.weight > 0 && cookie_value(name(share.upstream)).as_bytes() == value;
         let mut wanted = values.filter_map(|value| proxy.shares.iter().find(|share| wants(share, value)));
         if let Some(share) = wanted.next() {
             return (share.upstream, true);
         }
     }
     let number = match &proxy.by {
-        Some(by) => hash(by.rendered(facts).as_bytes(), 0),
+        Some(by) => hash(&by.rendered(facts), 0),
         None => chance(),
     };
     let total: u64 = proxy.shares.iter().map(|share| share.weight).sum();

@@ -2,12 +2,16 @@
 //!
 //! Templates are data, interpreted: a piece costs a branch and a copy. Which placeholder may stand where is the
 //! compiler's business; one that has no value here writes nothing (`-` in a log line).
+//!
+//! What is rendered is bytes: the value of a field or cookie is put in byte for byte, UTF-8 or not, so that two values that differ
+//! make two keys. Where the result must be text, its user escapes it: URLs by percent-encoding, logs by [`crate::escape`].
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use crate::facts::{Facts, push_number, push_seconds};
 use crate::site::{List, Text};
+use crate::view::{cookie_values, query_values};
 
 /// Pieces, in order.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -100,19 +104,19 @@ impl Template {
         }
     }
 
-    /// Appends the rendered text. Allocates only by growing `out`.
-    pub fn render(&self, facts: &Facts<'_>, out: &mut String) {
+    /// Appends what is rendered. Allocates only by growing `out`.
+    pub fn render(&self, facts: &Facts<'_>, out: &mut Vec<u8>) {
         for piece in self.pieces.iter() {
             piece.render(facts, out);
         }
     }
 
-    /// The rendered text; a literal is not copied.
-    pub fn rendered(&self, facts: &Facts<'_>) -> Cow<'_, str> {
+    /// What is rendered; a literal is not copied.
+    pub fn rendered(&self, facts: &Facts<'_>) -> Cow<'_, [u8]> {
         match self.literal() {
-            Some(text) => Cow::Borrowed(text),
+            Some(text) => Cow::Borrowed(text.as_bytes()),
             None => {
-                let mut out = String::new();
+                let mut out = Vec::new();
                 self.render(facts, &mut out);
                 Cow::Owned(out)
             }
@@ -121,56 +125,65 @@ impl Template {
 }
 
 impl Piece {
-    pub(crate) fn render(&self, facts: &Facts<'_>, out: &mut String) {
-        match self {
-            Piece::Text(text) => out.push_str(text),
-            Piece::Row => out.push_str(facts.row),
-            Piece::Param(index) => facts.settings.render_param(*index, out),
-            Piece::File(index) => facts.settings.render_file(*index, out),
-            Piece::Capture(slot) => out.push_str(facts.captures.get(usize::from(*slot), facts.path)),
-            Piece::ClientIp => display(out, facts.client),
-            Piece::ClientCertSubject => out.push_str(facts.certificate.map_or("", |shown| &shown.subject)),
-            Piece::ClientCertFingerprint => out.push_str(facts.certificate.map_or("", |shown| &shown.fingerprint)),
-            Piece::User => out.push_str(facts.user),
-            Piece::Claim(name) => out.push_str(facts.claims.and_then(|claims| claims.get(name)).unwrap_or_default()),
-            Piece::TlsVersion => out.push_str(facts.tls),
-            Piece::Scheme => out.push_str(facts.scheme),
-            Piece::Host => out.push_str(facts.host),
-            Piece::Method => out.push_str(facts.method.as_str()),
-            Piece::Path => out.push_str(facts.path),
-            Piece::Query => out.push_str(facts.query.unwrap_or_default()),
+    pub(crate) fn render(&self, facts: &Facts<'_>, out: &mut Vec<u8>) {
+        let value: &[u8] = match self {
+            Piece::Text(text) => text.as_bytes(),
+            Piece::Row => facts.row.as_bytes(),
+            Piece::Param(index) => return display(out, facts.settings.param(*index)),
+            Piece::File(index) => return facts.settings.render_file(*index, out),
+            Piece::Capture(slot) => facts.captures.get(usize::from(*slot), facts.path),
+            Piece::ClientIp => return display(out, facts.client),
+            Piece::ClientCertSubject => facts.certificate.map_or(b"", |shown| shown.subject.as_bytes()),
+            Piece::ClientCertFingerprint => facts.certificate.map_or(b"", |shown| shown.fingerprint.as_bytes()),
+            Piece::User => facts.user,
+            Piece::Claim(name) => facts.claims.and_then(|claims| claims.get(name)).unwrap_or_default().as_bytes(),
+            Piece::TlsVersion => facts.tls.as_bytes(),
+            Piece::Scheme => facts.scheme.as_bytes(),
+            Piece::Host => facts.host.as_bytes(),
+            Piece::Method => facts.method.as_str().as_bytes(),
+            Piece::Path => facts.path.as_bytes(),
+            Piece::Query => facts.query.unwrap_or_default().as_bytes(),
             Piece::PathAndQuery => {
-                out.push_str(facts.path);
-                if let Some(query) = facts.query {
-                    out.push('?');
-                    out.push_str(query);
+                out.extend_from_slice(facts.path.as_bytes());
+                match facts.query {
+                    None => return,
+                    Some(query) => {
+                        out.push(b'?');
+                        query.as_bytes()
+                    }
                 }
             }
             Piece::QueryValue(name) => {
-                let mut values = crate::view::query_values(facts.query.unwrap_or_default(), name);
-                out.push_str(values.next().unwrap_or_default());
+                let mut values = query_values(facts.query.unwrap_or_default(), name);
+                values.next().unwrap_or_default().as_bytes()
             }
-            Piece::Header(name) => out.push_str(facts.header(name).unwrap_or_default()),
-            Piece::Cookie(name) => {
-                let mut pairs = facts.header("cookie").into_iter().flat_map(crate::view::cookie_pairs);
-                out.push_str(pairs.find(|(key, _)| key == name).map(|(_, value)| value).unwrap_or_default());
-            }
-            Piece::RequestId => display(out, facts.request_id),
-            Piece::Route => out.push_str(facts.route),
-            Piece::Upstream => out.push_str(facts.upstream),
-            Piece::Status => push_number(out, u64::from(facts.status)),
-            Piece::Protocol => out.push_str(facts.protocol),
-            Piece::Time => facts.time.push_rfc3339(out),
-            Piece::TimeCommon => display(out, facts.time.common()),
-            Piece::Bytes => push_number(out, facts.bytes),
-            Piece::Duration => push_seconds(out, facts.duration),
-            Piece::Reason => out.push_str(facts.reason),
-            Piece::Server => out.push_str(facts.server),
-        }
+            Piece::Header(name) => facts.header(name).unwrap_or_default(),
+            Piece::Cookie(name) => cookie_values(facts.fields, name).next().unwrap_or_default(),
+            Piece::RequestId => return display(out, facts.request_id),
+            Piece::Route => facts.route.as_bytes(),
+            Piece::Upstream => facts.upstream.as_bytes(),
+            Piece::Status => return push_number(out, u64::from(facts.status)),
+            Piece::Protocol => facts.protocol.as_bytes(),
+            Piece::Time => return facts.time.push_rfc3339(out),
+            Piece::TimeCommon => return display(out, facts.time.common()),
+            Piece::Bytes => return push_number(out, facts.bytes),
+            Piece::Duration => return push_seconds(out, facts.duration),
+            Piece::Reason => facts.reason.as_bytes(),
+            Piece::Server => facts.server.as_bytes(),
+        };
+        out.extend_from_slice(value);
     }
 }
 
-fn display(out: &mut String, value: impl std::fmt::Display) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "{value}");
+/// Appends what displays itself.
+pub(crate) fn display(out: &mut Vec<u8>, value: impl fmt::Display) {
+    struct Bytes<'o>(&'o mut Vec<u8>);
+    impl fmt::Write for Bytes<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+    // Appending cannot fail.
+    let _ = write!(Bytes(out), "{value}");
 }

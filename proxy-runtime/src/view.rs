@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use http::Method;
 
 use crate::canonical::decodes_to;
-use crate::fields::{Fields, has_token};
+use crate::fields::{Fields, has_token, split_once};
 use crate::grpc;
 
 /// What a matcher or a template may ask about.
@@ -36,7 +36,7 @@ impl<'a> RequestView<'a> {
     }
 
     /// The values of the cookie `name`. Cost: one pass over the `Cookie` fields.
-    pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+    pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         cookie_values(self.headers, name)
     }
 
@@ -63,17 +63,20 @@ pub fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// The values of the cookie `name` in a request's fields. Cost: one pass over the `Cookie` fields.
-pub fn cookie_values<'a, 'n>(fields: &'a Fields, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
-    let texts = fields.all("cookie").filter_map(|field| std::str::from_utf8(field).ok());
-    texts.flat_map(cookie_pairs).filter(move |(key, _)| *key == name).map(|(_, value)| value)
+///
+/// Names and values are bytes: a value may be none that is UTF-8 (RFC 9110 section 5.5), and then it is there like any other, and so
+/// are the cookies beside it.
+pub fn cookie_values<'a, 'n>(fields: &'a Fields, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    let named = move |(key, _): &(&[u8], &[u8])| *key == name.as_bytes();
+    fields.all("cookie").flat_map(cookie_pairs).filter(named).map(|(_, value)| value)
 }
 
-/// The `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order.
-pub fn cookie_pairs(field: &str) -> impl Iterator<Item = (&str, &str)> {
-    field.split(';').map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = value.trim();
-        (name.trim(), value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+/// The `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order; the first `=` separates.
+pub fn cookie_pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    field.split(|&byte| byte == b';').map(|pair| {
+        let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
+        let value = value.trim_ascii();
+        (name.trim_ascii(), value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
     })
 }
 
@@ -81,15 +84,17 @@ pub fn cookie_pairs(field: &str) -> impl Iterator<Item = (&str, &str)> {
 mod tests {
     use super::*;
 
-    fn check(cookie: &str, expected: &[(&str, &str)]) {
-        assert_eq!(cookie_pairs(cookie).collect::<Vec<_>>(), expected, "{cookie}");
+    fn check(cookie: &[u8], expected: &[(&[u8], &[u8])]) {
+        assert_eq!(cookie_pairs(cookie).collect::<Vec<_>>(), expected, "{cookie:?}");
     }
 
     #[test]
     fn cookies() {
-        check("a=1", &[("a", "1")]);
-        check("a=1; b=\"x y\"", &[("a", "1"), ("b", "x y")]);
-        check("odd; a=b=c", &[("odd", ""), ("a", "b=c")]);
+        check(b"a=1", &[(b"a", b"1")]);
+        check(b"a=1; b=\"x y\"", &[(b"a", b"1"), (b"b", b"x y")]);
+        check(b"odd; a=b=c", &[(b"odd", b""), (b"a", b"b=c")]);
+        check(b"x=\xe9; session=1", &[(b"x", b"\xe9"), (b"session", b"1")]);
+        check(b"\xe9=\"\xff\";=\"; \tb = \t2", &[(b"\xe9", b"\xff"), (b"", b"\""), (b"b", b"2")]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod acme;
 mod alone;
 mod auth;
+mod bytes;
 mod cache;
 mod canonical;
 mod cases;

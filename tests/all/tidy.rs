@@ -69,12 +69,61 @@ fn nothing_is_unsafe() {
     }
 }
 
+/// A field value that is not UTF-8 is a value (RFC 9110 section 5.5). What turns one into nothing, or several into one, lets a request pass
+/// the rule that is about it; so each place that does this to any bytes stands here, with the reason why it may.
+#[test]
+fn what_is_not_utf8_is_there() {
+    const MAY: &[(&str, usize, &str)] = &[
+        ("cache/freshness.rs", 1, "a date: what is none is malformed, and its callers say what that means"),
+        ("cache/record.rs", 1, "the cache's own file: a damaged one is not used"),
+        ("canonical.rs", 1, "bytes that may stand raw, which are ASCII"),
+        ("door.rs", 2, "credentials: what is none lets nobody in"),
+        ("escape.rs", 2, "bytes that have just been made of characters"),
+        ("fields.rs", 1, "names, which are tokens"),
+        ("files.rs", 1, "the name of a file, of a path that is UTF-8"),
+        ("files/bundle.rs", 2, "what the compiler has written"),
+        ("forward.rs", 1, "an address: what is none ends the chain of those that are believed"),
+        ("run.rs", 1, "a line of our own"),
+        ("tls/acme.rs", 1, "a file of the operator's"),
+    ];
+    for (path, text) in rust_files(&["proxy-runtime/src"]) {
+        let text = without_tests(&text);
+        let forgets = |at: usize| {
+            let (before, after) = text.split_at(at);
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            let statement = after.split([';', '{']).next().unwrap_or_default();
+            statement.starts_with("from_utf8_lossy")
+                || line.contains("let Ok")
+                || [".ok()", "unwrap_or", "is_ok"].iter().any(|end| statement.contains(end))
+        };
+        let found = text.match_indices("from_utf8").filter(|(at, _)| forgets(*at)).count();
+        let name = path.strip_prefix("proxy-runtime/src").expect("within").to_str().expect("text");
+        let may = MAY.iter().find(|(known, ..)| *known == name).map_or(0, |(_, count, _)| *count);
+        assert_eq!(found, may, "{name}: what is not UTF-8 becomes nothing; work on bytes, or say here why it may");
+    }
+}
+
 /// What may know of what. Pure modules do no I/O; the shipped binary has no parser; the compiler serves nobody.
 #[test]
 fn dependencies_point_one_way() {
     let pure = [
-        "facts", "fields", "filter", "failure", "forward", "handler", "http1", "matcher", "regex", "rehearse", "route",
-        "site", "target", "template", "view",
+        "canonical",
+        "escape",
+        "facts",
+        "fields",
+        "filter",
+        "failure",
+        "forward",
+        "handler",
+        "http1",
+        "matcher",
+        "regex",
+        "rehearse",
+        "route",
+        "site",
+        "target",
+        "template",
+        "view",
     ];
     for (path, text) in rust_files(&["proxy-runtime/src"]) {
         for forbidden in ["kdl", "syn::", "proxy_build", "proxy_macros", "std::process::Command"] {

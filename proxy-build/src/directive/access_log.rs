@@ -23,7 +23,12 @@ pub(super) static LOG: Directive = Directive {
 Without it there is no access log. Lines are buffered per worker and written by a thread of its own, at the latest
 50 ms later; a reader that is too slow loses lines, which are counted and reported on standard error, and never slows an
 exchange. In a line of one's own, `{time}`, `{bytes}`, `{duration}`, `{reason}`, `{protocol}`, `{server}` and
-`{time.common}` stand beside the usual placeholders; control characters are escaped.
+`{time.common}` stand beside the usual placeholders.
+
+Nobody can forge a line. In a line of one's own, and in `combined`, a value has its quotes, backslashes and controls (C1 controls, line
+separators and what reverses the direction of text among them) written as `\\xNN`, as nginx does; literal text stands as it is written. JSON
+is valid whatever was sent. Header fields may have bytes that are not UTF-8: in both they are `\\xNN`, and so is a backslash that would
+read as the beginning of that, so that two values that differ are written differently.
 
 An answer that the proxy gives itself because something is wrong has a `reason`: a word that names it, the same
 everywhere.",

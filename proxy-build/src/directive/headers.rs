@@ -127,7 +127,9 @@ pub(super) static REPLACE: Directive = Directive {
     body: None,
     repeats: true,
     summary: "Replaces what an expression matches in a field's values.",
-    details: "`$1` and `${name}` stand for groups.",
+    details: "\
+`$1` and `${name}` stand for groups. The expression is matched over bytes, with ASCII classes, as values need not be UTF-8; `.` is any
+byte but a line end.",
     example: EXAMPLE,
     read: |r| {
         let name = r.arg("a NAME", value::header_name)?;

@@ -1,13 +1,14 @@
 //! What messages say of caching: [`Control`] of an answer, [`Wish`] of a request. Pure.
 //!
 //! RFC 9111 section 5.2, RFC 5861, and RFC 9213 for `CDN-Cache-Control`, which is meant for caches like this one and goes
-//! before `Cache-Control` and `Expires`. What is malformed makes an answer stale rather than fresh (section 4.2.1).
+//! before `Cache-Control` and `Expires`. What is malformed makes an answer stale rather than fresh (section 4.2.1), and never hides what
+//! stands beside it: values are bytes, of which a directive that is not known may have any (RFC 9110 section 5.5).
 
 use std::time::Duration;
 
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use crate::fields::Fields;
+use crate::fields::{Fields, is_token, members, number, split_once};
 
 /// What an answer says of its caching.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,53 +61,77 @@ pub(crate) struct Wish {
 /// The longest time that counts; longer ones, and numbers that are too large, are this (RFC 9111 section 1.2.2).
 const LONGEST: u64 = 1 << 31;
 
+/// The field that is meant for caches like this one (RFC 9213).
+const TARGETED: &str = "cdn-cache-control";
+
 impl Control {
     /// What the fields of an answer say.
     pub(crate) fn of(fields: &Fields) -> Control {
         if let Some(targeted) = Control::targeted(fields) {
             return targeted;
         }
+        let mut control = Control::said(fields, "cache-control");
+        // A targeted field that is malformed is not what caches go by (RFC 9213 section 2.1), but what it forbids is not to be done
+        // all the same: a cache may always store less.
+        let malformed = Control::said(fields, TARGETED);
+        control.must_understand &= !malformed.no_store;
+        control.no_store |= malformed.no_store;
+        control.no_cache |= malformed.no_cache;
+        control.private |= malformed.private;
+        control.unkept.extend(malformed.unkept);
+        control
+    }
+
+    fn said(fields: &Fields, name: &'static str) -> Control {
         let mut control = Control::default();
-        let mut seen: Vec<&str> = Vec::new();
-        for (name, value) in directives(fields) {
-            // Of one that is there twice the first counts (section 4.2.1).
-            if seen.iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
+        let mut seen: Vec<&[u8]> = Vec::new();
+        for (name, value) in directives(fields, name) {
+            let lower = name.to_ascii_lowercase();
+            // Of one that is there twice the first counts (section 4.2.1); what forbids something does so each time.
+            let forbids = matches!(lower.as_slice(), b"no-cache" | b"private");
+            if !forbids && seen.iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
                 continue;
             }
             seen.push(name);
-            control.take(&name.to_ascii_lowercase(), value.as_deref());
+            control.take(&lower, value.as_deref());
         }
         control
     }
 
-    fn take(&mut self, name: &str, value: Option<&str>) {
+    fn take(&mut self, name: &[u8], value: Option<&[u8]>) {
         match name {
-            "no-store" => self.no_store = true,
-            "public" => self.public = true,
-            "must-revalidate" => self.must_revalidate = true,
-            "proxy-revalidate" => self.proxy_revalidate = true,
-            "must-understand" => self.must_understand = true,
-            "no-cache" => self.no_cache |= self.fields_of(value),
-            "private" => self.private |= self.fields_of(value),
-            "s-maxage" => self.s_maxage = Some(seconds(value)),
-            "max-age" => self.max_age = Some(seconds(value)),
-            "stale-while-revalidate" => self.while_revalidate = Some(seconds(value)),
-            "stale-if-error" => self.if_error = Some(seconds(value)),
+            b"no-store" => self.no_store = true,
+            b"public" => self.public = true,
+            b"must-revalidate" => self.must_revalidate = true,
+            b"proxy-revalidate" => self.proxy_revalidate = true,
+            b"must-understand" => self.must_understand = true,
+            b"no-cache" => self.no_cache |= self.fields_of(value),
+            b"private" => self.private |= self.fields_of(value),
+            b"s-maxage" => self.s_maxage = Some(seconds(value)),
+            b"max-age" => self.max_age = Some(seconds(value)),
+            b"stale-while-revalidate" => self.while_revalidate = Some(seconds(value)),
+            b"stale-if-error" => self.if_error = Some(seconds(value)),
             _ => {}
         }
     }
 
-    /// Notes the fields that a directive lists; `true`: it lists none, and is about the whole answer.
-    fn fields_of(&mut self, value: Option<&str>) -> bool {
-        let names = value.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-        let before = self.unkept.len();
-        self.unkept.extend(names.map(str::to_ascii_lowercase));
-        self.unkept.len() == before
+    /// Notes the fields that a directive lists; `true`: it lists none, and is about the whole answer. So is one that lists what is no
+    /// name of a field: what it means can't be left out.
+    fn fields_of(&mut self, value: Option<&[u8]>) -> bool {
+        let mut whole = true;
+        for name in members(value.unwrap_or_default()) {
+            match std::str::from_utf8(name) {
+                Ok(name) if is_token(name.as_bytes()) => self.unkept.push(name.to_ascii_lowercase()),
+                _ => return true,
+            }
+            whole = false;
+        }
+        whole
     }
 
     /// `CDN-Cache-Control`, unless it is missing, empty or malformed (RFC 9213 section 2.1).
     fn targeted(fields: &Fields) -> Option<Control> {
-        let lines: Vec<&[u8]> = fields.all("cdn-cache-control").collect();
+        let lines: Vec<&[u8]> = fields.all(TARGETED).collect();
         if lines.is_empty() {
             return None;
         }
@@ -118,9 +143,11 @@ impl Control {
         for (name, entry) in &said {
             let ListEntry::Item(item) = entry else { continue };
             match &item.bare_item {
-                BareItem::Boolean(true) => control.take(name.as_str(), None),
-                BareItem::Integer(number) => control.take(name.as_str(), Some(&number.to_string())),
-                BareItem::String(text) => control.take(name.as_str(), Some(text.as_str())),
+                BareItem::Boolean(true) => control.take(name.as_str().as_bytes(), None),
+                BareItem::Integer(number) => {
+                    control.take(name.as_str().as_bytes(), Some(number.to_string().as_bytes()))
+                }
+                BareItem::String(text) => control.take(name.as_str().as_bytes(), Some(text.as_str().as_bytes())),
                 _ => {}
             }
         }
@@ -136,15 +163,15 @@ impl Wish {
             wish.no_cache = crate::fields::has_token(fields, "pragma", "no-cache");
             return wish;
         }
-        for (name, value) in directives(fields) {
+        for (name, value) in directives(fields, "cache-control") {
             let value = value.as_deref();
-            match name.to_ascii_lowercase().as_str() {
-                "no-store" => wish.no_store = true,
-                "no-cache" => wish.no_cache = true,
-                "only-if-cached" => wish.only_if_cached = true,
-                "max-age" => wish.max_age = Some(seconds(value)),
-                "min-fresh" => wish.min_fresh = Some(seconds(value)),
-                "max-stale" => wish.max_stale = Some(value.map_or(Duration::MAX, |_| seconds(value))),
+            match name.to_ascii_lowercase().as_slice() {
+                b"no-store" => wish.no_store = true,
+                b"no-cache" => wish.no_cache = true,
+                b"only-if-cached" => wish.only_if_cached = true,
+                b"max-age" => wish.max_age = Some(seconds(value)),
+                b"min-fresh" => wish.min_fresh = Some(seconds(value)),
+                b"max-stale" => wish.max_stale = Some(value.map_or(Duration::MAX, |_| seconds(value))),
                 _ => {}
             }
         }
@@ -153,55 +180,56 @@ impl Wish {
 }
 
 /// A number of seconds (RFC 9111 section 1.2.2); what is none is 0.
-fn seconds(value: Option<&str>) -> Duration {
-    let text = value.unwrap_or_default();
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // All digits and no number: too large for one.
-    let number = if digits { text.parse().unwrap_or(LONGEST).min(LONGEST) } else { 0 };
-    Duration::from_secs(number)
+fn seconds(value: Option<&[u8]>) -> Duration {
+    Duration::from_secs(number(value.unwrap_or_default()).unwrap_or(0).min(LONGEST))
 }
 
-/// The directives of `Cache-Control`, over all its lines: names, and values without their quotes.
-fn directives(fields: &Fields) -> impl Iterator<Item = (&str, Option<String>)> {
-    let lines = fields.all("cache-control").filter_map(|line| std::str::from_utf8(line).ok());
-    lines.flat_map(members).map(|member| match member.split_once('=') {
-        Some((name, value)) => (name.trim(), Some(unquoted(value.trim()))),
+/// The directives of `Cache-Control` or one like it, over all its lines: names, and values without their quotes.
+fn directives<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = (&'a [u8], Option<Vec<u8>>)> {
+    fields.all(name).flat_map(quoted_members).map(|member| match split_once(member, b'=') {
+        Some((name, value)) => (name.trim_ascii(), Some(unquoted(value.trim_ascii()))),
         None => (member, None),
     })
 }
 
-/// The members of a list, whose quoted strings may have commas in them (RFC 9110 section 5.6).
-fn members(line: &str) -> impl Iterator<Item = &str> {
+/// The members of a list, whose quoted strings may have commas in them (RFC 9110 section 5.6). A quote that nothing closes quotes
+/// nothing: it must not hide what stands behind it.
+fn quoted_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let (mut quoted, mut escaped) = (false, false);
-        let end = rest.bytes().position(|byte| {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                b',' => return !quoted,
-                _ => {}
-            }
-            false
-        });
-        let (member, after) = end.map_or((rest, ""), |end| (&rest[..end], &rest[end + 1..]));
-        rest = after;
-        Some(member.trim())
+        let end = member_end(rest).unwrap_or_else(|| memchr::memchr(b',', rest).unwrap_or(rest.len()));
+        let (member, after) = rest.split_at(end);
+        rest = after.get(1..).unwrap_or_default();
+        Some(member.trim_ascii())
     })
     .filter(|member| !member.is_empty())
 }
 
-fn unquoted(value: &str) -> String {
-    let Some(inner) = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) else {
+/// Where the first member ends; `None`: within a quoted string that does not end.
+fn member_end(list: &[u8]) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in list.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    (!quoted).then_some(list.len())
+}
+
+fn unquoted(value: &[u8]) -> Vec<u8> {
+    let Some(inner) = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")) else {
         return value.to_owned();
     };
     let mut escaped = false;
-    let plain = inner.chars().filter(|&char| {
-        escaped = char == '\\' && !escaped;
+    let plain = inner.iter().copied().filter(|&byte| {
+        escaped = byte == b'\\' && !escaped;
         !escaped
     });
     plain.collect()
@@ -217,6 +245,32 @@ mod tests {
 
     fn check(lines: &[(&str, &str)], expected: Control) {
         assert_eq!(Control::of(&fields(lines)), expected, "{lines:?}");
+    }
+
+    /// What is not UTF-8, or not well-formed, hides nothing that stands beside it.
+    #[test]
+    fn any_bytes() {
+        let check = |name: &str, line: &[u8], expected: Control| {
+            assert_eq!(Control::of(&[(name, line)].into_iter().collect()), expected, "{line:?}");
+        };
+        let none = Control::default;
+        let no_store = || Control { no_store: true, ..none() };
+        check("cache-control", b"no-store, x=\"\xe9\"", no_store());
+        check("cache-control", b"\xe9, no-store", no_store());
+        check("cache-control", b"x=\xe9;no-store, NO-STORE", no_store());
+        check("cache-control", b"x=\"\xe9, no-store", no_store());
+        check("cache-control", b"x=\"\xe9\\\", no-store", no_store());
+        check("cache-control", b"x=\"\xe9, no-store\"", none());
+        check("cache-control", b"no-store\xe9", none());
+        check("cache-control", b"private, x=\"\xe9\"", Control { private: true, ..none() });
+        check("cache-control", b"private=\"x\xe9\"", Control { private: true, ..none() });
+        let listed = || Control { unkept: vec!["a".to_owned()], ..none() };
+        check("cache-control", b"private=a, private", Control { private: true, ..listed() });
+        check("cache-control", b"no-cache=\"a, \xe9\"", Control { no_cache: true, ..listed() });
+        check("cache-control", b"max-age=6\xe9", Control { max_age: secs(0), ..none() });
+        check("cdn-cache-control", b"no-store, x=\"\xe9\"", no_store());
+        check("cdn-cache-control", b"private, \xe9", Control { private: true, ..none() });
+        check("cdn-cache-control", b"max-age=9, \xe9", none());
     }
 
     fn secs(seconds: u64) -> Option<Duration> {

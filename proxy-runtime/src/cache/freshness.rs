@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::StatusCode;
 
 use super::control::{Control, Wish};
-use crate::fields::Fields;
+use crate::fields::{Fields, is_token, number, tokens};
 use crate::settings::Settings;
 use crate::site::Cache;
 
@@ -145,7 +145,7 @@ impl Life {
     ) -> Result<Life, Unkept> {
         let control = Control::of(fields);
         may_be_kept(policy, status, fields, &control, asked)?;
-        let date = fields.text("date").and_then(date).unwrap_or(asked.answered);
+        let date = fields.get("date").and_then(date).unwrap_or(asked.answered);
         let life = Life {
             received: asked.answered,
             age: initial_age(fields, date, asked),
@@ -253,9 +253,9 @@ fn may_be_kept(
     if fields.contains("set-cookie") && !control.unkept.iter().any(|name| name == "set-cookie") {
         return Err(Unkept::SetCookie);
     }
-    let listed = |name: &str| {
+    let listed = |name: Option<&str>| {
         let allowed = policy.vary.as_ref();
-        name != "*" && allowed.is_none_or(|allowed| allowed.iter().any(|one| one.eq_ignore_ascii_case(name)))
+        name.is_some_and(|name| allowed.is_none_or(|allowed| allowed.iter().any(|one| one.eq_ignore_ascii_case(name))))
     };
     if !vary(fields).all(listed) {
         return Err(Unkept::Vary);
@@ -268,9 +268,13 @@ fn is_for_authorized(control: &Control) -> bool {
     control.public || control.must_revalidate || control.s_maxage.is_some()
 }
 
-/// The names that `Vary` lists.
-pub(crate) fn vary(fields: &Fields) -> impl Iterator<Item = &str> {
-    crate::fields::tokens(fields, "vary")
+/// The names that `Vary` lists; `None` for `*`, and for what is no name of a field: nobody knows what the answer varies by then
+/// (section 4.1).
+pub(crate) fn vary(fields: &Fields) -> impl Iterator<Item = Option<&str>> {
+    tokens(fields, "vary").map(|name| match std::str::from_utf8(name) {
+        Ok(name) if name != "*" && is_token(name.as_bytes()) => Some(name),
+        _ => None,
+    })
 }
 
 /// Statuses whose meaning for caches is known (RFC 9110 section 15): all that are registered, but for those about parts.
@@ -298,7 +302,7 @@ fn lifetime(
     }
     if !control.targeted && fields.contains("expires") {
         // Section 5.3: what is no date, as "0", is past.
-        let expires = fields.text("expires").and_then(self::date);
+        let expires = fields.get("expires").and_then(self::date);
         return Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)));
     }
     if let Some((_, ttl)) = policy.negative.iter().find(|(negative, _)| *negative == status.as_u16()) {
@@ -307,7 +311,7 @@ fn lifetime(
     if !is_kept_by_default(status) {
         return None;
     }
-    let modified = fields.text("last-modified").and_then(self::date);
+    let modified = fields.get("last-modified").and_then(self::date);
     let heuristic = modified
         .filter(|_| policy.ttl.heuristic > 0)
         .map(|modified| date.since(modified) * u32::from(policy.ttl.heuristic) / 100);
@@ -318,15 +322,16 @@ fn lifetime(
 fn initial_age(fields: &Fields, date: Moment, asked: &Asked) -> Duration {
     let apparent = asked.answered.since(date);
     // Section 5.1: what is no number does not count.
-    let said = fields.text("age").and_then(|age| age.split(',').next()?.trim().parse::<u32>().ok());
+    let said = fields.get("age").and_then(|age| number(age.split(|&byte| byte == b',').next()?.trim_ascii()));
     let delay = asked.answered.since(asked.sent);
-    let corrected = Duration::from_secs(said.unwrap_or(0).into()).saturating_add(delay);
+    let corrected = Duration::from_secs(said.unwrap_or(0).min(u32::MAX.into())).saturating_add(delay);
     apparent.max(corrected)
 }
 
-/// A date in a field (RFC 9110 section 5.6.7).
-pub(crate) fn date(text: &str) -> Option<Moment> {
-    httpdate::parse_http_date(text.trim()).ok().map(Moment::of)
+/// A date in a field (RFC 9110 section 5.6.7); `None`: it is malformed, which means something else to each who asks.
+pub(crate) fn date(value: &[u8]) -> Option<Moment> {
+    let text = std::str::from_utf8(value.trim_ascii()).ok()?;
+    httpdate::parse_http_date(text).ok().map(Moment::of)
 }
 
 #[cfg(test)]
@@ -421,6 +426,11 @@ mod tests {
         check(&own, 200, &[date, ("last-modified", "Sun, 06 Nov 1994 08:47:37 GMT")], Ok(12));
         check(&own, 200, &[("vary", "Accept")], Ok(30));
         check(&own, 200, &[("vary", "accept, cookie")], Err(Unkept::Vary));
+        check(&own, 200, &[("vary", "accept,, ,")], Ok(30));
+        check(&own, 200, &[("vary", "accept, x y")], Err(Unkept::Vary));
+        let odd: Fields = [("vary", b"accept".as_slice()), ("vary", b"x\xe9")].into_iter().collect();
+        let kept = Life::of(&own, &Settings::default(), StatusCode::OK, &odd, &asked());
+        assert_eq!(kept, Err(Unkept::Vary));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::canonical::decodes_to;
-use crate::facts::{Facts, push_number};
+use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::site::{Cache, Key, Mark, Part};
 use crate::view::{cookie_values, query_values};
@@ -47,7 +47,7 @@ pub fn origin(key: &Key, facts: &Facts<'_>, out: &mut String) {
     if key.site != 0 {
         // No host has a semicolon.
         out.push(';');
-        push_number(out, key.site.into());
+        out.push_str(&key.site.to_string());
     }
 }
 
@@ -72,9 +72,10 @@ pub fn variant<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, fields: &F
     for name in key.cookies.iter() {
         out.push(b'\n');
         out.extend_from_slice(name.as_bytes());
-        for value in cookie_values(fields, name) {
-            out.push(b'=');
-            out.extend_from_slice(value.as_bytes());
+        // No value has a semicolon in it, so that no two lists of values are one.
+        for (index, value) in cookie_values(fields, name).enumerate() {
+            out.push(if index == 0 { b'=' } else { b';' });
+            out.extend_from_slice(value);
         }
     }
 }
@@ -132,7 +133,7 @@ pub fn has(mark: &Mark, facts: &Facts<'_>) -> bool {
     let is = |found: &[u8]| mark.value.as_ref().is_none_or(|value| value.as_bytes() == found);
     match mark.part {
         Part::Header => facts.fields.all(&mark.name).any(is),
-        Part::Cookie => cookie_values(facts.fields, &mark.name).any(|value| is(value.as_bytes())),
+        Part::Cookie => cookie_values(facts.fields, &mark.name).any(is),
         Part::Query => query_values(facts.query.unwrap_or_default(), &mark.name)
             .any(|found| mark.value.as_ref().is_none_or(|value| decodes_to(found, value))),
     }

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 pub enum Key<'k> {
     /// Their clients' network.
     Network(IpAddr),
-    /// A text.
-    Text(&'k str),
+    /// What a template makes of them: bytes, so that values which differ count apart.
+    Bytes(&'k [u8]),
 }
 
 impl Key<'_> {
@@ -30,7 +30,7 @@ impl Hash for Key<'_> {
         match self {
             Key::Network(IpAddr::V4(address)) => state.write_u32(address.to_bits()),
             Key::Network(IpAddr::V6(address)) => state.write_u128(address.to_bits()),
-            Key::Text(text) => state.write(text.as_bytes()),
+            Key::Bytes(bytes) => state.write(bytes),
         }
     }
 }

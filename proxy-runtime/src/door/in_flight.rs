@@ -64,18 +64,18 @@ mod tests {
     #[test]
     fn counts() {
         let all: &'static InFlight = Box::leak(Box::default());
-        let first = all.admit(Key::Text("a"), 2);
-        let second = all.admit(Key::Text("a"), 2);
+        let first = all.admit(Key::Bytes(b"a"), 2);
+        let second = all.admit(Key::Bytes(b"a"), 2);
         assert!(
             first.is_some()
                 && second.is_some()
-                && all.admit(Key::Text("a"), 2).is_none()
-                && all.admit(Key::Text("b"), 1).is_some()
+                && all.admit(Key::Bytes(b"a"), 2).is_none()
+                && all.admit(Key::Bytes(b"b"), 1).is_some()
         );
         drop(first);
-        assert!(all.admit(Key::Text("a"), 2).is_some());
+        assert!(all.admit(Key::Bytes(b"a"), 2).is_some());
         drop(second);
         assert!(all.counts.iter().all(|shard| shard.lock().expect("sound").is_empty()));
-        assert!(all.admit(Key::Text("a"), 0).is_none());
+        assert!(all.admit(Key::Bytes(b"a"), 0).is_none());
     }
 }

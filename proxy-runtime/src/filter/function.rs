@@ -91,14 +91,15 @@ impl<'a> Request<'a> {
         self.facts.client
     }
 
-    /// Who the user is, where `auth` knows; else empty.
-    pub fn user(&self) -> &'a str {
+    /// Who the user is, where `auth` knows; else empty. What an authorization service says need not be UTF-8.
+    pub fn user(&self) -> &'a [u8] {
         self.facts.user
     }
 
-    /// The first value of a field, where it is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.fields.text(name)
+    /// The first value of a field, as it came: it need not be UTF-8 (RFC 9110 section 5.5), and a function that lets nobody pass whom it
+    /// does not know must see such values, too. All values are in [`Facts::fields`].
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.fields.get(name)
     }
 
     /// The first value of a parameter in the query, as it is written there.
@@ -106,8 +107,8 @@ impl<'a> Request<'a> {
         query_values(self.facts.query.unwrap_or_default(), name).next()
     }
 
-    /// The first value of a cookie.
-    pub fn cookie(&self, name: &str) -> Option<&str> {
+    /// The first value of a cookie, as it came.
+    pub fn cookie(&self, name: &str) -> Option<&[u8]> {
         cookie_values(self.fields, name).next()
     }
 
@@ -146,9 +147,9 @@ impl<'a> Response<'a> {
         self.status
     }
 
-    /// The first value of a field, where it is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.fields.text(name)
+    /// The first value of a field, as it came: it need not be UTF-8 (RFC 9110 section 5.5).
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.fields.get(name)
     }
 
     /// The field has this value and no other. Bytes that a value must not have are left out (RFC 9110 section 5.5).
@@ -253,9 +254,9 @@ mod tests {
     }
 
     fn refuses(request: &mut Request<'_>) -> Flow {
-        assert_ne!(request.header("x-panic"), Some("yes"), "as asked");
+        assert_ne!(request.header("x-panic"), Some(b"yes".as_slice()), "as asked");
         match (request.header(LET_IN.as_str()), request.cookie("seen")) {
-            (Some(_), Some("1")) => Flow::Continue,
+            (Some(_), Some(b"1")) => Flow::Continue,
             _ => {
                 let mut answer = Answer::text(StatusCode::FORBIDDEN, "no\n");
                 answer.fields.add(b"Content-Length", b"999");
@@ -275,27 +276,29 @@ mod tests {
         response: &[Function { name: "says_so", call: says_so }],
     };
 
-    fn check(lines: &[(&str, &str)], expected: Result<Option<u16>, Panicked>) -> Fields {
+    fn check(lines: &[(&str, &[u8])], expected: Result<Option<u16>, Panicked>) -> Fields {
         let (settings, nothing) = (Settings::default(), Fields::new());
         let facts = Facts { path: "/p", query: Some("b&a=2"), ..Facts::nothing(&Method::GET, &nothing, &settings) };
         let mut fields = Fields::new();
-        lines.iter().for_each(|(name, value)| fields.add(name.as_bytes(), value.as_bytes()));
+        lines.iter().for_each(|(name, value)| fields.add(name.as_bytes(), value));
         let asked = FUNCTIONS.ask(&facts, &mut fields);
         let framed = asked.as_ref().is_ok_and(|answer| {
             answer.as_ref().is_some_and(|(name, answer)| *name != "refuses" || answer.fields.contains("content-length"))
         });
         assert!(!framed, "what frames a message is not a function's to say");
-        assert_eq!(asked.map(|answer| answer.map(|(_, answer)| answer.status.as_u16())), expected, "{lines:?}");
+        assert_eq!(asked.map(|answer| answer.map(|(_, answer)| answer.status.as_u16())), expected, "{fields:?}");
         fields
     }
 
     #[test]
     fn requests() {
-        let fields = check(&[("cookie", "x=2; seen=1")], Ok(None));
-        assert_eq!(fields.text("x-let-in"), Some("/p 2x-evil: 1"), "no value becomes a line of its own");
-        check(&[("cookie", "seen=2")], Ok(Some(403)));
+        let fields = check(&[("cookie", b"x=2; seen=1")], Ok(None));
+        assert_eq!(fields.get("x-let-in"), Some(b"/p 2x-evil: 1".as_slice()), "no value becomes a line of its own");
+        check(&[("cookie", b"x=\xe9; seen=1")], Ok(None));
+        check(&[("cookie", b"seen=2")], Ok(Some(403)));
+        check(&[("cookie", b"seen=\xe9")], Ok(Some(403)));
         check(&[], Ok(Some(403)));
-        check(&[("x-panic", "yes")], Err(Panicked { name: "refuses" }));
+        check(&[("x-panic", b"yes")], Err(Panicked { name: "refuses" }));
     }
 
     #[test]
@@ -305,7 +308,7 @@ mod tests {
         let mut fields = Fields::new();
         fields.add(b"server", b"it");
         assert_eq!(FUNCTIONS.show(&facts, StatusCode::OK, &mut fields), Ok(()));
-        assert_eq!((fields.text("x-seen"), fields.contains("server")), (Some("/p"), false));
+        assert_eq!((fields.get("x-seen"), fields.contains("server")), (Some(b"/p".as_slice()), false));
         let failed = FUNCTIONS.show(&facts, StatusCode::BAD_GATEWAY, &mut fields);
         assert_eq!(failed, Err(Panicked { name: "says_so" }));
     }

@@ -1,4 +1,5 @@
-//! `request-headers` and `response-headers`: operations on header fields, in the order they are written.
+//! `request-headers` and `response-headers`: operations on header fields, in the order they are written. Values are bytes, and what is
+//! made of them is bytes: a placeholder carries a value as it came.
 
 use std::borrow::Cow;
 
@@ -39,24 +40,22 @@ pub fn response_headers(headers: &mut Fields, facts: &Facts<'_>, ops: &[HeaderOp
     }
 }
 
-fn value<'o>(op: &'o HeaderOp, facts: &Facts<'_>) -> Cow<'o, str> {
+fn value<'o>(op: &'o HeaderOp, facts: &Facts<'_>) -> Cow<'o, [u8]> {
     match op {
         HeaderOp::Set(_, value) | HeaderOp::Add(_, value) | HeaderOp::Default(_, value) => value.rendered(facts),
-        HeaderOp::Remove(_) | HeaderOp::Replace(..) => Cow::Borrowed(""),
+        HeaderOp::Remove(_) | HeaderOp::Replace(..) => Cow::Borrowed(b""),
     }
 }
 
-fn apply(headers: &mut Fields, op: &HeaderOp, value: Cow<'_, str>) {
+fn apply(headers: &mut Fields, op: &HeaderOp, value: Cow<'_, [u8]>) {
     match op {
-        HeaderOp::Set(name, _) => headers.set(name, value.as_bytes()),
-        HeaderOp::Add(name, _) => headers.add(name.as_bytes(), value.as_bytes()),
+        HeaderOp::Set(name, _) => headers.set(name, &value),
+        HeaderOp::Add(name, _) => headers.add(name.as_bytes(), &value),
         HeaderOp::Default(name, _) if headers.contains(name) => {}
-        HeaderOp::Default(name, _) => headers.add(name.as_bytes(), value.as_bytes()),
+        HeaderOp::Default(name, _) => headers.add(name.as_bytes(), &value),
         HeaderOp::Remove(name) => headers.remove(name),
         HeaderOp::Replace(name, regex, replacement) => {
-            headers.change(name, |text| {
-                String::from_utf8_lossy(&regex.replace_all(text.as_bytes(), replacement)).into_owned()
-            });
+            headers.change(name, |text| regex.replace_all(text, replacement));
         }
     }
 }

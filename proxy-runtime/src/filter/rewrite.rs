@@ -61,11 +61,7 @@ impl PathStep {
             PathStep::Replace(regex, replacement) => {
                 Some(encoded_path(regex.replace_all(path.as_bytes(), replacement)))
             }
-            PathStep::Path(template) => {
-                let mut out = String::new();
-                template.render(facts, &mut out);
-                Some(encoded_path(&out))
-            }
+            PathStep::Path(template) => Some(encoded_path(template.rendered(facts))),
             PathStep::AddPrefix(prefix) => Some(format!("{prefix}{path}")),
         }
     }
@@ -81,9 +77,8 @@ fn query(query: &str, facts: &Facts<'_>, rewrite: &Rewrite) -> Option<String> {
         push_pair(&mut out, pair);
     }
     for (name, value) in rewrite.query_set.iter() {
-        let mut rendered = String::new();
-        value.render(facts, &mut rendered);
-        push_pair(&mut out, &format!("{}={}", encoded_parameter(&**name), encoded_value(&rendered)));
+        let value = encoded_value(value.rendered(facts));
+        push_pair(&mut out, &format!("{}={value}", encoded_parameter(&**name)));
     }
     (!out.is_empty()).then_some(out)
 }

@@ -178,7 +178,9 @@ pub(crate) fn declared_length(fields: &Fields) -> Option<u64> {
 /// Digits and nothing else (RFC 9110 section 8.6).
 fn number(value: &[u8]) -> Option<u64> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    digits.then(|| std::str::from_utf8(value).ok()?.parse().ok())?
+    // What is no number of 64 bits is none: a length must be right, not the nearest.
+    let add = |number: u64, byte: &u8| number.checked_mul(10)?.checked_add(u64::from(byte - b'0'));
+    if digits { value.iter().try_fold(0, add) } else { None }
 }
 
 /// Writes the head of a request to a server; `host` where it is not among the fields.

@@ -1,92 +1,73 @@
 //! A line of the access log.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use crate::escape;
 use crate::facts::{Facts, push_number, push_seconds};
 use crate::site::{Log, LogField};
+use crate::template::{Piece, display};
 
-/// Appends a line. Whatever the client sent can't make it two: control characters are escaped.
-pub(super) fn write(log: &Log, facts: &Facts<'_>, out: &mut String) {
+/// Appends a line. Whatever others have sent, it is one line, and each value can be told from what is beside it (see [`escape`]).
+pub(super) fn write(log: &Log, facts: &Facts<'_>, out: &mut Vec<u8>) {
     match log {
         Log::Off => return,
         Log::Json(fields) => json(fields, facts, out),
-        Log::Template(template) => {
-            for piece in template.pieces.iter() {
-                let start = out.len();
-                template_piece(piece, facts, out);
-                escape_controls(out, start);
-            }
-        }
+        Log::Template(template) => template.pieces.iter().for_each(|piece| template_piece(piece, facts, out)),
     }
-    out.push('\n');
+    out.push(b'\n');
 }
 
-fn template_piece(piece: &crate::template::Piece, facts: &Facts<'_>, out: &mut String) {
+/// Literal text is the site's own and stands as it is written there; a value is escaped.
+fn template_piece(piece: &Piece, facts: &Facts<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     piece.render(facts, out);
-    // What has no value is a dash, as in Apache's log.
-    if out.len() == start && !matches!(piece, crate::template::Piece::Text(_)) {
-        out.push('-');
-    }
-}
-
-fn escape_controls(out: &mut String, start: usize) {
-    if !out[start..].bytes().any(|byte| byte < 0x20 || byte == 0x7F || byte == b'"') || out[start..].len() == 1 {
+    if matches!(piece, Piece::Text(_)) {
         return;
     }
-    let text = out.split_off(start);
-    for char in text.chars() {
-        if char.is_control() {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "\\x{:02X}", u32::from(char));
-        } else {
-            out.push(char);
-        }
+    if out.len() == start {
+        // What has no value is a dash, as in Apache's log.
+        return out.push(b'-');
+    }
+    if !escape::is_plain(&out[start..]) {
+        let value = out.split_off(start);
+        escape::line(&value, out);
     }
 }
 
-fn json(fields: &[LogField], facts: &Facts<'_>, out: &mut String) {
+fn json(fields: &[LogField], facts: &Facts<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    out.push('{');
+    out.push(b'{');
     for field in fields {
         let before = out.len();
         if before > start + 1 {
-            out.push(',');
+            out.push(b',');
         }
         if !member(*field, facts, out) {
             out.truncate(before);
         }
     }
-    out.push('}');
+    out.push(b'}');
 }
 
 /// Writes a member, or says that it has no value.
-fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
-    let text = |name: &str, value: &str, out: &mut String| {
+fn member(field: LogField, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
+    let bytes = |name: &str, value: &[u8], out: &mut Vec<u8>| {
         key(name, out);
-        json_string(value, out);
+        escape::json(value, out);
         !value.is_empty()
     };
-    // Writing to a String cannot fail.
-    macro_rules! plain {
-        ($name:literal, $($format:tt)*) => {{
-            out.push_str(concat!("\"", $name, "\":"));
-            let _ = write!(out, $($format)*);
-            true
-        }};
-    }
+    let text = |name: &str, value: &str, out: &mut Vec<u8>| bytes(name, value.as_bytes(), out);
     match field {
         LogField::Time => {
-            out.push_str("\"time\":\"");
+            out.extend_from_slice(b"\"time\":\"");
             facts.time.push_rfc3339(out);
-            out.push('"');
+            out.push(b'"');
             true
         }
         LogField::Client => {
-            out.push_str("\"client\":\"");
+            out.extend_from_slice(b"\"client\":\"");
             push_address(out, facts.client);
-            out.push('"');
+            out.push(b'"');
             true
         }
         LogField::Method => text("method", facts.method.as_str(), out),
@@ -99,7 +80,7 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
         LogField::Status => number("\"status\":", u64::from(facts.status), out),
         LogField::Bytes => number("\"bytes\":", facts.bytes, out),
         LogField::Duration => {
-            out.push_str("\"duration\":");
+            out.extend_from_slice(b"\"duration\":");
             push_seconds(out, facts.duration);
             true
         }
@@ -112,92 +93,82 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut String) -> bool {
         LogField::Reason => text("reason", facts.reason, out),
         LogField::Cache => text("cache", facts.cache, out),
         LogField::CacheReason => text("cache-reason", facts.cache_reason, out),
-        LogField::RequestId => plain!("request-id", "\"{}\"", facts.request_id),
-        LogField::Referer => text("referer", facts.header("referer").unwrap_or_default(), out),
+        LogField::RequestId => {
+            key("request-id", out);
+            out.push(b'"');
+            display(out, facts.request_id);
+            out.push(b'"');
+            true
+        }
+        LogField::Referer => bytes("referer", facts.header("referer").unwrap_or_default(), out),
         LogField::Rule => text("rule", facts.rule, out),
-        LogField::User => text("user", facts.user, out),
-        LogField::UserAgent => text("user-agent", facts.header("user-agent").unwrap_or_default(), out),
+        LogField::User => bytes("user", facts.user, out),
+        LogField::UserAgent => bytes("user-agent", facts.header("user-agent").unwrap_or_default(), out),
     }
 }
 
 /// Four numbers are faster by hand than by `fmt`, and most clients are four numbers.
-fn push_address(out: &mut String, address: IpAddr) {
+fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     let IpAddr::V4(address) = address else {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{address}");
-        return;
+        return display(out, address);
     };
     for (index, octet) in address.octets().into_iter().enumerate() {
         if index > 0 {
-            out.push('.');
+            out.push(b'.');
         }
         push_number(out, u64::from(octet));
     }
 }
 
-fn number(key: &str, value: u64, out: &mut String) -> bool {
-    out.push_str(key);
+fn number(key: &str, value: u64, out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(key.as_bytes());
     push_number(out, value);
     true
 }
 
-fn key(name: &str, out: &mut String) {
-    out.push('"');
-    out.push_str(name);
-    out.push_str("\":");
-}
-
-/// Appends text as a JSON string (RFC 8259 section 7).
-pub(crate) fn json_string(text: &str, out: &mut String) {
-    out.push('"');
-    // Nearly always nothing is to escape; asked of all bytes at once, without a way out, the processor sees many at a time.
-    let escapes = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == 0x7F);
-    if !text.bytes().fold(false, |any, byte| any | escapes(byte)) {
-        out.push_str(text);
-        out.push('"');
-        return;
-    }
-    let mut from = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7F {
-            continue;
-        }
-        out.push_str(&text[from..at]);
-        from = at + 1;
-        match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            // Writing to a String cannot fail.
-            _ => drop(write!(out, "\\u{byte:04x}")),
-        }
-    }
-    out.push_str(&text[from..]);
-    out.push('"');
+fn key(name: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use http::Method;
 
-    #[test]
-    fn strings() {
-        let check = |text: &str, expected: &str| {
-            let mut out = String::new();
-            json_string(text, &mut out);
-            assert_eq!(out, expected);
-        };
-        check("plain", "\"plain\"");
-        check("a\"b\\c\n\u{1}\u{7f}é", "\"a\\\"b\\\\c\\n\\u0001\\u007fé\"");
+    use super::*;
+    use crate::fields::Fields;
+    use crate::settings::Settings;
+    use crate::template::Template;
+
+    /// A line with the user agent between quotes, and in JSON.
+    fn check(user_agent: &[u8], template: &str, json: &str) {
+        let fields: Fields = [("user-agent", user_agent)].into_iter().collect();
+        let settings = Settings::default();
+        let facts = Facts::nothing(&Method::GET, &fields, &settings);
+        let pieces = vec![
+            Piece::Text("\t\"".into()),
+            Piece::Header("user-agent".into()),
+            Piece::Text("\" ".into()),
+            Piece::Cookie("a".into()),
+        ];
+        let in_template = Log::Template(Template { pieces: pieces.into() });
+        for (log, expected) in [(in_template, template), (Log::Json(vec![LogField::UserAgent].into()), json)] {
+            let mut out = b"before\n".to_vec();
+            write(&log, &facts, &mut out);
+            assert_eq!(String::from_utf8(out).expect("text"), format!("before\n{expected}\n"));
+        }
     }
 
     #[test]
-    fn one_line_stays_one_line() {
-        let mut out = String::from("kept\n");
-        out.push_str("a\nb\u{1b}[0m");
-        escape_controls(&mut out, 5);
-        assert_eq!(out, "kept\na\\x0Ab\\x1B[0m");
+    fn lines() {
+        check(b"curl/8", "\t\"curl/8\" -", "{\"user-agent\":\"curl/8\"}");
+        check(b"", "\t\"-\" -", "{}");
+        check(b"\"", "\t\"\\x22\" -", "{\"user-agent\":\"\\\"\"}");
+        check(
+            b"a\xe9\" 200\xc2\x85",
+            "\t\"a\\xE9\\x22 200\\xC2\\x85\" -",
+            "{\"user-agent\":\"a\\\\xE9\\\" 200\\u0085\"}",
+        );
     }
 }

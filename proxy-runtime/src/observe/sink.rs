@@ -22,7 +22,7 @@ const BEHIND: usize = 256;
 
 /// The writer's end.
 pub(crate) struct Sink {
-    sender: SyncSender<String>,
+    sender: SyncSender<Vec<u8>>,
     dropped: std::sync::Arc<AtomicU64>,
 }
 
@@ -48,10 +48,10 @@ impl Sink {
     }
 }
 
-fn write_all(receiver: &Receiver<String>, dropped: &AtomicU64) {
+fn write_all(receiver: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
     let mut out = std::io::stdout();
     while let Ok(text) = receiver.recv() {
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        if out.write_all(&text).and_then(|()| out.flush()).is_err() {
             dropped.fetch_add(lines(&text), Ordering::Relaxed);
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
@@ -61,21 +61,21 @@ fn write_all(receiver: &Receiver<String>, dropped: &AtomicU64) {
     }
 }
 
-fn lines(text: &str) -> u64 {
-    text.bytes().filter(|&byte| byte == b'\n').count() as u64
+fn lines(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
 
 /// A worker's lines that are not handed over yet.
 pub(crate) struct LogBuffer {
-    text: RefCell<String>,
+    text: RefCell<Vec<u8>>,
     wake: Notify,
-    sender: RefCell<Option<SyncSender<String>>>,
+    sender: RefCell<Option<SyncSender<Vec<u8>>>>,
     dropped: std::sync::Arc<AtomicU64>,
 }
 
 impl LogBuffer {
     /// Appends what `line` writes.
-    pub(crate) fn write(&self, line: impl FnOnce(&mut String)) {
+    pub(crate) fn write(&self, line: impl FnOnce(&mut Vec<u8>)) {
         let mut text = self.text.borrow_mut();
         if text.is_empty() {
             self.wake.notify_one();
@@ -86,8 +86,8 @@ impl LogBuffer {
         }
     }
 
-    fn hand_over(&self, text: &mut String) {
-        let full = std::mem::replace(text, String::with_capacity(FULL + 1024));
+    fn hand_over(&self, text: &mut Vec<u8>) {
+        let full = std::mem::replace(text, Vec::with_capacity(FULL + 1024));
         if let Some(sender) = &*self.sender.borrow()
             && let Err(refused) = sender.try_send(full)
         {

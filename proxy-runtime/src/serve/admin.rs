@@ -6,9 +6,10 @@ use super::Stop;
 use super::cached;
 use crate::body::Body;
 use crate::connection::Client;
+use crate::escape;
 use crate::failure::Failure;
 use crate::handler::Answer;
-use crate::observe::{Record, json_string};
+use crate::observe::Record;
 use crate::target::Target;
 
 /// Answers a request to the listener of `admin`.
@@ -24,11 +25,11 @@ pub(super) async fn answer(client: &Client, record: &mut Record, target: Target)
 }
 
 /// What is in the stores.
-fn stores(client: &Client) -> String {
+fn stores(client: &Client) -> Vec<u8> {
     let one = |store: &crate::cache::Store| {
         let state = store.state();
-        let mut text = String::from("{\"name\":");
-        json_string(&store.name, &mut text);
+        let mut text = b"{\"name\":".to_vec();
+        escape::json_text(&store.name, &mut text);
         let numbers = [
             ("entries", state.entries),
             ("bytes", state.bytes),
@@ -37,9 +38,11 @@ fn stores(client: &Client) -> String {
             ("disk-bytes", state.disk_bytes),
         ];
         for (name, number) in numbers {
-            text += &format!(",\"{name}\":{number}");
+            text.extend_from_slice(format!(",\"{name}\":{number}").as_bytes());
         }
-        text + "}"
+        text.push(b'}');
+        text
     };
-    format!("[{}]\n", client.worker.stores.iter().map(one).collect::<Vec<_>>().join(","))
+    let all = client.worker.stores.iter().map(one).collect::<Vec<_>>().join(b",".as_slice());
+    [b"[", all.as_slice(), b"]\n"].concat()
 }

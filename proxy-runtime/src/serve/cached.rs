@@ -37,6 +37,7 @@ use crate::cache::{Content, Fill, Head, Joined, Landed, Looked, Place, Reserved,
 use crate::clock::after;
 use crate::conditions::weakly_equal;
 use crate::connection::Client;
+use crate::escape;
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -335,8 +336,8 @@ async fn fetch(
             return Ok(take_in(client, record, sought, about, reply, (sent, since, forward), None));
         };
         // RFC 9111 section 4.3.4: a 304 is about what is kept only if it names the same.
-        let (said, about) = (&reply.answer.fields, kept.0.fields.text("etag"));
-        let same = said.text("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)));
+        let (said, about) = (&reply.answer.fields, kept.0.fields.get("etag"));
+        let same = said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)));
         if !same {
             sought.store.forget(place.own);
             continue;
@@ -417,11 +418,13 @@ fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life
         fields.add(b"date", httpdate::fmt_http_date(received).as_bytes());
     }
     let lower = |name: &str| Box::from(name.to_ascii_lowercase());
-    let mut vary: Vec<Box<str>> = vary(&fields).map(lower).collect();
+    // One with a member that is no name is not kept.
+    let mut vary: Vec<Box<str>> = vary(&fields).flatten().map(lower).collect();
     vary.sort();
     vary.dedup();
     let tags = sought.policy.tags.as_ref().map(|tags| {
-        let values = fields.all(tags).map(String::from_utf8_lossy);
+        // Escaped as those of a purge are, so that two tags which differ do.
+        let values = fields.all(tags).map(escape::shown);
         values.map(|value| value.replace(',', " ")).collect::<Vec<_>>().join(" ")
     });
     Head {

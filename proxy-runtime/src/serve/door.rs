@@ -126,18 +126,18 @@ async fn identify(
             if !state.verifier.verify(&list, &name, password).await? {
                 return Err(Failure::WrongCredentials);
             }
-            record.user = name;
+            record.user = name.into_bytes();
         }
         AuthScheme::ApiKey(file, field) => {
             let list = state.list(*file, true).ok_or(Failure::Internal)?;
             let key = door::api_key(&record.fields, field).ok_or(Failure::Unauthenticated)?;
-            record.user = users::key_of(&list, key).ok_or(Failure::WrongCredentials)?.to_owned();
+            record.user = users::key_of(&list, key).ok_or(Failure::WrongCredentials)?.as_bytes().to_owned();
         }
         AuthScheme::Jwt(rules) => {
             let token = door::token(&record.fields, rules.cookie.as_deref()).ok_or(Failure::Unauthenticated)?;
             let now = Duration::from_millis(client.worker.moment(record.began).0);
             let claims = state.key_sets.claims(rules, token, now).await?;
-            record.user = claims.get("sub").unwrap_or_default().to_owned();
+            record.user = claims.get("sub").unwrap_or_default().as_bytes().to_owned();
             record.claims = Some(claims);
         }
         AuthScheme::Forward(rules) => return forward_auth::ask(client, record, rules).await,
@@ -145,16 +145,16 @@ async fn identify(
     Ok(None)
 }
 
-/// Asks about a request's key. A text is written into memory that the worker keeps for such.
+/// Asks about a request's key. One from a template is written into memory that the worker keeps for such.
 fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(Key<'_>) -> T) -> T {
     match by {
         By::Client(v4, v6) => ask(Key::network(record.client, (*v4, *v6))),
         By::Text(template) => {
-            let mut text = client.worker.keys.take();
+            let mut text = client.worker.limited.take();
             text.clear();
             template.render(&record.facts(), &mut text);
-            let answer = ask(Key::Text(&text));
-            client.worker.keys.set(text);
+            let answer = ask(Key::Bytes(&text));
+            client.worker.limited.set(text);
             answer
         }
     }

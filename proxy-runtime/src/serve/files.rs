@@ -116,7 +116,9 @@ fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Result<Asks<'a
     if !matches!(record.method, Method::GET | Method::HEAD) {
         return Err(Failure::MethodNotAllowed(MethodSet::of(&handler::GET_AND_HEAD)));
     }
-    let path = files.rest.map_or(facts.path, |slot| facts.captures.get(usize::from(slot), facts.path));
+    let rest = files.rest.map(|slot| facts.captures.get(usize::from(slot), facts.path));
+    // `*` binds whole segments of a path, which is UTF-8; anything else names no file.
+    let path = rest.map_or(Ok(facts.path), std::str::from_utf8).map_err(|_| Failure::NoFile)?;
     let takes = files.precompressed && record.fields.contains("accept-encoding");
     Ok(Asks {
         path,

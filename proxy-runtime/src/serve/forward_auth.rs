@@ -47,7 +47,7 @@ pub(super) async fn ask(
         }
     }
     if let Some(name) = &rules.user {
-        record.user = head.fields.text(name).unwrap_or_default().to_owned();
+        record.user = head.fields.get(name).unwrap_or_default().to_owned();
     }
     if tokio::time::timeout(timeout, empty(&mut call)).await == Ok(true) {
         call.release();

@@ -47,9 +47,9 @@ pub(super) fn send(
     let wish = Wish { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
     let Ok(lease) = group.lease(worker.servers, &wish, tokio::time::Instant::now()) else { return };
     let host = request.fields.get("host").map_or(lease.server.host().as_bytes(), |host| host);
-    let host = shadow(&String::from_utf8_lossy(host));
+    let host = shadow(host);
     let mut fields = request.fields.with_room(host.len(), 2);
-    fields.set("host", host.as_bytes());
+    fields.set("host", &host);
     fields.set("connection", b"close");
     fields.remove("upgrade");
     let (mut introduction, mut head) = (Vec::new(), Vec::new());
@@ -68,10 +68,12 @@ pub(super) fn send(
 }
 
 /// The host with `-shadow` behind its name, so that the copy can be told from the request.
-fn shadow(host: &str) -> String {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => format!("{name}-shadow:{port}"),
-        _ => format!("{host}-shadow"),
+fn shadow(host: &[u8]) -> Vec<u8> {
+    let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (name, port) = host.split_at(host.len() - digits);
+    match name.strip_suffix(b":") {
+        Some(name) => [name, b"-shadow:", port].concat(),
+        None => [host, b"-shadow"].concat(),
     }
 }
 
@@ -117,7 +119,7 @@ mod tests {
             ("[::1]", "[::1]-shadow"),
             ("[::1]:80", "[::1]-shadow:80"),
         ] {
-            assert_eq!(shadow(host), expected);
+            assert_eq!(shadow(host.as_bytes()), expected.as_bytes());
         }
     }
 }

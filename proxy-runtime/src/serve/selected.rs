@@ -81,22 +81,24 @@ pub(super) fn content_range(part: &Range<u64>, length: u64) -> String {
 /// Several parts as one body (section 14.6): what its fields become, and what stands before each part and behind the last.
 pub(super) struct Multipart {
     boundary: String,
-    media: String,
+    media: Vec<u8>,
     length: u64,
 }
 
 impl Multipart {
     pub(super) fn new(record: &Record, fields: &mut Fields, length: u64) -> Multipart {
         let boundary = format!("{:032x}", record.request_id.0);
-        let media = fields.text("content-type").unwrap_or("application/octet-stream").to_owned();
+        let media = fields.get("content-type").unwrap_or(b"application/octet-stream").to_owned();
         fields.set("content-type", format!("multipart/byteranges; boundary={boundary}").as_bytes());
         Multipart { boundary, media, length }
     }
 
-    pub(super) fn before(&self, part: &Range<u64>) -> String {
+    pub(super) fn before(&self, part: &Range<u64>) -> Vec<u8> {
         let Multipart { boundary, media, length } = self;
         let range = content_range(part, *length);
-        format!("\r\n--{boundary}\r\nContent-Type: {media}\r\nContent-Range: {range}\r\n\r\n")
+        let boundary = format!("\r\n--{boundary}\r\nContent-Type: ");
+        let range = format!("\r\nContent-Range: {range}\r\n\r\n");
+        [boundary.as_bytes(), media, range.as_bytes()].concat()
     }
 
     pub(super) fn behind(&self) -> String {

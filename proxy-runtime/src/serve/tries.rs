@@ -100,7 +100,7 @@ pub(super) async fn send(
     if let Some(per_try) = retry.map(|retry| retry.per_try.get(worker.settings)) {
         (connect, waits.response) = (connect.min(per_try), waits.response.min(per_try));
     }
-    let key = group.upstream.key.as_ref().map_or(0, |key| balance::hash(key.rendered(&record.facts()).as_bytes(), 0));
+    let key = group.upstream.key.as_ref().map_or(0, |key| balance::hash(&key.rendered(&record.facts()), 0));
     let sticky = sticky(worker.servers, group, &record.fields);
     let mut left = retry.map_or(0, |retry| retry.times);
     let (mut tried, mut unreachable): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());

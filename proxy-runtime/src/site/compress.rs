@@ -58,12 +58,12 @@ impl Compress {
     ];
 
     /// Whether answers of this `Content-Type` are compressed.
-    pub fn suits(&self, content_type: &str) -> bool {
+    pub fn suits(&self, content_type: &[u8]) -> bool {
         media::is_among(&self.types, content_type)
     }
 
     /// Whether what is of this `Content-Type` becomes smaller, as a rule.
-    pub fn is_worth_it(content_type: &str) -> bool {
+    pub fn is_worth_it(content_type: &[u8]) -> bool {
         media::is_among(Compress::TYPES, content_type)
     }
 }

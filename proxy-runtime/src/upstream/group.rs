@@ -241,8 +241,9 @@ impl Group {
     }
 
     /// The server that a cookie names.
-    pub(crate) fn named(&self, servers: &Servers, cookie: &str) -> Option<usize> {
-        let name = u64::from_str_radix(cookie, 16).ok().filter(|_| cookie.len() == 16)?;
+    pub(crate) fn named(&self, servers: &Servers, cookie: &[u8]) -> Option<usize> {
+        let digit = |name: u64, &byte: &u8| Some(name << 4 | u64::from(char::from(byte).to_digit(16)?));
+        let name = cookie.iter().try_fold(0, digit).filter(|_| cookie.len() == 16)?;
         let members = &servers.servers[self.members.clone()];
         let found = members.iter().find(|server| server.called.load(Ordering::Relaxed) == name && server.resolved());
         found.map(|server| server.index)

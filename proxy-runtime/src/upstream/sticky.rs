@@ -8,19 +8,19 @@ use siphasher::sip::SipHasher24;
 use crate::balance;
 use crate::settings::Settings;
 use crate::site::Upstream;
-use crate::template::Piece;
+use crate::template::{Piece, display};
 
 /// What names are made with: a key from the secret. `None` where there is no `sticky`.
 pub(super) fn key(upstream: &Upstream, settings: &Settings) -> Option<[u64; 2]> {
     let sticky = upstream.sticky.as_ref()?;
-    let mut secret = String::new();
+    let mut secret = Vec::new();
     match &sticky.secret {
-        None => secret.push_str(&upstream.name),
+        None => secret.extend_from_slice(upstream.name.as_bytes()),
         Some(template) => {
             for piece in template.pieces.iter() {
                 match piece {
-                    Piece::Text(text) => secret.push_str(text),
-                    Piece::Param(index) => settings.render_param(*index, &mut secret),
+                    Piece::Text(text) => secret.extend_from_slice(text.as_bytes()),
+                    Piece::Param(index) => display(&mut secret, settings.param(*index)),
                     Piece::File(index) => settings.render_file(*index, &mut secret),
                     // The compiler lets nothing else stand there.
                     _ => {}
@@ -28,7 +28,7 @@ pub(super) fn key(upstream: &Upstream, settings: &Settings) -> Option<[u64; 2]> 
             }
         }
     }
-    Some([1, 2].map(|salt| balance::hash(secret.as_bytes(), salt)))
+    Some([1, 2].map(|salt| balance::hash(&secret, salt)))
 }
 
 /// A server's name: SipHash-2-4 of its address, a MAC under the key (Aumasson, Bernstein 2012).

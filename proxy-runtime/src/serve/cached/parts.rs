@@ -14,6 +14,7 @@ use crate::cache::key::Pass;
 use crate::cache::{Content, Head, Joined};
 use crate::conditions;
 use crate::connection::Client;
+use crate::fields::{number, split_once};
 use crate::handler::Answer;
 use crate::http1::Framing;
 use crate::observe::Record;
@@ -81,11 +82,13 @@ async fn kept(sought: &Sought, record: &Record, part: Only) -> Option<(Arc<Head>
 /// Whether an answer is the part that was asked for, of something that can be told from its later versions, and no more than
 /// that is said of it.
 pub(super) fn is_it((first, last): Only, answer: &Answer<Body>) -> bool {
-    let strong = answer.fields.text("etag").is_some_and(|tag| tag.starts_with('"'));
-    let said = answer.fields.text("content-range").and_then(|said| {
-        let (range, total) = said.strip_prefix("bytes ")?.split_once('/')?;
-        let (begin, end) = range.split_once('-')?;
-        Some((begin.parse::<u64>().ok()?, end.parse::<u64>().ok()?, total.parse::<u64>().ok()?))
+    let strong = answer.fields.get("etag").is_some_and(|tag| tag.starts_with(b"\""));
+    let said = answer.fields.get("content-range").and_then(|said| {
+        let (range, total) = split_once(said.strip_prefix(b"bytes ")?, b'/')?;
+        let (begin, end) = split_once(range, b'-')?;
+        // One that is too large for a number is not known.
+        let exact = |digits| number(digits).filter(|&number| number < u64::MAX);
+        Some((exact(begin)?, exact(end)?, exact(total)?))
     });
     let Some((begin, end, total)) = said else { return false };
     let wanted = last.map_or(total.checked_sub(1), |last| Some(last.min(total.saturating_sub(1))));

@@ -8,6 +8,7 @@ use crate::body::Body;
 use crate::cache::freshness::Moment;
 use crate::cache::{Purge, Store, key};
 use crate::connection::Client;
+use crate::escape;
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::tokens;
@@ -77,10 +78,10 @@ async fn carry_out(
     about: Option<(&site::Key, &'static Store)>,
     all: &'static [Store],
 ) -> Result<Answer<Body>, Failure> {
-    let mode = |wanted: &str| tokens(&record.fields, "purge-mode").any(|mode| mode == wanted);
+    let mode = |wanted: &str| tokens(&record.fields, "purge-mode").any(|mode| mode == wanted.as_bytes());
     let soft = mode("soft");
     let mut tags: Vec<String> = Vec::new();
-    for line in record.fields.all("purge-tags").map(String::from_utf8_lossy) {
+    for line in record.fields.all("purge-tags").map(escape::shown) {
         tags.extend(line.split([',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned));
     }
     let (purges, stores) = if mode("all") {
@@ -145,8 +146,8 @@ fn urls(key: &site::Key, facts: &Facts<'_>, site: &Site) -> Vec<Purge> {
 }
 
 /// An answer in JSON.
-pub(in crate::serve) fn json(text: String) -> Answer<Body> {
-    let mut answer = Answer::new(StatusCode::OK, Body::Bytes(Bytes::from(text)));
+pub(in crate::serve) fn json(text: impl Into<Bytes>) -> Answer<Body> {
+    let mut answer = Answer::new(StatusCode::OK, Body::Bytes(text.into()));
     answer.fields.add(b"content-type", b"application/json");
     answer
 }
@@ -162,8 +163,9 @@ pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &An
     let Some(target) = &record.target else { return };
     forget(client, record, target);
     for name in ["location", "content-location"] {
-        let named = answer.fields.get(name).and_then(|place| named(client, record, std::str::from_utf8(place).ok()?));
-        if let Some(named) = named {
+        // What is not UTF-8 is no URL of this site: its paths are UTF-8, and `Target` refuses others.
+        let place = answer.fields.get(name).map(std::str::from_utf8);
+        if let Some(named) = place.and_then(|place| named(client, record, place.ok()?)) {
             forget(client, record, &named);
         }
     }

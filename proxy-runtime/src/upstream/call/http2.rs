@@ -53,7 +53,7 @@ pub(crate) fn head(
     fields: &Fields,
     framing: Framing,
 ) -> Result<Request<()>, Failure> {
-    let host = host.or_else(|| fields.text("host")).unwrap_or_default();
+    let host = host.map(str::as_bytes).or_else(|| fields.get("host")).unwrap_or_default();
     let authority = Authority::try_from(host).map_err(|_| Failure::BadHost)?;
     let path = PathAndQuery::try_from(target).map_err(|_| Failure::BadPath)?;
     let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();

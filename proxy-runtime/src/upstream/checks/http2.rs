@@ -5,6 +5,7 @@ use http::Method;
 
 use super::super::{Group, Server, http2_head};
 use super::{MAX_ANSWER, verdict};
+use crate::escape;
 use crate::fields::Fields;
 use crate::http1::Framing;
 use crate::site::HealthCheck;
@@ -74,7 +75,7 @@ fn serving(code: Option<&[u8]>, message: &[u8]) -> Result<(), String> {
     match (code, message) {
         (Some(b"0"), [0, 0, 0, 0, 2, 0x08, 1]) => Ok(()),
         (Some(b"0"), _) => Err("it does not say that it serves".to_owned()),
-        (Some(code), _) => Err(format!("it answers with the code {}", String::from_utf8_lossy(code))),
+        (Some(code), _) => Err(format!("it answers with the code {}", escape::shown(code))),
         (None, _) => Err("what it says is no answer of gRPC".to_owned()),
     }
 }
