@@ -104,6 +104,7 @@ pub enum What {
     Policy(Policy),
     HeaderOp(HeaderOp),
     HeaderRemove(Vec<Spanned<String>>),
+    HeaderPass(Vec<Spanned<String>>),
     QuerySet(Spanned<String>, Spanned<Template>),
     QueryRemove(Vec<Spanned<String>>),
     AllowHost(Vec<Spanned<HostPattern>>),
@@ -291,8 +292,18 @@ pub struct Proxy {
     pub to: ProxyTo,
     /// `host=`.
     pub host: Option<Spanned<HostChoice>>,
-    /// `forwarded=`.
+    /// What is said of the client.
+    pub forwarding: Forwarding,
+}
+
+/// What `proxy` and `split` say of the client, beside what they say anyway.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Forwarding {
     pub forwarded: Option<Spanned<bool>>,
+    /// `forwarded-port=`.
+    pub port: Option<Spanned<bool>>,
+    pub real_ip: Option<Spanned<bool>>,
 }
 
 /// Where `proxy` goes.
@@ -464,6 +475,7 @@ pub struct Limits {
     pub merge_slashes: Option<Spanned<bool>>,
     /// `path-parameters=`: whether they are refused.
     pub refuse_parameters: Option<Spanned<bool>>,
+    pub underscores: Option<Spanned<bool>>,
 }
 
 /// `timeouts`.

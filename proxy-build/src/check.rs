@@ -9,6 +9,7 @@ mod block;
 mod cache;
 mod compress;
 mod door;
+mod fields;
 mod files;
 mod handlers;
 pub mod joint;
@@ -30,7 +31,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use proxy_runtime::media;
-use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, Trusted, TrustedHeader};
+use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, TrustedHeader};
 use proxy_runtime::site::{Bytes, ErrorPage, Process, Setting};
 
 use crate::ast::{self, FileSource, HostPattern, Item, What};
@@ -64,6 +65,8 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         key_sources: Vec::new(),
         bundle: Vec::new(),
         site_tls: None,
+        trusted_header: TrustedHeader::XForwardedFor,
+        underscores: false,
         http2_spoken: false,
         presets: Names::default(),
         files: Vec::new(),
@@ -86,6 +89,8 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     check.handshakes_happen(&defaults, &listeners.list);
     let process = check.process(&root.process);
     let trusted = check.trusted(root.trusted);
+    check.trusted_header = trusted.header.clone();
+    check.underscores = defaults.underscores();
     let root_policy = check.policy(&defaults, &text::Scope::no_route());
     let mut hosts = check.sites(root.sites, &listeners, &secured, &defaults);
     let joined = check.join(&hosts);
@@ -195,6 +200,7 @@ impl Root {
                 | What::Handler(_)
                 | What::HeaderOp(_)
                 | What::HeaderRemove(_)
+                | What::HeaderPass(_)
                 | What::QuerySet(..)
                 | What::QueryRemove(_)
                 | What::AllowHost(_)
@@ -247,6 +253,10 @@ struct Check<'a> {
     expiring: u64,
     /// The `tls` of the site that is looked at.
     site_tls: Option<usize>,
+    /// The field that `trusted-proxies` goes by.
+    trusted_header: TrustedHeader,
+    /// Names of fields may have `_`, where the check is.
+    underscores: bool,
     /// Some listener speaks HTTP/2.
     http2_spoken: bool,
     presets: Names<(Span, Vec<Item>)>,
@@ -452,26 +462,6 @@ impl Check<'_> {
         process
     }
 
-    fn trusted(&mut self, trusted: Option<(Span, ast::TrustedProxies)>) -> Trusted {
-        let Some((_, trusted)) = trusted else {
-            return Trusted { networks: list(Vec::new()), header: TrustedHeader::XForwardedFor };
-        };
-        for network in trusted.networks.iter().filter(|network| network.value.prefix_len() == 0) {
-            self.report.add(
-                Diagnostic::lint(
-                    "trusts-everybody",
-                    "this trusts everybody: any client could say it is another",
-                    network.span,
-                )
-                .help("name the networks of the proxies in front of this one"),
-            );
-        }
-        Trusted {
-            networks: list(trusted.networks.iter().map(|network| network.value).collect()),
-            header: trusted.header.map_or(TrustedHeader::XForwardedFor, |header| header.value),
-        }
-    }
-
     fn sites(
         &mut self,
         sites: Vec<(Span, ast::Site)>,
@@ -485,13 +475,15 @@ impl Check<'_> {
         for (index, (span, site)) in sites.into_iter().enumerate() {
             self.site_tls = secured[index];
             let layer = self.layer(&site.items, defaults);
+            self.underscores = layer.underscores();
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
-            let policy = self.policy(&layer, &text::Scope::no_route());
+            let mut policy = self.policy(&layer, &text::Scope::no_route());
             let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
             let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
             let found = self.routes(span, &site, &layer, &scope_hosts);
             routes += found.len();
+            policy.fields.pass = list(fields::passed_by_some(found.iter().map(|route| &route.policy)));
             if !site.items.iter().any(|item| matches!(item.what, What::Route(_) | What::Handler(_) | What::Unread)) {
                 self.report.add(
                     Diagnostic::error("no-route", format!("the site `{name}` answers nothing"), span)

@@ -80,13 +80,17 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     out.line(
         "  limits",
         format!(
-            "headers={} uri={} body={} [{}]",
+            "headers={} uri={} body={}{} [{}]",
             size(&limits.headers),
             size(&limits.uri),
             size(&limits.body),
+            if policy.fields.underscores { " underscores" } else { "" },
             from("limits")
         ),
     );
+    if !policy.fields.pass.is_empty() {
+        out.line("  pass", format!("{} [{}]", policy.fields.pass.join(" "), from("request-headers")));
+    }
     if policy.fault.is_some() {
         out.line("  fault", format!("[{}]", from("fault")));
     }
@@ -171,6 +175,12 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
                 HostField::Fixed(host) => host.to_string(),
             },
         );
+        let said =
+            [("forwarded", proxy.forwarded), ("forwarded-port", proxy.forwarded_port), ("real-ip", proxy.real_ip)];
+        let said: Vec<_> = said.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        if !said.is_empty() {
+            out.line("    says", said.join(" "));
+        }
         out.line(
             "    time-outs",
             format!(

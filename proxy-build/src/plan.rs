@@ -13,7 +13,7 @@ use proxy_runtime::matcher;
 use proxy_runtime::regex::{Capturing, Regex};
 use proxy_runtime::rehearse::{NotCompiled, Rules};
 use proxy_runtime::route::{Captures, RouteId, SiteId, Tables};
-use proxy_runtime::site::{Handler, Methods, NormalForm, Policy, Setting, Text};
+use proxy_runtime::site::{Handler, Methods, NormalForm, Policy, Setting, Text, Trusted};
 use proxy_runtime::view::RequestView;
 
 use crate::ast::{ValueOf, ValueTest};
@@ -205,6 +205,9 @@ impl Rules for Plan<'_> {
     }
     fn upstream(&self, index: u16) -> &str {
         &self.model.upstreams[usize::from(index)].name
+    }
+    fn trusted(&self) -> &Trusted {
+        &self.model.trusted
     }
     fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>> {
         let redirects = self.model.listeners.get(listener as usize)?.speaks.redirect_https;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::body::{Body, RequestBody, Source};
+use crate::changed;
 use crate::escape;
 use crate::facts::Timestamp;
 use crate::failure::{Failure, Limited};
@@ -69,17 +70,6 @@ pub(crate) fn grpc_failure(failure: Failure) -> Answer<Body> {
 
 /// A server's answer, or the site's page in its place where it has one for servers, too.
 pub(crate) fn or_page(record: &mut Record, answer: Answer<Body>) -> Answer<Body> {
-    /// What is said of a body that is gone.
-    const OF_BODIES: [&str; 8] = [
-        "content-type",
-        "content-length",
-        "content-encoding",
-        "content-language",
-        "content-range",
-        "etag",
-        "last-modified",
-        "accept-ranges",
-    ];
     if !answer.status.is_client_error() && !answer.status.is_server_error() {
         return answer;
     }
@@ -88,7 +78,7 @@ pub(crate) fn or_page(record: &mut Record, answer: Answer<Body>) -> Answer<Body>
     let Some(page) = pages.next().filter(|_| !grpc::is_call(&record.fields)) else { return answer };
     record.answered(code);
     let mut fields = answer.fields;
-    fields.retain(|name, _| !OF_BODIES.iter().any(|of| name.eq_ignore_ascii_case(of.as_bytes())));
+    changed::replace(&mut fields);
     fields.add(b"content-type", page.content_type.as_bytes());
     Answer { status: answer.status, fields, body: Body::Bytes(filled(record, page)) }
 }

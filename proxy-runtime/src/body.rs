@@ -23,7 +23,9 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_reader::{FileReader, Unsent};
 use crate::http1::{Decoder, Found, Framing};
+use crate::intake;
 use crate::replace::Replaced;
+use crate::site::FieldRules;
 use crate::stream::{Link, Stream};
 use crate::upstream::Call;
 
@@ -113,6 +115,9 @@ pub(crate) struct RequestBody {
     front: Vec<u8>,
     /// How much of that is gone.
     front_sent: usize,
+    /// Which trailers are taken in, and names that are not beside those.
+    trailing: Option<&'static FieldRules>,
+    seen_to: Vec<&'static str>,
 }
 
 /// A body in time has at least this many bytes per second, on the average.
@@ -132,6 +137,8 @@ impl RequestBody {
             kept: None,
             front: Vec::new(),
             front_sent: 0,
+            trailing: None,
+            seen_to: Vec::new(),
         }
     }
 
@@ -192,6 +199,16 @@ impl RequestBody {
         self.limit = limit;
         self.patience = patience.saturating_sub(spent);
         self.silence = silence;
+    }
+
+    /// Its trailers are taken in by these rules.
+    pub(crate) fn takes_trailers_by(&mut self, rules: &'static FieldRules) {
+        self.trailing = Some(rules);
+    }
+
+    /// None of its trailers has one of these names.
+    pub(crate) fn trailers_without(&mut self, names: Vec<&'static str>) {
+        self.seen_to = names;
     }
 
     /// Whether there is nothing to send but the head.
@@ -271,7 +288,11 @@ impl Source for RequestBody {
         if self.kept.is_some() {
             return None;
         }
-        self.client.trailers()
+        let trailers = self.client.trailers()?;
+        Some(match self.trailing {
+            Some(rules) => intake::trailers(trailers, rules, &self.seen_to),
+            None => trailers,
+        })
     }
 }
 

@@ -173,7 +173,7 @@ impl Source for Compressed {
     }
 
     fn trailers(&mut self) -> Option<Fields> {
-        self.body.trailers()
+        changed::trailers(self.body.trailers())
     }
 }
 

@@ -1,17 +1,17 @@
 //! What changes in a message because a proxy passes it on. Pure; on the hot path.
 //!
 //! Fields that belong to one connection go (RFC 9110 section 7.6.1), `Via` comes (section 7.6.3), and so do
-//! `X-Forwarded-*` and, where asked for, `Forwarded` (RFC 7239). What an untrusted client said in these is replaced.
+//! `X-Forwarded-*` and, where asked for, `Forwarded` (RFC 7239). What an untrusted client said in these is gone by then: see `intake`.
 
 use std::net::IpAddr;
 
-use crate::fields::{Fields, has_token, members, of_connection, tokens};
-use crate::matcher;
-use crate::site::{Trusted, TrustedHeader};
+use crate::fields::{Fields, has_token, members, of_connection};
+use crate::forwarded::{elements, node_address};
+use crate::site::{Proxy, TrustedHeader};
+use crate::trust::list;
+use crate::{intake, target};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
-const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
-const X_FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// The protocol a client asks to change to, where it is one to pass on: `Connection: upgrade` and `Upgrade: it`.
 /// `h2c` is not: what follows would pass the proxy's rules unseen.
@@ -21,71 +21,164 @@ pub(crate) fn upgrade(fields: &Fields) -> Option<&[u8]> {
     (!h2c && has_token(fields, "connection", "upgrade")).then_some(wanted)
 }
 
-/// Leaves the fields that go beyond a connection: neither those that belong to it, nor those that `Connection` lists, nor
-/// those that frame the body, which are written anew. `Trailer` stays, and so does `TE: trailers`, whose meaning both of
-/// our sides share. One pass; no allocation but for fields that `Connection` lists beside the usual ones.
+/// Leaves the fields that go beyond a connection: neither those that belong to it, nor those that frame the body, which are written
+/// anew. `Trailer` stays, and so does `TE: trailers`, whose meaning both of our sides share. What `Connection` lists beside them is
+/// dropped where a message is taken in, before anything is added to it: by `intake` for requests, by [`received`] for responses.
 pub(crate) fn end_to_end(mut fields: Fields) -> Fields {
     let te = has_token(&fields, "te", "trailers");
-    let listed: Vec<Vec<u8>> = listed(&fields).map(<[u8]>::to_owned).collect();
     fields.retain(|name, _| !of_connection(name));
-    if !listed.is_empty() {
-        fields.retain(|name, _| !listed.iter().any(|listed| name.eq_ignore_ascii_case(listed)));
-    }
     if te {
         fields.add(b"te", b"trailers");
     }
     fields
 }
 
-/// The fields that `Connection` lists, beside its own options and what goes anyway. Fields that frame or address the
-/// message can't be made to vanish this way.
-fn listed(fields: &Fields) -> impl Iterator<Item = &[u8]> {
-    const USUAL: [&str; 8] =
-        ["keep-alive", "close", "upgrade", "te", "trailer", "transfer-encoding", "content-length", "host"];
-    tokens(fields, "connection").filter(|token| !USUAL.iter().any(|usual| token.eq_ignore_ascii_case(usual.as_bytes())))
+/// The fields of a response as they are taken in from a server.
+pub(crate) fn received(mut fields: Fields) -> Fields {
+    intake::drop_listed(&mut fields, |_| false);
+    end_to_end(fields)
 }
 
 /// What is said about the client to an upstream.
 pub(crate) struct Client<'a> {
-    /// Its address as text; made once per connection.
+    /// The peer's address as text; made once per connection.
     pub(crate) address: &'a str,
     /// The peer's address, which is the client's where the peer is not a proxy.
     pub(crate) peer: IpAddr,
+    /// The client's address, by the peer's word where that is believed.
+    pub(crate) client: IpAddr,
     /// What is added to `Via`: the version that was received, and the proxy's name.
     pub(crate) via: &'static str,
-    /// `http` or `https`.
+    /// `http` or `https`: what the client uses.
     pub(crate) scheme: &'static str,
+    /// The same of the connection that the request came on.
+    pub(crate) connection: &'static str,
     /// The `Host` it asked for.
     pub(crate) host: Option<&'a str>,
-    /// Whether the peer is believed.
-    pub(crate) trusted: bool,
+    /// Where the peer is believed: the field that it is believed about.
+    pub(crate) trusted: Option<&'a TrustedHeader>,
 }
 
-/// Sets `Via`, `X-Forwarded-*` and, where wanted, `Forwarded`.
-pub(crate) fn announce(fields: &mut Fields, client: &Client<'_>, forwarded: bool) {
-    append(fields, "via", client.via, true);
-    append(fields, X_FORWARDED_FOR, client.address, client.trusted);
-    let keep = |fields: &Fields, name: &str| client.trusted && fields.contains(name);
-    if !keep(fields, X_FORWARDED_PROTO) {
-        fields.set(X_FORWARDED_PROTO, client.scheme.as_bytes());
+/// Sets `Via`, `X-Forwarded-*` and, where wanted, `X-Real-IP` and `Forwarded`.
+pub(crate) fn announce(fields: &mut Fields, client: &Client<'_>, wanted: &Proxy) {
+    append(fields, "via", client.via);
+    // Both lists, before either is written: one may be told in the other.
+    let forwarded = wanted.forwarded.then(|| forwarded(fields, client));
+    match (client.trusted, addresses_before(fields, client)) {
+        (Some(TrustedHeader::XForwardedFor), _) => append(fields, X_FORWARDED_FOR, client.address),
+        (_, Some(before)) => fields.set(X_FORWARDED_FOR, format!("{before}{}", client.address).as_bytes()),
+        (_, None) => fields.set(X_FORWARDED_FOR, client.address.as_bytes()),
     }
-    if !keep(fields, X_FORWARDED_HOST) {
+    fields.set("x-forwarded-proto", client.scheme.as_bytes());
+    let keep = |fields: &Fields, name: &str| client.trusted.is_some() && fields.contains(name);
+    if !keep(fields, "x-forwarded-host") {
         match client.host {
-            Some(host) => fields.set(X_FORWARDED_HOST, host.as_bytes()),
-            None => fields.remove(X_FORWARDED_HOST),
+            Some(host) => fields.set("x-forwarded-host", host.as_bytes()),
+            None => fields.remove("x-forwarded-host"),
         };
     }
-    if forwarded {
-        append(fields, "forwarded", &forwarded_element(client), client.trusted);
-    } else if !client.trusted {
-        fields.remove("forwarded");
+    if wanted.forwarded_port && !(client.trusted.is_some() && says_a_port(fields)) {
+        fields.set("x-forwarded-port", port(client).to_string().as_bytes());
+    }
+    if wanted.real_ip {
+        fields.set("x-real-ip", client.client.to_string().as_bytes());
+    }
+    if let Some(forwarded) = forwarded {
+        fields.set("forwarded", forwarded.as_bytes());
     }
 }
 
-/// Puts `value` behind what is there, in one line; or in its place.
-fn append(fields: &mut Fields, name: &str, value: &str, keep: bool) {
-    if !keep || !fields.contains(name) {
-        return fields.set(name, value.as_bytes());
+/// The port that the client has asked: of its `Host`, or its scheme's.
+fn port(client: &Client<'_>) -> u16 {
+    let named = client.host.and_then(|host| target::split_port(host)?.1);
+    named.unwrap_or(if client.scheme == "https" { 443 } else { 80 })
+}
+
+/// Whether `X-Forwarded-Port` is one port.
+fn says_a_port(fields: &Fields) -> bool {
+    let mut lines = fields.all("x-forwarded-port");
+    let (line, second) = (lines.next(), lines.next());
+    let port = line.and_then(|line| std::str::from_utf8(line).ok()).and_then(|line| line.parse::<u16>().ok());
+    second.is_none() && port.is_some_and(|port| port > 0)
+}
+
+/// The addresses of a trusted peer's list that is not `X-Forwarded-For`, as they stand there.
+fn addresses_before(fields: &Fields, client: &Client<'_>) -> Option<String> {
+    match client.trusted? {
+        TrustedHeader::XForwardedFor => None,
+        TrustedHeader::Field(_) => (client.client != client.peer).then(|| format!("{}, ", client.client)),
+        TrustedHeader::Forwarded => {
+            let lines: Vec<&[u8]> = fields.all("forwarded").collect();
+            // What is no address ends the chain.
+            let nodes = lines.into_iter().rev().flat_map(elements).map(|element| node_address(&element?.node?));
+            let mut nearest: Vec<IpAddr> = nodes.map_while(|address| address).collect();
+            nearest.reverse();
+            Some(nearest.into_iter().map(|address| format!("{address}, ")).collect())
+        }
+    }
+}
+
+/// `Forwarded`: what a trusted peer says, and an element for the peer. Other lists of addresses become elements (RFC 7239 section 7.4), of
+/// which the client's has its scheme.
+fn forwarded(fields: &Fields, client: &Client<'_>) -> String {
+    let mut line = String::new();
+    let proto = (client.scheme != client.connection).then_some(client.scheme);
+    match client.trusted {
+        None => {}
+        Some(TrustedHeader::Forwarded) => {
+            for earlier in fields.all("forwarded").filter_map(|line| std::str::from_utf8(line).ok()) {
+                line.push_str(earlier);
+                line.push_str(", ");
+            }
+        }
+        Some(TrustedHeader::XForwardedFor) => {
+            let mut nearest: Vec<Option<IpAddr>> = list(fields, X_FORWARDED_FOR).map(node_address).collect();
+            let of_client = nearest.iter().position(|address| *address == Some(client.client));
+            nearest.iter_mut().enumerate().rev().for_each(|(index, address)| {
+                match address {
+                    Some(address) => line.push_str(&for_address(*address)),
+                    None => line.push_str("for=unknown"),
+                }
+                if let Some(proto) = proto.filter(|_| of_client == Some(index)) {
+                    line.push_str(";proto=");
+                    line.push_str(proto);
+                }
+                line.push_str(", ");
+            });
+        }
+        Some(TrustedHeader::Field(_)) if client.client != client.peer => {
+            line.push_str(&for_address(client.client));
+            line.push_str(";proto=");
+            line.push_str(client.scheme);
+            line.push_str(", ");
+        }
+        Some(TrustedHeader::Field(_)) => {}
+    }
+    line + &element(client)
+}
+
+/// `for=...;host=...;proto=...` (RFC 7239 section 4).
+fn element(client: &Client<'_>) -> String {
+    let mut element = for_address(client.peer);
+    if let Some(host) = client.host {
+        element = format!("{element};host=\"{}\"", host.replace(['"', '\\'], ""));
+    }
+    format!("{element};proto={}", client.connection)
+}
+
+/// `for=`, with an address.
+fn for_address(address: IpAddr) -> String {
+    match address {
+        // Section 6: an IPv6 address is in brackets, and so in quotes.
+        IpAddr::V6(address) => format!("for=\"[{address}]\""),
+        IpAddr::V4(address) => format!("for={address}"),
+    }
+}
+
+/// Puts `value` behind what is there, in one line.
+fn append(fields: &mut Fields, name: &str, value: &str) {
+    if !fields.contains(name) {
+        return fields.add(name.as_bytes(), value.as_bytes());
     }
     let mut line = Vec::new();
     for earlier in fields.all(name) {
@@ -96,69 +189,10 @@ fn append(fields: &mut Fields, name: &str, value: &str, keep: bool) {
     fields.set(name, &line);
 }
 
-/// `for=...;host=...;proto=...` (RFC 7239 section 4).
-fn forwarded_element(client: &Client<'_>) -> String {
-    let mut element = match client.peer {
-        // Section 6: an IPv6 address is in brackets, and so in quotes.
-        IpAddr::V6(address) => format!("for=\"[{address}]\""),
-        IpAddr::V4(address) => format!("for={address}"),
-    };
-    if let Some(host) = client.host {
-        element = format!("{element};host=\"{}\"", host.replace(['"', '\\'], ""));
-    }
-    format!("{element};proto={}", client.scheme)
-}
-
-/// The client's address: the peer's, or behind trusted peers the last address in their field that is not itself trusted.
-pub(crate) fn client_address(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> IpAddr {
-    if !matcher::contains(&trusted.networks, peer) {
-        return peer;
-    }
-    let mut client = peer;
-    let name = match trusted.header {
-        TrustedHeader::XForwardedFor => X_FORWARDED_FOR,
-        TrustedHeader::Forwarded => "forwarded",
-    };
-    let lines: Vec<_> = fields.all(name).collect();
-    for element in lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b',')) {
-        // What is not UTF-8 is there, and is no address.
-        let address = std::str::from_utf8(element).ok().and_then(|element| match trusted.header {
-            TrustedHeader::XForwardedFor => node_address(element.trim()),
-            TrustedHeader::Forwarded => forwarded_for(element).and_then(node_address),
-        });
-        // What is no address ends the chain: nothing before it can be believed.
-        let Some(address) = address else { break };
-        client = address;
-        if !matcher::contains(&trusted.networks, address) {
-            break;
-        }
-    }
-    client
-}
-
-/// The value of `for` in an element of `Forwarded`.
-fn forwarded_for(element: &str) -> Option<&str> {
-    element.split(';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
-    })
-}
-
-/// An address with or without port and brackets (RFC 7239 section 6).
-fn node_address(node: &str) -> Option<IpAddr> {
-    let bare = match node.strip_prefix('[') {
-        Some(rest) => rest.split(']').next()?,
-        None if node.matches(':').count() == 1 => node.split(':').next()?,
-        None => node,
-    };
-    bare.parse::<IpAddr>().ok().map(|address| address.to_canonical())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::*;
+    use crate::site::HostField;
 
     fn fields(lines: &[(&str, &str)]) -> Fields {
         lines.iter().copied().collect()
@@ -167,7 +201,7 @@ mod tests {
     #[test]
     fn connection_fields_go() {
         let check = |before: &[(&str, &str)], after: &[(&str, &str)]| {
-            assert_eq!(end_to_end(fields(before)), fields(after), "{before:?}");
+            assert_eq!(received(fields(before)), fields(after), "{before:?}");
         };
         check(&[("accept", "*/*")], &[("accept", "*/*")]);
         check(&[("connection", "keep-alive, X-Hop"), ("x-hop", "1"), ("keep-alive", "5")], &[]);
@@ -185,83 +219,128 @@ mod tests {
         assert_eq!(upgrade(&odd), None);
     }
 
-    #[test]
-    fn clients_behind_trusted_proxies() {
-        let trusted = |header| Trusted { networks: Cow::Owned(vec!["10.0.0.0/8".parse().unwrap()]), header };
-        let check = |peer: &str, field: &str, value: &str, header, expected: &str| {
-            let found = client_address(&fields(&[(field, value)]), peer.parse().unwrap(), &trusted(header));
-            assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {value}");
-        };
-        let xff = TrustedHeader::XForwardedFor;
-        check("192.0.2.1", "x-forwarded-for", "1.1.1.1", xff, "192.0.2.1");
-        check("10.0.0.1", "x-forwarded-for", "1.1.1.1", xff, "1.1.1.1");
-        check("10.0.0.1", "x-forwarded-for", "6.6.6.6, 1.1.1.1, 10.0.0.2", xff, "1.1.1.1");
-        check("10.0.0.1", "x-forwarded-for", "6.6.6.6, junk, 10.0.0.2", xff, "10.0.0.2");
-        check("10.0.0.1", "x-forwarded-for", "1.1.1.1:4711", xff, "1.1.1.1");
-        check("10.0.0.1", "x-forwarded-for", "10.0.0.3", xff, "10.0.0.3");
-        // What is not UTF-8 is no address, and ends the chain.
-        for lines in [[b"6.6.6.6, \xe9, 10.0.0.2".as_slice(), b"10.0.0.3"], [b"6.6.6.6", b"\xe9, 10.0.0.2"]] {
-            let odd: Fields = lines.into_iter().map(|line| ("x-forwarded-for", line)).collect();
-            let found = client_address(&odd, "10.0.0.1".parse().unwrap(), &trusted(xff));
-            assert_eq!(found, "10.0.0.2".parse::<IpAddr>().unwrap());
-        }
-        let forwarded = TrustedHeader::Forwarded;
-        check("10.0.0.1", "forwarded", "for=1.1.1.1;proto=http", forwarded, "1.1.1.1");
-        check("10.0.0.1", "forwarded", "proto=http;For=\"[2001:db8::1]:80\"", forwarded, "2001:db8::1");
-        check("10.0.0.1", "forwarded", "for=_hidden, for=10.0.0.9", forwarded, "10.0.0.9");
-        check("10.0.0.1", "x-forwarded-for", "1.1.1.1", forwarded, "10.0.0.1");
-    }
-
     fn sorted(fields: &Fields) -> Vec<(String, Vec<u8>)> {
         let mut lines: Vec<_> = fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         lines.sort();
         lines
     }
 
-    #[test]
-    fn announcing() {
-        let check = |trusted: bool, forwarded: bool, before: &[(&str, &str)], after: &[(&str, &str)]| {
-            let mut found = fields(before);
-            let client = Client {
-                address: "192.0.2.1",
-                peer: "192.0.2.1".parse().unwrap(),
-                via: "1.1 kiln",
-                scheme: "http",
-                host: Some("a.b:80"),
-                trusted,
-            };
-            announce(&mut found, &client, forwarded);
-            assert_eq!(sorted(&found), sorted(&fields(after)));
+    /// What becomes of fields that came from 192.0.2.1 for `client`, who uses `scheme`.
+    #[track_caller]
+    fn check(
+        trusted: Option<&TrustedHeader>,
+        (client, scheme): (&str, &'static str),
+        wanted: &Proxy,
+        before: &[(&str, &str)],
+        after: &[(&str, &str)],
+    ) {
+        let mut found = fields(before);
+        let client = Client {
+            address: "192.0.2.1",
+            peer: "192.0.2.1".parse().expect("an address"),
+            client: client.parse().expect("an address"),
+            via: "1.1 kiln",
+            scheme,
+            connection: "http",
+            host: Some("a.b:80"),
+            trusted,
         };
-        let said = &[
-            ("x-forwarded-for", "6.6.6.6"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "evil"),
-            ("forwarded", "for=6.6.6.6"),
-            ("via", "1.0 x"),
-        ];
+        announce(&mut found, &client, wanted);
+        assert_eq!(sorted(&found), sorted(&fields(after)));
+    }
+
+    fn proxy(forwarded: bool) -> Proxy {
+        Proxy {
+            shares: vec![].into(),
+            by: None,
+            cookie: None,
+            host: HostField::Client,
+            forwarded,
+            forwarded_port: false,
+            real_ip: false,
+        }
+    }
+
+    const OWN: [(&str, &str); 4] = [
+        ("via", "1.1 kiln"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "a.b:80"),
+    ];
+
+    #[test]
+    fn of_peers_that_are_nobody() {
+        let itself = ("192.0.2.1", "http");
+        check(None, itself, &proxy(false), &[], &OWN);
+        let with_via = [("via", "1.0 x, 1.1 kiln"), OWN[1], OWN[2], OWN[3]];
+        check(None, itself, &proxy(false), &[("via", "1.0 x")], &with_via);
+        let forwarded = [OWN[0], OWN[1], OWN[2], OWN[3], ("forwarded", "for=192.0.2.1;host=\"a.b:80\";proto=http")];
+        check(None, itself, &proxy(true), &[], &forwarded);
+        let more = Proxy { forwarded_port: true, real_ip: true, ..proxy(false) };
+        let said = [OWN[0], OWN[1], OWN[2], OWN[3], ("x-forwarded-port", "80"), ("x-real-ip", "192.0.2.1")];
+        check(None, itself, &more, &[], &said);
+    }
+
+    #[test]
+    fn of_trusted_peers() {
+        let (via, host) = (OWN[0], ("x-forwarded-host", "shop.test"));
+        let own = "for=192.0.2.1;host=\"a.b:80\";proto=http";
+        let check = |header: TrustedHeader, before: &[(&str, &str)], list: &str, forwarded: &str| {
+            let before: Vec<_> = before.iter().copied().chain([host]).collect();
+            let forwarded = if forwarded.is_empty() { own.to_owned() } else { format!("{forwarded}, {own}") };
+            let after =
+                [via, host, ("x-forwarded-for", list), ("x-forwarded-proto", "https"), ("forwarded", &forwarded)];
+            let kept = before.iter().filter(|(name, _)| *name == "x-me");
+            let after: Vec<_> = after.into_iter().chain(kept.copied()).collect();
+            check(Some(&header), ("1.1.1.1", "https"), &proxy(true), &before, &after);
+        };
+        let xff = [("x-forwarded-for", "6.6.6.6, junk, 1.1.1.1,,::2:3")];
         check(
-            false,
-            false,
-            said,
-            &[
-                ("via", "1.0 x, 1.1 kiln"),
-                ("x-forwarded-for", "192.0.2.1"),
-                ("x-forwarded-proto", "http"),
-                ("x-forwarded-host", "a.b:80"),
-            ],
+            TrustedHeader::XForwardedFor,
+            &xff,
+            "6.6.6.6, junk, 1.1.1.1,,::2:3, 192.0.2.1",
+            "for=6.6.6.6, for=unknown, for=1.1.1.1;proto=https, for=\"[::2:3]\"",
+        );
+        check(TrustedHeader::XForwardedFor, &[], "192.0.2.1", "");
+        let chain = [("forwarded", "for=_x, for=6.6.6.6"), ("forwarded", "for=1.1.1.1;proto=https")];
+        check(
+            TrustedHeader::Forwarded,
+            &chain,
+            "6.6.6.6, 1.1.1.1, 192.0.2.1",
+            "for=_x, for=6.6.6.6, for=1.1.1.1;proto=https",
         );
         check(
-            true,
-            true,
-            said,
-            &[
-                ("via", "1.0 x, 1.1 kiln"),
-                ("x-forwarded-for", "6.6.6.6, 192.0.2.1"),
-                ("x-forwarded-proto", "https"),
-                ("x-forwarded-host", "evil"),
-                ("forwarded", "for=6.6.6.6, for=192.0.2.1;host=\"a.b:80\";proto=http"),
-            ],
+            TrustedHeader::Field("x-me".into()),
+            &[("x-me", "1.1.1.1")],
+            "1.1.1.1, 192.0.2.1",
+            "for=1.1.1.1;proto=https",
         );
+    }
+
+    #[test]
+    fn ports() {
+        let check = |trusted: bool, said: &[&str], scheme: &'static str, expected: &str| {
+            let before: Vec<_> = said.iter().map(|port| ("x-forwarded-port", *port)).collect();
+            let mut found = fields(&before);
+            let header = TrustedHeader::XForwardedFor;
+            let peer = "192.0.2.1".parse().expect("an address");
+            let client = Client {
+                address: "",
+                peer,
+                client: peer,
+                via: "",
+                scheme,
+                connection: "http",
+                host: Some("a.b"),
+                trusted: trusted.then_some(&header),
+            };
+            announce(&mut found, &client, &Proxy { forwarded_port: true, ..proxy(false) });
+            assert_eq!(found.all("x-forwarded-port").collect::<Vec<_>>(), [expected.as_bytes()], "{said:?}");
+        };
+        check(true, &[], "https", "443");
+        check(true, &["8443"], "https", "8443");
+        check(true, &["junk"], "http", "80");
+        check(true, &["8443", "9"], "http", "80");
+        check(false, &[], "http", "80");
     }
 }

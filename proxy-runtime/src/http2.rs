@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::body::Source;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::intake::may_trail;
 
 /// What is received of one body, and of all bodies of a connection, before it is passed on, in bytes.
 pub(crate) const WINDOW: u32 = 256 << 10;
@@ -92,6 +93,13 @@ impl Outbound {
 /// Fields as they were received.
 pub(crate) fn received(headers: &HeaderMap) -> Fields {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
+}
+
+/// The same of trailers, but for those that mean nothing behind a body (RFC 9110 section 6.5.1).
+pub(crate) fn received_trailers(headers: &HeaderMap) -> Fields {
+    let mut fields = received(headers);
+    fields.retain(|name, _| may_trail(name));
+    fields
 }
 
 /// Fields as they are sent: without those that belong to a connection, which HTTP/2 has not (RFC 9113 section 8.2.2), and

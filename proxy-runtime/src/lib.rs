@@ -27,9 +27,11 @@ pub mod facts;
 pub mod fields;
 pub mod files;
 pub mod filter;
+mod forwarded;
 pub mod grpc;
 pub mod handler;
 pub mod inspect;
+pub mod intake;
 pub mod matcher;
 pub mod media;
 pub mod regex;
@@ -41,6 +43,7 @@ pub mod split;
 pub mod table;
 pub mod target;
 pub mod template;
+pub mod trust;
 pub mod view;
 
 #[cfg(feature = "serve")]

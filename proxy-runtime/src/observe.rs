@@ -41,6 +41,10 @@ pub(crate) struct Record {
     pub(crate) target: Option<Target>,
     /// The client: the peer, or what a trusted peer said.
     pub(crate) client: IpAddr,
+    /// `http` or `https`: what the client uses, by the connection or by what a trusted peer said.
+    pub(crate) scheme: &'static str,
+    /// Whether the peer is believed.
+    pub(crate) trusted: bool,
     pub(crate) route: Option<Route>,
     pub(crate) captures: Captures,
     pub(crate) upstream: &'static str,
@@ -65,6 +69,8 @@ pub(crate) struct Record {
     pub(crate) claims: Option<Arc<Claims>>,
     /// The rule that has refused it, or would have.
     pub(crate) rule: &'static str,
+    /// What an authorization service says to the client.
+    pub(crate) copied: Fields,
     /// A browser's question about another request, which was answered.
     pub(crate) preflight: bool,
     /// It counts as in flight until it is over.
@@ -91,6 +97,8 @@ impl Record {
             fields,
             target: None,
             client: peer.ip,
+            scheme: peer.scheme(),
+            trusted: false,
             route: None,
             captures: Captures::default(),
             upstream: "",
@@ -108,6 +116,7 @@ impl Record {
             user: Vec::new(),
             claims: None,
             rule: "",
+            copied: Fields::new(),
             preflight: false,
             counted: Vec::new(),
             unseen: false,
@@ -120,6 +129,7 @@ impl Record {
         let fields = self.fields.clone();
         let mut record = Record::new(&self.peer, self.method.clone(), self.version, fields, Instant::now());
         (record.target, record.client) = (self.target.clone(), self.client);
+        (record.scheme, record.trusted) = (self.scheme, self.trusted);
         (record.route, record.captures, record.policy) = (self.route, self.captures, self.policy);
         record.user.clone_from(&self.user);
         record.claims.clone_from(&self.claims);
@@ -191,9 +201,9 @@ impl Record {
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
             method: &self.method,
-            scheme: self.peer.scheme(),
+            scheme: self.scheme,
             host: self.target.as_ref().map_or("", Target::host),
-            authority: self.target.as_ref().and_then(|target| target.authority(self.peer.scheme())).unwrap_or_default(),
+            authority: self.target.as_ref().and_then(|target| target.authority(self.scheme)).unwrap_or_default(),
             path: self.path(),
             query: self.target.as_ref().and_then(Target::query),
             protocol: match self.version {

@@ -14,11 +14,15 @@ use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::filter::{Functions, Outgoing};
 use crate::inspect::{Inspector, Scratch};
+use crate::intake;
 use crate::route::{Captures, Found, MethodSet, Node, RouteId, SiteId, Tables, Verdict};
 use crate::settings::Settings;
-use crate::site::{Door, Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text};
+use crate::site::{
+    Door, Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text, Trusted,
+};
 use crate::split;
 use crate::target::Target;
+use crate::trust;
 use crate::view::RequestView;
 
 /// A site's rules, compiled or not: the compiler has them as a plan, the binary as functions.
@@ -52,6 +56,8 @@ pub trait Rules {
     fn row(&self, route: RouteId) -> &str;
     /// The name of an upstream.
     fn upstream(&self, index: u16) -> &str;
+    /// Whose word about the client is taken.
+    fn trusted(&self) -> &Trusted;
     /// Where plain requests for a site that come to a listener are redirected to: the address of the listener that speaks
     /// `https`.
     fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>>;
@@ -74,7 +80,7 @@ pub struct Rehearsal<'a> {
     pub headers: Vec<(&'a str, &'a str)>,
     /// The size of its body, in bytes.
     pub body: u64,
-    /// The client.
+    /// The peer: the client, unless it is in `trusted-proxies`.
     pub from: IpAddr,
     /// It comes in HTTP/2.
     pub http2: bool,
@@ -125,7 +131,7 @@ impl Outcome {
 /// It is no request: the method or URL is none.
 pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings) -> Result<Outcome, String> {
     let method = Method::from_bytes(request.method.as_bytes()).map_err(|error| error.to_string())?;
-    let (path, fields, scheme) = build(request)?;
+    let (path, mut fields, scheme) = build(request)?;
     let Ok(mut target) = Target::parse(path, &fields, Version::HTTP_11) else {
         return Ok(Outcome::refused(400, "bad-host"));
     };
@@ -137,6 +143,11 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     if target.normalise(form).is_err() {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(400, "bad-path") });
     }
+    let origin = trust::origin(&fields, request.from, rules.trusted());
+    let scheme = origin.scheme.unwrap_or(scheme);
+    let site_fields = rules.site_policy(site).map(|policy| &policy.fields);
+    let taken = intake::Rules { header: &rules.trusted().header, trusted: origin.trusted, site: site_fields };
+    let odd = intake::take_in(&mut fields, &taken);
     if let Some(to) = rules.redirect_https(site, request.listener).filter(|_| scheme == "http") {
         let location = crate::handler::https_url(target.host(), target.path(), target.query(), to.get(settings));
         let (status, location) = (Some(308), Some(location));
@@ -148,14 +159,14 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
             ..Outcome::default()
         });
     }
-    let about = (request.from, request.http2);
+    let about = (origin.client, request.http2);
     let has_cors = |route| door_of(rules.policy(route)).is_some_and(|door| door.cors.is_some());
     let preflight = door::preflight(&method, &fields).map(|asked| find(rules, root, &target, &asked, &fields, about));
     let preflight = preflight.filter(|found| matches!(found, Found::Route(route, _) if has_cors(*route)));
     let asks = preflight.is_some();
     let found = preflight.unwrap_or_else(|| find(rules, root, &target, &method, &fields, about));
     if let (Some(door), Found::Nothing | Found::OtherMethod(_)) = (door_of(rules.site_policy(site)), &found)
-        && let Some((status, reason)) = turned_away(door, &fields, request.body, request.from)
+        && let Some((status, reason)) = turned_away(door, &fields, request.body, origin.client)
     {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(status, reason) });
     }
@@ -166,6 +177,9 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         }
         Found::Nothing => return Ok(Outcome { site: Some(site), ..Outcome::refused(404, "no-route") }),
     };
+    if let (Some(policy), Some(site)) = (rules.policy(route), site_fields) {
+        intake::for_route(&mut fields, &policy.fields, site, origin.trusted, odd);
+    }
     let handler = rules.handler(route);
     let mut facts = Facts {
         scheme,
@@ -174,7 +188,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         path: target.path(),
         query: target.query(),
         protocol: if request.http2 { "HTTP/2.0" } else { "HTTP/1.1" },
-        client: request.from,
+        client: origin.client,
         captures: &captures,
         route: rules.pattern(route),
         row: rules.row(route),
@@ -201,7 +215,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     if let (Some(door), None) = (door_of(rules.policy(route)), outcome.reason) {
         let preflight = door.cors.as_ref().filter(|_| asks).map(|cors| door::answer_preflight(cors, &fields, settings));
         let denied =
-            turned_away(door, &fields, request.body, request.from).filter(|(status, _)| *status != 401 || !asks);
+            turned_away(door, &fields, request.body, origin.client).filter(|(status, _)| *status != 401 || !asks);
         let refused = match (denied, preflight) {
             (None, Some(None)) => Some((403, "cors-refused")),
             (None, Some(Some(fields))) => {
@@ -227,7 +241,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     outcome.not_asked = functions.is_err();
     let (mut own_fields, mut answered) = (fields.clone(), answers_preflight);
     if let (Ok(Some(functions)), None, false) = (functions, outcome.reason, answered) {
-        match functions.ask(&facts, &mut own_fields) {
+        match functions.ask(&facts, &mut own_fields, &mut Vec::new()) {
             Ok(None) => {}
             Ok(Some((_, own))) => {
                 (outcome.status, outcome.handler) = (Some(own.status.as_u16()), None);
@@ -533,6 +547,9 @@ impl Rules for Site {
     }
     fn upstream(&self, index: u16) -> &str {
         &self.upstreams[usize::from(index)].name
+    }
+    fn trusted(&self) -> &Trusted {
+        self.trusted
     }
     fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>> {
         let redirects = self.listeners.get(listener as usize)?.speaks.redirect_https;

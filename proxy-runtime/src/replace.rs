@@ -118,7 +118,7 @@ impl Source for Replaced {
     }
 
     fn trailers(&mut self) -> Option<Fields> {
-        self.body.trailers()
+        changed::trailers(self.body.trailers())
     }
 }
 

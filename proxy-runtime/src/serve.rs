@@ -34,16 +34,17 @@ use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::filter::Functions;
-use crate::forward;
 use crate::grpc;
 use crate::handler::{self, Answer};
 use crate::http1::Framing;
+use crate::intake;
 use crate::observe::Record;
 use crate::rehearse::{self, Rules as _};
 use crate::replace;
 use crate::route::{Found, MethodSet, Node, RouteId, SiteId};
 use crate::site::{Cors, Fault, Handler, Host, Route, Site};
 use crate::target::Target;
+use crate::trust;
 
 /// Why an exchange has no answer yet.
 pub(crate) enum Stop {
@@ -101,6 +102,7 @@ fn dress(record: &Record, answer: &mut Answer<Body>) {
     if let (Some(cors), false) = (cors(record), record.preflight) {
         crate::door::cross_origin(cors, &record.fields, &mut answer.fields);
     }
+    forward_auth::pass_on(&record.copied, &mut answer.fields);
     let Some(route) = record.route else { return };
     if !route.policy.cookies.is_empty() {
         answer.fields.change("set-cookie", |line| cookies::rewritten(&route.policy.cookies, line));
@@ -108,6 +110,12 @@ fn dress(record: &Record, answer: &mut Answer<Body>) {
     if let Some(filter) = route.response {
         filter(&mut answer.fields, &record.facts());
     }
+}
+
+/// The answer to what is no request.
+pub(crate) fn refuse_malformed(client: &Client, record: &mut Record, failure: Failure) -> Answer<Body> {
+    take_in(client, record, None);
+    refuse(record, failure)
 }
 
 /// The answer to what can't be done.
@@ -150,7 +158,7 @@ async fn steps(
     }
 
     if let Some(functions) = route.functions
-        && let Some(answer) = answered_by(record, functions)?
+        && let Some(answer) = answered_by(record, functions, &mut body)?
     {
         return Ok(answer);
     }
@@ -201,12 +209,17 @@ enum Way {
 /// Finds out where a request goes.
 fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Failure> {
     let site = client.worker.site;
+
+    // Which site, which path; and what the client may say.
+    let parsed = Target::parse(target, &record.fields, record.version);
+    let host = parsed.as_ref().ok().map(Target::host);
+    let root = host.and_then(|host| site.tables.site(client.peer.listener, host));
+    let host = root.map(|root| &site.sites[root.id() as usize]);
+    let odd = take_in(client, record, host);
     if matches!(record.method, Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotAllowed(MethodSet::default()));
     }
-
-    // Which site, which path.
-    let mut target = Target::parse(target, &record.fields, record.version)?;
+    let mut target = parsed?;
     if site.listeners[client.peer.listener as usize].speaks.admin {
         return Ok(Way::Admin(target));
     }
@@ -214,11 +227,10 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
         record.target = Some(target);
         return Ok(Way::Answered(answer.map(Body::Bytes)));
     }
-    let Some(root) = site.tables.site(client.peer.listener, target.host()) else {
+    let (Some(root), Some(host)) = (root, host) else {
         record.target = Some(target);
         return Err(Failure::UnknownHost);
     };
-    let host = &site.sites[root.id() as usize];
     record.holds(host.policy);
     let normal = target.normalise(host.normal_form);
     record.target = Some(target);
@@ -228,7 +240,6 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
     }
 
     // Which route.
-    record.client = forward::client_address(&record.fields, client.peer.ip, site.trusted);
     let about = (record.client, record.version == Version::HTTP_2);
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
     let asked = preflight(site, root, record, about);
@@ -251,14 +262,32 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
         Found::Nothing => return Ok(Way::Nowhere(host, Failure::NoRoute)),
     };
     record.captures = captures;
-    Ok(Way::To(site.routes.get(id).ok_or(Failure::Internal)?, asks))
+    let route = site.routes.get(id).ok_or(Failure::Internal)?;
+    intake::for_route(&mut record.fields, &route.policy.fields, &host.policy.fields, record.trusted, odd);
+    Ok(Way::To(route, asks))
+}
+
+/// Drops the fields that the client has no say in, and finds out who it is. Whether names are left that may be aliases of a route's.
+fn take_in(client: &Client, record: &mut Record, host: Option<&Host>) -> bool {
+    let trusted = client.worker.site.trusted;
+    let origin = trust::origin(&record.fields, client.peer.ip, trusted);
+    (record.client, record.trusted) = (origin.client, origin.trusted);
+    record.scheme = origin.scheme.unwrap_or(record.scheme);
+    let site = host.map(|host| &host.policy.fields);
+    intake::take_in(&mut record.fields, &intake::Rules { header: &trusted.header, trusted: origin.trusted, site })
 }
 
 /// `filter`: what the user's functions say to a request.
-fn answered_by(record: &mut Record, functions: &Functions) -> Result<Option<Answer<Body>>, Failure> {
+fn answered_by(
+    record: &mut Record,
+    functions: &Functions,
+    body: &mut RequestBody,
+) -> Result<Option<Answer<Body>>, Failure> {
     let mut fields = std::mem::take(&mut record.fields);
-    let asked = functions.ask(&record.facts(), &mut fields);
+    let mut seen_to = Vec::new();
+    let asked = functions.ask(&record.facts(), &mut fields, &mut seen_to);
     record.fields = fields;
+    body.trailers_without(seen_to);
     match asked {
         Ok(None) => Ok(None),
         Ok(Some((name, answer))) => {
@@ -313,7 +342,8 @@ fn meant_for_another(
             if rules(secured.tls) == rules(wanted) { Ok(None) } else { Err(Failure::OtherConnection) }
         }
         None => {
-            let to = site.redirect_https(id, client.peer.listener);
+            // Behind a proxy that does the encryption, the client is where it would be sent.
+            let to = site.redirect_https(id, client.peer.listener).filter(|_| record.scheme == "http");
             Ok(to.map(|to| own(record, |facts| handler::to_https(facts, to.get(facts.settings)))))
         }
     }
@@ -362,6 +392,7 @@ fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Resu
     client.idle.set(idle);
     let mut body = RequestBody::new(client, framing);
     if !body.is_empty() {
+        body.takes_trailers_by(&policy.fields);
         body.hold(limit, policy.timeouts.request.get(settings), record.began.elapsed(), idle);
     }
     Ok(body)

@@ -17,6 +17,7 @@ mod replace;
 mod routes;
 mod test;
 mod tls;
+mod trust;
 mod upstream;
 
 use std::borrow::Cow;
@@ -41,6 +42,7 @@ pub use self::tls::{
     Acme, Certificate, Certificates, Challenge, ClientCertificates, Group, ProxyProtocolIn, Speaks, Stream, Tls,
     TlsVersion, Tunnel, UpstreamTls,
 };
+pub use self::trust::{FieldRules, Trusted, TrustedHeader};
 pub use self::upstream::{
     BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, Discovered, Fault, HealthCheck, HostField, Mirror, Outlier,
     Pool, Proxy, ProxyProtocol, Resolve, Resolved, Retry, Server, Share, Sticky, Upstream,
@@ -237,26 +239,6 @@ pub struct Listener {
     pub place: Place,
 }
 
-/// `trusted-proxies`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
-pub struct Trusted {
-    /// Peers in these networks are believed.
-    pub networks: List<IpNet>,
-    /// What they are believed about.
-    pub header: TrustedHeader,
-}
-
-/// The field in which a trusted peer tells the client's address.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TrustedHeader {
-    /// `X-Forwarded-For`.
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
-}
-
 /// A `site` node.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -295,6 +277,8 @@ pub struct Policy {
     pub limits: Limits,
     /// Every wait.
     pub timeouts: Timeouts,
+    /// Which of a client's fields are taken in.
+    pub fields: FieldRules,
     /// Bodies of the proxy's own error answers.
     pub error_pages: List<ErrorPage>,
     /// The access log.

@@ -18,6 +18,7 @@ mod files;
 mod framing;
 mod fuzz;
 mod http2;
+mod intake;
 mod lock;
 mod macros;
 mod mistakes;

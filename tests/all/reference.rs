@@ -60,6 +60,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/acme.rs",
         "tests/all/auth.rs",
         "tests/all/files.rs",
+        "tests/all/intake.rs",
         "tests/all/compress.rs",
         "tests/all/macros.rs",
     ] {

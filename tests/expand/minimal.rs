@@ -32,6 +32,12 @@ static POLICY_0: Policy = Policy {
         idle: Setting::Fixed(Duration::from_millis(60000)),
         total: Setting::Fixed(Duration::MAX),
     },
+    fields: FieldRules {
+        own: Borrowed(&[]),
+        odd: false,
+        pass: Borrowed(&[]),
+        underscores: false,
+    },
     error_pages: Borrowed(&[]),
     log: Log::Off,
     retry: None,
@@ -69,6 +75,8 @@ static HANDLERS: &[Handler] = &[
         cookie: None,
         host: HostField::Client,
         forwarded: false,
+        forwarded_port: false,
+        real_ip: false,
     }),
 ];
 static METHODS: &[Methods] = &[Methods::ANY];

@@ -69,6 +69,46 @@ static POLICY_0: Policy = Policy {
         idle: Setting::Fixed(Duration::from_millis(60000)),
         total: Setting::Fixed(Duration::MAX),
     },
+    fields: FieldRules {
+        own: Borrowed(&[]),
+        odd: false,
+        pass: Borrowed(&[]),
+        underscores: false,
+    },
+    error_pages: Borrowed(&[]),
+    log: Log::Off,
+    retry: None,
+    mirror: None,
+    fault: None,
+    cache: None,
+    cookies: Borrowed(&[]),
+    door: None,
+    replace: None,
+    compress: None,
+};
+static POLICY_1: Policy = Policy {
+    limits: Limits {
+        headers: Setting::Fixed(16384),
+        uri: Setting::Fixed(8192),
+        body: Setting::Fixed(16777216),
+        connections: Setting::Fixed(10000),
+        per_client: Setting::Fixed(u64::MAX),
+        handshakes: Setting::Fixed(1000),
+    },
+    timeouts: Timeouts {
+        connect: Setting::Fixed(Duration::from_millis(5000)),
+        handshake: Setting::Fixed(Duration::from_millis(10000)),
+        request: Setting::Fixed(Duration::from_millis(10000)),
+        response: Setting::Fixed(Duration::from_millis(60000)),
+        idle: Setting::Fixed(Duration::from_millis(60000)),
+        total: Setting::Fixed(Duration::MAX),
+    },
+    fields: FieldRules {
+        own: Borrowed(&[Borrowed("x-user")]),
+        odd: false,
+        pass: Borrowed(&[]),
+        underscores: false,
+    },
     error_pages: Borrowed(&[]),
     log: Log::Off,
     retry: None,
@@ -110,6 +150,8 @@ static HANDLERS: &[Handler] = &[
         cookie: None,
         host: HostField::Client,
         forwarded: false,
+        forwarded_port: false,
+        real_ip: false,
     }),
     Handler::Respond(Respond {
         code: 200,
@@ -124,10 +166,10 @@ static METHODS: &[Methods] = &[
     },
     Methods::ANY,
 ];
-static POLICIES: &[PolicyId] = &[&POLICY_0];
-/// 0: `example.com/users/{id}/*` matches_0 request_0 response_0 HANDLERS[0] POLICY_0 (policies.kdl:6)
+static POLICIES: &[PolicyId] = &[&POLICY_0, &POLICY_1];
+/// 0: `example.com/users/{id}/*` matches_0 request_0 response_0 HANDLERS[0] POLICY_1 (policies.kdl:6)
 /// 1: `example.com/*` HANDLERS[1] POLICY_0 (policies.kdl:21)
-static ROUTES: &[u8] = b"\0\0\0\0\r\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\0\0\0\0\0\0\0\0\r\0\0\0\0\0\0\0\r\0\0\0\x02\0\0\0\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\0\0\0\0\0\x0F\0\0\0\0\0\0\0";
+static ROUTES: &[u8] = b"\0\0\0\0\r\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\0\0\0\0\x01\0\0\0\r\0\0\0\0\0\0\0\r\0\0\0\x02\0\0\0\x01\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\0\0\0\0\0\0\0\x0F\0\0\0\0\0\0\0";
 const ROUTE_TABLE: Routes = Routes {
     rows: Words::new(ROUTES),
     text: "/users/{id}/*/*",

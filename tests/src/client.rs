@@ -44,6 +44,17 @@ impl Client {
         Client { stream, read: Vec::new() }
     }
 
+    /// Connects from an address of this machine, as in `127.1.0.1`.
+    pub fn from(source: &str, address: &str) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let at = |address: &str| address.parse::<std::net::SocketAddr>().expect("an address").into();
+        socket.bind(&at(&format!("{source}:0"))).expect("bound");
+        socket.connect(&at(address)).unwrap_or_else(|error| panic!("{address}: {error}"));
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        Client { stream, read: Vec::new() }
+    }
+
     /// Sends bytes.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
         self.stream.write_all(bytes.as_ref()).expect("sent");

@@ -81,4 +81,5 @@ pub enum InAuth {
     Require(Spanned<String>, Vec<Spanned<String>>),
     Send(Vec<Spanned<String>>),
     Copy(Vec<Spanned<String>>),
+    CopyResponse(Vec<Spanned<String>>),
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{BalancePolicy, DiscoverFrom, ProxyProtocol};
 
-use super::{FileSource, HostChoice, HttpVersion, Item, Setting, Template};
+use super::{FileSource, Forwarding, HostChoice, HttpVersion, Item, Setting, Template};
 use crate::source::{Span, Spanned};
 
 /// `upstream`.
@@ -189,7 +189,7 @@ pub struct Split {
     pub by: Option<Spanned<Template>>,
     pub sticky: Option<Spanned<String>>,
     pub host: Option<Spanned<HostChoice>>,
-    pub forwarded: Option<Spanned<bool>>,
+    pub forwarding: Forwarding,
     pub items: Vec<Item>,
 }
 

@@ -50,6 +50,7 @@ impl Check<'_> {
 
     /// Each way to show who one is has properties and lines of its own.
     fn all_of_auth_acts(&mut self, auth: &ast::Auth) {
+        auth.header.iter().for_each(|header| self.gets_through(header));
         let scheme = auth.scheme.value;
         let jwt = scheme == Scheme::Jwt;
         let source = auth.source.as_ref().map(|source| &source.value);
@@ -72,6 +73,9 @@ impl Check<'_> {
             What::InAuth(InAuth::Require(..)) => Some(("require", Some(item.span), jwt)),
             What::InAuth(InAuth::Send(_)) => Some(("send", Some(item.span), scheme == Scheme::Forward)),
             What::InAuth(InAuth::Copy(_)) => Some(("copy", Some(item.span), scheme == Scheme::Forward)),
+            What::InAuth(InAuth::CopyResponse(_)) => {
+                Some(("copy-response", Some(item.span), scheme == Scheme::Forward))
+            }
             _ => None,
         });
         for (name, span, _) in given.into_iter().chain(lines).filter(|(.., acts)| !acts) {
@@ -174,17 +178,24 @@ impl Check<'_> {
     }
 
     fn forward_auth(&mut self, auth: &ast::Auth, upstream: u16, path: &str) -> Option<ForwardAuth> {
-        let (mut send, mut copy): (Option<Vec<site::Text>>, Vec<site::Text>) = (None, Vec::new());
+        let mut send: Option<Vec<site::Text>> = None;
+        let (mut copy, mut copy_response): (Vec<site::Text>, Vec<site::Text>) = (Vec::new(), Vec::new());
         for Item { what, .. } in &auth.items {
             let names = |names: &[Spanned<String>]| names.iter().map(|name| name.value.clone().into()).collect();
             match what {
                 What::InAuth(InAuth::Send(written)) => {
                     self.is_no_framing(written);
+                    written.iter().for_each(|name| self.gets_through(name));
                     send.get_or_insert_default().extend::<Vec<_>>(names(written));
                 }
                 What::InAuth(InAuth::Copy(written)) => {
                     self.is_no_framing(written);
                     copy.extend::<Vec<_>>(names(written));
+                }
+                What::InAuth(InAuth::CopyResponse(written)) => {
+                    self.is_no_framing(written);
+                    self.is_of_no_body(written);
+                    copy_response.extend::<Vec<_>>(names(written));
                 }
                 _ => {}
             }
@@ -196,6 +207,7 @@ impl Check<'_> {
             timeout: self.or(auth.timeout.as_ref(), ParamKind::Duration, Setting::Fixed(Duration::from_secs(5))),
             send: list(send.unwrap_or_else(usual)),
             copy: list(copy),
+            copy_response: list(copy_response),
             user: auth.user.as_ref().map(|user| user.value.clone().into()),
         })
     }
@@ -204,6 +216,18 @@ impl Check<'_> {
     fn is_no_framing(&mut self, names: &[Spanned<String>]) {
         for name in names.iter().filter(|name| of_message(name.value.as_bytes())) {
             self.error("bad-header-name", format!("`{}` belongs to the message itself", name.value), name.span);
+        }
+    }
+
+    /// What is said of one body is wrong of another.
+    fn is_of_no_body(&mut self, names: &[Spanned<String>]) {
+        const OF_BODIES: [&str; 5] = ["etag", "last-modified", "accept-ranges", "digest", "repr-digest"];
+        let of_body = |name: &str| {
+            OF_BODIES.contains(&name) || name.starts_with("content-") && !name.starts_with("content-security-policy")
+        };
+        for name in names.iter().filter(|name| of_body(&name.value) && !of_message(name.value.as_bytes())) {
+            let message = format!("`{name}` is about the body that it comes with, and the client gets another");
+            self.error("bad-header-name", message, name.span);
         }
     }
 

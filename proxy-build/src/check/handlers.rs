@@ -14,6 +14,11 @@ use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route, li
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
+/// Whether a property is there, and `#true`.
+pub(super) fn is_on(written: &Option<Spanned<bool>>) -> bool {
+    written.as_ref().is_some_and(|value| value.value)
+}
+
 /// Whether everything about these directives could be read.
 fn whole(items: &[Item]) -> bool {
     items.iter().all(|item| {
@@ -129,7 +134,9 @@ impl Check<'_> {
                 request.push(RequestFilter::Headers(ops));
             }
         }
-        let policy = self.policy(&layer, &scope);
+        let mut policy = self.policy(&layer, &scope);
+        super::fields::own(&mut policy, &request);
+        self.passes_nothing_that_is_set(&layer, written);
         let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
         let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };
         let functions = self.functions(&layer.filters);
@@ -197,7 +204,9 @@ impl Check<'_> {
             by: None,
             cookie: None,
             host: host_field(proxy.host.as_ref()),
-            forwarded: proxy.forwarded.as_ref().is_some_and(|value| value.value),
+            forwarded: is_on(&proxy.forwarding.forwarded),
+            forwarded_port: is_on(&proxy.forwarding.port),
+            real_ip: is_on(&proxy.forwarding.real_ip),
         })
     }
 

@@ -83,6 +83,7 @@ impl Layer {
                 encoded_slash: inner.limits.encoded_slash.or(self.limits.encoded_slash),
                 merge_slashes: inner.limits.merge_slashes.or(self.limits.merge_slashes),
                 refuse_parameters: inner.limits.refuse_parameters.or(self.limits.refuse_parameters),
+                underscores: inner.limits.underscores.or(self.limits.underscores),
             },
             timeouts: ast::Timeouts {
                 handshake: inner.timeouts.handshake.or(self.timeouts.handshake),
@@ -122,6 +123,11 @@ impl Layer {
             merge_slashes: self.limits.merge_slashes.is_none_or(|value| value.value),
             refuse_parameters: self.limits.refuse_parameters.is_some_and(|value| value.value),
         }
+    }
+
+    /// Whether names of fields may have `_`.
+    pub(super) fn underscores(&self) -> bool {
+        self.limits.underscores.is_some_and(|value| value.value)
     }
 }
 

@@ -129,6 +129,9 @@ impl Check<'_> {
                 vec![Matcher::Method(methods.names().map(str::to_owned).collect())]
             }
             ast::Matcher::Value { of, name, test } => {
+                if *of == ast::ValueOf::Header {
+                    self.gets_through(name);
+                }
                 if let ValueTest::Matches(regex) = test {
                     self.table_fits(&Spanned { value: regex.clone(), span: name.span });
                 }

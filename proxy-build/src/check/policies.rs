@@ -34,6 +34,7 @@ impl Check<'_> {
     pub(super) fn policy(&mut self, layer: &Layer, scope: &text::Scope) -> Policy {
         let limits = self.limits(&layer.limits);
         let timeouts = self.timeouts(&layer.timeouts);
+        let fields = self.field_rules(layer);
         let log = self.log(layer.log.as_ref(), scope);
         let pages: Vec<_> = layer.error_pages.iter().filter_map(|page| self.error_page(page)).collect();
         let retry = layer.retry.as_ref().map(|(_, retry)| self.retry(retry, &timeouts));
@@ -46,6 +47,7 @@ impl Check<'_> {
         Policy {
             limits,
             timeouts,
+            fields,
             error_pages: list(pages),
             log,
             retry,

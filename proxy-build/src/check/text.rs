@@ -298,7 +298,12 @@ impl Check<'_> {
                         ops.push(HeaderOp::Remove(name.value.clone()));
                     }
                 }
-                What::Unread => {}
+                What::HeaderPass(names) if phase != Phase::Request => {
+                    for name in names {
+                        self.error("no-effect", "`pass` has no effect: it is for `request-headers`", name.span);
+                    }
+                }
+                What::HeaderPass(_) | What::Unread => {}
                 _ => unreachable!("the reader lets nothing else stand there"),
             }
         }

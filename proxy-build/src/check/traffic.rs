@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{Fault, Mirror, ParamKind, Proxy, Setting, Share};
 
-use super::handlers::host_field;
+use super::handlers::{host_field, is_on};
 use super::text::Scope;
 use super::{Check, list};
 use crate::ast::{self, Item, What};
@@ -44,7 +44,9 @@ impl Check<'_> {
             by,
             cookie: split.sticky.as_ref().map(|cookie| cookie.value.clone().into()),
             host: host_field(split.host.as_ref()),
-            forwarded: split.forwarded.as_ref().is_some_and(|value| value.value),
+            forwarded: is_on(&split.forwarding.forwarded),
+            forwarded_port: is_on(&split.forwarding.port),
+            real_ip: is_on(&split.forwarding.real_ip),
         })
     }
 

@@ -16,6 +16,7 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
         "filter": route.functions,
         "limits": policy.limits,
         "timeouts": policy.timeouts,
+        "fields": policy.fields,
         "error-page": policy.error_pages,
         "log": policy.log,
         "retry": policy.retry,

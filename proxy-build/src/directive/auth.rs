@@ -48,7 +48,8 @@ pub(super) static AUTH: Directive = Directive {
   most four. What it says is `{jwt.NAME}`, `{user}` is its `sub`.
 - `forward`: a GET goes to the URL with those fields of the request that `send` names, and `X-Forwarded-Method`, `-Proto`, `-Host`,
   `-Uri`, `-For`. An answer with 2xx lets the request on, with the fields that `copy` names instead of the client's; one with
-  3xx or 4xx is what the client gets (`auth-refused`). Anything else is 503, `auth-unreachable`.
+  3xx or 4xx is what the client gets (`auth-refused`). Anything else is 503, `auth-unreachable`. Of an answer with 2xx the client
+  gets the fields that `copy-response` names; interim answers (1xx) are not passed on.
 - `off`: does away with what a site says.
 
 With `upstream=`, `jwt` and `forward` have a `PATH` on a declared upstream instead of a URL: with all that holds for that, its `tls` and the authority
@@ -248,6 +249,30 @@ site example.com {
 }
 "#,
     read: |r| Some(What::InAuth(InAuth::Copy(r.some("a NAME", value::header_name)))),
+};
+
+pub(super) static COPY_RESPONSE: Directive = Directive {
+    name: "copy-response",
+    places: IN_AUTH,
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "`auth forward`: the fields of the server's answer that go to the client.",
+    details: "\
+With `Set-Cookie`, sessions are renewed while they are used. They are added to whatever the client gets for a request that is let on: of a server, a
+cache, a file, or an error. Cookies come beside those that are there, and `response-cookies` holds for them; other fields take the place of
+what is there, and `response-headers` has the last word. They are not kept in caches. Default: none.",
+    example: r#"
+site example.com {
+    auth forward "http://127.0.0.1:9091/verify" {
+        copy Remote-User
+        copy-response Set-Cookie
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InAuth(InAuth::CopyResponse(r.some("a NAME", value::header_name)))),
 };
 
 pub(super) static CLIENT_CERTIFICATE: Directive = Directive {

@@ -17,7 +17,11 @@ pub(super) static REQUEST_HEADERS: Directive = Directive {
     details: "\
 Lines act in the order they are written. Lists merge inward: what presets and the site say comes first, then what the
 route says; nothing outside is lost. Fields that belong to the connection or to the framing of the message
-(`Connection`, `Content-Length`, `Transfer-Encoding`, ...) can't be set by hand; `Host` is set with `proxy host=`.",
+(`Connection`, `Content-Length`, `Transfer-Encoding`, ...) can't be set by hand; `Host` is set with `proxy host=`.
+
+What a line here sets stands, whatever the client says: fields that its `Connection` names are dropped first (RFC 9110 section 7.6.1), and so
+are other spellings of the names here (`X_User` and `X.User` for `X-User`; see `underscores` of [`limits`](#limits)). Of fields that
+only proxies have a reason to send, see [`pass`](#pass).",
     example: r#"
 site example.com {
     request-headers {
@@ -117,6 +121,35 @@ pub(super) static REMOVE: Directive = Directive {
     details: "",
     example: EXAMPLE,
     read: |r| Some(What::HeaderRemove(r.some("a NAME", value::header_name))),
+};
+
+pub(super) static PASS: Directive = Directive {
+    name: "pass",
+    places: &[Place::Headers],
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "`request-headers`: lets fields of proxies through that clients send.",
+    details: "\
+Fields that say who a client is, how it came or what it has asked for in truth are believed by many servers, and are a proxy's to say. From peers
+that are not in `trusted-proxies` they are dropped before anything looks at the request (matchers, templates, cache keys and logs included):
+`Forwarded`, `X-Forwarded-*`, `X-Original-*`, `X-Forwarded`, `Forwarded-For`, `X-Real-IP`, `X-Client-IP`, `True-Client-IP`,
+`CF-Connecting-IP`, `X-Cluster-Client-IP`, `Fastly-Client-IP`, `X-Remote-IP`, `X-ProxyUser-Ip` and their like, `X-Scheme`, `X-Host`, `X-Rewrite-URL`,
+`X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`. `Proxy` is dropped from all peers. `pass` lets a field through that the route's
+server is to have from anybody. Not `Forwarded` and `X-Forwarded-For`, `-Host` and `-Proto`, which the proxy says itself, nor the field that
+`trusted-proxies` goes by. Matchers see a field that any route of the site lets through.",
+    example: r#"
+site example.com {
+    route "/api/*" {
+        request-headers {
+            pass X-HTTP-Method-Override
+        }
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| Some(What::HeaderPass(r.some("a NAME", value::header_name))),
 };
 
 pub(super) static REPLACE: Directive = Directive {

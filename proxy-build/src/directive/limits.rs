@@ -21,6 +21,7 @@ pub(super) static LIMITS: Directive = Directive {
         Prop { name: "encoded-slash", value: "BOOL", docs: "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400.", places: ROOT_OR_SITE },
         Prop { name: "merge-slashes", value: "BOOL", docs: "Merges doubled slashes in paths. Default `#true`.", places: ROOT_OR_SITE },
         Prop { name: "path-parameters", value: "pass|refuse", docs: "Whether paths may have parameters (`/a;v=1/b`). Default `pass`; `refuse`: 400.", places: ROOT_OR_SITE },
+        Prop { name: "underscores", value: "BOOL", docs: "Lets header fields and trailers through that have `_` in their names. Default `#false`: they are dropped.", places: ROOT_OR_SITE },
     ],
     body: None,
     repeats: false,
@@ -39,7 +40,12 @@ In a query: escapes of letters, digits and `-._~` are decoded, bytes that no que
 and `#` are refused; names of parameters are compared by what they mean, so `p%61ge` is `page`.
 
 Servlet containers and some others cut parameters off before they look a path up: `/admin;x` is `/admin` to them, but not to a route
-that guards `/admin`. In front of such servers say `path-parameters=refuse`.",
+that guards `/admin`. In front of such servers say `path-parameters=refuse`.
+
+Servers that hand fields on as variables (CGI, WSGI, PHP, Rack) read `Remote_User` and `Remote.User` as `Remote-User`, so a client could say
+what only the proxy may say. Names with `_` are therefore dropped, as by nginx, before anything looks at the request; `underscores=#true` lets
+them through. Names with `_` or `.` that are read as one which the route sets, copies, changes or removes, or which the proxy or a function of
+`filter` sees to, are dropped in any case, in trailers too; other names with `.` pass.",
     example: r#"
 limits headers="32KiB" connections=20000 per-client=100
 
@@ -65,6 +71,7 @@ site example.com {
             encoded_slash: r.prop("encoded-slash", value::boolean),
             merge_slashes: r.prop("merge-slashes", value::boolean),
             refuse_parameters: r.prop("path-parameters", value::word(&[("pass", false), ("refuse", true)])),
+            underscores: r.prop("underscores", value::boolean),
         })))
     },
 };

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use super::{Directive, HANDLER, Prop};
-use crate::ast::{Handler, HostChoice, Proxy, ProxyTo, What};
+use crate::ast::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, What};
+use crate::read::Reading;
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 
@@ -14,6 +15,8 @@ pub(super) static PROXY: Directive = Directive {
     props: &[
         Prop::new("host", "client|upstream|HOST", "The `Host` that the server sees: the client's (default), the server's own address, or this one."),
         Prop::new("forwarded", "BOOL", "Sends `Forwarded` (RFC 7239) beside `X-Forwarded-*`. Default `#false`."),
+        Prop::new("forwarded-port", "BOOL", "Sends `X-Forwarded-Port`: the port in the client's `Host`, else that of its scheme. Default `#false`."),
+        Prop::new("real-ip", "BOOL", "Sends `X-Real-IP`: the client's address. Default `#false`."),
     ],
     body: None,
     repeats: true,
@@ -22,8 +25,8 @@ pub(super) static PROXY: Directive = Directive {
 Either the name of an `upstream`, or one or more URLs (`http://host:port`, `https://host`, `unix:/path`, `(param)NAME`) that
 become one. With `https` the server's certificate is verified, and must be for its host; for more, see `tls` of an `upstream`.
 Bodies stream both ways with back-pressure, however large. Fields that belong to a connection are not forwarded (RFC 9110
-section 7.6.1); `Via` is added, and `X-Forwarded-For`, `-Proto` and `-Host` are set: they replace what the client sent,
-unless the peer is in `trusted-proxies`, whose list is continued. Upgrades (WebSocket and any other) become a tunnel.
+section 7.6.1); `Via` is added, and `X-Forwarded-For`, `-Proto` and `-Host` are set. What the client sent of these, and of all fields that
+only proxies have a reason to send, is dropped (see [`pass`](#pass)), unless the peer is in `trusted-proxies`, whose list is continued. Upgrades (WebSocket and any other) become a tunnel.
 
 A server that can't be reached is skipped for the next one, as nothing was sent yet. A kept connection that turns out to
 be closed is replaced by a fresh one, once, if nothing was sent, or the method is idempotent and there is no body. With
@@ -54,11 +57,11 @@ site sock.example.com {
             let servers = r.some("a NAME or URL", value::setting(|leaf| server_url(leaf, &plain, &secure)));
             ProxyTo::Servers(servers, secure.get() > 0)
         };
-        let (host, forwarded) = (r.prop("host", host_choice), r.prop("forwarded", value::boolean));
+        let (host, forwarding) = (r.prop("host", host_choice), forwarding(r));
         if matches!(&to, ProxyTo::Servers(servers, _) if servers.is_empty()) {
             return None;
         }
-        Some(What::Handler(Handler::Proxy(Proxy { to, host, forwarded })))
+        Some(What::Handler(Handler::Proxy(Proxy { to, host, forwarding })))
     },
 };
 
@@ -76,6 +79,14 @@ fn server_url(leaf: &Leaf, plain: &Cell<u32>, secure: &Cell<u32>) -> Parsed<Stri
         });
     }
     Ok(address)
+}
+
+pub(super) fn forwarding(r: &mut Reading<'_, '_>) -> Forwarding {
+    Forwarding {
+        forwarded: r.prop("forwarded", value::boolean),
+        port: r.prop("forwarded-port", value::boolean),
+        real_ip: r.prop("real-ip", value::boolean),
+    }
 }
 
 pub(super) fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {

@@ -1,6 +1,6 @@
 //! `split`, `mirror`, `fault`: what becomes of a part of the requests.
 
-use super::proxy::host_choice;
+use super::proxy::{forwarding, host_choice};
 use super::{Directive, HANDLER, POLICY, Place, Prop};
 use crate::ast::{Fault, Handler, Mirror, Policy, Split, To, What};
 use crate::value;
@@ -14,6 +14,8 @@ pub(super) static SPLIT: Directive = Directive {
         Prop::new("sticky", "COOKIE", "A cookie that keeps a client with the upstream it had first."),
         Prop::new("host", "client|upstream|HOST", "As in `proxy`."),
         Prop::new("forwarded", "BOOL", "As in `proxy`."),
+        Prop::new("forwarded-port", "BOOL", "As in `proxy`."),
+        Prop::new("real-ip", "BOOL", "As in `proxy`."),
     ],
     body: Some(Place::Split),
     repeats: true,
@@ -41,7 +43,7 @@ site example.com {
             by: r.prop("by", value::template),
             sticky: r.prop("sticky", value::cookie_name),
             host: r.prop("host", host_choice),
-            forwarded: r.prop("forwarded", value::boolean),
+            forwarding: forwarding(r),
             items: r.body(),
         })))
     },

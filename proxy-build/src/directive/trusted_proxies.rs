@@ -1,10 +1,13 @@
 //! `trusted-proxies`: whose word about the client is taken.
 
+use proxy_runtime::fields::of_message;
+use proxy_runtime::intake::{ANNOUNCED, is_odd};
 use proxy_runtime::site::TrustedHeader;
 
 use super::{Directive, Place, Prop};
 use crate::ast::{TrustedProxies, What};
-use crate::value;
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed, Problem};
 
 pub(super) static TRUSTED_PROXIES: Directive = Directive {
     name: "trusted-proxies",
@@ -12,15 +15,24 @@ pub(super) static TRUSTED_PROXIES: Directive = Directive {
     args: "CIDR...",
     props: &[Prop::new(
         "header",
-        "x-forwarded-for|forwarded",
-        "Where they tell the client's address. Default `x-forwarded-for`.",
+        "x-forwarded-for|forwarded|NAME",
+        "Where they tell the client's address: in one of these lists, or alone in the field of this name, as in `header=\"CF-Connecting-IP\"`. Default `x-forwarded-for`.",
     )],
     body: None,
     repeats: false,
     summary: "Believes what these peers say about the client.",
     details: "\
-The client is then the last address of the list that is not itself a trusted one, and `X-Forwarded-*` and `Forwarded`
-of such a peer are continued. From all other peers they are replaced. To trust everybody is an error.",
+A list is read from its end, where the nearest proxy writes: the client is the last address that is not itself a trusted one. Empty elements
+don't count; what is no address ends the list. A field of another `NAME` has to have one line with one address, or the client is the peer.
+
+Such a peer is also believed about the scheme: `X-Forwarded-Proto`, or with `header=forwarded` the `proto` of the element that the client was
+found in. Of several schemes in `X-Forwarded-Proto` that counts which stands as far from the end as the client's address does in its list,
+or else the first. `{scheme}` is what it says, `http` or `https`, in matchers, templates, cache keys and logs, and nothing is redirected by
+`redirect-https` that came by `https`.
+
+Servers get the list continued: in `X-Forwarded-For`, and where `proxy` says so in `Forwarded`, in whichever form it came. Of `X-Forwarded-For` and
+`Forwarded` the one that is not named in `header` is replaced, with `header=forwarded` also `X-Forwarded-Proto`. The other fields of proxies
+pass from trusted peers; from all other peers they are dropped (see [`pass`](#pass)). To trust everybody is an error.",
     example: r#"
 trusted-proxies "10.0.0.0/8" "2001:db8::/32" header=x-forwarded-for
 
@@ -31,13 +43,24 @@ site example.com {
     read: |r| {
         Some(What::TrustedProxies(TrustedProxies {
             networks: r.some("a CIDR", value::network),
-            header: r.prop(
-                "header",
-                value::word(&[
-                    ("x-forwarded-for", TrustedHeader::XForwardedFor),
-                    ("forwarded", TrustedHeader::Forwarded),
-                ]),
-            ),
+            header: r.prop("header", header),
         }))
     },
 };
+
+/// A field that can tell an address, and that nobody takes for another.
+fn header(leaf: &Leaf) -> Parsed<TrustedHeader> {
+    let name = value::header_name(leaf)?;
+    let wrong = |message: String| Err(Problem { code: "bad-header-name", message, help: None, part: None });
+    match name.as_str() {
+        "x-forwarded-for" => Ok(TrustedHeader::XForwardedFor),
+        "forwarded" => Ok(TrustedHeader::Forwarded),
+        name if of_message(name.as_bytes()) || ANNOUNCED.contains(&name) || name == "via" => {
+            wrong(format!("`{name}` tells no client's address"))
+        }
+        name if is_odd(name.as_bytes()) => {
+            wrong(format!("servers read `{name}` as another name: one with `-` is needed"))
+        }
+        name => Ok(TrustedHeader::Field(name.to_owned().into())),
+    }
+}

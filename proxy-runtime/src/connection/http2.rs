@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::http1::{Framing, declared_length};
-use crate::http2::{CONNECTION_WINDOW, Outbound, SEND_BUFFER, WINDOW, received, to_send};
+use crate::http2::{CONNECTION_WINDOW, Outbound, SEND_BUFFER, WINDOW, received_trailers, to_send};
 use crate::observe::Record;
 use crate::serve::{self, Aborted};
 use crate::stream::Link;
@@ -57,7 +57,7 @@ impl Http2 {
                 None => {
                     return match std::task::ready!(body.poll_trailers(cx)) {
                         Ok(trailers) => {
-                            *self.trailers.borrow_mut() = trailers.map(|trailers| received(&trailers));
+                            *self.trailers.borrow_mut() = trailers.map(|trailers| received_trailers(&trailers));
                             Poll::Ready(Ok(0))
                         }
                         Err(_) => Poll::Ready(Err(Flaw::Truncated)),
@@ -282,7 +282,7 @@ async fn answer(client: &Rc<Client>, http2: &Http2, head: Head, began: Instant) 
         let mut steps = pin!(async {
             match flaw {
                 None => serve::exchange(client, &mut record, target, framing).await,
-                Some(failure) => Ok(serve::refuse(&mut record, failure)),
+                Some(failure) => Ok(serve::refuse_malformed(client, &mut record, failure)),
             }
         });
         std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {

@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use crate::facts::Facts;
 use crate::fields::{Fields, of_connection, of_message};
 use crate::handler::Answer;
+use crate::intake;
 use crate::view::{cookie_values, query_values};
 
 /// A function that is asked about each request of a route: before the cache and the upstream, behind the door.
@@ -63,6 +64,7 @@ impl FieldName {
 pub struct Request<'a> {
     facts: &'a Facts<'a>,
     fields: &'a mut Fields,
+    seen_to: &'a mut Vec<&'static str>,
 }
 
 impl<'a> Request<'a> {
@@ -113,19 +115,30 @@ impl<'a> Request<'a> {
     }
 
     /// The field has this value and no other, for all that comes after: other functions, the cache, the upstream, the log. Bytes
-    /// that a value must not have are left out (RFC 9110 section 5.5).
+    /// that a value must not have are left out (RFC 9110 section 5.5). What the client says under names that servers read as this one
+    /// (`X_Tenant` for `x-tenant`), or in trailers, is dropped, as it is by [`Request::add`] and [`Request::remove`].
     pub fn set(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
+        self.sees_to(name);
         self.fields.set(name.0, value.as_ref());
     }
 
     /// The field has this value, too.
     pub fn add(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
+        self.sees_to(name);
         self.fields.add(name.0.as_bytes(), value.as_ref());
     }
 
     /// The field is gone.
     pub fn remove(&mut self, name: FieldName) {
+        self.sees_to(name);
         self.fields.remove(name.0);
+    }
+
+    fn sees_to(&mut self, name: FieldName) {
+        intake::displace(self.fields, name.0);
+        if !self.seen_to.contains(&name.0) {
+            self.seen_to.push(name.0);
+        }
     }
 }
 
@@ -195,7 +208,7 @@ pub struct Panicked {
 
 impl Functions {
     /// Asks about a request; the answer of the first function that has one, and what that is called. The fields in `facts` are not
-    /// looked at.
+    /// looked at. The names that functions have seen to are added to `seen_to`.
     ///
     /// # Errors
     /// A function has panicked; nobody knows what it has left undone.
@@ -203,10 +216,11 @@ impl Functions {
         &self,
         facts: &Facts<'_>,
         fields: &mut Fields,
+        seen_to: &mut Vec<&'static str>,
     ) -> Result<Option<(&'static str, Answer<Bytes>)>, Panicked> {
         for Function { name, call } in self.request {
             // What it leaves half done is the fields, and nobody looks at those of an exchange that has failed.
-            let flow = catch_unwind(AssertUnwindSafe(|| call(&mut Request { facts, fields })));
+            let flow = catch_unwind(AssertUnwindSafe(|| call(&mut Request { facts, fields, seen_to })));
             match flow.map_err(|_| Panicked { name })? {
                 Flow::Continue => {}
                 Flow::Respond(answer) => return Ok(Some((name, sound(answer)))),
@@ -281,7 +295,9 @@ mod tests {
         let facts = Facts { path: "/p", query: Some("b&a=2"), ..Facts::nothing(&Method::GET, &nothing, &settings) };
         let mut fields = Fields::new();
         lines.iter().for_each(|(name, value)| fields.add(name.as_bytes(), value));
-        let asked = FUNCTIONS.ask(&facts, &mut fields);
+        let mut seen_to = Vec::new();
+        let asked = FUNCTIONS.ask(&facts, &mut fields, &mut seen_to);
+        assert_eq!(seen_to, ["x-let-in"], "once each");
         let framed = asked.as_ref().is_ok_and(|answer| {
             answer.as_ref().is_some_and(|(name, answer)| *name != "refuses" || answer.fields.contains("content-length"))
         });

@@ -2,6 +2,7 @@
 
 use super::Framing;
 use crate::fields::Fields;
+use crate::intake::may_trail;
 
 /// The longest line before a chunk, in bytes.
 const MAX_LINE: usize = 1024;
@@ -160,7 +161,7 @@ impl Decoder {
                 if memchr::memchr_iter(b'\n', &bytes[..size]).any(|at| at == 0 || bytes[at - 1] != b'\r') {
                     return Err(Malformed);
                 }
-                let kept = lines.iter().filter(|line| may_trail(line.name));
+                let kept = lines.iter().filter(|line| may_trail(line.name.as_bytes()));
                 self.trailers = Some(kept.map(|line| (line.name, line.value)).collect());
                 Ok(Some(size))
             }
@@ -168,31 +169,6 @@ impl Decoder {
             _ => Err(Malformed),
         }
     }
-}
-
-/// Fields that frame, route or protect a message mean nothing behind it, and are not passed on (RFC 9110 section 6.5.1).
-fn may_trail(name: &str) -> bool {
-    const NEVER: [&str; 18] = [
-        "authorization",
-        "cache-control",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-range",
-        "content-type",
-        "cookie",
-        "expect",
-        "host",
-        "keep-alive",
-        "max-forwards",
-        "set-cookie",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "www-authenticate",
-    ];
-    !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
 }
 
 /// The size of a chunk from its line, which ends with CR; and how long its extension is.

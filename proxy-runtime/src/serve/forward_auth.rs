@@ -1,8 +1,10 @@
 //! `auth forward`: another server is asked whether a request may go on, and who its client is.
 //!
 //! Its word is final: 2xx lets the request on, with those fields of the answer that the site names in place of whatever the client
-//! has sent under these names; what it answers else is the answer. If it fails, or can't be asked, nobody gets in.
+//! has sent under these names; what it answers else is the answer. If it fails, or can't be asked, nobody gets in. It may have something
+//! to say to the client as well (`copy-response`), whoever answers the request.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -46,6 +48,11 @@ pub(super) async fn ask(
             record.fields.add(name.as_bytes(), value);
         }
     }
+    for name in rules.copy_response.iter() {
+        for value in head.fields.all(name) {
+            record.copied.add(name.as_bytes(), value);
+        }
+    }
     if let Some(name) = &rules.user {
         record.user = head.fields.get(name).unwrap_or_default().to_owned();
     }
@@ -55,8 +62,22 @@ pub(super) async fn ask(
     Ok(None)
 }
 
+/// Adds to a response what the authorization service says to the client: cookies beside those that are there, other fields in place of
+/// what is there.
+pub(super) fn pass_on(copied: &Fields, fields: &mut Fields) {
+    let is_cookie = |name: &[u8]| name.eq_ignore_ascii_case(b"set-cookie");
+    for (name, _) in copied.iter().filter(|(name, _)| !is_cookie(name.as_bytes())) {
+        fields.remove(name);
+    }
+    for (name, value) in copied.raw() {
+        fields.add(name, value);
+    }
+}
+
 async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth) -> Result<Answered, Failure> {
     let worker = client.worker;
+    // It is the proxy that asks: interim responses are its own, and not the client's (RFC 9110 section 15.2).
+    let nobody = Rc::new(Client::nobody(&client.peer));
     let timeout = rules.timeout.get(worker.settings);
     let group = &worker.servers.groups[usize::from(rules.upstream)];
     let request = Request {
@@ -66,10 +87,14 @@ async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth)
         own_host: true,
     };
     let waits = Waits { response: timeout, idle: timeout, until: after(tokio::time::Instant::now(), timeout) };
-    let body = (RequestBody::of(client, Framing::Empty, Bytes::new()), Some(Bytes::new()));
+    let body = (RequestBody::of(&nobody, Framing::Empty, Bytes::new()), Some(Bytes::new()));
     // A request of its own: what becomes of it is not what becomes of this one.
     let mut own = record.unseen();
-    tries::send(client, &mut own, group, (request, None), body, (timeout, waits)).await
+    let sent = pin!(tries::send(&nobody, &mut own, group, (request, None), body, (timeout, waits)));
+    let (mut call, head) = nobody.timer.run(sent).await?;
+    // What follows the head may be passed on, and is waited for by the client's clock.
+    call.goes_on_for(client);
+    Ok((call, head))
 }
 
 /// What is told about the request. The names are those that peers use.

@@ -17,7 +17,6 @@ use crate::forward;
 use crate::grpc;
 use crate::handler::Answer;
 use crate::http1::{Framing, Head};
-use crate::matcher;
 use crate::observe::Record;
 use crate::run::Worker;
 use crate::site::{HostField, Mirror, Proxy, Retry, Route};
@@ -169,11 +168,13 @@ fn request(
             Version::HTTP_10 => "1.0 kiln",
             _ => "1.1 kiln",
         },
-        scheme: client.peer.scheme(),
-        host: target.authority(client.peer.scheme()),
-        trusted: matcher::contains(&client.worker.site.trusted.networks, client.peer.ip),
+        client: record.client,
+        scheme: record.scheme,
+        connection: client.peer.scheme(),
+        host: target.authority(record.scheme),
+        trusted: record.trusted.then_some(&client.worker.site.trusted.header),
     };
-    forward::announce(&mut fields, &about, proxy.forwarded);
+    forward::announce(&mut fields, &about, proxy);
     match (&proxy.host, about.host) {
         // In canonical form, and that of an absolute-form target where there is one (RFC 9112 section 3.2.2): what caches tell responses
         // apart by.
@@ -215,7 +216,7 @@ pub(super) fn answer(mut call: Box<Call>, head: Head<StatusCode>, upgrade: bool)
         // Only where somebody asked for it (RFC 9110 section 7.8).
         protocol = Some(head.fields.get("upgrade").filter(|_| upgrade).ok_or(Failure::UpstreamInvalid)?.to_owned());
     }
-    let mut fields = forward::end_to_end(head.fields);
+    let mut fields = forward::received(head.fields);
     let body = if let Some(protocol) = protocol {
         fields.add(b"connection", b"upgrade");
         fields.add(b"upgrade", &protocol);

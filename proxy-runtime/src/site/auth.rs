@@ -136,6 +136,8 @@ pub struct ForwardAuth {
     pub send: List<Text>,
     /// The fields of its answer that go on with the request.
     pub copy: List<Text>,
+    /// The fields of its answer that go to the client.
+    pub copy_response: List<Text>,
     /// The field of its answer that says who the client is.
     pub user: Option<Text>,
 }

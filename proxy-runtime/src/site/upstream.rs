@@ -22,6 +22,10 @@ pub struct Proxy {
     pub host: HostField,
     /// `Forwarded` (RFC 7239) is sent beside `X-Forwarded-*`.
     pub forwarded: bool,
+    /// `X-Forwarded-Port` is sent.
+    pub forwarded_port: bool,
+    /// `X-Real-IP` is sent.
+    pub real_ip: bool,
 }
 
 /// `to`: an upstream's part of a [`Proxy`]'s requests.

@@ -182,6 +182,6 @@ impl Clock {
 /// RFC 9110 section 15.2: interim answers are passed on, but for the `100 Continue` that we have given ourselves.
 fn pass_on(client: &Client, status: StatusCode, fields: Fields) {
     if status != StatusCode::CONTINUE {
-        client.interim(status, &forward::end_to_end(fields));
+        client.interim(status, &forward::received(fields));
     }
 }

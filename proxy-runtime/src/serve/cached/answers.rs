@@ -12,6 +12,7 @@ use crate::body;
 use crate::cache::freshness::Moment;
 use crate::cache::key::Pass;
 use crate::cache::{Content, Forms, Head, Kept, Reader, Store};
+use crate::changed;
 use crate::fields::Fields;
 use crate::file_reader::{FileReader, From};
 use crate::handler::Answer;
@@ -120,6 +121,7 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
         }
         (Selected::Part(part), body) => {
             let mut fields = whole();
+            changed::cut(&mut fields);
             fields.set("content-range", selected::content_range(&part, length.unwrap_or(part.end)).as_bytes());
             let body = match body {
                 Body::Here(content) => part_of(content, part),
@@ -131,6 +133,7 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
         }
         (Selected::Parts(parts), Body::Here(content)) if !matches!(content, Content::Filed(_)) => {
             let mut fields = whole();
+            changed::cut(&mut fields);
             let multipart = Multipart::new(record, &mut fields, content.len());
             let mut all = VecDeque::new();
             for part in parts {

@@ -16,7 +16,7 @@ use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::http1::{Framing, Head, declared_length};
-use crate::http2::{Outbound, received, to_send};
+use crate::http2::{Outbound, received, received_trailers, to_send};
 use crate::upstream::Lease;
 use crate::upstream::shared::Held;
 
@@ -217,7 +217,7 @@ impl Http2 {
                 Some(Err(_)) => return Poll::Ready(Err(Failure::UpstreamTruncated)),
                 None => {
                     let trailers = ready!(answer.poll_trailers(cx)).map_err(|_| Failure::UpstreamTruncated)?;
-                    self.trailers = trailers.map(|trailers| received(&trailers));
+                    self.trailers = trailers.map(|trailers| received_trailers(&trailers));
                     return Poll::Ready(Ok(false));
                 }
             }

@@ -1,0 +1,126 @@
+//! Whose word is taken about clients, and which of a client's fields a route takes in: the names that it sees to itself, and those of proxies that it lets through.
+
+use proxy_runtime::intake::{ANNOUNCED, is_claim, is_odd};
+use proxy_runtime::site::{AuthScheme, FieldRules, Policy, Text, Trusted, TrustedHeader};
+
+use super::layer::Layer;
+use super::{Check, list};
+use crate::ast::{self, What};
+use crate::model::{HeaderOp, RequestFilter};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+impl Check<'_> {
+    /// Whose word about the client is taken.
+    pub(super) fn trusted(&mut self, trusted: Option<(Span, ast::TrustedProxies)>) -> Trusted {
+        let Some((_, trusted)) = trusted else {
+            return Trusted { networks: list(Vec::new()), header: TrustedHeader::XForwardedFor };
+        };
+        for network in trusted.networks.iter().filter(|network| network.value.prefix_len() == 0) {
+            self.report.add(
+                Diagnostic::lint(
+                    "trusts-everybody",
+                    "this trusts everybody: any client could say it is another",
+                    network.span,
+                )
+                .help("name the networks of the proxies in front of this one"),
+            );
+        }
+        Trusted {
+            networks: list(trusted.networks.iter().map(|network| network.value).collect()),
+            header: trusted.header.map_or(TrustedHeader::XForwardedFor, |header| header.value),
+        }
+    }
+
+    /// What holds where no route is known; routes add to it.
+    pub(super) fn field_rules(&mut self, layer: &Layer) -> FieldRules {
+        let mut pass: Vec<Text> = Vec::new();
+        for item in layer.request_headers.iter().flat_map(|(_, items)| items) {
+            let What::HeaderPass(names) = &item.what else { continue };
+            pass.extend(names.iter().filter(|name| self.may_pass(name)).map(|name| name.value.clone().into()));
+        }
+        FieldRules { pass: list(sorted(pass)), underscores: layer.underscores(), ..FieldRules::default() }
+    }
+
+    /// `pass` is for fields of proxies that this one does not write.
+    fn may_pass(&mut self, name: &Spanned<String>) -> bool {
+        let announced = ANNOUNCED.contains(&name.value.as_str());
+        let header = matches!(&self.trusted_header, TrustedHeader::Field(header) if *header == name.value);
+        if announced || header {
+            let message = format!("`{name}` is the proxy's to say: a client could say that it is another");
+            let help = "to believe a proxy in front of this one, name its network: trusted-proxies \"10.0.0.0/8\"";
+            self.report.add(Diagnostic::error("untouchable-header", message, name.span).help(help));
+        } else if !is_claim(name.value.as_bytes()) {
+            let message = format!("`pass` has no effect: `{name}` is let through anyway");
+            self.error("no-effect", message, name.span);
+            return false;
+        }
+        !announced && !header
+    }
+
+    /// A field that is asked for before anything of ours is added has to get through.
+    pub(super) fn gets_through(&mut self, name: &Spanned<String>) {
+        if name.value.contains('_') && !self.underscores {
+            let message = format!("no request has `{name}` here: fields with `_` in their names are dropped");
+            self.report.add(
+                Diagnostic::error("no-effect", message, name.span)
+                    .help("to let them through, write in the site: limits underscores=#true"),
+            );
+        }
+    }
+
+    /// Of the fields that `proxy` sets where it is asked to, none is let through.
+    pub(super) fn passes_nothing_that_is_set(&mut self, layer: &Layer, handler: &ast::Handler) {
+        let options = match handler {
+            ast::Handler::Proxy(proxy) => &proxy.forwarding,
+            ast::Handler::Split(split) => &split.forwarding,
+            _ => return,
+        };
+        let set = [("x-forwarded-port", &options.port), ("x-real-ip", &options.real_ip)];
+        for item in layer.request_headers.iter().flat_map(|(_, items)| items) {
+            let What::HeaderPass(names) = &item.what else { continue };
+            for name in names {
+                let is_set = |(set, wanted): &&(&str, &Option<Spanned<bool>>)| {
+                    *set == name.value && wanted.as_ref().is_some_and(|wanted| wanted.value)
+                };
+                if let Some((_, Some(wanted))) = set.iter().find(is_set) {
+                    let message = format!("the proxy sets `{name}` here: what a client says of it can't pass");
+                    self.report
+                        .add(Diagnostic::error("contradiction", message, name.span).also(wanted.span, "set here"));
+                }
+            }
+        }
+    }
+}
+
+/// Adds the names that a route sees to: what it sets, copies, changes and removes.
+pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter]) {
+    let mut names: Vec<Text> = Vec::new();
+    for filter in filters {
+        let RequestFilter::Headers(ops) = filter else { continue };
+        names.extend(ops.iter().map(|op| match op {
+            HeaderOp::Set(name, _)
+            | HeaderOp::Add(name, _)
+            | HeaderOp::Default(name, _)
+            | HeaderOp::Remove(name)
+            | HeaderOp::Replace(name, ..) => Text::from(name.clone()),
+        }));
+    }
+    let auth = policy.door.as_ref().and_then(|door| door.auth.as_ref());
+    if let Some(AuthScheme::Forward(forward)) = auth.map(|auth| &auth.scheme) {
+        names.extend(forward.copy.iter().cloned());
+    }
+    policy.fields.odd = names.iter().any(|name| is_odd(name.as_bytes()));
+    policy.fields.own = list(sorted(names));
+}
+
+/// What one route of a site lets through has to reach it.
+pub(super) fn passed_by_some<'p>(policies: impl Iterator<Item = &'p Policy>) -> Vec<Text> {
+    sorted(policies.flat_map(|policy| policy.fields.pass.iter().cloned()).collect())
+}
+
+fn sorted(mut names: Vec<Text>) -> Vec<Text> {
+    names.sort();
+    names.dedup();
+    names
+}
