@@ -87,6 +87,10 @@ pub enum What {
     Use(Spanned<String>),
     TrustedProxies(TrustedProxies),
     Process(Vec<Item>),
+    /// `http2`.
+    Http2(Vec<Item>),
+    /// `max-streams`.
+    MaxStreams(Spanned<Setting<u64>>),
     Workers(Option<Spanned<Setting<u64>>>),
     Drain(Spanned<Setting<Duration>>),
     Lint(Lint),
@@ -118,6 +122,17 @@ pub enum Setting<T> {
     Fixed(T),
     /// `(param)NAME`.
     Param(Spanned<String>),
+    /// `(param)NAME`, whose value is held to bounds.
+    Bounded(Spanned<String>, Bounds),
+}
+
+/// What a number may be, or a size in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// This, or more.
+    pub least: u64,
+    /// This, or less.
+    pub most: u64,
 }
 
 /// `listen`.
@@ -471,6 +486,8 @@ pub struct Limits {
     pub connections: Option<Spanned<Setting<u64>>>,
     pub per_client: Option<Spanned<Setting<u64>>>,
     pub handshakes: Option<Spanned<Setting<u64>>>,
+    /// `memory=`.
+    pub memory: Option<Spanned<Setting<u64>>>,
     pub encoded_slash: Option<Spanned<bool>>,
     pub merge_slashes: Option<Spanned<bool>>,
     /// `path-parameters=`: whether they are refused.

@@ -17,7 +17,9 @@ mod layer;
 pub(crate) mod listeners;
 pub mod matchers;
 pub mod overlap;
+mod params;
 mod policies;
+mod process;
 pub mod regex;
 mod replace;
 mod site_tests;
@@ -32,7 +34,7 @@ use std::rc::Rc;
 
 use proxy_runtime::media;
 use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, TrustedHeader};
-use proxy_runtime::site::{Bytes, ErrorPage, Process, Setting};
+use proxy_runtime::site::{Bytes, ErrorPage};
 
 use crate::ast::{self, FileSource, HostPattern, Item, What};
 use crate::model::{self, Host, list};
@@ -164,7 +166,8 @@ impl Root {
                 What::Param(param) => root.params.push((span, param)),
                 What::Preset(preset) => root.presets.push((span, preset)),
                 What::TrustedProxies(trusted) => root.trusted = Some((span, trusted)),
-                What::Process(items) => root.process = items,
+                What::Process(items) => root.process.extend(items),
+                What::Http2(items) => root.process.extend(items),
                 What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy), broken }),
                 What::Lint(lint) => root.lints.push(lint),
                 What::Test(test) => root.tests.push((span, test)),
@@ -188,6 +191,7 @@ impl Root {
                 | What::Use(_)
                 | What::Workers(_)
                 | What::Drain(_)
+                | What::MaxStreams(_)
                 | What::Request(_)
                 | What::RequestField(..)
                 | What::RequestCookie(..)
@@ -331,59 +335,6 @@ impl Check<'_> {
         self.sources.place(span)
     }
 
-    fn declare_params(&mut self, params: Vec<(Span, ast::Param)>) {
-        for (_, param) in params {
-            let kind = param.kind.value;
-            if ["help", "version", "check", "config", "self-test"].contains(&param.name.value.as_str()) {
-                self.error(
-                    "reserved-name",
-                    format!("the binary has a flag `--{}` of its own", param.name),
-                    param.name.span,
-                );
-            }
-            if let Some(default) = &param.default
-                && let Err(reason) = kind.parse(&default.value)
-            {
-                self.error("bad-default", format!("not a value of type {kind}: {reason}"), default.span);
-            }
-            let value = site::Param {
-                name: param.name.value.clone().into(),
-                kind,
-                default: param.default.map(|default| default.value.into()),
-                help: param.help.map(|help| help.value).unwrap_or_default().into(),
-                place: self.place(param.name.span),
-            };
-            self.params.declare("param", &param.name, value, self.report);
-        }
-    }
-
-    /// The index of a parameter whose type is one of `kinds`.
-    fn param(&mut self, name: &Spanned<String>, kinds: &[ParamKind]) -> Option<u16> {
-        let index = self.params.look_up("param", name, self.report)?;
-        let entry = &self.params.entries[index];
-        if !kinds.contains(&entry.value.kind) {
-            let expected: Vec<_> = kinds.iter().map(ToString::to_string).collect();
-            let message = format!("`{name}` is a {}, and a {} is needed here", entry.value.kind, expected.join(" or "));
-            self.report.add(Diagnostic::error("param-type", message, name.span).also(entry.span, "declared here"));
-            return None;
-        }
-        u16::try_from(index).ok()
-    }
-
-    fn setting<T: Copy>(&mut self, setting: &Spanned<ast::Setting<T>>, kind: ParamKind) -> Option<Setting<T>> {
-        match &setting.value {
-            ast::Setting::Fixed(value) => Some(Setting::Fixed(*value)),
-            ast::Setting::Param(name) => self.param(name, &[kind]).map(Setting::Param),
-        }
-    }
-
-    fn address(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
-        match &setting.value {
-            ast::Setting::Fixed(value) => Some(Setting::Fixed(value.clone().into())),
-            ast::Setting::Param(name) => self.param(name, &[ParamKind::Addr]).map(Setting::Param),
-        }
-    }
-
     /// The index of a file that is read at start.
     fn file_at_start(&mut self, path: FilePath, secret: bool, span: Span) -> u16 {
         if let Some(index) = self.files.iter().position(|file| file.path == path) {
@@ -445,21 +396,6 @@ impl Check<'_> {
             body,
             content_type: media::of(&name).into(),
         })
-    }
-
-    fn process(&mut self, items: &[Item]) -> Process {
-        let mut process = Process { workers: None, drain: Setting::Fixed(model::DRAIN) };
-        for item in items {
-            match &item.what {
-                What::Workers(Some(workers)) => process.workers = self.setting(workers, ParamKind::Number),
-                What::Workers(None) | What::Unread => {}
-                What::Drain(timeout) => {
-                    process.drain = self.setting(timeout, ParamKind::Duration).unwrap_or(process.drain);
-                }
-                _ => unreachable!("the reader lets nothing else stand in `process`"),
-            }
-        }
-        process
     }
 
     fn sites(

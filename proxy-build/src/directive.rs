@@ -20,6 +20,7 @@ mod files;
 mod filter;
 mod headers;
 mod health;
+mod http2;
 mod include;
 mod limits;
 mod lint;
@@ -120,6 +121,8 @@ pub enum Place {
     Bypass,
     Split,
     Process,
+    /// In `http2`.
+    Http2,
     Test,
     Request,
     Expect,
@@ -158,6 +161,7 @@ impl Place {
             Place::Bypass => "in `bypass`",
             Place::Split => "in `split`",
             Place::Process => "in `process`",
+            Place::Http2 => "in `http2`",
             Place::Test => "in a `test`",
             Place::Request => "in a test's `request`",
             Place::Expect => "in a test's `expect`",
@@ -312,6 +316,8 @@ pub static ALL: &[&Directive] = &[
     &process::PROCESS,
     &process::WORKERS,
     &process::DRAIN,
+    &http2::HTTP2,
+    &http2::MAX_STREAMS,
     &param::PARAM,
     &preset::PRESET,
     &preset::USE,

@@ -264,6 +264,7 @@ pub const LIMITS: Limits = Limits {
     connections: Setting::Fixed(10_000),
     per_client: Setting::Fixed(u64::MAX),
     handshakes: Setting::Fixed(1000),
+    memory: Setting::Fixed(12 << 20),
 };
 
 /// What holds where nothing is said.
@@ -314,6 +315,9 @@ pub fn server(address: Setting<Text>, place: site::Place) -> Server {
 }
 
 /// How long running exchanges may go on after SIGTERM, where nothing is said.
+pub const MAX_STREAMS: u64 = 100;
+
+/// What holds where nothing is said.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// Where a site is served that says nothing, in a file that says nothing.

@@ -6,6 +6,8 @@
 //! into; only small pieces are copied, so that a head and a short body leave in one write. Every wait ends: by the
 //! deadline that a request's body grows with what arrives, by silence, by the total.
 
+mod kept;
+
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -24,6 +26,7 @@ use crate::fields::Fields;
 use crate::file_reader::{FileReader, Unsent};
 use crate::http1::{Decoder, Found, Framing};
 use crate::intake;
+use crate::memory::Charge;
 use crate::replace::Replaced;
 use crate::site::FieldRules;
 use crate::stream::{Link, Stream};
@@ -35,8 +38,33 @@ pub(crate) trait Source {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>>;
     /// Gives the data to `to`, which says how much of it is dealt with.
     fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize;
+    /// Takes up to so many bytes of the data; without a copy, where it is shared memory.
+    fn take_bytes(&mut self, most: usize) -> Bytes {
+        let mut taken = Bytes::new();
+        self.take(|data| {
+            taken = Bytes::copy_from_slice(&data[..data.len().min(most)]);
+            taken.len()
+        });
+        taken
+    }
+    /// Nobody takes the data for a while: lets go of what can be had again. Says how much memory is still held that nobody else
+    /// answers for.
+    fn rest(&mut self) -> usize {
+        0
+    }
     /// What follows the data.
     fn trailers(&mut self) -> Option<Fields>;
+}
+
+/// Takes from the front of shared memory that somebody else keeps.
+pub(crate) fn split(bytes: &mut Bytes, most: usize) -> Bytes {
+    bytes.split_to(bytes.len().min(most))
+}
+
+/// Takes from the front of a block that lives as long as its parts: of a small one it must not.
+pub(crate) fn split_block(block: &mut Bytes, most: usize) -> Bytes {
+    let part = split(block, most);
+    if part.len() < block.len() { Bytes::copy_from_slice(&part) } else { part }
 }
 
 /// A body as it arrives on a connection.
@@ -118,6 +146,8 @@ pub(crate) struct RequestBody {
     /// Which trailers are taken in, and names that are not beside those.
     trailing: Option<&'static FieldRules>,
     seen_to: Vec<&'static str>,
+    /// The memory that it takes.
+    charge: Option<Charge>,
 }
 
 /// A body in time has at least this many bytes per second, on the average.
@@ -139,6 +169,7 @@ impl RequestBody {
             front_sent: 0,
             trailing: None,
             seen_to: Vec::new(),
+            charge: None,
         }
     }
 
@@ -147,50 +178,9 @@ impl RequestBody {
         RequestBody { kept: Some(bytes), ..RequestBody::new(client, framing) }
     }
 
-    /// Receives its first `limit` bytes, and what came with them, or all of it, to be looked at before they go on.
-    ///
-    /// # Errors
-    /// As it fails.
-    pub(crate) async fn look(&mut self, limit: u64) -> Result<(), Failure> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        // It takes memory as it arrives, not as it is announced.
-        let mut front = Vec::new();
-        while front.len() < limit && std::future::poll_fn(|cx| self.poll_fill(cx)).await? {
-            self.take(|data| {
-                front.extend_from_slice(data);
-                data.len()
-            });
-        }
-        self.front = front;
-        // Nobody has seen any of it yet but here.
-        self.touched = false;
-        Ok(())
-    }
-
     /// What was looked at and has not gone on.
     pub(crate) fn front(&self) -> &[u8] {
         &self.front[self.front_sent..]
-    }
-
-    /// Receives all of it, if it says that it is no longer than `limit`.
-    ///
-    /// # Errors
-    /// As it fails.
-    pub(crate) async fn collect(&mut self, limit: u64) -> Result<Option<Bytes>, Failure> {
-        let length = match self.framing {
-            Framing::Empty => 0,
-            Framing::Length(length) if length <= limit => length,
-            _ => return Ok(None),
-        };
-        // It takes memory as it arrives, not as it is announced.
-        let mut all = Vec::new();
-        while length > 0 && std::future::poll_fn(|cx| self.poll_fill(cx)).await? {
-            self.take(|data| {
-                all.extend_from_slice(data);
-                data.len()
-            });
-        }
-        Ok(Some(all.into()))
     }
 
     /// Holds it to a policy: `limit` in bytes; `patience` is `timeouts request`, of which `spent` is gone; `silence` is
@@ -374,6 +364,39 @@ impl Source for Body {
             Body::Kept(kept) => kept.body.take(to),
             Body::Compressed(body) => body.take(to),
             Body::Replaced(body) => body.take(to),
+        }
+    }
+
+    fn take_bytes(&mut self, most: usize) -> Bytes {
+        match self {
+            Body::None(_) | Body::Tunnel(_) => Bytes::new(),
+            Body::Bytes(bytes) => split(bytes, most),
+            Body::Pieces(pieces) => {
+                let Some(piece) = pieces.front_mut() else { return Bytes::new() };
+                let taken = split(piece, most);
+                if piece.is_empty() {
+                    pieces.pop_front();
+                }
+                taken
+            }
+            Body::Server(call) => call.take_bytes(most),
+            Body::File(reader) => reader.take_bytes(most),
+            Body::Joined(reader) => reader.take_bytes(most),
+            Body::Kept(kept) => kept.body.take_bytes(most),
+            Body::Compressed(body) => body.take_bytes(most),
+            Body::Replaced(body) => body.take_bytes(most),
+        }
+    }
+
+    fn rest(&mut self) -> usize {
+        match self {
+            // The site's, the store's, or the flight's, which answer for it.
+            Body::None(_) | Body::Tunnel(_) | Body::Bytes(_) | Body::Pieces(_) | Body::Joined(_) => 0,
+            Body::Server(call) => call.rest(),
+            Body::File(reader) => reader.rest(),
+            Body::Kept(kept) => kept.body.rest(),
+            Body::Compressed(body) => body.rest(),
+            Body::Replaced(body) => body.rest(),
         }
     }
 

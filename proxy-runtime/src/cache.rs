@@ -107,7 +107,11 @@ mod hostile {
             assert!(
                 control.max_age.is_none_or(|age| age <= longest) && control.s_maxage.is_none_or(|age| age <= longest)
             );
-            let _ = (Wish::of(&fields), conditions::has_it(&fields, &fields), conditions::is_of(&fields, &fields));
+            let _ = (
+                Wish::of(&fields),
+                conditions::has_it(&fields, &fields),
+                conditions::is_of(&fields, &fields, super::freshness::Moment(0)),
+            );
             for length in [0, 1, 1000, u64::MAX] {
                 if let ranges::Wanted::Parts(parts) = ranges::wanted(&fields, length) {
                     assert!(parts.len() <= 16 && parts.iter().all(|part| part.start < part.end && part.end <= length));

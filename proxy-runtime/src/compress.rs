@@ -172,6 +172,11 @@ impl Source for Compressed {
         self.out.take(to)
     }
 
+    fn rest(&mut self) -> usize {
+        // How many encoders there are is bounded by itself.
+        self.body.rest() + self.out.bytes().capacity()
+    }
+
     fn trailers(&mut self) -> Option<Fields> {
         changed::trailers(self.body.trailers())
     }

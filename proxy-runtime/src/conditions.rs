@@ -1,6 +1,6 @@
 //! Whether a request wants what there is: `If-None-Match`, `If-Modified-Since` (RFC 9110 section 13). Pure.
 
-use crate::cache::freshness::date;
+use crate::cache::freshness::{Moment, date};
 use crate::fields::Fields;
 
 /// Whether a condition fails, so that a 412 is due (section 13.2.2, steps 1 and 2): the client means another representation.
@@ -30,15 +30,18 @@ pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
     matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
 }
 
-/// Whether a range is meant of this answer (section 13.1.5): what `If-Range` says is it, strongly compared.
-pub(crate) fn is_of(request: &Fields, answer: &Fields) -> bool {
+/// Whether a range is meant of this response (section 13.1.5): what `If-Range` says is it, strongly compared. A response without a
+/// `Date` is made `now`.
+pub(crate) fn is_of(request: &Fields, answer: &Fields, now: Moment) -> bool {
     let Some(said) = request.get("if-range") else { return true };
     if said.starts_with(b"\"") || said.starts_with(b"W/") {
         return !said.starts_with(b"W/") && answer.get("etag") == Some(said);
     }
-    // A date must be the very date; that it is strong (section 8.8.2.2) needs a `Date` a second later.
+    // A date must be the very date; that it is strong (section 8.8.2.2) needs a `Date` a second later: within the second, there
+    // may be another change.
     let (Some(said), Some(modified)) = (date(said), answer.get("last-modified").and_then(date)) else { return false };
-    said == modified && answer.get("date").and_then(date).is_some_and(|date| date.0 >= modified.0 + 1000)
+    let made = answer.get("date").map_or(Some(now), date);
+    said == modified && made.is_some_and(|made| made.0 >= modified.0.saturating_add(1000))
 }
 
 /// Section 8.8.3.2. Tags are bytes: they may have any above ASCII (section 8.8.3, `etagc`).
@@ -100,7 +103,10 @@ mod tests {
         assert!(has_it(&odd("if-none-match", b"W/\"\xe8\", \"\xe9\""), &tagged));
         assert!(!has_it(&odd("if-none-match", b"\"\xe8\""), &tagged));
         assert!(!fails(&odd("if-match", b"\"\xe9\""), &tagged) && fails(&odd("if-match", b"\"\xe8\""), &tagged));
-        assert!(is_of(&odd("if-range", b"\"\xe9\""), &tagged) && !is_of(&odd("if-range", b"\"\xe8\""), &tagged));
+        assert!(
+            is_of(&odd("if-range", b"\"\xe9\""), &tagged, Moment(0))
+                && !is_of(&odd("if-range", b"\"\xe8\""), &tagged, Moment(0))
+        );
     }
 
     #[test]
@@ -124,7 +130,8 @@ mod tests {
     #[test]
     fn if_range() {
         let check = |said: &str, answer: &[(&str, &str)], expected: bool| {
-            assert_eq!(is_of(&fields(&[("if-range", said)]), &fields(answer)), expected, "{said} {answer:?}");
+            let now = date(LATE.as_bytes()).expect("a date");
+            assert_eq!(is_of(&fields(&[("if-range", said)]), &fields(answer), now), expected, "{said} {answer:?}");
         };
         check("\"a\"", &[("etag", "\"a\"")], true);
         check("W/\"a\"", &[("etag", "W/\"a\"")], false);
@@ -132,6 +139,14 @@ mod tests {
         check(EARLY, &[("last-modified", EARLY), ("date", LATE)], true);
         check(EARLY, &[("last-modified", EARLY), ("date", EARLY)], false);
         check(LATE, &[("last-modified", EARLY), ("date", LATE)], false);
-        assert!(is_of(&Fields::new(), &Fields::new()));
+        // Made now.
+        check(EARLY, &[("last-modified", EARLY)], true);
+        check(LATE, &[("last-modified", LATE)], false);
+        check(LATE, &[("last-modified", EARLY)], false);
+        check(EARLY, &[("last-modified", LATE)], false);
+        check(EARLY, &[("last-modified", EARLY), ("date", "soon")], false);
+        check("soon", &[("last-modified", "soon")], false);
+        check(EARLY, &[], false);
+        assert!(is_of(&Fields::new(), &Fields::new(), Moment(0)));
     }
 }

@@ -86,6 +86,8 @@ pub(crate) enum Failure {
     UpstreamTruncated,
     /// The client was gone before the answer was.
     ClientGone,
+    /// The client takes nothing, and there is no memory for more of those (`limits memory`).
+    MemoryFull,
     /// What is kept does not do, and the client wants nothing else (RFC 9111 section 5.2.1.7).
     NotCached,
     /// What is kept on disk can't be read, or is not what was written.
@@ -198,6 +200,7 @@ impl Failure {
             Failure::BodyStalled => "body-stalled",
             Failure::UpstreamTruncated => "upstream-truncated",
             Failure::ClientGone => "client-gone",
+            Failure::MemoryFull => "memory-full",
             Failure::NotCached => "not-cached",
             Failure::StoreUnreadable => "store-unreadable",
             Failure::PurgeRefused => "purge-refused",
@@ -275,6 +278,7 @@ impl Failure {
             | Failure::UpstreamFull
             | Failure::AuthBusy
             | Failure::KeysUnavailable
+            | Failure::MemoryFull
             | Failure::AuthUnreachable
             | Failure::Maintenance(_)
             | Failure::PendingTimeout => StatusCode::SERVICE_UNAVAILABLE,

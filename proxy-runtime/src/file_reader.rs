@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::task::JoinHandle;
 
-use crate::body::Source;
+use crate::body::{Source, split_block};
 use crate::cache::Filed;
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -192,6 +192,16 @@ impl Source for FileReader {
         let took = to(&self.current);
         self.current.advance(took);
         took
+    }
+
+    fn take_bytes(&mut self, most: usize) -> Bytes {
+        split_block(&mut self.current, most)
+    }
+
+    fn rest(&mut self) -> usize {
+        // It is read again.
+        self.left.start -= std::mem::take(&mut self.current).len() as u64;
+        if self.reading.is_some() { BLOCK as usize } else { 0 }
     }
 
     fn trailers(&mut self) -> Option<Fields> {

@@ -1,26 +1,54 @@
 //! What both sides of the proxy have in common in HTTP/2 (RFC 9113): how fields become header maps and back, and how a body
-//! goes out ([`Outbound`]).
+//! goes out ([`Outbound`]), in pieces ([`Piece`]).
 
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::body::Source;
+use crate::connection::http2::budget::{Budget, Held, Queued};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::intake::may_trail;
 
-/// What is received of one body, and of all bodies of a connection, before it is passed on, in bytes.
-pub(crate) const WINDOW: u32 = 256 << 10;
-pub(crate) const CONNECTION_WINDOW: u32 = 512 << 10;
-
 /// What waits to be sent of one body, in bytes.
 pub(crate) const SEND_BUFFER: usize = 64 << 10;
 
+/// A part of a body that waits to be sent.
+pub(crate) struct Piece {
+    data: Bytes,
+    /// Its place in the queue of a client's connection.
+    _queued: Option<Queued>,
+}
+
+impl From<Bytes> for Piece {
+    fn from(data: Bytes) -> Piece {
+        Piece { data, _queued: None }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.data.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+}
+
 /// A body on its way out.
+///
+/// Nothing is made ready that can't be sent: the source is asked once there is room. Only a body of unknown length is asked
+/// before, as it may be at its end, which needs no room.
 pub(crate) struct Outbound {
     /// How much is left to send, where that is known.
     left: Option<u64>,
@@ -28,57 +56,61 @@ pub(crate) struct Outbound {
     pub(crate) sent: u64,
     /// Since when the other side takes nothing.
     pub(crate) blocked: Option<Instant>,
+    /// What the connection of a client may hold.
+    budget: Option<Rc<Budget>>,
+    /// What is held while the client takes nothing.
+    held: Option<Held>,
 }
 
 impl Outbound {
-    /// For a body of so many bytes, where that is known.
+    /// For a body of so many bytes, where that is known, to a server.
     pub(crate) fn new(length: Option<u64>) -> Outbound {
-        Outbound { left: length, sent: 0, blocked: None }
+        Outbound { left: length, sent: 0, blocked: None, budget: None, held: None }
     }
 
-    /// Sends what there is, until all is sent. The error is the source's failure; none where the other side takes no more.
+    /// The same, to a client.
+    pub(crate) fn to_client(length: Option<u64>, budget: &Rc<Budget>) -> Outbound {
+        Outbound { budget: Some(Rc::clone(budget)), ..Outbound::new(length) }
+    }
+
+    /// Sends what there is, until all is sent. The error is the source's failure, or that there is no memory to wait; none where
+    /// the other side takes no more.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut impl Source,
-        stream: &mut SendStream<Bytes>,
+        stream: &mut SendStream<Piece>,
     ) -> Poll<Result<(), Option<Failure>>> {
         loop {
+            if self.left.is_some() && self.poll_room(cx, stream).map_err(|()| None)?.is_pending() {
+                return self.wait(source);
+            }
             if !ready!(source.poll_fill(cx)).map_err(Some)? {
                 let sent = match source.trailers() {
                     Some(trailers) => stream.send_trailers(to_send(&trailers)),
-                    None => stream.send_data(Bytes::new(), true),
+                    None => stream.send_data(Bytes::new().into(), true),
                 };
                 return Poll::Ready(sent.map_err(|_| None));
             }
+            let Poll::Ready(room) = self.poll_room(cx, stream).map_err(|()| None)? else {
+                return self.wait(source);
+            };
+            (self.blocked, self.held) = (None, None);
             let mut there = 0;
             source.take(|data| {
                 there = data.len();
                 0
             });
-            stream.reserve_capacity(there.min(SEND_BUFFER));
-            while stream.capacity() == 0 {
-                match stream.poll_capacity(cx) {
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(None)),
-                    Poll::Pending => {
-                        self.blocked.get_or_insert_with(Instant::now);
-                        return Poll::Pending;
-                    }
-                }
-            }
-            self.blocked = None;
-            let (mut piece, room) = (Bytes::new(), stream.capacity());
-            source.take(|data| {
-                piece = Bytes::copy_from_slice(&data[..data.len().min(room)]);
-                piece.len()
-            });
-            self.sent += piece.len() as u64;
+            let room = room.min(there);
+            stream.reserve_capacity(room.min(SEND_BUFFER));
+            let data = source.take_bytes(room.min(stream.capacity()));
+            self.sent += data.len() as u64;
             let last = self.left.as_mut().is_some_and(|left| {
-                *left = left.saturating_sub(piece.len() as u64);
+                *left = left.saturating_sub(data.len() as u64);
                 *left == 0
             });
-            stream.send_data(piece, last).map_err(|_| None)?;
+            let queued = self.budget.as_ref().map(|budget| budget.queue(data.len()));
+            stream.send_data(Piece { data, _queued: queued }, last).map_err(|_| None)?;
             if last {
                 // The source is told that it is at its end.
                 return match source.poll_fill(cx) {
@@ -87,6 +119,32 @@ impl Outbound {
                 };
             }
         }
+    }
+
+    /// Waits until at least a byte can be sent; how many may be queued then. The error: the other side takes no more.
+    fn poll_room(&self, cx: &mut Context<'_>, stream: &mut SendStream<Piece>) -> Poll<Result<usize, ()>> {
+        if stream.capacity() == 0 {
+            // A byte, and no more: what is reserved is taken from the other streams, and a source may take its time.
+            stream.reserve_capacity(1);
+        }
+        while stream.capacity() == 0 {
+            if !matches!(ready!(stream.poll_capacity(cx)), Some(Ok(_))) {
+                return Poll::Ready(Err(()));
+            }
+        }
+        self.budget.as_ref().map_or(Poll::Ready(SEND_BUFFER), |budget| budget.poll_room(cx)).map(Ok)
+    }
+
+    /// The other side takes nothing: the source lets go of what it can, and the rest has to be paid for.
+    fn wait(&mut self, source: &mut impl Source) -> Poll<Result<(), Option<Failure>>> {
+        self.blocked.get_or_insert_with(Instant::now);
+        if let Some(budget) = self.budget.as_ref().filter(|_| self.held.is_none()) {
+            self.held = budget.hold(source.rest());
+            if self.held.is_none() {
+                return Poll::Ready(Err(Some(Failure::MemoryFull)));
+            }
+        }
+        Poll::Pending
     }
 }
 

@@ -75,6 +75,8 @@ mod http2;
 #[cfg(feature = "serve")]
 mod listen;
 #[cfg(feature = "serve")]
+mod memory;
+#[cfg(feature = "serve")]
 mod observe;
 #[cfg(feature = "serve")]
 pub mod pages;

@@ -207,6 +207,11 @@ impl Budget {
         }
     }
 
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Room for a TLS handshake, until the guard is dropped.
     pub(crate) fn handshake(&'static self) -> Option<Handshake> {
         let counted = Handshake(self);

@@ -28,6 +28,8 @@ pub(crate) fn wanted(request: &Fields, length: u64) -> Wanted {
     for spec in specs {
         let part = match spec {
             (Some(first), last) => first..last.map_or(length, |last| last.saturating_add(1).min(length)),
+            // Section 14.1.2: the end of something shorter is all of it, also of nothing, which no `Content-Range` can say.
+            (None, Some(1..)) if length == 0 => return Wanted::All,
             (None, Some(suffix)) => length.saturating_sub(suffix)..length,
             (None, None) => return Wanted::All,
         };
@@ -108,6 +110,10 @@ mod tests {
         check("bytes=10-", 10, Wanted::Nothing);
         check("bytes=10-,0-1", 10, parts(&[0..2]));
         check("bytes=0-", 0, Wanted::Nothing);
+        check("bytes=0-0", 0, Wanted::Nothing);
+        check("bytes=-0", 0, Wanted::Nothing);
+        check("bytes=-5", 0, Wanted::All);
+        check("bytes=0-,-5", 0, Wanted::All);
         check("bytes=-0", 10, Wanted::Nothing);
         for odd in ["bytes=", "bytes=-", "bytes=5-4", "bytes=a-b", "bytes 0-4", "lines=0-4", "bytes=0-4;", "bytes=+1-2"]
         {

@@ -117,6 +117,10 @@ impl Source for Replaced {
         self.out.take(to)
     }
 
+    fn rest(&mut self) -> usize {
+        self.body.rest() + self.out.bytes().capacity()
+    }
+
     fn trailers(&mut self) -> Option<Fields> {
         changed::trailers(self.body.trailers())
     }

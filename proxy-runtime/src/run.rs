@@ -22,6 +22,7 @@ use crate::door::state::State;
 use crate::facts::RequestId;
 use crate::inspect::Scratch;
 use crate::listen::{self, Bound, Budget};
+use crate::memory::{Memory, trim::keep_trimming};
 use crate::observe::{LogBuffer, RequestIds, Sink, notice};
 use crate::pages;
 use crate::replace::Replacer;
@@ -48,6 +49,8 @@ pub(crate) struct Worker {
     pub(crate) settings: &'static Settings,
     pub(crate) servers: &'static Servers,
     pub(crate) budget: &'static Budget,
+    /// What is held for clients.
+    pub(crate) memory: &'static Memory,
     pub(crate) tls: &'static Engine,
     /// Where answers are kept.
     pub(crate) stores: &'static [Store],
@@ -167,6 +170,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let mut sockets = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings)));
+    let memory: &'static Memory = Box::leak(Box::new(Memory::new(site, settings)));
     let stores = site.stores.iter().map(|store| {
         let refused = |message| vec![Refused { message, place: store.place.clone() }];
         Store::new(store, settings, workers).map_err(refused)
@@ -187,7 +191,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
-        let shared = Shared { site, settings, servers, budget, engine, stores, doors, replacers };
+        let shared = Shared { site, settings, servers, budget, memory, engine, stores, doors, replacers };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -216,6 +220,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             tokio::task::spawn_local(keep_checking(group, server, settings, dialler));
         }
         tokio::task::spawn_local(watch_certificates(site, settings, engine, doors));
+        tokio::task::spawn_local(keep_trimming(memory, budget));
         tls::acme::keep_certificates(site, settings, engine);
         signals.supervise(site, settings, (engine, doors), &stop, &mut all_done).await;
     });
@@ -246,6 +251,7 @@ struct Shared {
     settings: &'static Settings,
     servers: &'static Servers,
     budget: &'static Budget,
+    memory: &'static Memory,
     engine: &'static Engine,
     stores: &'static [Store],
     doors: &'static State,
@@ -354,7 +360,7 @@ fn reread(site: &Site, settings: &Settings, engine: &Engine, doors: &State) {
 }
 
 /// How often idle connections to servers are looked through.
-const SWEEP: Duration = Duration::from_secs(5);
+const SWEEP: Duration = Duration::from_secs(2);
 
 /// The size of a buffer, in bytes, where no head may be larger; also the largest head of an answer.
 const MIN_BUFFER: usize = 64 << 10;
@@ -365,7 +371,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
     };
-    let Shared { site, settings, servers, budget, engine, stores, doors, replacers } = *shared;
+    let Shared { site, settings, servers, budget, memory, engine, stores, doors, replacers } = *shared;
     let head_limit = largest_head(site, settings);
     // A head must fit in, and bodies are read by as much.
     let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
@@ -376,6 +382,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         settings,
         servers,
         budget,
+        memory,
         tls: engine,
         stores,
         doors,
@@ -407,6 +414,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
                 tokio::time::sleep(SWEEP).await;
                 worker.pools.sweep();
                 worker.shared.sweep();
+                worker.buffers.sweep();
             }
         });
         let listening: Vec<_> = (0_u32..)

@@ -67,7 +67,8 @@ impl Settings {
                 refused.push(Refused { message, place: param.place.clone() });
                 continue;
             };
-            match param.kind.parse(&text) {
+            let value = param.kind.parse(&text).map_err(str::to_owned);
+            match value.and_then(|value| param.holds(&value).map(|()| value)) {
                 Ok(value) => values.push(value),
                 Err(reason) => {
                     let shown = if param.kind == ParamKind::Secret { "***" } else { &text };
@@ -203,6 +204,35 @@ pub fn variable(param: &str) -> String {
     param.to_ascii_uppercase().replace('-', "_")
 }
 
+impl Param {
+    /// Whether a value is within the bounds of all that it is used for.
+    ///
+    /// # Errors
+    /// What is allowed, as a phrase.
+    pub fn holds(&self, value: &Value) -> Result<(), String> {
+        match value {
+            Value::Number(number) if !(self.least..=self.most).contains(number) => {
+                Err(format!("{} is allowed", self.range()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Its bounds, as in `1 to 1024`.
+    pub fn range(&self) -> String {
+        format!("{} to {}", self.text(self.least), self.text(self.most))
+    }
+
+    /// The bound that a value is beyond, as it is written.
+    pub fn nearest(&self, value: &Value) -> String {
+        self.text(if matches!(value, Value::Number(number) if *number < self.least) { self.least } else { self.most })
+    }
+
+    fn text(&self, bound: u64) -> String {
+        if self.kind == ParamKind::Size { size_text(bound) } else { bound.to_string() }
+    }
+}
+
 impl ParamKind {
     /// All of them, with the names used in `type=`.
     pub const NAMES: [(&'static str, ParamKind); 7] = [
@@ -292,6 +322,14 @@ pub fn size(text: &str) -> Result<u64, &'static str> {
         _ => return Err(EXPECTED),
     };
     number.checked_mul(bytes).filter(|&bytes| bytes <= 1 << 50).ok_or("larger than 1024 TiB")
+}
+
+/// A size as [`size`] takes it, in the largest unit that is exact.
+pub fn size_text(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
+    let exact = |shift: u32| bytes >> shift > 0 && bytes.trailing_zeros() >= shift;
+    let (unit, shift) = units.into_iter().find(|&(_, shift)| exact(shift)).unwrap_or(("B", 0));
+    format!("{}{unit}", bytes >> shift)
 }
 
 /// An address to listen on or connect to, taken apart.

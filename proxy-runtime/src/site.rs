@@ -159,6 +159,10 @@ pub struct Param {
     pub default: Option<Text>,
     /// One line for `--help`.
     pub help: Text,
+    /// A number, or a size in bytes, is no less than this;
+    pub least: u64,
+    /// and no more than this.
+    pub most: u64,
     /// Where it was declared.
     pub place: Place,
 }
@@ -223,6 +227,8 @@ pub struct Process {
     pub workers: Option<Setting<u64>>,
     /// How long running exchanges may go on after SIGTERM.
     pub drain: Setting<Duration>,
+    /// Exchanges at once on a client's connection in HTTP/2.
+    pub max_streams: Setting<u64>,
 }
 
 /// A socket to accept from.
@@ -317,6 +323,8 @@ pub struct Limits {
     pub per_client: Setting<u64>,
     /// TLS handshakes at once (root only).
     pub handshakes: Setting<u64>,
+    /// What is held for clients, in the whole process (root only).
+    pub memory: Setting<u64>,
 }
 
 /// `timeouts`. `Duration::MAX` is no time-out.

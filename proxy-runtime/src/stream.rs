@@ -4,7 +4,7 @@
 //! I/O without decisions. Buffers belong to the worker and are lent to a link only while there are bytes in them: an
 //! idle connection, or one that waits for the other side, holds none.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -122,6 +122,8 @@ impl Stream {
 pub(crate) struct Buffers {
     size: usize,
     free: RefCell<Vec<Box<[u8]>>>,
+    /// The fewest that were free since the last sweep.
+    spare: Cell<usize>,
 }
 
 /// The most buffers kept for later.
@@ -130,11 +132,22 @@ const MAX_FREE: usize = 64;
 impl Buffers {
     /// Buffers of `size` bytes, which is the most that a link reads ahead.
     pub(crate) fn new(size: usize) -> Buffers {
-        Buffers { size, free: RefCell::default() }
+        Buffers { size, free: RefCell::default(), spare: Cell::new(0) }
     }
 
     fn take(&self) -> Box<[u8]> {
-        self.free.borrow_mut().pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
+        let mut free = self.free.borrow_mut();
+        let buffer = free.pop();
+        self.spare.set(self.spare.get().min(free.len()));
+        buffer.unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
+    }
+
+    /// Lets go of those that nobody has needed since the last time.
+    pub(crate) fn sweep(&self) {
+        let mut free = self.free.borrow_mut();
+        let needed = free.len().saturating_sub(self.spare.get());
+        free.truncate(needed);
+        self.spare.set(free.len());
     }
 
     fn give(&self, buffer: Box<[u8]>) {
@@ -194,6 +207,10 @@ impl Link {
         }
         let mut buffer = self.buffer.take().unwrap_or_else(|| self.buffers.take());
         if self.end == buffer.len() {
+            if buffer.len() < self.buffers.size {
+                let small = std::mem::replace(&mut buffer, self.buffers.take());
+                buffer[..small.len()].copy_from_slice(&small);
+            }
             buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
@@ -213,10 +230,22 @@ impl Link {
         Poll::Ready(Ok(len > 0))
     }
 
+    /// Nobody takes what was read for a while: it stays in as much memory as it takes. Says how much that is.
+    pub(crate) fn shrink(&mut self) -> usize {
+        let len = self.end - self.start;
+        if let Some(buffer) = self.buffer.take_if(|buffer| buffer.len() == self.buffers.size && len < buffer.len() / 2)
+        {
+            let fits = Box::from(&buffer[self.start..self.end]);
+            self.buffers.give(buffer);
+            (self.buffer, self.start, self.end) = (Some(fits), 0, len);
+        }
+        self.buffer.as_ref().map_or(0, |buffer| buffer.len())
+    }
+
     /// Gives the buffer back; what is in it is lost.
     fn rest(&mut self) {
         (self.start, self.end) = (0, 0);
-        if let Some(buffer) = self.buffer.take() {
+        if let Some(buffer) = self.buffer.take().filter(|buffer| buffer.len() == self.buffers.size) {
             self.buffers.give(buffer);
         }
     }

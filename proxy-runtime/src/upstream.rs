@@ -14,12 +14,12 @@ mod group;
 mod health;
 mod pool;
 mod proxy_protocol;
+mod race;
 mod resolve;
 mod shared;
 mod sticky;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -80,15 +80,21 @@ pub(crate) struct Kept {
 pub(crate) enum TargetAddress {
     Unix(String),
     Fixed(SocketAddr),
-    /// A name, and the addresses it last resolved to.
-    Name {
-        host: String,
-        port: u16,
-        found: ArcSwap<Vec<SocketAddr>>,
-        next: AtomicUsize,
-    },
+    Name(Name),
     /// A place for a server that is found while the proxy runs.
     Found(ArcSwapOption<Found>),
+}
+
+/// The name of a server.
+pub(crate) struct Name {
+    host: String,
+    port: u16,
+    /// What it last resolved to; no more than [`race::MAX_ADDRESSES`].
+    addresses: ArcSwap<Vec<SocketAddr>>,
+    /// Which of them is tried first.
+    turn: AtomicUsize,
+    /// Those that could not be connected to since the last look-up, or were overtaken: bits, by index.
+    failed: AtomicU64,
 }
 
 /// A server that was found.
@@ -132,11 +138,14 @@ impl Servers {
 impl Server {
     fn written(index: usize, server: &site::Server, upstream: &site::Upstream, settings: &Settings) -> Server {
         let address = server.address.get(settings);
-        let name = |host: &str, port| TargetAddress::Name {
-            host: host.to_owned(),
-            port,
-            found: ArcSwap::from_pointee(Vec::new()),
-            next: AtomicUsize::new(0),
+        let name = |host: &str, port| {
+            TargetAddress::Name(Name {
+                host: host.to_owned(),
+                port,
+                addresses: ArcSwap::from_pointee(Vec::new()),
+                turn: AtomicUsize::new(0),
+                failed: AtomicU64::new(0),
+            })
         };
         let target = match settings::address(address) {
             Ok(Address::Unix(path)) => TargetAddress::Unix(path.to_owned()),
@@ -224,23 +233,9 @@ impl Server {
     /// Whether there is an address to connect to.
     pub(crate) fn resolved(&self) -> bool {
         match &self.target {
-            TargetAddress::Name { found, .. } => !found.load().is_empty(),
+            TargetAddress::Name(name) => !name.addresses.load().is_empty(),
             TargetAddress::Found(found) => found.load().is_some(),
             TargetAddress::Unix(_) | TargetAddress::Fixed(_) => true,
-        }
-    }
-
-    /// The address to connect to; those of a name by turns.
-    pub(crate) fn socket_address(&self) -> Option<SocketAddr> {
-        match &self.target {
-            TargetAddress::Fixed(address) => Some(*address),
-            TargetAddress::Name { found, next, .. } => {
-                let found: Arc<Vec<SocketAddr>> = found.load_full();
-                let turn = next.fetch_add(1, Ordering::Relaxed);
-                (!found.is_empty()).then(|| found[turn % found.len()])
-            }
-            TargetAddress::Found(found) => found.load().as_ref().map(|found| found.address),
-            TargetAddress::Unix(_) => None,
         }
     }
 }

@@ -140,6 +140,10 @@ fn tokens_let_in_or_not() {
     check("/all", "other-audience", 401, "invalid-token");
     let guest = check("/all", "guest", 403, "insufficient-token");
     assert_eq!(guest.header("www-authenticate"), Some("Bearer realm=\"API\", error=\"insufficient_scope\""));
+    // Claims of another type than RFC 7519 section 4.1 says, rightly signed.
+    for name in ["issuers", "one-issuer", "number-issuer", "null-issuer", "subjects", "number-audience"] {
+        check("/secret", &format!("HS256-{name}"), 401, "invalid-token");
+    }
     // Twice, as it is remembered that they are right.
     check("/all", "expired", 401, "expired-token");
     check("/all", "ES256", 200, "");

@@ -61,6 +61,7 @@ impl Served {
         write("app.html", b"<p>app\n");
         write("robots.txt", b"robots\n");
         write("a b/ä.txt", b"blank\n");
+        write("a b/<&>/film.vtt", b"WEBVTT\n");
         write("sub/index.html", b"<p>sub\n");
         write("sub/start.html", b"<p>start\n");
         write("empty/keep", b"");
@@ -144,6 +145,11 @@ fn what_is_there() {
         "{}",
         list.text()
     );
+    // Headings are for people: decoded, and text.
+    let list = served.get("/all/a%20b/%3C%26%3E/").text();
+    assert!(list.contains("<title>/all/a b/&lt;&amp;&gt;/</title>"), "{list}");
+    assert!(list.contains("<h1>/all/a b/&lt;&amp;&gt;/</h1>"), "{list}");
+    assert_eq!(served.get("/all/a%20b/%3C%26%3E/film.vtt").header("content-type"), Some("text/vtt; charset=utf-8"));
     let list = served.get("/all/");
     assert_eq!(list.status, 200);
     assert!(
@@ -254,6 +260,28 @@ fn as_much_as_is_wanted() {
     check("Range: bytes=-2\r\n", 206, "yz");
     check(&format!("Range: bytes=2-4\r\nIf-Range: {tag}\r\n"), 206, "cde");
     check("Range: bytes=2-4\r\nIf-Range: \"x\"\r\n", 200, ALL);
+    // A date that is the very one (RFC 9110 section 13.1.5), and no other, be it later.
+    check(&format!("Range: bytes=2-4\r\nIf-Range: {date}\r\n"), 206, "cde");
+    for other in ["Sun, 06 Nov 1994 08:49:37 GMT", "Thu, 31 Dec 2099 23:59:59 GMT", "soon", "", &format!("W/{tag}")] {
+        check(&format!("Range: bytes=2-4\r\nIf-Range: {other}\r\n"), 200, ALL);
+    }
+    check(&format!("Range: bytes=26-\r\nIf-Range: {date}\r\n"), 416, "");
+    // Of nothing, its end is all of it, and there is nothing else (section 14.1.2).
+    for (range, status) in
+        [("-5", 200), ("-1", 200), ("0-,-1", 200), ("0-", 416), ("0-0", 416), ("5-", 416), ("-0", 416)]
+    {
+        let none = served.ask("/plain/empty/keep", &format!("Range: bytes={range}\r\n"));
+        assert_eq!((none.status, none.text().as_str()), (status, ""), "{range} {:?}", none.headers);
+        assert_eq!(none.header("content-range"), (status == 416).then_some("bytes */0"), "{range}");
+    }
+    // Just written, it may change again within the second, so its date does not tell versions apart (section 8.8.2.2).
+    std::fs::write(served.root.join("fresh.txt"), "fresh").expect("written");
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    let fresh = std::fs::File::options().write(true).open(served.root.join("fresh.txt")).expect("opened");
+    fresh.set_modified(tomorrow).expect("set");
+    let written = served.get("/plain/fresh.txt").header("last-modified").expect("a date").to_owned();
+    let answer = served.ask("/plain/fresh.txt", &format!("Range: bytes=1-2\r\nIf-Range: {written}\r\n"));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "fresh"));
     let none = check("Range: bytes=26-\r\n", 416, "");
     assert_eq!(none.header("content-range"), Some("bytes */26"));
     let parts = served.ask(path, "Range: bytes=0-1,-1\r\n");

@@ -62,10 +62,13 @@ fn nothing_is_left_undone() {
     }
 }
 
+/// But for one declaration of a function of the C library, with its proof.
 #[test]
 fn nothing_is_unsafe() {
     for (path, text) in rust_files(&["proxy-build/src", "proxy-macros/src", "proxy-runtime/src"]) {
-        assert!(!text.contains("unsafe "), "{} is unsafe without a proof", path.display());
+        let proven = path.ends_with("proxy-runtime/src/memory/trim.rs") && text.matches("unsafe ").count() == 1;
+        let proven = proven && text.contains("// SAFETY: ");
+        assert!(proven || !text.contains("unsafe "), "{} is unsafe without a proof", path.display());
     }
 }
 

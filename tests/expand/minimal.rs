@@ -23,6 +23,7 @@ static POLICY_0: Policy = Policy {
         connections: Setting::Fixed(10000),
         per_client: Setting::Fixed(u64::MAX),
         handshakes: Setting::Fixed(1000),
+        memory: Setting::Fixed(12582912),
     },
     timeouts: Timeouts {
         connect: Setting::Fixed(Duration::from_millis(5000)),
@@ -168,6 +169,7 @@ static FILES: &[FileRef] = &[];
 static PROCESS: Process = Process {
     workers: None,
     drain: Setting::Fixed(Duration::from_millis(30000)),
+    max_streams: Setting::Fixed(100),
 };
 static TRUSTED: Trusted = Trusted {
     networks: Borrowed(&[]),

@@ -60,6 +60,7 @@ static POLICY_0: Policy = Policy {
         connections: Setting::Fixed(10000),
         per_client: Setting::Fixed(u64::MAX),
         handshakes: Setting::Fixed(1000),
+        memory: Setting::Fixed(12582912),
     },
     timeouts: Timeouts {
         connect: Setting::Fixed(Duration::from_millis(5000)),
@@ -94,6 +95,7 @@ static POLICY_1: Policy = Policy {
         connections: Setting::Fixed(10000),
         per_client: Setting::Fixed(u64::MAX),
         handshakes: Setting::Fixed(1000),
+        memory: Setting::Fixed(12582912),
     },
     timeouts: Timeouts {
         connect: Setting::Fixed(Duration::from_millis(5000)),
@@ -256,6 +258,8 @@ static PARAMS: &[Param] = &[
         kind: ParamKind::Addr,
         default: Some(Borrowed("127.0.0.1:3000")),
         help: Borrowed(""),
+        least: 0,
+        most: u64::MAX,
         place: Place {
             file: Borrowed("policies.kdl"),
             line: 1,
@@ -266,6 +270,7 @@ static FILES: &[FileRef] = &[];
 static PROCESS: Process = Process {
     workers: None,
     drain: Setting::Fixed(Duration::from_millis(30000)),
+    max_streams: Setting::Fixed(100),
 };
 static TRUSTED: Trusted = Trusted {
     networks: Borrowed(&[]),

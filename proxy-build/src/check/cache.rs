@@ -54,7 +54,9 @@ impl Check<'_> {
         })?;
         let folder = match &disk.folder.value {
             ast::Setting::Fixed(folder) => Setting::Fixed(folder.clone().into()),
-            ast::Setting::Param(name) => Setting::Param(self.param(name, &[ParamKind::String])?),
+            ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
+                Setting::Param(self.param(name, &[ParamKind::String])?)
+            }
         };
         let size = self.setting(&disk.size, ParamKind::Size)?;
         if let Setting::Fixed(..DiskStore::LEAST) = size {

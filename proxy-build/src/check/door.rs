@@ -55,7 +55,9 @@ impl Check<'_> {
     pub(super) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
         let path: Setting<site::Text> = match &written.value {
             ast::Setting::Fixed(path) => Setting::Fixed(path.clone().into()),
-            ast::Setting::Param(name) => Setting::Param(self.param(name, &[ParamKind::String])?),
+            ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
+                Setting::Param(self.param(name, &[ParamKind::String])?)
+            }
         };
         if matches!(&path, Setting::Fixed(path) if !path.starts_with('/')) {
             self.report.add(

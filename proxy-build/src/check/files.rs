@@ -27,7 +27,7 @@ impl Check<'_> {
         let embed = is(&files.embed);
         let folder = match (&files.folder.value, embed) {
             (ast::Setting::Fixed(path), true) => Setting::Fixed(path.clone().into()),
-            (ast::Setting::Param(_), true) => {
+            (ast::Setting::Param(_) | ast::Setting::Bounded(..), true) => {
                 self.report.add(
                     Diagnostic::error(
                         "contradiction",

@@ -80,6 +80,7 @@ impl Layer {
                 connections: inner.limits.connections.or(self.limits.connections),
                 per_client: inner.limits.per_client.or(self.limits.per_client),
                 handshakes: inner.limits.handshakes.or(self.limits.handshakes),
+                memory: inner.limits.memory.or(self.limits.memory),
                 encoded_slash: inner.limits.encoded_slash.or(self.limits.encoded_slash),
                 merge_slashes: inner.limits.merge_slashes.or(self.limits.merge_slashes),
                 refuse_parameters: inner.limits.refuse_parameters.or(self.limits.refuse_parameters),

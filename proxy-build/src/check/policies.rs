@@ -108,6 +108,7 @@ impl Check<'_> {
             connections: number(&limits.connections, ParamKind::Number, model::LIMITS.connections),
             per_client: number(&limits.per_client, ParamKind::Number, model::LIMITS.per_client),
             handshakes: number(&limits.handshakes, ParamKind::Number, model::LIMITS.handshakes),
+            memory: number(&limits.memory, ParamKind::Size, model::LIMITS.memory),
         }
     }
 

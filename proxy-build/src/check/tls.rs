@@ -369,7 +369,9 @@ impl Check<'_> {
     fn text_setting(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
         match &setting.value {
             ast::Setting::Fixed(text) => Some(Setting::Fixed(text.clone().into())),
-            ast::Setting::Param(name) => self.param(name, &[ParamKind::String]).map(Setting::Param),
+            ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
+                self.param(name, &[ParamKind::String]).map(Setting::Param)
+            }
         }
     }
 

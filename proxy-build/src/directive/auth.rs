@@ -45,7 +45,8 @@ pub(super) static AUTH: Directive = Directive {
   Set, a public key in PEM, or, for `HS...`, a secret of 32 bytes or more. Keys at a URL are fetched at start, every
   `refresh`, and when a token names a key that is not there, at most every ten seconds; while that fails, they are used for six times
   `refresh`, and then nobody gets in. A token ends (`exp`, required) and begins (`nbf`) by this machine's clock. One that names no key is tried with at
-  most four. What it says is `{jwt.NAME}`, `{user}` is its `sub`.
+  most four. What it says is `{jwt.NAME}`, `{user}` is its `sub`. A token whose `iss`, `sub` or `jti` is no text, or whose `aud` is neither text nor
+  a list of texts, is malformed.
 - `forward`: a GET goes to the URL with those fields of the request that `send` names, and `X-Forwarded-Method`, `-Proto`, `-Host`,
   `-Uri`, `-For`. An answer with 2xx lets the request on, with the fields that `copy` names instead of the client's; one with
   3xx or 4xx is what the client gets (`auth-refused`). Anything else is 503, `auth-unreachable`. Of an answer with 2xx the client

@@ -33,8 +33,8 @@ site example.com {
     read: |r| {
         Some(What::CacheStore(CacheStore {
             name: r.arg("a NAME", value::name)?,
-            memory: r.prop("memory", value::setting(value::size)),
-            max_object: r.prop("max-object", value::setting(value::size)),
+            memory: r.prop("memory", value::size_within(0, value::MAX_MEMORY)),
+            max_object: r.prop("max-object", value::size_within(0, value::MAX_MEMORY / 4)),
             items: r.body(),
         }))
     },

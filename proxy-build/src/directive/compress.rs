@@ -47,7 +47,7 @@ site example.com {
         };
         Some(What::Policy(Policy::Compress(Compress {
             codings,
-            min_size: r.prop("min-size", value::setting(value::size)),
+            min_size: r.prop("min-size", value::size_within(0, value::MAX_MEMORY)),
             levels: [
                 (Coding::Zstd, r.prop("zstd-level", value::integer(1, 12))),
                 (Coding::Brotli, r.prop("br-level", value::integer(0, 9))),

@@ -185,7 +185,7 @@ site example.com {
         let off = matches!(r.peek().map(|leaf| &leaf.value), Some(Scalar::Text(word)) if word == "off");
         let most = match off {
             true => r.arg("N", value::word(&[("off", ())])).map(|_| None)?,
-            false => Some(r.arg("a number N", value::setting(value::integer(1, 1 << 24)))?),
+            false => Some(r.arg("a number N", value::number(1, 1 << 24))?),
         };
         let limit = InFlight { most, by: counted_by(r), status: r.prop("status", refusal) };
         Some(What::Policy(Policy::InFlight(limit)))

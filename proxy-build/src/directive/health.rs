@@ -126,7 +126,8 @@ pub(super) static OUTLIER: Directive = Directive {
     repeats: false,
     summary: "Ejects servers that fail, by what their exchanges come to.",
     details: "\
-An ejected server is not asked for a while, but see `panic-threshold`. One that has stayed for as long as it was ejected
+An ejected server is not asked for a while, but see `panic-threshold`. The percentage is of the servers that there are, discovered
+ones included, not of those that there is room for. One that has stayed for as long as it was ejected
 last begins anew. Every ejection is told on standard error.",
     example: r#"
 upstream app {

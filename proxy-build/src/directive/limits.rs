@@ -18,6 +18,7 @@ pub(super) static LIMITS: Directive = Directive {
         Prop { name: "connections", value: "N", docs: "Client connections at once, for the whole process. Beyond: 503. Default 10000.", places: ROOT },
         Prop { name: "per-client", value: "N", docs: "Client connections at once from one address. Beyond: 503. Default: as `connections`.", places: ROOT },
         Prop { name: "handshakes", value: "N", docs: "TLS handshakes at once, for the whole process. Beyond: the connection is closed. Default 1000.", places: ROOT },
+        Prop { name: "memory", value: "SIZE", docs: "What is held for clients that take nothing, and of bodies that are kept, in the whole process; see below. Default `\"12MiB\"`.", places: ROOT },
         Prop { name: "encoded-slash", value: "BOOL", docs: "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400.", places: ROOT_OR_SITE },
         Prop { name: "merge-slashes", value: "BOOL", docs: "Merges doubled slashes in paths. Default `#true`.", places: ROOT_OR_SITE },
         Prop { name: "path-parameters", value: "pass|refuse", docs: "Whether paths may have parameters (`/a;v=1/b`). Default `pass`; `refuse`: 400.", places: ROOT_OR_SITE },
@@ -29,7 +30,18 @@ pub(super) static LIMITS: Directive = Directive {
     details: "\
 At the top level these are the defaults of all sites; each value is replaced by what a site or route says. Heads are read
 before the site is known, so the reading buffer is as large as the largest `headers` of all. A request
-has at most 100 header fields; beyond: 431.
+has at most 100 header fields; beyond: 431. `headers` is at most 1 MiB, `uri` at most 63 KiB.
+
+`memory` bounds what clients can make the process hold by reading nothing (HTTP/2, RFC 9113 section 10.5). An exchange in HTTP/2 counts as
+12 KiB; one that waits for its client counts what it holds of its response as well. A
+connection may hold 96 KiB in any case; all beyond that, and the bodies of requests that are kept (`retry`, `mirror`, `block`), come out of
+`memory`, and up to half of it is lent to bodies of requests that servers don't read. Where it is used up, connections that hold more than their
+96 KiB take no more requests until something is done, for up to ten seconds, after which requests are refused so that they may be sent
+again (`REFUSED_STREAM`); responses with data in hand whose client takes nothing end, with the reason `memory-full` in the log; a
+body is not kept, so its request is sent once, or refused with 503 if `block` has to see it. So a hundred connections with a
+hundred requests each on large responses, none of which reads, take some 30 MiB in all, whatever windows they announce: `memory`, and for each
+connection 96 KiB, 64 KiB that wait to be written, and 40 KiB for itself. A server with many idle streams of gRPC needs 12 KiB for each:
+`memory=\"256MiB\"` has room for 20,000. When clients have left, the memory goes back to the system within seconds.
 
 Paths and queries have one canonical form, in which they are matched, compared, cached, purged, opened as files and forwarded (but see
 `rewrite raw`). In a path: escapes of bytes that may stand raw (letters, digits and `-._~!$&'()*+,;=:@`) are decoded, every other
@@ -62,12 +74,13 @@ site example.com {
 "#,
     read: |r| {
         Some(What::Policy(Policy::Limits(Limits {
-            headers: r.prop("headers", value::setting(value::size)),
-            uri: r.prop("uri", value::setting(value::size)),
+            headers: r.prop("headers", value::size_within(1, value::MAX_HEADERS)),
+            uri: r.prop("uri", value::size_within(1, value::MAX_URI)),
             body: r.prop("body", value::setting(value::size_or_unlimited)),
-            connections: r.prop("connections", value::setting(value::integer(1, 1 << 24))),
-            per_client: r.prop("per-client", value::setting(value::integer(1, 1 << 24))),
-            handshakes: r.prop("handshakes", value::setting(value::integer(1, 1 << 24))),
+            connections: r.prop("connections", value::number(1, 1 << 24)),
+            per_client: r.prop("per-client", value::number(1, 1 << 24)),
+            handshakes: r.prop("handshakes", value::number(1, 1 << 24)),
+            memory: r.prop("memory", value::size_within(1 << 20, value::MAX_MEMORY)),
             encoded_slash: r.prop("encoded-slash", value::boolean),
             merge_slashes: r.prop("merge-slashes", value::boolean),
             refuse_parameters: r.prop("path-parameters", value::word(&[("pass", false), ("refuse", true)])),

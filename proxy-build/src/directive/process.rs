@@ -48,7 +48,7 @@ site example.com {
             r.arg("a number", value::text)?;
             return Some(What::Workers(None));
         }
-        Some(What::Workers(Some(r.arg("`auto` or a number", value::setting(value::integer(1, 1024)))?)))
+        Some(What::Workers(Some(r.arg("`auto` or a number", value::number(1, 1024))?)))
     },
 };
 

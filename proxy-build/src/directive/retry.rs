@@ -42,7 +42,7 @@ site example.com {
             times: r.arg("a number N", value::integer(1, 10))?,
             per_try: r.prop("per-try", value::setting(value::duration)),
             budget: r.prop("budget", value::integer(1, 100)),
-            body: r.prop("body", value::setting(value::size)),
+            body: r.prop("body", value::size_within(0, value::MAX_KEPT_BODY)),
             hedge: r.prop("hedge", value::setting(value::duration)),
             items: r.body(),
         })))

@@ -112,7 +112,7 @@ site example.com {
         Some(What::Policy(Policy::Mirror(Mirror {
             upstream: r.arg("an UPSTREAM", value::name)?,
             percent: r.prop("percent", value::integer(1, 100)),
-            body: r.prop("body", value::setting(value::size)),
+            body: r.prop("body", value::size_within(0, value::MAX_KEPT_BODY)),
         })))
     },
 };
@@ -144,9 +144,9 @@ site example.com {
     read: |r| {
         let fault = Fault {
             delay: r.prop("delay", value::setting(value::duration)),
-            delay_percent: r.prop("delay-percent", value::setting(value::integer(0, 100))),
+            delay_percent: r.prop("delay-percent", value::number(0, 100)),
             abort: r.prop("abort", value::status),
-            abort_percent: r.prop("abort-percent", value::setting(value::integer(0, 100))),
+            abort_percent: r.prop("abort-percent", value::number(0, 100)),
         };
         Some(What::Policy(Policy::Fault(fault)))
     },

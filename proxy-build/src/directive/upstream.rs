@@ -20,6 +20,10 @@ pub(super) static UPSTREAM: Directive = Directive {
 Nothing is connected at start, and a server's name that does not resolve never stops the start: the server is left out
 until it does. Names are looked up again every 30 seconds, and every second while there is no answer.
 
+A name with several addresses is one server, and all of them are tried within `timeouts connect` (RFC 8305, \"Happy Eyeballs\"): IPv4 and
+IPv6 alternate, the next attempt begins when one fails or has taken 250 ms, and the first that connects is used. Connections begin with
+another address in turn; one that could not be connected to is tried last for up to 30 seconds.
+
 A server that can't be connected to is passed over for the next, whatever `retry` says: the request has not left. What
 happens after it has left is a matter of [`retry`](#retry).",
     example: r#"
@@ -67,9 +71,9 @@ site example.com {
     read: |r| {
         Some(What::InUpstream(InUpstream::Server(Server {
             address: r.arg("an ADDR", value::setting(value::server_address))?,
-            weight: r.prop("weight", value::setting(value::integer(0, 1000))),
+            weight: r.prop("weight", value::number(0, 1000)),
             backup: r.prop("backup", value::boolean),
-            max_connections: r.prop("max-connections", value::setting(value::integer(1, 1 << 24))),
+            max_connections: r.prop("max-connections", value::number(1, 1 << 24)),
         })))
     },
 };
@@ -176,8 +180,8 @@ site example.com {
 "#,
     read: |r| {
         Some(What::InUpstream(InUpstream::CircuitBreaker(CircuitBreaker {
-            max_connections: r.prop("max-connections", value::setting(value::integer(1, 1 << 24))),
-            max_pending: r.prop("max-pending", value::setting(value::integer(0, 1 << 24))),
+            max_connections: r.prop("max-connections", value::number(1, 1 << 24)),
+            max_pending: r.prop("max-pending", value::number(0, 1 << 24)),
             pending_timeout: r.prop("pending-timeout", value::setting(value::duration)),
         })))
     },
@@ -210,10 +214,10 @@ site example.com {
 "#,
     read: |r| {
         Some(What::InUpstream(InUpstream::Pool(Pool {
-            max_idle: r.prop("max-idle", value::setting(value::integer(0, 1 << 20))),
+            max_idle: r.prop("max-idle", value::number(0, 1 << 20)),
             idle_timeout: r.prop("idle-timeout", value::setting(value::duration)),
             max_age: r.prop("max-age", value::setting(value::duration_or_off)),
-            tcp_keepalive: r.prop("tcp-keepalive", value::setting(value::duration_or_off)),
+            tcp_keepalive: r.prop("tcp-keepalive", value::setting(value::keepalive)),
         })))
     },
 };
@@ -275,7 +279,8 @@ pub(super) static PROXY_PROTOCOL: Directive = Directive {
     summary: "Tells servers the client's address before the first byte of a connection.",
     details: "\
 As HAProxy's PROXY protocol has it, as text (`v1`) or binary (`v2`). A connection is one client's then, so it is not kept
-for other exchanges. Servers must expect it.",
+for other exchanges. The proxy's own connections, for health checks and keys, say that they are its own: `LOCAL` (`v2`), `UNKNOWN` (`v1`).
+Servers must expect it.",
     example: r#"
 upstream mail {
     server "10.0.0.25:8080"

@@ -32,6 +32,11 @@ impl Latency {
         self.at.store(now, Ordering::Relaxed);
     }
 
+    /// Forgets all: there is another server in its place.
+    pub fn reset(&self) {
+        self.average.store(0, Ordering::Relaxed);
+    }
+
     /// What is left of the average now.
     fn faded(&self, now: u64) -> f64 {
         f64::from_bits(self.average.load(Ordering::Relaxed)) * self.fading(now)

@@ -12,7 +12,7 @@ use bytes::{Buf as _, Bytes};
 
 use super::freshness::Unkept;
 use super::store::{Content, Head};
-use crate::body::Source;
+use crate::body::{Source, split};
 use crate::failure::Failure;
 use crate::fields::Fields;
 
@@ -331,6 +331,12 @@ impl Source for Reader {
         self.current.advance(took);
         self.left = self.left.map(|left| left - took as u64);
         took
+    }
+
+    fn take_bytes(&mut self, most: usize) -> Bytes {
+        let taken = split(&mut self.current, most);
+        self.left = self.left.map(|left| left - taken.len() as u64);
+        taken
     }
 
     fn trailers(&mut self) -> Option<Fields> {

@@ -4,6 +4,7 @@
 //! and PINGs without end) are its own, and the connection ends with GOAWAY. A request becomes what it would be in HTTP/1.1, and
 //! goes to [`serve::exchange`]; what is received is asked for only as it is passed on.
 
+pub(crate) mod budget;
 mod websocket;
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +19,7 @@ use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
+use self::budget::{Budget, WINDOW_AT_FIRST};
 use super::{Client, Draining, LINGER, Peer, Wire};
 use crate::body::{Body, Flaw};
 use crate::clock::{Timer, after};
@@ -25,13 +27,13 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::http1::{Framing, declared_length};
-use crate::http2::{CONNECTION_WINDOW, Outbound, SEND_BUFFER, WINDOW, received_trailers, to_send};
+use crate::http2::{Outbound, Piece, SEND_BUFFER, received_trailers, to_send};
 use crate::observe::Record;
 use crate::serve::{self, Aborted};
 use crate::stream::Link;
 
-/// Exchanges at once on a connection.
-const MAX_STREAMS: u32 = 128;
+/// What is received of one body before it is passed on, in bytes.
+const WINDOW: u32 = 256 << 10;
 
 /// The most header fields of a request.
 const MAX_FIELDS: usize = 100;
@@ -42,7 +44,8 @@ pub(crate) struct Http2 {
     /// What is received and not passed on.
     chunk: RefCell<Bytes>,
     trailers: RefCell<Option<Fields>>,
-    respond: RefCell<SendResponse<Bytes>>,
+    respond: RefCell<SendResponse<Piece>>,
+    budget: Rc<Budget>,
     /// The client waits to hear that its body is wanted.
     pub(super) expects_continue: Cell<bool>,
 }
@@ -98,11 +101,12 @@ pub(super) async fn serve(peer: Rc<Peer>, link: Link) {
 async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
     let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
     let began = Instant::now();
+    let max_streams = u32::try_from(worker.site.process.max_streams.get(worker.settings)).unwrap_or(u32::MAX);
     let mut handshake = pin!(
         h2::server::Builder::new()
-            .max_concurrent_streams(MAX_STREAMS)
+            .max_concurrent_streams(max_streams)
             .initial_window_size(WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(WINDOW_AT_FIRST)
             .max_header_list_size(u32::try_from(worker.head_limit).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
             .enable_connect_protocol()
@@ -116,10 +120,17 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
     });
     let Some(connection) = begun.await else { return };
     let idle = timeouts.idle.get(worker.settings);
-    let mut streams = Streams { peer, connection, active: Rc::default(), ending: None };
+    let mut streams = Streams {
+        peer,
+        connection,
+        active: Rc::default(),
+        budget: Budget::new(worker.memory),
+        full: None,
+        ending: None,
+    };
     let (mut draining, mut last) = (Draining::new(worker), Instant::now());
     std::future::poll_fn(|cx| {
-        if streams.poll(cx).is_ready() {
+        if streams.poll(cx, timer).is_ready() {
             return Poll::Ready(());
         }
         if streams.active.get() > 0 {
@@ -128,7 +139,7 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
         if draining.poll(cx).is_some() || timer.over(after(last, idle)) {
             streams.end();
             // It has more to say now.
-            if streams.poll(cx).is_ready() {
+            if streams.poll(cx, timer).is_ready() {
                 return Poll::Ready(());
             }
         }
@@ -141,32 +152,64 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
     .await;
 }
 
+/// How many requests are begun before exchanges get their turn.
+const AT_ONCE: usize = 8;
+
+/// How long requests wait for memory.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a connection with nothing left to say may take to come to its end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A connection with its streams.
 struct Streams<'a> {
     peer: &'a Rc<Peer>,
-    connection: Connection<Link, Bytes>,
+    connection: Connection<Link, Piece>,
     /// How many exchanges are under way.
     active: Rc<Cell<usize>>,
+    budget: Rc<Budget>,
+    /// Since when there is no memory for more.
+    full: Option<Instant>,
     /// Since when no more are taken.
     ending: Option<Instant>,
 }
 
 impl Streams<'_> {
     /// Reads, writes, and starts exchanges; ready when the connection is at its end.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(accepted) = std::task::ready!(self.connection.poll_accept(cx)) {
-            let Ok((request, respond)) = accepted else { return Poll::Ready(()) };
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &Timer) -> Poll<()> {
+        for _ in 0..AT_ONCE {
+            let place = match self.budget.poll_place(cx) {
+                Poll::Ready(place) => {
+                    self.full = None;
+                    Some(place)
+                }
+                Poll::Pending => {
+                    let since = *self.full.get_or_insert_with(Instant::now);
+                    if !timer.over(after(since, PATIENCE)) {
+                        // Requests wait in the library, which reads and writes on.
+                        return self.connection.poll_closed(cx).map(drop);
+                    }
+                    None
+                }
+            };
+            let Some(accepted) = std::task::ready!(self.connection.poll_accept(cx)) else { return Poll::Ready(()) };
+            let Ok((request, mut respond)) = accepted else { return Poll::Ready(()) };
+            let Some(share) = place.zip(self.budget.admit(&request)) else {
+                // RFC 9113 section 8.7: nothing was done, and it may be sent again.
+                respond.send_reset(Reason::REFUSED_STREAM);
+                continue;
+            };
+            self.connection.set_target_window_size(self.budget.window());
             let counted = Counted::new(&self.active);
-            let peer = Rc::clone(self.peer);
+            let (peer, budget) = (Rc::clone(self.peer), Rc::clone(&self.budget));
             tokio::task::spawn_local(async move {
-                exchange(peer, request, respond).await;
-                drop(counted);
+                exchange(peer, budget, request, respond).await;
+                drop((share, counted));
             });
         }
-        Poll::Ready(())
+        // The exchanges go first: what they take is known then.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// No more exchanges: the client is told (RFC 9113 section 6.8).
@@ -195,7 +238,7 @@ impl Drop for Counted {
 }
 
 /// One request and its answer.
-async fn exchange(peer: Rc<Peer>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+async fn exchange(peer: Rc<Peer>, budget: Rc<Budget>, request: Request<RecvStream>, respond: SendResponse<Piece>) {
     let began = Instant::now();
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
@@ -207,6 +250,7 @@ async fn exchange(peer: Rc<Peer>, request: Request<RecvStream>, respond: SendRes
             chunk: RefCell::default(),
             trailers: RefCell::default(),
             respond: RefCell::new(respond),
+            budget,
             expects_continue: Cell::new(!ended && head.fields.contains("expect")),
         }),
     ));
@@ -367,7 +411,7 @@ async fn send(
         record.finished();
         return websocket::through(client, http2, stream, *call).await;
     }
-    let mut outbound = Outbound::new(length);
+    let mut outbound = Outbound::to_client(length, &http2.budget);
     let outcome = std::future::poll_fn(|cx| {
         let outcome = outbound.poll(cx, &mut answer.body, &mut stream);
         record.sent(outbound.sent);
@@ -387,7 +431,11 @@ async fn send(
             if let Some(failure) = failure {
                 record.failed(failure);
             }
-            stream.send_reset(if failure.is_some() { Reason::INTERNAL_ERROR } else { Reason::CANCEL });
+            stream.send_reset(match failure {
+                Some(Failure::MemoryFull) => Reason::ENHANCE_YOUR_CALM,
+                Some(_) => Reason::INTERNAL_ERROR,
+                None => Reason::CANCEL,
+            });
         }
     }
 }

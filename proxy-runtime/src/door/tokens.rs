@@ -93,7 +93,11 @@ impl Keys {
         };
         for key in std::iter::once(first).chain(fitting).take(TRIED) {
             if let Ok(data) = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation) {
-                return Ok(claims(algorithm, data.claims));
+                return if is_well_formed(&data.claims) {
+                    Ok(claims(algorithm, data.claims))
+                } else {
+                    Err(Flaw::Invalid)
+                };
             }
         }
         Err(Flaw::Invalid)
@@ -143,16 +147,43 @@ fn pem(text: &[u8]) -> Result<DecodingKey, String> {
     key.or_else(|_| DecodingKey::from_ed_pem(text)).map_err(|_| "no public key of RSA, EC or Ed25519".to_owned())
 }
 
+/// How a token says that it is signed. What a later version of the library knows besides is not known here.
 fn known(algorithm: jsonwebtoken::Algorithm) -> Option<Algorithm> {
-    named(&format!("{algorithm:?}"))
+    use jsonwebtoken::Algorithm as Said;
+    Some(match algorithm {
+        Said::HS256 => Algorithm::Hs256,
+        Said::HS384 => Algorithm::Hs384,
+        Said::HS512 => Algorithm::Hs512,
+        Said::RS256 => Algorithm::Rs256,
+        Said::RS384 => Algorithm::Rs384,
+        Said::RS512 => Algorithm::Rs512,
+        Said::PS256 => Algorithm::Ps256,
+        Said::PS384 => Algorithm::Ps384,
+        Said::PS512 => Algorithm::Ps512,
+        Said::ES256 => Algorithm::Es256,
+        Said::ES384 => Algorithm::Es384,
+        Said::EdDSA => Algorithm::EdDsa,
+        _ => return None,
+    })
 }
 
+/// What a key says that it is for; `None` for what verifies no token.
 fn meant(algorithm: &KeyAlgorithm) -> Option<Algorithm> {
-    named(&format!("{algorithm:?}"))
-}
-
-fn named(name: &str) -> Option<Algorithm> {
-    Algorithm::NAMES.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm)
+    Some(match algorithm {
+        KeyAlgorithm::HS256 => Algorithm::Hs256,
+        KeyAlgorithm::HS384 => Algorithm::Hs384,
+        KeyAlgorithm::HS512 => Algorithm::Hs512,
+        KeyAlgorithm::RS256 => Algorithm::Rs256,
+        KeyAlgorithm::RS384 => Algorithm::Rs384,
+        KeyAlgorithm::RS512 => Algorithm::Rs512,
+        KeyAlgorithm::PS256 => Algorithm::Ps256,
+        KeyAlgorithm::PS384 => Algorithm::Ps384,
+        KeyAlgorithm::PS512 => Algorithm::Ps512,
+        KeyAlgorithm::ES256 => Algorithm::Es256,
+        KeyAlgorithm::ES384 => Algorithm::Es384,
+        KeyAlgorithm::EdDSA => Algorithm::EdDsa,
+        _ => return None,
+    })
 }
 
 fn family(algorithm: Algorithm) -> AlgorithmFamily {
@@ -160,8 +191,24 @@ fn family(algorithm: Algorithm) -> AlgorithmFamily {
         Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => AlgorithmFamily::Hmac,
         Algorithm::Es256 | Algorithm::Es384 => AlgorithmFamily::Ec,
         Algorithm::EdDsa => AlgorithmFamily::Ed,
-        _ => AlgorithmFamily::Rsa,
+        Algorithm::Rs256
+        | Algorithm::Rs384
+        | Algorithm::Rs512
+        | Algorithm::Ps256
+        | Algorithm::Ps384
+        | Algorithm::Ps512 => AlgorithmFamily::Rsa,
     }
+}
+
+/// Whether the claims that RFC 7519 defines are of the type that it says (sections 4.1.1 to 4.1.7): who issued a token is one, and a list
+/// that has them among others is malformed. Times that are no numbers are never met.
+fn is_well_formed(all: &Map<String, Value>) -> bool {
+    let is = |name: &str, holds: fn(&Value) -> bool| all.get(name).is_none_or(holds);
+    is("iss", Value::is_string)
+        && is("sub", Value::is_string)
+        && is("jti", Value::is_string)
+        && is("iat", Value::is_number)
+        && is("aud", |aud| aud.is_string() || aud.as_array().is_some_and(|all| all.iter().all(Value::is_string)))
 }
 
 fn claims(algorithm: Algorithm, all: Map<String, Value>) -> Claims {
@@ -185,5 +232,43 @@ fn text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_are_what_they_are_called() {
+        for (name, algorithm) in Algorithm::NAMES {
+            let said: jsonwebtoken::Algorithm = name.parse().expect("a name that is known");
+            assert_eq!(known(said), Some(*algorithm));
+            let named: KeyAlgorithm = serde_json::from_value((*name).into()).expect("a name that is known");
+            assert_eq!(meant(&named), Some(*algorithm));
+        }
+        for name in ["none", "RSA-OAEP", "RSA1_5", "hs256", "ES256K"] {
+            assert!(serde_json::from_value::<KeyAlgorithm>(name.into()).is_ok_and(|named| meant(&named).is_none()));
+        }
+    }
+
+    #[test]
+    fn registered_claims_have_their_types() {
+        let check = |text: &str, expected: bool| {
+            assert_eq!(is_well_formed(&serde_json::from_str(text).expect("JSON")), expected, "{text}");
+        };
+        check("{}", true);
+        check(r#"{"iss":"me","sub":"ann","jti":"1","iat":1.5,"aud":"api","role":["a"],"n":1}"#, true);
+        check(r#"{"aud":["api","web"]}"#, true);
+        check(r#"{"aud":[]}"#, true);
+        for name in ["iss", "sub", "jti"] {
+            for value in [r#"["me"]"#, "[]", "1", "null", "true", r#"{"me":1}"#] {
+                check(&format!("{{\"{name}\":{value}}}"), false);
+            }
+        }
+        for value in [r#"["api",1]"#, r#"[["api"]]"#, "1", "null", r#"{"api":1}"#] {
+            check(&format!("{{\"aud\":{value}}}"), false);
+        }
+        check(r#"{"iat":"1"}"#, false);
     }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use http::{Method, StatusCode};
 
 use crate::body::Body;
+use crate::cache::freshness::Moment;
 use crate::conditions;
 use crate::fields::Fields;
 use crate::handler::Answer;
@@ -38,7 +39,7 @@ pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> S
         return Selected::Unmodified;
     }
     let ranged = record.method == Method::GET && record.fields.contains("range");
-    let Some(length) = length.filter(|_| ranged && conditions::is_of(&record.fields, fields)) else {
+    let Some(length) = length.filter(|_| ranged && conditions::is_of(&record.fields, fields, Moment::now())) else {
         return Selected::Whole;
     };
     match ranges::wanted(&record.fields, length) {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::Instant;
 
@@ -120,6 +121,14 @@ impl Source for Call {
 
     fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
         either!(self, call => call.take(to))
+    }
+
+    fn take_bytes(&mut self, most: usize) -> Bytes {
+        either!(self, call => call.take_bytes(most))
+    }
+
+    fn rest(&mut self) -> usize {
+        either!(self, call => call.rest())
     }
 
     fn trailers(&mut self) -> Option<Fields> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use super::{Dialler, Group, Server, TargetAddress, announce};
+use super::proxy_protocol::announce_own;
+use super::{Dialler, Group, Server, TargetAddress};
 use crate::balance::Dice;
 use crate::failure::Failure;
 use crate::settings::Settings;
@@ -20,6 +21,9 @@ const SHORTEST: Duration = Duration::from_millis(10);
 
 /// However long.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// How soon a name that does not resolve is looked at again.
+const UNRESOLVED: Duration = Duration::from_millis(100);
 
 /// No more of an answer is read, in bytes.
 const MAX_ANSWER: u64 = 64 << 10;
@@ -39,12 +43,13 @@ pub(crate) async fn keep_checking(
     loop {
         let began = Instant::now();
         let generation = server.generation();
-        if matches!(server.target, TargetAddress::Found(_)) && !server.resolved() {
-            // Nobody has this place.
-            tokio::time::sleep(interval).await;
+        if !server.resolved() {
+            // It is left out anyway. A place may stay empty for long; a name is being looked up, at start above all.
+            let is_name = matches!(server.target, TargetAddress::Name(_));
+            tokio::time::sleep(if is_name { interval.min(UNRESOLVED) } else { interval }).await;
             continue;
         }
-        let found = match tokio::time::timeout(timeout, ask(group, check, server, dialler)).await {
+        let found = match tokio::time::timeout(timeout, ask(group, check, server, dialler, timeout)).await {
             Ok(found) => found,
             Err(_) => Err(format!("no answer within {timeout:?}")),
         };
@@ -65,13 +70,18 @@ pub(crate) async fn keep_checking(
 }
 
 /// Asks once; why it is not well.
-async fn ask(group: &Group, check: &HealthCheck, server: &Server, dialler: Dialler) -> Result<(), String> {
+async fn ask(
+    group: &Group,
+    check: &HealthCheck,
+    server: &Server,
+    dialler: Dialler,
+    patience: Duration,
+) -> Result<(), String> {
     let mut introduction = Vec::new();
     if let Some(version) = group.upstream.proxy_protocol {
-        // The proxy asks for itself.
-        announce(version, None, None, &mut introduction);
+        announce_own(version, &mut introduction);
     }
-    let link = dialler.probe(group, server, check.port.map(|port| port as u16), &introduction).await;
+    let link = dialler.probe(group, server, check.port.map(|port| port as u16), &introduction, patience).await;
     let link = link.map_err(why)?;
     if group.upstream.tls.is_some() {
         introduction.clear();

@@ -1,5 +1,8 @@
 //! Connecting to a server, with all that comes before the first request: [`Dialler`].
 
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -7,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
-use super::{Group, Server, TargetAddress};
+use super::{Group, Name, Server, TargetAddress, race};
 use crate::failure::Failure;
 use crate::stream::{Buffers, Link, Stream};
 use crate::tls::Engine;
@@ -20,7 +23,7 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    /// Connects to a server of a group: plain, or encrypted where its `tls` has it so. `introduction` goes before the
+    /// Connects to a server of a group, at whichever of its addresses: plain, or encrypted where its `tls` has it so. `introduction` goes before the
     /// handshake; on a plain connection it is the caller's to send, with what follows it.
     ///
     /// # Errors
@@ -33,13 +36,13 @@ impl Dialler {
         patience: Duration,
     ) -> Result<Link, Failure> {
         let connected = async {
-            let link = Link::new(open(server, None).await?, self.buffers);
+            let link = Link::new(open(server, None, patience).await?, self.buffers);
             if group.upstream.tls.is_some() { self.secure(group, server, introduction, link).await } else { Ok(link) }
         };
         tokio::time::timeout(patience, connected).await.map_err(|_| Failure::ConnectTimeout)?
     }
 
-    /// Connects to ask whether a server is well; another port than its own may be asked.
+    /// Connects to ask whether a server is well; another port than its own may be asked. Whoever calls it waits for `patience`.
     ///
     /// # Errors
     /// See [`Dialler::connect`].
@@ -49,8 +52,9 @@ impl Dialler {
         server: &Server,
         port: Option<u16>,
         introduction: &[u8],
+        patience: Duration,
     ) -> Result<Link, Failure> {
-        let link = Link::new(open(server, port).await?, self.buffers);
+        let link = Link::new(open(server, port, patience).await?, self.buffers);
         if group.upstream.tls.is_some() { self.secure(group, server, introduction, link).await } else { Ok(link) }
     }
 
@@ -76,15 +80,30 @@ impl Dialler {
     }
 }
 
-async fn open(server: &Server, port: Option<u16>) -> Result<Stream, Failure> {
-    if let TargetAddress::Unix(path) = &server.target {
-        return UnixStream::connect(path).await.map(Stream::Unix).map_err(|_| Failure::ConnectFailed);
-    }
-    let mut address = server.socket_address().ok_or(Failure::Unresolved)?;
-    if let Some(port) = port {
-        address.set_port(port);
-    }
-    let stream = TcpStream::connect(address).await.map_err(|_| Failure::ConnectFailed)?;
+async fn open(server: &Server, port: Option<u16>, patience: Duration) -> Result<Stream, Failure> {
+    let to = |mut address: SocketAddr| {
+        address.set_port(port.unwrap_or(address.port()));
+        TcpStream::connect(address)
+    };
+    let connected = match &server.target {
+        TargetAddress::Unix(path) => {
+            return UnixStream::connect(path).await.map(Stream::Unix).map_err(|_| Failure::ConnectFailed);
+        }
+        TargetAddress::Fixed(address) => to(*address).await.ok(),
+        TargetAddress::Found(found) => {
+            let address = found.load().as_ref().map(|found| found.address).ok_or(Failure::Unresolved)?;
+            to(address).await.ok()
+        }
+        TargetAddress::Name(name) => {
+            let addresses = name.addresses.load_full();
+            match addresses[..] {
+                [] => return Err(Failure::Unresolved),
+                [only] => to(only).await.ok(),
+                _ => Box::pin(name.race(&addresses, patience, to)).await,
+            }
+        }
+    };
+    let stream = connected.ok_or(Failure::ConnectFailed)?;
     // Heads and bodies are written as they come; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let silence = server.kept.tcp_keepalive;
@@ -94,4 +113,23 @@ async fn open(server: &Server, port: Option<u16>) -> Result<Stream, Failure> {
         let _ = SockRef::from(&stream).set_tcp_keepalive(&probes);
     }
     Ok(Stream::Tcp(stream))
+}
+
+impl Name {
+    /// A connection to whichever address gives one first.
+    async fn race<F: Future<Output = io::Result<TcpStream>>>(
+        &self,
+        addresses: &[SocketAddr],
+        patience: Duration,
+        to: impl Fn(SocketAddr) -> F,
+    ) -> Option<TcpStream> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let order = race::order(addresses, turn, self.failed.load(Ordering::Relaxed));
+        let (stream, winner, failed) =
+            race::race(&order, race::delay(order.len(), patience), |index| to(addresses[index])).await.ok()?;
+        // Tried last from now on; a look-up forgets it.
+        self.failed.fetch_or(failed, Ordering::Relaxed);
+        self.failed.fetch_and(!(1 << winner), Ordering::Relaxed);
+        Some(stream)
+    }
 }

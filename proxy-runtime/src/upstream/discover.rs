@@ -49,6 +49,7 @@ pub(crate) async fn keep_discovering(
         };
         let good_for = match answer.and_then(|(found, good_for)| Ok((usable(found, discover)?, good_for))) {
             Ok((found, good_for)) => {
+                // `None` is no recovery: after a failure, a file is read again, changed or not.
                 if std::mem::take(&mut failing) {
                     group.notice("its servers are found again");
                 }
@@ -59,6 +60,7 @@ pub(crate) async fn keep_discovering(
                 good_for
             }
             Err(reason) => {
+                file = file::Watched::default();
                 if !std::mem::replace(&mut failing, true) {
                     let kept = if before.is_empty() { "there are none" } else { "the last ones are kept" };
                     group.notice(&format!("its servers are not found, {kept}: {reason}"));
@@ -143,6 +145,7 @@ impl Server {
         if let TargetAddress::Found(found) = &self.target {
             self.generation.fetch_add(1, Ordering::Relaxed);
             self.health.reset();
+            self.load.latency.reset();
             self.called.store(called, Ordering::Relaxed);
             found.store(Some(Arc::new(Found { address, name })));
         }

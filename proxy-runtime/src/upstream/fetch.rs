@@ -1,9 +1,12 @@
 //! What the proxy asks servers for by itself: a whole answer, on a connection of its own ([`get`]).
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use tokio::io::AsyncWriteExt as _;
 
 use super::checks::why;
+use super::proxy_protocol::announce_own;
 use super::{Dialler, Group, Server, Servers};
 use crate::body::Inbound;
 use crate::http1::Reading;
@@ -24,12 +27,21 @@ pub(crate) async fn get(
     path: &str,
     limit: usize,
 ) -> Result<Vec<u8>, String> {
-    let mut link = dialler.probe(group, server, None, &[]).await.map_err(why)?;
+    let mut head = Vec::new();
+    if let Some(version) = group.upstream.proxy_protocol {
+        announce_own(version, &mut head);
+    }
+    let mut link = dialler.probe(group, server, None, &head, Duration::MAX).await.map_err(why)?;
+    if group.upstream.tls.is_some() {
+        // It went before the handshake.
+        head.clear();
+    }
     let host = server.host();
     let request =
         format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: kiln\r\naccept: */*\r\nconnection: close\r\n\r\n");
     let cut = |error: std::io::Error| error.to_string();
-    link.write_all(request.as_bytes()).await.map_err(cut)?;
+    head.extend_from_slice(request.as_bytes());
+    link.write_all(&head).await.map_err(cut)?;
     link.flush().await.map_err(cut)?;
     let mut reading = Reading::default();
     let head = std::future::poll_fn(|cx| {

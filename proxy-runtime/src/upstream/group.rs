@@ -81,6 +81,8 @@ pub(crate) struct Wish<'a> {
 pub(crate) struct Lease {
     pub(crate) group: &'static Group,
     pub(crate) server: &'static Server,
+    /// Which of the servers that have had its place it is: what comes of the exchange is said of that one alone.
+    generation: u32,
 }
 
 /// How long a count of those that are well holds, in nanoseconds.
@@ -153,12 +155,17 @@ impl Group {
         let (panics, tiers) = (self.panics(servers, now), self.tiers.load());
         let view = View { group: self, servers, tier: &tiers[0], wish, now, panics, warm: true };
         match self.choose(&tiers, &view) {
-            Some(server) => Ok(Lease { group: self, server }),
+            Some(server) => Ok(self.held(server)),
             None => {
                 self.load.end();
                 Err(self.why_not(&view))
             }
         }
+    }
+
+    /// A server that has been counted.
+    fn held(&'static self, server: &'static Server) -> Lease {
+        Lease { group: self, server, generation: server.generation() }
     }
 
     /// Waits for a server that has room.
@@ -229,15 +236,21 @@ impl Group {
         }
         if now.saturating_sub(self.counted.load(Ordering::Relaxed)) >= COUNT_HOLDS {
             self.counted.store(now, Ordering::Relaxed);
-            let members = &servers.servers[self.members.clone()];
-            let well = members.iter().filter(|server| server.health.is_well(now)).count() as u64;
-            let panics = 100 * well < threshold * members.len() as u64;
+            let (all, well) = self.count(servers, |server| server.health.is_well(now));
+            let panics = 100 * well < threshold * all;
             if self.panics.swap(panics, Ordering::Relaxed) != panics {
                 let what = if panics { "all are asked" } else { "the others are left out again" };
-                self.notice(&format!("{well} of {} servers are well: {what}", members.len()));
+                self.notice(&format!("{well} of {all} servers are well: {what}"));
             }
         }
         self.panics.load(Ordering::Relaxed)
+    }
+
+    /// How many servers there are, and for how many of them something holds. A place that no server has, and one whose name
+    /// does not resolve, is none: it is left out anyway.
+    fn count(&self, servers: &Servers, holds: impl Fn(&Server) -> bool) -> (u64, u64) {
+        let servers = servers.servers[self.members.clone()].iter().filter(|server| server.resolved());
+        servers.fold((0, 0), |(all, some), server| (all + 1, some + u64::from(holds(server))))
     }
 
     /// The server that a cookie names.
@@ -371,6 +384,9 @@ impl Lease {
     /// Tells how the server did: it answered after so long, or not (in time); an answer of 5xx is a failure.
     pub(crate) fn report(&self, servers: &Servers, good: bool, took: Option<Duration>, now: Instant) {
         let (group, health) = (self.group, &self.server.health);
+        if self.generation != self.server.generation() {
+            return;
+        }
         let now = group.time(now);
         if let Some(took) = took {
             self.server.load.latency.observe(took.as_nanos() as u64, now);
@@ -386,9 +402,8 @@ impl Lease {
         if failures < outlier.consecutive_5xx || !health.is_well(now) {
             return;
         }
-        let members = &servers.servers[group.members.clone()];
-        let ejected = members.iter().filter(|server| server.health.is_ejected(now)).count() as u64;
-        if ejected < (members.len() as u64 * outlier.max_ejected_percent / 100).max(1)
+        let (all, ejected) = group.count(servers, |server| server.health.is_ejected(now));
+        if ejected < (all * outlier.max_ejected_percent / 100).max(1)
             && let Some(length) = health.eject(group.eject, now)
         {
             let length = Duration::from_nanos(length);
@@ -591,7 +606,7 @@ mod tests {
             let fail = |index: usize| {
                 let group = &servers.groups[0];
                 assert!(servers.servers[index].load.begin(9) && group.load.begin(9));
-                Lease { group, server: &servers.servers[index] }.report(servers, false, None, Instant::now());
+                group.held(&servers.servers[index]).report(servers, false, None, Instant::now());
             };
             fail(0);
             assert_eq!(given(servers, &dice).expect("a server").0, 0);

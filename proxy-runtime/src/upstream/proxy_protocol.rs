@@ -57,6 +57,18 @@ pub(crate) fn announce(
     }
 }
 
+/// Says that a connection is the proxy's own and nobody's else: a check, not a client's. Version 1 has no more than "unknown" for it.
+pub(super) fn announce_own(version: ProxyProtocol, out: &mut Vec<u8>) {
+    match version {
+        ProxyProtocol::V1 => announce(version, None, None, out),
+        ProxyProtocol::V2 => {
+            out.extend_from_slice(&SIGNATURE);
+            // Version 2, LOCAL; unspecified, and no addresses.
+            out.extend_from_slice(&[0x20, 0, 0, 0]);
+        }
+    }
+}
+
 fn mapped(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => IpAddr::V6(ip.to_ipv6_mapped()),
@@ -89,5 +101,16 @@ mod tests {
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x0a\0\0\x01\x03\xe8\0\x50",
         );
         check(V2, None, b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0");
+    }
+
+    #[test]
+    fn own_connections() {
+        let check = |version, expected: &[u8]| {
+            let mut out = Vec::new();
+            announce_own(version, &mut out);
+            assert_eq!(out, expected, "{version:?}");
+        };
+        check(ProxyProtocol::V1, b"PROXY UNKNOWN\r\n");
+        check(ProxyProtocol::V2, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
     }
 }

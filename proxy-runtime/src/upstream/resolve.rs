@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Server, TargetAddress};
+use super::race::MAX_ADDRESSES;
+use super::{Name, Server, TargetAddress};
 use crate::observe;
 
 /// How long an answer is good.
@@ -16,12 +18,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The most addresses that are kept of one name.
-const MAX_ADDRESSES: usize = 64;
-
 /// Keeps the addresses of a server up to date, for ever. Does nothing for one that has no name.
 pub(crate) async fn keep_resolving(server: &Server) {
-    let TargetAddress::Name { host, port, found, .. } = &server.target else { return };
+    let TargetAddress::Name(Name { host, port, addresses: known, failed, .. }) = &server.target else { return };
     let mut failing = false;
     loop {
         let looked_up = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port))).await;
@@ -36,15 +35,17 @@ pub(crate) async fn keep_resolving(server: &Server) {
                     observe::notice(&format!("{}:{}: `{host}` resolves again", server.place.file, server.place.line));
                 }
                 failing = false;
-                if **found.load() != addresses {
-                    found.store(Arc::new(addresses));
+                if **known.load() != addresses {
+                    known.store(Arc::new(addresses));
                 }
+                // Whatever could not be connected to is tried in its turn again.
+                failed.store(0, Ordering::Relaxed);
             }
             answer => {
                 let reason = answer.err().unwrap_or_else(|| "no addresses".to_owned());
                 if !failing {
                     let kept =
-                        if found.load().is_empty() { "the server is left out" } else { "the last addresses are kept" };
+                        if known.load().is_empty() { "the server is left out" } else { "the last addresses are kept" };
                     observe::notice(&format!(
                         "{}:{}: `{host}` does not resolve, {kept}: {reason}",
                         server.place.file, server.place.line

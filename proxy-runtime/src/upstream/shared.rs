@@ -1,24 +1,40 @@
 //! A worker's connections to servers that speak HTTP/2: shared by exchanges ([`SharedPools`]), a place on one ([`Held`]).
 //!
 //! A connection is a task of its own. It takes as many exchanges as its server allows; a second one is made only when the first is
-//! full, and while one is being made those who need it wait for it.
+//! full, and while one is being made those who need it wait for it. Until the server has said how many it allows (RFC 9113 sections
+//! 3.4 and 5.1.2) it takes one, and the others wait for that, too.
+//!
+//! Back-pressure is each stream's own: the window of the connection is as large as those of all streams that it may have, so that no
+//! exchange waits for another one's client.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Dialler, Group, Server, Servers};
 use crate::failure::Failure;
-use crate::http2::{CONNECTION_WINDOW, SEND_BUFFER, WINDOW};
+use crate::http2::{Piece, SEND_BUFFER};
 
-/// Where nothing is known of a server's limit yet, and no more than this in any case: exchanges at once.
-const MAX_STREAMS: usize = 1000;
+/// The most exchanges at once on a connection, however many its server allows.
+const MAX_STREAMS: usize = 256;
+
+/// Exchanges on a connection whose server has not said yet how many it allows.
+const UNTIL_SETTINGS: usize = 1;
+
+/// What the library takes for the server's limit until then: nothing that a server can say.
+const UNHEARD: usize = usize::MAX - 1;
+
+/// What a server may send of one body before it is passed on, in bytes.
+pub(super) const WINDOW: u32 = 32 << 10;
+
+/// The same of all bodies together.
+const CONNECTION_WINDOW: u32 = WINDOW * MAX_STREAMS as u32;
 
 /// The largest header of an answer, in bytes.
 const MAX_HEADER: u32 = 64 << 10;
@@ -27,7 +43,7 @@ const MAX_HEADER: u32 = 64 << 10;
 pub(crate) struct SharedPools {
     dialler: Dialler,
     servers: &'static Servers,
-    of_server: Vec<OfServer>,
+    of_server: Vec<Rc<OfServer>>,
 }
 
 #[derive(Default)]
@@ -35,12 +51,13 @@ struct OfServer {
     connections: RefCell<Vec<Shared>>,
     /// One is being made.
     opening: Cell<bool>,
-    opened: Notify,
+    /// One was made, or could not be, or its server has said how many exchanges it allows.
+    changed: Notify,
 }
 
 /// A connection.
 struct Shared {
-    sender: SendRequest<Bytes>,
+    sender: SendRequest<Piece>,
     state: Rc<State>,
     opened: Instant,
     /// Which server it is to.
@@ -53,13 +70,15 @@ struct State {
     closed: Cell<bool>,
     /// Exchanges on it.
     active: Cell<usize>,
+    /// How many its server allows.
+    most: Cell<usize>,
     /// When the last one ended.
     idle_since: Cell<Option<Instant>>,
 }
 
 /// A place on a connection, until it is dropped.
 pub(crate) struct Held {
-    pub(super) sender: SendRequest<Bytes>,
+    pub(super) sender: SendRequest<Piece>,
     state: Rc<State>,
 }
 
@@ -79,7 +98,7 @@ impl Drop for Held {
 
 impl SharedPools {
     pub(crate) fn new(servers: &'static Servers, dialler: Dialler) -> SharedPools {
-        SharedPools { dialler, servers, of_server: servers.servers.iter().map(|_| OfServer::default()).collect() }
+        SharedPools { dialler, servers, of_server: servers.servers.iter().map(|_| Rc::default()).collect() }
     }
 
     /// A place on a connection to a server; whether the connection was there before.
@@ -99,13 +118,13 @@ impl SharedPools {
             if let Some(held) = of_it.free(server, Instant::now()) {
                 return Ok((held, !waited));
             }
-            if of_it.opening.get() {
+            if of_it.opening.get() || of_it.hears_soon() {
                 waited = true;
-                timeout_at(until, of_it.opened.notified()).await.map_err(|_| Failure::ConnectTimeout)?;
+                timeout_at(until, of_it.changed.notified()).await.map_err(|_| Failure::ConnectTimeout)?;
                 continue;
             }
             let opening = Opening::new(of_it);
-            let outcome = timeout_at(until, self.open(group, server)).await;
+            let outcome = timeout_at(until, self.open(of_it, group, server)).await;
             let shared = outcome.map_err(|_| Failure::ConnectTimeout)??;
             of_it.connections.borrow_mut().push(shared);
             drop(opening);
@@ -113,7 +132,7 @@ impl SharedPools {
         }
     }
 
-    async fn open(&self, group: &Group, server: &Server) -> Result<Shared, Failure> {
+    async fn open(&self, of_it: &Rc<OfServer>, group: &Group, server: &Server) -> Result<Shared, Failure> {
         let generation = server.generation();
         let link = self.dialler.connect(group, server, &[], Duration::MAX).await?;
         let handshake = h2::client::Builder::new()
@@ -121,15 +140,24 @@ impl SharedPools {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER)
             .max_send_buffer_size(SEND_BUFFER)
+            .initial_max_send_streams(UNHEARD)
             .enable_push(false)
             .handshake(link);
-        let (sender, connection) = handshake.await.map_err(|_| Failure::ConnectFailed)?;
-        let state = Rc::<State>::default();
-        let its_state = Rc::clone(&state);
+        let (sender, mut connection) = handshake.await.map_err(|_| Failure::ConnectFailed)?;
+        let state = Rc::new(State { most: Cell::new(UNHEARD), ..State::default() });
+        let (its_state, of_it) = (Rc::clone(&state), Rc::clone(of_it));
         tokio::task::spawn_local(async move {
-            // How it ended is told to those who are on it.
-            let _ = connection.await;
-            its_state.closed.set(true);
+            std::future::poll_fn(|cx| {
+                // How it ends is told to those who are on it.
+                let ended = Pin::new(&mut connection).poll(cx).map(drop);
+                let most = connection.max_concurrent_send_streams();
+                if ended.is_ready() || its_state.most.replace(most) != most {
+                    its_state.closed.set(its_state.closed.get() || ended.is_ready());
+                    of_it.changed.notify_waiters();
+                }
+                ended
+            })
+            .await;
         });
         Ok(Shared { sender, state, opened: Instant::now(), generation })
     }
@@ -147,6 +175,12 @@ impl SharedPools {
 }
 
 impl OfServer {
+    /// A server will say how many exchanges it allows on a connection that is there.
+    fn hears_soon(&self) -> bool {
+        let unheard = |shared: &Shared| !shared.state.closed.get() && shared.state.most.get() == UNHEARD;
+        self.connections.borrow().iter().any(unheard)
+    }
+
     /// A place on a connection with room.
     fn free(&self, server: &Server, now: Instant) -> Option<Held> {
         let mut connections = self.connections.borrow_mut();
@@ -169,7 +203,10 @@ impl Shared {
     }
 
     fn has_room(&mut self) -> bool {
-        let most = self.sender.current_max_send_streams().min(MAX_STREAMS);
+        let most = match self.state.most.get() {
+            UNHEARD => UNTIL_SETTINGS,
+            most => most.min(MAX_STREAMS),
+        };
         if self.state.active.get() >= most {
             return false;
         }
@@ -194,6 +231,6 @@ impl<'a> Opening<'a> {
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
         self.0.opening.set(false);
-        self.0.opened.notify_waiters();
+        self.0.changed.notify_waiters();
     }
 }

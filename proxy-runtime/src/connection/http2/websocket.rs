@@ -14,6 +14,7 @@ use crate::body::Body;
 use crate::clock::after;
 use crate::fields::Fields;
 use crate::handler::Answer;
+use crate::http2::Piece;
 use crate::stream::Link;
 use crate::upstream::Call;
 
@@ -38,7 +39,7 @@ pub(super) fn accept(answer: &mut Answer<Body>) {
 }
 
 /// Passes bytes through until both sides have ended, or both are silent.
-pub(super) async fn through(client: &Client, http2: &Http2, mut stream: SendStream<Bytes>, call: Call) {
+pub(super) async fn through(client: &Client, http2: &Http2, mut stream: SendStream<Piece>, call: Call) {
     let Some((mut server, _lease)) = call.into_link() else { return stream.send_reset(Reason::INTERNAL_ERROR) };
     let (mut up, mut down) = (Way::default(), Way::default());
     let mut silent = (Instant::now(), 0);
@@ -94,11 +95,11 @@ impl Way {
         &mut self,
         cx: &mut Context<'_>,
         server: &mut Link,
-        stream: &mut SendStream<Bytes>,
+        stream: &mut SendStream<Piece>,
     ) -> Poll<Result<(), ()>> {
         while !self.shut {
             if server.is_empty() && !ready!(server.poll_fill(cx)).map_err(drop)? {
-                stream.send_data(Bytes::new(), true).map_err(drop)?;
+                stream.send_data(Bytes::new().into(), true).map_err(drop)?;
                 self.shut = true;
                 break;
             }
@@ -112,7 +113,7 @@ impl Way {
             let len = server.bytes().len().min(stream.capacity());
             let piece = Bytes::copy_from_slice(&server.bytes()[..len]);
             server.consume(len);
-            stream.send_data(piece, false).map_err(drop)?;
+            stream.send_data(piece.into(), false).map_err(drop)?;
             self.moved += 1;
         }
         Poll::Ready(Ok(()))

@@ -42,7 +42,7 @@ pub(super) async fn forward(
     if let Some((head, content)) = kept(sought, record, part).await {
         let fresh = head.life.verdict(&sought.wish, head.is_outdated(), now) == Verdict::Fresh;
         let allowed = !sought.authorized || head.life.for_authorized;
-        if fresh && allowed && conditions::is_of(&record.fields, &head.fields) {
+        if fresh && allowed && conditions::is_of(&record.fields, &head.fields, now) {
             return Ok(answers::hit(record, &head, &content, ("hit", ""), now));
         }
     }

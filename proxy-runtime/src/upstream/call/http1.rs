@@ -197,6 +197,10 @@ impl Source for Http1 {
         self.channel.as_mut().map_or(0, |channel| self.inbound.take(&mut channel.link, to))
     }
 
+    fn rest(&mut self) -> usize {
+        self.channel.as_mut().map_or(0, |channel| channel.link.shrink())
+    }
+
     fn trailers(&mut self) -> Option<Fields> {
         self.inbound.decoder.trailers.take()
     }

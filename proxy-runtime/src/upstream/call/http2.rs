@@ -11,14 +11,14 @@ use http::{Method, Request, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::{Clock, MAX_INTERIM, Unanswered, Waits, pass_on};
-use crate::body::{RequestBody, Source};
+use crate::body::{RequestBody, Source, split_block};
 use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::http1::{Framing, Head, declared_length};
-use crate::http2::{Outbound, received, received_trailers, to_send};
+use crate::http2::{Outbound, Piece, received, received_trailers, to_send};
 use crate::upstream::Lease;
-use crate::upstream::shared::Held;
+use crate::upstream::shared::{Held, WINDOW};
 
 /// See above.
 pub(crate) struct Http2 {
@@ -29,7 +29,7 @@ pub(crate) struct Http2 {
     held: Option<Held>,
     response: ResponseFuture,
     /// The request's body on its way; `None` once it is sent, or not wanted.
-    upload: Option<(Outbound, SendStream<Bytes>)>,
+    upload: Option<(Outbound, SendStream<Piece>)>,
     /// How much of it was sent.
     uploaded: u64,
     body: RequestBody,
@@ -209,6 +209,14 @@ impl Http2 {
         (self.lease, self.held, self.answer) = (None, None, None);
     }
 
+    /// The server may send as much again.
+    fn took(&mut self, bytes: usize) {
+        if let Some(answer) = &mut self.answer {
+            // It fails only where the stream is over.
+            let _ = answer.flow_control().release_capacity(bytes);
+        }
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         let Some(answer) = &mut self.answer else { return Poll::Ready(Ok(false)) };
         while self.chunk.is_empty() {
@@ -248,11 +256,20 @@ impl Source for Http2 {
     fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
         let took = to(&self.chunk);
         self.chunk.advance(took);
-        if let Some(answer) = &mut self.answer {
-            // The server may send as much again; it fails only where the stream is over.
-            let _ = answer.flow_control().release_capacity(took);
-        }
+        self.took(took);
         took
+    }
+
+    fn take_bytes(&mut self, most: usize) -> Bytes {
+        let taken = split_block(&mut self.chunk, most);
+        self.took(taken.len());
+        taken
+    }
+
+    fn rest(&mut self) -> usize {
+        // The server may send as much as the window allows, and mostly has; and parts of other bodies were read with it.
+        let window = WINDOW as usize / 2 * 3;
+        self.answer.as_ref().map_or(0, |answer| if answer.is_end_stream() { self.chunk.len() } else { window })
     }
 
     fn trailers(&mut self) -> Option<Fields> {

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::time::SystemTime;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, SystemTime};
 
 use crate::site::Discovered;
 
@@ -12,9 +13,12 @@ const LARGEST: u64 = 1 << 20;
 /// A file that is read again when it has changed.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
-    /// When it was written, and how long it was.
-    seen: Option<(SystemTime, u64)>,
+    /// When it was written, how long it was, and which it was.
+    seen: Option<(SystemTime, u64, u64)>,
 }
+
+/// Times of files are coarse: one that was written so short a time ago may be written once more without another time.
+const SETTLED: Duration = Duration::from_secs(2);
 
 impl Watched {
     /// The servers; `None` if the file is as it was.
@@ -22,7 +26,7 @@ impl Watched {
         let failed = |error: std::io::Error| format!("{path}: {error}");
         let file = fs::File::open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
-        let seen = (about.modified().map_err(failed)?, about.len());
+        let seen = (about.modified().map_err(failed)?, about.len(), about.ino());
         if self.seen == Some(seen) {
             return Ok(None);
         }
@@ -32,7 +36,8 @@ impl Watched {
         let mut text = String::new();
         file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
         let servers = parse(&text).map_err(|reason| format!("{path}: {reason}"))?;
-        self.seen = Some(seen);
+        // A time in the future is none to go by either.
+        self.seen = seen.0.elapsed().is_ok_and(|ago| ago > SETTLED).then_some(seen);
         Ok(Some(servers))
     }
 }

@@ -1,0 +1,91 @@
+//! `param`: what is declared, and what each use of one asks of its value. All uses together are the bounds that the binary
+//! holds the value to when it starts.
+
+use proxy_runtime::site::{self, ParamKind, Setting};
+
+use super::Check;
+use crate::ast::{self, Bounds};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+impl Check<'_> {
+    pub(super) fn declare_params(&mut self, params: Vec<(Span, ast::Param)>) {
+        for (_, param) in params {
+            let kind = param.kind.value;
+            if ["help", "version", "check", "config", "self-test"].contains(&param.name.value.as_str()) {
+                self.error(
+                    "reserved-name",
+                    format!("the binary has a flag `--{}` of its own", param.name),
+                    param.name.span,
+                );
+            }
+            if let Some(default) = &param.default
+                && let Err(reason) = kind.parse(&default.value)
+            {
+                self.error("bad-default", format!("not a value of type {kind}: {reason}"), default.span);
+            }
+            let value = site::Param {
+                name: param.name.value.clone().into(),
+                kind,
+                default: param.default.map(|default| default.value.into()),
+                help: param.help.map(|help| help.value).unwrap_or_default().into(),
+                least: 0,
+                most: u64::MAX,
+                place: self.place(param.name.span),
+            };
+            self.params.declare("param", &param.name, value, self.report);
+        }
+    }
+
+    /// The index of a parameter whose type is one of `kinds`.
+    pub(super) fn param(&mut self, name: &Spanned<String>, kinds: &[ParamKind]) -> Option<u16> {
+        let index = self.params.look_up("param", name, self.report)?;
+        let entry = &self.params.entries[index];
+        if !kinds.contains(&entry.value.kind) {
+            let expected: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+            let message = format!("`{name}` is a {}, and a {} is needed here", entry.value.kind, expected.join(" or "));
+            self.report.add(Diagnostic::error("param-type", message, name.span).also(entry.span, "declared here"));
+            return None;
+        }
+        u16::try_from(index).ok()
+    }
+
+    /// A value that is written, or a parameter of the type.
+    pub(super) fn setting<T: Copy>(
+        &mut self,
+        setting: &Spanned<ast::Setting<T>>,
+        kind: ParamKind,
+    ) -> Option<Setting<T>> {
+        match &setting.value {
+            ast::Setting::Fixed(value) => Some(Setting::Fixed(*value)),
+            ast::Setting::Param(name) => self.param(name, &[kind]).map(Setting::Param),
+            ast::Setting::Bounded(name, bounds) => self.bounded(name, kind, *bounds).map(Setting::Param),
+        }
+    }
+
+    /// A parameter whose value is a number within bounds: of several uses, within all of them.
+    fn bounded(&mut self, name: &Spanned<String>, kind: ParamKind, bounds: Bounds) -> Option<u16> {
+        let index = self.param(name, &[kind])?;
+        let entry = &mut self.params.entries[usize::from(index)];
+        let (declared, param) = (entry.span, &mut entry.value);
+        (param.least, param.most) = (param.least.max(bounds.least), param.most.min(bounds.most));
+        let default = param.default.as_deref().and_then(|default| Some((default, kind.parse(default).ok()?)));
+        if let Some((default, value)) = default.filter(|(_, value)| param.holds(value).is_err()) {
+            let message =
+                format!("the default of `{name}`, `{default}`, is out of range: {} is allowed here", param.range());
+            let help = format!("write default=\"{}\"", param.nearest(&value));
+            let diagnostic = Diagnostic::error("out-of-range", message, name.span).also(declared, "declared here");
+            self.report.add(diagnostic.help(help));
+        }
+        Some(index)
+    }
+
+    pub(super) fn address(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+        match &setting.value {
+            ast::Setting::Fixed(value) => Some(Setting::Fixed(value.clone().into())),
+            ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
+                self.param(name, &[ParamKind::Addr]).map(Setting::Param)
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Leaf parsers of numbers and sizes within bounds. The bounds go with a `(param)`, too, so that what is given at start is held
+//! to them. Each bound is what a machine can have or a field can hold, not what is advisable: beyond it the first use would fail.
+
+use std::time::Duration;
+
+use proxy_runtime::settings;
+
+use super::{Parsed, duration_or_off, integer, plain, problem, size};
+use crate::ast::{Bounds, Setting};
+use crate::source::Spanned;
+use crate::syntax::Leaf;
+
+/// The largest request head: each connection that reads one has a buffer as large.
+pub const MAX_HEADERS: u64 = 1 << 20;
+
+/// The longest request target. Places in a path are numbers of 16 bits, and so they are in the `http` crate.
+pub const MAX_URI: u64 = 63 << 10;
+
+/// The longest body that is kept for one request.
+pub const MAX_KEPT_BODY: u64 = 64 << 20;
+
+/// The largest memory that is written: no machine has more.
+pub const MAX_MEMORY: u64 = 1 << 40;
+
+/// The most that Linux takes for `TCP_KEEPIDLE` is 32767 seconds.
+const MAX_KEEPALIVE: Duration = Duration::from_secs(9 * 3600);
+
+/// `(param)NAME` or a whole number in a range.
+pub fn number(least: u64, most: u64) -> impl Fn(&Leaf) -> Parsed<Setting<u64>> {
+    bounded(Bounds { least, most }, integer(least, most))
+}
+
+/// `(param)NAME` or a size in a range.
+pub fn size_within(least: u64, most: u64) -> impl Fn(&Leaf) -> Parsed<Setting<u64>> {
+    bounded(Bounds { least, most }, move |leaf| {
+        let found = size(leaf)?;
+        let wrong = |what: &str, bound: u64| {
+            let bound = settings::size_text(bound);
+            Err(problem("out-of-range", format!("this is {what} than {bound}, which is allowed here"))
+                .help(format!("write \"{bound}\"")))
+        };
+        match found {
+            _ if found < least => wrong("less", least),
+            _ if found > most => wrong("more", most),
+            _ => Ok(found),
+        }
+    })
+}
+
+/// After how much silence the kernel asks whether the other side is there.
+pub fn keepalive(leaf: &Leaf) -> Parsed<Duration> {
+    match duration_or_off(leaf)? {
+        found if found > MAX_KEEPALIVE && found != Duration::MAX => {
+            Err(problem("out-of-range", "this is more than 9 hours, which the kernel allows")
+                .help("write \"9h\" or off"))
+        }
+        found => Ok(found),
+    }
+}
+
+fn bounded<T>(bounds: Bounds, parse: impl Fn(&Leaf) -> Parsed<T>) -> impl Fn(&Leaf) -> Parsed<Setting<T>> {
+    move |leaf| match &leaf.ty {
+        Some(ty) if ty.value == "param" => {
+            Ok(Setting::Bounded(Spanned { value: plain(leaf)?, span: leaf.span }, bounds))
+        }
+        _ => parse(leaf).map(Setting::Fixed),
+    }
+}

@@ -1,0 +1,187 @@
+//! What a connection may hold for its client: [`Budget`], and shares of it ([`Queued`], [`Held`], [`Credit`]).
+//!
+//! A client says how much it wants to be sent (RFC 9113 section 5.2), and may say that it wants everything, and read nothing; or
+//! nothing, on as many streams as it may open. So nothing is made ready for it on its word alone:
+//!
+//! - No more than [`QUEUE`] bytes of all of its streams are in the library to be written at once, whatever its windows.
+//! - An exchange has a price from the start ([`EXCHANGE`]), and one that has to wait says what data it holds. What that comes to
+//!   beyond [`ALWAYS`] for a connection is the process's ([`Memory`]). Where that is used up, the connection takes no more requests
+//!   for the moment, and what has to wait for its client with data in its hands ends.
+//! - Bodies of requests are received beyond [`WINDOW_AT_FIRST`] for all streams together only as far as the process has memory to
+//!   spare: then none waits for another whose server does not read. Without, they share that window.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use h2::RecvStream;
+use http::Request;
+
+use super::WINDOW;
+use crate::memory::Memory;
+
+/// What waits to be written, in bytes.
+const QUEUE: usize = 64 << 10;
+
+/// What a connection may hold without asking.
+const ALWAYS: usize = 96 << 10;
+
+/// What an exchange takes beside data, about.
+const EXCHANGE: usize = 12 << 10;
+
+/// What is taken for granted of a request's head.
+const SMALL_HEAD: usize = 2 << 10;
+
+/// What may come of all bodies of requests together, in bytes, before anything is known of them.
+pub(super) const WINDOW_AT_FIRST: u32 = 128 << 10;
+
+/// See above.
+pub(crate) struct Budget {
+    memory: &'static Memory,
+    queued: Cell<usize>,
+    held: Cell<usize>,
+    /// What the window of the connection is larger than at first.
+    credit: Cell<u32>,
+    /// Streams that wait for room in the queue.
+    waiting: RefCell<Vec<Waker>>,
+    /// The connection, while it takes no more requests.
+    acceptor: Cell<Option<Waker>>,
+}
+
+impl Budget {
+    pub(super) fn new(memory: &'static Memory) -> Rc<Budget> {
+        Rc::new(Budget {
+            memory,
+            queued: Cell::new(0),
+            held: Cell::new(0),
+            credit: Cell::new(0),
+            waiting: RefCell::default(),
+            acceptor: Cell::new(None),
+        })
+    }
+
+    /// How much more may be queued: something.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<usize> {
+        let room = QUEUE.saturating_sub(self.queued.get());
+        if room > 0 {
+            return Poll::Ready(room);
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// So many bytes are queued.
+    pub(crate) fn queue(self: &Rc<Self>, bytes: usize) -> Queued {
+        self.queued.set(self.queued.get() + bytes);
+        Queued { budget: Rc::clone(self), bytes }
+    }
+
+    /// A place for an exchange.
+    pub(super) fn poll_place(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Held> {
+        self.acceptor.take();
+        if let Some(place) = self.hold(EXCHANGE) {
+            return Poll::Ready(place);
+        }
+        self.acceptor.set(Some(cx.waker().clone()));
+        self.memory.wait(cx);
+        Poll::Pending
+    }
+
+    /// What a request brings along: its fields; without memory for a body, that takes from the window of all. `None` if there is
+    /// none for the fields.
+    pub(super) fn admit(self: &Rc<Self>, request: &Request<RecvStream>) -> Option<(Held, Option<Credit>)> {
+        let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+        let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+        let head = self.hold((fields.sum::<usize>() + path).saturating_sub(SMALL_HEAD))?;
+        let length = request.headers().get(http::header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(u32::MAX);
+        let body = (!request.body().is_end_stream()).then(|| self.receive(length.min(WINDOW)));
+        Some((head, body.flatten()))
+    }
+
+    /// So many bytes are held; `None` if there is no memory for them.
+    pub(crate) fn hold(self: &Rc<Self>, bytes: usize) -> Option<Held> {
+        let before = self.held.get();
+        let after = before.checked_add(bytes)?;
+        let more = beyond(after) - beyond(before);
+        if more > 0 && !self.memory.take(more) {
+            return None;
+        }
+        self.held.set(after);
+        Some(Held { budget: Rc::clone(self), bytes })
+    }
+
+    /// A body is to come, of up to so many bytes at once.
+    fn receive(self: &Rc<Self>, bytes: u32) -> Option<Credit> {
+        if !self.memory.take_spare(bytes as usize) {
+            return None;
+        }
+        self.credit.set(self.credit.get() + bytes);
+        Some(Credit { budget: Rc::clone(self), bytes })
+    }
+
+    /// The window that the connection should have.
+    pub(super) fn window(&self) -> u32 {
+        WINDOW_AT_FIRST + self.credit.get()
+    }
+}
+
+fn beyond(held: usize) -> usize {
+    held.saturating_sub(ALWAYS)
+}
+
+/// Bytes in the queue, until this is dropped.
+pub(crate) struct Queued {
+    budget: Rc<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        let budget = &self.budget;
+        budget.queued.set(budget.queued.get() - self.bytes);
+        // Not for each frame: woken streams find room for more than one.
+        if budget.queued.get() <= QUEUE / 2 {
+            for waker in budget.waiting.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// What is held, until this is dropped.
+pub(crate) struct Held {
+    budget: Rc<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let (budget, before) = (&self.budget, self.budget.held.get());
+        let after = before - self.bytes;
+        budget.held.set(after);
+        let less = beyond(before) - beyond(after);
+        if less > 0 {
+            budget.memory.give(less);
+        }
+        if let Some(acceptor) = budget.acceptor.take() {
+            acceptor.wake();
+        }
+    }
+}
+
+/// A part of the connection's window, until this is dropped.
+pub(super) struct Credit {
+    budget: Rc<Budget>,
+    bytes: u32,
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        self.budget.credit.set(self.budget.credit.get() - self.bytes);
+        self.budget.memory.give(self.bytes as usize);
+    }
+}

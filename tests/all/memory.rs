@@ -1,0 +1,390 @@
+//! What clients can make the proxy hold, and that nobody waits for another one's client: HTTP/2 over real sockets, one binary that is
+//! front and origin at once. Memory is what the kernel says of the process.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use kiln_tests::client::{Client, get};
+use kiln_tests::kiln::scratch;
+use kiln_tests::origin::Origin;
+use kiln_tests::proxy::{PATIENCE, Proxy, address, build};
+
+const SITE: &str = r#"
+param listen type=addr
+param back type=addr
+param origin type=addr default="127.0.0.1:9"
+param other type=addr default="127.0.0.1:9"
+param one type=addr default="127.0.0.1:9"
+param memory type=size default="12MiB"
+param streams type=number default="100"
+param folder type=string
+log off
+process {
+    workers 2
+}
+http2 {
+    max-streams (param)streams
+}
+limits memory=(param)memory connections=1000
+listen front (param)listen {
+    http h1 h2
+}
+listen back (param)back {
+    http h1 h2
+}
+cache-store main memory="64MiB"
+upstream one {
+    server (param)one
+}
+upstream two {
+    server (param)one
+    http h2
+}
+site a.test {
+    listen front
+    route "/small" {
+        respond 200 "small"
+    }
+    route "/embedded/*" {
+        files "page" embed=#true
+    }
+    route "/disk/*" {
+        files (param)folder
+    }
+    route "/cached/*" {
+        cache main {
+            ttl default="1h"
+        }
+        rewrite strip-prefix="/cached"
+        proxy one
+    }
+    route "/h1/*" {
+        rewrite strip-prefix="/h1"
+        proxy one
+    }
+    route "/h2/*" {
+        rewrite strip-prefix="/h2"
+        proxy two
+    }
+    route "/stuck" {
+        proxy (param)origin
+    }
+    route "/fine" {
+        proxy (param)other
+    }
+    route "/kept" {
+        retry 1 body="8MiB"
+        proxy (param)other
+    }
+    route "/seen" {
+        log access format=json
+        block seen body-prefix="512KiB" {
+            body "bad thing"
+        }
+        proxy (param)other
+    }
+}
+site * {
+    listen back
+    route "/small" {
+        respond 200 "small"
+    }
+    route "/slow" {
+        fault delay="30ms"
+        respond 200 "slow"
+    }
+    route "/embedded/*" {
+        files "page" embed=#true
+    }
+}
+"#;
+
+/// The binary, and the folder that it serves.
+fn built() -> &'static (PathBuf, PathBuf) {
+    static BUILT: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = scratch("memory");
+        let page = folder.join("page");
+        std::fs::create_dir_all(&page).expect("a folder");
+        // What does not compress: the file is there in one form alone.
+        let mut state = 1_u64;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        });
+        std::fs::write(page.join("large"), noise.take(2 << 20).collect::<Vec<_>>()).expect("written");
+        std::fs::write(folder.join("site.kdl"), SITE).expect("written");
+        (build(&folder.join("site.kdl")), page)
+    })
+}
+
+fn start(given: &[(&str, &str)]) -> Proxy {
+    let (binary, page) = built();
+    let folder = page.to_str().expect("a path").to_owned();
+    let mut all = vec![("folder", folder.as_str())];
+    all.extend(given);
+    Proxy::start(binary, SITE, &all)
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
+}
+
+async fn client(address: &str) -> h2::client::SendRequest<Bytes> {
+    let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    client.ready().await.expect("ready")
+}
+
+fn request(path: &str) -> Request<()> {
+    Request::get(format!("http://a.test{path}")).body(()).expect("a request")
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A connection that asks for something on so many streams, and reads nothing.
+fn attack(address: &str, path: &str, streams: u32, window: u32) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    out.extend(frame(4, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat()));
+    if window > 1 {
+        out.extend(frame(8, 0, 0, &0x7FFE_0000_u32.to_be_bytes()));
+    }
+    let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
+    block.extend(path.as_bytes());
+    block.extend([&[0x41, 6][..], b"a.test"].concat());
+    out.extend((0..streams).flat_map(|at| frame(1, 5, 2 * at + 1, &block)));
+    stream.write_all(&out).expect("sent");
+    stream
+}
+
+/// What a process has in memory, in KiB.
+fn resident(proxy: &Proxy) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    line.expect("a number")
+}
+
+/// A hundred connections with a hundred streams each that read nothing, whatever they ask for and whatever windows they announce, take
+/// less than 40 MiB; others are served meanwhile; and it goes back to the system.
+#[test]
+fn clients_that_read_nothing() {
+    let origin = start(&[]);
+    let paths =
+        ["/embedded/large", "/disk/large", "/cached/embedded/large", "/h1/embedded/large", "/h2/embedded/large"];
+    let front = start(&[("one", origin.address("back"))]);
+    let listen = front.address("listen");
+    let ask = |path: &str| assert_eq!(get(listen, "a.test", path).status, 200, "{path}");
+    paths.iter().for_each(|path| ask(path));
+    // What a process has touched once and keeps is not what the attack takes.
+    drop((0..20).map(|_| attack(listen, "/small", 10, 65_535)).collect::<Vec<_>>());
+    ask("/small");
+    let idle = resident(&front);
+    for path in paths {
+        for window in [0, 1, 0x7FFF_0000] {
+            let before = resident(&front);
+            let attackers: Vec<_> = (0..100).map(|_| attack(listen, path, 100, window)).collect();
+            let (until, mut most) = (Instant::now() + Duration::from_secs(1), 0);
+            while Instant::now() < until {
+                ask("/small");
+                most = most.max(resident(&front));
+            }
+            ask("/h2/small");
+            most = most.max(resident(&front));
+            assert!(most - before.min(most) < 40 << 10, "{path}, window {window}: from {before} to {most} KiB");
+            drop(attackers);
+        }
+    }
+    let left = Instant::now();
+    while resident(&front) * 10 > idle * 12 {
+        let now = resident(&front);
+        assert!(left.elapsed() < Duration::from_secs(10), "{idle} KiB before, {now} KiB ten seconds after");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Back-pressure is each stream's own, on connections to servers.
+#[test]
+fn one_slow_reader_stops_nobody() {
+    let origin = start(&[]);
+    let front = start(&[("one", origin.address("back"))]);
+    let listen = front.address("listen").to_owned();
+    let slow: Vec<_> = (0..20).map(|_| attack(&listen, "/h2/embedded/large", 4, 0x7FFF_0000)).collect();
+    let mut slow_h1 = Client::to(&listen);
+    slow_h1.send("GET /h2/embedded/large HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let began = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(get(&listen, "a.test", "/h2/small").text(), "small");
+        assert_eq!(get(&listen, "a.test", "/h2/embedded/large").body.len(), 2 << 20);
+    }
+    assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+    drop(slow);
+}
+
+/// And on those of clients: uploads to a server that does not read are nothing to those to another.
+#[test]
+fn one_slow_server_stops_nobody() {
+    let stuck = Origin::new(|_connection, _| std::thread::sleep(PATIENCE));
+    let fine = Origin::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let front = start(&[("origin", &stuck.address), ("other", &fine.address)]);
+    let listen = front.address("listen").to_owned();
+    run(async move {
+        let mut client = client(&listen).await;
+        let post = |path: &str, length: usize| {
+            Request::post(format!("http://a.test{path}")).header("content-length", length).body(()).expect("a request")
+        };
+        let mut uploads = Vec::new();
+        for _ in 0..6 {
+            let (response, mut body) = client.send_request(post("/stuck", 16_000_000), false).expect("sent");
+            body.send_data(vec![b'x'; 16_000_000].into(), true).expect("sent");
+            uploads.push((response, body));
+        }
+        // They have sent all that they may: what the sockets hold, and their windows.
+        for _ in 0..5 {
+            let (response, mut body) = client.send_request(post("/fine", 700_000), false).expect("sent");
+            body.send_data(vec![b'x'; 700_000].into(), true).expect("sent");
+            assert_eq!(response.await.expect("a response").status(), 200);
+        }
+    });
+}
+
+/// A server's limit is kept to from the first request on, whatever it is, and no request fails by it.
+#[test]
+fn no_more_streams_than_the_server_allows() {
+    for limit in ["1", "3", "10", "1000"] {
+        let origin = start(&[("streams", limit)]);
+        let front = start(&[("one", origin.address("back")), ("streams", "200")]);
+        let listen = front.address("listen").to_owned();
+        let back = origin.address("back").to_owned();
+        run(async move {
+            let direct = client(&back).await;
+            while direct.current_max_send_streams().to_string() != limit {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let mut client = client(&listen).await;
+            let asked: Vec<_> =
+                (0..100).map(|_| client.send_request(request("/h2/slow"), true).expect("sent").0).collect();
+            for response in asked {
+                assert_eq!(response.await.expect("a response").status(), 200, "a limit of {limit}");
+            }
+        });
+    }
+}
+
+/// Heads count, too: what comes beyond the memory is refused as not looked at, and the connection goes on.
+#[test]
+fn large_heads_are_bounded() {
+    let stuck = Origin::new(|_connection, _| std::thread::sleep(PATIENCE));
+    let front = start(&[("origin", &stuck.address), ("memory", "1MiB"), ("streams", "500")]);
+    let listen = front.address("listen").to_owned();
+    run(async move {
+        let mut client = client(&listen).await;
+        while client.current_max_send_streams() != 500 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut waiting = Vec::new();
+        let large = || {
+            let fields = (0..10).fold(Request::get("http://a.test/stuck"), |request, at| {
+                request.header(format!("x-{at}"), "y".repeat(1200))
+            });
+            fields.body(()).expect("a request")
+        };
+        for _ in 0..200 {
+            waiting.push(client.send_request(large(), true).expect("sent").0);
+        }
+        let refused = waiting.pop().expect("one").await.expect_err("there is no memory for it");
+        assert_eq!(refused.reason(), Some(h2::Reason::REFUSED_STREAM));
+        drop(waiting);
+        let mut small = client.send_request(request("/small"), true).expect("sent").0.await;
+        while small.is_err() {
+            small = client.send_request(request("/small"), true).expect("sent").0.await;
+        }
+        assert_eq!(small.expect("a response").status(), 200);
+    });
+}
+
+/// Bodies that are kept count: one for which there is no memory goes on as it comes, or is refused where it has to be looked at.
+#[test]
+fn kept_bodies_are_bounded() {
+    let fine = Origin::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let front = start(&[("other", &fine.address), ("memory", "1MiB")]);
+    let listen = front.address("listen");
+    let post =
+        |path: &str, length: usize| format!("PUT {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n");
+    let body = vec![b'x'; 3 << 20];
+    let whole = |path: &str, length: usize| {
+        let mut client = Client::to(listen);
+        client.send(post(path, length));
+        let _ = client.try_send(&body[..length]);
+        client.answer().status
+    };
+    assert_eq!(whole("/kept", 500_000), 200);
+    assert_eq!(whole("/kept", 3 << 20), 200);
+    assert_eq!(whole("/seen", 50_000), 200);
+    // One holds most of it, and waits.
+    let mut half = Client::to(listen);
+    half.send(post("/kept", 1_000_000)).send(&body[..990_000]);
+    let until = Instant::now() + PATIENCE;
+    while whole("/seen", 60_000) != 503 {
+        assert!(Instant::now() < until, "it is not counted");
+    }
+    front.log("\"reason\":\"memory-full\"");
+    half.send(&body[..10_000]);
+    assert_eq!(half.answer().status, 200);
+    assert_eq!(whole("/seen", 60_000), 200);
+}
+
+/// What is given at start is held to the bounds of what it is used for, and the start fails with the line that declares it.
+#[test]
+fn parameters_have_bounds() {
+    let (binary, page) = built();
+    let refused = |given: &str| {
+        let output = Command::new(binary)
+            .args([format!("--listen={}", address()), format!("--back={}", address())])
+            .args([format!("--folder={}", page.display()), given.to_owned()])
+            .output()
+            .expect("it runs");
+        assert!(!output.status.success(), "{given}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let memory = refused("--memory=1KiB");
+    assert!(memory.contains("site.kdl:7: the parameter `memory` is `1KiB`: 1MiB to 1TiB is allowed"), "{memory}");
+    let streams = refused("--streams=0");
+    assert!(streams.contains("site.kdl:8: the parameter `streams` is `0`: 1 to 1000 is allowed"), "{streams}");
+    assert!(refused("--streams=1001").contains("site.kdl:8: "));
+    assert!(refused("--memory=2TiB").contains("site.kdl:7: "));
+}
+
+/// The whole of a response, read slowly, over a window of a few bytes.
+#[test]
+fn a_tiny_window_gets_everything() {
+    let front = start(&[]);
+    let mut stream = attack(front.address("listen"), "/disk/large", 1, 1000);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let (mut received, mut head) = (0, [0; 9]);
+    while received < 2 << 20 {
+        stream.read_exact(&mut head).expect("a frame");
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).expect("its payload");
+        assert!(!matches!(head[3], 3 | 7), "{head:?}");
+        if head[3] == 0 && length > 0 {
+            received += length;
+            stream.write_all(&frame(8, 0, 1, &(length as u32).to_be_bytes())).expect("sent");
+        }
+    }
+    assert_eq!(received, 2 << 20);
+}
