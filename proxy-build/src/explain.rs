@@ -11,6 +11,7 @@ use proxy_runtime::site::{BalancePolicy, DiscoverFrom, Handler, HostField, Log, 
 use crate::check::matchers::describe;
 use crate::lower::lower;
 use crate::model::{Host, RequestFilter, Route, Site};
+use crate::value;
 
 /// Explains what becomes of a request.
 ///
@@ -195,11 +196,15 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
         );
         if let Some(retry) = &policy.retry {
             let statuses = retry.on_statuses.iter().map(u16::to_string);
+            let calls = retry.on_grpc_statuses.iter().map(|&code| {
+                format!("grpc-{}", value::GRPC_STATUSES.get(usize::from(code)).copied().unwrap_or_default())
+            });
             let on: Vec<String> = [("reset", retry.on_reset), ("timeout", retry.on_timeout)]
                 .into_iter()
                 .filter(|(_, on)| *on)
                 .map(|(name, _)| name.to_owned())
                 .chain(statuses)
+                .chain(calls)
                 .collect();
             let methods: Vec<_> = retry.methods.names().collect();
             out.line(

@@ -20,8 +20,8 @@ pub use self::address::{
 pub use self::amount::{MAX_HEADERS, MAX_KEPT_BODY, MAX_MEMORY, MAX_URI, keepalive, number, size_within};
 pub use self::door::{network_or_file, origin, rate};
 pub use self::upstream::{
-    DISCOVER_KINDS, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on, service_name,
-    statuses,
+    DISCOVER_KINDS, GRPC_STATUSES, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on,
+    service_name, statuses,
 };
 
 mod address;

@@ -11,6 +11,7 @@ use crate::failure::{Failure, Limited};
 use crate::fields::Fields;
 use crate::grpc;
 use crate::handler::{self, Answer};
+use crate::http1;
 use crate::observe::Record;
 use crate::site::{ErrorPage, Policy};
 
@@ -58,7 +59,8 @@ fn challenge(record: &Record, error: &str, fields: &mut Fields) {
 /// The same for a call of gRPC, which reads its own codes: there is nothing but fields ("Trailers-Only").
 pub(crate) fn grpc_failure(failure: Failure) -> Answer<Body> {
     let code = match failure {
-        Failure::TotalTimeout => grpc::DEADLINE_EXCEEDED,
+        // The server was called, and may have done what it was called for: not what `UNAVAILABLE` says.
+        Failure::TotalTimeout | Failure::ResponseTimeout | Failure::BodyStalled => grpc::DEADLINE_EXCEEDED,
         _ => grpc::code(failure.status().as_u16()),
     };
     let mut answer = Answer::new(StatusCode::OK, Body::None(None));
@@ -116,7 +118,8 @@ fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Answer<
     let (body, content_type) = match page {
         Some(page) => (filled(record, page), &*page.content_type),
         None => {
-            let line = format!("{} {}\n", status.as_str(), status.canonical_reason().unwrap_or("Error"));
+            let reason = Some(http1::usual_reason(status)).filter(|reason| !reason.is_empty()).unwrap_or("Error");
+            let line = format!("{} {reason}\n", status.as_str());
             (Bytes::from(line), "text/plain; charset=utf-8")
         }
     };

@@ -6,6 +6,7 @@
 //! into; only small pieces are copied, so that a head and a short body leave in one write. Every wait ends: by the
 //! deadline that a request's body grows with what arrives, by silence, by the total.
 
+mod front;
 mod kept;
 
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::front::Front;
 use crate::cache::{Kept, Reader};
 use crate::clock::after;
 use crate::compress::Compressed;
@@ -26,7 +28,6 @@ use crate::fields::Fields;
 use crate::file_reader::{FileReader, Unsent};
 use crate::http1::{Decoder, Found, Framing};
 use crate::intake;
-use crate::memory::Charge;
 use crate::replace::Replaced;
 use crate::site::FieldRules;
 use crate::stream::{Link, Stream};
@@ -88,6 +89,11 @@ impl Inbound {
         Inbound { decoder: Decoder::new(framing), ready: 0 }
     }
 
+    /// A body that a server sends.
+    pub(crate) fn of_server(framing: Framing) -> Inbound {
+        Inbound { decoder: Decoder::of_server(framing), ready: 0 }
+    }
+
     /// How much data there is now; 0 at the end.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Result<usize, Flaw>> {
         loop {
@@ -135,19 +141,15 @@ pub(crate) struct RequestBody {
     waiting: Option<Instant>,
     /// Why it ended early.
     failure: Option<Failure>,
-    /// Some of it was taken, so that the request can't be sent again.
-    touched: bool,
     /// What is left of it, where all of it was received before any of it is sent.
     kept: Option<Bytes>,
-    /// What was looked at, and goes before what still comes.
-    front: Vec<u8>,
-    /// How much of that is gone.
-    front_sent: usize,
     /// Which trailers are taken in, and names that are not beside those.
     trailing: Option<&'static FieldRules>,
     seen_to: Vec<&'static str>,
-    /// The memory that it takes.
-    charge: Option<Charge>,
+    /// What goes before what still comes: what was looked at, and what was taken and may have to be sent again.
+    front: Front,
+    /// So much of what the client has sent is counted, and not taken yet.
+    counted: usize,
 }
 
 /// A body in time has at least this many bytes per second, on the average.
@@ -163,13 +165,11 @@ impl RequestBody {
             silence: Duration::MAX,
             waiting: None,
             failure: None,
-            touched: false,
             kept: None,
-            front: Vec::new(),
-            front_sent: 0,
             trailing: None,
             seen_to: Vec::new(),
-            charge: None,
+            front: Front::default(),
+            counted: 0,
         }
     }
 
@@ -180,7 +180,7 @@ impl RequestBody {
 
     /// What was looked at and has not gone on.
     pub(crate) fn front(&self) -> &[u8] {
-        &self.front[self.front_sent..]
+        self.front.unsent()
     }
 
     /// Holds it to a policy: `limit` in bytes; `patience` is `timeouts request`, of which `spent` is gone; `silence` is
@@ -206,9 +206,19 @@ impl RequestBody {
         matches!(self.framing, Framing::Empty | Framing::Length(0))
     }
 
-    /// Whether none of it was taken yet.
-    pub(crate) fn is_untouched(&self) -> bool {
-        !self.touched
+    /// From here on, its first `limit` bytes are kept as they are taken, so that the request can be sent again.
+    pub(crate) fn may_be_replayed(&mut self, limit: u64) {
+        self.front.keep(limit, self.client.worker.memory);
+    }
+
+    /// Begins anew with its first byte. `false`: it can't.
+    pub(crate) fn rewind(&mut self) -> bool {
+        self.kept.is_none() && self.failure.is_none() && self.front.rewind()
+    }
+
+    /// It won't be sent again: what was kept for that is let go.
+    pub(crate) fn settle(&mut self) {
+        self.front.settle();
     }
 
     fn end(&mut self, failure: Failure) -> Poll<Result<bool, Failure>> {
@@ -226,7 +236,6 @@ impl Source for RequestBody {
             return Poll::Ready(Ok(!kept.is_empty()));
         }
         if !self.front().is_empty() {
-            self.touched = true;
             return Poll::Ready(Ok(true));
         }
         match self.client.poll_body(cx) {
@@ -241,11 +250,13 @@ impl Source for RequestBody {
             }
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(false)),
             Poll::Ready(Ok(len)) => {
-                let len = len as u64;
+                // Who takes only some of it sees the rest of it again.
+                let new = len.saturating_sub(self.counted);
+                self.counted += new;
+                let len = new as u64;
                 if len > self.limit {
                     return self.end(Failure::BodyTooLarge);
                 }
-                self.touched = true;
                 self.client.body_comes();
                 self.limit -= len;
                 if let Some(since) = self.waiting.take() {
@@ -267,21 +278,29 @@ impl Source for RequestBody {
             return took;
         }
         if !self.front().is_empty() {
-            let took = to(self.front());
-            self.front_sent += took;
-            return took;
+            return self.front.send(to);
         }
-        self.client.take_body(to)
+        let front = &mut self.front;
+        let took = self.client.take_body(|data| {
+            let took = to(data);
+            front.taken(&data[..took]);
+            took
+        });
+        self.counted = self.counted.saturating_sub(took);
+        took
     }
 
     fn trailers(&mut self) -> Option<Fields> {
         if self.kept.is_some() {
             return None;
         }
-        let trailers = self.client.trailers()?;
-        Some(match self.trailing {
-            Some(rules) => intake::trailers(trailers, rules, &self.seen_to),
-            None => trailers,
+        let (client, rules, seen_to) = (&self.client, self.trailing, &self.seen_to);
+        self.front.trailers(|| {
+            let trailers = client.trailers()?;
+            Some(match rules {
+                Some(rules) => intake::trailers(trailers, rules, seen_to),
+                None => trailers,
+            })
         })
     }
 }

@@ -69,6 +69,14 @@ impl Peer {
         if self.secured.is_some() { "https" } else { "http" }
     }
 
+    /// Whether an `https` URL may be asked for on the connection: it is encrypted, or was where it began, as far as somebody
+    /// trusted says (RFC 9110 section 7.4).
+    pub(crate) fn may_say_https(&self) -> bool {
+        self.secured.is_some()
+            || self.listener().speaks.proxy_protocol.is_some()
+            || matcher::contains(&self.worker.site.trusted.networks, self.ip)
+    }
+
     fn listener(&self) -> &'static Listener {
         &self.worker.site.listeners[self.listener as usize]
     }

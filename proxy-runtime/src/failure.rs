@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     BadPath,
     /// The body's framing is not one (RFC 9112 section 6.1): both lengths, several lengths, bad chunks.
     BadFraming,
+    /// Another major version of HTTP than 1, in HTTP/1.1's form (RFC 9110 section 15.6.6).
+    UnsupportedVersion,
     /// What `rewrite` made of the path would leave the root.
     BadRewrite,
     /// No site has the host.
@@ -35,7 +37,8 @@ pub(crate) enum Failure {
     RequestTimeout,
     /// An `Expect` that is not `100-continue` (RFC 9110 section 10.1.1).
     UnknownExpectation,
-    /// The site is reached by a connection that was made for another, with other rules about client certificates.
+    /// The site is reached by a connection that was made for another, with other rules about client certificates; or an
+    /// `https` URL by one that is not encrypted.
     OtherConnection,
     /// A plain request where TLS is spoken.
     PlainHttp,
@@ -167,6 +170,7 @@ impl Failure {
             Failure::BadHost => "bad-host",
             Failure::BadPath => "bad-path",
             Failure::BadFraming => "bad-framing",
+            Failure::UnsupportedVersion => "unsupported-version",
             Failure::BadRewrite => "bad-rewrite",
             Failure::UnknownHost => "unknown-host",
             Failure::NoRoute => "no-route",
@@ -264,6 +268,7 @@ impl Failure {
             Failure::UnknownHost | Failure::OtherConnection => StatusCode::MISDIRECTED_REQUEST,
             Failure::NoRoute | Failure::NoFile => StatusCode::NOT_FOUND,
             Failure::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Failure::UnsupportedVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Failure::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Failure::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Failure::UriTooLong => StatusCode::URI_TOO_LONG,
@@ -310,9 +315,11 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         match refusal {
             Refusal::HostMissing | Refusal::HostInvalid => Failure::BadHost,
-            Refusal::TargetForm | Refusal::PathForbidden | Refusal::PathEncoding | Refusal::PathEscapes => {
-                Failure::BadPath
-            }
+            Refusal::TargetForm
+            | Refusal::Scheme
+            | Refusal::PathForbidden
+            | Refusal::PathEncoding
+            | Refusal::PathEscapes => Failure::BadPath,
         }
     }
 }

@@ -28,6 +28,15 @@ pub fn deadline(fields: &Fields) -> Option<Duration> {
     })
 }
 
+/// The status of a call that fails before it has answered anything: the head of its response is its trailers ("Trailers-Only").
+pub fn status(fields: &Fields) -> Option<u8> {
+    let digits = fields.get("grpc-status").filter(|_| is_call(fields))?;
+    let more = |status: u8, &digit: &u8| {
+        status.checked_mul(10)?.checked_add(digit.checked_sub(b'0').filter(|digit| *digit < 10)?)
+    };
+    digits.iter().try_fold(0, more).filter(|_| !digits.is_empty())
+}
+
 /// `DEADLINE_EXCEEDED`.
 pub const DEADLINE_EXCEEDED: u8 = 4;
 
@@ -60,6 +69,20 @@ mod tests {
         check("2H", Some(Duration::from_secs(7200)));
         for wrong in ["", "S", "1", "1s", "-1S", "+1S", "1.5S", "999999999S", "1\u{e9}"] {
             check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn statuses() {
+        let check = |content_type: &str, text: &str, expected: Option<u8>| {
+            let fields = [("content-type", content_type), ("grpc-status", text)].into_iter().collect();
+            assert_eq!(status(&fields), expected, "{text}");
+        };
+        check("application/grpc", "14", Some(14));
+        check("application/grpc+proto", "0", Some(0));
+        check("text/plain", "14", None);
+        for wrong in ["", "+14", "x", "256", "14 "] {
+            check("application/grpc", wrong, None);
         }
     }
 

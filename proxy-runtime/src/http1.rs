@@ -1,14 +1,15 @@
 //! HTTP/1.1 messages as bytes (RFC 9112): heads, and how bodies are framed. Pure; on the hot path.
 //!
 //! `httparse` reads the lines; what they mean for the message's extent is decided here, and strictly: whatever two
-//! programs could read in two ways (both lengths, several lengths, line ends without CR, chunks with anything odd about
-//! them) is refused, from clients and from servers, as that is what request smuggling is made of.
+//! programs could read in two ways (both lengths, several lengths, chunks with anything odd about them) is refused, from
+//! clients and from servers, as that is what request smuggling is made of. Line ends without CR and padded chunk sizes, which
+//! real servers send, are accepted from these where they can be read in one way alone.
 
 mod chunks;
 mod head;
 
 pub(crate) use chunks::{Decoder, Found};
-pub(crate) use head::{Head, Reading, declared_length, write_request, write_response};
+pub(crate) use head::{Head, Reading, declared_length, usual_reason, write_request, write_response};
 
 /// How a body's end is told (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -148,16 +148,23 @@ impl Outbound {
     }
 }
 
+/// Whether fields are what HTTP/2 lets them be, as far as the library does not see to that itself: it refuses names in upper case
+/// and fields of a connection, but no blanks around values (RFC 9113 section 8.2.1). HTTP/1.1 would strip these on the way, and
+/// what compares values here would see others than the server.
+pub(crate) fn are_well_formed(headers: &HeaderMap) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    headers.values().map(HeaderValue::as_bytes).all(|value| !is_blank(value.first()) && !is_blank(value.last()))
+}
+
+/// Trailers as they were received, without those that mean nothing there (RFC 9110 section 6.5.1). `None` if they are malformed.
+pub(crate) fn received_trailers(headers: &HeaderMap) -> Option<Fields> {
+    let kept = headers.iter().filter(|(name, _)| may_trail(name.as_str().as_bytes()));
+    are_well_formed(headers).then(|| kept.map(|(name, value)| (name.as_str(), value.as_bytes())).collect())
+}
+
 /// Fields as they were received.
 pub(crate) fn received(headers: &HeaderMap) -> Fields {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
-}
-
-/// The same of trailers, but for those that mean nothing behind a body (RFC 9110 section 6.5.1).
-pub(crate) fn received_trailers(headers: &HeaderMap) -> Fields {
-    let mut fields = received(headers);
-    fields.retain(|name, _| may_trail(name));
-    fields
 }
 
 /// Fields as they are sent: without those that belong to a connection, which HTTP/2 has not (RFC 9113 section 8.2.2), and

@@ -36,7 +36,7 @@ impl Memory {
         Memory::of(site.root.limits.memory.get(settings))
     }
 
-    fn of(limit: u64) -> Memory {
+    pub(crate) fn of(limit: u64) -> Memory {
         Memory {
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             used: AtomicUsize::new(0),

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::cache::Flight;
@@ -57,6 +57,8 @@ pub(crate) struct Record {
     pub(crate) began: Instant,
     policy: &'static Policy,
     status: u16,
+    /// What the server calls its status, where that is not the usual.
+    reason: Option<(StatusCode, Box<[u8]>)>,
     bytes: u64,
     failure: Option<Failure>,
     /// What the cache has done, and why.
@@ -109,6 +111,7 @@ impl Record {
             began,
             policy: worker.site.root,
             status: 0,
+            reason: None,
             bytes: 0,
             failure: None,
             cache: ("", ""),
@@ -167,6 +170,16 @@ impl Record {
     pub(crate) fn asked(&mut self, server: &'static str, connections: u32) {
         (self.server, self.server_connections) = (server, connections);
         self.tries += 1;
+    }
+
+    /// The server has a phrase of its own for its status.
+    pub(crate) fn calls_it(&mut self, status: StatusCode, reason: Option<Box<[u8]>>) {
+        self.reason = reason.map(|reason| (status, reason));
+    }
+
+    /// The reason phrase of a response with this status, where it is the server's own.
+    pub(crate) fn reason(&self, status: StatusCode) -> Option<&[u8]> {
+        self.reason.as_ref().filter(|(of, _)| *of == status && self.failure.is_none()).map(|(_, reason)| &**reason)
     }
 
     pub(crate) fn answered(&mut self, status: u16) {

@@ -15,6 +15,7 @@ mod files;
 mod forward_auth;
 mod inspected;
 mod mirror;
+mod options;
 mod proxy;
 mod selected;
 mod tries;
@@ -87,6 +88,10 @@ pub(crate) async fn exchange(
         record.rule = panicked.name;
         answer = refuse(record, Failure::FilterPanicked);
         dress(record, &mut answer);
+    }
+    if answer.status == StatusCode::RESET_CONTENT {
+        // RFC 9110 section 15.3.6: it has no body, whatever a server sends.
+        answer.body = Body::Bytes(Bytes::new());
     }
     if let Some(rule) = record.route.and_then(|route| route.policy.replace.as_ref()) {
         answer = replace::replace(&client.worker.replacers[rule.id as usize], record, answer);
@@ -175,6 +180,9 @@ async fn steps(
     // Who answers.
     match route.handler {
         Handler::Proxy(proxy) => {
+            if let Some(answer) = goes_no_further(client, record) {
+                return Ok(answer);
+            }
             let answer = match &route.policy.cache {
                 Some(cache) => match cached::forward(client, record, &route, proxy, cache, body) {
                     Ok(answer) => answer,
@@ -192,6 +200,13 @@ async fn steps(
         Handler::Echo => Ok(Box::pin(answer::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
     }
+}
+
+/// The answer to an `OPTIONS` that no server is to see.
+fn goes_no_further(client: &Client, record: &Record) -> Option<Answer<Body>> {
+    let site = client.worker.site;
+    let root = site.tables.site(client.peer.listener, record.target.as_ref()?.host())?;
+    options::goes_no_further(site, root, record)
 }
 
 /// Where a request goes.
@@ -220,12 +235,20 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
         return Err(Failure::MethodNotAllowed(MethodSet::default()));
     }
     let mut target = parsed?;
+    if target.is_https() && !client.peer.may_say_https() {
+        record.target = Some(target);
+        return Err(Failure::OtherConnection);
+    }
     if site.listeners[client.peer.listener as usize].speaks.admin {
         return Ok(Way::Admin(target));
     }
     if let Some(answer) = client.worker.tls.challenges.answer(target.path()) {
         record.target = Some(target);
         return Ok(Way::Answered(answer.map(Body::Bytes)));
+    }
+    if let Some(answer) = options::about_server(&record.method, &target) {
+        record.target = Some(target);
+        return Ok(Way::Answered(answer));
     }
     let (Some(root), Some(host)) = (root, host) else {
         record.target = Some(target);

@@ -22,6 +22,8 @@ pub enum Refusal {
     HostInvalid,
     /// Not a path: `*` or an authority alone.
     TargetForm,
+    /// A URL with another scheme than `http` and `https`.
+    Scheme,
     /// A path with `%2F`, `%5C`, `%00`, a raw backslash or another byte that must not stand in one.
     PathForbidden,
     /// `%` without two hexadecimal digits.
@@ -48,6 +50,8 @@ pub struct Target {
     text: String,
     /// Where path and query as they arrived are: up to the end of the target.
     arrived: Range<usize>,
+    /// It arrived as an `https` URL.
+    https: bool,
     authority: Option<Range<usize>>,
     host: Range<usize>,
     /// The query, where there is one, is behind it and a question mark.
@@ -63,7 +67,8 @@ impl Target {
     /// See [`Refusal`].
     pub fn parse(text: String, fields: &Fields, version: Version) -> Result<Target, Refusal> {
         let raw = text.len();
-        let mut target = Target { text, arrived: 0..raw, authority: None, host: 0..0, path: 0..raw, query: None };
+        let mut target =
+            Target { text, arrived: 0..raw, https: false, authority: None, host: 0..0, path: 0..raw, query: None };
         target.find_authority(fields, version)?;
         target.arrived.start = target.path.start;
         if let Some(question) = memchr::memchr(b'?', &target.text.as_bytes()[target.path.clone()]) {
@@ -98,7 +103,18 @@ impl Target {
         if !self.text.starts_with('/')
             && let Some(scheme) = self.text.find("://")
         {
-            // Section 3.2.2: it replaces the Host field.
+            // Section 3.2.2: it replaces the Host field, which must be there all the same (section 3.2), and be one.
+            match field.map(std::str::from_utf8) {
+                None if version == Version::HTTP_11 => return Err(Refusal::HostMissing),
+                None => {}
+                Some(Ok(field)) if split_port(field).is_some_and(|(name, _)| name.is_empty() || is_host(name)) => {}
+                Some(_) => return Err(Refusal::HostInvalid),
+            }
+            // RFC 9110 section 4.2: nothing else is to be had here.
+            self.https = self.text[..scheme].eq_ignore_ascii_case("https");
+            if !self.https && !self.text[..scheme].eq_ignore_ascii_case("http") {
+                return Err(Refusal::Scheme);
+            }
             let start = scheme + 3;
             let end = self.text[start..].find(['/', '?']).map_or(self.arrived.end, |at| start + at);
             self.authority = Some(start..end);
@@ -160,6 +176,16 @@ impl Target {
         } else {
             authority
         })
+    }
+
+    /// Whether it came as an `https` URL, which promises an encrypted connection (RFC 9110 section 4.2.2).
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// Whether it means the server and nothing on it: `*`, or a URL that ends with its authority (RFC 9112 section 3.2.4).
+    pub fn is_server(&self) -> bool {
+        self.query.is_none() && (self.path() == "*" || self.arrived.is_empty())
     }
 
     /// The path in canonical form.

@@ -26,7 +26,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::Instant;
 
-pub(crate) use self::call::{Call, Http1, Http2, Unanswered, Waits, http2_head};
+pub(crate) use self::call::{Call, Http1, Http2, Refused, Unanswered, Waits, http2_head};
 pub(crate) use self::checks::keep_checking;
 pub(crate) use self::connect::Dialler;
 pub(crate) use self::discover::keep_discovering;

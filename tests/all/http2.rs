@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use kiln_tests::client::get;
 use kiln_tests::kiln::{scratch, stdout};
-use kiln_tests::origin::Origin;
+use kiln_tests::origin::{Origin, websocket_accept};
 use kiln_tests::proxy::{PATIENCE, Proxy, build_text};
 
 fn proxy(name: &str, site: &str, given: &[(&str, &str)]) -> Proxy {
@@ -205,9 +205,9 @@ fn websocket_over_http2() {
         let Some(request) = connection.head() else { return };
         let lower = request.to_ascii_lowercase();
         assert!(lower.starts_with("get /chat http/1.1") && lower.contains("upgrade: websocket"), "{request}");
-        let key = lower.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ").map(str::len));
-        assert_eq!(key, Some(24), "{request}");
-        connection.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\nwelcome");
+        let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).expect("a key");
+        assert_eq!(key.len(), 24, "{request}");
+        connection.send(format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: chat\r\n\r\nwelcome", websocket_accept(key)));
         loop {
             match connection.bytes() {
                 bytes if bytes.is_empty() => return,

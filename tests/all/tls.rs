@@ -154,6 +154,16 @@ fn plain_requests() {
     assert_eq!(curl(secure, "https://a.test/", &["--insecure"]), "https HTTP/2.0");
     assert_eq!(curl(secure, "https://a.test/", &["--insecure", "--http1.1"]), "https HTTP/1.1");
     assert_eq!(curl(plain, "http://a.test/", &["-o", "/dev/null", "-w", "%{http_code}"]), "308");
+    // A URL for a target: any over TLS; without, none that promises it, which is not redirected to itself either.
+    let as_url = |address: &str, url: &str, target: &str| {
+        let more = ["--insecure", "--http1.1", "--request-target", target, "-o", "/dev/null", "-w", "%{http_code}"];
+        curl(address, url, &more)
+    };
+    assert_eq!(as_url(secure, "https://a.test/", "https://a.test/"), "200");
+    assert_eq!(as_url(secure, "https://a.test/", "http://a.test/"), "200");
+    assert_eq!(as_url(secure, "https://a.test/", "ftp://a.test/"), "400");
+    assert_eq!(as_url(plain, "http://a.test/", "http://a.test/"), "308");
+    assert_eq!(as_url(plain, "http://a.test/", "https://a.test/"), "421");
 }
 
 #[test]

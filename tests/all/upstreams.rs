@@ -321,6 +321,9 @@ site site.test {{
         replace(&path, &format!("{}\n{} backup\n# after {wrong:?}\n", one.address, two.address));
         proxy.notices("are found again", recovered);
     }
+    // At start, and once for each of these: what is as wrong as before is not found again.
+    let noticed = proxy.noticed();
+    assert_eq!(noticed.iter().filter(|line| line.contains("are found again")).count(), 4, "{noticed:?}");
     replace(&path, &two.address);
     proxy.notice(&format!("1 servers: -{}", one.address));
     let moved = with_cookie(&proxy, &cookie);

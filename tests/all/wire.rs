@@ -125,7 +125,7 @@ fn bad_requests() {
     check("GET / HTTP/1.1\r\nHost: site.test\r\nX: a\rb\r\n\r\n", 400);
     check("GET / HTTP/1.1\r\nHost: site.test\r\nX\0: a\r\n\r\n", 400);
     check("GET / HTTP/1.1\r\nHost: site.test\r\nno colon\r\n\r\n", 400);
-    check("GET / HTTP/2.0\r\nHost: site.test\r\n\r\n", 400);
+    check("GET / HTTP/2.0\r\nHost: site.test\r\n\r\n", 505);
     check("GET /a b HTTP/1.1\r\nHost: site.test\r\n\r\n", 400);
     check("garbage\r\n\r\n", 400);
     check("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\r\n\r\n", 400);

@@ -40,6 +40,11 @@ impl Client {
     /// Connects.
     pub fn to(address: &str) -> Client {
         let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        Client::on(stream)
+    }
+
+    /// A connection that is there already.
+    pub fn on(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         Client { stream, read: Vec::new() }
     }
@@ -50,9 +55,7 @@ impl Client {
         let at = |address: &str| address.parse::<std::net::SocketAddr>().expect("an address").into();
         socket.bind(&at(&format!("{source}:0"))).expect("bound");
         socket.connect(&at(address)).unwrap_or_else(|error| panic!("{address}: {error}"));
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        Client { stream, read: Vec::new() }
+        Client::on(TcpStream::from(socket))
     }
 
     /// Sends bytes.

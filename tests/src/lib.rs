@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod client;
 pub mod dns;
+pub mod frames;
 pub mod kiln;
 pub mod origin;
 pub mod proxy;

@@ -126,3 +126,30 @@ impl Connection {
         }
     }
 }
+
+/// What a server shows to have understood the key of a WebSocket (RFC 6455 section 4.2.2).
+pub fn websocket_accept(key: &str) -> String {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let mut sha1 = Command::new("sha1sum")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sha1sum, which every Linux has");
+    let mut input = sha1.stdin.take().expect("piped");
+    write!(input, "{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").expect("written");
+    drop(input);
+    let output = sha1.wait_with_output().expect("a digest").stdout;
+    let bits: Vec<u8> = output[..40]
+        .iter()
+        .flat_map(|&digit| {
+            let value = (digit as char).to_digit(16).expect("a digit");
+            (0..4).rev().map(move |bit| (value >> bit & 1) as u8)
+        })
+        .collect();
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit =
+        |six: &[u8]| DIGITS[(0..6).fold(0, |value, at| value << 1 | usize::from(six.get(at).copied().unwrap_or(0)))];
+    let text: Vec<u8> = bits.chunks(6).map(digit).collect();
+    format!("{}=", String::from_utf8_lossy(&text))
+}

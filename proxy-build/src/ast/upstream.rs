@@ -167,8 +167,8 @@ pub struct Retry {
 pub enum InRetry {
     /// `on`.
     On(Vec<Spanned<RetryOn>>),
-    /// `methods`.
-    Methods(Vec<Spanned<String>>),
+    /// `methods`, and whether those that are not idempotent are meant.
+    Methods(Vec<Spanned<String>>, Option<Spanned<bool>>),
 }
 
 /// What a retry follows.
@@ -180,6 +180,8 @@ pub enum RetryOn {
     Timeout,
     /// An answer of this status.
     Status(u16),
+    /// A call of gRPC that has failed with this status.
+    Grpc(u8),
 }
 
 /// `split`.

@@ -377,29 +377,34 @@ impl Check<'_> {
     }
 
     pub(super) fn retry(&mut self, retry: &ast::Retry, timeouts: &site::Timeouts) -> Retry {
-        let (mut on, mut methods) = (vec![RetryOn::Reset], Methods::NONE);
+        let (mut on, mut methods) = (Vec::new(), Methods::NONE);
         for Item { what, .. } in &retry.items {
             match what {
-                What::InRetry(InRetry::On(written)) => on = written.iter().map(|on| on.value).collect(),
-                What::InRetry(InRetry::Methods(written)) => {
-                    for method in written {
-                        if !IDEMPOTENT.contains(&method.value.as_str()) {
-                            let message = format!("{method} requests may do their work twice if they are sent again");
-                            self.report.add(
-                                Diagnostic::error("retry-not-idempotent", message, method.span)
-                                    .label("not idempotent (RFC 9110 section 9.2.2)")
-                                    .help(format!("of these, {} may be sent again", IDEMPOTENT.join(" "))),
-                            );
-                        }
-                        methods.mask |= bit(&method.value);
-                    }
-                }
+                What::InRetry(InRetry::On(written)) => on = written.clone(),
+                What::InRetry(InRetry::Methods(written, anyway)) => methods = self.retried(written, anyway.as_ref()),
                 _ => {}
             }
         }
-        if methods.mask == 0 {
+        if methods == Methods::NONE {
             methods.mask = IDEMPOTENT.iter().map(|method| bit(method)).sum();
         }
+        if let Some(grpc) = on.iter().find(|on| matches!(on.value, RetryOn::Grpc(_)))
+            && methods.mask & bit("POST") == 0
+        {
+            self.report.add(
+                Diagnostic::error(
+                    "retry-not-idempotent",
+                    "calls of gRPC are POST requests, which are not sent again",
+                    grpc.span,
+                )
+                .label("never happens")
+                .help("if the calls may be sent twice, add `methods POST non-idempotent=#true`"),
+            );
+        }
+        let on: Vec<RetryOn> = match &*on {
+            [] => vec![RetryOn::Reset],
+            on => on.iter().map(|on| on.value).collect(),
+        };
         let never = Setting::Fixed(Duration::MAX);
         let per_try = self.or(retry.per_try.as_ref(), ParamKind::Duration, never);
         let hedge = self.or(retry.hedge.as_ref(), ParamKind::Duration, never);
@@ -431,7 +436,15 @@ impl Check<'_> {
                 on.iter()
                     .filter_map(|on| match on {
                         RetryOn::Status(code) => Some(*code),
-                        RetryOn::Reset | RetryOn::Timeout => None,
+                        RetryOn::Reset | RetryOn::Timeout | RetryOn::Grpc(_) => None,
+                    })
+                    .collect(),
+            ),
+            on_grpc_statuses: list(
+                on.iter()
+                    .filter_map(|on| match on {
+                        RetryOn::Grpc(code) => Some(*code),
+                        RetryOn::Reset | RetryOn::Timeout | RetryOn::Status(_) => None,
                     })
                     .collect(),
             ),
@@ -441,6 +454,36 @@ impl Check<'_> {
             budget: retry.budget.as_ref().map_or(20, |percent| percent.value),
             hedge,
         }
+    }
+
+    /// The methods of `retry`; `anyway` says that those that are not idempotent are meant.
+    fn retried(&mut self, written: &[Spanned<String>], anyway: Option<&Spanned<bool>>) -> Methods {
+        let meant = anyway.is_some_and(|anyway| anyway.value);
+        let (mut mask, mut others, mut not_idempotent) = (0, Vec::new(), 0);
+        for method in written {
+            let name = method.value.as_str();
+            if !IDEMPOTENT.contains(&name) {
+                not_idempotent += 1;
+                if !meant {
+                    let message = format!("{method} requests may do their work twice if they are sent again");
+                    self.report.add(
+                        Diagnostic::error("retry-not-idempotent", message, method.span)
+                            .label("not idempotent (RFC 9110 section 9.2.2)")
+                            .help(format!("of these, {} may be sent again", IDEMPOTENT.join(" ")))
+                            .help("if that does no harm, add `non-idempotent=#true`"),
+                    );
+                }
+            }
+            match bit(name) {
+                0 => others.push(name.to_owned().into()),
+                bit => mask |= bit,
+            }
+        }
+        if let Some(anyway) = anyway.filter(|anyway| anyway.value && not_idempotent == 0) {
+            let message = "all of these methods are idempotent: `non-idempotent` says nothing";
+            self.report.add(Diagnostic::error("no-effect", message, anyway.span).help("leave it out"));
+        }
+        Methods { mask, others: list(others) }
     }
 }
 

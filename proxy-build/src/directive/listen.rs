@@ -21,7 +21,17 @@ pub(super) static LISTEN: Directive = Directive {
 says no `listen` itself. In a site, `listen` takes names of listeners, or addresses, and the site is served there alone.
 
 Without any `listen` a site is served on `[::]:8080` (on `0.0.0.0:8080` where the machine has no IPv6); one with `tls`
-on `[::]:443`, and requests that come to `[::]:80` are redirected there.",
+on `[::]:443`, and requests that come to `[::]:80` are redirected there.
+
+What is read in two ways by two programs is refused. In HTTP/1.1 that is, among others, a bare LF for a line end, a blank or
+anything that is no extension behind the size of a chunk, and a URL for a target without a `Host` field: 400. In HTTP/2, so is
+a field value with a blank at either end (RFC 9113 section 8.2.1). Versions 1.2 to 1.9 are read as 1.1; another major version in
+a request line is answered with 505. An `https` URL over a connection that is not encrypted is answered with 421 (RFC 9110
+section 7.4), unless the peer is one of [`trusted-proxies`](#trusted-proxies) or the listener expects a PROXY header; an `http`
+URL is taken on any listener, and other schemes on none (400). `Upgrade` means nothing in HTTP/1.0.
+
+`OPTIONS *` is answered by the proxy, without any site. So is an `OPTIONS` with `Max-Forwards: 0` that would be forwarded; a
+larger number is counted down (RFC 9110 section 7.6.2). `TRACE` and `CONNECT` are refused (405).",
     example: r#"
 listen public ":8080"
 listen "127.0.0.1:8081"

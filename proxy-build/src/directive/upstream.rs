@@ -25,7 +25,14 @@ IPv6 alternate, the next attempt begins when one fails or has taken 250 ms, and 
 another address in turn; one that could not be connected to is tried last for up to 30 seconds.
 
 A server that can't be connected to is passed over for the next, whatever `retry` says: the request has not left. What
-happens after it has left is a matter of [`retry`](#retry).",
+happens after it has left is a matter of [`retry`](#retry); but what an HTTP/2 server says that it has not processed is sent
+again in any case, as it says there.
+
+Of a response that can be read in two ways nothing is passed on: 502. Bare LFs for line ends are taken where all line ends are
+such, or where none stands before a field that frames the message or at the end of the head; and so are blanks behind the sizes
+of chunks. Versions 1.2 to 1.9 are read as 1.1. The reason phrase goes to HTTP/1.1 clients as it is. A 101 must be to a
+protocol that the client has asked for, and over HTTP/2 have the right `Sec-WebSocket-Accept`. A 205 has no body, whatever comes.
+`TE` is left out.",
     example: r#"
 upstream api {
     server "10.0.0.11:8080" weight=2

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::front::Front;
 use super::{RequestBody, Source as _};
 use crate::failure::Failure;
 use crate::http1::Framing;
@@ -22,9 +23,8 @@ impl RequestBody {
                 return Err(Failure::MemoryFull);
             }
         }
-        (self.front, self.charge) = (front, Some(charge));
         // Nobody has seen any of it yet but here.
-        self.touched = false;
+        self.front = Front::of(front, charge);
         Ok(())
     }
 
@@ -61,9 +61,8 @@ impl RequestBody {
             if !self.move_to(&mut all, &mut charge) {
                 // What was looked at before is moved first, and all at once.
                 if !all.is_empty() {
-                    (self.front, self.front_sent, self.charge) = (all, 0, Some(charge));
+                    self.front = Front::of(all, charge);
                 }
-                self.touched = false;
                 return Ok(None);
             }
         }

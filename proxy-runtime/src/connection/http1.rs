@@ -57,7 +57,7 @@ impl Http1 {
     pub(super) fn interim(&self, status: StatusCode, fields: &Fields) {
         let mut interim = self.interim.borrow_mut();
         if self.hears_interim.get() && interim.len() + fields.size() <= MAX_INTERIM {
-            http1::write_response(&mut interim, status, fields, Framing::Empty, &[]);
+            http1::write_response(&mut interim, (status, None), fields, Framing::Empty, &[]);
         }
     }
 
@@ -285,7 +285,8 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
     let date = (!answer.fields.contains("date")).then(|| client.worker.date(Instant::now()));
     let date: &[u8] = date.as_ref().map_or(b"", |date| date);
     let mut head = std::mem::take(&mut *http1.interim.borrow_mut());
-    http1::write_response(&mut head, answer.status, &answer.fields, framing, &[connection, date]);
+    let status = (answer.status, record.reason(answer.status));
+    http1::write_response(&mut head, status, &answer.fields, framing, &[connection, date]);
     http1.hears_interim.set(false);
     if manner.to_head || answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED {
         answer.body = Body::None(None);

@@ -27,7 +27,7 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::http1::{Framing, declared_length};
-use crate::http2::{Outbound, Piece, SEND_BUFFER, received_trailers, to_send};
+use crate::http2::{Outbound, Piece, SEND_BUFFER, are_well_formed, received_trailers, to_send};
 use crate::observe::Record;
 use crate::serve::{self, Aborted};
 use crate::stream::Link;
@@ -59,10 +59,14 @@ impl Http2 {
                 Some(Err(_)) => return Poll::Ready(Err(Flaw::Truncated)),
                 None => {
                     return match std::task::ready!(body.poll_trailers(cx)) {
-                        Ok(trailers) => {
-                            *self.trailers.borrow_mut() = trailers.map(|trailers| received_trailers(&trailers));
-                            Poll::Ready(Ok(0))
-                        }
+                        Ok(None) => Poll::Ready(Ok(0)),
+                        Ok(Some(trailers)) => match received_trailers(&trailers) {
+                            Some(trailers) => {
+                                *self.trailers.borrow_mut() = Some(trailers);
+                                Poll::Ready(Ok(0))
+                            }
+                            None => Poll::Ready(Err(Flaw::Malformed)),
+                        },
                         Err(_) => Poll::Ready(Err(Flaw::Truncated)),
                     };
                 }
@@ -265,8 +269,8 @@ struct Head {
     target: String,
     fields: Fields,
     framing: Framing,
-    /// An extended CONNECT (RFC 8441), which is a `GET` with `Upgrade` elsewhere.
-    websocket: bool,
+    /// An extended CONNECT (RFC 8441), which is a `GET` with `Upgrade` elsewhere: the key it is asked with there.
+    websocket: Option<websocket::Key>,
     /// What is wrong with it.
     flaw: Option<Failure>,
 }
@@ -275,6 +279,20 @@ impl Head {
     fn of(parts: http::request::Parts, ended: bool, peer: &Peer) -> Head {
         let mut fields = Fields::new();
         let mut flaw = (parts.headers.len() > MAX_FIELDS).then_some(Failure::HeadTooLarge);
+        let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        // RFC 9113 section 8.3.1: a path, or `*` for OPTIONS; there is no URL here that could replace the authority.
+        let is_path = match path {
+            "*" => parts.method == Method::OPTIONS,
+            // An extended CONNECT has a path, another has none.
+            "" => parts.method == Method::CONNECT,
+            _ => path.starts_with('/'),
+        };
+        if !are_well_formed(&parts.headers) || !is_path {
+            flaw = flaw.or(Some(Failure::BadRequest));
+        }
+        if parts.uri.scheme() == Some(&http::uri::Scheme::HTTPS) && !peer.may_say_https() {
+            flaw = flaw.or(Some(Failure::OtherConnection));
+        }
         let authority = parts.uri.authority();
         if let Some(authority) = authority {
             fields.add(b"host", authority.as_str().as_bytes());
@@ -297,7 +315,6 @@ impl Head {
         if !crumbs.is_empty() {
             fields.add(b"cookie", &crumbs.join(&b"; "[..]));
         }
-        let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
         let mut target = String::with_capacity(path.len() + 64);
         target.push_str(path);
         let framing = match declared_length(&fields) {
@@ -308,11 +325,11 @@ impl Head {
         let protocol = parts.extensions.get::<h2::ext::Protocol>();
         let websocket =
             parts.method == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
-        let mut head = Head { method: parts.method, target, fields, framing, websocket, flaw };
+        let mut head = Head { method: parts.method, target, fields, framing, websocket: None, flaw };
         if websocket {
             head.method = Method::GET;
             head.framing = Framing::Empty;
-            websocket::ask(&mut head.fields, &peer.worker.dice);
+            head.websocket = Some(websocket::ask(&mut head.fields, &peer.worker.dice));
         }
         head
     }
@@ -339,7 +356,7 @@ async fn answer(client: &Rc<Client>, http2: &Http2, head: Head, began: Instant) 
     };
     match answered {
         Some(Ok(answer)) => {
-            send(client, http2, &mut record, answer, (to_head, websocket)).await;
+            send(client, http2, &mut record, answer, (to_head, websocket.as_ref())).await;
             drop(record);
             linger(client, http2).await;
         }
@@ -373,7 +390,7 @@ async fn send(
     http2: &Http2,
     record: &mut Record,
     mut answer: Answer<Body>,
-    (to_head, websocket): (bool, bool),
+    (to_head, websocket): (bool, Option<&websocket::Key>),
 ) {
     let bodiless = to_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = answer.body.length().filter(|_| match answer.status {
@@ -387,15 +404,13 @@ async fn send(
     if !answer.fields.contains("date") {
         answer.fields.add(b"date", client.worker.date_value(Instant::now()).as_bytes());
     }
-    let tunnel = matches!(answer.body, Body::Tunnel(_));
-    if tunnel {
-        if !websocket {
-            // Nobody can have asked for it.
-            record.failed(Failure::UpstreamInvalid);
-            return http2.respond.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
-        }
-        websocket::accept(&mut answer);
+    if matches!(answer.body, Body::Tunnel(_)) && !websocket.is_some_and(|key| websocket::accept(key, &mut answer)) {
+        // Nobody can have asked for it, or the server has not understood what it was asked for.
+        answer = serve::refuse(record, Failure::UpstreamInvalid);
+        answer.fields.add(b"date", client.worker.date_value(Instant::now()).as_bytes());
+        return Box::pin(send(client, http2, record, answer, (to_head, None))).await;
     }
+    let tunnel = matches!(answer.body, Body::Tunnel(_));
     let mut response = Response::new(());
     (*response.status_mut(), *response.headers_mut()) = (answer.status, to_send(&answer.fields));
     if let Some(length) = length.filter(|_| !tunnel) {

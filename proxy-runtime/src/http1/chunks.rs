@@ -19,6 +19,8 @@ const MAX_TRAILER_FIELDS: usize = 64;
 pub(crate) struct Decoder {
     state: State,
     extensions: usize,
+    /// The body is a server's: what is odd about its chunks' lines, but not ambiguous, passes.
+    lenient: bool,
     /// The trailers, once the end is found.
     pub(crate) trailers: Option<Fields>,
 }
@@ -64,7 +66,12 @@ impl Decoder {
             Framing::Chunked => State::Size,
             Framing::UntilClose => State::UntilClose,
         };
-        Decoder { state, extensions: 0, trailers: None }
+        Decoder { state, extensions: 0, lenient: false, trailers: None }
+    }
+
+    /// For a body that a server sends: there are servers that pad the sizes of chunks with blanks.
+    pub(crate) fn of_server(framing: Framing) -> Decoder {
+        Decoder { lenient: true, ..Decoder::new(framing) }
     }
 
     /// Whether the end was found.
@@ -101,7 +108,7 @@ impl Decoder {
                     let Some(end) = memchr::memchr(b'\n', &rest[..rest.len().min(MAX_LINE)]) else {
                         return if rest.len() < MAX_LINE { Ok(Found::More { skip }) } else { Err(Malformed) };
                     };
-                    let (size, extension) = chunk_size(&rest[..end]).ok_or(Malformed)?;
+                    let (size, extension) = chunk_size(&rest[..end], self.lenient).ok_or(Malformed)?;
                     self.extensions += extension;
                     if self.extensions > MAX_EXTENSIONS {
                         return Err(Malformed);
@@ -172,17 +179,66 @@ impl Decoder {
 }
 
 /// The size of a chunk from its line, which ends with CR; and how long its extension is.
-fn chunk_size(line: &[u8]) -> Option<(u64, usize)> {
+fn chunk_size(line: &[u8], lenient: bool) -> Option<(u64, usize)> {
     let line = line.strip_suffix(b"\r")?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let (size, extension) = line.split_at(digits);
-    // Section 7.1.1: an extension begins with a semicolon; blanks before it are bad, but not ambiguous.
-    let begins = extension.iter().find(|byte| !matches!(byte, b' ' | b'\t')).is_none_or(|&byte| byte == b';');
-    if !(1..=16).contains(&digits) || !begins || extension.iter().any(|&byte| byte < 0x20 && byte != b'\t') {
+    let (size, extensions) = line.split_at(digits);
+    if !(1..=16).contains(&digits) || !(are_extensions(extensions) || lenient && are_harmless(extensions)) {
         return None;
     }
     let size = size.iter().fold(0_u64, |size, &digit| size << 4 | u64::from((digit as char).to_digit(16).unwrap_or(0)));
-    Some((size, extension.len()))
+    Some((size, extensions.len()))
+}
+
+/// RFC 9112 section 7.1.1: `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        let Some(name) = without_blanks(rest).strip_prefix(b";").map(without_blanks) else { return false };
+        let Some(after) = after_token(name) else { return false };
+        rest = after;
+        if let Some(value) = without_blanks(rest).strip_prefix(b"=").map(without_blanks) {
+            let after = match value.strip_prefix(b"\"") {
+                Some(quoted) => after_quoted(quoted),
+                None => after_token(value),
+            };
+            let Some(after) = after else { return false };
+            rest = after;
+        }
+    }
+    true
+}
+
+/// What some servers send behind a size: blanks, or what looks like an extension and can't be taken for anything else.
+fn are_harmless(extensions: &[u8]) -> bool {
+    matches!(without_blanks(extensions), [] | [b';', ..])
+        && !extensions.iter().any(|&byte| byte < 0x20 && byte != b'\t' || byte == 0x7F)
+}
+
+fn without_blanks(bytes: &[u8]) -> &[u8] {
+    let blanks = bytes.iter().take_while(|&&byte| matches!(byte, b' ' | b'\t')).count();
+    &bytes[blanks..]
+}
+
+/// What follows the token at the front (RFC 9110 section 5.6.2).
+fn after_token(bytes: &[u8]) -> Option<&[u8]> {
+    let is_in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let len = bytes.iter().take_while(|&&byte| is_in_token(byte)).count();
+    (len > 0).then(|| &bytes[len..])
+}
+
+/// What follows a quoted string (RFC 9110 section 5.6.4), from behind its first quote.
+fn after_quoted(bytes: &[u8]) -> Option<&[u8]> {
+    let mut escaped = false;
+    for (at, &byte) in bytes.iter().enumerate() {
+        match byte {
+            0x7F | 0..=0x08 | 0x0A..=0x1F => return None,
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return Some(&bytes[at + 1..]),
+            _ => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -250,6 +306,26 @@ mod tests {
             "0\r\nX: y\n\r\n",
         ] {
             check(bad, Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn lines_of_chunks() {
+        let check = |line: &str, client: bool, server: bool| {
+            let line = format!("{line}\r");
+            assert_eq!(chunk_size(line.as_bytes(), false).is_some(), client, "{line:?} from a client");
+            assert_eq!(chunk_size(line.as_bytes(), true).is_some(), server, "{line:?} from a server");
+        };
+        for line in ["5", "5;a", "5 ; a", "5;a=b", "5\t;a = b;c", "5;a=\"b;c\"", "5;a=\"\\\"\";b", "5;a=\"\u{e9}\""] {
+            check(line, true, true);
+        }
+        for line in
+            ["5 ", "5\t ", "5;", "5; ", "5;;a", "5;=b", "5;a=", "5;a b", "5;a=\"b", "5;a=\"b\"c", "5;a ", "5;\u{e9}"]
+        {
+            check(line, false, true);
+        }
+        for line in ["", " 5", "5 5", "5,a", "5=a", "5\u{1}", "5;a\u{7f}", "5;a=\"\r\"", "5\u{b};a", "+5", "5h"] {
+            check(line, false, false);
         }
     }
 

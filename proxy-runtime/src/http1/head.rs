@@ -27,6 +27,8 @@ pub(crate) struct Head<S> {
     pub(crate) keep_alive: bool,
     /// The bytes it took.
     pub(crate) size: usize,
+    /// The reason phrase of a response, where it is not the usual one of its status.
+    pub(crate) reason: Option<Box<[u8]>>,
 }
 
 /// A head on its way in: bytes that were seen to hold no end are not looked at twice, however slowly they come.
@@ -39,7 +41,8 @@ impl Reading {
     /// The head of a request at the front of `bytes`, if it is whole. The target has room for a host behind it.
     ///
     /// # Errors
-    /// [`Failure::BadRequest`], [`Failure::BadFraming`], or [`Failure::HeadTooLarge`] for too many fields.
+    /// [`Failure::BadRequest`], [`Failure::BadFraming`], [`Failure::UnsupportedVersion`], or [`Failure::HeadTooLarge`]
+    /// for too many fields.
     pub(crate) fn request(&mut self, bytes: &[u8]) -> Result<Option<Head<(Method, String)>>, Failure> {
         if !self.may_be_whole(bytes) {
             return Ok(None);
@@ -50,21 +53,38 @@ impl Reading {
             Ok(Status::Complete(size)) => size,
             Ok(Status::Partial) => return self.partial(bytes),
             Err(Error::TooManyHeaders) => return Err(Failure::HeadTooLarge),
+            Err(Error::Version) => {
+                return match VersionToken::in_request(bytes) {
+                    VersionToken::Unfinished => self.partial(bytes),
+                    VersionToken::LaterMinor(read_as_1_1) => self.request(&read_as_1_1),
+                    VersionToken::OtherMajor => Err(Failure::UnsupportedVersion),
+                    VersionToken::Malformed => Err(Failure::BadRequest),
+                };
+            }
             Err(_) => return Err(Failure::BadRequest),
         };
+        // RFC 9112 section 2.2 lets a recipient take a bare LF for a line end; not all do, so it must not be one.
+        if has_bare_lf(&bytes[..size]) {
+            return Err(Failure::BadRequest);
+        }
         let (Some(method), Some(path), Some(version)) = (request.method, request.path, request.version) else {
             return Err(Failure::BadRequest);
         };
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| Failure::BadRequest)?;
         let mut target = String::with_capacity(path.len() + 64);
         target.push_str(path);
-        let head = self.head((method, target), version, request.headers, &bytes[..size], Failure::BadRequest)?;
+        let head = self.head((method, target), version, request.headers, &bytes[..size])?;
         let framing = match (head.framing, head.length) {
             (Framing::Chunked, _) => Framing::Chunked,
             (_, Some(length)) => Framing::Length(length),
             (_, None) => Framing::Empty,
         };
-        Ok(Some(Head { framing, ..head }))
+        let mut fields = head.fields;
+        if head.version == Version::HTTP_10 {
+            // RFC 9110 section 7.8: HTTP/1.0 has no upgrade, and who sends the field there is not to be heard.
+            fields.remove("upgrade");
+        }
+        Ok(Some(Head { framing, fields, ..head }))
     }
 
     /// The head of an answer to a request with `method`, if it is whole.
@@ -81,12 +101,22 @@ impl Reading {
         let size = match config.parse_response_with_uninit_headers(&mut answer, bytes, &mut lines) {
             Ok(Status::Complete(size)) => size,
             Ok(Status::Partial) => return self.partial(bytes),
+            Err(Error::Version) => {
+                return match VersionToken::in_response(bytes) {
+                    VersionToken::Unfinished => self.partial(bytes),
+                    VersionToken::LaterMinor(read_as_1_1) => self.answer(&read_as_1_1, method),
+                    VersionToken::OtherMajor | VersionToken::Malformed => Err(Failure::UpstreamInvalid),
+                };
+            }
             Err(_) => return Err(Failure::UpstreamInvalid),
         };
+        if has_bare_lf(&bytes[..size]) && has_ambiguous_line_ends(&bytes[..size], answer.headers) {
+            return Err(Failure::UpstreamInvalid);
+        }
         let (Some(code), Some(version)) = (answer.code, answer.version) else { return Err(Failure::UpstreamInvalid) };
         let status = StatusCode::from_u16(code).map_err(|_| Failure::UpstreamInvalid)?;
-        let invalid = Failure::UpstreamInvalid;
-        let head = self.head(status, version, answer.headers, &bytes[..size], invalid).map_err(|_| invalid)?;
+        let head = self.head(status, version, answer.headers, &bytes[..size]);
+        let head = head.map_err(|_| Failure::UpstreamInvalid)?;
         // RFC 9112 section 6.3, in its order.
         let bodiless = method == Method::HEAD || status.is_informational() || matches!(code, 204 | 304);
         let framing = match (head.framing, head.length) {
@@ -96,7 +126,8 @@ impl Reading {
             (_, None) => Framing::UntilClose,
         };
         let keep_alive = head.keep_alive && framing != Framing::UntilClose;
-        Ok(Some(Head { framing, keep_alive, ..head }))
+        let reason = unusual_reason(&bytes[..size], status);
+        Ok(Some(Head { framing, keep_alive, reason, ..head }))
     }
 
     fn may_be_whole(&self, bytes: &[u8]) -> bool {
@@ -120,13 +151,8 @@ impl Reading {
         version: u8,
         lines: &[httparse::Header<'_>],
         bytes: &[u8],
-        bad: Failure,
     ) -> Result<Head<S>, Failure> {
         self.seen = 0;
-        // RFC 9112 section 2.2 lets a recipient take a bare LF for a line end; not all do, so it must not be one.
-        if memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r') {
-            return Err(bad);
-        }
         let (mut length, mut chunked) = (None, false);
         let mut keep_alive = version == 1;
         for line in lines {
@@ -154,7 +180,100 @@ impl Reading {
         }
         let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         let framing = if chunked { Framing::Chunked } else { Framing::Empty };
-        Ok(Head { start, version, fields, framing, length, keep_alive, size: bytes.len() })
+        Ok(Head { start, version, fields, framing, length, keep_alive, size: bytes.len(), reason: None })
+    }
+}
+
+/// The version in a first line that is neither HTTP/1.0 nor HTTP/1.1.
+enum VersionToken {
+    /// The line has not ended.
+    Unfinished,
+    /// A later minor version of HTTP/1: the message as its sender would have written it for 1.1, which is how it is to be
+    /// read (RFC 9110 section 2.5).
+    LaterMinor(Vec<u8>),
+    /// Another major version.
+    OtherMajor,
+    /// None at all.
+    Malformed,
+}
+
+impl VersionToken {
+    /// The last of the three parts of a request line (RFC 9112 section 3).
+    fn in_request(bytes: &[u8]) -> VersionToken {
+        VersionToken::find(bytes, |line| {
+            let spaces = line.iter().filter(|&&byte| byte == b' ').count();
+            line.iter().rposition(|&byte| byte == b' ').filter(|_| spaces == 2).map(|space| space + 1..line.len())
+        })
+    }
+
+    /// The first part of a status line (RFC 9112 section 4).
+    fn in_response(bytes: &[u8]) -> VersionToken {
+        VersionToken::find(bytes, |line| line.iter().position(|&byte| byte == b' ').map(|space| 0..space))
+    }
+
+    fn find(bytes: &[u8], place: impl FnOnce(&[u8]) -> Option<std::ops::Range<usize>>) -> VersionToken {
+        let Some(line) = first_line(bytes) else { return VersionToken::Unfinished };
+        let Some(token) = place(&bytes[line.clone()]) else { return VersionToken::Malformed };
+        let start = line.start + token.start;
+        match &bytes[start..line.start + token.end] {
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => {
+                let mut read_as_1_1 = bytes.to_vec();
+                read_as_1_1[start + 7] = b'1';
+                VersionToken::LaterMinor(read_as_1_1)
+            }
+            [b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.', b'0'..=b'9'] => VersionToken::OtherMajor,
+            _ => VersionToken::Malformed,
+        }
+    }
+}
+
+/// The first line that is not empty, without its end.
+fn first_line(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let end = start + memchr::memchr(b'\n', &bytes[start..])?;
+    Some(start..if bytes[end - 1] == b'\r' { end - 1 } else { end })
+}
+
+fn has_bare_lf(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes).any(|at| is_bare(bytes, at))
+}
+
+/// Whether the LF at `at` has no CR before it.
+fn is_bare(bytes: &[u8], at: usize) -> bool {
+    at == 0 || bytes[at - 1] != b'\r'
+}
+
+/// Whether a response with bare LFs could be read in two ways. One that has no other line ends can't (RFC 9112 section 2.2).
+/// Where both kinds occur, a bare LF may have come into a field's value from outside, and must neither begin a field that frames
+/// the message nor end the head.
+fn has_ambiguous_line_ends(bytes: &[u8], lines: &[httparse::Header<'_>]) -> bool {
+    if memchr::memchr_iter(b'\n', bytes).all(|at| is_bare(bytes, at)) {
+        return false;
+    }
+    let follows_bare_lf = |name: &str| {
+        let start = name.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+        is_bare(bytes, start.saturating_sub(1))
+    };
+    let frames = |name: &str| ["content-length", "transfer-encoding"].iter().any(|it| it.eq_ignore_ascii_case(name));
+    !bytes.ends_with(b"\r\n\r\n")
+        // The first field follows the status line, which has no value of a field in it.
+        || lines.iter().skip(1).any(|line| frames(line.name) && follows_bare_lf(line.name))
+}
+
+/// The reason phrase of a response, where it has one and that is not the usual one.
+fn unusual_reason(bytes: &[u8], status: StatusCode) -> Option<Box<[u8]>> {
+    let line = first_line(bytes)?;
+    // Behind `HTTP/1.1 200 ` (RFC 9112 section 4).
+    let reason = bytes[line].get(13..)?.trim_ascii();
+    (!reason.is_empty() && reason != usual_reason(status).as_bytes()).then(|| reason.into())
+}
+
+/// The reason phrase of a status: the one of RFC 9110, which has newer ones for two than the library.
+pub(crate) fn usual_reason(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        413 => "Content Too Large",
+        422 => "Unprocessable Content",
+        _ => status.canonical_reason().unwrap_or_default(),
     }
 }
 
@@ -205,12 +324,19 @@ pub(crate) fn write_request(
 }
 
 /// Writes the head of an answer to a client; `more` are whole lines of fields beside the answer's own.
-pub(crate) fn write_response(out: &mut Vec<u8>, status: StatusCode, fields: &Fields, framing: Framing, more: &[&[u8]]) {
+/// `reason` is the reason phrase, where it is not the usual one.
+pub(crate) fn write_response(
+    out: &mut Vec<u8>,
+    (status, reason): (StatusCode, Option<&[u8]>),
+    fields: &Fields,
+    framing: Framing,
+    more: &[&[u8]],
+) {
     out.reserve(fields.size() + 512);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(reason.unwrap_or(usual_reason(status).as_bytes()));
     out.extend_from_slice(b"\r\n");
     for line in more {
         out.extend_from_slice(line);
@@ -289,6 +415,79 @@ mod tests {
         check(Method::GET, "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", None);
         check(Method::GET, "HTTP/1.1 99 OK\r\n\r\n", None);
         check(Method::GET, "SSH-2.0-OpenSSH\r\n\r\n", None);
+        // Later minor versions (RFC 9110 section 2.5).
+        check(Method::GET, "HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\n", Some((Framing::Length(2), true)));
+        check(Method::GET, "HTTP/1.9 200\r\n\r\n", Some((Framing::UntilClose, false)));
+        for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/1.10", "HTTP/1.x", "http/1.2", "HTTP/1.", "HTTP/1", "ICY"] {
+            check(Method::GET, &format!("{version} 200 OK\r\n\r\n"), None);
+        }
+        // Line ends.
+        let length = Some((Framing::Length(2), true));
+        check(Method::GET, "HTTP/1.1 200 OK\nContent-Length: 2\n\n", length);
+        check(Method::GET, "HTTP/1.2 200\nA: b\nContent-Length: 2\n\n", length);
+        check(Method::GET, "HTTP/1.1 200 OK\nContent-Length: 2\r\n\r\n", length);
+        check(Method::GET, "HTTP/1.1 200 OK\r\nContent-Length: 2\nA: b\r\n\r\n", length);
+        check(Method::GET, "HTTP/1.1 200 OK\r\nA: b\nC: d\r\nContent-Length: 2\r\n\r\n", length);
+        for ambiguous in [
+            "A: b\nContent-Length: 2\r\n\r\n",
+            "A: b\nTransfer-Encoding: chunked\r\n\r\n",
+            "A: b\n\n",
+            "A: b\n\r\n",
+            "A: b\r\n\n",
+            "Content-Length: 2\n\n",
+            "A: b\rC: d\n\n",
+        ] {
+            check(Method::GET, &format!("HTTP/1.1 200 OK\r\n{ambiguous}"), None);
+        }
+    }
+
+    #[test]
+    fn versions_of_requests() {
+        let check = |line: &str, expected: Result<Option<Version>, Failure>| {
+            let found = Reading::default().request(format!("{line}\r\nHost: a\r\n\r\n").as_bytes());
+            assert_eq!(found.map(|head| head.map(|head| head.version)), expected, "{line:?}");
+        };
+        check("GET / HTTP/1.0", Ok(Some(Version::HTTP_10)));
+        for later in ["GET / HTTP/1.2", "GET / HTTP/1.9", "\r\nGET / HTTP/1.5"] {
+            check(later, Ok(Some(Version::HTTP_11)));
+        }
+        for other in ["GET / HTTP/2.0", "GET / HTTP/0.9", "PRI * HTTP/2.0", "GET / HTTP/3.0", "GET / HTTP/9.9"] {
+            check(other, Err(Failure::UnsupportedVersion));
+        }
+        for bad in [
+            "GET / HTTP/1.",
+            "GET / HTTP/1.10",
+            "GET / HTTP/2",
+            "GET / HTTP/10.1",
+            "GET / http/1.2",
+            "GET /  HTTP/2.0",
+            "GET / x HTTP/2.0",
+            "GET / HTTP/1.2 ",
+            "GET / FTP/1.2",
+            "GET /",
+            "GET / HTTP/1.2\nA: b",
+        ] {
+            check(bad, Err(Failure::BadRequest));
+        }
+        let part = Reading::default().request(b"GET / HTTP/2");
+        assert_eq!(part.map(|head| head.is_none()), Ok(true), "the line has not ended");
+    }
+
+    #[test]
+    fn reasons() {
+        let check = |line: &str, expected: Option<&str>| {
+            let found = Reading::default().answer(format!("{line}\r\n\r\n").as_bytes(), &Method::GET);
+            let reason = found.expect("a response").expect("whole").reason;
+            assert_eq!(reason.as_deref(), expected.map(str::as_bytes), "{line:?}");
+        };
+        check("HTTP/1.1 200 OK", None);
+        check("HTTP/1.1 200 Fine", Some("Fine"));
+        check("HTTP/1.1 404 NOT FOUND", Some("NOT FOUND"));
+        check("HTTP/1.0 299 A\tb \u{e9} ", Some("A\tb \u{e9}"));
+        check("HTTP/1.1 200 ", None);
+        check("HTTP/1.1 200", None);
+        check("HTTP/1.1 413 Content Too Large", None);
+        check("HTTP/1.1 413 Payload Too Large", Some("Payload Too Large"));
     }
 
     #[test]
@@ -309,7 +508,10 @@ mod tests {
         write_request(&mut out, (&Method::PUT, "/p?q"), None, &fields, Framing::Length(3));
         assert_eq!(out, b"PUT /p?q HTTP/1.1\r\nHost: a\r\nx: y\r\ncontent-length: 3\r\n\r\n");
         out.clear();
-        write_response(&mut out, StatusCode::NOT_FOUND, &Fields::new(), Framing::Chunked, &[b"a: b\r\n"]);
+        write_response(&mut out, (StatusCode::NOT_FOUND, None), &Fields::new(), Framing::Chunked, &[b"a: b\r\n"]);
         assert_eq!(out, b"HTTP/1.1 404 Not Found\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n");
+        out.clear();
+        write_response(&mut out, (StatusCode::OK, Some(b"Fine")), &Fields::new(), Framing::Length(0), &[]);
+        assert_eq!(out, b"HTTP/1.1 200 Fine\r\ncontent-length: 0\r\n\r\n");
     }
 }

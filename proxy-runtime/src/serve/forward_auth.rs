@@ -40,7 +40,7 @@ pub(super) async fn ask(
     }
     if !head.start.is_success() {
         record.failed(Failure::AuthRefused);
-        return proxy::answer(call, head, false).map(Some);
+        return proxy::answer(call, head, None).map(Some);
     }
     for name in rules.copy.iter() {
         record.fields.remove(name);

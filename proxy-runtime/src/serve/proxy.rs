@@ -7,6 +7,7 @@ use http::{StatusCode, Version};
 
 use super::Stop;
 use super::mirror;
+use super::options;
 use super::tries::{self, Request};
 use crate::body::{Body, RequestBody};
 use crate::connection::Client;
@@ -89,14 +90,20 @@ pub(super) async fn ask(
     if let (Some(mirror), Some(kept)) = (mirror, &kept) {
         mirror::send(client, record, mirror, &request, (body.framing, kept.clone()));
     }
+    if kept.is_none() {
+        body.may_be_replayed(replayed(worker, group, retry, &request));
+    }
     let body = (body, kept);
-    let (call, head) = tries::send(client, record, group, (request, retry), body, (connect, waits)).await?;
+    let (mut call, mut head) = tries::send(client, record, group, (request, retry), body, (connect, waits)).await?;
+    call.settle();
+    record.calls_it(head.start, head.reason.take());
     let mut cookies: Vec<String> = sticky_cookie(group, record, &call).into_iter().collect();
     if let Some(cookie) = proxy.cookie.as_ref().filter(|_| !sticks) {
         let value = split::cookie_value(&group.upstream.name);
         cookies.push(format!("{cookie}={value}; Path=/; SameSite=Lax; HttpOnly"));
     }
-    Ok(Reply { answer: answer(call, head, upgrade)?, cookies })
+    let asked = forward::upgrade(&record.fields).filter(|_| upgrade);
+    Ok(Reply { answer: answer(call, head, asked)?, cookies })
 }
 
 /// How long all of it may take: a call of gRPC no longer than its client waits.
@@ -137,6 +144,19 @@ fn longest_kept(worker: &Worker, retry: Option<&Retry>, mirror: Option<&Mirror>)
     limits.into_iter().flatten().max()
 }
 
+/// How much of a body is kept as it is sent, in bytes, where `retry` says nothing else.
+const REPLAYED: u64 = 64 << 10;
+
+/// How much of a body that streams is kept until its request is answered: without `retry`, where the request may turn out not to
+/// have been processed, or may be sent again on a fresh connection.
+fn replayed(worker: &Worker, group: &Group, retry: Option<&Retry>, request: &Request) -> u64 {
+    match retry {
+        Some(retry) => retry.body.get(worker.settings),
+        None if group.upstream.http2 || request.method.is_idempotent() => REPLAYED,
+        None => 0,
+    }
+}
+
 /// Room for the fields that are added to a request, in bytes.
 const ROOM: usize = 256;
 
@@ -154,6 +174,9 @@ fn request(
     if framing != Framing::Empty {
         // `100 Continue` is ours to say; the server is not asked.
         fields.remove("expect");
+    }
+    if let Some(left) = options::forwards_left(&record.method, &fields) {
+        fields.set(options::MAX_FORWARDS, left.to_string().as_bytes());
     }
     if let Some(protocol) = record.fields.get("upgrade").filter(|_| upgrade) {
         fields.add(b"connection", b"upgrade");
@@ -209,23 +232,66 @@ fn sticky_cookie(group: &Group, record: &Record, call: &Call) -> Option<String> 
     Some(format!("{}={name:016x}{}", sticky.cookie, sticky.attributes))
 }
 
-/// The answer as it will be passed on.
-pub(super) fn answer(mut call: Box<Call>, head: Head<StatusCode>, upgrade: bool) -> Result<Answer<Body>, Failure> {
+/// The answer as it will be passed on. `asked` is what the client wants to change to.
+pub(super) fn answer(
+    mut call: Box<Call>,
+    head: Head<StatusCode>,
+    asked: Option<&[u8]>,
+) -> Result<Answer<Body>, Failure> {
+    let changes = head.start == StatusCode::SWITCHING_PROTOCOLS;
     let mut protocol = None;
-    if head.start == StatusCode::SWITCHING_PROTOCOLS {
-        // Only where somebody asked for it (RFC 9110 section 7.8).
-        protocol = Some(head.fields.get("upgrade").filter(|_| upgrade).ok_or(Failure::UpstreamInvalid)?.to_owned());
+    if changes || head.start == StatusCode::UPGRADE_REQUIRED {
+        protocol = head.fields.get("upgrade").map(<[u8]>::to_owned);
+    }
+    if changes && !protocol.as_deref().is_some_and(|to| asked.is_some_and(|asked| is_among(to, asked))) {
+        return Err(Failure::UpstreamInvalid);
     }
     let mut fields = forward::received(head.fields);
-    let body = if let Some(protocol) = protocol {
+    // A field of requests (RFC 9110 section 10.1.4).
+    fields.remove("te");
+    if let Some(protocol) = protocol {
+        // Of a connection, but what a 426 is about (RFC 9110 section 15.5.22).
         fields.add(b"connection", b"upgrade");
         fields.add(b"upgrade", &protocol);
+    }
+    let body = if changes {
         Body::Tunnel(call)
-    } else if head.framing == Framing::Empty {
+    } else if head.framing == Framing::Empty
+        || head.start == StatusCode::RESET_CONTENT && head.framing == Framing::Length(0)
+    {
         call.release();
         Body::None(call.declared())
     } else {
         Body::Server(call)
     };
     Ok(Answer { status: head.start, fields, body })
+}
+
+/// Whether a server changes to nothing but what it was asked for (RFC 9110 section 7.8).
+fn is_among(to: &[u8], asked: &[u8]) -> bool {
+    let of = |list: &[u8]| -> Vec<Vec<u8>> {
+        let tokens = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        tokens.filter(|token| !token.is_empty()).map(<[u8]>::to_ascii_lowercase).collect()
+    };
+    let (to, asked) = (of(to), of(asked));
+    !to.is_empty() && to.iter().all(|one| asked.contains(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols() {
+        let check = |to: &str, asked: &str, expected: bool| {
+            assert_eq!(is_among(to.as_bytes(), asked.as_bytes()), expected, "{to:?} of {asked:?}");
+        };
+        check("websocket", "websocket", true);
+        check("WebSocket", "foo/2, websocket", true);
+        check("foo/2, websocket", "websocket,foo/2", true);
+        check("foo/2, websocket", "websocket", false);
+        check("foo/2", "foo", false);
+        check("", "websocket", false);
+        check(" , ", "websocket", false);
+    }
 }

@@ -4,6 +4,9 @@
 //! - A server that can't be connected to is passed over for the next: nothing was sent.
 //! - A kept connection that turns out to be closed is replaced by a fresh one to the same server, where that is safe
 //!   (RFC 9110 section 9.2.2).
+//! - What a server has not processed, for sure, is sent again whatever its method (RFC 9113 section 8.7): on another connection,
+//!   or to another server; as often as there are servers, and twice more, ten times at most. This needs the body from its beginning: it is kept as
+//!   it is sent, up to a bound, until the server answers.
 //! - What `retry` names is tried again elsewhere, as often as it says and as far as the budget goes. The last answer is kept
 //!   meanwhile, and is passed on if nothing better comes.
 //!
@@ -23,10 +26,13 @@ use crate::body::RequestBody;
 use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::grpc;
 use crate::http1::{self, Framing, Head};
 use crate::observe::Record;
 use crate::site::Retry;
-use crate::upstream::{Call, Group, Http1, Http2, Lease, Servers, Unanswered, Waits, Wish, announce, http2_head};
+use crate::upstream::{
+    Call, Group, Http1, Http2, Lease, Refused, Servers, Unanswered, Waits, Wish, announce, http2_head,
+};
 use crate::view::cookie_values;
 
 /// A request as a server will see it.
@@ -40,6 +46,9 @@ pub(super) struct Request {
 
 /// An answer, of which only the head has come.
 pub(super) type Answer = (Box<Call>, Head<StatusCode>);
+
+/// How often a request is sent again at most because a server has not processed it.
+const MAX_RESENDS: usize = 10;
 
 /// What stays the same however often a request is sent.
 struct Tries<'a> {
@@ -72,6 +81,8 @@ enum Kind {
     Reset,
     /// Time ran out.
     Timeout,
+    /// The server has done nothing.
+    Unprocessed,
     /// Trying again won't help.
     Final,
 }
@@ -103,6 +114,8 @@ pub(super) async fn send(
     let key = group.upstream.key.as_ref().map_or(0, |key| balance::hash(&key.rendered(&record.facts()), 0));
     let sticky = sticky(worker.servers, group, &record.fields);
     let mut left = retry.map_or(0, |retry| retry.times);
+    let mut resends_left = MAX_RESENDS.min(group.size() + 2);
+    let mut resending = false;
     let (mut tried, mut unreachable): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
     let mut streaming = Some(body);
     let mut last: Result<Answer, Failure> = Err(Failure::NoServer);
@@ -117,7 +130,7 @@ pub(super) async fn send(
         let lease = match lease {
             Ok(lease) => lease,
             // All others were tried: those that can be reached get another try.
-            Err(Failure::NoServer) if retrying.is_some() && tried.len() > unreachable.len() => {
+            Err(Failure::NoServer) if (resending || retrying.is_some()) && tried.len() > unreachable.len() => {
                 tried.clone_from(&unreachable);
                 continue;
             }
@@ -144,7 +157,7 @@ pub(super) async fn send(
         };
         let kind = match outcome {
             Ok(answer) => {
-                let wanted = retry.is_some_and(|retry| retry.on_statuses.contains(&answer.1.start.as_u16()));
+                let wanted = retry.is_some_and(|retry| is_to_be_retried(retry, &answer.1));
                 let server = answer.0.lease().map(|lease| lease.server);
                 if let Some(server) = server.filter(|server| server.index != index) {
                     record.asked(server.name(), server.load.active());
@@ -171,13 +184,18 @@ pub(super) async fn send(
             unreachable.push(index);
             continue;
         }
+        let repeatable = kept.is_some() || streaming.is_some();
+        if kind == Some(Kind::Unprocessed) && resends_left > 0 && repeatable {
+            (resends_left, resending) = (resends_left - 1, true);
+            continue;
+        }
         let again = retry.filter(|retry| match kind {
             None => true,
             Some(Kind::Reset) => retry.on_reset,
             Some(Kind::Timeout) => retry.on_timeout,
-            Some(Kind::Unreachable | Kind::Final) => false,
+            Some(Kind::Unreachable | Kind::Unprocessed | Kind::Final) => false,
         });
-        let Some(retry) = again.filter(|_| left > 0 && kept.is_some()) else { return last };
+        let Some(retry) = again.filter(|_| left > 0 && (repeatable || kind.is_none())) else { return last };
         left -= 1;
         // The one before is over.
         drop(retrying.take());
@@ -185,7 +203,21 @@ pub(super) async fn send(
         if retrying.is_none() {
             return last;
         }
+        if kind.is_none() && kept.is_none() {
+            // The answer's call has it.
+            streaming = last.as_mut().ok().and_then(|(call, _)| call.take_body());
+            if streaming.is_none() {
+                return last;
+            }
+        }
     }
+}
+
+/// Whether an answer is one that `retry` names, as far as its head tells: once there is more, it is on its way to the client.
+fn is_to_be_retried(retry: &Retry, head: &Head<StatusCode>) -> bool {
+    retry.on_statuses.contains(&head.start.as_u16())
+        || !retry.on_grpc_statuses.is_empty()
+            && grpc::status(&head.fields).is_some_and(|status| retry.on_grpc_statuses.contains(&status))
 }
 
 /// How a request is to be sent again, if it may be.
@@ -208,7 +240,7 @@ pub(super) fn sticky(servers: &Servers, group: &Group, fields: &Fields) -> Optio
 }
 
 /// A request on its way to a server, and whether the connection was there before; or why it is not.
-type Begun = Result<(Box<Call>, bool), Box<(Lease, RequestBody, Failure)>>;
+type Begun = Result<(Box<Call>, bool), Box<(Lease, RequestBody, Failure, Kind)>>;
 
 impl Tries<'_> {
     /// One try, from when it began. The outcome is told to the server's group.
@@ -224,48 +256,50 @@ impl Tries<'_> {
             let (mut call, reused) = match begun {
                 Ok((call, reused)) => (call, reused && at_first),
                 Err(back) => {
-                    let (lease, body, failure) = *back;
-                    if matches!(failure, Failure::BadPath | Failure::BadHost) {
-                        // It is the client who has asked for what can't be said: no server is to suffer for it.
-                        return Err(Missed::for_good(failure));
+                    let (lease, body, failure, kind) = *back;
+                    if kind == Kind::Unreachable {
+                        self.report(&lease, false, None);
                     }
-                    self.report(&lease, false, None);
-                    return Err(Missed { failure, kind: Kind::Unreachable, body: Some(body), also: None });
+                    return Err(Missed { failure, kind, body: Some(body), also: None });
                 }
             };
-            let method = &self.request.method;
-            match call.answer().await {
+            let (failure, kind) = match call.answer().await {
                 Ok(head) => {
                     if let Some(lease) = call.lease() {
                         self.report(lease, !head.start.is_server_error(), Some(began));
                     }
                     return Ok((call, head));
                 }
-                // Safe to send again: it never left, or does no more harm twice than once. Fresh ones fail only once.
-                Err(Unanswered::Lost { body: Some(again), unsent }) if reused && (unsent || method.is_idempotent()) => {
-                    let Some(held) = call.into_lease() else { return Err(Missed::for_good(Failure::Internal)) };
-                    // Of one that is kept some may be used up.
-                    let whole = |kept: &Bytes| RequestBody::of(self.client, self.framing, kept.clone());
-                    (lease, body) = (held, self.kept.as_ref().map_or(again, whole));
-                }
-                Err(Unanswered::Lost { body, .. }) => {
-                    if let Some(lease) = call.lease() {
-                        self.report(lease, false, None);
+                Err(Unanswered::Unprocessed(Refused::Server)) => (Failure::UpstreamReset, Kind::Unprocessed),
+                Err(gone @ (Unanswered::Lost | Unanswered::Unprocessed(Refused::Connection))) => {
+                    let unprocessed = matches!(gone, Unanswered::Unprocessed(_));
+                    // Safe to send again: it never left, or does no more harm twice than once. Fresh ones fail only once.
+                    if reused && (unprocessed || self.request.method.is_idempotent()) {
+                        let again = match &self.kept {
+                            Some(kept) => Some(RequestBody::of(self.client, self.framing, kept.clone())),
+                            None => call.take_body(),
+                        };
+                        if let Some(again) = again {
+                            let Some(held) = call.into_lease() else { return Err(Missed::for_good(Failure::Internal)) };
+                            (lease, body) = (held, again);
+                            continue;
+                        }
                     }
-                    return Err(Missed { failure: Failure::UpstreamReset, kind: Kind::Reset, body, also: None });
+                    (Failure::UpstreamReset, if unprocessed { Kind::Unprocessed } else { Kind::Reset })
                 }
-                Err(Unanswered::Failed(failure)) => {
-                    let kind = match failure {
-                        Failure::UpstreamReset | Failure::UpstreamInvalid => Kind::Reset,
-                        Failure::ResponseTimeout => Kind::Timeout,
-                        _ => Kind::Final,
-                    };
-                    if let Some(lease) = call.lease().filter(|_| kind != Kind::Final) {
-                        self.report(lease, false, None);
-                    }
-                    return Err(Missed { failure, kind, body: None, also: None });
-                }
+                Err(Unanswered::Failed(failure)) => match failure {
+                    Failure::UpstreamReset | Failure::UpstreamInvalid => (failure, Kind::Reset),
+                    Failure::ResponseTimeout => (failure, Kind::Timeout),
+                    _ => (failure, Kind::Final),
+                },
+            };
+            // That a connection is at its end is no fault of its server.
+            let at_fault = matches!(kind, Kind::Reset | Kind::Timeout);
+            if let Some(lease) = call.lease().filter(|_| at_fault) {
+                self.report(lease, false, None);
             }
+            let body = if kind == Kind::Final { None } else { call.take_body() };
+            return Err(Missed { failure, kind, body, also: None });
         }
     }
 
@@ -284,7 +318,7 @@ impl Tries<'_> {
                 // Boxed: seldom needed, and large, and every exchange would carry its size around.
                 match Box::pin(worker.pools.connect(self.group, lease.server, &first, self.patience())).await {
                     Ok(channel) => channel,
-                    Err(failure) => return Err(Box::new((lease, body, failure))),
+                    Err(failure) => return Err(Box::new((lease, body, failure, Kind::Unreachable))),
                 }
             }
         };
@@ -307,18 +341,19 @@ impl Tries<'_> {
         let scheme = if self.group.upstream.tls.is_some() { "https" } else { "http" };
         let request = match http2_head((method, target), scheme, host, fields, self.framing) {
             Ok(request) => request,
-            Err(failure) => return Err(Box::new((lease, body, failure))),
+            // It is the client who has asked for what can't be said: no server is to suffer for it.
+            Err(failure) => return Err(Box::new((lease, body, failure, Kind::Final))),
         };
         let held = self.client.worker.shared.hold(self.group, lease.server, self.patience()).await;
         let (held, reused) = match held {
             Ok(held) => held,
-            Err(failure) => return Err(Box::new((lease, body, failure))),
+            Err(failure) => return Err(Box::new((lease, body, failure, Kind::Unreachable))),
         };
         match Http2::new(self.client, (lease, held), request, body, self.waits, began) {
             Ok(call) => Ok((Box::new(Call::Http2(call)), reused)),
             Err(back) => {
                 let (lease, body) = *back;
-                Err(Box::new((lease, body, Failure::ConnectFailed)))
+                Err(Box::new((lease, body, Failure::UpstreamReset, Kind::Unprocessed)))
             }
         }
     }

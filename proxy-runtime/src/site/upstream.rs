@@ -268,6 +268,8 @@ pub struct Retry {
     pub on_timeout: bool,
     /// If the answer has one of these statuses.
     pub on_statuses: List<u16>,
+    /// If a call of gRPC ends with one of these statuses before it has answered anything.
+    pub on_grpc_statuses: List<u8>,
     /// Requests with these methods alone.
     pub methods: Methods,
     /// The largest body that is kept to be sent again, in bytes.

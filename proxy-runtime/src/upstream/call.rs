@@ -44,10 +44,19 @@ pub(crate) struct Waits {
 pub(crate) enum Unanswered {
     /// For good.
     Failed(Failure),
-    /// The connection is gone before the server said anything. The body is given back where none of it is used up, so
-    /// that the request can be sent again; `unsent` says that not a byte of it was sent, or that the server has said that
-    /// it has not looked at it.
-    Lost { body: Option<RequestBody>, unsent: bool },
+    /// The connection is gone before the server said anything.
+    Lost,
+    /// The server has not processed the request, for sure: no byte of it was sent, or the server says so.
+    Unprocessed(Refused),
+}
+
+/// How it is known that a request was not processed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The connection takes no more requests, or is gone: another one may do.
+    Connection,
+    /// The server takes no more requests now (`REFUSED_STREAM`, RFC 9113 section 8.7).
+    Server,
 }
 
 /// See above.
@@ -106,6 +115,16 @@ impl Call {
     /// Gives the server back, with the request unanswered.
     pub(crate) fn into_lease(self) -> Option<Lease> {
         either!(self, call => call.lease)
+    }
+
+    /// The request's body from its beginning, to be sent again, if it still is all there. This call sends no more of it.
+    pub(crate) fn take_body(&mut self) -> Option<RequestBody> {
+        either!(self, call => call.take_body())
+    }
+
+    /// The answer is the one that is passed on: the request won't be sent again.
+    pub(crate) fn settle(&mut self) {
+        either!(self, call => call.body.settle());
     }
 
     /// The answer is complete: its connection is there for the next, if it can be.
@@ -191,6 +210,8 @@ impl Clock {
 /// RFC 9110 section 15.2: interim answers are passed on, but for the `100 Continue` that we have given ourselves.
 fn pass_on(client: &Client, status: StatusCode, fields: Fields) {
     if status != StatusCode::CONTINUE {
-        client.interim(status, &forward::received(fields));
+        let mut fields = forward::received(fields);
+        fields.remove("te");
+        client.interim(status, &fields);
     }
 }

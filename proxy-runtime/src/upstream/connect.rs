@@ -23,8 +23,8 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    /// Connects to a server of a group, at whichever of its addresses: plain, or encrypted where its `tls` has it so. `introduction` goes before the
-    /// handshake; on a plain connection it is the caller's to send, with what follows it.
+    /// Connects to a server of a group, at whichever of its addresses: plain, or encrypted where its `tls` has it so.
+    /// `introduction` goes before the handshake; on a plain connection it is the caller's to send, with what follows it.
     ///
     /// # Errors
     /// [`Failure::Unresolved`], [`Failure::ConnectFailed`], [`Failure::ConnectTimeout`] or [`Failure::UpstreamTls`].

@@ -60,7 +60,7 @@ pub(crate) async fn get(
     if head.start != StatusCode::OK {
         return Err(format!("it answers {}", head.start.as_u16()));
     }
-    let (mut inbound, mut body) = (Inbound::new(head.framing), Vec::new());
+    let (mut inbound, mut body) = (Inbound::of_server(head.framing), Vec::new());
     loop {
         let more = std::future::poll_fn(|cx| inbound.poll(cx, &mut link)).await;
         if more.map_err(|_| "the answer is not whole")? == 0 {

@@ -191,6 +191,11 @@ impl Group {
         }
     }
 
+    /// How many servers it may have.
+    pub(crate) fn size(&self) -> usize {
+        self.members.len()
+    }
+
     /// Whether anybody wants to know how servers do.
     pub(crate) fn observes(&self) -> bool {
         self.upstream.outlier.is_some() || self.upstream.balance == BalancePolicy::Ewma

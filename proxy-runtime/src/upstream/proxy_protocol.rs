@@ -57,7 +57,7 @@ pub(crate) fn announce(
     }
 }
 
-/// Says that a connection is the proxy's own and nobody's else: a check, not a client's. Version 1 has no more than "unknown" for it.
+/// Announces a connection of the proxy's own, such as a health check, that is no client's. Version 1 has no more than "unknown" for it.
 pub(super) fn announce_own(version: ProxyProtocol, out: &mut Vec<u8>) {
     match version {
         ProxyProtocol::V1 => announce(version, None, None, out),

@@ -20,7 +20,7 @@ pub(super) const MAX_ADDRESSES: usize = 64;
 /// spread over them; families alternate (section 4), so that one that is not reachable here costs one delay; those that have
 /// failed lately come last.
 pub(super) fn order(addresses: &[SocketAddr], turn: usize, failed: u64) -> Vec<usize> {
-    let rotated = (0..addresses.len()).map(|at| (at + turn) % addresses.len());
+    let rotated = (0..addresses.len()).map(|at| (at + turn % addresses.len()) % addresses.len());
     let (good, bad): (Vec<usize>, Vec<usize>) = rotated.partition(|at| failed >> at & 1 == 0);
     let mut order = alternating(addresses, &good);
     order.extend(alternating(addresses, &bad));

@@ -8,18 +8,21 @@
 //! exchange waits for another one's client.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use h2::client::SendRequest;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Dialler, Group, Server, Servers};
 use crate::failure::Failure;
 use crate::http2::{Piece, SEND_BUFFER};
+use crate::stream::Link;
 
 /// The most exchanges at once on a connection, however many its server allows.
 const MAX_STREAMS: usize = 256;
@@ -74,7 +77,14 @@ struct State {
     most: Cell<usize>,
     /// When the last one ended.
     idle_since: Cell<Option<Instant>>,
+    written: Cell<Written>,
+    /// How many exchanges it takes at once, where it has refused one more.
+    full_at: Cell<Option<usize>>,
 }
+
+/// How many bytes were written to a connection.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Written(u64);
 
 /// A place on a connection, until it is dropped.
 pub(crate) struct Held {
@@ -86,6 +96,25 @@ impl Held {
     /// No more exchanges are to be put on the connection.
     pub(super) fn distrust(&self) {
         self.state.closed.set(true);
+    }
+
+    /// The server has refused this exchange: so many at once are too many, whatever its settings say. Servers may count streams for
+    /// a moment longer than they last, and streams may be opened before the settings have come.
+    pub(super) fn refused(&self) {
+        let others = self.state.active.get() - 1;
+        self.state.full_at.set(Some(others));
+        if others == 0 {
+            self.distrust();
+        }
+    }
+
+    pub(super) fn written(&self) -> Written {
+        self.state.written.get()
+    }
+
+    /// Whether nothing that was put on the connection after that can have left.
+    pub(super) fn has_written_nothing_since(&self, then: Written) -> bool {
+        self.written() == then
     }
 }
 
@@ -135,6 +164,8 @@ impl SharedPools {
     async fn open(&self, of_it: &Rc<OfServer>, group: &Group, server: &Server) -> Result<Shared, Failure> {
         let generation = server.generation();
         let link = self.dialler.connect(group, server, &[], Duration::MAX).await?;
+        let state = Rc::new(State { most: Cell::new(UNHEARD), ..State::default() });
+        let link = Counting { link, state: Rc::clone(&state) };
         let handshake = h2::client::Builder::new()
             .initial_window_size(WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -144,7 +175,6 @@ impl SharedPools {
             .enable_push(false)
             .handshake(link);
         let (sender, mut connection) = handshake.await.map_err(|_| Failure::ConnectFailed)?;
-        let state = Rc::new(State { most: Cell::new(UNHEARD), ..State::default() });
         let (its_state, of_it) = (Rc::clone(&state), Rc::clone(of_it));
         tokio::task::spawn_local(async move {
             std::future::poll_fn(|cx| {
@@ -205,16 +235,66 @@ impl Shared {
     fn has_room(&mut self) -> bool {
         let most = match self.state.most.get() {
             UNHEARD => UNTIL_SETTINGS,
-            most => most.min(MAX_STREAMS),
+            most => most.min(MAX_STREAMS).min(self.state.full_at.get().unwrap_or(MAX_STREAMS)),
         };
         if self.state.active.get() >= most {
             return false;
         }
         let ready = self.sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        if matches!(ready, std::task::Poll::Ready(Err(_))) {
+        if matches!(ready, Poll::Ready(Err(_))) {
             self.state.closed.set(true);
         }
-        matches!(ready, std::task::Poll::Ready(Ok(())))
+        matches!(ready, Poll::Ready(Ok(())))
+    }
+}
+
+/// A connection whose written bytes are counted.
+struct Counting {
+    link: Link,
+    state: Rc<State>,
+}
+
+impl Counting {
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = &written {
+            let Written(before) = self.state.written.get();
+            self.state.written.set(Written(before + *written as u64));
+        }
+        written
+    }
+}
+
+impl AsyncRead for Counting {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.link).poll_write(cx, buf);
+        self.count(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.link).poll_write_vectored(cx, bufs);
+        self.count(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.link.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_shutdown(cx)
     }
 }
 

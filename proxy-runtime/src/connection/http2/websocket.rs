@@ -1,6 +1,8 @@
 //! WebSocket over HTTP/2 (RFC 8441): an extended CONNECT becomes a `GET` with `Upgrade`, its 101 a 200, and then bytes go both
 //! ways.
 
+mod sha1;
+
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -18,24 +20,42 @@ use crate::http2::Piece;
 use crate::stream::Link;
 use crate::upstream::Call;
 
+/// What a server is asked with, and has to show that it has understood (RFC 6455 section 1.3).
+pub(super) struct Key([u8; 24]);
+
 /// Asks for the upgrade as HTTP/1.1 does (RFC 6455 section 4.1); HTTP/2 does without the key (RFC 8441 section 5.1).
-pub(super) fn ask(fields: &mut Fields, dice: &Dice) {
+pub(super) fn ask(fields: &mut Fields, dice: &Dice) -> Key {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     // 16 bytes in base64: 21 digits, one of which only two bits count, and the filling.
-    let mut key: Vec<u8> = (0..21).map(|_| DIGITS[dice.below(64)]).collect();
-    key.push(b"AQgw"[dice.below(4)]);
-    key.extend_from_slice(b"==");
+    let mut key = [b'='; 24];
+    key[..21].fill_with(|| DIGITS[dice.below(64)]);
+    key[21] = b"AQgw"[dice.below(4)];
     fields.set("connection", b"upgrade");
     fields.set("upgrade", b"websocket");
     fields.set("sec-websocket-key", &key);
+    Key(key)
 }
 
-/// The answer to an extended CONNECT.
-pub(super) fn accept(answer: &mut Answer<Body>) {
+impl Key {
+    /// What `Sec-WebSocket-Accept` has to be (RFC 6455 section 4.2.2).
+    fn accepted(&self) -> String {
+        const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+        data_encoding::BASE64.encode(&sha1::digest(&[&self.0, GUID].concat()))
+    }
+}
+
+/// Makes a 101 the answer to an extended CONNECT. `false`: the server has not understood, whatever it says (RFC 6455 section 4.1).
+pub(super) fn accept(key: &Key, answer: &mut Answer<Body>) -> bool {
+    let mut shown = answer.fields.all("sec-websocket-accept");
+    if shown.next() != Some(key.accepted().as_bytes()) || shown.next().is_some() {
+        return false;
+    }
+    drop(shown);
     answer.status = StatusCode::OK;
     for name in ["connection", "upgrade", "sec-websocket-accept"] {
         answer.fields.remove(name);
     }
+    true
 }
 
 /// Passes bytes through until both sides have ended, or both are silent.
@@ -117,5 +137,16 @@ impl Way {
             self.moved += 1;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys() {
+        // The example of RFC 6455 section 1.3.
+        assert_eq!(Key(*b"dGhlIHNhbXBsZSBub25jZQ==").accepted(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

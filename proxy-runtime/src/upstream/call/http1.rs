@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::{Clock, MAX_INTERIM, Unanswered, Waits, pass_on};
+use super::{Clock, MAX_INTERIM, Refused, Unanswered, Waits, pass_on};
 use crate::body::{Broken, Flaw, Inbound, Outbound, RequestBody, Source};
 use crate::connection::Client;
 use crate::failure::Failure;
@@ -23,7 +23,7 @@ pub(crate) struct Http1 {
     pub(super) lease: Option<Lease>,
     method: Method,
     upload: Outbound,
-    body: RequestBody,
+    pub(super) body: RequestBody,
     clock: Clock,
     /// The server takes no more of it.
     refused: bool,
@@ -79,7 +79,7 @@ impl Http1 {
                     Ok(Some(head)) => {
                         channel.link.consume(head.size);
                         if !head.start.is_informational() || head.start == StatusCode::SWITCHING_PROTOCOLS {
-                            self.inbound = Inbound::new(head.framing);
+                            self.inbound = Inbound::of_server(head.framing);
                             (self.keep_alive, self.length) = (head.keep_alive, head.length);
                             return Poll::Ready(Ok(head));
                         }
@@ -107,13 +107,19 @@ impl Http1 {
         }
     }
 
-    fn lost(&mut self) -> Unanswered {
+    fn lost(&self) -> Unanswered {
         if self.heard {
             return Unanswered::Failed(Failure::UpstreamReset);
         }
-        let used_up = RequestBody::new(&self.client, Framing::Empty);
-        let body = self.body.is_untouched().then(|| std::mem::replace(&mut self.body, used_up));
-        Unanswered::Lost { body, unsent: self.upload.is_unsent() }
+        if self.upload.is_unsent() { Unanswered::Unprocessed(Refused::Connection) } else { Unanswered::Lost }
+    }
+
+    pub(super) fn take_body(&mut self) -> Option<RequestBody> {
+        let taken = RequestBody::new(&self.client, Framing::Empty);
+        let body = self.body.rewind().then(|| std::mem::replace(&mut self.body, taken));
+        // Of what was announced, the rest does not come: the connection is of no more use.
+        self.refused |= body.is_some() && self.clock.sent.is_none();
+        body
     }
 
     /// The request has no body, or none that matters any more.

@@ -10,15 +10,15 @@ use http::uri::{Authority, PathAndQuery};
 use http::{Method, Request, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
-use super::{Clock, MAX_INTERIM, Unanswered, Waits, pass_on};
+use super::{Clock, MAX_INTERIM, Refused, Unanswered, Waits, pass_on};
 use crate::body::{RequestBody, Source, split_block};
 use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::http1::{Framing, Head, declared_length};
-use crate::http2::{Outbound, Piece, received, received_trailers, to_send};
+use crate::http2::{Outbound, Piece, are_well_formed, received, received_trailers, to_send};
 use crate::upstream::Lease;
-use crate::upstream::shared::{Held, WINDOW};
+use crate::upstream::shared::{Held, WINDOW, Written};
 
 /// See above.
 pub(crate) struct Http2 {
@@ -32,7 +32,9 @@ pub(crate) struct Http2 {
     upload: Option<(Outbound, SendStream<Piece>)>,
     /// How much of it was sent.
     uploaded: u64,
-    body: RequestBody,
+    pub(super) body: RequestBody,
+    /// What the connection had written when the request was put on it.
+    begun: Written,
     interim: u8,
     answer: Option<RecvStream>,
     /// What is received and not passed on.
@@ -81,7 +83,9 @@ impl Http2 {
         began: Instant,
     ) -> Result<Http2, Box<(Lease, RequestBody)>> {
         let empty = body.is_empty();
+        let begun = held.written();
         let Ok((response, stream)) = held.sender.send_request(request, empty) else {
+            held.distrust();
             return Err(Box::new((lease, body)));
         };
         let length = match body.framing {
@@ -100,6 +104,7 @@ impl Http2 {
             upload: (!empty).then(|| (Outbound::new(length), stream)),
             uploaded: 0,
             body,
+            begun,
             interim: 0,
             answer: None,
             chunk: Bytes::new(),
@@ -116,7 +121,9 @@ impl Http2 {
         }
         while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
             self.interim += 1;
-            if self.interim > MAX_INTERIM {
+            // RFC 9113 section 8.6: nothing is changed to; an HTTP/1.1 client would take what follows for another protocol.
+            let changes = interim.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if changes || self.interim > MAX_INTERIM || !are_well_formed(interim.headers()) {
                 return failed(Failure::UpstreamInvalid);
             }
             pass_on(&self.client, interim.status(), received(interim.headers()));
@@ -124,6 +131,9 @@ impl Http2 {
         match std::pin::Pin::new(&mut self.response).poll(cx) {
             Poll::Ready(Ok(response)) => {
                 let (parts, answer) = response.into_parts();
+                if !are_well_formed(&parts.headers) {
+                    return failed(Failure::UpstreamInvalid);
+                }
                 let fields = received(&parts.headers);
                 self.length = declared_length(&fields);
                 let framing = match self.length {
@@ -141,6 +151,7 @@ impl Http2 {
                     length,
                     keep_alive: true,
                     size: 0,
+                    reason: None,
                 }))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.lost(&error))),
@@ -160,16 +171,32 @@ impl Http2 {
         }
     }
 
-    fn lost(&mut self, error: &h2::Error) -> Unanswered {
-        // RFC 9113 sections 6.8 and 8.7: the server says that it has done nothing.
-        let refused = error.reason() == Some(Reason::REFUSED_STREAM)
-            || error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
-        if error.is_reset() && !refused {
-            return Unanswered::Failed(Failure::UpstreamReset);
+    /// What it means that the stream has failed (RFC 9113 sections 6.8 and 8.7).
+    fn lost(&self, error: &h2::Error) -> Unanswered {
+        let Some(held) = &self.held else { return Unanswered::Lost };
+        if !error.is_reset() {
+            held.distrust();
         }
-        let used_up = RequestBody::new(&self.client, Framing::Empty);
-        let body = self.body.is_untouched().then(|| std::mem::replace(&mut self.body, used_up));
-        Unanswered::Lost { body, unsent: refused }
+        // One that has sent interim answers has begun, whatever it says now.
+        let says_so = self.interim == 0 && error.is_remote();
+        if says_so && error.reason() == Some(Reason::REFUSED_STREAM) && error.is_reset() {
+            held.refused();
+            return Unanswered::Unprocessed(Refused::Server);
+        }
+        // The library fails streams this way that are above the last one the server has taken, and no others.
+        if says_so && error.is_go_away() || held.has_written_nothing_since(self.begun) {
+            return Unanswered::Unprocessed(Refused::Connection);
+        }
+        if error.is_reset() { Unanswered::Failed(Failure::UpstreamReset) } else { Unanswered::Lost }
+    }
+
+    pub(super) fn take_body(&mut self) -> Option<RequestBody> {
+        let taken = RequestBody::new(&self.client, Framing::Empty);
+        let body = self.body.rewind().then(|| std::mem::replace(&mut self.body, taken));
+        if body.is_some() {
+            self.upload = None;
+        }
+        body
     }
 
     /// The request has no body, or none that matters any more.
@@ -225,7 +252,10 @@ impl Http2 {
                 Some(Err(_)) => return Poll::Ready(Err(Failure::UpstreamTruncated)),
                 None => {
                     let trailers = ready!(answer.poll_trailers(cx)).map_err(|_| Failure::UpstreamTruncated)?;
-                    self.trailers = trailers.map(|trailers| received_trailers(&trailers));
+                    self.trailers = match trailers {
+                        Some(trailers) => Some(received_trailers(&trailers).ok_or(Failure::UpstreamInvalid)?),
+                        None => None,
+                    };
                     return Poll::Ready(Ok(false));
                 }
             }

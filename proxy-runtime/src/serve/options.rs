@@ -1,0 +1,106 @@
+//! `OPTIONS` as far as the proxy answers it itself: about the server ([`about_server`]), and where a request may go no further
+//! ([`goes_no_further`], `Max-Forwards`). Not on the hot path.
+//!
+//! `TRACE` is answered with 405 whatever its `Max-Forwards`: it is never forwarded.
+
+use http::{Method, StatusCode};
+
+use crate::body::Body;
+use crate::fields::Fields;
+use crate::handler::Answer;
+use crate::observe::Record;
+use crate::rehearse;
+use crate::route::{Found, MethodSet, Node};
+use crate::site::{Methods, Site};
+use crate::target::Target;
+
+/// The field, which tells how many more may pass an `OPTIONS` or `TRACE` on (RFC 9110 section 7.6.2).
+pub(super) const MAX_FORWARDS: &str = "max-forwards";
+
+/// `OPTIONS *`: what the server does, whatever the site (RFC 9110 section 9.3.7). `None` where something else is asked for.
+pub(super) fn about_server(method: &Method, target: &Target) -> Option<Answer<Body>> {
+    (*method == Method::OPTIONS && target.is_server()).then(|| allowed(&methods(|_| true)))
+}
+
+/// The answer to an `OPTIONS` that may not be forwarded: what the path's routes take.
+pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Option<Answer<Body>> {
+    if record.method != Method::OPTIONS || max_forwards(&record.fields) != Some(0) {
+        return None;
+    }
+    let target = record.target.as_ref()?;
+    let about = (record.client, record.version == http::Version::HTTP_2);
+    let takes =
+        |method: &Method| matches!(rehearse::find(site, root, target, method, &record.fields, about), Found::Route(..));
+    Some(allowed(&methods(takes)))
+}
+
+/// What `Max-Forwards` says to the next one, where it says anything.
+pub(super) fn forwards_left(method: &Method, fields: &Fields) -> Option<u64> {
+    max_forwards(fields).filter(|_| *method == Method::OPTIONS).map(|left| left.saturating_sub(1))
+}
+
+/// A number, however large; anything else means nothing.
+fn max_forwards(fields: &Fields) -> Option<u64> {
+    let digits = fields.get(MAX_FORWARDS)?;
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let more = |left: u64, digit: &u8| left.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+    is_number.then(|| digits.iter().fold(0, more))
+}
+
+/// The methods that may be forwarded, as far as they are `wanted`.
+fn methods(wanted: impl Fn(&Method) -> bool) -> Methods {
+    const NEVER: [Method; 2] = [Method::CONNECT, Method::TRACE];
+    let known = Methods::NAMES.iter().filter_map(|name| Method::from_bytes(name.as_bytes()).ok());
+    let mask =
+        known.filter(|method| !NEVER.contains(method) && wanted(method)).map(|method| Methods::bit(&method)).sum();
+    Methods { mask, ..Methods::NONE }
+}
+
+fn allowed(methods: &Methods) -> Answer<Body> {
+    let mut answer = Answer::new(StatusCode::NO_CONTENT, Body::None(None));
+    answer.fields.add(b"allow", MethodSet::of(methods).allow().as_bytes());
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        let check = |text: &str, expected: Option<u64>| {
+            let fields: Fields = [("Max-Forwards", text)].into_iter().collect();
+            assert_eq!(forwards_left(&Method::OPTIONS, &fields), expected, "{text:?}");
+            assert_eq!(forwards_left(&Method::GET, &fields), None, "{text:?}");
+        };
+        check("1", Some(0));
+        check("007", Some(6));
+        check("99999999999999999999", Some(u64::MAX - 1));
+        for none in ["", "-1", "+1", "1.0", "1, 2", "x"] {
+            check(none, None);
+        }
+    }
+
+    #[test]
+    fn about_the_server() {
+        let check = |method: Method, target: &str, expected: bool| {
+            let fields: Fields = [("host", "a.test")].into_iter().collect();
+            let target = Target::parse(target.to_owned(), &fields, http::Version::HTTP_11).expect("a target");
+            let answer = about_server(&method, &target);
+            assert_eq!(answer.is_some(), expected, "{method} {target:?}");
+            if let Some(answer) = answer {
+                assert_eq!(
+                    answer.fields.get("allow"),
+                    Some(b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH".as_slice())
+                );
+            }
+        };
+        check(Method::OPTIONS, "*", true);
+        check(Method::OPTIONS, "http://a.test", true);
+        check(Method::OPTIONS, "http://a.test/", false);
+        check(Method::OPTIONS, "http://a.test?x", false);
+        check(Method::OPTIONS, "*?x", false);
+        check(Method::OPTIONS, "/", false);
+        check(Method::GET, "*", false);
+    }
+}

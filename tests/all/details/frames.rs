@@ -1,0 +1,329 @@
+//! What HTTP/2 does not allow in requests and responses, or says otherwise than HTTP/1.1.
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderValue, Request, Response};
+use kiln_tests::frames::{self, Frames};
+use kiln_tests::origin::websocket_accept;
+use kiln_tests::proxy::PATIENCE;
+
+use super::*;
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
+}
+
+async fn client(address: &str) -> SendRequest<Bytes> {
+    let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    client.ready().await.expect("ready")
+}
+
+async fn whole(response: Response<h2::RecvStream>) -> (http::response::Parts, String) {
+    let (parts, mut body) = response.into_parts();
+    let mut text = Vec::new();
+    while let Some(data) = body.data().await {
+        text.extend_from_slice(&data.expect("data"));
+        let _ = body.flow_control().release_capacity(text.len());
+    }
+    (parts, String::from_utf8_lossy(&text).into_owned())
+}
+
+async fn ask(client: &mut SendRequest<Bytes>, request: http::request::Builder) -> (http::response::Parts, String) {
+    let (response, _) = client.send_request(request.body(()).expect("a request"), true).expect("sent");
+    whole(response.await.expect("a response")).await
+}
+
+/// A head, a body, and what follows it.
+type Said = (Response<()>, &'static str, Option<http::HeaderMap>);
+
+/// An HTTP/2 server that answers what `answer` says to a path.
+fn server(answer: fn(&str) -> Said) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
+    let address = listener.local_addr().expect("an address").to_string();
+    listener.set_nonblocking(true).expect("a socket");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        let (response, body, trailers) = answer(request.uri().path());
+                        let Ok(mut stream) = respond.send_response(response, false) else { continue };
+                        let _ = stream.send_data(body.into(), trailers.is_none());
+                        if let Some(trailers) = trailers {
+                            let _ = stream.send_trailers(trailers);
+                        }
+                    }
+                });
+            }
+        });
+    });
+    address
+}
+
+const BLANKS: [&str; 6] = [" x", "x ", "\tx", "x\t", " ", " \t "];
+
+/// RFC 9113 section 8.2.1: a value neither begins nor ends with a blank. HTTP/1.1 would strip them on the way, behind the back
+/// of all that compares values here.
+#[test]
+fn blanks_around_values() {
+    let origin = mirror();
+    let proxy = proxy_to(&origin.address);
+    let address = proxy.address("listen").to_owned();
+    run(async move {
+        let mut client = client(&address).await;
+        for value in BLANKS {
+            for name in ["x", "cookie", "content-type", "user-agent"] {
+                let request = Request::get("http://site.test/").header(name, value);
+                assert_eq!(ask(&mut client, request).await.0.status, 400, "{name}: {value:?}");
+            }
+            // Behind a body: the origin does not get to see it as a whole request.
+            let request = Request::post("http://site.test/").body(()).expect("a request");
+            let (response, mut body) = client.send_request(request, false).expect("sent");
+            body.send_data("hello".into(), false).expect("sent");
+            let trailers = [("x-sum".parse().expect("a name"), HeaderValue::from_static(value))].into_iter().collect();
+            body.send_trailers(trailers).expect("sent");
+            assert_eq!(response.await.expect("a response").status(), 400, "{value:?} in trailers");
+        }
+        let within = Request::get("http://site.test/").header("x", "a \tb").header("y", "");
+        assert_eq!(ask(&mut client, within).await.0.status, 200);
+        let odd =
+            Request::get("http://site.test/").header("x", HeaderValue::from_bytes(b"\xa0x\x85").expect("a value"));
+        assert_eq!(ask(&mut client, odd).await.0.status, 200);
+    });
+    proxy.log("\"reason\":\"bad-request\"");
+}
+
+/// The same from servers.
+#[test]
+fn blanks_in_responses() {
+    let origin = server(|path| {
+        let value = |at: &str| HeaderValue::from_static(BLANKS[at.parse::<usize>().expect("a number")]);
+        let mut response = Response::new(());
+        match path.strip_prefix("/h2/").and_then(|path| path.split_once('/')) {
+            Some(("head", at)) => {
+                response.headers_mut().insert("x", value(at));
+                (response, "ok", None)
+            }
+            Some(("trailers", at)) => {
+                let trailers = [("x".parse().expect("a name"), value(at))].into_iter().collect();
+                (response, "ok", Some(trailers))
+            }
+            _ => (response, "ok", None),
+        }
+    });
+    let proxy = proxy_to(&origin);
+    let address = proxy.address("listen");
+    assert_eq!(get(address, "site.test", "/h2/x").text(), "ok");
+    for (at, value) in BLANKS.iter().enumerate() {
+        assert_eq!(get(address, "site.test", &format!("/h2/head/{at}")).status, 502, "{value:?}");
+        // The head may be on its way already: what follows is then no end of the body.
+        let mut client = Client::to(address);
+        client.send(format!("GET /h2/trailers/{at} HTTP/1.1\r\nHost: site.test\r\n\r\n"));
+        let said = String::from_utf8_lossy(&client.rest()).into_owned();
+        assert!(!said.ends_with("0\r\n\r\n") && !said.contains("\r\nx:"), "{said}");
+    }
+    proxy.log("\"reason\":\"upstream-invalid\"");
+}
+
+/// RFC 9113 section 8.6: a 101 is nothing in HTTP/2, and would be something else for an HTTP/1.1 client.
+#[test]
+fn nothing_is_changed_to() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let Some(mut frames) = Frames::from(stream, &[]) else { continue };
+            while let Some(frame) = frames.next_of(frames::HEADERS) {
+                frames.head(frame.stream, false, &[(":status", "101")]);
+                frames.head(frame.stream, true, &[(":status", "200")]);
+            }
+        }
+    });
+    let proxy = proxy_to(&address);
+    let request = "GET /h2/x HTTP/1.1\r\nHost: site.test\r\nConnection: close, upgrade\r\nUpgrade: foo\r\n\r\n";
+    assert_eq!(super::ask(proxy.address("listen"), request).status, 502);
+    proxy.log("\"reason\":\"upstream-invalid\"");
+}
+
+/// What must not reach anybody: a response with 400, a reset stream or the end of the connection.
+#[test]
+fn malformed_requests() {
+    let origin = mirror();
+    let proxy = proxy_to(&origin.address);
+    let usual = [(":method", "GET"), (":scheme", "http"), (":authority", "site.test"), (":path", "/")];
+    let check = |what: &str, fields: &[(&str, &str)]| {
+        let mut connection = Frames::to(proxy.address("listen"));
+        connection.head(1, true, fields);
+        let refused = loop {
+            match connection.frame() {
+                // 400 is the twelfth entry of HPACK's table.
+                Some(frame) if frame.kind == frames::HEADERS => break frame.payload.first() == Some(&0x8c),
+                Some(frame) if frame.kind == frames::RST_STREAM => break frame.payload == [0, 0, 0, 1],
+                Some(frame) if frame.kind == frames::GOAWAY => break frame.payload[4..8] != [0; 4],
+                Some(_) => {}
+                None => break false,
+            }
+        };
+        assert!(refused, "{what}");
+    };
+    let with = |more: &[(&'static str, &'static str)]| [&usual[..], more].concat();
+    let path = |path: &'static str| [usual[0], usual[1], usual[2], (":path", path)];
+    let authority = |authority: &'static str| [usual[0], usual[1], (":authority", authority), usual[3]];
+    check("a name in upper case", &with(&[("X-Upper", "y")]));
+    check("no name", &with(&[("", "y")]));
+    check("a name with a colon", &with(&[("x:y", "z")]));
+    check("a name with a blank", &with(&[("x y", "z")]));
+    for field in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
+        check(field, &with(&[(field, "x")]));
+    }
+    check("te", &with(&[("te", "gzip")]));
+    check("te with more", &with(&[("te", "trailers, gzip")]));
+    check("a line end in a value", &with(&[("x", "a\r\nb: c")]));
+    check("a nul in a value", &with(&[("x", "a\0b")]));
+    check("a blank before a value", &with(&[("x", " y")]));
+    check("a method behind all", &with(&[(":method", "GET")]));
+    for at in 0..usual.len() {
+        let twice = [&usual[..=at], &usual[at..]].concat();
+        check(&format!("{} twice", usual[at].0), &twice);
+        let mut without = usual.to_vec();
+        without.remove(at);
+        check(&format!("no {}", usual[at].0), &without);
+        let mut late = without.clone();
+        late.extend([("x", "y"), usual[at]]);
+        check(&format!("{} behind a field", usual[at].0), &late);
+    }
+    check("an unknown pseudo-header", &[&[(":x", "y")], &usual[..]].concat());
+    check("the pseudo-header of responses", &[&[(":status", "200")], &usual[..]].concat());
+    for target in ["", "x", "http://site.test/", "*", " /", "/ x", "?x", "/\u{1}"] {
+        check(&format!("the path {target:?}"), &path(target));
+    }
+    for host in ["", "u@site.test", "u:p@site.test", "site.test:x", "site test", "site.test/", "site.test, site.test"] {
+        check(&format!("the authority {host:?}"), &authority(host));
+    }
+    check("another host", &with(&[("host", "other.test")]));
+    check("two hosts", &[usual[0], usual[1], usual[3], ("host", "site.test"), ("host", "site.test")]);
+    check(
+        "a URL for a path of a CONNECT",
+        &[(":method", "CONNECT"), (":protocol", "websocket"), usual[1], usual[2], (":path", "http://site.test/")],
+    );
+    assert_eq!(origin.connections(), 0, "nobody has seen any of it");
+    // What is allowed.
+    let mut connection = Frames::to(proxy.address("listen"));
+    connection.head(1, true, &with(&[("te", "trailers"), ("host", "Site.test")]));
+    assert_eq!(connection.next_of(frames::HEADERS).expect("a response").payload.first(), Some(&0x88));
+}
+
+#[test]
+fn otherwise_than_in_http1() {
+    let origin = mirror();
+    let proxy = proxy_to(&origin.address);
+    let address = proxy.address("listen").to_owned();
+    run(async move {
+        let mut client = client(&address).await;
+        // What promises encryption is not to be had without (RFC 9110 section 7.4).
+        assert_eq!(ask(&mut client, Request::get("https://site.test/")).await.0.status, 421);
+        // `OPTIONS *` (RFC 9113 section 8.3.1).
+        let star = Request::options(
+            http::Uri::builder().scheme("http").authority("site.test").path_and_query("*").build().expect("a URI"),
+        );
+        let (parts, _) = ask(&mut client, star).await;
+        assert_eq!(
+            (parts.status.as_u16(), parts.headers["allow"].to_str().expect("text").contains("OPTIONS")),
+            (204, true)
+        );
+        let last = Request::options("http://site.test/a").header("max-forwards", "0");
+        assert_eq!(ask(&mut client, last).await.0.status, 204);
+        let next = Request::options("http://site.test/a").header("max-forwards", "7");
+        assert!(ask(&mut client, next).await.1.contains("max-forwards: 6\r\n"));
+        let (parts, text) = ask(&mut client, Request::get("http://site.test/own")).await;
+        assert_eq!((parts.status.as_u16(), &*text, &parts.headers["content-length"]), (205, "", &HeaderValue::from(0)));
+    });
+}
+
+/// What belongs to a connection does not go to HTTP/2 clients, and what is a request's is not in a response.
+#[test]
+fn fields_of_a_connection_stay_behind() {
+    let origin = Origin::always(
+        "HTTP/1.1 426 What\r\nConnection: upgrade\r\nUpgrade: foo/2\r\nTE: trailers\r\nContent-Length: 2\r\n\r\nno",
+    );
+    let proxy = proxy_to(&origin.address);
+    let address = proxy.address("listen").to_owned();
+    run(async move {
+        let (parts, text) = ask(&mut client(&address).await, Request::get("http://site.test/")).await;
+        assert_eq!((parts.status.as_u16(), &*text), (426, "no"));
+        for name in ["upgrade", "connection", "te"] {
+            assert!(!parts.headers.contains_key(name), "{name}");
+        }
+    });
+}
+
+/// RFC 6455 section 4.1: a server that does not show what it was asked with has not understood.
+#[test]
+fn websockets_are_accepted_by_their_key() {
+    let check = |accept: &'static str, status: u16| {
+        let origin = Origin::new(move |mut connection, _| {
+            let Some(head) = connection.head() else { return };
+            let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).expect("a key").to_owned();
+            let right = websocket_accept(&key);
+            let fields = accept.replace("RIGHT", &right).replace("KEY", &key);
+            connection.send(format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n{fields}\r\n"
+            ));
+            while !connection.bytes().is_empty() {}
+        });
+        let proxy = proxy_to(&origin.address);
+        let address = proxy.address("listen").to_owned();
+        run(async move {
+            let mut client = client(&address).await;
+            while !client.is_extended_connect_protocol_enabled() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            let mut request = Request::connect("http://site.test/live").body(()).expect("a request");
+            request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+            let (response, _up) = client.send_request(request, false).expect("sent");
+            assert_eq!(response.await.expect("a response").status(), status, "{accept:?}");
+        });
+        if status == 502 {
+            proxy.log("\"reason\":\"upstream-invalid\"");
+        }
+    };
+    check("Sec-WebSocket-Accept: RIGHT\r\n", 200);
+    check("", 502);
+    check("Sec-WebSocket-Accept: \r\n", 502);
+    check("Sec-WebSocket-Accept: KEY\r\n", 502);
+    check("Sec-WebSocket-Accept: RIGHT=\r\n", 502);
+    check("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", 502);
+    check("Sec-WebSocket-Accept: RIGHT\r\nSec-WebSocket-Accept: RIGHT\r\n", 502);
+}
+
+/// A call that is given up because its server takes too long: it may have been done, so it is not one that was never made.
+#[test]
+fn calls_that_take_too_long() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                if let Some(mut frames) = Frames::from(stream, &[]) {
+                    while frames.frame().is_some() {}
+                }
+            });
+        }
+    });
+    let proxy = proxy_to(&address);
+    let address = proxy.address("listen").to_owned();
+    run(async move {
+        let call = Request::post("http://site.test/h2/t.T/Call").header("content-type", "application/grpc");
+        let (parts, _) = ask(&mut client(&address).await, call).await;
+        assert_eq!((parts.status.as_u16(), parts.headers["grpc-status"].as_bytes()), (200, &b"4"[..]));
+    });
+    proxy.log("\"reason\":\"response-timeout\"");
+}

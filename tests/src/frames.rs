@@ -1,0 +1,128 @@
+//! HTTP/2 as frames (RFC 9113 section 4.1): for clients and servers that do what no library lets them.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use crate::proxy::PATIENCE;
+
+/// Types of frames.
+pub const DATA: u8 = 0;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const HEADERS: u8 = 1;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const RST_STREAM: u8 = 3;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const SETTINGS: u8 = 4;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const PING: u8 = 6;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const GOAWAY: u8 = 7;
+
+/// Flags of frames: the stream ends here, this acknowledges, the fields end here.
+pub const END_STREAM: u8 = 1;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const ACK: u8 = 1;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const END_HEADERS: u8 = 4;
+
+/// A frame.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// A connection.
+pub struct Frames(TcpStream);
+
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Frames {
+    /// A client's; says hello.
+    pub fn to(address: &str) -> Frames {
+        let mut stream = TcpStream::connect(address).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_nodelay(true).expect("a socket");
+        stream.write_all(PREFACE).expect("sent");
+        let mut frames = Frames(stream);
+        frames.send(SETTINGS, 0, 0, &[]);
+        frames
+    }
+
+    /// A server's; says hello, with these settings. `None`: the client is gone.
+    pub fn from(mut stream: TcpStream, settings: &[(u16, u32)]) -> Option<Frames> {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_nodelay(true).expect("a socket");
+        stream.read_exact(&mut [0; PREFACE.len()]).ok()?;
+        let mut frames = Frames(stream);
+        let settings: Vec<u8> = settings
+            .iter()
+            .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()[..]].concat())
+            .collect();
+        frames.send(SETTINGS, 0, 0, &settings);
+        Some(frames)
+    }
+
+    /// Sends a frame; the other side may be gone.
+    pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        let _ = self.0.write_all(&frame);
+    }
+
+    /// A head.
+    pub fn head(&mut self, stream: u32, ends: bool, fields: &[(&str, &str)]) {
+        self.send(HEADERS, END_HEADERS | if ends { END_STREAM } else { 0 }, stream, &block(fields));
+    }
+
+    /// The next frame; PINGs and SETTINGS are answered and passed over. `None` at the end.
+    pub fn frame(&mut self) -> Option<Frame> {
+        loop {
+            let mut head = [0; 9];
+            self.0.read_exact(&mut head).ok()?;
+            let [a, b, c, kind, flags, stream @ ..] = head;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            self.0.read_exact(&mut payload).ok()?;
+            match (kind, flags & ACK) {
+                (SETTINGS, 0) => self.send(SETTINGS, ACK, 0, &[]),
+                (PING, 0) => self.send(PING, ACK, 0, &payload),
+                (SETTINGS | PING, _) => {}
+                _ => return Some(Frame { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), payload }),
+            }
+        }
+    }
+
+    /// The next frame of this kind.
+    pub fn next_of(&mut self, kind: u8) -> Option<Frame> {
+        loop {
+            let frame = self.frame()?;
+            if frame.kind == kind {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// Says which stream was the last that is dealt with, and why no more are.
+    pub fn goaway(&mut self, last: u32, code: u32) {
+        self.send(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
+    }
+
+    /// Ends a stream.
+    pub fn reset(&mut self, stream: u32, code: u32) {
+        self.send(RST_STREAM, 0, stream, &code.to_be_bytes());
+    }
+}
+
+/// Fields as HPACK without any compression (RFC 7541 section 6.2.2).
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| {
+        assert!(text.len() < 127);
+        [&[text.len() as u8], text.as_bytes()].concat()
+    };
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
