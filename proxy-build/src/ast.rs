@@ -311,7 +311,7 @@ pub struct Proxy {
     pub forwarding: Forwarding,
 }
 
-/// What `proxy` and `split` say of the client, beside what they say anyway.
+/// How `proxy` and `split` forward: what they say of the client beside what they say anyway, and who asks for bodies.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the properties")]
 pub struct Forwarding {
@@ -319,6 +319,8 @@ pub struct Forwarding {
     /// `forwarded-port=`.
     pub port: Option<Spanned<bool>>,
     pub real_ip: Option<Spanned<bool>>,
+    /// `continue=`: whether it is the server's to say.
+    pub asks_server: Option<Spanned<bool>>,
 }
 
 /// Where `proxy` goes.
@@ -488,6 +490,8 @@ pub struct Limits {
     pub handshakes: Option<Spanned<Setting<u64>>>,
     /// `memory=`.
     pub memory: Option<Spanned<Setting<u64>>>,
+    pub min_rate: Option<Spanned<u64>>,
+    pub half_close: Option<Spanned<bool>>,
     pub encoded_slash: Option<Spanned<bool>>,
     pub merge_slashes: Option<Spanned<bool>>,
     /// `path-parameters=`: whether they are refused.
@@ -503,6 +507,7 @@ pub struct Timeouts {
     pub connect: Option<Spanned<Setting<Duration>>>,
     pub request: Option<Spanned<Setting<Duration>>>,
     pub response: Option<Spanned<Setting<Duration>>>,
+    pub proceed: Option<Spanned<Setting<Duration>>>,
     pub idle: Option<Spanned<Setting<Duration>>>,
     pub total: Option<Spanned<Setting<Duration>>>,
 }

@@ -81,10 +81,12 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     out.line(
         "  limits",
         format!(
-            "headers={} uri={} body={}{} [{}]",
+            "headers={} uri={} body={}{}{}{} [{}]",
             size(&limits.headers),
             size(&limits.uri),
             size(&limits.body),
+            if limits.min_rate > 0 { format!(" min-rate={}B/s", limits.min_rate) } else { String::new() },
+            if limits.half_close { " half-close" } else { "" },
             if policy.fields.underscores { " underscores" } else { "" },
             from("limits")
         ),
@@ -181,6 +183,9 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
         let said: Vec<_> = said.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
         if !said.is_empty() {
             out.line("    says", said.join(" "));
+        }
+        if proxy.asks_server {
+            out.line("    continue", format!("said by the server, within {}", time(&timeouts.proceed)));
         }
         out.line(
             "    time-outs",

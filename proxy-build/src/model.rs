@@ -265,6 +265,8 @@ pub const LIMITS: Limits = Limits {
     per_client: Setting::Fixed(u64::MAX),
     handshakes: Setting::Fixed(1000),
     memory: Setting::Fixed(12 << 20),
+    min_rate: 0,
+    half_close: false,
 };
 
 /// What holds where nothing is said.
@@ -273,6 +275,7 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     handshake: Setting::Fixed(Duration::from_secs(10)),
     request: Setting::Fixed(Duration::from_secs(10)),
     response: Setting::Fixed(Duration::from_secs(60)),
+    proceed: Setting::Fixed(Duration::from_secs(1)),
     idle: Setting::Fixed(Duration::from_secs(60)),
     total: Setting::Fixed(Duration::MAX),
 };

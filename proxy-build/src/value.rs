@@ -18,7 +18,7 @@ pub use self::address::{
     asked_path, host, ip, listen_address, network, server_address, server_name, server_url, service_url,
 };
 pub use self::amount::{MAX_HEADERS, MAX_KEPT_BODY, MAX_MEMORY, MAX_URI, keepalive, number, size_within};
-pub use self::door::{network_or_file, origin, rate};
+pub use self::door::{byte_rate, network_or_file, origin, rate};
 pub use self::upstream::{
     DISCOVER_KINDS, GRPC_STATUSES, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on,
     service_name, statuses,

@@ -1,5 +1,5 @@
 //! Bodies on their way: [`RequestBody`] from client to server, [`Body`] from whoever answers to the client, and
-//! [`Outbound`], which sends either.
+//! [`Outbound`], which sends either over HTTP/1.1.
 //!
 //! Nothing is collected: each is asked for more only when what it gave is sent, so a slow reader slows the writer
 //! (back-pressure), and memory is a buffer per side however large the body. Data is sent from the buffer it was read
@@ -8,9 +8,10 @@
 
 mod front;
 mod kept;
+mod outbound;
+mod pace;
 
 use std::collections::VecDeque;
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,18 +20,20 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use self::front::Front;
+pub(crate) use self::outbound::{Broken, LookAround, Outbound, TOGETHER};
+pub(crate) use self::pace::Pace;
 use crate::cache::{Kept, Reader};
 use crate::clock::after;
 use crate::compress::Compressed;
 use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::file_reader::{FileReader, Unsent};
+use crate::file_reader::FileReader;
 use crate::http1::{Decoder, Found, Framing};
 use crate::intake;
 use crate::replace::Replaced;
 use crate::site::FieldRules;
-use crate::stream::{Link, Stream};
+use crate::stream::Link;
 use crate::upstream::Call;
 
 /// Where a body comes from.
@@ -55,6 +58,10 @@ pub(crate) trait Source {
     }
     /// What follows the data.
     fn trailers(&mut self) -> Option<Fields>;
+    /// Why nothing follows the data that there is, where that is known already.
+    fn broken(&self) -> Option<Failure> {
+        None
+    }
 }
 
 /// Takes from the front of shared memory that somebody else keeps.
@@ -148,8 +155,16 @@ pub(crate) struct RequestBody {
     seen_to: Vec<&'static str>,
     /// What goes before what still comes: what was looked at, and what was taken and may have to be sent again.
     front: Front,
-    /// So much of what the client has sent is counted, and not taken yet.
-    counted: usize,
+    /// Whether it is wanted is the server's to say.
+    asks_server: bool,
+    /// It is not asked for before this moment, unless the server does.
+    held_until: Option<Option<Instant>>,
+    /// What arrived and is not taken, in bytes.
+    there: u64,
+    /// What was received in all.
+    received: u64,
+    /// How fast the client has to send it. Boxed: seldom there, and every exchange would carry its size around.
+    pace: Option<Box<Pace>>,
 }
 
 /// A body in time has at least this many bytes per second, on the average.
@@ -169,7 +184,11 @@ impl RequestBody {
             trailing: None,
             seen_to: Vec::new(),
             front: Front::default(),
-            counted: 0,
+            asks_server: false,
+            held_until: None,
+            there: 0,
+            received: 0,
+            pace: None,
         }
     }
 
@@ -183,10 +202,17 @@ impl RequestBody {
         self.front.unsent()
     }
 
-    /// Holds it to a policy: `limit` in bytes; `patience` is `timeouts request`, of which `spent` is gone; `silence` is
-    /// `timeouts idle`.
-    pub(crate) fn hold(&mut self, limit: u64, patience: Duration, spent: Duration, silence: Duration) {
+    /// Holds it to a policy: `limit` in bytes; `min_rate` in bytes a second; `patience` is `timeouts request`, of which `spent` is
+    /// gone; `silence` is `timeouts idle`.
+    pub(crate) fn hold(
+        &mut self,
+        (limit, min_rate): (u64, u64),
+        patience: Duration,
+        spent: Duration,
+        silence: Duration,
+    ) {
         self.limit = limit;
+        self.pace = Pace::new(min_rate, 0).map(Box::new);
         self.patience = patience.saturating_sub(spent);
         self.silence = silence;
     }
@@ -199,6 +225,35 @@ impl RequestBody {
     /// None of its trailers has one of these names.
     pub(crate) fn trailers_without(&mut self, names: Vec<&'static str>) {
         self.seen_to = names;
+    }
+
+    /// Whether it is wanted is the server's to say, where the client waits to hear that (RFC 9110 section 10.1.1).
+    pub(crate) fn leave_to_server(&mut self) {
+        self.asks_server = !self.is_empty() && self.front.is_untouched() && self.client.waits_for_continue();
+    }
+
+    /// See above.
+    pub(crate) fn asks_server(&self) -> bool {
+        self.asks_server
+    }
+
+    /// A server is sent the head: it has so long to ask for the rest.
+    pub(crate) fn wait_for_server(&mut self, wait: Duration) {
+        if self.asks_server {
+            self.held_until = Some(after(Instant::now(), wait));
+        }
+    }
+
+    /// Nobody has asked for it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held_until.is_some()
+    }
+
+    /// The server has asked for it, and so does the proxy.
+    pub(crate) fn is_wanted(&mut self) {
+        if self.held_until.take().is_some() {
+            self.client.ask_for_body();
+        }
     }
 
     /// Whether there is nothing to send but the head.
@@ -238,6 +293,12 @@ impl Source for RequestBody {
         if !self.front().is_empty() {
             return Poll::Ready(Ok(true));
         }
+        if let Some(until) = self.held_until {
+            if !self.client.timer.over(until) {
+                return Poll::Pending;
+            }
+            self.held_until = None;
+        }
         match self.client.poll_body(cx) {
             Poll::Pending => {
                 self.client.ask_for_body();
@@ -246,19 +307,26 @@ impl Source for RequestBody {
                 if self.client.timer.over(after(since, self.patience.min(self.silence))) {
                     return self.end(Failure::RequestTimeout);
                 }
+                if let Some(pace) = &mut self.pace
+                    && pace.is_too_slow(&self.client.timer, || self.received)
+                {
+                    return self.end(Failure::ClientTooSlow);
+                }
                 Poll::Pending
             }
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(false)),
             Poll::Ready(Ok(len)) => {
-                // Who takes only some of it sees the rest of it again.
-                let new = len.saturating_sub(self.counted);
-                self.counted += new;
-                let len = new as u64;
+                // Some of it may have been there before.
+                let len = (len as u64).saturating_sub(self.there);
                 if len > self.limit {
                     return self.end(Failure::BodyTooLarge);
                 }
                 self.client.body_comes();
                 self.limit -= len;
+                (self.there, self.received) = (self.there + len, self.received + len);
+                if let Some(pace) = &mut self.pace {
+                    pace.rests();
+                }
                 if let Some(since) = self.waiting.take() {
                     self.patience = self.patience.saturating_sub(since.elapsed());
                 }
@@ -267,7 +335,7 @@ impl Source for RequestBody {
                 Poll::Ready(Ok(true))
             }
             Poll::Ready(Err(Flaw::Malformed)) => self.end(Failure::BadFraming),
-            Poll::Ready(Err(Flaw::Truncated)) => self.end(Failure::ClientGone),
+            Poll::Ready(Err(Flaw::Truncated)) => self.end(Failure::RequestTruncated),
         }
     }
 
@@ -286,7 +354,7 @@ impl Source for RequestBody {
             front.taken(&data[..took]);
             took
         });
-        self.counted = self.counted.saturating_sub(took);
+        self.there = self.there.saturating_sub(took as u64);
         took
     }
 
@@ -433,202 +501,19 @@ impl Source for Body {
             | Body::Tunnel(_) => None,
         }
     }
+
+    fn broken(&self) -> Option<Failure> {
+        match self {
+            Body::Joined(reader) => reader.broken(),
+            Body::Compressed(body) => body.broken(),
+            Body::Replaced(body) => body.broken(),
+            _ => None,
+        }
+    }
 }
 
 impl From<VecDeque<Bytes>> for Body {
     fn from(pieces: VecDeque<Bytes>) -> Body {
         Body::Pieces(pieces)
-    }
-}
-
-/// A message on its way out: a head, and the body behind it as it comes.
-#[derive(Debug)]
-pub(crate) struct Outbound {
-    /// What is to be sent before the source's own data: the head, chunks' framing, small pieces of data.
-    out: Vec<u8>,
-    /// How much of `out` is sent.
-    sent: usize,
-    /// Anything was sent at all.
-    begun: bool,
-    chunked: bool,
-    /// How much of the data that the source has is announced and sent from where it is.
-    promised: usize,
-    /// The source is at its end, and all of it is in `out`.
-    ended: bool,
-    /// Since when the other side takes nothing.
-    blocked: Option<Instant>,
-    /// How many bytes of the body went into it.
-    pub(crate) body: u64,
-}
-
-/// Why a message could not be sent whole.
-#[derive(Debug)]
-pub(crate) enum Broken {
-    /// Its source failed.
-    Source(Failure),
-    /// The other side takes no more.
-    Sink,
-}
-
-/// Up to so many bytes of data are copied together before they are written.
-const TOGETHER: usize = 4096;
-
-/// No more than this is put together.
-const FULL: usize = 16 << 10;
-
-impl Outbound {
-    /// Sends `head`, and a body in chunks or as it is.
-    pub(crate) fn new(head: Vec<u8>, chunked: bool) -> Outbound {
-        Outbound { out: head, sent: 0, begun: false, chunked, promised: 0, ended: false, blocked: None, body: 0 }
-    }
-
-    /// Whether not a byte was sent.
-    pub(crate) fn is_unsent(&self) -> bool {
-        !self.begun
-    }
-
-    /// Since when the other side takes nothing; `None` while it does, or there is nothing to take.
-    pub(crate) fn blocked(&self) -> Option<Instant> {
-        self.blocked
-    }
-
-    /// Sends what there is, until all is sent. `write` with nothing to write sees off what it has taken.
-    pub(crate) fn poll<S: Source>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut S,
-        mut write: impl FnMut(&mut Context<'_>, [&[u8]; 2]) -> Poll<io::Result<usize>>,
-    ) -> Poll<Result<(), Broken>> {
-        loop {
-            let waiting = self.gather(cx, source).map_err(Broken::Source)?;
-            if self.sent == self.out.len() && self.promised == 0 {
-                self.out.clear();
-                self.sent = 0;
-                if !self.ended && !waiting {
-                    continue;
-                }
-                let gone = write(cx, [&[], &[]]);
-                return match gone {
-                    Poll::Ready(Err(_)) => Poll::Ready(Err(Broken::Sink)),
-                    Poll::Ready(Ok(_)) if self.ended => Poll::Ready(Ok(())),
-                    Poll::Ready(Ok(_)) => {
-                        self.blocked = None;
-                        Poll::Pending
-                    }
-                    Poll::Pending => {
-                        self.blocked.get_or_insert_with(Instant::now);
-                        Poll::Pending
-                    }
-                };
-            }
-            let outcome = match self.promised {
-                0 => write(cx, [&self.out[self.sent..], &[]]).map_ok(|written| self.sent += written),
-                promised => {
-                    let mut outcome = Poll::Pending;
-                    let rest = &self.out[self.sent..];
-                    let took = source.take(|data| {
-                        outcome = write(cx, [rest, &data[..promised]]);
-                        match &outcome {
-                            Poll::Ready(Ok(written)) => written.saturating_sub(rest.len()),
-                            _ => 0,
-                        }
-                    });
-                    outcome.map_ok(|written| {
-                        self.sent += written - took;
-                        self.promised -= took;
-                        if self.promised == 0 && self.chunked {
-                            self.out.extend_from_slice(b"\r\n");
-                        }
-                    })
-                }
-            };
-            match outcome {
-                Poll::Ready(Ok(())) => (self.begun, self.blocked) = (true, None),
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
-                Poll::Pending => {
-                    self.blocked.get_or_insert_with(Instant::now);
-                    return Poll::Pending;
-                }
-            }
-        }
-    }
-
-    /// Sends a file behind what [`Outbound::poll`] has sent, until all of it is.
-    pub(crate) fn poll_file(
-        &mut self,
-        cx: &mut Context<'_>,
-        file: &mut FileReader,
-        stream: &mut Stream,
-    ) -> Poll<Result<(), Broken>> {
-        loop {
-            match ready!(file.poll_send(cx, stream)) {
-                Ok(0) => return Poll::Ready(Ok(())),
-                Ok(sent) => {
-                    self.body += sent as u64;
-                    self.blocked = None;
-                }
-                Err(Some(Unsent::File(failure))) => return Poll::Ready(Err(Broken::Source(failure))),
-                Err(Some(Unsent::Sink)) => return Poll::Ready(Err(Broken::Sink)),
-                Err(None) => {
-                    self.blocked.get_or_insert_with(Instant::now);
-                    return Poll::Pending;
-                }
-            }
-        }
-    }
-
-    /// Puts what there is into `out`, or promises it; whether the source is waited for.
-    fn gather<S: Source>(&mut self, cx: &mut Context<'_>, source: &mut S) -> Result<bool, Failure> {
-        while !self.ended && self.promised == 0 && self.out.len() < FULL {
-            match source.poll_fill(cx) {
-                Poll::Pending => return Ok(true),
-                Poll::Ready(more) => {
-                    if more? {
-                        self.put(source);
-                    } else {
-                        self.finish(source.trailers());
-                    }
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn put<S: Source>(&mut self, source: &mut S) {
-        let took = source.take(|data| {
-            if self.chunked {
-                // Writing to a Vec cannot fail.
-                let _ = io::Write::write_fmt(&mut self.out, format_args!("{:x}\r\n", data.len()));
-            }
-            self.body += data.len() as u64;
-            if data.len() > TOGETHER {
-                self.promised = data.len();
-                return 0;
-            }
-            self.out.extend_from_slice(data);
-            data.len()
-        });
-        if took > 0 && self.chunked {
-            self.out.extend_from_slice(b"\r\n");
-        }
-    }
-
-    fn finish(&mut self, trailers: Option<Fields>) {
-        self.ended = true;
-        if self.chunked {
-            self.out.extend_from_slice(b"0\r\n");
-            trailers.unwrap_or_default().write(&mut self.out);
-            self.out.extend_from_slice(b"\r\n");
-        }
-    }
-
-    /// Sends to a stream.
-    pub(crate) fn poll_to<S: Source>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut S,
-        stream: &mut Stream,
-    ) -> Poll<Result<(), Broken>> {
-        self.poll(cx, source, |cx, bufs| stream.poll_write(cx, bufs))
     }
 }

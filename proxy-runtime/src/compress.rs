@@ -72,6 +72,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
                 kept: forms.map(|forms| (forms, *coding, Vec::new())),
                 flushes: length.is_none(),
                 unflushed: false,
+                failed: None,
                 _running: running,
             }))
         }
@@ -107,6 +108,8 @@ pub(crate) struct Compressed {
     kept: Option<(Forms, Coding, Vec<u8>)>,
     flushes: bool,
     unflushed: bool,
+    /// Why there is no more; what was taken before is sent first.
+    failed: Option<Failure>,
     _running: Running,
 }
 
@@ -128,6 +131,9 @@ impl Source for Compressed {
                 return Poll::Ready(Ok(true));
             }
             let Some(encoder) = &mut self.encoder else { return Poll::Ready(Ok(false)) };
+            if let Some(failure) = self.failed {
+                return Poll::Ready(Err(failure));
+            }
             match self.body.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => {
                     let (out, mut fine) = (self.out.bytes(), true);
@@ -153,7 +159,12 @@ impl Source for Compressed {
                         forms.keep(coding, bytes);
                     }
                 }
-                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+                Poll::Ready(Err(failure)) => {
+                    self.failed = Some(failure);
+                    if self.unflushed && !encoder.flush(self.out.bytes()) {
+                        return Poll::Ready(Err(failure));
+                    }
+                }
                 Poll::Pending if self.flushes && self.unflushed => {
                     self.unflushed = false;
                     if !encoder.flush(self.out.bytes()) {
@@ -179,6 +190,10 @@ impl Source for Compressed {
 
     fn trailers(&mut self) -> Option<Fields> {
         changed::trailers(self.body.trailers())
+    }
+
+    fn broken(&self) -> Option<Failure> {
+        self.failed.or_else(|| self.body.broken())
     }
 }
 

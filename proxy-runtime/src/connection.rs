@@ -89,6 +89,8 @@ pub(crate) struct Client {
     pub(crate) timer: Timer,
     /// How long the exchange under way lets either side be silent.
     pub(crate) idle: Cell<Duration>,
+    /// Its client may close its sending side and is still there.
+    pub(crate) half_close: Cell<bool>,
     pub(crate) wire: Wire,
 }
 
@@ -104,7 +106,8 @@ impl Client {
     fn new(peer: Rc<Peer>, wire: Wire) -> Client {
         let worker = peer.worker;
         let idle = Cell::new(worker.site.root.timeouts.idle.get(worker.settings));
-        Client { worker, peer, timer: Timer::default(), idle, wire }
+        let half_close = Cell::new(worker.site.root.limits.half_close);
+        Client { worker, peer, timer: Timer::default(), idle, half_close, wire }
     }
 
     /// Nobody, in the place of a client: for what the proxy fetches for itself.
@@ -139,8 +142,7 @@ impl Client {
         }
     }
 
-    /// The client's body is waited for: if it waits to hear that it is wanted, it is told (RFC 9110 section 10.1.1); once,
-    /// and by us, whatever the server would have said.
+    /// The client's body is waited for: if it waits to hear that it is wanted, it is told (RFC 9110 section 10.1.1); once.
     pub(crate) fn ask_for_body(&self) {
         if self.expects_continue().is_some_and(|expects| expects.replace(false)) {
             self.interim(StatusCode::CONTINUE, &Fields::new());
@@ -152,6 +154,11 @@ impl Client {
         if let Some(expects) = self.expects_continue() {
             expects.set(false);
         }
+    }
+
+    /// Whether the client waits to hear that its body is wanted.
+    pub(crate) fn waits_for_continue(&self) -> bool {
+        self.expects_continue().is_some_and(Cell::get)
     }
 
     fn expects_continue(&self) -> Option<&Cell<bool>> {

@@ -87,6 +87,10 @@ pub(crate) enum Failure {
     BodyStalled,
     /// The server closed in the middle of the answer's body.
     UpstreamTruncated,
+    /// The client has cut off its request's body.
+    RequestTruncated,
+    /// The client sends or takes a body more slowly than `limits min-rate`.
+    ClientTooSlow,
     /// The client was gone before the answer was.
     ClientGone,
     /// The client takes nothing, and there is no memory for more of those (`limits memory`).
@@ -203,6 +207,8 @@ impl Failure {
             Failure::TotalTimeout => "total-timeout",
             Failure::BodyStalled => "body-stalled",
             Failure::UpstreamTruncated => "upstream-truncated",
+            Failure::RequestTruncated => "request-truncated",
+            Failure::ClientTooSlow => "client-too-slow",
             Failure::ClientGone => "client-gone",
             Failure::MemoryFull => "memory-full",
             Failure::NotCached => "not-cached",
@@ -244,6 +250,7 @@ impl Failure {
             | Failure::BadPath
             | Failure::BadFraming
             | Failure::BadRewrite
+            | Failure::RequestTruncated
             | Failure::PlainHttp
             | Failure::Handshake
             | Failure::AcmeChallenge
@@ -273,7 +280,7 @@ impl Failure {
             Failure::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Failure::UriTooLong => StatusCode::URI_TOO_LONG,
             Failure::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Failure::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Failure::RequestTimeout | Failure::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             Failure::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
             Failure::TooManyConnections
             | Failure::TooManyFromClient
@@ -307,7 +314,15 @@ impl Failure {
 
     /// Whether the connection is of no more use: what follows on it can't be told apart from what was refused.
     pub(crate) fn closes(self) -> bool {
-        matches!(self, Failure::BadFraming | Failure::BodyTooLarge | Failure::RequestTimeout | Failure::HeadTooLarge)
+        matches!(
+            self,
+            Failure::BadFraming
+                | Failure::BodyTooLarge
+                | Failure::RequestTimeout
+                | Failure::RequestTruncated
+                | Failure::ClientTooSlow
+                | Failure::HeadTooLarge
+        )
     }
 }
 

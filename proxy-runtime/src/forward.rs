@@ -258,6 +258,7 @@ mod tests {
             forwarded,
             forwarded_port: false,
             real_ip: false,
+            asks_server: false,
         }
     }
 

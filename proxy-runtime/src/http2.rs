@@ -9,7 +9,7 @@ use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use crate::body::Source;
+use crate::body::{LookAround, Source, TOGETHER, split};
 use crate::connection::http2::budget::{Budget, Held, Queued};
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -56,6 +56,10 @@ pub(crate) struct Outbound {
     pub(crate) sent: u64,
     /// Since when the other side takes nothing.
     pub(crate) blocked: Option<Instant>,
+    /// What of it was there before its head was sent.
+    front: Bytes,
+    /// Nothing follows that but these trailers.
+    end: Option<Option<Fields>>,
     /// What the connection of a client may hold.
     budget: Option<Rc<Budget>>,
     /// What is held while the client takes nothing.
@@ -65,12 +69,49 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// For a body of so many bytes, where that is known, to a server.
     pub(crate) fn new(length: Option<u64>) -> Outbound {
-        Outbound { left: length, sent: 0, blocked: None, budget: None, held: None }
+        Outbound { left: length, sent: 0, blocked: None, front: Bytes::new(), end: None, budget: None, held: None }
     }
 
     /// The same, to a client.
     pub(crate) fn to_client(length: Option<u64>, budget: &Rc<Budget>) -> Outbound {
         Outbound { budget: Some(Rc::clone(budget)), ..Outbound::new(length) }
+    }
+
+    /// Sees whether the body begins, before its head is sent: takes what of it is small and has arrived already.
+    ///
+    /// # Errors
+    /// It is broken already.
+    pub(crate) async fn begin(&mut self, source: &mut impl Source) -> Result<(), Failure> {
+        let (mut front, mut look_around) = (Vec::new(), LookAround::default());
+        let begun = std::future::poll_fn(|cx| {
+            loop {
+                let filled = match source.poll_fill(cx) {
+                    Poll::Pending => {
+                        ready!(look_around.poll(cx));
+                        return Poll::Ready(Ok(()));
+                    }
+                    Poll::Ready(filled) => filled?,
+                };
+                if !filled {
+                    self.end = Some(source.trailers());
+                    return Poll::Ready(Ok(()));
+                }
+                if let Some(failure) = source.broken() {
+                    return Poll::Ready(Err(failure));
+                }
+                let took = source.take(|data| {
+                    let len = if data.len() <= TOGETHER { data.len() } else { 0 };
+                    front.extend_from_slice(&data[..len]);
+                    len
+                });
+                if took == 0 || front.len() > TOGETHER {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        });
+        begun.await?;
+        self.front = front.into();
+        Ok(())
     }
 
     /// Sends what there is, until all is sent. The error is the source's failure, or that there is no memory to wait; none where
@@ -82,43 +123,66 @@ impl Outbound {
         stream: &mut SendStream<Piece>,
     ) -> Poll<Result<(), Option<Failure>>> {
         loop {
-            if self.left.is_some() && self.poll_room(cx, stream).map_err(|()| None)?.is_pending() {
-                return self.wait(source);
-            }
-            if !ready!(source.poll_fill(cx)).map_err(Some)? {
-                let sent = match source.trailers() {
-                    Some(trailers) => stream.send_trailers(to_send(&trailers)),
-                    None => stream.send_data(Bytes::new().into(), true),
-                };
-                return Poll::Ready(sent.map_err(|_| None));
+            if self.front.is_empty() {
+                // A body whose length is known goes on for certain until its end is: nothing of it is made ready that can't be sent.
+                let goes_on = self.left.is_some() && self.end.is_none();
+                if goes_on && self.poll_room(cx, stream).map_err(|()| None)?.is_pending() {
+                    return self.wait(source);
+                }
+                if self.end.is_none() && !ready!(source.poll_fill(cx)).map_err(Some)? {
+                    self.end = Some(source.trailers());
+                }
+                if let Some(trailers) = self.end.take() {
+                    let sent = match trailers {
+                        Some(trailers) => stream.send_trailers(to_send(&trailers)),
+                        None => stream.send_data(Bytes::new().into(), true),
+                    };
+                    return Poll::Ready(sent.map_err(|_| None));
+                }
             }
             let Poll::Ready(room) = self.poll_room(cx, stream).map_err(|()| None)? else {
                 return self.wait(source);
             };
             (self.blocked, self.held) = (None, None);
-            let mut there = 0;
-            source.take(|data| {
-                there = data.len();
-                0
-            });
+            let mut there = self.front.len();
+            if there == 0 {
+                source.take(|data| {
+                    there = data.len();
+                    0
+                });
+            }
             let room = room.min(there);
             stream.reserve_capacity(room.min(SEND_BUFFER));
-            let data = source.take_bytes(room.min(stream.capacity()));
+            let data = self.piece(source, room.min(stream.capacity()));
             self.sent += data.len() as u64;
-            let last = self.left.as_mut().is_some_and(|left| {
+            let whole = self.left.as_mut().is_some_and(|left| {
                 *left = left.saturating_sub(data.len() as u64);
                 *left == 0
             });
             let queued = self.budget.as_ref().map(|budget| budget.queue(data.len()));
-            stream.send_data(Piece { data, _queued: queued }, last).map_err(|_| None)?;
+            let piece = Piece { data, _queued: queued };
+            if whole && self.end.is_none() {
+                // The source is told that it is at its end; it may have trailers, or think otherwise.
+                match source.poll_fill(cx) {
+                    Poll::Ready(Err(failure)) => {
+                        stream.send_data(piece, false).map_err(|_| None)?;
+                        return Poll::Ready(Err(Some(failure)));
+                    }
+                    Poll::Ready(Ok(_)) => self.end = Some(source.trailers()),
+                    Poll::Pending => self.end = Some(None),
+                }
+            }
+            let last = self.front.is_empty() && matches!(self.end, Some(None));
+            stream.send_data(piece, last).map_err(|_| None)?;
             if last {
-                // The source is told that it is at its end.
-                return match source.poll_fill(cx) {
-                    Poll::Ready(Err(failure)) => Poll::Ready(Err(Some(failure))),
-                    Poll::Ready(Ok(_)) | Poll::Pending => Poll::Ready(Ok(())),
-                };
+                return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// The next bytes, at most so many.
+    fn piece(&mut self, source: &mut impl Source, most: usize) -> Bytes {
+        if self.front.is_empty() { source.take_bytes(most) } else { split(&mut self.front, most) }
     }
 
     /// Waits until at least a byte can be sent; how many may be queued then. The error: the other side takes no more.

@@ -26,6 +26,13 @@ use crate::stream::Stream;
 /// Connections that wait to be accepted; the kernel may allow fewer.
 const BACKLOG: i32 = 4096;
 
+/// What the kernel takes of a response beyond what is on its way to the client, in bytes: more of it is memory that a slow reader
+/// costs, megabytes each (tcp(7), `TCP_NOTSENT_LOWAT`).
+const QUEUE: u32 = 128 << 10;
+
+/// The same where `limits min-rate` has to see whether clients take anything: room is told of when half of it is free.
+pub(crate) const FINE_QUEUE: u64 = 16 << 10;
+
 /// A connection, counted for as long as it lasts.
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
@@ -42,17 +49,30 @@ pub(crate) enum Bound {
     Unix(std::os::unix::net::UnixListener),
 }
 
+impl Bound {
+    /// Bounds what the kernel takes for each connection that will be accepted: they inherit it, so that it costs none of them a call.
+    fn bound_queue(&self, queue: u32) {
+        if let Bound::Tcp(socket) = self {
+            // A kernel that does not know this takes more.
+            let _ = socket2::SockRef::from(socket).set_tcp_notsent_lowat(queue);
+        }
+    }
+}
+
 /// Binds every listener, once per worker. Result: per worker, per listener.
 ///
 /// # Errors
 /// One for each address that can't be had.
 pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Result<Vec<Vec<Bound>>, Vec<Refused>> {
     let mut inherited = Inherited::take();
+    let measures = site.policies().any(|policy| policy.limits.min_rate > 0);
+    let queue = if measures { FINE_QUEUE as u32 } else { QUEUE };
     let mut per_worker: Vec<Vec<Bound>> = (0..workers).map(|_| Vec::new()).collect();
     let mut refused = Vec::new();
     for listener in site.listeners {
         match bind(listener, settings, workers, &mut inherited) {
             Ok(sockets) => {
+                sockets.iter().for_each(|socket| socket.bound_queue(queue));
                 for (worker, socket) in per_worker.iter_mut().zip(sockets) {
                     worker.push(socket);
                 }
@@ -352,5 +372,22 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
             record.answered(failure.status().as_u16());
             record.finished();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_inherited() {
+        let socket = bind_socket((Ipv4Addr::LOCALHOST, 0).into()).expect("a socket");
+        let address = socket.local_addr().expect("an address");
+        let bound = Bound::Tcp(socket.try_clone().expect("a clone"));
+        bound.bound_queue(QUEUE);
+        let _client = std::net::TcpStream::connect(address).expect("connected");
+        socket.set_nonblocking(false).expect("a socket");
+        let (accepted, _) = socket.accept().expect("accepted");
+        assert_eq!(socket2::SockRef::from(&accepted).tcp_notsent_lowat().expect("an option"), QUEUE);
     }
 }

@@ -186,6 +186,13 @@ impl Record {
         self.status = status;
     }
 
+    /// The client is gone before a byte of the answer was sent. What the client itself did wrong keeps its status.
+    pub(crate) fn unanswered(&mut self) {
+        if self.failure.is_none() {
+            self.status = 0;
+        }
+    }
+
     /// Why it went wrong; the first reason counts.
     pub(crate) fn failed(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);

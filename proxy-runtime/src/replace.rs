@@ -72,9 +72,14 @@ pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answ
         // The answer to HEAD is that to GET without its body.
         Body::None(_) if record.method == Method::HEAD => Body::None(None),
         Body::None(_) | Body::Tunnel(_) => return Answer { status, fields, body },
-        body => {
-            Body::Replaced(Box::new(Replaced { body, replacer, held: Vec::new(), ended: false, out: Made::default() }))
-        }
+        body => Body::Replaced(Box::new(Replaced {
+            body,
+            replacer,
+            held: Vec::new(),
+            ended: false,
+            failed: None,
+            out: Made::default(),
+        })),
     };
     changed::say(&mut fields);
     Answer { status, fields, body }
@@ -87,6 +92,8 @@ pub(crate) struct Replaced {
     /// What may still become a text.
     held: Vec<u8>,
     ended: bool,
+    /// Why there is no more; what was held back is sent first.
+    failed: Option<Failure>,
     out: Made,
 }
 
@@ -101,14 +108,15 @@ impl Source for Replaced {
                 return Poll::Ready(Ok(true));
             }
             if self.ended {
-                return Poll::Ready(Ok(false));
+                return Poll::Ready(self.failed.map_or(Ok(false), Err));
             }
-            match std::task::ready!(self.body.poll_fill(cx))? {
-                true => drop(self.body.take(|data| {
+            match std::task::ready!(self.body.poll_fill(cx)) {
+                Ok(true) => drop(self.body.take(|data| {
                     self.held.extend_from_slice(data);
                     data.len()
                 })),
-                false => self.ended = true,
+                Ok(false) => self.ended = true,
+                Err(failure) => (self.ended, self.failed) = (true, Some(failure)),
             }
         }
     }
@@ -123,6 +131,10 @@ impl Source for Replaced {
 
     fn trailers(&mut self) -> Option<Fields> {
         changed::trailers(self.body.trailers())
+    }
+
+    fn broken(&self) -> Option<Failure> {
+        self.failed.or_else(|| self.body.broken())
     }
 }
 

@@ -75,11 +75,22 @@ pub(crate) async fn exchange(
     target: String,
     framing: Framing,
 ) -> Result<Answer<Body>, Aborted> {
-    let mut answer = match steps(client, record, target, framing).await {
+    let answer = match steps(client, record, target, framing).await {
         Ok(answer) => answer,
         Err(Stop::Failure(failure)) => refuse(record, failure),
         Err(Stop::Abort) => return Err(Aborted),
     };
+    Ok(finished(record, answer))
+}
+
+/// The answer in place of one of which nothing was sent, as it is broken.
+pub(crate) fn instead(record: &mut Record, failure: Failure) -> Answer<Body> {
+    let answer = refuse(record, failure);
+    finished(record, answer)
+}
+
+/// What holds for every answer of a route.
+fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
     record.answered(answer.status.as_u16());
     dress(record, &mut answer);
     if let Some(functions) = record.route.and_then(|route| route.functions)
@@ -94,12 +105,12 @@ pub(crate) async fn exchange(
         answer.body = Body::Bytes(Bytes::new());
     }
     if let Some(rule) = record.route.and_then(|route| route.policy.replace.as_ref()) {
-        answer = replace::replace(&client.worker.replacers[rule.id as usize], record, answer);
+        answer = replace::replace(&record.worker.replacers[rule.id as usize], record, answer);
     }
-    Ok(match record.route.and_then(|route| route.policy.compress.as_ref()) {
+    match record.route.and_then(|route| route.policy.compress.as_ref()) {
         Some(policy) => compress(policy, record, answer),
         None => answer,
-    })
+    }
 }
 
 /// The fields that hold for every answer of a route.
@@ -413,10 +424,12 @@ fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Resu
     }
     let idle = policy.timeouts.idle.get(settings);
     client.idle.set(idle);
+    client.half_close.set(policy.limits.half_close);
     let mut body = RequestBody::new(client, framing);
     if !body.is_empty() {
         body.takes_trailers_by(&policy.fields);
-        body.hold(limit, policy.timeouts.request.get(settings), record.began.elapsed(), idle);
+        let limits = (limit, policy.limits.min_rate);
+        body.hold(limits, policy.timeouts.request.get(settings), record.began.elapsed(), idle);
     }
     Ok(body)
 }

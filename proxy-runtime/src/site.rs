@@ -325,6 +325,10 @@ pub struct Limits {
     pub handshakes: Setting<u64>,
     /// What is held for clients, in the whole process (root only).
     pub memory: Setting<u64>,
+    /// The least that a client sends and takes of a body, in bytes a second; 0 is no limit.
+    pub min_rate: u64,
+    /// A client that has closed its sending side is still served.
+    pub half_close: bool,
 }
 
 /// `timeouts`. `Duration::MAX` is no time-out.
@@ -339,6 +343,8 @@ pub struct Timeouts {
     pub request: Setting<Duration>,
     /// Waiting for the response head once the request is on its way.
     pub response: Setting<Duration>,
+    /// Waiting for a server to ask for the body, where that is left to it.
+    pub proceed: Setting<Duration>,
     /// Silence: a keep-alive connection, a body that does not move, a tunnel.
     pub idle: Setting<Duration>,
     /// The whole exchange.

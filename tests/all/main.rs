@@ -14,6 +14,7 @@ mod diagnostics;
 mod diff;
 mod disk;
 mod door;
+mod ends;
 mod expand;
 mod files;
 mod framing;

@@ -58,6 +58,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/tls.rs",
         "tests/all/http2.rs",
         "tests/all/acme.rs",
+        "tests/all/ends.rs",
         "tests/all/auth.rs",
         "tests/all/files.rs",
         "tests/all/intake.rs",

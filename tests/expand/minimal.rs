@@ -24,12 +24,15 @@ static POLICY_0: Policy = Policy {
         per_client: Setting::Fixed(u64::MAX),
         handshakes: Setting::Fixed(1000),
         memory: Setting::Fixed(12582912),
+        min_rate: 0,
+        half_close: false,
     },
     timeouts: Timeouts {
         connect: Setting::Fixed(Duration::from_millis(5000)),
         handshake: Setting::Fixed(Duration::from_millis(10000)),
         request: Setting::Fixed(Duration::from_millis(10000)),
         response: Setting::Fixed(Duration::from_millis(60000)),
+        proceed: Setting::Fixed(Duration::from_millis(1000)),
         idle: Setting::Fixed(Duration::from_millis(60000)),
         total: Setting::Fixed(Duration::MAX),
     },
@@ -78,6 +81,7 @@ static HANDLERS: &[Handler] = &[
         forwarded: false,
         forwarded_port: false,
         real_ip: false,
+        asks_server: false,
     }),
 ];
 static METHODS: &[Methods] = &[Methods::ANY];

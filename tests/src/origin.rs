@@ -103,6 +103,13 @@ impl Connection {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// Sends bytes and closes, in one packet: the other side can't see one without the other.
+    pub fn send_last(self, bytes: impl AsRef<[u8]>) {
+        use std::io::Write as _;
+        let _ = socket2::SockRef::from(&self.stream).set_tcp_cork(true);
+        let _ = (&self.stream).write_all(bytes.as_ref());
+    }
+
     /// Whether the other side has closed; does not wait.
     pub fn closed_by_peer(&mut self) -> bool {
         self.stream.set_nonblocking(true).expect("a socket");

@@ -207,6 +207,7 @@ impl Check<'_> {
             forwarded: is_on(&proxy.forwarding.forwarded),
             forwarded_port: is_on(&proxy.forwarding.port),
             real_ip: is_on(&proxy.forwarding.real_ip),
+            asks_server: is_on(&proxy.forwarding.asks_server),
         })
     }
 
@@ -359,6 +360,7 @@ impl Check<'_> {
 
     /// `rewrite` and the like, written in a route that forwards nothing.
     fn no_effect_without_upstream(&mut self, items: &[Item], handler: &Item) {
+        self.continue_acts(items, handler);
         if matches!(handler.what, What::Handler(ast::Handler::Proxy(_) | ast::Handler::Split(_))) {
             return;
         }
@@ -407,6 +409,31 @@ impl Check<'_> {
             };
             let message = format!("`{name}` has no effect: this route forwards nothing");
             self.report.add(Diagnostic::error("no-effect", message, *span).also(handler.span, "it is answered here"));
+        }
+    }
+
+    /// `timeouts continue` in a route where the proxy does not wait for a server to say that.
+    fn continue_acts(&mut self, items: &[Item], handler: &Item) {
+        let asks_server = match &handler.what {
+            What::Handler(ast::Handler::Proxy(proxy)) => &proxy.forwarding.asks_server,
+            What::Handler(ast::Handler::Split(split)) => &split.forwarding.asks_server,
+            _ => &None,
+        };
+        if asks_server.as_ref().is_some_and(|asks_server| asks_server.value) {
+            return;
+        }
+        for Item { what, .. } in items {
+            let What::Policy(ast::Policy::Timeouts(ast::Timeouts { proceed: Some(written), .. })) = what else {
+                continue;
+            };
+            self.report.add(
+                Diagnostic::error(
+                    "no-effect",
+                    "`continue` has no effect: it is the proxy that says it here",
+                    written.span,
+                )
+                .also(handler.span, "to leave it to the server write continue=upstream here"),
+            );
         }
     }
 

@@ -109,6 +109,8 @@ impl Check<'_> {
             per_client: number(&limits.per_client, ParamKind::Number, model::LIMITS.per_client),
             handshakes: number(&limits.handshakes, ParamKind::Number, model::LIMITS.handshakes),
             memory: number(&limits.memory, ParamKind::Size, model::LIMITS.memory),
+            min_rate: limits.min_rate.as_ref().map_or(model::LIMITS.min_rate, |rate| rate.value),
+            half_close: limits.half_close.as_ref().map_or(model::LIMITS.half_close, |value| value.value),
         }
     }
 
@@ -122,6 +124,7 @@ impl Check<'_> {
             handshake: duration(&timeouts.handshake, model::TIMEOUTS.handshake),
             request: duration(&timeouts.request, model::TIMEOUTS.request),
             response: duration(&timeouts.response, model::TIMEOUTS.response),
+            proceed: duration(&timeouts.proceed, model::TIMEOUTS.proceed),
             idle: duration(&timeouts.idle, model::TIMEOUTS.idle),
             total: duration(&timeouts.total, model::TIMEOUTS.total),
         };

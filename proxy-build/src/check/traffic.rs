@@ -47,6 +47,7 @@ impl Check<'_> {
             forwarded: is_on(&split.forwarding.forwarded),
             forwarded_port: is_on(&split.forwarding.port),
             real_ip: is_on(&split.forwarding.real_ip),
+            asks_server: is_on(&split.forwarding.asks_server),
         })
     }
 

@@ -19,6 +19,8 @@ pub(super) static LIMITS: Directive = Directive {
         Prop { name: "per-client", value: "N", docs: "Client connections at once from one address. Beyond: 503. Default: as `connections`.", places: ROOT },
         Prop { name: "handshakes", value: "N", docs: "TLS handshakes at once, for the whole process. Beyond: the connection is closed. Default 1000.", places: ROOT },
         Prop { name: "memory", value: "SIZE", docs: "What is held for clients that take nothing, and of bodies that are kept, in the whole process; see below. Default `\"12MiB\"`.", places: ROOT },
+        Prop::new("min-rate", "SIZE/s|off", "The least that a client sends of its body, and takes of the response's, over ten seconds in which the proxy waits for it, as in `\"1KiB/s\"`. Slower: 408, or the connection (HTTP/2: the stream) is cut. Default `off`."),
+        Prop::new("half-close", "BOOL", "A client that closes its sending side (FIN) is still served. Default `#false`: it is gone, and what a server does for it is cancelled."),
         Prop { name: "encoded-slash", value: "BOOL", docs: "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400.", places: ROOT_OR_SITE },
         Prop { name: "merge-slashes", value: "BOOL", docs: "Merges doubled slashes in paths. Default `#true`.", places: ROOT_OR_SITE },
         Prop { name: "path-parameters", value: "pass|refuse", docs: "Whether paths may have parameters (`/a;v=1/b`). Default `pass`; `refuse`: 400.", places: ROOT_OR_SITE },
@@ -57,14 +59,23 @@ that guards `/admin`. In front of such servers say `path-parameters=refuse`.
 Servers that hand fields on as variables (CGI, WSGI, PHP, Rack) read `Remote_User` and `Remote.User` as `Remote-User`, so a client could say
 what only the proxy may say. Names with `_` are therefore dropped, as by nginx, before anything looks at the request; `underscores=#true` lets
 them through. Names with `_` or `.` that are read as one which the route sets, copies, changes or removes, or which the proxy or a function of
-`filter` sees to, are dropped in any case, in trailers too; other names with `.` pass.",
+`filter` sees to, are dropped in any case, in trailers too; other names with `.` pass.
+
+A client that closes its sending side while its response is waited for has most often given up: the exchange with the server
+is cancelled, as in nginx, and logged as `client-gone`. Requests that it sent before in one go are answered in order; the
+last is cancelled only if a server has to be waited for. `half-close=#true` is for clients that close early and still read
+(old `nc`, scripts that speak HTTP/1.0). Requests whose body is cut off are a 400 either way (`request-truncated`).
+
+`min-rate` counts only time in which the client is waited for, not the server. Whoever sends or takes much at once has ten seconds for
+the rest, no more; what waits in buffers counts as taken, and is allowed for: 16 KiB, in HTTP/2 32 KiB. The reason in the log is
+`client-too-slow`. `timeouts idle` holds beside it: full silence.",
     example: r#"
 limits headers="32KiB" connections=20000 per-client=100
 
 site example.com {
     limits body="1MiB"
     route "/upload" {
-        limits body=unlimited
+        limits body=unlimited min-rate="1KiB/s"
         proxy "http://127.0.0.1:3000"
     }
     route "/*" {
@@ -81,6 +92,8 @@ site example.com {
             per_client: r.prop("per-client", value::number(1, 1 << 24)),
             handshakes: r.prop("handshakes", value::number(1, 1 << 24)),
             memory: r.prop("memory", value::size_within(1 << 20, value::MAX_MEMORY)),
+            min_rate: r.prop("min-rate", value::byte_rate),
+            half_close: r.prop("half-close", value::boolean),
             encoded_slash: r.prop("encoded-slash", value::boolean),
             merge_slashes: r.prop("merge-slashes", value::boolean),
             refuse_parameters: r.prop("path-parameters", value::word(&[("pass", false), ("refuse", true)])),

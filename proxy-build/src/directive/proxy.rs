@@ -17,6 +17,7 @@ pub(super) static PROXY: Directive = Directive {
         Prop::new("forwarded", "BOOL", "Sends `Forwarded` (RFC 7239) beside `X-Forwarded-*`. Default `#false`."),
         Prop::new("forwarded-port", "BOOL", "Sends `X-Forwarded-Port`: the port in the client's `Host`, else that of its scheme. Default `#false`."),
         Prop::new("real-ip", "BOOL", "Sends `X-Real-IP`: the client's address. Default `#false`."),
+        Prop::new("continue", "proxy|upstream", "Who tells a client that waits (`Expect: 100-continue`) to send its body: the proxy, at once (default), or the server."),
     ],
     body: None,
     repeats: true,
@@ -30,7 +31,12 @@ only proxies have a reason to send, is dropped (see [`pass`](#pass)), unless the
 
 A server that can't be reached is skipped for the next one, as nothing was sent yet. A kept connection that turns out to
 be closed is replaced by a fresh one, once, if nothing was sent, or the method is idempotent and there is no body. With
-no server left: 502, or 504 if it was a matter of time.",
+no server left: 502, or 504 if it was a matter of time.
+
+With `continue=upstream` a request with `Expect: 100-continue` goes to the server without its body: what the server says,
+`100 Continue` or a response (a 401 before a large upload), goes to the client, and the body only after a 100. A server that says
+nothing gets it after `timeouts continue`. Such a body is not kept for `retry`: the request is tried again as long as
+none of it was asked for. Where `mirror` or `block` need the body before, it is the proxy that asks for it.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -65,6 +71,9 @@ site sock.example.com {
     },
 };
 
+/// Who asks for the body of a client that waits: whether it is the server.
+const WHO_ASKS: &[(&str, bool)] = &[("proxy", false), ("upstream", true)];
+
 /// The URL of a server; counts the encrypted ones and the others, of which there must not be both.
 fn server_url(leaf: &Leaf, plain: &Cell<u32>, secure: &Cell<u32>) -> Parsed<String> {
     let (address, tls) = value::server_url(leaf)?;
@@ -86,6 +95,7 @@ pub(super) fn forwarding(r: &mut Reading<'_, '_>) -> Forwarding {
         forwarded: r.prop("forwarded", value::boolean),
         port: r.prop("forwarded-port", value::boolean),
         real_ip: r.prop("real-ip", value::boolean),
+        asks_server: r.prop("continue", value::word(WHO_ASKS)),
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) static TIMEOUTS: Directive = Directive {
         Prop::new("connect", "DURATION", "Connecting to a server, the TLS handshake included. Beyond: the next server, then 504. Default `\"5s\"`."),
         Prop::new("request", "DURATION", "Receiving the request: the head, then the body, which gets a second more for each KiB that arrives. Beyond: 408. Default `\"10s\"`."),
         Prop::new("response", "DURATION", "From the request being sent to the head of the answer. Beyond: 504. Default `\"60s\"`."),
+        Prop::new("continue", "DURATION", "From the request's head being sent to the server saying `100 Continue`, where `proxy continue=upstream` leaves that to it. Beyond: the body is sent all the same. Default `\"1s\"`."),
         Prop::new("idle", "DURATION", "Silence: of a kept connection between requests, of a body on its way, of a tunnel. Default `\"60s\"`."),
         Prop::new("total", "DURATION|off", "The whole exchange, from the request's head to the end of the answer; tunnels excepted. Default `off`."),
     ],
@@ -43,6 +44,7 @@ site example.com {
             connect: r.prop("connect", value::setting(value::duration)),
             request: r.prop("request", value::setting(value::duration)),
             response: r.prop("response", value::setting(value::duration)),
+            proceed: r.prop("continue", value::setting(value::duration)),
             idle: r.prop("idle", value::setting(value::duration)),
             total: r.prop("total", value::setting(value::duration_or_off)),
         })))

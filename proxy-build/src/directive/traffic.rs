@@ -16,6 +16,7 @@ pub(super) static SPLIT: Directive = Directive {
         Prop::new("forwarded", "BOOL", "As in `proxy`."),
         Prop::new("forwarded-port", "BOOL", "As in `proxy`."),
         Prop::new("real-ip", "BOOL", "As in `proxy`."),
+        Prop::new("continue", "proxy|upstream", "As in `proxy`."),
     ],
     body: Some(Place::Split),
     repeats: true,

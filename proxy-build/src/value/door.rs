@@ -45,6 +45,26 @@ pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
     }
 }
 
+/// As in `1KiB/s`, in bytes a second; 0 for `off`.
+pub fn byte_rate(leaf: &Leaf) -> Parsed<u64> {
+    /// More is no rate that a slow client falls short of, but a mistake.
+    const MOST: u64 = 1 << 30;
+    let found = text(leaf)?;
+    if found == "off" {
+        return Ok(0);
+    }
+    let expected = || {
+        problem("bad-rate", format!("`{found}` is no rate of bytes")).help("it is a size per second, as in \"1KiB/s\"")
+    };
+    let bytes =
+        found.strip_suffix("/s").and_then(|size| proxy_runtime::settings::size(size).ok()).ok_or_else(expected)?;
+    match bytes {
+        0 => Err(problem("bad-rate", "a rate of 0 is none").help("write min-rate=off")),
+        1..=MOST => Ok(bytes),
+        _ => Err(problem("out-of-range", format!("`{found}` is out of range: at most \"1GiB/s\" is allowed here"))),
+    }
+}
+
 /// Whose pages may read answers: a scheme and a host, or all hosts below one.
 pub fn origin(leaf: &Leaf) -> Parsed<Origin> {
     let found = text(leaf)?;

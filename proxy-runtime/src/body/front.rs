@@ -36,6 +36,11 @@ impl Front {
         self.charge.get_or_insert_with(|| memory.charge());
     }
 
+    /// Nothing of the body was looked at or taken.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.gone && self.bytes.is_empty()
+    }
+
     /// What goes before what still comes.
     pub(super) fn unsent(&self) -> &[u8] {
         &self.bytes[self.sent..]

@@ -343,6 +343,10 @@ impl Source for Reader {
         // RFC 9111 section 3.1: a cache may leave them out.
         None
     }
+
+    fn broken(&self) -> Option<Failure> {
+        locked(&self.flight.state).end.and_then(Result::err)
+    }
 }
 
 impl Drop for Reader {

@@ -14,13 +14,14 @@ use tokio::time::Instant;
 
 use super::{Client, DRAIN_GRACE, Draining, LINGER, Peer, Wire};
 use crate::answer;
-use crate::body::{Body, Broken, Inbound, Outbound};
+use crate::body::{Body, Broken, Inbound, Outbound, Pace};
 use crate::clock::after;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_reader::FileReader;
 use crate::handler::Answer;
 use crate::http1::{self, Framing, Head, Reading};
+use crate::listen::FINE_QUEUE;
 use crate::observe::Record;
 use crate::serve::{self, Aborted};
 use crate::stream::{Link, Stream};
@@ -69,8 +70,9 @@ impl Http1 {
         }
     }
 
-    /// What goes on while an exchange waits. `true`: the client is gone.
-    fn poll_meanwhile(&self, cx: &mut Context<'_>) -> bool {
+    /// What goes on while an exchange waits. `true`: the client is gone. One that has closed its sending side and has nothing more
+    /// to be answered is, too, where it `may_leave` so.
+    fn poll_meanwhile(&self, cx: &mut Context<'_>, may_leave: bool) -> bool {
         let body_complete = self.inbound.borrow().decoder.is_done();
         let mut link = self.link.borrow_mut();
         let mut interim = self.interim.borrow_mut();
@@ -81,8 +83,7 @@ impl Http1 {
                 Poll::Pending => break,
             }
         }
-        // While its body is on its way, whoever reads that sees it go. One that has said all and closed its half still
-        // wants its answer; one that has sent the next request already is still there.
+        // While its body is on its way, whoever reads that sees it go. One that has sent the next request already is still there.
         while body_complete && link.is_empty() && !link.has_ended() {
             match link.poll_fill(cx) {
                 Poll::Ready(Ok(_)) => {}
@@ -90,7 +91,12 @@ impl Http1 {
                 Poll::Pending => break,
             }
         }
-        false
+        may_leave && body_complete && link.is_empty() && link.has_ended()
+    }
+
+    /// Whether the client has a body that nobody asked for: it may come or not (RFC 9110 section 10.1.1).
+    fn was_not_asked(&self) -> bool {
+        self.expects_continue.get() && !self.inbound.borrow().decoder.is_done()
     }
 
     /// Whether what is left of the request's body is so little that reading it costs less than a new connection.
@@ -242,7 +248,7 @@ async fn exchange(
         let mut steps = pin!(serve::exchange(client, &mut record, target, head.framing));
         std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if http1.poll_meanwhile(cx) => Poll::Ready(None),
+            Poll::Pending if http1.poll_meanwhile(cx, !client.half_close.get()) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
         .await
@@ -253,14 +259,20 @@ async fn exchange(
             record.finished();
             return Next::Close;
         }
-        None => return Next::Close,
+        None => {
+            if !http1.inbound.borrow().decoder.is_done() {
+                record.failed(Failure::RequestTruncated);
+                record.answered(Failure::RequestTruncated.status().as_u16());
+            }
+            return Next::Close;
+        }
     };
     let own = !matches!(answer.body, Body::Server(_) | Body::Tunnel(_));
     let keep_alive = keep_alive
         && !record.failure().is_some_and(Failure::closes)
         && !requests.draining.has_begun()
         // Said in advance where it is known; the body of an answer from elsewhere may still outlast the request's.
-        && (!own || http1.is_worth_reading());
+        && (!(own || http1.was_not_asked()) || http1.is_worth_reading());
     send(client, http1, &mut record, answer, &Manner { version, to_head, keep_alive }).await
 }
 
@@ -285,13 +297,16 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
     let date = (!answer.fields.contains("date")).then(|| client.worker.date(Instant::now()));
     let date: &[u8] = date.as_ref().map_or(b"", |date| date);
     let mut head = std::mem::take(&mut *http1.interim.borrow_mut());
+    let interim = head.len();
     let status = (answer.status, record.reason(answer.status));
     http1::write_response(&mut head, status, &answer.fields, framing, &[connection, date]);
     http1.hears_interim.set(false);
     if manner.to_head || answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED {
         answer.body = Body::None(None);
     }
-    let mut outbound = Outbound::new(head, framing == Framing::Chunked);
+    let mut outbound = Outbound::answer(head, framing == Framing::Chunked);
+    let mut pace = Pace::new(record.policy().limits.min_rate, FINE_QUEUE);
+    let mut given_up = false;
     let mut file = file(&mut answer, framing, &http1.link.borrow().stream);
     let sent = std::future::poll_fn(|cx| {
         let write = |cx: &mut Context<'_>, bufs: [&[u8]; 2]| http1.link.borrow_mut().stream.poll_write(cx, bufs);
@@ -303,8 +318,22 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
         if let Poll::Ready(outcome) = outcome {
             return Poll::Ready(outcome);
         }
+        let slow = match (&mut pace, outbound.blocked()) {
+            (Some(pace), Some(_)) => pace.is_too_slow(&client.timer, || outbound.body),
+            (Some(pace), None) => {
+                pace.rests();
+                false
+            }
+            (None, _) => false,
+        };
+        if slow {
+            record.failed(Failure::ClientTooSlow);
+        }
         let stalled = outbound.blocked().and_then(|since| after(since, client.idle.get()));
-        if client.timer.over(stalled) || http1.poll_meanwhile(cx) {
+        given_up = slow || client.timer.over(stalled);
+        // Who reads slowly what is here is there; who has left while a server is waited for is not.
+        let may_leave = !client.half_close.get() && outbound.blocked().is_none();
+        if given_up || http1.poll_meanwhile(cx, may_leave) {
             return Poll::Ready(Err(Broken::Sink));
         }
         Poll::Pending
@@ -312,14 +341,33 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
     .await;
     match sent {
         Ok(()) => record.finished(),
-        Err(Broken::Sink) => return Next::Close,
+        Err(Broken::Sink) => {
+            if outbound.is_unsent() {
+                record.unanswered();
+            }
+            if given_up {
+                // The kernel would go on to send what nobody takes.
+                http1.link.borrow().stream.reset_on_close();
+            }
+            return Next::Close;
+        }
+        Err(Broken::Source(failure)) if outbound.is_unsent() && record.failure().is_none() => {
+            // Nobody has seen any of it: it can still become the answer that says what went wrong.
+            *http1.interim.borrow_mut() = outbound.take_back(interim);
+            let answer = serve::instead(record, failure);
+            let keep_alive = manner.keep_alive && !failure.closes() && http1.is_worth_reading();
+            return Box::pin(send(client, http1, record, answer, &Manner { keep_alive, ..*manner })).await;
+        }
         Err(Broken::Source(failure)) => {
             record.failed(failure);
+            record.finished();
             if framing == Framing::UntilClose {
                 // An orderly close would make it look whole.
                 http1.link.borrow().stream.reset_on_close();
+                return Next::Break;
             }
-            return Next::Break;
+            // Closing on unread bytes would take back what was sent.
+            return if http1.inbound.borrow().decoder.is_done() { Next::Break } else { Next::Linger };
         }
     }
     if let Body::Tunnel(call) = answer.body {

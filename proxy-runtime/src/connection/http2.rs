@@ -15,19 +15,21 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use h2::server::{Connection, SendResponse};
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::budget::{Budget, WINDOW_AT_FIRST};
 use super::{Client, Draining, LINGER, Peer, Wire};
-use crate::body::{Body, Flaw};
+use crate::body::{Body, Flaw, Pace};
 use crate::clock::{Timer, after};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::http1::{Framing, declared_length};
 use crate::http2::{Outbound, Piece, SEND_BUFFER, are_well_formed, received_trailers, to_send};
+use crate::listen::FINE_QUEUE;
 use crate::observe::Record;
 use crate::serve::{self, Aborted};
 use crate::stream::Link;
@@ -46,6 +48,8 @@ pub(crate) struct Http2 {
     trailers: RefCell<Option<Fields>>,
     respond: RefCell<SendResponse<Piece>>,
     budget: Rc<Budget>,
+    /// All of the body was received.
+    whole: Cell<bool>,
     /// The client waits to hear that its body is wanted.
     pub(super) expects_continue: Cell<bool>,
 }
@@ -59,9 +63,13 @@ impl Http2 {
                 Some(Err(_)) => return Poll::Ready(Err(Flaw::Truncated)),
                 None => {
                     return match std::task::ready!(body.poll_trailers(cx)) {
-                        Ok(None) => Poll::Ready(Ok(0)),
+                        Ok(None) => {
+                            self.whole.set(true);
+                            Poll::Ready(Ok(0))
+                        }
                         Ok(Some(trailers)) => match received_trailers(&trailers) {
                             Some(trailers) => {
+                                self.whole.set(true);
                                 *self.trailers.borrow_mut() = Some(trailers);
                                 Poll::Ready(Ok(0))
                             }
@@ -255,6 +263,7 @@ async fn exchange(peer: Rc<Peer>, budget: Rc<Budget>, request: Request<RecvStrea
             trailers: RefCell::default(),
             respond: RefCell::new(respond),
             budget,
+            whole: Cell::new(ended || head.websocket.is_some()),
             expects_continue: Cell::new(!ended && head.fields.contains("expect")),
         }),
     ));
@@ -364,7 +373,11 @@ async fn answer(client: &Rc<Client>, http2: &Http2, head: Head, began: Instant) 
             record.finished();
             http2.respond.borrow_mut().send_reset(Reason::CANCEL);
         }
-        None => {}
+        None if http2.whole.get() => {}
+        None => {
+            record.failed(Failure::RequestTruncated);
+            record.answered(Failure::RequestTruncated.status().as_u16());
+        }
     }
 }
 
@@ -401,6 +414,16 @@ async fn send(
     if bodiless {
         answer.body = Body::None(None);
     }
+    let mut outbound = Outbound::to_client(length, &http2.budget);
+    let streams = !matches!(answer.body, Body::None(_) | Body::Bytes(_) | Body::Pieces(_) | Body::Tunnel(_));
+    if streams
+        && let Err(failure) = outbound.begin(&mut answer.body).await
+        && record.failure().is_none()
+    {
+        // Nobody has seen any of it: it can still become the answer that says what went wrong.
+        let answer = serve::instead(record, failure);
+        return Box::pin(send(client, http2, record, answer, (to_head, websocket))).await;
+    }
     if !answer.fields.contains("date") {
         answer.fields.add(b"date", client.worker.date_value(Instant::now()).as_bytes());
     }
@@ -418,7 +441,7 @@ async fn send(
     }
     let empty = matches!(answer.body, Body::None(_)) || !tunnel && length == Some(0);
     let sent = http2.respond.borrow_mut().send_response(response, empty);
-    let Ok(mut stream) = sent else { return };
+    let Ok(mut stream) = sent else { return record.unanswered() };
     if empty {
         return record.finished();
     }
@@ -426,12 +449,20 @@ async fn send(
         record.finished();
         return websocket::through(client, http2, stream, *call).await;
     }
-    let mut outbound = Outbound::to_client(length, &http2.budget);
+    let mut pace = Pace::new(record.policy().limits.min_rate, 2 * FINE_QUEUE);
     let outcome = std::future::poll_fn(|cx| {
         let outcome = outbound.poll(cx, &mut answer.body, &mut stream);
         record.sent(outbound.sent);
         if let Poll::Ready(outcome) = outcome {
             return Poll::Ready(outcome);
+        }
+        if let Some(pace) = &mut pace {
+            if outbound.blocked.is_none() {
+                pace.rests();
+            } else if pace.is_too_slow(&client.timer, || outbound.sent) {
+                record.failed(Failure::ClientTooSlow);
+                return Poll::Ready(Err(None));
+            }
         }
         let stalled = outbound.blocked.and_then(|since| after(since, client.idle.get()));
         if client.timer.over(stalled) || stream.poll_reset(cx).is_ready() {
@@ -442,15 +473,40 @@ async fn send(
     .await;
     match outcome {
         Ok(()) => record.finished(),
-        Err(failure) => {
-            if let Some(failure) = failure {
-                record.failed(failure);
-            }
-            stream.send_reset(match failure {
-                Some(Failure::MemoryFull) => Reason::ENHANCE_YOUR_CALM,
-                Some(_) => Reason::INTERNAL_ERROR,
-                None => Reason::CANCEL,
-            });
+        Err(Some(failure @ Failure::MemoryFull)) => {
+            record.failed(failure);
+            stream.send_reset(Reason::ENHANCE_YOUR_CALM);
         }
+        Err(Some(failure)) => {
+            record.failed(failure);
+            record.finished();
+            break_off(client, stream).await;
+        }
+        Err(None) => stream.send_reset(Reason::CANCEL),
+    }
+}
+
+/// Ends a stream within a body. RST_STREAM goes before all that waits to be sent, the head of the answer included: it waits until that
+/// is written.
+async fn break_off(client: &Client, mut stream: SendStream<Piece>) {
+    let (marker, mut written) = oneshot::channel();
+    if stream.send_data(Bytes::from_owner(Marker(marker)).into(), false).is_ok() {
+        let until = after(Instant::now(), client.idle.get());
+        std::future::poll_fn(|cx| {
+            let written = pin!(&mut written).poll(cx).is_ready();
+            let over = written || stream.poll_reset(cx).is_ready() || client.timer.over(until);
+            if over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+    stream.send_reset(Reason::INTERNAL_ERROR);
+}
+
+/// No bytes, in the place of some that wait: they are written when this is dropped.
+struct Marker(#[expect(dead_code, reason = "its end is what is waited for")] oneshot::Sender<()>);
+
+impl AsRef<[u8]> for Marker {
+    fn as_ref(&self) -> &[u8] {
+        &[]
     }
 }

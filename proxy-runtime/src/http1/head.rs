@@ -154,11 +154,14 @@ impl Reading {
     ) -> Result<Head<S>, Failure> {
         self.seen = 0;
         let (mut length, mut chunked) = (None, false);
-        let mut keep_alive = version == 1;
+        let (mut persists, mut closes) = (version == 1, false);
         for line in lines {
             let is = |name: &str| line.name.eq_ignore_ascii_case(name);
             match line.name.len() {
-                10 if is("connection") => keep_alive = goes_on(line.value, keep_alive),
+                10 if is("connection") => {
+                    persists |= has_option(line.value, b"keep-alive");
+                    closes |= has_option(line.value, b"close");
+                }
                 14 if is("content-length") => {
                     // Section 6.3: several lengths, even equal ones, or one that is no number.
                     let found = number(line.value).filter(|_| length.is_none());
@@ -180,6 +183,8 @@ impl Reading {
         }
         let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         let framing = if chunked { Framing::Chunked } else { Framing::Empty };
+        // RFC 9112 section 9.3: `close` goes before all else, whichever line it is on.
+        let keep_alive = persists && !closes;
         Ok(Head { start, version, fields, framing, length, keep_alive, size: bytes.len(), reason: None })
     }
 }
@@ -277,16 +282,10 @@ pub(crate) fn usual_reason(status: StatusCode) -> &'static str {
     }
 }
 
-/// What a `Connection` field says of the connection's future.
-fn goes_on(value: &[u8], otherwise: bool) -> bool {
-    if value.eq_ignore_ascii_case(b"keep-alive") {
-        return true;
-    }
-    let mut tokens = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    match tokens.find(|token| token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive")) {
-        Some(token) => token.len() > 5,
-        None => otherwise,
-    }
+/// Whether a line of `Connection` has this option; all lines are one list (RFC 9110 sections 5.3 and 7.6.1). What is no token
+/// is no option.
+fn has_option(value: &[u8], option: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(option))
 }
 
 /// What `Content-Length` says, where it is one number.
@@ -488,6 +487,58 @@ mod tests {
         check("HTTP/1.1 200", None);
         check("HTTP/1.1 413 Content Too Large", None);
         check("HTTP/1.1 413 Payload Too Large", Some("Payload Too Large"));
+    }
+
+    /// Whether the connection goes on after a message with these fields (RFC 9112 section 9.3).
+    #[test]
+    fn persistence() {
+        let check = |fields: &str, in_11: bool, in_10: bool| {
+            for (version, expected) in [("1.1", in_11), ("1.0", in_10)] {
+                let request = format!("GET / HTTP/{version}\r\n{fields}\r\n");
+                let request = Reading::default().request(request.as_bytes());
+                let answer = format!("HTTP/{version} 200 OK\r\nContent-Length: 0\r\n{fields}\r\n");
+                let answer = Reading::default().answer(answer.as_bytes(), &Method::GET);
+                let found = (
+                    request.expect("a request").expect("whole").keep_alive,
+                    answer.expect("an answer").expect("whole").keep_alive,
+                );
+                assert_eq!(found, (expected, expected), "HTTP/{version} {fields:?}");
+            }
+        };
+        check("", true, false);
+        check("Connection: keep-alive\r\n", true, true);
+        check("Connection: Keep-Alive, upgrade\r\n", true, true);
+        check("Connection: x\r\nConnection: keep-alive\r\n", true, true);
+        for fields in [
+            "Connection: close\r\n",
+            "Connection: CLOSE\r\n",
+            "Connection: keep-alive, close\r\n",
+            "Connection: close, keep-alive\r\n",
+            "Connection: keep-alive\r\nConnection: close\r\n",
+            "Connection: close\r\nConnection: keep-alive\r\n",
+            "Connection: close\r\nX: y\r\nconnection: keep-alive\r\n",
+            "Connection: ,,\tclose ,\r\n",
+            "Connection: x,\r\nConnection: \r\nConnection: ,close\r\n",
+        ] {
+            check(fields, false, false);
+        }
+        // No option of these is `close` or `keep-alive`.
+        for fields in [
+            "Connection: \r\n",
+            "Connection: \"close\"\r\n",
+            "Connection: closed\r\n",
+            "Connection: close x\r\n",
+            "Connection: close;q=1\r\n",
+            "Connection: \"keep-alive\"\r\n",
+            "Proxy-Connection: close\r\n",
+            "Proxy-Connection: keep-alive\r\n",
+            "Keep-Alive: timeout=5\r\n",
+        ] {
+            check(fields, true, false);
+        }
+        let obs_text = b"GET / HTTP/1.1\r\nConnection: \xe9\r\nConnection: x\xff, close\r\n\r\n";
+        let found = Reading::default().request(obs_text);
+        assert!(!found.expect("a request").expect("whole").keep_alive);
     }
 
     #[test]

@@ -86,7 +86,12 @@ async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth)
         fields: told(record, rules),
         own_host: true,
     };
-    let waits = Waits { response: timeout, idle: timeout, until: after(tokio::time::Instant::now(), timeout) };
+    let waits = Waits {
+        response: timeout,
+        proceed: timeout,
+        idle: timeout,
+        until: after(tokio::time::Instant::now(), timeout),
+    };
     let body = (RequestBody::of(&nobody, Framing::Empty, Bytes::new()), Some(Bytes::new()));
     // A request of its own: what becomes of it is not what becomes of this one.
     let mut own = record.unseen();

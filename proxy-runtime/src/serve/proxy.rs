@@ -74,16 +74,22 @@ pub(super) async fn ask(
     let timeouts = &route.policy.timeouts;
     let waits = Waits {
         response: timeouts.response.get(worker.settings),
+        proceed: timeouts.proceed.get(worker.settings),
         idle: client.idle.get(),
         until: record.began.checked_add(total(record, timeouts.total.get(worker.settings))),
     };
     let connect = timeouts.connect.get(worker.settings);
     // HTTP/2 has no upgrade (RFC 9113 section 8.6): a server may always go on without (RFC 9110 section 7.8).
     let upgrade = !group.upstream.http2 && forward::upgrade(&record.fields).is_some();
-    let mut request = request(client, record, route, proxy, upgrade, body.framing)?;
+    let mirror = mirrored(worker, record, &body);
+    if proxy.asks_server && mirror.is_none() {
+        body.leave_to_server();
+    }
+    let mut request = request(client, record, route, proxy, upgrade, &body)?;
     alter(&mut request.fields);
-    let (retry, mirror) = (tries::retry(record, &request), mirrored(worker, record, &body));
-    let kept = match longest_kept(worker, retry, mirror) {
+    // What is not asked for can be sent again without being kept.
+    let retry = tries::retry(record, &request);
+    let kept = match longest_kept(worker, retry.filter(|_| !body.asks_server()), mirror) {
         Some(limit) => body.collect(limit).await?,
         None => None,
     };
@@ -167,11 +173,11 @@ fn request(
     route: &Route,
     proxy: &Proxy,
     upgrade: bool,
-    framing: Framing,
+    body: &RequestBody,
 ) -> Result<Request, Failure> {
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
     let mut fields = forward::end_to_end(record.fields.with_room(ROOM, 6));
-    if framing != Framing::Empty {
+    if body.framing != Framing::Empty && !body.asks_server() {
         // `100 Continue` is ours to say; the server is not asked.
         fields.remove("expect");
     }

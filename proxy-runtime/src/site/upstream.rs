@@ -26,6 +26,8 @@ pub struct Proxy {
     pub forwarded_port: bool,
     /// `X-Real-IP` is sent.
     pub real_ip: bool,
+    /// The server says whether a client that waits (`Expect: 100-continue`) is to send its body.
+    pub asks_server: bool,
 }
 
 /// `to`: an upstream's part of a [`Proxy`]'s requests.

@@ -34,6 +34,8 @@ const MAX_INTERIM: u8 = 16;
 pub(crate) struct Waits {
     /// For the head of the answer, once the request is sent.
     pub(crate) response: Duration,
+    /// For the server to ask for the body, where that is left to it.
+    pub(crate) proceed: Duration,
     /// For anything to move.
     pub(crate) idle: Duration,
     /// For all of it.
@@ -207,11 +209,15 @@ impl Clock {
     }
 }
 
-/// RFC 9110 section 15.2: interim answers are passed on, but for the `100 Continue` that we have given ourselves.
-fn pass_on(client: &Client, status: StatusCode, fields: Fields) {
+/// RFC 9110 section 15.2: interim answers are passed on; `100 Continue` only as ours, which is given once.
+fn pass_on(cx: &Context<'_>, (client, body): (&Client, &mut RequestBody), status: StatusCode, fields: Fields) {
     if status != StatusCode::CONTINUE {
         let mut fields = forward::received(fields);
         fields.remove("te");
         client.interim(status, &fields);
+    } else if body.is_held() {
+        body.is_wanted();
+        // It can go on its way now.
+        cx.waker().wake_by_ref();
     }
 }

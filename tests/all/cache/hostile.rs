@@ -131,9 +131,14 @@ fn bodies_that_are_odd() {
     let proxy = Proxy::start(&build_text("cache-odd", SITE), SITE, &[("app", &origin.address)]);
     for path in ["/short", "/cut"] {
         for _ in 0..2 {
-            // Nothing, or no end: it can't be taken for a whole answer.
-            let all = String::from_utf8(waiting(&proxy, path).rest()).expect("text");
-            assert!(all.is_empty() || all.contains("fwd=uri-miss") && !all.ends_with("\r\n0\r\n\r\n"), "{all}");
+            // Another answer, or no end: it can't be taken for a whole one.
+            let mut client = waiting(&proxy, path);
+            let head = client.head();
+            if head.starts_with("HTTP/1.1 502 ") {
+                continue;
+            }
+            let all = String::from_utf8(client.rest()).expect("text");
+            assert!(head.contains("fwd=uri-miss") && !all.ends_with("\r\n0\r\n\r\n"), "{all}");
         }
         let line = proxy.log(&format!("\"path\":\"{path}\""));
         let both = ["\"reason\":\"upstream-truncated\"", "\"cache-reason\":\"truncated\""];

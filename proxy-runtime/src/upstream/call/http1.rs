@@ -17,7 +17,7 @@ use crate::upstream::{Channel, Lease};
 
 /// See above.
 pub(crate) struct Http1 {
-    client: Rc<Client>,
+    pub(super) client: Rc<Client>,
     channel: Option<Channel>,
     /// The server is held until its answer has come.
     pub(super) lease: Option<Lease>,
@@ -43,16 +43,17 @@ impl Http1 {
         client: &Rc<Client>,
         (lease, channel): (Lease, Channel),
         (method, head): (Method, Vec<u8>),
-        body: RequestBody,
+        mut body: RequestBody,
         waits: Waits,
         began: Instant,
     ) -> Http1 {
+        body.wait_for_server(waits.proceed);
         Http1 {
             client: Rc::clone(client),
             channel: Some(channel),
             lease: Some(lease),
             method,
-            upload: Outbound::new(head, body.framing == Framing::Chunked),
+            upload: Outbound::request(head, body.framing == Framing::Chunked),
             body,
             clock: Clock::new(waits, began),
             refused: false,
@@ -79,6 +80,8 @@ impl Http1 {
                     Ok(Some(head)) => {
                         channel.link.consume(head.size);
                         if !head.start.is_informational() || head.start == StatusCode::SWITCHING_PROTOCOLS {
+                            // Nobody has asked for the body, and nobody will.
+                            self.refused |= self.body.is_held();
                             self.inbound = Inbound::of_server(head.framing);
                             (self.keep_alive, self.length) = (head.keep_alive, head.length);
                             return Poll::Ready(Ok(head));
@@ -87,7 +90,7 @@ impl Http1 {
                         if self.interim > MAX_INTERIM {
                             return failed(Failure::UpstreamInvalid);
                         }
-                        pass_on(&self.client, head.start, head.fields);
+                        pass_on(cx, (&self.client, &mut self.body), head.start, head.fields);
                         continue;
                     }
                 }

@@ -22,7 +22,7 @@ use crate::upstream::shared::{Held, WINDOW, Written};
 
 /// See above.
 pub(crate) struct Http2 {
-    client: Rc<Client>,
+    pub(super) client: Rc<Client>,
     /// The server is held until its answer has come.
     pub(super) lease: Option<Lease>,
     /// Its place on the connection.
@@ -78,7 +78,7 @@ impl Http2 {
         client: &Rc<Client>,
         (lease, mut held): (Lease, Held),
         request: Request<()>,
-        body: RequestBody,
+        mut body: RequestBody,
         waits: Waits,
         began: Instant,
     ) -> Result<Http2, Box<(Lease, RequestBody)>> {
@@ -92,6 +92,7 @@ impl Http2 {
             Framing::Length(length) => Some(length),
             _ => None,
         };
+        body.wait_for_server(waits.proceed);
         let mut clock = Clock::new(waits, began);
         if empty {
             clock.is_sent(true);
@@ -126,13 +127,18 @@ impl Http2 {
             if changes || self.interim > MAX_INTERIM || !are_well_formed(interim.headers()) {
                 return failed(Failure::UpstreamInvalid);
             }
-            pass_on(&self.client, interim.status(), received(interim.headers()));
+            let about = (&*self.client, &mut self.body);
+            pass_on(cx, about, interim.status(), received(interim.headers()));
         }
         match std::pin::Pin::new(&mut self.response).poll(cx) {
             Poll::Ready(Ok(response)) => {
                 let (parts, answer) = response.into_parts();
                 if !are_well_formed(&parts.headers) {
                     return failed(Failure::UpstreamInvalid);
+                }
+                if self.body.is_held() {
+                    // Nobody has asked for it, and nobody will.
+                    self.upload = None;
                 }
                 let fields = received(&parts.headers);
                 self.length = declared_length(&fields);
@@ -173,6 +179,9 @@ impl Http2 {
 
     /// What it means that the stream has failed (RFC 9113 sections 6.8 and 8.7).
     fn lost(&self, error: &h2::Error) -> Unanswered {
+        if is_malformed(error) {
+            return Unanswered::Failed(Failure::UpstreamInvalid);
+        }
         let Some(held) = &self.held else { return Unanswered::Lost };
         if !error.is_reset() {
             held.distrust();
@@ -249,9 +258,9 @@ impl Http2 {
         while self.chunk.is_empty() {
             match ready!(answer.poll_data(cx)) {
                 Some(Ok(data)) => self.chunk = data,
-                Some(Err(_)) => return Poll::Ready(Err(Failure::UpstreamTruncated)),
+                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
                 None => {
-                    let trailers = ready!(answer.poll_trailers(cx)).map_err(|_| Failure::UpstreamTruncated)?;
+                    let trailers = ready!(answer.poll_trailers(cx)).map_err(|error| broken(&error))?;
                     self.trailers = match trailers {
                         Some(trailers) => Some(received_trailers(&trailers).ok_or(Failure::UpstreamInvalid)?),
                         None => None,
@@ -262,6 +271,16 @@ impl Http2 {
         }
         Poll::Ready(Ok(true))
     }
+}
+
+/// The library refuses an answer that is malformed: of another length than it says, for one (RFC 9113 section 8.1.1).
+fn is_malformed(error: &h2::Error) -> bool {
+    error.is_library() && error.is_reset() && error.reason() == Some(Reason::PROTOCOL_ERROR)
+}
+
+/// Why an answer's body has no end.
+fn broken(error: &h2::Error) -> Failure {
+    if is_malformed(error) { Failure::UpstreamInvalid } else { Failure::UpstreamTruncated }
 }
 
 impl Source for Http2 {

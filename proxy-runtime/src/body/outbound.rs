@@ -1,0 +1,274 @@
+//! A message on its way out over HTTP/1.1: [`Outbound`], a head and the body behind it as it comes.
+//!
+//! A request leaves at once. The head of an answer is held back until it is known whether its body begins: as long as not a byte
+//! has left, an answer that breaks can still become another. It waits for nothing but what has arrived already ([`LookAround`]).
+
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Instant;
+
+use super::Source;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::file_reader::{FileReader, Unsent};
+use crate::stream::Stream;
+
+/// See above.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// What is to be sent before the source's own data: the head, chunks' framing, small pieces of data.
+    out: Vec<u8>,
+    /// How much of `out` is sent.
+    sent: usize,
+    /// How much of `out` is data.
+    held: u64,
+    /// Anything was sent at all.
+    begun: bool,
+    /// Of an answer: what is seen to before its head is sent without its body.
+    look_around: Option<LookAround>,
+    chunked: bool,
+    /// How much of the data that the source has is announced and sent from where it is.
+    promised: usize,
+    /// The source is at its end, and all of it is in `out`.
+    ended: bool,
+    /// The source has failed, and all that it gave before is in `out`.
+    failed: Option<Failure>,
+    /// Since when the other side takes nothing.
+    blocked: Option<Instant>,
+    /// How many bytes of the body were sent.
+    pub(crate) body: u64,
+}
+
+/// Why a message could not be sent whole.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// Its source failed.
+    Source(Failure),
+    /// The other side takes no more.
+    Sink,
+}
+
+/// Up to so many bytes of data are copied together before they are written.
+pub(crate) const TOGETHER: usize = 4096;
+
+/// No more than this is put together.
+const FULL: usize = 16 << 10;
+
+/// A look at all that has arrived, before something is sent that can't be taken back: those who are ready have their turn, and
+/// sockets are looked at, once.
+#[derive(Debug, Default)]
+pub(crate) struct LookAround {
+    done: bool,
+}
+
+impl LookAround {
+    /// Ready when that is done.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.done, true) {
+            return Poll::Ready(());
+        }
+        // Its waker is called, whatever becomes of this future.
+        pin!(tokio::task::yield_now()).as_mut().poll(cx)
+    }
+}
+
+impl Outbound {
+    /// Sends the `head` of a request, and a body in chunks or as it is.
+    pub(crate) fn request(head: Vec<u8>, chunked: bool) -> Outbound {
+        Outbound {
+            out: head,
+            sent: 0,
+            held: 0,
+            begun: false,
+            look_around: None,
+            chunked,
+            promised: 0,
+            ended: false,
+            failed: None,
+            blocked: None,
+            body: 0,
+        }
+    }
+
+    /// The same for an answer. If its body breaks, what came before is sent first.
+    pub(crate) fn answer(head: Vec<u8>, chunked: bool) -> Outbound {
+        Outbound { look_around: Some(LookAround::default()), ..Outbound::request(head, chunked) }
+    }
+
+    /// Whether not a byte was sent.
+    pub(crate) fn is_unsent(&self) -> bool {
+        !self.begun
+    }
+
+    /// What was to be sent, of which nothing was: its first bytes.
+    pub(crate) fn take_back(self, first: usize) -> Vec<u8> {
+        let mut out = self.out;
+        out.truncate(first);
+        out
+    }
+
+    /// Since when the other side takes nothing; `None` while it does, or there is nothing to take.
+    pub(crate) fn blocked(&self) -> Option<Instant> {
+        self.blocked
+    }
+
+    /// Sends what there is, until all is sent. `write` with nothing to write sees off what it has taken.
+    pub(crate) fn poll<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        mut write: impl FnMut(&mut Context<'_>, [&[u8]; 2]) -> Poll<io::Result<usize>>,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            let waiting = self.gather(cx, source).map_err(Broken::Source)?;
+            if waiting
+                && !self.begun
+                && let Some(look_around) = &mut self.look_around
+            {
+                ready!(look_around.poll(cx));
+            }
+            if self.sent == self.out.len() && self.promised == 0 {
+                self.out.clear();
+                self.sent = 0;
+                if !self.ended && self.failed.is_none() && !waiting {
+                    continue;
+                }
+                let gone = write(cx, [&[], &[]]);
+                return match (gone, self.failed) {
+                    (Poll::Ready(Err(_)), _) => Poll::Ready(Err(Broken::Sink)),
+                    (Poll::Ready(Ok(_)), Some(failure)) => Poll::Ready(Err(Broken::Source(failure))),
+                    (Poll::Ready(Ok(_)), None) if self.ended => Poll::Ready(Ok(())),
+                    (Poll::Ready(Ok(_)), None) => {
+                        self.blocked = None;
+                        Poll::Pending
+                    }
+                    (Poll::Pending, _) => {
+                        self.blocked.get_or_insert_with(Instant::now);
+                        Poll::Pending
+                    }
+                };
+            }
+            let rest = &self.out[self.sent..];
+            let outcome = match self.promised {
+                0 => write(cx, [rest, &[]]).map_ok(|written| (written, 0)),
+                promised => {
+                    let mut outcome = Poll::Pending;
+                    let took = source.take(|data| {
+                        outcome = write(cx, [rest, &data[..promised]]);
+                        match &outcome {
+                            Poll::Ready(Ok(written)) => written.saturating_sub(rest.len()),
+                            _ => 0,
+                        }
+                    });
+                    outcome.map_ok(|written| (written, took))
+                }
+            };
+            match outcome {
+                Poll::Ready(Ok((written, took))) => self.wrote(written, took),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
+                Poll::Pending => {
+                    self.blocked.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// So many bytes were written, of which the last ones are the source's.
+    fn wrote(&mut self, written: usize, took: usize) {
+        (self.begun, self.blocked) = (true, None);
+        self.sent += written - took;
+        self.body += took as u64;
+        if self.sent == self.out.len() {
+            self.body += std::mem::take(&mut self.held);
+        }
+        self.promised -= took;
+        if took > 0 && self.promised == 0 && self.chunked {
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Sends a file behind what [`Outbound::poll`] has sent, until all of it is.
+    pub(crate) fn poll_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &mut FileReader,
+        stream: &mut Stream,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            match ready!(file.poll_send(cx, stream)) {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(sent) => {
+                    self.body += sent as u64;
+                    self.blocked = None;
+                }
+                Err(Some(Unsent::File(failure))) => return Poll::Ready(Err(Broken::Source(failure))),
+                Err(Some(Unsent::Sink)) => return Poll::Ready(Err(Broken::Sink)),
+                Err(None) => {
+                    self.blocked.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Puts what there is into `out`, or promises it; whether the source is waited for. Its failure is one of the message's only where
+    /// nothing was sent, or the message is a request: else it comes behind what was accepted.
+    fn gather<S: Source>(&mut self, cx: &mut Context<'_>, source: &mut S) -> Result<bool, Failure> {
+        while !self.ended && self.failed.is_none() && self.promised == 0 && self.out.len() < FULL {
+            let filled = match source.poll_fill(cx) {
+                Poll::Pending => return Ok(true),
+                Poll::Ready(filled) => filled,
+            };
+            let early = self.look_around.is_none() || !self.begun;
+            match filled {
+                Ok(true) if early && let Some(failure) = source.broken() => return Err(failure),
+                Ok(true) => self.put(source),
+                Ok(false) => self.finish(source.trailers()),
+                Err(failure) if early => return Err(failure),
+                Err(failure) => self.failed = Some(failure),
+            }
+        }
+        Ok(false)
+    }
+
+    fn put<S: Source>(&mut self, source: &mut S) {
+        let took = source.take(|data| {
+            if self.chunked {
+                // Writing to a Vec cannot fail.
+                let _ = io::Write::write_fmt(&mut self.out, format_args!("{:x}\r\n", data.len()));
+            }
+            if data.len() > TOGETHER {
+                self.promised = data.len();
+                return 0;
+            }
+            self.held += data.len() as u64;
+            self.out.extend_from_slice(data);
+            data.len()
+        });
+        if took > 0 && self.chunked {
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn finish(&mut self, trailers: Option<Fields>) {
+        self.ended = true;
+        if self.chunked {
+            self.out.extend_from_slice(b"0\r\n");
+            trailers.unwrap_or_default().write(&mut self.out);
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Sends to a stream.
+    pub(crate) fn poll_to<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        stream: &mut Stream,
+    ) -> Poll<Result<(), Broken>> {
+        self.poll(cx, source, |cx, bufs| stream.poll_write(cx, bufs))
+    }
+}
