@@ -397,7 +397,7 @@ pub enum Policy {
     /// `response-headers`.
     ResponseHeaders(Vec<Item>),
     /// `limits`.
-    Limits(Limits),
+    Limits(Box<Limits>),
     /// `timeouts`.
     Timeouts(Timeouts),
     /// `error-page`.

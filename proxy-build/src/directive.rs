@@ -371,7 +371,10 @@ mod tests {
                 let shared = other.name == name && directive.places.iter().any(|place| other.places.contains(place));
                 assert!(!shared, "`{name}` is declared twice for one place");
             }
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "`{name}` is not kebab-case");
+            assert!(
+                name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
+                "`{name}` is not kebab-case"
+            );
             assert!(directive.summary.ends_with('.'), "`{name}`: the summary is a sentence");
             assert!(directive.example.contains(name), "`{name}` is not in its own example");
             for prop in directive.props {

@@ -264,7 +264,7 @@ pub const LIMITS: Limits = Limits {
     connections: Setting::Fixed(10_000),
     per_client: Setting::Fixed(u64::MAX),
     handshakes: Setting::Fixed(1000),
-    memory: Setting::Fixed(12 << 20),
+    memory: Setting::Fixed(10 << 20),
     min_rate: 0,
     half_close: false,
 };

@@ -10,6 +10,7 @@ mod front;
 mod kept;
 mod outbound;
 mod pace;
+mod part;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use self::front::Front;
 pub(crate) use self::outbound::{Broken, LookAround, Outbound, TOGETHER};
 pub(crate) use self::pace::Pace;
+pub(crate) use self::part::{split, split_block};
 use crate::cache::{Kept, Reader};
 use crate::clock::after;
 use crate::compress::Compressed;
@@ -51,6 +53,10 @@ pub(crate) trait Source {
         });
         taken
     }
+    /// Whether the data is in memory, whoever asks.
+    fn is_at_hand(&self) -> bool {
+        false
+    }
     /// Nobody takes the data for a while: lets go of what can be had again. Says how much memory is still held that nobody else
     /// answers for.
     fn rest(&mut self) -> usize {
@@ -62,17 +68,6 @@ pub(crate) trait Source {
     fn broken(&self) -> Option<Failure> {
         None
     }
-}
-
-/// Takes from the front of shared memory that somebody else keeps.
-pub(crate) fn split(bytes: &mut Bytes, most: usize) -> Bytes {
-    bytes.split_to(bytes.len().min(most))
-}
-
-/// Takes from the front of a block that lives as long as its parts: of a small one it must not.
-pub(crate) fn split_block(block: &mut Bytes, most: usize) -> Bytes {
-    let part = split(block, most);
-    if part.len() < block.len() { Bytes::copy_from_slice(&part) } else { part }
 }
 
 /// A body as it arrives on a connection.
@@ -138,6 +133,14 @@ impl Inbound {
 pub(crate) struct RequestBody {
     client: Rc<Client>,
     pub(crate) framing: Framing,
+    /// What is left of it, where all of it was received before any of it is sent.
+    kept: Option<Bytes>,
+    /// It comes from the client. Boxed: most requests have none, and each would carry its size around.
+    coming: Option<Box<Coming>>,
+}
+
+/// What there is to a body that comes from the client.
+struct Coming {
     /// Bytes that may still come.
     limit: u64,
     /// What is left of the client's time. Each KiB earns it a second; only waiting for the client uses it up.
@@ -148,8 +151,6 @@ pub(crate) struct RequestBody {
     waiting: Option<Instant>,
     /// Why it ended early.
     failure: Option<Failure>,
-    /// What is left of it, where all of it was received before any of it is sent.
-    kept: Option<Bytes>,
     /// Which trailers are taken in, and names that are not beside those.
     trailing: Option<&'static FieldRules>,
     seen_to: Vec<&'static str>,
@@ -163,8 +164,8 @@ pub(crate) struct RequestBody {
     there: u64,
     /// What was received in all.
     received: u64,
-    /// How fast the client has to send it. Boxed: seldom there, and every exchange would carry its size around.
-    pace: Option<Box<Pace>>,
+    /// How fast the client has to send it.
+    pace: Option<Pace>,
 }
 
 /// A body in time has at least this many bytes per second, on the average.
@@ -172,34 +173,35 @@ const MIN_RATE: u64 = 1024;
 
 impl RequestBody {
     pub(crate) fn new(client: &Rc<Client>, framing: Framing) -> RequestBody {
-        RequestBody {
-            client: Rc::clone(client),
-            framing,
-            limit: u64::MAX,
-            patience: Duration::MAX,
-            silence: Duration::MAX,
-            waiting: None,
-            failure: None,
-            kept: None,
-            trailing: None,
-            seen_to: Vec::new(),
-            front: Front::default(),
-            asks_server: false,
-            held_until: None,
-            there: 0,
-            received: 0,
-            pace: None,
-        }
+        let comes = !matches!(framing, Framing::Empty | Framing::Length(0));
+        let coming = comes.then(|| {
+            Box::new(Coming {
+                limit: u64::MAX,
+                patience: Duration::MAX,
+                silence: Duration::MAX,
+                waiting: None,
+                failure: None,
+                trailing: None,
+                seen_to: Vec::new(),
+                front: Front::default(),
+                asks_server: false,
+                held_until: None,
+                there: 0,
+                received: 0,
+                pace: None,
+            })
+        });
+        RequestBody { client: Rc::clone(client), framing, kept: None, coming }
     }
 
     /// One that was received whole.
     pub(crate) fn of(client: &Rc<Client>, framing: Framing, bytes: Bytes) -> RequestBody {
-        RequestBody { kept: Some(bytes), ..RequestBody::new(client, framing) }
+        RequestBody { client: Rc::clone(client), framing, kept: Some(bytes), coming: None }
     }
 
     /// What was looked at and has not gone on.
     pub(crate) fn front(&self) -> &[u8] {
-        self.front.unsent()
+        self.coming.as_ref().map_or(&[], |coming| coming.front.unsent())
     }
 
     /// Holds it to a policy: `limit` in bytes; `min_rate` in bytes a second; `patience` is `timeouts request`, of which `spent` is
@@ -211,47 +213,54 @@ impl RequestBody {
         spent: Duration,
         silence: Duration,
     ) {
-        self.limit = limit;
-        self.pace = Pace::new(min_rate, 0).map(Box::new);
-        self.patience = patience.saturating_sub(spent);
-        self.silence = silence;
+        let Some(coming) = &mut self.coming else { return };
+        coming.limit = limit;
+        coming.pace = Pace::new(min_rate, 0);
+        coming.patience = patience.saturating_sub(spent);
+        coming.silence = silence;
     }
 
     /// Its trailers are taken in by these rules.
     pub(crate) fn takes_trailers_by(&mut self, rules: &'static FieldRules) {
-        self.trailing = Some(rules);
+        if let Some(coming) = &mut self.coming {
+            coming.trailing = Some(rules);
+        }
     }
 
     /// None of its trailers has one of these names.
     pub(crate) fn trailers_without(&mut self, names: Vec<&'static str>) {
-        self.seen_to = names;
+        if let Some(coming) = &mut self.coming {
+            coming.seen_to = names;
+        }
     }
 
     /// Whether it is wanted is the server's to say, where the client waits to hear that (RFC 9110 section 10.1.1).
     pub(crate) fn leave_to_server(&mut self) {
-        self.asks_server = !self.is_empty() && self.front.is_untouched() && self.client.waits_for_continue();
+        if let Some(coming) = &mut self.coming {
+            coming.asks_server = coming.front.is_untouched() && self.client.waits_for_continue();
+        }
     }
 
     /// See above.
     pub(crate) fn asks_server(&self) -> bool {
-        self.asks_server
+        self.coming.as_ref().is_some_and(|coming| coming.asks_server)
     }
 
     /// A server is sent the head: it has so long to ask for the rest.
     pub(crate) fn wait_for_server(&mut self, wait: Duration) {
-        if self.asks_server {
-            self.held_until = Some(after(Instant::now(), wait));
+        if let Some(coming) = self.coming.as_mut().filter(|coming| coming.asks_server) {
+            coming.held_until = Some(after(Instant::now(), wait));
         }
     }
 
     /// Nobody has asked for it.
     pub(crate) fn is_held(&self) -> bool {
-        self.held_until.is_some()
+        self.coming.as_ref().is_some_and(|coming| coming.held_until.is_some())
     }
 
     /// The server has asked for it, and so does the proxy.
     pub(crate) fn is_wanted(&mut self) {
-        if self.held_until.take().is_some() {
+        if self.coming.as_mut().is_some_and(|coming| coming.held_until.take().is_some()) {
             self.client.ask_for_body();
         }
     }
@@ -263,52 +272,61 @@ impl RequestBody {
 
     /// From here on, its first `limit` bytes are kept as they are taken, so that the request can be sent again.
     pub(crate) fn may_be_replayed(&mut self, limit: u64) {
-        self.front.keep(limit, self.client.worker.memory);
+        if let Some(coming) = &mut self.coming {
+            coming.front.keep(limit, self.client.worker.memory);
+        }
     }
 
     /// Begins anew with its first byte. `false`: it can't.
     pub(crate) fn rewind(&mut self) -> bool {
-        self.kept.is_none() && self.failure.is_none() && self.front.rewind()
+        let comes_anew = |coming: &mut Box<Coming>| coming.failure.is_none() && coming.front.rewind();
+        self.kept.is_none() && self.coming.as_mut().is_none_or(comes_anew)
     }
 
     /// It won't be sent again: what was kept for that is let go.
     pub(crate) fn settle(&mut self) {
-        self.front.settle();
+        if let Some(coming) = &mut self.coming {
+            coming.front.settle();
+        }
     }
 
+    /// This was received of it, and goes before what still comes.
+    fn begins_with(&mut self, front: Front) {
+        if let Some(coming) = &mut self.coming {
+            coming.front = front;
+        }
+    }
+}
+
+impl Coming {
     fn end(&mut self, failure: Failure) -> Poll<Result<bool, Failure>> {
         self.failure = Some(failure);
         Poll::Ready(Err(failure))
     }
-}
 
-impl Source for RequestBody {
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, client: &Client) -> Poll<Result<bool, Failure>> {
         if let Some(failure) = self.failure {
             return Poll::Ready(Err(failure));
         }
-        if let Some(kept) = &self.kept {
-            return Poll::Ready(Ok(!kept.is_empty()));
-        }
-        if !self.front().is_empty() {
+        if !self.front.unsent().is_empty() {
             return Poll::Ready(Ok(true));
         }
         if let Some(until) = self.held_until {
-            if !self.client.timer.over(until) {
+            if !client.timer.over(until) {
                 return Poll::Pending;
             }
             self.held_until = None;
         }
-        match self.client.poll_body(cx) {
+        match client.poll_body(cx) {
             Poll::Pending => {
-                self.client.ask_for_body();
+                client.ask_for_body();
                 let since = *self.waiting.get_or_insert_with(Instant::now);
                 // However much was earned: silence is silence.
-                if self.client.timer.over(after(since, self.patience.min(self.silence))) {
+                if client.timer.over(after(since, self.patience.min(self.silence))) {
                     return self.end(Failure::RequestTimeout);
                 }
                 if let Some(pace) = &mut self.pace
-                    && pace.is_too_slow(&self.client.timer, || self.received)
+                    && pace.is_too_slow(&client.timer, || self.received)
                 {
                     return self.end(Failure::ClientTooSlow);
                 }
@@ -321,7 +339,7 @@ impl Source for RequestBody {
                 if len > self.limit {
                     return self.end(Failure::BodyTooLarge);
                 }
-                self.client.body_comes();
+                client.body_comes();
                 self.limit -= len;
                 (self.there, self.received) = (self.there + len, self.received + len);
                 if let Some(pace) = &mut self.pace {
@@ -339,17 +357,12 @@ impl Source for RequestBody {
         }
     }
 
-    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
-        if let Some(kept) = &mut self.kept {
-            let took = to(kept);
-            bytes::Buf::advance(kept, took);
-            return took;
-        }
-        if !self.front().is_empty() {
+    fn take(&mut self, client: &Client, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        if !self.front.unsent().is_empty() {
             return self.front.send(to);
         }
         let front = &mut self.front;
-        let took = self.client.take_body(|data| {
+        let took = client.take_body(|data| {
             let took = to(data);
             front.taken(&data[..took]);
             took
@@ -358,11 +371,8 @@ impl Source for RequestBody {
         took
     }
 
-    fn trailers(&mut self) -> Option<Fields> {
-        if self.kept.is_some() {
-            return None;
-        }
-        let (client, rules, seen_to) = (&self.client, self.trailing, &self.seen_to);
+    fn trailers(&mut self, client: &Client) -> Option<Fields> {
+        let (rules, seen_to) = (self.trailing, &self.seen_to);
         self.front.trailers(|| {
             let trailers = client.trailers()?;
             Some(match rules {
@@ -370,6 +380,33 @@ impl Source for RequestBody {
                 None => trailers,
             })
         })
+    }
+}
+
+impl Source for RequestBody {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        match (&self.kept, &mut self.coming) {
+            (Some(kept), _) => Poll::Ready(Ok(!kept.is_empty())),
+            (None, Some(coming)) => coming.poll_fill(cx, &self.client),
+            (None, None) => Poll::Ready(Ok(false)),
+        }
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        match (&mut self.kept, &mut self.coming) {
+            (Some(kept), _) => {
+                let took = to(kept);
+                bytes::Buf::advance(kept, took);
+                took
+            }
+            (None, Some(coming)) => coming.take(&self.client, to),
+            (None, None) => 0,
+        }
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        let coming = self.coming.as_mut().filter(|_| self.kept.is_none())?;
+        coming.trailers(&self.client)
     }
 }
 
@@ -473,6 +510,10 @@ impl Source for Body {
             Body::Compressed(body) => body.take_bytes(most),
             Body::Replaced(body) => body.take_bytes(most),
         }
+    }
+
+    fn is_at_hand(&self) -> bool {
+        matches!(self, Body::Bytes(_) | Body::Pieces(_))
     }
 
     fn rest(&mut self) -> usize {

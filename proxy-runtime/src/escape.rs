@@ -20,7 +20,7 @@ pub fn line(bytes: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// Appends a value as a JSON string (RFC 8259 section 7), which is valid whatever the bytes are. Its cost is that of [`line`].
+/// Appends a value as a JSON string (RFC 8259 section 7), which is valid whatever the bytes are. Its cost is that of [`line()`].
 pub fn json(bytes: &[u8], out: &mut Vec<u8>) {
     json_string(bytes, true, out);
 }
@@ -69,12 +69,13 @@ pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-const UPPER: &[u8; 16] = b"0123456789ABCDEF";
+/// The digits of an escape.
+pub(crate) const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 
 /// Whether there is nothing to look at. Asked of all bytes without a way out, so that the processor sees many at a time.
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
-    let special = |byte: u8| (byte < 0x20) | (byte >= 0x7F) | (byte == b'"') | (byte == b'\\');
+    let special = |byte: u8| !(0x20..0x7F).contains(&byte) | (byte == b'"') | (byte == b'\\');
     !bytes.iter().fold(false, |any, &byte| any | special(byte))
 }
 

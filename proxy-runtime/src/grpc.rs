@@ -30,11 +30,8 @@ pub fn deadline(fields: &Fields) -> Option<Duration> {
 
 /// The status of a call that fails before it has answered anything: the head of its response is its trailers ("Trailers-Only").
 pub fn status(fields: &Fields) -> Option<u8> {
-    let digits = fields.get("grpc-status").filter(|_| is_call(fields))?;
-    let more = |status: u8, &digit: &u8| {
-        status.checked_mul(10)?.checked_add(digit.checked_sub(b'0').filter(|digit| *digit < 10)?)
-    };
-    digits.iter().try_fold(0, more).filter(|_| !digits.is_empty())
+    let status = fields.get("grpc-status").filter(|_| is_call(fields))?;
+    number(status)?.try_into().ok()
 }
 
 /// `DEADLINE_EXCEEDED`.

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::StatusCode;
 
+use crate::escape::UPPER;
 use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::filter::FieldName;
@@ -105,7 +106,8 @@ pub(crate) fn https_url(host: &str, path: &str, query: Option<&str>, address: &s
 }
 
 /// The target. What placeholders put behind a leading slash must not make it two: `//evil.test/` is another host (RFC 3986
-/// section 4.2). A URL is ASCII (section 2), so what they put in beyond that is percent-encoded, byte for byte.
+/// section 4.2). A URL has neither bytes beyond ASCII nor blanks and backslashes (section 2): what placeholders put in of these is
+/// percent-encoded, byte for byte. Browsers would drop a tab and read a backslash as a slash, which would make it two again.
 fn location<'t>(facts: &Facts<'_>, to: &'t Template) -> Cow<'t, [u8]> {
     let mut value = to.rendered(facts);
     let meant = match to.pieces.first() {
@@ -117,17 +119,18 @@ fn location<'t>(facts: &Facts<'_>, to: &'t Template) -> Cow<'t, [u8]> {
         let slashes = value.iter().take_while(|&&byte| byte == b'/').count();
         value = Cow::Owned(value[slashes - 1..].to_owned());
     }
-    if value.is_ascii() {
+    let is_foreign = |byte: u8| byte <= b' ' || byte == b'\\' || byte >= 0x7F;
+    if !value.iter().any(|&byte| is_foreign(byte)) {
         return value;
     }
     let encoded = value.iter().flat_map(|&byte| match byte {
-        0x80.. => [b'%', HEXADECIMAL[usize::from(byte >> 4)], HEXADECIMAL[usize::from(byte & 15)]].into_iter().take(3),
+        byte if is_foreign(byte) => {
+            [b'%', UPPER[usize::from(byte >> 4)], UPPER[usize::from(byte & 15)]].into_iter().take(3)
+        }
         byte => [byte, 0, 0].into_iter().take(1),
     });
     Cow::Owned(encoded.collect())
 }
-
-const HEXADECIMAL: &[u8; 16] = b"0123456789ABCDEF";
 
 /// The bytes of a body that is compiled in (not copied) or read at start (copied).
 pub fn body(facts: &Facts<'_>, bytes: &'static site::Bytes) -> Bytes {

@@ -47,8 +47,8 @@ impl Buf for Piece {
 
 /// A body on its way out.
 ///
-/// Nothing is made ready that can't be sent: the source is asked once there is room. Only a body of unknown length is asked
-/// before, as it may be at its end, which needs no room.
+/// Nothing is made ready that can't be sent: the source is asked once there is room. Only what is in memory anyway is asked
+/// before, and a body of unknown length, as it may be at its end, which needs no room.
 pub(crate) struct Outbound {
     /// How much is left to send, where that is known.
     left: Option<u64>,
@@ -125,8 +125,8 @@ impl Outbound {
         loop {
             if self.front.is_empty() {
                 // A body whose length is known goes on for certain until its end is: nothing of it is made ready that can't be sent.
-                let goes_on = self.left.is_some() && self.end.is_none();
-                if goes_on && self.poll_room(cx, stream).map_err(|()| None)?.is_pending() {
+                let goes_on = self.left.is_some() && self.end.is_none() && !source.is_at_hand();
+                if goes_on && self.poll_room(cx, stream, 1).map_err(|()| None)?.is_pending() {
                     return self.wait(source);
                 }
                 if self.end.is_none() && !ready!(source.poll_fill(cx)).map_err(Some)? {
@@ -140,10 +140,6 @@ impl Outbound {
                     return Poll::Ready(sent.map_err(|_| None));
                 }
             }
-            let Poll::Ready(room) = self.poll_room(cx, stream).map_err(|()| None)? else {
-                return self.wait(source);
-            };
-            (self.blocked, self.held) = (None, None);
             let mut there = self.front.len();
             if there == 0 {
                 source.take(|data| {
@@ -151,9 +147,11 @@ impl Outbound {
                     0
                 });
             }
-            let room = room.min(there);
-            stream.reserve_capacity(room.min(SEND_BUFFER));
-            let data = self.piece(source, room.min(stream.capacity()));
+            let Poll::Ready(room) = self.poll_room(cx, stream, there).map_err(|()| None)? else {
+                return self.wait(source);
+            };
+            (self.blocked, self.held) = (None, None);
+            let data = self.piece(source, room);
             self.sent += data.len() as u64;
             let whole = self.left.as_mut().is_some_and(|left| {
                 *left = left.saturating_sub(data.len() as u64);
@@ -185,25 +183,31 @@ impl Outbound {
         if self.front.is_empty() { source.take_bytes(most) } else { split(&mut self.front, most) }
     }
 
-    /// Waits until at least a byte can be sent; how many may be queued then. The error: the other side takes no more.
-    fn poll_room(&self, cx: &mut Context<'_>, stream: &mut SendStream<Piece>) -> Poll<Result<usize, ()>> {
-        if stream.capacity() == 0 {
-            // A byte, and no more: what is reserved is taken from the other streams, and a source may take its time.
-            stream.reserve_capacity(1);
+    /// How much can be sent of what is wanted: something, once there is room. The error: the other side takes no more.
+    ///
+    /// What is reserved is taken from the other streams, and a source may take its time: so a byte is wanted before it is asked.
+    fn poll_room(&self, cx: &mut Context<'_>, stream: &mut SendStream<Piece>, want: usize) -> Poll<Result<usize, ()>> {
+        let queue = self.budget.as_ref().map_or(Poll::Ready(SEND_BUFFER), |budget| budget.poll_room(cx));
+        let queue = ready!(queue).min(SEND_BUFFER);
+        let mut room = stream.capacity();
+        if room < want.min(queue) {
+            stream.reserve_capacity(want.min(queue));
+            room = stream.capacity();
         }
-        while stream.capacity() == 0 {
+        while room == 0 {
             if !matches!(ready!(stream.poll_capacity(cx)), Some(Ok(_))) {
                 return Poll::Ready(Err(()));
             }
+            room = stream.capacity();
         }
-        self.budget.as_ref().map_or(Poll::Ready(SEND_BUFFER), |budget| budget.poll_room(cx)).map(Ok)
+        Poll::Ready(Ok(room.min(queue)))
     }
 
     /// The other side takes nothing: the source lets go of what it can, and the rest has to be paid for.
     fn wait(&mut self, source: &mut impl Source) -> Poll<Result<(), Option<Failure>>> {
         self.blocked.get_or_insert_with(Instant::now);
         if let Some(budget) = self.budget.as_ref().filter(|_| self.held.is_none()) {
-            self.held = budget.hold(source.rest());
+            self.held = budget.hold(self.front.len() + source.rest());
             if self.held.is_none() {
                 return Poll::Ready(Err(Some(Failure::MemoryFull)));
             }

@@ -124,7 +124,12 @@ pub fn drop_listed(fields: &mut Fields, keep: impl Fn(&[u8]) -> bool) {
             && fields.raw().any(|(name, _)| name.eq_ignore_ascii_case(option))
             && !keep(option)
     });
-    let listed: Vec<Vec<u8>> = named.map(<[u8]>::to_vec).collect();
+    let mut listed: Vec<Vec<u8>> = Vec::new();
+    for name in named {
+        if !listed.iter().any(|listed| listed.eq_ignore_ascii_case(name)) {
+            listed.push(name.to_vec());
+        }
+    }
     if !listed.is_empty() {
         fields.retain(|name, _| !listed.iter().any(|listed| name.eq_ignore_ascii_case(listed)));
     }

@@ -199,6 +199,7 @@ impl Inherited {
 pub(crate) struct Budget {
     max: usize,
     open: AtomicUsize,
+    most: AtomicUsize,
     per_client: u32,
     handshakes: usize,
     shaking: AtomicUsize,
@@ -220,6 +221,7 @@ impl Budget {
         Budget {
             max: usize::try_from(limits.connections.get(settings)).unwrap_or(usize::MAX),
             open: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
             per_client: u32::try_from(limits.per_client.get(settings)).unwrap_or(u32::MAX),
             handshakes: usize::try_from(limits.handshakes.get(settings)).unwrap_or(usize::MAX),
             shaking: AtomicUsize::new(0),
@@ -227,9 +229,10 @@ impl Budget {
         }
     }
 
-    /// How many connections there are.
-    pub(crate) fn connections(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+    /// The most connections that there were since this was asked last, and how many there are.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        let now = self.open.load(Ordering::Relaxed);
+        (self.most.swap(now, Ordering::Relaxed).max(now), now)
     }
 
     /// Room for a TLS handshake, until the guard is dropped.
@@ -240,7 +243,9 @@ impl Budget {
 
     /// Counts a connection; its client with it, where that is known.
     fn admit(&'static self, client: Option<IpAddr>) -> Result<Permit, Failure> {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.max {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        self.most.fetch_max(before + 1, Ordering::Relaxed);
+        if before >= self.max {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Failure::TooManyConnections);
         }

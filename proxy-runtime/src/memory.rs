@@ -26,6 +26,7 @@ use crate::site::Site;
 pub(crate) struct Memory {
     limit: usize,
     used: AtomicUsize,
+    most: AtomicUsize,
     /// Connections that take no more requests until less is in use; how many there are, so that nobody else has to lock.
     waiting: Mutex<Vec<Waker>>,
     waiters: AtomicUsize,
@@ -40,14 +41,16 @@ impl Memory {
         Memory {
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             used: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
             waiting: Mutex::default(),
             waiters: AtomicUsize::new(0),
         }
     }
 
-    /// How much is in use.
-    pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+    /// The most that was in use since this was asked last, and how much is.
+    pub(crate) fn used(&self) -> (usize, usize) {
+        let now = self.used.load(Ordering::Relaxed);
+        (self.most.swap(now, Ordering::Relaxed).max(now), now)
     }
 
     /// Takes so many bytes, if there are as many. They are given back by [`Memory::give`].
@@ -62,7 +65,11 @@ impl Memory {
 
     fn take_below(&self, bytes: usize, limit: usize) -> bool {
         let more = |used: usize| used.checked_add(bytes).filter(|&used| used <= limit);
-        self.used.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).is_ok()
+        let taken = self.used.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more);
+        if let Ok(before) = taken {
+            self.most.fetch_max(before + bytes, Ordering::Relaxed);
+        }
+        taken.is_ok()
     }
 
     /// Gives back what was taken. Who waits is woken once an eighth is free, not for each byte.
@@ -147,9 +154,10 @@ mod tests {
         let kept = second.keeps(vec![1; 40]);
         let part = kept.slice(1..2);
         drop(kept);
-        assert_eq!(memory.used(), 100);
+        assert_eq!(memory.used(), (100, 100));
         drop((part, first));
-        assert_eq!(memory.used(), 0);
+        assert_eq!(memory.used(), (100, 0));
+        assert_eq!(memory.used(), (0, 0));
         assert!(memory.take_spare(50));
     }
 }

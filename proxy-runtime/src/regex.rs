@@ -1,7 +1,7 @@
 //! Regular expressions in a compiled site: [`Regex`] answers yes or no from a DFA that was built at compile time,
 //! [`Joint`] answers for many at once, [`Capturing`] also says where the named groups are.
 //!
-//! Expressions are over bytes, with ASCII classes ([`syntax`]); the compiler and the binary read them alike.
+//! Expressions are over bytes, with ASCII classes ([`syntax()`]); the compiler and the binary read them alike.
 //!
 //! Both take time linear in the input. A `Regex` is bytes in the binary, checked once when first used; it does not
 //! allocate. A `Capturing` is compiled once, when first used: a DFA knows no groups. Its memory is bounded by

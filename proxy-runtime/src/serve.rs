@@ -215,6 +215,9 @@ async fn steps(
 
 /// The answer to an `OPTIONS` that no server is to see.
 fn goes_no_further(client: &Client, record: &Record) -> Option<Answer<Body>> {
+    if record.method != Method::OPTIONS {
+        return None;
+    }
     let site = client.worker.site;
     let root = site.tables.site(client.peer.listener, record.target.as_ref()?.host())?;
     options::goes_no_further(site, root, record)

@@ -156,6 +156,9 @@ site a.test {
     route "/redirect" {
         redirect 307 "/to/{header.X-In}"
     }
+    route "/gone" {
+        redirect 307 "/{header.X-In}"
+    }
     route "/zipped" {
         compress gzip min-size="1B"
         proxy app
@@ -579,6 +582,15 @@ fn carried() {
         assert_eq!(ask(version, "/respond", lines).body, b"<caf\xe9|\xfe>");
         // A URL is ASCII: bytes are percent-encoded there.
         assert_eq!(ask(version, "/redirect", lines).all("location"), [b"/to/caf%E9"]);
+        let sent_to = |value: &[u8]| ask(version, "/gone", &[("x-in", value)]).all("location")[0].to_vec();
+        assert_eq!(sent_to(b"a b"), b"/a%20b");
+        for (elsewhere, expected) in [
+            (b"/evil.test".as_slice(), b"/evil.test".as_slice()),
+            (b"\\evil.test", b"/%5Cevil.test"),
+            (b"\xe9\t/", b"/%E9%09/"),
+        ] {
+            assert_eq!(sent_to(elsewhere), expected);
+        }
         assert!(ask(version, "/rewritten", lines).saw(b"GET /to/caf%E9?c=%FE HTTP/1.1\r\n"));
 
         let swapped: Lines<'_> = &[

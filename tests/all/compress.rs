@@ -56,7 +56,7 @@ fn origin() -> Origin {
         while let Some(request) = connection.request() {
             let path = request.split(' ').nth(1).unwrap_or_default();
             let (path, query) = path.split_once('?').unwrap_or((path, ""));
-            let fields = query.replace(';', "\r\n").replace("%20", " ").replace('=', ": ");
+            let fields = query.replace(';', "\r\n").replace("%20", " ").replace("%22", "\"").replace('=', ": ");
             let fields = if fields.is_empty() { String::new() } else { fields + "\r\n" };
             let kind =
                 if fields.to_ascii_lowercase().contains("content-type") { "" } else { "Content-Type: text/plain\r\n" };

@@ -94,6 +94,12 @@ site under.test {
         }
         proxy origins
     }
+    route "/block" {
+        block evil {
+            header X-Probe evil
+        }
+        proxy origins
+    }
     route "/*" {
         proxy origins
     }
@@ -513,6 +519,9 @@ fn underscores_pass_where_they_are_let_through() {
             (vec!["1"], vec!["2"], vec!["ours"])
         );
         assert!(!got.body.contains("evil"), "{}", got.body);
+        let got = ask(&site, STRANGER, "under.test/block", &[("X_Probe", "evil"), ("x.probe", "evil")], &[]);
+        assert!(got.status == 200 && !got.body.contains("evil"), "{}", got.body);
+        assert_eq!(ask(&site, STRANGER, "under.test/block", &[("X-Probe", "evil")], &[]).status, 403);
     }
 }
 

@@ -57,6 +57,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/disk.rs",
         "tests/all/tls.rs",
         "tests/all/http2.rs",
+        "tests/all/memory.rs",
         "tests/all/acme.rs",
         "tests/all/ends.rs",
         "tests/all/auth.rs",

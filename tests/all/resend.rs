@@ -331,7 +331,7 @@ fn refused_streams_of_http1_clients() {
     // Every second one, as it comes.
     let seen = AtomicUsize::new(0);
     let server = Server::new(&[], move |_, _, whole| {
-        let refuses = || seen.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let refuses = || seen.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         whole.then(|| if refuses() { Does::Reset(REFUSED_STREAM) } else { Does::Answer })
     });
     let proxy = proxy(&[("first", &server.address)]);

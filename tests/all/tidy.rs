@@ -85,7 +85,8 @@ fn what_is_not_utf8_is_there() {
         ("fields.rs", 1, "names, which are tokens"),
         ("files.rs", 1, "the name of a file, of a path that is UTF-8"),
         ("files/bundle.rs", 2, "what the compiler has written"),
-        ("forward.rs", 1, "an address: what is none ends the chain of those that are believed"),
+        ("files/listing.rs", 1, "a heading, which people read"),
+        ("forwarded.rs", 1, "an address: what is none ends the chain of those that are believed"),
         ("run.rs", 1, "a line of our own"),
         ("tls/acme.rs", 1, "a file of the operator's"),
     ];
@@ -117,8 +118,10 @@ fn dependencies_point_one_way() {
         "filter",
         "failure",
         "forward",
+        "forwarded",
         "handler",
         "http1",
+        "intake",
         "matcher",
         "regex",
         "rehearse",
@@ -126,6 +129,7 @@ fn dependencies_point_one_way() {
         "site",
         "target",
         "template",
+        "trust",
         "view",
     ];
     for (path, text) in rust_files(&["proxy-runtime/src"]) {

@@ -339,6 +339,7 @@ fn changes_drop_nothing() {
     replace(&path, &origins[0].address);
     let site = format!(
         r#"
+log access
 upstream app {{
     discover file "{}" refresh="10ms"
 }}

@@ -12,7 +12,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 18,
+    ::proxy_runtime::site::VERSION == 19,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -23,7 +23,7 @@ static POLICY_0: Policy = Policy {
         connections: Setting::Fixed(10000),
         per_client: Setting::Fixed(u64::MAX),
         handshakes: Setting::Fixed(1000),
-        memory: Setting::Fixed(12582912),
+        memory: Setting::Fixed(10485760),
         min_rate: 0,
         half_close: false,
     },

@@ -24,7 +24,7 @@ pub fn address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let pid = std::process::id();
-    format!("127.{}.{}.{}:7000", 64 + pid % 128, (pid / 128) % 256, 1 + next % 250)
+    format!("127.{}.{}.{}:7000", 64 + pid % 128, (pid / 128 + next / 250) % 256, 1 + next % 250)
 }
 
 /// A running proxy; stopped when dropped.
@@ -146,9 +146,12 @@ impl Proxy {
             .expect("the proxy starts");
         let (out, err) =
             (Lines::follow(child.stdout.take().expect("piped")), Lines::follow(child.stderr.take().expect("piped")));
-        let proxy = Proxy { child, addresses, out, err };
-        let started = proxy.err.wait_long_for("listening on", START);
-        assert!(started.is_some(), "the proxy does not start: {:?}", proxy.err.0.lock());
+        let mut proxy = Proxy { child, addresses, out, err };
+        let until = Instant::now() + START;
+        while proxy.err.wait_long_for("listening on", Duration::from_millis(100)).is_none() {
+            let ended = proxy.child.try_wait().expect("a child");
+            assert!(ended.is_none() && Instant::now() < until, "the proxy does not start: {:?}", proxy.err.0.lock());
+        }
         proxy
     }
 

@@ -1,7 +1,7 @@
 //! Whose word is taken about clients, and which of a client's fields a route takes in: the names that it sees to itself, and those of proxies that it lets through.
 
 use proxy_runtime::intake::{ANNOUNCED, is_claim, is_odd};
-use proxy_runtime::site::{AuthScheme, FieldRules, Policy, Text, Trusted, TrustedHeader};
+use proxy_runtime::site::{AuthScheme, FieldRules, Policy, Text, Trusted, TrustedHeader, Where};
 
 use super::layer::Layer;
 use super::{Check, list};
@@ -93,9 +93,13 @@ impl Check<'_> {
     }
 }
 
-/// Adds the names that a route sees to: what it sets, copies, changes and removes.
-pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter]) {
+/// Adds the names that a route sees to: what it sets, copies, changes and removes, and what it refuses requests for; and the field that
+/// `trusted-proxies` goes by.
+pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &TrustedHeader) {
     let mut names: Vec<Text> = Vec::new();
+    if let TrustedHeader::Field(name) = trusted {
+        names.push(name.clone());
+    }
     for filter in filters {
         let RequestFilter::Headers(ops) = filter else { continue };
         names.extend(ops.iter().map(|op| match op {
@@ -106,9 +110,17 @@ pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter]) {
             | HeaderOp::Replace(name, ..) => Text::from(name.clone()),
         }));
     }
-    let auth = policy.door.as_ref().and_then(|door| door.auth.as_ref());
-    if let Some(AuthScheme::Forward(forward)) = auth.map(|auth| &auth.scheme) {
-        names.extend(forward.copy.iter().cloned());
+    if let Some(door) = &policy.door {
+        match door.auth.as_ref().map(|auth| &auth.scheme) {
+            Some(AuthScheme::Forward(forward)) => names.extend(forward.copy.iter().cloned()),
+            Some(AuthScheme::ApiKey(_, header)) => names.push(header.clone()),
+            _ => {}
+        }
+        let patterns = door.blocks.iter().flat_map(|blocks| blocks.rules.iter()).flat_map(|rule| rule.patterns.iter());
+        names.extend(patterns.filter_map(|(place, _)| match place {
+            Where::Header(name) => Some(name.clone()),
+            _ => None,
+        }));
     }
     policy.fields.odd = names.iter().any(|name| is_odd(name.as_bytes()));
     policy.fields.own = list(sorted(names));

@@ -135,7 +135,7 @@ impl Check<'_> {
             }
         }
         let mut policy = self.policy(&layer, &scope);
-        super::fields::own(&mut policy, &request);
+        super::fields::own(&mut policy, &request, &self.trusted_header);
         self.passes_nothing_that_is_set(&layer, written);
         let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
         let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };

@@ -261,7 +261,7 @@ fn own(items: &[Item]) -> Layer {
                 "response-headers"
             }
             Policy::Limits(limits) => {
-                layer.limits = limits.clone();
+                layer.limits = (**limits).clone();
                 "limits"
             }
             Policy::Timeouts(timeouts) => {

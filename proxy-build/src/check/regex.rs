@@ -86,7 +86,7 @@ impl Check<'_> {
                 diagnostic = diagnostic.help(format!("a path begins with `/`: write ^/{rest}"));
             }
             if let Some(char) = pattern.value.chars().find(|char| !char.is_ascii() || "\"<>`".contains(*char)) {
-                let encoded = canonical::encoded_path(&char.to_string());
+                let encoded = canonical::encoded_path(char.to_string());
                 diagnostic = diagnostic.help(format!("paths are in canonical form: `{char}` stands as {encoded}"));
             }
             self.report.add(diagnostic);
@@ -113,7 +113,7 @@ fn can_match_path(table: &Table) -> Option<bool> {
     let config = start::Config::new().anchored(Anchored::No);
     let start = table.start_state(&config).ok()?;
     // What stands raw in canonical paths, and `%`.
-    let stands = |byte: u8| byte == b'%' || canonical::encoded_path(&char::from(byte).to_string()).len() == 1;
+    let stands = |byte: u8| byte == b'%' || canonical::encoded_path(char::from(byte).to_string()).len() == 1;
     let classes = table.byte_classes();
     let mut bytes: Vec<u8> = (b'!'..=b'~').filter(|&byte| stands(byte)).collect();
     bytes.sort_by_key(|&byte| classes.get(byte));

@@ -18,7 +18,7 @@ pub(super) static LIMITS: Directive = Directive {
         Prop { name: "connections", value: "N", docs: "Client connections at once, for the whole process. Beyond: 503. Default 10000.", places: ROOT },
         Prop { name: "per-client", value: "N", docs: "Client connections at once from one address. Beyond: 503. Default: as `connections`.", places: ROOT },
         Prop { name: "handshakes", value: "N", docs: "TLS handshakes at once, for the whole process. Beyond: the connection is closed. Default 1000.", places: ROOT },
-        Prop { name: "memory", value: "SIZE", docs: "What is held for clients that take nothing, and of bodies that are kept, in the whole process; see below. Default `\"12MiB\"`.", places: ROOT },
+        Prop { name: "memory", value: "SIZE", docs: "What is held for clients that take nothing, and of bodies that are kept, in the whole process; see below. Default `\"10MiB\"`.", places: ROOT },
         Prop::new("min-rate", "SIZE/s|off", "The least that a client sends of its body, and takes of the response's, over ten seconds in which the proxy waits for it, as in `\"1KiB/s\"`. Slower: 408, or the connection (HTTP/2: the stream) is cut. Default `off`."),
         Prop::new("half-close", "BOOL", "A client that closes its sending side (FIN) is still served. Default `#false`: it is gone, and what a server does for it is cancelled."),
         Prop { name: "encoded-slash", value: "BOOL", docs: "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400.", places: ROOT_OR_SITE },
@@ -32,18 +32,20 @@ pub(super) static LIMITS: Directive = Directive {
     details: "\
 At the top level these are the defaults of all sites; each value is replaced by what a site or route says. Heads are read
 before the site is known, so the reading buffer is as large as the largest `headers` of all. A request
-has at most 100 header fields; beyond: 431. `headers` is at most 1 MiB, `uri` at most 63 KiB.
+has at most 100 header fields; beyond: 431. `headers` and `uri` are at most 1 MiB.
 
-`memory` bounds what clients can make the process hold by reading nothing (HTTP/2, RFC 9113 section 10.5). An exchange in HTTP/2 counts as
-12 KiB; one that waits for its client counts what it holds of its response as well. A
-connection may hold 96 KiB in any case; all beyond that, and the bodies of requests that are kept (`retry`, `mirror`, `block`), come out of
-`memory`, and up to half of it is lent to bodies of requests that servers don't read. Where it is used up, connections that hold more than their
-96 KiB take no more requests until something is done, for up to ten seconds, after which requests are refused so that they may be sent
-again (`REFUSED_STREAM`); responses with data in hand whose client takes nothing end, with the reason `memory-full` in the log; a
-body is not kept, so its request is sent once, or refused with 503 if `block` has to see it. So a hundred connections with a
-hundred requests each on large responses, none of which reads, take some 30 MiB in all, whatever windows they announce: `memory`, and for each
-connection 96 KiB, 64 KiB that wait to be written, and 40 KiB for itself. A server with many idle streams of gRPC needs 12 KiB for each:
-`memory=\"256MiB\"` has room for 20,000. When clients have left, the memory goes back to the system within seconds.
+`memory` bounds what clients can make the process hold by reading nothing (HTTP/2, RFC 9113 section 10.5). An exchange in HTTP/2
+counts as 16 KiB; one that waits for its client counts what it holds of its response as well. A connection may hold 64 KiB in
+any case; all beyond that, and the bodies of requests that are kept (`retry`, `mirror`, `block`), come out of `memory`, and up to half of
+it is lent to bodies of requests that servers don't read. Where it is used up, connections that hold more than their 64 KiB
+take no more requests until something is done, for up to ten seconds, after which requests are refused so that they may be
+sent again (`REFUSED_STREAM`); responses with data in hand whose client takes nothing end, with the reason `memory-full`
+in the log; a body is not kept, so its request is sent once, or refused with 503 if `block` has to see it.
+
+So a hundred connections with a hundred requests each on large responses, none of which reads, take less than 40 MB in all,
+whatever windows they announce: `memory`, and for each connection 64 KiB, another 64 KiB that wait to be written, and 40 KiB for
+itself. When they have left, it goes back to the system within seconds. A server with many idle streams of gRPC needs 16 KiB
+for each: `memory=\"256MiB\"` has room for 16,000.
 
 Paths and queries have one canonical form, in which they are matched, compared, cached, purged, opened as files and forwarded (but see
 `rewrite raw`). In a path: escapes of bytes that may stand raw (letters, digits and `-._~!$&'()*+,;=:@`) are decoded, every other
@@ -57,9 +59,10 @@ Servlet containers and some others cut parameters off before they look a path up
 that guards `/admin`. In front of such servers say `path-parameters=refuse`.
 
 Servers that hand fields on as variables (CGI, WSGI, PHP, Rack) read `Remote_User` and `Remote.User` as `Remote-User`, so a client could say
-what only the proxy may say. Names with `_` are therefore dropped, as by nginx, before anything looks at the request; `underscores=#true` lets
-them through. Names with `_` or `.` that are read as one which the route sets, copies, changes or removes, or which the proxy or a function of
-`filter` sees to, are dropped in any case, in trailers too; other names with `.` pass.
+what only the proxy may say. Names with `_` are therefore dropped, as by nginx, before anything looks at the request (metadata of gRPC
+among them); `underscores=#true` lets them through. Names with `_` or `.` that are read as one which the route sets, copies, changes,
+removes or looks at (`block`, `auth api-key`), or which the proxy or a function of `filter` sees to, are dropped in any case, in
+trailers too; other names with `.` pass.
 
 A client that closes its sending side while its response is waited for has most often given up: the exchange with the server
 is cancelled, as in nginx, and logged as `client-gone`. Requests that it sent before in one go are answered in order; the
@@ -84,7 +87,7 @@ site example.com {
 }
 "#,
     read: |r| {
-        Some(What::Policy(Policy::Limits(Limits {
+        Some(What::Policy(Policy::Limits(Box::new(Limits {
             headers: r.prop("headers", value::size_within(1, value::MAX_HEADERS)),
             uri: r.prop("uri", value::size_within(1, value::MAX_URI)),
             body: r.prop("body", value::setting(value::size_or_unlimited)),
@@ -98,6 +101,6 @@ site example.com {
             merge_slashes: r.prop("merge-slashes", value::boolean),
             refuse_parameters: r.prop("path-parameters", value::word(&[("pass", false), ("refuse", true)])),
             underscores: r.prop("underscores", value::boolean),
-        })))
+        }))))
     },
 };

@@ -30,9 +30,9 @@ again in any case, as it says there.
 
 Of a response that can be read in two ways nothing is passed on: 502. Bare LFs for line ends are taken where all line ends are
 such, or where none stands before a field that frames the message or at the end of the head; and so are blanks behind the sizes
-of chunks. Versions 1.2 to 1.9 are read as 1.1. The reason phrase goes to HTTP/1.1 clients as it is. A 101 must be to a
-protocol that the client has asked for, and over HTTP/2 have the right `Sec-WebSocket-Accept`. A 205 has no body, whatever comes.
-`TE` is left out.",
+of chunks. Versions 1.2 to 1.9 are read as 1.1. The reason phrase goes to HTTP/1.1 clients as it is, but for responses from a
+cache, which have the usual one. A 101 must be to a protocol that the client has asked for, and over HTTP/2 have the right
+`Sec-WebSocket-Accept`. A 205 has no body, whatever comes. `TE` is left out.",
     example: r#"
 upstream api {
     server "10.0.0.11:8080" weight=2

@@ -13,8 +13,8 @@ use crate::syntax::Leaf;
 /// The largest request head: each connection that reads one has a buffer as large.
 pub const MAX_HEADERS: u64 = 1 << 20;
 
-/// The longest request target. Places in a path are numbers of 16 bits, and so they are in the `http` crate.
-pub const MAX_URI: u64 = 63 << 10;
+/// The largest target that a request may have: as large as its head.
+pub const MAX_URI: u64 = MAX_HEADERS;
 
 /// The longest body that is kept for one request.
 pub const MAX_KEPT_BODY: u64 = 64 << 20;

@@ -164,7 +164,7 @@ mod tests {
         assert!(kept(ALL - 10).rewind());
         second.send(<[u8]>::len);
         second.settle();
-        assert_eq!(memory.used(), 0);
+        assert_eq!(memory.used().1, 0);
     }
 
     #[test]

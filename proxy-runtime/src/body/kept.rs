@@ -24,7 +24,7 @@ impl RequestBody {
             }
         }
         // Nobody has seen any of it yet but here.
-        self.front = Front::of(front, charge);
+        self.begins_with(Front::of(front, charge));
         Ok(())
     }
 
@@ -61,7 +61,7 @@ impl RequestBody {
             if !self.move_to(&mut all, &mut charge) {
                 // What was looked at before is moved first, and all at once.
                 if !all.is_empty() {
-                    self.front = Front::of(all, charge);
+                    self.begins_with(Front::of(all, charge));
                 }
                 return Ok(None);
             }

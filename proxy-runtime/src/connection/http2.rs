@@ -137,6 +137,7 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
         connection,
         active: Rc::default(),
         budget: Budget::new(worker.memory),
+        window: WINDOW_AT_FIRST,
         full: None,
         ending: None,
     };
@@ -164,9 +165,6 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
     .await;
 }
 
-/// How many requests are begun before exchanges get their turn.
-const AT_ONCE: usize = 8;
-
 /// How long requests wait for memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -180,6 +178,8 @@ struct Streams<'a> {
     /// How many exchanges are under way.
     active: Rc<Cell<usize>>,
     budget: Rc<Budget>,
+    /// What the client may send of all bodies together.
+    window: u32,
     /// Since when there is no memory for more.
     full: Option<Instant>,
     /// Since when no more are taken.
@@ -189,7 +189,7 @@ struct Streams<'a> {
 impl Streams<'_> {
     /// Reads, writes, and starts exchanges; ready when the connection is at its end.
     fn poll(&mut self, cx: &mut Context<'_>, timer: &Timer) -> Poll<()> {
-        for _ in 0..AT_ONCE {
+        loop {
             let place = match self.budget.poll_place(cx) {
                 Poll::Ready(place) => {
                     self.full = None;
@@ -211,7 +211,10 @@ impl Streams<'_> {
                 respond.send_reset(Reason::REFUSED_STREAM);
                 continue;
             };
-            self.connection.set_target_window_size(self.budget.window());
+            if self.window != self.budget.window() {
+                self.window = self.budget.window();
+                self.connection.set_target_window_size(self.window);
+            }
             let counted = Counted::new(&self.active);
             let (peer, budget) = (Rc::clone(self.peer), Rc::clone(&self.budget));
             tokio::task::spawn_local(async move {
@@ -219,9 +222,6 @@ impl Streams<'_> {
                 drop((share, counted));
             });
         }
-        // The exchanges go first: what they take is known then.
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     /// No more exchanges: the client is told (RFC 9113 section 6.8).

@@ -22,7 +22,7 @@ const LITTLE: usize = 1 << 20;
 
 /// Looks for ever.
 pub(crate) async fn keep_trimming(memory: &Memory, budget: &Budget) {
-    let (mut most, mut times) = ([FEW, LITTLE], 0);
+    let (mut most, mut times) = ([0, 0], 0);
     loop {
         tokio::time::sleep(EVERY).await;
         if has_fallen(&mut most, [budget.connections(), memory.used()]) {
@@ -35,11 +35,16 @@ pub(crate) async fn keep_trimming(memory: &Memory, budget: &Budget) {
     }
 }
 
-/// Whether less than half is left of the most that there was of either; it is counted anew from there.
-fn has_fallen(most: &mut [usize; 2], now: [usize; 2]) -> bool {
-    let fallen = most.iter().zip(now).zip([FEW, LITTLE]).any(|((&most, now), least)| most > least && now < most / 2);
-    for ((most, now), least) in most.iter_mut().zip(now).zip([FEW, LITTLE]) {
-        *most = if fallen { now.max(least) } else { now.max(*most) };
+/// Whether less than half is left of the most that there was of either, when that and what there is now are told; it is counted anew
+/// from there.
+fn has_fallen(most: &mut [usize; 2], seen: [(usize, usize); 2]) -> bool {
+    let mut fallen = false;
+    for ((most, (seen, now)), least) in most.iter_mut().zip(seen).zip([FEW, LITTLE]) {
+        *most = (*most).max(seen);
+        fallen |= *most > least && now < *most / 2;
+    }
+    if fallen {
+        *most = seen.map(|(_, now)| now);
     }
     fallen
 }
@@ -72,25 +77,26 @@ mod tests {
 
     #[test]
     fn much_less_than_there_was() {
-        let mut most = [FEW, LITTLE];
+        let mut most = [0, 0];
         let mut check = |connections, used, expected| {
-            assert_eq!(has_fallen(&mut most, [connections, used]), expected, "{connections} {used}");
+            assert_eq!(has_fallen(&mut most, [connections, used]), expected, "{connections:?} {used:?}");
         };
-        check(0, 0, false);
-        check(16, LITTLE, false);
-        check(0, 0, false);
-        check(100, 0, false);
-        check(60, 0, false);
-        check(40, 0, true);
-        check(30, 0, false);
-        check(19, 0, true);
-        check(0, 0, true);
-        check(0, 0, false);
-        check(0, 9 * LITTLE, false);
-        check(0, 4 * LITTLE, true);
-        check(0, 2 * LITTLE, false);
-        check(0, LITTLE, false);
-        check(0, LITTLE - 1, true);
-        check(0, 0, false);
+        check((0, 0), (0, 0), false);
+        check((16, 16), (LITTLE, LITTLE), false);
+        check((0, 0), (0, 0), false);
+        check((100, 100), (0, 0), false);
+        check((100, 60), (0, 0), false);
+        check((60, 40), (0, 0), true);
+        check((40, 30), (0, 0), false);
+        check((30, 19), (0, 0), true);
+        check((19, 0), (0, 0), true);
+        check((0, 0), (0, 0), false);
+        // Between two looks.
+        check((500, 1), (0, 0), true);
+        check((1, 1), (9 * LITTLE, 9 * LITTLE), false);
+        check((1, 1), (9 * LITTLE, 4 * LITTLE), true);
+        check((1, 1), (4 * LITTLE, 2 * LITTLE), false);
+        check((1, 1), (2 * LITTLE, LITTLE), true);
+        check((1, 1), (LITTLE, 0), false);
     }
 }

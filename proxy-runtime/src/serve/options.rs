@@ -6,7 +6,7 @@
 use http::{Method, StatusCode};
 
 use crate::body::Body;
-use crate::fields::Fields;
+use crate::fields::{Fields, number};
 use crate::handler::Answer;
 use crate::observe::Record;
 use crate::rehearse;
@@ -24,7 +24,7 @@ pub(super) fn about_server(method: &Method, target: &Target) -> Option<Answer<Bo
 
 /// The answer to an `OPTIONS` that may not be forwarded: what the path's routes take.
 pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Option<Answer<Body>> {
-    if record.method != Method::OPTIONS || max_forwards(&record.fields) != Some(0) {
+    if max_forwards(&record.fields) != Some(0) {
         return None;
     }
     let target = record.target.as_ref()?;
@@ -36,15 +36,13 @@ pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Optio
 
 /// What `Max-Forwards` says to the next one, where it says anything.
 pub(super) fn forwards_left(method: &Method, fields: &Fields) -> Option<u64> {
-    max_forwards(fields).filter(|_| *method == Method::OPTIONS).map(|left| left.saturating_sub(1))
+    let left = if *method == Method::OPTIONS { max_forwards(fields) } else { None };
+    left.map(|left| left.saturating_sub(1))
 }
 
 /// A number, however large; anything else means nothing.
 fn max_forwards(fields: &Fields) -> Option<u64> {
-    let digits = fields.get(MAX_FORWARDS)?;
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let more = |left: u64, digit: &u8| left.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
-    is_number.then(|| digits.iter().fold(0, more))
+    fields.get(MAX_FORWARDS).and_then(number)
 }
 
 /// The methods that may be forwarded, as far as they are `wanted`.

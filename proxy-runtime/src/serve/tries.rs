@@ -263,7 +263,10 @@ impl Tries<'_> {
                     return Err(Missed { failure, kind, body: Some(body), also: None });
                 }
             };
-            let (failure, kind) = match call.answer().await {
+            let outcome = call.answer().await;
+            // That a connection is at its end is no fault of its server; to refuse requests is.
+            let refuses = matches!(outcome, Err(Unanswered::Unprocessed(Refused::Server)));
+            let (failure, kind) = match outcome {
                 Ok(head) => {
                     if let Some(lease) = call.lease() {
                         self.report(lease, !head.start.is_server_error(), Some(began));
@@ -293,8 +296,7 @@ impl Tries<'_> {
                     _ => (failure, Kind::Final),
                 },
             };
-            // That a connection is at its end is no fault of its server.
-            let at_fault = matches!(kind, Kind::Reset | Kind::Timeout);
+            let at_fault = refuses || matches!(kind, Kind::Reset | Kind::Timeout);
             if let Some(lease) = call.lease().filter(|_| at_fault) {
                 self.report(lease, false, None);
             }

@@ -30,7 +30,7 @@ pub enum TrustedHeader {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct FieldRules {
-    /// The fields that the route sets, copies, changes or removes.
+    /// The fields that the route sets, copies, changes, removes, or looks at for `block` and `auth api-key`.
     pub own: List<Text>,
     /// One of these has `_` or `.` in its name.
     pub odd: bool,

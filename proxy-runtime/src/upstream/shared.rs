@@ -39,6 +39,12 @@ pub(super) const WINDOW: u32 = 32 << 10;
 /// The same of all bodies together.
 const CONNECTION_WINDOW: u32 = WINDOW * MAX_STREAMS as u32;
 
+/// A connection with as many exchanges at once was used in a rush, and has grown by it.
+const RUSH: usize = 64;
+
+/// For how long connections are idle that are more than one, or were used in a rush.
+const SURPLUS: Duration = Duration::from_secs(3);
+
 /// The largest header of an answer, in bytes.
 const MAX_HEADER: u32 = 64 << 10;
 
@@ -75,6 +81,8 @@ struct State {
     active: Cell<usize>,
     /// How many its server allows.
     most: Cell<usize>,
+    /// The most that there were.
+    peak: Cell<usize>,
     /// When the last one ended.
     idle_since: Cell<Option<Instant>>,
     written: Cell<Written>,
@@ -196,10 +204,16 @@ impl SharedPools {
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         for (of_it, server) in self.of_server.iter().zip(&self.servers.servers) {
-            of_it
-                .connections
-                .borrow_mut()
-                .retain(|shared| shared.state.active.get() > 0 || shared.is_good(server, now));
+            let mut spare = 0;
+            of_it.connections.borrow_mut().retain(|shared| {
+                let idle = shared.state.active.get() == 0;
+                let since = shared.state.idle_since.get().filter(|_| idle);
+                // One is enough for the next exchange; those that a rush has left are large.
+                spare += usize::from(idle);
+                let large = spare > 1 || shared.state.peak.get() >= RUSH;
+                let surplus = large && since.is_some_and(|since| now.saturating_duration_since(since) >= SURPLUS);
+                !idle || !surplus && shared.is_good(server, now)
+            });
         }
     }
 }
@@ -218,7 +232,9 @@ impl OfServer {
         connections.retain(|shared| shared.is_good(server, now));
         let at = connections.iter_mut().position(Shared::has_room)?;
         let shared = &connections[at];
-        shared.state.active.set(shared.state.active.get() + 1);
+        let active = shared.state.active.get() + 1;
+        shared.state.active.set(active);
+        shared.state.peak.set(shared.state.peak.get().max(active));
         Some(Held { sender: shared.sender.clone(), state: Rc::clone(&shared.state) })
     }
 }

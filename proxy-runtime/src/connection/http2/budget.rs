@@ -24,10 +24,10 @@ use crate::memory::Memory;
 const QUEUE: usize = 64 << 10;
 
 /// What a connection may hold without asking.
-const ALWAYS: usize = 96 << 10;
+const ALWAYS: usize = 64 << 10;
 
 /// What an exchange takes beside data, about.
-const EXCHANGE: usize = 12 << 10;
+const EXCHANGE: usize = 16 << 10;
 
 /// What is taken for granted of a request's head.
 const SMALL_HEAD: usize = 2 << 10;
