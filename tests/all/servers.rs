@@ -153,6 +153,12 @@ fn all_addresses_of_a_name_are_tried() {
     let Some(proxy) = with_hosts("addresses", MANY, hosts) else { return };
     // As often as it takes for each address to be the first in turn.
     for path in ["/v4", "/refused", "/checked", "/authorized"] {
+        // Until its name is resolved, a server is not there.
+        let until = Instant::now() + PATIENCE;
+        while status(&proxy, path) == 503 {
+            assert!(Instant::now() < until, "{path}: the name is not resolved");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         for turn in 0..8 {
             assert_eq!(status(&proxy, path), 200, "{path} {turn}");
         }
