@@ -3,6 +3,8 @@
 //!
 //! One site serves all tests. Its origins answer with the head of the request as they got it, and with the fields that the request
 //! names in `X-Head`, parted by `|`.
+//!
+//! Long but flat: one site, and one test after the other of where its values are compared.
 
 mod decisions;
 

@@ -1,5 +1,7 @@
 //! What a client may say: fields that only a proxy may send, other spellings of names, and `Connection` lists, in HTTP/1.1 and HTTP/2; and
 //! what trusted peers are believed about. Peers in 127.1.0.0/16 are trusted. The server answers with what it got.
+//!
+//! Long but flat: one site, and one test after the other of what becomes of a client's fields on it.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

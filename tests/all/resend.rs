@@ -1,5 +1,7 @@
 //! Requests that are sent again: those that a server has not processed, whatever their method (RFC 9113 sections 6.8 and 8.7); calls
 //! of gRPC that have failed; and idempotent ones with a body on a kept connection that turns out to be closed.
+//!
+//! Long but flat: servers that refuse in different ways, and one test for each.
 
 use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
