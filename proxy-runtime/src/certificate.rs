@@ -7,12 +7,13 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use pkcs8::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_SERVER_AUTH};
 use pkcs8::der::{Decode as _, Encode as _};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
 /// What is wrong with a certificate or its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Flaw {
     Soon(String),
     /// None of the certificates is for this host.
     NotFor(String),
+    /// The certificate says what it is for, and that is not to identify a server: this is missing.
+    Purpose(&'static str),
 }
 
 impl Flaw {
@@ -54,6 +57,7 @@ impl fmt::Display for Flaw {
             Flaw::Expired(time) => write!(f, "the certificate has expired: it was good until {time}"),
             Flaw::NotYet(time) => write!(f, "the certificate is not good yet: it will be from {time} on"),
             Flaw::Soon(time) => write!(f, "the certificate expires soon: it is good until {time}"),
+            Flaw::Purpose(missing) => write!(f, "clients refuse the certificate: it is not for servers ({missing})"),
             Flaw::NotFor(host) => write!(f, "no certificate is for `{host}`"),
         }
     }
@@ -136,6 +140,7 @@ impl Chain {
         flaws.extend(pairs.filter_map(|(at, pair)| {
             (pair[0].tbs_certificate().issuer() != pair[1].tbs_certificate().subject()).then_some(Flaw::Order(at + 1))
         }));
+        flaws.extend(self.not_for_servers().map(Flaw::Purpose));
         let validity = self.parsed[0].tbs_certificate().validity();
         let (from, until) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
         match until.duration_since(now) {
@@ -145,6 +150,25 @@ impl Chain {
             Ok(_) => {}
         }
         flaws
+    }
+
+    /// What the first certificate would need to identify a server, where it says what it is for (RFC 5280 sections 4.2.1.3 and
+    /// 4.2.1.12, RFC 8446 section 4.4.2.2). One that says nothing is for everything.
+    fn not_for_servers(&self) -> Option<&'static str> {
+        let certificate = self.parsed[0].tbs_certificate();
+        let for_servers = |usage: &ExtendedKeyUsage| {
+            usage.0.iter().any(|purpose| [ID_KP_SERVER_AUTH, ANY_EXTENDED_KEY_USAGE].contains(purpose))
+        };
+        let extended = certificate.get_extension::<ExtendedKeyUsage>();
+        let signs = certificate.get_extension::<KeyUsage>();
+        // What can't be read is not trusted by clients either.
+        if !extended.is_ok_and(|found| found.is_none_or(|(_, usage)| for_servers(&usage))) {
+            Some("no serverAuth in its extended key usage")
+        } else if !signs.is_ok_and(|found| found.is_none_or(|(_, usage)| usage.digital_signature())) {
+            Some("no digitalSignature in its key usage")
+        } else {
+            None
+        }
     }
 
     /// Whether a key is the first certificate's; `None` where the key's file does not have its public half in it.

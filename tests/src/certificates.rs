@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
-    RsaKeySize,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
 };
 
 /// An authority, and the folder where its certificates are written.
@@ -35,6 +35,12 @@ impl Authority {
         self.sign_with(name, common_name, hosts, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key"));
     }
 
+    /// The same for a client alone.
+    pub fn sign_for_client(&self, name: &str, common_name: &str, hosts: &[&str]) {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        self.sign_for(&[ExtendedKeyUsagePurpose::ClientAuth], name, common_name, hosts, key);
+    }
+
     /// The same with an RSA key.
     pub fn sign_rsa(&self, name: &str, common_name: &str, hosts: &[&str]) {
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
@@ -42,9 +48,21 @@ impl Authority {
     }
 
     fn sign_with(&self, name: &str, common_name: &str, hosts: &[&str], key: KeyPair) {
+        self.sign_for(&[], name, common_name, hosts, key);
+    }
+
+    fn sign_for(
+        &self,
+        purposes: &[ExtendedKeyUsagePurpose],
+        name: &str,
+        common_name: &str,
+        hosts: &[&str],
+        key: KeyPair,
+    ) {
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(hosts).expect("names");
         params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages = purposes.to_vec();
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         std::fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem()).expect("written");
         std::fs::write(self.folder.join(format!("{name}.pem")), certificate.pem()).expect("written");

@@ -281,6 +281,9 @@ impl Check<'_> {
                     }
                     Flaw::Order(_) => Diagnostic::error("certificate-order", message, *span)
                         .help("the site's own comes first, and each one is followed by the one that has signed it"),
+                    Flaw::Purpose(_) => Diagnostic::error("certificate-purpose", message, *span).help(
+                        "ask for one for servers: `extendedKeyUsage = serverAuth`, `keyUsage = digitalSignature`",
+                    ),
                     _ => Diagnostic::error("certificate-expired", message, *span),
                 });
             }
