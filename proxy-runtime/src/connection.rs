@@ -30,7 +30,7 @@ use crate::listen::{Accepted, Permit};
 use crate::matcher;
 use crate::observe::Record;
 use crate::run::{Stop, Worker};
-use crate::site::{Listener, ProxyProtocolIn};
+use crate::site::{Group, Listener, ProxyProtocolIn, Tls, TlsVersion};
 use crate::stream::Link;
 
 /// Who is at the other end of a connection; the same for all exchanges on it.
@@ -51,12 +51,22 @@ pub(crate) struct Peer {
 pub(crate) struct Secured {
     /// The `tls` that the client was served by, by index.
     pub(crate) tls: u16,
-    /// As in `TLSv1.3`.
-    pub(crate) version: &'static str,
+    pub(crate) version: TlsVersion,
+    /// The group of the key exchange, if it is one that a site can ask for; `None` for a session of TLS 1.2 that was resumed.
+    pub(crate) group: Option<Group>,
     /// HTTP/2 was agreed on.
     pub(crate) http2: bool,
     /// Who the client has shown to be.
     pub(crate) certificate: Option<Rc<ClientCertificate>>,
+}
+
+impl Secured {
+    /// Whether what was agreed on by the rules of `made_for` is what `wanted` would have agreed to as well.
+    pub(crate) fn serves(&self, made_for: &Tls, wanted: &Tls) -> bool {
+        made_for.client == wanted.client
+            && self.version >= wanted.min_version
+            && (wanted.groups.is_empty() || self.group.is_some_and(|group| wanted.groups.contains(&group)))
+    }
 }
 
 impl Peer {

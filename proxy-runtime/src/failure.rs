@@ -37,14 +37,14 @@ pub(crate) enum Failure {
     RequestTimeout,
     /// An `Expect` that is not `100-continue` (RFC 9110 section 10.1.1).
     UnknownExpectation,
-    /// The site is reached by a connection that was made for another, with other rules about client certificates; or an
-    /// `https` URL by one that is not encrypted.
+    /// The site is reached by a connection that was made for another, and that its own `tls` would not have let come about
+    /// (client certificates, version, groups); or an `https` URL by one that is not encrypted.
     OtherConnection,
     /// A plain request where TLS is spoken.
     PlainHttp,
-    /// The TLS handshake came to nothing.
+    /// The TLS handshake failed, for this reason.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
-    Handshake,
+    Handshake(&'static str),
     /// It was no client, but an authority's look at a host (RFC 8737).
     #[cfg_attr(not(feature = "acme"), allow(dead_code, reason = "made by `acme` alone"))]
     AcmeChallenge,
@@ -186,7 +186,7 @@ impl Failure {
             Failure::UnknownExpectation => "unknown-expectation",
             Failure::OtherConnection => "other-connection",
             Failure::PlainHttp => "plain-http",
-            Failure::Handshake => "tls-handshake",
+            Failure::Handshake(_) => "tls-handshake",
             Failure::AcmeChallenge => "acme-challenge",
             Failure::HandshakeTimeout => "handshake-timeout",
             Failure::TooManyHandshakes => "too-many-handshakes",
@@ -242,6 +242,14 @@ impl Failure {
         }
     }
 
+    /// What there is to say beyond the reason, for people; empty for most.
+    pub(crate) fn detail(self) -> &'static str {
+        match self {
+            Failure::Handshake(detail) => detail,
+            _ => "",
+        }
+    }
+
     /// The status it is answered with, where there still is an answer to give.
     pub(crate) fn status(self) -> StatusCode {
         match self {
@@ -252,7 +260,7 @@ impl Failure {
             | Failure::BadRewrite
             | Failure::RequestTruncated
             | Failure::PlainHttp
-            | Failure::Handshake
+            | Failure::Handshake(_)
             | Failure::AcmeChallenge
             | Failure::HandshakeTimeout
             | Failure::UnknownServerName

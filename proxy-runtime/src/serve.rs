@@ -374,9 +374,10 @@ fn meant_for_another(
             if secured.tls == wanted {
                 return Ok(None);
             }
-            // RFC 9110 section 15.5.20: the handshake was another site's, and who the client is was asked for by other rules.
-            let rules = |tls: u16| site.tls.get(usize::from(tls)).and_then(|tls| tls.client.as_ref());
-            if rules(secured.tls) == rules(wanted) { Ok(None) } else { Err(Failure::OtherConnection) }
+            // RFC 9110 section 15.5.20: the handshake was another site's, and what was agreed on is not what this one asks for.
+            let rules = |tls: u16| site.tls.get(usize::from(tls)).ok_or(Failure::Internal);
+            let serves = secured.serves(rules(secured.tls)?, rules(wanted)?);
+            if serves { Ok(None) } else { Err(Failure::OtherConnection) }
         }
         None => {
             // Behind a proxy that does the encryption, the client is where it would be sent.

@@ -12,6 +12,7 @@ pub(crate) mod acme;
 #[path = "tls/no_acme.rs"]
 pub(crate) mod acme;
 mod client;
+mod explain;
 mod server;
 
 use std::io::{self, IoSlice};
@@ -24,6 +25,7 @@ use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::explain::explain;
 use self::server::Served;
 use crate::settings::{Refused, Settings};
 use crate::site::Site;

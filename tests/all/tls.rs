@@ -135,6 +135,89 @@ fn versions_groups_and_tickets() {
     assert!(said(&[&a[..], &["-alpn", "h2"]].concat()).contains("no application protocol"));
 }
 
+/// What one site asks of a handshake can't be got around by the handshake of another (RFC 9110 section 15.5.20).
+#[test]
+fn a_handshake_is_good_for_sites_that_ask_no_more() {
+    let dir = scratch("tls-reused");
+    let ca = Authority::new(&dir);
+    ca.sign("all", "all", &["old.test", "new.test", "p384.test", "several.test"]);
+    let certificate = format!("certificate \"{}\" key=\"{}\"", ca.path("all.pem"), ca.path("all.key"));
+    let with = |host: &str, more: &str| {
+        format!("site {host} {{\n tls {{\n {certificate}\n {more}\n }}\n respond 200 \"{host} {{tls.version}}\"\n}}\n")
+    };
+    let site = format!(
+        "param listen type=addr\nlog access format=json\nlisten (param)listen {{\n tls\n}}\n{}{}{}{}",
+        with("old.test", ""),
+        with("new.test", "min-version \"1.3\""),
+        with("p384.test", "groups secp384r1"),
+        with("several.test", "groups x25519 secp384r1"),
+    );
+    let proxy = proxy("tls-reused", &site, &[]);
+    let address = proxy.address("listen");
+    let authority = ca.ca();
+    let check = |name: &str, host: &str, more: &[&str], expected: &str| {
+        let url = format!("https://{name}/");
+        let host_field = format!("Host: {host}");
+        let flags = [&["--cacert", &authority, "-H", &host_field, "-w", " %{http_code}"], more].concat();
+        for http in ["--http1.1", "--http2"] {
+            let said = curl(address, &url, &[&flags[..], &[http]].concat());
+            assert!(said.ends_with(expected), "{name} for {host} {more:?}: {said}");
+        }
+    };
+    let (old, new) = (&["--tls-max", "1.2"], &["--tlsv1.3"]);
+    check("old.test", "old.test", old, "old.test TLSv1.2 200");
+    check("old.test", "new.test", old, " 421");
+    check("old.test", "new.test", new, "new.test TLSv1.3 200");
+    check("new.test", "old.test", new, "old.test TLSv1.3 200");
+    check("old.test", "p384.test", &["--curves", "X25519"], " 421");
+    check("old.test", "p384.test", &["--curves", "P-384"], "p384.test TLSv1.3 200");
+    check("p384.test", "several.test", &[], "several.test TLSv1.3 200");
+    check("old.test", "several.test", &["--curves", "P-256", "--tls-max", "1.2"], " 421");
+    check("old.test", "several.test", &["--curves", "X25519:P-256", "--tls-max", "1.2"], "several.test TLSv1.2 200");
+    proxy.log("\"reason\":\"other-connection\"");
+}
+
+/// A client that has nothing in common with a site hears what is missing (RFC 8446 section 6.2), and the log says it, too.
+#[test]
+fn why_a_handshake_fails() {
+    let dir = scratch("tls-why");
+    let ca = Authority::new(&dir);
+    ca.sign("a", "a", &["a.test", "c.test"]);
+    ca.sign_rsa("rsa", "rsa", &["r.test"]);
+    let certificate = |name: &str| {
+        format!("certificate \"{}\" key=\"{}\"", ca.path(&format!("{name}.pem")), ca.path(&format!("{name}.key")))
+    };
+    let (ecdsa, rsa) = (certificate("a"), certificate("rsa"));
+    let site = format!(
+        "param listen type=addr\nlog access format=json\nlisten (param)listen {{\n tls\n}}\n\
+         site a.test {{\n tls {{\n {ecdsa}\n groups secp256r1\n }}\n respond 200\n}}\n\
+         site c.test {{\n tls {{\n {ecdsa}\n client-ca \"{}\"\n min-version \"1.3\"\n }}\n respond 200\n}}\n\
+         site r.test {{\n tls {{\n {rsa}\n }}\n respond 200\n}}\n",
+        ca.ca()
+    );
+    let proxy = proxy("tls-why", &site, &[]);
+    let address = proxy.address("listen");
+    let check = |name: &str, more: &[&str], alert: &str, detail: &str| {
+        let said = openssl(address, &[&["-servername", name], more].concat());
+        assert!(said.contains(alert), "{name} {more:?}: {said}");
+        proxy.log(&format!("\"reason\":\"tls-handshake\",\"detail\":\"{detail}"));
+    };
+    let (signature, cipher) = ("no signature algorithm in common", "no cipher suite in common");
+    check("a.test", &["-sigalgs", "RSA-PSS+SHA256"], "handshake failure", signature);
+    check("r.test", &["-sigalgs", "ECDSA+SHA256"], "handshake failure", signature);
+    check("r.test", &["-tls1_2", "-sigalgs", "ECDSA+SHA256"], "handshake failure", "");
+    check("a.test", &["-tls1_2", "-cipher", "AES128-SHA"], "handshake failure", "");
+    check("a.test", &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"], "handshake failure", "");
+    check("r.test", &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"], "handshake failure", "");
+    check("a.test", &["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"], "handshake failure", cipher);
+    check("a.test", &["-groups", "X25519"], "handshake failure", "no key exchange group in common");
+    check("c.test", &["-tls1_2"], "protocol version", "no protocol version in common");
+    check("a.test", &["-alpn", "spdy/1"], "no application protocol", "no application protocol in common (ALPN)");
+    check("c.test", &[], "certificate required", "the client sent no certificate");
+    assert!(curl(address, "https://r.test/", &[]).contains("SSL certificate problem"), "curl believes it");
+    proxy.log("\"detail\":\"the client sent the alert unknown_ca");
+}
+
 #[test]
 fn plain_requests() {
     let site = "param listen type=addr\nparam other type=addr\n\
@@ -252,6 +335,7 @@ fn certificates_are_checked_at_start() {
     let ca = Authority::new(&dir);
     ca.sign("good", "good", &["a.test"]);
     ca.sign("other", "other", &["other.test"]);
+    ca.sign_for_client("client", "client", &["a.test"]);
     let site = "param listen type=addr\nparam cert type=file\nparam key type=secret\nlisten (param)listen {\n tls\n}\n\
         site a.test {\n tls {\n certificate (param)cert key=(param)key\n }\n respond 200 \"a\"\n}\n";
     let binary = build_text("tls-checked", site);
@@ -270,6 +354,7 @@ fn certificates_are_checked_at_start() {
     assert!(check(&good, &good_key).0, "{}", check(&good, &good_key).1);
     for (cert, key, expected) in [
         (&*other, &*other_key, "no certificate is for `a.test`"),
+        (&*ca.path("client.pem"), &*ca.path("client.key"), "no serverAuth in its extended key usage"),
         (&*good, &*other_key, "the key does not belong to the certificate"),
         (&*good_key, &*good_key, "there is no certificate that can be read"),
         (&*good, &*good, "there is no key that can be read"),

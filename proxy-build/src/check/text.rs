@@ -403,6 +403,7 @@ const DEFAULT_FIELDS: &[LogField] = &[
     LogField::Upstream,
     LogField::Server,
     LogField::Reason,
+    LogField::Detail,
     LogField::Rule,
     LogField::Cache,
     LogField::CacheReason,

@@ -101,7 +101,9 @@ pub(super) static MIN_VERSION: Directive = Directive {
     body: None,
     repeats: false,
     summary: "The oldest version of TLS that is spoken.",
-    details: "`\"1.2\"` where nothing is said. All that is older is broken (RFC 8996), and not to be had.",
+    details: "\
+`\"1.2\"` where nothing is said. All that is older is broken (RFC 8996), and not to be had. A request for this site on
+a connection that was made for another, with an older version, is answered with 421.",
     example: r#"
 site example.com {
     tls {
@@ -127,7 +129,8 @@ pub(super) static GROUPS: Directive = Directive {
     summary: "Groups for the key exchange, the best first.",
     details: "\
 `x25519mlkem768` (safe from quantum computers, RFC 9794's hybrid), `x25519`, `secp256r1`, `secp384r1`: this is also what is
-offered where nothing is said.",
+offered where nothing is said. A request for this site on a connection that was made for another, with none of these groups, is
+answered with 421.",
     example: r#"
 site example.com {
     tls {

@@ -91,6 +91,7 @@ fn member(field: LogField, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
         LogField::ServerConnections => number("\"server-connections\":", u64::from(facts.server_connections), out),
         LogField::Tries => number("\"tries\":", u64::from(facts.tries), out),
         LogField::Reason => text("reason", facts.reason, out),
+        LogField::Detail => text("detail", facts.detail, out),
         LogField::Cache => text("cache", facts.cache, out),
         LogField::CacheReason => text("cache-reason", facts.cache_reason, out),
         LogField::RequestId => {

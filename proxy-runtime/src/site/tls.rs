@@ -164,12 +164,22 @@ pub enum Challenge {
 
 /// Versions of TLS.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
     V12,
     /// TLS 1.3 (RFC 8446).
     V13,
+}
+
+impl TlsVersion {
+    /// As in `{tls.version}` and in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            TlsVersion::V12 => "TLSv1.2",
+            TlsVersion::V13 => "TLSv1.3",
+        }
+    }
 }
 
 /// Groups for the key exchange.

@@ -4,21 +4,22 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use rustls::ProtocolVersion;
 use rustls::server::Acceptor;
+use rustls::{NamedGroup, ProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::{Engine, TlsStream, acme};
+use super::{Engine, TlsStream, acme, explain};
 use crate::certificate::Chain;
 use crate::connection::Secured;
 use crate::facts::ClientCertificate;
 use crate::failure::Failure;
-use crate::site::Site;
+use crate::site::{Group, Site, TlsVersion};
 use crate::stream::{Link, Stream};
 
-/// The record of a fatal alert `unrecognized_name` (RFC 6066 section 3).
+/// Records of fatal alerts (RFC 8446 section 6): `unrecognized_name` (RFC 6066 section 3), `internal_error`.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 /// How long a client may take to notice that it was turned away, and how much it may still send, in bytes.
 const PARTING: Duration = Duration::from_secs(1);
@@ -42,9 +43,9 @@ impl Engine {
         let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), link);
         let mut begun = match (&mut acceptor).await {
             Ok(begun) => begun,
-            Err(_) => {
+            Err(error) => {
                 part(acceptor.take_io()).await;
-                return Err(Failure::Handshake);
+                return Err(Failure::Handshake(explain(&error)));
             }
         };
         let name = begun.client_hello().server_name().map(str::to_ascii_lowercase);
@@ -64,12 +65,16 @@ impl Engine {
             part(Some(begun.io)).await;
             return Err(Failure::UnknownServerName);
         };
-        let config = self.served[usize::from(tls)].load().config(speaks);
+        let Some(config) = self.served[usize::from(tls)].load().config(speaks) else {
+            let _ = begun.io.write_all(&INTERNAL_ERROR).await;
+            part(Some(begun.io)).await;
+            return Err(Failure::Handshake("the authority has not issued a certificate yet"));
+        };
         let stream = match begun.into_stream(config).into_fallible().await {
             Ok(stream) => stream,
-            Err((_, link)) => {
+            Err((error, link)) => {
                 part(Some(link)).await;
-                return Err(Failure::Handshake);
+                return Err(Failure::Handshake(explain(&error)));
             }
         };
         let session = stream.get_ref().1;
@@ -82,7 +87,17 @@ impl Engine {
         });
         let secured = Secured {
             tls,
-            version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_3) { "TLSv1.3" } else { "TLSv1.2" },
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => TlsVersion::V13,
+                _ => TlsVersion::V12,
+            },
+            group: session.negotiated_key_exchange_group().and_then(|group| match group.name() {
+                NamedGroup::X25519MLKEM768 => Some(Group::X25519MlKem768),
+                NamedGroup::X25519 => Some(Group::X25519),
+                NamedGroup::secp256r1 => Some(Group::Secp256r1),
+                NamedGroup::secp384r1 => Some(Group::Secp384r1),
+                _ => None,
+            }),
             http2: session.alpn_protocol() == Some(b"h2"),
             certificate,
         };

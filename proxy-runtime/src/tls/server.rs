@@ -19,18 +19,22 @@ use crate::site::{Certificate, Certificates, ClientCertificates, Site, Speaks, T
 
 /// What handshakes of one `tls` go by: by what the listener speaks.
 pub(super) struct Served {
+    /// There is no certificate yet: an authority has still to issue it.
+    empty: bool,
     http1: Arc<ServerConfig>,
     http2: Arc<ServerConfig>,
     both: Arc<ServerConfig>,
 }
 
 impl Served {
-    pub(super) fn config(&self, speaks: &Speaks) -> Arc<ServerConfig> {
-        Arc::clone(match (speaks.http1, speaks.http2) {
+    /// `None` as long as there is no certificate.
+    pub(super) fn config(&self, speaks: &Speaks) -> Option<Arc<ServerConfig>> {
+        let config = match (speaks.http1, speaks.http2) {
             (true, true) => &self.both,
             (false, true) => &self.http2,
             _ => &self.http1,
-        })
+        };
+        (!self.empty).then(|| Arc::clone(config))
     }
 }
 
@@ -74,6 +78,7 @@ pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Resu
             builder.with_client_cert_verifier(verifier.build().map_err(|error| refuse(error.to_string()))?)
         }
     };
+    let empty = keys.is_empty();
     let mut config = builder.with_cert_resolver(Arc::new(Shown(keys)));
     // Sessions are kept by clients, in tickets: here they would take memory.
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -90,7 +95,7 @@ pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Resu
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     };
-    Ok(Served { http1: with(&[b"http/1.1"]), http2: with(&[b"h2"]), both: with(&[b"h2", b"http/1.1"]) })
+    Ok(Served { empty, http1: with(&[b"http/1.1"]), http2: with(&[b"h2"]), both: with(&[b"h2", b"http/1.1"]) })
 }
 
 /// The certificates that a client can be shown.
@@ -105,13 +110,15 @@ pub(super) struct Candidate {
 }
 
 impl ResolvesServerCert for Shown {
-    /// The first that is for the host and that the client can verify; with none for the host, any it can verify.
+    /// The first that is for the host and that the client can verify; with none for the host, any it can verify. With none that it
+    /// can, any at all: then the library finds no signature algorithm in common, and says so (`handshake_failure`), where it would
+    /// deny access to a client that no certificate is found for.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits = |shown: &&Candidate| shown.key.key.choose_scheme(hello.signature_schemes()).is_some();
         let host = hello.server_name().unwrap_or_default();
         let is_for = |shown: &&Candidate| shown.hosts.iter().any(|name| covers(name, host));
         let mut fitting = self.0.iter().filter(fits);
-        let found = fitting.clone().find(is_for).or_else(|| fitting.next());
+        let found = fitting.clone().find(is_for).or_else(|| fitting.next()).or_else(|| self.0.first());
         found.map(|shown| Arc::clone(&shown.key))
     }
 }
