@@ -1,5 +1,6 @@
 //! The commands, and what several of them need.
 
+mod artefact;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod dev;
@@ -11,6 +12,7 @@ pub(crate) mod new;
 pub(crate) mod report;
 pub(crate) mod routes;
 pub(crate) mod run;
+mod source;
 pub(crate) mod test;
 
 use std::fmt::Display;

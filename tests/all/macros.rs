@@ -23,6 +23,12 @@ fn a_scaffolded_crate() {
     let made = kiln(&["new", dir.to_str().expect("text")]);
     assert!(made.status.success(), "{}", stderr(&made));
     assert!(!kiln(&["new", dir.to_str().expect("text")]).status.success(), "it is there already");
+    let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).expect("a manifest");
+    assert!(
+        manifest.contains("proxy-runtime = \"=") && !manifest.contains("path ="),
+        "it can be handed on: {manifest}"
+    );
+    assert!(dir.join("rust-toolchain.toml").exists());
     let built = cargo(&dir, &["build", "--quiet"]);
     assert!(built.status.success(), "{}", stderr(&built));
     let binary = target().join("debug/my-proxy");

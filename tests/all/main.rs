@@ -2,6 +2,7 @@
 
 mod acme;
 mod alone;
+mod artefact;
 mod auth;
 mod bytes;
 mod cache;

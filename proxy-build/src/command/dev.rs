@@ -19,7 +19,7 @@ use proxy_build::Compiled;
 use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::Setting;
 
-use super::{Outcome, build, compile_to_build, failed};
+use super::{Outcome, artefact, compile_to_build, failed};
 
 /// Several saves in a row are one change.
 const SETTLE: Duration = Duration::from_millis(80);
@@ -82,7 +82,7 @@ fn swap(
     sockets: &mut Sockets,
     old: Option<Child>,
 ) -> Result<Option<Child>, String> {
-    let artefact = match build::artefact(compiled, file, "release", false) {
+    let artefact = match artefact::make(compiled, file, "release", false) {
         Ok(artefact) => artefact,
         Err(error) => {
             anstream::eprintln!("error: {error}");
@@ -91,7 +91,8 @@ fn swap(
     };
     sockets.open(compiled)?;
     let (ready, is_ready) = channel();
-    let mut new = start(&artefact, arguments, sockets, ready)?;
+    let mut new = start(&artefact.path, arguments, sockets, ready)?;
+    drop(artefact);
     if is_ready.recv_timeout(READY).is_err() {
         // It said why on standard error; it must not linger half alive.
         let _ = new.kill();

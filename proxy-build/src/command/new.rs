@@ -3,9 +3,17 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Outcome, build, failed};
+use super::artefact::{PROFILES, cache};
+use super::source::{Source, checkout};
+use super::{Outcome, failed};
 
 const SITE: &str = include_str!("../../templates/site.kdl");
+
+const MAIN: &str =
+    "fn main() -> std::process::ExitCode {\n    proxy_runtime::run(proxy_macros::site!(\"site.kdl\"))\n}\n";
+
+/// This Kiln's own version; the compiler and the runtime go together.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(crate) fn new(dir: &Path) -> Outcome {
     if dir.exists() {
@@ -17,29 +25,47 @@ pub(crate) fn new(dir: &Path) -> Outcome {
     {
         return Err(format!("`{name}` can't be the name of a crate: letters, digits, - and _, a letter first"));
     }
-    let source = build::source()?;
-    let (runtime, macros) = (source.join("proxy-runtime"), source.join("proxy-macros"));
-    let workspace =
-        std::fs::read_to_string(source.join("Cargo.toml")).map_err(failed("can't read Kiln's Cargo.toml"))?;
-    // Parsing KDL in a macro is slow where the parser is not optimised; see the comment there.
-    let profiles = workspace.find("# Build scripts and procedural macros").map_or("", |at| &workspace[at..]);
-    let manifest = format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n\
-        proxy-macros = {{ path = {macros:?} }}\nproxy-runtime = {{ path = {runtime:?} }}\n\n[workspace]\n\n{profiles}"
-    );
-    let main = "fn main() -> std::process::ExitCode {\n    proxy_runtime::run(proxy_macros::site!(\"site.kdl\"))\n}\n";
-    let write =
-        |path: &str, text: &str| std::fs::write(dir.join(path), text).map_err(failed(format!("can't write {path}")));
-    std::fs::create_dir_all(dir.join("src")).map_err(failed(format!("can't make {}", dir.display())))?;
-    write("site.kdl", SITE)?;
-    write("Cargo.toml", &manifest)?;
-    write("src/main.rs", main)?;
-    write(".gitignore", "/target\n")?;
-    std::fs::copy(source.join("Cargo.lock"), dir.join("Cargo.lock")).map_err(failed("can't copy Kiln's Cargo.lock"))?;
+    let lock = Source::find(&cache()?)?.lock()?;
+    let checkout = checkout()?;
+    let write = |path: &str, content: &[u8]| {
+        let path = dir.join(path);
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        made.and_then(|()| std::fs::write(&path, content)).map_err(failed(format!("can't write {}", path.display())))
+    };
+    write("site.kdl", SITE.as_bytes())?;
+    write("Cargo.toml", manifest(name).as_bytes())?;
+    write("Cargo.lock", &lock)?;
+    write("rust-toolchain.toml", toolchain().as_bytes())?;
+    write("src/main.rs", MAIN.as_bytes())?;
+    if let Some(checkout) = checkout {
+        // For this machine alone: what is handed on has no paths in it.
+        write(".cargo/config.toml", patches(&checkout).as_bytes())?;
+        write(".gitignore", b"/target\n/.cargo\n")?;
+    } else {
+        write(".gitignore", b"/target\n")?;
+    }
     anstream::eprintln!(
         "{}: made. Next:\n  kiln dev {}/site.kdl\n  curl http://localhost:8080/",
         dir.display(),
         dir.display()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn manifest(name: &str) -> String {
+    format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\nproxy-macros = \"={VERSION}\"\n\
+        proxy-runtime = \"={VERSION}\"\n\n[workspace]\n\n{PROFILES}"
+    )
+}
+
+/// The toolchain that Kiln is tested with: rustup installs it where it is not there.
+fn toolchain() -> String {
+    format!("[toolchain]\nchannel = \"{}.0\"\n", env!("CARGO_PKG_RUST_VERSION"))
+}
+
+/// `KILN_SOURCE` in place of the published crates.
+fn patches(checkout: &Path) -> String {
+    let patch = |name: &str| format!("{name} = {{ path = {:?} }}\n", checkout.join(name));
+    format!("[patch.crates-io]\n{}{}", patch("proxy-macros"), patch("proxy-runtime"))
 }

@@ -1,0 +1,153 @@
+//! Kiln's own source, which sites are compiled with: what is packed into `kiln` (see `build.rs`), or a checkout that
+//! `KILN_SOURCE` names.
+
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use flate2::read::DeflateDecoder;
+use proxy_build::source::sha256;
+
+use super::failed;
+
+/// Names and contents of files in turn, each with its length before it, compressed.
+const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/source"));
+
+/// A folder with the runtime's source, its lock, and the manifest of the workspace that it belongs to.
+pub(crate) struct Source {
+    folder: PathBuf,
+    /// What tells it from other sources: its content, or for a checkout, which may change, its place.
+    digest: String,
+}
+
+impl Source {
+    /// The one to use; what is packed is unpacked into the cache, once.
+    ///
+    /// # Errors
+    /// The cache can't be written, or `KILN_SOURCE` names something else.
+    pub(crate) fn find(cache: &Path) -> Result<Source, String> {
+        match checkout()? {
+            Some(folder) => Ok(Source { digest: sha256(folder.as_os_str().as_encoded_bytes()), folder }),
+            None => {
+                let digest = sha256(PACKED);
+                let folder = cache.join("source").join(&digest[..16]);
+                if !folder.is_dir() {
+                    unpack(&folder)?;
+                }
+                Ok(Source { folder, digest })
+            }
+        }
+    }
+
+    /// The folder of the runtime's crate.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        self.folder.join("proxy-runtime")
+    }
+
+    /// A name for the runtime's folder within a site's crate. Cargo tells crates apart by it, and takes one that is older than what
+    /// it built for unchanged: sources that differ must not share a name.
+    pub(crate) fn name(&self) -> String {
+        format!("kiln-{}", &self.digest[..16])
+    }
+
+    /// The versions of all dependencies.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(crate) fn lock(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(self.folder.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))
+    }
+
+    /// The sections of the workspace's manifest that the runtime's inherits.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(crate) fn inherited(&self) -> Result<String, String> {
+        let manifest = std::fs::read_to_string(self.folder.join("Cargo.toml"));
+        Ok(sections(&manifest.map_err(failed("can't read Kiln's Cargo.toml"))?))
+    }
+}
+
+/// The checkout of Kiln that `KILN_SOURCE` names, if it names any.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn checkout() -> Result<Option<PathBuf>, String> {
+    let Some(named) = std::env::var_os("KILN_SOURCE").filter(|named| !named.is_empty()) else { return Ok(None) };
+    let folder = std::path::absolute(named).map_err(failed("KILN_SOURCE"))?;
+    if folder.join("proxy-runtime/Cargo.toml").is_file() {
+        return Ok(Some(folder));
+    }
+    Err(format!("KILN_SOURCE={}: no source of Kiln is there", folder.display()))
+}
+
+/// The sections `[workspace.…]` of a manifest.
+fn sections(manifest: &str) -> String {
+    let mut inherited = false;
+    let lines = manifest.split_inclusive('\n').filter(|line| {
+        if line.starts_with('[') {
+            inherited = line.starts_with("[workspace.");
+        }
+        inherited
+    });
+    lines.collect()
+}
+
+/// Unpacks it all. Whole or not at all: another build may be about to use it.
+fn unpack(folder: &Path) -> Result<(), String> {
+    let beside = folder.with_extension(std::process::id().to_string());
+    let wrong = || failed(format!("can't write Kiln's source to {}", beside.display()));
+    let mut packed = Vec::new();
+    DeflateDecoder::new(PACKED).read_to_end(&mut packed).map_err(failed("this kiln is damaged"))?;
+    let mut rest = &packed[..];
+    while let Some((name, content)) = next(&mut rest).and_then(|name| Some((name, next(&mut rest)?))) {
+        let path = beside.join(OsStr::from_bytes(name));
+        std::fs::create_dir_all(path.parent().unwrap_or(&beside)).map_err(wrong())?;
+        std::fs::write(&path, content).map_err(wrong())?;
+    }
+    match std::fs::rename(&beside, folder) {
+        // Another was faster: it has the same content.
+        Err(_) if folder.is_dir() => std::fs::remove_dir_all(&beside).map_err(wrong()),
+        renamed => renamed.map_err(wrong()),
+    }
+}
+
+/// What comes next in a list of pieces with their lengths before them.
+fn next<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, behind) = rest.split_first_chunk::<4>()?;
+    let (piece, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    *rest = behind;
+    Some(piece)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_inherited() {
+        let check = |manifest: &str, expected: &str| assert_eq!(sections(manifest), expected, "{manifest}");
+        check("[package]\nname = \"a\"\n[lints.clippy]\n", "");
+        check(
+            "[workspace]\nmembers = [\"a\"]\n\n[workspace.package]\nversion = \"1\"\n[profile.dev]\nlto = \"fat\"\n\
+             [workspace.lints.rust]\na = \"warn\"\n",
+            "[workspace.package]\nversion = \"1\"\n[workspace.lints.rust]\na = \"warn\"\n",
+        );
+    }
+
+    #[test]
+    fn what_is_packed_is_the_runtime() {
+        let folder = std::env::temp_dir().join(format!("kiln-source-{}", std::process::id()));
+        unpack(&folder.join("0123")).expect("unpacked");
+        // Once more, as if by another build at the same time.
+        unpack(&folder.join("0123")).expect("unpacked");
+        let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proxy-runtime");
+        for name in ["Cargo.toml", "src/lib.rs", "src/serve.rs"] {
+            let own = std::fs::read(runtime.join(name)).expect("a file");
+            assert_eq!(std::fs::read(folder.join("0123/proxy-runtime").join(name)).expect("unpacked"), own, "{name}");
+        }
+        assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1, "nothing is left beside it");
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
+}
