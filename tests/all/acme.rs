@@ -1,81 +1,16 @@
 //! `tls acme` against pebble, the test authority of Let's Encrypt: certificates are obtained, kept, and renewed.
 
+mod pebble;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::{Command, Stdio};
 
 use kiln_tests::certificates::Authority;
 use kiln_tests::client::get;
 use kiln_tests::kiln::{scratch, stdout};
-use kiln_tests::proxy::{PATIENCE, Proxy, address, build_text};
+use kiln_tests::proxy::{Proxy, address, build_text};
 
-/// An authority with its name server; ended when dropped.
-struct Pebble {
-    children: Vec<Child>,
-    directory: String,
-    ca: String,
-}
-
-impl Drop for Pebble {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Pebble {
-    /// One that finds all hosts at `ip`, and whose certificates are good for so many seconds; `None` if it is not installed.
-    fn new(name: &str, ip: &str, validity: u64, external: bool) -> Option<Pebble> {
-        if Command::new("pebble").arg("-h").output().is_err() {
-            eprintln!("SKIPPED: pebble is not installed");
-            return None;
-        }
-        let dir = scratch(&format!("pebble-{name}"));
-        let own = address().split(':').next().expect("an address").to_owned();
-        let ca = Authority::new(&dir);
-        ca.sign("pebble", "pebble", &[&own]);
-        let config = format!(
-            r#"{{"pebble":{{"listenAddress":"{own}:14000","managementListenAddress":"{own}:15000","certificate":"{}","privateKey":"{}",
-            "httpPort":7000,"tlsPort":7000,"ocspResponderURL":"","certificateValidityPeriod":{validity},
-            "externalAccountBindingRequired":{external},"externalAccountMACKeys":{{"kid-1":"zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}}}}}}"#,
-            ca.path("pebble.pem"),
-            ca.path("pebble.key")
-        );
-        std::fs::write(dir.join("config.json"), config).expect("written");
-        let quiet = |command: &mut Command| {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts")
-        };
-        let names = quiet(
-            Command::new("pebble-challtestsrv")
-                .args(["-defaultIPv4", ip, "-defaultIPv6", "", "-dns01", &format!("{own}:8053")])
-                .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-management", &format!("{own}:8055")]),
-        );
-        let authority = quiet(
-            Command::new("pebble")
-                .args([
-                    "-config",
-                    dir.join("config.json").to_str().expect("text"),
-                    "-dnsserver",
-                    &format!("{own}:8053"),
-                ])
-                // It would wait at random, and refuse a twentieth of all that is right.
-                .env("PEBBLE_VA_NOSLEEP", "1")
-                .env("PEBBLE_WFE_NONCEREJECT", "5"),
-        );
-        let pebble =
-            Pebble { children: vec![names, authority], directory: format!("https://{own}:14000/dir"), ca: ca.ca() };
-        let until = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(format!("{own}:14000")).is_err()
-            || std::net::TcpStream::connect(format!("{own}:8055")).is_err()
-        {
-            assert!(Instant::now() < until, "pebble does not start");
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        Some(pebble)
-    }
-}
+use self::pebble::{Front, Pebble, respond};
 
 /// A site with `tls acme`, one without, and the plain listener that an authority asks at.
 fn site(acme: &str) -> String {
@@ -89,6 +24,10 @@ fn site(acme: &str) -> String {
 
 fn kept(state: &Path, ca: &str) -> String {
     format!("\nacme state=\"{}\" email=\"ops@a.test\" directory=(param)directory ca=\"{ca}\"", state.display())
+}
+
+fn ip(address: &str) -> String {
+    address.split(':').next().expect("an ip").to_owned()
 }
 
 fn start(binary: &Path, pebble: &str, listen: &str, other: &str, more: &[(&str, &str)]) -> Proxy {
@@ -129,7 +68,7 @@ fn secret_files(state: &Path) -> Vec<PathBuf> {
 #[test]
 fn obtained_and_kept() {
     let (listen, other) = (address(), address());
-    let Some(pebble) = Pebble::new("kept", other.split(':').next().expect("an ip"), 86_400, false) else { return };
+    let Some(pebble) = Pebble::new("kept", &ip(&other), 86_400) else { return };
     let state = scratch("acme-kept").join("state");
     let binary = build_text("acme-kept", &site(&kept(&state, &pebble.ca)));
     let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
@@ -170,7 +109,7 @@ fn obtained_and_kept() {
 fn renewed_and_by_handshake() {
     let (listen, other) = (address(), address());
     // By tls-alpn-01, on behalf of an account elsewhere; renewed when two thirds of nine seconds are over.
-    let Some(pebble) = Pebble::new("renewed", listen.split(':').next().expect("an ip"), 9, true) else { return };
+    let Some(pebble) = Pebble::with("renewed", &ip(&listen), 9, true, 5) else { return };
     let dir = scratch("acme-renewed");
     std::fs::write(dir.join("eab.key"), "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W\n")
         .expect("written");
@@ -203,4 +142,178 @@ fn without_the_authority_others_are_served() {
     assert!(shown(&listen, "b.test").contains("DNS:b.test"));
     assert_eq!(shown(&listen, "a.test"), "");
     assert_eq!(get(&other, "b.test", "/").status, 308);
+}
+
+/// What is asked of an authority for an order.
+fn is_order(asked: &pebble::Asked) -> bool {
+    asked.path == "/order-plz" && asked.method == "POST"
+}
+
+#[test]
+fn what_cant_be_written_is_served() {
+    let (listen, other) = (address(), address());
+    let Some(pebble) = Pebble::new("unwritten", &ip(&other), 86_400) else { return };
+    let front = Front::new(&pebble, |_| None, |_, body| body);
+    let state = scratch("acme-unwritten").join("state");
+    let in_the_way = state.join("certificates/a.test.pem");
+    std::fs::create_dir_all(&in_the_way).expect("a folder");
+    let binary = build_text("acme-unwritten", &site(&kept(&state, &pebble.ca)));
+    let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+    proxy.notice("a.test.pem`, and is served from memory: ");
+    assert!(shown(&listen, "a.test").contains("Pebble Intermediate"));
+    std::fs::remove_dir(&in_the_way).expect("removed");
+    proxy.notice("tls of `a.test`: the certificate has been written");
+    let first = shown(&listen, "a.test");
+    drop(proxy);
+    let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+    assert_eq!(shown(&listen, "a.test"), first);
+    assert_eq!(front.created("/order-plz"), 1);
+    drop(proxy);
+}
+
+/// Two sites with `tls acme`; `c.test` is what shows that time has passed.
+fn two_sites(acme: &str) -> String {
+    format!("{}site c.test {{\n tls acme\n respond 200 \"c\"\n}}\n", site(acme))
+}
+
+#[test]
+fn a_pause_outlives_the_process() {
+    // What the authority says, what is logged, and how long the pause is at least.
+    let cases = [
+        (
+            "limited",
+            respond(429, "retry-after: 7200\r\n", "rateLimited", "too many"),
+            "too many (rateLimited); the next order is in 72",
+            7200,
+        ),
+        (
+            "failing",
+            respond(503, "", "serverInternal", "not now"),
+            "not now (serverInternal); the next order is in ",
+            40,
+        ),
+        (
+            "broken",
+            "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 5\r\n\r\noops!".into(),
+            "the authority responds 502; the next order is in ",
+            40,
+        ),
+    ];
+    for (name, answer, logged, least) in cases {
+        let (listen, other) = (address(), address());
+        let Some(pebble) = Pebble::new(name, &ip(&other), 86_400) else { return };
+        let for_a = |asked: &pebble::Asked| is_order(asked) && asked.payload().contains("\"a.test\"");
+        let refusing = std::sync::atomic::AtomicBool::new(true);
+        let refusing: &'static std::sync::atomic::AtomicBool = Box::leak(Box::new(refusing));
+        let refuses = move |asked: &pebble::Asked| {
+            (refusing.load(std::sync::atomic::Ordering::SeqCst) && for_a(asked)).then(|| answer.clone())
+        };
+        let front = Front::new(&pebble, refuses, |_, body| body);
+        let state = scratch(&format!("acme-{name}")).join("state");
+        let binary = build_text(&format!("acme-{name}"), &two_sites(&kept(&state, &pebble.ca)));
+        let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+        proxy.notice(logged);
+        proxy.notice("tls of `c.test`: a certificate was obtained");
+        drop(proxy);
+        // A new start waits for as long; the other certificate does not.
+        std::fs::remove_file(state.join("certificates/c.test.pem")).expect("removed");
+        let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+        proxy.notice("tls of `a.test`: no order for another ");
+        proxy.notice("tls of `c.test`: a certificate was obtained");
+        assert_eq!(front.count(for_a), 1, "{name}");
+        drop(proxy);
+        // Once the time has come, it is ordered again.
+        let file = state.join("certificates/a.test.pause");
+        let pause: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("kept")).expect("JSON");
+        assert!(pause["wait"].as_u64().is_some_and(|wait| wait >= least), "{pause}");
+        std::fs::write(&file, r#"{"failures":1,"until":1,"wait":60}"#).expect("written");
+        refusing.store(false, std::sync::atomic::Ordering::SeqCst);
+        let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+        proxy.notice("tls of `a.test`: a certificate was obtained");
+        // What was refused for its nonce was no order.
+        assert_eq!(front.count(|asked| for_a(asked) && asked.status != 400), 2, "{name}");
+        assert!(!file.exists(), "the pause is over");
+        drop(proxy);
+    }
+}
+
+#[test]
+fn an_account_that_is_not_known() {
+    let (listen, other) = (address(), address());
+    let Some(mut pebble) = Pebble::new("forgetful", &ip(&other), 86_400) else { return };
+    let state = scratch("acme-forgetful").join("state");
+    let pem = state.join("certificates/a.test.pem");
+    let binary = build_text("acme-forgetful", &site(&kept(&state, &pebble.ca)));
+    let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
+    proxy.notice("tls of `a.test`: a certificate was obtained");
+    drop(proxy);
+    // It has lost all accounts.
+    pebble.restart();
+    std::fs::remove_file(&pem).expect("removed");
+    let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
+    proxy.notice("acme: the authority does not know the account `");
+    proxy.notice("tls of `a.test`: a certificate was obtained");
+    drop(proxy);
+    // The account is another one's, deactivated: the authority refuses all that comes from it.
+    let deactivated = std::sync::Mutex::new(String::new());
+    let refuses = move |asked: &pebble::Asked| {
+        let mut deactivated = deactivated.lock().expect("a lock");
+        if is_order(asked) && deactivated.is_empty() {
+            *deactivated = asked.key_id();
+        }
+        (!deactivated.is_empty() && asked.key_id() == *deactivated)
+            .then(|| respond(403, "", "unauthorized", "the account is deactivated"))
+    };
+    let front = Front::new(&pebble, refuses, |_, body| body);
+    std::fs::remove_file(&pem).expect("removed");
+    let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+    // That of another authority is no use here.
+    proxy.notice("tls of `a.test`: a certificate was obtained");
+    assert_eq!(front.created("/sign-me-up"), 2);
+    drop(proxy);
+    // A file that is no account is as good as none.
+    for entry in std::fs::read_dir(&state).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_file() {
+            std::fs::write(entry, "{").expect("written");
+        }
+    }
+    std::fs::remove_file(&pem).expect("removed");
+    let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
+    proxy.notice("is not an account of this authority");
+    proxy.notice("tls of `a.test`: a certificate was obtained");
+}
+
+#[test]
+fn one_account_and_many_certificates() {
+    let (listen, other) = (address(), address());
+    // Of all that is right it refuses nearly a third for its nonce.
+    let Some(pebble) = Pebble::with("many", &ip(&other), 86_400, false, 30) else { return };
+    let front = Front::new(&pebble, |_| None, |_, body| body);
+    let state = scratch("acme-many").join("state");
+    let mut text = site(&kept(&state, &pebble.ca));
+    let names: Vec<String> = (0..8).map(|number| format!("m{number}.test")).collect();
+    for name in &names {
+        text.push_str(&format!("site {name} {{\n tls acme\n respond 200 \"\"\n}}\n"));
+    }
+    let binary = build_text("acme-many", &text);
+    let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+    for name in names.iter().map(String::as_str).chain(["a.test"]) {
+        proxy.notice(&format!("tls of `{name}`: a certificate was obtained"));
+    }
+    assert!(proxy.noticed().iter().all(|line| !line.contains("no certificate")), "{:#?}", proxy.noticed());
+    assert_eq!(front.created("/sign-me-up"), 1, "accounts");
+    assert_eq!(front.created("/order-plz"), 9, "orders");
+    assert!(front.count(|asked| asked.method == "POST") > 9 * 6, "some were refused");
+}
+
+#[test]
+fn why_there_is_no_certificate() {
+    let (listen, other) = (address(), address());
+    // Where the authority asks, nobody listens.
+    let Some(pebble) = Pebble::new("astray", "127.0.0.1", 86_400) else { return };
+    let state = scratch("acme-astray").join("state");
+    let binary = build_text("acme-astray", &site(&kept(&state, &pebble.ca)));
+    let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
+    let line = proxy.notice("tls of `a.test`: no certificate: the authority does not believe it: ");
+    assert!(line.contains("a.test: ") && line.contains("connection refused"), "{line}");
 }

@@ -88,7 +88,6 @@ fn what_is_not_utf8_is_there() {
         ("files/listing.rs", 1, "a heading, which people read"),
         ("forwarded.rs", 1, "an address: what is none ends the chain of those that are believed"),
         ("run.rs", 1, "a line of our own"),
-        ("tls/acme.rs", 1, "a file of the operator's"),
     ];
     for (path, text) in rust_files(&["proxy-runtime/src"]) {
         let text = without_tests(&text);

@@ -30,11 +30,16 @@ pub(super) static ACME: Directive = Directive {
     repeats: false,
     summary: "Gets certificates for sites with `tls acme` from an authority, and renews them.",
     details: "\
-RFC 8555. Writing it agrees to the authority's terms of service. A certificate is asked for when there is none in `state`, and again
-when two thirds of its life are over; each site has one of its own, for all its hosts. What fails is said on
-standard error and tried again after a minute, then after twice as long each time, up to six hours; meanwhile what was there
-is served, and all other sites are. `state` is the one folder that a proxy writes to: it must survive a new start, and be
+RFC 8555. Writing it agrees to the authority's terms of service. A certificate is ordered when there is none in `state`, and again
+when two thirds of its life are over, or half of a life of less than ten days; each site has one of its own, for all its hosts. All
+share one account with the authority. `state` is the one folder that a proxy writes to: it must survive a new start, and be
 readable by the proxy alone.
+
+An order that fails is logged on standard error, with what the authority says about each host. The next one is after a minute, then after
+twice as long each time, up to six hours, and never sooner than `Retry-After` says, up to a week; meanwhile the certificate that is there
+is served, and so are all other sites. That pause is kept in `state`, and a new start waits for the rest of it (to order at once, remove
+the certificate's `.pause`). A certificate that can't be written is served from memory, and writing it is tried again every few minutes. If the authority does not
+know the account any more, another one is registered.
 
 With `http-01` the authority asks on port 80 of each host, with `tls-alpn-01` on port 443: these have to lead here, whatever
 the listeners' own ports are. Hosts with a wildcard can be shown by neither, and need a `certificate`.",

@@ -26,7 +26,7 @@ pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Ar
         .with_safe_default_protocol_versions()
         .map_err(|error| refuse(error.to_string()))?;
     let builder = if tls.verify {
-        builder.with_root_certificates(roots(tls, settings).map_err(refuse)?)
+        builder.with_root_certificates(roots(tls.ca, settings).map_err(refuse)?)
     } else {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
     };
@@ -42,9 +42,10 @@ pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Ar
     Ok(Some(Arc::new(config)))
 }
 
-fn roots(tls: &UpstreamTls, settings: &Settings) -> Result<RootCertStore, String> {
+/// What servers are verified by: the certificates in this file, or those that the machine trusts.
+pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    match tls.ca {
+    match ca {
         Some(file) => {
             let chain = Chain::read(&settings.file(file)).map_err(|flaw| flaw.to_string())?;
             for certificate in chain.certificates {

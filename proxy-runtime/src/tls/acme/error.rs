@@ -1,0 +1,154 @@
+//! Why an order fails: [`AcmeError`], what an authority has said (RFC 8555 section 6.7) or what went wrong on the way to it.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use instant_acme::Problem;
+
+/// What comes before the name of each problem.
+const NAMESPACE: &str = "urn:ietf:params:acme:error:";
+
+/// The longest reason that is logged, in characters.
+const LONGEST_REASON: usize = 1000;
+
+/// Why an order fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AcmeError {
+    /// For people.
+    reason: String,
+    /// How long the authority wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
+    /// The name of the authority's problem, as in `rateLimited`.
+    problem: Option<String>,
+}
+
+impl AcmeError {
+    /// What the authority says about a request that it refuses.
+    pub(super) fn refused(problem: &Problem, retry_after: Option<Duration>) -> AcmeError {
+        let name = problem.r#type.as_deref().and_then(|kind| kind.strip_prefix(NAMESPACE));
+        AcmeError { retry_after, problem: name.map(str::to_owned), ..AcmeError::from(said(problem)) }
+    }
+
+    /// The authority refuses a request without a problem document.
+    pub(super) fn status(status: http::StatusCode, retry_after: Option<Duration>) -> AcmeError {
+        AcmeError { retry_after, ..AcmeError::from(format!("the authority responds {}", status.as_u16())) }
+    }
+
+    /// The same about something.
+    pub(super) fn about(self, what: &str) -> AcmeError {
+        AcmeError { reason: shortened(format!("{what}: {}", self.reason)), ..self }
+    }
+
+    /// The same, to be tried again after this time.
+    pub(super) fn after(self, wait: Duration) -> AcmeError {
+        AcmeError { retry_after: Some(wait), ..self }
+    }
+
+    /// Whether the authority has this problem.
+    pub(super) fn is(&self, problem: &str) -> bool {
+        self.problem.as_deref() == Some(problem)
+    }
+
+    /// Whether it is the authority that refuses, for a reason that it names.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.problem.is_some()
+    }
+}
+
+impl fmt::Display for AcmeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for AcmeError {}
+
+impl From<String> for AcmeError {
+    fn from(reason: String) -> AcmeError {
+        AcmeError { reason: shortened(reason), retry_after: None, problem: None }
+    }
+}
+
+impl From<&str> for AcmeError {
+    fn from(reason: &str) -> AcmeError {
+        AcmeError::from(reason.to_owned())
+    }
+}
+
+impl From<instant_acme::Error> for AcmeError {
+    fn from(error: instant_acme::Error) -> AcmeError {
+        match error {
+            instant_acme::Error::Api(problem) => AcmeError::refused(&problem, None),
+            instant_acme::Error::Other(error) => match error.downcast::<AcmeError>() {
+                Ok(error) => *error,
+                Err(error) => AcmeError::from(error.to_string()),
+            },
+            instant_acme::Error::Timeout(next) => AcmeError {
+                retry_after: next.map(|next| next.saturating_duration_since(Instant::now())),
+                ..AcmeError::from("the authority takes too long for the order")
+            },
+            error => AcmeError::from(error.to_string()),
+        }
+    }
+}
+
+impl From<AcmeError> for instant_acme::Error {
+    fn from(error: AcmeError) -> instant_acme::Error {
+        instant_acme::Error::Other(Box::new(error))
+    }
+}
+
+/// What a problem document says, its parts about single identifiers included (RFC 8555 section 6.7.1).
+fn said(problem: &Problem) -> String {
+    let of = |kind: &Option<String>, detail: &Option<String>| {
+        let kind = kind.as_deref().map(|kind| kind.strip_prefix(NAMESPACE).unwrap_or(kind));
+        match (detail, kind) {
+            (Some(detail), Some(kind)) => format!("{detail} ({kind})"),
+            (Some(detail), None) => detail.clone(),
+            (None, Some(kind)) => kind.to_owned(),
+            (None, None) => "no reason is given".to_owned(),
+        }
+    };
+    let mut said = of(&problem.r#type, &problem.detail);
+    for part in &problem.subproblems {
+        let host = part.identifier.as_ref().map(|identifier| format!("{}: ", identifier.authorized(false)));
+        said.push_str(&format!("; {}{}", host.unwrap_or_default(), of(&part.r#type, &part.detail)));
+    }
+    said
+}
+
+fn shortened(reason: String) -> String {
+    match reason.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}...", &reason[..end]),
+        None => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_for_people() {
+        let check = |document: &str, reason: &str, problem: Option<&str>| {
+            let document: Problem = serde_json::from_str(document).expect("a problem");
+            let error = AcmeError::from(instant_acme::Error::Api(document));
+            assert_eq!((error.to_string().as_str(), error.problem.as_deref()), (reason, problem));
+        };
+        check(
+            r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many certificates","status":429}"#,
+            "too many certificates (rateLimited)",
+            Some("rateLimited"),
+        );
+        check(r#"{"type":"about:blank"}"#, "about:blank", None);
+        check("{}", "no reason is given", None);
+        check(
+            r#"{"type":"urn:ietf:params:acme:error:malformed","detail":"some","subproblems":[
+                {"type":"urn:ietf:params:acme:error:rejectedIdentifier","detail":"on a list","identifier":{"type":"dns","value":"a.test"}}]}"#,
+            "some (malformed); a.test: on a list (rejectedIdentifier)",
+            Some("malformed"),
+        );
+        let long = AcmeError::from("ä".repeat(5000));
+        assert_eq!(long.to_string().chars().count(), LONGEST_REASON + 3);
+    }
+}

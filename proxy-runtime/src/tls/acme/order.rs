@@ -1,0 +1,157 @@
+//! One order (RFC 8555 section 7.4): [`obtain`] asks for a certificate, meets the authority's challenges and fetches what it signs.
+
+use std::time::Duration;
+
+use instant_acme::{
+    Account, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
+};
+
+use super::account::Accounts;
+use super::challenges::{Challenges, Met, Proof};
+use super::error::AcmeError;
+use crate::site::{Acme, Challenge, Text};
+
+/// How long an authority may take to look at challenges, and again to sign.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How long an order may take in all.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// How often a request is made that the authority turns away for its nonce alone; instant-acme makes each three times by itself.
+const NONCES: u32 = 6;
+
+/// Makes a request again for as long as the authority only dislikes the nonce, of which it sends another each time (RFC 8555 section 6.5).
+pub(super) async fn again<T>(mut ask: impl AsyncFnMut() -> Result<T, instant_acme::Error>) -> Result<T, AcmeError> {
+    let mut left = NONCES;
+    loop {
+        match ask().await.map_err(AcmeError::from) {
+            Err(error) if error.is("badNonce") && left > 1 => left -= 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Asks for a certificate for hosts: its key, and the chain behind it.
+///
+/// # Errors
+/// There is none.
+pub(super) async fn obtain(
+    acme: &Acme,
+    hosts: &[Text],
+    accounts: &Accounts,
+    challenges: &Challenges,
+) -> Result<String, AcmeError> {
+    let ordered = async {
+        let identifiers: Vec<Identifier> = hosts.iter().map(|host| Identifier::Dns(host.to_string())).collect();
+        let mut order = begin(&NewOrder::new(&identifiers), accounts).await?;
+        let met = meet(acme, &mut order, challenges).await?;
+        become_ready(&mut order).await?;
+        drop(met);
+        sign(&mut order, hosts).await
+    };
+    match tokio::time::timeout(LONGEST, ordered).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err("the authority takes too long".into()),
+    }
+}
+
+/// A new order. An account that the authority does not know, or not any more, is registered anew, once.
+async fn begin(new: &NewOrder<'_>, accounts: &Accounts) -> Result<Order, AcmeError> {
+    let ask = async |account: &Account| again(async || account.new_order(new).await).await;
+    let account = accounts.get().await?;
+    let refused = match ask(&account).await {
+        Ok(order) => return Ok(order),
+        Err(refused) => refused,
+    };
+    let unknown = refused.is("accountDoesNotExist")
+        // Of an account that was deactivated; but also of hosts that it may not ask for.
+        || refused.is("unauthorized") && accounts.is_refused(&account).await;
+    if !unknown {
+        return Err(refused);
+    }
+    ask(&accounts.replace(&account).await?).await
+}
+
+/// Meets the challenges, and says so.
+async fn meet<'a>(acme: &Acme, order: &mut Order, challenges: &'a Challenges) -> Result<Vec<Met<'a>>, AcmeError> {
+    fetch_authorizations(order).await?;
+    let mut met = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let host = authorization.identifier().to_string();
+        let kind = match acme.challenge {
+            Challenge::Http01 => ChallengeType::Http01,
+            Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        };
+        let Some(mut challenge) = authorization.challenge(kind) else {
+            return Err(AcmeError::from("the authority does not offer the challenge").about(&host));
+        };
+        let proof = challenge.key_authorization();
+        let digest = proof.digest();
+        met.push(challenges.meet(match acme.challenge {
+            Challenge::Http01 => Proof::Plain { token: &challenge.token, text: proof.as_str() },
+            Challenge::TlsAlpn01 => Proof::Handshake { host: &host, digest: digest.as_ref() },
+        })?);
+        again(async || challenge.set_ready().await).await.map_err(|error| error.about(&host))?;
+    }
+    Ok(met)
+}
+
+/// After this, looking at the authorizations asks for nothing.
+async fn fetch_authorizations(order: &mut Order) -> Result<(), AcmeError> {
+    again(async || {
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            authorization?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the authority believes it all.
+async fn become_ready(order: &mut Order) -> Result<(), AcmeError> {
+    let waited = again(async || order.poll_ready(&patience()).await).await;
+    match waited {
+        Ok(OrderStatus::Ready) => return Ok(()),
+        // The order's own word; what the challenges say is nearer to the point.
+        Err(error) if !error.is_refusal() || error.is("accountDoesNotExist") => return Err(error),
+        _ => {}
+    }
+    let mut reasons = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        let _ = again(async || authorization.refresh().await.map(|_| ())).await;
+        let host = authorization.identifier().to_string();
+        for problem in authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref()) {
+            reasons.push(AcmeError::refused(problem, None).about(&host).to_string());
+        }
+    }
+    if reasons.is_empty() {
+        return Err(waited.err().unwrap_or_else(|| "the authority does not believe it".into()));
+    }
+    Err(AcmeError::from(reasons.join("; ")).about("the authority does not believe it"))
+}
+
+/// Has a new key signed. Gives the key, and the chain.
+async fn sign(order: &mut Order, hosts: &[Text]) -> Result<String, AcmeError> {
+    let flaw = |error: rcgen::Error| AcmeError::from(error.to_string());
+    let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    let mut params = rcgen::CertificateParams::new(hosts).map_err(flaw)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let key = rcgen::KeyPair::generate().map_err(flaw)?;
+    let request = params.serialize_request(&key).map_err(flaw)?;
+    again(async || order.finalize_csr(request.der()).await).await?;
+    let chain = again(async || order.poll_certificate(&patience()).await).await?;
+    Ok(format!("{}{chain}", key.serialize_pem()))
+}
+
+/// How an order is looked at again: soon at first, then after a fifth of the time that it has taken so far; or when the authority says.
+fn patience() -> RetryPolicy {
+    RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.2).timeout(PATIENCE)
+}

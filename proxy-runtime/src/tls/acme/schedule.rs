@@ -1,0 +1,229 @@
+//! When a certificate is ordered: [`Schedule`] and [`renewal`]. Pure; the time is handed in.
+//!
+//! Renewals go by the wall clock, as certificates do; pauses between orders by the monotonic clock, so that no clock that is set
+//! removes one. A pause that outlives the process ([`Pause`]) can only be kept by the wall clock, and is never longer than it was in
+//! the beginning.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The first pause after a failure; each failure in a row doubles it, up to the longest.
+const PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
+
+/// No authority makes anybody wait for longer: the longest limit of Let's Encrypt is per week.
+pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Certificates with a shorter life are renewed when half of it is over, others at two thirds.
+const SHORT_LIVED: Duration = Duration::from_secs(10 * 24 * 3600);
+
+/// The time, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) wall: SystemTime,
+    pub(super) monotonic: Instant,
+}
+
+impl Now {
+    pub(super) fn read() -> Now {
+        Now { wall: SystemTime::now(), monotonic: Instant::now() }
+    }
+}
+
+/// A pause as it is kept in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pause {
+    /// Orders in a row that have not come to a certificate of use.
+    pub(super) failures: u32,
+    /// Until when, in seconds since 1970.
+    pub(super) until: u64,
+    /// How long it is, in seconds.
+    pub(super) wait: u64,
+}
+
+/// When one certificate may be ordered.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    failures: u32,
+    not_before: Instant,
+}
+
+impl Schedule {
+    /// Goes on with what was kept.
+    pub(super) fn restored(kept: Option<Pause>, now: Now) -> Schedule {
+        let Some(Pause { failures, until, wait }) = kept else {
+            return Schedule { failures: 0, not_before: now.monotonic };
+        };
+        let wait = Duration::from_secs(wait).min(LONGEST_RETRY_AFTER);
+        let until = UNIX_EPOCH.checked_add(Duration::from_secs(until)).unwrap_or(now.wall + wait);
+        let left = until.duration_since(now.wall).unwrap_or_default().min(wait);
+        Schedule { failures, not_before: now.monotonic + left }
+    }
+
+    /// Orders in a row that have not come to a certificate of use.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// How long it is until the next order of a certificate that is due then.
+    pub(super) fn wait(&self, due: SystemTime, now: Now) -> Duration {
+        due.duration_since(now.wall).unwrap_or_default().max(self.pause(now))
+    }
+
+    /// What is left of the pause, whatever is due.
+    pub(super) fn pause(&self, now: Now) -> Duration {
+        self.not_before.saturating_duration_since(now.monotonic)
+    }
+
+    /// An order begins. It counts as failed until it has succeeded: a process that ends meanwhile has had it.
+    pub(super) fn began(&mut self, now: Now, luck: f64) -> Pause {
+        self.failures = self.failures.saturating_add(1);
+        self.put_off(pause(self.failures, luck), now)
+    }
+
+    /// The order has failed, and the authority may have said how long to wait.
+    pub(super) fn failed(&mut self, retry_after: Option<Duration>, now: Now, luck: f64) -> Pause {
+        let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        self.put_off(pause(self.failures, luck).max(asked), now)
+    }
+
+    /// The order has come to a certificate with such a life, which is due again at `due`. One that is due at once, by a clock
+    /// that is wrong, is no success.
+    pub(super) fn succeeded(&mut self, life: Duration, due: SystemTime, now: Now, luck: f64) -> Option<Pause> {
+        if due <= now.wall {
+            return Some(self.put_off(pause(self.failures, luck), now));
+        }
+        self.failures = 0;
+        self.put_off(PAUSE.min(life / 4), now);
+        None
+    }
+
+    fn put_off(&mut self, wait: Duration, now: Now) -> Pause {
+        self.not_before = now.monotonic + wait;
+        // Rounded up, so that what is kept is no shorter.
+        let until = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default() + wait;
+        Pause { failures: self.failures, until: until.as_secs() + 1, wait: wait.as_secs() + 1 }
+    }
+}
+
+/// How long to wait after so many failures in a row, give or take a fifth; `luck` is from 0 to 1.
+pub(super) fn pause(failures: u32, luck: f64) -> Duration {
+    let long = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+    long.mul_f64(0.8 + luck * 0.4)
+}
+
+/// When a certificate with this validity is renewed: when two thirds of its life are over, of a short one half, or up to a twentieth of it
+/// earlier, so that proxies that were started together do not ask together.
+pub(super) fn renewal((from, until): (SystemTime, SystemTime), luck: f64) -> SystemTime {
+    let life = until.duration_since(from).unwrap_or_default();
+    let part = if life < SHORT_LIVED { 1.0 / 2.0 } else { 2.0 / 3.0 };
+    from + life.mul_f64(part - luck * 0.05)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: u64 = 24 * 3600;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn pauses_double() {
+        let check = |failures, luck, seconds: u64| {
+            assert_eq!(pause(failures, luck), Duration::from_secs(seconds), "{failures} {luck}");
+        };
+        check(1, 0.5, 60);
+        check(2, 0.5, 120);
+        check(1, 0.0, 48);
+        check(1, 1.0, 72);
+        check(9, 0.5, 15_360);
+        check(10, 0.5, 6 * 3600);
+        check(u32::MAX, 0.5, 6 * 3600);
+    }
+
+    #[test]
+    fn renewed_in_time() {
+        let check =
+            |life, luck, expected: u64| assert_eq!(renewal((at(0), at(life)), luck), at(expected), "{life} {luck}");
+        check(90 * DAY, 0.0, 60 * DAY);
+        check(6 * DAY, 0.0, 3 * DAY);
+        check(6 * DAY, 1.0, 233_280);
+        check(0, 0.5, 0);
+    }
+
+    #[test]
+    fn what_is_kept_holds() {
+        let start = Instant::now();
+        let check = |failures, until, wait, now, expected| {
+            let now = Now { wall: at(now), monotonic: start };
+            let schedule = Schedule::restored(Some(Pause { failures, until, wait }), now);
+            assert_eq!(schedule.wait(UNIX_EPOCH, now), Duration::from_secs(expected), "{until} {wait}");
+            assert_eq!(schedule.failures(), failures);
+        };
+        check(3, 1000, 600, 900, 100);
+        check(1, 1000, 600, 1000, 0);
+        check(1, 1000, 600, 5000, 0);
+        // The clock was set back.
+        check(1, 1000, 600, 10, 600);
+        // Nobody waits for ever, whatever a file says.
+        check(1, u64::MAX, u64::MAX, 10, 7 * DAY);
+        let now = Now { wall: at(5), monotonic: start };
+        assert_eq!(Schedule::restored(None, now).wait(at(7), now), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_authority_is_believed_within_reason() {
+        let check = |retry_after: Option<u64>, expected: u64| {
+            let now = Now { wall: at(DAY), monotonic: Instant::now() };
+            let mut schedule = Schedule::restored(None, now);
+            schedule.began(now, 0.5);
+            let kept = schedule.failed(retry_after.map(Duration::from_secs), now, 0.5);
+            assert_eq!(schedule.wait(UNIX_EPOCH, now), Duration::from_secs(expected));
+            assert_eq!(kept, Pause { failures: 1, until: DAY + expected + 1, wait: expected + 1 });
+        };
+        check(None, 60);
+        check(Some(5), 60);
+        check(Some(3600), 3600);
+        check(Some(u64::MAX), 7 * DAY);
+    }
+
+    proptest! {
+        /// Whatever the clock says, whatever comes of orders and however often the process starts anew with the right time, two
+        /// orders are never nearer to each other than the shortest pause.
+        #[test]
+        fn never_without_a_pause(steps in proptest::collection::vec((0..4_u8, 0..4_000_000_u64, 0.0..1.0_f64), 1..60)) {
+            let start = Instant::now();
+            // The monotonic clock goes on by what is waited for; the wall clock is what it is set to.
+            let (mut passed, mut wall) = (Duration::ZERO, 1_000_000_000_u64);
+            let mut schedule = Schedule::restored(None, Now { wall: at(wall), monotonic: start });
+            let mut last: Option<Duration> = None;
+            for (kind, number, luck) in steps {
+                let now = Now { wall: at(wall), monotonic: start + passed };
+                // Long past, or in the future by any clock.
+                let due = at(number * 500);
+                let wait = schedule.wait(due, now);
+                if wait > Duration::ZERO {
+                    // Somebody sets the clock; some time passes.
+                    wall = number * 1000;
+                    passed += Duration::from_millis(number % 5000);
+                    continue;
+                }
+                if let Some(last) = last {
+                    prop_assert!(passed - last >= Duration::from_secs(48), "{:?}", passed - last);
+                }
+                last = Some(passed);
+                let kept = schedule.began(now, luck);
+                match kind {
+                    0 => { schedule.failed(None, now, luck); }
+                    1 => { schedule.failed(Some(Duration::from_secs(number)), now, luck); }
+                    2 => { schedule.succeeded(Duration::from_secs(90 * DAY), at(wall + number - number % 3), now, luck); }
+                    _ => schedule = Schedule::restored(Some(kept), now),
+                }
+            }
+        }
+    }
+}
