@@ -19,7 +19,7 @@ pub use self::door::{
 };
 pub use self::files::{FileSource, Files};
 pub use self::test::{Expect, ExpectField, Request, Test};
-pub use self::tls::{Acme, HttpVersion, InListen, InStream, InTls, Stream, Tls};
+pub use self::tls::{Acme, Dns, DnsBy, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
     Retry, RetryOn, Server, Split, Sticky, To, Upstream, UpstreamTls,
@@ -58,6 +58,7 @@ pub enum What {
     Tls(Tls),
     InTls(InTls),
     Acme(Acme),
+    Dns(Dns),
     Stream(Stream),
     InStream(InStream),
     Site(Site),

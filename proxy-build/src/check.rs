@@ -4,6 +4,7 @@
 //! policies, resolves placeholders, and proves what can be proved about routes. It adds everything it finds to the
 //! report and goes on; the model is given only where nothing was wrong.
 
+mod acme;
 mod auth;
 mod block;
 mod cache;
@@ -67,6 +68,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         key_sources: Vec::new(),
         bundle: Vec::new(),
         site_tls: None,
+        acme_hosts: Vec::new(),
         trusted_header: TrustedHeader::XForwardedFor,
         underscores: false,
         http2_spoken: false,
@@ -174,6 +176,7 @@ impl Root {
                 What::Route(_)
                 | What::InListen(_)
                 | What::InTls(_)
+                | What::Dns(_)
                 | What::InStream(_)
                 | What::InUpstream(_)
                 | What::InHealthCheck(_)
@@ -255,6 +258,8 @@ struct Check<'a> {
     bundle: Vec<model::Folder>,
     /// So many days before its end a certificate is found by `cert-expiry`.
     expiring: u64,
+    /// The hosts that an authority is asked about, and where that is said.
+    acme_hosts: Vec<(Spanned<HostPattern>, Span)>,
     /// The `tls` of the site that is looked at.
     site_tls: Option<usize>,
     /// The field that `trusted-proxies` goes by.

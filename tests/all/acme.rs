@@ -1,5 +1,6 @@
 //! `tls acme` against pebble, the test authority of Let's Encrypt: certificates are obtained, kept, and renewed.
 
+mod dns01;
 mod pebble;
 
 use std::path::{Path, PathBuf};

@@ -59,6 +59,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/http2.rs",
         "tests/all/memory.rs",
         "tests/all/acme.rs",
+        "tests/all/acme/dns01.rs",
         "tests/all/ends.rs",
         "tests/all/auth.rs",
         "tests/all/files.rs",

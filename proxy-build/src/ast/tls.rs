@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{Challenge, Group, ProxyProtocol, TlsVersion};
+use proxy_runtime::site::{Challenge, Group, ProxyProtocol, TlsVersion, TsigAlgorithm};
 
 use super::{FileSource, HostPattern, Item, ProxyTo, Setting};
 use crate::source::{Span, Spanned};
@@ -50,6 +50,32 @@ pub struct Acme {
     pub ca: Option<Spanned<FileSource>>,
     pub eab_id: Option<Spanned<String>>,
     pub eab_key: Option<Spanned<FileSource>>,
+    pub items: Vec<Item>,
+}
+
+/// `dns` in `acme`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Dns {
+    /// The directive's name.
+    pub span: Span,
+    pub by: DnsBy,
+    pub zone: Option<Spanned<String>>,
+    pub key_name: Option<Spanned<String>>,
+    pub key: Option<Spanned<FileSource>>,
+    pub algorithm: Option<Spanned<TsigAlgorithm>>,
+    pub token: Option<Spanned<FileSource>>,
+    pub ca: Option<Spanned<FileSource>>,
+    pub propagation: Option<Spanned<Setting<Duration>>>,
+}
+
+/// How `dns` sets records.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the words of `dns`")]
+pub enum DnsBy {
+    Rfc2136(Spanned<Setting<String>>),
+    Webhook(Spanned<Setting<String>>),
+    Exec(Vec<Spanned<String>>),
 }
 
 /// What stands in a `tls`.

@@ -4,12 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use proxy_runtime::certificate::{self, Chain, Flaw, covers};
 use proxy_runtime::site::{
-    self, Acme, Certificate, Certificates, Challenge, ClientCertificates, FilePath, Listener, ParamKind, Setting,
-    TlsVersion, UpstreamTls,
+    self, Certificate, Certificates, ClientCertificates, FilePath, ParamKind, Setting, TlsVersion, UpstreamTls,
 };
 
 use super::{Check, list};
-use crate::ast::{self, FileSource, HostPattern, InTls, Item, What};
+use crate::ast::{self, FileSource, InTls, Item, What};
 use crate::model::Host;
 use crate::report::{Diagnostic, nearest};
 use crate::source::{Span, Spanned};
@@ -25,8 +24,8 @@ const RESERVED: &[&str] = &["internal", "acme"];
 
 /// A `tls` that was declared.
 pub(super) struct Declared {
-    tls: site::Tls,
-    span: Span,
+    pub(super) tls: site::Tls,
+    pub(super) span: Span,
     /// Where the files of its certificates are written.
     files: Vec<(Span, Span)>,
 }
@@ -93,21 +92,7 @@ impl Check<'_> {
                 }))
             }
             (Some(name), true) if name.value == "acme" => {
-                for host in &site.hosts {
-                    let exact =
-                        matches!(&host.value, HostPattern::Exact(host) if host.parse::<std::net::IpAddr>().is_err());
-                    if !exact {
-                        self.report.add(
-                            Diagnostic::error(
-                                "acme-host",
-                                format!("no authority can be shown that `{host}` is yours"),
-                                host.span,
-                            )
-                            .also(name.span, "one is asked for it here")
-                            .help("give it a site of its own, with a `certificate`"),
-                        );
-                    }
-                }
+                self.acme_hosts.extend(site.hosts.iter().map(|host| (host.clone(), name.span)));
                 let tls = site::Tls { certificates: Certificates::Acme, ..self.plain_tls(host, first.span) };
                 Some(self.tls.anonymous(first.span, Declared { tls, span: first.span, files: Vec::new() }))
             }
@@ -211,7 +196,7 @@ impl Check<'_> {
     }
 
     /// The index of a file that is read at start.
-    fn file_of(&mut self, file: &Spanned<FileSource>, secret: bool) -> Option<u16> {
+    pub(super) fn file_of(&mut self, file: &Spanned<FileSource>, secret: bool) -> Option<u16> {
         match &file.value {
             FileSource::Embedded(path) | FileSource::AtStart(path) => {
                 Some(self.file_at_start(FilePath::Fixed(path.clone().into()), secret, file.span))
@@ -301,79 +286,6 @@ impl Check<'_> {
                             if names.is_empty() { "no host at all".to_owned() } else { names.join(" ") }
                         )),
                 );
-            }
-        }
-    }
-
-    /// `acme`, and the sites that need it.
-    pub(super) fn acme(&mut self, acme: Option<&ast::Acme>, hosts: &[Host], listeners: &[Listener]) -> Option<Acme> {
-        let wanted = self.tls.entries.iter().find(|entry| entry.value.tls.certificates == Certificates::Acme);
-        let Some(acme) = acme else {
-            if let Some(span) = wanted.map(|entry| entry.span) {
-                self.report.add(
-                    Diagnostic::error("no-acme", "it is not said where certificates are kept", span)
-                        .help("write at the top level: acme state=\"/var/lib/site\" email=\"you@example.com\""),
-                );
-            }
-            return None;
-        };
-        if wanted.is_none() {
-            let message = "`acme` has no effect: no site has `tls acme`";
-            self.report.add(Diagnostic::lint("unused", message, acme.span).help("remove it, or use it"));
-        }
-        let plain = |index: &usize| !listeners[*index].speaks.tls;
-        let challenge = acme.challenge.as_ref().map(|challenge| challenge.value);
-        if let (Some(Challenge::Http01), Some(written), false) =
-            (challenge, &acme.challenge, (0..listeners.len()).any(|index| plain(&index)))
-        {
-            self.report.add(
-                Diagnostic::error("no-effect", "nobody can be asked on port 80: all listeners speak TLS", written.span)
-                    .help("write challenge=tls-alpn-01, or add: listen \":80\" { redirect-https; }"),
-            );
-        }
-        let asked_plain = hosts
-            .iter()
-            .filter(|host| {
-                host.tls
-                    .is_some_and(|tls| self.tls.entries[usize::from(tls)].value.tls.certificates == Certificates::Acme)
-            })
-            .all(|host| host.listeners.iter().any(plain));
-        let external = match (&acme.eab_id, &acme.eab_key) {
-            (Some(id), Some(key)) => Some((id.value.clone().into(), self.file_of(key, true)?)),
-            (Some(alone), None) => {
-                self.error("missing-property", "`eab-id` needs `eab-key=` beside it", alone.span);
-                None
-            }
-            (None, Some(alone)) => {
-                self.error("missing-property", "`eab-key` needs `eab-id=` beside it", alone.span);
-                None
-            }
-            (None, None) => None,
-        };
-        let directory = match &acme.directory {
-            Some(directory) => self.text_setting(directory)?,
-            None => Setting::Fixed("https://acme-v02.api.letsencrypt.org/directory".into()),
-        };
-        Some(Acme {
-            email: acme.email.as_ref().map(|email| email.value.clone().into()),
-            state: self.text_setting(&acme.state)?,
-            directory,
-            ca: match &acme.ca {
-                Some(ca) => Some(self.file_of(ca, false)?),
-                None => None,
-            },
-            external,
-            challenge: challenge.unwrap_or(if asked_plain { Challenge::Http01 } else { Challenge::TlsAlpn01 }),
-            place: self.place(acme.span),
-        })
-    }
-
-    /// A text, or a parameter that is one.
-    fn text_setting(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
-        match &setting.value {
-            ast::Setting::Fixed(text) => Some(Setting::Fixed(text.clone().into())),
-            ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
-                self.param(name, &[ParamKind::String]).map(Setting::Param)
             }
         }
     }

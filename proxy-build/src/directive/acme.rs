@@ -1,10 +1,11 @@
-//! `acme`: who is asked for certificates.
+//! `acme`: who is asked for certificates, and `dns` in it: who sets records of names.
 
-use proxy_runtime::site::Challenge;
+use proxy_runtime::site::{Challenge, TsigAlgorithm};
 
 use super::{Directive, Place, Prop};
-use crate::ast::{Acme, What};
-use crate::value;
+use crate::ast::{Acme, Dns, DnsBy, HostPattern, What};
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed, Problem};
 
 /// Authorities by name.
 const AUTHORITIES: &[(&str, &str)] = &[
@@ -21,12 +22,12 @@ pub(super) static ACME: Directive = Directive {
         Prop::new("state", "PATH", "The folder where the account and the certificates are kept. Must be given."),
         Prop::new("email", "ADDRESS", "Whom the authority may write to. Default: nobody."),
         Prop::new("directory", "NAME|URL", "The authority: `letsencrypt` (default), `letsencrypt-staging`, `zerossl`, or the URL of another one's directory."),
-        Prop::new("challenge", "http-01|tls-alpn-01", "How hosts are shown to be one's own. Default: `http-01` if some listener is plain, else `tls-alpn-01`."),
+        Prop::new("challenge", "http-01|tls-alpn-01|dns-01", "How hosts are shown to be one's own. Default: `dns-01` if there is a `dns`, else `http-01` if all sites have a plain listener, else `tls-alpn-01`."),
         Prop::new("ca", "PATH", "The certificate that the authority's own server is verified by. Default: those that the machine trusts."),
         Prop::new("eab-id", "TEXT", "The id of an account elsewhere that the authority asks for."),
         Prop::new("eab-key", "PATH", "A file with its key, best a `(param)` of type secret."),
     ],
-    body: None,
+    body: Some(Place::Acme),
     repeats: false,
     summary: "Gets certificates for sites with `tls acme` from an authority, and renews them.",
     details: "\
@@ -42,7 +43,8 @@ the certificate's `.pause`). A certificate that can't be written is served from 
 know the account any more, another one is registered.
 
 With `http-01` the authority asks on port 80 of each host, with `tls-alpn-01` on port 443: these have to lead here, whatever
-the listeners' own ports are. Hosts with a wildcard can be shown by neither, and need a `certificate`.",
+the listeners' own ports are. With `dns-01` it looks for a TXT record of the name, which [`dns`](#dns) sets. Hosts with a wildcard are always shown
+by `dns-01`, and their certificates are for names one label below; `*` is more than any certificate can be for.",
     example: r#"
 acme email="ops@example.com" state="/var/lib/site" directory=letsencrypt-staging
 
@@ -59,18 +61,148 @@ site example.com www.example.com {
             directory: r.prop("directory", value::setting(directory)),
             challenge: r.prop(
                 "challenge",
-                value::word(&[("http-01", Challenge::Http01), ("tls-alpn-01", Challenge::TlsAlpn01)]),
+                value::word(&[
+                    ("http-01", Challenge::Http01),
+                    ("tls-alpn-01", Challenge::TlsAlpn01),
+                    ("dns-01", Challenge::Dns01),
+                ]),
             ),
             ca: r.prop("ca", super::tls::file),
             eab_id: r.prop("eab-id", value::text),
             eab_key: r.prop("eab-key", super::tls::file),
             state: state?,
+            items: r.body(),
         };
         Some(What::Acme(acme))
     },
 };
 
-fn directory(leaf: &crate::syntax::Leaf) -> value::Parsed<String> {
+#[derive(Clone, Copy)]
+enum Kind {
+    Rfc2136,
+    Webhook,
+    Exec,
+}
+
+pub(super) static DNS: Directive = Directive {
+    name: "dns",
+    places: &[Place::Acme],
+    args: "rfc2136|webhook|exec ADDR|URL|PROGRAM ARG...",
+    props: &[
+        Prop::new("zone", "NAME", "For names in this zone; of several `dns`, the one with the longest zone is asked. `rfc2136` must have it. Default: for any name."),
+        Prop::new("propagation", "DURATION", "How long after the records are set the authority is told, up to an hour. Default `\"10s\"`."),
+        Prop::new("key-name", "NAME", "`rfc2136`: the name of the key, as the name server has it. Must be given."),
+        Prop::new("key", "PATH", "`rfc2136`: a file with the key in base64, best a `(param)` of type secret. Must be given."),
+        Prop::new("algorithm", "NAME", "`rfc2136`: `hmac-sha256` (default), `hmac-sha384` or `hmac-sha512`."),
+        Prop::new("token", "PATH", "`webhook`: a file with the token that the service is shown, best a `(param)` of type secret. Default: none."),
+        Prop::new("ca", "PATH", "`webhook`: the certificates that the service is verified by. Default: those that the machine trusts."),
+    ],
+    body: None,
+    repeats: true,
+    summary: "Sets the TXT records of `dns-01`, and removes them.",
+    details: "\
+A certificate for `example.com` needs a TXT record at `_acme-challenge.example.com` while it is ordered; one for `*.example.com` at the same name, and one
+for both two records there at once. Each is set (`present`), and after the order removed (`cleanup`), however that has ended.
+
+- `rfc2136 ADDR`: signed updates (RFC 2136 and 8945) over TCP to the zone's primary name server, an IP address and perhaps a port. The name server has
+  to let the key add and delete TXT records, and its response must be signed with the key.
+- `webhook URL`: `POST URL/present` and `POST URL/cleanup` with `Content-Type: application/json` and
+  `{\"fqdn\": \"_acme-challenge.example.com.\", \"value\": \"...\"}`, as of lego's provider `httpreq`; with `Authorization: Bearer ...` where there is a
+  `token`. A response with 2xx says that it is done. `http` is taken for loopback addresses alone.
+- `exec PROGRAM ARG...`: `PROGRAM ARG... present|cleanup _acme-challenge.example.com. VALUE`, as of lego's provider `exec`, without a shell, with the
+  environment and the rights of the proxy. `PROGRAM` is an absolute path. Status 0 says that it is done; of another one the log has what is on standard error.
+
+Each may take a minute. `present` must add to what is there, and `cleanup` take away this value only. The authority asks all name servers of the zone:
+`propagation` is for as long as its secondaries take. What is wrong with a key, a URL or a program stops the start.",
+    example: r#"
+param dns-key type=secret
+param dns-token type=secret
+
+acme email="ops@example.com" state="/var/lib/site" {
+    dns rfc2136 "10.0.0.53" zone="example.com" key-name="kiln" key=(param)dns-key propagation="30s"
+    dns webhook "https://dns.example.net/acme" zone="example.org" token=(param)dns-token
+    dns exec "/usr/local/bin/set-record" "--provider" "other"
+}
+site example.com *.example.com {
+    tls acme
+    proxy "http://127.0.0.1:3000"
+}
+site example.org example.net {
+    tls acme
+    proxy "http://127.0.0.1:3001"
+}
+"#,
+    read: |r| {
+        let kinds = &[("rfc2136", Kind::Rfc2136), ("webhook", Kind::Webhook), ("exec", Kind::Exec)];
+        let by = match r.arg("`rfc2136`, `webhook` or `exec`", value::word(kinds))?.value {
+            Kind::Rfc2136 => DnsBy::Rfc2136(r.arg("an ADDR", value::setting(value::name_server))?),
+            Kind::Webhook => DnsBy::Webhook(r.arg("a URL", value::setting(webhook))?),
+            Kind::Exec => {
+                let program = r.arg("a PROGRAM", program)?;
+                DnsBy::Exec([program].into_iter().chain(r.rest(value::text)).collect())
+            }
+        };
+        Some(What::Dns(Dns {
+            span: r.span(),
+            by,
+            zone: r.prop("zone", zone),
+            key_name: r.prop("key-name", value::text),
+            key: r.prop("key", super::tls::file),
+            algorithm: r.prop("algorithm", value::word(TsigAlgorithm::NAMES)),
+            token: r.prop("token", super::tls::file),
+            ca: r.prop("ca", super::tls::file),
+            propagation: r.prop("propagation", value::setting(value::duration)),
+        }))
+    },
+};
+
+fn zone(leaf: &Leaf) -> Parsed<String> {
+    match value::host(leaf)? {
+        HostPattern::Exact(name) => Ok(name),
+        other => Err(Problem {
+            code: "bad-host",
+            message: format!("`{other}` is no zone"),
+            help: Some("leave `*.` out: all names below are in a zone".to_owned()),
+            part: None,
+        }),
+    }
+}
+
+/// The runtime looks at it again: a parameter can be anything.
+fn webhook(leaf: &Leaf) -> Parsed<String> {
+    let found = value::text(leaf)?;
+    let (_, tls, path) = value::service_url(leaf)?;
+    let host = found.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned)).unwrap_or_default();
+    let here =
+        host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().map_or(host == "localhost", |ip| ip.is_loopback());
+    let wrong = |message: String, help: String| Problem { code: "bad-url", message, help: Some(help), part: None };
+    if path.contains('?') {
+        return Err(wrong(
+            "a path is put behind it, so that it has no query".to_owned(),
+            "leave the query out".to_owned(),
+        ));
+    }
+    if !tls && !here {
+        let help = format!("write \"https://{}\"", found.trim_start_matches("http://"));
+        return Err(wrong("a webhook needs https, except at a loopback address".to_owned(), help));
+    }
+    Ok(found)
+}
+
+fn program(leaf: &Leaf) -> Parsed<String> {
+    let found = value::text(leaf)?;
+    if found.starts_with('/') {
+        return Ok(found);
+    }
+    Err(Problem {
+        code: "bad-path",
+        message: format!("`{found}` is no absolute path"),
+        help: Some("write where it is, as in \"/usr/local/bin/set-record\"".to_owned()),
+        part: None,
+    })
+}
+
+fn directory(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     if let Some((_, url)) = AUTHORITIES.iter().find(|(name, _)| *name == found) {
         return Ok((*url).to_owned());
@@ -80,7 +212,7 @@ fn directory(leaf: &crate::syntax::Leaf) -> value::Parsed<String> {
         return Ok(found);
     }
     let names: Vec<_> = AUTHORITIES.iter().map(|(name, _)| *name).collect();
-    Err(value::Problem {
+    Err(Problem {
         code: "bad-url",
         message: format!("`{found}` is neither the name of an authority nor a URL with https"),
         help: Some(format!("there are: {}", names.join(" "))),

@@ -146,10 +146,84 @@ pub struct Acme {
     pub ca: Option<u16>,
     /// The id of an account elsewhere, and the file with its key (RFC 8555 section 7.3.4).
     pub external: Option<(Text, u16)>,
-    /// How the proxy shows that a host is its own.
+    /// How the proxy shows that a host is its own; one with a wildcard by [`Challenge::Dns01`] in any case.
     pub challenge: Challenge,
+    /// Who sets records of names, for [`Challenge::Dns01`].
+    pub dns: List<DnsProvider>,
     /// Where it was declared.
     pub place: Place,
+}
+
+impl Acme {
+    /// Who sets records of a name: the one with the longest zone that the name is in.
+    pub fn dns_provider(&self, name: &str) -> Option<&DnsProvider> {
+        let is_in = |zone: &str| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let zone = |provider: &DnsProvider| provider.zone.as_deref().map_or(0, str::len);
+        // Of two equals, the first.
+        let found = self.dns.iter().rev().filter(|provider| provider.zone.as_deref().is_none_or(is_in));
+        found.max_by_key(|provider| zone(provider))
+    }
+}
+
+/// `dns`: who sets records of names (RFC 8555 section 8.4).
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsProvider {
+    /// For names in this zone; for any name where none is said.
+    pub zone: Option<Text>,
+    /// How.
+    pub update: DnsUpdate,
+    /// How long after that the authority is told.
+    pub propagation: Setting<Duration>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// How records are set.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DnsUpdate {
+    /// By dynamic updates (RFC 2136) that are signed (RFC 8945).
+    Rfc2136 {
+        /// The address of the zone's primary name server.
+        server: Setting<Text>,
+        /// The key's name, as the name server has it.
+        key_name: Text,
+        /// The file with the key, in base64, by index.
+        key: u16,
+        /// How it signs.
+        algorithm: TsigAlgorithm,
+    },
+    /// By requests to a service.
+    Webhook {
+        /// Where it is.
+        url: Setting<Text>,
+        /// The file with the token that it is shown, by index.
+        token: Option<u16>,
+        /// The file with the certificates that it is verified by, by index; the system's where none is said.
+        ca: Option<u16>,
+    },
+    /// By a program and its first arguments.
+    Exec(List<Text>),
+}
+
+/// How messages to name servers are signed.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in the registry of TSIG algorithms")]
+pub enum TsigAlgorithm {
+    HmacSha256,
+    HmacSha384,
+    HmacSha512,
+}
+
+impl TsigAlgorithm {
+    /// All of them, by their names.
+    pub const NAMES: &'static [(&'static str, TsigAlgorithm)] = &[
+        ("hmac-sha256", TsigAlgorithm::HmacSha256),
+        ("hmac-sha384", TsigAlgorithm::HmacSha384),
+        ("hmac-sha512", TsigAlgorithm::HmacSha512),
+    ];
 }
 
 /// How it is shown that a host is one's own.
@@ -160,6 +234,8 @@ pub enum Challenge {
     Http01,
     /// By a certificate on port 443 (RFC 8737).
     TlsAlpn01,
+    /// By a record of its name (RFC 8555 section 8.4).
+    Dns01,
 }
 
 /// Versions of TLS.
@@ -251,6 +327,39 @@ impl Site {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn providers_by_zone() {
+        let place = || Place { file: "site.kdl".into(), line: 1 };
+        let provider = |zone: Option<&'static str>| DnsProvider {
+            zone: zone.map(Into::into),
+            update: DnsUpdate::Exec(Vec::new().into()),
+            propagation: Setting::Fixed(Duration::ZERO),
+            place: place(),
+        };
+        let check = |zones: &[Option<&'static str>], name, expected: Option<usize>| {
+            let acme = Acme {
+                email: None,
+                state: Setting::Fixed("".into()),
+                directory: Setting::Fixed("".into()),
+                ca: None,
+                external: None,
+                challenge: Challenge::Dns01,
+                dns: zones.iter().map(|zone| provider(*zone)).collect::<Vec<_>>().into(),
+                place: place(),
+            };
+            assert_eq!(acme.dns_provider(name), expected.map(|index| &acme.dns[index]), "{name}");
+        };
+        let zones = [Some("a.test"), Some("b.a.test"), Some("test"), None];
+        check(&zones, "a.test", Some(0));
+        check(&zones, "x.a.test", Some(0));
+        check(&zones, "x.b.a.test", Some(1));
+        check(&zones, "xa.test", Some(2));
+        check(&zones, "other", Some(3));
+        check(&zones[..2], "test", None);
+        check(&zones[..2], "xa.test", None);
+        check(&[], "a.test", None);
+    }
 
     #[test]
     fn streams_by_name() {

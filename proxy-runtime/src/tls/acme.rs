@@ -8,6 +8,7 @@
 mod account;
 mod challenges;
 mod client;
+mod dns01;
 mod error;
 mod order;
 mod schedule;
@@ -23,6 +24,7 @@ use self::account::Accounts;
 pub(crate) use self::challenges::Challenges;
 pub(super) use self::challenges::PROTOCOL;
 use self::error::AcmeError;
+use self::order::Wanted;
 use self::schedule::{Now, Schedule};
 use self::store::Folder;
 use super::Engine;
@@ -43,11 +45,13 @@ const LOOK: Duration = Duration::from_secs(3600);
 const WRITE_AGAIN: Duration = Duration::from_secs(2);
 const WRITE_AGAIN_AT_MOST: Duration = Duration::from_secs(300);
 
-/// Why the start fails: the folder can't be had.
-pub(super) fn refused(site: &Site, settings: &Settings) -> Option<Refused> {
-    let acme = site.acme?;
-    let message = Folder::new(acme.state.get(settings)).prepare().err()?;
-    Some(Refused { message, place: acme.place.clone() })
+/// Why the start fails: the folder can't be had, or nobody can set records.
+pub(super) fn refused(site: &Site, settings: &Settings) -> Vec<Refused> {
+    let Some(acme) = site.acme else { return Vec::new() };
+    let mut refused = dns01::refused(acme, settings);
+    let folder = Folder::new(acme.state.get(settings)).prepare();
+    refused.extend(folder.err().map(|message| Refused { message, place: acme.place.clone() }));
+    refused
 }
 
 /// The certificate that was got before, if it is still there and good.
@@ -158,7 +162,13 @@ impl Keeper {
         let luck = self.throw();
         let pause = self.schedule.began(Now::read(), luck);
         self.keep_pause(Some(pause));
-        let obtained = order::obtain(self.acme, &self.tls.hosts, accounts, &self.engine.challenges).await;
+        let wanted = Wanted {
+            acme: self.acme,
+            settings: self.settings,
+            hosts: &self.tls.hosts,
+            challenges: &self.engine.challenges,
+        };
+        let obtained = order::obtain(&wanted, accounts).await;
         match obtained.and_then(|pem| self.serve(pem)) {
             Ok(good_until) => {
                 let (from, until) = self.validity.unwrap_or((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH));

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -10,6 +10,7 @@ use std::time::Instant;
 use kiln_tests::certificates::Authority;
 use kiln_tests::kiln::scratch;
 use kiln_tests::proxy::{PATIENCE, address};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -72,6 +73,11 @@ impl Pebble {
         Some(Pebble { names, authority, dir, own, nonces, directory, ca })
     }
 
+    /// Where its name server is told what to say.
+    pub(super) fn management(&self) -> String {
+        format!("{}:8055", self.own)
+    }
+
     /// Ends the authority and starts it anew: it has forgotten everything.
     pub(super) fn restart(&mut self) {
         let _ = self.authority.kill();
@@ -89,6 +95,21 @@ fn authority(dir: &std::path::Path, own: &str, nonces: u32) -> Child {
             .env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_WFE_NONCEREJECT", nonces.to_string()),
     )
+}
+
+/// Tells a name server what the TXT records of a name are.
+pub(super) fn set_records(management: &str, name: &str, values: &[String]) {
+    let tell = |path: &str, body: String| {
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: names\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        assert_eq!(kiln_tests::client::ask(management, &request).status, 200, "{path}");
+    };
+    tell("/clear-txt", format!(r#"{{"host":"{name}"}}"#));
+    for value in values {
+        tell("/set-txt", format!(r#"{{"host":"{name}","value":"{value}"}}"#));
+    }
 }
 
 fn quiet(command: &mut Command) -> Child {
@@ -160,8 +181,7 @@ impl Front {
         let ca = std::fs::read(&pebble.ca).expect("a certificate");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&ca).expect("PEM")).expect("a root");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let client = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_root_certificates(roots)
@@ -170,46 +190,23 @@ impl Front {
         let dir = scratch(&format!("front-{}", own.replace([':', '.'], "-")));
         let authority = Authority::new(&dir);
         authority.sign("front", "front", &[own.split(':').next().expect("an ip")]);
-        let chain = CertificateDer::pem_file_iter(dir.join("front.pem")).expect("a file");
-        let chain = chain.collect::<Result<Vec<_>, _>>().expect("PEM");
-        let key = PrivateKeyDer::from_pem_file(dir.join("front.key")).expect("a key");
-        let server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("a certificate");
         // Whoever trusts the authority trusts this, too.
         let both = [ca, std::fs::read(dir.join("ca.pem")).expect("a certificate")].concat();
         std::fs::write(&pebble.ca, both).expect("written");
         let asked = Arc::new(Mutex::new(Vec::new()));
         let front = Front { directory: format!("https://{own}/dir"), asked: Arc::clone(&asked) };
-        let listener = TcpListener::bind(&own).expect("an address");
-        let shared = Arc::new((client, server, pebble.own.clone(), before, after));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (shared, asked) = (Arc::clone(&shared), Arc::clone(&asked));
-                std::thread::spawn(move || {
-                    let (client, server, authority, before, after) = &*shared;
-                    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-                    let session = ServerConnection::new(Arc::new(server.clone())).expect("a session");
-                    let mut link = StreamOwned::new(session, stream);
-                    while let Some((head, body)) = message(&mut link) {
-                        let mut words = head.split(' ');
-                        let mut next = || words.next().unwrap_or_default().to_owned();
-                        let mut one = Asked { method: next(), path: next(), head, body, status: 0 };
-                        let response = match before(&one) {
-                            Some(response) => response,
-                            None => pass_on(client, authority, &one, after),
-                        };
-                        one.status = response[9..12].parse().expect("a status");
-                        asked.lock().expect("a lock").push(one);
-                        if link.write_all(response.as_bytes()).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
+        let authority = pebble.own.clone();
+        encrypted(&own, &dir, "front", move |head, body| {
+            let mut words = head.split(' ');
+            let mut next = || words.next().unwrap_or_default().to_owned();
+            let mut one = Asked { method: next(), path: next(), head, body, status: 0 };
+            let response = match before(&one) {
+                Some(response) => response,
+                None => pass_on(&client, &authority, &one, &after),
+            };
+            one.status = response[9..12].parse().expect("a status");
+            asked.lock().expect("a lock").push(one);
+            response
         });
         front
     }
@@ -223,6 +220,45 @@ impl Front {
     pub(super) fn created(&self, path: &str) -> usize {
         self.count(|asked| asked.path == path && asked.status == 201)
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// An HTTP server behind TLS, with the certificate of this name in the folder.
+pub(super) fn encrypted(
+    address: &str,
+    folder: &Path,
+    name: &str,
+    respond: impl Fn(String, Vec<u8>) -> String + Send + Sync + 'static,
+) {
+    let chain = CertificateDer::pem_file_iter(folder.join(format!("{name}.pem"))).expect("a file");
+    let chain = chain.collect::<Result<Vec<_>, _>>().expect("PEM");
+    let key = PrivateKeyDer::from_pem_file(folder.join(format!("{name}.key"))).expect("a key");
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate");
+    let shared = Arc::new((Arc::new(config), respond));
+    let listener = TcpListener::bind(address).expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || {
+                let (config, respond) = &*shared;
+                stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+                let mut link = StreamOwned::new(ServerConnection::new(Arc::clone(config)).expect("a session"), stream);
+                while let Some((head, body)) = message(&mut link) {
+                    if link.write_all(respond(head, body).as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
 }
 
 fn pass_on(client: &ClientConfig, authority: &str, asked: &Asked, after: &impl Fn(&Asked, String) -> String) -> String {

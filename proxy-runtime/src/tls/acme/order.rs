@@ -8,7 +8,9 @@ use instant_acme::{
 
 use super::account::Accounts;
 use super::challenges::{Challenges, Met, Proof};
+use super::dns01::Record;
 use super::error::AcmeError;
+use crate::settings::Settings;
 use crate::site::{Acme, Challenge, Text};
 
 /// How long an authority may take to look at challenges, and again to sign.
@@ -31,28 +33,38 @@ pub(super) async fn again<T>(mut ask: impl AsyncFnMut() -> Result<T, instant_acm
     }
 }
 
-/// Asks for a certificate for hosts: its key, and the chain behind it.
+/// What is asked for, and by what means.
+pub(super) struct Wanted<'a> {
+    pub(super) acme: &'a Acme,
+    pub(super) settings: &'a Settings,
+    /// What the certificate is for.
+    pub(super) hosts: &'a [Text],
+    pub(super) challenges: &'a Challenges,
+}
+
+/// Asks for a certificate: its key, and the chain behind it.
 ///
 /// # Errors
 /// There is none.
-pub(super) async fn obtain(
-    acme: &Acme,
-    hosts: &[Text],
-    accounts: &Accounts,
-    challenges: &Challenges,
-) -> Result<String, AcmeError> {
+pub(super) async fn obtain(wanted: &Wanted<'_>, accounts: &Accounts) -> Result<String, AcmeError> {
+    let mut records = Vec::new();
+    let propagation = wanted.acme.dns.iter().map(|provider| provider.propagation.get(wanted.settings)).max();
     let ordered = async {
-        let identifiers: Vec<Identifier> = hosts.iter().map(|host| Identifier::Dns(host.to_string())).collect();
+        let identifiers: Vec<Identifier> = wanted.hosts.iter().map(|host| Identifier::Dns(host.to_string())).collect();
         let mut order = begin(&NewOrder::new(&identifiers), accounts).await?;
-        let met = meet(acme, &mut order, challenges).await?;
+        fetch_authorizations(&mut order).await?;
+        let met = meet(wanted, &mut order, &mut records).await?;
+        say_so(wanted, &mut order).await?;
         become_ready(&mut order).await?;
         drop(met);
-        sign(&mut order, hosts).await
+        sign(&mut order, wanted.hosts).await
     };
-    match tokio::time::timeout(LONGEST, ordered).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err("the authority takes too long".into()),
+    let outcome = tokio::time::timeout(LONGEST + propagation.unwrap_or_default(), ordered).await;
+    // However it has ended.
+    for record in &records {
+        record.cleanup(wanted.settings).await;
     }
+    outcome.unwrap_or_else(|_| Err("the authority takes too long".into()))
 }
 
 /// A new order. An account that the authority does not know, or not any more, is registered anew, once.
@@ -72,10 +84,30 @@ async fn begin(new: &NewOrder<'_>, accounts: &Accounts) -> Result<Order, AcmeErr
     ask(&accounts.replace(&account).await?).await
 }
 
-/// Meets the challenges, and says so.
-async fn meet<'a>(acme: &Acme, order: &mut Order, challenges: &'a Challenges) -> Result<Vec<Met<'a>>, AcmeError> {
-    fetch_authorizations(order).await?;
+/// How it is shown that a host is one's own. The authority says what it wants shown: it must be what was asked for.
+fn challenge(wanted: &Wanted<'_>, host: &str) -> Result<Challenge, AcmeError> {
+    if !wanted.hosts.iter().any(|one| **one == *host) {
+        return Err(AcmeError::from("the authority asks for a host that it was not asked for").about(host));
+    }
+    Ok(if host.starts_with("*.") { Challenge::Dns01 } else { wanted.acme.challenge })
+}
+
+fn kind(challenge: Challenge) -> ChallengeType {
+    match challenge {
+        Challenge::Http01 => ChallengeType::Http01,
+        Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        Challenge::Dns01 => ChallengeType::Dns01,
+    }
+}
+
+/// Meets all challenges. Records outlive this: they are on the list before they are set.
+async fn meet<'a>(
+    wanted: &Wanted<'a>,
+    order: &mut Order,
+    records: &mut Vec<Record<'a>>,
+) -> Result<Vec<Met<'a>>, AcmeError> {
     let mut met = Vec::new();
+    let mut propagation = Duration::ZERO;
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
@@ -83,22 +115,48 @@ async fn meet<'a>(acme: &Acme, order: &mut Order, challenges: &'a Challenges) ->
             continue;
         }
         let host = authorization.identifier().to_string();
-        let kind = match acme.challenge {
-            Challenge::Http01 => ChallengeType::Http01,
-            Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
-        };
-        let Some(mut challenge) = authorization.challenge(kind) else {
+        let chosen = challenge(wanted, &host)?;
+        let Some(challenge) = authorization.challenge(kind(chosen)) else {
             return Err(AcmeError::from("the authority does not offer the challenge").about(&host));
         };
         let proof = challenge.key_authorization();
         let digest = proof.digest();
-        met.push(challenges.meet(match acme.challenge {
-            Challenge::Http01 => Proof::Plain { token: &challenge.token, text: proof.as_str() },
-            Challenge::TlsAlpn01 => Proof::Handshake { host: &host, digest: digest.as_ref() },
-        })?);
-        again(async || challenge.set_ready().await).await.map_err(|error| error.about(&host))?;
+        match chosen {
+            Challenge::Http01 => {
+                met.push(wanted.challenges.meet(Proof::Plain { token: &challenge.token, text: proof.as_str() })?);
+            }
+            Challenge::TlsAlpn01 => {
+                met.push(wanted.challenges.meet(Proof::Handshake { host: &host, digest: digest.as_ref() })?);
+            }
+            Challenge::Dns01 => {
+                let name = host.strip_prefix("*.").unwrap_or(&host);
+                let provider = wanted.acme.dns_provider(name).ok_or_else(|| format!("no `dns` is for `{name}`"))?;
+                let record = Record::new(provider, name, proof.dns_value());
+                propagation = propagation.max(record.propagation(wanted.settings));
+                records.push(record);
+                records[records.len() - 1].present(wanted.settings).await?;
+            }
+        }
     }
+    tokio::time::sleep(propagation).await;
     Ok(met)
+}
+
+/// Tells the authority that it can look.
+async fn say_so(wanted: &Wanted<'_>, order: &mut Order) -> Result<(), AcmeError> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let host = authorization.identifier().to_string();
+        let chosen = challenge(wanted, &host)?;
+        if let Some(mut challenge) = authorization.challenge(kind(chosen)) {
+            again(async || challenge.set_ready().await).await.map_err(|error| error.about(&host))?;
+        }
+    }
+    Ok(())
 }
 
 /// After this, looking at the authorizations asks for nothing.

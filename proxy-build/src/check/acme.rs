@@ -1,0 +1,221 @@
+//! `acme`: whether the authority can be shown what it asks of each host, and by whom.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use proxy_runtime::site::{
+    self, Acme, Certificates, Challenge, DnsProvider, DnsUpdate, Listener, ParamKind, Setting, TsigAlgorithm,
+};
+
+use super::{Check, list};
+use crate::ast::{self, DnsBy, HostPattern, Item, What};
+use crate::model::Host;
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+/// How long after records are set the authority is told, where nothing is said, and at most.
+const PROPAGATION: Duration = Duration::from_secs(10);
+const LONGEST_PROPAGATION: Duration = Duration::from_secs(3600);
+
+impl Check<'_> {
+    /// `acme`, and the sites that need it.
+    pub(super) fn acme(&mut self, acme: Option<&ast::Acme>, hosts: &[Host], listeners: &[Listener]) -> Option<Acme> {
+        let wanted = self.tls.entries.iter().find(|entry| entry.value.tls.certificates == Certificates::Acme);
+        let Some(acme) = acme else {
+            if let Some(span) = wanted.map(|entry| entry.span) {
+                self.report.add(
+                    Diagnostic::error("no-acme", "it is not said where certificates are kept", span)
+                        .help("write at the top level: acme state=\"/var/lib/site\" email=\"you@example.com\""),
+                );
+            }
+            return None;
+        };
+        if wanted.is_none() {
+            let message = "`acme` has no effect: no site has `tls acme`";
+            self.report.add(Diagnostic::lint("unused", message, acme.span).help("remove it, or use it"));
+        }
+        let plain = |index: &usize| !listeners[*index].speaks.tls;
+        let written = acme.challenge.as_ref().map(|challenge| challenge.value);
+        if let (Some(Challenge::Http01), Some(place), false) =
+            (written, &acme.challenge, (0..listeners.len()).any(|index| plain(&index)))
+        {
+            self.report.add(
+                Diagnostic::error("no-effect", "nobody can be asked on port 80: all listeners speak TLS", place.span)
+                    .help("write challenge=tls-alpn-01, or add: listen \":80\" { redirect-https; }"),
+            );
+        }
+        let asked_plain = hosts
+            .iter()
+            .filter(|host| {
+                host.tls
+                    .is_some_and(|tls| self.tls.entries[usize::from(tls)].value.tls.certificates == Certificates::Acme)
+            })
+            .all(|host| host.listeners.iter().any(plain));
+        let reachable = if asked_plain { Challenge::Http01 } else { Challenge::TlsAlpn01 };
+        let written_dns = acme.items.iter().filter(|item| !item.broken).filter_map(|Item { what, .. }| match what {
+            What::Dns(dns) => Some(dns),
+            _ => None,
+        });
+        let written_dns: Vec<&ast::Dns> = written_dns.collect();
+        let challenge = written.unwrap_or(if acme.items.is_empty() { reachable } else { Challenge::Dns01 });
+        let dns: Option<Vec<_>> = written_dns.iter().map(|dns| self.dns_provider(dns)).collect();
+        let external = match (&acme.eab_id, &acme.eab_key) {
+            (Some(id), Some(key)) => Some((id.value.clone().into(), self.file_of(key, true)?)),
+            (Some(alone), None) => {
+                self.error("missing-property", "`eab-id` needs `eab-key=` beside it", alone.span);
+                None
+            }
+            (None, Some(alone)) => {
+                self.error("missing-property", "`eab-key` needs `eab-id=` beside it", alone.span);
+                None
+            }
+            (None, None) => None,
+        };
+        let directory = match &acme.directory {
+            Some(directory) => self.text_setting(directory)?,
+            None => Setting::Fixed("https://acme-v02.api.letsencrypt.org/directory".into()),
+        };
+        let made = Acme {
+            email: acme.email.as_ref().map(|email| email.value.clone().into()),
+            state: self.text_setting(&acme.state)?,
+            directory,
+            ca: match &acme.ca {
+                Some(ca) => Some(self.file_of(ca, false)?),
+                None => None,
+            },
+            external,
+            challenge,
+            dns: list(dns?),
+            place: self.place(acme.span),
+        };
+        if acme.items.len() == written_dns.len() {
+            self.hosts_can_be_shown(&made, &written_dns);
+        }
+        Some(made)
+    }
+
+    /// Each host can be shown to be one's own, and each `dns` is there for one.
+    fn hosts_can_be_shown(&mut self, made: &Acme, written: &[&ast::Dns]) {
+        let mut used = vec![false; written.len()];
+        for (host, span) in std::mem::take(&mut self.acme_hosts) {
+            let name = match &host.value {
+                HostPattern::Exact(name) if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() => {
+                    let help = "give it a site of its own, with a `certificate`";
+                    self.not_shown(format!("no authority can be shown that `{host}` is yours"), &host, span, help);
+                    continue;
+                }
+                HostPattern::Any => {
+                    let help = "name the hosts, or give it a site of its own, with a `certificate`";
+                    self.not_shown("no authority signs a certificate for all hosts".to_owned(), &host, span, help);
+                    continue;
+                }
+                HostPattern::Exact(_) if made.challenge != Challenge::Dns01 => continue,
+                HostPattern::Exact(name) | HostPattern::Wildcard(name) => name,
+            };
+            let Some(provider) = made.dns_provider(name) else {
+                let message = match (&host.value, made.dns.is_empty()) {
+                    (HostPattern::Wildcard(_), true) => {
+                        format!("a certificate for `{host}` needs the challenge `dns-01`, and `acme` has no `dns`")
+                    }
+                    (_, true) => format!("`dns-01` needs a `dns` to set the record of `{host}`"),
+                    (_, false) => format!("`{host}` is in the zone of no `dns`"),
+                };
+                let help = "write in `acme`: dns exec \"/usr/local/bin/set-record\"; or give it a site of its own, with a `certificate`";
+                self.not_shown(message, &host, span, help);
+                continue;
+            };
+            used[made.dns.iter().position(|one| one == provider).unwrap_or_default()] = true;
+        }
+        for (dns, _) in written.iter().zip(used).filter(|(_, used)| !used) {
+            let why = match (&dns.zone, made.challenge) {
+                (None, Challenge::Http01 | Challenge::TlsAlpn01) => "only hosts with a wildcard need a record",
+                (None, Challenge::Dns01) => "all hosts that need a record are in the zones of others",
+                (Some(_), _) => "no host that needs a record is in its zone, or another `dns` has it",
+            };
+            let span = dns.zone.as_ref().map_or(dns.span, |zone| zone.span);
+            self.report
+                .add(Diagnostic::error("no-effect", format!("`dns` has no effect: {why}"), span).help("leave it out"));
+        }
+    }
+
+    fn not_shown(&mut self, message: String, host: &Spanned<HostPattern>, asked: Span, help: &str) {
+        let wrong = Diagnostic::error("acme-host", message, host.span);
+        self.report.add(wrong.also(asked, "an authority is asked for it here").help(help));
+    }
+
+    fn dns_provider(&mut self, dns: &ast::Dns) -> Option<DnsProvider> {
+        let (name, allowed): (_, &[&str]) = match &dns.by {
+            DnsBy::Rfc2136(_) => ("rfc2136", &["key-name", "key", "algorithm"]),
+            DnsBy::Webhook(_) => ("webhook", &["token", "ca"]),
+            DnsBy::Exec(_) => ("exec", &[]),
+        };
+        let given = [
+            ("key-name", dns.key_name.as_ref().map(|it| it.span)),
+            ("key", dns.key.as_ref().map(|it| it.span)),
+            ("algorithm", dns.algorithm.as_ref().map(|it| it.span)),
+            ("token", dns.token.as_ref().map(|it| it.span)),
+            ("ca", dns.ca.as_ref().map(|it| it.span)),
+        ];
+        for (prop, span) in given.into_iter().filter(|(prop, _)| !allowed.contains(prop)) {
+            if let Some(span) = span {
+                self.error("no-effect", format!("`{prop}` has no effect with `{name}`"), span);
+            }
+        }
+        let update = match &dns.by {
+            DnsBy::Rfc2136(server) => {
+                let (Some(_), Some(key_name), Some(key)) = (&dns.zone, &dns.key_name, &dns.key) else {
+                    let message = "`rfc2136` needs `zone=`, `key-name=` and `key=`";
+                    let help = "write: dns rfc2136 \"10.0.0.53\" zone=\"example.com\" key-name=\"kiln\" key=\"/etc/site/dns.key\"";
+                    self.report.add(Diagnostic::error("missing-property", message, dns.span).help(help));
+                    return None;
+                };
+                DnsUpdate::Rfc2136 {
+                    server: self.text_setting(server)?,
+                    key_name: key_name.value.clone().into(),
+                    key: self.file_of(key, true)?,
+                    algorithm: dns.algorithm.as_ref().map_or(TsigAlgorithm::HmacSha256, |algorithm| algorithm.value),
+                }
+            }
+            DnsBy::Webhook(url) => DnsUpdate::Webhook {
+                url: self.text_setting(url)?,
+                token: match &dns.token {
+                    Some(token) => Some(self.file_of(token, true)?),
+                    None => None,
+                },
+                ca: match &dns.ca {
+                    Some(ca) => Some(self.file_of(ca, false)?),
+                    None => None,
+                },
+            },
+            DnsBy::Exec(command) => {
+                DnsUpdate::Exec(list(command.iter().map(|word| word.value.clone().into()).collect()))
+            }
+        };
+        Some(DnsProvider {
+            zone: dns.zone.as_ref().map(|zone| zone.value.clone().into()),
+            update,
+            propagation: match &dns.propagation {
+                Some(propagation) => {
+                    if let ast::Setting::Fixed(written) = propagation.value
+                        && written > LONGEST_PROPAGATION
+                    {
+                        self.error("out-of-range", "`propagation` is an hour at most", propagation.span);
+                    }
+                    self.setting(propagation, ParamKind::Duration)?
+                }
+                None => Setting::Fixed(PROPAGATION),
+            },
+            place: self.place(dns.span),
+        })
+    }
+
+    /// A text, or a parameter that is one.
+    fn text_setting(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+        match &setting.value {
+            ast::Setting::Fixed(text) => Some(Setting::Fixed(text.clone().into())),
+            ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
+                self.param(name, &[ParamKind::String]).map(Setting::Param)
+            }
+        }
+    }
+}
