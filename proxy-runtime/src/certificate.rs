@@ -13,7 +13,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, SubjectAltName};
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
 /// What is wrong with a certificate or its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +123,14 @@ impl Chain {
     pub fn validity(&self) -> (SystemTime, SystemTime) {
         let validity = self.parsed[0].tbs_certificate().validity();
         (validity.not_before.to_system_time(), validity.not_after.to_system_time())
+    }
+
+    /// What an authority knows the first certificate by: the identifier of the key that has signed it, and its own serial number, both as they
+    /// are encoded (RFC 9773 section 4.1).
+    pub fn renewal_id(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let first = self.parsed[0].tbs_certificate();
+        let (_, signer) = first.get_extension::<AuthorityKeyIdentifier>().ok()??;
+        Some((signer.key_identifier?.as_bytes().to_vec(), first.serial_number().as_bytes().to_vec()))
     }
 
     /// Until when, as text.

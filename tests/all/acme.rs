@@ -5,6 +5,9 @@ mod pebble;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 use kiln_tests::certificates::Authority;
 use kiln_tests::client::get;
@@ -204,11 +207,9 @@ fn a_pause_outlives_the_process() {
         let (listen, other) = (address(), address());
         let Some(pebble) = Pebble::new(name, &ip(&other), 86_400) else { return };
         let for_a = |asked: &pebble::Asked| is_order(asked) && asked.payload().contains("\"a.test\"");
-        let refusing = std::sync::atomic::AtomicBool::new(true);
-        let refusing: &'static std::sync::atomic::AtomicBool = Box::leak(Box::new(refusing));
-        let refuses = move |asked: &pebble::Asked| {
-            (refusing.load(std::sync::atomic::Ordering::SeqCst) && for_a(asked)).then(|| answer.clone())
-        };
+        let refusing = AtomicBool::new(true);
+        let refusing: &'static AtomicBool = Box::leak(Box::new(refusing));
+        let refuses = move |asked: &pebble::Asked| (refusing.load(SeqCst) && for_a(asked)).then(|| answer.clone());
         let front = Front::new(&pebble, refuses, |_, body| body);
         let state = scratch(&format!("acme-{name}")).join("state");
         let binary = build_text(&format!("acme-{name}"), &two_sites(&kept(&state, &pebble.ca)));
@@ -228,7 +229,7 @@ fn a_pause_outlives_the_process() {
         let pause: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("kept")).expect("JSON");
         assert!(pause["wait"].as_u64().is_some_and(|wait| wait >= least), "{pause}");
         std::fs::write(&file, r#"{"failures":1,"until":1,"wait":60}"#).expect("written");
-        refusing.store(false, std::sync::atomic::Ordering::SeqCst);
+        refusing.store(false, SeqCst);
         let proxy = start(&binary, &front.directory, &listen, &other, &[]);
         proxy.notice("tls of `a.test`: a certificate was obtained");
         // What was refused for its nonce was no order.
@@ -317,4 +318,69 @@ fn why_there_is_no_certificate() {
     let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
     let line = proxy.notice("tls of `a.test`: no certificate: the authority does not believe it: ");
     assert!(line.contains("a.test: ") && line.contains("connection refused"), "{line}");
+}
+
+#[test]
+fn profiles_and_renewals_as_the_authority_wants() {
+    let (listen, other) = (address(), address());
+    let Some(pebble) = Pebble::new("wishes", &ip(&other), 86_400) else { return };
+    // This authority has neither: both are put before it.
+    let (early, replaced) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (is_early, is_replaced) = (Arc::clone(&early), Arc::clone(&replaced));
+    let before = move |asked: &pebble::Asked| {
+        if asked.path.starts_with("/renewal/") {
+            let year = if is_early.load(SeqCst) { 2001 } else { 2999 };
+            let body = format!(
+                r#"{{"suggestedWindow":{{"start":"{year}-01-01T00:00:00Z","end":"{year}-01-02T00:00:00Z"}},"explanationURL":"https://why.test/"}}"#
+            );
+            let length = body.len();
+            return Some(format!("HTTP/1.1 200 OK\r\nretry-after: 21600\r\ncontent-length: {length}\r\n\r\n{body}"));
+        }
+        let refused = is_replaced.load(SeqCst) && is_order(asked) && asked.payload().contains("replaces");
+        refused.then(|| respond(409, "", "alreadyReplaced", "it was replaced already"))
+    };
+    let after = |asked: &pebble::Asked, body: String| {
+        let Ok(mut said) = serde_json::from_str::<serde_json::Value>(&body) else { return body };
+        if asked.path == "/dir" {
+            said["renewalInfo"] = format!("https://{}/renewal", asked.host()).into();
+            said["meta"]["profiles"]["shortlived"] = "six days".into();
+        } else if is_order(asked) {
+            let wanted: serde_json::Value = serde_json::from_str(&asked.payload()).expect("JSON");
+            said["replaces"] = wanted["replaces"].clone();
+        }
+        said.to_string()
+    };
+    let front = Front::new(&pebble, before, after);
+    let state = scratch("acme-wishes").join("state");
+    let with =
+        |profile: &str| site(&kept(&state, &pebble.ca)).replace("\nacme ", &format!("\nacme profile={profile} "));
+    let binary = build_text("acme-wishes", &with("shortlived"));
+    let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+    proxy.notice("tls of `a.test`: a certificate was obtained");
+    proxy.notice("the authority says when to renew the certificate, and why: https://why.test/");
+    drop(proxy);
+    // The time has come earlier than it would by the certificate's life.
+    early.store(true, SeqCst);
+    let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+    proxy.notice("tls of `a.test`: a certificate was obtained");
+    drop(proxy);
+    let orders = front.payloads("/order-plz");
+    assert_eq!(orders.len(), 2);
+    assert!(orders.iter().all(|order| order.contains(r#""profile":"shortlived""#)), "{orders:?}");
+    assert!(!orders[0].contains("replaces"), "{orders:?}");
+    let replaces: serde_json::Value = serde_json::from_str(&orders[1]).expect("JSON");
+    let replaces = replaces["replaces"].as_str().expect("the one before").to_owned();
+    assert_eq!(front.count(|asked| asked.path == format!("/renewal/{replaces}")), 2, "{replaces}");
+    // Another one has been ordered for it, it says.
+    replaced.store(true, SeqCst);
+    let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+    proxy.notice("tls of `a.test`: a certificate was obtained");
+    assert_eq!(front.payloads("/order-plz").len(), 3);
+    drop(proxy);
+    std::fs::remove_dir_all(&state).expect("removed");
+    let binary = build_text("acme-classic", &with("classic"));
+    let proxy = start(&binary, &front.directory, &listen, &other, &[]);
+    proxy
+        .notice("no certificate: the authority has no profile `classic`; it offers: shortlived; the next order is in ");
+    assert_eq!(front.payloads("/order-plz").len(), 3);
 }

@@ -47,6 +47,7 @@ pub struct Acme {
     pub email: Option<Spanned<String>>,
     pub directory: Option<Spanned<Setting<String>>>,
     pub challenge: Option<Spanned<Challenge>>,
+    pub profile: Option<Spanned<String>>,
     pub ca: Option<Spanned<FileSource>>,
     pub eab_id: Option<Spanned<String>>,
     pub eab_key: Option<Spanned<FileSource>>,

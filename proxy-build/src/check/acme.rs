@@ -84,6 +84,7 @@ impl Check<'_> {
                 None => None,
             },
             external,
+            profile: acme.profile.as_ref().map(|profile| profile.value.clone().into()),
             challenge,
             dns: list(dns?),
             place: self.place(acme.span),

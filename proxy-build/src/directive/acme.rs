@@ -23,6 +23,7 @@ pub(super) static ACME: Directive = Directive {
         Prop::new("email", "ADDRESS", "Whom the authority may write to. Default: nobody."),
         Prop::new("directory", "NAME|URL", "The authority: `letsencrypt` (default), `letsencrypt-staging`, `zerossl`, or the URL of another one's directory."),
         Prop::new("challenge", "http-01|tls-alpn-01|dns-01", "How hosts are shown to be one's own. Default: `dns-01` if there is a `dns`, else `http-01` if all sites have a plain listener, else `tls-alpn-01`."),
+        Prop::new("profile", "NAME", "The kind of certificate, as the authority calls it: Let's Encrypt has `shortlived`, for six days. Default: what the authority gives where nothing is said."),
         Prop::new("ca", "PATH", "The certificate that the authority's own server is verified by. Default: those that the machine trusts."),
         Prop::new("eab-id", "TEXT", "The id of an account elsewhere that the authority asks for."),
         Prop::new("eab-key", "PATH", "A file with its key, best a `(param)` of type secret."),
@@ -35,6 +36,10 @@ RFC 8555. Writing it agrees to the authority's terms of service. A certificate i
 when two thirds of its life are over, or half of a life of less than ten days; each site has one of its own, for all its hosts. All
 share one account with the authority. `state` is the one folder that a proxy writes to: it must survive a new start, and be
 readable by the proxy alone.
+
+An authority that says when it would like a certificate renewed (RFC 9773) is asked about that as often as it says, and the certificate is renewed at some
+time within that window; why is logged where the authority says it. A `profile` that the authority does not offer is an order that fails, and
+the log has those that it offers.
 
 An order that fails is logged on standard error, with what the authority says about each host. The next one is after a minute, then after
 twice as long each time, up to six hours, and never sooner than `Retry-After` says, up to a week; meanwhile the certificate that is there
@@ -67,6 +72,7 @@ site example.com www.example.com {
                     ("dns-01", Challenge::Dns01),
                 ]),
             ),
+            profile: r.prop("profile", value::name),
             ca: r.prop("ca", super::tls::file),
             eab_id: r.prop("eab-id", value::text),
             eab_key: r.prop("eab-key", super::tls::file),

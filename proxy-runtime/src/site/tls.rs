@@ -146,6 +146,8 @@ pub struct Acme {
     pub ca: Option<u16>,
     /// The id of an account elsewhere, and the file with its key (RFC 8555 section 7.3.4).
     pub external: Option<(Text, u16)>,
+    /// The kind of certificate that is asked for, as the authority calls it.
+    pub profile: Option<Text>,
     /// How the proxy shows that a host is its own; one with a wildcard by [`Challenge::Dns01`] in any case.
     pub challenge: Challenge,
     /// Who sets records of names, for [`Challenge::Dns01`].
@@ -344,6 +346,7 @@ mod tests {
                 directory: Setting::Fixed("".into()),
                 ca: None,
                 external: None,
+                profile: None,
                 challenge: Challenge::Dns01,
                 dns: zones.iter().map(|zone| provider(*zone)).collect::<Vec<_>>().into(),
                 place: place(),

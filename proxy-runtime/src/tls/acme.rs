@@ -6,6 +6,7 @@
 //! that a new start goes on where the last one was.
 
 mod account;
+mod ari;
 mod challenges;
 mod client;
 mod dns01;
@@ -18,14 +19,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use instant_acme::CertificateIdentifier;
 use tokio::sync::Semaphore;
 
 use self::account::Accounts;
+use self::ari::RenewalInfo;
 pub(crate) use self::challenges::Challenges;
 pub(super) use self::challenges::PROTOCOL;
 use self::error::AcmeError;
 use self::order::Wanted;
-use self::schedule::{Now, Schedule};
+use self::schedule::{Now, Schedule, Window};
 use self::store::Folder;
 use super::Engine;
 use super::server::{self, Candidate, Served};
@@ -40,6 +43,9 @@ const AT_ONCE: usize = 4;
 
 /// Clocks are set, and machines sleep: it is looked at the time at least this often.
 const LOOK: Duration = Duration::from_secs(3600);
+
+/// How long an authority may take to say when a certificate should be renewed.
+const ASKING: Duration = Duration::from_secs(60);
 
 /// How soon it is tried again to write a certificate; twice as long each time, up to the longest.
 const WRITE_AGAIN: Duration = Duration::from_secs(2);
@@ -82,11 +88,30 @@ struct Keeper {
     folder: Folder,
     dice: Dice,
     schedule: Schedule,
-    /// From when until when what is served is good; nothing where it is not for all hosts.
-    validity: Option<(SystemTime, SystemTime)>,
+    /// What is served; nothing where it is not for all hosts.
+    current: Option<Current>,
     /// Where in its window a renewal falls, from 0 to 1; another for each certificate.
     luck: f64,
     unwritten: Option<Unwritten>,
+}
+
+/// What is known of a certificate that is served.
+struct Current {
+    validity: (SystemTime, SystemTime),
+    /// What the authority knows it by.
+    id: Option<CertificateIdentifier<'static>>,
+    /// When the authority would like it renewed.
+    window: Option<Window>,
+    /// When it is asked about that, and how often that has failed.
+    ask: Instant,
+    unanswered: u32,
+}
+
+impl Current {
+    fn new(chain: &Chain) -> Current {
+        let (validity, id) = (chain.validity(), ari::identifier(chain));
+        Current { validity, id, window: None, ask: Instant::now(), unanswered: 0 }
+    }
 }
 
 /// A certificate that is served from memory alone, because it could not be written.
@@ -120,12 +145,12 @@ impl Keeper {
             folder,
             dice,
             schedule,
-            validity: None,
+            current: None,
             luck: 0.0,
             unwritten: None,
         };
         keeper.luck = keeper.throw();
-        keeper.validity = chain.filter(|chain| keeper.is_for_all_hosts(chain)).map(|chain| chain.validity());
+        keeper.current = chain.filter(|chain| keeper.is_for_all_hosts(chain)).map(|chain| Current::new(&chain));
         let pause = keeper.schedule.pause(now);
         if pause > Duration::ZERO {
             keeper.say(&format!(
@@ -140,29 +165,71 @@ impl Keeper {
     async fn run(mut self, few: &Semaphore, accounts: &Accounts) {
         loop {
             self.write();
-            let now = Now::read();
+            let mut now = Now::read();
+            if self.ask_at().is_some_and(|ask| ask <= now.monotonic) {
+                let Ok(_turn) = few.acquire().await else { return };
+                self.ask(accounts).await;
+                now = Now::read();
+            }
             let wait = self.schedule.wait(self.due(), now);
             if wait == Duration::ZERO {
                 let Ok(_turn) = few.acquire().await else { return };
                 self.order(accounts).await;
                 continue;
             }
-            let write =
-                self.unwritten.as_ref().map(|unwritten| unwritten.again.saturating_duration_since(now.monotonic));
-            tokio::time::sleep(wait.min(LOOK).min(write.unwrap_or(LOOK))).await;
+            let write = self.unwritten.as_ref().map(|unwritten| unwritten.again);
+            let other = [write, self.ask_at()].into_iter().flatten();
+            let other = other.map(|when| when.saturating_duration_since(now.monotonic));
+            tokio::time::sleep(other.fold(wait.min(LOOK), Duration::min)).await;
         }
     }
 
     /// When the next certificate is due: now if there is none.
     fn due(&self) -> SystemTime {
-        self.validity.map_or(SystemTime::UNIX_EPOCH, |validity| schedule::renewal(validity, self.luck))
+        self.current
+            .as_ref()
+            .map_or(SystemTime::UNIX_EPOCH, |current| schedule::renewal(current.validity, current.window, self.luck))
+    }
+
+    /// When the authority is asked about a renewal.
+    fn ask_at(&self) -> Option<Instant> {
+        self.current.as_ref().filter(|current| current.id.is_some()).map(|current| current.ask)
+    }
+
+    /// Asks when the certificate should be renewed. Where that fails, what was said last holds.
+    async fn ask(&mut self, accounts: &Accounts) {
+        let luck = self.throw();
+        let Some(Current { id: Some(id), .. }) = &self.current else { return };
+        let asked = async { ari::ask(&accounts.get().await?, id).await };
+        let asked = tokio::time::timeout(ASKING, asked).await.unwrap_or_else(|_| Err("it takes too long".into()));
+        let Some(current) = &mut self.current else { return };
+        let mut explained = None;
+        let wait = match asked {
+            Ok(Some(RenewalInfo { window, explanation, ask_again })) => {
+                explained = explanation.filter(|_| current.window != Some(window));
+                (current.window, current.unanswered) = (Some(window), 0);
+                ask_again
+            }
+            Ok(None) => schedule::ask_again(Duration::MAX),
+            Err(error) => {
+                current.unanswered = current.unanswered.saturating_add(1);
+                schedule::pause(current.unanswered, luck).max(error.retry_after.unwrap_or_default())
+            }
+        };
+        current.ask = Instant::now() + wait;
+        if let Some(explanation) = explained {
+            self.say(&format!("the authority says when to renew the certificate, and why: {explanation}"));
+        }
     }
 
     async fn order(&mut self, accounts: &Accounts) {
         let luck = self.throw();
         let pause = self.schedule.began(Now::read(), luck);
         self.keep_pause(Some(pause));
+        // What has failed once is ordered without a word about the one that it replaces: authorities differ about that.
+        let known = self.current.as_ref().filter(|current| current.window.is_some() && self.schedule.failures() == 1);
         let wanted = Wanted {
+            replaces: known.and_then(|current| current.id.clone()),
             acme: self.acme,
             settings: self.settings,
             hosts: &self.tls.hosts,
@@ -171,8 +238,8 @@ impl Keeper {
         let obtained = order::obtain(&wanted, accounts).await;
         match obtained.and_then(|pem| self.serve(pem)) {
             Ok(good_until) => {
-                let (from, until) = self.validity.unwrap_or((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH));
-                let life = until.duration_since(from).unwrap_or_default();
+                let validity = self.current.as_ref().map(|current| current.validity);
+                let life = validity.and_then(|(from, until)| until.duration_since(from).ok()).unwrap_or_default();
                 let pause = self.schedule.succeeded(life, self.due(), Now::read(), luck);
                 // Until it is written, a new start would order another one.
                 if pause.is_some() || self.unwritten.is_none() {
@@ -201,7 +268,7 @@ impl Keeper {
         let served: Served = server::with(vec![candidate], self.tls, self.settings)
             .map_err(|refused| flaw(refused.first().map(ToString::to_string).unwrap_or_default()))?;
         self.engine.served[self.index].store(Arc::new(served));
-        self.validity = Some(chain.validity());
+        self.current = Some(Current::new(&chain));
         self.luck = self.throw();
         self.unwritten = Some(Unwritten { pem, again: Instant::now(), wait: Duration::ZERO });
         self.write();
@@ -220,7 +287,7 @@ impl Keeper {
             Ok(()) => {
                 self.unwritten = None;
                 if !first {
-                    if self.schedule.failures() == 0 {
+                    if self.schedule.is_settled() {
                         self.keep_pause(None);
                     }
                     self.say("the certificate has been written");

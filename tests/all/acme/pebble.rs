@@ -141,6 +141,12 @@ impl Asked {
         self.part("payload")
     }
 
+    /// The host that is asked.
+    pub(super) fn host(&self) -> &str {
+        let host = self.head.lines().find_map(|line| line.strip_prefix("host: "));
+        host.unwrap_or_else(|| panic!("no host in {}", self.head))
+    }
+
     /// The account that has signed it.
     pub(super) fn key_id(&self) -> String {
         let header: serde_json::Value = serde_json::from_str(&self.part("protected")).unwrap_or_default();
@@ -214,6 +220,12 @@ impl Front {
     /// How many such requests there have been.
     pub(super) fn count(&self, such: impl Fn(&Asked) -> bool) -> usize {
         self.asked.lock().expect("a lock").iter().filter(|asked| such(asked)).count()
+    }
+
+    /// What was signed in all that has been asked for at this path.
+    pub(super) fn payloads(&self, path: &str) -> Vec<String> {
+        let asked = self.asked.lock().expect("a lock");
+        asked.iter().filter(|asked| asked.path == path && asked.status == 201).map(Asked::payload).collect()
     }
 
     /// How much has been made at this path.

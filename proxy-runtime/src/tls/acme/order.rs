@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Identifier, NewOrder, Order, OrderStatus,
+    RetryPolicy,
 };
 
 use super::account::Accounts;
@@ -39,6 +40,8 @@ pub(super) struct Wanted<'a> {
     pub(super) settings: &'a Settings,
     /// What the certificate is for.
     pub(super) hosts: &'a [Text],
+    /// The certificate that it is for the place of (RFC 9773 section 5).
+    pub(super) replaces: Option<CertificateIdentifier<'static>>,
     pub(super) challenges: &'a Challenges,
 }
 
@@ -51,7 +54,7 @@ pub(super) async fn obtain(wanted: &Wanted<'_>, accounts: &Accounts) -> Result<S
     let propagation = wanted.acme.dns.iter().map(|provider| provider.propagation.get(wanted.settings)).max();
     let ordered = async {
         let identifiers: Vec<Identifier> = wanted.hosts.iter().map(|host| Identifier::Dns(host.to_string())).collect();
-        let mut order = begin(&NewOrder::new(&identifiers), accounts).await?;
+        let mut order = begin(wanted, &identifiers, accounts).await?;
         fetch_authorizations(&mut order).await?;
         let met = meet(wanted, &mut order, &mut records).await?;
         say_so(wanted, &mut order).await?;
@@ -68,10 +71,9 @@ pub(super) async fn obtain(wanted: &Wanted<'_>, accounts: &Accounts) -> Result<S
 }
 
 /// A new order. An account that the authority does not know, or not any more, is registered anew, once.
-async fn begin(new: &NewOrder<'_>, accounts: &Accounts) -> Result<Order, AcmeError> {
-    let ask = async |account: &Account| again(async || account.new_order(new).await).await;
+async fn begin(wanted: &Wanted<'_>, identifiers: &[Identifier], accounts: &Accounts) -> Result<Order, AcmeError> {
     let account = accounts.get().await?;
-    let refused = match ask(&account).await {
+    let refused = match ask_for(wanted, identifiers, &account).await {
         Ok(order) => return Ok(order),
         Err(refused) => refused,
     };
@@ -81,7 +83,32 @@ async fn begin(new: &NewOrder<'_>, accounts: &Accounts) -> Result<Order, AcmeErr
     if !unknown {
         return Err(refused);
     }
-    ask(&accounts.replace(&account).await?).await
+    ask_for(wanted, identifiers, &accounts.replace(&account).await?).await
+}
+
+async fn ask_for(wanted: &Wanted<'_>, identifiers: &[Identifier], account: &Account) -> Result<Order, AcmeError> {
+    let new = || {
+        let new = NewOrder::new(identifiers);
+        wanted.acme.profile.as_deref().into_iter().fold(new, NewOrder::profile)
+    };
+    if let Some(profile) = wanted.acme.profile.as_deref() {
+        // draft-ietf-acme-profiles section 4: nobody asks for one that is not offered.
+        let offered: Vec<_> = account.profiles().map(|offered| offered.name).collect();
+        if !offered.contains(&profile) {
+            let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+            return Err(format!("the authority has no profile `{profile}`; it offers: {offered}").into());
+        }
+    }
+    if let Some(replaced) = &wanted.replaces {
+        let replacing = new().replaces(replaced.clone());
+        match again(async || account.new_order(&replacing).await).await {
+            // No order was made, and it may be about the other certificate: it was replaced already, or is not known any more.
+            Err(refused) if ["alreadyReplaced", "malformed", "unauthorized"].iter().any(|name| refused.is(name)) => {}
+            outcome => return outcome,
+        }
+    }
+    let new = new();
+    again(async || account.new_order(&new).await).await
 }
 
 /// How it is shown that a host is one's own. The authority says what it wants shown: it must be what was asked for.

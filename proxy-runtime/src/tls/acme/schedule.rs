@@ -16,6 +16,9 @@ pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 36
 /// Certificates with a shorter life are renewed when half of it is over, others at two thirds.
 const SHORT_LIVED: Duration = Duration::from_secs(10 * 24 * 3600);
 
+/// No window makes a renewal later than this part of the life.
+const LATEST: f64 = 0.95;
+
 /// The time, by both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
@@ -43,25 +46,33 @@ pub(super) struct Pause {
 /// When one certificate may be ordered.
 #[derive(Debug)]
 pub(super) struct Schedule {
+    /// Orders in a row that have failed, or have come to a certificate that was ordered again soon.
     failures: u32,
     not_before: Instant,
+    /// When the last order has come to a certificate, and what its life is.
+    settled: Option<(Instant, Duration)>,
 }
 
 impl Schedule {
     /// Goes on with what was kept.
     pub(super) fn restored(kept: Option<Pause>, now: Now) -> Schedule {
         let Some(Pause { failures, until, wait }) = kept else {
-            return Schedule { failures: 0, not_before: now.monotonic };
+            return Schedule { failures: 0, not_before: now.monotonic, settled: None };
         };
         let wait = Duration::from_secs(wait).min(LONGEST_RETRY_AFTER);
         let until = UNIX_EPOCH.checked_add(Duration::from_secs(until)).unwrap_or(now.wall + wait);
         let left = until.duration_since(now.wall).unwrap_or_default().min(wait);
-        Schedule { failures, not_before: now.monotonic + left }
+        Schedule { failures, not_before: now.monotonic + left, settled: None }
     }
 
-    /// Orders in a row that have not come to a certificate of use.
+    /// Orders in a row that have not come to a certificate of use, that which is under way included.
     pub(super) fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// Whether the last order has come to a certificate of use.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.is_some()
     }
 
     /// How long it is until the next order of a certificate that is due then.
@@ -76,6 +87,10 @@ impl Schedule {
 
     /// An order begins. It counts as failed until it has succeeded: a process that ends meanwhile has had it.
     pub(super) fn began(&mut self, now: Now, luck: f64) -> Pause {
+        // One that is ordered again before a quarter of its life is over, by a clock that is wrong or an authority that wants it, is no success.
+        if self.settled.take().is_some_and(|(at, life)| now.monotonic.saturating_duration_since(at) >= life / 4) {
+            self.failures = 0;
+        }
         self.failures = self.failures.saturating_add(1);
         self.put_off(pause(self.failures, luck), now)
     }
@@ -86,14 +101,13 @@ impl Schedule {
         self.put_off(pause(self.failures, luck).max(asked), now)
     }
 
-    /// The order has come to a certificate with such a life, which is due again at `due`. One that is due at once, by a clock
-    /// that is wrong, is no success.
+    /// The order has come to a certificate with such a life, which is due again at `due`: at once, where a clock is wrong.
     pub(super) fn succeeded(&mut self, life: Duration, due: SystemTime, now: Now, luck: f64) -> Option<Pause> {
         if due <= now.wall {
             return Some(self.put_off(pause(self.failures, luck), now));
         }
-        self.failures = 0;
-        self.put_off(PAUSE.min(life / 4), now);
+        self.put_off(pause(self.failures, luck).min(life / 4), now);
+        self.settled = Some((now.monotonic, life));
         None
     }
 
@@ -111,12 +125,31 @@ pub(super) fn pause(failures: u32, luck: f64) -> Duration {
     long.mul_f64(0.8 + luck * 0.4)
 }
 
-/// When a certificate with this validity is renewed: when two thirds of its life are over, of a short one half, or up to a twentieth of it
-/// earlier, so that proxies that were started together do not ask together.
-pub(super) fn renewal((from, until): (SystemTime, SystemTime), luck: f64) -> SystemTime {
+/// When an authority would like a certificate renewed (RFC 9773 section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) start: SystemTime,
+    pub(super) end: SystemTime,
+}
+
+/// When a certificate with this validity is renewed: at some time within the authority's window, as `luck` has it, from 0 to 1. Without a window,
+/// when two thirds of its life are over, of a short one half, or up to a twentieth of it earlier, so that proxies that were started
+/// together do not ask together. In any case before it ends.
+pub(super) fn renewal((from, until): (SystemTime, SystemTime), window: Option<Window>, luck: f64) -> SystemTime {
     let life = until.duration_since(from).unwrap_or_default();
     let part = if life < SHORT_LIVED { 1.0 / 2.0 } else { 2.0 / 3.0 };
-    from + life.mul_f64(part - luck * 0.05)
+    match window {
+        Some(Window { start, end }) => {
+            let within = start + end.duration_since(start).unwrap_or_default().mul_f64(luck);
+            within.min(from + life.mul_f64(LATEST))
+        }
+        None => from + life.mul_f64(part - luck * 0.05),
+    }
+}
+
+/// When an authority is asked again about a window: what it says, from a minute to a day (RFC 9773 section 4.3.2).
+pub(super) fn ask_again(retry_after: Duration) -> Duration {
+    retry_after.clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600))
 }
 
 #[cfg(test)]
@@ -147,12 +180,20 @@ mod tests {
 
     #[test]
     fn renewed_in_time() {
-        let check =
-            |life, luck, expected: u64| assert_eq!(renewal((at(0), at(life)), luck), at(expected), "{life} {luck}");
-        check(90 * DAY, 0.0, 60 * DAY);
-        check(6 * DAY, 0.0, 3 * DAY);
-        check(6 * DAY, 1.0, 233_280);
-        check(0, 0.5, 0);
+        let check = |life, window: Option<(u64, u64)>, luck, expected: u64| {
+            let window = window.map(|(start, end)| Window { start: at(start), end: at(end) });
+            assert_eq!(renewal((at(0), at(life)), window, luck), at(expected), "{life} {window:?} {luck}");
+        };
+        check(90 * DAY, None, 0.0, 60 * DAY);
+        check(6 * DAY, None, 0.0, 3 * DAY);
+        check(6 * DAY, None, 1.0, 233_280);
+        check(0, None, 0.5, 0);
+        check(90 * DAY, Some((100, 300)), 0.0, 100);
+        check(90 * DAY, Some((100, 300)), 0.5, 200);
+        check(90 * DAY, Some((70 * DAY, 80 * DAY)), 1.0, 80 * DAY);
+        // Not after its end, whatever the authority says.
+        check(100 * DAY, Some((94 * DAY, 200 * DAY)), 0.5, 95 * DAY);
+        check(100 * DAY, Some((1000 * DAY, 2000 * DAY)), 0.0, 95 * DAY);
     }
 
     #[test]
@@ -189,6 +230,29 @@ mod tests {
         check(Some(5), 60);
         check(Some(3600), 3600);
         check(Some(u64::MAX), 7 * DAY);
+    }
+
+    #[test]
+    fn success_is_what_lasts() {
+        let start = Instant::now();
+        let mut schedule = Schedule::restored(None, Now { wall: at(DAY), monotonic: start });
+        let mut passed = Duration::ZERO;
+        // How long after an order the next one begins, and how long the pause after that is.
+        let mut check = |after: u64, expected: u64| {
+            passed += Duration::from_secs(after);
+            let now = Now { wall: at(DAY), monotonic: start + passed };
+            assert_eq!(schedule.pause(now), Duration::ZERO, "{after}");
+            schedule.began(now, 0.5);
+            assert_eq!(schedule.succeeded(Duration::from_secs(40 * DAY), at(2 * DAY), now, 0.5), None);
+            assert_eq!(schedule.pause(now), Duration::from_secs(expected), "{after}");
+            assert!(schedule.is_settled());
+        };
+        check(0, 60);
+        check(60, 120);
+        check(120, 240);
+        check(9 * DAY, 480);
+        check(10 * DAY, 60);
+        check(30 * DAY, 60);
     }
 
     proptest! {
