@@ -39,10 +39,11 @@ fn start(binary: &Path, pebble: &str, listen: &str, other: &str, more: &[(&str, 
     Proxy::start(binary, "", &given)
 }
 
-/// Issuer, serial and hosts of the certificate that is shown for a host.
+/// Issuer, serial and hosts of the certificate that is shown for a host, or to those who name none.
 fn shown(address: &str, host: &str) -> String {
     let asked = Command::new("openssl")
-        .args(["s_client", "-connect", address, "-servername", host])
+        .args(["s_client", "-connect", address])
+        .args(if host.is_empty() { vec!["-noservername"] } else { vec!["-servername", host] })
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
@@ -383,4 +384,27 @@ fn profiles_and_renewals_as_the_authority_wants() {
     proxy
         .notice("no certificate: the authority has no profile `classic`; it offers: shortlived; the next order is in ");
     assert_eq!(front.payloads("/order-plz").len(), 3);
+}
+
+#[test]
+fn addresses() {
+    for (challenge, plain_port, port) in [("http-01", 7000, 7001), ("tls-alpn-01", 7002, 7000)] {
+        let own = ip(&address());
+        let Some(pebble) = Pebble::new(&format!("address-{challenge}"), "127.0.0.1", 86_400) else { return };
+        let state = scratch(&format!("acme-address-{challenge}")).join("state");
+        let acme = format!("{} challenge={challenge}", kept(&state, &pebble.ca));
+        let binary =
+            build_text(&format!("acme-{challenge}"), &site(&acme).replace("a.test www.a.test", &format!("\"{own}\"")));
+        let (listen, other) = (format!("{own}:{port}"), format!("{own}:{plain_port}"));
+        let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
+        proxy.notice(&format!("tls of `{own}`: a certificate was obtained"));
+        let first = shown(&listen, "");
+        assert!(first.contains("Pebble Intermediate") && first.contains(&format!("IP Address:{own}")), "{first}");
+        assert!(!shown(&listen, "b.test").contains("Pebble"));
+        // It is the one that a new start goes on with.
+        drop(proxy);
+        let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
+        assert_eq!(shown(&listen, ""), first);
+        drop(proxy);
+    }
 }

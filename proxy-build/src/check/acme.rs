@@ -86,6 +86,7 @@ impl Check<'_> {
             external,
             profile: acme.profile.as_ref().map(|profile| profile.value.clone().into()),
             challenge,
+            address_challenge: if challenge == Challenge::Dns01 { reachable } else { challenge },
             dns: list(dns?),
             place: self.place(acme.span),
         };
@@ -100,11 +101,7 @@ impl Check<'_> {
         let mut used = vec![false; written.len()];
         for (host, span) in std::mem::take(&mut self.acme_hosts) {
             let name = match &host.value {
-                HostPattern::Exact(name) if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() => {
-                    let help = "give it a site of its own, with a `certificate`";
-                    self.not_shown(format!("no authority can be shown that `{host}` is yours"), &host, span, help);
-                    continue;
-                }
+                HostPattern::Exact(name) if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() => continue,
                 HostPattern::Any => {
                     let help = "name the hosts, or give it a site of its own, with a `certificate`";
                     self.not_shown("no authority signs a certificate for all hosts".to_owned(), &host, span, help);

@@ -49,7 +49,10 @@ know the account any more, another one is registered.
 
 With `http-01` the authority asks on port 80 of each host, with `tls-alpn-01` on port 443: these have to lead here, whatever
 the listeners' own ports are. With `dns-01` it looks for a TXT record of the name, which [`dns`](#dns) sets. Hosts with a wildcard are always shown
-by `dns-01`, and their certificates are for names one label below; `*` is more than any certificate can be for.",
+by `dns-01`, and their certificates are for names one label below; `*` is more than any certificate can be for. A host that is an IP address
+(RFC 8738) is shown by one of the first two, and the authority connects to that address; Let's Encrypt signs for addresses with
+`profile=shortlived` alone. Clients that connect to an address name no host: they get the certificate of the site that has this address for its
+host.",
     example: r#"
 acme email="ops@example.com" state="/var/lib/site" directory=letsencrypt-staging
 

@@ -150,6 +150,8 @@ pub struct Acme {
     pub profile: Option<Text>,
     /// How the proxy shows that a host is its own; one with a wildcard by [`Challenge::Dns01`] in any case.
     pub challenge: Challenge,
+    /// The same for a host that is an IP address (RFC 8738), of which there are no records.
+    pub address_challenge: Challenge,
     /// Who sets records of names, for [`Challenge::Dns01`].
     pub dns: List<DnsProvider>,
     /// Where it was declared.
@@ -348,6 +350,7 @@ mod tests {
                 external: None,
                 profile: None,
                 challenge: Challenge::Dns01,
+                address_challenge: Challenge::Http01,
                 dns: zones.iter().map(|zone| provider(*zone)).collect::<Vec<_>>().into(),
                 place: place(),
             };

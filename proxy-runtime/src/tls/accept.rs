@@ -1,5 +1,6 @@
 //! A client's handshake: which site it wants, what it is shown, who it is.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -59,7 +60,9 @@ impl Engine {
                 return Err(Failure::AcmeChallenge);
             }
         }
-        let Some(tls) = self.chosen(site, listener, name.as_deref()) else {
+        // Asked for where it matters alone: it is a system call.
+        let own = if name.is_none() { begun.io.stream.addresses().1.map(|own| own.ip()) } else { None };
+        let Some(tls) = self.chosen(site, listener, name.as_deref(), own) else {
             // There is nobody left to tell that this could not be said.
             let _ = begun.io.write_all(&UNRECOGNIZED_NAME).await;
             part(Some(begun.io)).await;
@@ -131,9 +134,9 @@ impl Engine {
         .await
     }
 
-    /// The index of the `tls` for a name. A client that names nobody (it connects to an address) gets the default, or the
-    /// only one there is.
-    fn chosen(&self, site: &Site, listener: u32, name: Option<&str>) -> Option<u16> {
+    /// The index of the `tls` for a name. A client that names nobody (it connects to an address) gets that of the site which has
+    /// its own address `own` for a host, the default, or the only one there is.
+    fn chosen(&self, site: &Site, listener: u32, name: Option<&str>, own: Option<IpAddr>) -> Option<u16> {
         let speaks = &site.listeners[listener as usize].speaks;
         let of_site = |host: &str| {
             let root = site.tables.site(listener, host)?;
@@ -142,7 +145,14 @@ impl Engine {
         let only = || (self.served.len() == 1).then_some(0);
         match name {
             Some(name) => of_site(name).or(speaks.default),
-            None => of_site("").or(speaks.default).or_else(only),
+            None => {
+                // A site that has this address for its host, or one for all.
+                let host = own.map(|own| match own.to_canonical() {
+                    IpAddr::V4(own) => own.to_string(),
+                    IpAddr::V6(own) => format!("[{own}]"),
+                });
+                of_site(&host.unwrap_or_default()).or(speaks.default).or_else(only)
+            }
         }
     }
 }

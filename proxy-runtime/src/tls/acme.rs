@@ -313,7 +313,10 @@ impl Keeper {
 
     fn is_for_all_hosts(&self, chain: &Chain) -> bool {
         let names = chain.hosts();
-        self.tls.hosts.iter().all(|host| names.iter().any(|name| name == host))
+        let is = |host: &str, name: &str| {
+            name == host || order::address(host).is_some_and(|ip| order::address(name) == Some(ip))
+        };
+        self.tls.hosts.iter().all(|host| names.iter().any(|name| is(host, name)))
     }
 
     /// A number from 0 to 1.

@@ -4,6 +4,7 @@
 //! With no challenge under way a request costs one load here.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -112,9 +113,19 @@ impl Drop for Met<'_> {
     }
 }
 
-/// The name that an authority gives in its handshake for a host.
+/// The name that an authority gives in its handshake for a host. That of an address is the one it has in the DNS (RFC 8738 section 6).
 fn server_name(host: &str) -> String {
-    host.to_ascii_lowercase()
+    match super::order::address(host) {
+        Some(IpAddr::V4(address)) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        Some(IpAddr::V6(address)) => {
+            let digits = address.octets().into_iter().rev().map(|octet| format!("{:x}.{:x}.", octet & 15, octet >> 4));
+            format!("{}ip6.arpa", digits.collect::<String>())
+        }
+        None => host.to_ascii_lowercase(),
+    }
 }
 
 /// What tls-alpn-01 wants to see (RFC 8737 section 3): a certificate that nobody has signed, with a digest in it.
@@ -132,4 +143,18 @@ fn handshake(host: &str, digest: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn std
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_handshakes() {
+        let check = |host, expected| assert_eq!(server_name(host), expected);
+        check("A.test", "a.test");
+        check("192.0.2.1", "1.2.0.192.in-addr.arpa");
+        check("2001:db8::567:89ab", "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa");
+        check("[::1]", &format!("1.{}ip6.arpa", "0.".repeat(31)));
+    }
 }

@@ -1,5 +1,6 @@
 //! One order (RFC 8555 section 7.4): [`obtain`] asks for a certificate, meets the authority's challenges and fetches what it signs.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use instant_acme::{
@@ -53,7 +54,7 @@ pub(super) async fn obtain(wanted: &Wanted<'_>, accounts: &Accounts) -> Result<S
     let mut records = Vec::new();
     let propagation = wanted.acme.dns.iter().map(|provider| provider.propagation.get(wanted.settings)).max();
     let ordered = async {
-        let identifiers: Vec<Identifier> = wanted.hosts.iter().map(|host| Identifier::Dns(host.to_string())).collect();
+        let identifiers: Vec<Identifier> = wanted.hosts.iter().map(|host| identifier(host)).collect();
         let mut order = begin(wanted, &identifiers, accounts).await?;
         fetch_authorizations(&mut order).await?;
         let met = meet(wanted, &mut order, &mut records).await?;
@@ -111,12 +112,29 @@ async fn ask_for(wanted: &Wanted<'_>, identifiers: &[Identifier], account: &Acco
     again(async || account.new_order(&new).await).await
 }
 
+/// What an authority calls a host; addresses have no brackets (RFC 8738 section 3).
+fn identifier(host: &str) -> Identifier {
+    match address(host) {
+        Some(address) => Identifier::Ip(address),
+        None => Identifier::Dns(host.to_owned()),
+    }
+}
+
+/// The address that a host is, if it is one.
+pub(super) fn address(host: &str) -> Option<IpAddr> {
+    host.trim_matches(['[', ']']).parse().ok()
+}
+
 /// How it is shown that a host is one's own. The authority says what it wants shown: it must be what was asked for.
 fn challenge(wanted: &Wanted<'_>, host: &str) -> Result<Challenge, AcmeError> {
-    if !wanted.hosts.iter().any(|one| **one == *host) {
+    if !wanted.hosts.iter().any(|one| **one == *host || address(host).is_some_and(|ip| address(one) == Some(ip))) {
         return Err(AcmeError::from("the authority asks for a host that it was not asked for").about(host));
     }
-    Ok(if host.starts_with("*.") { Challenge::Dns01 } else { wanted.acme.challenge })
+    Ok(match host {
+        _ if host.starts_with("*.") => Challenge::Dns01,
+        _ if address(host).is_some() => wanted.acme.address_challenge,
+        _ => wanted.acme.challenge,
+    })
 }
 
 fn kind(challenge: Challenge) -> ChallengeType {
@@ -226,7 +244,8 @@ async fn become_ready(order: &mut Order) -> Result<(), AcmeError> {
 /// Has a new key signed. Gives the key, and the chain.
 async fn sign(order: &mut Order, hosts: &[Text]) -> Result<String, AcmeError> {
     let flaw = |error: rcgen::Error| AcmeError::from(error.to_string());
-    let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    // An address is one without its brackets.
+    let hosts: Vec<String> = hosts.iter().map(|host| host.trim_matches(['[', ']']).to_owned()).collect();
     let mut params = rcgen::CertificateParams::new(hosts).map_err(flaw)?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     let key = rcgen::KeyPair::generate().map_err(flaw)?;
