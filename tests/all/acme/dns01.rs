@@ -34,13 +34,20 @@ fn site(state: &Path, pebble: &Pebble, dns: &str) -> String {
 
 /// What one who sets records has been told, in order; the name server is told, too.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<(Vec<String>, HashMap<String, Vec<String>>)>>);
+struct Told(Arc<Mutex<Heard>>);
+
+#[derive(Default)]
+struct Heard {
+    actions: Vec<String>,
+    /// What there is at each name now.
+    records: HashMap<String, Vec<String>>,
+}
 
 impl Told {
     fn act(&self, management: &str, action: &str, name: &str, value: &str) {
         let mut told = self.0.lock().expect("a lock");
-        told.0.push(action.to_owned());
-        let values = told.1.entry(name.to_owned()).or_default();
+        told.actions.push(action.to_owned());
+        let values = told.records.entry(name.to_owned()).or_default();
         match action {
             "present" => values.push(value.to_owned()),
             _ => values.retain(|one| one != value),
@@ -51,8 +58,8 @@ impl Told {
     /// Two records at one name, both there at once, and nothing is left.
     fn was_right(&self) {
         let told = self.0.lock().expect("a lock");
-        assert_eq!(told.0, ["present", "present", "cleanup", "cleanup"]);
-        assert_eq!(told.1.iter().collect::<Vec<_>>(), [(&NAME.to_owned(), &Vec::new())]);
+        assert_eq!(told.actions, ["present", "present", "cleanup", "cleanup"]);
+        assert_eq!(told.records.iter().collect::<Vec<_>>(), [(&NAME.to_owned(), &Vec::new())]);
     }
 }
 
