@@ -408,3 +408,29 @@ fn addresses() {
         drop(proxy);
     }
 }
+
+#[test]
+fn a_host_on_two_listeners() {
+    let (listen, third) = (address(), address());
+    let Some(pebble) = Pebble::new("twice", &ip(&listen), 86_400) else { return };
+    let front = Front::new(&pebble, |_| None, |_, body| body);
+    let state = scratch("acme-twice").join("state");
+    let on = |listener: &str, hosts: &str| {
+        format!("site {hosts} {{\n listen {listener}\n tls acme\n respond 200 \"{listener}\"\n}}\n")
+    };
+    let text = format!(
+        "param listen type=addr\nparam third type=addr\nparam directory type=string{}\n\
+         listen one (param)listen {{\n tls\n}}\nlisten two (param)third {{\n tls\n}}\n{}{}",
+        kept(&state, &pebble.ca),
+        on("one", "a.test"),
+        on("two", "a.test www.a.test")
+    );
+    let binary = build_text("acme-twice", &text);
+    let given = [("listen", listen.as_str()), ("third", &third), ("directory", &front.directory)];
+    let proxy = Proxy::start(&binary, "", &given);
+    proxy.notice("tls of `a.test`: a certificate was obtained");
+    let first = shown(&listen, "a.test");
+    assert!(first.contains("DNS:a.test") && first.contains("DNS:www.a.test"), "{first}");
+    assert_eq!(shown(&third, "www.a.test"), first);
+    assert_eq!(front.created("/order-plz"), 1);
+}

@@ -93,6 +93,13 @@ impl Check<'_> {
             }
             (Some(name), true) if name.value == "acme" => {
                 self.acme_hosts.extend(site.hosts.iter().map(|host| (host.clone(), name.span)));
+                // The same host on another listener: certificates are kept by it, and one is for both.
+                let same = |entry: &super::Named<Declared>| {
+                    entry.value.tls.certificates == Certificates::Acme && *entry.value.tls.name == *host
+                };
+                if let Some(existing) = self.tls.entries.iter().position(same) {
+                    return Some(existing);
+                }
                 let tls = site::Tls { certificates: Certificates::Acme, ..self.plain_tls(host, first.span) };
                 Some(self.tls.anonymous(first.span, Declared { tls, span: first.span, files: Vec::new() }))
             }
