@@ -39,7 +39,7 @@ use proxy_runtime::site::{Bytes, ErrorPage};
 
 use crate::ast::{self, FileSource, HostPattern, Item, What};
 use crate::model::{self, Host, list};
-use crate::report::{Diagnostic, Report, nearest};
+use crate::report::{Diagnostic, Edit, Help, Report, nearest};
 use crate::source::{Sources, Span, Spanned};
 use layer::Layer;
 
@@ -79,6 +79,15 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         unsound: HashSet::new(),
     };
     check.lint_levels(root.lints);
+    if root.sites.is_empty() && root.streams.is_empty() && !check.report.has_errors() {
+        let wrong = Diagnostic::error(
+            "no-site",
+            "there is no site in this file: nobody would be answered",
+            check.sources.start(),
+        );
+        let help = check.at_top("site example.com { respond 200 \"hello\\n\"; }");
+        check.report.add(wrong.help(help));
+    }
     check.declare_params(root.params);
     for (span, preset) in root.presets {
         check.presets.declare("preset", &preset.name.clone(), (span, preset.items), check.report);
@@ -320,7 +329,7 @@ impl<T> Names<T> {
         }
         let diagnostic = Diagnostic::error("unknown-name", format!("there is no {kind} `{name}`"), name.span);
         report.add(match nearest(&name.value, self.index.keys().map(String::as_str)) {
-            Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+            Some(near) => diagnostic.meant(near),
             None => diagnostic,
         });
         None
@@ -332,6 +341,35 @@ impl<T> Names<T> {
 }
 
 impl Check<'_> {
+    /// A directive inside of the one whose name, or one of whose arguments, is at a place.
+    fn inside(&self, directive: Span, node: &str) -> Help {
+        let edits = self.sources.inside(directive).map(|at| Edit { at, text: format!(" {node};") });
+        Help::told(format!("write in it: {node}"), edits.into_iter().collect())
+    }
+
+    /// A directive at the top level.
+    fn at_top(&self, node: &str) -> Help {
+        let edit = Edit { at: self.sources.start(), text: format!("{node}\n") };
+        Help::told(format!("write at the top level: {node}"), vec![edit])
+    }
+
+    /// What says that a lint's finding is meant.
+    fn allowed(&self, when: &str, lint: &str) -> Help {
+        let edit = Edit { at: self.sources.start(), text: format!("lint allow {lint}\n") };
+        Help::told(format!("{when}, write at the top level: lint allow {lint}"), vec![edit])
+    }
+
+    /// A value that is given at start, and shown nowhere.
+    fn as_secret(&self, value: Span) -> Help {
+        let name = (1..).map(|n| if n == 1 { "secret".to_owned() } else { format!("secret{n}") });
+        let name = name.into_iter().find(|name| !self.params.index.contains_key(name)).unwrap_or_default();
+        let declared = Edit { at: self.sources.start(), text: format!("param {name} type=secret\n") };
+        Help::told(
+            format!("write (param){name}, and at the top level: param {name} type=secret"),
+            vec![declared, Edit { at: value, text: format!("(param){name}") }],
+        )
+    }
+
     fn error(&mut self, code: &'static str, message: impl Into<String>, at: Span) {
         self.report.add(Diagnostic::error(code, message, at));
     }
@@ -428,7 +466,7 @@ impl Check<'_> {
             if !site.items.iter().any(|item| matches!(item.what, What::Route(_) | What::Handler(_) | What::Unread)) {
                 self.report.add(
                     Diagnostic::error("no-route", format!("the site `{name}` answers nothing"), span)
-                        .help("add a handler, as in: proxy \"http://127.0.0.1:3000\""),
+                        .help(self.inside(span, "proxy \"http://127.0.0.1:3000\"")),
                 );
             }
             hosts.push(Host {

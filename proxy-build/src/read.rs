@@ -5,10 +5,10 @@
 
 use crate::ast::{Item, What};
 use crate::directive::{self, Directive, Place};
-use crate::report::{Diagnostic, Report, nearest};
+use crate::report::{Diagnostic, Edit, Help, Report, nearest};
 use crate::source::{FileId, Sources, Span, Spanned};
 use crate::syntax::{self, Leaf, Node};
-use crate::value::{Parsed, Problem};
+use crate::value::{Advice, Parsed, Problem};
 
 /// How deep includes may nest.
 const MAX_INCLUDE_DEPTH: usize = 16;
@@ -73,14 +73,16 @@ impl Reader<'_> {
             node.name.span,
         );
         if let Some(near) = nearest(name, here.iter().copied()).filter(|near| *near != name) {
-            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
+            diagnostic = diagnostic.meant(near);
         } else if let Some(found) = elsewhere.first() {
             let places: Vec<_> = found.places.iter().map(|place| place.inside()).collect();
             diagnostic = diagnostic.label(format!("it stands {}", places.join(", ")));
         } else if here.is_empty() {
             diagnostic = diagnostic.label("nothing stands here");
-        } else {
+        } else if here.len() <= 12 {
             diagnostic = diagnostic.help(format!("here can stand: {}", here.join(" ")));
+        } else {
+            diagnostic = diagnostic.help("`kiln reference` has all directives, and where each can stand");
         }
         self.report.add(diagnostic);
         None
@@ -96,11 +98,12 @@ impl Reader<'_> {
             let placeholder = node.children.as_ref().is_some_and(|children| {
                 children.len() == 1 && children[0].args.is_empty() && children[0].props.is_empty()
             });
-            let help = placeholder.then(|| {
-                format!(
-                    "quote a placeholder: \"{{{}}}\"",
-                    node.children.as_ref().map_or("", |children| &children[0].name.value)
-                )
+            let help = node.children.as_ref().filter(|_| placeholder && !node.args.is_empty()).and_then(|children| {
+                let whole = node.whole();
+                let open = self.sources.inside(Span { start: whole.end, ..whole })?;
+                let close = self.sources.text(whole.file)[open.end as usize..].find('}')? as u32 + 1;
+                let at = Span { start: open.start - 1, end: open.end + close, ..whole };
+                Some(Help::write(at, format!("\"{{{}}}\"", children[0].name.value)))
             });
             self.report.add(diagnostic.maybe_help(help));
             return Item { span: node.name.span, what: What::Unread, broken: true };
@@ -130,7 +133,7 @@ impl Reader<'_> {
                 name.span,
             );
             match nearest(&name.value, directive.props.iter().map(|prop| prop.name)) {
-                Some(near) => diagnostic = diagnostic.label(format!("did you mean `{near}`?")),
+                Some(near) => diagnostic = diagnostic.meant(near),
                 None if directive.props.is_empty() => diagnostic = diagnostic.help("it has none at all"),
                 None => {
                     let names: Vec<_> = directive.props.iter().map(|prop| prop.name).collect();
@@ -351,10 +354,34 @@ impl Reading<'_, '_> {
                     (Some((start, end)), Some(inner)) => inner.part(start, end),
                     _ => leaf.span,
                 };
-                self.add(Diagnostic::error(code, message, span).maybe_help(help));
+                let advised = help.into_iter().map(|advice| self.advised(leaf.span, advice));
+                let found = advised.fold(Diagnostic::error(code, message, span), Diagnostic::help);
+                self.add(found);
                 self.failed = true;
                 None
             }
+        }
+    }
+
+    /// What is advised about the value at a place, as a change of the file.
+    fn advised(&self, at: Span, advice: Advice) -> Help {
+        let node = self.node;
+        let insert = |at: u32, text: String| Edit { at: Span { start: at, end: at, ..node.name.span }, text };
+        match advice {
+            Advice::Words(words) => words.into(),
+            Advice::Write(text) => Help::write(at, text),
+            Advice::WriteWith(text, beside) => {
+                let words = format!("write {text}, and beside it: {beside}");
+                let edits = vec![insert(node.name.span.start, format!("{beside}; ")), Edit { at, text }];
+                Help::told(words, edits)
+            }
+            Advice::WriteInside(text, inside) => {
+                let words = format!("write {text}, and in it: {inside}");
+                let first = node.children.as_ref().and_then(|children| children.first());
+                let edits = first.map(|first| vec![Edit { at, text }, insert(first.start(), format!("{inside}; "))]);
+                Help::told(words, edits.unwrap_or_default())
+            }
+            Advice::Node(text) => Help::told(format!("write: {text}"), vec![Edit { at: node.whole(), text }]),
         }
     }
 

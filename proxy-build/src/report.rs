@@ -23,8 +23,54 @@ pub struct Diagnostic {
     pub label: String,
     /// Other places that belong to it.
     pub also: Vec<(Span, String)>,
+    /// What to write in place of `at`, where the label proposes that.
+    pub meant: Option<Edit>,
     /// What to do, or an example request; one line each.
-    pub help: Vec<String>,
+    pub help: Vec<Help>,
+}
+
+/// A change of a site's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced; empty where something is inserted.
+    pub at: Span,
+    /// By what.
+    pub text: String,
+}
+
+/// A line of help; where it proposes a change, with the change itself, which the line is made of. Applied together, the edits
+/// give a site without this mistake (a test applies those of all fixtures).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Help {
+    /// As it is shown.
+    pub text: String,
+    /// What to change; none where a person has to decide.
+    pub edits: Vec<Edit>,
+}
+
+impl<T: Into<String>> From<T> for Help {
+    fn from(text: T) -> Help {
+        Help { text: text.into(), edits: Vec::new() }
+    }
+}
+
+impl Help {
+    /// Other text for what is at a place.
+    pub fn write(at: Span, text: impl Into<String>) -> Help {
+        let text = text.into();
+        Help { text: format!("write {text}"), edits: vec![Edit { at, text }] }
+    }
+
+    /// A property behind an argument or a property.
+    pub fn beside(at: Span, property: &str) -> Help {
+        let at = Span { start: at.end, ..at };
+        Help { text: format!("write {property} beside it"), edits: vec![Edit { at, text: format!(" {property}") }] }
+    }
+
+    /// A change that these words tell.
+    pub fn told(text: impl Into<String>, edits: Vec<Edit>) -> Help {
+        Help { text: text.into(), edits }
+    }
 }
 
 /// Whether a diagnostic stops the build.
@@ -48,6 +94,7 @@ impl Diagnostic {
             at,
             label: String::new(),
             also: Vec::new(),
+            meant: None,
             help: Vec::new(),
         }
     }
@@ -69,18 +116,30 @@ impl Diagnostic {
         self
     }
 
+    /// What was most likely meant in place of what is underlined.
+    pub fn meant(mut self, text: &str) -> Diagnostic {
+        self.meant = Some(Edit { at: self.at, text: text.to_owned() });
+        self.label(format!("did you mean `{text}`?"))
+    }
+
     /// What to do about it.
-    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+    pub fn help(mut self, help: impl Into<Help>) -> Diagnostic {
         self.help.push(help.into());
         self
     }
 
     /// The same, where there is something to say.
-    pub fn maybe_help(self, help: Option<impl Into<String>>) -> Diagnostic {
+    pub fn maybe_help(self, help: Option<impl Into<Help>>) -> Diagnostic {
         match help {
             Some(help) => self.help(help),
             None => self,
         }
+    }
+
+    /// The changes that are proposed, each by itself.
+    pub fn fixes(&self) -> impl Iterator<Item = &[Edit]> {
+        let helps = self.help.iter().map(|help| help.edits.as_slice()).filter(|edits| !edits.is_empty());
+        self.meant.iter().map(std::slice::from_ref).chain(helps)
     }
 
     fn render(&self, sources: &Sources, renderer: &Renderer) -> String {
@@ -110,7 +169,7 @@ impl Diagnostic {
             group = group.element(snippet);
         }
         for help in &self.help {
-            group = group.element(Level::HELP.message(help.as_str()));
+            group = group.element(Level::HELP.message(help.text.as_str()));
         }
         renderer.render(&[group])
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 pub use self::folder::Which;
+use crate::lexer::{Kind, tokens};
 use crate::report::{Diagnostic, Report};
 
 /// The largest site file, in bytes.
@@ -281,6 +282,16 @@ impl Sources {
     /// The text of a span.
     pub fn slice(&self, span: Span) -> &str {
         self.text(span.file).get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    /// Where something can be inserted between the braces that open behind a place, on the same line; `None` where none do.
+    pub fn inside(&self, before: Span) -> Option<Span> {
+        let start = before.end as usize;
+        let mut tokens = tokens(self.text(before.file).get(start..)?);
+        let open =
+            tokens.find(|token| matches!(token.kind, Kind::Open | Kind::Close | Kind::Newline | Kind::Semicolon))?;
+        let at = (start + open.end) as u32;
+        (open.kind == Kind::Open).then_some(Span { start: at, end: at, ..before })
     }
 
     /// The line of an offset, counted from 1.

@@ -1,13 +1,13 @@
 //! Pass 2, `syntax`: text to KDL nodes with spans, in the shape the next pass wants: [`Node`], [`Leaf`].
 //!
 //! After this pass it cannot happen that the text is not KDL. What people who come from other languages write is
-//! caught before the parser gets confused by it.
+//! caught before the parser gets confused by it (`habits`).
 
+mod habits;
 pub mod table;
 
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 
-use crate::lexer::{Kind, tokens};
 use crate::report::{Diagnostic, Report};
 use crate::source::{FileId, Sources, Span, Spanned};
 
@@ -27,6 +27,21 @@ pub struct Node {
     pub props: Vec<(Spanned<String>, Leaf)>,
     /// What stands between its braces; `None` without braces.
     pub children: Option<Vec<Node>>,
+}
+
+impl Node {
+    /// Where it begins.
+    pub fn start(&self) -> u32 {
+        // A type annotation stands in parentheses.
+        self.ty.as_ref().map_or(self.name.span.start, |ty| ty.span.start.saturating_sub(1))
+    }
+
+    /// From its name to its last argument or property: all of it but what stands between its braces.
+    pub fn whole(&self) -> Span {
+        let leaves = self.args.iter().chain(self.props.iter().map(|(_, leaf)| leaf));
+        let end = leaves.map(|leaf| leaf.span.end).fold(self.name.span.end, u32::max);
+        Span { start: self.start(), end, ..self.name.span }
+    }
 }
 
 /// An argument, or the value of a property.
@@ -57,10 +72,37 @@ pub enum Scalar {
     Null,
 }
 
+/// A string as it is best read: raw where it has backslashes, as expressions do.
+pub fn raw_or_quoted(text: &str) -> String {
+    match text.contains('\\') && !text.contains('"') {
+        true => format!("#\"{text}\"#"),
+        false => quoted(text),
+    }
+}
+
+/// Text as it is written between quotes.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            char if char.is_control() => out.push_str(&format!("\\u{{{:x}}}", u32::from(char))),
+            char => out.push(char),
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// Parses a file. On a syntax error some nodes may be missing; the report then has errors.
 pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> {
     let text = sources.text(file);
-    let wrong = outline(text, file);
+    let wrong = habits::find(text, file);
     if !wrong.is_empty() {
         wrong.into_iter().for_each(|diagnostic| report.add(diagnostic));
         return Vec::new();
@@ -143,137 +185,25 @@ fn convert_entry(entry: &KdlEntry, context: &Context<'_>) -> Leaf {
     Leaf { value, ty, span: context.span(begin, end.saturating_sub(begin)), inner }
 }
 
-/// The first error whole, two more short: one mistake can make the parser report several.
+/// One error: what the parser says behind it follows from it. Of several about the same text, the one that marks least says most.
 fn report_errors(error: &kdl::KdlError, text: &str, file: FileId, report: &mut Report) {
-    const SHOWN: usize = 3;
     let context = Context { text, file };
-    let more = error.diagnostics.len().saturating_sub(SHOWN);
-    for (index, found) in error.diagnostics.iter().take(SHOWN).enumerate() {
-        let start = found.span.offset().min(text.len());
-        let mut span = context.span(start, found.span.len().min(text.len() - start));
-        // An error that spans lines marks far too much: keep to its first line.
-        let marked = text.get(start..span.end as usize).unwrap_or_default();
-        span.end = span.start + marked.find('\n').unwrap_or(marked.len()) as u32;
-        let message = found.message.as_deref().unwrap_or("this is not KDL");
-        let mut diagnostic = Diagnostic::error("syntax", lower_first(message), span).maybe_help(found.help.as_deref());
-        if let Some(label) = &found.label {
-            diagnostic = diagnostic.label(label);
-        }
-        if index == 0 && more > 0 {
-            diagnostic = diagnostic.help(format!("{more} more errors may follow from this one"));
-        }
-        report.add(diagnostic);
-    }
-    if error.diagnostics.is_empty() {
-        report.add(Diagnostic::error("syntax", "this is not KDL", context.span(0, 0)));
-    }
+    let found = error.diagnostics.iter().min_by_key(|found| (found.span.len().max(1), found.span.offset()));
+    let (start, len) = found.map_or((0, 0), |found| (found.span.offset().min(text.len()), found.span.len()));
+    let mut span = context.span(start, len.min(text.len() - start));
+    // An error that spans lines marks far too much: keep to its first line.
+    let marked = text.get(start..span.end as usize).unwrap_or_default();
+    span.end = span.start + marked.find('\n').unwrap_or(marked.len()) as u32;
+    let diagnostic = Diagnostic::error("syntax", "this can't be read", span)
+        .help("a line is a directive and its values, as in: respond 200 \"a text\" type=\"text/plain\"")
+        .help("a value that has blanks or one of ( ) { } [ ] / \\ # ; = in it stands in quotes");
+    report.add(match found.and_then(|found| found.message.as_deref()) {
+        Some(message) => diagnostic.label(lower_first(message)),
+        None => diagnostic,
+    });
 }
 
 fn lower_first(message: &str) -> String {
     let mut chars = message.chars();
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
-}
-
-/// Mistakes that are plain from the outline, where the parser would point elsewhere or (for depth) fall over.
-fn outline(text: &str, file: FileId) -> Vec<Diagnostic> {
-    let span = |start: usize, end: usize| Span { file, start: start as u32, end: end as u32 };
-    let mut wrong = Vec::new();
-    if let Some(nul) = text.find('\0') {
-        wrong.push(Diagnostic::error("syntax", "a NUL byte, which KDL text must not have", span(nul, nul + 1)));
-        return wrong;
-    }
-    let mut open: Vec<Span> = Vec::new();
-    for token in tokens(text) {
-        let here = span(token.start, token.end);
-        match token.kind {
-            Kind::Open => {
-                open.push(here);
-                if open.len() > MAX_DEPTH {
-                    wrong.push(Diagnostic::error("too-deep", format!("braces nest deeper than {MAX_DEPTH}"), here));
-                    return wrong;
-                }
-            }
-            Kind::Close if open.pop().is_none() => {
-                wrong.push(Diagnostic::error("syntax", "there is no open brace that this could close", here));
-            }
-            Kind::String if unclosed(&text[token.start..token.end]) => {
-                let line = text[token.start..].find('\n').map_or(text.len(), |at| token.start + at);
-                wrong.push(Diagnostic::error(
-                    "syntax",
-                    "this string is not closed on its line",
-                    span(token.start, line),
-                ));
-                return wrong;
-            }
-            Kind::BlockComment if comment_depth(&text[token.start..token.end]) > MAX_DEPTH => {
-                let message = format!("comments nest deeper than {MAX_DEPTH}");
-                wrong.push(Diagnostic::error("too-deep", message, span(token.start, token.start + 2)));
-                return wrong;
-            }
-            Kind::Word => wrong.extend(habit(&text[token.start..token.end], here)),
-            _ => {}
-        }
-    }
-    wrong.extend(open.last().map(|brace| Diagnostic::error("syntax", "this brace is never closed", *brace)));
-    wrong
-}
-
-fn comment_depth(comment: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let mut pairs = comment.as_bytes();
-    while let [first, second, rest @ ..] = pairs {
-        match (first, second) {
-            (b'/', b'*') => depth += 1,
-            (b'*', b'/') => depth = depth.saturating_sub(1),
-            _ => {
-                pairs = &pairs[1..];
-                continue;
-            }
-        }
-        deepest = deepest.max(depth);
-        pairs = rest;
-    }
-    deepest
-}
-
-/// A string on one line ends on it.
-fn unclosed(string: &str) -> bool {
-    let quotes = string.trim_start_matches('#');
-    !quotes.starts_with("\"\"\"")
-        && (string.contains('\n') || quotes.len() < 2 || !string.trim_end_matches('#').ends_with('"'))
-}
-
-/// What people write bare out of habit, and how to write it.
-fn habit(word: &str, span: Span) -> Option<Diagnostic> {
-    // `key=value`, `(type)value`, or the value alone.
-    let start = word.rfind(['=', ')']).map_or(0, |at| at + 1);
-    let value = &word[start..];
-    let at = span.part(start, word.len());
-    let mut chars = value.chars();
-    let (first, second) = (chars.next()?, chars.next());
-    let digit = |char: Option<char>| char.is_some_and(|char| char.is_ascii_digit());
-    if matches!(value, "true" | "false" | "null") {
-        return Some(
-            Diagnostic::error("syntax", format!("`{value}` has a `#` before it"), at).help(format!("write #{value}")),
-        );
-    }
-    let path = first == '/' && second != Some('-');
-    let number = first.is_ascii_digit() || (matches!(first, '.' | '-' | '+') && digit(second));
-    if path || (number && !is_number(value)) {
-        return Some(
-            Diagnostic::error("syntax", format!("`{value}` is neither a word nor a number"), at)
-                .help(format!("quote it: \"{value}\"")),
-        );
-    }
-    None
-}
-
-/// Whether KDL takes a word for a number.
-fn is_number(word: &str) -> bool {
-    let plain = word.trim_start_matches(['+', '-']).replace('_', "");
-    let radix = |prefix: &str, radix| {
-        plain.strip_prefix(prefix).is_some_and(|digits| u128::from_str_radix(digits, radix).is_ok())
-    };
-    let decimal = plain.parse::<f64>().is_ok() && !plain.starts_with('.') && !plain.ends_with('.');
-    decimal || radix("0x", 16) || radix("0o", 8) || radix("0b", 2)
 }

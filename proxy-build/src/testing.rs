@@ -44,7 +44,7 @@ pub(crate) fn run(site: &Site, plan: &Plan<'_>, report: &mut Report) {
     for route in untested(site, plan) {
         let message = format!("no test reaches the route `{}`", route.pattern.text);
         let url = route.example.as_ref().map(|example| format!("request {} \"{}\"", example.method, example.url()));
-        let help = url.map(|request| format!("write a test with: {request}"));
+        let help = url.map(|request| format!("a test that reaches it has: {request}"));
         report.add(Diagnostic::lint("untested-route", message, route.span).maybe_help(help));
     }
 }

@@ -12,7 +12,7 @@ use crate::ast::{Part, Pattern, Segment, Setting, Template};
 use crate::expression;
 use crate::report::nearest;
 use crate::source::Spanned;
-use crate::syntax::{Leaf, Scalar};
+use crate::syntax::{Leaf, Scalar, quoted, raw_or_quoted};
 
 pub use self::address::{
     asked_path, host, ip, listen_address, network, server_address, server_name, server_url, service_url,
@@ -36,23 +36,56 @@ pub struct Problem {
     pub code: &'static str,
     /// What is wrong.
     pub message: String,
-    /// What to write instead.
-    pub help: Option<String>,
+    /// What to do about it.
+    pub help: Vec<Advice>,
     /// The part of the text that is wrong, in bytes, where it is not all of it.
     pub part: Option<(usize, usize)>,
+}
+
+/// What is advised about a value, by a parser that does not know where the value stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Advice {
+    /// Something to decide.
+    Words(String),
+    /// Other text in place of the value, as it stands in the file.
+    Write(String),
+    /// The same, and a directive of its own beside this one.
+    WriteWith(String, String),
+    /// The same, and a directive inside of this one.
+    WriteInside(String, String),
+    /// Other text in place of the whole directive.
+    Node(String),
+}
+
+impl<T: Into<String>> From<T> for Advice {
+    fn from(words: T) -> Advice {
+        Advice::Words(words.into())
+    }
 }
 
 /// The outcome of a leaf parser.
 pub type Parsed<T> = Result<T, Problem>;
 
-fn problem(code: &'static str, message: impl Into<String>) -> Problem {
-    Problem { code, message: message.into(), help: None, part: None }
+/// Why a value is refused; what to do comes after it.
+pub(crate) fn problem(code: &'static str, message: impl Into<String>) -> Problem {
+    Problem { code, message: message.into(), help: Vec::new(), part: None }
 }
 
 impl Problem {
-    fn help(mut self, help: impl Into<String>) -> Problem {
-        self.help = Some(help.into());
+    /// What to do about it.
+    pub(crate) fn help(mut self, help: impl Into<Advice>) -> Problem {
+        self.help.push(help.into());
         self
+    }
+
+    /// Other text for the value, as it stands in the file.
+    pub(crate) fn write(self, text: impl Into<String>) -> Problem {
+        self.help(Advice::Write(text.into()))
+    }
+
+    /// Another text for the value, which is quoted here.
+    pub(crate) fn write_text(self, text: &str) -> Problem {
+        self.write(quoted(text))
     }
 
     fn part(mut self, start: usize, end: usize) -> Problem {
@@ -80,8 +113,7 @@ fn annotation(found: &str) -> Problem {
 
 fn plain(leaf: &Leaf) -> Parsed<String> {
     let wrong = |what: &str, repr: &str| {
-        Err(problem("value-type", format!("text is expected here, and this is {what}"))
-            .help(format!("quote it: \"{repr}\"")))
+        Err(problem("value-type", format!("text is expected here, and this is {what}")).write_text(repr))
     };
     match &leaf.value {
         Scalar::Text(text) => Ok(text.clone()),
@@ -97,7 +129,16 @@ pub fn boolean(leaf: &Leaf) -> Parsed<bool> {
     match (&leaf.value, &leaf.ty) {
         (Scalar::Bool(value), None) => Ok(*value),
         (Scalar::Text(text), None) if text == "true" || text == "false" => {
-            Err(problem("value-type", "a boolean has a `#` before it").help(format!("write #{text}")))
+            Err(problem("value-type", "a boolean has a `#` before it").write(format!("#{text}")))
+        }
+        (Scalar::Text(text), None) if matches!(text.as_str(), "yes" | "on" | "enabled") => {
+            Err(problem("value-type", "`#true` or `#false` is expected here").write("#true"))
+        }
+        (Scalar::Text(text), None) if matches!(text.as_str(), "no" | "off" | "disabled") => {
+            Err(problem("value-type", "`#true` or `#false` is expected here").write("#false"))
+        }
+        (Scalar::Integer(number @ 0..=1, _), None) => {
+            Err(problem("value-type", "`#true` or `#false` is expected here").write(format!("#{}", *number == 1)))
         }
         _ => Err(problem("value-type", "`#true` or `#false` is expected here")),
     }
@@ -111,13 +152,15 @@ pub fn integer(min: u64, max: u64) -> impl Fn(&Leaf) -> Parsed<u64> {
             (Scalar::Integer(_, repr), None)
                 if repr.len() > 1 && repr.starts_with('0') && repr.bytes().all(|byte| byte.is_ascii_digit()) =>
             {
-                return Err(problem("value-type", "a number with a leading zero: is it octal, or decimal?").help(
-                    format!("write {}, or 0o{} for octal", repr.trim_start_matches('0'), repr.trim_start_matches('0')),
-                ));
+                let digits = repr.trim_start_matches('0');
+                let decimal = if digits.is_empty() { "0" } else { digits };
+                return Err(
+                    problem("value-type", "a number with a leading zero: is it octal, or decimal?").write(decimal)
+                );
             }
             (Scalar::Integer(number, _), None) => *number,
             (Scalar::Text(text), None) if text.parse::<u64>().is_ok() => {
-                return Err(problem("value-type", "a number is written without quotes").help(format!("write {text}")));
+                return Err(problem("value-type", "a number is written without quotes").write(text));
             }
             _ => return Err(problem("value-type", format!("a whole number from {min} to {max} is expected here"))),
         };
@@ -137,8 +180,9 @@ pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Leaf) -> P
         }
         let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
         let problem = problem("unknown-value", format!("`{found}` is none of {}", known.join(", ")));
-        Err(match nearest(&found, words.iter().map(|(word, _)| *word)) {
-            Some(near) => problem.help(format!("did you mean `{near}`?")),
+        let lower = found.to_ascii_lowercase();
+        Err(match nearest(&lower, words.iter().map(|(word, _)| *word)) {
+            Some(near) => problem.write(near),
             None => problem,
         })
     }
@@ -158,11 +202,18 @@ pub fn name(leaf: &Leaf) -> Parsed<String> {
 /// A duration, as in `"5s"`.
 pub fn duration(leaf: &Leaf) -> Parsed<Duration> {
     if let Scalar::Integer(number, _) = &leaf.value {
-        return Err(
-            problem("bad-duration", "a duration has a unit").help(format!("write \"{number}s\" or \"{number}ms\""))
-        );
+        return Err(problem("bad-duration", "a duration has a unit")
+            .write(format!("\"{number}s\""))
+            .write(format!("\"{number}ms\"")));
     }
-    settings::duration(&text(leaf)?).map_err(|reason| problem("bad-duration", reason))
+    let found = text(leaf)?;
+    settings::duration(&found).map_err(|reason| {
+        let problem = problem("bad-duration", reason);
+        match respelled(&found, DURATION_UNITS).filter(|text| settings::duration(text).is_ok()) {
+            Some(text) => problem.write_text(&text),
+            None => problem,
+        }
+    })
 }
 
 /// A duration, or `off` for none at all.
@@ -173,9 +224,56 @@ pub fn duration_or_off(leaf: &Leaf) -> Parsed<Duration> {
 /// A size in bytes, as in `"10MiB"`.
 pub fn size(leaf: &Leaf) -> Parsed<u64> {
     if let Scalar::Integer(number, _) = &leaf.value {
-        return Err(problem("bad-size", "a size has a unit").help(format!("write \"{number}B\" or \"{number}KiB\"")));
+        let problem = problem("bad-size", "a size has a unit");
+        return Err(problem.write(format!("\"{number}B\"")).write(format!("\"{number}KiB\"")));
     }
-    settings::size(&text(leaf)?).map_err(|reason| problem("bad-size", reason))
+    let found = text(leaf)?;
+    settings::size(&found).map_err(|reason| {
+        let problem = problem("bad-size", reason);
+        match respelled(&found, SIZE_UNITS).filter(|text| settings::size(text).is_ok()) {
+            Some(text) => problem.write_text(&text),
+            None => problem,
+        }
+    })
+}
+
+/// How others write units of time, and how they are written here.
+const DURATION_UNITS: &[(&str, &str)] = &[
+    ("sec", "s"),
+    ("secs", "s"),
+    ("second", "s"),
+    ("seconds", "s"),
+    ("min", "m"),
+    ("mins", "m"),
+    ("minute", "m"),
+    ("minutes", "m"),
+    ("hr", "h"),
+    ("hour", "h"),
+    ("hours", "h"),
+    ("day", "d"),
+    ("days", "d"),
+    ("msec", "ms"),
+];
+
+/// The same for sizes; of letters alone, nginx means powers of two.
+const SIZE_UNITS: &[(&str, &str)] = &[
+    ("k", "KiB"),
+    ("kib", "KiB"),
+    ("kb", "kB"),
+    ("m", "MiB"),
+    ("mib", "MiB"),
+    ("mb", "MB"),
+    ("g", "GiB"),
+    ("gib", "GiB"),
+    ("gb", "GB"),
+];
+
+/// A number with a unit as it is spelled here, where it is one that others know.
+fn respelled(found: &str, units: &[(&str, &str)]) -> Option<String> {
+    let end = found.find(|char: char| !char.is_ascii_digit()).filter(|&end| end > 0)?;
+    let unit = found[end..].trim().to_ascii_lowercase();
+    let (_, ours) = units.iter().find(|(theirs, ours)| *theirs == unit || ours.eq_ignore_ascii_case(&unit))?;
+    Some(format!("{}{ours}", &found[..end]))
 }
 
 /// A size, or `unlimited`.
@@ -197,8 +295,7 @@ pub fn status(leaf: &Leaf) -> Parsed<u16> {
         && text.len() == 3
         && text.ends_with("xx")
     {
-        return Err(problem("bad-status", "a class of statuses can't stand here")
-            .help(format!("write each, as in {}00", &text[..1])));
+        return Err(problem("bad-status", "a class of statuses can't stand here").help("each status is written out"));
     }
     integer(200, 599)(leaf).map(|code| code as u16)
 }
@@ -208,15 +305,36 @@ pub fn header_name(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match http::HeaderName::from_bytes(found.as_bytes()) {
         Ok(name) => Ok(name.as_str().to_owned()),
-        Err(_) if found.contains(' ') => {
-            Err(problem("bad-header-name", format!("`{found}` is no header name: it has a blank"))
-                .help(format!("did you mean `{}`?", found.replace(' ', "-"))))
+        Err(_) if found.split_once(':').is_some_and(|(name, _)| name_of(name).is_some()) => {
+            let (name, value) = found.split_once(':').unwrap_or_default();
+            let text =
+                if value.trim().is_empty() { name.to_owned() } else { format!("{name} {}", quoted(value.trim())) };
+            Err(problem("bad-header-name", "a header name has no colon: name and value are two arguments").write(text))
         }
-        Err(_) if found.ends_with(':') => Err(problem("bad-header-name", "a header name has no colon")
-            .help(format!("write {}", found.trim_end_matches(':')))),
+        Err(_) if found.contains(' ') && name_of(&found.trim().replace(' ', "-")).is_some() => {
+            Err(problem("bad-header-name", format!("`{found}` is no header name: it has a blank"))
+                .write(found.trim().replace(' ', "-")))
+        }
         Err(_) => Err(problem("bad-header-name", format!("`{found}` is no header name"))
             .help("letters, digits and ! # $ % & ' * + - . ^ _ ` | ~ are allowed")),
     }
+}
+
+/// The name of a header field that a value follows. Both in one, as they stand in a request, are told apart.
+pub fn header_before_value(leaf: &Leaf) -> Parsed<String> {
+    let Scalar::Text(found) = &leaf.value else { return header_name(leaf) };
+    match found.split_once(':').map(|(name, value)| (name, value.trim())) {
+        Some((name, value)) if name_of(name).is_some() && !value.is_empty() => {
+            Err(problem("bad-header-name", "a header name has no colon: name and value are two arguments")
+                .write(format!("{name} {}", quoted(value))))
+        }
+        _ => header_name(leaf),
+    }
+}
+
+/// A name that a field may have.
+fn name_of(text: &str) -> Option<http::HeaderName> {
+    http::HeaderName::from_bytes(text.as_bytes()).ok()
 }
 
 /// Text that can be the value of a header field (RFC 9110 section 5.5).
@@ -236,7 +354,7 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     let upper = found.to_ascii_uppercase();
     if found != upper && proxy_runtime::site::Methods::NAMES.contains(&upper.as_str()) {
-        return Err(problem("bad-method", "methods are written in upper case").help(format!("write {upper}")));
+        return Err(problem("bad-method", "methods are written in upper case").write(upper));
     }
     if upper == "CONNECT" || upper == "TRACE" {
         return Err(problem("bad-method", format!("{upper} is always refused by the proxy")));
@@ -247,8 +365,9 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
             nearest(&found.to_ascii_lowercase(), ["get", "head", "post", "put", "delete", "options", "patch"])
             && near.to_ascii_uppercase() != found
         {
-            return Err(problem("bad-method", format!("`{found}` is not a usual method"))
-                .help(format!("did you mean {}?", near.to_ascii_uppercase())));
+            return Err(
+                problem("bad-method", format!("`{found}` is not a usual method")).write(near.to_ascii_uppercase())
+            );
         }
         return Ok(found);
     }
@@ -258,13 +377,23 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
 /// A route's pattern: `/exact`, `/u/{id}`, `/x/*`, `/*`.
 pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
     let found = text(leaf)?;
+    if let Some(habit) = pattern_habit(&found) {
+        return Err(habit);
+    }
     let Some(rest) = found.strip_prefix('/') else {
-        return Err(problem("bad-pattern", "a pattern begins with `/`").help(format!("write \"/{found}\"")));
+        let problem = problem("bad-pattern", "a pattern begins with `/`");
+        let rooted = format!("/{found}");
+        return Err(match literals(&rooted) {
+            true => problem.write_text(&rooted),
+            false => problem,
+        });
     };
     if let Some(at) = found.find(['?', '#']) {
-        return Err(problem("bad-pattern", "a pattern is about the path alone")
-            .part(at, found.len())
-            .help("match parameters with `query NAME VALUE`"));
+        let problem = problem("bad-pattern", "a pattern is about the path alone").part(at, found.len());
+        return Err(match literals(&found[..at]) {
+            true => problem.write_text(&found[..at]).help("match parameters with `query NAME VALUE`"),
+            false => problem.help("match parameters with `query NAME VALUE`"),
+        });
     }
     let mut segments = Vec::new();
     let mut at = 1;
@@ -294,10 +423,15 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
             }
             Segment::Capture(name.to_owned())
         } else {
-            Segment::Literal(literal_segment(segment).map_err(|help| {
-                problem("bad-pattern", "requests never have this in their path, which is in normal form")
-                    .part(span.0, span.1)
-                    .help(help)
+            Segment::Literal(literal_segment(segment).map_err(|reason| {
+                let problem = problem("bad-pattern", "requests never have this in their path, which is in normal form")
+                    .part(span.0, span.1);
+                match reason {
+                    NotNormal::Refused(why) => problem.help(why),
+                    NotNormal::As(normal) => {
+                        problem.write_text(&format!("{}{normal}{}", &found[..span.0], &found[span.1..]))
+                    }
+                }
             })?)
         });
     }
@@ -315,18 +449,103 @@ pub fn is_capture_name(name: &str) -> bool {
         && name.len() <= 32
 }
 
+/// The expression that a pattern was meant as, where it looks like one.
+fn expression_meant(found: &str) -> Option<String> {
+    let inner = found.trim_start_matches(['~', '*', ' ']);
+    let alternatives = inner.find('(').is_some_and(|at| inner[at..].contains('|') && inner[at..].contains(')'));
+    let repeats = ["(?", ".*", ".+", "]+", "]*", "]{", "\\"].iter().any(|part| inner.contains(part));
+    let anchored = inner.starts_with('^') || (inner.ends_with('$') && inner.len() > 1);
+    if !(found.starts_with('~') || alternatives || repeats || anchored) {
+        return None;
+    }
+    let inner = inner.strip_suffix("/*").map_or_else(|| inner.to_owned(), |start| format!("{start}/"));
+    let anchored = inner.starts_with('^') || inner.ends_with('$');
+    let expression = if anchored { inner } else { format!("^{inner}") };
+    let parsed = expression::parse(&expression).ok()?;
+    // A repeated slash is no path in canonical form, and an expression of nothing is no match of anything.
+    (parsed.properties().minimum_len() != Some(0) && expression.contains(['/', '.'])).then_some(expression)
+}
+
+/// Why text is in no request's path.
+enum NotNormal {
+    /// Requests with it are refused, for this reason.
+    Refused(&'static str),
+    /// Requests have this instead.
+    As(String),
+}
+
+/// Whether a text is a pattern of plain segments, and perhaps a `*` at its end.
+fn literals(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix('/') else { return false };
+    let mut segments = rest.split('/').rev().peekable();
+    segments.next_if_eq(&"*");
+    segments.all(|segment| !segment.contains(['{', '}', '*', '?', '#']) && literal_segment(segment).is_ok())
+}
+
+/// What people write for a pattern who come from nginx, Express, Caddy or Traefik, where it has a meaning: here it would be the
+/// plain text of a path that no request has.
+fn pattern_habit(found: &str) -> Option<Problem> {
+    let wrong = |message: &str| problem("bad-pattern", message);
+    // nginx: `~ \\.php$`, `^~ /x`; Traefik and others: `/(a|b)`.
+    if let Some(expression) = expression_meant(found) {
+        return Some(
+            wrong("a pattern is no expression: each character stands for itself")
+                .help(Advice::WriteInside("\"/*\"".to_owned(), format!("path-regex {}", raw_or_quoted(&expression)))),
+        );
+    }
+    // `*.php`, `/files/*.png`: a suffix.
+    if let Some((folder, suffix)) = found.split_once('*')
+        && suffix.starts_with('.')
+        && !suffix.contains(['*', '/', '{'])
+        && (folder.is_empty() || folder.ends_with('/') && literals(folder))
+    {
+        let folder = if folder.is_empty() { "/" } else { folder };
+        return Some(wrong("`*` stands for everything below: it is the last segment").help(Advice::WriteInside(
+            quoted(&format!("{folder}*")),
+            format!("path-regex {}", raw_or_quoted(&format!("{}$", regex_syntax::escape(suffix)))),
+        )));
+    }
+    // Express and Rails: `/u/:id`.
+    if found.starts_with('/') && found.split('/').any(|part| part.strip_prefix(':').is_some_and(is_capture_name)) {
+        let named = found.split('/').map(|part| match part.strip_prefix(':').filter(|name| is_capture_name(name)) {
+            Some(name) => format!("{{{name}}}"),
+            None => part.to_owned(),
+        });
+        let named = named.collect::<Vec<_>>().join("/");
+        return Some(
+            wrong("`:name` stands for itself here: a name that is bound stands between braces").write_text(&named),
+        );
+    }
+    // Globs: `/x/**`, `/x*`.
+    if let Some(below) = found.strip_suffix("**").map(|start| format!("{start}*")).filter(|below| literals(below)) {
+        return Some(wrong("`**` is no segment").write_text(&below));
+    }
+    if let Some(start) = found.strip_suffix('*')
+        && !start.ends_with('/')
+        && literals(start)
+    {
+        return Some(wrong("`*` stands for whole segments").write(format!(
+            "{} {}",
+            quoted(start),
+            quoted(&format!("{start}/*"))
+        )));
+    }
+    None
+}
+
 /// A segment as it comes in requests: in canonical form. What a path may not have is encoded; what is encoded and could stand there raw
 /// is an error, so that each pattern has one spelling.
-fn literal_segment(segment: &str) -> Result<String, String> {
+fn literal_segment(segment: &str) -> Result<String, NotNormal> {
     if segment.contains(|char: char| char.is_control() || char == '\\') {
-        return Err("control characters and backslashes are refused with 400".to_owned());
+        return Err(NotNormal::Refused("control characters and backslashes are refused with 400"));
     }
     let encoded = canonical::encoded_path(segment);
     let form = NormalForm { encoded_slash: true, merge_slashes: false, refuse_parameters: false };
     match canonical::path(&format!("/{encoded}"), form) {
         Ok(normal) if normal[1..] == encoded => Ok(encoded),
-        Ok(normal) => Err(format!("the normal form of `{segment}` is `{}`", &normal[1..])),
-        Err(_) => Err("such requests are refused with 400".to_owned()),
+        // One segment stays one: `..` and an encoded slash are no spelling of something else.
+        Ok(normal) if normal.len() > 1 && !normal[1..].contains('/') => Err(NotNormal::As(normal[1..].to_owned())),
+        Ok(_) | Err(_) => Err(NotNormal::Refused("such requests are refused with 400, or come with another path")),
     }
 }
 
@@ -353,7 +572,7 @@ pub fn prefix(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     if !found.starts_with('/') || found.len() == 1 || found.ends_with('/') {
         return Err(problem("bad-prefix", "a prefix is `/` and whole segments, without a slash at the end")
-            .help("write \"/api\""));
+            .write_text(&format!("/{}", found.trim_matches('/'))));
     }
     let parsed = pattern(leaf)?;
     if parsed.segments.iter().any(|segment| !matches!(segment, Segment::Literal(_))) {
@@ -438,9 +657,12 @@ pub fn template(leaf: &Leaf) -> Parsed<Template> {
         }
         let end = rest.find('}').filter(|_| rest.starts_with('{'));
         let Some(end) = end else {
-            return Err(problem("bad-template", "a lone brace")
-                .part(next, next + 1)
-                .help("write `{{` or `}}` for a brace"));
+            return Err(problem("bad-template", "a lone brace").part(next, next + 1).write_text(&format!(
+                "{}{}{}",
+                &found[..next],
+                &found[next..=next].repeat(2),
+                &found[next + 1..]
+            )));
         };
         if !literal.is_empty() {
             parts.push(Part::Text(Text::from(std::mem::take(&mut literal))));

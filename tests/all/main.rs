@@ -10,6 +10,7 @@ mod canonical;
 mod cases;
 mod cli;
 mod compress;
+mod corpus;
 mod details;
 mod diagnostics;
 mod diff;

@@ -10,7 +10,7 @@ use proxy_runtime::site::{
 use super::{Check, list};
 use crate::ast::{self, DnsBy, HostPattern, Item, What};
 use crate::model::Host;
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// How long after records are set the authority is told, where nothing is said, and at most.
@@ -25,7 +25,7 @@ impl Check<'_> {
             if let Some(span) = wanted.map(|entry| entry.span) {
                 self.report.add(
                     Diagnostic::error("no-acme", "it is not said where certificates are kept", span)
-                        .help("write at the top level: acme state=\"/var/lib/site\" email=\"you@example.com\""),
+                        .help(self.at_top("acme state=\"/var/lib/site\" email=\"you@example.com\"")),
                 );
             }
             return None;
@@ -41,7 +41,8 @@ impl Check<'_> {
         {
             self.report.add(
                 Diagnostic::error("no-effect", "nobody can be asked on port 80: all listeners speak TLS", place.span)
-                    .help("write challenge=tls-alpn-01, or add: listen \":80\" { redirect-https; }"),
+                    .help(Help::write(place.span, "tls-alpn-01"))
+                    .help(self.at_top("listen \":80\" { redirect-https; }")),
             );
         }
         let asked_plain = hosts

@@ -12,7 +12,7 @@ use proxy_runtime::site::{
 
 use super::{Check, list};
 use crate::ast::{self, AuthScheme as Scheme, AuthSource, InAuth, InClientCertificate, Item, What};
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
@@ -109,13 +109,18 @@ impl Check<'_> {
                 }
                 let near = asked.discover.is_none() && asked.servers.iter().all(|server| is_near(&server.address));
                 if asked.tls.is_none() && !near {
+                    let url = self.sources.slice(source.span).to_owned();
+                    let encrypted = url
+                        .contains("http://")
+                        .then(|| Help::write(source.span, url.replacen("http://", "https://", 1)));
                     self.report.add(
                         Diagnostic::lint(
                             "keys-on-plain",
                             "whoever is on the way can give keys of their own",
                             source.span,
                         )
-                        .help("write https://; if the way is safe: lint allow keys-on-plain"),
+                        .maybe_help(encrypted)
+                        .help(self.allowed("if the way is safe", "keys-on-plain")),
                     );
                 }
                 KeySource::Url(KeyUrl {
@@ -276,7 +281,7 @@ impl Check<'_> {
                     "no client is asked for a certificate here: nobody would get in",
                     span,
                 )
-                .help("write in the site's `tls`: client-ca \"clients.pem\""),
+                .help("the site's `tls` asks for one where it has: client-ca (file)\"clients.pem\""),
             );
         }
         Some(ClientCertificateRules { subjects: list(subjects), fingerprints: list(fingerprints) })

@@ -9,7 +9,7 @@ use proxy_runtime::template::{Piece, Template};
 use super::{Check, list};
 use crate::ast::{self, InCache, Item, KeyQuery, What};
 use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter, Route};
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// The memory of a store of which nothing is said.
@@ -28,8 +28,9 @@ impl Check<'_> {
             let max_object = written.max_object.as_ref().and_then(|size| self.setting(size, ParamKind::Size));
             if let (Some(size), Setting::Fixed(..Store::LEAST)) = (&written.memory, memory) {
                 let message = "a store takes 1 MiB at least";
-                self.report
-                    .add(Diagnostic::error("store-too-small", message, size.span).help("write memory=\"64MiB\""));
+                self.report.add(
+                    Diagnostic::error("store-too-small", message, size.span).help(Help::write(size.span, "\"64MiB\"")),
+                );
             }
             if let (Some(size), Some(Setting::Fixed(largest)), Setting::Fixed(memory)) =
                 (&written.max_object, max_object, memory)
@@ -37,7 +38,8 @@ impl Check<'_> {
             {
                 self.report.add(
                     Diagnostic::error("contradiction", "an answer may take a quarter of the store at most", size.span)
-                        .help(format!("write max-object=\"{}KiB\" or less, or more `memory`", memory / 4 / 1024)),
+                        .help(Help::write(size.span, format!("\"{}KiB\"", memory / 4 / 1024)))
+                        .help("or give the store more `memory`"),
                 );
             }
             let disk = self.disk(&written.items);
@@ -61,7 +63,10 @@ impl Check<'_> {
         let size = self.setting(&disk.size, ParamKind::Size)?;
         if let Setting::Fixed(..DiskStore::LEAST) = size {
             let message = "a folder takes 16 MiB at least";
-            self.report.add(Diagnostic::error("store-too-small", message, disk.size.span).help("write size=\"1GiB\""));
+            self.report.add(
+                Diagnostic::error("store-too-small", message, disk.size.span)
+                    .help(Help::write(disk.size.span, "\"1GiB\"")),
+            );
         }
         let same = |store: &Store| store.disk.as_ref().is_some_and(|other| other.folder == folder);
         if let Some(other) = self.stores.entries.iter().find(|entry| same(&entry.value)) {
@@ -92,7 +97,7 @@ impl Check<'_> {
                 let names: Vec<_> = self.stores.entries.iter().map(|store| store.value.name.to_string()).collect();
                 self.report.add(
                     Diagnostic::error("which-store", "there are several stores: which of them?", span)
-                        .help(format!("write one of: {}", names.join(" "))),
+                        .help(format!("there are: {}", names.join(" "))),
                 );
                 return None;
             }
@@ -287,7 +292,8 @@ impl Check<'_> {
                     span,
                 )
                 .label("one client's answer may be used for another")
-                .help("add it to `key`, or leave the route out of the cache"),
+                .help("`key` can have it, or the route is left out of the cache")
+                .help(self.allowed("if the server does not look at it, or says so in `Vary`", "cache-key")),
             );
         }
     }
@@ -309,7 +315,8 @@ impl Check<'_> {
             self.report.add(
                 Diagnostic::lint("cache-behind-auth", "what one client may see is kept for all who get in here", span)
                     .label(format!("and {told_apart} them apart"))
-                    .help("if all of them may see the same, write `lint allow cache-behind-auth`; else add to `key` what tells them apart"),
+                    .help(self.allowed("if all of them may see the same", "cache-behind-auth"))
+                    .help("else add to `key` what tells them apart"),
             );
         }
         let Some(asks) = self.site_tls.and_then(|tls| self.tls.entries.get(tls)).filter(|tls| tls.value.asks_clients())
@@ -319,7 +326,7 @@ impl Check<'_> {
         self.report.add(
             Diagnostic::lint("cache-behind-auth", "what one client may see is kept for all who get in here", span)
                 .also(asks.span, "clients show certificates")
-                .help("if all of them may see the same, write `lint allow cache-behind-auth`"),
+                .help(self.allowed("if all of them may see the same", "cache-behind-auth")),
         );
     }
 

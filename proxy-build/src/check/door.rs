@@ -62,7 +62,7 @@ impl Check<'_> {
         if matches!(&path, Setting::Fixed(path) if !path.starts_with('/')) {
             self.report.add(
                 Diagnostic::error("relative-path", "where this is depends on where the proxy is started", written.span)
-                    .help("write an absolute path, or (param)NAME to have it given at start"),
+                    .help("an absolute path begins with `/`; (param)NAME has it given at start"),
             );
         }
         Some(path)

@@ -64,7 +64,7 @@ impl Check<'_> {
             let message = format!("no request has `{name}` here: fields with `_` in their names are dropped");
             self.report.add(
                 Diagnostic::error("no-effect", message, name.span)
-                    .help("to let them through, write in the site: limits underscores=#true"),
+                    .help("a site lets them through that has: limits underscores=#true"),
             );
         }
     }

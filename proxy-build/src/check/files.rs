@@ -6,8 +6,9 @@ use super::Check;
 use super::text::Scope;
 use crate::ast;
 use crate::model::Folder;
-use crate::report::{Diagnostic, nearest};
+use crate::report::{Diagnostic, Help, nearest};
 use crate::source::{Span, Spanned, Which};
+use crate::syntax::quoted;
 
 /// What all folders that are compiled in have together at most, in bytes.
 const MAX_BUNDLE: usize = 256 << 20;
@@ -20,7 +21,7 @@ impl Check<'_> {
             if hidden(&named.value) && !is(&files.dotfiles) {
                 self.report.add(
                     Diagnostic::error("contradiction", "names that begin with a dot are not there", named.span)
-                        .help("write dotfiles=#true"),
+                        .help(Help::beside(named.span, "dotfiles=#true")),
                 );
             }
         }
@@ -34,7 +35,7 @@ impl Check<'_> {
                         "what is compiled in is known when it is built",
                         files.folder.span,
                     )
-                    .help("write the folder's path, relative to this file"),
+                    .help("it is a path relative to this file"),
                 );
                 return None;
             }
@@ -127,7 +128,7 @@ impl Check<'_> {
             let wanted = fallback.value.trim_start_matches('/');
             if !names().any(|name| name == wanted) {
                 let message = format!("`{}` is not in the folder", fallback.value);
-                let near = nearest(wanted, names()).map(|near| format!("did you mean `/{near}`?"));
+                let near = nearest(wanted, names()).map(|near| Help::write(fallback.span, quoted(&format!("/{near}"))));
                 self.report.add(Diagnostic::error("unreadable-file", message, fallback.span).maybe_help(near));
             }
         }

@@ -11,7 +11,7 @@ use super::text::{Phase, Scope};
 use crate::ast::{self, HostChoice, HostPattern, Item, Part, Pattern, ProxyTo, Segment, What};
 use crate::model;
 use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route, list};
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// Whether a property is there, and `#true`.
@@ -77,7 +77,7 @@ impl Check<'_> {
             }
             self.report.add(
                 Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
-                    .help("add one of: proxy files respond redirect echo abort"),
+                    .help("a route ends in one of: proxy split files respond redirect echo abort"),
             );
             return;
         };
@@ -330,7 +330,7 @@ impl Check<'_> {
                     "the target's host comes from the request: anybody could be sent anywhere",
                     span,
                 )
-                .help("write the host out, or use {host} with `allow-host`"),
+                .help("a host is written out, or it is {host}, which `allow-host` bounds"),
             );
         }
         if takes_host && listed.is_none() && hosts.contains(&HostPattern::Any) {
@@ -349,11 +349,14 @@ impl Check<'_> {
                 || first.starts_with("https://")
                 || first.starts_with("//");
             if !fits && !first.is_empty() {
-                let help = format!("write \"https://{first}\" or \"/{first}\"");
-                self.report.add(
-                    Diagnostic::error("bad-target", "a target is an absolute URL or begins with `/`", redirect.to.span)
-                        .help(help),
-                );
+                let wrong =
+                    Diagnostic::error("bad-target", "a target is an absolute URL or begins with `/`", redirect.to.span);
+                let text = self.sources.slice(redirect.to.span).trim_matches('"').to_owned();
+                let is_host = first.split('/').next().is_some_and(|host| host.contains('.') && !first.contains(':'));
+                let is_path = !is_host && !first.contains(':');
+                let proposed = [(is_host, "https://"), (is_path, "/")].into_iter().filter(|(fits, _)| *fits);
+                let help = proposed.map(|(_, start)| Help::write(redirect.to.span, format!("\"{start}{text}\"")));
+                self.report.add(help.fold(wrong, Diagnostic::help));
             }
         }
     }

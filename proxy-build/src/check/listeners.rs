@@ -8,7 +8,7 @@ use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setti
 use super::{Check, Listen, list};
 use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, What};
 use crate::model;
-use crate::report::{Diagnostic, nearest};
+use crate::report::{Diagnostic, Help, nearest};
 use crate::source::{Span, Spanned};
 
 /// All listeners of a file.
@@ -143,7 +143,7 @@ impl Check<'_> {
         if addresses == 0 && !listen.broken {
             self.report.add(
                 Diagnostic::error("missing-argument", "`listen` needs an address", listen.span)
-                    .help("write: listen \":8080\""),
+                    .help(Help::beside(listen.listen.words.last().map_or(listen.span, |word| word.span), "\":8080\"")),
             );
         }
     }
@@ -206,7 +206,7 @@ impl Check<'_> {
         {
             self.report.add(
                 Diagnostic::lint("open-admin", "whoever can connect to this address may do anything", address.span)
-                    .help("write a unix socket, as in admin \"unix:/run/site/admin.sock\", or a loopback address"),
+                    .help(Help::write(address.span, "\"unix:/run/site/admin.sock\"")),
             );
         }
         let speaks = Speaks { admin: true, ..model::PLAIN };
@@ -329,7 +329,7 @@ impl Check<'_> {
                                 tls_span,
                             )
                             .also(declared[listeners[0]].span, "it is served here")
-                            .help("write: listen \":443\" { tls; }"),
+                            .help(self.inside(*span, "listen \":443\" { tls; }")),
                         );
                     }
                     let open = listeners.iter().find(|&&index| !speaks(index).tls && !speaks(index).redirect_https);
@@ -342,7 +342,7 @@ impl Check<'_> {
                                 tls_span,
                             )
                             .also(declared[open].span, "here nobody is asked")
-                            .help("write `redirect-https` in that listener, or `listen` in the site"),
+                            .help("that listener may have `redirect-https`, or the site a `listen` of its own"),
                         );
                     }
                     fitting.push(listeners);
@@ -357,7 +357,9 @@ impl Check<'_> {
                         self.report.add(
                             Diagnostic::error("no-certificate", format!("there is no certificate for `{name}`"), *span)
                                 .also(declared[first].span, "this listener speaks TLS")
-                                .help("write in the site: tls { certificate \"cert.pem\" key=\"key.pem\"; }"),
+                                .help(
+                                    self.inside(*span, "tls { certificate (file)\"cert.pem\" key=(file)\"key.pem\"; }"),
+                                ),
                         );
                     }
                     fitting.push(rest);
@@ -376,8 +378,8 @@ impl Check<'_> {
             let diagnostic = Diagnostic::error("unknown-name", format!("there is no listener `{name}`"), span);
             let names = declared.iter().filter_map(|declared| declared.name.as_deref());
             self.report.add(match nearest(name, names) {
-                Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-                None => diagnostic.help(format!("declare it at the top level: listen {name} \":8080\"")),
+                Some(near) => diagnostic.meant(near),
+                None => diagnostic.help(self.at_top(&format!("listen {name} \":8080\""))),
             });
         }
         found

@@ -43,7 +43,8 @@ impl Check<'_> {
         let entry = &self.params.entries[index];
         if !kinds.contains(&entry.value.kind) {
             let expected: Vec<_> = kinds.iter().map(ToString::to_string).collect();
-            let message = format!("`{name}` is a {}, and a {} is needed here", entry.value.kind, expected.join(" or "));
+            let (kind, expected) = (entry.value.kind, expected.join(" or "));
+            let message = format!("`{name}` is of type {kind}, and one of type {expected} is needed here");
             self.report.add(Diagnostic::error("param-type", message, name.span).also(entry.span, "declared here"));
             return None;
         }
@@ -73,7 +74,7 @@ impl Check<'_> {
         if let Some((default, value)) = default.filter(|(_, value)| param.holds(value).is_err()) {
             let message =
                 format!("the default of `{name}`, `{default}`, is out of range: {} is allowed here", param.range());
-            let help = format!("write default=\"{}\"", param.nearest(&value));
+            let help = format!("the nearest is default=\"{}\"", param.nearest(&value));
             let diagnostic = Diagnostic::error("out-of-range", message, name.span).also(declared, "declared here");
             self.report.add(diagnostic.help(help));
         }

@@ -8,7 +8,7 @@ use super::layer::Layer;
 use super::{Check, list, text};
 use crate::ast;
 use crate::model;
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
@@ -84,7 +84,7 @@ impl Check<'_> {
                     "browsers refuse such cookies where they aren't secure",
                     same_site.span,
                 )
-                .help("write secure=#true beside it"),
+                .help(Help::beside(same_site.span, "secure=#true")),
             );
         }
         Some(made)

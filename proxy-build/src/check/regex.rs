@@ -14,8 +14,9 @@ use regex_syntax::hir::Look;
 
 use super::Check;
 use crate::expression;
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Help};
 use crate::source::Spanned;
+use crate::syntax::quoted;
 
 /// The most memory, in bytes, that the table of one expression may take.
 pub const DFA_SIZE_LIMIT: usize = 4 << 20;
@@ -83,7 +84,11 @@ impl Check<'_> {
             let mut diagnostic =
                 Diagnostic::error("regex-never-matches", "this expression can't match any path", pattern.span);
             if let Some(rest) = pattern.value.strip_prefix('^').filter(|rest| !rest.starts_with('/')) {
-                diagnostic = diagnostic.help(format!("a path begins with `/`: write ^/{rest}"));
+                let meant = format!("^/{rest}");
+                if self.made.table(&meant).is_ok_and(|table| can_match_path(&table) == Some(true)) {
+                    diagnostic =
+                        diagnostic.help("a path begins with `/`").help(Help::write(pattern.span, quoted(&meant)));
+                }
             }
             if let Some(char) = pattern.value.chars().find(|char| !char.is_ascii() || "\"<>`".contains(*char)) {
                 let encoded = canonical::encoded_path(char.to_string());
@@ -102,9 +107,24 @@ impl Check<'_> {
         if !before.contains(Look::Start) && !after.contains(Look::End) {
             self.report.add(
                 Diagnostic::lint("unanchored-expression", "this matches anywhere within a path", pattern.span)
-                    .help(format!("to match from the beginning on, write ^/{}", pattern.value.trim_start_matches('/'))),
+                    .help(Help::write(pattern.span, quoted(&from_the_start(&pattern.value))))
+                    .help(self.allowed("if it is to match anywhere", "unanchored-expression")),
             );
         }
+    }
+}
+
+/// An expression that matches the same, from the beginning of a path on. An alternation is put in parentheses: its first part alone
+/// would be bound to the beginning.
+fn from_the_start(expression: &str) -> String {
+    let rest = expression.trim_start_matches("^/").trim_start_matches('^');
+    // `.*` in front says "anywhere" already.
+    let rest = rest.strip_prefix(".*").unwrap_or(rest);
+    let alternatives =
+        matches!(expression::parse(rest).map(|hir| hir.into_kind()), Ok(regex_syntax::hir::HirKind::Alternation(_)));
+    match alternatives && !rest.starts_with('(') {
+        true => format!("^/(?:{})", rest.trim_start_matches('/').replace("|/", "|")),
+        false => format!("^/{}", rest.trim_start_matches('/')),
     }
 }
 

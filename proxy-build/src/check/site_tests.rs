@@ -33,7 +33,7 @@ impl Check<'_> {
         let Some(request) = request else {
             self.report.add(
                 Diagnostic::error("no-request", "this test has no request", span)
-                    .help("write: request GET \"http://example.com/\""),
+                    .help("a test has a line as: request GET \"http://example.com/\""),
             );
             return None;
         };
@@ -42,7 +42,7 @@ impl Check<'_> {
             let at = expect.as_ref().map_or(span, |(span, _)| *span);
             self.report.add(
                 Diagnostic::error("no-expectation", "this test expects nothing, so it can't fail", at)
-                    .help("write: expect status=200"),
+                    .help("what is expected is said as in: expect status=200"),
             );
             return None;
         }
@@ -125,7 +125,7 @@ impl Check<'_> {
         if !absolute {
             self.report.add(
                 Diagnostic::error("bad-url", "an absolute URL is needed here", request.url.span)
-                    .help("write \"http://example.com/path\""),
+                    .help("it has a scheme and a host, as in \"http://example.com/path\""),
             );
             return None;
         }

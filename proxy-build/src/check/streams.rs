@@ -33,13 +33,13 @@ impl Check<'_> {
         if whole && !has(|item| matches!(item, InStream::Listen(_))) {
             self.report.add(
                 Diagnostic::error("no-listener", format!("the stream `{name}` accepts no connections"), name.span)
-                    .help("write in it: listen \":5432\""),
+                    .help(self.inside(name.span, "listen \":5432\"")),
             );
         }
         if whole && !has(|item| matches!(item, InStream::Route { .. } | InStream::Tunnel(_))) {
             self.report.add(
                 Diagnostic::error("no-handler", format!("the stream `{name}` leads nowhere"), name.span)
-                    .help("write in it: tunnel \"10.0.0.1:5432\""),
+                    .help(self.inside(name.span, "tunnel \"10.0.0.1:5432\"")),
             );
         }
         let mut routes: Vec<(HostPattern, Span, u16)> = Vec::new();

@@ -134,7 +134,7 @@ impl Check<'_> {
                         format!("`{{{word}}}` has no value: no client is asked for a certificate here"),
                         name.span,
                     )
-                    .help("write in the site's `tls`: client-ca \"clients.pem\""),
+                    .help("the site's `tls` asks for one where it has: client-ca (file)\"clients.pem\""),
                 );
                 return None;
             }
@@ -181,7 +181,7 @@ impl Check<'_> {
             Diagnostic::error("unknown-placeholder", format!("there is no placeholder `{{{word}}}` here"), name.span);
         let known = SIMPLE.iter().filter(|(_, _, since)| phase >= *since).map(|(name, ..)| *name);
         if let Some(near) = nearest(word, known.chain(scope.captures.iter().map(String::as_str))) {
-            diagnostic = diagnostic.label(format!("did you mean `{{{near}}}`?"));
+            diagnostic = diagnostic.meant(&format!("{{{near}}}"));
         } else if let (Some(pattern), true) = (&scope.pattern, crate::value::is_capture_name(word)) {
             diagnostic = diagnostic.help(format!("the pattern `{pattern}` does not bind it"));
         } else if word.contains([' ', '"', ':']) {
@@ -322,7 +322,8 @@ impl Check<'_> {
                     "this site is served without TLS, where browsers ignore this field",
                     op.name.span,
                 )
-                .help("give the site a `tls`; if TLS ends at a proxy in front of this one: lint allow hsts-on-plain"),
+                .help("give the site a `tls`")
+                .help(self.allowed("if TLS ends at a proxy in front of this one", "hsts-on-plain")),
             );
         }
     }
@@ -342,7 +343,7 @@ impl Check<'_> {
                     format!("the value of `{}` is a secret, and would be in the binary", op.name),
                     value.span,
                 )
-                .help("declare `param NAME type=secret`, and write (param)NAME here"),
+                .help(self.as_secret(value.span)),
             );
         }
     }
@@ -355,7 +356,11 @@ impl Check<'_> {
                     .help("setting it by hand would break the framing of messages (RFC 9110 section 7.6.1)"),
             );
         } else if name.value == "host" && !(replace && phase == Phase::Response) {
-            let help = if phase == Phase::Request { "write proxy ... host=..." } else { "it is a field of requests" };
+            let help = if phase == Phase::Request {
+                "the property `host=` of `proxy` is for that"
+            } else {
+                "it is a field of requests"
+            };
             self.report.add(diagnostic("`host` can't be changed here").help(help));
         }
     }

@@ -108,7 +108,7 @@ impl Check<'_> {
                 match nearest(&name.value, RESERVED.iter().copied()).filter(|_| !known) {
                     Some(near) => {
                         let wrong = Diagnostic::error("unknown-name", format!("there is no tls `{name}`"), name.span);
-                        self.report.add(wrong.label(format!("did you mean `{near}`?")));
+                        self.report.add(wrong.meant(near));
                         None
                     }
                     None => self.tls.look_up("tls", name, self.report),
@@ -168,7 +168,8 @@ impl Check<'_> {
         if certificates.is_empty() && !unread {
             self.report.add(
                 Diagnostic::error("no-certificate", "there is no certificate to show to clients", tls.span)
-                    .help("write in it: certificate \"cert.pem\" key=\"key.pem\"; or for development: tls internal"),
+                    .help(self.inside(tls.span, "certificate (file)\"cert.pem\" key=(file)\"key.pem\""))
+                    .help("for development there is: tls internal"),
             );
         }
         made.certificates = Certificates::Files(list(certificates));

@@ -8,7 +8,7 @@ use super::handlers::{host_field, is_on};
 use super::text::Scope;
 use super::{Check, list};
 use crate::ast::{self, Item, What};
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Help};
 use crate::source::Span;
 
 impl Check<'_> {
@@ -21,7 +21,7 @@ impl Check<'_> {
             if shares.iter().any(|share| share.upstream == upstream) {
                 self.report.add(
                     Diagnostic::error("duplicate-share", "this upstream has a share already", to.upstream.span)
-                        .help("to give it a larger one, write weight=2"),
+                        .help("one line is enough; a larger share is given by `weight`"),
                 );
             }
             shares.push(Share { upstream, weight: to.weight.as_ref().map_or(1, |weight| weight.value) });
@@ -30,7 +30,7 @@ impl Check<'_> {
         if written < 2 {
             self.report.add(
                 Diagnostic::error("no-shares", "there is nothing to split among", span)
-                    .help("write two or more lines: to NAME weight=1; or `proxy` for a single upstream"),
+                    .help("there are two lines or more, as in: to NAME weight=1; a single upstream is for `proxy`"),
             );
         } else if !shares.is_empty() && shares.iter().all(|share| share.weight == 0) {
             self.error("no-weight", "the weights sum to 0: no upstream would ever be asked", span);
@@ -91,13 +91,15 @@ impl Check<'_> {
         }
         if fault.delay.is_none() && fault.abort.is_none() {
             self.report.add(
-                Diagnostic::error("no-effect", "this does nothing", span).help("write delay=\"300ms\", or abort=503"),
+                Diagnostic::error("no-effect", "this does nothing", span)
+                    .help(Help::beside(span, "delay=\"300ms\""))
+                    .help(Help::beside(span, "abort=503")),
             );
             return None;
         }
         self.report.add(
             Diagnostic::lint("fault", "requests are slowed down or refused here, on purpose", span)
-                .help("for a drill write `lint allow fault`, and take it out after it"),
+                .help(self.allowed("for a drill", "fault")),
         );
         let all = |given: bool| Setting::Fixed(if given { 100 } else { 0 });
         Some(Fault {

@@ -13,7 +13,7 @@ use super::text::{Phase, Scope};
 use super::{Check, list};
 use crate::ast::{self, HttpVersion, InHealthCheck, InRetry, InUpstream, Item, Probe, RetryOn, What};
 use crate::model;
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// The most servers of an upstream.
@@ -71,7 +71,7 @@ impl Check<'_> {
         if !unread && !upstream.items.iter().any(|item| written(&item.what)) {
             self.report.add(
                 Diagnostic::error("no-server", format!("`{name}` has no server"), name.span)
-                    .help("write: server \"10.0.0.1:8080\""),
+                    .help(self.inside(name.span, "server \"10.0.0.1:8080\"")),
             );
         } else if !servers.is_empty() && servers.iter().all(|server| server.weight == Setting::Fixed(0)) {
             let message = format!("the weights of `{name}` sum to 0: no server would ever be asked");
@@ -96,14 +96,16 @@ impl Check<'_> {
         for Item { span, what, broken } in &upstream.items {
             let (name, without, help) = match what {
                 What::InUpstream(InUpstream::SlowStart(_)) if never_away => {
-                    ("slow-start", "no server ever comes back", "add a `health-check` or `outlier`")
+                    ("slow-start", "no server ever comes back", "a `health-check` or `outlier` would find some")
                 }
                 What::InUpstream(InUpstream::PanicThreshold(_)) if never_away => {
-                    ("panic-threshold", "no server is ever found ill", "add a `health-check` or `outlier`")
+                    ("panic-threshold", "no server is ever found ill", "a `health-check` or `outlier` would find some")
                 }
-                What::InUpstream(InUpstream::CircuitBreaker(_)) if never_full && !broken => {
-                    ("circuit-breaker", "nothing is ever full", "add `max-connections` here or at the servers")
-                }
+                What::InUpstream(InUpstream::CircuitBreaker(_)) if never_full && !broken => (
+                    "circuit-breaker",
+                    "nothing is ever full",
+                    "`max-connections` here or at the servers would be a limit",
+                ),
                 _ => continue,
             };
             let message = format!("`{name}` has no effect: {without}");
@@ -126,7 +128,7 @@ impl Check<'_> {
                 What::InUpstream(InUpstream::HealthCheck(check)) if check.probe == Probe::Grpc && !value.http2 => {
                     self.report.add(
                         Diagnostic::error("contradiction", "gRPC is spoken in HTTP/2 alone", *span)
-                            .help("write beside it: http h2"),
+                            .help(self.inside(upstream.name.span, "http h2")),
                     );
                 }
                 _ => {}
@@ -139,7 +141,7 @@ impl Check<'_> {
         if others.iter().any(|other| other.address == address) {
             self.report.add(
                 Diagnostic::error("duplicate-server", "this server is there already", server.address.span)
-                    .help("to give it a larger share, write weight=2"),
+                    .help("one line is enough; a larger share is given by `weight`"),
             );
         }
         Some(Server {
@@ -238,7 +240,7 @@ impl Check<'_> {
             None if by_key => {
                 self.report.add(
                     Diagnostic::error("no-key", "this policy goes by a key, and there is none", policy.span)
-                        .help("write key=\"{client.ip}\", or another text with placeholders"),
+                        .help(Help::beside(policy.span, "key=\"{client.ip}\"")),
                 );
                 None
             }
@@ -337,7 +339,7 @@ impl Check<'_> {
                 if found.literal().is_some() {
                     self.report.add(
                         Diagnostic::lint("secret-in-file", "a secret is not written into the site", secret.span)
-                            .help("declare `param key type=secret` and write secret=(param)key"),
+                            .help(self.as_secret(secret.span)),
                     );
                 }
                 Some(found)
@@ -370,7 +372,7 @@ impl Check<'_> {
                     "browsers drop a cookie with SameSite=None that is not secure",
                     same_site.span,
                 )
-                .help("add secure=#true"),
+                .help(Help::beside(same_site.span, "secure=#true")),
             );
         }
         Some(Sticky { cookie: sticky.cookie.value.clone().into(), secret, attributes: attributes.into() })

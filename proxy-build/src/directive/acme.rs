@@ -5,7 +5,7 @@ use proxy_runtime::site::{Challenge, TsigAlgorithm};
 use super::{Directive, Place, Prop};
 use crate::ast::{Acme, Dns, DnsBy, HostPattern, What};
 use crate::syntax::Leaf;
-use crate::value::{self, Parsed, Problem};
+use crate::value::{self, Advice, Parsed, Problem};
 
 /// Authorities by name.
 const AUTHORITIES: &[(&str, &str)] = &[
@@ -171,7 +171,7 @@ fn zone(leaf: &Leaf) -> Parsed<String> {
         other => Err(Problem {
             code: "bad-host",
             message: format!("`{other}` is no zone"),
-            help: Some("leave `*.` out: all names below are in a zone".to_owned()),
+            help: vec!["leave `*.` out: all names below are in a zone".into()],
             part: None,
         }),
     }
@@ -184,16 +184,18 @@ fn webhook(leaf: &Leaf) -> Parsed<String> {
     let host = found.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned)).unwrap_or_default();
     let here =
         host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().map_or(host == "localhost", |ip| ip.is_loopback());
-    let wrong = |message: String, help: String| Problem { code: "bad-url", message, help: Some(help), part: None };
-    if path.contains('?') {
-        return Err(wrong(
-            "a path is put behind it, so that it has no query".to_owned(),
-            "leave the query out".to_owned(),
-        ));
+    let wrong = |message: &str, write: String| Problem {
+        code: "bad-url",
+        message: message.to_owned(),
+        help: vec![Advice::Write(format!("{write:?}"))],
+        part: None,
+    };
+    if let Some((url, _)) = found.split_once('?').filter(|_| path.contains('?')) {
+        return Err(wrong("a path is put behind it, so that it has no query", url.to_owned()));
     }
     if !tls && !here {
-        let help = format!("write \"https://{}\"", found.trim_start_matches("http://"));
-        return Err(wrong("a webhook needs https, except at a loopback address".to_owned(), help));
+        let url = format!("https://{}", found.trim_start_matches("http://"));
+        return Err(wrong("a webhook needs https, except at a loopback address", url));
     }
     Ok(found)
 }
@@ -206,7 +208,7 @@ fn program(leaf: &Leaf) -> Parsed<String> {
     Err(Problem {
         code: "bad-path",
         message: format!("`{found}` is no absolute path"),
-        help: Some("write where it is, as in \"/usr/local/bin/set-record\"".to_owned()),
+        help: vec!["write where it is, as in \"/usr/local/bin/set-record\"".into()],
         part: None,
     })
 }
@@ -224,7 +226,7 @@ fn directory(leaf: &Leaf) -> Parsed<String> {
     Err(Problem {
         code: "bad-url",
         message: format!("`{found}` is neither the name of an authority nor a URL with https"),
-        help: Some(format!("there are: {}", names.join(" "))),
+        help: vec![format!("there are: {}", names.join(" ")).into()],
         part: None,
     })
 }

@@ -7,8 +7,8 @@ use super::{Directive, POLICY, Place, Prop};
 use crate::ast::{
     Auth, AuthScheme, AuthSource, ClientCertificate, FileSource, InAuth, InClientCertificate, Policy, What,
 };
-use crate::syntax::Leaf;
-use crate::value::{self, Parsed};
+use crate::syntax::{Leaf, quoted};
+use crate::value::{self, Parsed, problem};
 
 const IN_AUTH: &[Place] = &[Place::Auth];
 const IN_CLIENT_CERTIFICATE: &[Place] = &[Place::ClientCertificate];
@@ -157,7 +157,7 @@ fn refresh(leaf: &Leaf) -> Parsed<std::time::Duration> {
         0 => Err(value::Problem {
             code: "out-of-range",
             message: "keys are fetched no more often than once a second".to_owned(),
-            help: None,
+            help: Vec::new(),
             part: None,
         }),
     }
@@ -363,7 +363,7 @@ fn fingerprint(leaf: &Leaf) -> Parsed<String> {
         false => Err(value::Problem {
             code: "bad-fingerprint",
             message: "this is not the SHA-256 of a certificate: 64 hexadecimal digits".to_owned(),
-            help: Some("openssl x509 -in client.pem -noout -fingerprint -sha256 tells it".to_owned()),
+            help: vec!["openssl x509 -in client.pem -noout -fingerprint -sha256 tells it".into()],
             part: None,
         }),
     }
@@ -372,12 +372,18 @@ fn fingerprint(leaf: &Leaf) -> Parsed<String> {
 /// A file that is read at start, never compiled in.
 pub(crate) fn file_at_start(leaf: &Leaf) -> Parsed<FileSource> {
     match file_source(leaf)? {
-        FileSource::Embedded(path) => Err(value::Problem {
-            code: "value-type",
-            message: "this is read when the proxy starts, and never compiled in".to_owned(),
-            help: Some(format!("write (file)\"{path}\", or (param)NAME for a path that is given at start")),
-            part: None,
-        }),
+        // `name:hash`, as in a password file.
+        FileSource::Embedded(line) if line.contains(':') && !line.starts_with('/') => Err(problem(
+            "value-type",
+            "credentials are read from a file when the proxy starts: here they would be in the binary",
+        )
+        .write("(file)\"/etc/site/users\"")
+        .help("each line of that file is a name, a colon, and a hash as `htpasswd -B` makes it")),
+        FileSource::Embedded(path) => {
+            Err(problem("value-type", "this is read when the proxy starts, and never compiled in")
+                .write(format!("(file){}", quoted(&path)))
+                .help("(param)NAME is a path that is given at start"))
+        }
         source => Ok(source),
     }
 }
@@ -391,7 +397,7 @@ fn realm(leaf: &Leaf) -> Parsed<String> {
     Err(value::Problem {
         code: "bad-realm",
         message: "a realm has ASCII letters, and no quotes or backslashes".to_owned(),
-        help: None,
+        help: Vec::new(),
         part: None,
     })
 }

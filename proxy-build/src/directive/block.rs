@@ -88,7 +88,7 @@ fn pattern(leaf: &Leaf) -> Parsed<String> {
 }
 
 fn wrong(message: &str) -> value::Problem {
-    value::Problem { code: "bad-pattern", message: message.to_owned(), help: None, part: None }
+    value::Problem { code: "bad-pattern", message: message.to_owned(), help: Vec::new(), part: None }
 }
 
 /// A line with texts.

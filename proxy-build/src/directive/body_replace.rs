@@ -69,7 +69,7 @@ fn text(leaf: &Leaf, shortest: usize, longest: usize) -> Parsed<String> {
     Err(value::Problem {
         code: "bad-pattern",
         message: format!("this has {shortest} to {longest} bytes"),
-        help: None,
+        help: Vec::new(),
         part: None,
     })
 }

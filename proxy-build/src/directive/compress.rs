@@ -93,11 +93,13 @@ pub(super) fn media(leaf: &Leaf) -> Parsed<String> {
     match found.split_once('/') {
         Some((kind, "*")) if token(kind) => Ok(format!("{kind}/")),
         Some((kind, name)) if token(kind) && token(name) => Ok(found),
-        _ => Err(value::Problem {
-            code: "bad-type",
-            message: format!("`{found}` is no media type"),
-            help: Some("write \"text/html\", \"text/*\" or \"*+json\"".to_owned()),
-            part: None,
-        }),
+        _ => {
+            let wrong = value::problem("bad-type", format!("`{found}` is no media type"));
+            let bare = found.split(';').next().unwrap_or_default().trim();
+            Err(match bare.split_once('/') {
+                Some((kind, name)) if bare != found && token(kind) && token(name) => wrong.write_text(bare),
+                _ => wrong.help("types are written as \"text/html\", \"text/*\" or \"*+json\""),
+            })
+        }
     }
 }

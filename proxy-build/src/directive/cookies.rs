@@ -50,7 +50,7 @@ fn attribute(leaf: &Leaf) -> Parsed<String> {
     Err(value::Problem {
         code: "bad-cookie",
         message: "an attribute of a cookie has neither blanks nor `;`, and nothing but ASCII".to_owned(),
-        help: None,
+        help: Vec::new(),
         part: None,
     })
 }

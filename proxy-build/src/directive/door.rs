@@ -209,7 +209,7 @@ fn short(leaf: &Leaf) -> Parsed<Duration> {
     Err(value::Problem {
         code: "out-of-range",
         message: "a request is held back for a minute at most".to_owned(),
-        help: None,
+        help: Vec::new(),
         part: None,
     })
 }
@@ -220,7 +220,7 @@ fn refusal(leaf: &Leaf) -> Parsed<u16> {
         code => Err(value::Problem {
             code: "bad-status",
             message: format!("{code} does not say \"come again later\""),
-            help: Some("429 and 503 do".to_owned()),
+            help: vec!["429 and 503 do".into()],
             part: None,
         }),
     }

@@ -63,7 +63,7 @@ fn error_status(leaf: &Leaf, any: bool) -> value::Parsed<u16> {
         return Err(value::Problem {
             code: "bad-status",
             message: format!("the proxy never answers with {code} itself"),
-            help: Some(format!("it does with {}", codes.join(" "))),
+            help: vec![format!("it does with {}", codes.join(" ")).into()],
             part: None,
         });
     }

@@ -74,7 +74,7 @@ fn name(leaf: &Leaf) -> Parsed<String> {
         return Err(value::Problem {
             code: "bad-file-name",
             message: format!("`{found}` is no name of a file"),
-            help: Some("it is looked for in each folder, as index.html is".to_owned()),
+            help: vec!["it is looked for in each folder, as index.html is".into()],
             part: None,
         });
     }
@@ -88,7 +88,7 @@ fn fallback(leaf: &Leaf) -> Parsed<String> {
         return Err(value::Problem {
             code: "bad-file-name",
             message: format!("`{found}` is no file in the folder"),
-            help: Some("write it as a path from there, as in \"/index.html\"".to_owned()),
+            help: vec!["it is a path from there, as in \"/index.html\"".into()],
             part: None,
         });
     }

@@ -3,7 +3,7 @@
 use super::{Directive, POLICY, Prop};
 use crate::ast::{Filter, Policy, What};
 use crate::syntax::Leaf;
-use crate::value::{self, Parsed};
+use crate::value::{self, Parsed, problem};
 
 pub(super) static FILTER: Directive = Directive {
     name: "filter",
@@ -80,10 +80,11 @@ fn path(leaf: &Leaf) -> Parsed<String> {
     if fits {
         return Ok(found);
     }
-    Err(value::Problem {
-        code: "bad-function",
-        message: format!("`{found}` is no path of a function"),
-        help: Some("write it as from the root of the crate: \"crate::filters::tenant\"".to_owned()),
-        part: None,
+    let problem = problem("bad-function", format!("`{found}` is no path of a function"));
+    let bare = found.trim_end_matches("()").trim_start_matches("::");
+    let path = bare.strip_prefix("self::").or_else(|| bare.strip_prefix("crate::")).unwrap_or(bare);
+    Err(match !path.is_empty() && path.split("::").all(is_name) {
+        true => problem.write_text(&format!("crate::{path}")),
+        false => problem.help("it is named from the root of the crate, as in \"crate::filters::tenant\""),
     })
 }

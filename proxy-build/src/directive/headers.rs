@@ -173,7 +173,7 @@ byte but a line end.",
 };
 
 fn with_value(r: &mut Reading<'_, '_>, kind: fn(Spanned<Template>) -> HeaderOpKind) -> Option<What> {
-    let name = r.arg("a NAME", value::header_name)?;
+    let name = r.arg("a NAME", value::header_before_value)?;
     let value = r.arg("a VALUE", value::header_template)?;
     Some(What::HeaderOp(HeaderOp { kind: kind(value), name }))
 }

@@ -5,7 +5,7 @@ use crate::ast::{Lint, What};
 use crate::code::{self, Level};
 use crate::report::nearest;
 use crate::syntax::Leaf;
-use crate::value::{self, Parsed, Problem};
+use crate::value::{self, Parsed, problem};
 
 pub(super) static LINT: Directive = Directive {
     name: "lint",
@@ -48,9 +48,10 @@ fn lint(leaf: &Leaf) -> Parsed<&'static str> {
         None => format!("there is no lint `{name}`"),
     };
     let near = nearest(&name, code::lints().map(|code| code.name));
-    let help = near.map_or_else(
-        || format!("there are: {}", code::lints().map(|code| code.name).collect::<Vec<_>>().join(" ")),
-        |near| format!("did you mean `{near}`?"),
-    );
-    Err(Problem { code: "unknown-lint", message, help: Some(help), part: None })
+    let known = || format!("there are: {}", code::lints().map(|code| code.name).collect::<Vec<_>>().join(" "));
+    let wrong = problem("unknown-lint", message);
+    Err(match near {
+        Some(near) => wrong.write(near),
+        None => wrong.help(known()),
+    })
 }

@@ -3,7 +3,7 @@
 use super::{Directive, Place, Prop};
 use crate::ast::{HttpVersion, InListen, Listen, ListenWord, What};
 use crate::syntax::{Leaf, Scalar};
-use crate::value::{self, Parsed};
+use crate::value::{self, Parsed, problem};
 
 const IN_LISTEN: &[Place] = &[Place::Listen];
 
@@ -53,18 +53,34 @@ site status.example.com {
 
 fn listen_word(leaf: &Leaf) -> Parsed<ListenWord> {
     match (&leaf.value, &leaf.ty) {
+        (Scalar::Text(text), None) if text.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Err(problem("bad-address", "a port alone is no address").write_text(&format!(":{text}")))
+        }
         (Scalar::Text(text), None) if !text.contains(':') => value::name(leaf).map(ListenWord::Name),
-        (Scalar::Integer(port, _), None) => Err(value::Problem {
-            code: "bad-address",
-            message: "a port alone is no address".to_owned(),
-            help: Some(format!("write \":{port}\" for all of the machine's addresses")),
-            part: None,
-        }),
+        (Scalar::Integer(port @ 1..=65535, _), None) => {
+            Err(problem("bad-address", "a port alone is no address").write_text(&format!(":{port}")))
+        }
         _ => value::setting(value::listen_address)(leaf).map(ListenWord::Address),
     }
 }
 
-pub(super) const VERSIONS: &[(&str, HttpVersion)] = &[("h1", HttpVersion::H1), ("h2", HttpVersion::H2)];
+const VERSIONS: &[(&str, HttpVersion)] = &[("h1", HttpVersion::H1), ("h2", HttpVersion::H2)];
+
+/// A version of HTTP, by its name in TLS.
+pub(super) fn version(leaf: &Leaf) -> Parsed<HttpVersion> {
+    let written = match &leaf.value {
+        Scalar::Text(text) => text.to_ascii_lowercase(),
+        Scalar::Float(number) => number.to_string(),
+        Scalar::Integer(_, repr) => repr.clone(),
+        _ => String::new(),
+    };
+    match written.trim_start_matches("http").trim_start_matches('/') {
+        "h3" | "3" | "3.0" => Err(problem("unknown-value", "HTTP/3 is not spoken yet").write("h2")),
+        "1" | "1.0" | "1.1" => Err(problem("unknown-value", "HTTP/1.1 is called h1").write("h1")),
+        "2" | "2.0" | "h2c" => Err(problem("unknown-value", "HTTP/2 is called h2, with TLS and without").write("h2")),
+        _ => value::word(VERSIONS)(leaf),
+    }
+}
 
 pub(super) static HTTP: Directive = Directive {
     name: "http",
@@ -86,7 +102,7 @@ site example.com {
     respond 200 "hello\n"
 }
 "#,
-    read: |r| Some(What::InListen(InListen::Http(r.some("a version", value::word(VERSIONS))))),
+    read: |r| Some(What::InListen(InListen::Http(r.some("a version", version)))),
 };
 
 pub(super) static LISTEN_TLS: Directive = Directive {

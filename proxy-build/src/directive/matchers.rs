@@ -46,7 +46,7 @@ site example.com {
     }
 }
 "#,
-    read: |r| value_matcher(r, ValueOf::Header, value::header_name),
+    read: |r| value_matcher(r, ValueOf::Header, value::header_before_value),
 };
 
 pub(super) static QUERY: Directive = Directive {
@@ -231,7 +231,7 @@ pub(super) fn cookie_name(leaf: &Leaf) -> Parsed<String> {
     http::Method::from_bytes(name.as_bytes()).map_err(|_| value::Problem {
         code: "bad-cookie-name",
         message: format!("`{name}` can't be the name of a cookie"),
-        help: None,
+        help: Vec::new(),
         part: None,
     })?;
     Ok(name)

@@ -83,7 +83,7 @@ fn server_url(leaf: &Leaf, plain: &Cell<u32>, secure: &Cell<u32>) -> Parsed<Stri
         return Err(value::Problem {
             code: "bad-url",
             message: "either all servers are `https`, or none is".to_owned(),
-            help: Some("declare an `upstream` for each, and give each its route".to_owned()),
+            help: vec!["declare an `upstream` for each, and give each its route".into()],
             part: None,
         });
     }
@@ -112,7 +112,7 @@ pub(super) fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
             return Err(value::Problem {
                 code: "bad-host",
                 message: format!("`{other}` is neither `client`, `upstream` nor a host"),
-                help: None,
+                help: Vec::new(),
                 part: None,
             });
         }

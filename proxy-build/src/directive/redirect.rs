@@ -67,7 +67,7 @@ fn code(leaf: &Leaf) -> Parsed<u16> {
     Err(value::Problem {
         code: "bad-status",
         message: format!("{code} is no redirect"),
-        help: Some("301 and 308 are permanent, 302 and 307 temporary, 303 is \"see other\"".to_owned()),
+        help: vec!["301 and 308 are permanent, 302 and 307 temporary, 303 is \"see other\"".into()],
         part: None,
     })
 }

@@ -268,7 +268,7 @@ site grpc.example.com {
 }
 "#,
     read: |r| {
-        let version = r.arg("a version", value::word(super::listen::VERSIONS))?;
+        let version = r.arg("a version", super::listen::version)?;
         Some(What::InUpstream(InUpstream::Http(version)))
     },
 };

@@ -51,7 +51,7 @@ site example.com {
 /// A field that can tell an address, and that nobody takes for another.
 fn header(leaf: &Leaf) -> Parsed<TrustedHeader> {
     let name = value::header_name(leaf)?;
-    let wrong = |message: String| Err(Problem { code: "bad-header-name", message, help: None, part: None });
+    let wrong = |message: String| Err(Problem { code: "bad-header-name", message, help: Vec::new(), part: None });
     match name.as_str() {
         "x-forwarded-for" => Ok(TrustedHeader::XForwardedFor),
         "forwarded" => Ok(TrustedHeader::Forwarded),

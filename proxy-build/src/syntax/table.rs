@@ -118,7 +118,7 @@ fn column(name: &[u8], span: Span, report: &mut Report) -> Option<usize> {
     if known.is_none() {
         let diagnostic = Diagnostic::error("table-columns", format!("a table has no column `{name}`"), span);
         report.add(match nearest(&name, COLUMNS) {
-            Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+            Some(near) => diagnostic.meant(near),
             None => diagnostic.help(format!("it has: {}", COLUMNS.join(" "))),
         });
     }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use proxy_runtime::settings;
 
-use super::{Parsed, problem, text};
+use super::{Advice, Parsed, Problem, problem, text};
 use crate::ast::HostPattern;
-use crate::syntax::Leaf;
+use crate::syntax::{Leaf, quoted};
 
 /// A network, as in `10.0.0.0/8`, or an address alone. Bits behind the prefix are a mistake, not a wish.
 pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
@@ -17,14 +17,11 @@ pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
     }
     let network: IpNet = found.parse().map_err(|_| {
         problem("bad-network", format!("`{found}` is no address or network"))
-            .help("write 10.0.0.0/8, 2001:db8::/32 or a single address")
+            .help("a network is written as \"10.0.0.0/8\" or \"2001:db8::/32\", an address as \"192.0.2.1\"")
     })?;
     if network.trunc() != network {
-        return Err(problem("bad-network", format!("`{found}` has bits set behind its prefix")).help(format!(
-            "write \"{}\" for the network, or \"{}\" for the address",
-            network.trunc(),
-            network.addr()
-        )));
+        let problem = problem("bad-network", format!("`{found}` has bits set behind its prefix"));
+        return Err(problem.write_text(&network.trunc().to_string()).write_text(&network.addr().to_string()));
     }
     Ok(network)
 }
@@ -39,15 +36,18 @@ pub fn ip(leaf: &Leaf) -> Parsed<IpAddr> {
 pub fn server_address(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     if found.contains("://") {
-        return Err(problem("bad-address", "a server is `host:port`, without a scheme")
-            .help(format!("write \"{}\"", found.split("://").nth(1).unwrap_or_default())));
+        let problem = problem("bad-address", "a server is `host:port`, without a scheme");
+        return Err(match meant_url(&found).and_then(|(_, tls, authority, _)| with_port(&authority, tls)) {
+            Some(address) => problem.write_text(&address),
+            None => problem.help("a server is written as \"10.0.0.1:8080\""),
+        });
     }
     match settings::address(&found) {
         Ok(settings::Address::Tcp("", port)) => {
-            Err(problem("bad-address", "a server's host is missing").help(format!("write \"127.0.0.1:{port}\"")))
+            Err(problem("bad-address", "a server's host is missing").write_text(&format!("10.0.0.1:{port}")))
         }
         Ok(_) => Ok(found),
-        Err(reason) => Err(problem("bad-address", reason)),
+        Err(reason) => Err(address_problem(reason, &found, with_port(unquoted(&found), false))),
     }
 }
 
@@ -55,16 +55,82 @@ pub fn server_address(leaf: &Leaf) -> Parsed<String> {
 pub fn listen_address(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match settings::address(&found) {
-        Ok(settings::Address::Tcp(host, _))
+        Ok(settings::Address::Tcp(host, port))
             if !host.is_empty() && host.parse::<IpAddr>().is_err() && host != "localhost" =>
         {
-            Err(problem("bad-address", format!("`{host}` is no address to listen on")).help(
-                "write an IP address, `localhost`, or nothing before the colon for all of the machine's addresses",
-            ))
+            Err(problem("bad-address", format!("`{host}` is no address to listen on"))
+                .write_text(&format!(":{port}"))
+                .help("that is all of the machine's addresses; one of them is written as an IP address"))
         }
         Ok(_) => Ok(found),
-        Err(reason) => Err(problem("bad-address", reason)),
+        Err(reason) => {
+            let inner = unquoted(&found);
+            // `http://*:80` and `*:80` mean all addresses.
+            let bare = inner.split_once("://").map_or(inner, |(_, rest)| rest).trim_end_matches('/');
+            let bare = bare.strip_prefix('*').unwrap_or(bare);
+            let meant = if bare.parse::<u16>().is_ok() { format!(":{bare}") } else { bare.to_owned() };
+            Err(address_problem(reason, &found, Some(meant)))
+        }
     }
+}
+
+/// What is wrong with an address, and the address that was meant, where there is one.
+fn address_problem(reason: &str, found: &str, meant: Option<String>) -> Problem {
+    let problem = problem("bad-address", reason);
+    let fits = |text: &String| text != found && settings::address(text).is_ok();
+    match meant.filter(fits) {
+        Some(meant) => problem.write_text(&meant),
+        None => problem,
+    }
+}
+
+/// Without the quotes of typography, which editors put in place of plain ones, and without blanks around.
+fn unquoted(found: &str) -> &str {
+    found.trim_matches(|char: char| {
+        matches!(char, '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' | '\'' | '`') || char.is_whitespace()
+    })
+}
+
+/// An authority with a port, where it has none the scheme's own.
+fn with_port(authority: &str, tls: bool) -> Option<String> {
+    if settings::address(authority).is_ok() {
+        return Some(authority.to_owned());
+    }
+    let host = authority.trim_end_matches(':');
+    (!host.is_empty() && proxy_runtime::target::is_host(host)).then(|| format!("{host}:{}", if tls { 443 } else { 80 }))
+}
+
+/// The parts of a URL that was most likely meant: the scheme, whether it encrypts, the authority and the path. Quotes of typography, a
+/// scheme in other letters or with a slash less, a user's name and what begins at `?` go.
+fn meant_url(found: &str) -> Option<(&'static str, bool, String, String)> {
+    let found = unquoted(found);
+    let lower = found.to_ascii_lowercase();
+    let known = [
+        ("https", true),
+        ("http", false),
+        ("h2c", false),
+        ("wss", true),
+        ("ws", false),
+        ("grpcs", true),
+        ("grpc", false),
+    ];
+    let scheme = known.iter().find_map(|&(scheme, tls)| {
+        let rest = lower.strip_prefix(scheme)?.strip_prefix(':')?;
+        let slashes = rest.len() - rest.trim_start_matches('/').len();
+        (slashes > 0).then_some((scheme.len() + 1 + slashes, tls))
+    });
+    let (start, tls) = match scheme {
+        Some(found) => found,
+        None if lower.contains("://") => return None,
+        None => (0, false),
+    };
+    let rest = &found[start..];
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let written = if tls { "https://" } else { "http://" };
+    let fits = with_port(authority, tls).is_some_and(|address| !address.starts_with(':'));
+    fits.then(|| (written, tls, authority.trim_end_matches(':').to_owned(), path.to_owned()))
 }
 
 /// The name that a server is asked for and that its certificate is for.
@@ -84,15 +150,27 @@ pub fn server_url(leaf: &Leaf) -> Parsed<(String, bool)> {
         return server_address(leaf).map(|address| (address, false));
     }
     let (scheme, authority) = split_scheme(&found)?;
-    if let Some((authority, path)) = authority.split_once('/') {
-        let problem = problem("bad-url", "the URL of a server has no path: what is matched is what is forwarded");
-        return Err(if path.is_empty() {
-            problem.help(format!("write \"{scheme}{authority}\""))
-        } else {
-            problem.help(format!("write \"{scheme}{authority}\" and beside it: rewrite add-prefix=\"/{path}\""))
-        });
+    if authority.contains(['/', '?', '#']) {
+        let message = "the URL of a server has no path: what is matched is what is forwarded";
+        return Err(server_problem(problem("bad-url", message), &found));
+    }
+    if authority.contains('@') {
+        let message = "the URL of a server has no name and password: they would be in the binary, and are not sent";
+        return Err(server_problem(problem("bad-url", message), &found).help(
+            "a server that asks for them is sent `Authorization` by `request-headers`, its value from a (param)",
+        ));
     }
     authority_address(scheme, authority)
+}
+
+/// Proposes the URL that was meant, and what its path would have done.
+fn server_problem(problem: Problem, found: &str) -> Problem {
+    let Some((scheme, _, authority, path)) = meant_url(found) else { return problem };
+    let url = quoted(&format!("{scheme}{authority}"));
+    match path.is_empty() || path.contains('$') {
+        true => problem.write(url),
+        false => problem.help(Advice::WriteWith(url, format!("rewrite add-prefix={}", quoted(&path)))),
+    }
 }
 
 /// The URL of something that a server is asked for, with `http` or `https`: the address, whether it is encrypted, and path and query.
@@ -132,10 +210,17 @@ fn split_scheme(found: &str) -> Parsed<(&'static str, &str)> {
         }
     }
     Err(match found.split_once("://") {
-        Some((scheme, _)) => problem("bad-url", format!("`{scheme}` upstreams are not supported"))
-            .help("http://, https:// and unix: are")
-            .part(0, scheme.len()),
-        None => problem("bad-url", format!("`{found}` is no URL")).help(format!("write \"http://{found}\"")),
+        Some((scheme, _))
+            if unquoted(found) == found
+                && !scheme.eq_ignore_ascii_case("http")
+                && !scheme.eq_ignore_ascii_case("https") =>
+        {
+            let problem = problem("bad-url", format!("`{scheme}` upstreams are not supported"))
+                .help("http://, https:// and unix: are")
+                .part(0, scheme.len());
+            server_problem(problem, found)
+        }
+        _ => server_problem(problem("bad-url", format!("`{found}` is no URL")), found),
     })
 }
 
@@ -148,11 +233,20 @@ fn authority_address(scheme: &str, authority: &str) -> Parsed<(String, bool)> {
             format!("{authority}:{}", if tls { 443 } else { 80 })
         }
         Err(reason) => {
-            return Err(problem("bad-url", reason).part(scheme.len(), scheme.len() + authority.len()));
+            let problem = problem("bad-url", reason).part(scheme.len(), scheme.len() + authority.len());
+            return Err(server_problem(problem, &format!("{scheme}{authority}")));
         }
     };
-    if address.starts_with(':') {
-        return Err(problem("bad-url", "the URL's host is missing"));
+    if let Some(port) = address.strip_prefix(':') {
+        return Err(problem("bad-url", "the URL's host is missing").write_text(&format!("{scheme}10.0.0.1:{port}")));
+    }
+    // The ports of both schemes are the ones that everybody has: one beside the other's scheme is a slip.
+    if let Some((host, wrong)) = address.rsplit_once(':').filter(|(_, port)| *port == if tls { "80" } else { "443" }) {
+        let other = if tls { "http" } else { "https" };
+        return Err(problem("bad-url", format!("port {wrong} is that of `{other}`"))
+            .write_text(&format!("{other}://{host}"))
+            .write_text(&format!("{scheme}{host}"))
+            .part(0, scheme.len() + authority.len()));
     }
     Ok((address, tls))
 }
@@ -163,34 +257,46 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
     if found == "*" {
         return Ok(HostPattern::Any);
     }
-    if let Some((scheme, rest)) = found.split_once("://") {
-        return Err(problem("bad-host", format!("a host has no scheme (`{scheme}://`)"))
-            .help(format!("write {}", rest.trim_end_matches('/'))));
+    let meant = meant_host(&found);
+    let wrong = |message: &str| {
+        let problem = problem("bad-host", message);
+        match &meant {
+            Some(host) => problem.write_text(host),
+            None => problem,
+        }
+    };
+    if let Some((scheme, _)) = found.split_once("://") {
+        return Err(wrong(&format!("a host has no scheme (`{scheme}://`)")));
     }
-    if let Some((host, path)) = found.split_once('/') {
-        return Err(
-            problem("bad-host", "a host has no path").help(format!("write {host}, and inside it: route \"/{path}\""))
-        );
+    if let Some((_, path)) = found.split_once('/') {
+        let problem = wrong("a host has no path");
+        return Err(match path.is_empty() {
+            true => problem,
+            false => problem.help("what is to happen under a path is said by a `route` in the site"),
+        });
     }
     let (wildcard, name) = match found.strip_prefix("*.") {
         Some(suffix) => (true, suffix),
         None => (false, found.as_str()),
     };
-    if name.contains('*') {
-        return Err(
-            problem("bad-host", "`*` stands for whole labels, at the beginning of a host").help("write *.example.com")
-        );
+    if name.contains('*') || found.starts_with(['.', '~', '_']) {
+        return Err(wrong("`*` stands for whole labels, at the beginning of a host, and nothing else stands for any"));
     }
     if !name.starts_with('[') && name.contains(':') {
-        let host = name.split(':').next().unwrap_or_default();
-        return Err(problem("bad-host", "a host has no port: that belongs to `listen`")
-            .help(format!("write {host}, and: listen \":{}\"", name.rsplit(':').next().unwrap_or_default())));
+        let problem = wrong("a host has no port: that belongs to `listen`");
+        let port = name.rsplit(':').next().unwrap_or_default();
+        return Err(match port.parse::<u16>() {
+            Ok(port) if port > 0 => {
+                problem.help(format!("to be served on that port alone, a site has: listen \":{port}\""))
+            }
+            _ => problem,
+        });
     }
     let name = name.strip_suffix('.').unwrap_or(name);
     let ascii = if name.starts_with('[') {
         name.to_ascii_lowercase()
     } else {
-        idna::domain_to_ascii(name).map_err(|_| problem("bad-host", format!("`{name}` is no host name")))?
+        idna::domain_to_ascii(name).map_err(|_| wrong(&format!("`{name}` is no host name")))?
     };
     let labels_fit = ascii.starts_with('[')
         || ascii.split('.').all(|label| {
@@ -201,8 +307,35 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         });
     if !labels_fit || !proxy_runtime::target::is_host(&ascii) {
-        let problem = problem("bad-host", format!("`{name}` is no host name"));
+        let problem = wrong(&format!("`{name}` is no host name"));
         return Err(if name.contains('_') { problem.help("a host has no underscore") } else { problem });
     }
     Ok(if wildcard { HostPattern::Wildcard(ascii) } else { HostPattern::Exact(ascii) })
+}
+
+/// The host that was meant by a URL, by a host with a port, or by what other proxies write for many.
+fn meant_host(found: &str) -> Option<String> {
+    let inner = unquoted(found);
+    let rest = inner.split_once("://").map_or(inner, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let name = match authority.rsplit_once(':') {
+        Some((name, port)) if !authority.ends_with(']') && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    };
+    // nginx: `.example.com`, `_`; Apache and others: `*` within.
+    let name = match name {
+        "_" => "*".to_owned(),
+        name if name.starts_with('.') => format!("*{name}"),
+        name => name.to_owned(),
+    };
+    let suffix = name.strip_prefix("*.").unwrap_or(&name);
+    let fits = name == "*"
+        || (!suffix.is_empty()
+            && !suffix.contains(['*', '_', ' ', '~', '^', '('])
+            && suffix.split('.').all(|label| {
+                !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.len() <= 63
+            })
+            && proxy_runtime::target::is_host(suffix));
+    (fits && name != found).then_some(name)
 }

@@ -37,7 +37,7 @@ pub fn size_within(least: u64, most: u64) -> impl Fn(&Leaf) -> Parsed<Setting<u6
         let wrong = |what: &str, bound: u64| {
             let bound = settings::size_text(bound);
             Err(problem("out-of-range", format!("this is {what} than {bound}, which is allowed here"))
-                .help(format!("write \"{bound}\"")))
+                .write_text(&bound.to_string()))
         };
         match found {
             _ if found < least => wrong("less", least),
@@ -52,7 +52,8 @@ pub fn keepalive(leaf: &Leaf) -> Parsed<Duration> {
     match duration_or_off(leaf)? {
         found if found > MAX_KEEPALIVE && found != Duration::MAX => {
             Err(problem("out-of-range", "this is more than 9 hours, which the kernel allows")
-                .help("write \"9h\" or off"))
+                .write_text("9h")
+                .write("off"))
         }
         found => Ok(found),
     }

@@ -23,8 +23,11 @@ pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
         return Ok(None);
     }
     let expected = || {
-        problem("bad-rate", format!("`{found}` is no rate"))
-            .help("a rate is a number per s, m, h or d, as in \"50/s\" or \"1000/h\"")
+        let problem = problem("bad-rate", format!("`{found}` is no rate"));
+        match meant_rate(&found) {
+            Some(meant) => problem.write_text(&meant),
+            None => problem.help("a rate is a number per s, m, h or d, as in \"50/s\" or \"1000/h\""),
+        }
     };
     let (count, unit) = found.split_once('/').ok_or_else(expected)?;
     let per = match unit {
@@ -35,14 +38,33 @@ pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
         _ => return Err(expected()),
     };
     match count.parse::<u32>() {
-        Ok(0) => {
-            Err(problem("bad-rate", "a rate of 0 lets nobody in").help("to refuse all requests write: respond 403"))
-        }
+        Ok(0) => Err(problem("bad-rate", "a rate of 0 lets nobody in")
+            .help("all requests are refused by the handler: respond 403")),
         Ok(count) if count <= 1_000_000 && !found.starts_with('+') => {
             Ok(Some(Rate { count, per: Duration::from_secs(per) }))
         }
         _ => Err(expected()),
     }
+}
+
+/// A rate as others write it: `10r/s`, `10 / second`, `10rps`.
+fn meant_rate(found: &str) -> Option<String> {
+    let end = found.find(|char: char| !char.is_ascii_digit()).filter(|&end| end > 0)?;
+    let unit = match found[end..]
+        .trim()
+        .to_ascii_lowercase()
+        .replace(' ', "")
+        .trim_start_matches("req")
+        .trim_start_matches('r')
+    {
+        "/s" | "/sec" | "/second" | "ps" | "" => "s",
+        "/m" | "/min" | "/minute" | "pm" => "m",
+        "/h" | "/hour" => "h",
+        "/d" | "/day" => "d",
+        _ => return None,
+    };
+    let count: u32 = found[..end].parse().ok()?;
+    (1..=1_000_000).contains(&count).then(|| format!("{count}/{unit}"))
 }
 
 /// As in `1KiB/s`, in bytes a second; 0 for `off`.
@@ -59,10 +81,24 @@ pub fn byte_rate(leaf: &Leaf) -> Parsed<u64> {
     let bytes =
         found.strip_suffix("/s").and_then(|size| proxy_runtime::settings::size(size).ok()).ok_or_else(expected)?;
     match bytes {
-        0 => Err(problem("bad-rate", "a rate of 0 is none").help("write min-rate=off")),
+        0 => Err(problem("bad-rate", "a rate of 0 is none").write("off")),
         1..=MOST => Ok(bytes),
         _ => Err(problem("out-of-range", format!("`{found}` is out of range: at most \"1GiB/s\" is allowed here"))),
     }
+}
+
+/// An origin as browsers write it, of a host, a URL, or one in other letters.
+fn meant_origin(found: &str) -> Option<String> {
+    let lower = found.trim().to_ascii_lowercase();
+    let (scheme, rest) = lower.split_once("://").unwrap_or(("https", &lower));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let usual = if scheme == "http" { ":80" } else { ":443" };
+    let authority = authority.strip_suffix(usual).unwrap_or(authority);
+    let host = authority.strip_prefix("*.").unwrap_or(authority).split(':').next().unwrap_or_default();
+    let meant = format!("{scheme}://{authority}");
+    let fits =
+        matches!(scheme, "http" | "https") && (host.contains('.') || host == "localhost") && !authority.contains('@');
+    (fits && meant != found && meant.replacen("*.", "", 1).parse::<http::Uri>().is_ok()).then_some(meant)
 }
 
 /// Whose pages may read answers: a scheme and a host, or all hosts below one.
@@ -72,8 +108,13 @@ pub fn origin(leaf: &Leaf) -> Parsed<Origin> {
         return Ok(Origin::Any);
     }
     let wrong = |message: String| {
-        problem("bad-origin", message)
-            .help("write it as browsers do: \"https://app.example.com\", \"https://*.example.com\" or \"http://localhost:3000\"")
+        let problem = problem("bad-origin", message);
+        match meant_origin(&found) {
+            Some(meant) => problem.write_text(&meant),
+            None => problem.help(
+                "browsers say it as in \"https://app.example.com\"; \"https://*.example.com\" is all below a host",
+            ),
+        }
     };
     if found == "null" {
         return Err(wrong("`null` is the origin of any page that hides its own: it would be anybody's".to_owned()));

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use proxy_runtime::site::DiscoverFrom;
 
 use super::address::to_ask_for;
-use super::{Parsed, integer, problem, server_address, status, text};
+use super::{Advice, Parsed, integer, problem, server_address, status, text};
 use crate::ast::{Probe, RetryOn};
-use crate::syntax::{Leaf, Scalar};
+use crate::syntax::{Leaf, Scalar, quoted};
 
 /// What a health check asks.
 pub fn health_check(leaf: &Leaf) -> Parsed<Probe> {
@@ -18,9 +18,16 @@ pub fn health_check(leaf: &Leaf) -> Parsed<Probe> {
         _ => {}
     }
     if !found.starts_with('/') {
-        return Err(
-            problem("bad-path", "the path of a health check begins with `/`").help(format!("write \"/{found}\""))
-        );
+        let problem = problem("bad-path", "the path of a health check begins with `/`");
+        // Of a URL, the server is known.
+        let path = match found.split_once("://") {
+            Some((_, rest)) => rest.find('/').map_or("/".to_owned(), |at| rest[at..].to_owned()),
+            None => format!("/{found}"),
+        };
+        return Err(match to_ask_for(&path, 0) {
+            Ok(()) => problem.write_text(&path),
+            Err(_) => problem,
+        });
     }
     to_ask_for(&found, 0)?;
     Ok(Probe::Path(found))
@@ -46,7 +53,7 @@ pub fn statuses(leaf: &Leaf) -> Parsed<(u16, u16)> {
         (Some(from), Some(to)) if from <= to => Ok((from, to)),
         (Some(_), Some(_)) => Err(problem("bad-status", format!("`{range}` ends before it begins"))),
         _ => Err(problem("bad-status", format!("`{range}` is no status and no range of statuses"))
-            .help("write 200, or \"200-299\"")),
+            .help("a status is written as 200, a range as \"200-299\"")),
     }
 }
 
@@ -81,7 +88,7 @@ fn grpc_status(word: &str) -> Option<Parsed<RetryOn>> {
             // As Envoy writes them.
             code(word)?;
             let message = format!("`{word}` is a status of gRPC");
-            return Some(Err(problem("unknown-value", message).help(format!("write `grpc-{word}`"))));
+            return Some(Err(problem("unknown-value", message).write(format!("grpc-{word}"))));
         }
     };
     Some(match code(name) {
@@ -172,7 +179,7 @@ pub fn discover_target(kind: DiscoverKind) -> impl Fn(&Leaf) -> Parsed<DiscoverF
                     return Ok(DiscoverFrom::Srv(found.into()));
                 }
                 Err(problem("bad-address", format!("`{found}` is no name of a service"))
-                    .help("write it as in \"_http._tcp.example.com\""))
+                    .help("a service is named as in \"_http._tcp.example.com\""))
             }
             DiscoverKind::Dns => {
                 let found = server_address(leaf)?;
@@ -180,11 +187,11 @@ pub fn discover_target(kind: DiscoverKind) -> impl Fn(&Leaf) -> Parsed<DiscoverF
                     found.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)))
                 else {
                     return Err(problem("bad-address", "a name and a port are looked for here")
-                        .help("write it as in \"app.internal:8080\""));
+                        .help("a name with a port is written as in \"app.internal:8080\""));
                 };
                 if host.starts_with('[') || host.parse::<IpAddr>().is_ok() {
                     return Err(problem("bad-address", format!("`{host}` is an address already"))
-                        .help(format!("write: server \"{found}\"")));
+                        .help(Advice::Node(format!("server {}", quoted(&found)))));
                 }
                 Ok(DiscoverFrom::Dns(host.to_owned().into(), port))
             }
@@ -204,5 +211,6 @@ pub fn name_server(leaf: &Leaf) -> Parsed<String> {
     if found.parse::<IpAddr>().is_ok() || found.parse::<SocketAddr>().is_ok() {
         return Ok(found);
     }
-    Err(problem("bad-address", format!("`{found}` is no IP address")).help("write \"10.0.0.2\", or \"10.0.0.2:5353\""))
+    Err(problem("bad-address", format!("`{found}` is no IP address"))
+        .help("a name server is written as \"10.0.0.2\", or with a port as \"10.0.0.2:5353\""))
 }

@@ -1,0 +1,147 @@
+//! Two corpora of sites. `corpus/wrong/*.txt` has sites with one mistake each: what is found is what was expected, on its line, and
+//! each help that proposes a change proposes one that leads to a site that compiles. `corpus/right/*.kdl` has sites as people run
+//! them, the front ends of known applications among them: nothing is found.
+//!
+//! A case begins with a line `=== CODE LINE what it is`; a `-` for the code is a site that is right. `KILN_SHOW=1` prints what is found.
+
+use std::path::Path;
+
+use kiln_tests::kiln::workspace;
+use proxy_build::report::{Diagnostic, Edit};
+use proxy_build::source::Span;
+
+/// A site with a mistake, or without.
+struct Case<'a> {
+    code: &'a str,
+    line: u32,
+    title: &'a str,
+    text: &'a str,
+}
+
+fn cases(file: &str) -> Vec<Case<'_>> {
+    let parts = file.split("=== ").skip(1);
+    parts
+        .map(|part| {
+            let (head, text) = part.split_once('\n').expect("a site below its title");
+            let mut words = head.splitn(3, ' ');
+            let (code, line, title) = (words.next(), words.next(), words.next());
+            let line = line.and_then(|line| line.parse().ok()).unwrap_or_else(|| panic!("no line in `{head}`"));
+            Case { code: code.expect("a code"), line, title: title.unwrap_or_default(), text }
+        })
+        .collect()
+}
+
+fn compile(text: &str) -> proxy_build::Compiled {
+    proxy_build::compile_text(&workspace().join("tests/corpus/site.kdl"), "site.kdl", text)
+}
+
+/// A text after a change.
+fn changed(text: &str, edits: &[Edit]) -> String {
+    let mut edits: Vec<_> = edits.iter().collect();
+    edits.sort_by_key(|edit| std::cmp::Reverse((edit.at.start, edit.at.end)));
+    let replace = |mut text: String, edit: &&Edit| {
+        text.replace_range(edit.at.start as usize..edit.at.end as usize, &edit.text);
+        text
+    };
+    edits.iter().fold(text.to_owned(), replace)
+}
+
+#[test]
+fn wrong() {
+    let folder = workspace().join("tests/corpus/wrong");
+    let (mut count, mut failed) = (0, Vec::new());
+    for entry in std::fs::read_dir(folder).expect("the folder") {
+        let file = std::fs::read_to_string(entry.expect("an entry").path()).expect("text");
+        for case in cases(&file) {
+            count += 1;
+            failed.extend(wrong_case(&case).err().map(|why| format!("{}: {why}", case.title)));
+        }
+    }
+    assert!(failed.is_empty(), "{} of {count}:\n{}", failed.len(), failed.join("\n"));
+    assert!(count >= 130, "there were more: {count}");
+}
+
+fn wrong_case(case: &Case<'_>) -> Result<(), String> {
+    let compiled = compile(case.text);
+    let shown = compiled.diagnostics(false);
+    if std::env::var_os("KILN_SHOW").is_some() {
+        eprintln!("=== {}\n{shown}", case.title);
+    }
+    let found = compiled.report.sorted();
+    if case.code == "-" {
+        return if found.is_empty() { Ok(()) } else { Err(format!("it is right\n{shown}")) };
+    }
+    let lines: Vec<_> = found.iter().map(|found| (found.code, compiled.sources.line(found.at))).collect();
+    if lines != [(case.code, case.line)] {
+        return Err(format!("expected {} in line {}\n{shown}", case.code, case.line));
+    }
+    if !says_something(found[0]) {
+        return Err(format!("it says nothing but its name\n{shown}"));
+    }
+    for edits in found[0].fixes() {
+        let fixed = changed(case.text, edits);
+        let after = compile(&fixed);
+        if after.model.is_none() || after.report.sorted().iter().any(|left| left.code == case.code) {
+            return Err(format!("the help does not help\n{shown}\n{fixed}\n{}", after.diagnostics(false)));
+        }
+    }
+    Ok(())
+}
+
+fn says_something(found: &Diagnostic) -> bool {
+    !found.help.is_empty() || !found.label.is_empty() || !found.also.is_empty() || found.message.len() > 20
+}
+
+/// In the fixtures, too, which have many mistakes each: what a help proposes does away with the mistake that it stands under.
+#[test]
+fn helps_of_fixtures() {
+    let folder = workspace().join("tests/diagnostics");
+    let (mut count, mut failed) = (0, Vec::new());
+    for entry in std::fs::read_dir(&folder).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "kdl") {
+            count += fixture(&path, &mut failed);
+        }
+    }
+    assert!(failed.is_empty(), "{} of {count}:\n{}", failed.len(), failed.join("\n"));
+    assert!(count > 100, "{count} helps were applied");
+}
+
+fn fixture(path: &Path, failed: &mut Vec<String>) -> usize {
+    let Ok(text) = std::fs::read_to_string(path) else { return 0 };
+    let compiled = proxy_build::compile_text(path, "site.kdl", &text);
+    let mut count = 0;
+    for found in compiled.report.sorted() {
+        for help in &found.help {
+            let told = help.text.starts_with("write ") || help.text.starts_with("add ");
+            if told && help.edits.is_empty() {
+                failed.push(format!("{}: nothing to apply for `{}`", path.display(), help.text));
+            }
+        }
+        for edits in found.fixes() {
+            if edits.iter().any(|edit| edit.at.file != compiled.sources.start().file) {
+                continue;
+            }
+            count += 1;
+            let fixed = changed(&text, edits);
+            let after = proxy_build::compile_text(path, "site.kdl", &fixed);
+            let at = moved(found.at, edits);
+            let same = |left: &&&Diagnostic| {
+                left.message == found.message && (left.at.start, left.at.file) == (at, found.at.file)
+            };
+            let broken = |left: &&&Diagnostic| left.code == "syntax" && found.code != "syntax";
+            let sorted = after.report.sorted();
+            if let Some(left) = sorted.iter().find(same).or_else(|| sorted.iter().find(broken)) {
+                failed.push(format!("{}: {} [{}] after {edits:?}", path.display(), left.message, found.message));
+            }
+        }
+    }
+    count
+}
+
+/// Where a place is after a change.
+fn moved(at: Span, edits: &[Edit]) -> u32 {
+    let before = edits.iter().filter(|edit| edit.at.end <= at.start);
+    let by: i64 = before.map(|edit| edit.text.len() as i64 - i64::from(edit.at.end - edit.at.start)).sum();
+    u32::try_from(i64::from(at.start) + by).expect("within the text")
+}
