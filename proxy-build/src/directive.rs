@@ -6,6 +6,7 @@
 mod access_log;
 mod acme;
 mod admin;
+pub mod aliases;
 mod auth;
 mod block;
 mod body_replace;

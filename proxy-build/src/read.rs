@@ -4,6 +4,7 @@
 //! type. What a directive does not ask for is an error here, so nothing is accepted and ignored.
 
 use crate::ast::{Item, What};
+use crate::directive::aliases::{self, Alias};
 use crate::directive::{self, Directive, Place};
 use crate::report::{Diagnostic, Edit, Help, Report, nearest};
 use crate::source::{FileId, Sources, Span, Spanned};
@@ -72,6 +73,10 @@ impl Reader<'_> {
             format!("there is no `{name}` {}", place.inside()),
             node.name.span,
         );
+        if let Some(alias) = aliases::find(name, place) {
+            self.report.add(diagnostic.help(self.ours(node, alias, place)));
+            return None;
+        }
         if let Some(near) = nearest(name, here.iter().copied()).filter(|near| *near != name) {
             diagnostic = diagnostic.meant(near);
         } else if let Some(found) = elsewhere.first() {
@@ -86,6 +91,23 @@ impl Reader<'_> {
         }
         self.report.add(diagnostic);
         None
+    }
+
+    /// What another proxy's word is called here.
+    fn ours(&self, node: &Node, alias: &Alias, place: Place) -> Help {
+        let Some(directive) = aliases::directive(alias, place) else { return alias.example.into() };
+        if !directive.places.contains(&place) {
+            let places: Vec<_> = directive.places.iter().map(|place| place.inside()).collect();
+            return Help::from(format!("here that is `{}`, {}: {}", directive.name, places.join(", "), alias.example));
+        }
+        let words = format!("here that is: {}", alias.example);
+        let edit = match &node.children {
+            None => Edit { at: node.whole(), text: alias.example.to_owned() },
+            // What stands between the braces is kept, where ours has braces for the same.
+            Some(_) if alias.same => Edit { at: node.name.span, text: directive.name.to_owned() },
+            Some(_) => return words.into(),
+        };
+        Help::told(words, vec![edit])
     }
 
     fn item(&mut self, node: &Node, directive: &'static Directive, place: Place) -> Item {

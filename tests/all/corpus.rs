@@ -145,3 +145,43 @@ fn moved(at: Span, edits: &[Edit]) -> u32 {
     let by: i64 = before.map(|edit| edit.text.len() as i64 - i64::from(edit.at.end - edit.at.start)).sum();
     u32::try_from(i64::from(at.start) + by).expect("within the text")
 }
+
+/// Every word of another proxy is answered with one of ours, and what is proposed in its place compiles there.
+#[test]
+fn words_of_other_proxies() {
+    const FRAMES: &[&str] = &[
+        "HERE\nsite a.test {\n    respond 200\n}\n",
+        "HERE\n",
+        "site a.test {\n    HERE\n}\n",
+        "upstream app {\n    server \"10.0.0.2:80\"\n}\nupstream canary {\n    server \"10.0.0.3:80\"\n}\nlint allow unused\nsite a.test {\n    HERE\n}\n",
+        "site a.test {\n    HERE\n    proxy \"http://127.0.0.1:3000\"\n}\n",
+        "site a.test {\n    route \"/x\" {\n        HERE\n        proxy \"http://127.0.0.1:3000\"\n    }\n}\n",
+        "site a.test {\n    route \"/x\" {\n        HERE\n    }\n}\n",
+        "upstream app {\n    HERE\n    server \"10.0.0.2:80\"\n}\nsite a.test {\n    proxy app\n}\n",
+        "upstream app {\n    HERE\n}\nsite a.test {\n    proxy app\n}\n",
+        "site a.test {\n    tls {\n        HERE\n    }\n    respond 200\n}\n",
+        "site a.test {\n    tls {\n        HERE\n        certificate (file)\"cert.pem\" key=(file)\"key.pem\"\n    }\n    respond 200\n}\n",
+        "preset common {\n    compress\n}\nsite a.test {\n    HERE\n    respond 200\n}\n",
+    ];
+    let mut failed = Vec::new();
+    for alias in proxy_build::directive::aliases::TABLE {
+        let allowed = "lint allow unused password-on-plain\n";
+        let mut proposed = 0;
+        let mut compiled = false;
+        for frame in FRAMES {
+            let text = allowed.to_owned() + &frame.replace("lint allow unused\n", "").replace("HERE", alias.word);
+            let found = compile(&text);
+            for found in
+                found.report.sorted().iter().filter(|found| matches!(found.code, "unknown-node" | "misplaced-node"))
+            {
+                assert!(!found.help.is_empty() || !found.label.is_empty(), "{}: no help", alias.word);
+                proposed += usize::from(found.help.iter().any(|help| help.text.contains(alias.example)));
+                compiled |= found.fixes().any(|edits| compile(&changed(&text, edits)).model.is_some());
+            }
+        }
+        if proposed == 0 || !(compiled || alias.ours.is_empty()) {
+            failed.push(format!("`{}`: {} ({proposed} times)", alias.word, alias.example));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
