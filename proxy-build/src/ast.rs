@@ -373,6 +373,8 @@ pub struct Redirect {
 pub struct Template {
     /// Its parts.
     pub parts: Vec<Part>,
+    /// Where it stands.
+    pub span: Span,
 }
 
 /// A part of a [`Template`].

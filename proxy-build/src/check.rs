@@ -10,8 +10,10 @@ mod block;
 mod cache;
 mod compress;
 mod door;
+mod effects;
 mod fields;
 mod files;
+mod foreign;
 mod handlers;
 pub mod joint;
 mod layer;
@@ -46,6 +48,9 @@ use layer::Layer;
 /// The most routes of one site file; ids are 32 bits, and memory is what bounds it before.
 pub const MAX_ROUTES: usize = 1 << 20;
 
+/// How each kind of private key begins in PEM (RFC 7468), but for its kind.
+const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
+
 /// Checks a file's items.
 pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Option<model::Site> {
     let errors_before = report.has_errors();
@@ -77,6 +82,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         expressions: HashMap::new(),
         made: Rc::default(),
         unsound: HashSet::new(),
+        effects: effects::Effects::default(),
     };
     check.lint_levels(root.lints);
     if root.sites.is_empty() && root.streams.is_empty() && !check.report.has_errors() {
@@ -110,6 +116,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     for host in &mut hosts {
         check.overlaps(host, &joined);
     }
+    check.report_effects();
     let tests = check.tests(root.tests);
     let streams = check.streams(&root.streams);
     let tls = check.finish_tls(&hosts);
@@ -284,6 +291,8 @@ struct Check<'a> {
     expressions: HashMap<String, Span>,
     /// Routes about which something is in the report already.
     unsound: HashSet<Span>,
+    /// What may have no effect.
+    effects: effects::Effects,
 }
 
 /// Things with names: declared once, looked up, and missed where nobody does.
@@ -401,7 +410,14 @@ impl Check<'_> {
     fn bytes(&mut self, file: &Spanned<FileSource>) -> Option<(Bytes, String)> {
         match &file.value {
             FileSource::Embedded(path) => match self.sources.asset(file.span.file, path) {
-                Ok(bytes) => Some((Bytes::Fixed(bytes.into()), path.clone())),
+                Ok(bytes) => {
+                    if bytes.windows(PRIVATE_KEY.len()).any(|part| part == PRIVATE_KEY) {
+                        let message = format!("there is a private key in `{path}`, and the file is compiled in");
+                        let found = Diagnostic::lint("secret-in-file", message, file.span);
+                        self.report.add(found.help(self.allowed("if everybody may have it", "secret-in-file")));
+                    }
+                    Some((Bytes::Fixed(bytes.into()), path.clone()))
+                }
                 Err(reason) => {
                     let diagnostic =
                         Diagnostic::error("unreadable-file", format!("can't read `{path}`: {reason}"), file.span);

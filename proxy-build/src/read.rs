@@ -8,7 +8,7 @@ use crate::directive::aliases::{self, Alias};
 use crate::directive::{self, Directive, Place};
 use crate::report::{Diagnostic, Edit, Help, Report, nearest};
 use crate::source::{FileId, Sources, Span, Spanned};
-use crate::syntax::{self, Leaf, Node};
+use crate::syntax::{self, Leaf, Node, Scalar};
 use crate::value::{Advice, Parsed, Problem};
 
 /// How deep includes may nest.
@@ -369,6 +369,15 @@ impl Reading<'_, '_> {
     }
 
     fn parse<T>(&mut self, leaf: &Leaf, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
+        if matches!(&leaf.value, Scalar::Text(text) if text.contains("PRIVATE KEY-----")) {
+            let message =
+                "a private key is written here: it would be in the binary, and in everybody's history of the file";
+            let help =
+                "a key stays in a file of its own, which the proxy reads when it starts: (file)\"/etc/site/site.key\"";
+            self.add(Diagnostic::error("private-key", message, leaf.span).help(help));
+            self.failed = true;
+            return None;
+        }
         match parse(leaf) {
             Ok(value) => Some(Spanned { value, span: leaf.span }),
             Err(Problem { code, message, help, part }) => {

@@ -294,6 +294,22 @@ impl Sources {
         (open.kind == Kind::Open).then_some(Span { start: at, end: at, ..before })
     }
 
+    /// From a directive's name to the end of its line.
+    pub fn rest_of_line(&self, name: Span) -> Span {
+        let text = self.text(name.file);
+        let rest = text.get(name.start as usize..).unwrap_or_default();
+        let len = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        Span { end: name.start + len as u32, ..name }
+    }
+
+    /// The first argument behind a directive's name, where it is a word.
+    pub fn argument(&self, name: Span) -> Option<Span> {
+        let start = name.end as usize;
+        let mut tokens = tokens(self.text(name.file).get(start..)?).filter(|token| token.kind != Kind::Blank);
+        let word = tokens.next().filter(|token| token.kind == Kind::Word)?;
+        Some(Span { start: (start + word.start) as u32, end: (start + word.end) as u32, ..name })
+    }
+
     /// The line of an offset, counted from 1.
     pub fn line(&self, span: Span) -> u32 {
         let lines = &self.files[usize::from(span.file.0)].lines;

@@ -216,9 +216,23 @@ pub fn duration(leaf: &Leaf) -> Parsed<Duration> {
     })
 }
 
+/// How long something may take: not no time at all. `usual` is what others write.
+pub fn wait(usual: &'static str) -> impl Fn(&Leaf) -> Parsed<Duration> {
+    move |leaf| match duration(leaf)? {
+        Duration::ZERO => Err(problem("bad-duration", "this is over before anything can happen").write_text(usual)),
+        found => Ok(found),
+    }
+}
+
 /// A duration, or `off` for none at all.
 pub fn duration_or_off(leaf: &Leaf) -> Parsed<Duration> {
-    if leaf.value == Scalar::Text("off".to_owned()) { Ok(Duration::MAX) } else { duration(leaf) }
+    if leaf.value == Scalar::Text("off".to_owned()) {
+        return Ok(Duration::MAX);
+    }
+    match duration(leaf)? {
+        Duration::ZERO => Err(problem("bad-duration", "this is over before anything can happen").write("off")),
+        found => Ok(found),
+    }
 }
 
 /// A size in bytes, as in `"10MiB"`.
@@ -429,6 +443,7 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
                 match reason {
                     NotNormal::Refused(why) => problem.help(why),
                     NotNormal::As(normal) => {
+                        let problem = problem.help(format!("the normal form of `{segment}` is `{normal}`"));
                         problem.write_text(&format!("{}{normal}{}", &found[..span.0], &found[span.1..]))
                     }
                 }
@@ -635,10 +650,12 @@ pub fn text_or_regex(leaf: &Leaf) -> Parsed<Result<String, String>> {
 pub fn template(leaf: &Leaf) -> Parsed<Template> {
     match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
         Some("param") => {
-            return Ok(Template { parts: vec![Part::Param(Spanned { value: plain(leaf)?, span: leaf.span })] });
+            let parts = vec![Part::Param(Spanned { value: plain(leaf)?, span: leaf.span })];
+            return Ok(Template { parts, span: leaf.span });
         }
         Some("file") => {
-            return Ok(Template { parts: vec![Part::File(Spanned { value: plain(leaf)?, span: leaf.span })] });
+            let parts = vec![Part::File(Spanned { value: plain(leaf)?, span: leaf.span })];
+            return Ok(Template { parts, span: leaf.span });
         }
         Some(other) => return Err(annotation(other)),
         None => {}
@@ -675,7 +692,7 @@ pub fn template(leaf: &Leaf) -> Parsed<Template> {
     if !literal.is_empty() {
         parts.push(Part::Text(literal.into()));
     }
-    Ok(Template { parts })
+    Ok(Template { parts, span: leaf.span })
 }
 
 /// A template that becomes a header value.

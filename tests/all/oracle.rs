@@ -125,7 +125,9 @@ pub(crate) fn parts() -> impl Strategy<Value = Parts> {
 }
 
 pub(crate) fn text(parts: &Parts) -> String {
-    parts.iter().map(|(host, routes)| format!("site {host} {{\n{}}}\n", routes.concat())).collect()
+    let sites = parts.iter().map(|(host, routes)| format!("site {host} {{\n{}}}\n", routes.concat()));
+    // Priorities are random, too.
+    std::iter::once("lint allow idle-priority\n".to_owned()).chain(sites).collect()
 }
 
 fn site() -> impl Strategy<Value = String> {

@@ -10,7 +10,7 @@ use proxy_runtime::site::{
 use super::{Check, list};
 use crate::ast::{self, DnsBy, HostPattern, Item, What};
 use crate::model::Host;
-use crate::report::{Diagnostic, Help};
+use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 
 /// How long after records are set the authority is told, where nothing is said, and at most.
@@ -34,6 +34,7 @@ impl Check<'_> {
             let message = "`acme` has no effect: no site has `tls acme`";
             self.report.add(Diagnostic::lint("unused", message, acme.span).help("remove it, or use it"));
         }
+        self.authority_can_ask(acme, hosts);
         let plain = |index: &usize| !listeners[*index].speaks.tls;
         let written = acme.challenge.as_ref().map(|challenge| challenge.value);
         if let (Some(Challenge::Http01), Some(place), false) =
@@ -95,6 +96,46 @@ impl Check<'_> {
             self.hosts_can_be_shown(&made, &written_dns);
         }
         Some(made)
+    }
+
+    /// Hosts that no authority gives certificates for: a machine's own, and with a public one those that are in no public DNS
+    /// (RFC 6761, RFC 6762, RFC 8375, RFC 9476).
+    fn authority_can_ask(&mut self, acme: &ast::Acme, hosts: &[Host]) {
+        const PRIVATE: &[&str] =
+            &["local", "internal", "test", "invalid", "example", "home.arpa", "onion", "alt", "lan", "corp", "home"];
+        let public = acme.directory.is_none();
+        let on = |host: &&Host| {
+            host.tls.is_some_and(|tls| self.tls.entries[usize::from(tls)].value.tls.certificates == Certificates::Acme)
+        };
+        let asking: Vec<&Host> = hosts.iter().filter(on).collect();
+        for host in &asking {
+            let span = self.tls.entries[usize::from(host.tls.unwrap_or_default())].span;
+            let name = host.hosts.iter().find_map(|name| match name {
+                // An authority can be shown that an address is one's own (RFC 8738).
+                HostPattern::Exact(name) if name.trim_matches(['[', ']']).parse::<IpAddr>().is_err() => {
+                    let own = !name.contains('.') || name.ends_with(".localhost");
+                    let below = |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.ends_with('.'));
+                    (own || (public && PRIVATE.iter().any(|suffix| below(&suffix)))).then_some(name)
+                }
+                _ => None,
+            });
+            if let Some(name) = name {
+                let message = format!("no authority gives a certificate for `{name}`: it is in no public DNS");
+                let found = Diagnostic::error("acme-host", message, span);
+                let internal = self.sources.argument(span).map(|at| Edit { at, text: "internal".to_owned() });
+                // Without any site that asks, `acme` would be idle.
+                let idle =
+                    (asking.len() == 1).then(|| Edit { at: self.sources.rest_of_line(acme.span), text: String::new() });
+                let words =
+                    if idle.is_some() { "write tls internal, and leave `acme` out" } else { "write tls internal" };
+                let help = internal.map(|edit| Help::told(words, idle.into_iter().chain([edit]).collect()));
+                self.report.add(
+                    found
+                        .maybe_help(help)
+                        .help("where an authority of one's own does, `acme` has: directory=\"https://...\""),
+                );
+            }
+        }
     }
 
     /// Each host can be shown to be one's own, and each `dns` is there for one.

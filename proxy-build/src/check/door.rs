@@ -209,6 +209,7 @@ impl Check<'_> {
                 self.report.add(Diagnostic::error("no-effect", message, prefix.span).also(by.span, "but this"));
             }
         }
+        self.spoofable(&by.value);
         let template = self.template(&by.value, scope, Phase::Request)?;
         if template.literal().is_some() {
             self.report.add(

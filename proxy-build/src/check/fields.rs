@@ -4,10 +4,11 @@ use proxy_runtime::intake::{ANNOUNCED, is_claim, is_odd};
 use proxy_runtime::site::{AuthScheme, FieldRules, Policy, Text, Trusted, TrustedHeader, Where};
 
 use super::layer::Layer;
+use super::text::Phase;
 use super::{Check, list};
-use crate::ast::{self, What};
+use crate::ast::{self, Item, Part, What};
 use crate::model::{HeaderOp, RequestFilter};
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
@@ -69,6 +70,64 @@ impl Check<'_> {
         }
     }
 
+    /// Fields of responses are not for requests, nor the other way round.
+    pub(super) fn fields_go_this_way(&mut self, block: Span, items: &[Item], phase: Phase) {
+        let (wrong, here, there) = match phase {
+            Phase::Request => (OF_RESPONSES, "responses", "response-headers"),
+            _ => (OF_REQUESTS, "requests", "request-headers"),
+        };
+        for Item { what, .. } in items {
+            let What::HeaderOp(op) = what else { continue };
+            // What a server of another kind says is changed on its way, whatever its name.
+            if matches!(op.kind, ast::HeaderOpKind::Replace(..)) || !wrong.contains(&op.name.value.as_str()) {
+                continue;
+            }
+            let message = format!("`{}` is a field of {here}: the other side makes nothing of it", op.name);
+            let mut found = Diagnostic::lint("field-direction", message, op.name.span);
+            if items.len() == 1 && self.sources.slice(block).ends_with("-headers") {
+                found =
+                    found.help(Help::told(format!("write {there}"), vec![Edit { at: block, text: there.to_owned() }]));
+            }
+            found = found.help(self.allowed("if it is meant", "field-direction"));
+            self.report.add(found);
+        }
+    }
+
+    /// What `cors` says is not said by hand as well: two voices are none to a browser.
+    pub(super) fn cors_alone(&mut self, layer: &Layer) {
+        let Some((cors, _)) = &layer.cors else { return };
+        for item in layer.response_headers.iter().flat_map(|(_, items)| items) {
+            let What::HeaderOp(op) = &item.what else { continue };
+            if op.name.value.starts_with("access-control-") {
+                let message = format!("`{}` is said by `cors` here: this line contradicts it", op.name);
+                let found = Diagnostic::error("contradiction", message, op.name.span).also(*cors, "it is said here");
+                self.report.add(found.help("leave one of both out; `cors` answers preflights, too"));
+            }
+        }
+    }
+
+    /// Who a client is, is not told by a field that it may send.
+    pub(super) fn spoofable(&mut self, template: &ast::Template) {
+        for part in &template.parts {
+            let Part::Placeholder(name) = part else { continue };
+            let Some(field) = name.value.strip_prefix("header.").map(str::to_ascii_lowercase) else { continue };
+            let claims = ["for", "ip", "addr"].iter().any(|word| field.split(['-', '_']).any(|part| part == *word));
+            if !(ANNOUNCED.contains(&field.as_str()) || is_claim(field.as_bytes())) || !(claims || field == "forwarded")
+            {
+                continue;
+            }
+            let message =
+                format!("clients can write what they like into `{field}`, and be counted as somebody new each time");
+            let found = Diagnostic::lint("spoofable-key", message, name.span);
+            let ours = Help::told(
+                "write {client.ip}, which goes by `trusted-proxies`",
+                vec![Edit { at: name.span, text: "{client.ip}".to_owned() }],
+            );
+            let allowed = self.allowed("if only a proxy that writes it can connect", "spoofable-key");
+            self.report.add(found.help(ours).help(allowed));
+        }
+    }
+
     /// Of the fields that `proxy` sets where it is asked to, none is let through.
     pub(super) fn passes_nothing_that_is_set(&mut self, layer: &Layer, handler: &ast::Handler) {
         let options = match handler {
@@ -92,6 +151,67 @@ impl Check<'_> {
         }
     }
 }
+
+/// Fields that only responses have (RFC 9110, RFC 9111, the Fetch standard and what browsers know).
+const OF_RESPONSES: &[&str] = &[
+    "accept-ranges",
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "age",
+    "alt-svc",
+    "clear-site-data",
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "cross-origin-embedder-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "etag",
+    "last-modified",
+    "location",
+    "permissions-policy",
+    "proxy-authenticate",
+    "referrer-policy",
+    "retry-after",
+    "server",
+    "server-timing",
+    "set-cookie",
+    "strict-transport-security",
+    "vary",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-frame-options",
+    "x-powered-by",
+    "x-xss-protection",
+];
+
+/// Fields that only requests have.
+const OF_REQUESTS: &[&str] = &[
+    "access-control-request-headers",
+    "access-control-request-method",
+    "authorization",
+    "cookie",
+    "expect",
+    "forwarded",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "max-forwards",
+    "origin",
+    "proxy-authorization",
+    "range",
+    "referer",
+    "user-agent",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 /// Adds the names that a route sees to: what it sets, copies, changes and removes, and what it refuses requests for; and the field that
 /// `trusted-proxies` goes by.

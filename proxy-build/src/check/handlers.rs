@@ -84,6 +84,7 @@ impl Check<'_> {
         self.one_handler(&handlers);
         let priority = route.priority.as_ref().map_or(0, |priority| priority.value);
         for pattern in &route.patterns {
+            self.note_priority(pattern, route.priority.as_ref());
             routes.extend(self.route(pattern, priority, &route.items, handler, layer.clone(), hosts));
         }
         self.no_effect_without_upstream(&route.items, handler);
@@ -122,6 +123,7 @@ impl Check<'_> {
         let mut request = Vec::new();
         if proxied {
             if let Some(rewrite) = &layer.rewrite {
+                self.note_rewrite(pattern, &rewrite.1);
                 request.extend(self.rewrite(rewrite, &scope).map(RequestFilter::Rewrite));
             }
             let mut ops = self.header_ops(&layer.request_headers, &scope, Phase::Request);
@@ -137,10 +139,13 @@ impl Check<'_> {
         let mut policy = self.policy(&layer, &scope);
         super::fields::own(&mut policy, &request, &self.trusted_header);
         self.passes_nothing_that_is_set(&layer, written);
+        self.cors_alone(&layer);
         let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
         let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };
         let functions = self.functions(&layer.filters);
         let answer = self.handler(written, handler.span, &scope, hosts)?;
+        self.grpc_gets_through(items, &answer);
+        self.something_is_kept(items, matched.methods.mask);
         let mut route = Route {
             pattern: pattern.value.clone(),
             span: pattern.span,
@@ -162,6 +167,44 @@ impl Check<'_> {
             route.policy.cache = self.cache(*span, cache, &route);
         }
         Some(route)
+    }
+
+    /// gRPC goes over HTTP/2 all the way.
+    fn grpc_gets_through(&mut self, items: &[Item], handler: &Handler) {
+        let Handler::Proxy(proxy) = handler else { return };
+        let grpc = items.iter().find(|item| match &item.what {
+            What::Matcher(ast::Matcher::Protocol(asked)) => {
+                asked.iter().all(|asked| asked.value == ast::Protocol::Grpc)
+            }
+            _ => false,
+        });
+        let Some(grpc) = grpc else { return };
+        for share in proxy.shares.iter() {
+            let index = usize::from(share.upstream);
+            let entry = &self.upstreams.entries[index];
+            if entry.value.http2 {
+                continue;
+            }
+            let message = format!("gRPC is spoken in HTTP/2 alone, and `{}` in HTTP/1.1", entry.value.name);
+            let declared = self.upstreams.index.values().any(|&named| named == index);
+            let help = match declared {
+                true => self.inside(entry.span, "http h2"),
+                false => "declare an `upstream` for these servers, with: http h2".into(),
+            };
+            let found =
+                Diagnostic::error("contradiction", message, grpc.span).also(entry.span, "it is forwarded to here");
+            self.report.add(found.help(help));
+        }
+    }
+
+    /// A cache keeps responses to GET and HEAD alone (`methods` in `cache`).
+    fn something_is_kept(&mut self, items: &[Item], methods: u16) {
+        let cache = items.iter().find(|item| matches!(item.what, What::Policy(ast::Policy::Cache(_))));
+        if let Some(cache) = cache.filter(|_| methods & 0b11 == 0) {
+            let message = "`cache` has no effect: this route takes neither GET nor HEAD";
+            let found = Diagnostic::error("no-effect", message, cache.span);
+            self.report.add(found.help("a cache answers GET and HEAD; all other methods pass"));
+        }
     }
 
     /// `filter`: which functions are asked.

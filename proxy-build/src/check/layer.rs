@@ -198,7 +198,7 @@ fn security_headers(span: Span, tls: bool) -> Layer {
     let item = |what| Item { span, what, broken: false };
     let name = |name: &str| Spanned { value: name.to_owned(), span };
     let set = |(field, value): (&str, &'static str)| {
-        let value = ast::Template { parts: vec![ast::Part::Text(value.into())] };
+        let value = ast::Template { parts: vec![ast::Part::Text(value.into())], span };
         let kind = ast::HeaderOpKind::Default(Spanned { value, span });
         item(What::HeaderOp(ast::HeaderOp { kind, name: name(field) }))
     };

@@ -21,7 +21,7 @@ use candidates::{Patterns, sharing_paths};
 
 /// How two routes of one pattern relate.
 #[derive(Debug, PartialEq, Eq)]
-enum Relation {
+pub(super) enum Relation {
     /// They take the same requests.
     Same(Example),
     /// The first takes some of what the second takes, and no others.
@@ -35,13 +35,13 @@ enum Relation {
 }
 
 /// The routes of a site while it is found out about them.
-struct Proof<'a> {
-    routes: &'a [Route],
-    requests: Requests,
-    formulas: Vec<Formula>,
+pub(super) struct Proof<'a> {
+    pub(super) routes: &'a [Route],
+    pub(super) requests: Requests,
+    pub(super) formulas: Vec<Formula>,
     joined: &'a Joined,
     /// Routes about which nothing was in the report before.
-    sound: Vec<bool>,
+    pub(super) sound: Vec<bool>,
     /// Routes whose order can't be told.
     tied: Vec<bool>,
 }
@@ -64,6 +64,7 @@ impl Check<'_> {
         let patterns = Patterns::new(proof.routes, &groups, joined);
         let sound = (0..proof.routes.len()).filter(|&index| proof.sound[index] && !proof.tied[index]);
         let examples: Vec<_> = sound.map(|index| (index, self.reached(&proof, &patterns, index))).collect();
+        self.note_effects(&proof, &groups);
         for (index, rank) in order {
             host.routes[index].rank = rank;
         }
@@ -180,7 +181,8 @@ impl Check<'_> {
 }
 
 impl Proof<'_> {
-    fn relation(&self, first: usize, second: usize) -> Result<Relation, Undecided> {
+    /// How two of them relate, whatever their priorities.
+    pub(super) fn relation(&self, first: usize, second: usize) -> Result<Relation, Undecided> {
         let (a, b) = (&self.routes[first], &self.routes[second]);
         // What is plain from the words need not be proved: more matchers, fewer requests.
         match (includes(a, b), includes(b, a)) {

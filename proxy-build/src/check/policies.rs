@@ -97,6 +97,15 @@ impl Check<'_> {
                     .help("name the largest size that is meant, as in body=\"1GiB\""),
             );
         }
+        if let (Some(uri), Some(headers)) = (&limits.uri, &limits.headers)
+            && let (ast::Setting::Fixed(longest), ast::Setting::Fixed(head)) = (&uri.value, &headers.value)
+            && longest > head
+        {
+            let message = "`uri` is more than `headers`, which the target is a part of: it can never be reached";
+            let found = Diagnostic::error("contradiction", message, uri.span).also(headers.span, "all of the head");
+            let slice = self.sources.slice(headers.span).to_owned();
+            self.report.add(found.help(Help::write(uri.span, slice)));
+        }
         let mut number = |setting: &Option<Spanned<ast::Setting<u64>>>, kind, default| match setting {
             Some(setting) => self.setting(setting, kind).unwrap_or(default),
             None => default,
@@ -129,7 +138,11 @@ impl Check<'_> {
             total: duration(&timeouts.total, model::TIMEOUTS.total),
         };
         let (Some(total), Setting::Fixed(limit)) = (&timeouts.total, found.total) else { return found };
-        let parts = [("connect", &timeouts.connect, found.connect), ("response", &timeouts.response, found.response)];
+        let parts = [
+            ("connect", &timeouts.connect, found.connect),
+            ("request", &timeouts.request, found.request),
+            ("response", &timeouts.response, found.response),
+        ];
         for (name, written, value) in parts {
             let (Some(written), Setting::Fixed(value)) = (written, value) else { continue };
             if value > limit {

@@ -79,9 +79,28 @@ const UNTOUCHABLE: &[&str] = &[
     "content-length",
 ];
 
+/// Whether a placeholder, in its braces, has a value there.
+pub(super) fn available(placeholder: &str, scope: &Scope, phase: Phase) -> bool {
+    let word = placeholder.trim_start_matches('{').trim_end_matches('}');
+    let Some((_, piece, since)) = SIMPLE.iter().find(|(simple, ..)| *simple == word) else {
+        return ["header.", "cookie.", "query."].iter().any(|family| word.starts_with(family));
+    };
+    let known = match piece {
+        Piece::User => scope.user,
+        Piece::Upstream => scope.upstream,
+        Piece::ClientCertSubject | Piece::ClientCertFingerprint => false,
+        _ => true,
+    };
+    phase >= *since && (known || phase == Phase::Log)
+}
+
 impl Check<'_> {
     /// Resolves a template.
     pub(super) fn template(&mut self, template: &ast::Template, scope: &Scope, phase: Phase) -> Option<Template> {
+        // `${name}` has a placeholder in it, of which nothing more is said then.
+        if self.foreign_variables(template, scope, phase) {
+            return None;
+        }
         let mut pieces = Vec::with_capacity(template.parts.len());
         let mut right = true;
         for part in &template.parts {
@@ -179,6 +198,12 @@ impl Check<'_> {
         }
         let mut diagnostic =
             Diagnostic::error("unknown-placeholder", format!("there is no placeholder `{{{word}}}` here"), name.span);
+        if let Some(ours) =
+            super::foreign::placeholder(word).filter(|ours| available(&format!("{{{ours}}}"), scope, phase))
+        {
+            self.report.add(diagnostic.meant(&format!("{{{ours}}}")));
+            return None;
+        }
         let known = SIMPLE.iter().filter(|(_, _, since)| phase >= *since).map(|(name, ..)| *name);
         if let Some(near) = nearest(word, known.chain(scope.captures.iter().map(String::as_str))) {
             diagnostic = diagnostic.meant(&format!("{{{near}}}"));
@@ -267,6 +292,10 @@ impl Check<'_> {
 
     pub(super) fn header_ops(&mut self, lists: &[(Span, Vec<Item>)], scope: &Scope, phase: Phase) -> Vec<HeaderOp> {
         let mut ops = Vec::new();
+        for (block, items) in lists {
+            self.field_lines_act(items);
+            self.fields_go_this_way(*block, items, phase);
+        }
         for Item { what, .. } in lists.iter().flat_map(|(_, items)| items) {
             match what {
                 What::HeaderOp(op) => {

@@ -259,6 +259,7 @@ impl Check<'_> {
 
     /// A text that decides about a request: it must not be the same for all.
     pub(super) fn varying(&mut self, key: &Spanned<ast::Template>, scope: &Scope) -> Option<Template> {
+        self.spoofable(&key.value);
         let found = self.template(&key.value, scope, Phase::Request)?;
         if found.literal().is_some() {
             self.report.add(

@@ -433,4 +433,94 @@ site example.com {
     proxy \"http://127.0.0.1:3000\"
 }",
     },
+    Code {
+        name: "idle-priority",
+        level: Some(Level::Deny),
+        what: "A `priority` settles nothing.",
+        why: "\
+Patterns decide first: of two that take a path, the more specific one has it, whatever is said of priority. Only between routes with
+the same pattern, whose requests overlap, does `priority` say which goes first. On any other route it looks as if it did.",
+        wrong: "
+site example.com {
+    route \"/*\" priority=9 {
+        respond 404
+    }
+    route \"/api/*\" {
+        proxy \"http://10.0.0.2:80\"
+    }
+}",
+        right: "
+site example.com {
+    route \"/*\" {
+        respond 404
+    }
+    route \"/api/*\" {
+        proxy \"http://10.0.0.2:80\"
+    }
+}",
+    },
+    Code {
+        name: "foreign-variable",
+        level: Some(Level::Deny),
+        what: "A text has a variable of nginx in it.",
+        why: "\
+`$remote_addr` and its like stand for nothing here: the text is sent as it is written, and the server behind sees a dollar and a word.
+Placeholders stand in braces, as in `{client.ip}`; what is meant as it stands is allowed by `lint allow foreign-variable`.",
+        wrong: "
+site example.com {
+    request-headers {
+        set X-Client \"$remote_addr\"
+    }
+    proxy \"http://10.0.0.2:80\"
+}",
+        right: "
+site example.com {
+    request-headers {
+        set X-Client \"{client.ip}\"
+    }
+    proxy \"http://10.0.0.2:80\"
+}",
+    },
+    Code {
+        name: "field-direction",
+        level: Some(Level::Deny),
+        what: "A field of responses is set in requests, or the other way round.",
+        why: "\
+A server makes nothing of an `X-Frame-Options`, nor a browser of an `Authorization`: the line is in the wrong block, and what it was for does not
+happen. Where the other side has a use for it after all, `lint allow field-direction` says so.",
+        wrong: "
+site example.com {
+    request-headers {
+        set X-Frame-Options DENY
+    }
+    proxy \"http://10.0.0.2:80\"
+}",
+        right: "
+site example.com {
+    response-headers {
+        set X-Frame-Options DENY
+    }
+    proxy \"http://10.0.0.2:80\"
+}",
+    },
+    Code {
+        name: "spoofable-key",
+        level: Some(Level::Deny),
+        what: "Clients are told apart by a field that they can write.",
+        why: "\
+What is counted or chosen by `X-Forwarded-For` and its like is counted by what the client says of itself: a limit is passed by another
+value in each request. `{client.ip}` is the client's address, and what `trusted-proxies` say of it where there are any; it is what
+`rate-limit` counts by where nothing is said.",
+        wrong: "
+site example.com {
+    rate-limit \"10/s\" by=\"{header.X-Forwarded-For}\"
+    proxy \"http://10.0.0.2:80\"
+}",
+        right: "
+trusted-proxies \"10.0.0.0/8\"
+site example.com {
+    rate-limit \"10/s\" by=\"{client.ip}\"
+    proxy \"http://10.0.0.2:80\"
+}",
+    },
 ];

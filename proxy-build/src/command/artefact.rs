@@ -313,7 +313,7 @@ mod tests {
         check("site a.test {\n tls internal\n respond 200\n}", false, &["tls"]);
         check("site * {\n proxy \"https://a.test\"\n}", false, &["tls"]);
         check("upstream a {\n discover dns \"a.test:80\"\n}\nsite * {\n proxy a\n}", false, &["dns"]);
-        let acme = "acme email=\"a@a.test\" state=\"/x\"\nsite a.test {\n tls acme\n respond 200\n}";
+        let acme = "acme email=\"a@a.test\" state=\"/x\"\nsite a.example.com {\n tls acme\n respond 200\n}";
         check(acme, false, &["acme", "tls"]);
     }
 }

@@ -121,7 +121,7 @@ test "nobody gets in like that" {
             leeway: r.prop("leeway", value::duration),
             cookie: r.prop("cookie", value::text),
             refresh: r.prop("refresh", refresh),
-            timeout: r.prop("timeout", value::setting(value::duration)),
+            timeout: r.prop("timeout", value::setting(value::wait("5s"))),
             user: r.prop("user", value::header_name),
             items: r.body(),
         })))

@@ -57,7 +57,7 @@ site example.com {
         Some(What::InUpstream(InUpstream::Discover(Discover {
             from: r.arg("a TARGET", value::discover_target(kind.value))?,
             span: r.span(),
-            refresh: r.prop("refresh", value::setting(value::duration)),
+            refresh: r.prop("refresh", value::setting(value::wait("30s"))),
             max: r.prop("max", value::integer(1, 1000)),
             items: r.body(),
         })))

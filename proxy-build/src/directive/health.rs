@@ -46,8 +46,8 @@ site example.com {
             service: r.prop("service", value::service_name),
             host: r.prop("host", value::header_value),
             port: r.prop("port", value::integer(1, 65535)),
-            interval: r.prop("interval", value::setting(value::duration)),
-            timeout: r.prop("timeout", value::setting(value::duration)),
+            interval: r.prop("interval", value::setting(value::wait("5s"))),
+            timeout: r.prop("timeout", value::setting(value::wait("1s"))),
             rise: r.prop("rise", value::integer(1, 100)),
             fall: r.prop("fall", value::integer(1, 100)),
             items: r.body(),
@@ -142,7 +142,7 @@ site example.com {
     read: |r| {
         Some(What::InUpstream(InUpstream::Outlier(Outlier {
             consecutive_5xx: r.prop("consecutive-5xx", value::integer(1, 1000)),
-            eject: r.prop("eject", value::setting(value::duration)),
+            eject: r.prop("eject", value::setting(value::wait("30s"))),
             max_ejected_percent: r.prop("max-ejected-percent", value::integer(1, 100)),
         })))
     },

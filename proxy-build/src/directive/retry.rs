@@ -52,10 +52,10 @@ site example.com {
     read: |r| {
         Some(What::Policy(Policy::Retry(Retry {
             times: r.arg("a number N", value::integer(1, 10))?,
-            per_try: r.prop("per-try", value::setting(value::duration)),
+            per_try: r.prop("per-try", value::setting(value::wait("2s"))),
             budget: r.prop("budget", value::integer(1, 100)),
             body: r.prop("body", value::size_within(0, value::MAX_KEPT_BODY)),
-            hedge: r.prop("hedge", value::setting(value::duration)),
+            hedge: r.prop("hedge", value::setting(value::wait("200ms"))),
             items: r.body(),
         })))
     },

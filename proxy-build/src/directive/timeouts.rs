@@ -40,12 +40,12 @@ site example.com {
 "#,
     read: |r| {
         Some(What::Policy(Policy::Timeouts(Timeouts {
-            handshake: r.prop("handshake", value::setting(value::duration)),
-            connect: r.prop("connect", value::setting(value::duration)),
-            request: r.prop("request", value::setting(value::duration)),
-            response: r.prop("response", value::setting(value::duration)),
-            proceed: r.prop("continue", value::setting(value::duration)),
-            idle: r.prop("idle", value::setting(value::duration)),
+            handshake: r.prop("handshake", value::setting(value::wait("10s"))),
+            connect: r.prop("connect", value::setting(value::wait("5s"))),
+            request: r.prop("request", value::setting(value::wait("10s"))),
+            response: r.prop("response", value::setting(value::wait("60s"))),
+            proceed: r.prop("continue", value::setting(value::wait("1s"))),
+            idle: r.prop("idle", value::setting(value::wait("60s"))),
             total: r.prop("total", value::setting(value::duration_or_off)),
         })))
     },

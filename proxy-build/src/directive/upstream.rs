@@ -157,7 +157,7 @@ site example.com {
     proxy app
 }
 "#,
-    read: |r| Some(What::InUpstream(InUpstream::SlowStart(r.arg("a DURATION", value::setting(value::duration))?))),
+    read: |r| Some(What::InUpstream(InUpstream::SlowStart(r.arg("a DURATION", value::setting(value::wait("30s")))?))),
 };
 
 pub(super) static CIRCUIT_BREAKER: Directive = Directive {
@@ -222,7 +222,7 @@ site example.com {
     read: |r| {
         Some(What::InUpstream(InUpstream::Pool(Pool {
             max_idle: r.prop("max-idle", value::number(0, 1 << 20)),
-            idle_timeout: r.prop("idle-timeout", value::setting(value::duration)),
+            idle_timeout: r.prop("idle-timeout", value::setting(value::wait("60s"))),
             max_age: r.prop("max-age", value::setting(value::duration_or_off)),
             tcp_keepalive: r.prop("tcp-keepalive", value::setting(value::keepalive)),
         })))

@@ -4,7 +4,7 @@ use proxy_runtime::site::Methods;
 
 use super::cube::{Atom, Example, HTTP_VERSION};
 use super::{Language, Requests};
-use crate::ast::{ValueOf, ValueTest};
+use crate::ast::{Pattern, ValueOf, ValueTest};
 use crate::model::{Matcher, Route};
 
 /// Facts, put together.
@@ -42,6 +42,17 @@ impl Requests {
         }
         parts.extend(route.matchers.iter().map(|matcher| self.of_matcher(matcher)));
         Formula::All(parts)
+    }
+
+    /// The requests whose path is at or below a prefix.
+    pub(crate) fn below(&self, prefix: &Pattern) -> Formula {
+        Formula::Atom(Atom::Path { language: Language::pattern(prefix), hints: self.plain_paths(prefix) })
+    }
+
+    /// The requests in whose path an expression matches; `None` where no table can be made of it.
+    pub(crate) fn matching(&self, expression: &str) -> Option<Formula> {
+        let table = self.made.table(expression).ok()?;
+        Some(Formula::Atom(Atom::Path { language: Language::Table(table), hints: Vec::new() }))
     }
 
     fn of_matcher(&self, matcher: &Matcher) -> Formula {

@@ -1,0 +1,206 @@
+//! Variables of other proxies in text: here they are plain text, and would be sent as they stand.
+
+use super::Check;
+use super::text::{Phase, Scope, available};
+use crate::ast;
+use crate::code::Level;
+use crate::report::{Diagnostic, Edit, Help};
+
+/// nginx's variables, and placeholders for the same; an empty one where there is none.
+const NGINX: &[(&str, &str)] = &[
+    ("remote_addr", "{client.ip}"),
+    ("binary_remote_addr", "{client.ip}"),
+    ("realip_remote_addr", "{client.ip}"),
+    ("host", "{host}"),
+    ("http_host", "{host}"),
+    ("server_name", "{host}"),
+    ("hostname", ""),
+    ("request_uri", "{path}?{query}"),
+    ("uri", "{path}"),
+    ("document_uri", "{path}"),
+    ("scheme", "{scheme}"),
+    ("https", ""),
+    ("request", ""),
+    ("request_method", "{method}"),
+    ("request_id", "{request.id}"),
+    ("request_body", ""),
+    ("request_filename", ""),
+    ("request_time", "{duration}"),
+    ("request_length", ""),
+    ("args", "{query}"),
+    ("query_string", "{query}"),
+    ("is_args", ""),
+    ("remote_user", "{user}"),
+    ("remote_port", ""),
+    ("server_addr", ""),
+    ("server_port", ""),
+    ("server_protocol", "{protocol}"),
+    ("ssl_protocol", "{tls.version}"),
+    ("ssl_cipher", ""),
+    ("ssl_server_name", "{host}"),
+    ("ssl_client_s_dn", "{client.cert.subject}"),
+    ("ssl_client_fingerprint", "{client.cert.fingerprint}"),
+    ("ssl_client_verify", ""),
+    ("ssl_client_cert", ""),
+    ("status", "{status}"),
+    ("body_bytes_sent", "{bytes}"),
+    ("bytes_sent", "{bytes}"),
+    ("time_iso8601", "{time}"),
+    ("time_local", "{time.common}"),
+    ("msec", ""),
+    ("upstream_addr", "{server}"),
+    ("upstream_status", ""),
+    ("upstream_response_time", ""),
+    ("upstream_cache_status", ""),
+    ("proxy_host", ""),
+    ("proxy_port", ""),
+    ("proxy_add_x_forwarded_for", ""),
+    ("document_root", ""),
+    ("realpath_root", ""),
+    ("connection", ""),
+    ("connection_upgrade", ""),
+    ("content_type", "{header.Content-Type}"),
+    ("content_length", "{header.Content-Length}"),
+    ("geoip_country_code", ""),
+];
+
+/// Those with a name of their own in them.
+const FAMILIES: &[(&str, &str)] = &[("http_", "header"), ("cookie_", "cookie"), ("arg_", "query")];
+
+/// Placeholders of Caddy and Traefik, and ours for the same.
+const PLACEHOLDERS: &[(&str, &str)] = &[
+    ("remote_host", "client.ip"),
+    ("remote_ip", "client.ip"),
+    ("remote_addr", "client.ip"),
+    ("client_ip", "client.ip"),
+    ("ip", "client.ip"),
+    ("http.request.remote.host", "client.ip"),
+    ("uri", "path"),
+    ("http.request.uri", "path"),
+    ("http.request.uri.path", "path"),
+    ("request_uri", "path"),
+    ("http.request.uri.query", "query"),
+    ("args", "query"),
+    ("http.request.host", "host"),
+    ("hostport", "host"),
+    ("http_host", "host"),
+    ("server_name", "host"),
+    ("http.request.method", "method"),
+    ("http.request.scheme", "scheme"),
+    ("proto", "protocol"),
+    ("http.request.proto", "protocol"),
+    ("http.request.id", "request.id"),
+    ("request_id", "request.id"),
+    ("uuid", "request.id"),
+    ("http.auth.user.id", "user"),
+    ("remote_user", "user"),
+    ("username", "user"),
+    ("upstream_hostport", "server"),
+    ("upstream_addr", "server"),
+    ("status_code", "status"),
+    ("bytes_sent", "bytes"),
+    ("request_time", "duration"),
+    ("latency", "duration"),
+    ("tls_version", "tls.version"),
+    ("http.request.tls.version", "tls.version"),
+];
+
+/// What a placeholder of another proxy is called here.
+pub(super) fn placeholder(word: &str) -> Option<&'static str> {
+    PLACEHOLDERS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours)
+}
+
+/// A variable in a text: `start..end` in bytes, and what stands for the same here.
+#[derive(Debug, PartialEq, Eq)]
+struct Variable {
+    start: usize,
+    end: usize,
+    ours: String,
+}
+
+/// The variables in a text that are nginx's, in order: `$name` and `${name}`.
+fn variables(text: &str) -> Vec<Variable> {
+    let mut found = Vec::new();
+    for (start, _) in text.match_indices('$') {
+        let rest = &text[start + 1..];
+        let (inner, braces) = rest.strip_prefix('{').map_or((rest, 0), |inner| (inner, 2));
+        let len = inner.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(inner.len());
+        let name = &inner[..len];
+        if braces > 0 && !inner[len..].starts_with('}') {
+            continue;
+        }
+        let known = NGINX.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| (*ours).to_owned());
+        let family = || {
+            let (prefix, ours) =
+                FAMILIES.iter().find(|(prefix, _)| name.strip_prefix(prefix).is_some_and(|of| !of.is_empty()))?;
+            let of = &name[prefix.len()..];
+            Some(if *ours == "header" {
+                format!("{{header.{}}}", of.replace('_', "-"))
+            } else {
+                format!("{{{ours}.{of}}}")
+            })
+        };
+        if let Some(ours) = known.or_else(family) {
+            found.push(Variable { start, end: start + 1 + len + braces, ours });
+        }
+    }
+    found
+}
+
+impl Check<'_> {
+    /// Finds variables of nginx in a template. Whether one in braces was, and is an error.
+    pub(super) fn foreign_variables(&mut self, template: &ast::Template, scope: &Scope, phase: Phase) -> bool {
+        // `${name}` was read as a dollar and a placeholder, so it is the source that is looked at.
+        let source = self.sources.slice(template.span);
+        if !source.contains('$') || template.parts.iter().all(|part| !matches!(part, ast::Part::Text(_))) {
+            return false;
+        }
+        let mut in_braces = false;
+        for variable in variables(source) {
+            let at = template.span.part(variable.start, variable.end);
+            let name = self.sources.slice(at);
+            let found = Diagnostic::lint(
+                "foreign-variable",
+                format!("`{name}` stands for nothing here: it would be sent as it is written"),
+                at,
+            );
+            let has_value = available(variable.ours.split('?').next().unwrap_or_default(), scope, phase);
+            let edit = Edit { at, text: variable.ours.clone() };
+            let help = match (variable.ours.is_empty(), has_value) {
+                (false, true) => Help::told(format!("write {}", variable.ours), vec![edit]),
+                (false, false) => Help::from(format!("{} stands for it, and has no value here", variable.ours)),
+                (true, _) => Help::from("no placeholder stands for it"),
+            };
+            let braces = name.ends_with('}');
+            let allowed = (!braces).then(|| self.allowed("if it is meant as it stands", "foreign-variable"));
+            in_braces |= braces;
+            self.report.add(found.help(help).maybe_help(allowed));
+        }
+        in_braces && self.report.level("foreign-variable") == Level::Deny
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_nginx() {
+        let check = |text: &str, expected: &[(&str, &str)]| {
+            let found = variables(text);
+            let found: Vec<_> =
+                found.iter().map(|found| (&text[found.start..found.end], found.ours.as_str())).collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        check("$remote_addr", &[("$remote_addr", "{client.ip}")]);
+        check("https://$host$request_uri", &[("$host", "{host}"), ("$request_uri", "{path}?{query}")]);
+        check("${scheme}://x", &[("${scheme}", "{scheme}")]);
+        check(
+            "$http_x_api_key $cookie_a $arg_q",
+            &[("$http_x_api_key", "{header.x-api-key}"), ("$cookie_a", "{cookie.a}"), ("$arg_q", "{query.q}")],
+        );
+        for text in ["$5", "$HOME", "a$", "$1", "$(host)", "$foo", "$http_", "${host", "$hosts"] {
+            check(text, &[]);
+        }
+    }
+}
