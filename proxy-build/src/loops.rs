@@ -1,9 +1,9 @@
 //! Requests that would go round for ever: redirects that lead back, and routes that forward to this very site.
 //!
 //! Each route that could begin such a round is followed with a request that is known to reach it, through the tables that
-//! will be compiled in: what is reported is a round that will happen, and the message tells it step by step. `https` ends
-//! a round (no listener speaks it), and so does a port that is not a listener's. Error pages are bytes, so they can't
-//! lead anywhere.
+//! will be compiled in: what is reported is a round that will happen, and the message tells it step by step. A scheme that
+//! no listener speaks there ends a round, and so does a port that is not a listener's. Error pages are bytes, so they
+//! can't lead anywhere.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -56,13 +56,18 @@ pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
         if !walk.leads_on(&route.model.handler) {
             continue;
         }
+        // Of a site with TLS it is what comes encrypted that gets to its handlers.
+        let over_tls = |url: String| match host.secure {
+            Some(_) => url.replacen("http://", "https://", 1),
+            None => url,
+        };
         let first = Step {
-            listener,
+            listener: host.secure.map_or(listener, usize::from),
             method: example.method.clone(),
-            url: example.url(),
+            url: over_tls(example.url()),
             headers: example.headers(),
             from: example.client,
-            said: example.to_string(),
+            said: over_tls(example.to_string()),
         };
         let mut path = Vec::new();
         walk.left.set(FOLLOWED);
@@ -109,7 +114,7 @@ impl Walk<'_> {
     }
 
     /// The round that comes back to the route `origin`, told from its beginning. `path` is what was passed so far.
-    fn round(&self, origin: RouteId, step: &Step, path: &mut Vec<(RouteId, String)>) -> Option<String> {
+    fn round(&self, origin: RouteId, step: &Step, path: &mut Vec<(Option<RouteId>, String)>) -> Option<String> {
         self.left.set(self.left.get().checked_sub(1)?);
         let request = Rehearsal {
             method: &step.method,
@@ -121,11 +126,15 @@ impl Walk<'_> {
             http2: false,
         };
         let outcome = rehearse(self.plan, &request, &self.settings).ok()?;
-        let route = outcome.route?;
+        if outcome.route.is_none() && outcome.handler != Some("redirect-https") {
+            return None;
+        }
+        let route = outcome.route;
         let here = format!("{} {} at {}", step.method, step.url, self.site.listeners[step.listener].name);
         let again = path.iter().any(|(_, before)| *before == here);
         if again || path.len() >= STEPS {
-            let passed = path.iter().filter(|(passed, _)| *passed == origin).count() + usize::from(route == origin);
+            let here = usize::from(route == Some(origin));
+            let passed = path.iter().filter(|(passed, _)| *passed == Some(origin)).count() + here;
             return (passed > 1).then(|| step.said.clone());
         }
         path.push((route, here));
@@ -134,25 +143,35 @@ impl Walk<'_> {
         found
     }
 
-    fn next(&self, step: &Step, route: RouteId, outcome: &Outcome) -> Vec<Step> {
+    fn next(&self, step: &Step, route: Option<RouteId>, outcome: &Outcome) -> Vec<Step> {
+        let follow = |location: &str, method: String| {
+            let (listener, url) = self.target(step, location)?;
+            Some(Step { listener, method, url, said: step.said(location), ..step.clone() })
+        };
+        let Some(route) = route else {
+            // A listener's `redirect-https`, by a 308.
+            return outcome.location.iter().filter_map(|location| follow(location, step.method.clone())).collect();
+        };
         match &self.plan.routes[route as usize].model.handler {
             Handler::Redirect(redirect) => {
-                let Some(location) = &outcome.location else { return Vec::new() };
-                let Some((listener, url)) = self.target(step, location) else { return Vec::new() };
                 // RFC 9110 sections 15.4.2 to 15.4.4: these may turn into a GET, and with all clients do.
                 let get = matches!(redirect.code, 301..=303) && step.method != "HEAD";
                 let method = if get { "GET".to_owned() } else { step.method.clone() };
-                let said = step.said(location);
-                vec![Step { listener, method, url, said, ..step.clone() }]
+                outcome.location.iter().filter_map(|location| follow(location, method.clone())).collect()
             }
             Handler::Proxy(proxy) => {
                 let Some(path) = &outcome.upstream_path else { return Vec::new() };
-                let servers = self.servers(proxy).flat_map(|server| {
-                    self.reached(&server.address).map(move |(listener, address)| (listener, address.to_owned()))
+                let shares = proxy.shares.iter().map(|share| &self.site.upstreams[usize::from(share.upstream)]);
+                let servers = shares.flat_map(|upstream| {
+                    let tls = upstream.tls.is_some();
+                    let speaks = move |listener: usize| self.site.listeners[listener].speaks.tls == tls;
+                    let reached = upstream.servers.iter().flat_map(|server| self.reached(&server.address));
+                    let fitting = reached.filter(move |(listener, _)| speaks(*listener));
+                    fitting.map(move |(listener, address)| (listener, address.to_owned(), tls))
                 });
-                let authority = step.url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+                let authority = step.url.split("://").nth(1).and_then(|rest| rest.split('/').next());
                 servers
-                    .map(|(listener, address)| {
+                    .map(|(listener, address, tls)| {
                         let host = match &proxy.host {
                             HostField::Client => authority.unwrap_or_default().to_owned(),
                             HostField::Upstream => address.clone(),
@@ -161,7 +180,7 @@ impl Walk<'_> {
                         let fields = outcome.upstream_headers.iter().filter(|(name, _)| name != "host");
                         Step {
                             listener,
-                            url: format!("http://{host}{path}"),
+                            url: format!("{}://{host}{path}", if tls { "https" } else { "http" }),
                             headers: fields.cloned().collect(),
                             from: Ipv4Addr::LOCALHOST.into(),
                             said: step.said(&format!("{address} as {host}{path}")),
@@ -176,24 +195,35 @@ impl Walk<'_> {
 
     /// The listener that a client which follows `location` asks, and the URL it asks for.
     fn target(&self, step: &Step, location: &str) -> Option<(usize, String)> {
+        let (scheme, rest) = step.url.split_once("://")?;
         if location.starts_with('/') && !location.starts_with("//") {
-            let end = step.url[7..].find('/').map_or(step.url.len(), |at| at + 7);
-            return Some((step.listener, format!("{}{location}", &step.url[..end])));
+            let authority = rest.split('/').next()?;
+            return Some((step.listener, format!("{scheme}://{authority}{location}")));
         }
-        let url = location.strip_prefix("//").map_or_else(|| location.to_owned(), |rest| format!("http://{rest}"));
+        let url = location.strip_prefix("//").map_or_else(|| location.to_owned(), |rest| format!("{scheme}://{rest}"));
         let parsed: http::Uri = url.parse().ok()?;
-        if parsed.scheme_str() != Some("http") {
-            return None;
-        }
-        // Without a port it is the one in front of this listener, as for the first request.
+        let tls = match parsed.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let speaks = |index: usize| self.site.listeners[index].speaks.tls == tls;
         let listener = match parsed.port_u16() {
-            None => step.listener,
+            // Without a port it is the one in front of this listener, as for the first request.
+            None if speaks(step.listener) && self.serves(step.listener, parsed.host()?) => step.listener,
+            None => self.site.listener_for(&parsed),
             Some(port) => (0..self.site.listeners.len()).find(|&index| {
                 let Setting::Fixed(address) = &self.site.listeners[index].address else { return false };
                 matches!(settings::address(address), Ok(Address::Tcp(_, found)) if found == port)
             })?,
         };
-        Some((listener, url))
+        speaks(listener).then_some((listener, url))
+    }
+
+    /// Whether a host has a site on a listener.
+    fn serves(&self, listener: usize, host: &str) -> bool {
+        let mut hosts = self.site.hosts.iter().filter(|site| site.listeners.contains(&listener));
+        hosts.any(|site| site.hosts.iter().any(|pattern| pattern.matches(&host.to_ascii_lowercase())))
     }
 
     /// The listeners that connecting to a server is certain to reach.

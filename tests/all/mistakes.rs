@@ -127,3 +127,24 @@ fn security_headers() {
     let own = "preset security-headers {\nresponse-headers {\nset X-Own \"1\"\n}\n}";
     check(own, "http", "response-header X-Own \"1\"\nresponse-header X-Frame-Options missing=#true");
 }
+
+/// A round has as many beginnings as routes in it.
+#[test]
+fn rounds_of_two_sites() {
+    let check = |first: &str, second: &str, loops: bool| {
+        let text = format!(
+            "site a.test {{\ntls internal\nredirect 301 \"{first}\"\n}}\nsite www.a.test {{\ntls internal\nredirect 301 \"{second}\"\n}}\n"
+        );
+        let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text);
+        let codes: Vec<_> = compiled.report.sorted().into_iter().map(|diagnostic| diagnostic.code).collect();
+        let expected: &[&str] = if loops { &["redirect-loop", "redirect-loop"] } else { &[] };
+        assert_eq!(codes, expected, "{}", compiled.diagnostics(false));
+    };
+    check("https://www.a.test{path}", "https://a.test{path}", true);
+    check("https://www.a.test/", "https://a.test/x", true);
+    check("//www.a.test{path}", "//a.test{path}", true);
+    check("http://www.a.test{path}", "http://a.test{path}", true);
+    check("https://www.a.test:443{path}", "https://a.test{path}", true);
+    check("https://www.a.test{path}", "https://b.test{path}", false);
+    check("https://www.a.test:8443{path}", "https://a.test{path}", false);
+}
