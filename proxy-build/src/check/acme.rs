@@ -123,9 +123,9 @@ impl Check<'_> {
                 let message = format!("no authority gives a certificate for `{name}`: it is in no public DNS");
                 let found = Diagnostic::error("acme-host", message, span);
                 let internal = self.sources.argument(span).map(|at| Edit { at, text: "internal".to_owned() });
-                // Without any site that asks, `acme` would be idle.
-                let idle =
-                    (asking.len() == 1).then(|| Edit { at: self.sources.rest_of_line(acme.span), text: String::new() });
+                // Without any site that asks, `acme` would be idle. One with a block is more than a line.
+                let only = asking.len() == 1 && acme.items.is_empty();
+                let idle = only.then(|| Edit { at: self.sources.rest_of_line(acme.span), text: String::new() });
                 let words =
                     if idle.is_some() { "write tls internal, and leave `acme` out" } else { "write tls internal" };
                 let help = internal.map(|edit| Help::told(words, idle.into_iter().chain([edit]).collect()));
@@ -160,7 +160,7 @@ impl Check<'_> {
                     (_, true) => format!("`dns-01` needs a `dns` to set the record of `{host}`"),
                     (_, false) => format!("`{host}` is in the zone of no `dns`"),
                 };
-                let help = "write in `acme`: dns exec \"/usr/local/bin/set-record\"; or give it a site of its own, with a `certificate`";
+                let help = "say in `acme` what sets its record, as in: dns exec \"/usr/local/bin/set-record\"; or give it a site of its own, with a `certificate`";
                 self.not_shown(message, &host, span, help);
                 continue;
             };

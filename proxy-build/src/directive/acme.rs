@@ -208,7 +208,7 @@ fn program(leaf: &Leaf) -> Parsed<String> {
     Err(Problem {
         code: "bad-path",
         message: format!("`{found}` is no absolute path"),
-        help: vec!["write where it is, as in \"/usr/local/bin/set-record\"".into()],
+        help: vec!["name it by its whole path, as in \"/usr/local/bin/set-record\"".into()],
         part: None,
     })
 }
