@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     BadPath,
     /// The body's framing is not one (RFC 9112 section 6.1): both lengths, several lengths, bad chunks.
     BadFraming,
+    /// The client breaks the rules of HTTP/2, and the connection with it (RFC 9113 section 5.4.1).
+    Http2Protocol,
     /// Another major version of HTTP than 1, in HTTP/1.1's form (RFC 9110 section 15.6.6).
     UnsupportedVersion,
     /// What `rewrite` made of the path would leave the root.
@@ -174,6 +176,7 @@ impl Failure {
             Failure::BadHost => "bad-host",
             Failure::BadPath => "bad-path",
             Failure::BadFraming => "bad-framing",
+            Failure::Http2Protocol => "http2-protocol",
             Failure::UnsupportedVersion => "unsupported-version",
             Failure::BadRewrite => "bad-rewrite",
             Failure::UnknownHost => "unknown-host",
@@ -257,6 +260,7 @@ impl Failure {
             | Failure::BadHost
             | Failure::BadPath
             | Failure::BadFraming
+            | Failure::Http2Protocol
             | Failure::BadRewrite
             | Failure::RequestTruncated
             | Failure::PlainHttp

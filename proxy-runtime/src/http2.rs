@@ -1,5 +1,9 @@
-//! What both sides of the proxy have in common in HTTP/2 (RFC 9113): how fields become header maps and back, and how a body
-//! goes out ([`Outbound`]), in pieces ([`Piece`]).
+//! What both sides of the proxy have in common in HTTP/2 (RFC 9113): how fields become header maps and back, how a body
+//! goes out ([`Outbound`]), in pieces ([`Piece`]), and what is looked at beside the library ([`monitor`]).
+
+mod frames;
+mod hpack;
+pub(crate) mod monitor;
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -217,11 +221,14 @@ impl Outbound {
 }
 
 /// Whether fields are what HTTP/2 lets them be, as far as the library does not see to that itself: it refuses names in upper case
-/// and fields of a connection, but no blanks around values (RFC 9113 section 8.2.1). HTTP/1.1 would strip these on the way, and
-/// what compares values here would see others than the server.
+/// and fields of a connection, but no blanks around values (RFC 9113 section 8.2.1), which HTTP/1.1 would strip on the way, so that
+/// what compares values here would see others than the server; and no quotes in names (RFC 9110 section 5.1).
 pub(crate) fn are_well_formed(headers: &HeaderMap) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    headers.values().map(HeaderValue::as_bytes).all(|value| !is_blank(value.first()) && !is_blank(value.last()))
+    headers.iter().all(|(name, value)| {
+        let value = value.as_bytes();
+        !is_blank(value.first()) && !is_blank(value.last()) && !name.as_str().contains('"')
+    })
 }
 
 /// Trailers as they were received, without those that mean nothing there (RFC 9110 section 6.5.1). `None` if they are malformed.

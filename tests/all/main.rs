@@ -25,6 +25,7 @@ mod http2;
 mod intake;
 mod lock;
 mod macros;
+mod malicious;
 mod memory;
 mod mistakes;
 mod oracle;

@@ -10,20 +10,32 @@ pub const DATA: u8 = 0;
 #[allow(missing_docs, reason = "named as in the RFC")]
 pub const HEADERS: u8 = 1;
 #[allow(missing_docs, reason = "named as in the RFC")]
+pub const PRIORITY: u8 = 2;
+#[allow(missing_docs, reason = "named as in the RFC")]
 pub const RST_STREAM: u8 = 3;
 #[allow(missing_docs, reason = "named as in the RFC")]
 pub const SETTINGS: u8 = 4;
 #[allow(missing_docs, reason = "named as in the RFC")]
+pub const PUSH_PROMISE: u8 = 5;
+#[allow(missing_docs, reason = "named as in the RFC")]
 pub const PING: u8 = 6;
 #[allow(missing_docs, reason = "named as in the RFC")]
 pub const GOAWAY: u8 = 7;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const WINDOW_UPDATE: u8 = 8;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const CONTINUATION: u8 = 9;
 
-/// Flags of frames: the stream ends here, this acknowledges, the fields end here.
+/// Flags of frames: the stream ends here, this acknowledges, the fields end here, there is padding, there is a priority.
 pub const END_STREAM: u8 = 1;
 #[allow(missing_docs, reason = "named as in the RFC")]
 pub const ACK: u8 = 1;
 #[allow(missing_docs, reason = "named as in the RFC")]
 pub const END_HEADERS: u8 = 4;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const PADDED: u8 = 8;
+#[allow(missing_docs, reason = "named as in the RFC")]
+pub const WITH_PRIORITY: u8 = 0x20;
 
 /// A frame.
 #[derive(Debug, Clone)]
@@ -53,26 +65,33 @@ impl Frames {
     }
 
     /// A server's; says hello, with these settings. `None`: the client is gone.
-    pub fn from(mut stream: TcpStream, settings: &[(u16, u32)]) -> Option<Frames> {
+    pub fn from(stream: TcpStream, settings: &[(u16, u32)]) -> Option<Frames> {
+        let mut frames = Frames::silent(stream)?;
+        frames.send(SETTINGS, 0, 0, &parameters(settings));
+        Some(frames)
+    }
+
+    /// A server's that says nothing yet. `None`: the client is gone.
+    pub fn silent(mut stream: TcpStream) -> Option<Frames> {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_nodelay(true).expect("a socket");
         stream.read_exact(&mut [0; PREFACE.len()]).ok()?;
-        let mut frames = Frames(stream);
-        let settings: Vec<u8> = settings
-            .iter()
-            .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()[..]].concat())
-            .collect();
-        frames.send(SETTINGS, 0, 0, &settings);
-        Some(frames)
+        Some(Frames(stream))
     }
 
     /// Sends a frame; the other side may be gone.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        let _ = self.0.write_all(&frame);
+        self.send_bytes(&frame(kind, flags, stream, payload));
+    }
+
+    /// Sends bytes that need be no frames; `false`: the other side is gone.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).is_ok()
+    }
+
+    /// The stream itself.
+    pub fn stream(&self) -> &TcpStream {
+        &self.0
     }
 
     /// A head.
@@ -83,18 +102,35 @@ impl Frames {
     /// The next frame; PINGs and SETTINGS are answered and passed over. `None` at the end.
     pub fn frame(&mut self) -> Option<Frame> {
         loop {
-            let mut head = [0; 9];
-            self.0.read_exact(&mut head).ok()?;
-            let [a, b, c, kind, flags, stream @ ..] = head;
-            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-            self.0.read_exact(&mut payload).ok()?;
-            match (kind, flags & ACK) {
+            let frame = self.any_frame()?;
+            match (frame.kind, frame.flags & ACK) {
                 (SETTINGS, 0) => self.send(SETTINGS, ACK, 0, &[]),
-                (PING, 0) => self.send(PING, ACK, 0, &payload),
+                (PING, 0) => self.send(PING, ACK, 0, &frame.payload),
                 (SETTINGS | PING, _) => {}
-                _ => return Some(Frame { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), payload }),
+                _ => return Some(frame),
             }
         }
+    }
+
+    /// The next frame, whatever it is. `None` at the end.
+    pub fn any_frame(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).ok()?;
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.0.read_exact(&mut payload).ok()?;
+        Some(Frame { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), payload })
+    }
+
+    /// The code of the GOAWAY that the connection ends with. `None` where it ends without.
+    pub fn end(&mut self) -> Option<u32> {
+        let mut code = None;
+        while let Some(frame) = self.any_frame() {
+            if frame.kind == GOAWAY {
+                code = frame.payload.get(4..8).map(|code| u32::from_be_bytes(code.try_into().expect("four bytes")));
+            }
+        }
+        code
     }
 
     /// The next frame of this kind.
@@ -118,11 +154,46 @@ impl Frames {
     }
 }
 
+/// A frame as bytes.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// The payload of a SETTINGS frame.
+pub fn parameters(settings: &[(u16, u32)]) -> Vec<u8> {
+    let parameters = settings.iter();
+    parameters.flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()[..]].concat()).collect()
+}
+
 /// Fields as HPACK without any compression (RFC 7541 section 6.2.2).
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let text = |text: &str| {
-        assert!(text.len() < 127);
-        [&[text.len() as u8], text.as_bytes()].concat()
-    };
-    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+    fields.iter().flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes())).collect()
+}
+
+/// A field of any bytes, in the same form.
+pub fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
+    [&[0][..], &string(name), &string(value)].concat()
+}
+
+/// A string of HPACK, without compression (RFC 7541 sections 5.1 and 5.2).
+pub fn string(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 4);
+    match text.len() {
+        length @ ..127 => out.push(length as u8),
+        length => {
+            out.push(127);
+            let mut rest = length - 127;
+            while rest >= 128 {
+                out.push(rest as u8 | 128);
+                rest >>= 7;
+            }
+            out.push(rest as u8);
+        }
+    }
+    out.extend(text);
+    out
 }

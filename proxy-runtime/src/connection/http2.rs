@@ -1,8 +1,7 @@
 //! A client connection that speaks HTTP/2 (RFC 9113): many exchanges at once, each a task of its own.
 //!
-//! `h2` does the protocol; limits on what a peer may do to it (streams reset by the thousand, endless header blocks, SETTINGS
-//! and PINGs without end) are its own, and the connection ends with GOAWAY. A request becomes what it would be in HTTP/1.1, and
-//! goes to [`serve::exchange`]; what is received is asked for only as it is passed on.
+//! `h2` does the protocol; what it does not look at, [`Monitor`] does, and the connection ends with GOAWAY. A request becomes what it
+//! would be in HTTP/1.1, and goes to [`serve::exchange`]; what is received is asked for only as it is passed on.
 
 pub(crate) mod budget;
 mod websocket;
@@ -28,6 +27,7 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::http1::{Framing, declared_length};
+use crate::http2::monitor::{Cut, Monitor, Monitored, Side};
 use crate::http2::{Outbound, Piece, SEND_BUFFER, are_well_formed, received_trailers, to_send};
 use crate::listen::FINE_QUEUE;
 use crate::observe::Record;
@@ -47,6 +47,7 @@ pub(crate) struct Http2 {
     chunk: RefCell<Bytes>,
     trailers: RefCell<Option<Fields>>,
     respond: RefCell<SendResponse<Piece>>,
+    monitor: Rc<Monitor>,
     budget: Rc<Budget>,
     /// All of the body was received.
     whole: Cell<bool>,
@@ -68,12 +69,12 @@ impl Http2 {
                             Poll::Ready(Ok(0))
                         }
                         Ok(Some(trailers)) => match received_trailers(&trailers) {
-                            Some(trailers) => {
+                            Some(trailers) if !self.monitor.is_malformed(body.stream_id().as_u32()) => {
                                 self.whole.set(true);
                                 *self.trailers.borrow_mut() = Some(trailers);
                                 Poll::Ready(Ok(0))
                             }
-                            None => Poll::Ready(Err(Flaw::Malformed)),
+                            _ => Poll::Ready(Err(Flaw::Malformed)),
                         },
                         Err(_) => Poll::Ready(Err(Flaw::Truncated)),
                     };
@@ -114,6 +115,8 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
     let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
     let began = Instant::now();
     let max_streams = u32::try_from(worker.site.process.max_streams.get(worker.settings)).unwrap_or(u32::MAX);
+    let largest = usize::try_from(worker.head_limit).unwrap_or(usize::MAX).saturating_mul(FAR_TOO_LARGE);
+    let monitor = Monitor::new(Side::Client, largest);
     let mut handshake = pin!(
         h2::server::Builder::new()
             .max_concurrent_streams(max_streams)
@@ -122,7 +125,7 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
             .max_header_list_size(u32::try_from(worker.head_limit).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
             .enable_connect_protocol()
-            .handshake(link)
+            .handshake(Monitored::new(link, &monitor))
     );
     let patience = timeouts.request.get(worker.settings);
     let begun = std::future::poll_fn(|cx| match handshake.as_mut().poll(cx) {
@@ -135,6 +138,7 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
     let mut streams = Streams {
         peer,
         connection,
+        monitor,
         active: Rc::default(),
         budget: Budget::new(worker.memory),
         window: WINDOW_AT_FIRST,
@@ -165,6 +169,9 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
     .await;
 }
 
+/// So many times the size of the largest head is the end of the connection.
+const FAR_TOO_LARGE: usize = 4;
+
 /// How long requests wait for memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -174,7 +181,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A connection with its streams.
 struct Streams<'a> {
     peer: &'a Rc<Peer>,
-    connection: Connection<Link, Piece>,
+    connection: Connection<Monitored, Piece>,
+    monitor: Rc<Monitor>,
     /// How many exchanges are under way.
     active: Rc<Cell<usize>>,
     budget: Rc<Budget>,
@@ -199,13 +207,17 @@ impl Streams<'_> {
                     let since = *self.full.get_or_insert_with(Instant::now);
                     if !timer.over(after(since, PATIENCE)) {
                         // Requests wait in the library, which reads and writes on.
-                        return self.connection.poll_closed(cx).map(drop);
+                        let closed = std::task::ready!(self.connection.poll_closed(cx));
+                        return closed.map_or_else(|error| self.failed(&error), Poll::Ready);
                     }
                     None
                 }
             };
             let Some(accepted) = std::task::ready!(self.connection.poll_accept(cx)) else { return Poll::Ready(()) };
-            let Ok((request, mut respond)) = accepted else { return Poll::Ready(()) };
+            let (request, mut respond) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => return self.failed(&error),
+            };
             let Some(share) = place.zip(self.budget.admit(&request)) else {
                 // RFC 9113 section 8.7: nothing was done, and it may be sent again.
                 respond.send_reset(Reason::REFUSED_STREAM);
@@ -216,12 +228,27 @@ impl Streams<'_> {
                 self.connection.set_target_window_size(self.window);
             }
             let counted = Counted::new(&self.active);
-            let (peer, budget) = (Rc::clone(self.peer), Rc::clone(&self.budget));
+            let (peer, budget, monitor) = (Rc::clone(self.peer), Rc::clone(&self.budget), Rc::clone(&self.monitor));
             tokio::task::spawn_local(async move {
-                exchange(peer, budget, request, respond).await;
+                exchange(peer, (budget, monitor), request, respond).await;
                 drop((share, counted));
             });
         }
+    }
+
+    /// The connection has failed: if that is the client's fault, there is a line in the log.
+    fn failed(&self, error: &h2::Error) -> Poll<()> {
+        let failure = match self.monitor.cut() {
+            Some(Cut::HeadTooLarge(_)) => Failure::HeadTooLarge,
+            Some(Cut::Protocol | Cut::Compression) => Failure::Http2Protocol,
+            None if error.is_go_away() && error.is_library() => Failure::Http2Protocol,
+            None => return Poll::Ready(()),
+        };
+        let method = Method::from_bytes(b"-").unwrap_or_default();
+        let mut record = Record::new(self.peer, method, Version::HTTP_2, Fields::new(), Instant::now());
+        record.failed(failure);
+        record.finished();
+        Poll::Ready(())
     }
 
     /// No more exchanges: the client is told (RFC 9113 section 6.8).
@@ -250,7 +277,12 @@ impl Drop for Counted {
 }
 
 /// One request and its answer.
-async fn exchange(peer: Rc<Peer>, budget: Rc<Budget>, request: Request<RecvStream>, respond: SendResponse<Piece>) {
+async fn exchange(
+    peer: Rc<Peer>,
+    (budget, monitor): (Rc<Budget>, Rc<Monitor>),
+    request: Request<RecvStream>,
+    respond: SendResponse<Piece>,
+) {
     let began = Instant::now();
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
@@ -262,6 +294,7 @@ async fn exchange(peer: Rc<Peer>, budget: Rc<Budget>, request: Request<RecvStrea
             chunk: RefCell::default(),
             trailers: RefCell::default(),
             respond: RefCell::new(respond),
+            monitor,
             budget,
             whole: Cell::new(ended || head.websocket.is_some()),
             expects_continue: Cell::new(!ended && head.fields.contains("expect")),

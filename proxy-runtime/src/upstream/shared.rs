@@ -8,21 +8,19 @@
 //! exchange waits for another one's client.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use h2::client::SendRequest;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Dialler, Group, Server, Servers};
 use crate::failure::Failure;
+use crate::http2::monitor::{Monitor, Monitored, Side};
 use crate::http2::{Piece, SEND_BUFFER};
-use crate::stream::Link;
 
 /// The most exchanges at once on a connection, however many its server allows.
 const MAX_STREAMS: usize = 256;
@@ -46,7 +44,7 @@ const RUSH: usize = 64;
 const SURPLUS: Duration = Duration::from_secs(3);
 
 /// The largest header of an answer, in bytes.
-const MAX_HEADER: u32 = 64 << 10;
+pub(super) const MAX_HEADER: usize = 64 << 10;
 
 /// See above.
 pub(crate) struct SharedPools {
@@ -73,7 +71,6 @@ struct Shared {
     generation: u32,
 }
 
-#[derive(Default)]
 struct State {
     /// It is over, or is not to be used again.
     closed: Cell<bool>,
@@ -85,19 +82,33 @@ struct State {
     peak: Cell<usize>,
     /// When the last one ended.
     idle_since: Cell<Option<Instant>>,
-    written: Cell<Written>,
+    monitor: Rc<Monitor>,
     /// How many exchanges it takes at once, where it has refused one more.
     full_at: Cell<Option<usize>>,
 }
 
 /// How many bytes were written to a connection.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Written(u64);
 
 /// A place on a connection, until it is dropped.
 pub(crate) struct Held {
     pub(super) sender: SendRequest<Piece>,
     state: Rc<State>,
+}
+
+impl State {
+    fn new(monitor: Rc<Monitor>) -> State {
+        State {
+            closed: Cell::default(),
+            active: Cell::default(),
+            most: Cell::new(UNHEARD),
+            peak: Cell::default(),
+            idle_since: Cell::default(),
+            monitor,
+            full_at: Cell::default(),
+        }
+    }
 }
 
 impl Held {
@@ -117,7 +128,12 @@ impl Held {
     }
 
     pub(super) fn written(&self) -> Written {
-        self.state.written.get()
+        Written(self.state.monitor.written())
+    }
+
+    /// What is known of the connection's frames.
+    pub(super) fn monitor(&self) -> &Monitor {
+        &self.state.monitor
     }
 
     /// Whether nothing that was put on the connection after that can have left.
@@ -172,12 +188,13 @@ impl SharedPools {
     async fn open(&self, of_it: &Rc<OfServer>, group: &Group, server: &Server) -> Result<Shared, Failure> {
         let generation = server.generation();
         let link = self.dialler.connect(group, server, &[], Duration::MAX).await?;
-        let state = Rc::new(State { most: Cell::new(UNHEARD), ..State::default() });
-        let link = Counting { link, state: Rc::clone(&state) };
+        let monitor = Monitor::new(Side::Server, MAX_HEADER);
+        let link = Monitored::new(link, &monitor);
+        let state = Rc::new(State::new(monitor));
         let handshake = h2::client::Builder::new()
             .initial_window_size(WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEADER)
+            .max_header_list_size(MAX_HEADER as u32)
             .max_send_buffer_size(SEND_BUFFER)
             .initial_max_send_streams(UNHEARD)
             .enable_push(false)
@@ -261,56 +278,6 @@ impl Shared {
             self.state.closed.set(true);
         }
         matches!(ready, Poll::Ready(Ok(())))
-    }
-}
-
-/// A connection whose written bytes are counted.
-struct Counting {
-    link: Link,
-    state: Rc<State>,
-}
-
-impl Counting {
-    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(written)) = &written {
-            let Written(before) = self.state.written.get();
-            self.state.written.set(Written(before + *written as u64));
-        }
-        written
-    }
-}
-
-impl AsyncRead for Counting {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Counting {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.link).poll_write(cx, buf);
-        self.count(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.link).poll_write_vectored(cx, bufs);
-        self.count(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.link.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_shutdown(cx)
     }
 }
 

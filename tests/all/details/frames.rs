@@ -178,6 +178,7 @@ fn malformed_requests() {
     let path = |path: &'static str| [usual[0], usual[1], usual[2], (":path", path)];
     let authority = |authority: &'static str| [usual[0], usual[1], (":authority", authority), usual[3]];
     check("a name in upper case", &with(&[("X-Upper", "y")]));
+    check("a quote in a name", &with(&[("x\"y", "y")]));
     check("no name", &with(&[("", "y")]));
     check("a name with a colon", &with(&[("x:y", "z")]));
     check("a name with a blank", &with(&[("x y", "z")]));
@@ -219,6 +220,51 @@ fn malformed_requests() {
     let mut connection = Frames::to(proxy.address("listen"));
     connection.head(1, true, &with(&[("te", "trailers"), ("host", "Site.test")]));
     assert_eq!(connection.next_of(frames::HEADERS).expect("a response").payload.first(), Some(&0x88));
+}
+
+/// RFC 9113 section 8.1: trailers have no pseudo-header fields. No origin sees a whole request.
+#[test]
+fn pseudo_header_fields_in_trailers() {
+    let origin = Origin::new(|mut connection, _| {
+        while connection.head().is_some() {
+            let mut body = Vec::new();
+            while !body.windows(3).any(|end| end == b"0\r\n") || !body.ends_with(b"\r\n\r\n") {
+                match connection.bytes() {
+                    bytes if bytes.is_empty() => return,
+                    bytes => body.extend(bytes),
+                }
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let proxy = proxy_to(&origin.address);
+    let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "site.test"), (":path", "/")];
+    // 200 and 400 are the eighth and the twelfth entry of HPACK's table.
+    let (ok, refused) = ((frames::HEADERS, Some(0x88)), (frames::HEADERS, Some(0x8c)));
+    let check = |trailers: &[(&str, &str)], expected: (u8, Option<u8>)| {
+        let mut connection = Frames::to(proxy.address("listen"));
+        connection.head(1, false, &fields);
+        connection.send(frames::DATA, 0, 1, b"hello");
+        connection.head(1, true, trailers);
+        let said = loop {
+            let frame = connection.frame().expect("a response");
+            match frame.kind {
+                frames::HEADERS => break (frame.kind, frame.payload.first().copied()),
+                frames::RST_STREAM => break (frame.kind, frame.payload.last().copied()),
+                _ => {}
+            }
+        };
+        assert_eq!(said, expected, "{trailers:?}");
+    };
+    check(&[("x-sum", "1")], ok);
+    for (name, value) in
+        [(":path", "/"), (":method", "GET"), (":status", "200"), (":authority", "x"), (":scheme", "http")]
+    {
+        check(&[(name, value)], refused);
+        // PROTOCOL_ERROR: the library has seen that.
+        check(&[("x-sum", "1"), (name, value)], (frames::RST_STREAM, Some(1)));
+    }
+    proxy.log("\"reason\":\"bad-framing\"");
 }
 
 #[test]

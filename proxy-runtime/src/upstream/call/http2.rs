@@ -124,7 +124,7 @@ impl Http2 {
             self.interim += 1;
             // RFC 9113 section 8.6: nothing is changed to; an HTTP/1.1 client would take what follows for another protocol.
             let changes = interim.status() == StatusCode::SWITCHING_PROTOCOLS;
-            if changes || self.interim > MAX_INTERIM || !are_well_formed(interim.headers()) {
+            if changes || self.interim > MAX_INTERIM || !are_well_formed(interim.headers()) || self.is_malformed() {
                 return failed(Failure::UpstreamInvalid);
             }
             let about = (&*self.client, &mut self.body);
@@ -133,7 +133,7 @@ impl Http2 {
         match std::pin::Pin::new(&mut self.response).poll(cx) {
             Poll::Ready(Ok(response)) => {
                 let (parts, answer) = response.into_parts();
-                if !are_well_formed(&parts.headers) {
+                if !are_well_formed(&parts.headers) || self.is_malformed() {
                     return failed(Failure::UpstreamInvalid);
                 }
                 if self.body.is_held() {
@@ -177,9 +177,17 @@ impl Http2 {
         }
     }
 
+    /// The server has sent fields on the stream that the library has kept silent about.
+    fn is_malformed(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.monitor().is_malformed(self.response.stream_id().as_u32()))
+    }
+
     /// What it means that the stream has failed (RFC 9113 sections 6.8 and 8.7).
     fn lost(&self, error: &h2::Error) -> Unanswered {
-        if is_malformed(error) {
+        if is_malformed(error) || self.held.as_ref().is_some_and(|held| held.monitor().cut().is_some()) {
+            if let Some(held) = self.held.as_ref().filter(|_| !error.is_reset()) {
+                held.distrust();
+            }
             return Unanswered::Failed(Failure::UpstreamInvalid);
         }
         let Some(held) = &self.held else { return Unanswered::Lost };
@@ -262,6 +270,7 @@ impl Http2 {
                 None => {
                     let trailers = ready!(answer.poll_trailers(cx)).map_err(|error| broken(&error))?;
                     self.trailers = match trailers {
+                        Some(_) if self.is_malformed() => return Poll::Ready(Err(Failure::UpstreamInvalid)),
                         Some(trailers) => Some(received_trailers(&trailers).ok_or(Failure::UpstreamInvalid)?),
                         None => None,
                     };

@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use http::Method;
 
+use super::super::shared::MAX_HEADER;
 use super::super::{Group, Server, http2_head};
 use super::{MAX_ANSWER, verdict};
 use crate::escape;
 use crate::fields::Fields;
 use crate::http1::Framing;
+use crate::http2::monitor::{Monitor, Monitored, Side};
 use crate::site::HealthCheck;
 use crate::stream::Link;
 
@@ -28,6 +30,7 @@ pub(super) async fn talk(group: &Group, check: &HealthCheck, server: &Server, li
     let mut request = request.map_err(|failure| failure.reason().to_owned())?;
     let agent = http::HeaderValue::from_static("kiln-health-check");
     request.headers_mut().insert(http::header::USER_AGENT, agent);
+    let link = Monitored::new(link, &Monitor::new(Side::Server, MAX_HEADER));
     let (sender, connection) = h2::client::handshake(link).await.map_err(failed)?;
     let asked = async {
         let mut sender = sender.ready().await.map_err(failed)?;

@@ -1,0 +1,494 @@
+//! What a field block holds (HPACK, RFC 7541), as far as it has to be known beside the library that decodes it: [`Scanner`], bytes of
+//! blocks to [`Block`]s.
+//!
+//! The library drops pseudo-header fields where none may be, and says nothing about the size of what it refuses. So each block is
+//! followed a second time, without making strings of it: of a field counts which kind it is and how long. Entries of the dynamic
+//! table are as small. A block without anything new costs some nanoseconds for each field, and no allocation.
+
+use std::collections::VecDeque;
+
+/// What RFC 7541 section 4.1 adds to each field, and RFC 9113 section 6.5.2, too.
+pub(super) const OVERHEAD: usize = 32;
+
+/// The size of the dynamic table, in bytes: the value at first, and nobody is told another one (`SETTINGS_HEADER_TABLE_SIZE`).
+const TABLE: usize = 4096;
+
+/// A field, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Field,
+    /// `:status`, of a response or of an interim one.
+    Status {
+        interim: bool,
+    },
+    /// Any other pseudo-header field.
+    Pseudo,
+}
+
+/// An entry of a table.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    kind: Kind,
+    name: usize,
+    size: usize,
+}
+
+/// What a block holds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block {
+    /// `:status`: whether it is an interim one.
+    pub(super) interim: Option<bool>,
+    /// Another pseudo-header field.
+    pub(super) pseudo: bool,
+    /// The size of its fields (RFC 9113 section 6.5.2); text in Huffman's code counts for as long as it can be.
+    pub(super) size: usize,
+}
+
+/// Why a block is not followed to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It is no HPACK.
+    Malformed,
+    /// Its fields are larger than they may be.
+    TooLarge,
+}
+
+/// Follows the blocks that one side sends.
+pub(super) struct Scanner {
+    dynamic: VecDeque<Entry>,
+    /// The size of the dynamic table, and the most that it may have.
+    size: usize,
+    max_size: usize,
+    /// The most that a block may have.
+    limit: usize,
+    /// The beginning of a field whose end has not come.
+    rest: Vec<u8>,
+    block: Block,
+    /// There was a field in this block: the table is not resized any more (RFC 7541 section 4.2).
+    begun: bool,
+}
+
+impl Scanner {
+    /// For blocks of up to so many bytes.
+    pub(super) fn new(limit: usize) -> Scanner {
+        Scanner {
+            dynamic: VecDeque::new(),
+            size: 0,
+            max_size: TABLE,
+            limit,
+            rest: Vec::new(),
+            block: Block::default(),
+            begun: false,
+        }
+    }
+
+    /// A part of a block.
+    pub(super) fn feed(&mut self, part: &[u8]) -> Result<(), Flaw> {
+        if self.rest.is_empty() {
+            let used = self.fields(part)?;
+            self.rest.extend_from_slice(&part[used..]);
+        } else {
+            let mut all = std::mem::take(&mut self.rest);
+            all.extend_from_slice(part);
+            let used = self.fields(&all)?;
+            all.drain(..used);
+            self.rest = all;
+        }
+        if self.rest.len() + self.block.size >= self.limit { Err(Flaw::TooLarge) } else { Ok(()) }
+    }
+
+    /// The block has come to its end.
+    pub(super) fn finish(&mut self) -> Result<Block, Flaw> {
+        self.begun = false;
+        let block = std::mem::take(&mut self.block);
+        if self.rest.is_empty() { Ok(block) } else { Err(Flaw::Malformed) }
+    }
+
+    /// Whole fields; how many bytes they are.
+    fn fields(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Some(after) = self.field(rest)? else { break };
+            rest = after;
+            if self.block.size >= self.limit {
+                return Err(Flaw::TooLarge);
+            }
+        }
+        Ok(bytes.len() - rest.len())
+    }
+
+    /// A field (RFC 7541 section 6), and what follows it; `None` where it has no end yet.
+    fn field<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Flaw> {
+        let (prefix, inserts) = match bytes[0] {
+            0x80.. => {
+                let Some((index, rest)) = integer(bytes, 7)? else { return Ok(None) };
+                let entry = self.entry(index)?;
+                self.found(entry.kind, entry.size);
+                return Ok(Some(rest));
+            }
+            0x20..0x40 => {
+                let Some((size, rest)) = integer(bytes, 5)? else { return Ok(None) };
+                if self.begun || size > TABLE {
+                    return Err(Flaw::Malformed);
+                }
+                self.max_size = size;
+                self.evict(0);
+                return Ok(Some(rest));
+            }
+            0x40.. => (6, true),
+            _ => (4, false),
+        };
+        let Some((index, rest)) = integer(bytes, prefix)? else { return Ok(None) };
+        let (mut kind, name, rest) = match index {
+            0 => {
+                let Some((text, rest)) = Text::read(rest)? else { return Ok(None) };
+                (text.kind(), text.length(inserts), rest)
+            }
+            _ => {
+                let entry = self.entry(index)?;
+                (entry.kind, entry.name, rest)
+            }
+        };
+        let Some((value, rest)) = Text::read(rest)? else { return Ok(None) };
+        if let Kind::Status { interim } = &mut kind {
+            *interim = value.is_interim();
+        }
+        let size = name + value.length(inserts) + OVERHEAD;
+        self.found(kind, size);
+        if inserts {
+            self.evict(size);
+            // What is larger than the table empties it, and that is all (RFC 7541 section 4.4).
+            if size <= self.max_size {
+                self.size += size;
+                self.dynamic.push_front(Entry { kind, name, size });
+            }
+        }
+        Ok(Some(rest))
+    }
+
+    fn found(&mut self, kind: Kind, size: usize) {
+        self.begun = true;
+        self.block.size += size;
+        match kind {
+            Kind::Field => {}
+            Kind::Status { interim } => self.block.interim = Some(interim),
+            Kind::Pseudo => self.block.pseudo = true,
+        }
+    }
+
+    fn entry(&self, index: usize) -> Result<Entry, Flaw> {
+        if let Some(&(name, value)) = index.checked_sub(1).and_then(|at| STATIC.get(at)) {
+            let kind = match index {
+                1..=7 => Kind::Pseudo,
+                8..=14 => Kind::Status { interim: false },
+                _ => Kind::Field,
+            };
+            return Ok(Entry { kind, name: name.into(), size: usize::from(name) + usize::from(value) + OVERHEAD });
+        }
+        let at = index.checked_sub(STATIC.len() + 1).ok_or(Flaw::Malformed)?;
+        self.dynamic.get(at).copied().ok_or(Flaw::Malformed)
+    }
+
+    /// Makes room for an entry.
+    fn evict(&mut self, size: usize) {
+        while self.size + size > self.max_size {
+            let Some(last) = self.dynamic.pop_back() else { break };
+            self.size -= last.size;
+        }
+    }
+}
+
+/// An integer (RFC 7541 section 5.1), and what follows; `None` where it has no end yet.
+fn integer(bytes: &[u8], prefix: u8) -> Result<Option<(usize, &[u8])>, Flaw> {
+    let Some((&first, mut rest)) = bytes.split_first() else { return Ok(None) };
+    let mask = (1 << prefix) - 1;
+    let mut value = usize::from(first & mask);
+    if value < usize::from(mask) {
+        return Ok(Some((value, rest)));
+    }
+    for shift in [0, 7, 14, 21] {
+        let Some((&byte, after)) = rest.split_first() else { return Ok(None) };
+        rest = after;
+        value += usize::from(byte & 0x7F) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(Some((value, rest)));
+        }
+    }
+    Err(Flaw::Malformed)
+}
+
+/// A string (RFC 7541 section 5.2), as it is sent.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    bytes: &'a [u8],
+    huffman: bool,
+}
+
+impl<'a> Text<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Option<(Text<'a>, &'a [u8])>, Flaw> {
+        let Some((length, rest)) = integer(bytes, 7)? else { return Ok(None) };
+        let Some((text, rest)) = rest.split_at_checked(length) else { return Ok(None) };
+        Ok(Some((Text { bytes: text, huffman: bytes[0] & 0x80 != 0 }, rest)))
+    }
+
+    /// What a field of this name is. Huffman's code has one form for each text.
+    fn kind(self) -> Kind {
+        let (colon, status): (_, &[u8]) = if self.huffman {
+            // `:` has seven bits.
+            (self.bytes.first().is_some_and(|byte| byte >> 1 == 0b101_1100), &[0xb8, 0x84, 0x8d, 0x36, 0xa3])
+        } else {
+            (self.bytes.first() == Some(&b':'), b":status")
+        };
+        match (colon, self.bytes == status) {
+            (false, _) => Kind::Field,
+            (true, true) => Kind::Status { interim: false },
+            (true, false) => Kind::Pseudo,
+        }
+    }
+
+    /// Whether this is the status of an interim response: whether it begins with `1`, which has five bits in Huffman's code.
+    fn is_interim(self) -> bool {
+        let begins = |&byte: &u8| if self.huffman { byte >> 3 == 1 } else { byte == b'1' };
+        self.bytes.first().is_some_and(begins)
+    }
+
+    /// How many bytes it has when it is decoded; not `exactly`, as many as it can have, which is cheaper.
+    fn length(self, exactly: bool) -> usize {
+        match (self.huffman, exactly) {
+            (false, _) => self.bytes.len(),
+            (true, false) => self.bytes.len() * 8 / 5,
+            (true, true) => decoded_length(self.bytes),
+        }
+    }
+}
+
+/// How many bytes a text in Huffman's code has. The code is canonical: how long one is shows in what it is less than.
+fn decoded_length(bytes: &[u8]) -> usize {
+    let (mut window, mut bits, mut length) = (0_u64, 0, 0);
+    let mut rest = bytes.iter();
+    loop {
+        while bits <= 32
+            && let Some(&byte) = rest.next()
+        {
+            window |= u64::from(byte) << (56 - bits);
+            bits += 8;
+        }
+        let code = CODES.iter().find(|(end, _)| window >> 32 < *end);
+        match code {
+            Some((_, of)) if *of <= bits => (window, bits, length) = (window << of, bits - of, length + 1),
+            // Padding. What is wrong with it is the decoder's to say.
+            _ => return length,
+        }
+    }
+}
+
+/// Where codes of one length end (RFC 7541 appendix B), in 32 bits; and that length.
+const CODES: [(u64, u32); 21] = [
+    (0x5000_0000, 5),
+    (0xb800_0000, 6),
+    (0xf800_0000, 7),
+    (0xfe00_0000, 8),
+    (0xff40_0000, 10),
+    (0xffa0_0000, 11),
+    (0xffc0_0000, 12),
+    (0xfff0_0000, 13),
+    (0xfff8_0000, 14),
+    (0xfffe_0000, 15),
+    (0xfffe_6000, 19),
+    (0xfffe_e000, 20),
+    (0xffff_4800, 21),
+    (0xffff_b000, 22),
+    (0xffff_ea00, 23),
+    (0xffff_f600, 24),
+    (0xffff_f800, 25),
+    (0xffff_fbc0, 26),
+    (0xffff_fe20, 27),
+    (0xffff_fff0, 28),
+    (0x1_0000_0000, 30),
+];
+
+/// The lengths of names and values in the static table (RFC 7541 appendix A).
+const STATIC: [(u8, u8); 61] = [
+    (10, 0),
+    (7, 3),
+    (7, 4),
+    (5, 1),
+    (5, 11),
+    (7, 4),
+    (7, 5),
+    (7, 3),
+    (7, 3),
+    (7, 3),
+    (7, 3),
+    (7, 3),
+    (7, 3),
+    (7, 3),
+    (14, 0),
+    (15, 13),
+    (15, 0),
+    (13, 0),
+    (6, 0),
+    (27, 0),
+    (3, 0),
+    (5, 0),
+    (13, 0),
+    (13, 0),
+    (19, 0),
+    (16, 0),
+    (16, 0),
+    (14, 0),
+    (16, 0),
+    (13, 0),
+    (12, 0),
+    (6, 0),
+    (4, 0),
+    (4, 0),
+    (6, 0),
+    (7, 0),
+    (4, 0),
+    (4, 0),
+    (8, 0),
+    (17, 0),
+    (13, 0),
+    (8, 0),
+    (19, 0),
+    (13, 0),
+    (4, 0),
+    (8, 0),
+    (12, 0),
+    (18, 0),
+    (19, 0),
+    (5, 0),
+    (7, 0),
+    (7, 0),
+    (11, 0),
+    (6, 0),
+    (10, 0),
+    (25, 0),
+    (17, 0),
+    (10, 0),
+    (4, 0),
+    (3, 0),
+    (16, 0),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scans blocks one after the other, each whole, and byte by byte: that comes to the same.
+    fn check(blocks: &[&[u8]], expected: Result<Block, Flaw>) {
+        let scan = |size: usize| {
+            let mut scanner = Scanner::new(1000);
+            let mut last = Ok(Block::default());
+            for block in blocks {
+                last = block.chunks(size).try_for_each(|part| scanner.feed(part)).and_then(|()| scanner.finish());
+                if last.is_err() {
+                    break;
+                }
+            }
+            last
+        };
+        assert_eq!(scan(usize::MAX), expected, "{blocks:x?}");
+        assert_eq!(scan(1), expected, "{blocks:x?}, byte by byte");
+    }
+
+    fn head(size: usize) -> Result<Block, Flaw> {
+        Ok(Block { interim: Some(false), pseudo: false, size })
+    }
+
+    #[test]
+    fn responses() {
+        check(&[b"\x88"], head(42));
+        check(&[b"\x88\x5f\x0atext/plain"], head(42 + 12 + 10 + 32));
+        // RFC 7541 appendix C.6: three responses that use the table.
+        let first = b"\x48\x82\x64\x02\x58\x85\xae\xc3\x77\x1a\x4b\x61\x96\xd0\x7a\xbe\x94\x10\x54\xd4\x44\xa8\x20\x05\x95\
+            \x04\x0b\x81\x66\xe0\x82\xa6\x2d\x1b\xff\x6e\x91\x9d\x29\xad\x17\x18\x63\xc7\x8f\x0b\x97\xc8\xe9\xae\x82\xae\
+            \x43\xd3";
+        check(&[first], head(222));
+        check(&[first, b"\x48\x83\x64\x0e\xff\xc1\xc0\xbf"], head(222));
+        let third = b"\x88\xc1\x61\x96\xd0\x7a\xbe\x94\x10\x54\xd4\x44\xa8\x20\x05\x95\x04\x0b\x81\x66\xe0\x84\xa6\x2d\x1b\
+            \xff\xc0\x5a\x83\x9b\xd9\xab\x77\xad\x94\xe7\x82\x1d\xd7\xf2\xe6\xc7\xb3\x35\xdf\xdf\xcd\x5b\x39\x60\xd5\xaf\
+            \x27\x08\x7f\x36\x72\xc1\xab\x27\x0f\xb5\x29\x1f\x95\x87\x31\x60\x65\xc0\x03\xed\x4e\xe5\xb1\x06\x3d\x50\x07";
+        check(&[first, b"\x48\x83\x64\x0e\xff\xc1\xc0\xbf", third], head(42 + 52 + 65 + 63 + 52 + 98));
+    }
+
+    #[test]
+    fn kinds() {
+        let check = |block: &[u8], interim: Option<bool>, pseudo: bool| {
+            check(&[block], Ok(Block { interim, pseudo, size: sizes(block) }));
+        };
+        fn sizes(block: &[u8]) -> usize {
+            let mut scanner = Scanner::new(1000);
+            scanner.feed(block).and_then(|()| scanner.finish()).expect("a block").size
+        }
+        check(b"", None, false);
+        for index in 1..=7 {
+            check(&[0x80 | index], None, true);
+            check(&[index, 1, b'x'], None, true);
+        }
+        for index in 8..=14 {
+            check(&[0x80 | index], Some(false), false);
+            check(&[index, 3, b'1', b'0', b'3'], Some(true), false);
+            check(&[index, 3, b'5', b'0', b'3'], Some(false), false);
+        }
+        check(&[0x8f], None, false);
+        check(b"\x00\x07:status\x03100", Some(true), false);
+        check(b"\x00\x05:path\x01/", None, true);
+        check(b"\x00\x02:x\x01/", None, true);
+        check(b"\x00\x01x\x01:", None, false);
+        // In Huffman's code: `:status: 103`, `:path: /`, `x: y`.
+        check(b"\x00\x85\xb8\x84\x8d\x36\xa3\x82\x08\x19", Some(true), false);
+        check(b"\x00\x84\xb9\x58\xd3\x3f\x81\x63", None, true);
+        check(b"\x00\x81\xf3\x81\xf5", None, false);
+    }
+
+    #[test]
+    fn tables() {
+        let pseudo = |size| Ok(Block { interim: None, pseudo: true, size });
+        check(&[b"\x40\x05:path\x01/", b"\xbe"], pseudo(38));
+        check(&[b"\x40\x05:path\x01/\x40\x01x\x01y", b"\xbf"], pseudo(38));
+        check(&[b"\x40\x07:status\x03103", b"\xbe"], Ok(Block { interim: Some(true), pseudo: false, size: 42 }));
+        // The name of an entry with another value.
+        check(&[b"\x40\x07:status\x03103", b"\x7e\x03200"], head(42));
+        check(&[b"\x40\x05:path\x01/", b"\x20", b"\xbe"], Err(Flaw::Malformed));
+        // 75 bytes are room for two entries of 34, not for three.
+        check(&[b"\x3f\x2c\x40\x01x\x01y\x40\x01x\x01z\xbf"], Ok(Block { size: 102, ..Block::default() }));
+        check(&[b"\x3f\x2c\x40\x01x\x01y\x40\x01x\x01z\x40\x01x\x01z\xc0"], Err(Flaw::Malformed));
+    }
+
+    #[test]
+    fn flaws() {
+        for block in [
+            &b"\x80"[..],
+            b"\xbe",
+            b"\x7e\x01x",
+            b"\x88\x20",
+            b"\x3f\xe2\x1f",
+            b"\xff\xff\xff\xff\xff\x7f",
+            b"\xff",
+            b"\x00",
+            b"\x00\x02x",
+            b"\x00\x01x\x02y",
+            b"\x00\x01x",
+        ] {
+            check(&[block], Err(Flaw::Malformed));
+        }
+        check(&[&[0x88; 23]], head(42 * 23));
+        check(&[&[0x88; 24]], Err(Flaw::TooLarge));
+        check(&[&[&b"\x00\x01x\x7f\xff\x7f"[..], &[b'y'; 1000]].concat()], Err(Flaw::TooLarge));
+    }
+
+    #[test]
+    fn lengths() {
+        let check = |bytes: &[u8], expected: usize| assert_eq!(decoded_length(bytes), expected, "{bytes:x?}");
+        check(b"", 0);
+        // Examples of RFC 7541 appendix C.
+        check(b"\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff", "www.example.com".len());
+        check(b"\xa8\xeb\x10\x64\x9c\xbf", "no-cache".len());
+        check(b"\x9d\x29\xad\x17\x18\x63\xc7\x8f\x0b\x97\xc8\xe9\xae\x82\xae\x43\xd3", "https://www.example.com".len());
+        // The longest codes: a line end has thirty bits.
+        check(b"\xff\xff\xff\xf3", 1);
+        check(b"\xff\xff\xff\xf3\xff\xff\xff\xcf\xff\xff\xff\x3f", 3);
+    }
+}

@@ -1,0 +1,155 @@
+//! Frames in, verdicts out.
+
+use super::*;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    [&[0, 0, payload.len() as u8, kind, flags][..], &stream.to_be_bytes(), payload].concat()
+}
+
+fn settings() -> Vec<u8> {
+    frame(SETTINGS, 0, 0, &[])
+}
+
+fn headers(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | flags, stream, block)
+}
+
+/// What comes of frames, whole or in bytes: the streams that are marked, or why the connection is cut. To servers, streams 1, 3 and 5
+/// were opened.
+fn check(from: Side, frames: &[Vec<u8>], expected: Result<&[u32], Cut>) {
+    let (preface, bytes) = (vec![0; if from == Side::Client { PREFACE } else { 0 }], frames.concat());
+    let bytes = [preface, bytes].concat();
+    for size in [usize::MAX, 1, 7] {
+        let monitor = Monitor::new(from, 1000);
+        if from == Side::Server {
+            monitor.sent(
+                &[vec![0; PREFACE], settings(), headers(1, 1, b""), headers(1, 3, b""), headers(1, 5, b"")].concat(),
+            );
+        }
+        let outcome = bytes.chunks(size).try_for_each(|part| monitor.received(part));
+        let marked: Vec<u32> = [1, 3, 5].into_iter().filter(|&stream| monitor.is_malformed(stream)).collect();
+        assert_eq!(outcome.map(|()| &marked[..]), expected, "{frames:x?} in parts of {size}");
+        assert_eq!(monitor.cut(), expected.err());
+    }
+}
+
+#[test]
+fn responses() {
+    let check = |frames: &[Vec<u8>], expected: Result<&[u32], Cut>| {
+        check(Side::Server, &[&[settings()], frames].concat(), expected);
+    };
+    let data = |flags, stream| frame(DATA, flags, stream, b"ok");
+    check(&[headers(0, 1, b"\x88"), data(1, 1), headers(1, 3, b"\x8d")], Ok(&[]));
+    check(&[headers(0, 1, b"\x88"), data(0, 1), headers(1, 1, b"\x00\x01x\x01y")], Ok(&[]));
+    check(&[headers(0, 1, b"\x08\x03103"), headers(0, 1, b"\x08\x03103"), headers(1, 1, b"\x88")], Ok(&[]));
+    // Pseudo-header fields of requests.
+    check(&[headers(0, 1, b"\x88\x84"), headers(1, 3, b"\x88")], Ok(&[1]));
+    check(&[headers(0, 1, b"\x08\x03103\x84"), headers(1, 1, b"\x88")], Ok(&[1]));
+    check(&[headers(1, 1, b"\x88\x82"), headers(1, 5, b"\x88\x86")], Ok(&[1, 5]));
+    // Trailers.
+    check(&[headers(0, 1, b"\x88"), headers(1, 1, b"\x84")], Ok(&[1]));
+    check(&[headers(0, 1, b"\x88"), headers(1, 1, b"\x88")], Ok(&[1]));
+    check(&[headers(0, 1, b"\x88"), headers(1, 1, b"\x08\x03103")], Ok(&[1]));
+    check(&[headers(0, 1, b"\x88"), data(0, 1), headers(1, 3, b"\x88"), headers(1, 1, b"\x88")], Ok(&[1]));
+    // Streams that are over, or never were.
+    check(&[headers(1, 1, b"\x88"), headers(1, 1, b"\x88\x84"), headers(1, 7, b"\x84")], Ok(&[]));
+    check(&[frame(RST_STREAM, 0, 1, &[0; 4]), headers(1, 1, b"\x88\x84")], Ok(&[]));
+}
+
+#[test]
+fn requests() {
+    let check = |frames: &[Vec<u8>], expected: Result<&[u32], Cut>| {
+        check(Side::Client, &[&[settings()], frames].concat(), expected);
+    };
+    let get = b"\x82\x86\x84\x41\x01x";
+    check(&[headers(1, 1, get), headers(1, 3, get)], Ok(&[]));
+    check(&[headers(0, 1, get), headers(0, 3, get), headers(1, 1, b"\x00\x01x\x01y")], Ok(&[]));
+    check(&[headers(0, 1, get), headers(0, 3, get), headers(1, 1, b"\x84")], Ok(&[1]));
+    check(&[headers(0, 1, get), headers(1, 1, b"\x88")], Ok(&[1]));
+    check(&[headers(0, 1, get), headers(1, 1, b"\xbe")], Ok(&[1]));
+}
+
+#[test]
+fn blocks_in_parts() {
+    let parts = |flags: u8, first: &[u8], more: &[&[u8]]| {
+        let mut frames = vec![settings(), frame(HEADERS, flags, 1, first)];
+        for (at, part) in more.iter().enumerate() {
+            frames.push(frame(CONTINUATION, if at + 1 == more.len() { END_HEADERS } else { 0 }, 1, part));
+        }
+        frames
+    };
+    let check = |frames: &[Vec<u8>], expected: Result<&[u32], Cut>| check(Side::Server, frames, expected);
+    check(&parts(0, b"\x88\x00\x05:p", &[b"ath", b"", b"\x01/"]), Ok(&[1]));
+    check(&parts(0, b"\x88\x00\x05.p", &[b"ath", b"", b"\x01/"]), Ok(&[]));
+    check(&parts(0, b"", &[b"\x88"]), Ok(&[]));
+    check(&parts(PADDED, b"\x02\x88\x84\x84", &[b""]), Ok(&[]));
+    check(&parts(PADDED, b"\x01\x88\x84\x84", &[b""]), Ok(&[1]));
+    check(&parts(PRIORITY, b"\0\0\0\x03\x09\x88", &[b""]), Ok(&[]));
+    check(&parts(PRIORITY, b"\0\0\0\x03\x09\x88\x84", &[b""]), Ok(&[1]));
+    check(&parts(PADDED | PRIORITY, b"\x01\0\0\0\x03\x09\x88\x84", &[b""]), Ok(&[]));
+    check(&parts(PADDED | PRIORITY, b"\x01\x80\0\0\x01\x09\x88\x84", &[b""]), Err(Cut::Protocol));
+    check(&parts(PRIORITY, b"\0\0\0\x01\x09\x88", &[b""]), Err(Cut::Protocol));
+    check(&parts(0, b"\x88\x00", &[b""]), Err(Cut::Compression));
+    check(&parts(0, b"\x88\xbe", &[b""]), Err(Cut::Compression));
+    check(&parts(0, &[0x88; 20], &[&[0x88; 20]]), Err(Cut::HeadTooLarge(1)));
+    check(&parts(0, b"\x88\x00\x01x\x7f\xff\x7f", &[&[b'y'; 250][..]; 4]), Err(Cut::HeadTooLarge(1)));
+    let open = || frame(HEADERS, 0, 1, b"\x88");
+    for between in [
+        settings(),
+        frame(DATA, 0, 1, b"x"),
+        headers(0, 3, b"\x88"),
+        frame(CONTINUATION, 4, 3, b""),
+        frame(66, 0, 1, b""),
+    ] {
+        check(&[settings(), open(), between], Err(Cut::Protocol));
+    }
+    check(&[settings(), frame(CONTINUATION, 4, 1, b"")], Err(Cut::Protocol));
+}
+
+#[test]
+fn connections() {
+    for from in [Side::Client, Side::Server] {
+        check(from, &[settings()], Ok(&[]));
+        check(from, &[frame(SETTINGS, ACK, 0, &[])], Err(Cut::Protocol));
+        check(from, &[frame(6, 0, 0, &[0; 8]), settings()], Err(Cut::Protocol));
+        check(from, &[settings(), frame(PUSH_PROMISE, 4, 1, &[0, 0, 0, 2, 0x82])], Err(Cut::Protocol));
+    }
+    let push = |value: u8| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9, 0, 2, 0, 0, 0, value]);
+    check(Side::Server, &[push(1)], Err(Cut::Protocol));
+    check(Side::Server, &[push(0)], Ok(&[]));
+    check(Side::Client, &[push(1)], Ok(&[]));
+}
+
+#[test]
+fn marks_are_bounded() {
+    let monitor = Monitor::new(Side::Client, 1000);
+    monitor.received(&[vec![0; PREFACE], settings()].concat()).expect("a beginning");
+    for at in 0..100 {
+        let both = [headers(0, 2 * at + 1, b"\x82"), headers(1, 2 * at + 1, b"\x82")].concat();
+        let outcome = monitor.received(&both);
+        assert_eq!(outcome, if at < 64 { Ok(()) } else { Err(Cut::Protocol) }, "{at}");
+        if outcome.is_err() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn last_words() {
+    let check = |from: Side, cut: Cut, written: &[u8], expected: &[Vec<u8>]| {
+        let monitor = Monitor::new(from, 1000);
+        if from == Side::Client {
+            let received = [vec![0; PREFACE], settings(), headers(1, 7, b"\x82")].concat();
+            monitor.received(&received).expect("a request");
+        }
+        monitor.sent(written);
+        assert_eq!(monitor.last_words(cut), expected.concat());
+    };
+    let goaway = |last: u8, code: u8| frame(GOAWAY, 0, 0, &[0, 0, 0, last, 0, 0, 0, code]);
+    let preface = [0; PREFACE];
+    check(Side::Client, Cut::Protocol, &settings(), &[goaway(7, 1)]);
+    check(Side::Client, Cut::HeadTooLarge(7), b"", &[frame(RST_STREAM, 0, 7, &[0, 0, 0, 11]), goaway(7, 11)]);
+    check(Side::Server, Cut::Compression, &preface, &[goaway(0, 9)]);
+    check(Side::Server, Cut::Compression, &preface[1..], &[]);
+    check(Side::Client, Cut::Protocol, &settings()[..4], &[]);
+}
