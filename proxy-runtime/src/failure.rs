@@ -81,6 +81,8 @@ pub(crate) enum Failure {
     UpstreamReset,
     /// What the server sent is no answer.
     UpstreamInvalid,
+    /// The server does not change to the protocol that the client has asked for by extended CONNECT (RFC 8441).
+    NotUpgraded,
     /// The server did not answer in time.
     ResponseTimeout,
     /// The exchange took longer than `timeouts total`.
@@ -206,6 +208,7 @@ impl Failure {
             Failure::UpstreamTls => "upstream-tls",
             Failure::UpstreamReset => "upstream-reset",
             Failure::UpstreamInvalid => "upstream-invalid",
+            Failure::NotUpgraded => "not-upgraded",
             Failure::ResponseTimeout => "response-timeout",
             Failure::TotalTimeout => "total-timeout",
             Failure::BodyStalled => "body-stalled",
@@ -310,6 +313,7 @@ impl Failure {
             | Failure::UpstreamTls
             | Failure::UpstreamReset
             | Failure::UpstreamInvalid
+            | Failure::NotUpgraded
             | Failure::UpstreamTruncated => StatusCode::BAD_GATEWAY,
             Failure::ConnectTimeout
             | Failure::ResponseTimeout

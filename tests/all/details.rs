@@ -41,6 +41,10 @@ site site.test {
         protocol websocket
         proxy one
     }
+    route "/live2" {
+        protocol websocket
+        proxy two
+    }
     route "/*" {
         proxy one
     }

@@ -438,6 +438,19 @@ async fn send(
     mut answer: Answer<Body>,
     (to_head, websocket): (bool, Option<&websocket::Key>),
 ) {
+    let tunnel = matches!(answer.body, Body::Tunnel(_));
+    let failure = match (tunnel, websocket) {
+        (true, Some(key)) if websocket::accept(key, &mut answer) => None,
+        // Nobody can have asked for it, or the server has not understood what it was asked for.
+        (true, _) => Some(Failure::UpstreamInvalid),
+        // RFC 8441 section 4: success would say that there is a tunnel. Any other status says that there is none.
+        (_, Some(_)) if answer.status.is_success() => Some(Failure::NotUpgraded),
+        _ => None,
+    };
+    if let Some(failure) = failure {
+        let answer = serve::instead(record, failure);
+        return Box::pin(send(client, http2, record, answer, (to_head, None))).await;
+    }
     let bodiless = to_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = answer.body.length().filter(|_| match answer.status {
         StatusCode::NO_CONTENT => false,
@@ -460,13 +473,6 @@ async fn send(
     if !answer.fields.contains("date") {
         answer.fields.add(b"date", client.worker.date_value(Instant::now()).as_bytes());
     }
-    if matches!(answer.body, Body::Tunnel(_)) && !websocket.is_some_and(|key| websocket::accept(key, &mut answer)) {
-        // Nobody can have asked for it, or the server has not understood what it was asked for.
-        answer = serve::refuse(record, Failure::UpstreamInvalid);
-        answer.fields.add(b"date", client.worker.date_value(Instant::now()).as_bytes());
-        return Box::pin(send(client, http2, record, answer, (to_head, None))).await;
-    }
-    let tunnel = matches!(answer.body, Body::Tunnel(_));
     let mut response = Response::new(());
     (*response.status_mut(), *response.headers_mut()) = (answer.status, to_send(&answer.fields));
     if let Some(length) = length.filter(|_| !tunnel) {

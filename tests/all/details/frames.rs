@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use kiln_tests::frames::{self, Frames};
 use kiln_tests::origin::websocket_accept;
 use kiln_tests::proxy::PATIENCE;
@@ -311,6 +311,83 @@ fn fields_of_a_connection_stay_behind() {
     });
 }
 
+/// Asks for a tunnel (RFC 8441), to which something is written at once. What the response is, and its body where it is an error.
+fn connect(address: &str, url: &'static str, protocol: &'static str) -> (StatusCode, Option<http::HeaderMap>, String) {
+    let mut connected = None;
+    run(async {
+        let mut client = client(address).await;
+        while !client.is_extended_connect_protocol_enabled() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let mut request = Request::connect(url).body(()).expect("a request");
+        request.extensions_mut().insert(h2::ext::Protocol::from_static(protocol));
+        let (response, mut up) = client.send_request(request, false).expect("sent");
+        up.send_data("frames".into(), false).expect("sent");
+        let response = response.await.expect("a response");
+        let status = response.status();
+        connected = Some(if status.is_success() {
+            (status, None, String::new())
+        } else {
+            let (parts, text) = whole(response).await;
+            (status, Some(parts.headers), text)
+        });
+    });
+    connected.expect("a response")
+}
+
+/// RFC 8441 section 4: success says that there is a tunnel, so it is none unless there is. All else is the origin's to say; and in
+/// HTTP/1.1, where no tunnel is without a 101, so is everything.
+#[test]
+fn no_tunnel_is_no_success() {
+    let check = |status: u16, expected: u16| {
+        let body = if matches!(status, 204 | 205 | 304) { "" } else { "said" };
+        let origin = Origin::always(format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: text/x\r\nLocation: /x\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let proxy = proxy_to(&origin.address);
+        let address = proxy.address("listen");
+        let (found, headers, text) = connect(address, "http://site.test/live", "websocket");
+        assert_eq!(found.as_u16(), expected, "{status}");
+        if expected == status {
+            let typed = headers.and_then(|headers| headers.get("content-type").cloned());
+            assert_eq!((&*text, typed.as_ref().map(HeaderValue::as_bytes)), (body, Some(&b"text/x"[..])), "{status}");
+        } else {
+            assert!(text.starts_with("502 "), "{status}: {text:?}");
+            proxy.log("\"reason\":\"not-upgraded\"");
+        }
+        let request =
+            "GET /live HTTP/1.1\r\nHost: site.test\r\nConnection: close, upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let answer = super::ask(address, request);
+        assert_eq!(
+            (answer.status, &*answer.text(), answer.header("upgrade")),
+            (status, body, None),
+            "HTTP/1.1: {status}"
+        );
+    };
+    for status in [200, 201, 202, 203, 204, 205, 206, 226, 299] {
+        check(status, 502);
+    }
+    for status in [300, 301, 302, 304, 307, 400, 401, 403, 404, 426, 429, 500, 502, 503, 504, 599] {
+        check(status, status);
+    }
+}
+
+/// The same from origins that speak HTTP/2, which are not asked for tunnels; from the proxy itself; and where nothing is known of the
+/// protocol.
+#[test]
+fn no_tunnel_elsewhere() {
+    let origin = server(|path| (Response::new(()), if path == "/live2" { "ok" } else { "" }, None));
+    let proxy = proxy_to(&origin);
+    let address = proxy.address("listen");
+    assert_eq!(connect(address, "http://site.test/live2", "websocket").0, 502);
+    let line = proxy.log("/live2");
+    assert!(line.contains("\"reason\":\"not-upgraded\"") && line.contains("\"status\":502"), "{line}");
+    assert_eq!(connect(address, "http://site.test/own", "websocket").0, 502);
+    let status = connect(address, "http://site.test/live", "connect-udp").0;
+    assert!(status.is_client_error() || status.is_server_error(), "{status}");
+}
+
 /// RFC 6455 section 4.1: a server that does not show what it was asked with has not understood.
 #[test]
 fn websockets_are_accepted_by_their_key() {
@@ -327,16 +404,8 @@ fn websockets_are_accepted_by_their_key() {
         });
         let proxy = proxy_to(&origin.address);
         let address = proxy.address("listen").to_owned();
-        run(async move {
-            let mut client = client(&address).await;
-            while !client.is_extended_connect_protocol_enabled() {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-            let mut request = Request::connect("http://site.test/live").body(()).expect("a request");
-            request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
-            let (response, _up) = client.send_request(request, false).expect("sent");
-            assert_eq!(response.await.expect("a response").status(), status, "{accept:?}");
-        });
+        let connected = connect(&address, "http://site.test/live", "websocket");
+        assert_eq!(connected.0.as_u16(), status, "{accept:?}");
         if status == 502 {
             proxy.log("\"reason\":\"upstream-invalid\"");
         }
