@@ -115,7 +115,7 @@ impl Check<'_> {
                 HostPattern::Exact(name) if name.trim_matches(['[', ']']).parse::<IpAddr>().is_err() => {
                     let own = !name.contains('.') || name.ends_with(".localhost");
                     let below = |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.ends_with('.'));
-                    (own || (public && PRIVATE.iter().any(|suffix| below(&suffix)))).then_some(name)
+                    (own || (public && PRIVATE.iter().any(below))).then_some(name)
                 }
                 _ => None,
             });
