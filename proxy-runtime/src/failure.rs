@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     BadFraming,
     /// The client breaks the rules of HTTP/2, and the connection with it (RFC 9113 section 5.4.1).
     Http2Protocol,
+    /// The client sends frames of HTTP/2 without end that ask for nothing (RFC 9113 section 10.5).
+    FrameFlood,
     /// Another major version of HTTP than 1, in HTTP/1.1's form (RFC 9110 section 15.6.6).
     UnsupportedVersion,
     /// What `rewrite` made of the path would leave the root.
@@ -81,6 +83,8 @@ pub(crate) enum Failure {
     UpstreamReset,
     /// What the server sent is no answer.
     UpstreamInvalid,
+    /// The head of the server's answer, or its trailers, are larger than 64 KiB.
+    UpstreamHeadTooLarge,
     /// The server does not change to the protocol that the client has asked for by extended CONNECT (RFC 8441).
     NotUpgraded,
     /// The server did not answer in time.
@@ -179,6 +183,7 @@ impl Failure {
             Failure::BadPath => "bad-path",
             Failure::BadFraming => "bad-framing",
             Failure::Http2Protocol => "http2-protocol",
+            Failure::FrameFlood => "frame-flood",
             Failure::UnsupportedVersion => "unsupported-version",
             Failure::BadRewrite => "bad-rewrite",
             Failure::UnknownHost => "unknown-host",
@@ -208,6 +213,7 @@ impl Failure {
             Failure::UpstreamTls => "upstream-tls",
             Failure::UpstreamReset => "upstream-reset",
             Failure::UpstreamInvalid => "upstream-invalid",
+            Failure::UpstreamHeadTooLarge => "upstream-head-too-large",
             Failure::NotUpgraded => "not-upgraded",
             Failure::ResponseTimeout => "response-timeout",
             Failure::TotalTimeout => "total-timeout",
@@ -264,6 +270,7 @@ impl Failure {
             | Failure::BadPath
             | Failure::BadFraming
             | Failure::Http2Protocol
+            | Failure::FrameFlood
             | Failure::BadRewrite
             | Failure::RequestTruncated
             | Failure::PlainHttp
@@ -313,6 +320,7 @@ impl Failure {
             | Failure::UpstreamTls
             | Failure::UpstreamReset
             | Failure::UpstreamInvalid
+            | Failure::UpstreamHeadTooLarge
             | Failure::NotUpgraded
             | Failure::UpstreamTruncated => StatusCode::BAD_GATEWAY,
             Failure::ConnectTimeout

@@ -37,6 +37,9 @@ pub fn status(fields: &Fields) -> Option<u8> {
 /// `DEADLINE_EXCEEDED`.
 pub const DEADLINE_EXCEEDED: u8 = 4;
 
+/// `RESOURCE_EXHAUSTED`.
+pub const RESOURCE_EXHAUSTED: u8 = 8;
+
 /// The code of gRPC for a status of HTTP (grpc/doc/http-grpc-status-mapping.md), and of those that are not there the one that
 /// is meant.
 pub fn code(status: u16) -> u8 {
@@ -45,7 +48,7 @@ pub fn code(status: u16) -> u8 {
         401 => 16,
         403 => 7,
         404 => 12,
-        413 | 431 => 8,
+        413 | 431 => RESOURCE_EXHAUSTED,
         429 | 502 | 503 | 504 => 14,
         _ => 2,
     }

@@ -1,6 +1,7 @@
 //! What both sides of the proxy have in common in HTTP/2 (RFC 9113): how fields become header maps and back, how a body
 //! goes out ([`Outbound`]), in pieces ([`Piece`]), and what is looked at beside the library ([`monitor`]).
 
+mod flood;
 mod frames;
 mod hpack;
 pub(crate) mod monitor;

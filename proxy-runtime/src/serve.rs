@@ -138,7 +138,9 @@ pub(crate) fn refuse_malformed(client: &Client, record: &mut Record, failure: Fa
 pub(crate) fn refuse(record: &mut Record, failure: Failure) -> Answer<Body> {
     record.failed(failure);
     if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {
-        return answer::grpc_failure(failure);
+        let answer = answer::grpc_failure(failure);
+        record.answered(answer.status.as_u16());
+        return answer;
     }
     record.answered(failure.status().as_u16());
     answer::failure(record, failure).map(Body::Bytes)

@@ -37,6 +37,9 @@ use crate::stream::Link;
 /// What is received of one body before it is passed on, in bytes.
 const WINDOW: u32 = 256 << 10;
 
+/// What the pseudo-header fields of a request count for, beside path and authority (RFC 9113 section 6.5.2), about.
+const PSEUDO: usize = 4 * 32 + ":method:scheme:authority:path".len() + "GEThttps".len();
+
 /// The most header fields of a request.
 const MAX_FIELDS: usize = 100;
 
@@ -67,6 +70,9 @@ impl Http2 {
                         Ok(None) => {
                             self.whole.set(true);
                             Poll::Ready(Ok(0))
+                        }
+                        Ok(Some(trailers)) if self.monitor.is_too_large(0, &trailers) => {
+                            Poll::Ready(Err(Flaw::Malformed))
                         }
                         Ok(Some(trailers)) => match received_trailers(&trailers) {
                             Some(trailers) if !self.monitor.is_malformed(body.stream_id().as_u32()) => {
@@ -115,15 +121,16 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
     let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
     let began = Instant::now();
     let max_streams = u32::try_from(worker.site.process.max_streams.get(worker.settings)).unwrap_or(u32::MAX);
-    let largest = usize::try_from(worker.head_limit).unwrap_or(usize::MAX).saturating_mul(FAR_TOO_LARGE);
-    let monitor = Monitor::new(Side::Client, largest);
+    let monitor = Monitor::new(Side::Client, usize::try_from(worker.head_limit).unwrap_or(usize::MAX));
     let mut handshake = pin!(
         h2::server::Builder::new()
             .max_concurrent_streams(max_streams)
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW_AT_FIRST)
-            .max_header_list_size(u32::try_from(worker.head_limit).unwrap_or(u32::MAX))
+            .max_header_list_size(monitor.most())
             .max_send_buffer_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(MAX_CANCELLED)
+            .data_frame_budget(SMALL_FRAMES)
             .enable_connect_protocol()
             .handshake(Monitored::new(link, &monitor))
     );
@@ -169,8 +176,12 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
     .await;
 }
 
-/// So many times the size of the largest head is the end of the connection.
-const FAR_TOO_LARGE: usize = 4;
+/// The most streams that their client gives up before they are taken; how fast they may come the monitor sees to.
+const MAX_CANCELLED: usize = 1024;
+
+/// What DATA may fall short of 256 bytes by, all frames together that wait to be passed on. By itself the library counts with half of
+/// the connection's window, which is not enough for 300 small messages that come at once.
+const SMALL_FRAMES: usize = 2 << 20;
 
 /// How long requests wait for memory.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -240,9 +251,12 @@ impl Streams<'_> {
     fn failed(&self, error: &h2::Error) -> Poll<()> {
         let failure = match self.monitor.cut() {
             Some(Cut::HeadTooLarge(_)) => Failure::HeadTooLarge,
+            Some(Cut::Flood) => Failure::FrameFlood,
             Some(Cut::Protocol | Cut::Compression) => Failure::Http2Protocol,
-            None if error.is_go_away() && error.is_library() => Failure::Http2Protocol,
-            None => return Poll::Ready(()),
+            None if !error.is_go_away() || !error.is_library() => return Poll::Ready(()),
+            // The library counts some frames, too: those without end in a field block, and DATA of a byte.
+            None if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => Failure::FrameFlood,
+            None => Failure::Http2Protocol,
         };
         let method = Method::from_bytes(b"-").unwrap_or_default();
         let mut record = Record::new(self.peer, method, Version::HTTP_2, Fields::new(), Instant::now());
@@ -286,7 +300,7 @@ async fn exchange(
     let began = Instant::now();
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
-    let head = Head::of(parts, ended, &peer);
+    let head = Head::of(parts, ended, &peer, &monitor);
     let client = Rc::new(Client::new(
         peer,
         Wire::Http2(Http2 {
@@ -318,10 +332,13 @@ struct Head {
 }
 
 impl Head {
-    fn of(parts: http::request::Parts, ended: bool, peer: &Peer) -> Head {
+    fn of(parts: http::request::Parts, ended: bool, peer: &Peer, monitor: &Monitor) -> Head {
         let mut fields = Fields::new();
-        let mut flaw = (parts.headers.len() > MAX_FIELDS).then_some(Failure::HeadTooLarge);
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        let authority = parts.uri.authority();
+        let pseudo = PSEUDO + path.len() + authority.map_or(0, |authority| authority.as_str().len());
+        let too_large = parts.headers.len() > MAX_FIELDS || monitor.is_too_large(pseudo, &parts.headers);
+        let mut flaw = too_large.then_some(Failure::HeadTooLarge);
         // RFC 9113 section 8.3.1: a path, or `*` for OPTIONS; there is no URL here that could replace the authority.
         let is_path = match path {
             "*" => parts.method == Method::OPTIONS,
@@ -335,7 +352,6 @@ impl Head {
         if parts.uri.scheme() == Some(&http::uri::Scheme::HTTPS) && !peer.may_say_https() {
             flaw = flaw.or(Some(Failure::OtherConnection));
         }
-        let authority = parts.uri.authority();
         if let Some(authority) = authority {
             fields.add(b"host", authority.as_str().as_bytes());
         }

@@ -2,7 +2,7 @@
 //! connection that shows every byte to it.
 //!
 //! The library drops pseudo-header fields where none may be (RFC 9113 sections 8.1 and 8.3); it takes any frame for the first one
-//! (section 3.4); and a stream that it refuses is never heard of. The monitor marks streams whose fields are malformed, and whoever
+//! (section 3.4); a stream that it refuses is never heard of; and most frames may come without end. The monitor marks streams whose fields are malformed, and whoever
 //! has the stream asks ([`Monitor::is_malformed`]). What concerns the whole connection cuts it ([`Cut`]), with GOAWAY.
 //!
 //! Costs a look at nine bytes of each frame, and at field blocks as [`hpack`](super::hpack) does.
@@ -14,18 +14,23 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use h2::Reason;
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
+use super::flood::{Allowance, FOR_DATA, FOR_HEAD, FRAME, RESET};
 use super::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, Head, PADDED, PRIORITY, PUSH_PROMISE,
     Part, RST_STREAM, SETTINGS,
 };
-use super::hpack::{Flaw, Scanner};
+use super::hpack::{Flaw, OVERHEAD, Scanner};
 use crate::stream::Link;
 
 /// Why a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
+    /// Too many frames that ask for nothing.
+    Flood,
     /// Frames where they may not be.
     Protocol,
     /// A field block that is none.
@@ -39,7 +44,7 @@ impl Cut {
         match self {
             Cut::Protocol => Reason::PROTOCOL_ERROR,
             Cut::Compression => Reason::COMPRESSION_ERROR,
-            Cut::HeadTooLarge(_) => Reason::ENHANCE_YOUR_CALM,
+            Cut::Flood | Cut::HeadTooLarge(_) => Reason::ENHANCE_YOUR_CALM,
         }
     }
 }
@@ -57,12 +62,29 @@ pub(crate) struct Monitor {
     cut: Cell<Option<Cut>>,
     /// How many bytes were sent.
     written: Cell<u64>,
+    largest: usize,
 }
 
+/// So many times the largest head is the end of the connection. What is between is received, so that its client can be answered.
+const FAR_TOO_LARGE: usize = 4;
+
 impl Monitor {
-    /// `limit` is what the fields of a block may come to; beyond, the connection is cut.
-    pub(crate) fn new(from: Side, limit: usize) -> Rc<Monitor> {
-        Rc::new(Monitor { state: RefCell::new(State::new(from, limit)), cut: Cell::new(None), written: Cell::new(0) })
+    /// `largest` is what heads may come to, and trailers.
+    pub(crate) fn new(from: Side, largest: usize) -> Rc<Monitor> {
+        let state = RefCell::new(State::new(from, largest.saturating_mul(FAR_TOO_LARGE), Instant::now()));
+        Rc::new(Monitor { state, cut: Cell::new(None), written: Cell::new(0), largest })
+    }
+
+    /// What the library may take: nothing that is larger gets to it. It would refuse heads without telling anybody, and shorten
+    /// trailers.
+    pub(crate) fn most(&self) -> u32 {
+        u32::try_from(self.largest.saturating_mul(FAR_TOO_LARGE)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether fields are too large (RFC 9113 section 6.5.2), with so many bytes of pseudo-header fields.
+    pub(crate) fn is_too_large(&self, pseudo: usize, headers: &HeaderMap) -> bool {
+        let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD);
+        pseudo + sizes.sum::<usize>() >= self.largest
     }
 
     /// Whether fields of a stream were malformed. A mark is there once.
@@ -82,7 +104,7 @@ impl Monitor {
     }
 
     fn received(&self, bytes: &[u8]) -> Result<(), Cut> {
-        let outcome = self.state.borrow_mut().receive(bytes);
+        let outcome = self.state.borrow_mut().receive(bytes, Instant::now);
         self.cut.set(outcome.err());
         outcome
     }
@@ -121,6 +143,7 @@ struct State {
     received: Frames,
     sent: Frames,
     scanner: Scanner,
+    allowance: Allowance,
     /// The first frame has come.
     begun: bool,
     /// The stream of the field block under way.
@@ -142,7 +165,7 @@ struct Opened {
 }
 
 impl State {
-    fn new(from: Side, limit: usize) -> State {
+    fn new(from: Side, limit: usize, now: Instant) -> State {
         let prefaces = if from == Side::Client { [PREFACE, 0] } else { [0, PREFACE] };
         let [received, sent] = prefaces.map(Frames::after);
         State {
@@ -150,6 +173,7 @@ impl State {
             received,
             sent,
             scanner: Scanner::new(limit),
+            allowance: Allowance::new(now),
             begun: false,
             block: None,
             front: [0; 6],
@@ -159,11 +183,14 @@ impl State {
         }
     }
 
-    fn receive(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+    fn receive(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Cut> {
         let mut rest = bytes;
         while let Some((part, after)) = self.received.next(rest) {
             if part.starts {
                 self.begin(part.head)?;
+            }
+            if !self.allowance.spend(price(part), &now) {
+                return Err(Cut::Flood);
             }
             match part.head.kind {
                 HEADERS | CONTINUATION => self.fields(part)?,
@@ -275,6 +302,13 @@ impl State {
         let mut rest = bytes;
         while let Some((part, after)) = self.sent.next(rest) {
             let Head { kind, stream, .. } = part.head;
+            if part.starts {
+                self.allowance.earn(match kind {
+                    HEADERS => FOR_HEAD,
+                    DATA => FOR_DATA,
+                    _ => 0,
+                });
+            }
             match kind {
                 HEADERS if part.starts && self.from == Side::Server && stream > self.latest => {
                     self.latest = stream;
@@ -285,6 +319,26 @@ impl State {
             }
             rest = after;
         }
+    }
+}
+
+/// What a part of a frame costs its sender: what brings data, or the end of a body, nothing.
+fn price(part: Part<'_>) -> u32 {
+    let (head, first) = (part.head, part.payload.first());
+    match head.kind {
+        DATA if head.has(END_STREAM) => 0,
+        DATA if head.length == 0 => FRAME,
+        // All of it is padding (RFC 9113 section 6.1).
+        DATA if part.at == 0
+            && head.has(PADDED)
+            && first.is_some_and(|&padding| usize::from(padding) + 1 >= head.length) =>
+        {
+            FRAME
+        }
+        DATA => 0,
+        _ if !part.starts => 0,
+        RST_STREAM => RESET,
+        _ => FRAME,
     }
 }
 

@@ -189,12 +189,12 @@ impl SharedPools {
         let generation = server.generation();
         let link = self.dialler.connect(group, server, &[], Duration::MAX).await?;
         let monitor = Monitor::new(Side::Server, MAX_HEADER);
-        let link = Monitored::new(link, &monitor);
+        let (link, most) = (Monitored::new(link, &monitor), monitor.most());
         let state = Rc::new(State::new(monitor));
         let handshake = h2::client::Builder::new()
             .initial_window_size(WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEADER as u32)
+            .max_header_list_size(most)
             .max_send_buffer_size(SEND_BUFFER)
             .initial_max_send_streams(UNHEARD)
             .enable_push(false)

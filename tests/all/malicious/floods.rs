@@ -1,4 +1,4 @@
-//! Servers that send heads without end, or such that are too large.
+//! Servers that send without end what means nothing, or heads that are too large.
 
 use super::*;
 
@@ -7,7 +7,26 @@ pub(super) fn cases() -> Vec<Case> {
     let mut flood = |name: &str, frame: Vec<u8>| {
         cases.push(case(format!("{name} without end"), frame.repeat(1000)).then(Then::Repeats));
     };
+    flood("SETTINGS", frame(h2::SETTINGS, 0, 0, &[]));
+    flood("SETTINGS with a parameter", frame(h2::SETTINGS, 0, 0, &h2::parameters(&[(3, 100)])));
+    flood("acknowledgements", frame(h2::SETTINGS, h2::ACK, 0, &[]));
+    flood("PING", frame(h2::PING, 0, 0, &[0; 8]));
+    flood("answers to PING", frame(h2::PING, h2::ACK, 0, &[0; 8]));
+    flood("PRIORITY", frame(h2::PRIORITY, 0, 1, &[0, 0, 0, 0, 1]));
+    flood("PRIORITY on idle streams", frame(h2::PRIORITY, 0, 77, &[0, 0, 0, 0, 1]));
+    flood("windows of the connection", frame(h2::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]));
+    flood("windows of the stream", frame(h2::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]));
+    flood("unknown frames", frame(0x42, 0, 0, &[]));
+    flood("unknown frames on the stream", frame(0x42, 0, 1, b"x"));
+    flood("GOAWAY", frame(h2::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]));
     flood("interim responses", head(&[(":status", "103")]));
+    flood("resets of streams that are over", frame(h2::RST_STREAM, 0, 1, &[0, 0, 0, 7]));
+    let mut behind_a_head = |name: &str, frame: Vec<u8>| {
+        let bytes = [head(&[(":status", "200")]), frame.repeat(100_000)].concat();
+        cases.push(case(format!("{name} without end"), bytes).expected(Expected::Broken));
+    };
+    behind_a_head("empty DATA", data(&[]));
+    behind_a_head("DATA that is padding alone", frame(h2::DATA, h2::PADDED, 1, &[3, 0, 0, 0]));
     let block = [frame(h2::HEADERS, 0, 1, b"\x88"), frame(h2::CONTINUATION, 0, 1, &[]).repeat(100_000)].concat();
     cases.push(case("empty CONTINUATION without end", block));
     let field = h2::literal(b"x", &[b'y'; 1000]);
@@ -36,5 +55,13 @@ pub(super) fn cases() -> Vec<Case> {
     }
     many.extend(frame(h2::CONTINUATION, h2::END_HEADERS, 1, &[]));
     cases.push(case("thirty thousand fields", and_ok(many)));
+    let large = h2::literal(b"x", &[b'y'; 70_000]);
+    let mut trailers = frame(h2::HEADERS, h2::END_STREAM, 1, &[]);
+    for part in large.chunks(16_000) {
+        trailers.extend(frame(h2::CONTINUATION, 0, 1, part));
+    }
+    trailers.extend(frame(h2::CONTINUATION, h2::END_HEADERS, 1, &[]));
+    let bytes = [head(&[(":status", "200")]), data(b"ok"), trailers].concat();
+    cases.push(case("trailers that are too large", bytes).expected(Expected::Broken));
     cases
 }

@@ -20,7 +20,7 @@ fn check(from: Side, frames: &[Vec<u8>], expected: Result<&[u32], Cut>) {
     let (preface, bytes) = (vec![0; if from == Side::Client { PREFACE } else { 0 }], frames.concat());
     let bytes = [preface, bytes].concat();
     for size in [usize::MAX, 1, 7] {
-        let monitor = Monitor::new(from, 1000);
+        let monitor = Monitor::new(from, 250);
         if from == Side::Server {
             monitor.sent(
                 &[vec![0; PREFACE], settings(), headers(1, 1, b""), headers(1, 3, b""), headers(1, 5, b"")].concat(),
@@ -122,7 +122,7 @@ fn connections() {
 
 #[test]
 fn marks_are_bounded() {
-    let monitor = Monitor::new(Side::Client, 1000);
+    let monitor = Monitor::new(Side::Client, 250);
     monitor.received(&[vec![0; PREFACE], settings()].concat()).expect("a beginning");
     for at in 0..100 {
         let both = [headers(0, 2 * at + 1, b"\x82"), headers(1, 2 * at + 1, b"\x82")].concat();
@@ -137,7 +137,7 @@ fn marks_are_bounded() {
 #[test]
 fn last_words() {
     let check = |from: Side, cut: Cut, written: &[u8], expected: &[Vec<u8>]| {
-        let monitor = Monitor::new(from, 1000);
+        let monitor = Monitor::new(from, 250);
         if from == Side::Client {
             let received = [vec![0; PREFACE], settings(), headers(1, 7, b"\x82")].concat();
             monitor.received(&received).expect("a request");
@@ -152,4 +152,70 @@ fn last_words() {
     check(Side::Server, Cut::Compression, &preface, &[goaway(0, 9)]);
     check(Side::Server, Cut::Compression, &preface[1..], &[]);
     check(Side::Client, Cut::Protocol, &settings()[..4], &[]);
+}
+
+#[test]
+fn sizes() {
+    let monitor = Monitor::new(Side::Client, 250);
+    let check = |pseudo: usize, value: usize, expected: bool| {
+        let value = "y".repeat(value).parse().expect("a value");
+        let headers = [("x".parse().expect("a name"), value)].into_iter().collect();
+        assert_eq!(monitor.is_too_large(pseudo, &headers), expected);
+    };
+    check(0, 216, false);
+    check(0, 217, true);
+    check(100, 116, false);
+    check(100, 117, true);
+    assert_eq!(monitor.most(), 1000);
+}
+
+#[test]
+fn floods() {
+    let check = |what: &str, kind: u8, flags: u8, payload: &[u8], most: Option<usize>| {
+        let now = Instant::now();
+        let mut state = State::new(Side::Client, 1000, now);
+        let begun = [vec![0; PREFACE], settings(), headers(0, 1, b"\x82")].concat();
+        state.receive(&begun, || now).expect("a beginning");
+        let frame = frame(kind, flags, 1, payload);
+        let found = (0..10_000).find(|_| {
+            // Whole, and cut in two.
+            let (first, second) = frame.split_at(frame.len() / 2);
+            let outcome = state.receive(first, || now).and_then(|()| state.receive(second, || now));
+            outcome.is_err_and(|cut| cut == Cut::Flood)
+        });
+        assert_eq!(found, most, "{what}");
+    };
+    check("SETTINGS", SETTINGS, 0, &[], Some(4094));
+    check("acknowledgements", SETTINGS, ACK, &[], Some(4094));
+    check("PING", 6, 0, &[0; 8], Some(4094));
+    check("PRIORITY", 2, 0, &[0; 5], Some(4094));
+    check("WINDOW_UPDATE", 8, 0, &[0, 0, 0, 1], Some(4094));
+    check("unknown", 66, 0, b"x", Some(4094));
+    check("GOAWAY", GOAWAY, 0, &[0; 8], Some(4094));
+    check("heads", HEADERS, END_HEADERS, b"\x82", Some(4094));
+    check("RST_STREAM", RST_STREAM, 0, &[0; 4], Some(2047));
+    check("empty DATA", DATA, 0, b"", Some(4094));
+    check("padding", DATA, PADDED, b"\x02\0\0", Some(4094));
+    check("padding without length", DATA, PADDED, b"", Some(4094));
+    check("DATA", DATA, 0, b"x", None);
+    check("padded DATA", DATA, PADDED, b"\x02x\0\0", None);
+    check("ends", DATA, END_STREAM, b"", None);
+}
+
+/// Windows, PINGs and ends of streams are paid for by what they answer.
+#[test]
+fn answers_are_no_floods() {
+    let now = Instant::now();
+    let mut state = State::new(Side::Client, 1000, now);
+    state.receive(&[vec![0; PREFACE], settings()].concat(), || now).expect("a beginning");
+    let window = |stream| frame(8, 0, stream, &[0, 0, 0, 1]);
+    let ping = frame(6, 0, 0, &[0; 8]);
+    for at in 0..10_000 {
+        let stream = 2 * at + 1;
+        let asked = state.receive(&headers(1, stream, b"\x82"), || now);
+        state.send(&headers(0, stream, b"\x88"));
+        state.send(&frame(DATA, 0, stream, b"x"));
+        let answers = [window(0), window(stream), ping.clone(), frame(RST_STREAM, 0, stream, &[0; 4])].concat();
+        assert_eq!(asked.and_then(|()| state.receive(&answers, || now)), Ok(()), "{at}");
+    }
 }

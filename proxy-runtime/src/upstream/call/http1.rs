@@ -98,7 +98,7 @@ impl Http1 {
             match channel.link.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => self.heard = true,
                 Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::OutOfMemory => {
-                    return failed(Failure::UpstreamInvalid);
+                    return failed(Failure::UpstreamHeadTooLarge);
                 }
                 Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Err(self.lost())),
                 Poll::Pending => break,

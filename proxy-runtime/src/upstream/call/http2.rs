@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes};
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::uri::{Authority, PathAndQuery};
-use http::{Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::{Clock, MAX_INTERIM, Refused, Unanswered, Waits, pass_on};
@@ -16,6 +16,7 @@ use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::http1::{Framing, Head, declared_length};
+use crate::http2::monitor::Cut;
 use crate::http2::{Outbound, Piece, are_well_formed, received, received_trailers, to_send};
 use crate::upstream::Lease;
 use crate::upstream::shared::{Held, WINDOW, Written};
@@ -43,6 +44,9 @@ pub(crate) struct Http2 {
     length: Option<u64>,
     clock: Clock,
 }
+
+/// What `:status` counts for (RFC 9113 section 6.5.2).
+const STATUS: usize = ":status".len() + 3 + 32;
 
 /// The head of a request, as it is sent.
 ///
@@ -124,6 +128,9 @@ impl Http2 {
             self.interim += 1;
             // RFC 9113 section 8.6: nothing is changed to; an HTTP/1.1 client would take what follows for another protocol.
             let changes = interim.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if self.is_too_large(interim.headers()) {
+                return failed(Failure::UpstreamHeadTooLarge);
+            }
             if changes || self.interim > MAX_INTERIM || !are_well_formed(interim.headers()) || self.is_malformed() {
                 return failed(Failure::UpstreamInvalid);
             }
@@ -133,6 +140,9 @@ impl Http2 {
         match std::pin::Pin::new(&mut self.response).poll(cx) {
             Poll::Ready(Ok(response)) => {
                 let (parts, answer) = response.into_parts();
+                if self.is_too_large(&parts.headers) {
+                    return failed(Failure::UpstreamHeadTooLarge);
+                }
                 if !are_well_formed(&parts.headers) || self.is_malformed() {
                     return failed(Failure::UpstreamInvalid);
                 }
@@ -182,17 +192,29 @@ impl Http2 {
         self.held.as_ref().is_some_and(|held| held.monitor().is_malformed(self.response.stream_id().as_u32()))
     }
 
+    fn is_too_large(&self, headers: &HeaderMap) -> bool {
+        self.held.as_ref().is_some_and(|held| held.monitor().is_too_large(STATUS, headers))
+    }
+
+    /// What was wrong with the connection, if it was cut. Others are not at fault for what is too large.
+    fn cut(&self) -> Option<Failure> {
+        match self.held.as_ref()?.monitor().cut()? {
+            Cut::HeadTooLarge(stream) if stream == self.response.stream_id().as_u32() => {
+                Some(Failure::UpstreamHeadTooLarge)
+            }
+            Cut::HeadTooLarge(_) => None,
+            Cut::Flood | Cut::Protocol | Cut::Compression => Some(Failure::UpstreamInvalid),
+        }
+    }
+
     /// What it means that the stream has failed (RFC 9113 sections 6.8 and 8.7).
     fn lost(&self, error: &h2::Error) -> Unanswered {
-        if is_malformed(error) || self.held.as_ref().is_some_and(|held| held.monitor().cut().is_some()) {
-            if let Some(held) = self.held.as_ref().filter(|_| !error.is_reset()) {
-                held.distrust();
-            }
-            return Unanswered::Failed(Failure::UpstreamInvalid);
-        }
         let Some(held) = &self.held else { return Unanswered::Lost };
         if !error.is_reset() {
             held.distrust();
+        }
+        if let Some(failure) = self.cut().or(is_malformed(error).then_some(Failure::UpstreamInvalid)) {
+            return Unanswered::Failed(failure);
         }
         // One that has sent interim answers has begun, whatever it says now.
         let says_so = self.interim == 0 && error.is_remote();
@@ -261,15 +283,27 @@ impl Http2 {
         }
     }
 
+    /// Why the answer's body has no end.
+    fn broken(&self, error: &h2::Error) -> Failure {
+        let usual = if is_malformed(error) { Failure::UpstreamInvalid } else { Failure::UpstreamTruncated };
+        self.cut().unwrap_or(usual)
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         let Some(answer) = &mut self.answer else { return Poll::Ready(Ok(false)) };
         while self.chunk.is_empty() {
             match ready!(answer.poll_data(cx)) {
                 Some(Ok(data)) => self.chunk = data,
-                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
+                Some(Err(error)) => return Poll::Ready(Err(self.broken(&error))),
                 None => {
-                    let trailers = ready!(answer.poll_trailers(cx)).map_err(|error| broken(&error))?;
+                    let trailers = match ready!(answer.poll_trailers(cx)) {
+                        Ok(trailers) => trailers,
+                        Err(error) => return Poll::Ready(Err(self.broken(&error))),
+                    };
                     self.trailers = match trailers {
+                        Some(trailers) if self.is_too_large(&trailers) => {
+                            return Poll::Ready(Err(Failure::UpstreamHeadTooLarge));
+                        }
                         Some(_) if self.is_malformed() => return Poll::Ready(Err(Failure::UpstreamInvalid)),
                         Some(trailers) => Some(received_trailers(&trailers).ok_or(Failure::UpstreamInvalid)?),
                         None => None,
@@ -285,11 +319,6 @@ impl Http2 {
 /// The library refuses an answer that is malformed: of another length than it says, for one (RFC 9113 section 8.1.1).
 fn is_malformed(error: &h2::Error) -> bool {
     error.is_library() && error.is_reset() && error.reason() == Some(Reason::PROTOCOL_ERROR)
-}
-
-/// Why an answer's body has no end.
-fn broken(error: &h2::Error) -> Failure {
-    if is_malformed(error) { Failure::UpstreamInvalid } else { Failure::UpstreamTruncated }
 }
 
 impl Source for Http2 {

@@ -30,8 +30,10 @@ pub(super) async fn talk(group: &Group, check: &HealthCheck, server: &Server, li
     let mut request = request.map_err(|failure| failure.reason().to_owned())?;
     let agent = http::HeaderValue::from_static("kiln-health-check");
     request.headers_mut().insert(http::header::USER_AGENT, agent);
-    let link = Monitored::new(link, &Monitor::new(Side::Server, MAX_HEADER));
-    let (sender, connection) = h2::client::handshake(link).await.map_err(failed)?;
+    let monitor = Monitor::new(Side::Server, MAX_HEADER);
+    let mut builder = h2::client::Builder::new();
+    builder.max_header_list_size(monitor.most()).enable_push(false);
+    let (sender, connection) = builder.handshake(Monitored::new(link, &monitor)).await.map_err(failed)?;
     let asked = async {
         let mut sender = sender.ready().await.map_err(failed)?;
         let (response, mut stream) = sender.send_request(request, body.is_empty()).map_err(failed)?;

@@ -1,0 +1,94 @@
+//! How many frames that ask for nothing a peer may send: [`Allowance`]. Pure.
+//!
+//! SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA and frames of unknown types cost a peer nothing and everybody else time (RFC
+//! 9113 section 10.5). Each of them has a price. What is sent to the peer pays for the frames that it has reason to send: windows are
+//! opened for DATA, and streams that were answered come to an end. Beyond that a peer has an allowance, which grows with time.
+
+use tokio::time::Instant;
+
+/// What a peer may spend at once.
+const CAPACITY: u32 = 4096;
+
+/// What it gets in a second.
+const PER_SECOND: u32 = 1024;
+
+/// The price of a frame.
+pub(super) const FRAME: u32 = 1;
+
+/// The price of a stream that is given up: somebody may have worked on it.
+pub(super) const RESET: u32 = 2;
+
+/// What a head that was sent pays for: one that comes, the reset of its stream, windows and PINGs.
+pub(super) const FOR_HEAD: u32 = 8;
+
+/// What DATA that was sent pays for: windows of stream and connection, and PINGs that measure.
+pub(super) const FOR_DATA: u32 = 4;
+
+/// See above.
+pub(super) struct Allowance {
+    left: u32,
+    /// When it was last seen how much time has passed.
+    seen: Instant,
+}
+
+impl Allowance {
+    pub(super) fn new(now: Instant) -> Allowance {
+        Allowance { left: CAPACITY, seen: now }
+    }
+
+    /// `false`: the peer has no more. The clock is asked only where that depends on it.
+    pub(super) fn spend(&mut self, price: u32, now: impl FnOnce() -> Instant) -> bool {
+        if self.left < price {
+            let now = now();
+            let passed = now.saturating_duration_since(self.seen).as_millis();
+            let grown = passed.saturating_mul(PER_SECOND.into()) / 1000;
+            self.earn(u32::try_from(grown).unwrap_or(CAPACITY));
+            if grown > 0 {
+                self.seen = now;
+            }
+        }
+        let left = self.left.checked_sub(price);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    pub(super) fn earn(&mut self, amount: u32) {
+        self.left = self.left.saturating_add(amount).min(CAPACITY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// How many frames of this price pass, one after so many microseconds, where each comes with something earned.
+    fn passes(price: u32, every: u64, earned: u32) -> Option<u64> {
+        let began = Instant::now();
+        let mut allowance = Allowance::new(began);
+        (0..100_000).find(|at| {
+            allowance.earn(earned);
+            !allowance.spend(price, || began + Duration::from_micros(at * every))
+        })
+    }
+
+    #[test]
+    fn floods() {
+        let check = |price: u32, every: u64, earned: u32, expected: Option<u64>| {
+            assert_eq!(passes(price, every, earned), expected, "{price} every {every} µs, {earned} earned");
+        };
+        // All at once.
+        check(FRAME, 0, 0, Some(4096));
+        check(RESET, 0, 0, Some(2048));
+        // As fast as the allowance grows, and twice as fast.
+        check(FRAME, 1000, 0, None);
+        check(RESET, 2000, 0, None);
+        check(FRAME, 500, 0, Some(8379));
+        // Paid for.
+        check(FRAME, 0, 1, None);
+        check(2 * FRAME, 0, FOR_DATA, None);
+        check(FRAME + RESET, 0, FOR_HEAD, None);
+        check(3 * FRAME, 0, 2, Some(4094));
+    }
+}
