@@ -13,6 +13,8 @@ mod behind;
 #[cfg(feature = "serve")]
 mod coded;
 #[cfg(feature = "serve")]
+mod content;
+#[cfg(feature = "serve")]
 pub(crate) mod control;
 #[cfg(feature = "serve")]
 mod disk;
@@ -32,13 +34,15 @@ pub(crate) use self::behind::Filing;
 #[cfg(feature = "serve")]
 pub(crate) use self::coded::{Forms, Kept, number};
 #[cfg(feature = "serve")]
+pub(crate) use self::content::Content;
+#[cfg(feature = "serve")]
 pub(crate) use self::disk::Filed;
 #[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]
 pub(crate) use self::purges::Purge;
 #[cfg(feature = "serve")]
-pub(crate) use self::store::{Content, Head, Looked, Place, Reserved, Store};
+pub(crate) use self::store::{Head, Looked, Place, Reserved, Store};
 
 /// Whatever is in the fields of a message: no panic, and nothing is fresh for ever.
 #[cfg(all(test, feature = "serve"))]

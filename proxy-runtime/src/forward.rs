@@ -59,6 +59,22 @@ pub(crate) struct Client<'a> {
     pub(crate) trusted: Option<&'a TrustedHeader>,
 }
 
+/// Whether the proxy itself writes or drops a field of requests: [`end_to_end`], [`announce`] and `Host`. All others reach the server as
+/// the client sent them, but for what the route's filters do.
+pub(crate) fn changes(name: &str) -> bool {
+    const WRITTEN: [&str; 8] = [
+        "forwarded",
+        "host",
+        "via",
+        X_FORWARDED_FOR,
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+    ];
+    WRITTEN.iter().any(|written| written.eq_ignore_ascii_case(name)) || of_connection(name.as_bytes())
+}
+
 /// Sets `Via`, `X-Forwarded-*` and, where wanted, `X-Real-IP` and `Forwarded`.
 pub(crate) fn announce(fields: &mut Fields, client: &Client<'_>, wanted: &Proxy) {
     append(fields, "via", client.via);
@@ -244,6 +260,11 @@ mod tests {
         };
         announce(&mut found, &client, wanted);
         assert_eq!(sorted(&found), sorted(&fields(after)));
+        let before = fields(before);
+        for (name, _) in found.iter().chain(before.iter()) {
+            let same = found.all(name).eq(before.all(name));
+            assert!(same || changes(&name.to_ascii_lowercase()), "{name} changes unannounced");
+        }
     }
 
     fn proxy(forwarded: bool) -> Proxy {

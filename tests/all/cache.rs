@@ -6,6 +6,7 @@
 
 mod hostile;
 mod parts;
+mod selected;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -271,7 +271,7 @@ impl Check<'_> {
                 missing.push(found);
             }
         };
-        for (template, how) in templates(route) {
+        for (template, how) in templates(route, &cache.key.headers) {
             for piece in template.pieces.iter() {
                 if let Some(what) = lacks(cache, piece) {
                     note(what, how);
@@ -353,8 +353,9 @@ impl Check<'_> {
     }
 }
 
-/// What a request says that goes into the request to the server, or chooses it.
-fn templates(route: &Route) -> Vec<(&Template, &'static str)> {
+/// What a request says that goes into the request to the server, or chooses it; but for fields that the key has, which count as the server
+/// is sent them.
+fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &'static str)> {
     let mut all = Vec::new();
     for filter in &route.request {
         match filter {
@@ -368,8 +369,10 @@ fn templates(route: &Route) -> Vec<(&Template, &'static str)> {
             }
             RequestFilter::Headers(ops) => {
                 let templates = ops.iter().filter_map(|op| match op {
-                    HeaderOp::Set(_, template) | HeaderOp::Add(_, template) | HeaderOp::Default(_, template) => {
-                        Some(template)
+                    HeaderOp::Set(name, template)
+                    | HeaderOp::Add(name, template)
+                    | HeaderOp::Default(name, template) => {
+                        (!keyed.iter().any(|keyed| keyed.eq_ignore_ascii_case(name))).then_some(template)
                     }
                     HeaderOp::Remove(_) | HeaderOp::Replace(..) => None,
                 });

@@ -88,7 +88,7 @@ pub(super) static CACHE: Directive = Directive {
     details: "\
 A shared cache after RFC 9111. Answers are kept as long as they say (`CDN-Cache-Control`, RFC 9213, before `Cache-Control`
 before `Expires`), or as long as `ttl` and `negative` say where they don't say themselves; asked about once they are stale, with
-their `ETag` and `Last-Modified`; told apart by what `Vary` lists; and removed when a request succeeds that
+their `ETag` and `Last-Modified`; told apart by the fields that `Vary` lists, as the server was sent them; and removed when a request succeeds that
 may have changed what is at their URL (POST, PUT and the like). Conditions and ranges of requests are answered from what is kept. What requests say in `Cache-Control` is obeyed.
 
 Never kept are answers that are `private`, `no-store` or set a cookie; answers to requests with `Authorization` that don't say
@@ -265,7 +265,8 @@ pub(super) static KEY_HEADER: Directive = Directive {
     repeats: false,
     summary: "Request fields that count.",
     details: "\
-As if each answer had them in its `Vary`. Of `Accept-Encoding` and `Accept-Language` case does not matter, nor, of the former,
+As if each answer had them in its `Vary`: as the client sends them and, where `request-headers` or the proxy itself changes them, also as
+the server is sent them. So a field that `request-headers` makes of something else may stand here in place of that. Of `Accept-Encoding` and `Accept-Language` case does not matter, nor, of the former,
 order and weights.",
     example: r#"
 site example.com {

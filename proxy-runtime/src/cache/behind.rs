@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::content::Content;
 use super::disk::{Disk, Found, Writer};
 use super::freshness::Unkept;
 use super::record;
-use super::store::{Content, Entry, Head, Place, Store, Varies};
+use super::store::{Entry, Head, Place, Store, Varies};
 use crate::observe::notice;
 
 /// So many answers may wait to be written; more are kept in memory alone.

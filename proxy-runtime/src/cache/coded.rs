@@ -73,9 +73,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::super::content::Content;
     use super::super::freshness::Moment;
     use super::super::purges::Purge;
-    use super::super::store::{Content, tests};
+    use super::super::store::tests;
     use super::*;
 
     /// An answer with a form of it.

@@ -10,8 +10,9 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf as _, Bytes};
 
+use super::content::Content;
 use super::freshness::Unkept;
-use super::store::{Content, Head};
+use super::store::Head;
 use crate::body::{Source, split};
 use crate::failure::Failure;
 use crate::fields::Fields;

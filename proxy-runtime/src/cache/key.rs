@@ -1,7 +1,7 @@
 //! What tells one kept answer from another. Pure; on the hot path; shared with the compiler, whose tests show it.
 //!
 //! The first part, [`url`], is what RFC 9111 section 2 calls the primary key: the URL, less what the policy leaves out of its
-//! query. Who purges a URL means all that is kept under it. The second, [`variant`], is what else the answer depends on: the
+//! query. Who purges a URL means all that is kept under it. The second, [`variant_of`], is what else the answer depends on: the
 //! fields and cookies that the policy lists, and the fields that `Vary` does (section 4.1).
 
 use std::borrow::Cow;
@@ -56,28 +56,65 @@ pub fn has_variants(key: &Key) -> bool {
     key.zone != 0 || !key.headers.is_empty() || !key.cookies.is_empty()
 }
 
-/// What a request says that the answer depends on: appended to `out`, behind its URL. `vary` has the names that an answer has
-/// listed, in lower case.
+/// The request whose response is selected: as the client sent it, and as the server is sent it.
+pub trait Selecting {
+    /// The fields as the client sent them.
+    fn sent(&self) -> &Fields;
+    /// The fields as the server is sent them, where the field `name` may differ from what the client sent. `name` is in lower case.
+    fn forwarded(&self, name: &str) -> Option<&Fields>;
+}
+
+/// [`variant_of`] a request that reaches the server as it is.
 pub fn variant<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, fields: &Fields, out: &mut Vec<u8>) {
+    variant_of(key, vary, fields, out);
+}
+
+impl Selecting for Fields {
+    fn sent(&self) -> &Fields {
+        self
+    }
+
+    fn forwarded(&self, _: &str) -> Option<&Fields> {
+        None
+    }
+}
+
+/// What the response depends on beside the URL: appended to `out`. `vary` has the names that a response's `Vary` lists, in lower case.
+///
+/// `Vary` is about the request that the server was sent (RFC 9111 section 4.1), which filters and the proxy itself have changed. A field
+/// that the site lists counts as the client sent it and, where that differs, as the server is sent it: whichever the site means, no two
+/// clients share a response that should not.
+pub fn variant_of<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, request: &dyn Selecting, out: &mut Vec<u8>) {
     if key.zone != 0 {
         out.extend_from_slice(b"\nroute ");
         out.extend_from_slice(&key.zone.to_be_bytes());
     }
-    for name in key.headers.iter().map(AsRef::as_ref).chain(vary) {
-        out.push(b'\n');
-        out.extend_from_slice(name.as_bytes());
-        out.push(b':');
-        value(name, fields, out);
+    for name in key.headers.iter().map(AsRef::as_ref) {
+        header(name, request.sent(), out);
+        if let Some(forwarded) = request.forwarded(name) {
+            header(name, forwarded, out);
+        }
+    }
+    for name in vary {
+        header(name, request.forwarded(name).unwrap_or(request.sent()), out);
     }
     for name in key.cookies.iter() {
         out.push(b'\n');
         out.extend_from_slice(name.as_bytes());
         // No value has a semicolon in it, so that no two lists of values are one.
-        for (index, value) in cookie_values(fields, name).enumerate() {
+        for (index, value) in cookie_values(request.sent(), name).enumerate() {
             out.push(if index == 0 { b'=' } else { b';' });
             out.extend_from_slice(value);
         }
     }
+}
+
+/// A field and its value. No value has a line end in it, so that no two lists of fields are one.
+fn header(name: &str, fields: &Fields, out: &mut Vec<u8>) {
+    out.push(b'\n');
+    out.extend_from_slice(name.as_bytes());
+    out.push(b':');
+    value(name, fields, out);
 }
 
 /// The value of a field, so that values which mean the same are the same (RFC 9111 section 4.1): lines are joined, white space
@@ -207,5 +244,38 @@ mod tests {
         check("accept-encoding", &[], "");
         check("accept-language", &["de-CH ,en"], "de-ch,en");
         check("x-kind", &["A , b", "C"], "A,b,C");
+    }
+
+    /// Sent as one thing, forwarded as another.
+    struct Changed(Fields, Fields);
+
+    impl Selecting for Changed {
+        fn sent(&self) -> &Fields {
+            &self.0
+        }
+        fn forwarded(&self, name: &str) -> Option<&Fields> {
+            name.starts_with("x-").then_some(&self.1)
+        }
+    }
+
+    #[test]
+    fn keyed_and_changed() {
+        let key = |headers: &'static [Cow<'static, str>]| Key {
+            query: None,
+            headers: Cow::Borrowed(headers),
+            cookies: Cow::Borrowed(&[]),
+            zone: 0,
+            site: 0,
+        };
+        let (keyed, unkeyed) = (key(&[Cow::Borrowed("x-a"), Cow::Borrowed("b")]), key(&[]));
+        let check = |key: &Key, vary: &[&str], expected: &str| {
+            let sent = [("x-a", "1"), ("b", "2"), ("c", "3")].into_iter().collect();
+            let request = Changed(sent, [("x-a", "4"), ("b", "5")].into_iter().collect());
+            let mut out = Vec::new();
+            variant_of(key, vary.iter().copied(), &request, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), expected, "{vary:?}");
+        };
+        check(&unkeyed, &["x-a", "b", "c"], "\nx-a:4\nb:2\nc:3");
+        check(&keyed, &["c"], "\nx-a:1\nx-a:4\nb:2\nc:3");
     }
 }

@@ -20,10 +20,11 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
-use super::disk::{Disk, Filed};
+use super::content::Content;
+use super::disk::Disk;
 use super::flight::Flights;
 use super::freshness::{Life, Moment, Unkept};
-use super::key;
+use super::key::{self, Selecting};
 use super::purges::{Purge, Purges};
 use crate::fields::Fields;
 use crate::ranges::Only;
@@ -53,73 +54,6 @@ impl Head {
         self.outdated.load(Ordering::Relaxed)
     }
 }
-
-/// The body of a kept answer.
-#[derive(Clone)]
-pub(crate) enum Content {
-    One(Bytes),
-    Many(Arc<[Bytes]>),
-    /// On disk alone.
-    Filed(Arc<Filed>),
-}
-
-impl Content {
-    /// Puts what was received together: small bodies in one piece, large ones in pieces that are not too small.
-    pub(crate) fn of(chunks: &[Bytes]) -> Content {
-        let length: usize = chunks.iter().map(Bytes::len).sum();
-        match chunks {
-            [] => Content::One(Bytes::new()),
-            [one] => Content::One(one.clone()),
-            _ if length <= PIECE => Content::One(chunks.concat().into()),
-            _ => {
-                let (mut pieces, mut piece) = (Vec::new(), Vec::new());
-                for chunk in chunks {
-                    if piece.is_empty() && chunk.len() >= PIECE {
-                        pieces.push(chunk.clone());
-                        continue;
-                    }
-                    piece.extend_from_slice(chunk);
-                    if piece.len() >= PIECE {
-                        pieces.push(Bytes::from(std::mem::take(&mut piece).into_boxed_slice()));
-                    }
-                }
-                if !piece.is_empty() {
-                    pieces.push(Bytes::from(piece.into_boxed_slice()));
-                }
-                Content::Many(pieces.into())
-            }
-        }
-    }
-
-    /// How many bytes it has.
-    pub(crate) fn len(&self) -> u64 {
-        match self {
-            Content::Filed(filed) => filed.length,
-            _ => self.pieces().iter().map(|piece| piece.len() as u64).sum(),
-        }
-    }
-
-    /// Its pieces, in order; none of what is on disk.
-    pub(crate) fn pieces(&self) -> &[Bytes] {
-        match self {
-            Content::One(one) => std::slice::from_ref(one),
-            Content::Many(many) => many,
-            Content::Filed(_) => &[],
-        }
-    }
-
-    /// How much memory it takes.
-    fn weight(&self) -> u64 {
-        match self {
-            // An open file is worth something, too: so there are not too many.
-            Content::Filed(_) => PIECE as u64,
-            _ => self.len() + 64 * self.pieces().len() as u64,
-        }
-    }
-}
-
-/// A body of up to so many bytes is kept in one piece, a larger one in pieces of at least as many.
-const PIECE: usize = 64 << 10;
 
 /// What is kept under a name.
 #[derive(Clone)]
@@ -318,7 +252,7 @@ impl Store {
     }
 
     /// Looks for the answer to a request for `url`.
-    pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &Fields, now: Moment) -> Looked {
+    pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &dyn Selecting, now: Moment) -> Looked {
         let name = self.name_of([url.as_bytes(), b"", b""]);
         let place = Place { own: name, varies: false, recalled: Some(name) };
         let found = self.entries.get(&name);
@@ -361,9 +295,15 @@ impl Store {
     }
 
     /// Where the answer is among several.
-    fn of_several(&self, key: &site::Key, url: &str, (fields, number): (&[Box<str>], u64), request: &Fields) -> Place {
+    fn of_several(
+        &self,
+        key: &site::Key,
+        url: &str,
+        (fields, number): (&[Box<str>], u64),
+        request: &dyn Selecting,
+    ) -> Place {
         let mut variant = Vec::with_capacity(128);
-        key::variant(key, fields.iter().map(AsRef::as_ref), request, &mut variant);
+        key::variant_of(key, fields.iter().map(AsRef::as_ref), request, &mut variant);
         let own = self.name_of([url.as_bytes(), &number.to_be_bytes(), &variant]);
         Place { own, varies: true, recalled: Some(own) }
     }
@@ -377,7 +317,7 @@ impl Store {
         &'static self,
         key: &site::Key,
         url: &str,
-        request: &Fields,
+        request: &dyn Selecting,
         head: &Head,
         part: Option<Only>,
     ) -> Result<Place, Unkept> {
@@ -425,7 +365,7 @@ impl Store {
     }
 
     /// Where a part is, if there are several answers under the URL.
-    pub(crate) fn part_place(&self, key: &site::Key, url: &str, request: &Fields, part: Only) -> Option<Place> {
+    pub(crate) fn part_place(&self, key: &site::Key, url: &str, request: &dyn Selecting, part: Only) -> Option<Place> {
         let Some(Entry::Varies(varies)) = self.entries.get(&self.name_of([url.as_bytes(), b"", b""])) else {
             return None;
         };
@@ -754,20 +694,6 @@ pub(super) mod tests {
         drop(kept);
         let mut reserved = store.reserve(10).expect("room");
         assert!(reserved.grow(1 << 20) && !reserved.grow((1 << 20) + 1));
-    }
-
-    #[test]
-    fn pieces() {
-        let check = |sizes: &[usize], expected: &[usize]| {
-            let chunks: Vec<Bytes> = sizes.iter().map(|&size| Bytes::from(vec![7; size])).collect();
-            let content = Content::of(&chunks);
-            assert_eq!(content.pieces().iter().map(Bytes::len).collect::<Vec<_>>(), expected, "{sizes:?}");
-        };
-        check(&[], &[0]);
-        check(&[5], &[5]);
-        check(&[5, 6], &[11]);
-        check(&[PIECE, 6], &[PIECE, 6]);
-        check(&[30_000, 30_000, 30_000, 1], &[90_000, 1]);
     }
 
     #[test]

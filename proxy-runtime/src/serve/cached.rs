@@ -11,6 +11,7 @@
 //! reason where there is one (`cache-reason`), and both in `Cache-Status` (RFC 9211).
 
 mod answers;
+mod forwarded;
 mod parts;
 mod purge;
 mod receive;
@@ -47,6 +48,7 @@ use crate::observe::Record;
 use crate::ranges;
 use crate::site::{self, Proxy, Route};
 use answers::{Body as Kept, Told};
+use forwarded::Forwarded;
 use receive::{Keeping, receive};
 
 /// What an exchange asks the cache for.
@@ -162,11 +164,15 @@ async fn wait(
             Poll::Pending => Poll::Pending,
         });
         match landed.await {
-            Some(Landed::Answer(head, name, length)) if sought.is_for(&head, name, &record.fields) => {
+            Some(Landed::Answer(head, name, length))
+                if sought.is_for(&head, name, &Forwarded::new(client, record, route, proxy)) =>
+            {
                 let told = Told { word: "joined", reason: "", forward: Some("uri-miss"), stored: true, status: None };
                 return Ok(answers::present(record, &head, Kept::Coming(reader, length), &told, Moment::now()));
             }
-            Some(Landed::Refreshed(head, name, content)) if sought.is_for(&head, name, &record.fields) => {
+            Some(Landed::Refreshed(head, name, content))
+                if sought.is_for(&head, name, &Forwarded::new(client, record, route, proxy)) =>
+            {
                 return Ok(answers::hit(record, &head, &content, ("joined", ""), Moment::now()));
             }
             // Who fetched has gone, or got an answer to another request than this.
@@ -195,8 +201,16 @@ impl Sought {
     }
 
     /// What the store has, as of `now`.
-    fn look(&self, client: &Client, record: &mut Record, route: &Route, proxy: &'static Proxy, now: Moment) -> Seen {
-        let (place, head, content) = match self.store.look_up(&self.policy.key, &self.url, &record.fields, now) {
+    fn look(
+        &self,
+        client: &Rc<Client>,
+        record: &mut Record,
+        route: &Route,
+        proxy: &'static Proxy,
+        now: Moment,
+    ) -> Seen {
+        let request = Forwarded::new(client, record, route, proxy);
+        let (place, head, content) = match self.store.look_up(&self.policy.key, &self.url, &request, now) {
             Looked::Shunned => return Seen::NotForUs("shunned", "uri-miss"),
             Looked::Nothing(place) if self.store.may_recall(&place) => return Seen::OnDisk(place),
             Looked::Nothing(place) => return Seen::Wanting(place, None),
@@ -220,7 +234,7 @@ impl Sought {
     }
 
     /// Whether an answer that is kept under a name is one to this request, too, by what the answer says it depends on.
-    fn is_for(&self, head: &Head, name: u128, request: &Fields) -> bool {
+    fn is_for(&self, head: &Head, name: u128, request: &Forwarded<'_>) -> bool {
         (!self.authorized || head.life.for_authorized)
             && self.store.place(&self.policy.key, &self.url, request, head, None).is_ok_and(|place| place.own == name)
     }
@@ -333,7 +347,7 @@ async fn fetch(
         };
         let Some(kept) = stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
             let about = (place, stale.is_some(), fill);
-            return Ok(take_in(client, record, sought, about, reply, (sent, since, forward), None));
+            return Ok(take_in(client, record, (route, proxy), sought, about, reply, (sent, since, forward), None));
         };
         // RFC 9111 section 4.3.4: a 304 is about what is kept only if it names the same.
         let (said, about) = (&reply.answer.fields, kept.0.fields.get("etag"));
@@ -357,9 +371,7 @@ async fn fetch(
 /// What a request asks that fetches for all: the whole answer, whoever may have what; or, if something is kept already, whether
 /// it is still right (RFC 9111 section 4.3.1).
 fn for_all(fields: &mut Fields, stale: Option<&Head>) {
-    for name in ["if-none-match", "if-modified-since", "if-range", "range"] {
-        fields.remove(name);
-    }
+    forwarded::for_all(fields);
     let Some(stale) = stale else { return };
     for (condition, validator) in [("if-none-match", "etag"), ("if-modified-since", "last-modified")] {
         if let Some(validator) = stale.fields.get(validator) {
@@ -443,6 +455,7 @@ fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life
 fn take_in(
     client: &Rc<Client>,
     record: &mut Record,
+    (route, proxy): (&Route, &'static Proxy),
     sought: &Sought,
     (place, supersedes, fill): (Place, bool, Fill),
     reply: Reply,
@@ -457,7 +470,8 @@ fn take_in(
         sent,
         answered: Moment::now(),
     };
-    let judged = admit(record, sought, &reply.answer, &asked, part);
+    let request = Forwarded::new(client, record, route, proxy);
+    let judged = admit(&request, record, sought, &reply.answer, &asked, part);
     let (head, place, reserved) = match judged {
         Ok(admitted) => admitted,
         Err(unkept) => {
@@ -508,6 +522,7 @@ fn take_in(
 
 /// Whether an answer is kept: its head, its place, and room for its body.
 fn admit(
+    request: &Forwarded<'_>,
     record: &Record,
     sought: &Sought,
     answer: &Answer<Body>,
@@ -526,6 +541,6 @@ fn admit(
     let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
     let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
     let head = kept_head(sought, answer.status, answer.fields.clone(), life, number());
-    let place = sought.store.place(&sought.policy.key, &sought.url, &record.fields, &head, part)?;
+    let place = sought.store.place(&sought.policy.key, &sought.url, request, &head, part)?;
     Ok((Arc::new(head), place, reserved))
 }

@@ -166,7 +166,7 @@ fn replayed(worker: &Worker, group: &Group, retry: Option<&Retry>, request: &Req
 /// Room for the fields that are added to a request, in bytes.
 const ROOM: usize = 256;
 
-/// The head as the server will see it: what goes beyond the client's connection, own fields, then filters.
+/// The head as the server will see it.
 fn request(
     client: &Client,
     record: &Record,
@@ -175,12 +175,30 @@ fn request(
     upgrade: bool,
     body: &RequestBody,
 ) -> Result<Request, Failure> {
-    let target = record.target.as_ref().ok_or(Failure::Internal)?;
-    let mut fields = forward::end_to_end(record.fields.with_room(ROOM, 6));
+    let (mut fields, target) = head(client, record, route, proxy, upgrade);
+    let target = target?;
     if body.framing != Framing::Empty && !body.asks_server() {
         // `100 Continue` is ours to say; the server is not asked.
         fields.remove("expect");
     }
+    let own_host = proxy.host == HostField::Upstream || !fields.contains("host");
+    Ok(Request { method: record.method.clone(), target, fields, own_host })
+}
+
+/// The fields of a request without a body as the server will see them.
+pub(super) fn fields(client: &Client, record: &Record, route: &Route, proxy: &Proxy) -> Fields {
+    head(client, record, route, proxy, false).0
+}
+
+/// Fields, path and query: what goes beyond the client's connection, own fields, then filters.
+fn head(
+    client: &Client,
+    record: &Record,
+    route: &Route,
+    proxy: &Proxy,
+    upgrade: bool,
+) -> (Fields, Result<String, Failure>) {
+    let mut fields = forward::end_to_end(record.fields.with_room(ROOM, 6));
     if let Some(left) = options::forwards_left(&record.method, &fields) {
         fields.set(options::MAX_FORWARDS, left.to_string().as_bytes());
     }
@@ -200,7 +218,7 @@ fn request(
         client: record.client,
         scheme: record.scheme,
         connection: client.peer.scheme(),
-        host: target.authority(record.scheme),
+        host: record.target.as_ref().and_then(|target| target.authority(record.scheme)),
         trusted: record.trusted.then_some(&client.worker.site.trusted.header),
     };
     forward::announce(&mut fields, &about, proxy);
@@ -213,9 +231,8 @@ fn request(
         // The server's own name is put in once it is chosen.
         (HostField::Client, None) | (HostField::Upstream, _) => fields.remove("host"),
     }
-    let target = outgoing_target(client, record, route, &mut fields)?;
-    let own_host = proxy.host == HostField::Upstream || !fields.contains("host");
-    Ok(Request { method: record.method.clone(), target, fields, own_host })
+    let target = outgoing_target(client, record, route, &mut fields);
+    (fields, target)
 }
 
 /// Path and query as the server sees them: in canonical form, as the filters make them; with `rewrite raw`, as they arrived.

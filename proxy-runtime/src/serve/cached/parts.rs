@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::answers;
+use super::forwarded::Forwarded;
 use super::{Sought, go_on, take_in};
 use crate::body::{Body, RequestBody};
 use crate::cache::freshness::{Moment, Verdict};
@@ -39,7 +40,7 @@ pub(super) async fn forward(
         return go_on(client, record, route, proxy, body, past).await;
     }
     let now = Moment::now();
-    if let Some((head, content)) = kept(sought, record, part).await {
+    if let Some((head, content)) = kept(sought, &Forwarded::new(client, record, route, proxy), part).await {
         let fresh = head.life.verdict(&sought.wish, head.is_outdated(), now) == Verdict::Fresh;
         let allowed = !sought.authorized || head.life.for_authorized;
         if fresh && allowed && conditions::is_of(&record.fields, &head.fields, now) {
@@ -64,13 +65,22 @@ pub(super) async fn forward(
             return Err(stop);
         }
     };
-    Ok(take_in(client, record, sought, (place, false, fill), reply, (sent, since, "partial"), Some(part)))
+    Ok(take_in(
+        client,
+        record,
+        (route, proxy),
+        sought,
+        (place, false, fill),
+        reply,
+        (sent, since, "partial"),
+        Some(part),
+    ))
 }
 
 /// A part that is kept, in memory or on disk.
-async fn kept(sought: &Sought, record: &Record, part: Only) -> Option<(Arc<Head>, Content)> {
+async fn kept(sought: &Sought, request: &Forwarded<'_>, part: Only) -> Option<(Arc<Head>, Content)> {
     let store = sought.store;
-    let place = store.part_place(&sought.policy.key, &sought.url, &record.fields, part)?;
+    let place = store.part_place(&sought.policy.key, &sought.url, request, part)?;
     let found = store.at(place);
     if found.is_some() || !store.may_recall(&place) {
         return found;

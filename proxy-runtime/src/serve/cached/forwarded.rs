@@ -1,0 +1,63 @@
+//! A request as its server is sent it, for those who select among responses by it: [`Forwarded`].
+//!
+//! `Vary` is about what the server was sent (RFC 9111 section 4.1). Only a few fields differ from what the client sent, so the forwarded
+//! head is not made for each hit, but when one of those is asked for; and by the very function that makes it for the server.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use crate::cache::key::Selecting;
+use crate::connection::Client;
+use crate::fields::Fields;
+use crate::forward;
+use crate::observe::Record;
+use crate::serve::proxy;
+use crate::site::{Proxy, Route};
+
+/// See above.
+pub(super) struct Forwarded<'a> {
+    client: &'a Client,
+    record: &'a Record,
+    route: &'a Route,
+    proxy: &'static Proxy,
+    fields: OnceCell<Fields>,
+}
+
+impl<'a> Forwarded<'a> {
+    pub(super) fn new(client: &'a Rc<Client>, record: &'a Record, route: &'a Route, proxy: &'static Proxy) -> Self {
+        Forwarded { client, record, route, proxy, fields: OnceCell::new() }
+    }
+
+    /// Whether a field may reach the server as another than the client sent.
+    fn is_changed(&self, name: &str) -> bool {
+        let own = &self.record.policy().fields.own;
+        forward::changes(name)
+            || is_about_stored(name.as_bytes())
+            || self.route.request.is_some() && own.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+}
+
+impl Selecting for Forwarded<'_> {
+    fn sent(&self) -> &Fields {
+        &self.record.fields
+    }
+
+    fn forwarded(&self, name: &str) -> Option<&Fields> {
+        let make = || {
+            let mut fields = proxy::fields(self.client, self.record, self.route, self.proxy);
+            for_all(&mut fields);
+            fields
+        };
+        self.is_changed(name).then(|| self.fields.get_or_init(make))
+    }
+}
+
+/// What one client has, or wants a part of, is nothing that a request for all clients says.
+pub(super) fn for_all(fields: &mut Fields) {
+    fields.retain(|name, _| !is_about_stored(name));
+}
+
+fn is_about_stored(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 4] = [b"if-none-match", b"if-modified-since", b"if-range", b"range"];
+    NAMES.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
