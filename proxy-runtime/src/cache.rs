@@ -42,7 +42,7 @@ pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]
 pub(crate) use self::purges::Purge;
 #[cfg(feature = "serve")]
-pub(crate) use self::store::{Head, Looked, Place, Reserved, Store};
+pub(crate) use self::store::{Head, Lately, Looked, PAUSE, Place, Reserved, Store};
 
 /// Whatever is in the fields of a message: no panic, and nothing is fresh for ever.
 #[cfg(all(test, feature = "serve"))]

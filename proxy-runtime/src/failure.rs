@@ -87,6 +87,8 @@ pub(crate) enum Failure {
     UpstreamHeadTooLarge,
     /// The server does not change to the protocol that the client has asked for by extended CONNECT (RFC 8441).
     NotUpgraded,
+    /// The upstream fails each time it is asked on behalf of the requests for the same, of which this is one.
+    UpstreamFailing,
     /// The server did not answer in time.
     ResponseTimeout,
     /// The exchange took longer than `timeouts total`.
@@ -215,6 +217,7 @@ impl Failure {
             Failure::UpstreamInvalid => "upstream-invalid",
             Failure::UpstreamHeadTooLarge => "upstream-head-too-large",
             Failure::NotUpgraded => "not-upgraded",
+            Failure::UpstreamFailing => "upstream-failing",
             Failure::ResponseTimeout => "response-timeout",
             Failure::TotalTimeout => "total-timeout",
             Failure::BodyStalled => "body-stalled",
@@ -310,6 +313,7 @@ impl Failure {
             | Failure::Unresolved
             | Failure::NoServer
             | Failure::UpstreamFull
+            | Failure::UpstreamFailing
             | Failure::AuthBusy
             | Failure::KeysUnavailable
             | Failure::MemoryFull
@@ -334,6 +338,23 @@ impl Failure {
             | Failure::FileUnreadable
             | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// Whether it is the upstream's, and would be whoever asks: one that the request itself is the cause of tells nothing about others.
+    pub(crate) fn is_upstreams(self) -> bool {
+        matches!(
+            self,
+            Failure::Unresolved
+                | Failure::NoServer
+                | Failure::UpstreamFull
+                | Failure::PendingTimeout
+                | Failure::ConnectFailed
+                | Failure::ConnectTimeout
+                | Failure::UpstreamTls
+                | Failure::UpstreamReset
+                | Failure::UpstreamInvalid
+                | Failure::ResponseTimeout
+        )
     }
 
     /// Whether the connection is of no more use: what follows on it can't be told apart from what was refused.

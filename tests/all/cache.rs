@@ -7,6 +7,7 @@
 mod hostile;
 mod parts;
 mod selected;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -80,7 +80,7 @@ pub(super) static CACHE: Directive = Directive {
     props: &[Prop::new(
         "lock",
         "DURATION",
-        "How long a request waits for the answer to another one for the same. Default `\"5s\"`.",
+        "How long requests wait for the answer to another one for the same until one more is sent. Default `\"5s\"`.",
     )],
     body: Some(Place::Cache),
     repeats: false,
@@ -95,18 +95,21 @@ Never kept are answers that are `private`, `no-store` or set a cookie; answers t
 that others may have them (`public`, `s-maxage`, `must-revalidate`; RFC 9111 section 3.5), nor are answers without one of these
 used for requests with `Authorization`; and answers of which nothing says how long they are good.
 
-One request fetches for all that come meanwhile: they get the answer as it arrives. Where it turns out that it is not for
-them, they go on at once, side by side; and for ten seconds nobody waits for an answer to that URL. A range that begins
+One request fetches for all that come meanwhile: they get the answer as it arrives. Where it takes longer than `lock`, one more is sent,
+and they get what comes first; a request waits for as long as for a server (`timeouts response`). Where it turns out that the answer is not for
+them, they go on at once, side by side; and for ten seconds nobody waits for an answer to that URL (hit-for-miss). The first that may
+be kept is kept all the same. Where the server fails (it answers with 5xx, resets, can't be reached), one of those who wait asks again, up to
+four times a second; who has waited three times is answered with 503 (`upstream-failing`). A range that begins
 beyond a MiB of something that is not kept is fetched as it is, and, if its `ETag` is strong, kept for those who ask for the same range.
 
 `Cache-Status` (RFC 9211) says in each answer what was done; `response-headers { remove Cache-Status }` hides it. The log's
 `cache` and `cache-reason` say the same:
 
 - `hit`; `stale` (`while-revalidate`, `if-error`, `max-stale`); `revalidated`; `joined`: fetched by another request; `miss`; `pass`; `purge`.
-- Why it passed: `method`, `body`, `bypass`, `condition`, `upgrade`, `range`, `authorization`, `request-no-store`, `shunned`.
+- Why it passed: `method`, `body`, `bypass`, `condition`, `upgrade`, `range`, `authorization`, `request-no-store`.
 - Why it was not kept: `no-store`, `private`, `request-no-store`, `authorization`, `set-cookie`, `vary`, `status`, `no-lifetime`,
   `too-large`, `no-room`, `truncated`, `purged`, `no-longer-kept`, `head`.
-- Why it went on alone: `not-shared`, `lock-timeout`; and `only-if-cached`, which is answered with 504.",
+- Why it was fetched beside another: `lock-timeout`. And `only-if-cached`, which is answered with 504.",
     example: r#"
 cache-store main memory="256MiB"
 site example.com {

@@ -3,12 +3,16 @@
 //!
 //! Whatever becomes of the one who fetches, nobody waits in vain: dropping a [`Fill`] tells the others. What turns out too large
 //! to keep goes on to those who read it already, with no more of it in memory than they are apart.
+//!
+//! There may be several fetches for a name: one that takes too long is overtaken, and what is not known to be for others is fetched
+//! beside. The flight that is listed is the one that requests join: the latest to be begun, or to have got a response for all.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf as _, Bytes};
+use tokio::time::Instant;
 
 use super::content::Content;
 use super::freshness::Unkept;
@@ -34,32 +38,79 @@ pub(crate) enum Joined {
 impl Flights {
     /// Joins the flight of this name, or begins it.
     pub(crate) fn join(&'static self, name: u128) -> Joined {
-        let mut flights = locked(&self.shards[name as usize % SHARDS]);
-        if let Some(flight) = flights.get(&name) {
-            return Joined::Reader(Reader::of(flight));
+        let mut flights = self.shard(name);
+        match flights.get(&name) {
+            Some(flight) => Joined::Reader(Reader::of(flight)),
+            None => Joined::Fill(self.listed(&mut flights, name)),
         }
-        let flight = Arc::new(Flight { name, state: Mutex::default() });
-        flights.insert(name, Arc::clone(&flight));
-        Joined::Fill(Fill { flights: self, flight, listed: true })
+    }
+
+    /// Joins the flight of this name, if a response for all has come.
+    pub(crate) fn join_landed(&self, name: u128) -> Option<Reader> {
+        let flights = self.shard(name);
+        let flight = flights.get(&name)?;
+        matches!(locked(&flight.state).landed, Some(Landed::Answer(..))).then(|| Reader::of(flight))
+    }
+
+    /// Begins another flight in the place of one that is too slow, or does not do; of those who want to, the first does, and the
+    /// others join that.
+    pub(crate) fn overtake(&'static self, slow: &Arc<Flight>) -> Joined {
+        let mut flights = self.shard(slow.name);
+        match flights.get(&slow.name) {
+            Some(flight) if !Arc::ptr_eq(flight, slow) => Joined::Reader(Reader::of(flight)),
+            _ => Joined::Fill(self.listed(&mut flights, slow.name)),
+        }
+    }
+
+    /// A flight that nobody joins, unless it turns out to be for all.
+    pub(crate) fn beside(&'static self, name: u128) -> Fill {
+        Fill { flights: self, flight: Arc::new(Flight::new(name)) }
+    }
+
+    fn listed(&'static self, flights: &mut HashMap<u128, Arc<Flight>>, name: u128) -> Fill {
+        let fill = self.beside(name);
+        flights.insert(name, Arc::clone(&fill.flight));
+        fill
+    }
+
+    /// Lists a flight with a response for all. Who waits for another one may have this.
+    fn list(&self, flight: &Arc<Flight>) {
+        let other = self.shard(flight.name).insert(flight.name, Arc::clone(flight));
+        if let Some(other) = other.filter(|other| !Arc::ptr_eq(other, flight)) {
+            locked(&other.state).land(Landed::Abandoned);
+        }
+    }
+
+    /// Nobody joins it from here on.
+    fn delist(&self, flight: &Arc<Flight>) {
+        let mut flights = self.shard(flight.name);
+        if flights.get(&flight.name).is_some_and(|listed| Arc::ptr_eq(listed, flight)) {
+            flights.remove(&flight.name);
+        }
+    }
+
+    fn shard(&self, name: u128) -> MutexGuard<'_, HashMap<u128, Arc<Flight>>> {
+        locked(&self.shards[name as usize % SHARDS])
     }
 
     #[cfg(test)]
     fn has(&self, name: u128) -> bool {
-        locked(&self.shards[name as usize % SHARDS]).contains_key(&name)
-    }
-
-    fn remove(&self, flight: &Flight) {
-        locked(&self.shards[flight.name as usize % SHARDS]).remove(&flight.name);
+        self.shard(name).contains_key(&name)
     }
 }
 
 /// See above.
 pub(crate) struct Flight {
     name: u128,
+    began: Instant,
     state: Mutex<State>,
 }
 
 impl Flight {
+    fn new(name: u128) -> Flight {
+        Flight { name, began: Instant::now(), state: Mutex::default() }
+    }
+
     /// Why it was not kept, if that turned out on the way.
     pub(crate) fn unkept(&self) -> Option<Unkept> {
         locked(&self.state).unkept
@@ -69,6 +120,7 @@ impl Flight {
 #[derive(Default)]
 struct State {
     landed: Option<Landed>,
+    landed_at: Option<Instant>,
     chunks: VecDeque<Bytes>,
     /// How many chunks were before these.
     dropped: usize,
@@ -98,13 +150,21 @@ pub(crate) enum Landed {
     Answer(Arc<Head>, u128, Option<u64>),
     /// What was kept is as it was, under this name.
     Refreshed(Arc<Head>, u128, Content),
-    /// An answer for nobody else, or none.
+    /// An answer for nobody else.
     Nothing,
-    /// Who fetched has gone.
+    /// Who fetched has gone, the server has failed, or another fetch was faster: look again.
     Abandoned,
 }
 
 impl State {
+    /// What it has come to; the first word counts, but that a fetch was given up is none.
+    fn land(&mut self, landed: Landed) {
+        if matches!(self.landed, None | Some(Landed::Abandoned)) {
+            (self.landed, self.landed_at) = (Some(landed), Some(Instant::now()));
+            self.wake();
+        }
+    }
+
     fn wake(&mut self) {
         for seat in self.readers.iter_mut().flatten() {
             if let Some(waker) = seat.waker.take() {
@@ -133,8 +193,6 @@ impl State {
 pub(crate) struct Fill {
     flights: &'static Flights,
     flight: Arc<Flight>,
-    /// Others may join.
-    listed: bool,
 }
 
 /// So many bytes of what is not kept may wait for its readers.
@@ -144,24 +202,23 @@ impl Fill {
     /// The head has come, of an answer that others may have, too. Gives a reader of its body.
     pub(crate) fn lands(&self, head: Arc<Head>, name: u128, length: Option<u64>) -> Reader {
         let reader = Reader::of(&self.flight);
-        self.land(Landed::Answer(head, name, length));
+        self.lands_for_all(Landed::Answer(head, name, length));
         reader
     }
 
     /// There is no answer that others may have.
     pub(crate) fn lands_alone(self) {
-        self.land(Landed::Nothing);
+        locked(&self.flight.state).land(Landed::Nothing);
     }
 
     /// What was kept is as it was. It is kept anew by now.
     pub(crate) fn refreshes(self, head: Arc<Head>, name: u128, content: Content) {
-        self.land(Landed::Refreshed(head, name, content));
+        self.lands_for_all(Landed::Refreshed(head, name, content));
     }
 
-    fn land(&self, landed: Landed) {
-        let mut state = locked(&self.flight.state);
-        state.landed = Some(landed);
-        state.wake();
+    fn lands_for_all(&self, landed: Landed) {
+        locked(&self.flight.state).land(landed);
+        self.flights.list(&self.flight);
     }
 
     /// More of the body has come.
@@ -175,8 +232,8 @@ impl Fill {
     }
 
     /// It won't be kept, for this reason, or not here: nobody can join any more, and what is read is let go.
-    pub(crate) fn passes_on(&mut self, why: Option<Unkept>) {
-        self.delist();
+    pub(crate) fn passes_on(&self, why: Option<Unkept>) {
+        self.flights.delist(&self.flight);
         let mut state = locked(&self.flight.state);
         (state.passing, state.unkept) = (true, why);
         state.drop_read();
@@ -187,7 +244,7 @@ impl Fill {
         locked(&self.flight.state).unkept.get_or_insert(why);
     }
 
-    /// Whether anybody reads it.
+    /// Whether anybody reads it, or waits for it.
     pub(crate) fn is_read(&self) -> bool {
         locked(&self.flight.state).readers.iter().any(Option::is_some)
     }
@@ -214,25 +271,19 @@ impl Fill {
     }
 
     /// The body is whole, or will never be. What is to be kept is, by now.
-    pub(crate) fn ends(mut self, end: Result<(), Failure>) {
-        self.delist();
+    pub(crate) fn ends(self, end: Result<(), Failure>) {
+        self.flights.delist(&self.flight);
         let mut state = locked(&self.flight.state);
         state.end = Some(end);
         state.wake();
-    }
-
-    fn delist(&mut self) {
-        if std::mem::replace(&mut self.listed, false) {
-            self.flights.remove(&self.flight);
-        }
     }
 }
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        self.delist();
+        self.flights.delist(&self.flight);
         let mut state = locked(&self.flight.state);
-        state.landed.get_or_insert(Landed::Abandoned);
+        state.land(Landed::Abandoned);
         state.end.get_or_insert(Err(Failure::UpstreamTruncated));
         state.wake();
     }
@@ -278,6 +329,16 @@ impl Reader {
     pub(crate) fn only(mut self, skip: u64, length: Option<u64>) -> Reader {
         (self.skip, self.left) = (skip, length);
         self
+    }
+
+    /// When the fetch began.
+    pub(crate) fn began(&self) -> Instant {
+        self.flight.began
+    }
+
+    /// Whether the head had come before this moment.
+    pub(crate) fn landed_before(&self, moment: Instant) -> bool {
+        locked(&self.flight.state).landed_at.is_some_and(|landed| landed < moment)
     }
 
     /// What it reads from.
@@ -472,11 +533,37 @@ mod tests {
         assert_eq!(read(&mut reader), ("ab".to_owned(), Some(Err(Failure::UpstreamTruncated))));
     }
 
+    /// Who is too slow is overtaken by one of those who wait; what comes first is for all, whoever has fetched it.
+    #[test]
+    fn overtaken() {
+        let flights = flights();
+        let slow = begin(flights);
+        let (mut patient, first, second) = (join(flights), join(flights), join(flights));
+        let Joined::Fill(fast) = flights.overtake(&first.flight()) else { panic!("the first may") };
+        let Joined::Reader(mut second) = flights.overtake(&second.flight()) else { panic!("there is another one now") };
+        assert!(flights.join_landed(1).is_none());
+        // The slow one comes first after all: the others look again, and find it.
+        let _leader = slow.lands(head("http://a/", &[], ""), 1, None);
+        assert_eq!((landed(&mut patient), landed(&mut second)), ("answer", "abandoned"));
+        assert_eq!(landed(&mut join(flights)), "answer");
+        assert!(flights.join_landed(1).is_some());
+        // Another one that ends takes nothing away.
+        fast.lands_alone();
+        assert!(flights.has(1));
+        slow.ends(Ok(()));
+        assert!(!flights.has(1));
+        // One that was fetched beside is for all once it turns out to be.
+        let beside = flights.beside(1);
+        assert!(!flights.has(1));
+        let _reader = beside.lands(head("http://a/", &[], ""), 1, None);
+        assert_eq!(landed(&mut join(flights)), "answer");
+    }
+
     /// What is not kept is not gathered either.
     #[test]
     fn passed_on() {
         let flights = flights();
-        let mut fill = begin(flights);
+        let fill = begin(flights);
         let mut slow = fill.lands(head("http://a/", &[], ""), 1, None);
         let mut fast = join(flights);
         let mut cx = Context::from_waker(Waker::noop());

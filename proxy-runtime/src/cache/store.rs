@@ -45,6 +45,8 @@ pub(crate) struct Head {
     pub(crate) tags: Box<str>,
     /// Somebody has declared it stale.
     pub(crate) outdated: AtomicBool,
+    /// The server, asked about it, has failed, and is not asked again before this; in milliseconds since 1970.
+    pub(crate) not_before: AtomicU64,
     /// The content's own; see [`super::number`].
     pub(crate) number: u64,
 }
@@ -53,6 +55,11 @@ impl Head {
     pub(crate) fn is_outdated(&self) -> bool {
         self.outdated.load(Ordering::Relaxed)
     }
+
+    /// Until when the server is left alone that has failed when it was asked about this.
+    pub(crate) fn failed_until(&self, now: Moment) -> Option<Moment> {
+        Some(Moment(self.not_before.load(Ordering::Relaxed))).filter(|until| *until > now)
+    }
 }
 
 /// What is kept under a name.
@@ -60,8 +67,8 @@ impl Head {
 pub(super) enum Entry {
     Answer(Arc<Head>, Content),
     Varies(Arc<Varies>),
-    /// Answers to this are not kept: nobody needs to wait for one.
-    Unkept(Arc<Shunned>),
+    /// The last response to this was not kept.
+    Marker(Arc<Marker>),
     /// The body of an answer, compressed.
     Form(Arc<Head>, Bytes),
 }
@@ -86,13 +93,36 @@ impl Varies {
     }
 }
 
-pub(super) struct Shunned {
+/// What is remembered for a moment of a response that was not kept.
+pub(super) struct Marker {
     url: Box<str>,
     until: Moment,
+    lately: Lately,
 }
 
-/// How long it is remembered that answers to a URL are not kept.
-const SHUNNED: Duration = Duration::from_secs(10);
+/// How the last fetch of what is not there has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lately {
+    /// Nothing is known.
+    Unknown,
+    /// Hit-for-miss: its response was not for others. The next one may be, but nobody waits to see.
+    Unshared,
+    /// The server has failed while others waited. The next fetch is for after this moment.
+    Failed(Moment),
+}
+
+/// How long it is remembered that a response was not for others.
+const UNSHARED: Duration = Duration::from_secs(10);
+
+/// How long a server that has failed is not asked again, where several wait: it is asked four times a second.
+pub(crate) const PAUSE: Duration = Duration::from_millis(250);
+
+impl Marker {
+    /// What it says now.
+    fn at(&self, now: Moment) -> Lately {
+        if self.until > now { self.lately } else { Lately::Unknown }
+    }
+}
 
 /// The most fields by which answers under one URL are told apart.
 const MOST_FIELDS: usize = 16;
@@ -109,7 +139,7 @@ impl Weighter<u128, Entry> for ByBytes {
             + match entry {
                 Entry::Answer(head, content) => weight(head) + content.weight(),
                 Entry::Varies(varies) => (size_of::<Varies>() + varies.url.len() + 64 * varies.fields.len()) as u64,
-                Entry::Unkept(shunned) => (size_of::<Shunned>() + shunned.url.len()) as u64,
+                Entry::Marker(marker) => (size_of::<Marker>() + marker.url.len()) as u64,
                 // Its head may be there on its account alone.
                 Entry::Form(head, bytes) => weight(head) + bytes.len() as u64,
             }
@@ -179,9 +209,7 @@ pub(crate) struct Place {
 /// What is there for a request.
 pub(crate) enum Looked {
     Answer(Place, Arc<Head>, Content),
-    /// Answers to this are not kept.
-    Shunned,
-    Nothing(Place),
+    Nothing(Place, Lately),
 }
 
 impl Store {
@@ -257,41 +285,38 @@ impl Store {
         let place = Place { own: name, varies: false, recalled: Some(name) };
         let found = self.entries.get(&name);
         match found {
-            // By which fields is not known yet, so this name is no more than one to wait under, or to be shunned.
+            // By which fields is not known yet, so this name is no more than one to wait under.
             None | Some(Entry::Answer(..)) if key::has_variants(key) => {
                 let place = self.of_several(key, url, (&[], u64::MAX), request);
-                match self.entries.peek(&place.own) {
-                    Some(Entry::Unkept(shunned)) if shunned.until > now => Looked::Shunned,
-                    _ => {
-                        let recalled = found.is_none().then_some(name);
-                        Looked::Nothing(Place { varies: false, recalled, ..place })
-                    }
-                }
+                let lately = self.entries.peek(&place.own).map_or(Lately::Unknown, |entry| entry.lately(now));
+                let recalled = found.is_none().then_some(name);
+                Looked::Nothing(Place { varies: false, recalled, ..place }, lately)
             }
-            None => Looked::Nothing(place),
-            Some(Entry::Answer(_, Content::Filed(filed))) if filed.is_spoilt() => self.spoilt(place),
-            Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
-            Some(Entry::Unkept(shunned)) if shunned.until > now => Looked::Shunned,
-            Some(Entry::Unkept(_) | Entry::Form(..)) => Looked::Nothing(place),
             Some(Entry::Varies(varies)) => {
                 let place = self.of_several(key, url, (&varies.fields, varies.number), request);
-                match self.entries.get(&place.own) {
-                    Some(Entry::Answer(_, Content::Filed(filed))) if filed.is_spoilt() => self.spoilt(place),
-                    Some(Entry::Answer(head, content)) => {
-                        varies.outdates(&head);
-                        Looked::Answer(place, head, content)
-                    }
-                    Some(Entry::Unkept(shunned)) if shunned.until > now => Looked::Shunned,
-                    _ => Looked::Nothing(place),
+                let found = self.entries.get(&place.own);
+                if let Some(Entry::Answer(head, _)) = &found {
+                    varies.outdates(head);
                 }
+                self.looked(place, found, now)
             }
+            found => self.looked(place, found, now),
+        }
+    }
+
+    /// What there is at a place.
+    fn looked(&self, place: Place, found: Option<Entry>, now: Moment) -> Looked {
+        match found {
+            Some(Entry::Answer(_, Content::Filed(filed))) if filed.is_spoilt() => self.spoilt(place),
+            Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
+            found => Looked::Nothing(place, found.map_or(Lately::Unknown, |entry| entry.lately(now))),
         }
     }
 
     /// What was there can't be read.
     fn spoilt(&self, place: Place) -> Looked {
         self.forget(place.own);
-        Looked::Nothing(place)
+        Looked::Nothing(place, Lately::Unknown)
     }
 
     /// Where the answer is among several.
@@ -384,7 +409,7 @@ impl Store {
                 None
             }
             Entry::Answer(head, content) => Some((head, content)),
-            Entry::Varies(_) | Entry::Unkept(_) | Entry::Form(..) => None,
+            Entry::Varies(_) | Entry::Marker(_) | Entry::Form(..) => None,
         }
     }
 
@@ -404,12 +429,29 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers for a moment that answers to this are not kept; never in the place of one that is.
-    pub(crate) fn shun(&self, name: u128, url: &str, now: Moment) {
-        let until = Moment(now.0.saturating_add(SHUNNED.as_millis() as u64));
-        if !matches!(self.entries.peek(&name), Some(Entry::Varies(_) | Entry::Answer(..))) {
-            self.entries.insert(name, Entry::Unkept(Arc::new(Shunned { url: url.into(), until })));
+    /// Remembers for a moment that a response was not for others; never in the place of one that is.
+    pub(crate) fn mark_unshared(&self, name: u128, url: &str, now: Moment) {
+        self.mark(name, url, Moment(now.0.saturating_add(UNSHARED.as_millis() as u64)), Lately::Unshared);
+    }
+
+    /// Remembers for a moment that the server has failed when it was asked for this.
+    pub(crate) fn mark_failed(&self, name: u128, url: &str, now: Moment) {
+        let until = Moment(now.0.saturating_add(PAUSE.as_millis() as u64));
+        match self.entries.peek(&name) {
+            Some(Entry::Answer(head, _)) => head.not_before.store(until.0, Ordering::Relaxed),
+            _ => self.mark(name, url, until, Lately::Failed(until)),
         }
+    }
+
+    fn mark(&self, name: u128, url: &str, until: Moment, lately: Lately) {
+        if !matches!(self.entries.peek(&name), Some(Entry::Varies(_) | Entry::Answer(..))) {
+            self.entries.insert(name, Entry::Marker(Arc::new(Marker { url: url.into(), until, lately })));
+        }
+    }
+
+    /// Forgets that a response was not for others: the server fails now, for whoever asks.
+    pub(crate) fn unmark(&self, name: u128) {
+        self.entries.remove_if(&name, |entry| matches!(entry, Entry::Marker(_)));
     }
 
     /// Removes an answer.
@@ -479,11 +521,18 @@ impl Store {
 }
 
 impl Entry {
+    fn lately(&self, now: Moment) -> Lately {
+        match self {
+            Entry::Marker(marker) => marker.at(now),
+            _ => Lately::Unknown,
+        }
+    }
+
     fn outdate(&self, now: Moment) {
         match self {
             Entry::Answer(head, _) => head.outdated.store(true, Ordering::Relaxed),
             Entry::Varies(varies) => varies.outdated_before.store(now.0 + 1, Ordering::Relaxed),
-            Entry::Unkept(_) | Entry::Form(..) => {}
+            Entry::Marker(_) | Entry::Form(..) => {}
         }
     }
 
@@ -491,7 +540,7 @@ impl Entry {
         match self {
             Entry::Answer(head, _) | Entry::Form(head, _) => purge.means(&head.url, &head.tags),
             Entry::Varies(varies) => purge.means(&varies.url, ""),
-            Entry::Unkept(shunned) => purge.means(&shunned.url, ""),
+            Entry::Marker(marker) => purge.means(&marker.url, ""),
         }
     }
 }
@@ -569,6 +618,7 @@ pub(super) mod tests {
             vary: vary.iter().map(|name| Box::from(*name)).collect(),
             tags: tags.into(),
             outdated: AtomicBool::new(false),
+            not_before: AtomicU64::new(0),
             number: super::super::number(),
         })
     }
@@ -587,7 +637,7 @@ pub(super) mod tests {
             Looked::Answer(_, head, content) => {
                 Some((String::from_utf8(content.pieces().concat()).expect("text"), head.is_outdated()))
             }
-            Looked::Shunned | Looked::Nothing(_) => None,
+            Looked::Nothing(..) => None,
         }
     }
 
@@ -697,17 +747,28 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn shunned() {
+    fn markers() {
         let store = store(4 << 20);
         let none = fields(&[]);
-        let Looked::Nothing(place) = store.look_up(&KEY, "http://a/", &none, Moment(0)) else {
-            panic!("nothing there")
+        let lately = |now| match store.look_up(&KEY, "http://a/", &none, Moment(now)) {
+            Looked::Nothing(place, lately) => (place.own, lately),
+            Looked::Answer(..) => panic!("nothing is there"),
         };
-        store.shun(place.own, "http://a/", Moment(0));
-        assert!(matches!(store.look_up(&KEY, "http://a/", &none, Moment(9_999)), Looked::Shunned));
-        assert!(matches!(store.look_up(&KEY, "http://a/", &none, Moment(10_000)), Looked::Nothing(_)));
+        let (name, unknown) = lately(0);
+        assert_eq!(unknown, Lately::Unknown);
+        store.mark_unshared(name, "http://a/", Moment(0));
+        assert_eq!((lately(9_999).1, lately(10_000).1), (Lately::Unshared, Lately::Unknown));
+        store.unmark(name);
+        assert_eq!(lately(1).1, Lately::Unknown);
+        store.mark_failed(name, "http://a/", Moment(1000));
+        assert_eq!((lately(1249).1, lately(1250).1), (Lately::Failed(Moment(1250)), Lately::Unknown));
         put(store, "http://a/", &none, &[], "", "it");
-        store.shun(place.own, "http://a/", Moment(0));
+        store.mark_unshared(name, "http://a/", Moment(0));
+        store.unmark(name);
         assert_eq!(get(store, "http://a/", &none), fresh("it"));
+        // What is there stays, with the moment until which nobody asks about it.
+        store.mark_failed(name, "http://a/", Moment(1000));
+        let Looked::Answer(_, head, _) = store.look_up(&KEY, "http://a/", &none, Moment(1000)) else { panic!("it is") };
+        assert_eq!((head.failed_until(Moment(1249)), head.failed_until(Moment(1250))), (Some(Moment(1250)), None));
     }
 }

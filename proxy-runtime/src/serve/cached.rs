@@ -3,53 +3,49 @@
 //! ```text
 //! passes? ─→ server            fresh ─→ answer
 //!    └→ look up ─ stale ─→ answer, and fetch behind it (stale-while-revalidate)
-//!                    └─ nothing, or to be asked about ─→ join ─ first → fetch ─→ keep
-//!                                                          └─ others → wait, read along
+//!                    ├─ nothing, or to be asked about ─→ join ─ first → fetch ─→ keep
+//!                    │     ↑                               └─ others → wait, read along
+//!                    │     └─ the server has failed, or the fetch is too slow: another of those who wait ─┘
+//!                    └─ the last response was not for others ─→ fetch beside ─→ keep
 //! ```
 //!
 //! RFC 9111 section 4. The rules are in `cache`; here is what is done. Every exchange has a word for it in the log (`cache`), a
 //! reason where there is one (`cache-reason`), and both in `Cache-Status` (RFC 9211).
 
 mod answers;
+mod fetch;
 mod forwarded;
 mod parts;
 mod purge;
 mod receive;
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::Poll;
-use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 pub(super) use self::purge::{PURGE, invalidate, is_purge, json, purge, purge_any};
 use super::Stop;
-use super::proxy::{self, Reply};
+use super::proxy;
 use crate::body::{Body, RequestBody};
-use crate::cache::control::{Control, Wish};
-use crate::cache::freshness::{Asked, Life, Moment, Unkept, Verdict, vary};
+use crate::cache::control::Wish;
+use crate::cache::freshness::{Moment, Verdict};
 use crate::cache::key;
-use crate::cache::{Content, Fill, Head, Joined, Landed, Looked, Place, Reserved, Store, number};
+use crate::cache::{Content, Fill, Head, Joined, Landed, Lately, Looked, PAUSE, Place, Reader, Store};
 use crate::clock::after;
-use crate::conditions::weakly_equal;
 use crate::connection::Client;
-use crate::escape;
 use crate::facts::Facts;
 use crate::failure::Failure;
-use crate::fields::Fields;
 use crate::handler::Answer;
-use crate::http1::Framing;
 use crate::observe::Record;
 use crate::ranges;
 use crate::site::{self, Proxy, Route};
 use answers::{Body as Kept, Told};
+use fetch::{Errand, fetch, refresh, renew};
 use forwarded::Forwarded;
-use receive::{Keeping, receive};
 
 /// What an exchange asks the cache for.
 #[derive(Clone)]
@@ -68,9 +64,9 @@ enum Seen {
     /// What answers this request is not there: why, and why it goes on.
     NotForUs(&'static str, &'static str),
     /// Nothing in memory, but maybe on the disk.
-    OnDisk(Place),
+    OnDisk(Place, Lately),
     /// Nothing, or what is to be asked about.
-    Wanting(Place, Option<Stale>),
+    Wanting(Place, Option<Stale>, Lately),
 }
 
 /// A kept answer that is to be asked about.
@@ -79,8 +75,12 @@ type Stale = (Arc<Head>, Content);
 /// A range that begins further in is fetched as it is, not as the whole, in bytes.
 const FAR: u64 = 1 << 20;
 
-/// So often an exchange looks again before it goes on alone.
-const LOOKS: usize = 6;
+/// So often something is brought back from disk for a request: a note that there are several answers, and the answer; and once more, where
+/// it has gone again meanwhile.
+const MOST_RECALLS: u8 = 3;
+
+/// So often a request waits because the server has failed, until it fails, too.
+const MOST_PAUSES: u8 = 3;
 
 /// What is to be waited for. Boxed: kilobytes, which those would carry around who find what they want.
 pub(super) type Later<'a> = Pin<Box<dyn Future<Output = Result<Answer<Body>, Stop>> + 'a>>;
@@ -119,23 +119,28 @@ async fn wait(
     (sought, seen): (Sought, Seen),
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
-    let until = after(Instant::now(), sought.policy.lock.get(client.worker.settings));
-    let mut seen = Some(seen);
-    for _ in 0..LOOKS {
+    let began = Instant::now();
+    let (mut seen, mut recalls, mut pauses) = (Some(seen), 0, 0);
+    record.cached("miss", "");
+    // A flight whose response was not for this request.
+    let mut other = None;
+    loop {
         let seen = seen.take().unwrap_or_else(|| sought.look(client, record, route, proxy, Moment::now()));
-        let (place, stale) = match seen {
+        let (place, stale, lately) = match seen {
             Seen::Answer(answer) => return Ok(answer),
             Seen::NotForUs(reason, forward) => {
                 return go_on(client, record, route, proxy, body, ("pass", reason, forward)).await;
             }
-            Seen::Wanting(place, stale) => (place, stale),
-            Seen::OnDisk(place) => {
+            Seen::Wanting(place, stale, lately) => (place, stale, lately),
+            Seen::OnDisk(place, lately) => {
                 let store = sought.store;
-                let recalled = tokio::task::spawn_blocking(move || store.recall(&place)).await;
-                if recalled.unwrap_or(false) {
+                recalls += 1;
+                if recalls <= MOST_RECALLS
+                    && tokio::task::spawn_blocking(move || store.recall(&place)).await.unwrap_or(false)
+                {
                     continue;
                 }
-                (place, None)
+                (place, None, lately)
             }
         };
         if sought.wish.only_if_cached {
@@ -152,38 +157,111 @@ async fn wait(
         if sought.wish.no_store {
             return go_on(client, record, route, proxy, body, ("pass", "request-no-store", "request")).await;
         }
-        let mut reader = match sought.store.flights.join(place.own) {
-            Joined::Fill(fill) => {
-                return Box::pin(fetch(client, record, route, proxy, &sought, (place, stale, fill))).await;
+        let flights = &sought.store.flights;
+        let joined = match lately {
+            Lately::Failed(until) => {
+                pauses += 1;
+                if pauses > MOST_PAUSES {
+                    return Err(Failure::UpstreamFailing.into());
+                }
+                // The clock on the wall may be set meanwhile.
+                let pause = until.since(Moment::now()).min(PAUSE);
+                let until = after(Instant::now(), pause);
+                std::future::poll_fn(|_| if client.timer.over(until) { Poll::Ready(()) } else { Poll::Pending }).await;
+                continue;
             }
-            Joined::Reader(reader) => reader,
+            Lately::Unshared => match flights.join_landed(place.own).filter(|_| other != Some(place.own)) {
+                Some(reader) => Joined::Reader(reader),
+                None => return beside(client, record, route, proxy, &sought, (place, stale)).await,
+            },
+            Lately::Unknown if other == Some(place.own) => {
+                return beside(client, record, route, proxy, &sought, (place, stale)).await;
+            }
+            Lately::Unknown => flights.join(place.own),
         };
-        let landed = std::future::poll_fn(|cx| match reader.poll_landed(cx) {
-            Poll::Ready(landed) => Poll::Ready(Some(landed)),
-            Poll::Pending if client.timer.over(until) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        match landed.await {
-            Some(Landed::Answer(head, name, length))
+        let (reader, landed) = match follow(client, route, &sought, joined, began).await? {
+            Followed::Landed(reader, landed) => (reader, landed),
+            Followed::First(fill, why) => {
+                let errand = Errand { place, stale, fill, why, beside: false, crowded: pauses > 0 };
+                return Box::pin(fetch(client, record, route, proxy, &sought, errand)).await;
+            }
+        };
+        match landed {
+            Landed::Answer(head, name, length)
                 if sought.is_for(&head, name, &Forwarded::new(client, record, route, proxy)) =>
             {
                 let told = Told { word: "joined", reason: "", forward: Some("uri-miss"), stored: true, status: None };
                 return Ok(answers::present(record, &head, Kept::Coming(reader, length), &told, Moment::now()));
             }
-            Some(Landed::Refreshed(head, name, content))
+            Landed::Refreshed(head, name, content)
                 if sought.is_for(&head, name, &Forwarded::new(client, record, route, proxy)) =>
             {
                 return Ok(answers::hit(record, &head, &content, ("joined", ""), Moment::now()));
             }
-            // Who fetched has gone, or got an answer to another request than this.
-            Some(Landed::Abandoned | Landed::Answer(..) | Landed::Refreshed(..)) => {}
-            Some(Landed::Nothing) => {
-                return go_on(client, record, route, proxy, body, ("miss", "not-shared", "uri-miss")).await;
-            }
-            None => return go_on(client, record, route, proxy, body, ("miss", "lock-timeout", "uri-miss")).await,
+            // To another request than this.
+            Landed::Answer(..) | Landed::Refreshed(..) => other = Some(place.own),
+            Landed::Abandoned => {}
+            Landed::Nothing => return beside(client, record, route, proxy, &sought, (place, stale)).await,
         }
     }
-    go_on(client, record, route, proxy, body, ("miss", "not-shared", "uri-miss")).await
+}
+
+/// What comes of joining a flight.
+enum Followed {
+    /// The flight has come to this.
+    Landed(Reader, Landed),
+    /// It is this exchange that fetches; and why, where there was a flight.
+    First(Fill, &'static str),
+}
+
+/// Waits for what a flight comes to. Each time that one takes longer than `lock`, one of those who wait begins another, and the others
+/// wait for that: however slow a server is, few requests reach it. Nobody waits for longer than for a server.
+async fn follow(
+    client: &Client,
+    route: &Route,
+    sought: &Sought,
+    mut joined: Joined,
+    began: Instant,
+) -> Result<Followed, Failure> {
+    let settings = client.worker.settings;
+    let (lock, patience) = (sought.policy.lock.get(settings), route.policy.timeouts.response.get(settings));
+    let mut why = "";
+    loop {
+        let mut reader = match joined {
+            Joined::Fill(fill) => return Ok(Followed::First(fill, why)),
+            Joined::Reader(reader) => reader,
+        };
+        let (until, patience) = (after(reader.began(), lock), after(began, patience));
+        let landed = std::future::poll_fn(|cx| match reader.poll_landed(cx) {
+            Poll::Ready(landed) => Poll::Ready(Ok(Some(landed))),
+            Poll::Pending if client.timer.over(patience) => Poll::Ready(Err(Failure::ResponseTimeout)),
+            Poll::Pending if client.timer.over(until) => Poll::Ready(Ok(None)),
+            Poll::Pending => Poll::Pending,
+        });
+        match landed.await? {
+            // What had come before this request did may be used as what is kept may be, and no further.
+            Some(Landed::Answer(head, ..) | Landed::Refreshed(head, ..))
+                if reader.landed_before(began)
+                    && head.life.verdict(&sought.wish, head.is_outdated(), Moment::now()) == Verdict::Ask => {}
+            Some(landed) => return Ok(Followed::Landed(reader, landed)),
+            None => why = "lock-timeout",
+        }
+        joined = sought.store.flights.overtake(&reader.flight());
+    }
+}
+
+/// Fetches beside others: the response is not known to be for more than this request.
+async fn beside(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    sought: &Sought,
+    (place, stale): (Place, Option<Stale>),
+) -> Result<Answer<Body>, Stop> {
+    let fill = sought.store.flights.beside(place.own);
+    let errand = Errand { place, stale, fill, why: "", beside: true, crowded: false };
+    Box::pin(fetch(client, record, route, proxy, sought, errand)).await
 }
 
 impl Sought {
@@ -211,9 +289,8 @@ impl Sought {
     ) -> Seen {
         let request = Forwarded::new(client, record, route, proxy);
         let (place, head, content) = match self.store.look_up(&self.policy.key, &self.url, &request, now) {
-            Looked::Shunned => return Seen::NotForUs("shunned", "uri-miss"),
-            Looked::Nothing(place) if self.store.may_recall(&place) => return Seen::OnDisk(place),
-            Looked::Nothing(place) => return Seen::Wanting(place, None),
+            Looked::Nothing(place, lately) if self.store.may_recall(&place) => return Seen::OnDisk(place, lately),
+            Looked::Nothing(place, lately) => return Seen::Wanting(place, None, lately),
             Looked::Answer(_, head, _) if self.authorized && !head.life.for_authorized => {
                 return Seen::NotForUs("authorization", "request");
             }
@@ -224,10 +301,14 @@ impl Sought {
             Verdict::Fresh => ("hit", ""),
             Verdict::Wanted => ("stale", "max-stale"),
             Verdict::WhileRevalidate => ("stale", "while-revalidate"),
-            Verdict::Ask => return Seen::Wanting(place, Some((head, content))),
+            Verdict::Ask => match head.failed_until(now) {
+                Some(_) if head.life.serves_errors(now) => ("stale", "if-error"),
+                Some(until) => return Seen::Wanting(place, Some((head, content)), Lately::Failed(until)),
+                None => return Seen::Wanting(place, Some((head, content)), Lately::Unknown),
+            },
         };
         let answer = answers::hit(record, &head, &content, word, now);
-        if verdict == Verdict::WhileRevalidate {
+        if verdict == Verdict::WhileRevalidate && head.failed_until(now).is_none() {
             refresh(client, record, route, proxy, self, (place, (head, content)));
         }
         Seen::Answer(answer)
@@ -283,264 +364,4 @@ async fn head_only(
         }
     }
     Ok(answer)
-}
-
-/// Fetches behind an answer that is stale.
-fn refresh(
-    client: &Client,
-    record: &Record,
-    route: &Route,
-    proxy: &'static Proxy,
-    sought: &Sought,
-    (place, stale): (Place, Stale),
-) {
-    let Joined::Fill(fill) = sought.store.flights.join(place.own) else { return };
-    let (client, mut record) = (Rc::new(Client::nobody(&client.peer)), record.unseen());
-    // Whatever has found it stale: it is an answer to GET that is kept.
-    record.method = Method::GET;
-    let (route, sought) = (*route, sought.clone());
-    tokio::task::spawn_local(async move {
-        let _running = client.worker.running();
-        let fetched = pin!(fetch(&client, &mut record, &route, proxy, &sought, (place, Some(stale), fill)));
-        // The answer is nobody's; what is to be kept of it is received by a task of its own.
-        let _ = client.timer.run(fetched).await;
-    });
-}
-
-/// Asks the server: for an answer, or whether a stale one is still right.
-async fn fetch(
-    client: &Rc<Client>,
-    record: &mut Record,
-    route: &Route,
-    proxy: &'static Proxy,
-    sought: &Sought,
-    (place, mut stale, fill): (Place, Option<Stale>, Fill),
-) -> Result<Answer<Body>, Stop> {
-    let forward = match &stale {
-        Some(_) => "stale",
-        None if place.varies => "vary-miss",
-        None => "uri-miss",
-    };
-    loop {
-        let (sent, since) = (Moment::now(), sought.store.purges());
-        let body = RequestBody::new(client, Framing::Empty);
-        record.cached("miss", "");
-        let asked = stale.as_ref().map(|(head, _)| &**head);
-        let reply = proxy::ask(client, record, route, proxy, body, |fields| for_all(fields, asked)).await;
-        let now = Moment::now();
-        let failed = match &reply {
-            Ok(reply) => matches!(reply.answer.status.as_u16(), 500 | 502..=504),
-            Err(Stop::Failure(_)) => true,
-            Err(Stop::Abort) => false,
-        };
-        if failed && let Some((head, content)) = stale.as_ref().filter(|(head, _)| head.life.serves_errors(now)) {
-            // RFC 5861 section 4.
-            fill.refreshes(Arc::clone(head), place.own, content.clone());
-            return Ok(answers::hit(record, head, content, ("stale", "if-error"), now));
-        }
-        let reply = match reply {
-            Ok(reply) => reply,
-            Err(stop) => {
-                fill.lands_alone();
-                return Err(stop);
-            }
-        };
-        let Some(kept) = stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
-            let about = (place, stale.is_some(), fill);
-            return Ok(take_in(client, record, (route, proxy), sought, about, reply, (sent, since, forward), None));
-        };
-        // RFC 9111 section 4.3.4: a 304 is about what is kept only if it names the same.
-        let (said, about) = (&reply.answer.fields, kept.0.fields.get("etag"));
-        let same = said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)));
-        if !same {
-            sought.store.forget(place.own);
-            continue;
-        }
-        let (head, content) = match renew(record, sought, place, &kept, said, (sent, since)) {
-            Ok(head) => (head, kept.1),
-            Err(head) => {
-                fill.lands_alone();
-                return Ok(answers::hit(record, &head, &kept.1, ("revalidated", "no-longer-kept"), now));
-            }
-        };
-        fill.refreshes(Arc::clone(&head), place.own, content.clone());
-        return Ok(answers::hit(record, &head, &content, ("revalidated", ""), now));
-    }
-}
-
-/// What a request asks that fetches for all: the whole answer, whoever may have what; or, if something is kept already, whether
-/// it is still right (RFC 9111 section 4.3.1).
-fn for_all(fields: &mut Fields, stale: Option<&Head>) {
-    forwarded::for_all(fields);
-    let Some(stale) = stale else { return };
-    for (condition, validator) in [("if-none-match", "etag"), ("if-modified-since", "last-modified")] {
-        if let Some(validator) = stale.fields.get(validator) {
-            fields.add(condition.as_bytes(), validator);
-        }
-    }
-}
-
-/// A kept answer as it is after the server has said that it is as it was (RFC 9111 sections 3.2 and 4.3.4). `Err`: it must not
-/// be kept any longer.
-fn renew(
-    record: &Record,
-    sought: &Sought,
-    place: Place,
-    (head, content): &Stale,
-    said: &Fields,
-    (sent, since): (Moment, u64),
-) -> Result<Arc<Head>, Arc<Head>> {
-    let mut fields = head.fields.clone();
-    let replaced = |name: &[u8]| !name.eq_ignore_ascii_case(b"content-length") && !name.eq_ignore_ascii_case(b"age");
-    for (name, _) in said.iter().filter(|(name, _)| replaced(name.as_bytes())) {
-        fields.remove(name);
-    }
-    for (name, value) in said.raw().filter(|(name, _)| replaced(name)) {
-        fields.add(name, value);
-    }
-    let mut judged = fields.clone();
-    if let Some(age) = said.get("age") {
-        judged.set("age", age);
-    }
-    let asked = Asked { authorized: sought.authorized, no_store: false, part: false, sent, answered: Moment::now() };
-    let life = Life::of(sought.policy, record.worker.settings, head.status, &judged, &asked);
-    let renewed = |life: Life| Arc::new(kept_head(sought, head.status, fields.clone(), life, head.number));
-    match life {
-        Ok(life) => {
-            let head = renewed(life);
-            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), since);
-            Ok(head)
-        }
-        Err(_) => {
-            sought.store.forget(place.own);
-            Err(renewed(Life { received: asked.answered, age: Duration::ZERO, ..head.life.clone() }))
-        }
-    }
-}
-
-/// The head that is kept: without the fields that must not be.
-fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life, number: u64) -> Head {
-    for name in Control::of(&fields).unkept {
-        fields.remove(&name);
-    }
-    fields.remove("age");
-    if !fields.contains("date") {
-        // RFC 9110 section 6.6.1.
-        let received = std::time::UNIX_EPOCH + Duration::from_millis(life.received.0);
-        fields.add(b"date", httpdate::fmt_http_date(received).as_bytes());
-    }
-    let lower = |name: &str| Box::from(name.to_ascii_lowercase());
-    // One with a member that is no name is not kept.
-    let mut vary: Vec<Box<str>> = vary(&fields).flatten().map(lower).collect();
-    vary.sort();
-    vary.dedup();
-    let tags = sought.policy.tags.as_ref().map(|tags| {
-        // Escaped as those of a purge are, so that two tags which differ do.
-        let values = fields.all(tags).map(escape::shown);
-        values.map(|value| value.replace(',', " ")).collect::<Vec<_>>().join(" ")
-    });
-    Head {
-        status,
-        fields: fields.compact(),
-        life,
-        url: sought.url.as_str().into(),
-        vary: vary.into(),
-        tags: tags.unwrap_or_default().into(),
-        outdated: AtomicBool::new(false),
-        number,
-    }
-}
-
-/// An answer from the server: to be kept, if it may be, and passed on.
-fn take_in(
-    client: &Rc<Client>,
-    record: &mut Record,
-    (route, proxy): (&Route, &'static Proxy),
-    sought: &Sought,
-    (place, supersedes, fill): (Place, bool, Fill),
-    reply: Reply,
-    (sent, since, forward): (Moment, u64, &'static str),
-    part: Option<ranges::Only>,
-) -> Answer<Body> {
-    let status = reply.answer.status;
-    let asked = Asked {
-        authorized: sought.authorized,
-        no_store: sought.wish.no_store,
-        part: part.is_some(),
-        sent,
-        answered: Moment::now(),
-    };
-    let request = Forwarded::new(client, record, route, proxy);
-    let judged = admit(&request, record, sought, &reply.answer, &asked, part);
-    let (head, place, reserved) = match judged {
-        Ok(admitted) => admitted,
-        Err(unkept) => {
-            if supersedes && !status.is_server_error() {
-                sought.store.forget(place.own);
-            }
-            let of_this_request = matches!(unkept, Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom);
-            if part.is_none() && !of_this_request {
-                sought.store.shun(place.own, &sought.url, asked.answered);
-            }
-            fill.lands_alone();
-            record.cached("miss", unkept.reason());
-            let mut answer = reply.with_cookies();
-            let told = Told {
-                word: "miss",
-                reason: unkept.reason(),
-                forward: Some(forward),
-                stored: false,
-                status: Some(status),
-            };
-            answers::add_status(&mut answer.fields, &told, None);
-            return answer;
-        }
-    };
-    record.cached("miss", "");
-    let told = Told { word: "miss", reason: "", forward: Some(forward), stored: true, status: Some(status) };
-    let mut answer = match reply.answer.body {
-        Body::Server(mut call) => {
-            let length = call.length();
-            let reader = fill.lands(Arc::clone(&head), place.own, length);
-            record.watches(reader.flight());
-            let receiver = Rc::new(Client::nobody(&client.peer));
-            call.goes_on_for(&receiver);
-            let keeping = Keeping { store: sought.store, name: place.own, head: Arc::clone(&head), since, reserved };
-            tokio::task::spawn_local(receive(receiver, call, fill, keeping));
-            answers::present(record, &head, Kept::Coming(reader, length), &told, asked.answered)
-        }
-        _ => {
-            let content = Content::One(Bytes::new());
-            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), since);
-            fill.refreshes(Arc::clone(&head), place.own, content.clone());
-            answers::present(record, &head, Kept::Here(&content), &told, asked.answered)
-        }
-    };
-    proxy::add_cookies(&mut answer.fields, &reply.cookies);
-    answer
-}
-
-/// Whether an answer is kept: its head, its place, and room for its body.
-fn admit(
-    request: &Forwarded<'_>,
-    record: &Record,
-    sought: &Sought,
-    answer: &Answer<Body>,
-    asked: &Asked,
-    part: Option<ranges::Only>,
-) -> Result<(Arc<Head>, Place, Reserved), Unkept> {
-    if part.is_some_and(|part| !parts::is_it(part, answer)) {
-        return Err(Unkept::Status);
-    }
-    let life = Life::of(sought.policy, record.worker.settings, answer.status, &answer.fields, asked)?;
-    let length = answer.body.length();
-    if length.is_some_and(|length| length > sought.store.largest()) {
-        return Err(Unkept::TooLarge);
-    }
-    // What is too large for memory goes through a window.
-    let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
-    let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
-    let head = kept_head(sought, answer.status, answer.fields.clone(), life, number());
-    let place = sought.store.place(&sought.policy.key, &sought.url, request, &head, part)?;
-    Ok((Arc::new(head), place, reserved))
 }

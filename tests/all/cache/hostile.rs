@@ -49,7 +49,7 @@ impl Gate {
     }
 }
 
-fn waiting(proxy: &Proxy, path: &str) -> Client {
+pub(super) fn waiting(proxy: &Proxy, path: &str) -> Client {
     let mut client = Client::to(proxy.address("listen"));
     client.send(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\n\r\n"));
     client
@@ -87,7 +87,7 @@ fn nobody_depends_on_the_first() {
     gate.until(asked + 5);
     gate.open();
     for client in &mut all {
-        assert_eq!(shown(&client.answer()), "200 ok fwd=uri-miss fwd-status=200 detail=shunned");
+        assert_eq!(shown(&client.answer()), "200 ok fwd=uri-miss fwd-status=200 detail=private");
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::answers;
+use super::fetch::{Errand, take_in};
 use super::forwarded::Forwarded;
-use super::{Sought, go_on, take_in};
+use super::{Sought, go_on};
 use crate::body::{Body, RequestBody};
 use crate::cache::freshness::{Moment, Verdict};
 use crate::cache::key::Pass;
@@ -65,16 +66,8 @@ pub(super) async fn forward(
             return Err(stop);
         }
     };
-    Ok(take_in(
-        client,
-        record,
-        (route, proxy),
-        sought,
-        (place, false, fill),
-        reply,
-        (sent, since, "partial"),
-        Some(part),
-    ))
+    let errand = Errand { place, stale: None, fill, why: "", beside: false, crowded: false };
+    Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, since, "partial"), Some(part)))
 }
 
 /// A part that is kept, in memory or on disk.

@@ -1,0 +1,344 @@
+//! Fetching: the server is asked, for one client or for all who wait, and what comes is kept if it may be.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use super::answers::{self, Body as Kept, Told};
+use super::forwarded::{self, Forwarded};
+use super::receive::{Keeping, receive};
+use super::{Sought, Stale, parts};
+use crate::body::{Body, RequestBody};
+use crate::cache::control::Control;
+use crate::cache::freshness::{Asked, Life, Moment, Unkept, vary};
+use crate::cache::{Content, Fill, Head, Joined, Place, Reserved, number};
+use crate::conditions::weakly_equal;
+use crate::connection::Client;
+use crate::escape;
+use crate::fields::Fields;
+use crate::handler::Answer;
+use crate::http1::Framing;
+use crate::observe::Record;
+use crate::ranges;
+use crate::serve::Stop;
+use crate::serve::proxy::{self, Reply};
+use crate::site::{Proxy, Route};
+
+/// Fetches behind an answer that is stale.
+pub(super) fn refresh(
+    client: &Client,
+    record: &Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    sought: &Sought,
+    (place, stale): (Place, Stale),
+) {
+    let Joined::Fill(fill) = sought.store.flights.join(place.own) else { return };
+    let (client, mut record) = (Rc::new(Client::nobody(&client.peer)), record.unseen());
+    // Whatever has found it stale: it is an answer to GET that is kept.
+    record.method = Method::GET;
+    let (route, sought) = (*route, sought.clone());
+    tokio::task::spawn_local(async move {
+        let _running = client.worker.running();
+        let errand = Errand { place, stale: Some(stale), fill, why: "", beside: false, crowded: true };
+        let fetched = pin!(fetch(&client, &mut record, &route, proxy, &sought, errand));
+        // The answer is nobody's; what is to be kept of it is received by a task of its own.
+        let _ = client.timer.run(fetched).await;
+    });
+}
+
+/// A fetch that is to be made.
+pub(super) struct Errand {
+    pub(super) place: Place,
+    /// What is there, and to be asked about.
+    pub(super) stale: Option<Stale>,
+    /// Who waits for it.
+    pub(super) fill: Fill,
+    /// Why it is made, where another one is under way.
+    pub(super) why: &'static str,
+    /// It is this client's alone as long as nobody knows better, and asks what the client asks.
+    pub(super) beside: bool,
+    /// Others are known to want the same.
+    pub(super) crowded: bool,
+}
+
+impl Errand {
+    /// The server has failed. Where others want the same, it is left alone for a moment; one of those who wait asks again then.
+    fn has_failed(&self, sought: &Sought) {
+        if self.beside {
+            sought.store.unmark(self.place.own);
+        } else if self.crowded || self.fill.is_read() {
+            sought.store.mark_failed(self.place.own, &sought.url, Moment::now());
+        }
+    }
+}
+
+/// Asks the server: for an answer, or whether a stale one is still right.
+pub(super) async fn fetch(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    sought: &Sought,
+    mut errand: Errand,
+) -> Result<Answer<Body>, Stop> {
+    let place = errand.place;
+    let forward = match &errand.stale {
+        Some(_) => "stale",
+        None if place.varies => "vary-miss",
+        None => "uri-miss",
+    };
+    loop {
+        let (sent, since) = (Moment::now(), sought.store.purges());
+        let body = RequestBody::new(client, Framing::Empty);
+        record.cached("miss", errand.why);
+        let asked = errand.stale.as_ref().map(|(head, _)| &**head);
+        let as_it_is = errand.beside && asked.is_none();
+        let alter = |fields: &mut Fields| {
+            if !as_it_is {
+                for_all(fields, asked)
+            }
+        };
+        let reply = proxy::ask(client, record, route, proxy, body, alter).await;
+        let now = Moment::now();
+        let failed = match &reply {
+            Ok(reply) => matches!(reply.answer.status.as_u16(), 500 | 502..=504),
+            Err(Stop::Failure(_)) => true,
+            Err(Stop::Abort) => false,
+        };
+        if failed && let Some((head, content)) = errand.stale.as_ref().filter(|(head, _)| head.life.serves_errors(now))
+        {
+            // RFC 5861 section 4.
+            errand.has_failed(sought);
+            errand.fill.refreshes(Arc::clone(head), place.own, content.clone());
+            return Ok(answers::hit(record, head, content, ("stale", "if-error"), now));
+        }
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(stop) => {
+                if matches!(stop, Stop::Failure(failure) if failure.is_upstreams()) {
+                    errand.has_failed(sought);
+                }
+                return Err(stop);
+            }
+        };
+        let Some(kept) = errand.stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
+            return Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, since, forward), None));
+        };
+        // RFC 9111 section 4.3.4: a 304 is about what is kept only if it names the same.
+        let (said, about) = (&reply.answer.fields, kept.0.fields.get("etag"));
+        let same = said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)));
+        if !same {
+            sought.store.forget(place.own);
+            continue;
+        }
+        let (head, content) = match renew(record, sought, place, &kept, said, (sent, since)) {
+            Ok(head) => (head, kept.1),
+            Err(head) => {
+                errand.fill.lands_alone();
+                return Ok(answers::hit(record, &head, &kept.1, ("revalidated", "no-longer-kept"), now));
+            }
+        };
+        errand.fill.refreshes(Arc::clone(&head), place.own, content.clone());
+        return Ok(answers::hit(record, &head, &content, ("revalidated", ""), now));
+    }
+}
+
+/// What a request asks that fetches for all: the whole answer, whoever may have what; or, if something is kept already, whether
+/// it is still right (RFC 9111 section 4.3.1).
+fn for_all(fields: &mut Fields, stale: Option<&Head>) {
+    forwarded::for_all(fields);
+    let Some(stale) = stale else { return };
+    for (condition, validator) in [("if-none-match", "etag"), ("if-modified-since", "last-modified")] {
+        if let Some(validator) = stale.fields.get(validator) {
+            fields.add(condition.as_bytes(), validator);
+        }
+    }
+}
+
+/// A kept answer as it is after the server has said that it is as it was (RFC 9111 sections 3.2 and 4.3.4). `Err`: it must not
+/// be kept any longer.
+pub(super) fn renew(
+    record: &Record,
+    sought: &Sought,
+    place: Place,
+    (head, content): &Stale,
+    said: &Fields,
+    (sent, since): (Moment, u64),
+) -> Result<Arc<Head>, Arc<Head>> {
+    let mut fields = head.fields.clone();
+    let replaced = |name: &[u8]| !name.eq_ignore_ascii_case(b"content-length") && !name.eq_ignore_ascii_case(b"age");
+    for (name, _) in said.iter().filter(|(name, _)| replaced(name.as_bytes())) {
+        fields.remove(name);
+    }
+    for (name, value) in said.raw().filter(|(name, _)| replaced(name)) {
+        fields.add(name, value);
+    }
+    let mut judged = fields.clone();
+    if let Some(age) = said.get("age") {
+        judged.set("age", age);
+    }
+    let asked = Asked { authorized: sought.authorized, no_store: false, part: false, sent, answered: Moment::now() };
+    let life = Life::of(sought.policy, record.worker.settings, head.status, &judged, &asked);
+    let renewed = |life: Life| Arc::new(kept_head(sought, head.status, fields.clone(), life, head.number));
+    match life {
+        Ok(life) => {
+            let head = renewed(life);
+            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), since);
+            Ok(head)
+        }
+        Err(_) => {
+            sought.store.forget(place.own);
+            Err(renewed(Life { received: asked.answered, age: Duration::ZERO, ..head.life.clone() }))
+        }
+    }
+}
+
+/// The head that is kept: without the fields that must not be.
+fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life, number: u64) -> Head {
+    for name in Control::of(&fields).unkept {
+        fields.remove(&name);
+    }
+    fields.remove("age");
+    if !fields.contains("date") {
+        // RFC 9110 section 6.6.1.
+        let received = std::time::UNIX_EPOCH + Duration::from_millis(life.received.0);
+        fields.add(b"date", httpdate::fmt_http_date(received).as_bytes());
+    }
+    let lower = |name: &str| Box::from(name.to_ascii_lowercase());
+    // One with a member that is no name is not kept.
+    let mut vary: Vec<Box<str>> = vary(&fields).flatten().map(lower).collect();
+    vary.sort();
+    vary.dedup();
+    let tags = sought.policy.tags.as_ref().map(|tags| {
+        // Escaped as those of a purge are, so that two tags which differ do.
+        let values = fields.all(tags).map(escape::shown);
+        values.map(|value| value.replace(',', " ")).collect::<Vec<_>>().join(" ")
+    });
+    Head {
+        status,
+        fields: fields.compact(),
+        life,
+        url: sought.url.as_str().into(),
+        vary: vary.into(),
+        tags: tags.unwrap_or_default().into(),
+        outdated: AtomicBool::new(false),
+        not_before: AtomicU64::new(0),
+        number,
+    }
+}
+
+/// An answer from the server: to be kept, if it may be, and passed on.
+pub(super) fn take_in(
+    client: &Rc<Client>,
+    record: &mut Record,
+    (route, proxy): (&Route, &'static Proxy),
+    sought: &Sought,
+    errand: Errand,
+    reply: Reply,
+    (sent, since, forward): (Moment, u64, &'static str),
+    part: Option<ranges::Only>,
+) -> Answer<Body> {
+    let status = reply.answer.status;
+    let asked = Asked {
+        authorized: sought.authorized,
+        no_store: sought.wish.no_store,
+        part: part.is_some(),
+        sent,
+        answered: Moment::now(),
+    };
+    let request = Forwarded::new(client, record, route, proxy);
+    let judged = admit(&request, record, sought, &reply.answer, &asked, part);
+    let why = errand.why;
+    let (head, place, reserved) = match judged {
+        Ok(admitted) => admitted,
+        Err(unkept) => {
+            is_unkept(sought, errand, (status, unkept), part.is_some());
+            record.cached("miss", unkept.reason());
+            let mut answer = reply.with_cookies();
+            let told = Told {
+                word: "miss",
+                reason: unkept.reason(),
+                forward: Some(forward),
+                stored: false,
+                status: Some(status),
+            };
+            answers::add_status(&mut answer.fields, &told, None);
+            return answer;
+        }
+    };
+    record.cached("miss", why);
+    let fill = errand.fill;
+    let told = Told { word: "miss", reason: why, forward: Some(forward), stored: true, status: Some(status) };
+    let mut answer = match reply.answer.body {
+        Body::Server(mut call) => {
+            let length = call.length();
+            let reader = fill.lands(Arc::clone(&head), place.own, length);
+            record.watches(reader.flight());
+            let receiver = Rc::new(Client::nobody(&client.peer));
+            call.goes_on_for(&receiver);
+            let keeping = Keeping { store: sought.store, name: place.own, head: Arc::clone(&head), since, reserved };
+            tokio::task::spawn_local(receive(receiver, call, fill, keeping));
+            answers::present(record, &head, Kept::Coming(reader, length), &told, asked.answered)
+        }
+        _ => {
+            let content = Content::One(Bytes::new());
+            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), since);
+            fill.refreshes(Arc::clone(&head), place.own, content.clone());
+            answers::present(record, &head, Kept::Here(&content), &told, asked.answered)
+        }
+    };
+    proxy::add_cookies(&mut answer.fields, &reply.cookies);
+    answer
+}
+
+/// A response is not kept: what becomes of those who wait, and of what is there.
+fn is_unkept(sought: &Sought, errand: Errand, (status, unkept): (StatusCode, Unkept), is_part: bool) {
+    let (store, place) = (sought.store, errand.place);
+    if is_part {
+        return errand.fill.lands_alone();
+    }
+    if status.is_server_error() {
+        return errand.has_failed(sought);
+    }
+    if errand.stale.is_some() {
+        store.forget(place.own);
+    }
+    let of_this_request = matches!(unkept, Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom)
+        // What a condition or a range of the client's has led to.
+        || errand.beside && unkept == Unkept::Status;
+    if !of_this_request {
+        store.mark_unshared(place.own, &sought.url, Moment::now());
+    }
+    errand.fill.lands_alone();
+}
+
+/// Whether an answer is kept: its head, its place, and room for its body.
+fn admit(
+    request: &Forwarded<'_>,
+    record: &Record,
+    sought: &Sought,
+    answer: &Answer<Body>,
+    asked: &Asked,
+    part: Option<ranges::Only>,
+) -> Result<(Arc<Head>, Place, Reserved), Unkept> {
+    if part.is_some_and(|part| !parts::is_it(part, answer)) {
+        return Err(Unkept::Status);
+    }
+    let life = Life::of(sought.policy, record.worker.settings, answer.status, &answer.fields, asked)?;
+    let length = answer.body.length();
+    if length.is_some_and(|length| length > sought.store.largest()) {
+        return Err(Unkept::TooLarge);
+    }
+    // What is too large for memory goes through a window.
+    let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
+    let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
+    let head = kept_head(sought, answer.status, answer.fields.clone(), life, number());
+    let place = sought.store.place(&sought.policy.key, &sought.url, request, &head, part)?;
+    Ok((Arc::new(head), place, reserved))
+}
