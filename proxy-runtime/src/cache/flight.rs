@@ -49,7 +49,9 @@ impl Flights {
     pub(crate) fn join_landed(&self, name: u128) -> Option<Reader> {
         let flights = self.shard(name);
         let flight = flights.get(&name)?;
-        matches!(locked(&flight.state).landed, Some(Landed::Answer(..))).then(|| Reader::of(flight))
+        // The lock is let go of before the reader takes it.
+        let has_landed = matches!(locked(&flight.state).landed, Some(Landed::Answer(..)));
+        has_landed.then(|| Reader::of(flight))
     }
 
     /// Begins another flight in the place of one that is too slow, or does not do; of those who want to, the first does, and the

@@ -3,7 +3,7 @@
 //! Numbers are little-endian, text has its length before it. What is read is taken for hostile all the same: whatever the
 //! bytes, [`read`] gives what they say or nothing.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -145,7 +145,7 @@ impl<'b> Reading<'b> {
             fields.add(name, value);
         }
         let outdated = AtomicBool::new(outdated);
-        let not_before = AtomicU64::new(0);
+        let not_before = AtomicU32::new(0);
         let (fields, number) = (fields.compact(), super::number());
         Some(Head { status, fields, life, url, vary, tags, outdated, not_before, number })
     }

@@ -11,7 +11,7 @@
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,8 +45,9 @@ pub(crate) struct Head {
     pub(crate) tags: Box<str>,
     /// Somebody has declared it stale.
     pub(crate) outdated: AtomicBool,
-    /// The server, asked about it, has failed, and is not asked again before this; in milliseconds since 1970.
-    pub(crate) not_before: AtomicU64,
+    /// The server, asked about it, has failed, and is not asked again before this: the lower half of milliseconds since 1970, which tells a
+    /// moment that is near from all others for seven weeks, and takes no room.
+    pub(crate) not_before: AtomicU32,
     /// The content's own; see [`super::number`].
     pub(crate) number: u64,
 }
@@ -58,7 +59,8 @@ impl Head {
 
     /// Until when the server is left alone that has failed when it was asked about this.
     pub(crate) fn failed_until(&self, now: Moment) -> Option<Moment> {
-        Some(Moment(self.not_before.load(Ordering::Relaxed))).filter(|until| *until > now)
+        let left = u64::from(self.not_before.load(Ordering::Relaxed).wrapping_sub(now.0 as u32));
+        (1..=PAUSE.as_millis() as u64).contains(&left).then(|| Moment(now.0.saturating_add(left)))
     }
 }
 
@@ -438,7 +440,7 @@ impl Store {
     pub(crate) fn mark_failed(&self, name: u128, url: &str, now: Moment) {
         let until = Moment(now.0.saturating_add(PAUSE.as_millis() as u64));
         match self.entries.peek(&name) {
-            Some(Entry::Answer(head, _)) => head.not_before.store(until.0, Ordering::Relaxed),
+            Some(Entry::Answer(head, _)) => head.not_before.store(until.0 as u32, Ordering::Relaxed),
             _ => self.mark(name, url, until, Lately::Failed(until)),
         }
     }
@@ -618,7 +620,7 @@ pub(super) mod tests {
             vary: vary.iter().map(|name| Box::from(*name)).collect(),
             tags: tags.into(),
             outdated: AtomicBool::new(false),
-            not_before: AtomicU64::new(0),
+            not_before: AtomicU32::new(0),
             number: super::super::number(),
         })
     }

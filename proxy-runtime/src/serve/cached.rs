@@ -182,7 +182,7 @@ async fn wait(
         let (reader, landed) = match follow(client, route, &sought, joined, began).await? {
             Followed::Landed(reader, landed) => (reader, landed),
             Followed::First(fill, why) => {
-                let errand = Errand { place, stale, fill, why, beside: false, crowded: pauses > 0 };
+                let errand = Errand { place, stale, fill, why, beside: false, crowded: pauses > 0, part: None };
                 return Box::pin(fetch(client, record, route, proxy, &sought, errand)).await;
             }
         };
@@ -260,7 +260,7 @@ async fn beside(
     (place, stale): (Place, Option<Stale>),
 ) -> Result<Answer<Body>, Stop> {
     let fill = sought.store.flights.beside(place.own);
-    let errand = Errand { place, stale, fill, why: "", beside: true, crowded: false };
+    let errand = Errand { place, stale, fill, why: "", beside: true, crowded: false, part: None };
     Box::pin(fetch(client, record, route, proxy, sought, errand)).await
 }
 

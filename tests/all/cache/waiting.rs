@@ -270,3 +270,34 @@ fn no_cache_on_its_way() {
     );
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
+
+/// While it is remembered that a response was not for others, one that is for all is read along as soon as its head has come.
+#[test]
+fn joined_though_it_was_not_for_others() {
+    let gate = Arc::new(Gate::default());
+    let shut = Arc::clone(&gate);
+    let (origin, counts) = counting(move |connection, _, before| {
+        if before == 0 {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: private\r\n\r\nok");
+            return true;
+        }
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nCache-Control: max-age=60\r\n\r\nfirst");
+        shut.pass();
+        connection.send("later");
+        true
+    });
+    let proxy = Proxy::of_text("cache-joined", SITE, &[("app", &origin.address)]);
+    assert_eq!(shown(&asked(&proxy, "GET /a", "")), "200 ok fwd=uri-miss fwd-status=200 detail=private");
+    let mut clients = Vec::new();
+    for word in ["stored", "collapsed", "collapsed"] {
+        let mut client = waiting(&proxy, "/a");
+        let head = client.head();
+        assert!(head.contains(word), "{head}");
+        clients.push(client);
+    }
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.exactly(10), b"firstlater");
+    }
+    assert_eq!(counts.of("/a"), 2);
+}

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +45,7 @@ pub(super) fn refresh(
     let (route, sought) = (*route, sought.clone());
     tokio::task::spawn_local(async move {
         let _running = client.worker.running();
-        let errand = Errand { place, stale: Some(stale), fill, why: "", beside: false, crowded: true };
+        let errand = Errand { place, stale: Some(stale), fill, why: "", beside: false, crowded: true, part: None };
         let fetched = pin!(fetch(&client, &mut record, &route, proxy, &sought, errand));
         // The answer is nobody's; what is to be kept of it is received by a task of its own.
         let _ = client.timer.run(fetched).await;
@@ -65,6 +65,8 @@ pub(super) struct Errand {
     pub(super) beside: bool,
     /// Others are known to want the same.
     pub(super) crowded: bool,
+    /// It is for this part alone.
+    pub(super) part: Option<ranges::Only>,
 }
 
 impl Errand {
@@ -128,7 +130,7 @@ pub(super) async fn fetch(
             }
         };
         let Some(kept) = errand.stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
-            return Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, since, forward), None));
+            return Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, since, forward)));
         };
         // RFC 9111 section 4.3.4: a 304 is about what is kept only if it names the same.
         let (said, about) = (&reply.answer.fields, kept.0.fields.get("etag"));
@@ -228,7 +230,7 @@ fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life
         vary: vary.into(),
         tags: tags.unwrap_or_default().into(),
         outdated: AtomicBool::new(false),
-        not_before: AtomicU64::new(0),
+        not_before: AtomicU32::new(0),
         number,
     }
 }
@@ -242,8 +244,8 @@ pub(super) fn take_in(
     errand: Errand,
     reply: Reply,
     (sent, since, forward): (Moment, u64, &'static str),
-    part: Option<ranges::Only>,
 ) -> Answer<Body> {
+    let part = errand.part;
     let status = reply.answer.status;
     let asked = Asked {
         authorized: sought.authorized,
@@ -258,7 +260,7 @@ pub(super) fn take_in(
     let (head, place, reserved) = match judged {
         Ok(admitted) => admitted,
         Err(unkept) => {
-            is_unkept(sought, errand, (status, unkept), part.is_some());
+            is_unkept(sought, errand, (status, unkept));
             record.cached("miss", unkept.reason());
             let mut answer = reply.with_cookies();
             let told = Told {
@@ -298,9 +300,9 @@ pub(super) fn take_in(
 }
 
 /// A response is not kept: what becomes of those who wait, and of what is there.
-fn is_unkept(sought: &Sought, errand: Errand, (status, unkept): (StatusCode, Unkept), is_part: bool) {
+fn is_unkept(sought: &Sought, errand: Errand, (status, unkept): (StatusCode, Unkept)) {
     let (store, place) = (sought.store, errand.place);
-    if is_part {
+    if errand.part.is_some() {
         return errand.fill.lands_alone();
     }
     if status.is_server_error() {

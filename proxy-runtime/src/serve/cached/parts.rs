@@ -66,8 +66,8 @@ pub(super) async fn forward(
             return Err(stop);
         }
     };
-    let errand = Errand { place, stale: None, fill, why: "", beside: false, crowded: false };
-    Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, since, "partial"), Some(part)))
+    let errand = Errand { place, stale: None, fill, why: "", beside: false, crowded: false, part: Some(part) };
+    Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, since, "partial")))
 }
 
 /// A part that is kept, in memory or on disk.
