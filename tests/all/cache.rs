@@ -383,6 +383,14 @@ fn asked_about() {
                 "X-Head: Cache-Control: max-age=60|ETag: \"c\";;If-None-Match: \"c\"",
                 "304 fwd=uri-miss fwd-status=200 stored",
             ),
+        ],
+    );
+    // A 304 does not wait for the body: who asks before that is there joins.
+    let next = shown(&asked(&proxy, "GET /cond", ""));
+    assert!(["200 1 hit", "200 1 fwd=uri-miss stored collapsed"].contains(&next.as_str()), "{next}");
+    check(
+        &proxy,
+        &[
             ("GET /cond", "", "200 1 hit"),
             ("GET /cond", "If-Match: \"c\"", "200 2 fwd=request fwd-status=200 detail=condition"),
             (
