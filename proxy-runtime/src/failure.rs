@@ -111,6 +111,8 @@ pub(crate) enum Failure {
     StoreUnreadable,
     /// A PURGE from somebody who may not.
     PurgeRefused,
+    /// A purge could not be written to disk: it holds in this process, and is forgotten with a restart.
+    PurgeNotDurable,
     /// The file of `maintenance` is there; when clients may come again, in seconds.
     Maintenance(Option<u32>),
     /// `deny`, or not `allow`ed.
@@ -157,6 +159,8 @@ pub(crate) enum Failure {
     NoFile,
     /// A file is there and can't be read.
     FileUnreadable,
+    /// The disk with the files does not respond.
+    DiskUnavailable,
     /// `If-Match` or `If-Unmodified-Since` does not hold (RFC 9110 section 13.1).
     PreconditionFailed,
     /// `fault` has it so.
@@ -229,6 +233,7 @@ impl Failure {
             Failure::NotCached => "not-cached",
             Failure::StoreUnreadable => "store-unreadable",
             Failure::PurgeRefused => "purge-refused",
+            Failure::PurgeNotDurable => "purge-not-durable",
             Failure::Maintenance(_) => "maintenance",
             Failure::AddressDenied => "address-denied",
             Failure::RateLimited(_) => "rate-limited",
@@ -251,6 +256,7 @@ impl Failure {
             Failure::FilterPanicked => "filter-panicked",
             Failure::NoFile => "no-file",
             Failure::FileUnreadable => "file-unreadable",
+            Failure::DiskUnavailable => "disk-unavailable",
             Failure::PreconditionFailed => "precondition-failed",
             Failure::Fault(_) => "fault",
             Failure::Internal => "internal",
@@ -318,6 +324,8 @@ impl Failure {
             | Failure::KeysUnavailable
             | Failure::MemoryFull
             | Failure::AuthUnreachable
+            | Failure::PurgeNotDurable
+            | Failure::DiskUnavailable
             | Failure::Maintenance(_)
             | Failure::PendingTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Failure::ConnectFailed

@@ -1,5 +1,5 @@
 //! A body on disk on its way to a client: [`FileReader`], a block at a time, however large it is. What is not in memory
-//! is read beside the event loop: a disk may be slow. Where nothing is to be done with the bytes, the kernel sends them from where
+//! is read beside the event loop, and not waited for longer than `file_pool::WAIT`: a disk may be slow, or hang. Where nothing is to be done with the bytes, the kernel sends them from where
 //! they are (`sendfile`).
 
 use std::fs::File;
@@ -9,15 +9,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
-use tokio::task::JoinHandle;
-
 use crate::body::{Source, split_block};
 use crate::cache::Filed;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::file_pool::{self, Unavailable};
 use crate::files::disk::{self, Patience};
 use crate::stream::Stream;
+use bytes::{Buf as _, Bytes};
 
 /// Where it is.
 #[derive(Clone)]
@@ -31,7 +30,31 @@ pub(crate) enum From {
 /// How much of a file is read at a time, in bytes.
 const BLOCK: u64 = 64 << 10;
 
+/// Something that is being read.
+type Reading<T> = Pin<Box<dyn Future<Output = Result<io::Result<T>, Unavailable>>>>;
+
 impl From {
+    /// Reads the block that has a byte, beside the event loop.
+    fn read(&self, at: u64, left: u64) -> Reading<(Bytes, usize)> {
+        let from = self.clone();
+        let read = move || from.block(at, left);
+        match self {
+            From::Store(filed) => {
+                let filed = Arc::clone(filed);
+                Box::pin(async move {
+                    let read = filed.pool.run(read).await;
+                    // One file that can't be read must not take one thread after the other.
+                    read.inspect_err(|why| {
+                        if *why == Unavailable::TimedOut {
+                            filed.spoil()
+                        }
+                    })
+                })
+            }
+            From::Plain(_) => Box::pin(file_pool::run_static(read)),
+        }
+    }
+
     /// The block that has a byte, and where in it that is.
     fn block(&self, at: u64, left: u64) -> io::Result<(Bytes, usize)> {
         match self {
@@ -67,10 +90,10 @@ pub(crate) struct FileReader {
     /// What is left to read.
     left: Range<u64>,
     current: Bytes,
-    reading: Option<JoinHandle<io::Result<(Bytes, usize)>>>,
+    reading: Option<Reading<(Bytes, usize)>>,
     /// What is before this is in memory, as far as can be told.
     seen: u64,
-    warming: Option<JoinHandle<io::Result<()>>>,
+    warming: Option<Reading<()>>,
 }
 
 impl FileReader {
@@ -116,9 +139,9 @@ impl FileReader {
             if self.warming.is_some() || !is_in_memory(file, &window) {
                 let warming = self.warming.get_or_insert_with(|| {
                     let (file, window) = (Arc::clone(file), window.clone());
-                    tokio::task::spawn_blocking(move || read_through(&file, window))
+                    Box::pin(file_pool::run_static(move || read_through(&file, window)))
                 });
-                let read = ready!(Pin::new(warming).poll(cx));
+                let read = ready!(warming.as_mut().poll(cx));
                 self.warming = None;
                 if !matches!(read, Ok(Ok(()))) {
                     return unreadable();
@@ -174,11 +197,8 @@ impl Source for FileReader {
             self.current = block;
             return Poll::Ready(Ok(true));
         }
-        let reading = self.reading.get_or_insert_with(|| {
-            let from = self.from.clone();
-            tokio::task::spawn_blocking(move || from.block(at, left))
-        });
-        let read = ready!(Pin::new(reading).poll(cx));
+        let reading = self.reading.get_or_insert_with(|| self.from.read(at, left));
+        let read = ready!(reading.as_mut().poll(cx));
         self.reading = None;
         let Ok(Ok((mut block, within))) = read else { return Poll::Ready(Err(self.from.failure())) };
         block.advance(within);

@@ -65,6 +65,8 @@ mod connection;
 #[cfg(feature = "serve")]
 mod failure;
 #[cfg(feature = "serve")]
+mod file_pool;
+#[cfg(feature = "serve")]
 mod file_reader;
 #[cfg(feature = "serve")]
 mod forward;

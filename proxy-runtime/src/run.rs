@@ -20,6 +20,7 @@ use crate::cache::freshness::Moment;
 use crate::compress::{self, Compressing};
 use crate::door::state::State;
 use crate::facts::RequestId;
+use crate::file_pool;
 use crate::inspect::Scratch;
 use crate::listen::{self, Bound, Budget};
 use crate::memory::{Memory, trim::keep_trimming};
@@ -224,6 +225,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         tls::acme::keep_certificates(site, settings, engine);
         signals.supervise(site, settings, (engine, doors), &stop, &mut all_done).await;
     });
+    for store in stores {
+        store.settle(SETTLE);
+    }
     // The writer ends once the workers' buffers are closed.
     let _ = writer.join();
     Ok(ExitCode::SUCCESS)
@@ -294,14 +298,14 @@ impl Signals {
     /// Waits for the signal to stop, then for the workers: until they are done, or the drain is over, or a second signal.
     async fn supervise(
         mut self,
-        site: &Site,
-        settings: &Settings,
-        (engine, doors): (&Engine, &State),
+        site: &'static Site,
+        settings: &'static Settings,
+        (engine, doors): (&'static Engine, &'static State),
         stop: &watch::Sender<Stop>,
         all_done: &mut mpsc::Receiver<()>,
     ) {
         while !self.stop_or_hangup().await {
-            reread(site, settings, engine, doors);
+            reread(site, settings, engine, doors).await;
         }
         let drain = site.process.drain.get(settings);
         notice(&format!("stopping: running exchanges have {drain:?}"));
@@ -321,6 +325,9 @@ impl Signals {
     }
 }
 
+/// How long writes to disk that are under way have at the end.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// How often files of certificates and keys are looked at for changes.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -335,22 +342,30 @@ async fn watch_certificates(
     if files.is_empty() {
         return;
     }
+    let files: &'static [u16] = Vec::leak(files);
     let seen = || files.iter().map(|&index| settings.changed(&site.files[usize::from(index)])).collect::<Vec<_>>();
     let mut before = seen();
     loop {
         tokio::time::sleep(WATCH).await;
-        let now = seen();
+        // A disk that does not respond must not stop what else this thread does: signals, health checks, look-ups of names.
+        let Ok(now) = file_pool::run_static(seen).await else { continue };
         if now != before {
             before = now;
-            reread(site, settings, engine, doors);
+            reread(site, settings, engine, doors).await;
         }
     }
 }
 
-fn reread(site: &Site, settings: &Settings, engine: &Engine, doors: &State) {
-    let mut refused = settings.reread_files(site.files);
-    refused.extend(engine.reload(site, settings));
-    refused.extend(doors.reload(site, settings));
+async fn reread(site: &'static Site, settings: &'static Settings, engine: &'static Engine, doors: &'static State) {
+    let reread = file_pool::run_static(move || {
+        let mut refused = settings.reread_files(site.files);
+        refused.extend(engine.reload(site, settings));
+        refused.extend(doors.reload(site, settings));
+        refused
+    });
+    let Ok(refused) = reread.await else {
+        return notice("files can't be read again: the disk does not respond; what was there is kept");
+    };
     for refused in &refused {
         notice(&format!("{refused}; what was there is kept"));
     }

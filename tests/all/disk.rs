@@ -34,6 +34,10 @@ site site.test {
     }
     proxy app
 }
+site other.test {
+    listen (param)listen
+    respond 200 \"here\"
+}
 ";
 
 /// The body that belongs to a path: as long as the number in it says, and different from all others.
@@ -324,4 +328,86 @@ fn whole(address: &str, path: &str) -> Option<(String, Vec<u8>)> {
     let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())?;
     let body = all.split_off(start);
     (body.len() == length).then_some((head, body))
+}
+
+/// The files of a folder, by the name of each.
+fn paths_of_files(folder: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(folder).expect("a folder").flatten();
+    let folders = folders.filter(|entry| entry.path().is_dir() && entry.file_name() != "new");
+    folders
+        .flat_map(|entry| std::fs::read_dir(entry.path()).into_iter().flatten().flatten())
+        .map(|e| e.path())
+        .collect()
+}
+
+/// A disk that hangs: opening a pipe that nobody writes to waits for ever, as opening a file of a frozen file system may. No
+/// site of the process stops, responses come from the origin, and a purge that is not durable says so. Then the disk goes on.
+#[test]
+fn hung_disk() {
+    const FILES: usize = 48;
+    let stage = Stage::new("disk-hung");
+    let path = |number: usize| format!("/h{number}/{}", 1000 + number);
+    {
+        let mut proxy = stage.start();
+        (0..FILES).for_each(|number| assert!(!is_hit(&proxy, &path(number), "")));
+        written(&stage, FILES);
+        proxy.signal("TERM");
+        proxy.wait();
+    }
+    let proxy = stage.start();
+    let pipes = paths_of_files(&stage.folder);
+    for file in &pipes {
+        std::fs::remove_file(file).expect("removed");
+        let made = std::process::Command::new("mkfifo").arg(file).status().expect("mkfifo");
+        assert!(made.success());
+    }
+    let quick = || {
+        let began = Instant::now();
+        let request = "GET / HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n";
+        assert_eq!(ask(proxy.address("listen"), request).body, b"here");
+        assert!(began.elapsed() < Duration::from_millis(1500), "another site waited for {:?}", began.elapsed());
+    };
+    std::thread::scope(|scope| {
+        let (path, proxy) = (&path, &proxy);
+        let asking: Vec<_> = (0..FILES).map(|number| scope.spawn(move || is_hit(proxy, &path(number), ""))).collect();
+        for _ in 0..20 {
+            quick();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        for asked in asking {
+            assert!(!asked.join().expect("a response"), "from the origin");
+        }
+    });
+    let send = |method: &str, path: &str| {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        ask(proxy.address("listen"), &request)
+    };
+    // Many more than there are threads, or places for writes: what a request is about is gone at once.
+    for number in 0..300 {
+        let began = Instant::now();
+        let path = path(number % FILES);
+        assert_eq!(send("POST", &path).status, 200);
+        assert!(!is_hit(&proxy, &path, ""), "it was changed");
+        assert!(began.elapsed() < Duration::from_millis(1500), "{number} waited for {:?}", began.elapsed());
+    }
+    quick();
+    let purged = send("PURGE", &path(0));
+    assert_eq!(purged.status, 503);
+    assert!(proxy.log("PURGE").contains("purge-not-durable"));
+    assert!(!is_hit(&proxy, &path(0), ""), "purged all the same");
+    assert!(is_hit(&proxy, &path(0), ""), "in memory");
+    // Whoever waits to open a pipe goes on once somebody opens it to write.
+    let until = Instant::now() + PATIENCE;
+    while send("PURGE", &path(1)).status != 200 {
+        assert!(Instant::now() < until, "the disk is there again, and is not used");
+        for pipe in &pipes {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            // ENXIO: nobody waits for this one.
+            drop(std::fs::File::options().write(true).custom_flags(0o4000).open(pipe));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!is_hit(&proxy, "/h/77", ""));
+    written(&stage, 1);
 }

@@ -37,19 +37,23 @@ impl Bans {
         Bans { list: Mutex::new(lines.filter_map(Ban::read).collect()) }
     }
 
-    /// Adds one. Gives how many there are.
+    /// Adds one, which holds from now on. Gives its line, and how many there are.
+    pub(super) fn add(&self, purge: &Purge, soft: bool, at: Moment) -> (String, usize) {
+        let ban = Ban { at, soft, purge: purge.clone() };
+        let line = ban.line();
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.push(ban);
+        (line, list.len())
+    }
+
+    /// Writes a line, so that it holds after a restart. Blocks.
     ///
     /// # Errors
-    /// It can't be written, and will be forgotten with a restart.
-    pub(super) fn add(&self, folder: &Path, purge: &Purge, soft: bool, at: Moment) -> io::Result<usize> {
-        let ban = Ban { at, soft, purge: purge.clone() };
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = ban.line();
-        list.push(ban);
+    /// It can't be written.
+    pub(super) fn write(folder: &Path, line: &str) -> io::Result<()> {
         let mut file = File::options().create(true).append(true).open(folder.join("purges"))?;
         file.write_all(line.as_bytes())?;
-        file.sync_data()?;
-        Ok(list.len())
+        file.sync_data()
     }
 
     /// Forgets the first so many: nothing is left that they mean.

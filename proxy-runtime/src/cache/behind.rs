@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -11,6 +12,7 @@ use super::disk::{Disk, Found, Writer};
 use super::freshness::Unkept;
 use super::record;
 use super::store::{Entry, Head, Place, Store, Varies};
+use crate::file_pool::Unavailable;
 use crate::observe::notice;
 
 /// So many answers may wait to be written; more are kept in memory alone.
@@ -22,14 +24,34 @@ impl Store {
         self.disk.as_ref().map_or(self.max_object, |disk| disk.max_object.max(self.max_object))
     }
 
+    /// Waits for what is being written, but no longer than this. Blocks.
+    pub(crate) fn settle(&self, patience: Duration) {
+        if let Some(disk) = &self.disk {
+            disk.pool.settle(patience);
+        }
+    }
+
     /// Whether what is not in memory may be on disk.
     pub(crate) fn may_recall(&self, place: &Place) -> bool {
         self.disk.as_ref().zip(place.recalled).is_some_and(|(disk, name)| disk.may_have(name))
     }
 
-    /// Brings it into memory. Whether there was something. Blocks.
-    pub(crate) fn recall(&self, place: &Place) -> bool {
+    /// Brings it into memory. Whether there was something; where the disk does not respond, it is taken to have nothing.
+    pub(crate) async fn recall(&'static self, place: Place) -> bool {
         let Some((disk, name)) = self.disk.as_ref().zip(place.recalled) else { return false };
+        match disk.pool.run(move || self.read_back(disk, name)).await {
+            Ok(found) => found,
+            Err(Unavailable::Refused) => false,
+            // One file that can't be read must not take one thread after the other.
+            Err(Unavailable::TimedOut) => {
+                disk.forget(name);
+                false
+            }
+        }
+    }
+
+    /// Blocks.
+    fn read_back(&self, disk: &Disk, name: u128) -> bool {
         let before = self.purges();
         match disk.read(name) {
             None => false,
@@ -45,7 +67,7 @@ impl Store {
                 } else if let Ok(blocks) = filed.whole() {
                     Content::of(&blocks)
                 } else {
-                    disk.remove(name);
+                    drop(disk.remove(name));
                     return false;
                 };
                 self.bring(name, Entry::Answer(Arc::new(head), content));
@@ -92,18 +114,18 @@ impl Store {
         name: u128,
         write: impl FnOnce(&Disk) -> io::Result<()> + Send + 'static,
     ) {
-        if self.writing.fetch_add(1, Ordering::Relaxed) >= MOST_WRITING {
+        if self.writing.fetch_add(1, Ordering::Relaxed) >= MOST_WRITING || !disk.pool.is_ready() {
             self.writing.fetch_sub(1, Ordering::Relaxed);
-            disk.remove(name);
+            disk.forget(name);
             return;
         }
         let disk = Arc::clone(disk);
-        tokio::task::spawn_blocking(move || {
+        drop(disk.pool.begin(move || {
             if self.wrote(write(&disk)).is_none() {
-                disk.remove(name);
+                disk.forget(name);
             }
             self.writing.fetch_sub(1, Ordering::Relaxed);
-        });
+        }));
     }
 
     fn is_purged(&self, since: u64, head: &Head) -> bool {
@@ -128,32 +150,54 @@ impl Store {
         }
     }
 
-    /// Begins to write an answer that is too large for memory, with what has come of it. Blocks.
-    pub(crate) fn begin(&self, name: u128, head: &Head, come: &[Bytes]) -> Option<Filing> {
-        let disk = Arc::clone(self.disk.as_ref()?);
-        let begun = disk.begin(name, &record::of_answer(head)).and_then(|mut writer| {
-            come.iter().try_for_each(|chunk| writer.write(chunk))?;
-            Ok(writer)
-        });
-        self.wrote(begun).map(|writer| Filing { disk, writer })
+    /// Begins to write an answer that is too large for memory, with what has come of it. `None`: it can't be written.
+    pub(crate) async fn begin(&'static self, name: u128, head: Arc<Head>, come: Vec<Bytes>) -> Option<Filing> {
+        let disk = self.disk.as_ref()?;
+        let begin = move || {
+            let begun = disk.begin(name, &record::of_answer(&head)).and_then(|mut writer| {
+                come.iter().try_for_each(|chunk| writer.write(chunk))?;
+                Ok(writer)
+            });
+            self.wrote(begun).map(|writer| Filing { disk: Arc::clone(disk), writer })
+        };
+        disk.pool.run(begin).await.ok().flatten()
     }
 
-    /// Gives it its name, so that it is kept. Blocks.
+    /// More of it. `None`: it can't be written.
+    pub(crate) async fn file(&'static self, mut filing: Filing, chunk: Bytes) -> Option<Filing> {
+        let pool = filing.disk.pool;
+        let write = move || {
+            let written = filing.writer.write(&chunk);
+            self.wrote(written).map(|()| filing)
+        };
+        pool.run(write).await.ok().flatten()
+    }
+
+    /// Gives it its name, so that it is kept.
     ///
     /// # Errors
     /// Why it is not.
-    pub(crate) fn finish(&self, filing: Filing, name: u128, head: Arc<Head>, since: u64) -> Result<(), Unkept> {
+    pub(crate) async fn finish(
+        &'static self,
+        filing: Filing,
+        name: u128,
+        head: Arc<Head>,
+        since: u64,
+    ) -> Result<(), Unkept> {
         let Filing { disk, writer } = filing;
-        let finished = self.wrote(disk.finish(writer, || self.is_purged(since, &head)));
-        let filed = finished.ok_or(Unkept::NoRoom)?.ok_or(Unkept::Purged)?;
-        self.entries.insert(name, Entry::Answer(head, Content::Filed(Arc::new(filed))));
-        Ok(())
-    }
-
-    /// More of it. `None`: it can't be written. Blocks.
-    pub(crate) fn file(&self, mut filing: Filing, chunk: &[u8]) -> Option<Filing> {
-        let written = filing.writer.write(chunk);
-        self.wrote(written).map(|()| filing)
+        let finish = move || {
+            let finished = self.wrote(disk.finish(writer, || self.is_purged(since, &head)));
+            let filed = finished.ok_or(Unkept::NoRoom)?.ok_or(Unkept::Purged)?;
+            self.entries.insert(name, Entry::Answer(Arc::clone(&head), Content::Filed(Arc::new(filed))));
+            // Looked at behind it, as in `keep`.
+            if self.is_purged(since, &head) {
+                self.entries.remove(&name);
+                disk.forget(name);
+                return Err(Unkept::Purged);
+            }
+            Ok(())
+        };
+        self.disk.as_ref().ok_or(Unkept::NoRoom)?.pool.run(finish).await.unwrap_or(Err(Unkept::NoRoom))
     }
 }
 

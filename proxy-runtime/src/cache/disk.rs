@@ -5,16 +5,17 @@
 //! is passed on. They are keyed with a secret of the folder's, which the names are made with as well. Nothing is read at
 //! start but the names and sizes of files, and that beside the work.
 //!
-//! All of it blocks: workers call it on threads for that.
+//! A disk may hang. What looks at files runs in the folder's pool ([`FilePool`]); workers call [`Disk::may_have`] and
+//! [`Disk::forget`] alone, which look at memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::hash::Hasher as _;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -25,11 +26,14 @@ use super::freshness::Moment;
 use super::purges::Purge;
 use super::record::{self, Kept};
 use super::store::{Head, Varies};
+use crate::file_pool::FilePool;
 use crate::observe::notice;
 
 /// A folder of answers.
 pub(crate) struct Disk {
     folder: PathBuf,
+    /// Where its operations run.
+    pub(crate) pool: &'static FilePool,
     /// What names and checksums are made with.
     pub(super) secret: (u64, u64),
     /// How many bytes it takes.
@@ -53,6 +57,14 @@ pub(super) enum Found {
     Answer(Head, Filed),
     /// See `store::Varies`: URL, fields, number.
     Varies(String, Vec<Box<str>>, u64),
+}
+
+/// What is left to do of a purge.
+pub(super) enum Purged {
+    /// To remove a file.
+    File(u128),
+    /// To write a line.
+    Line(String),
 }
 
 /// Before the head: what it is, and how long its parts are.
@@ -84,6 +96,7 @@ impl Disk {
         }
         Ok(Disk {
             folder: folder.to_owned(),
+            pool: FilePool::new()?,
             secret: secret(folder)?,
             capacity,
             max_object: capacity / 8,
@@ -103,14 +116,13 @@ impl Disk {
 
     /// Learns what is there. Reads no file.
     pub(crate) fn scan(&self) {
-        for first in 0..=255_u8 {
-            for entry in fs::read_dir(self.folder.join(format!("{first:02x}"))).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                let Some(name) = name.to_str().and_then(|name| u128::from_str_radix(name, 16).ok()) else { continue };
-                let Ok(metadata) = entry.metadata() else { continue };
-                self.locked().add(name, metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+        self.each_file(|name, entry| {
+            let Ok(metadata) = entry.metadata() else { return };
+            let mut index = self.locked();
+            if !index.is_doomed(name) {
+                index.add(name, metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
             }
-        }
+        });
         for entry in fs::read_dir(self.folder.join("new")).into_iter().flatten().flatten() {
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
             // Another process may be writing here, as while a binary takes over from the one before.
@@ -132,13 +144,80 @@ impl Disk {
         (index.list.len() as u64, index.total)
     }
 
-    /// Whether something may be there under a name.
+    /// Whether something may be there under a name, on a disk that responds. Looks at memory alone.
     pub(super) fn may_have(&self, name: u128) -> bool {
-        !self.scanned.load(Ordering::Acquire) || self.locked().places.contains_key(&name)
+        let index = self.locked();
+        let known = index.places.contains_key(&name) || !self.scanned.load(Ordering::Acquire);
+        known && !index.is_doomed(name) && self.pool.is_ready()
     }
 
-    /// What is there. What is torn, or of another folder, or was purged is nothing, and is removed.
+    /// Removes what is there under a name: at once for all who ask from now on, and then from the disk. Looks at memory alone; gives
+    /// whether there was something, as far as is known.
+    pub(super) fn forget(self: &Arc<Self>, name: u128) -> bool {
+        let known = {
+            let mut index = self.locked();
+            let known = index.places.contains_key(&name);
+            index.doom(name);
+            known
+        };
+        self.begin_removing();
+        known
+    }
+
+    /// Removes the files of doomed names behind what is going on, unless that goes on already.
+    fn begin_removing(self: &Arc<Self>) {
+        if !std::mem::replace(&mut self.locked().removing, true) {
+            let disk = Arc::clone(self);
+            drop(self.pool.begin(move || disk.remove_doomed()));
+        }
+    }
+
+    /// Removes the files of doomed names, until there are none. Blocks.
+    fn remove_doomed(&self) {
+        loop {
+            let (name, lost) = {
+                let mut index = self.locked();
+                index.removing = index.lost || !index.doomed.is_empty();
+                if !index.removing {
+                    return;
+                }
+                (index.doomed.iter().next().copied(), index.lost)
+            };
+            if let Some(name) = name {
+                self.remove_if_doomed(name);
+            } else if lost {
+                self.each_file(|name, _| self.remove_if_doomed(name));
+                self.locked().lost = false;
+            }
+        }
+    }
+
+    fn remove_if_doomed(&self, name: u128) {
+        let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have been written again meanwhile.
+        if self.locked().is_doomed(name) {
+            let _ = fs::remove_file(self.path(name));
+            self.locked().doomed.remove(&name);
+        }
+    }
+
+    /// Calls `each` for each file that has a name. Blocks.
+    fn each_file(&self, mut each: impl FnMut(u128, &fs::DirEntry)) {
+        for first in 0..=255_u8 {
+            for entry in fs::read_dir(self.folder.join(format!("{first:02x}"))).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                if let Some(name) = name.to_str().and_then(|name| u128::from_str_radix(name, 16).ok()) {
+                    each(name, &entry);
+                }
+            }
+        }
+    }
+
+    /// What is there. What is torn, or of another folder, or was purged is nothing, and is removed. Blocks.
     pub(super) fn read(&self, name: u128) -> Option<Found> {
+        if self.locked().is_doomed(name) {
+            return None;
+        }
         let file = File::open(self.path(name)).ok();
         let found = file.and_then(|file| self.read_head(name, file)).filter(|found| match found {
             Found::Answer(head, _) => self.bans.mean(head).is_none_or(|soft| {
@@ -172,8 +251,7 @@ impl Disk {
             Kept::Varies(url, fields, number) => Found::Varies(url, fields, number),
             Kept::Answer(head) => {
                 let offset = (HEADER + head_length) as u64;
-                let spoilt = AtomicBool::new(false);
-                Found::Answer(head, Filed { file, spoilt, offset, length, name, secret: self.secret })
+                Found::Answer(head, self.filed(file, name, (offset, length)))
             }
         })
     }
@@ -212,10 +290,9 @@ impl Disk {
     pub(super) fn begin(&self, name: u128, head: &[u8]) -> io::Result<Writer> {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join("new").join(format!("{}-{number}-{name:032x}", std::process::id()));
-        let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(&[0; HEADER])?;
-        file.write_all(head)?;
-        Ok(Writer {
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        // From here on the file is removed, whatever goes wrong.
+        let mut writer = Writer {
             file: Some(file),
             path,
             name,
@@ -224,7 +301,13 @@ impl Disk {
             length: 0,
             blocks: 0,
             secret: self.secret,
-        })
+            pool: self.pool,
+        };
+        if let Some(file) = &mut writer.file {
+            file.write_all(&[0; HEADER])?;
+            file.write_all(head)?;
+        }
+        Ok(writer)
     }
 
     /// Gives a file its name. Gives how to read it, unless `purged`.
@@ -253,15 +336,27 @@ impl Disk {
         }
         self.evict();
         let offset = (HEADER + writer.head.len()) as u64;
-        let spoilt = AtomicBool::new(false);
-        Ok(Some(Filed { file, spoilt, offset, length: writer.length, name: writer.name, secret: self.secret }))
+        Ok(Some(self.filed(file, writer.name, (offset, writer.length))))
     }
 
-    /// Removes what is there under a name; whether there was something.
-    pub(super) fn remove(&self, name: u128) -> bool {
+    fn filed(&self, file: File, name: u128, (offset, length): (u64, u64)) -> Filed {
+        let spoilt = AtomicBool::new(false);
+        Filed { file: Some(file), spoilt, offset, length, name, secret: self.secret, pool: self.pool }
+    }
+
+    /// Removes what is there under a name; whether there was something. Blocks.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub(super) fn remove(&self, name: u128) -> io::Result<bool> {
         let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
         self.locked().remove(name);
-        fs::remove_file(self.path(name)).is_ok()
+        let removed = match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            outcome => outcome.map(|()| true),
+        };
+        self.locked().doomed.remove(&name);
+        removed
     }
 
     /// Makes room: of some files that come to hand the one goes that was not asked for for the longest time.
@@ -282,17 +377,32 @@ impl Disk {
         }
     }
 
-    /// Purges all that was received by now. Gives how many files are gone at once; the others go when they are read.
-    pub(super) fn purge(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
-        let at = Moment(now.0 + 1);
-        match self.bans.add(&self.folder, purge, soft, at) {
-            Ok(MOST..) => self.sweep(),
-            Ok(_) => {}
-            Err(error) => {
-                notice(&format!("cache: a purge can't be written, and will be forgotten with a restart: {error}"))
+    /// Purges: at once for all who ask from now on. Looks at memory alone; what is left to do is [`Disk::carry_out`]. Gives how many
+    /// files are gone at once; the others go when they are read.
+    pub(super) fn purge(self: &Arc<Self>, purge: &Purge, soft: bool, name: u128, now: Moment) -> (usize, Purged) {
+        match purge {
+            Purge::Url(_) if !soft => (usize::from(self.forget(name)), Purged::File(name)),
+            _ => {
+                let (line, count) = self.bans.add(purge, soft, Moment(now.0 + 1));
+                if count >= MOST {
+                    let disk = Arc::clone(self);
+                    drop(self.pool.begin(move || disk.sweep()));
+                }
+                let gone = if *purge == Purge::All && !soft { self.clear() } else { 0 };
+                (gone, Purged::Line(line))
             }
         }
-        if *purge == Purge::All && !soft { self.clear() } else { 0 }
+    }
+
+    /// Makes a purge durable. Gives how many files were found that were not known. Blocks.
+    ///
+    /// # Errors
+    /// The purge is forgotten with a restart.
+    pub(super) fn carry_out(&self, purged: &Purged) -> io::Result<usize> {
+        match purged {
+            Purged::File(name) => self.remove(*name).map(usize::from),
+            Purged::Line(line) => Bans::write(&self.folder, line).map(|()| 0),
+        }
     }
 
     /// Removes what was purged, softly or not, so that the purges can be forgotten: a pass over all files.
@@ -305,7 +415,7 @@ impl Disk {
         for name in names {
             let found = File::open(self.path(name)).ok().and_then(|file| self.read_head(name, file));
             if matches!(found, Some(Found::Answer(head, _)) if self.bans.mean(&head).is_some()) {
-                self.remove(name);
+                drop(self.remove(name));
             }
         }
         if let Err(error) = self.bans.forget(&self.folder, MOST / 2) {
@@ -313,10 +423,17 @@ impl Disk {
         }
     }
 
-    /// Removes everything. Gives how many files there were.
-    fn clear(&self) -> usize {
-        let names: Vec<u128> = self.locked().list.iter().map(|item| item.name).collect();
-        names.into_iter().filter(|name| self.remove(*name)).count()
+    /// Removes everything: at once for all who ask from now on, and then from the disk. Looks at memory alone. Gives how many files
+    /// are known.
+    fn clear(self: &Arc<Self>) -> usize {
+        let count = {
+            let mut index = self.locked();
+            let count = index.list.len();
+            index.lose();
+            count
+        };
+        self.begin_removing();
+        count
     }
 
     fn sum(&self, name: u128, block: u64, parts: &[&[u8]]) -> u64 {
@@ -374,6 +491,7 @@ pub(super) struct Writer {
     pub(super) length: u64,
     blocks: u64,
     secret: (u64, u64),
+    pool: &'static FilePool,
 }
 
 impl Writer {
@@ -409,20 +527,35 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.path.as_os_str().is_empty() {
-            let _ = fs::remove_file(&self.path);
+            let (path, file) = (std::mem::take(&mut self.path), self.file.take());
+            drop(self.pool.begin(move || {
+                drop(file);
+                fs::remove_file(path)
+            }));
         }
     }
 }
 
 /// The body of an answer on disk. It can be read as long as this is there, whatever becomes of its name.
 pub(crate) struct Filed {
-    file: File,
+    /// There until it is dropped.
+    file: Option<File>,
     /// It could not be read, or is not what was written.
     spoilt: AtomicBool,
     offset: u64,
     pub(crate) length: u64,
     name: u128,
     secret: (u64, u64),
+    /// Where it is read.
+    pub(crate) pool: &'static FilePool,
+}
+
+impl Drop for Filed {
+    fn drop(&mut self) {
+        // Closing the last handle of a file that has no name frees its blocks: a file operation like others.
+        let file = self.file.take();
+        drop(self.pool.begin(move || drop(file)));
+    }
 }
 
 impl Filed {
@@ -431,7 +564,12 @@ impl Filed {
     /// # Errors
     /// It can't be read, or is not what was written.
     pub(crate) fn block(&self, at: u64) -> io::Result<(Bytes, usize)> {
-        self.read(at).inspect_err(|_| self.spoilt.store(true, Ordering::Relaxed))
+        self.read(at).inspect_err(|_| self.spoil())
+    }
+
+    /// It is of no use: whoever looks for it next is to go to the origin.
+    pub(crate) fn spoil(&self) {
+        self.spoilt.store(true, Ordering::Relaxed);
     }
 
     /// Whether a block of it could not be read.
@@ -443,7 +581,8 @@ impl Filed {
         let number = at / BLOCK as u64;
         let length = (self.length - number * BLOCK as u64).min(BLOCK as u64) as usize;
         let mut block = vec![0; SUM + length];
-        self.file.read_exact_at(&mut block, self.offset + number * (SUM + BLOCK) as u64)?;
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        file.read_exact_at(&mut block, self.offset + number * (SUM + BLOCK) as u64)?;
         if sum(self.secret, self.name, number, &[&block[SUM..]]).to_le_bytes() != block[..SUM] {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -473,6 +612,12 @@ struct Index {
     places: HashMap<u128, usize>,
     list: Vec<Item>,
     total: u64,
+    /// Names whose files are to be removed, and are nothing already.
+    doomed: HashSet<u128>,
+    /// More were to be removed than can be remembered: all that is not in the list counts as removed.
+    lost: bool,
+    /// Somebody removes them.
+    removing: bool,
 }
 
 struct Item {
@@ -481,11 +626,34 @@ struct Item {
     used: u64,
 }
 
+/// So many names are remembered that are to be removed, while the disk hangs.
+const MOST_DOOMED: usize = 1 << 16;
+
 /// So many files are looked at when one has to go.
 const SAMPLE: usize = 16;
 
 impl Index {
+    /// Whether a file is nothing, though it may be there.
+    fn is_doomed(&self, name: u128) -> bool {
+        self.doomed.contains(&name) || (self.lost && !self.places.contains_key(&name))
+    }
+
+    fn doom(&mut self, name: u128) {
+        self.remove(name);
+        if self.doomed.len() < MOST_DOOMED {
+            self.doomed.insert(name);
+        } else if !self.doomed.contains(&name) {
+            self.lose();
+        }
+    }
+
+    /// Dooms all there is.
+    fn lose(&mut self) {
+        *self = Index { lost: true, removing: self.removing, ..Index::default() };
+    }
+
     fn add(&mut self, name: u128, size: u64, used: SystemTime) {
+        self.doomed.remove(&name);
         let used = used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         self.total += size;
         match self.places.get(&name) {
@@ -607,11 +775,15 @@ mod tests {
     #[test]
     fn purged_for_good() {
         let folder = folder("purged");
-        let disk = Disk::open(&folder, 1 << 30).expect("a folder");
+        let disk = Arc::new(Disk::open(&folder, 1 << 30).expect("a folder"));
         disk.keep(1, &head("http://a/", &[], "soft"), &body(5), || false).expect("written");
         disk.keep(2, &head("http://a/", &[], "hard"), &body(5), || false).expect("written");
         disk.keep(3, &head("http://a/", &[], "kept"), &body(5), || false).expect("written");
-        let purge = |tag: &str, soft| disk.purge(&Purge::Tags(vec![tag.to_owned()]), soft, Moment(5000));
+        let purge = |tag: &str, soft| {
+            let (_, purged) = disk.purge(&Purge::Tags(vec![tag.to_owned()]), soft, 0, Moment(5000));
+            disk.carry_out(&purged).expect("written");
+            disk.pool.settle(Duration::from_secs(60));
+        };
         for (tag, soft) in [("soft", true), ("hard", false)] {
             purge(tag, soft);
         }
@@ -635,15 +807,22 @@ mod tests {
     #[test]
     fn bounded() {
         let folder = folder("bounded");
-        let disk = Disk::open(&folder, 100 << 10).expect("a folder");
+        let disk = Arc::new(Disk::open(&folder, 100 << 10).expect("a folder"));
+        disk.scan();
         for name in 0..40 {
             disk.keep(name, &head("http://a/", &[], ""), &body(10 << 10), || false).expect("written");
             assert!(disk.locked().total <= 100 << 10);
         }
         let files: usize = (0..40).filter(|name| disk.path(*name).exists()).count();
         assert!((8..=9).contains(&files), "{files}");
-        disk.clear();
+        assert_eq!(disk.clear(), files);
         assert_eq!(disk.locked().total, 0);
+        assert!(!disk.may_have(39));
+        // What is written from now on is there, whether the others are gone yet or not.
+        disk.keep(39, &head("http://a/", &[], ""), &body(10), || false).expect("written");
+        disk.pool.settle(Duration::from_secs(60));
+        assert_eq!((0..40).filter(|name| disk.path(*name).exists()).count(), 1);
+        assert_eq!(read(&disk, 39), Some(body(10).concat()));
         let _ = fs::remove_dir_all(folder);
     }
 }

@@ -21,12 +21,13 @@ use quick_cache::{OptionsBuilder, Weighter};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::content::Content;
-use super::disk::Disk;
+use super::disk::{Disk, Purged};
 use super::flight::Flights;
 use super::freshness::{Life, Moment, Unkept};
 use super::key::{self, Selecting};
 use super::purges::{Purge, Purges};
 use crate::fields::Fields;
+use crate::file_pool::Unavailable;
 use crate::ranges::Only;
 use crate::settings::Settings;
 use crate::site;
@@ -310,6 +311,9 @@ impl Store {
     fn looked(&self, place: Place, found: Option<Entry>, now: Moment) -> Looked {
         match found {
             Some(Entry::Answer(_, Content::Filed(filed))) if filed.is_spoilt() => self.spoilt(place),
+            Some(Entry::Answer(_, Content::Filed(filed))) if !filed.pool.is_ready() => {
+                Looked::Nothing(place, Lately::Unknown)
+            }
             Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
             found => Looked::Nothing(place, found.map_or(Lately::Unknown, |entry| entry.lately(now))),
         }
@@ -462,7 +466,7 @@ impl Store {
             self.forget_forms(&entry);
         }
         if let Some(disk) = &self.disk {
-            disk.remove(name);
+            disk.forget(name);
         }
     }
 
@@ -478,11 +482,30 @@ impl Store {
         self.purges.count()
     }
 
-    /// Purges. Gives how many entries were found. Cost: a look-up for a URL, a pass over all entries for all else.
-    pub(crate) fn purge(&self, purge: Purge, soft: bool, now: Moment) -> usize {
+    /// Removes what is kept under a URL, whose resource has changed. Looks at memory alone: files go behind it.
+    pub(crate) fn invalidate(&self, url: String, now: Moment) {
+        drop(self.purge(&Purge::Url(url), false, now));
+    }
+
+    /// Purges, for all who ask from now on. Looks at memory alone; what is left to do on disk is [`Purging::carry_out`]. Cost: a
+    /// look-up for a URL, a pass over all entries for all else.
+    pub(crate) fn purge(&self, purge: &Purge, soft: bool, now: Moment) -> Purging {
         // Before anything is removed: what comes from now on is held against it.
         self.purges.add(purge.clone(), soft);
-        let found = match &purge {
+        let found = self.purge_memory(purge, soft, now);
+        let filed = self.disk.as_ref().map(|disk| {
+            let name = match purge {
+                Purge::Url(url) => self.name_of([url.as_bytes(), b"", b""]),
+                _ => 0,
+            };
+            let (count, purged) = disk.purge(purge, soft, name, now);
+            (Arc::clone(disk), count, purged)
+        });
+        Purging { found, filed }
+    }
+
+    fn purge_memory(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
+        match purge {
             Purge::Url(url) => {
                 let name = self.name_of([url.as_bytes(), b"", b""]);
                 match self.entries.peek(&name) {
@@ -510,15 +533,29 @@ impl Store {
                 });
                 count.get()
             }
-        };
-        let filed = match (&self.disk, &purge) {
-            (None, _) => 0,
-            (Some(disk), Purge::Url(url)) if !soft => {
-                usize::from(disk.remove(self.name_of([url.as_bytes(), b"", b""])))
-            }
-            (Some(disk), purge) => disk.purge(purge, soft, now),
-        };
-        found.max(filed)
+        }
+    }
+}
+
+/// A purge that holds in memory.
+#[must_use = "it is not durable yet"]
+pub(crate) struct Purging {
+    /// How many entries it was about.
+    pub(super) found: usize,
+    filed: Option<(Arc<Disk>, usize, Purged)>,
+}
+
+impl Purging {
+    /// Makes it durable. Gives how many entries it was about.
+    ///
+    /// # Errors
+    /// It is forgotten with a restart.
+    pub(crate) async fn carry_out(self) -> std::io::Result<usize> {
+        let Some((disk, known, purged)) = self.filed else { return Ok(self.found) };
+        let pool = disk.pool;
+        let carried = pool.run(move || disk.carry_out(&purged)).await;
+        let removed = carried.map_err(|_: Unavailable| std::io::ErrorKind::TimedOut)??;
+        Ok(self.found.max(known).max(removed))
     }
 }
 
@@ -669,9 +706,9 @@ pub(super) mod tests {
         assert_eq!(get(store, "http://a/x", &de), fresh("neu"));
         assert_eq!(get(store, "http://a/x", &en), None);
         // Softly, then for good: all under the URL.
-        store.purge(Purge::Url("http://a/x".to_owned()), true, Moment(3000));
+        drop(store.purge(&Purge::Url("http://a/x".to_owned()), true, Moment(3000)));
         assert_eq!(get(store, "http://a/x", &de), Some(("neu".to_owned(), true)));
-        store.purge(Purge::Url("http://a/x".to_owned()), false, Moment(3000));
+        store.invalidate("http://a/x".to_owned(), Moment(3000));
         assert_eq!(get(store, "http://a/x", &de), None);
         let names: Vec<String> = (0..40).map(|at| format!("x-{at}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -688,7 +725,7 @@ pub(super) mod tests {
             for (url, tags) in urls {
                 put(store, url, &fields(&[]), &[], tags, "it");
             }
-            store.purge(purge.clone(), soft, Moment(3000));
+            drop(store.purge(&purge, soft, Moment(3000)));
             for (url, _) in urls {
                 let expected = match (left.contains(&url), stale.contains(&url)) {
                     (true, _) => fresh("it"),
@@ -718,7 +755,7 @@ pub(super) mod tests {
             let store = store(8 << 20);
             let since = store.purges();
             for (purge, soft) in purges {
-                store.purge(purge.clone(), *soft, Moment(3000));
+                drop(store.purge(purge, *soft, Moment(3000)));
             }
             let kept = store.keep(1, head("http://a/x", &[], "one"), Content::One(Bytes::new()), since);
             kept.map(|()| matches!(store.entries.get(&1), Some(Entry::Answer(head, _)) if head.is_outdated()))

@@ -12,6 +12,7 @@ use super::key_sets::KeySets;
 use super::limiter::Limiter;
 use super::users::{List, Verifier};
 use crate::addresses::{self, Addresses};
+use crate::file_pool;
 use crate::inspect::Inspector;
 use crate::settings::{Refused, Settings};
 use crate::site::{AuthScheme, Door, Listed, Maintenance, NetworkRule, Site};
@@ -111,8 +112,14 @@ impl State {
         refused
     }
 
-    /// Whether the file of `maintenance` is there. It is looked for once a second, by whoever comes first.
-    pub(crate) fn is_maintained(&self, maintenance: &Maintenance, settings: &Settings, now: Instant) -> bool {
+    /// Whether the file of `maintenance` is there. It is looked for once a second, by whoever comes first, beside the event loop;
+    /// while the disk does not respond, what was seen last holds.
+    pub(crate) async fn is_maintained(
+        &self,
+        maintenance: &'static Maintenance,
+        settings: &'static Settings,
+        now: Instant,
+    ) -> bool {
         let Some(seen) = self.maintained.get(maintenance.id as usize) else { return false };
         // From 1 on: 0 is never.
         let now = now.saturating_duration_since(self.since).as_millis() as u64 + 1;
@@ -120,7 +127,13 @@ impl State {
         if last != 0 && now.saturating_sub(last >> 1) < LOOK {
             return last & 1 == 1;
         }
-        let there = std::path::Path::new(maintenance.when.get(settings)).exists();
+        if last != 0 {
+            // Others go by this meanwhile.
+            seen.store(now << 1 | (last & 1), Ordering::Relaxed);
+        }
+        let path = std::path::Path::new(maintenance.when.get(settings));
+        let there = Box::pin(file_pool::run_static(move || path.exists())).await;
+        let there = there.unwrap_or(last & 1 == 1);
         seen.store(now << 1 | u64::from(there), Ordering::Relaxed);
         there
     }

@@ -133,11 +133,8 @@ async fn wait(
             }
             Seen::Wanting(place, stale, lately) => (place, stale, lately),
             Seen::OnDisk(place, lately) => {
-                let store = sought.store;
                 recalls += 1;
-                if recalls <= MOST_RECALLS
-                    && tokio::task::spawn_blocking(move || store.recall(&place)).await.unwrap_or(false)
-                {
+                if recalls <= MOST_RECALLS && sought.store.recall(place).await {
                     continue;
                 }
                 (place, None, lately)

@@ -33,7 +33,7 @@ pub(super) async fn pass(
 ) -> Result<Option<Answer<Body>>, Failure> {
     let (state, settings) = (client.worker.doors, client.worker.settings);
     if let Some(maintenance) = &door.maintenance
-        && state.is_maintained(maintenance, settings, record.began)
+        && state.is_maintained(maintenance, settings, record.began).await
     {
         let wait = maintenance.retry_after.as_ref().map(|after| seconds(after.get(settings)));
         return Err(Failure::Maintenance(wait));

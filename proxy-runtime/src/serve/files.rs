@@ -17,6 +17,7 @@ use crate::encodings;
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::file_pool::{self, Unavailable};
 use crate::file_reader::{FileReader, From};
 use crate::files::bundle::{Entry, Form};
 use crate::files::disk::{self, Asked, Found, Opened, Patience};
@@ -40,19 +41,19 @@ pub(super) async fn answer(client: &Client, record: &Record, files: &'static Fil
     let asked = Asked { files, root, below, folder, taken };
     let found = match disk::find(&asked, Patience::None) {
         // To wait for a disk must not hold up others.
-        Found::WouldWait => tokio::task::spawn_blocking(move || disk::find(&asked, Patience::Any)).await,
+        Found::WouldWait => file_pool::run_static(move || disk::find(&asked, Patience::Any)).await,
         found => Ok(found),
     };
-    match found.map_err(|_| Failure::Internal)? {
+    match found.map_err(|_: Unavailable| Failure::DiskUnavailable)? {
         Found::File(opened) => {
             let (length, fields) = (opened.length, said(files, &opened));
             let content = opened.content.map_or_else(|| Content::On(Arc::new(opened.file)), Content::Here);
             match send(record, fields, length, content)? {
                 Sent::Answer(answer) => Ok(answer),
                 Sent::Parts(file, parts, answer, multipart) => {
-                    let pieces =
-                        tokio::task::spawn_blocking(move || pieces(&parts, &multipart, |part| read(&file, part)));
-                    let pieces = pieces.await.map_err(|_| Failure::Internal)?.map_err(|_| Failure::FileUnreadable)?;
+                    let pieces = file_pool::run_static(move || pieces(&parts, &multipart, |part| read(&file, part)));
+                    let pieces = pieces.await.map_err(|_: Unavailable| Failure::DiskUnavailable)?;
+                    let pieces = pieces.map_err(|_| Failure::FileUnreadable)?;
                     Ok(answer.map(|()| Body::Pieces(pieces)))
                 }
             }

@@ -15,6 +15,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use super::{Found, Group, Server, Servers, TargetAddress};
+use crate::file_pool::{self, Unavailable};
 use crate::settings::Settings;
 use crate::site::{Discover, DiscoverFrom, Discovered, Resolve};
 
@@ -40,7 +41,16 @@ pub(crate) async fn keep_discovering(
     let (mut before, mut failing) = (Vec::new(), false);
     loop {
         let answer = match &discover.from {
-            DiscoverFrom::File(path) => file.read(path).map(|found| (found, LOOK)),
+            DiscoverFrom::File(path) => {
+                let mut watched = std::mem::take(&mut file);
+                let read = file_pool::run_static(move || (watched.read(path), watched)).await;
+                read.map_err(|_: Unavailable| format!("{path}: the disk does not respond")).and_then(
+                    |(found, watched)| {
+                        file = watched;
+                        found.map(|found| (found, LOOK))
+                    },
+                )
+            }
             DiscoverFrom::Dns(..) | DiscoverFrom::Srv(_) => match resolve {
                 Some(resolve) => resolve(discover).await.map(|(found, good_for)| (Some(found), good_for)),
                 // The compiler gives it to every site that asks.

@@ -78,8 +78,7 @@ async fn kept(sought: &Sought, request: &Forwarded<'_>, part: Only) -> Option<(A
     if found.is_some() || !store.may_recall(&place) {
         return found;
     }
-    let recalled = tokio::task::spawn_blocking(move || store.recall(&place)).await;
-    if recalled.unwrap_or(false) { store.at(place) } else { None }
+    if store.recall(place).await { store.at(place) } else { None }
 }
 
 /// Whether an answer is the part that was asked for, of something that can be told from its later versions, and no more than

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::fields::tokens;
 use crate::handler::Answer;
 use crate::matcher;
-use crate::observe::Record;
+use crate::observe::{Record, notice};
 use crate::rehearse;
 use crate::route::Found;
 use crate::settings::{self, Address};
@@ -94,13 +94,22 @@ async fn carry_out(
     };
     record.cached("purge", if soft { "soft" } else { "" });
     // All but URLs are looked for among all entries, which other requests should not wait for.
-    let purged = tokio::task::spawn_blocking(move || {
-        let each = |store: &Store| -> usize {
-            purges.iter().map(|purge| store.purge(purge.clone(), soft, Moment::now())).sum()
-        };
-        stores.iter().map(each).sum::<usize>()
+    let begun = tokio::task::spawn_blocking(move || {
+        let now = Moment::now();
+        let each = |store| purges.iter().map(move |purge| Store::purge(store, purge, soft, now));
+        stores.iter().flat_map(each).collect::<Vec<_>>()
     });
-    let purged = purged.await.map_err(|_| Failure::Internal)?;
+    let (mut purged, mut failed) = (0, None);
+    for begun in begun.await.map_err(|_| Failure::Internal)? {
+        match begun.carry_out().await {
+            Ok(count) => purged += count,
+            Err(error) => failed = Some(error),
+        }
+    }
+    if let Some(error) = failed {
+        notice(&format!("cache: a purge can't be written to disk, and will be forgotten with a restart: {error}"));
+        return Err(Failure::PurgeNotDurable);
+    }
     Ok(json(format!("{{\"purged\":{purged}}}\n")))
 }
 
@@ -179,7 +188,7 @@ fn forget(client: &Client, record: &Record, target: &Target) {
     let facts = Facts { host: target.host(), authority, path: target.path(), query: target.query(), ..facts };
     let mut url = String::new();
     key::url(&policy.key, &facts, &mut url);
-    client.worker.stores[usize::from(policy.store)].purge(Purge::Url(url), false, Moment::now());
+    client.worker.stores[usize::from(policy.store)].invalidate(url, Moment::now());
 }
 
 /// The target of a reference, if it is on the host of the request: RFC 9111 section 4.4 lets others be invalidated by nobody else.

@@ -114,14 +114,12 @@ impl Keeping {
             }
             Manner::Memory if size <= store.largest() => {
                 let (name, head, come) = (self.name, Arc::clone(&self.head), fill.chunks());
-                let begun = tokio::task::spawn_blocking(move || store.begin(name, &head, &come)).await;
-                let begun = begun.ok().flatten();
+                let begun = store.begin(name, head, come).await;
                 fill.passes_on(begun.is_none().then_some(Unkept::TooLarge));
                 begun.map_or(Manner::Not, Manner::Disk)
             }
             Manner::Disk(filing) if size <= store.largest() => {
-                let filed = tokio::task::spawn_blocking(move || store.file(filing, &chunk)).await;
-                filed.ok().flatten().map_or_else(|| self.given_up(fill, Unkept::NoRoom), Manner::Disk)
+                store.file(filing, chunk).await.map_or_else(|| self.given_up(fill, Unkept::NoRoom), Manner::Disk)
             }
             Manner::Memory | Manner::Disk(_) => self.given_up(fill, Unkept::TooLarge),
         }
@@ -145,10 +143,7 @@ impl Keeping {
                 let chunks: Vec<Bytes> = fill.chunks().into_iter().chain(last).collect();
                 store.keep(name, head, Content::of(&chunks), since)
             }
-            Manner::Disk(filing) => {
-                let finished = tokio::task::spawn_blocking(move || store.finish(filing, name, head, since)).await;
-                finished.unwrap_or(Err(Unkept::NoRoom))
-            }
+            Manner::Disk(filing) => store.finish(filing, name, head, since).await,
             Manner::Not => return,
         };
         if let Err(unkept) = kept {
