@@ -25,6 +25,8 @@ pub(crate) mod freshness;
 #[cfg(feature = "serve")]
 mod purges;
 #[cfg(feature = "serve")]
+mod purging;
+#[cfg(feature = "serve")]
 mod record;
 #[cfg(feature = "serve")]
 mod store;
@@ -36,7 +38,7 @@ pub(crate) use self::coded::{Forms, Kept, number};
 #[cfg(feature = "serve")]
 pub(crate) use self::content::Content;
 #[cfg(feature = "serve")]
-pub(crate) use self::disk::Filed;
+pub(crate) use self::disk::{Filed, Opened};
 #[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]

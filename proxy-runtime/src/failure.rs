@@ -77,6 +77,8 @@ pub(crate) enum Failure {
     ConnectFailed,
     /// No server could be connected to in time.
     ConnectTimeout,
+    /// The process has no file descriptor for it, or none that this use may have.
+    NoDescriptors,
     /// No handshake with the server: it is not the one that is meant, or can't be talked to.
     UpstreamTls,
     /// The server closed or reset before it answered.
@@ -216,6 +218,7 @@ impl Failure {
             Failure::PendingTimeout => "pending-timeout",
             Failure::ConnectFailed => "connect-failed",
             Failure::ConnectTimeout => "connect-timeout",
+            Failure::NoDescriptors => "no-descriptors",
             Failure::UpstreamTls => "upstream-tls",
             Failure::UpstreamReset => "upstream-reset",
             Failure::UpstreamInvalid => "upstream-invalid",
@@ -326,6 +329,7 @@ impl Failure {
             | Failure::AuthUnreachable
             | Failure::PurgeNotDurable
             | Failure::DiskUnavailable
+            | Failure::NoDescriptors
             | Failure::Maintenance(_)
             | Failure::PendingTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Failure::ConnectFailed

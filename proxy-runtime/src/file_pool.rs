@@ -5,6 +5,7 @@
 //! a second: requests go to the origin without waiting. Each cache store and the static files have a pool of their own, so one
 //! disk that hangs stops nothing that is on another.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -52,9 +53,13 @@ impl FilePool {
     /// # Errors
     /// The system has no descriptors or memory.
     pub(crate) fn new() -> std::io::Result<&'static FilePool> {
-        let runtime = Builder::new_current_thread().max_blocking_threads(THREADS).thread_name("files").build()?;
+        let threads = Builder::new_current_thread()
+            .max_blocking_threads(THREADS)
+            .thread_name("files")
+            .on_thread_start(|| ON_POOL.set(true))
+            .build()?;
         Ok(Box::leak(Box::new(FilePool {
-            runtime,
+            runtime: threads,
             pending: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
             started: Instant::now(),
@@ -117,6 +122,11 @@ impl FilePool {
         })
     }
 
+    /// Runs an operation that nobody waits for: here, if this is a thread of a pool already.
+    pub(crate) fn aside(&'static self, operation: impl FnOnce() + Send + 'static) {
+        if ON_POOL.get() { operation() } else { drop(self.begin(operation)) }
+    }
+
     /// Waits until all operations have ended, or it has been so long. Blocks.
     pub(crate) fn settle(&self, patience: Duration) {
         let until = Instant::now() + patience;
@@ -124,6 +134,11 @@ impl FilePool {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+std::thread_local! {
+    /// Whether this is a thread of a pool.
+    static ON_POOL: Cell<bool> = const { Cell::new(false) };
 }
 
 /// An operation until it has ended, however it ends.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::body::{Source, split_block};
-use crate::cache::Filed;
+use crate::cache::Opened;
+use crate::descriptors::CountedFile;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_pool::{self, Unavailable};
@@ -22,9 +23,9 @@ use bytes::{Buf as _, Bytes};
 #[derive(Clone)]
 pub(crate) enum From {
     /// In a store of the cache.
-    Store(Arc<Filed>),
+    Store(Arc<Opened>),
     /// In a file of its own.
-    Plain(Arc<File>),
+    Plain(Arc<CountedFile>),
 }
 
 /// How much of a file is read at a time, in bytes.
@@ -39,14 +40,14 @@ impl From {
         let from = self.clone();
         let read = move || from.block(at, left);
         match self {
-            From::Store(filed) => {
-                let filed = Arc::clone(filed);
+            From::Store(opened) => {
+                let opened = Arc::clone(opened);
                 Box::pin(async move {
-                    let read = filed.pool.run(read).await;
+                    let read = opened.pool().run(read).await;
                     // One file that can't be read must not take one thread after the other.
                     read.inspect_err(|why| {
                         if *why == Unavailable::TimedOut {
-                            filed.spoil()
+                            opened.spoil()
                         }
                     })
                 })
@@ -58,7 +59,7 @@ impl From {
     /// The block that has a byte, and where in it that is.
     fn block(&self, at: u64, left: u64) -> io::Result<(Bytes, usize)> {
         match self {
-            From::Store(filed) => filed.block(at),
+            From::Store(opened) => opened.block(at),
             From::Plain(file) => {
                 let block = disk::read(file, at, left.min(BLOCK), Patience::Any)?;
                 // It has become shorter since its length was told.

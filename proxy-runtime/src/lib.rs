@@ -63,6 +63,8 @@ mod conditions;
 #[cfg(feature = "serve")]
 mod connection;
 #[cfg(feature = "serve")]
+mod descriptors;
+#[cfg(feature = "serve")]
 mod failure;
 #[cfg(feature = "serve")]
 mod file_pool;

@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::time::Instant;
 
 use crate::connection::{self, Peer};
+use crate::descriptors;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::observe::{self, Record};
@@ -216,10 +218,11 @@ pub(crate) struct Permit {
 }
 
 impl Budget {
-    pub(crate) fn new(site: &Site, settings: &Settings) -> Budget {
+    /// `connections`: as many as there are file descriptors for.
+    pub(crate) fn new(site: &Site, settings: &Settings, connections: usize) -> Budget {
         let limits = &site.root.limits;
         Budget {
-            max: usize::try_from(limits.connections.get(settings)).unwrap_or(usize::MAX),
+            max: connections,
             open: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             per_client: u32::try_from(limits.per_client.get(settings)).unwrap_or(u32::MAX),
@@ -315,6 +318,7 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
         Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
     };
     let mut stop = worker.stop.clone();
+    let mut exhausted = Exhausted::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -322,18 +326,53 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
             accepted = listening.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => admit(worker, listener, stream, peer),
+            Ok((stream, peer)) => {
+                exhausted.pause = Exhausted::SHORTEST;
+                admit(worker, listener, stream, peer);
+            }
             // The peer was gone again, or the like.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                // Out of descriptors or memory: that passes, and asking again at once would not help it.
-                observe::notice(&format!(
-                    "can't accept on `{}`: {error}",
-                    worker.site.listeners[listener as usize].name
-                ));
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                // Out of descriptors or memory, of the process or of the system: that passes, and asking again at once would not help it.
+                if descriptors::are_exhausted(&error) {
+                    worker.descriptors.press();
+                    worker.pools.let_go();
+                }
+                if exhausted.is_worth_a_notice(Instant::now()) {
+                    let name = &worker.site.listeners[listener as usize].name;
+                    observe::notice(&format!("can't accept on `{name}`, and goes on trying: {error}"));
+                }
+                tokio::time::sleep(exhausted.pause).await;
+                exhausted.pause = (exhausted.pause * 2).min(Exhausted::LONGEST);
             }
         }
+    }
+}
+
+/// What to do while nothing can be accepted: pauses, longer and longer, and notices that are not too many.
+struct Exhausted {
+    pause: Duration,
+    noticed: Option<Instant>,
+}
+
+impl Default for Exhausted {
+    fn default() -> Exhausted {
+        Exhausted { pause: Exhausted::SHORTEST, noticed: None }
+    }
+}
+
+impl Exhausted {
+    const SHORTEST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(1);
+    /// No more notices than one in this time.
+    const APART: Duration = Duration::from_secs(10);
+
+    fn is_worth_a_notice(&mut self, now: Instant) -> bool {
+        let due = self.noticed.is_none_or(|noticed| now.saturating_duration_since(noticed) >= Exhausted::APART);
+        if due {
+            self.noticed = Some(now);
+        }
+        due
     }
 }
 
@@ -370,7 +409,7 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
                 _ => Ok(0),
             };
             let method = http::Method::from_bytes(b"-").unwrap_or_default();
-            let (version, began) = (http::Version::HTTP_11, tokio::time::Instant::now());
+            let (version, began) = (http::Version::HTTP_11, Instant::now());
             let peer = Rc::new(Peer::new(worker, listener, peer));
             let mut record = Record::new(&peer, method, version, Fields::new(), began);
             record.failed(failure);
@@ -383,6 +422,13 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notices_are_apart() {
+        let (mut exhausted, now) = (Exhausted::default(), Instant::now());
+        let said = [0, 1, 9, 10, 11, 25].map(|second| exhausted.is_worth_a_notice(now + Duration::from_secs(second)));
+        assert_eq!(said, [true, false, false, true, false, true]);
+    }
 
     #[test]
     fn queues_are_inherited() {

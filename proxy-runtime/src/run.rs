@@ -18,6 +18,7 @@ use crate::balance::Dice;
 use crate::cache::Store;
 use crate::cache::freshness::Moment;
 use crate::compress::{self, Compressing};
+use crate::descriptors::Descriptors;
 use crate::door::state::State;
 use crate::facts::RequestId;
 use crate::file_pool;
@@ -50,6 +51,7 @@ pub(crate) struct Worker {
     pub(crate) settings: &'static Settings,
     pub(crate) servers: &'static Servers,
     pub(crate) budget: &'static Budget,
+    pub(crate) descriptors: &'static Descriptors,
     /// What is held for clients.
     pub(crate) memory: &'static Memory,
     pub(crate) tls: &'static Engine,
@@ -165,22 +167,29 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     settings.read_files(site.files)?;
     let settings: &'static Settings = Box::leak(Box::new(settings));
     let workers = workers(site, settings);
+    let refused = |message| {
+        let place = crate::site::Place { file: site.name.into(), line: 0 };
+        vec![Refused { message, place }]
+    };
+    let connections = usize::try_from(site.root.limits.connections.get(settings)).unwrap_or(usize::MAX);
+    let (descriptors, too_few) = Descriptors::new(reserve(site, workers), connections).map_err(refused)?;
+    let descriptors: &'static Descriptors = Box::leak(Box::new(descriptors));
+    if let Some(too_few) = too_few {
+        notice(&too_few);
+    }
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
     let doors: &'static State = Box::leak(Box::new(State::new(site, settings)?));
     let replacers: &'static [Replacer] = Vec::leak(replacers(site));
     let mut sockets = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
-    let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings)));
+    let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings, descriptors.budgets.clients)));
     let memory: &'static Memory = Box::leak(Box::new(Memory::new(site, settings)));
     let stores = site.stores.iter().map(|store| {
         let refused = |message| vec![Refused { message, place: store.place.clone() }];
-        Store::new(store, settings, workers).map_err(refused)
+        Store::new(store, settings, workers, &descriptors.files).map_err(refused)
     });
     let stores: &'static [Store] = Vec::leak(stores.collect::<Result<_, _>>()?);
-    let failed = |error: std::io::Error| {
-        let place = crate::site::Place { file: site.name.into(), line: 0 };
-        vec![Refused { message: format!("can't start: {error}"), place }]
-    };
+    let failed = |error: std::io::Error| refused(format!("can't start: {error}"));
     for warning in tls::warnings(site, settings) {
         notice(&warning.to_string());
     }
@@ -192,7 +201,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
-        let shared = Shared { site, settings, servers, budget, memory, engine, stores, doors, replacers };
+        let shared = Shared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -206,7 +215,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         notice(&format!("listening on {}", listener.address.get(settings)));
     }
     let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
-    let dialler = Dialler { tls: engine, buffers };
+    let dialler = Dialler { tls: engine, buffers, descriptors };
     main.block_on(async {
         for server in &servers.servers {
             tokio::task::spawn_local(keep_resolving(server));
@@ -241,6 +250,20 @@ fn workers(site: &Site, settings: &Settings) -> usize {
     }
 }
 
+/// How many descriptors the process needs for itself: for listeners and event loops, for a check of each server, and for what is
+/// open for a moment (look-ups of names, files that are read again, connections that race for one server).
+fn reserve(site: &Site, workers: usize) -> usize {
+    const EVENT_LOOP: usize = 5;
+    const MOMENTARY: usize = 20;
+    let checked = site.upstreams.iter().filter(|upstream| upstream.health_check.is_some());
+    let places = |upstream: &crate::site::Upstream| match &upstream.discover {
+        Some(discover) => usize::try_from(discover.max).unwrap_or(usize::MAX),
+        None => upstream.servers.len(),
+    };
+    let checks: usize = checked.map(places).sum();
+    MOMENTARY + site.listeners.len() * workers + EVENT_LOOP * (workers + 1) + checks
+}
+
 /// What replaces texts, by the numbers of `body-replace`.
 fn replacers(site: &Site) -> Vec<Replacer> {
     let mut rules: Vec<_> = site.policies().filter_map(|policy| policy.replace.as_ref()).collect();
@@ -255,6 +278,7 @@ struct Shared {
     settings: &'static Settings,
     servers: &'static Servers,
     budget: &'static Budget,
+    descriptors: &'static Descriptors,
     memory: &'static Memory,
     engine: &'static Engine,
     stores: &'static [Store],
@@ -386,17 +410,18 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
     };
-    let Shared { site, settings, servers, budget, memory, engine, stores, doors, replacers } = *shared;
+    let Shared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers } = *shared;
     let head_limit = largest_head(site, settings);
     // A head must fit in, and bodies are read by as much.
     let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
     let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(buffer)));
-    let dialler = Dialler { tls: engine, buffers };
+    let dialler = Dialler { tls: engine, buffers, descriptors };
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         site,
         settings,
         servers,
         budget,
+        descriptors,
         memory,
         tls: engine,
         stores,
@@ -425,8 +450,12 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
     runtime.block_on(async move {
         tokio::task::spawn_local(worker.log.keep_flushing());
         tokio::task::spawn_local(async move {
+            let mut pressed = descriptors.pressed();
             loop {
                 tokio::time::sleep(SWEEP).await;
+                if std::mem::replace(&mut pressed, descriptors.pressed()) != descriptors.pressed() {
+                    worker.pools.let_go();
+                }
                 worker.pools.sweep();
                 worker.shared.sweep();
                 worker.buffers.sweep();

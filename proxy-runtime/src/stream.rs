@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::descriptors::Held;
 use crate::tls::TlsStream;
 
 /// A connection.
@@ -168,11 +169,21 @@ pub(crate) struct Link {
     end: usize,
     /// The other side has said all.
     ended: bool,
+    /// Its descriptor's place in a budget, if it is counted here.
+    #[allow(dead_code, reason = "held until the connection is closed")]
+    descriptor: Option<Held>,
 }
 
 impl Link {
     pub(crate) fn new(stream: Stream, buffers: &'static Buffers) -> Link {
-        Link { stream, buffers, buffer: None, start: 0, end: 0, ended: false }
+        Link { stream, buffers, buffer: None, start: 0, end: 0, ended: false, descriptor: None }
+    }
+
+    /// The same for one whose descriptor has a place in a budget.
+    pub(crate) fn counted(stream: Stream, buffers: &'static Buffers, descriptor: Held) -> Link {
+        let mut link = Link::new(stream, buffers);
+        link.descriptor = Some(descriptor);
+        link
     }
 
     /// What was read and not used.

@@ -11,6 +11,7 @@ mod cases;
 mod cli;
 mod compress;
 mod corpus;
+mod descriptors;
 mod details;
 mod diagnostics;
 mod diff;

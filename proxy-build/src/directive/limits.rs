@@ -15,7 +15,7 @@ pub(super) static LIMITS: Directive = Directive {
         Prop::new("headers", "SIZE", "The request's head: request line and header fields. Beyond: 431. Default `\"16KiB\"`."),
         Prop::new("uri", "SIZE", "The request's target. Beyond: 414. Default `\"8KiB\"`."),
         Prop::new("body", "SIZE|unlimited", "The request's body. Beyond: 413. Default `\"16MiB\"`."),
-        Prop { name: "connections", value: "N", docs: "Client connections at once, for the whole process. Beyond: 503. Default 10000.", places: ROOT },
+        Prop { name: "connections", value: "N", docs: "Client connections at once, for the whole process; fewer where there are too few file descriptors, see below. Beyond: 503. Default 10000.", places: ROOT },
         Prop { name: "per-client", value: "N", docs: "Client connections at once from one address. Beyond: 503. Default: as `connections`.", places: ROOT },
         Prop { name: "handshakes", value: "N", docs: "TLS handshakes at once, for the whole process. Beyond: the connection is closed. Default 1000.", places: ROOT },
         Prop { name: "memory", value: "SIZE", docs: "What is held for clients that take nothing, and of bodies that are kept, in the whole process; see below. Default `\"10MiB\"`.", places: ROOT },
@@ -46,6 +46,12 @@ So a hundred connections with a hundred requests each on large responses, none o
 whatever windows they announce: `memory`, and for each connection 64 KiB, another 64 KiB that wait to be written, and 40 KiB for
 itself. When they have left, it goes back to the system within seconds. A server with many idle streams of gRPC needs 16 KiB
 for each: `memory=\"256MiB\"` has room for 16,000.
+
+File descriptors (`ulimit -n`) are shared out at start, after the soft limit was raised to the hard one: some for the process itself, an eighth
+of the rest, up to 1024, for files (static ones that are being sent, cached responses on disk), and as many for connections to servers as for
+client connections at least. Where that makes fewer client connections than `connections`, a notice at start says how many, and what limit
+would do; a limit that leaves none ends the start. A request for which no descriptor is left gets 503 (`no-descriptors`). Where accepting finds
+none, idle connections to servers are closed, and it goes on after a pause of 10 milliseconds to a second.
 
 Paths and queries have one canonical form, in which they are matched, compared, cached, purged, opened as files and forwarded (but see
 `rewrite raw`). In a path: escapes of bytes that may stand raw (letters, digits and `-._~!$&'()*+,;=:@`) are decoded, every other

@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::content::Content;
-use super::disk::{Disk, Found, Writer};
+use super::disk::{Disk, Filed, Found, Writer};
 use super::freshness::Unkept;
 use super::record;
 use super::store::{Entry, Head, Place, Store, Varies};
+use crate::descriptors;
 use crate::file_pool::Unavailable;
 use crate::observe::notice;
 
@@ -24,10 +25,28 @@ impl Store {
         self.disk.as_ref().map_or(self.max_object, |disk| disk.max_object.max(self.max_object))
     }
 
+    /// Opens a body on disk. `None`: it can't be read now; where it never will be, it is forgotten.
+    pub(crate) async fn open(&self, place: Place, filed: Arc<Filed>) -> Option<Content> {
+        let opened = match filed.pool().run(move || filed.open()).await {
+            Ok(opened) => opened,
+            Err(Unavailable::Refused) => return None,
+            Err(Unavailable::TimedOut) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        match opened {
+            Ok(opened) => Some(Content::Filed(Arc::new(opened))),
+            Err(error) => {
+                if !descriptors::are_exhausted(&error) {
+                    self.forget(place.own);
+                }
+                None
+            }
+        }
+    }
+
     /// Waits for what is being written, but no longer than this. Blocks.
     pub(crate) fn settle(&self, patience: Duration) {
         if let Some(disk) = &self.disk {
-            disk.pool.settle(patience);
+            disk.pool().settle(patience);
         }
     }
 
@@ -39,7 +58,7 @@ impl Store {
     /// Brings it into memory. Whether there was something; where the disk does not respond, it is taken to have nothing.
     pub(crate) async fn recall(&'static self, place: Place) -> bool {
         let Some((disk, name)) = self.disk.as_ref().zip(place.recalled) else { return false };
-        match disk.pool.run(move || self.read_back(disk, name)).await {
+        match disk.pool().run(move || self.read_back(disk, name)).await {
             Ok(found) => found,
             Err(Unavailable::Refused) => false,
             // One file that can't be read must not take one thread after the other.
@@ -61,16 +80,16 @@ impl Store {
                 self.bring(name, Entry::Varies(Arc::new(varies)));
                 true
             }
-            Some(Found::Answer(head, filed)) => {
-                let content = if filed.length > self.max_object {
-                    Content::Filed(Arc::new(filed))
-                } else if let Ok(blocks) = filed.whole() {
-                    Content::of(&blocks)
+            Some(Found::Answer(head, opened)) => {
+                let entry = if opened.length() > self.max_object {
+                    Entry::Filed(Arc::new(head), opened.filed)
+                } else if let Ok(blocks) = opened.whole() {
+                    Entry::Answer(Arc::new(head), Content::of(&blocks))
                 } else {
                     drop(disk.remove(name));
                     return false;
                 };
-                self.bring(name, Entry::Answer(Arc::new(head), content));
+                self.bring(name, entry);
                 // Somebody may have purged it while it was read.
                 if self.purges() != before {
                     self.entries.remove(&name);
@@ -82,7 +101,7 @@ impl Store {
 
     /// What has come into memory meanwhile is newer than what was read.
     fn bring(&self, name: u128, entry: Entry) {
-        if !matches!(self.entries.peek(&name), Some(Entry::Answer(..) | Entry::Varies(_))) {
+        if !matches!(self.entries.peek(&name), Some(Entry::Answer(..) | Entry::Filed(..) | Entry::Varies(_))) {
             self.entries.insert(name, entry);
         }
     }
@@ -91,7 +110,8 @@ impl Store {
     pub(super) fn write_behind(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) {
         let Some(disk) = self.disk.as_ref().filter(|_| !matches!(content, Content::Filed(_))) else { return };
         let given_up = move |head: &Arc<Head>| {
-            let newer = |entry| matches!(entry, Entry::Answer(kept, _) if !Arc::ptr_eq(&kept, head));
+            let newer =
+                |entry| matches!(entry, Entry::Answer(kept, _) | Entry::Filed(kept, _) if !Arc::ptr_eq(&kept, head));
             self.is_purged(since, head) || self.entries.peek(&name).is_some_and(newer)
         };
         self.behind(disk, name, move |disk| disk.keep(name, &head, content.pieces(), || given_up(&head)));
@@ -114,13 +134,13 @@ impl Store {
         name: u128,
         write: impl FnOnce(&Disk) -> io::Result<()> + Send + 'static,
     ) {
-        if self.writing.fetch_add(1, Ordering::Relaxed) >= MOST_WRITING || !disk.pool.is_ready() {
+        if self.writing.fetch_add(1, Ordering::Relaxed) >= MOST_WRITING || !disk.pool().is_ready() {
             self.writing.fetch_sub(1, Ordering::Relaxed);
             disk.forget(name);
             return;
         }
         let disk = Arc::clone(disk);
-        drop(disk.pool.begin(move || {
+        drop(disk.pool().begin(move || {
             if self.wrote(write(&disk)).is_none() {
                 disk.forget(name);
             }
@@ -160,12 +180,12 @@ impl Store {
             });
             self.wrote(begun).map(|writer| Filing { disk: Arc::clone(disk), writer })
         };
-        disk.pool.run(begin).await.ok().flatten()
+        disk.pool().run(begin).await.ok().flatten()
     }
 
     /// More of it. `None`: it can't be written.
     pub(crate) async fn file(&'static self, mut filing: Filing, chunk: Bytes) -> Option<Filing> {
-        let pool = filing.disk.pool;
+        let pool = filing.disk.pool();
         let write = move || {
             let written = filing.writer.write(&chunk);
             self.wrote(written).map(|()| filing)
@@ -188,7 +208,7 @@ impl Store {
         let finish = move || {
             let finished = self.wrote(disk.finish(writer, || self.is_purged(since, &head)));
             let filed = finished.ok_or(Unkept::NoRoom)?.ok_or(Unkept::Purged)?;
-            self.entries.insert(name, Entry::Answer(Arc::clone(&head), Content::Filed(Arc::new(filed))));
+            self.entries.insert(name, Entry::Filed(Arc::clone(&head), Arc::new(filed)));
             // Looked at behind it, as in `keep`.
             if self.is_purged(since, &head) {
                 self.entries.remove(&name);
@@ -197,7 +217,7 @@ impl Store {
             }
             Ok(())
         };
-        self.disk.as_ref().ok_or(Unkept::NoRoom)?.pool.run(finish).await.unwrap_or(Err(Unkept::NoRoom))
+        self.disk.as_ref().ok_or(Unkept::NoRoom)?.pool().run(finish).await.unwrap_or(Err(Unkept::NoRoom))
     }
 }
 

@@ -45,7 +45,7 @@ impl Forms {
     pub(crate) fn get(&self, coding: Coding) -> Option<Bytes> {
         match self.store.entries.get(&self.store.name_of_form(self.head.number, coding))? {
             Entry::Form(_, bytes) => Some(bytes),
-            Entry::Answer(..) | Entry::Varies(_) | Entry::Marker(_) => None,
+            Entry::Answer(..) | Entry::Filed(..) | Entry::Varies(_) | Entry::Marker(_) => None,
         }
     }
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::disk::Filed;
+use super::disk::Opened;
 
 /// The body of a kept answer.
 #[derive(Clone)]
 pub(crate) enum Content {
     One(Bytes),
     Many(Arc<[Bytes]>),
-    /// On disk alone.
-    Filed(Arc<Filed>),
+    /// On disk, and open.
+    Filed(Arc<Opened>),
 }
 
 impl Content {
@@ -46,7 +46,7 @@ impl Content {
     /// How many bytes it has.
     pub(crate) fn len(&self) -> u64 {
         match self {
-            Content::Filed(filed) => filed.length,
+            Content::Filed(opened) => opened.length(),
             _ => self.pieces().iter().map(|piece| piece.len() as u64).sum(),
         }
     }
@@ -63,8 +63,7 @@ impl Content {
     /// How much memory it takes.
     pub(super) fn weight(&self) -> u64 {
         match self {
-            // An open file is worth something, too: so there are not too many.
-            Content::Filed(_) => PIECE as u64,
+            Content::Filed(_) => 0,
             _ => self.len() + 64 * self.pieces().len() as u64,
         }
     }

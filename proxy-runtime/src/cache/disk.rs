@@ -8,9 +8,10 @@
 //! A disk may hang. What looks at files runs in the folder's pool ([`FilePool`]); workers call [`Disk::may_have`] and
 //! [`Disk::forget`] alone, which look at memory.
 
-use std::collections::{HashMap, HashSet};
+mod filed;
+mod index;
+
 use std::fs::{self, File};
-use std::hash::Hasher as _;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -19,23 +20,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use siphasher::sip::SipHasher13;
 
+use self::filed::{BLOCK, Folder, HEADER, Handle, SUM, sum};
+pub(crate) use self::filed::{Filed, Opened};
+use self::index::Index;
 use super::bans::{Bans, MOST};
 use super::freshness::Moment;
 use super::purges::Purge;
 use super::record::{self, Kept};
 use super::store::{Head, Varies};
+use crate::descriptors::{self, Share};
 use crate::file_pool::FilePool;
 use crate::observe::notice;
 
 /// A folder of answers.
 pub(crate) struct Disk {
-    folder: PathBuf,
-    /// Where its operations run.
-    pub(crate) pool: &'static FilePool,
-    /// What names and checksums are made with.
-    pub(super) secret: (u64, u64),
+    pub(super) folder: Arc<Folder>,
     /// How many bytes it takes.
     capacity: u64,
     /// The largest body it takes.
@@ -54,7 +54,7 @@ pub(crate) struct Disk {
 
 /// What is found under a name.
 pub(super) enum Found {
-    Answer(Head, Filed),
+    Answer(Head, Opened),
     /// See `store::Varies`: URL, fields, number.
     Varies(String, Vec<Box<str>>, u64),
 }
@@ -67,16 +67,7 @@ pub(super) enum Purged {
     Line(String),
 }
 
-/// Before the head: what it is, and how long its parts are.
-const HEADER: usize = 32;
-
 const MAGIC: &[u8; 6] = b"KILN1\n";
-
-/// A body is written, checked and read by so many bytes.
-const BLOCK: usize = 64 << 10;
-
-/// A block has its checksum before it.
-const SUM: usize = 8;
 
 /// The largest head that is read.
 const MAX_HEAD: usize = 1 << 20;
@@ -89,15 +80,18 @@ impl Disk {
     ///
     /// # Errors
     /// It can't be made or written to.
-    pub(crate) fn open(folder: &Path, capacity: u64) -> io::Result<Disk> {
+    pub(crate) fn open(folder: &Path, capacity: u64, descriptors: &'static Share) -> io::Result<Disk> {
         fs::create_dir_all(folder.join("new"))?;
         for first in 0..=255_u8 {
             fs::create_dir_all(folder.join(format!("{first:02x}")))?;
         }
         Ok(Disk {
-            folder: folder.to_owned(),
-            pool: FilePool::new()?,
-            secret: secret(folder)?,
+            folder: Arc::new(Folder {
+                path: folder.to_owned(),
+                secret: secret(folder)?,
+                pool: FilePool::new()?,
+                descriptors,
+            }),
             capacity,
             max_object: capacity / 8,
             index: Mutex::default(),
@@ -110,8 +104,12 @@ impl Disk {
     }
 
     fn path(&self, name: u128) -> PathBuf {
-        let name = format!("{name:032x}");
-        self.folder.join(&name[..2]).join(name)
+        self.folder.of(name)
+    }
+
+    /// Where its operations run.
+    pub(super) fn pool(&self) -> &'static FilePool {
+        self.folder.pool
     }
 
     /// Learns what is there. Reads no file.
@@ -123,7 +121,7 @@ impl Disk {
                 index.add(name, metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
             }
         });
-        for entry in fs::read_dir(self.folder.join("new")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.folder.path.join("new")).into_iter().flatten().flatten() {
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
             // Another process may be writing here, as while a binary takes over from the one before.
             if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED)) {
@@ -148,7 +146,7 @@ impl Disk {
     pub(super) fn may_have(&self, name: u128) -> bool {
         let index = self.locked();
         let known = index.places.contains_key(&name) || !self.scanned.load(Ordering::Acquire);
-        known && !index.is_doomed(name) && self.pool.is_ready()
+        known && !index.is_doomed(name) && self.folder.pool.is_ready()
     }
 
     /// Removes what is there under a name: at once for all who ask from now on, and then from the disk. Looks at memory alone; gives
@@ -168,7 +166,7 @@ impl Disk {
     fn begin_removing(self: &Arc<Self>) {
         if !std::mem::replace(&mut self.locked().removing, true) {
             let disk = Arc::clone(self);
-            drop(self.pool.begin(move || disk.remove_doomed()));
+            drop(self.folder.pool.begin(move || disk.remove_doomed()));
         }
     }
 
@@ -204,7 +202,7 @@ impl Disk {
     /// Calls `each` for each file that has a name. Blocks.
     fn each_file(&self, mut each: impl FnMut(u128, &fs::DirEntry)) {
         for first in 0..=255_u8 {
-            for entry in fs::read_dir(self.folder.join(format!("{first:02x}"))).into_iter().flatten().flatten() {
+            for entry in fs::read_dir(self.folder.path.join(format!("{first:02x}"))).into_iter().flatten().flatten() {
                 let name = entry.file_name();
                 if let Some(name) = name.to_str().and_then(|name| u128::from_str_radix(name, 16).ok()) {
                     each(name, &entry);
@@ -218,7 +216,11 @@ impl Disk {
         if self.locked().is_doomed(name) {
             return None;
         }
-        let file = File::open(self.path(name)).ok();
+        let file = match self.folder.open(name) {
+            // That passes, and says nothing about the file.
+            Err(error) if descriptors::are_exhausted(&error) => return None,
+            file => file.ok(),
+        };
         let found = file.and_then(|file| self.read_head(name, file)).filter(|found| match found {
             Found::Answer(head, _) => self.bans.mean(head).is_none_or(|soft| {
                 head.outdated.store(true, Ordering::Relaxed);
@@ -233,7 +235,8 @@ impl Disk {
         found
     }
 
-    fn read_head(&self, name: u128, mut file: File) -> Option<Found> {
+    fn read_head(&self, name: u128, handle: Handle) -> Option<Found> {
+        let mut file = handle.get().ok()?;
         let mut header = [0; HEADER];
         file.read_exact(&mut header).ok()?;
         let (lengths, sum) = header.split_at(HEADER - SUM);
@@ -251,7 +254,8 @@ impl Disk {
             Kept::Varies(url, fields, number) => Found::Varies(url, fields, number),
             Kept::Answer(head) => {
                 let offset = (HEADER + head_length) as u64;
-                Found::Answer(head, self.filed(file, name, (offset, length)))
+                let filed = self.filed(name, header, (offset, length));
+                Found::Answer(head, Opened { filed: Arc::new(filed), handle })
             }
         })
     }
@@ -289,24 +293,23 @@ impl Disk {
     /// It can't be written.
     pub(super) fn begin(&self, name: u128, head: &[u8]) -> io::Result<Writer> {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join("new").join(format!("{}-{number}-{name:032x}", std::process::id()));
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let path = self.folder.path.join("new").join(format!("{}-{number}-{name:032x}", std::process::id()));
+        let create = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
+        let handle = self.folder.handle(|| create(&path))?;
         // From here on the file is removed, whatever goes wrong.
-        let mut writer = Writer {
-            file: Some(file),
+        let writer = Writer {
+            handle,
             path,
             name,
             head: head.to_owned(),
             block: Vec::new(),
             length: 0,
             blocks: 0,
-            secret: self.secret,
-            pool: self.pool,
+            folder: Arc::clone(&self.folder),
         };
-        if let Some(file) = &mut writer.file {
-            file.write_all(&[0; HEADER])?;
-            file.write_all(head)?;
-        }
+        let mut file = writer.handle.get()?;
+        file.write_all(&[0; HEADER])?;
+        file.write_all(head)?;
         Ok(writer)
     }
 
@@ -316,7 +319,7 @@ impl Disk {
     /// It can't be written.
     pub(super) fn finish(&self, mut writer: Writer, purged: impl FnOnce() -> bool) -> io::Result<Option<Filed>> {
         writer.flush()?;
-        let Some(file) = writer.file.take() else { return Ok(None) };
+        let file = writer.handle.get()?;
         let mut header = [0; HEADER];
         header[..6].copy_from_slice(MAGIC);
         header[8..12].copy_from_slice(&u32::try_from(writer.head.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -336,12 +339,11 @@ impl Disk {
         }
         self.evict();
         let offset = (HEADER + writer.head.len()) as u64;
-        Ok(Some(self.filed(file, writer.name, (offset, writer.length))))
+        Ok(Some(self.filed(writer.name, header, (offset, writer.length))))
     }
 
-    fn filed(&self, file: File, name: u128, (offset, length): (u64, u64)) -> Filed {
-        let spoilt = AtomicBool::new(false);
-        Filed { file: Some(file), spoilt, offset, length, name, secret: self.secret, pool: self.pool }
+    fn filed(&self, name: u128, header: [u8; HEADER], (offset, length): (u64, u64)) -> Filed {
+        Filed { folder: Arc::clone(&self.folder), name, header, offset, length, spoilt: AtomicBool::new(false) }
     }
 
     /// Removes what is there under a name; whether there was something. Blocks.
@@ -386,7 +388,7 @@ impl Disk {
                 let (line, count) = self.bans.add(purge, soft, Moment(now.0 + 1));
                 if count >= MOST {
                     let disk = Arc::clone(self);
-                    drop(self.pool.begin(move || disk.sweep()));
+                    drop(self.folder.pool.begin(move || disk.sweep()));
                 }
                 let gone = if *purge == Purge::All && !soft { self.clear() } else { 0 };
                 (gone, Purged::Line(line))
@@ -401,7 +403,7 @@ impl Disk {
     pub(super) fn carry_out(&self, purged: &Purged) -> io::Result<usize> {
         match purged {
             Purged::File(name) => self.remove(*name).map(usize::from),
-            Purged::Line(line) => Bans::write(&self.folder, line).map(|()| 0),
+            Purged::Line(line) => Bans::write(&self.folder.path, line).map(|()| 0),
         }
     }
 
@@ -413,12 +415,12 @@ impl Disk {
         };
         let names: Vec<u128> = self.locked().list.iter().map(|item| item.name).collect();
         for name in names {
-            let found = File::open(self.path(name)).ok().and_then(|file| self.read_head(name, file));
+            let found = self.folder.open(name).ok().and_then(|file| self.read_head(name, file));
             if matches!(found, Some(Found::Answer(head, _)) if self.bans.mean(&head).is_some()) {
                 drop(self.remove(name));
             }
         }
-        if let Err(error) = self.bans.forget(&self.folder, MOST / 2) {
+        if let Err(error) = self.bans.forget(&self.folder.path, MOST / 2) {
             notice(&format!("cache: purges can't be forgotten: {error}"));
         }
     }
@@ -437,17 +439,8 @@ impl Disk {
     }
 
     fn sum(&self, name: u128, block: u64, parts: &[&[u8]]) -> u64 {
-        sum(self.secret, name, block, parts)
+        sum(self.folder.secret, name, block, parts)
     }
-}
-
-/// The checksum of a block of a file, or of its head.
-fn sum(secret: (u64, u64), name: u128, block: u64, parts: &[&[u8]]) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(secret.0, secret.1);
-    hasher.write_u128(name);
-    hasher.write_u64(block);
-    parts.iter().for_each(|part| hasher.write(part));
-    hasher.finish()
 }
 
 /// What a folder's names and checksums are made with; made once.
@@ -483,15 +476,14 @@ fn secret(folder: &Path) -> io::Result<(u64, u64)> {
 
 /// A file on its way. Dropped before its end, it is removed.
 pub(super) struct Writer {
-    file: Option<File>,
+    handle: Handle,
     path: PathBuf,
     name: u128,
     head: Vec<u8>,
     block: Vec<u8>,
     pub(super) length: u64,
     blocks: u64,
-    secret: (u64, u64),
-    pool: &'static FilePool,
+    folder: Arc<Folder>,
 }
 
 impl Writer {
@@ -513,8 +505,9 @@ impl Writer {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if let Some(file) = self.file.as_mut().filter(|_| !self.block.is_empty()) {
-            let sum = sum(self.secret, self.name, self.blocks, &[&self.block]);
+        if !self.block.is_empty() {
+            let mut file = self.handle.get()?;
+            let sum = sum(self.folder.secret, self.name, self.blocks, &[&self.block]);
             file.write_all(&sum.to_le_bytes())?;
             file.write_all(&self.block)?;
             self.blocks += 1;
@@ -527,167 +520,9 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.path.as_os_str().is_empty() {
-            let (path, file) = (std::mem::take(&mut self.path), self.file.take());
-            drop(self.pool.begin(move || {
-                drop(file);
-                fs::remove_file(path)
-            }));
+            let path = std::mem::take(&mut self.path);
+            self.folder.pool.aside(move || drop(fs::remove_file(path)));
         }
-    }
-}
-
-/// The body of an answer on disk. It can be read as long as this is there, whatever becomes of its name.
-pub(crate) struct Filed {
-    /// There until it is dropped.
-    file: Option<File>,
-    /// It could not be read, or is not what was written.
-    spoilt: AtomicBool,
-    offset: u64,
-    pub(crate) length: u64,
-    name: u128,
-    secret: (u64, u64),
-    /// Where it is read.
-    pub(crate) pool: &'static FilePool,
-}
-
-impl Drop for Filed {
-    fn drop(&mut self) {
-        // Closing the last handle of a file that has no name frees its blocks: a file operation like others.
-        let file = self.file.take();
-        drop(self.pool.begin(move || drop(file)));
-    }
-}
-
-impl Filed {
-    /// The block that has a byte of the body, and where that is in it.
-    ///
-    /// # Errors
-    /// It can't be read, or is not what was written.
-    pub(crate) fn block(&self, at: u64) -> io::Result<(Bytes, usize)> {
-        self.read(at).inspect_err(|_| self.spoil())
-    }
-
-    /// It is of no use: whoever looks for it next is to go to the origin.
-    pub(crate) fn spoil(&self) {
-        self.spoilt.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a block of it could not be read.
-    pub(super) fn is_spoilt(&self) -> bool {
-        self.spoilt.load(Ordering::Relaxed)
-    }
-
-    fn read(&self, at: u64) -> io::Result<(Bytes, usize)> {
-        let number = at / BLOCK as u64;
-        let length = (self.length - number * BLOCK as u64).min(BLOCK as u64) as usize;
-        let mut block = vec![0; SUM + length];
-        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        file.read_exact_at(&mut block, self.offset + number * (SUM + BLOCK) as u64)?;
-        if sum(self.secret, self.name, number, &[&block[SUM..]]).to_le_bytes() != block[..SUM] {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let data = Bytes::from(block).slice(SUM..);
-        Ok((data, (at % BLOCK as u64) as usize))
-    }
-
-    /// All of it.
-    ///
-    /// # Errors
-    /// It can't be read, or is not what was written.
-    pub(super) fn whole(&self) -> io::Result<Vec<Bytes>> {
-        let mut all = Vec::new();
-        let mut at = 0;
-        while at < self.length {
-            let (block, _) = self.block(at)?;
-            at += block.len() as u64;
-            all.push(block);
-        }
-        Ok(all)
-    }
-}
-
-/// What files there are.
-#[derive(Default)]
-struct Index {
-    places: HashMap<u128, usize>,
-    list: Vec<Item>,
-    total: u64,
-    /// Names whose files are to be removed, and are nothing already.
-    doomed: HashSet<u128>,
-    /// More were to be removed than can be remembered: all that is not in the list counts as removed.
-    lost: bool,
-    /// Somebody removes them.
-    removing: bool,
-}
-
-struct Item {
-    name: u128,
-    size: u64,
-    used: u64,
-}
-
-/// So many names are remembered that are to be removed, while the disk hangs.
-const MOST_DOOMED: usize = 1 << 16;
-
-/// So many files are looked at when one has to go.
-const SAMPLE: usize = 16;
-
-impl Index {
-    /// Whether a file is nothing, though it may be there.
-    fn is_doomed(&self, name: u128) -> bool {
-        self.doomed.contains(&name) || (self.lost && !self.places.contains_key(&name))
-    }
-
-    fn doom(&mut self, name: u128) {
-        self.remove(name);
-        if self.doomed.len() < MOST_DOOMED {
-            self.doomed.insert(name);
-        } else if !self.doomed.contains(&name) {
-            self.lose();
-        }
-    }
-
-    /// Dooms all there is.
-    fn lose(&mut self) {
-        *self = Index { lost: true, removing: self.removing, ..Index::default() };
-    }
-
-    fn add(&mut self, name: u128, size: u64, used: SystemTime) {
-        self.doomed.remove(&name);
-        let used = used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.total += size;
-        match self.places.get(&name) {
-            Some(&place) => {
-                self.total -= self.list[place].size;
-                (self.list[place].size, self.list[place].used) = (size, used);
-            }
-            None => {
-                self.places.insert(name, self.list.len());
-                self.list.push(Item { name, size, used });
-            }
-        }
-    }
-
-    fn touch(&mut self, name: u128) {
-        if let Some(&place) = self.places.get(&name) {
-            self.list[place].used = Moment::now().0 / 1000;
-        }
-    }
-
-    fn remove(&mut self, name: u128) {
-        let Some(place) = self.places.remove(&name) else { return };
-        let item = self.list.swap_remove(place);
-        self.total -= item.size;
-        if let Some(moved) = self.list.get(place) {
-            self.places.insert(moved.name, place);
-        }
-    }
-
-    /// Names are hashes: those that stand beside each other come from anywhere.
-    fn victim(&self, seed: u64) -> Option<u128> {
-        let start = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) as usize;
-        let sample = (0..SAMPLE.min(self.list.len())).map(|at| &self.list[(start + at) % self.list.len()]);
-        sample.min_by_key(|item| item.used).map(|item| item.name)
     }
 }
 
@@ -709,7 +544,7 @@ mod tests {
 
     fn read(disk: &Disk, name: u128) -> Option<Vec<u8>> {
         match disk.read(name)? {
-            Found::Answer(_, filed) => filed.whole().ok().map(|blocks| blocks.concat()),
+            Found::Answer(_, opened) => opened.whole().ok().map(|blocks| blocks.concat()),
             Found::Varies(..) => panic!("an answer"),
         }
     }
@@ -719,7 +554,7 @@ mod tests {
         let folder = folder("survives");
         let lengths = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7];
         {
-            let disk = Disk::open(&folder, 1 << 30).expect("a folder");
+            let disk = Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder");
             for (name, length) in (1..).zip(lengths) {
                 disk.keep(name, &head("http://a/", &[], ""), &body(length), || false).expect("written");
             }
@@ -732,15 +567,15 @@ mod tests {
             };
             disk.keep_note(100, &note, || false).expect("written");
         }
-        let disk = Disk::open(&folder, 1 << 30).expect("a folder");
+        let disk = Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder");
         assert!(disk.may_have(99), "nobody knows yet");
         disk.scan();
         assert!(!disk.may_have(99) && disk.read(99).is_none());
         for (name, length) in (1..).zip(lengths) {
             assert_eq!(read(&disk, name), Some(body(length).concat()), "{length}");
         }
-        let Some(Found::Answer(_, filed)) = disk.read(6) else { panic!("there") };
-        let (block, at) = filed.block(BLOCK as u64 + 5).expect("a block");
+        let Some(Found::Answer(_, opened)) = disk.read(6) else { panic!("there") };
+        let (block, at) = opened.block(BLOCK as u64 + 5).expect("a block");
         assert_eq!((block.len(), at), (BLOCK, 5));
         assert!(matches!(disk.read(100), Some(Found::Varies(url, _, 7)) if url == "http://a/v"));
         let _ = fs::remove_dir_all(folder);
@@ -750,7 +585,7 @@ mod tests {
     #[test]
     fn torn() {
         let folder = folder("torn");
-        let disk = Disk::open(&folder, 1 << 30).expect("a folder");
+        let disk = Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder");
         let whole = body(2 * BLOCK + 100);
         disk.keep(7, &head("http://a/", &[], ""), &whole, || false).expect("written");
         let written = fs::read(disk.path(7)).expect("a file");
@@ -775,14 +610,14 @@ mod tests {
     #[test]
     fn purged_for_good() {
         let folder = folder("purged");
-        let disk = Arc::new(Disk::open(&folder, 1 << 30).expect("a folder"));
+        let disk = Arc::new(Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder"));
         disk.keep(1, &head("http://a/", &[], "soft"), &body(5), || false).expect("written");
         disk.keep(2, &head("http://a/", &[], "hard"), &body(5), || false).expect("written");
         disk.keep(3, &head("http://a/", &[], "kept"), &body(5), || false).expect("written");
         let purge = |tag: &str, soft| {
             let (_, purged) = disk.purge(&Purge::Tags(vec![tag.to_owned()]), soft, 0, Moment(5000));
             disk.carry_out(&purged).expect("written");
-            disk.pool.settle(Duration::from_secs(60));
+            disk.folder.pool.settle(Duration::from_secs(60));
         };
         for (tag, soft) in [("soft", true), ("hard", false)] {
             purge(tag, soft);
@@ -799,15 +634,41 @@ mod tests {
         }
         let found: Vec<bool> = (1..=3).map(|name| disk.read(name).is_some()).collect();
         assert_eq!(found, [false, false, true]);
-        let again = Disk::open(&folder, 1 << 30).expect("a folder");
+        let again = Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder");
         assert!(again.read(1).is_none() && again.read(2).is_none() && again.read(3).is_some());
+        let _ = fs::remove_dir_all(folder);
+    }
+
+    /// What is open counts; where there is no descriptor, nothing is taken to be gone. Another response under the name is not mixed up
+    /// with the one that was meant.
+    #[test]
+    fn open_files() {
+        let folder = folder("open");
+        let two: &'static Share = Box::leak(Box::new(Share::of(2)));
+        let disk = Disk::open(&folder, 1 << 30, two).expect("a folder");
+        disk.keep(1, &head("http://a/", &[], ""), &body(5), || false).expect("written");
+        disk.folder.pool.settle(Duration::from_secs(60));
+        let opened = |disk: &Disk| match disk.read(1) {
+            Some(Found::Answer(_, opened)) => Some(opened),
+            _ => None,
+        };
+        let (first, second) = (opened(&disk).expect("open"), opened(&disk).expect("open"));
+        assert!(opened(&disk).is_none() && disk.path(1).exists());
+        let filed = Arc::clone(&first.filed);
+        assert!(Arc::clone(&filed).open().is_err_and(|error| descriptors::are_exhausted(&error)));
+        drop((first, second));
+        disk.folder.pool.settle(Duration::from_secs(60));
+        assert!(Arc::clone(&filed).open().is_ok());
+        disk.folder.pool.settle(Duration::from_secs(60));
+        disk.keep(1, &head("http://a/", &[], "another"), &body(5), || false).expect("written");
+        assert!(filed.open().is_err());
         let _ = fs::remove_dir_all(folder);
     }
 
     #[test]
     fn bounded() {
         let folder = folder("bounded");
-        let disk = Arc::new(Disk::open(&folder, 100 << 10).expect("a folder"));
+        let disk = Arc::new(Disk::open(&folder, 100 << 10, Share::ample()).expect("a folder"));
         disk.scan();
         for name in 0..40 {
             disk.keep(name, &head("http://a/", &[], ""), &body(10 << 10), || false).expect("written");
@@ -820,7 +681,7 @@ mod tests {
         assert!(!disk.may_have(39));
         // What is written from now on is there, whether the others are gone yet or not.
         disk.keep(39, &head("http://a/", &[], ""), &body(10), || false).expect("written");
-        disk.pool.settle(Duration::from_secs(60));
+        disk.folder.pool.settle(Duration::from_secs(60));
         assert_eq!((0..40).filter(|name| disk.path(*name).exists()).count(), 1);
         assert_eq!(read(&disk, 39), Some(body(10).concat()));
         let _ = fs::remove_dir_all(folder);

@@ -21,13 +21,13 @@ use quick_cache::{OptionsBuilder, Weighter};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::content::Content;
-use super::disk::{Disk, Purged};
+use super::disk::{Disk, Filed};
 use super::flight::Flights;
 use super::freshness::{Life, Moment, Unkept};
 use super::key::{self, Selecting};
 use super::purges::{Purge, Purges};
+use crate::descriptors::Share;
 use crate::fields::Fields;
-use crate::file_pool::Unavailable;
 use crate::ranges::Only;
 use crate::settings::Settings;
 use crate::site;
@@ -69,6 +69,8 @@ impl Head {
 #[derive(Clone)]
 pub(super) enum Entry {
     Answer(Arc<Head>, Content),
+    /// One whose body is on disk.
+    Filed(Arc<Head>, Arc<Filed>),
     Varies(Arc<Varies>),
     /// The last response to this was not kept.
     Marker(Arc<Marker>),
@@ -141,6 +143,7 @@ impl Weighter<u128, Entry> for ByBytes {
         OVERHEAD
             + match entry {
                 Entry::Answer(head, content) => weight(head) + content.weight(),
+                Entry::Filed(head, _) => weight(head) + size_of::<Filed>() as u64,
                 Entry::Varies(varies) => (size_of::<Varies>() + varies.url.len() + 64 * varies.fields.len()) as u64,
                 Entry::Marker(marker) => (size_of::<Marker>() + marker.url.len()) as u64,
                 // Its head may be there on its account alone.
@@ -213,6 +216,8 @@ pub(crate) struct Place {
 pub(crate) enum Looked {
     Answer(Place, Arc<Head>, Content),
     Nothing(Place, Lately),
+    /// One whose body is on disk.
+    Filed(Place, Arc<Head>, Arc<Filed>),
 }
 
 impl Store {
@@ -220,7 +225,12 @@ impl Store {
     ///
     /// # Errors
     /// The folder can't be made or written to, or a size that was given at start is none for this.
-    pub(crate) fn new(store: &site::Store, settings: &Settings, workers: usize) -> Result<Store, String> {
+    pub(crate) fn new(
+        store: &site::Store,
+        settings: &Settings,
+        workers: usize,
+        descriptors: &'static Share,
+    ) -> Result<Store, String> {
         let memory = store.memory.get(settings);
         let max_object = store.max_object.map_or(memory / 16, |size| size.get(settings));
         if memory < site::Store::LEAST {
@@ -248,7 +258,7 @@ impl Store {
             }
             Some(disk) => {
                 let folder = Path::new(disk.folder.get(settings));
-                Some(Arc::new(Disk::open(folder, disk.size.get(settings)).map_err(failed)?))
+                Some(Arc::new(Disk::open(folder, disk.size.get(settings), descriptors).map_err(failed)?))
             }
             None => None,
         };
@@ -256,7 +266,7 @@ impl Store {
             let scan = std::thread::Builder::new().name("cache-scan".to_owned());
             scan.spawn(move || disk.scan()).map_err(failed)?;
         }
-        let secret = disk.as_ref().map_or((random.hash_one(0), random.hash_one(1)), |disk| disk.secret);
+        let secret = disk.as_ref().map_or((random.hash_one(0), random.hash_one(1)), |disk| disk.folder.secret);
         Ok(Store {
             name: store.name.to_string(),
             entries: Cache::with_options(options, ByBytes, BuildHasherDefault::default(), DefaultLifecycle::default()),
@@ -289,7 +299,7 @@ impl Store {
         let found = self.entries.get(&name);
         match found {
             // By which fields is not known yet, so this name is no more than one to wait under.
-            None | Some(Entry::Answer(..)) if key::has_variants(key) => {
+            None | Some(Entry::Answer(..) | Entry::Filed(..)) if key::has_variants(key) => {
                 let place = self.of_several(key, url, (&[], u64::MAX), request);
                 let lately = self.entries.peek(&place.own).map_or(Lately::Unknown, |entry| entry.lately(now));
                 let recalled = found.is_none().then_some(name);
@@ -298,7 +308,7 @@ impl Store {
             Some(Entry::Varies(varies)) => {
                 let place = self.of_several(key, url, (&varies.fields, varies.number), request);
                 let found = self.entries.get(&place.own);
-                if let Some(Entry::Answer(head, _)) = &found {
+                if let Some(Entry::Answer(head, _) | Entry::Filed(head, _)) = &found {
                     varies.outdates(head);
                 }
                 self.looked(place, found, now)
@@ -310,18 +320,19 @@ impl Store {
     /// What there is at a place.
     fn looked(&self, place: Place, found: Option<Entry>, now: Moment) -> Looked {
         match found {
-            Some(Entry::Answer(_, Content::Filed(filed))) if filed.is_spoilt() => self.spoilt(place),
-            Some(Entry::Answer(_, Content::Filed(filed))) if !filed.pool.is_ready() => {
-                Looked::Nothing(place, Lately::Unknown)
-            }
+            Some(Entry::Filed(head, filed)) => self.look_at(place, head, filed),
             Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
             found => Looked::Nothing(place, found.map_or(Lately::Unknown, |entry| entry.lately(now))),
         }
     }
 
-    /// What was there can't be read.
-    fn spoilt(&self, place: Place) -> Looked {
-        self.forget(place.own);
+    /// What is on disk, if it can be read and the disk responds.
+    fn look_at(&self, place: Place, head: Arc<Head>, filed: Arc<Filed>) -> Looked {
+        if filed.is_spoilt() {
+            self.forget(place.own);
+        } else if filed.pool().is_ready() {
+            return Looked::Filed(place, head, filed);
+        }
         Looked::Nothing(place, Lately::Unknown)
     }
 
@@ -401,27 +412,28 @@ impl Store {
             return None;
         };
         let place = self.part_of(self.of_several(key, url, (&varies.fields, varies.number), request), part);
-        if let Some(Entry::Answer(head, _)) = self.entries.peek(&place.own) {
+        if let Some(Entry::Answer(head, _) | Entry::Filed(head, _)) = self.entries.peek(&place.own) {
             varies.outdates(&head);
         }
         Some(place)
     }
 
     /// What is kept at a place.
-    pub(crate) fn at(&self, place: Place) -> Option<(Arc<Head>, Content)> {
+    pub(crate) async fn at(&self, place: Place) -> Option<(Arc<Head>, Content)> {
         match self.entries.get(&place.own)? {
-            Entry::Answer(_, Content::Filed(filed)) if filed.is_spoilt() => {
-                self.forget(place.own);
-                None
-            }
             Entry::Answer(head, content) => Some((head, content)),
+            Entry::Filed(head, filed) => Some((head, self.open(place, filed).await?)),
             Entry::Varies(_) | Entry::Marker(_) | Entry::Form(..) => None,
         }
     }
 
     /// Keeps an answer. Gives why not, if somebody has purged it since its request was sent.
     pub(crate) fn keep(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
-        self.entries.insert(name, Entry::Answer(Arc::clone(&head), content.clone()));
+        let entry = match &content {
+            Content::Filed(opened) => Entry::Filed(Arc::clone(&head), Arc::clone(&opened.filed)),
+            content => Entry::Answer(Arc::clone(&head), content.clone()),
+        };
+        self.entries.insert(name, entry);
         // Looked at behind it: a purge from now on finds it.
         match self.purges.since(since, &head) {
             Some(false) => {
@@ -444,13 +456,15 @@ impl Store {
     pub(crate) fn mark_failed(&self, name: u128, url: &str, now: Moment) {
         let until = Moment(now.0.saturating_add(PAUSE.as_millis() as u64));
         match self.entries.peek(&name) {
-            Some(Entry::Answer(head, _)) => head.not_before.store(until.0 as u32, Ordering::Relaxed),
+            Some(Entry::Answer(head, _) | Entry::Filed(head, _)) => {
+                head.not_before.store(until.0 as u32, Ordering::Relaxed)
+            }
             _ => self.mark(name, url, until, Lately::Failed(until)),
         }
     }
 
     fn mark(&self, name: u128, url: &str, until: Moment, lately: Lately) {
-        if !matches!(self.entries.peek(&name), Some(Entry::Varies(_) | Entry::Answer(..))) {
+        if !matches!(self.entries.peek(&name), Some(Entry::Varies(_) | Entry::Answer(..) | Entry::Filed(..))) {
             self.entries.insert(name, Entry::Marker(Arc::new(Marker { url: url.into(), until, lately })));
         }
     }
@@ -481,82 +495,6 @@ impl Store {
     pub(crate) fn purges(&self) -> u64 {
         self.purges.count()
     }
-
-    /// Removes what is kept under a URL, whose resource has changed. Looks at memory alone: files go behind it.
-    pub(crate) fn invalidate(&self, url: String, now: Moment) {
-        drop(self.purge(&Purge::Url(url), false, now));
-    }
-
-    /// Purges, for all who ask from now on. Looks at memory alone; what is left to do on disk is [`Purging::carry_out`]. Cost: a
-    /// look-up for a URL, a pass over all entries for all else.
-    pub(crate) fn purge(&self, purge: &Purge, soft: bool, now: Moment) -> Purging {
-        // Before anything is removed: what comes from now on is held against it.
-        self.purges.add(purge.clone(), soft);
-        let found = self.purge_memory(purge, soft, now);
-        let filed = self.disk.as_ref().map(|disk| {
-            let name = match purge {
-                Purge::Url(url) => self.name_of([url.as_bytes(), b"", b""]),
-                _ => 0,
-            };
-            let (count, purged) = disk.purge(purge, soft, name, now);
-            (Arc::clone(disk), count, purged)
-        });
-        Purging { found, filed }
-    }
-
-    fn purge_memory(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
-        match purge {
-            Purge::Url(url) => {
-                let name = self.name_of([url.as_bytes(), b"", b""]);
-                match self.entries.peek(&name) {
-                    None => 0,
-                    Some(entry) if soft => {
-                        entry.outdate(now);
-                        1
-                    }
-                    Some(_) => self.entries.remove(&name).map_or(0, |(_, entry)| {
-                        self.forget_forms(&entry);
-                        1
-                    }),
-                }
-            }
-            purge if soft => {
-                let counts = |entry: &Entry| !matches!(entry, Entry::Form(..)) && entry.is_meant(purge);
-                self.entries.iter().map(|(_, entry)| entry).filter(counts).map(|entry| entry.outdate(now)).count()
-            }
-            purge => {
-                let count = std::cell::Cell::new(0);
-                self.entries.retain(|_, entry| {
-                    let meant = entry.is_meant(purge);
-                    count.set(count.get() + usize::from(meant && matches!(entry, Entry::Answer(..))));
-                    !meant
-                });
-                count.get()
-            }
-        }
-    }
-}
-
-/// A purge that holds in memory.
-#[must_use = "it is not durable yet"]
-pub(crate) struct Purging {
-    /// How many entries it was about.
-    pub(super) found: usize,
-    filed: Option<(Arc<Disk>, usize, Purged)>,
-}
-
-impl Purging {
-    /// Makes it durable. Gives how many entries it was about.
-    ///
-    /// # Errors
-    /// It is forgotten with a restart.
-    pub(crate) async fn carry_out(self) -> std::io::Result<usize> {
-        let Some((disk, known, purged)) = self.filed else { return Ok(self.found) };
-        let pool = disk.pool;
-        let carried = pool.run(move || disk.carry_out(&purged)).await;
-        let removed = carried.map_err(|_: Unavailable| std::io::ErrorKind::TimedOut)??;
-        Ok(self.found.max(known).max(removed))
-    }
 }
 
 impl Entry {
@@ -567,17 +505,17 @@ impl Entry {
         }
     }
 
-    fn outdate(&self, now: Moment) {
+    pub(super) fn outdate(&self, now: Moment) {
         match self {
-            Entry::Answer(head, _) => head.outdated.store(true, Ordering::Relaxed),
+            Entry::Answer(head, _) | Entry::Filed(head, _) => head.outdated.store(true, Ordering::Relaxed),
             Entry::Varies(varies) => varies.outdated_before.store(now.0 + 1, Ordering::Relaxed),
             Entry::Marker(_) | Entry::Form(..) => {}
         }
     }
 
-    fn is_meant(&self, purge: &Purge) -> bool {
+    pub(super) fn is_meant(&self, purge: &Purge) -> bool {
         match self {
-            Entry::Answer(head, _) | Entry::Form(head, _) => purge.means(&head.url, &head.tags),
+            Entry::Answer(head, _) | Entry::Filed(head, _) | Entry::Form(head, _) => purge.means(&head.url, &head.tags),
             Entry::Varies(varies) => purge.means(&varies.url, ""),
             Entry::Marker(marker) => purge.means(&marker.url, ""),
         }
@@ -635,7 +573,7 @@ pub(super) mod tests {
         let place = Written { file: "site.kdl".into(), line: 1 };
         let store =
             site::Store { name: "main".into(), memory: Setting::Fixed(memory), max_object: None, disk: None, place };
-        Box::leak(Box::new(Store::new(&store, &Settings::default(), 2).expect("no folder")))
+        Box::leak(Box::new(Store::new(&store, &Settings::default(), 2, Share::ample()).expect("no folder")))
     }
 
     pub(crate) fn head(url: &str, vary: &[&str], tags: &str) -> Arc<Head> {
@@ -676,7 +614,7 @@ pub(super) mod tests {
             Looked::Answer(_, head, content) => {
                 Some((String::from_utf8(content.pieces().concat()).expect("text"), head.is_outdated()))
             }
-            Looked::Nothing(..) => None,
+            Looked::Filed(..) | Looked::Nothing(..) => None,
         }
     }
 
@@ -791,7 +729,7 @@ pub(super) mod tests {
         let none = fields(&[]);
         let lately = |now| match store.look_up(&KEY, "http://a/", &none, Moment(now)) {
             Looked::Nothing(place, lately) => (place.own, lately),
-            Looked::Answer(..) => panic!("nothing is there"),
+            Looked::Answer(..) | Looked::Filed(..) => panic!("nothing is there"),
         };
         let (name, unknown) = lately(0);
         assert_eq!(unknown, Lately::Unknown);

@@ -34,7 +34,7 @@ use crate::body::{Body, RequestBody};
 use crate::cache::control::Wish;
 use crate::cache::freshness::{Moment, Verdict};
 use crate::cache::key;
-use crate::cache::{Content, Fill, Head, Joined, Landed, Lately, Looked, PAUSE, Place, Reader, Store};
+use crate::cache::{Content, Filed, Fill, Head, Joined, Landed, Lately, Looked, PAUSE, Place, Reader, Store};
 use crate::clock::after;
 use crate::connection::Client;
 use crate::facts::Facts;
@@ -63,6 +63,8 @@ enum Seen {
     Answer(Answer<Body>),
     /// What answers this request is not there: why, and why it goes on.
     NotForUs(&'static str, &'static str),
+    /// A response whose body is on disk.
+    Filed(Place, Arc<Head>, Arc<Filed>),
     /// Nothing in memory, but maybe on the disk.
     OnDisk(Place, Lately),
     /// Nothing, or what is to be asked about.
@@ -126,8 +128,17 @@ async fn wait(
     let mut other = None;
     loop {
         let seen = seen.take().unwrap_or_else(|| sought.look(client, record, route, proxy, Moment::now()));
+        let seen = match seen {
+            Seen::Filed(place, head, filed) => match sought.store.open(place, filed).await {
+                Some(content) => sought.weigh(client, record, route, proxy, (place, head, content), Moment::now()),
+                None => Seen::Wanting(place, None, Lately::Unknown),
+            },
+            seen => seen,
+        };
         let (place, stale, lately) = match seen {
             Seen::Answer(answer) => return Ok(answer),
+            // It is open now, or not to be had.
+            Seen::Filed(place, ..) => (place, None, Lately::Unknown),
             Seen::NotForUs(reason, forward) => {
                 return go_on(client, record, route, proxy, body, ("pass", reason, forward)).await;
             }
@@ -291,8 +302,25 @@ impl Sought {
             Looked::Answer(_, head, _) if self.authorized && !head.life.for_authorized => {
                 return Seen::NotForUs("authorization", "request");
             }
+            Looked::Filed(_, head, _) if self.authorized && !head.life.for_authorized => {
+                return Seen::NotForUs("authorization", "request");
+            }
+            Looked::Filed(place, head, filed) => return Seen::Filed(place, head, filed),
             Looked::Answer(place, head, content) => (place, head, content),
         };
+        self.weigh(client, record, route, proxy, (place, head, content), now)
+    }
+
+    /// Whether what the store has answers the request, as of `now`.
+    fn weigh(
+        &self,
+        client: &Client,
+        record: &mut Record,
+        route: &Route,
+        proxy: &'static Proxy,
+        (place, head, content): (Place, Arc<Head>, Content),
+        now: Moment,
+    ) -> Seen {
         let verdict = head.life.verdict(&self.wish, head.is_outdated(), now);
         let word = match verdict {
             Verdict::Fresh => ("hit", ""),

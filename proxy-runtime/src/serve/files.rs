@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use super::selected::{self, Multipart, ROOM, Selected};
 use crate::body::Body;
 use crate::connection::Client;
+use crate::descriptors::CountedFile;
 use crate::encodings;
 use crate::facts::Facts;
 use crate::failure::Failure;
@@ -47,7 +48,13 @@ pub(super) async fn answer(client: &Client, record: &Record, files: &'static Fil
     match found.map_err(|_: Unavailable| Failure::DiskUnavailable)? {
         Found::File(opened) => {
             let (length, fields) = (opened.length, said(files, &opened));
-            let content = opened.content.map_or_else(|| Content::On(Arc::new(opened.file)), Content::Here);
+            let content = match opened.content {
+                Some(content) => Content::Here(content),
+                None => {
+                    let held = client.worker.descriptors.files.take().ok_or(Failure::NoDescriptors)?;
+                    Content::On(Arc::new(CountedFile::new(opened.file, held)))
+                }
+            };
             match send(record, fields, length, content)? {
                 Sent::Answer(answer) => Ok(answer),
                 Sent::Parts(file, parts, answer, multipart) => {
@@ -147,14 +154,14 @@ fn listed<'n>(facts: &Facts<'_>, path: &str, names: impl Iterator<Item = &'n str
 /// Where a file's content is.
 enum Content {
     Here(Bytes),
-    On(Arc<File>),
+    On(Arc<CountedFile>),
 }
 
 /// What was made of a file.
 enum Sent {
     Answer(Answer<Body>),
     /// Parts that are to be read, and the answer that they go into.
-    Parts(Arc<File>, Vec<Range<u64>>, Answer<()>, Multipart),
+    Parts(Arc<CountedFile>, Vec<Range<u64>>, Answer<()>, Multipart),
 }
 
 /// As much of a file as the request wants.

@@ -87,6 +87,13 @@ enum Kind {
     Final,
 }
 
+impl Kind {
+    /// No connection: another server may have one to give, unless it is this process that has none.
+    fn of_unconnected(failure: Failure) -> Kind {
+        if failure == Failure::NoDescriptors { Kind::Final } else { Kind::Unreachable }
+    }
+}
+
 impl Missed {
     fn for_good(failure: Failure) -> Missed {
         Missed { failure, kind: Kind::Final, body: None, also: None }
@@ -320,7 +327,7 @@ impl Tries<'_> {
                 // Boxed: seldom needed, and large, and every exchange would carry its size around.
                 match Box::pin(worker.pools.connect(self.group, lease.server, &first, self.patience())).await {
                     Ok(channel) => channel,
-                    Err(failure) => return Err(Box::new((lease, body, failure, Kind::Unreachable))),
+                    Err(failure) => return Err(Box::new((lease, body, failure, Kind::of_unconnected(failure)))),
                 }
             }
         };
@@ -349,7 +356,7 @@ impl Tries<'_> {
         let held = self.client.worker.shared.hold(self.group, lease.server, self.patience()).await;
         let (held, reused) = match held {
             Ok(held) => held,
-            Err(failure) => return Err(Box::new((lease, body, failure, Kind::Unreachable))),
+            Err(failure) => return Err(Box::new((lease, body, failure, Kind::of_unconnected(failure)))),
         };
         match Http2::new(self.client, (lease, held), request, body, self.waits, began) {
             Ok(call) => Ok((Box::new(Call::Http2(call)), reused)),

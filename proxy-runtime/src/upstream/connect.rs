@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::{Group, Name, Server, TargetAddress, race};
+use crate::descriptors::{self, Descriptors};
 use crate::failure::Failure;
 use crate::stream::{Buffers, Link, Stream};
 use crate::tls::Engine;
@@ -20,6 +21,7 @@ use crate::tls::Engine;
 pub(crate) struct Dialler {
     pub(crate) tls: &'static Engine,
     pub(crate) buffers: &'static Buffers,
+    pub(crate) descriptors: &'static Descriptors,
 }
 
 impl Dialler {
@@ -27,7 +29,7 @@ impl Dialler {
     /// `introduction` goes before the handshake; on a plain connection it is the caller's to send, with what follows it.
     ///
     /// # Errors
-    /// [`Failure::Unresolved`], [`Failure::ConnectFailed`], [`Failure::ConnectTimeout`] or [`Failure::UpstreamTls`].
+    /// [`Failure::Unresolved`], [`Failure::NoDescriptors`], [`Failure::ConnectFailed`], [`Failure::ConnectTimeout`] or [`Failure::UpstreamTls`].
     pub(crate) async fn connect(
         &self,
         group: &Group,
@@ -36,7 +38,8 @@ impl Dialler {
         patience: Duration,
     ) -> Result<Link, Failure> {
         let connected = async {
-            let link = Link::new(open(server, None, patience).await?, self.buffers);
+            let Some(descriptor) = self.descriptors.servers.take() else { return Err(Failure::NoDescriptors) };
+            let link = Link::counted(open(server, None, patience).await?, self.buffers, descriptor);
             if group.upstream.tls.is_some() { self.secure(group, server, introduction, link).await } else { Ok(link) }
         };
         tokio::time::timeout(patience, connected).await.map_err(|_| Failure::ConnectTimeout)?
@@ -87,23 +90,23 @@ async fn open(server: &Server, port: Option<u16>, patience: Duration) -> Result<
     };
     let connected = match &server.target {
         TargetAddress::Unix(path) => {
-            return UnixStream::connect(path).await.map(Stream::Unix).map_err(|_| Failure::ConnectFailed);
+            return UnixStream::connect(path).await.map(Stream::Unix).map_err(|error| unconnected(&error));
         }
-        TargetAddress::Fixed(address) => to(*address).await.ok(),
+        TargetAddress::Fixed(address) => to(*address).await,
         TargetAddress::Found(found) => {
             let address = found.load().as_ref().map(|found| found.address).ok_or(Failure::Unresolved)?;
-            to(address).await.ok()
+            to(address).await
         }
         TargetAddress::Name(name) => {
             let addresses = name.addresses.load_full();
             match addresses[..] {
                 [] => return Err(Failure::Unresolved),
-                [only] => to(only).await.ok(),
+                [only] => to(only).await,
                 _ => Box::pin(name.race(&addresses, patience, to)).await,
             }
         }
     };
-    let stream = connected.ok_or(Failure::ConnectFailed)?;
+    let stream = connected.map_err(|error| unconnected(&error))?;
     // Heads and bodies are written as they come; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let silence = server.kept.tcp_keepalive;
@@ -115,6 +118,11 @@ async fn open(server: &Server, port: Option<u16>, patience: Duration) -> Result<
     Ok(Stream::Tcp(stream))
 }
 
+/// Whose fault it is that there is no connection: the server is not unreachable if this process has no descriptor.
+fn unconnected(error: &io::Error) -> Failure {
+    if descriptors::are_exhausted(error) { Failure::NoDescriptors } else { Failure::ConnectFailed }
+}
+
 impl Name {
     /// A connection to whichever address gives one first.
     async fn race<F: Future<Output = io::Result<TcpStream>>>(
@@ -122,14 +130,16 @@ impl Name {
         addresses: &[SocketAddr],
         patience: Duration,
         to: impl Fn(SocketAddr) -> F,
-    ) -> Option<TcpStream> {
+    ) -> io::Result<TcpStream> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let order = race::order(addresses, turn, self.failed.load(Ordering::Relaxed));
         let (stream, winner, failed) =
-            race::race(&order, race::delay(order.len(), patience), |index| to(addresses[index])).await.ok()?;
+            race::race(&order, race::delay(order.len(), patience), |index| to(addresses[index]))
+                .await
+                .map_err(|last| last.unwrap_or_else(|| io::ErrorKind::TimedOut.into()))?;
         // Tried last from now on; a look-up forgets it.
         self.failed.fetch_or(failed, Ordering::Relaxed);
         self.failed.fetch_and(!(1 << winner), Ordering::Relaxed);
-        Some(stream)
+        Ok(stream)
     }
 }

@@ -63,9 +63,21 @@ impl Pools {
         patience: Duration,
     ) -> Result<Channel, Failure> {
         let generation = server.generation();
-        let link = self.dialler.connect(group, server, introduction, patience).await?;
+        let mut link = self.dialler.connect(group, server, introduction, patience).await;
+        if matches!(link, Err(Failure::NoDescriptors)) {
+            self.dialler.descriptors.press();
+            if self.let_go() {
+                link = self.dialler.connect(group, server, introduction, patience).await;
+            }
+        }
+        let link = link?;
         let opened = Instant::now();
         Ok(Channel { link, opened, generation, pools: Rc::clone(self), server: server.index })
+    }
+
+    /// Closes all idle connections; whether there were any.
+    pub(crate) fn let_go(&self) -> bool {
+        self.idle.iter().map(|idle| std::mem::take(&mut *idle.borrow_mut()).len()).sum::<usize>() > 0
     }
 
     /// Closes connections that are too old or have been idle for too long, or whose server has closed them.

@@ -187,7 +187,12 @@ impl SharedPools {
 
     async fn open(&self, of_it: &Rc<OfServer>, group: &Group, server: &Server) -> Result<Shared, Failure> {
         let generation = server.generation();
-        let link = self.dialler.connect(group, server, &[], Duration::MAX).await?;
+        let link = self.dialler.connect(group, server, &[], Duration::MAX).await;
+        let link = link.inspect_err(|failure| {
+            if *failure == Failure::NoDescriptors {
+                self.dialler.descriptors.press();
+            }
+        })?;
         let monitor = Monitor::new(Side::Server, MAX_HEADER);
         let (link, most) = (Monitored::new(link, &monitor), monitor.most());
         let state = Rc::new(State::new(monitor));

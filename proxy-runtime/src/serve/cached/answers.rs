@@ -158,7 +158,7 @@ fn all(body: Body<'_>) -> body::Body {
 /// A part, not copied.
 fn part_of(content: &Content, part: Range<u64>) -> body::Body {
     match content {
-        Content::Filed(filed) => body::Body::File(Box::new(FileReader::new(From::Store(Arc::clone(filed)), part))),
+        Content::Filed(opened) => body::Body::File(Box::new(FileReader::new(From::Store(Arc::clone(opened)), part))),
         _ => pieces(content, part).into(),
     }
 }

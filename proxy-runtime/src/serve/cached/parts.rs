@@ -74,11 +74,11 @@ pub(super) async fn forward(
 async fn kept(sought: &Sought, request: &Forwarded<'_>, part: Only) -> Option<(Arc<Head>, Content)> {
     let store = sought.store;
     let place = store.part_place(&sought.policy.key, &sought.url, request, part)?;
-    let found = store.at(place);
+    let found = store.at(place).await;
     if found.is_some() || !store.may_recall(&place) {
         return found;
     }
-    if store.recall(place).await { store.at(place) } else { None }
+    if store.recall(place).await { store.at(place).await } else { None }
 }
 
 /// Whether an answer is the part that was asked for, of something that can be told from its later versions, and no more than

@@ -1,0 +1,184 @@
+//! Files of a folder, and how they are read: a body that is [`Filed`] is [`Opened`] for each use, and read in blocks, each of which is
+//! verified before it is passed on. A file is open within a budget, and closed beside the event loop ([`Handle`]).
+
+use std::fs::File;
+use std::hash::Hasher as _;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use siphasher::sip::SipHasher13;
+
+use crate::descriptors::{self, Held, Share};
+use crate::file_pool::FilePool;
+
+/// Before the head: what it is, and how long its parts are.
+pub(super) const HEADER: usize = 32;
+
+/// A body is written, checked and read by so many bytes.
+pub(super) const BLOCK: usize = 64 << 10;
+
+/// A block has its checksum before it.
+pub(super) const SUM: usize = 8;
+
+/// Where files are, and what it takes to open one.
+pub(crate) struct Folder {
+    pub(super) path: PathBuf,
+    /// What names and checksums are made with.
+    pub(in crate::cache) secret: (u64, u64),
+    /// Where its operations run.
+    pub(crate) pool: &'static FilePool,
+    /// How many files may be open.
+    pub(super) descriptors: &'static Share,
+}
+
+impl Folder {
+    pub(super) fn of(&self, name: u128) -> PathBuf {
+        let name = format!("{name:032x}");
+        self.path.join(&name[..2]).join(name)
+    }
+
+    /// Opens a file, within the budget. Blocks.
+    pub(super) fn open(&self, name: u128) -> io::Result<Handle> {
+        self.handle(|| File::open(self.of(name)))
+    }
+
+    pub(super) fn handle(&self, open: impl FnOnce() -> io::Result<File>) -> io::Result<Handle> {
+        let held = self.descriptors.take().ok_or_else(descriptors::exhausted)?;
+        Ok(Handle { open: Some((open()?, held)), pool: self.pool })
+    }
+}
+
+/// An open file, and its place in the budget.
+pub(super) struct Handle {
+    /// There until it is dropped.
+    open: Option<(File, Held)>,
+    pool: &'static FilePool,
+}
+
+impl Handle {
+    pub(super) fn get(&self) -> io::Result<&File> {
+        self.open.as_ref().map(|(file, _)| file).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Closing the last handle of a file that has no name frees its blocks: a file operation like others.
+        let open = self.open.take();
+        self.pool.aside(move || drop(open));
+    }
+}
+
+/// The checksum of a block of a file, or of its head.
+pub(super) fn sum(secret: (u64, u64), name: u128, block: u64, parts: &[&[u8]]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(secret.0, secret.1);
+    hasher.write_u128(name);
+    hasher.write_u64(block);
+    parts.iter().for_each(|part| hasher.write(part));
+    hasher.finish()
+}
+
+/// The body of a response on disk: where it is. It is opened for each use, so a cached response costs no descriptor.
+pub(crate) struct Filed {
+    pub(super) folder: Arc<Folder>,
+    pub(super) name: u128,
+    /// What its file begins with: the checksum in it tells it from any other response under this name.
+    pub(super) header: [u8; HEADER],
+    pub(super) offset: u64,
+    pub(crate) length: u64,
+    /// It could not be read, or is not what was written.
+    pub(super) spoilt: AtomicBool,
+}
+
+impl Filed {
+    /// Opens it. Blocks.
+    ///
+    /// # Errors
+    /// It can't be opened, or is another response.
+    pub(in crate::cache) fn open(self: Arc<Self>) -> io::Result<Opened> {
+        let handle = self.folder.open(self.name)?;
+        let mut header = [0; HEADER];
+        handle.get()?.read_exact_at(&mut header, 0)?;
+        if header != self.header {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Opened { filed: self, handle })
+    }
+
+    /// It is of no use: whoever looks for it next is to go to the origin.
+    pub(in crate::cache) fn spoil(&self) {
+        self.spoilt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a block of it could not be read.
+    pub(in crate::cache) fn is_spoilt(&self) -> bool {
+        self.spoilt.load(Ordering::Relaxed)
+    }
+
+    /// Where it is read.
+    pub(in crate::cache) fn pool(&self) -> &'static FilePool {
+        self.folder.pool
+    }
+}
+
+/// One that is open. It can be read as long as this is there, whatever becomes of its name.
+pub(crate) struct Opened {
+    pub(in crate::cache) filed: Arc<Filed>,
+    pub(super) handle: Handle,
+}
+
+impl Opened {
+    pub(crate) fn length(&self) -> u64 {
+        self.filed.length
+    }
+
+    /// Where it is read.
+    pub(crate) fn pool(&self) -> &'static FilePool {
+        self.filed.pool()
+    }
+
+    /// See [`Filed::spoil`].
+    pub(crate) fn spoil(&self) {
+        self.filed.spoil();
+    }
+
+    /// The block that has a byte of the body, and where that is in it. Blocks.
+    ///
+    /// # Errors
+    /// It can't be read, or is not what was written.
+    pub(crate) fn block(&self, at: u64) -> io::Result<(Bytes, usize)> {
+        self.read(at).inspect_err(|_| self.spoil())
+    }
+
+    fn read(&self, at: u64) -> io::Result<(Bytes, usize)> {
+        let Filed { folder, name, offset, length, .. } = &*self.filed;
+        let number = at / BLOCK as u64;
+        let length = (length - number * BLOCK as u64).min(BLOCK as u64) as usize;
+        let mut block = vec![0; SUM + length];
+        self.handle.get()?.read_exact_at(&mut block, offset + number * (SUM + BLOCK) as u64)?;
+        if sum(folder.secret, *name, number, &[&block[SUM..]]).to_le_bytes() != block[..SUM] {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let data = Bytes::from(block).slice(SUM..);
+        Ok((data, (at % BLOCK as u64) as usize))
+    }
+
+    /// All of it. Blocks.
+    ///
+    /// # Errors
+    /// It can't be read, or is not what was written.
+    pub(in crate::cache) fn whole(&self) -> io::Result<Vec<Bytes>> {
+        let mut all = Vec::new();
+        let mut at = 0;
+        while at < self.length() {
+            let (block, _) = self.block(at)?;
+            at += block.len() as u64;
+            all.push(block);
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,91 @@
+//! What files a folder has, in memory: [`Index`]. Names whose files are to be removed are in it, too: they are nothing already. Pure.
+
+use std::collections::{HashMap, HashSet};
+use std::time::SystemTime;
+
+use super::Moment;
+
+/// What files there are.
+#[derive(Default)]
+pub(super) struct Index {
+    pub(super) places: HashMap<u128, usize>,
+    pub(super) list: Vec<Item>,
+    pub(super) total: u64,
+    /// Names whose files are to be removed, and are nothing already.
+    pub(super) doomed: HashSet<u128>,
+    /// More were to be removed than can be remembered: all that is not in the list counts as removed.
+    pub(super) lost: bool,
+    /// Somebody removes them.
+    pub(super) removing: bool,
+}
+
+pub(super) struct Item {
+    pub(super) name: u128,
+    pub(super) size: u64,
+    pub(super) used: u64,
+}
+
+/// So many names are remembered that are to be removed, while the disk hangs.
+pub(super) const MOST_DOOMED: usize = 1 << 16;
+
+/// So many files are looked at when one has to go.
+pub(super) const SAMPLE: usize = 16;
+
+impl Index {
+    /// Whether a file is nothing, though it may be there.
+    pub(super) fn is_doomed(&self, name: u128) -> bool {
+        self.doomed.contains(&name) || (self.lost && !self.places.contains_key(&name))
+    }
+
+    pub(super) fn doom(&mut self, name: u128) {
+        self.remove(name);
+        if self.doomed.len() < MOST_DOOMED {
+            self.doomed.insert(name);
+        } else if !self.doomed.contains(&name) {
+            self.lose();
+        }
+    }
+
+    /// Dooms all there is.
+    pub(super) fn lose(&mut self) {
+        *self = Index { lost: true, removing: self.removing, ..Index::default() };
+    }
+
+    pub(super) fn add(&mut self, name: u128, size: u64, used: SystemTime) {
+        self.doomed.remove(&name);
+        let used = used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.total += size;
+        match self.places.get(&name) {
+            Some(&place) => {
+                self.total -= self.list[place].size;
+                (self.list[place].size, self.list[place].used) = (size, used);
+            }
+            None => {
+                self.places.insert(name, self.list.len());
+                self.list.push(Item { name, size, used });
+            }
+        }
+    }
+
+    pub(super) fn touch(&mut self, name: u128) {
+        if let Some(&place) = self.places.get(&name) {
+            self.list[place].used = Moment::now().0 / 1000;
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: u128) {
+        let Some(place) = self.places.remove(&name) else { return };
+        let item = self.list.swap_remove(place);
+        self.total -= item.size;
+        if let Some(moved) = self.list.get(place) {
+            self.places.insert(moved.name, place);
+        }
+    }
+
+    /// Names are hashes: those that stand beside each other come from anywhere.
+    pub(super) fn victim(&self, seed: u64) -> Option<u128> {
+        let start = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) as usize;
+        let sample = (0..SAMPLE.min(self.list.len())).map(|at| &self.list[(start + at) % self.list.len()]);
+        sample.min_by_key(|item| item.used).map(|item| item.name)
+    }
+}

@@ -1,0 +1,231 @@
+//! The process's file descriptors: [`Descriptors`], how many there may be, and who may have how many of them.
+//!
+//! The soft limit is raised to the hard one at start, as nginx's `worker_rlimit_nofile` and HAProxy's `ulimit-n` do. What the process
+//! needs for itself is set aside; the rest is shared out, as HAProxy computes `maxconn`, so that a connection that is accepted can be
+//! served: each has one descriptor for itself and one for a server.
+//!
+//! ```text
+//! limit ─┬─ reserve: listeners, event loops, health checks, what is open for a moment
+//!        ├─ client connections: `limits connections`, or as many as there is room for
+//!        ├─ connections to servers, at work and idle
+//!        └─ files: static ones that are being sent, cached responses that are read or written
+//! ```
+//!
+//! To take one is an atomic addition. Idle connections to servers are let go of when somebody needs a descriptor ([`Descriptors::press`]).
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// See above.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    pub(crate) budgets: Budgets,
+    pub(crate) servers: Share,
+    pub(crate) files: Share,
+    /// How often somebody found none.
+    pressed: AtomicUsize,
+}
+
+/// How many descriptors each may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budgets {
+    pub(crate) limit: usize,
+    pub(crate) clients: usize,
+    pub(crate) servers: usize,
+    pub(crate) files: usize,
+}
+
+/// The most files at once, where there are descriptors in plenty.
+const MOST_FILES: usize = 1024;
+
+impl Budgets {
+    /// Shares a limit out, after `reserve`. Where `clients` would leave too few for the others, they are fewer. `None`: there is nothing
+    /// to share out.
+    fn of(limit: usize, reserve: usize, clients: usize) -> Option<Budgets> {
+        let free = limit.checked_sub(reserve)?;
+        let files = (free / 8).clamp(1, MOST_FILES);
+        let clients = clients.min(free.checked_sub(files)? / 2);
+        (clients > 0).then(|| Budgets { limit, clients, servers: free - files - clients, files })
+    }
+
+    /// The smallest limit that has room for so many clients.
+    fn needed(reserve: usize, clients: usize) -> usize {
+        let all = (1..=MOST_FILES).map(|files| clients.saturating_mul(2).saturating_add(files).saturating_add(reserve));
+        let mut enough =
+            all.filter(|&limit| Budgets::of(limit, reserve, clients).is_some_and(|all| all.clients == clients));
+        enough.next().unwrap_or(usize::MAX)
+    }
+}
+
+impl Descriptors {
+    /// Raises the limit, and shares it out. A second value is what to tell the operator.
+    ///
+    /// # Errors
+    /// The limit is too small for the process to serve anybody.
+    pub(crate) fn new(reserve: usize, clients: usize) -> Result<(Descriptors, Option<String>), String> {
+        let limit = raise();
+        let budgets = Budgets::of(limit, reserve, clients).ok_or_else(|| {
+            format!(
+                "{limit} file descriptors (`ulimit -n`) are too few: at least {} are needed",
+                Budgets::needed(reserve, 1)
+            )
+        })?;
+        let told = (budgets.clients < clients).then(|| {
+            format!(
+                "limits: {limit} file descriptors (`ulimit -n`) leave room for {} client connections, {} connections to servers and {} \
+                 open files; `limits connections={clients}` needs {}",
+                budgets.clients,
+                budgets.servers,
+                budgets.files,
+                Budgets::needed(reserve, clients)
+            )
+        });
+        Ok((Descriptors::of(budgets), told))
+    }
+
+    pub(crate) fn of(budgets: Budgets) -> Descriptors {
+        Descriptors {
+            budgets,
+            servers: Share::of(budgets.servers),
+            files: Share::of(budgets.files),
+            pressed: AtomicUsize::new(0),
+        }
+    }
+
+    /// Somebody found no descriptor: whoever has one that is idle lets go of it.
+    pub(crate) fn press(&self) {
+        self.pressed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often somebody found none.
+    pub(crate) fn pressed(&self) -> usize {
+        self.pressed.load(Ordering::Relaxed)
+    }
+}
+
+/// Raises the soft limit to the hard one, and gives what it is then.
+fn raise() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    // Without a limit, the system's own is far beyond what connections can be counted in.
+    current.map_or(1 << 24, |limit| usize::try_from(limit).unwrap_or(usize::MAX)).min(1 << 24)
+}
+
+/// Whether the process or the system has no descriptors left.
+pub(crate) fn are_exhausted(error: &io::Error) -> bool {
+    /// `ENFILE` and `EMFILE` on Linux.
+    const NONE_LEFT: [i32; 2] = [23, 24];
+    error.raw_os_error().is_some_and(|code| NONE_LEFT.contains(&code))
+}
+
+/// What it is called where a budget is used up: as if the limit were reached.
+pub(crate) fn exhausted() -> io::Error {
+    io::Error::from_raw_os_error(24)
+}
+
+/// A budget.
+#[derive(Debug)]
+pub(crate) struct Share {
+    max: usize,
+    used: AtomicUsize,
+}
+
+impl Share {
+    /// A budget without bounds to speak of.
+    #[cfg(test)]
+    pub(crate) fn ample() -> &'static Share {
+        Box::leak(Box::new(Share::of(1 << 20)))
+    }
+}
+
+/// One descriptor's place in a budget, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held(&'static Share);
+
+impl Share {
+    pub(crate) fn of(max: usize) -> Share {
+        Share { max, used: AtomicUsize::new(0) }
+    }
+
+    /// A place, if there is one.
+    pub(crate) fn take(&'static self) -> Option<Held> {
+        let held = Held(self);
+        (self.used.fetch_add(1, Ordering::Relaxed) < self.max).then_some(held)
+    }
+}
+
+/// An open file that has its place in a budget.
+pub(crate) struct CountedFile {
+    file: File,
+    _held: Held,
+}
+
+impl CountedFile {
+    pub(crate) fn new(file: File, held: Held) -> CountedFile {
+        CountedFile { file, _held: held }
+    }
+}
+
+impl Deref for CountedFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets() {
+        let check = |limit, reserve, clients, expected: Option<(usize, usize, usize)>| {
+            let budgets = Budgets::of(limit, reserve, clients);
+            assert_eq!(
+                budgets.map(|all| (all.clients, all.servers, all.files)),
+                expected,
+                "{limit} {reserve} {clients}"
+            );
+            if let Some(all) = budgets {
+                assert_eq!(all.clients + all.servers + all.files + reserve, limit);
+            }
+        };
+        check(1 << 20, 100, 10_000, Some((10_000, (1 << 20) - 100 - 10_000 - 1024, 1024)));
+        check(1024, 100, 10_000, Some((404, 405, 115)));
+        check(64, 40, 10_000, Some((10, 11, 3)));
+        check(64, 40, 2, Some((2, 19, 3)));
+        check(43, 40, 10_000, Some((1, 1, 1)));
+        check(42, 40, 10_000, None);
+        check(40, 40, 10_000, None);
+        check(12, 40, 10_000, None);
+        // What is said to be needed is enough, and no less is.
+        for clients in [1, 2, 9, 1000, 3584, 10_000, 1 << 20] {
+            let needed = Budgets::needed(40, clients);
+            let at = |limit| Budgets::of(limit, 40, clients).map_or(0, |all| all.clients);
+            assert_eq!(at(needed), clients);
+            assert!(at(needed - 1) < clients, "{clients}");
+        }
+    }
+
+    #[test]
+    fn shares() {
+        let share: &'static Share = Box::leak(Box::new(Share::of(2)));
+        let first = share.take();
+        let second = share.take();
+        assert!(first.is_some() && second.is_some() && share.take().is_none() && share.take().is_none());
+        drop(first);
+        assert!(share.take().is_some());
+    }
+}

@@ -1,0 +1,218 @@
+//! File descriptors: they are shared out at start, and running out of them stops nothing for long.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+
+use kiln_tests::client::ask;
+use kiln_tests::kiln::scratch;
+use kiln_tests::origin::Origin;
+use kiln_tests::proxy::{PATIENCE, Proxy, address, build_text};
+
+const SITE: &str = "\
+param listen type=addr
+param app type=addr
+param folder type=string
+log access
+process {
+    workers 1
+}
+upstream app {
+    server (param)app
+}
+cache-store main memory=\"64MiB\" max-object=\"64KiB\" {
+    disk (param)folder size=\"1GiB\"
+}
+site site.test {
+    listen (param)listen
+    route \"/here\" {
+        respond 200 \"here\"
+    }
+    route \"/cached/*\" {
+        cache main {
+            ttl default=\"1h\"
+        }
+        proxy app
+    }
+    route \"/*\" {
+        proxy app
+    }
+}
+";
+
+/// Too large for memory.
+const LARGE: usize = 70 << 10;
+
+fn origin() -> Origin {
+    Origin::new(|mut connection, _| {
+        while let Some(request) = connection.request() {
+            let length = if request.contains("/cached/") { LARGE } else { 2 };
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+            connection.send(vec![b'x'; length]);
+        }
+    })
+}
+
+/// Starts it with a limit of descriptors, soft and hard.
+fn start(binary: &Path, origin: &Origin, limit: usize, name: &str) -> Proxy {
+    let folder = scratch(name);
+    let given = [("listen", address()), ("app", origin.address.clone()), ("folder", folder.display().to_string())];
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(binary);
+    command.args(given.iter().map(|(name, value)| format!("--{name}={value}")));
+    Proxy::spawn(command, given.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<HashMap<_, _>>())
+}
+
+fn get(proxy: &Proxy, path: &str) -> kiln_tests::client::Answer {
+    ask(proxy.address("listen"), &format!("GET {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n"))
+}
+
+/// A kept connection, on which one asks and is answered again and again.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn new(proxy: &Proxy) -> Client {
+        let stream = TcpStream::connect(proxy.address("listen")).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Client(BufReader::new(stream))
+    }
+
+    /// The status; `None`: the connection has ended.
+    fn get(&mut self, path: &str) -> Option<u16> {
+        let _ = self.0.get_mut().write_all(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\n\r\n").as_bytes());
+        let (mut status, mut length) = (None, 0);
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            status = status.or_else(|| line.split(' ').nth(1)?.parse().ok());
+            length = line.strip_prefix("content-length: ").and_then(|length| length.parse().ok()).unwrap_or(length);
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).ok()?;
+        status
+    }
+}
+
+fn open(proxy: &Proxy) -> BTreeSet<usize> {
+    let folder = std::fs::read_dir(format!("/proc/{}/fd", proxy.pid())).expect("a process");
+    folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Whoever opens anything from now on finds no descriptor: the limit is the lowest number that is free.
+fn use_up(proxy: &Proxy) {
+    let open = open(proxy);
+    let free = (0..).find(|number| !open.contains(number)).expect("a number");
+    limit(proxy, free);
+}
+
+fn limit(proxy: &Proxy, soft: usize) {
+    let pid = proxy.pid().to_string();
+    let set = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={soft}:")]).status();
+    assert!(set.expect("prlimit").success());
+}
+
+/// However many large responses are cached, none holds a descriptor.
+#[test]
+fn large_cached_responses() {
+    const OBJECTS: usize = 200;
+    let (binary, origin) = (build_text("descriptors-large", SITE), origin());
+    let proxy = start(&binary, &origin, 128, "descriptors-large-folder");
+    for round in 0..2 {
+        for number in 0..OBJECTS {
+            let answer = get(&proxy, &format!("/cached/{number}"));
+            assert_eq!((answer.status, answer.body.len()), (200, LARGE));
+            let hit = answer.header("cache-status").is_some_and(|status| status.contains("; hit"));
+            assert_eq!(hit, round == 1, "{number}");
+        }
+    }
+    assert!(open(&proxy).len() < 64, "{:?}", open(&proxy));
+}
+
+/// A small limit means few connections, each of which can be served; it is said at start, with numbers. A smaller one is refused.
+#[test]
+fn small_limits() {
+    let (binary, origin) = (build_text("descriptors-small", SITE), origin());
+    let proxy = start(&binary, &origin, 64, "descriptors-small-folder");
+    let told = proxy.notice("file descriptors");
+    assert!(
+        told.contains("64 file descriptors (`ulimit -n`)") && told.contains("`limits connections=10000` needs"),
+        "{told}"
+    );
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::new(&proxy)).collect();
+    let served: Vec<Option<u16>> = clients.iter_mut().map(|client| client.get("/")).collect();
+    assert!(served.iter().all(|status| matches!(status, Some(200 | 503) | None)), "{served:?}");
+    let count = served.iter().filter(|status| **status == Some(200)).count();
+    assert!((8..40).contains(&count), "{count} of {served:?}");
+    assert!(proxy.log("too-many-connections").contains("503"));
+    drop(clients);
+    let mut again = Client::new(&proxy);
+    let until = std::time::Instant::now() + PATIENCE;
+    while again.get("/") != Some(200) {
+        assert!(std::time::Instant::now() < until, "it goes on");
+        again = Client::new(&proxy);
+    }
+    let folder = scratch("descriptors-none-folder");
+    let given = [("listen", address()), ("app", origin.address.clone()), ("folder", folder.display().to_string())];
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("ulimit -n 24; exec \"$0\" \"$@\"").arg(&binary);
+    let output = command.args(given.map(|(name, value)| format!("--{name}={value}"))).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("24 file descriptors (`ulimit -n`) are too few: at least"),
+        "{said}"
+    );
+}
+
+/// The soft limit is raised to the hard one.
+#[test]
+fn raised() {
+    let (binary, origin) = (build_text("descriptors-raised", SITE), origin());
+    let folder = scratch("descriptors-raised-folder");
+    let given = [("listen", address()), ("app", origin.address.clone()), ("folder", folder.display().to_string())];
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("ulimit -Sn 70; ulimit -Hn 512; exec \"$0\" \"$@\"").arg(&binary);
+    command.args(given.iter().map(|(name, value)| format!("--{name}={value}")));
+    let addresses = given.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let proxy = Proxy::spawn(command, addresses);
+    assert!(proxy.notice("file descriptors").contains("512 file descriptors"));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", proxy.pid())).expect("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    assert_eq!(line.split_whitespace().nth(3), Some("512"), "{line}");
+}
+
+/// No descriptor is left, against all budgets: an idle connection to a server is let go of, so that clients are accepted; and where there is
+/// none to let go of, a request is refused by this process, not blamed on the server.
+#[test]
+fn none_left() {
+    let (binary, origin) = (build_text("descriptors-none", SITE), origin());
+    let proxy = start(&binary, &origin, 256, "descriptors-none-left-folder");
+    let mut client = Client::new(&proxy);
+    assert_eq!(client.get("/here"), Some(200));
+    use_up(&proxy);
+    assert_eq!(client.get("/"), Some(503));
+    assert!(proxy.log("no-descriptors").contains("503"));
+    limit(&proxy, 256);
+    assert_eq!(client.get("/"), Some(200));
+    // Now there is an idle connection to the server.
+    use_up(&proxy);
+    let mut another = Client::new(&proxy);
+    assert_eq!(another.get("/here"), Some(200));
+    assert!(proxy.notice("can't accept").contains("goes on trying"));
+    // And with nothing to let go of, it goes on once there are descriptors again.
+    use_up(&proxy);
+    let mut waiting = Client::new(&proxy);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(move || waiting.get("/here"));
+        assert_eq!(client.get("/here"), Some(200), "who is there is served meanwhile");
+        limit(&proxy, 256);
+        assert_eq!(asked.join().expect("a response"), Some(200));
+    });
+}
