@@ -46,6 +46,7 @@ mod source {
         // What the runtime's manifest inherits; one that stands alone inherits nothing.
         add("Cargo.toml", &above.join("Cargo.toml"))?;
         add("proxy-runtime/Cargo.toml", &runtime.join("Cargo.toml"))?;
+        add("proxy-runtime/LICENSE", &runtime.join("LICENSE"))?;
         // A folder for its own sake: cargo does not look for files that were not there.
         println!("cargo::rerun-if-changed={}", runtime.join("src").display());
         for file in files(&runtime.join("src"))? {

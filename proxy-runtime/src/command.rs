@@ -20,10 +20,19 @@ enum Command {
     Version,
     Help,
     SelfTest,
+    Licences,
 }
 
 /// Runs the program of a compiled site: serves it, or does what the flags say.
 pub fn run(site: &'static Site) -> ExitCode {
+    run_licensed(
+        site,
+        "This proxy is part of a program of its own, whose build knows what it is made of: see `cargo tree`.\n",
+    )
+}
+
+/// The same for a program of which it is known what it is made of: the licences of all that is linked, for people.
+pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
     let (command, given) = match parse(site, lexopt::Parser::from_env()) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -34,6 +43,8 @@ pub fn run(site: &'static Site) -> ExitCode {
     match command {
         Command::Help => print!("{}", help(site)),
         Command::Version => print!("{}", version(site)),
+        // There is nobody to tell that standard output is gone; a pager may have seen enough.
+        Command::Licences => drop(std::io::stdout().write_all(licences.as_bytes())),
         Command::Config => print!("{}", config(site)),
         // There is nobody to tell that standard output is gone.
         Command::Manifest => drop(std::io::stdout().write_all(&manifest(site))),
@@ -69,6 +80,7 @@ fn parse(site: &Site, mut parser: lexopt::Parser) -> Result<(Command, HashMap<St
             Long("check") => Command::Check,
             Long("config") => Command::Config,
             Long("manifest") => Command::Manifest,
+            Long("licences") => Command::Licences,
             Long("self-test") => Command::SelfTest,
             Long(name) if site.params.iter().any(|param| param.name == name) => {
                 let name = name.to_owned();
@@ -94,6 +106,7 @@ fn help(site: &Site) -> String {
         \x20 --self-test   Run the site's tests against the compiled tables\n\
         \x20 --config      Print the site it was built from\n\
         \x20 --manifest    Print what it was built from as JSON, for `kiln diff`\n\
+        \x20 --licences    Print what is linked in, and the licences of it\n\
         \x20 --version     Print versions and the site's hash\n\
         \x20 --help        Print this\n",
         site.name

@@ -122,7 +122,7 @@ pub const COMPRESSES: bool = cfg!(feature = "compress");
 
 pub use bytes;
 #[cfg(feature = "serve")]
-pub use command::{run, self_test};
+pub use command::{run, run_licensed, self_test};
 pub use http;
 #[cfg(feature = "dns")]
 pub use upstream::discover::dns::resolve;

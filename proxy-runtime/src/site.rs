@@ -464,6 +464,9 @@ impl LogField {
     ];
 }
 
+/// The flags of a compiled proxy, which no parameter can have as its name.
+pub const FLAGS: [&str; 7] = ["help", "version", "check", "self-test", "config", "manifest", "licences"];
+
 /// The statuses that the proxy answers with itself; `error-page` takes these.
 pub const OWN_ERRORS: [u16; 18] =
     [400, 401, 403, 404, 405, 408, 412, 413, 414, 415, 417, 421, 429, 431, 500, 502, 503, 504];

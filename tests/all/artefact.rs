@@ -46,6 +46,22 @@ impl User {
     }
 }
 
+/// What is linked in comes with its licences, in the binary and beside it.
+fn licences(folder: &Path) {
+    let output = std::process::Command::new(folder.join("shop.v1")).arg("--licences").output().expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(text, std::fs::read_to_string(folder.join("shop.v1.licences.txt")).expect("a file"));
+    for part in
+        ["\ntokio 1.", "\nproxy-runtime 0.", "MIT OR Apache-2.0", "Copyright (c) Tokio Contributors", "Apache License"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // Neither what the site does not need, nor what works at build alone.
+    for part in ["\nrustls ", "\nsyn ", "\nproptest "] {
+        assert!(!text.contains(part), "{part}: {text}");
+    }
+}
+
 #[test]
 fn the_same_bytes_from_two_folders_and_two_users() {
     let folder = scratch("artefact");
@@ -60,7 +76,8 @@ fn the_same_bytes_from_two_folders_and_two_users() {
     let mut names: Vec<_> =
         std::fs::read_dir(&here).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
     names.sort();
-    assert_eq!(names, ["shop.new", "shop.v1", "site.kdl"], "nothing else is written");
+    assert_eq!(names, ["shop.new", "shop.v1", "shop.v1.licences.txt", "site.kdl"], "nothing else is written");
+    licences(&here);
 
     // What was made of the site as it was before is not kept.
     let changed = SITE.replace("made of", "made anew of");

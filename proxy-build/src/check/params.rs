@@ -12,7 +12,7 @@ impl Check<'_> {
     pub(super) fn declare_params(&mut self, params: Vec<(Span, ast::Param)>) {
         for (_, param) in params {
             let kind = param.kind.value;
-            if ["help", "version", "check", "config", "self-test"].contains(&param.name.value.as_str()) {
+            if site::FLAGS.contains(&param.name.value.as_str()) {
                 self.error(
                     "reserved-name",
                     format!("the binary has a flag `--{}` of its own", param.name),

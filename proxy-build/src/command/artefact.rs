@@ -7,6 +7,7 @@
 //! out: a site's crate is named by its content; the runtime is within it (a link), as cargo hashes paths that lead elsewhere; and
 //! the places of sources and caches are replaced by names.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ use proxy_build::model::Site;
 use proxy_build::source::sha256;
 use serde_json::Value;
 
-use super::failed;
 use super::source::Source;
+use super::{failed, licences};
 
 /// The profiles of the workspace, from where the ones for compilers begin.
 pub(crate) const PROFILES: &str = include_str!("../../templates/profiles.toml");
@@ -27,6 +28,8 @@ pub(crate) const PROFILES: &str = include_str!("../../templates/profiles.toml");
 /// A binary in the cache. No other build replaces or removes it while this is there.
 pub(crate) struct Artefact {
     pub(crate) path: PathBuf,
+    /// The licences of all that is linked in, for people.
+    pub(crate) licences: String,
     _alone: File,
 }
 
@@ -48,10 +51,13 @@ pub(crate) fn make(compiled: &Compiled, file: &Path, profile: &str, static_link:
     link(&folder, &source)?;
 
     let (items, site) = (output.items, output.site);
-    let main = format!("{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run({site})\n}}\n",);
+    let main = format!(
+        "{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run_licensed({site}, include_str!(\"licences.txt\"))\n}}\n"
+    );
     let all = std::env::var("KILN_FEATURES").is_ok_and(|features| features == "all");
     let features = features(model, all);
-    let mut content = format!("{features:?}\n{main}").into_bytes();
+    // What is linked follows from the source and its features.
+    let mut content = format!("{} {features:?}\n{main}", source.name()).into_bytes();
     write_if_changed(&src.join("main.rs"), main)?;
     if !model.bundle.is_empty() {
         let effort = if profile == "dist" { Effort::Most } else { Effort::Quick };
@@ -65,11 +71,14 @@ pub(crate) fn make(compiled: &Compiled, file: &Path, profile: &str, static_link:
     let inherited = source.inherited()?;
     lock(&crate_.folder, &source.lock()?, &format!("{inherited}{features:?}"))?;
     write_if_changed(&crate_.folder.join("Cargo.toml"), manifest(&crate_.name, &source.name(), &features, &inherited))?;
-    let path = crate_.build(&cache)?;
+    let metadata = crate_.metadata()?;
+    let licences = licences::collect(&metadata)?;
+    write_if_changed(&src.join("licences.txt"), &licences)?;
+    let path = crate_.build(&places(&metadata, &cache))?;
     if let Some(before) = before.filter(|before| *before != crate_.name) {
         crate_.forget(&before)?;
     }
-    Ok(Artefact { path, _alone: alone })
+    Ok(Artefact { path, licences, _alone: alone })
 }
 
 /// Builds of one profile take turns, from the writing of the crate to the use of what was made: two may be of the same site.
@@ -161,7 +170,7 @@ impl Crate<'_> {
         cargo
     }
 
-    fn build(&self, cache: &Path) -> Result<PathBuf, String> {
+    fn build(&self, places: &[(PathBuf, &str)]) -> Result<PathBuf, String> {
         let mut cargo = self.cargo("build");
         cargo.arg("--profile").arg(self.profile);
         let mut flags = given_flags();
@@ -174,7 +183,7 @@ impl Crate<'_> {
             made_in.push(host);
         }
         let mut c_flags = std::env::var_os("CFLAGS").unwrap_or_default();
-        for (place, name) in self.places(cache)? {
+        for (place, name) in places {
             flags.push(joined(&["--remap-path-prefix=".as_ref(), place.as_os_str(), "=".as_ref(), name.as_ref()]));
             // These are told apart by blanks.
             if !place.as_os_str().as_encoded_bytes().contains(&b' ') {
@@ -197,26 +206,16 @@ impl Crate<'_> {
         Ok(made_in.join(self.profile).join(&self.name))
     }
 
-    /// Folders whose places would be seen in the binary, and what stands for them: where cargo keeps sources, and the cache.
-    fn places(&self, cache: &Path) -> Result<Vec<(PathBuf, &'static str)>, String> {
+    /// What cargo knows of all that the site is built from.
+    fn metadata(&self) -> Result<Value, String> {
         let mut metadata = self.cargo("metadata");
         metadata.args(["--format-version=1", "--filter-platform", &host_triple()?]).stderr(Stdio::inherit());
-        let output = metadata.output().map_err(failed("can't run cargo"))?;
+        let output =
+            metadata.output().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
         if !output.status.success() {
             return Err("cargo can't find what the site is built from".to_owned());
         }
-        let metadata: Value = serde_json::from_slice(&output.stdout).map_err(failed("cargo metadata"))?;
-        let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
-        let mut sources: Vec<PathBuf> = Vec::new();
-        for package in packages.iter().filter(|package| package["source"].is_string()) {
-            let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
-            if let Some(folder) =
-                manifest.parent().and_then(Path::parent).filter(|folder| !sources.iter().any(|seen| seen == folder))
-            {
-                sources.push(folder.to_owned());
-            }
-        }
-        Ok(sources.into_iter().map(|folder| (folder, "/crates")).chain([(cache.to_owned(), "/kiln")]).collect())
+        serde_json::from_slice(&output.stdout).map_err(failed("cargo metadata"))
     }
 
     /// Removes what was made of the site as it was before; each change of a site is another crate.
@@ -237,6 +236,15 @@ impl Crate<'_> {
         }
         Ok(())
     }
+}
+
+/// Folders whose places would be seen in the binary, and what stands for them: where cargo keeps sources, and the cache.
+fn places(metadata: &Value, cache: &Path) -> Vec<(PathBuf, &'static str)> {
+    let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
+    let downloaded = packages.iter().filter(|package| package["source"].is_string());
+    let folder = |package: &Value| Some(Path::new(package["manifest_path"].as_str()?).parent()?.parent()?.to_owned());
+    let sources: BTreeSet<PathBuf> = downloaded.filter_map(folder).collect();
+    sources.into_iter().map(|folder| (folder, "/crates")).chain([(cache.to_owned(), "/kiln")]).collect()
 }
 
 /// The flags that whoever runs kiln gives to the compiler.

@@ -11,18 +11,20 @@ pub(crate) fn build(file: &Path, output: Option<&Path>, fast: bool, static_link:
     let artefact = artefact::make(&compiled, file, if fast { "release" } else { "dist" }, static_link)?;
     let output = output.map_or_else(|| default_output(file), Path::to_owned);
     // Beside the target first, then in its place: whoever runs the old binary keeps it whole.
-    let beside = beside(&output);
+    let beside = suffixed(&output, &format!(".{}.new", std::process::id()));
     std::fs::copy(&artefact.path, &beside).map_err(failed(format!("can't write {}", beside.display())))?;
     std::fs::rename(&beside, &output).map_err(failed(format!("can't write {}", output.display())))?;
+    let licences = suffixed(&output, ".licences.txt");
+    std::fs::write(&licences, artefact.licences).map_err(failed(format!("can't write {}", licences.display())))?;
     let size = std::fs::metadata(&output).map_or(0, |file| file.len());
     anstream::eprintln!("{}: {:.1} MB, site {}", output.display(), size as f64 / 1e6, &compiled.digest()[..16]);
     Ok(ExitCode::SUCCESS)
 }
 
-/// A name in the same folder that nobody else has: the output's own, and more.
-fn beside(output: &Path) -> PathBuf {
+/// A name in the same folder: the output's own, and more.
+fn suffixed(output: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(output);
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(suffix);
     name.into()
 }
 
