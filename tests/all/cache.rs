@@ -4,6 +4,7 @@
 //! bodies count the requests it has seen for a path, so an answer that was kept has an old number. Nothing waits for time
 //! to pass: an answer that comes with `Age` is as old as that.
 
+mod controls;
 mod hostile;
 mod parts;
 mod selected;

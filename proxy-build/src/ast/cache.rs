@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::Part;
+use proxy_runtime::site::{ControlField, Part};
 
 use super::{Item, Setting};
 use crate::source::Spanned;
@@ -33,6 +33,10 @@ pub struct Cache {
     pub store: Option<Spanned<String>>,
     /// `lock=`.
     pub lock: Option<Spanned<Setting<Duration>>>,
+    /// `store-set-cookie=strip`.
+    pub strips_set_cookie: bool,
+    /// `strip-cookies=`.
+    pub strips_cookies: Option<Spanned<bool>>,
     /// What stands in it.
     pub items: Vec<Item>,
 }
@@ -42,6 +46,10 @@ pub struct Cache {
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum InCache {
     Ttl(Ttl),
+    Override(Override),
+    Ignore(Spanned<()>),
+    ControlFields(Vec<Spanned<ControlField>>),
+    Refresh(Vec<Item>),
     Stale(Stale),
     Key(Vec<Item>),
     KeyQuery(KeyQuery),
@@ -64,6 +72,16 @@ pub struct Ttl {
     pub min: Option<Spanned<Setting<Duration>>>,
     pub max: Option<Spanned<Setting<Duration>>>,
     pub heuristic: Option<Spanned<u64>>,
+    pub refresh_ahead: Option<Spanned<Setting<Duration>>>,
+}
+
+/// `ttl` with `override=`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the arguments and properties")]
+pub struct Override {
+    pub statuses: Vec<Spanned<u16>>,
+    pub media_type: Option<Spanned<String>>,
+    pub ttl: Spanned<Setting<Duration>>,
 }
 
 /// `stale`.

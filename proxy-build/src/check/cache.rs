@@ -110,7 +110,13 @@ impl Check<'_> {
         let fixed = |duration| Setting::Fixed(duration);
         let mut value = site::Cache {
             store: self.store(cache, span)?,
-            ttl: site::Ttl { default: None, min: fixed(Duration::ZERO), max: fixed(YEAR), heuristic: 0 },
+            ttl: site::Ttl {
+                default: None,
+                min: fixed(Duration::ZERO),
+                max: fixed(YEAR),
+                heuristic: 0,
+                refresh_ahead: None,
+            },
             stale: site::Stale { while_revalidate: fixed(Duration::ZERO), if_error: fixed(Duration::ZERO) },
             key: Key { query: None, headers: list(Vec::new()), cookies: list(Vec::new()), zone: 0, site: 0 },
             vary: None,
@@ -120,22 +126,42 @@ impl Check<'_> {
             negative: list(Vec::new()),
             lock: self.or(cache.lock.as_ref(), ParamKind::Duration, fixed(LOCK)),
             purge: list(Vec::new()),
+            refresh: list(Vec::new()),
+            ignores_requests: false,
+            control_fields: list(Vec::new()),
+            overrides: list(Vec::new()),
+            strips_set_cookie: cache.strips_set_cookie,
+            strips_cookies: cache.strips_cookies.as_ref().is_some_and(|strips| strips.value),
         };
         if route.matchers.iter().any(|matcher| !matches!(matcher, Matcher::PathRegex(..))) {
             self.zones += 1;
             value.key.zone = self.zones;
         }
         let mut negative: Vec<(u16, Duration)> = Vec::new();
+        let (mut overrides, mut for_all, mut failures) = (Vec::new(), None, Vec::new());
         for Item { span, what, .. } in &cache.items {
             let What::InCache(what) = what else { continue };
             match what {
-                InCache::Ttl(ttl) => self.ttl(ttl, &mut value.ttl, *span),
+                InCache::Ttl(ttl) => match for_all.replace(*span) {
+                    None => self.ttl(ttl, &mut value.ttl, *span),
+                    Some(first) => self.report.add(
+                        Diagnostic::error("duplicate-node", "`ttl` without `override` stands here twice", *span)
+                            .also(first, "the first"),
+                    ),
+                },
+                InCache::Override(rule) => overrides.extend(self.overriding(rule).map(|rule| (*span, rule))),
+                InCache::Ignore(_) => value.ignores_requests = true,
+                InCache::ControlFields(fields) => value.control_fields = list(self.control_fields(fields)),
+                InCache::Refresh(items) => value.refresh = list(marks(items)),
                 InCache::Stale(stale) => self.stale(stale, &mut value.stale, *span),
                 InCache::Key(items) => self.cache_key(items, &mut value.key),
                 InCache::Vary(names) => value.vary = Some(list(self.once(names, "field"))),
                 InCache::Tags(field) => value.tags = Some(field.value.clone().into()),
                 InCache::Methods(methods) => value.head = self.methods_kept(methods),
-                InCache::Negative { statuses, ttl } => self.negative(statuses, ttl.value, &mut negative),
+                InCache::Negative { statuses, ttl } => {
+                    self.negative(statuses, ttl.value, &mut negative);
+                    failures.extend(statuses.iter().cloned());
+                }
                 InCache::Bypass(items) => value.bypass = list(marks(items)),
                 InCache::Purge(networks) => {
                     value.purge = list(networks.iter().map(|network| network.value).collect());
@@ -152,6 +178,8 @@ impl Check<'_> {
             }
         }
         value.negative = list(negative);
+        self.overrides_act(&overrides, &failures, for_all.map(|span| (span, &value.ttl)));
+        value.overrides = list(overrides.into_iter().map(|(_, rule)| rule).collect());
         self.key_is_whole(span, &value, route);
         self.is_for_all(span, route, &value.key);
         self.can_be_asked_about(span, route);
@@ -163,8 +191,9 @@ impl Check<'_> {
         ttl.min = self.or(written.min.as_ref(), ParamKind::Duration, ttl.min);
         ttl.max = self.or(written.max.as_ref(), ParamKind::Duration, ttl.max);
         ttl.heuristic = written.heuristic.as_ref().map_or(0, |percent| percent.value as u8);
+        ttl.refresh_ahead = written.refresh_ahead.as_ref().and_then(|ahead| self.setting(ahead, ParamKind::Duration));
         let nothing = written.default.is_none() && written.min.is_none() && written.max.is_none();
-        if nothing && written.heuristic.is_none() {
+        if nothing && written.heuristic.is_none() && written.refresh_ahead.is_none() {
             self.error("no-effect", "this says nothing", span);
         }
         let (Setting::Fixed(min), Setting::Fixed(max)) = (ttl.min, ttl.max) else { return };
@@ -186,6 +215,76 @@ impl Check<'_> {
                     .help("no answer would be fresh for so long: `min` and `max` hold for it, too"),
             );
         }
+    }
+
+    fn overriding(&mut self, written: &ast::Override) -> Option<site::Override> {
+        let ttl = self.setting(&written.ttl, ParamKind::Duration)?;
+        if ttl == Setting::Fixed(Duration::ZERO) {
+            self.report.add(
+                Diagnostic::error("no-effect", "responses that are fresh for no time are not cached", written.ttl.span)
+                    .help("a route without `cache`, or `bypass`, says that"),
+            );
+        }
+        for (index, status) in written.statuses.iter().enumerate() {
+            if matches!(status.value, ..200 | 206 | 304) {
+                self.report.add(
+                    Diagnostic::error("not-kept", format!("responses with {status} are not cached"), status.span)
+                        .help("all other statuses from 200 on may be"),
+                );
+            } else if written.statuses[..index].iter().any(|other| other.value == status.value) {
+                self.error("duplicate", format!("the status {status} is there twice"), status.span);
+            }
+        }
+        let statuses = list(written.statuses.iter().map(|status| status.value).collect());
+        let media_type = written.media_type.as_ref().map(|media_type| media_type.value.clone().into());
+        Some(site::Override { statuses, media_type, ttl })
+    }
+
+    /// Whether each line with `override` is the first for some response, and leaves something to what says how long others are fresh.
+    fn overrides_act(
+        &mut self,
+        overrides: &[(Span, site::Override)],
+        negative: &[Spanned<u16>],
+        ttl: Option<(Span, &site::Ttl)>,
+    ) {
+        for (index, (span, rule)) in overrides.iter().enumerate() {
+            if let Some((earlier, _)) = overrides[..index].iter().find(|(_, earlier)| earlier.covers(rule)) {
+                self.report.add(
+                    Diagnostic::error("no-effect", "an earlier line is for all of these responses", *span)
+                        .also(*earlier, "the earlier line")
+                        .help("the first that matches counts: put the narrower one first"),
+                );
+            }
+        }
+        let for_all_with = |status: u16| {
+            let all = site::Override { statuses: list(vec![status]), media_type: None, ttl: Setting::Fixed(YEAR) };
+            overrides.iter().find(|(_, rule)| rule.covers(&all)).map(|(span, _)| *span)
+        };
+        for status in negative {
+            if let Some(rule) = for_all_with(status.value) {
+                let message = format!("how long responses with {status} are fresh is overridden");
+                self.report.add(Diagnostic::error("no-effect", message, status.span).also(rule, "here"));
+            }
+        }
+        let by_default: Option<Vec<Span>> =
+            site::Override::BY_DEFAULT.iter().map(|status| for_all_with(*status)).collect();
+        if let (Some(rules), Some((span, ttl))) = (by_default, ttl)
+            && (ttl.default.is_some() || ttl.heuristic > 0)
+        {
+            self.report.add(
+                Diagnostic::error("no-effect", "`default` and `heuristic` are overridden for all responses", span)
+                    .also(rules[0], "here"),
+            );
+        }
+    }
+
+    fn control_fields(&mut self, fields: &[Spanned<site::ControlField>]) -> Vec<site::ControlField> {
+        for (index, field) in fields.iter().enumerate() {
+            if fields[..index].iter().any(|other| other.value == field.value) {
+                self.error("duplicate", "this field is there twice", field.span);
+            }
+        }
+        fields.iter().map(|field| field.value).collect()
     }
 
     fn stale(&mut self, written: &ast::Stale, stale: &mut site::Stale, span: Span) {

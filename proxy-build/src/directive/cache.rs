@@ -1,7 +1,9 @@
 //! `cache-store` and `cache`: which answers are kept, where, and how long.
 
+pub(super) mod lifetime;
+
 use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Policy, Stale, Ttl, What};
+use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Policy, What};
 use crate::value;
 use proxy_runtime::site::Part;
 
@@ -77,11 +79,23 @@ pub(super) static CACHE: Directive = Directive {
     name: "cache",
     places: POLICY,
     args: "STORE?",
-    props: &[Prop::new(
-        "lock",
-        "DURATION",
-        "How long requests wait for the answer to another one for the same until one more is sent. Default `\"5s\"`.",
-    )],
+    props: &[
+        Prop::new(
+            "lock",
+            "DURATION",
+            "How long requests wait for the answer to another one for the same until one more is sent. Default `\"5s\"`.",
+        ),
+        Prop::new(
+            "store-set-cookie",
+            "strip",
+            "Responses that set cookies are cached too, without their `Set-Cookie`; no client gets it, not even the one whose request was forwarded. Without this, they are not cached.",
+        ),
+        Prop::new(
+            "strip-cookies",
+            "BOOL",
+            "The server is sent no cookies where its response may be cached, but those that `key` has. Requests that pass the cache keep theirs. Default `#false`.",
+        ),
+    ],
     body: Some(Place::Cache),
     repeats: false,
     summary: "Keeps answers of servers, and answers with them again.",
@@ -126,81 +140,10 @@ site example.com {
     read: |r| {
         let store = r.opt_arg(value::name);
         let lock = r.prop("lock", value::setting(value::duration));
-        Some(What::Policy(Policy::Cache(Cache { store, lock, items: r.body() })))
-    },
-};
-
-pub(super) static TTL: Directive = Directive {
-    name: "ttl",
-    places: &[Place::Cache],
-    args: "",
-    props: &[
-        Prop::new(
-            "default",
-            "DURATION",
-            "How long answers with 200, 203, 204, 300, 301 and 308 are fresh that say nothing. No default: these are not kept.",
-        ),
-        Prop::new(
-            "min",
-            "DURATION",
-            "No answer that may be kept is fresh for less, whatever it says. Default `\"0s\"`.",
-        ),
-        Prop::new("max", "DURATION", "No answer is fresh for longer, whatever it says. Default: a year."),
-        Prop::new(
-            "heuristic",
-            "PERCENT",
-            "Answers that say nothing, but when they were last modified, are fresh for this part of the time since (RFC 9111 section 4.2.2). Default 0: they are not.",
-        ),
-    ],
-    body: None,
-    repeats: false,
-    summary: "How long answers are fresh.",
-    details: "",
-    example: r#"
-site example.com {
-    cache {
-        ttl default="1m" min="1s" max="1h" heuristic=10
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| {
-        Some(What::InCache(InCache::Ttl(Ttl {
-            default: r.prop("default", value::setting(value::duration)),
-            min: r.prop("min", value::setting(value::duration)),
-            max: r.prop("max", value::setting(value::duration)),
-            heuristic: r.prop("heuristic", value::integer(1, 100)),
-        })))
-    },
-};
-
-pub(super) static STALE: Directive = Directive {
-    name: "stale",
-    places: &[Place::Cache],
-    args: "",
-    props: &[
-        Prop::new("while-revalidate", "DURATION", "So long after it was fresh an answer is used while it is fetched again behind it. Default `\"0s\"`."),
-        Prop::new("if-error", "DURATION", "So long after it was fresh an answer is used where the server can't be reached, or answers with 500, 502, 503 or 504. Default `\"0s\"`."),
-    ],
-    body: None,
-    repeats: false,
-    summary: "How long answers may be used that are no longer fresh.",
-    details: "\
-RFC 5861. What an answer says itself goes before; `must-revalidate`, `proxy-revalidate` and `s-maxage` in an answer mean that it
-is never used when it is stale, but for what it says itself beside `s-maxage`.",
-    example: r#"
-site example.com {
-    cache {
-        stale while-revalidate="30s" if-error="1d"
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| {
-        Some(What::InCache(InCache::Stale(Stale {
-            while_revalidate: r.prop("while-revalidate", value::setting(value::duration)),
-            if_error: r.prop("if-error", value::setting(value::duration)),
-        })))
+        let strips_set_cookie = r.prop("store-set-cookie", value::word(&[("strip", true)])).is_some();
+        let strips_cookies = r.prop("strip-cookies", value::boolean);
+        let items = r.body();
+        Some(What::Policy(Policy::Cache(Cache { store, lock, strips_set_cookie, strips_cookies, items })))
     },
 };
 
@@ -368,31 +311,6 @@ site example.com {
     read: |r| Some(What::InCache(InCache::Methods(r.some("a METHOD", value::method)))),
 };
 
-pub(super) static NEGATIVE: Directive = Directive {
-    name: "negative",
-    places: &[Place::Cache],
-    args: "STATUS...",
-    props: &[Prop::new("ttl", "DURATION", "How long they are fresh.")],
-    body: None,
-    repeats: true,
-    summary: "How long answers with these statuses are fresh that say nothing.",
-    details: "Statuses from 302 on, but for 304; `ttl default` is for the others.",
-    example: r#"
-site example.com {
-    cache {
-        negative 404 410 ttl="10s"
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| {
-        Some(What::InCache(InCache::Negative {
-            statuses: r.some("a STATUS", value::status),
-            ttl: r.required("ttl", value::duration)?,
-        }))
-    },
-};
-
 pub(super) static BYPASS: Directive = Directive {
     name: "bypass",
     places: &[Place::Cache],
@@ -415,6 +333,55 @@ site example.com {
 }
 "#,
     read: |r| Some(What::InCache(InCache::Bypass(r.body()))),
+};
+
+pub(super) static REFRESH: Directive = Directive {
+    name: "refresh",
+    places: &[Place::Cache],
+    args: "",
+    props: &[],
+    body: Some(Place::Bypass),
+    repeats: false,
+    summary: "Requests that are forwarded though a response is cached: the new one replaces it.",
+    details: "\
+One of the lines is enough. So a deploy, or an editor's browser, can renew a single page; `bypass` leaves the cached response as it is.",
+    example: r#"
+site example.com {
+    cache {
+        refresh {
+            header X-Refresh "now"
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::Refresh(r.body()))),
+};
+
+pub(super) static IGNORE: Directive = Directive {
+    name: "ignore",
+    places: &[Place::Cache],
+    args: "request-cache-control",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "What requests say in `Cache-Control` and `Pragma` has no effect.",
+    details: "\
+Without this, any client can have a response fetched again (`no-cache`, which browsers send on reload, and `max-age=0`), keep it from being cached (`no-store`), or ask for a stale one
+(`max-stale`), as RFC 9111 section 5.2.1 says.",
+    example: r#"
+site example.com {
+    cache {
+        ignore request-cache-control
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::InCache(InCache::Ignore(
+            r.arg("`request-cache-control`", value::word(&[("request-cache-control", ())]))?,
+        )))
+    },
 };
 
 macro_rules! mark {

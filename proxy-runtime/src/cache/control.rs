@@ -6,9 +6,14 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
+use super::freshness::Moment;
 use crate::fields::{Fields, is_token, members, number, split_once};
+use crate::media;
+use crate::settings::Settings;
+use crate::site::{Cache, ControlField, Override};
 
 /// What an answer says of its caching.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,6 +70,75 @@ const LONGEST: u64 = 1 << 31;
 const TARGETED: &str = "cdn-cache-control";
 
 impl Control {
+    /// What holds for a response under a policy: what its fields say, unless the policy overrides that.
+    pub(crate) fn under(
+        policy: &Cache,
+        settings: &Settings,
+        status: StatusCode,
+        fields: &Fields,
+        now: Moment,
+    ) -> Control {
+        let said = || {
+            let control = policy.control_fields.iter().find_map(|field| Control::of_field(*field, fields, now));
+            control.unwrap_or_else(|| Control::of(fields))
+        };
+        let mut control = match policy.overrides.iter().find(|rule| rule.is_for(status, fields)) {
+            // Fields that are not for all clients stay out of the cache.
+            Some(rule) => Control {
+                max_age: Some(rule.ttl.get(settings)),
+                targeted: true,
+                unkept: Control::of(fields).unkept,
+                ..Control::default()
+            },
+            None => said(),
+        };
+        if policy.strips_set_cookie {
+            control.unkept.push("set-cookie".to_owned());
+        }
+        control
+    }
+
+    /// What a field for caches says; `None`: it is missing, or malformed.
+    fn of_field(field: ControlField, fields: &Fields, now: Moment) -> Option<Control> {
+        let mut control = match field {
+            ControlField::XAccelExpires => {
+                let value = fields.get(field.name())?.trim_ascii();
+                let (lifetime, at) = match value.strip_prefix(b"@") {
+                    Some(at) => (Duration::from_secs(number(at)?).saturating_sub(Duration::from_millis(now.0)), true),
+                    None => (Duration::from_secs(number(value)?), false),
+                };
+                let lifetime = lifetime.min(Duration::from_secs(LONGEST));
+                Control { max_age: Some(lifetime), no_store: lifetime.is_zero() && !at, ..Control::default() }
+            }
+            ControlField::SurrogateControl => Control::for_surrogates(fields, field.name())?,
+        };
+        control.targeted = true;
+        Some(control)
+    }
+
+    /// `Surrogate-Control`: `no-store`, and `max-age=N+M`, which is fresh for N seconds and may be used for M more while it is fetched
+    /// again. A directive that names another surrogate is not for this one. `None`: nothing is.
+    fn for_surrogates(fields: &Fields, name: &'static str) -> Option<Control> {
+        let mut control = Control::default();
+        for (name, value) in directives(fields, name) {
+            let value = value.unwrap_or_default();
+            let (name, value) = match split_once(name, b';') {
+                Some(_) => continue,
+                None => (name.to_ascii_lowercase(), value),
+            };
+            match name.as_slice() {
+                b"no-store" => control.no_store = true,
+                b"max-age" if !value.contains(&b';') => {
+                    let (fresh, stale) = split_once(&value, b'+').unwrap_or((&value, b"0"));
+                    control.max_age = Some(seconds(Some(fresh)));
+                    control.while_revalidate = Some(seconds(Some(stale)));
+                }
+                _ => {}
+            }
+        }
+        (control != Control::default()).then_some(control)
+    }
+
     /// What the fields of an answer say.
     pub(crate) fn of(fields: &Fields) -> Control {
         if let Some(targeted) = Control::targeted(fields) {
@@ -152,6 +226,23 @@ impl Control {
             }
         }
         Some(control)
+    }
+}
+
+impl ControlField {
+    fn name(self) -> &'static str {
+        match self {
+            ControlField::XAccelExpires => "x-accel-expires",
+            ControlField::SurrogateControl => "surrogate-control",
+        }
+    }
+}
+
+impl Override {
+    fn is_for(&self, status: StatusCode, fields: &Fields) -> bool {
+        let said = fields.get("content-type").unwrap_or_default();
+        self.statuses().contains(&status.as_u16())
+            && self.media_type.as_ref().is_none_or(|wanted| media::is_among(std::slice::from_ref(wanted), said))
     }
 }
 
@@ -328,6 +419,85 @@ mod tests {
             );
         }
         check(&[("cdn-cache-control", "max-age=1.5, no-store=?0")], targeted());
+    }
+
+    /// What holds for a response, in the site's words.
+    #[test]
+    fn under_a_policy() {
+        use crate::site::{Setting, Text};
+        use std::borrow::Cow;
+        const RULE: Override = Override {
+            statuses: Cow::Borrowed(&[]),
+            media_type: Some(Cow::Borrowed("image/")),
+            ttl: Setting::Fixed(Duration::from_secs(7)),
+        };
+        const MISSING: Override = Override {
+            statuses: Cow::Borrowed(&[404, 410]),
+            media_type: None::<Text>,
+            ttl: Setting::Fixed(Duration::from_secs(8)),
+        };
+        let policy = Cache {
+            overrides: Cow::Borrowed(&[RULE, MISSING]),
+            control_fields: Cow::Borrowed(&[ControlField::XAccelExpires, ControlField::SurrogateControl]),
+            strips_set_cookie: true,
+            ..crate::cache::freshness::tests::policy()
+        };
+        let check = |status: u16, lines: &[(&str, &str)], expected: Control| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let found = Control::under(&policy, &Settings::default(), status, &fields(lines), Moment(1_000_000));
+            assert_eq!(found, expected, "{lines:?}");
+        };
+        let unkept = || vec!["set-cookie".to_owned()];
+        let none = || Control { unkept: unkept(), ..Control::default() };
+        let targeted = || Control { targeted: true, ..none() };
+        // What is overridden says nothing, but for fields that are not to be cached.
+        let image = ("content-type", "Image/PNG; q=1");
+        check(200, &[image, ("cache-control", "no-store")], Control { max_age: secs(7), ..targeted() });
+        check(200, &[image, ("x-accel-expires", "1")], Control { max_age: secs(7), ..targeted() });
+        check(404, &[image], Control { max_age: secs(8), ..targeted() });
+        check(
+            410,
+            &[("cache-control", "private=\"x-user\"")],
+            Control { max_age: secs(8), unkept: vec!["x-user".to_owned(), "set-cookie".to_owned()], ..targeted() },
+        );
+        check(500, &[image, ("cache-control", "no-store")], Control { no_store: true, ..none() });
+        check(
+            200,
+            &[("content-type", "text/image/"), ("cache-control", "max-age=1")],
+            Control { max_age: secs(1), ..none() },
+        );
+        // Fields for caches alone: the first that is well-formed.
+        let private = ("cache-control", "private");
+        check(200, &[private, ("x-accel-expires", "60")], Control { max_age: secs(60), ..targeted() });
+        check(200, &[private, ("x-accel-expires", "@1060")], Control { max_age: secs(60), ..targeted() });
+        check(200, &[private, ("x-accel-expires", "@10")], Control { max_age: secs(0), ..targeted() });
+        let never = || Control { max_age: secs(0), no_store: true, ..targeted() };
+        check(200, &[("cache-control", "max-age=9"), ("x-accel-expires", "0")], never());
+        for odd in ["", "soon", "-1", "@", "1.5", "@soon"] {
+            check(200, &[private, ("x-accel-expires", odd)], Control { private: true, ..none() });
+        }
+        for long in ["99999999999999999999999", "@99999999999999999999999"] {
+            check(200, &[private, ("x-accel-expires", long)], Control { max_age: secs(LONGEST), ..targeted() });
+        }
+        let fresh = |fresh, stale| Control { max_age: secs(fresh), while_revalidate: secs(stale), ..targeted() };
+        check(200, &[private, ("surrogate-control", "max-age=60")], fresh(60, 0));
+        check(
+            200,
+            &[("x-accel-expires", "odd"), ("surrogate-control", "content=\"ESI/1.0\", max-age=60+30")],
+            fresh(60, 30),
+        );
+        check(200, &[private, ("surrogate-control", "no-store")], Control { no_store: true, ..targeted() });
+        check(
+            200,
+            &[private, ("surrogate-control", "no-store;other, max-age=5;other")],
+            Control { private: true, ..none() },
+        );
+        check(200, &[private, ("surrogate-control", "max-age=soon")], fresh(0, 0));
+        check(
+            200,
+            &[("x-accel-expires", "5"), ("surrogate-control", "no-store")],
+            Control { max_age: secs(5), ..targeted() },
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::control::{Control, Wish};
 use crate::fields::{Fields, is_token, number, tokens};
 use crate::settings::Settings;
-use crate::site::Cache;
+use crate::site::{Cache, Override};
 
 /// A moment, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,7 +143,7 @@ impl Life {
         fields: &Fields,
         asked: &Asked,
     ) -> Result<Life, Unkept> {
-        let control = Control::of(fields);
+        let control = Control::under(policy, settings, status, fields, asked.answered);
         may_be_kept(policy, status, fields, &control, asked)?;
         let date = fields.get("date").and_then(date).unwrap_or(asked.answered);
         let life = Life {
@@ -191,6 +191,11 @@ impl Life {
     pub(crate) fn left_at(&self, now: Moment) -> Result<Duration, Duration> {
         let age = self.age_at(now);
         if self.lifetime > age { Ok(self.lifetime - age) } else { Err(age - self.lifetime) }
+    }
+
+    /// Whether less than this is left of its time, and less than half of it.
+    pub(crate) fn ends_within(&self, ahead: Duration, now: Moment) -> bool {
+        self.left_at(now).is_ok_and(|left| left < ahead.min(self.lifetime / 2))
     }
 
     /// Whether it may be used for a request. `outdated` says that somebody has declared it stale.
@@ -285,7 +290,7 @@ fn is_understood(status: StatusCode) -> bool {
 
 /// Statuses that may be kept without a word of how long (RFC 9110 section 15.1), but for errors, which `negative` is for.
 fn is_kept_by_default(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308)
+    Override::BY_DEFAULT.contains(&status.as_u16())
 }
 
 /// Section 4.2.1: how long it is fresh; `None` where nothing says so.
@@ -335,7 +340,7 @@ pub(crate) fn date(value: &[u8]) -> Option<Moment> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::borrow::Cow;
 
     use super::*;
@@ -345,10 +350,10 @@ mod tests {
         Setting::Fixed(Duration::from_secs(seconds))
     }
 
-    fn policy() -> Cache {
+    pub(in crate::cache) fn policy() -> Cache {
         Cache {
             store: 0,
-            ttl: Ttl { default: None, min: fixed(0), max: fixed(1 << 31), heuristic: 0 },
+            ttl: Ttl { default: None, min: fixed(0), max: fixed(1 << 31), heuristic: 0, refresh_ahead: None },
             stale: Stale { while_revalidate: fixed(0), if_error: fixed(0) },
             key: Key { query: None, headers: Cow::Borrowed(&[]), cookies: Cow::Borrowed(&[]), zone: 0, site: 0 },
             vary: None,
@@ -358,6 +363,12 @@ mod tests {
             negative: Cow::Borrowed(&[]),
             lock: fixed(5),
             purge: Cow::Borrowed(&[]),
+            refresh: Cow::Borrowed(&[]),
+            ignores_requests: false,
+            control_fields: Cow::Borrowed(&[]),
+            overrides: Cow::Borrowed(&[]),
+            strips_set_cookie: false,
+            strips_cookies: false,
         }
     }
 
@@ -373,6 +384,27 @@ mod tests {
     }
 
     /// What is kept, and for how long.
+    #[test]
+    fn refreshed_ahead() {
+        let life = |lifetime| {
+            let cache_control = format!("max-age={lifetime}");
+            of(&policy(), 200, &[("cache-control", &cache_control)], &asked()).expect("it is kept")
+        };
+        let check = |lifetime: u64, ahead: u64, after: u64, expected: bool| {
+            let now = Moment(SENT.0 + after * 1000);
+            let due = life(lifetime).ends_within(Duration::from_secs(ahead), now);
+            assert_eq!(due, expected, "{lifetime} {ahead} {after}");
+        };
+        check(60, 10, 50, false);
+        check(60, 10, 51, true);
+        check(60, 0, 59, false);
+        // No more than the second half of its time.
+        check(10, 60, 4, false);
+        check(10, 60, 6, true);
+        // What is stale is another matter.
+        check(60, 10, 60, false);
+    }
+
     #[test]
     fn lifetimes() {
         let check = |policy: &Cache, status, lines: &[(&str, &str)], expected: Result<u64, Unkept>| {
@@ -408,7 +440,7 @@ mod tests {
         check(&plain, 200, &[("cache-control", "max-age=9, no-cache=\"set-cookie\""), cookie], Ok(9));
         check(&plain, 200, &[("cache-control", "max-age=9"), ("vary", "*")], Err(Unkept::Vary));
 
-        let ttl = Ttl { default: Some(fixed(30)), min: fixed(10), max: fixed(40), heuristic: 10 };
+        let ttl = Ttl { default: Some(fixed(30)), min: fixed(10), max: fixed(40), heuristic: 10, refresh_ahead: None };
         let own = Cache {
             ttl,
             vary: Some(Cow::Borrowed(&[Cow::Borrowed("accept")])),

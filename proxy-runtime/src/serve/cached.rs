@@ -54,6 +54,8 @@ struct Sought {
     store: &'static Store,
     url: String,
     wish: Wish,
+    /// What is cached does not do: the response is to be fetched, and to replace it.
+    refreshes: bool,
     authorized: bool,
 }
 
@@ -250,7 +252,8 @@ async fn follow(
             // What had come before this request did may be used as what is kept may be, and no further.
             Some(Landed::Answer(head, ..) | Landed::Refreshed(head, ..))
                 if reader.landed_before(began)
-                    && head.life.verdict(&sought.wish, head.is_outdated(), Moment::now()) == Verdict::Ask => {}
+                    && (sought.refreshes
+                        || head.life.verdict(&sought.wish, head.is_outdated(), Moment::now()) == Verdict::Ask) => {}
             Some(landed) => return Ok(Followed::Landed(reader, landed)),
             None => why = "lock-timeout",
         }
@@ -281,7 +284,8 @@ impl Sought {
             policy,
             store: &client.worker.stores[usize::from(policy.store)],
             url,
-            wish: Wish::of(facts.fields),
+            wish: if policy.ignores_requests { Wish::default() } else { Wish::of(facts.fields) },
+            refreshes: policy.refresh.iter().any(|mark| key::has(mark, facts)),
             authorized: facts.fields.contains("authorization"),
         }
     }
@@ -304,6 +308,9 @@ impl Sought {
             }
             Looked::Filed(_, head, _) if self.authorized && !head.life.for_authorized => {
                 return Seen::NotForUs("authorization", "request");
+            }
+            Looked::Filed(place, ..) | Looked::Answer(place, ..) if self.refreshes => {
+                return Seen::Wanting(place, None, Lately::Unknown);
             }
             Looked::Filed(place, head, filed) => return Seen::Filed(place, head, filed),
             Looked::Answer(place, head, content) => (place, head, content),
@@ -333,7 +340,10 @@ impl Sought {
             },
         };
         let answer = answers::hit(record, &head, &content, word, now);
-        if verdict == Verdict::WhileRevalidate && head.failed_until(now).is_none() {
+        let ahead = self.policy.ttl.refresh_ahead.map(|ahead| ahead.get(client.worker.settings));
+        let is_due = verdict == Verdict::WhileRevalidate
+            || verdict == Verdict::Fresh && ahead.is_some_and(|ahead| head.life.ends_within(ahead, now));
+        if is_due && head.failed_until(now).is_none() {
             refresh(client, record, route, proxy, self, (place, (head, content)));
         }
         Seen::Answer(answer)

@@ -68,6 +68,65 @@ pub struct Cache {
     pub lock: Setting<Duration>,
     /// Whose PURGE is obeyed.
     pub purge: List<IpNet>,
+    /// Requests whose response is fetched, and replaces the cached one.
+    pub refresh: List<Mark>,
+    /// `ignore request-cache-control`: what requests say about caching has no effect.
+    pub ignores_requests: bool,
+    /// Response fields that are read before `Cache-Control`, in order.
+    pub control_fields: List<ControlField>,
+    /// How long responses are fresh, whatever they say; the first that matches.
+    pub overrides: List<Override>,
+    /// Responses with `Set-Cookie` are cached, without it.
+    pub strips_set_cookie: bool,
+    /// The server is sent no cookies but those of the key.
+    pub strips_cookies: bool,
+}
+
+/// A response field for caches in front of an origin, which clients do not get.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ControlField {
+    /// `X-Accel-Expires` of nginx: seconds, `@` and seconds since 1970, or 0 for a response that is not to be cached.
+    XAccelExpires,
+    /// `Surrogate-Control` of the Edge Architecture Specification: `max-age` and `no-store`.
+    SurrogateControl,
+}
+
+/// `ttl ... override=`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Override {
+    /// The statuses it is for; without one, those of [`Override::BY_DEFAULT`].
+    pub statuses: List<u16>,
+    /// The media type it is for, in lower case: `image/png`, all of `image/`, or all `+json`; without one, any.
+    pub media_type: Option<Text>,
+    /// How long.
+    pub ttl: Setting<Duration>,
+}
+
+impl Override {
+    /// The statuses that a rule is for which names none: those that may be cached though nothing says how long (RFC 9110 section 15.1), but
+    /// for failures.
+    pub const BY_DEFAULT: [u16; 6] = [200, 203, 204, 300, 301, 308];
+
+    /// The statuses it is for.
+    pub fn statuses(&self) -> &[u16] {
+        if self.statuses.is_empty() { &Self::BY_DEFAULT } else { &self.statuses }
+    }
+
+    /// Whether it is for all responses that `other` is for.
+    pub fn covers(&self, other: &Override) -> bool {
+        let is_wider = match (&self.media_type, &other.media_type) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(wide), Some(narrow)) => {
+                wide == narrow
+                    || wide.ends_with('/') && narrow.starts_with(&**wide)
+                    || wide.starts_with('+') && narrow.ends_with(&**wide)
+            }
+        };
+        is_wider && other.statuses().iter().all(|status| self.statuses().contains(status))
+    }
 }
 
 /// `ttl`.
@@ -82,6 +141,8 @@ pub struct Ttl {
     pub max: Setting<Duration>,
     /// So many percent of the time since it was last modified, where an answer says nothing else (RFC 9111 section 4.2.2).
     pub heuristic: u8,
+    /// A hit refreshes the response when less than this is left.
+    pub refresh_ahead: Option<Setting<Duration>>,
 }
 
 /// `stale` (RFC 5861).

@@ -27,6 +27,7 @@ use crate::observe::Record;
 use crate::ranges;
 use crate::serve::Stop;
 use crate::serve::proxy::{self, Reply};
+use crate::settings::Settings;
 use crate::site::{Proxy, Route};
 
 /// Fetches behind an answer that is stale.
@@ -102,6 +103,7 @@ pub(super) async fn fetch(
         let asked = errand.stale.as_ref().map(|(head, _)| &**head);
         let as_it_is = errand.beside && asked.is_none();
         let alter = |fields: &mut Fields| {
+            forwarded::limit_cookies(sought.policy, fields);
             if !as_it_is {
                 for_all(fields, asked)
             }
@@ -187,7 +189,8 @@ pub(super) fn renew(
     }
     let asked = Asked { authorized: sought.authorized, no_store: false, part: false, sent, answered: Moment::now() };
     let life = Life::of(sought.policy, record.worker.settings, head.status, &judged, &asked);
-    let renewed = |life: Life| Arc::new(kept_head(sought, head.status, fields.clone(), life, head.number));
+    let settings = record.worker.settings;
+    let renewed = |life: Life| Arc::new(kept_head(sought, settings, head.status, fields.clone(), life, head.number));
     match life {
         Ok(life) => {
             let head = renewed(life);
@@ -202,8 +205,15 @@ pub(super) fn renew(
 }
 
 /// The head that is kept: without the fields that must not be.
-fn kept_head(sought: &Sought, status: StatusCode, mut fields: Fields, life: Life, number: u64) -> Head {
-    for name in Control::of(&fields).unkept {
+fn kept_head(
+    sought: &Sought,
+    settings: &Settings,
+    status: StatusCode,
+    mut fields: Fields,
+    life: Life,
+    number: u64,
+) -> Head {
+    for name in Control::under(sought.policy, settings, status, &fields, life.received).unkept {
         fields.remove(&name);
     }
     fields.remove("age");
@@ -340,7 +350,7 @@ fn admit(
     // What is too large for memory goes through a window.
     let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
     let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
-    let head = kept_head(sought, answer.status, answer.fields.clone(), life, number());
+    let head = kept_head(sought, record.worker.settings, answer.status, answer.fields.clone(), life, number());
     let place = sought.store.place(&sought.policy.key, &sought.url, request, &head, part)?;
     Ok((Arc::new(head), place, reserved))
 }

@@ -8,11 +8,11 @@ use std::rc::Rc;
 
 use crate::cache::key::Selecting;
 use crate::connection::Client;
-use crate::fields::Fields;
+use crate::fields::{Fields, split_once};
 use crate::forward;
 use crate::observe::Record;
 use crate::serve::proxy;
-use crate::site::{Proxy, Route};
+use crate::site::{self, Proxy, Route};
 
 /// See above.
 pub(super) struct Forwarded<'a> {
@@ -33,6 +33,7 @@ impl<'a> Forwarded<'a> {
         let own = &self.record.policy().fields.own;
         forward::changes(name)
             || is_about_stored(name.as_bytes())
+            || name == "cookie" && self.record.policy().cache.as_ref().is_some_and(|policy| policy.strips_cookies)
             || self.route.request.is_some() && own.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 }
@@ -46,6 +47,9 @@ impl Selecting for Forwarded<'_> {
         let make = || {
             let mut fields = proxy::fields(self.client, self.record, self.route, self.proxy);
             for_all(&mut fields);
+            if let Some(policy) = &self.record.policy().cache {
+                limit_cookies(policy, &mut fields);
+            }
             fields
         };
         self.is_changed(name).then(|| self.fields.get_or_init(make))
@@ -55,6 +59,25 @@ impl Selecting for Forwarded<'_> {
 /// What one client has, or wants a part of, is nothing that a request for all clients says.
 pub(super) fn for_all(fields: &mut Fields) {
     fields.retain(|name, _| !is_about_stored(name));
+}
+
+/// Where the policy is that cached routes do without cookies, the server is sent those of the key alone: what it makes of others would be
+/// cached for all clients.
+pub(super) fn limit_cookies(policy: &site::Cache, fields: &mut Fields) {
+    if !policy.strips_cookies || !fields.contains("cookie") {
+        return;
+    }
+    let is_keyed = |pair: &&[u8]| {
+        let name = split_once(pair, b'=').map_or(*pair, |(name, _)| name).trim_ascii();
+        policy.key.cookies.iter().any(|keyed| keyed.as_bytes() == name)
+    };
+    let pairs = fields.all("cookie").flat_map(|line| line.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii);
+    let kept: Vec<&[u8]> = pairs.filter(is_keyed).collect();
+    let kept = kept.join(b"; ".as_slice());
+    fields.remove("cookie");
+    if !kept.is_empty() {
+        fields.add(b"cookie", &kept);
+    }
 }
 
 fn is_about_stored(name: &[u8]) -> bool {

@@ -1,0 +1,193 @@
+//! How long responses are fresh, and who says so: `ttl`, `stale`, `negative`, `control-fields`.
+
+use crate::ast::{InCache, Override, Stale, Ttl, What};
+use crate::directive::compress::media;
+use crate::directive::{Directive, Place, Prop};
+use crate::report::Diagnostic;
+use crate::syntax::Leaf;
+use crate::value;
+use proxy_runtime::site::ControlField;
+
+pub(in crate::directive) static TTL: Directive = Directive {
+    name: "ttl",
+    places: &[Place::Cache],
+    args: "STATUS...?",
+    props: &[
+        Prop::new(
+            "default",
+            "DURATION",
+            "How long answers with 200, 203, 204, 300, 301 and 308 are fresh that say nothing. No default: these are not kept.",
+        ),
+        Prop::new(
+            "min",
+            "DURATION",
+            "No answer that may be kept is fresh for less, whatever it says. Default `\"0s\"`.",
+        ),
+        Prop::new("max", "DURATION", "No answer is fresh for longer, whatever it says. Default: a year."),
+        Prop::new(
+            "heuristic",
+            "PERCENT",
+            "Answers that say nothing, but when they were last modified, are fresh for this part of the time since (RFC 9111 section 4.2.2). Default 0: they are not.",
+        ),
+        Prop::new(
+            "refresh-ahead",
+            "DURATION",
+            "A hit with less than this left, and less than half of its lifetime, is fetched again in the background, so that popular responses never become stale. Default: none is.",
+        ),
+        Prop::new("override", "DURATION", "How long responses with one of the STATUSes are fresh, whatever they say."),
+        Prop::new("type", "TYPE", "With `override`: for responses of this type alone, as `\"image/png\"` or `\"image/*\"`."),
+    ],
+    body: None,
+    repeats: true,
+    summary: "How long responses are fresh.",
+    details: "\
+One line says what holds for all. Each line with `override` says how long some are fresh in place of what they say: `Cache-Control`, `CDN-Cache-Control` and `Expires`
+have no effect on them, `no-store` and `private` included. Without a STATUS it is about 200, 203, 204, 300, 301 and 308. The first line that matches counts. What sets cookies, varies by `*`, or
+answers a request with `Authorization` is not cached all the same; `min` and `max` hold.",
+    example: r#"
+site example.com {
+    cache {
+        ttl default="1m" min="1s" max="7d" refresh-ahead="5s"
+        ttl override="7d" type="image/*"
+        ttl 404 410 override="10s"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        let statuses = r.rest(value::status);
+        let ttl = Ttl {
+            default: r.prop("default", value::setting(value::duration)),
+            min: r.prop("min", value::setting(value::duration)),
+            max: r.prop("max", value::setting(value::duration)),
+            heuristic: r.prop("heuristic", value::integer(1, 100)),
+            refresh_ahead: r.prop("refresh-ahead", value::setting(value::duration)),
+        };
+        let overriding = r.prop("override", value::setting(value::duration));
+        let media_type = r.prop("type", media);
+        let Some(overriding) = overriding else {
+            let narrow = statuses.first().map(|status| status.span).or(media_type.map(|media_type| media_type.span));
+            if let Some(narrow) = narrow {
+                r.add(
+                    Diagnostic::error("missing-property", "only `override` is for some responses alone", narrow)
+                        .help("as in: ttl 404 override=\"10s\"; and `negative` is for failures that say nothing"),
+                );
+                return None;
+            }
+            return Some(What::InCache(InCache::Ttl(ttl)));
+        };
+        let beside = [
+            ttl.default.map(|given| given.span),
+            ttl.min.map(|given| given.span),
+            ttl.max.map(|given| given.span),
+            ttl.heuristic.map(|given| given.span),
+            ttl.refresh_ahead.map(|given| given.span),
+        ];
+        if let Some(beside) = beside.into_iter().flatten().next() {
+            r.add(
+                Diagnostic::error("contradiction", "this is about all responses, and `override` about some", beside)
+                    .also(overriding.span, "here")
+                    .help("give `override` a line of its own"),
+            );
+            return None;
+        }
+        Some(What::InCache(InCache::Override(Override { statuses, media_type, ttl: overriding })))
+    },
+};
+
+pub(in crate::directive) static STALE: Directive = Directive {
+    name: "stale",
+    places: &[Place::Cache],
+    args: "",
+    props: &[
+        Prop::new("while-revalidate", "DURATION", "So long after it was fresh an answer is used while it is fetched again behind it. Default `\"0s\"`."),
+        Prop::new("if-error", "DURATION", "So long after it was fresh an answer is used where the server can't be reached, or answers with 500, 502, 503 or 504. Default `\"0s\"`."),
+    ],
+    body: None,
+    repeats: false,
+    summary: "How long answers may be used that are no longer fresh.",
+    details: "\
+RFC 5861. What an answer says itself goes before; `must-revalidate`, `proxy-revalidate` and `s-maxage` in an answer mean that it
+is never used when it is stale, but for what it says itself beside `s-maxage`.",
+    example: r#"
+site example.com {
+    cache {
+        stale while-revalidate="30s" if-error="1d"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::InCache(InCache::Stale(Stale {
+            while_revalidate: r.prop("while-revalidate", value::setting(value::duration)),
+            if_error: r.prop("if-error", value::setting(value::duration)),
+        })))
+    },
+};
+
+pub(in crate::directive) static NEGATIVE: Directive = Directive {
+    name: "negative",
+    places: &[Place::Cache],
+    args: "STATUS...",
+    props: &[Prop::new("ttl", "DURATION", "How long they are fresh.")],
+    body: None,
+    repeats: true,
+    summary: "How long answers with these statuses are fresh that say nothing.",
+    details: "Statuses from 302 on, but for 304; `ttl default` is for the others.",
+    example: r#"
+site example.com {
+    cache {
+        negative 404 410 ttl="10s"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::InCache(InCache::Negative {
+            statuses: r.some("a STATUS", value::status),
+            ttl: r.required("ttl", value::duration)?,
+        }))
+    },
+};
+
+pub(in crate::directive) static CONTROL_FIELDS: Directive = Directive {
+    name: "control-fields",
+    places: &[Place::Cache],
+    args: "FIELD...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Response fields that say how long a response is cached, before `Cache-Control` does.",
+    details: "\
+`X-Accel-Expires`, as nginx reads it: seconds, `@` and seconds since 1970, or 0 for a response that is not to be cached. `Surrogate-Control`: `no-store`, and `max-age=N+M`, which is fresh for N seconds
+and may be used for M more while it is fetched again. The first that is there and well-formed counts, and neither `Cache-Control` nor `Expires` has an effect then. The fields are passed on;
+`response-headers` can remove them.",
+    example: r#"
+site example.com {
+    cache {
+        control-fields X-Accel-Expires Surrogate-Control
+    }
+    response-headers {
+        remove X-Accel-Expires
+        remove Surrogate-Control
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::ControlFields(r.some("a FIELD", control_field)))),
+};
+
+/// In any case, as names of fields are.
+fn control_field(leaf: &Leaf) -> value::Parsed<ControlField> {
+    const FIELDS: [(&str, ControlField); 2] =
+        [("X-Accel-Expires", ControlField::XAccelExpires), ("Surrogate-Control", ControlField::SurrogateControl)];
+    let text = value::text(leaf)?;
+    let found = FIELDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)).map(|(_, field)| *field);
+    found.ok_or_else(|| {
+        let problem =
+            value::problem("unknown-value", format!("`{text}` is no field that says how long a response is cached"));
+        problem.help(
+            "it is X-Accel-Expires or Surrogate-Control; Cache-Control, CDN-Cache-Control and Expires are always read",
+        )
+    })
+}
