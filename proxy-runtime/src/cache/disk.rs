@@ -255,7 +255,7 @@ impl Disk {
             Kept::Answer(head) => {
                 let offset = (HEADER + head_length) as u64;
                 let filed = self.filed(name, header, (offset, length));
-                Found::Answer(head, Opened { filed: Arc::new(filed), handle })
+                Found::Answer(head, Opened::new(Arc::new(filed), handle))
             }
         })
     }

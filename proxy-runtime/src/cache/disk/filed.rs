@@ -6,8 +6,8 @@ use std::hash::Hasher as _;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
@@ -95,10 +95,10 @@ pub(crate) struct Filed {
 }
 
 impl Filed {
-    /// Opens it. Blocks.
+    /// Opens it, and reads its beginning: what is torn there is found out before a byte has been promised to anybody. Blocks.
     ///
     /// # Errors
-    /// It can't be opened, or is another response.
+    /// It can't be opened or read, or is another response.
     pub(in crate::cache) fn open(self: Arc<Self>) -> io::Result<Opened> {
         let handle = self.folder.open(self.name)?;
         let mut header = [0; HEADER];
@@ -106,7 +106,12 @@ impl Filed {
         if header != self.header {
             return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(Opened { filed: self, handle })
+        let opened = Opened::new(self, handle);
+        if opened.length() > 0 {
+            let (first, _) = opened.block(0)?;
+            *opened.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        }
+        Ok(opened)
     }
 
     /// It is of no use: whoever looks for it next is to go to the origin.
@@ -128,10 +133,16 @@ impl Filed {
 /// One that is open. It can be read as long as this is there, whatever becomes of its name.
 pub(crate) struct Opened {
     pub(in crate::cache) filed: Arc<Filed>,
-    pub(super) handle: Handle,
+    handle: Handle,
+    /// Its first block, until a block is read.
+    first: Mutex<Option<Bytes>>,
 }
 
 impl Opened {
+    pub(super) fn new(filed: Arc<Filed>, handle: Handle) -> Opened {
+        Opened { filed, handle, first: Mutex::default() }
+    }
+
     pub(crate) fn length(&self) -> u64 {
         self.filed.length
     }
@@ -151,6 +162,10 @@ impl Opened {
     /// # Errors
     /// It can't be read, or is not what was written.
     pub(crate) fn block(&self, at: u64) -> io::Result<(Bytes, usize)> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(first) = first.filter(|_| at < BLOCK as u64) {
+            return Ok((first, at as usize));
+        }
         self.read(at).inspect_err(|_| self.spoil())
     }
 
