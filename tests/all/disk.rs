@@ -24,7 +24,7 @@ upstream app {
     server (param)app
 }
 cache-store main memory=\"2MiB\" max-object=\"128KiB\" {
-    disk (param)folder size=\"64MiB\"
+    disk (param)folder size=\"64MiB\" max-files=100000 min-free=\"1MiB\"
 }
 site site.test {
     listen (param)listen
@@ -79,17 +79,18 @@ fn origin() -> (Origin, Arc<AtomicUsize>) {
                 connection.send(&body[first..=last]);
                 continue;
             }
-            connection.send(format!(
+            let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: max-age=600\r\nETag: \"a\"\r\n{vary}Surrogate-Key: {tag}\r\n\r\n",
                 body.len()
-            ));
-            connection.send(body);
+            );
+            connection.send([head.into_bytes(), body].concat());
         }
     });
     (origin, asked)
 }
 
 struct Stage {
+    site: String,
     binary: PathBuf,
     folder: PathBuf,
     origin: Origin,
@@ -98,13 +99,18 @@ struct Stage {
 
 impl Stage {
     fn new(name: &str) -> Stage {
+        Stage::of(name, SITE)
+    }
+
+    fn of(name: &str, site: &str) -> Stage {
         let (origin, asked) = origin();
-        Stage { binary: build_text(name, SITE), folder: scratch(&format!("{name}-folder")), origin, asked }
+        let folder = scratch(&format!("{name}-folder"));
+        Stage { site: site.to_owned(), binary: build_text(name, site), folder, origin, asked }
     }
 
     fn start(&self) -> Proxy {
         let folder = self.folder.to_str().expect("text");
-        Proxy::start(&self.binary, SITE, &[("app", &self.origin.address), ("folder", folder)])
+        Proxy::start(&self.binary, &self.site, &[("app", &self.origin.address), ("folder", folder)])
     }
 
     fn asked(&self) -> usize {
@@ -249,7 +255,8 @@ fn torn_files() {
     assert!(is_hit(&proxy, paths[3], ""));
 }
 
-/// Killed at random points under load, again and again: every answer is right, and what was kept is used.
+/// Killed at random points under load, again and again, with bytes flipped and files cut off in between: every answer is right or not whole, and
+/// what was kept is used. Nothing half is left.
 #[test]
 fn killed_under_load() {
     const ROUNDS: usize = 8;
@@ -277,7 +284,7 @@ fn killed_under_load() {
                     while !over.load(Ordering::SeqCst) {
                         at = (at * 31 + 7) % 9973;
                         let path = &paths[at % paths.len()];
-                        match whole(&address, path) {
+                        match whole(&address, path, "") {
                             // The proxy was killed before it had said all.
                             None => {}
                             Some((head, found)) if head.starts_with("HTTP/1.1 200") && found == body(path) => {
@@ -301,24 +308,41 @@ fn killed_under_load() {
             (right, kept) = (right + answers, kept + hits);
         }
         assert!(wrong.lock().expect("a list").is_empty(), "round {round}: {:#?}", wrong.lock());
+        let files = paths_of_files(&stage.folder);
+        for _ in 0..files.len().min(20) {
+            let path = &files[random(files.len() as u64) as usize];
+            let mut bytes = std::fs::read(path).expect("a file");
+            let at = random(bytes.len() as u64) as usize;
+            if random(2) == 0 {
+                bytes[at] ^= 1 << random(8)
+            } else {
+                bytes.truncate(at)
+            }
+            std::fs::write(path, bytes).expect("written");
+        }
     }
     // What is there after all that.
     let proxy = stage.start();
     let is_kept = |path: &&String| {
-        let answer = get(&proxy, path, "Cache-Control: only-if-cached\r\n");
-        assert!(answer.status == 504 || answer.body == body(path), "{path}: {} bytes", answer.body.len());
-        answer.status == 200
+        let answer = whole(proxy.address("listen"), path, "Cache-Control: only-if-cached\r\n");
+        answer.is_some_and(|(head, found)| {
+            let is_kept = head.starts_with("HTTP/1.1 200");
+            assert!(head.starts_with("HTTP/1.1 504") || is_kept && found == body(path), "{path}: {head}");
+            is_kept
+        })
     };
     let hits = paths.iter().filter(is_kept).count();
+    assert_eq!(unfinished(&stage), 0, "what was being written is left");
     eprintln!("{right} right answers, {kept} of them kept ones; {hits} of {} are kept in the end", paths.len());
     assert!(right > 0 && hits > 0);
 }
 
 /// An answer, if it came whole.
-fn whole(address: &str, path: &str) -> Option<(String, Vec<u8>)> {
+fn whole(address: &str, path: &str, lines: &str) -> Option<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n{lines}\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut all = Vec::new();
     stream.read_to_end(&mut all).ok()?;
     let start = all.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
@@ -408,4 +432,115 @@ fn hung_disk() {
     }
     assert!(!is_hit(&proxy, "/h/77", ""));
     written(&stage, 1);
+}
+
+/// What a folder occupies, in bytes, as `du` says.
+fn occupied(folder: &Path) -> u64 {
+    let said = std::process::Command::new("du").args(["-s", "--block-size=1"]).arg(folder).output().expect("du");
+    let said = String::from_utf8_lossy(&said.stdout);
+    said.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).expect("a number")
+}
+
+/// How many files are left that never got their names.
+fn unfinished(stage: &Stage) -> usize {
+    std::fs::read_dir(stage.folder.join("new")).expect("a folder").count()
+}
+
+/// Fetches so many, one after the other, and waits until all are written that are to be.
+fn fill(stage: &Stage, proxy: &Proxy, paths: impl Iterator<Item = String>) {
+    let mut client = std::io::BufReader::new(TcpStream::connect(proxy.address("listen")).expect("connected"));
+    for path in paths {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        client.get_mut().write_all(request.as_bytes()).expect("sent");
+        let (mut head, expected) = (Vec::new(), body(&path));
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).expect("a head");
+            head.push(byte[0]);
+        }
+        let mut found = vec![0; expected.len()];
+        client.read_exact(&mut found).expect("a body");
+        assert!(head.starts_with(b"HTTP/1.1 200") && found == expected, "{path}");
+    }
+    let until = Instant::now() + PATIENCE;
+    let mut before = None;
+    loop {
+        let now = (files(&stage.folder), unfinished(stage));
+        if now.1 == 0 && before == Some(now) {
+            return;
+        }
+        assert!(Instant::now() < until, "{} files are unfinished", now.1);
+        before = Some(now);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The site with other limits for the folder.
+fn limited(limits: &str) -> String {
+    SITE.replace("size=\"64MiB\" max-files=100000 min-free=\"1MiB\"", limits)
+}
+
+/// Small files count as the blocks that they occupy: what `du` says is within `size`. Files are counted, too.
+#[test]
+fn small_files() {
+    let check = |name: &str, limits: &str, count: usize, expected: std::ops::RangeInclusive<usize>| {
+        let stage = Stage::of(name, &limited(limits));
+        let proxy = stage.start();
+        fill(&stage, &proxy, (0..count).map(|number| format!("/s{number}/70")));
+        let found = files(&stage.folder);
+        assert!(expected.contains(&found), "{limits}: {found} files");
+        occupied(&stage.folder)
+    };
+    let bytes = check("disk-small", "size=\"16MiB\"", 5000, 3500..=4096);
+    assert!((14 << 20..=16 << 20).contains(&bytes), "{bytes}");
+    check("disk-count", "size=\"64MiB\" max-files=100", 400, 90..=100);
+}
+
+/// A file system in memory at a stage's folder, until it is dropped. `None`: it may not be mounted here.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(folder: &Path, options: &str) -> Option<Mounted> {
+        let mut mount = std::process::Command::new("mount");
+        let mount = mount.args(["-t", "tmpfs", "-o", options, "kiln-test"]).arg(folder);
+        if mount.output().is_ok_and(|output| output.status.success()) {
+            return Some(Mounted(folder.to_owned()));
+        }
+        eprintln!("SKIPPED: a file system can't be mounted here, so a full one can't be tested");
+        None
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A file system smaller than what the folder may take, in bytes or in files: what was not asked for for long makes room, nothing half is
+/// left, and what came last is kept. With `min-free`, as much stays free.
+#[test]
+fn full_disk() {
+    let check = |name: &str, options: &str, limits: &str, expected: std::ops::RangeInclusive<u64>| {
+        let stage = Stage::of(name, &limited(limits));
+        let Some(_mounted) = Mounted::new(&stage.folder, options) else { return };
+        let path = |number: usize| format!("/f{number}/20000");
+        {
+            let mut proxy = stage.start();
+            fill(&stage, &proxy, (0..600).map(path));
+            // Larger than memory takes, in pieces.
+            fill(&stage, &proxy, (0..8).map(|number| format!("/l{number}/300000")));
+            proxy.signal("TERM");
+            proxy.wait();
+        }
+        let bytes = occupied(&stage.folder);
+        assert!(expected.contains(&bytes), "{name}: {bytes} bytes");
+        assert_eq!(unfinished(&stage), 0, "{name}");
+        let proxy = stage.start();
+        assert!(is_hit(&proxy, "/l7/300000", ""), "{name}");
+        assert!(!is_hit(&proxy, &path(0), ""), "{name}");
+    };
+    check("disk-full", "size=4m", "size=\"64MiB\"", 2 << 20..=4 << 20);
+    check("disk-files", "size=64m,nr_inodes=500", "size=\"64MiB\"", 2 << 20..=8 << 20);
+    check("disk-free", "size=4m", "size=\"64MiB\" min-free=\"2MiB\"", 1 << 20..=2 << 20);
 }

@@ -20,10 +20,12 @@ pub struct CacheStore {
 
 /// `disk`.
 #[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as its argument and property")]
+#[allow(missing_docs, reason = "named as its argument and properties")]
 pub struct DiskStore {
     pub folder: Spanned<Setting<String>>,
     pub size: Spanned<Setting<u64>>,
+    pub max_files: Option<Spanned<Setting<u64>>>,
+    pub min_free: Option<Spanned<Setting<u64>>>,
 }
 
 /// `cache`.

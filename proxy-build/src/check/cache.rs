@@ -76,7 +76,9 @@ impl Check<'_> {
                     .help("give each a folder of its own"),
             );
         }
-        Some(DiskStore { folder, size })
+        let max_files = self.or(disk.max_files.as_ref(), ParamKind::Number, Setting::Fixed(u64::MAX));
+        let min_free = self.or(disk.min_free.as_ref(), ParamKind::Size, Setting::Fixed(0));
+        Some(DiskStore { folder, size, max_files, min_free })
     }
 
     /// The store of a `cache`: the one it names, or the only one, or one that is there for the asking.

@@ -46,7 +46,11 @@ pub(super) static DISK: Directive = Directive {
     name: "disk",
     places: &[Place::CacheStore],
     args: "DIR",
-    props: &[Prop::new("size", "SIZE", "How much it takes; from `\"16MiB\"`.")],
+    props: &[
+        Prop::new("size", "SIZE", "How much it takes of the disk; from `\"16MiB\"`."),
+        Prop::new("max-files", "N", "How many files it takes. Default: as many as `size` has room for."),
+        Prop::new("min-free", "SIZE", "How much it leaves free on its file system, whoever takes the rest. Default `\"0B\"`."),
+    ],
     body: None,
     repeats: false,
     summary: "Keeps answers in a folder, too, where they survive a restart.",
@@ -55,12 +59,20 @@ All that is kept is written there, behind the answers; what memory has let go co
 too large for memory, up to an eighth of `size`, are on disk alone, and stream from there. What was not asked for for the longest
 time goes first, by samples. Purges survive a restart, too.
 
+`size` is what `du` says: a file counts as the blocks that it occupies, 4 KiB at least, and what is being written and the directories count,
+too. Where less than `min-free` would be free, or the disk is full, cached responses are removed before another one is written; where
+there are none to remove, responses are kept in memory alone. The list of files takes 80 bytes of memory for each; `max-files` bounds it.
+
+No request waits for a disk that hangs: after two seconds it goes to the origin, and while the disk does not respond, others go there
+at once. A purge that can't be written to disk is answered with 503 (`purge-not-durable` in the log): it holds in this process, and is
+forgotten with a restart.
+
 Every block has a checksum, which is looked at before it is passed on: what a crash has left torn is never served. A
 start reads no file. The folder is made where it is missing; no two stores may share one, but an old and a new binary may while
 one takes over. Where it can't be written, answers are kept in memory, and a notice says so.",
     example: r#"
 cache-store main memory="256MiB" {
-    disk "/var/cache/site" size="10GiB"
+    disk "/var/cache/site" size="10GiB" max-files=1000000 min-free="1GiB"
 }
 site example.com {
     cache main
@@ -71,6 +83,8 @@ site example.com {
         Some(What::DiskStore(DiskStore {
             folder: r.arg("a DIR", value::setting(value::text))?,
             size: r.required("size", value::setting(value::size))?,
+            max_files: r.prop("max-files", value::number(1, u64::MAX)),
+            min_free: r.prop("min-free", value::setting(value::size)),
         }))
     },
 };

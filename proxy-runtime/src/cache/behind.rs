@@ -175,7 +175,7 @@ impl Store {
         let disk = self.disk.as_ref()?;
         let begin = move || {
             let begun = disk.begin(name, &record::of_answer(&head)).and_then(|mut writer| {
-                come.iter().try_for_each(|chunk| writer.write(chunk))?;
+                come.iter().try_for_each(|chunk| disk.write(&mut writer, chunk))?;
                 Ok(writer)
             });
             self.wrote(begun).map(|writer| Filing { disk: Arc::clone(disk), writer })
@@ -187,7 +187,7 @@ impl Store {
     pub(crate) async fn file(&'static self, mut filing: Filing, chunk: Bytes) -> Option<Filing> {
         let pool = filing.disk.pool();
         let write = move || {
-            let written = filing.writer.write(&chunk);
+            let written = filing.disk.write(&mut filing.writer, &chunk);
             self.wrote(written).map(|()| filing)
         };
         pool.run(write).await.ok().flatten()

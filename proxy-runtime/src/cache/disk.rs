@@ -10,20 +10,26 @@
 
 mod filed;
 mod index;
+mod limits;
+mod writer;
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use self::filed::{BLOCK, Folder, HEADER, Handle, SUM, sum};
 pub(crate) use self::filed::{Filed, Opened};
+use self::filed::{Folder, HEADER, Handle, SUM, sum};
 use self::index::Index;
+pub(crate) use self::limits::Limits;
+use self::limits::occupied;
+pub(super) use self::writer::Writer;
 use super::bans::{Bans, MOST};
 use super::freshness::Moment;
 use super::purges::Purge;
@@ -36,8 +42,7 @@ use crate::observe::notice;
 /// A folder of answers.
 pub(crate) struct Disk {
     pub(super) folder: Arc<Folder>,
-    /// How many bytes it takes.
-    capacity: u64,
+    limits: Limits,
     /// The largest body it takes.
     pub(super) max_object: u64,
     index: Mutex<Index>,
@@ -49,6 +54,10 @@ pub(crate) struct Disk {
     sweeping: Mutex<()>,
     /// Held while a file gets its name or loses it.
     naming: Mutex<()>,
+    /// Held while files are removed because the file system is full.
+    freeing: Mutex<()>,
+    /// Tells files that are being written from those of another process.
+    process: u64,
     temporary: AtomicU64,
 }
 
@@ -72,15 +81,12 @@ const MAGIC: &[u8; 6] = b"KILN1\n";
 /// The largest head that is read.
 const MAX_HEAD: usize = 1 << 20;
 
-/// What is being written and was not finished for so long never will be.
-const ABANDONED: Duration = Duration::from_secs(3600);
-
 impl Disk {
     /// Opens a folder, or makes it.
     ///
     /// # Errors
     /// It can't be made or written to.
-    pub(crate) fn open(folder: &Path, capacity: u64, descriptors: &'static Share) -> io::Result<Disk> {
+    pub(crate) fn open(folder: &Path, limits: Limits, descriptors: &'static Share) -> io::Result<Disk> {
         fs::create_dir_all(folder.join("new"))?;
         for first in 0..=255_u8 {
             fs::create_dir_all(folder.join(format!("{first:02x}")))?;
@@ -91,14 +97,17 @@ impl Disk {
                 secret: secret(folder)?,
                 pool: FilePool::new()?,
                 descriptors,
+                writing: AtomicU64::new(0),
             }),
-            capacity,
-            max_object: capacity / 8,
+            limits,
+            max_object: limits.bytes / 8,
             index: Mutex::default(),
             scanned: AtomicBool::new(false),
             bans: Bans::of(folder),
             sweeping: Mutex::new(()),
             naming: Mutex::new(()),
+            freeing: Mutex::new(()),
+            process: RandomState::new().hash_one(0),
             temporary: AtomicU64::new(0),
         })
     }
@@ -112,31 +121,28 @@ impl Disk {
         self.folder.pool
     }
 
-    /// Learns what is there. Reads no file.
+    /// Learns what is there, and removes what is too much. Reads no file. Blocks.
     pub(crate) fn scan(&self) {
         self.each_file(|name, entry| {
             let Ok(metadata) = entry.metadata() else { return };
-            let mut index = self.locked();
-            if !index.is_doomed(name) {
-                index.add(name, metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+            {
+                let mut index = self.locked();
+                if !index.is_doomed(name) && !index.places.contains_key(&name) {
+                    let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    index.add(name, occupied(&metadata), used);
+                }
             }
+            self.evict();
         });
-        for entry in fs::read_dir(self.folder.path.join("new")).into_iter().flatten().flatten() {
-            let modified = entry.metadata().and_then(|metadata| metadata.modified());
-            // Another process may be writing here, as while a binary takes over from the one before.
-            if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED)) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
+        writer::remove_abandoned(&self.folder.path);
         self.scanned.store(true, Ordering::Release);
-        self.evict();
     }
 
     fn locked(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many files there are, and how large they are together.
+    /// How many files there are, and how much they occupy.
     pub(super) fn size(&self) -> (u64, u64) {
         let index = self.locked();
         (index.list.len() as u64, index.total)
@@ -273,7 +279,7 @@ impl Disk {
     ) -> io::Result<()> {
         let mut writer = self.begin(name, &record::of_answer(head))?;
         for piece in body {
-            writer.write(piece)?;
+            self.write(&mut writer, piece)?;
         }
         self.finish(writer, purged).map(drop)
     }
@@ -285,61 +291,6 @@ impl Disk {
     pub(super) fn keep_note(&self, name: u128, note: &Varies, given_up: impl FnOnce() -> bool) -> io::Result<()> {
         let writer = self.begin(name, &record::of_varies(&note.url, &note.fields, note.number))?;
         self.finish(writer, given_up).map(drop)
-    }
-
-    /// Begins a file, whose body follows.
-    ///
-    /// # Errors
-    /// It can't be written.
-    pub(super) fn begin(&self, name: u128, head: &[u8]) -> io::Result<Writer> {
-        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.path.join("new").join(format!("{}-{number}-{name:032x}", std::process::id()));
-        let create = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
-        let handle = self.folder.handle(|| create(&path))?;
-        // From here on the file is removed, whatever goes wrong.
-        let writer = Writer {
-            handle,
-            path,
-            name,
-            head: head.to_owned(),
-            block: Vec::new(),
-            length: 0,
-            blocks: 0,
-            folder: Arc::clone(&self.folder),
-        };
-        let mut file = writer.handle.get()?;
-        file.write_all(&[0; HEADER])?;
-        file.write_all(head)?;
-        Ok(writer)
-    }
-
-    /// Gives a file its name. Gives how to read it, unless `purged`.
-    ///
-    /// # Errors
-    /// It can't be written.
-    pub(super) fn finish(&self, mut writer: Writer, purged: impl FnOnce() -> bool) -> io::Result<Option<Filed>> {
-        writer.flush()?;
-        let file = writer.handle.get()?;
-        let mut header = [0; HEADER];
-        header[..6].copy_from_slice(MAGIC);
-        header[8..12].copy_from_slice(&u32::try_from(writer.head.len()).unwrap_or(u32::MAX).to_le_bytes());
-        header[12..20].copy_from_slice(&writer.length.to_le_bytes());
-        let sum = self.sum(writer.name, u64::MAX, &[&header[..HEADER - SUM], &writer.head]);
-        header[HEADER - SUM..].copy_from_slice(&sum.to_le_bytes());
-        file.write_all_at(&header, 0)?;
-        let size = file.metadata()?.len();
-        {
-            let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
-            if purged() {
-                return Ok(None);
-            }
-            fs::rename(&writer.path, self.path(writer.name))?;
-            writer.path.clear();
-            self.locked().add(writer.name, size, SystemTime::now());
-        }
-        self.evict();
-        let offset = (HEADER + writer.head.len()) as u64;
-        Ok(Some(self.filed(writer.name, header, (offset, writer.length))))
     }
 
     fn filed(&self, name: u128, header: [u8; HEADER], (offset, length): (u64, u64)) -> Filed {
@@ -359,24 +310,6 @@ impl Disk {
         };
         self.locked().doomed.remove(&name);
         removed
-    }
-
-    /// Makes room: of some files that come to hand the one goes that was not asked for for the longest time.
-    fn evict(&self) {
-        loop {
-            let victim = {
-                let index = self.locked();
-                if index.total <= self.capacity {
-                    None
-                } else {
-                    index.victim(self.temporary.fetch_add(1, Ordering::Relaxed))
-                }
-            };
-            match victim {
-                Some(name) => drop(self.remove(name)),
-                None => return,
-            }
-        }
     }
 
     /// Purges: at once for all who ask from now on. Looks at memory alone; what is left to do is [`Disk::carry_out`]. Gives how many
@@ -445,7 +378,6 @@ impl Disk {
 
 /// What a folder's names and checksums are made with; made once.
 fn secret(folder: &Path) -> io::Result<(u64, u64)> {
-    use std::hash::{BuildHasher as _, RandomState};
     let path = folder.join("secret");
     let read = |path: &Path| {
         let bytes: [u8; 16] = fs::read(path).ok()?.try_into().ok()?;
@@ -474,62 +406,20 @@ fn secret(folder: &Path) -> io::Result<(u64, u64)> {
     }
 }
 
-/// A file on its way. Dropped before its end, it is removed.
-pub(super) struct Writer {
-    handle: Handle,
-    path: PathBuf,
-    name: u128,
-    head: Vec<u8>,
-    block: Vec<u8>,
-    pub(super) length: u64,
-    blocks: u64,
-    folder: Arc<Folder>,
-}
-
-impl Writer {
-    /// More of the body.
-    ///
-    /// # Errors
-    /// It can't be written.
-    pub(super) fn write(&mut self, mut data: &[u8]) -> io::Result<()> {
-        self.length += data.len() as u64;
-        while !data.is_empty() {
-            let taken = data.len().min(BLOCK - self.block.len());
-            self.block.extend_from_slice(&data[..taken]);
-            data = &data[taken..];
-            if self.block.len() == BLOCK {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.block.is_empty() {
-            let mut file = self.handle.get()?;
-            let sum = sum(self.folder.secret, self.name, self.blocks, &[&self.block]);
-            file.write_all(&sum.to_le_bytes())?;
-            file.write_all(&self.block)?;
-            self.blocks += 1;
-            self.block.clear();
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            let path = std::mem::take(&mut self.path);
-            self.folder.pool.aside(move || drop(fs::remove_file(path)));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::store::tests::head;
+    use super::filed::BLOCK;
     use super::*;
+
+    const AMPLE: Limits = Limits { bytes: 1 << 30, files: 1 << 30, min_free: 0 };
+
+    /// Room for so many bytes of files.
+    fn room_for(bytes: u64) -> Limits {
+        Limits { bytes: limits::FOLDERS + bytes, ..AMPLE }
+    }
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("kiln-disk-{name}-{}", std::process::id()));
@@ -554,7 +444,7 @@ mod tests {
         let folder = folder("survives");
         let lengths = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7];
         {
-            let disk = Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder");
+            let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
             for (name, length) in (1..).zip(lengths) {
                 disk.keep(name, &head("http://a/", &[], ""), &body(length), || false).expect("written");
             }
@@ -567,7 +457,7 @@ mod tests {
             };
             disk.keep_note(100, &note, || false).expect("written");
         }
-        let disk = Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder");
+        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
         assert!(disk.may_have(99), "nobody knows yet");
         disk.scan();
         assert!(!disk.may_have(99) && disk.read(99).is_none());
@@ -585,7 +475,7 @@ mod tests {
     #[test]
     fn torn() {
         let folder = folder("torn");
-        let disk = Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder");
+        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
         let whole = body(2 * BLOCK + 100);
         disk.keep(7, &head("http://a/", &[], ""), &whole, || false).expect("written");
         let written = fs::read(disk.path(7)).expect("a file");
@@ -610,7 +500,7 @@ mod tests {
     #[test]
     fn purged_for_good() {
         let folder = folder("purged");
-        let disk = Arc::new(Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder"));
+        let disk = Arc::new(Disk::open(&folder, AMPLE, Share::ample()).expect("a folder"));
         disk.keep(1, &head("http://a/", &[], "soft"), &body(5), || false).expect("written");
         disk.keep(2, &head("http://a/", &[], "hard"), &body(5), || false).expect("written");
         disk.keep(3, &head("http://a/", &[], "kept"), &body(5), || false).expect("written");
@@ -634,7 +524,7 @@ mod tests {
         }
         let found: Vec<bool> = (1..=3).map(|name| disk.read(name).is_some()).collect();
         assert_eq!(found, [false, false, true]);
-        let again = Disk::open(&folder, 1 << 30, Share::ample()).expect("a folder");
+        let again = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
         assert!(again.read(1).is_none() && again.read(2).is_none() && again.read(3).is_some());
         let _ = fs::remove_dir_all(folder);
     }
@@ -645,7 +535,7 @@ mod tests {
     fn open_files() {
         let folder = folder("open");
         let two: &'static Share = Box::leak(Box::new(Share::of(2)));
-        let disk = Disk::open(&folder, 1 << 30, two).expect("a folder");
+        let disk = Disk::open(&folder, AMPLE, two).expect("a folder");
         disk.keep(1, &head("http://a/", &[], ""), &body(5), || false).expect("written");
         disk.folder.pool.settle(Duration::from_secs(60));
         let opened = |disk: &Disk| match disk.read(1) {
@@ -668,14 +558,16 @@ mod tests {
     #[test]
     fn bounded() {
         let folder = folder("bounded");
-        let disk = Arc::new(Disk::open(&folder, 100 << 10, Share::ample()).expect("a folder"));
+        let disk = Arc::new(Disk::open(&folder, room_for(100 << 10), Share::ample()).expect("a folder"));
         disk.scan();
         for name in 0..40 {
             disk.keep(name, &head("http://a/", &[], ""), &body(10 << 10), || false).expect("written");
             assert!(disk.locked().total <= 100 << 10);
         }
         let files: usize = (0..40).filter(|name| disk.path(*name).exists()).count();
-        assert!((8..=9).contains(&files), "{files}");
+        assert_eq!(disk.locked().total, files as u64 * (12 << 10));
+        assert!((7..=8).contains(&files), "{files}");
+        assert_eq!(disk.folder.writing.load(Ordering::Relaxed), 0);
         assert_eq!(disk.clear(), files);
         assert_eq!(disk.locked().total, 0);
         assert!(!disk.may_have(39));
@@ -684,6 +576,49 @@ mod tests {
         disk.folder.pool.settle(Duration::from_secs(60));
         assert_eq!((0..40).filter(|name| disk.path(*name).exists()).count(), 1);
         assert_eq!(read(&disk, 39), Some(body(10).concat()));
+        let _ = fs::remove_dir_all(folder);
+    }
+
+    /// Small files count as what they occupy, and their number is bounded; a folder leaves free what it has to, and nothing half.
+    #[test]
+    fn limits() {
+        let check = |limits: Limits, size: usize, expected: std::ops::RangeInclusive<usize>| {
+            let folder = folder("limits");
+            let disk = Disk::open(&folder, limits, Share::ample()).expect("a folder");
+            for name in 0..100 {
+                let _ = disk.keep(name, &head("http://a/", &[], ""), &body(size), || false);
+            }
+            let files = (0..100).filter(|name| disk.path(*name).exists()).count();
+            assert!(expected.contains(&files), "{limits:?} {size}: {files}");
+            assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 0, "{limits:?}");
+            drop(disk);
+            // A start with less room removes what is too much.
+            let disk = Disk::open(&folder, Limits { files: 5, ..limits }, Share::ample()).expect("a folder");
+            disk.scan();
+            assert_eq!(disk.size().0, files.min(5) as u64);
+            assert_eq!((0..100).filter(|name| disk.path(*name).exists()).count(), files.min(5));
+            let _ = fs::remove_dir_all(folder);
+        };
+        check(AMPLE, 1, 100..=100);
+        // One at a time is being written beside those that are there; an entry takes room, too.
+        check(room_for(64 << 10), 1, 14..=16);
+        check(Limits { files: 10, ..AMPLE }, 1, 10..=10);
+        check(room_for(64 << 10), 100 << 10, 0..=0);
+        check(Limits { min_free: u64::MAX, ..AMPLE }, 1, 0..=0);
+        check(Limits { min_free: 1, ..AMPLE }, 1, 100..=100);
+    }
+
+    /// What a process that is gone has not finished is removed; what another one is writing is not.
+    #[test]
+    fn abandoned() {
+        let folder = folder("abandoned");
+        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
+        let writer = disk.begin(1, b"head").expect("begun");
+        fs::write(folder.join("new/0123-4"), b"half").expect("written");
+        Disk::open(&folder, AMPLE, Share::ample()).expect("a folder").scan();
+        assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 1);
+        disk.finish(writer, || false).expect("finished");
+        assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 0);
         let _ = fs::remove_dir_all(folder);
     }
 }

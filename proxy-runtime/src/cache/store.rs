@@ -21,7 +21,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::content::Content;
-use super::disk::{Disk, Filed};
+use super::disk::{Disk, Filed, Limits};
 use super::flight::Flights;
 use super::freshness::{Life, Moment, Unkept};
 use super::key::{self, Selecting};
@@ -258,7 +258,7 @@ impl Store {
             }
             Some(disk) => {
                 let folder = Path::new(disk.folder.get(settings));
-                Some(Arc::new(Disk::open(folder, disk.size.get(settings), descriptors).map_err(failed)?))
+                Some(Arc::new(Disk::open(folder, Limits::of(disk, settings), descriptors).map_err(failed)?))
             }
             None => None,
         };

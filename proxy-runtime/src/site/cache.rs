@@ -30,6 +30,10 @@ pub struct DiskStore {
     pub folder: Setting<Text>,
     /// How much it takes, in bytes.
     pub size: Setting<u64>,
+    /// How many files it takes.
+    pub max_files: Setting<u64>,
+    /// How much it leaves free on its file system, in bytes.
+    pub min_free: Setting<u64>,
 }
 
 impl Store {

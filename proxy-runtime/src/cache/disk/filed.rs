@@ -6,7 +6,7 @@ use std::hash::Hasher as _;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub(crate) struct Folder {
     pub(crate) pool: &'static FilePool,
     /// How many files may be open.
     pub(super) descriptors: &'static Share,
+    /// Bytes of files that are being written, and have no name yet.
+    pub(super) writing: AtomicU64,
 }
 
 impl Folder {

@@ -83,9 +83,9 @@ impl Index {
     }
 
     /// Names are hashes: those that stand beside each other come from anywhere.
-    pub(super) fn victim(&self, seed: u64) -> Option<u128> {
+    pub(super) fn victim(&self, seed: u64) -> Option<(u128, u64)> {
         let start = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) as usize;
         let sample = (0..SAMPLE.min(self.list.len())).map(|at| &self.list[(start + at) % self.list.len()]);
-        sample.min_by_key(|item| item.used).map(|item| item.name)
+        sample.min_by_key(|item| item.used).map(|item| (item.name, item.size))
     }
 }

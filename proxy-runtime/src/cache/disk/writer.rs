@@ -1,0 +1,174 @@
+//! How a file of a folder is written: [`Writer`]. It has its name only when it is whole, and is removed if it never is; room is made for
+//! each piece before it is written.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::filed::{BLOCK, Filed, Folder, HEADER, Handle, SUM};
+use super::limits::{UNIT, occupied};
+use super::{Disk, MAGIC};
+
+/// A file on its way. Dropped before its end, it is removed.
+pub(in crate::cache) struct Writer {
+    handle: Handle,
+    path: PathBuf,
+    name: u128,
+    head: Vec<u8>,
+    /// Room for a checksum, and what has come of the next block.
+    block: Vec<u8>,
+    /// Of the body.
+    length: u64,
+    blocks: u64,
+    /// Where the next block goes.
+    position: u64,
+    /// What counts as occupied by it.
+    charged: u64,
+    folder: Arc<Folder>,
+}
+
+impl Disk {
+    /// Begins a file, whose body follows. Blocks.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(in crate::cache) fn begin(&self, name: u128, head: &[u8]) -> io::Result<Writer> {
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.path.join("new").join(format!("{:016x}-{number}", self.process));
+        let handle = self.with_room(0, || self.folder.handle(|| create(&path)))?;
+        // From here on the file is removed, whatever goes wrong.
+        let mut writer = Writer {
+            handle,
+            path,
+            name,
+            head: head.to_owned(),
+            block: vec![0; SUM],
+            length: 0,
+            blocks: 0,
+            position: 0,
+            charged: 0,
+            folder: Arc::clone(&self.folder),
+        };
+        self.append(&mut writer, &[&[0; HEADER], head].concat())?;
+        Ok(writer)
+    }
+
+    /// More of the body. Blocks.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(in crate::cache) fn write(&self, writer: &mut Writer, mut data: &[u8]) -> io::Result<()> {
+        writer.length += data.len() as u64;
+        while !data.is_empty() {
+            let taken = data.len().min(SUM + BLOCK - writer.block.len());
+            writer.block.extend_from_slice(&data[..taken]);
+            data = &data[taken..];
+            if writer.block.len() == SUM + BLOCK {
+                self.flush(writer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&self, writer: &mut Writer) -> io::Result<()> {
+        let mut block = std::mem::take(&mut writer.block);
+        if block.len() > SUM {
+            let sum = self.sum(writer.name, writer.blocks, &[&block[SUM..]]);
+            block[..SUM].copy_from_slice(&sum.to_le_bytes());
+            self.append(writer, &block)?;
+            writer.blocks += 1;
+        }
+        block.truncate(SUM);
+        writer.block = block;
+        Ok(())
+    }
+
+    fn append(&self, writer: &mut Writer, bytes: &[u8]) -> io::Result<()> {
+        let end = writer.position + bytes.len() as u64;
+        let more = end.next_multiple_of(UNIT).saturating_sub(writer.charged);
+        writer.charged += more;
+        self.folder.writing.fetch_add(more, Ordering::Relaxed);
+        self.make_room(more)?;
+        let file = writer.handle.get()?;
+        self.with_room(more, || file.write_all_at(bytes, writer.position))?;
+        writer.position = end;
+        Ok(())
+    }
+
+    /// Gives a file its name. Gives how to read it, unless `purged`. Blocks.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(in crate::cache) fn finish(
+        &self,
+        mut writer: Writer,
+        purged: impl FnOnce() -> bool,
+    ) -> io::Result<Option<Filed>> {
+        self.flush(&mut writer)?;
+        let file = writer.handle.get()?;
+        let mut header = [0; HEADER];
+        header[..6].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&u32::try_from(writer.head.len()).unwrap_or(u32::MAX).to_le_bytes());
+        header[12..20].copy_from_slice(&writer.length.to_le_bytes());
+        let sum = self.sum(writer.name, u64::MAX, &[&header[..HEADER - SUM], &writer.head]);
+        header[HEADER - SUM..].copy_from_slice(&sum.to_le_bytes());
+        file.write_all_at(&header, 0)?;
+        let size = occupied(&file.metadata()?);
+        {
+            let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+            if purged() {
+                return Ok(None);
+            }
+            fs::rename(&writer.path, self.path(writer.name))?;
+            writer.path.clear();
+            self.locked().add(writer.name, size, SystemTime::now());
+            writer.discharge();
+        }
+        self.evict();
+        let offset = (HEADER + writer.head.len()) as u64;
+        Ok(Some(self.filed(writer.name, header, (offset, writer.length))))
+    }
+}
+
+impl Writer {
+    /// What it occupies counts as that of a file with a name from now on, or as nothing.
+    fn discharge(&mut self) {
+        self.folder.writing.fetch_sub(std::mem::take(&mut self.charged), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.discharge();
+        if !self.path.as_os_str().is_empty() {
+            let path = std::mem::take(&mut self.path);
+            self.folder.pool.aside(move || drop(fs::remove_file(path)));
+        }
+    }
+}
+
+/// Makes a file that is locked as long as somebody writes it, by which those are known that nobody does.
+fn create(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let _ = fs::remove_file(path);
+        return Err(error.into());
+    }
+    Ok(file)
+}
+
+/// Removes what processes have left behind that are gone. Others may be writing here, as while a binary takes over from the one before.
+pub(super) fn remove_abandoned(folder: &Path) {
+    for entry in fs::read_dir(folder.join("new")).into_iter().flatten().flatten() {
+        let file = File::open(entry.path());
+        if file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_ok()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
