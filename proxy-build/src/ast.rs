@@ -364,6 +364,8 @@ pub struct Redirect {
     pub code: Spanned<u16>,
     /// The target.
     pub to: Spanned<Template>,
+    /// `query=drop`.
+    pub drop_query: Option<Spanned<()>>,
     /// `allow-host` lines.
     pub items: Vec<Item>,
 }

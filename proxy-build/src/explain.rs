@@ -237,7 +237,12 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
             out.line("    mirror", format!("{upstream}, {} % [{}]", mirror.percent, from("mirror")));
         }
     } else {
-        out.line(&format!("  {}", route.handler.name()), "");
+        let said = match &route.handler {
+            Handler::Redirect(redirect) if redirect.keep_query => format!("{}, keeps the query", redirect.code),
+            Handler::Redirect(redirect) => format!("{}, the query as the target says", redirect.code),
+            _ => String::new(),
+        };
+        out.line(&format!("  {}", route.handler.name()), said);
     }
     if !policy.cookies.is_empty() {
         out.line("  response-cookies", format!("{} [{}]", policy.cookies.len(), from("response-cookies")));

@@ -28,6 +28,7 @@ stands is an error.
 | `{name}`, `{*}` | what the route's pattern or `path-regex` bound | in the route |
 | `{client.ip}` | the client's address | everywhere |
 | `{scheme}` `{host}` `{method}` `{path}` `{query}` `{protocol}` | parts of the request; host and path in normal form | everywhere |
+| `{uri}` | path and query as one: `/a?b=c`, or `/a` where there is no query | everywhere |
 | `{query.NAME}` `{header.NAME}` `{cookie.NAME}` | a parameter, field or cookie of the request; empty where it is not there | everywhere |
 | `{request.id}` | 32 hexadecimal digits, different for every exchange | everywhere |
 | `{route}` `{upstream}` | the route's pattern, the upstream's name | everywhere; `{upstream}` where there is one |

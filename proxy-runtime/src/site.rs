@@ -587,6 +587,8 @@ pub struct Redirect {
     pub code: u16,
     /// `Location`.
     pub to: Template,
+    /// The request's query is the target's, where that has none of its own.
+    pub keep_query: bool,
     /// The request's hosts that may appear in the target; empty where the site's own hosts are the limit.
     pub allow_hosts: List<Text>,
 }

@@ -57,7 +57,7 @@ pub enum Piece {
     Path,
     /// `{query}`: without `?`.
     Query,
-    /// Path, `?` and query; no placeholder, but a part of the combined log format
+    /// `{uri}`: path, `?` and query; the path alone where there is no query
     PathAndQuery,
     /// `{query.NAME}`
     QueryValue(Text),

@@ -30,6 +30,8 @@ fn asking_about_a_site() {
     ] {
         assert!(explained.contains(what), "no {what:?} in\n{explained}");
     }
+    let explained = stdout(&kiln(&["explain", &site, "GET", "http://localhost:8080/docs?a=b"]));
+    assert!(explained.contains("302, keeps the query") && explained.contains(" /hello/reader?a=b\n"), "{explained}");
     let explained = stdout(&kiln(&["explain", &site, "GET", "http://nobody.test:8080/"]));
     assert!(explained.contains("421 (unknown-host)"), "{explained}");
 

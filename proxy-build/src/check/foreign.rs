@@ -15,7 +15,7 @@ const NGINX: &[(&str, &str)] = &[
     ("http_host", "{host}"),
     ("server_name", "{host}"),
     ("hostname", ""),
-    ("request_uri", "{path}?{query}"),
+    ("request_uri", "{uri}"),
     ("uri", "{path}"),
     ("document_uri", "{path}"),
     ("scheme", "{scheme}"),
@@ -75,10 +75,9 @@ const PLACEHOLDERS: &[(&str, &str)] = &[
     ("client_ip", "client.ip"),
     ("ip", "client.ip"),
     ("http.request.remote.host", "client.ip"),
-    ("uri", "path"),
-    ("http.request.uri", "path"),
+    ("http.request.uri", "uri"),
     ("http.request.uri.path", "path"),
-    ("request_uri", "path"),
+    ("request_uri", "uri"),
     ("http.request.uri.query", "query"),
     ("args", "query"),
     ("http.request.host", "host"),
@@ -164,7 +163,7 @@ impl Check<'_> {
                 format!("`{name}` stands for nothing here: it would be sent as it is written"),
                 at,
             );
-            let has_value = available(variable.ours.split('?').next().unwrap_or_default(), scope, phase);
+            let has_value = available(&variable.ours, scope, phase);
             let edit = Edit { at, text: variable.ours.clone() };
             let help = match (variable.ours.is_empty(), has_value) {
                 (false, true) => Help::told(format!("write {}", variable.ours), vec![edit]),
@@ -193,7 +192,7 @@ mod tests {
             assert_eq!(found, expected, "{text}");
         };
         check("$remote_addr", &[("$remote_addr", "{client.ip}")]);
-        check("https://$host$request_uri", &[("$host", "{host}"), ("$request_uri", "{path}?{query}")]);
+        check("https://$host$request_uri", &[("$host", "{host}"), ("$request_uri", "{uri}")]);
         check("${scheme}://x", &[("${scheme}", "{scheme}")]);
         check(
             "$http_x_api_key $cookie_a $arg_q",

@@ -340,7 +340,17 @@ impl Check<'_> {
             }
         }
         self.redirect_target(redirect, &to, hosts, listed);
-        Some(Redirect { code: redirect.code.value, to, allow_hosts: list(allowed) })
+        let own_query = has_query(&to);
+        if let (Some(written), true) = (&redirect.drop_query, own_query) {
+            let message = "`query=drop` has no effect: the request's query is in this target only where it is written";
+            self.report.add(
+                Diagnostic::error("no-effect", message, written.span)
+                    .also(redirect.to.span, "it has a query of its own")
+                    .help("leave `query=drop` out, or write a target without a query"),
+            );
+        }
+        let keep_query = redirect.drop_query.is_none() && !own_query;
+        Some(Redirect { code: redirect.code.value, to, keep_query, allow_hosts: list(allowed) })
     }
 
     /// What is known of a target: a URL or a path, whose host does not come from the request unchecked.
@@ -512,6 +522,21 @@ pub(super) fn host_field(written: Option<&Spanned<HostChoice>>) -> HostField {
     }
 }
 
+/// Whether a target has a query of its own, or says where the request's goes.
+fn has_query(to: &Template) -> bool {
+    for piece in to.pieces.iter() {
+        match piece {
+            Piece::Query | Piece::PathAndQuery => return true,
+            Piece::Text(text) => match text.find(['?', '#']) {
+                Some(at) => return text[at..].starts_with('?'),
+                None => continue,
+            },
+            _ => continue,
+        }
+    }
+    false
+}
+
 /// The pieces of a target's authority: between `//` and the next `/`.
 fn authority(to: &Template) -> Vec<&Piece> {
     let mut found = Vec::new();
@@ -539,9 +564,11 @@ fn authority(to: &Template) -> Vec<&Piece> {
                     return found;
                 }
                 inside = true;
+                found.extend((!after.is_empty()).then_some(piece));
             }
-            // A path begins with one slash (normal form merges them): it ends the authority, or there is none.
-            Piece::Path if index == 0 || inside => return found,
+            // A path begins with one slash (normal form merges them): it ends the authority, or there is none. Behind an empty
+            // one browsers take its first segment for the host.
+            Piece::Path | Piece::PathAndQuery if index == 0 || (inside && !found.is_empty()) => return found,
             Piece::Scheme if !inside => {}
             piece => {
                 if inside || index == 0 {

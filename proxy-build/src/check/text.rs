@@ -54,6 +54,7 @@ const SIMPLE: &[(&str, Piece, Phase)] = &[
     ("method", Piece::Method, Phase::Request),
     ("path", Piece::Path, Phase::Request),
     ("query", Piece::Query, Phase::Request),
+    ("uri", Piece::PathAndQuery, Phase::Request),
     ("protocol", Piece::Protocol, Phase::Request),
     ("request.id", Piece::RequestId, Phase::Request),
     ("route", Piece::Route, Phase::Request),
@@ -234,6 +235,16 @@ impl Check<'_> {
                 && !starts_with_path(&new.value)
             {
                 self.report.add(Diagnostic::error("bad-path", "a path begins with `/`", new.span));
+            }
+            let asks = |part: &&Part| match part {
+                Part::Text(text) => text.contains('?'),
+                Part::Placeholder(name) => name.value == "uri",
+                _ => false,
+            };
+            if new.value.parts.iter().any(|part| asks(&part)) {
+                let message = "a path has no query: its `?` would be sent as `%3F`";
+                let found = Diagnostic::error("bad-path", message, new.span);
+                self.report.add(found.help("the request's query goes along; `query-set` and `query-remove` change it"));
             }
             let others =
                 [rewrite.strip_prefix.as_ref().map(|other| other.span), rewrite.regex.as_ref().map(|other| other.span)];

@@ -1,6 +1,6 @@
 //! `redirect`: the client goes elsewhere.
 
-use super::{Directive, HANDLER, Place};
+use super::{Directive, HANDLER, Place, Prop};
 use crate::ast::{Handler, Redirect, What};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
@@ -9,12 +9,18 @@ pub(super) static REDIRECT: Directive = Directive {
     name: "redirect",
     places: HANDLER,
     args: "CODE TO",
-    props: &[],
+    props: &[Prop::new("query", "drop", "The request's query is left out of the target.")],
     body: Some(Place::Redirect),
     repeats: true,
     summary: "Sends the client to another URL.",
     details: "\
 `CODE` is 301, 302, 303, 307 or 308 (307 and 308 keep the method). `TO` is an absolute URL or a path, with placeholders.
+
+The request's query goes along: `/old?a=b` is sent to `/new?a=b`. `query=drop` leaves it out. A target with a query of its own
+(`/new?from=old`) is complete: what the request has is not added, as a parameter could then be replaced from outside; where it
+is to be there, the target says so: `/new?from=old&{query}`. `{uri}` is path and query as one. Without a query in the request,
+`?{query}` leaves no bare `?`.
+
 A target whose host comes from the request is an open door for phishing: `{host}` may be part of the target's host in a
 site that names its hosts; elsewhere the hosts it may lead to are listed with `allow-host`, and others are answered with
 421. Other parts of the request can't be in the target's host.",
@@ -26,6 +32,12 @@ site www.example.com {
     route "/old/*" {
         redirect 301 "/new/{*}"
     }
+    route "/logout" {
+        redirect 303 "/" query=drop
+    }
+    route "/moved" {
+        redirect 301 "https://example.org/?from=moved&{query}"
+    }
     route "/*" {
         respond 200 "hello\n"
     }
@@ -35,6 +47,7 @@ site www.example.com {
         Some(What::Handler(Handler::Redirect(Redirect {
             code: r.arg("a CODE", code)?,
             to: r.arg("a target", value::header_template)?,
+            drop_query: r.prop("query", value::word(&[("drop", ())])),
             items: r.body(),
         })))
     },
