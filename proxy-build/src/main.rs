@@ -3,6 +3,7 @@
 
 mod command;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -64,6 +65,14 @@ enum Command {
         /// Arguments of the proxy
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// What `dev` starts proxies by
+    #[command(hide = true)]
+    BecomeProxy {
+        parent: u32,
+        binary: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
     /// Say who answers a request, and what is done to it; or what a code means
     Explain {
@@ -148,6 +157,9 @@ fn main() -> ExitCode {
         }
         Command::Run { file, arguments } => run::run::run(&file, &arguments),
         Command::Dev { file, arguments } => run::dev::dev(&file, &arguments),
+        Command::BecomeProxy { parent, binary, arguments } => {
+            run::dev::proxies::become_proxy(parent, &binary, &arguments)
+        }
         Command::Explain { about, method: Some(method), url: Some(url), headers, from } => {
             run::explain::explain(about.as_ref(), &method, &url, &headers, from)
         }

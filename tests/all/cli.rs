@@ -1,6 +1,8 @@
 //! `kiln` and the binary's own face, as a person at a terminal has them.
 
 use std::collections::HashMap;
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::time::Instant;
 
@@ -224,5 +226,50 @@ fn developing() {
             other => panic!("{other:?}"),
         }
     }
-    proxy.signal("INT");
+    drop(proxy);
+    until_refused(&here);
+}
+
+/// However `kiln dev` ends, its proxies end with it: told by a signal, which stops them first, or killed.
+#[test]
+fn developing_ends() {
+    for signal in ["TERM", "INT", "HUP", "KILL"] {
+        let (site, here) = (scratch(&format!("dev-{signal}")).join("site.kdl"), address());
+        std::fs::write(&site, format!("site * {{\n    listen \"{here}\"\n    respond 200 \"up\"\n}}\n"))
+            .expect("written");
+        let mut proxy = Proxy::spawn(command(&["dev", site.to_str().expect("text")]), HashMap::new());
+        assert_eq!(get(&here, "x", "/").text(), "up");
+        proxy.signal(signal);
+        let status = proxy.wait();
+        assert_eq!(status.code(), None, "{signal} is what it ends by, so that a shell knows: {status}");
+        match signal {
+            // The kernel kills the proxy; nobody waits for it.
+            "KILL" => until_refused(&here),
+            _ => assert!(TcpStream::connect(&here).is_err(), "{signal}: the proxy is still there"),
+        }
+    }
+}
+
+/// One that was started by `nohup` goes on when its terminal is gone.
+#[test]
+fn developing_behind_nohup() {
+    let (site, here) = (scratch("dev-nohup").join("site.kdl"), address());
+    std::fs::write(&site, format!("site * {{\n    listen \"{here}\"\n    respond 200 \"up\"\n}}\n")).expect("written");
+    let dev = command(&["dev", site.to_str().expect("text")]);
+    let mut command = Command::new("nohup");
+    command.arg(dev.get_program()).args(dev.get_args());
+    command.envs(dev.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut proxy = Proxy::spawn(command, HashMap::new());
+    proxy.signal("HUP");
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait().signal(), Some(15), "not by the one that it ignores");
+    assert!(TcpStream::connect(&here).is_err());
+}
+
+fn until_refused(address: &str) {
+    let until = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < until, "the proxy is still there");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }

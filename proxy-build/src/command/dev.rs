@@ -2,14 +2,15 @@
 //!
 //! The listening sockets belong to this process and are handed to each proxy it starts (`LISTEN_FDS`), so that no
 //! connection is refused or reset while one proxy takes over from the other: the new one accepts before the old one
-//! stops, and the old one finishes what it has.
+//! stops, and the old one finishes what it has. Whatever ends this process ends the proxies ([`proxies`]).
 
-use std::io::{BufRead as _, BufReader};
+pub(crate) mod proxies;
+
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use proxy_build::Compiled;
 use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::Setting;
 
+use self::proxies::Proxies;
 use super::{Outcome, artefact, compile_to_build, failed};
 
 /// Several saves in a row are one change.
@@ -28,6 +30,7 @@ const SETTLE: Duration = Duration::from_millis(80);
 const READY: Duration = Duration::from_secs(10);
 
 pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
+    let proxies = Proxies::new()?;
     let (changed, changes) = channel();
     let mut watcher = notify::recommended_watcher({
         let changed = changed.clone();
@@ -40,7 +43,6 @@ pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
     })
     .map_err(failed("can't watch files"))?;
     let mut sockets = Sockets::default();
-    let mut running: Option<Child> = None;
     let mut watched: Vec<PathBuf> = Vec::new();
     loop {
         let compiled = compile_to_build(file);
@@ -56,12 +58,11 @@ pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
                 watched.push(folder.to_owned());
             }
         }
-        if let Some(compiled) = &compiled {
-            match swap(compiled, file, arguments, &mut sockets, running.take()) {
-                Ok(child) => running = child,
-                Err(error) => anstream::eprintln!("error: {error}"),
-            }
-        } else if running.is_some() {
+        let swapped = compiled.as_ref().map(|compiled| swap(compiled, file, arguments, &mut sockets, &proxies));
+        if let Some(Err(error)) = &swapped {
+            anstream::eprintln!("error: {error}");
+        }
+        if !matches!(swapped, Some(Ok(()))) && proxies.serve() {
             anstream::eprintln!("the proxy of before goes on");
         }
         wait_for_change(&changes)?;
@@ -74,67 +75,44 @@ fn wait_for_change(changes: &Receiver<()>) -> Result<(), String> {
     Ok(())
 }
 
-/// Builds and starts the new proxy; once it is ready, the old one drains. Gives whichever runs from here on.
+/// Builds and starts the new proxy; once it is ready, the old one drains.
 fn swap(
     compiled: &Compiled,
     file: &Path,
     arguments: &[String],
     sockets: &mut Sockets,
-    old: Option<Child>,
-) -> Result<Option<Child>, String> {
-    let artefact = match artefact::make(compiled, file, "release", false) {
-        Ok(artefact) => artefact,
-        Err(error) => {
-            anstream::eprintln!("error: {error}");
-            return Ok(old);
-        }
-    };
+    proxies: &Proxies,
+) -> Result<(), String> {
+    let artefact = artefact::make(compiled, file, "release", false)?;
     sockets.open(compiled)?;
-    let (ready, is_ready) = channel();
-    let mut new = start(&artefact.path, arguments, sockets, ready)?;
-    drop(artefact);
-    if is_ready.recv_timeout(READY).is_err() {
-        // It said why on standard error; it must not linger half alive.
-        let _ = new.kill();
-        let _ = new.wait();
-        anstream::eprintln!(
-            "the new proxy did not start{}",
-            if old.is_some() { "; the proxy of before goes on" } else { "" }
-        );
-        return Ok(old);
-    }
-    if let Some(mut old) = old {
-        terminate(&old)?;
-        // Its drain takes as long as its exchanges do.
-        std::thread::spawn(move || old.wait());
-    }
-    Ok(Some(new))
-}
-
-fn start(artefact: &Path, arguments: &[String], sockets: &Sockets, ready: Sender<()>) -> Result<Child, String> {
-    let mut command = Command::new(artefact);
-    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut command = proxies::command(&artefact.path, arguments);
     let mappings = sockets.mappings()?;
     // Without LISTEN_PID, which can't be known before the process is there, the variable counts for whoever has it.
     command.env("LISTEN_FDS", mappings.len().to_string()).env_remove("LISTEN_PID");
     command.fd_mappings(mappings).map_err(failed("can't hand sockets over"))?;
-    let mut child = command.spawn().map_err(failed(format!("can't run {}", artefact.display())))?;
-    let stderr = child.stderr.take().ok_or("no standard error")?;
-    std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if line.contains(" listening on ") {
-                // Whoever waited may have given up.
-                let _ = ready.send(());
-            }
-            anstream::eprintln!("{line}");
-        }
-    });
-    Ok(child)
+    let (new, stderr) = proxies.start(command)?;
+    let (ready, is_ready) = channel();
+    std::thread::spawn(move || show(stderr, ready));
+    if is_ready.recv_timeout(READY).is_err() {
+        // It said why on standard error; it must not linger half alive.
+        proxies.kill(new);
+        return Err("the new proxy did not start".to_owned());
+    }
+    // Not sooner: it is from this file that it starts.
+    drop(artefact);
+    proxies.stop_others(new);
+    Ok(())
 }
 
-fn terminate(child: &Child) -> Result<(), String> {
-    let pid = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(failed("can't stop the old proxy"))
+/// Shows a proxy's standard error, and tells when it is ready.
+fn show(stderr: impl Read, ready: Sender<()>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        if line.contains(" listening on ") {
+            // Whoever waited may have given up.
+            let _ = ready.send(());
+        }
+        anstream::eprintln!("{line}");
+    }
 }
 
 /// The listening sockets by their addresses; opened once, kept for as long as the command runs.

@@ -1,0 +1,137 @@
+//! The proxies that `kiln dev` starts: the one that serves, and those that still finish their exchanges. None outlives the
+//! command, however that ends.
+//!
+//! A signal that would end the command is received by a thread of its own, which stops them and waits for
+//! them. When the command is killed, or panics, the kernel kills them (`PR_SET_PDEATHSIG`, prctl(2)): each is started by
+//! way of [`become_proxy`], as only a process itself can ask for that, and the wish survives execve(2).
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::process;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use super::super::{Outcome, failed};
+
+#[derive(Clone, Default)]
+pub(super) struct Proxies(Arc<Mutex<Vec<Proxy>>>);
+
+struct Proxy {
+    child: Child,
+    /// It was told to stop. A second signal would cut its exchanges off.
+    stopping: bool,
+}
+
+impl Proxies {
+    /// None yet; from here on, signals are received.
+    pub(super) fn new() -> Result<Proxies, String> {
+        let ignored = ignored();
+        let ending = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let signals = Signals::new(ending).map_err(failed("can't receive signals"))?;
+        let proxies = Proxies::default();
+        let stopped = proxies.clone();
+        std::thread::spawn(move || stopped.stop_on(signals));
+        Ok(proxies)
+    }
+
+    /// Starts one, from the thread that lives as long as the command: the kernel kills it when that thread ends. Gives its process
+    /// id and its standard error.
+    pub(super) fn start(&self, mut command: Command) -> Result<(u32, impl Read + use<>), String> {
+        let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that have finished need not be known any longer.
+        proxies.retain_mut(|proxy| !matches!(proxy.child.try_wait(), Ok(Some(_))));
+        // A terminal's Ctrl-C goes to the command alone, which passes it on once.
+        command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(failed("can't run the proxy"))?;
+        let (id, stderr) = (child.id(), child.stderr.take());
+        proxies.push(Proxy { child, stopping: false });
+        Ok((id, stderr.ok_or("no standard error")?))
+    }
+
+    /// Kills one that does not get ready.
+    pub(super) fn kill(&self, id: u32) {
+        let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = proxies.iter().position(|proxy| proxy.child.id() == id) {
+            let mut proxy = proxies.remove(at);
+            let _ = proxy.child.kill();
+            let _ = proxy.child.wait();
+        }
+    }
+
+    /// Stops all but one; they drain for as long as their exchanges take.
+    pub(super) fn stop_others(&self, id: u32) {
+        let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        proxies.iter_mut().filter(|proxy| proxy.child.id() != id).for_each(Proxy::stop);
+    }
+
+    /// Whether one serves.
+    pub(super) fn serve(&self) -> bool {
+        let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        proxies.iter_mut().any(|proxy| !proxy.stopping && matches!(proxy.child.try_wait(), Ok(None)))
+    }
+
+    fn stop_on(&self, mut signals: Signals) {
+        let Some(signal) = signals.forever().next() else { return };
+        std::thread::spawn(move || {
+            // Whoever is in a hurry signals again; the kernel kills the proxies with the command.
+            if let Some(signal) = signals.forever().next() {
+                die(signal);
+            }
+        });
+        // Held until the end, so that no further one is started.
+        let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        proxies.iter_mut().for_each(Proxy::stop);
+        for proxy in proxies.iter_mut() {
+            let _ = proxy.child.wait();
+        }
+        die(signal);
+    }
+}
+
+impl Proxy {
+    fn stop(&mut self) {
+        if !self.stopping {
+            self.stopping = true;
+            // It may have ended; its id is its own until it has been waited for.
+            let _ = process::kill_process(process::Pid::from_child(&self.child), process::Signal::TERM);
+        }
+    }
+}
+
+/// Ends the command by the signal, so that whoever waits for it learns which it was.
+fn die(signal: i32) -> ! {
+    let _ = emulate_default_handler(signal);
+    std::process::exit(128 + signal);
+}
+
+/// The signals that this process was started to ignore (`nohup`), as the kernel's mask.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// A command of `kiln` that becomes a proxy, which ends when this process does.
+pub(super) fn command(artefact: &Path, arguments: &[String]) -> Command {
+    // The program that runs, even where its file has been replaced.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("kiln").arg("become-proxy").arg(std::process::id().to_string()).arg(artefact).args(arguments);
+    command
+}
+
+/// The other side of [`command`]: becomes the proxy.
+pub(crate) fn become_proxy(parent: u32, artefact: &Path, arguments: &[OsString]) -> Outcome {
+    process::set_parent_process_death_signal(Some(process::Signal::KILL)).map_err(failed("can't follow kiln"))?;
+    // It may have ended before the wish was there.
+    if process::getppid().is_none_or(|now| now.as_raw_nonzero().get().cast_unsigned() != parent) {
+        return Err("kiln has ended".to_owned());
+    }
+    let error = Command::new(artefact).args(arguments).exec();
+    Err(format!("can't run {}: {error}", artefact.display()))
+}
