@@ -8,6 +8,7 @@ mod controls;
 mod hostile;
 mod parts;
 mod selected;
+mod stale;
 mod waiting;
 
 use std::collections::HashMap;

@@ -215,17 +215,29 @@ impl Control {
         }
         let mut control = Control { targeted: true, ..Control::default() };
         for (name, entry) in &said {
-            let ListEntry::Item(item) = entry else { continue };
-            match &item.bare_item {
-                BareItem::Boolean(true) => control.take(name.as_str().as_bytes(), None),
-                BareItem::Integer(number) => {
-                    control.take(name.as_str().as_bytes(), Some(number.to_string().as_bytes()))
-                }
-                BareItem::String(text) => control.take(name.as_str().as_bytes(), Some(text.as_str().as_bytes())),
-                _ => {}
-            }
+            control.take_typed(name.as_str(), entry);
         }
         Some(control)
+    }
+
+    /// A directive as a member of a dictionary. Times are integers, and what is none of the type that is defined says nothing (RFC 9213
+    /// section 2.1); but what forbids something does so whatever its value, unless that is false.
+    fn take_typed(&mut self, name: &str, entry: &ListEntry) {
+        let item = match entry {
+            ListEntry::Item(item) => Some(&item.bare_item),
+            ListEntry::InnerList(_) => None,
+        };
+        let value = match (name, item) {
+            (_, Some(BareItem::Boolean(false))) => return,
+            ("max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error", Some(BareItem::Integer(number))) => {
+                Some(number.to_string())
+            }
+            ("no-cache" | "private", Some(BareItem::String(fields))) => Some(fields.as_str().to_owned()),
+            ("no-cache" | "private" | "no-store" | "must-revalidate" | "proxy-revalidate", _) => None,
+            ("public" | "must-understand", Some(BareItem::Boolean(true))) => None,
+            _ => return,
+        };
+        self.take(name.as_bytes(), value.as_deref().map(str::as_bytes));
     }
 }
 
@@ -419,6 +431,21 @@ mod tests {
             );
         }
         check(&[("cdn-cache-control", "max-age=1.5, no-store=?0")], targeted());
+        // A value of another type says nothing; where it is about what is forbidden, that is.
+        for none in
+            ["max-age=\"10000\"", "s-maxage=soon", "max-age", "max-age=(1 2)", "public=1", "stale-if-error=:MQ==:"]
+        {
+            check(&[("cdn-cache-control", none), ("cache-control", "max-age=9")], targeted());
+        }
+        check(&[("cdn-cache-control", "max-age=-1")], Control { max_age: secs(0), ..targeted() });
+        for no_store in ["no-store=1", "no-store=\"x\"", "no-store=(a b)", "no-store, max-age=\"9\""] {
+            check(&[("cdn-cache-control", no_store)], Control { no_store: true, ..targeted() });
+        }
+        check(&[("cdn-cache-control", "private=1")], Control { private: true, ..targeted() });
+        check(
+            &[("cdn-cache-control", "private=\"x-a\", no-cache=x-b")],
+            Control { unkept: vec!["x-a".to_owned()], no_cache: true, ..targeted() },
+        );
     }
 
     /// What holds for a response, in the site's words.

@@ -160,7 +160,8 @@ impl Life {
         // Not `clamp`, which panics where `min` is longer: parameters may make it so.
         let lifetime = said.map(|said| said.max(policy.ttl.min.get(settings)).min(policy.ttl.max.get(settings)));
         let stale = |said: Option<Duration>, default: Duration| match said {
-            _ if life.must_revalidate => Duration::ZERO,
+            // Section 4.2.4: what forbids it itself is never used stale, whatever it says beside.
+            _ if life.must_revalidate || life.no_cache => Duration::ZERO,
             Some(said) => said,
             // Section 5.2.2.10: `s-maxage` means `proxy-revalidate`, too, where the answer does not say otherwise itself.
             None if control.s_maxage.is_some() => Duration::ZERO,
@@ -333,10 +334,22 @@ fn initial_age(fields: &Fields, date: Moment, asked: &Asked) -> Duration {
     apparent.max(corrected)
 }
 
-/// A date in a field (RFC 9110 section 5.6.7); `None`: it is malformed, which means something else to each who asks.
+/// A date in a field, in one of the three forms (RFC 9110 section 5.6.7), in any case (RFC 9111 section 4.2); `None`: it is malformed,
+/// which means something else to each who asks.
 pub(crate) fn date(value: &[u8]) -> Option<Moment> {
-    let text = std::str::from_utf8(value.trim_ascii()).ok()?;
-    httpdate::parse_http_date(text).ok().map(Moment::of)
+    /// The longest there is: `Wednesday, 09-Sep-99 08:49:37 GMT`.
+    const LONGEST: usize = 33;
+    let (value, mut buffer) = (value.trim_ascii(), [0; LONGEST]);
+    let text = buffer.get_mut(..value.len())?;
+    let mut within = false;
+    for (to, from) in text.iter_mut().zip(value) {
+        *to = if within { from.to_ascii_lowercase() } else { from.to_ascii_uppercase() };
+        within = from.is_ascii_alphabetic();
+    }
+    if let Some(zone) = text.last_chunk_mut::<3>() {
+        zone.make_ascii_uppercase();
+    }
+    httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok().map(Moment::of)
 }
 
 #[cfg(test)]
@@ -466,6 +479,42 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn dates() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(date(text.as_bytes()).map(|moment| moment.0 / 1000), expected, "{text}");
+        };
+        for form in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "sUN, 06 nOV 1994 08:49:37 gmt",
+            "SUNDAY, 06-NOV-94 08:49:37 Gmt",
+            "sun nov  6 08:49:37 1994",
+            " Sun, 06 Nov 1994 08:49:37 GMT\t",
+        ] {
+            check(form, Some(784_111_777));
+        }
+        check("Wednesday, 18-Sep-30 02:01:18 GMT", Some(1_915_927_278));
+        check("Tue, 19 Jan 2038 14:14:08 GMT", Some(2_147_523_248));
+        check("Sun, 21 Nov 2286 04:46:39 GMT", Some(10_000_039_599));
+        for none in [
+            "",
+            "0",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
+            "Sun, 06 Nov 1994 08.49.37 GMT",
+            "Sun,  06 Nov 1994 08:49:37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT",
+        ] {
+            check(none, None);
+        }
+    }
+
+    #[test]
     fn authorization() {
         let with = Asked { authorized: true, ..asked() };
         for (said, kept) in [
@@ -529,6 +578,9 @@ pub(super) mod tests {
         check("s-maxage=10", (5, 20), "max-stale", 11, (Ask, false));
         check("s-maxage=10, stale-while-revalidate=5", (0, 0), "", 11, (WhileRevalidate, false));
         check("no-cache", (0, 0), "", 0, (Ask, false));
+        check("no-cache, max-age=10", (5, 20), "max-stale", 11, (Ask, false));
+        check("no-cache, max-age=10, stale-if-error=99, stale-while-revalidate=99", (5, 20), "", 11, (Ask, false));
+        check("max-age=10, no-cache=\"x-a\"", (5, 20), "", 16, (Ask, true));
         check("max-age=10", (0, 0), "no-cache", 0, (Ask, false));
         check("max-age=10", (0, 0), "max-age=3", 3, (Fresh, false));
         check("max-age=10", (0, 0), "max-age=3", 4, (Ask, false));

@@ -193,6 +193,8 @@ pub(super) fn add_status(fields: &mut Fields, told: &Told, kept: Option<(&Head, 
     }
     if let Some((head, now)) = kept {
         let (sign, seconds) = match head.life.left_at(now) {
+            // Stale by a purge, whatever it says itself.
+            Ok(_) if head.is_outdated() => ("", 0),
             Ok(left) => ("", left.as_secs()),
             Err(stale) => ("-", stale.as_secs()),
         };

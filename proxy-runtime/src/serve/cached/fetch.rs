@@ -183,6 +183,10 @@ pub(super) fn renew(
     for (name, value) in said.raw().filter(|(name, _)| replaced(name)) {
         fields.add(name, value);
     }
+    if !said.contains("date") {
+        // Made when it was received (RFC 9110 section 6.6.1): the date of what is kept is not that of what is said of it now.
+        fields.remove("date");
+    }
     let mut judged = fields.clone();
     if let Some(age) = said.get("age") {
         judged.set("age", age);

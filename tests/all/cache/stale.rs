@@ -1,0 +1,160 @@
+//! RFC 9111 sections 4.2 and 4.3.4: what is used though it is stale, what never is, and what makes it fresh again.
+
+use super::{MISS, asked, check, shown, started};
+
+/// Sections 4.2.4, 5.2.2.2, 5.2.2.4, 5.2.2.8 and 5.2.2.10: what a response forbids is not done, whatever the site allows.
+#[test]
+fn no_cache_on_errors() {
+    let (_origin, proxy) = started("cache-stale-errors");
+    let fails = |path: &str, head: &str| {
+        let request = format!("GET /ttl/{path}");
+        let stored = format!("X-Head: {head}|Age: 999|ETag: \"a\"");
+        check(
+            &proxy,
+            &[
+                (&request, &stored, &format!("200 1 {MISS}")),
+                (&request, "X-Status: 503", "503 2 fwd=stale fwd-status=503 detail=no-lifetime"),
+                (
+                    &request,
+                    "X-Status: 500;;Cache-Control: max-stale",
+                    "500 3 fwd=stale fwd-status=500 detail=no-lifetime",
+                ),
+                (&request, "X-Status: reset", "502 502 Bad Gateway\n none"),
+                // It is there all the same, and was never used without asking.
+                (&request, &stored, "200 1 fwd=stale fwd-status=304"),
+            ],
+        );
+    };
+    fails("no-cache", "Cache-Control: no-cache");
+    fails("no-cache-fresh", "Cache-Control: no-cache, max-age=5000");
+    fails("no-cache-listed", "Cache-Control: no-cache=\"x-a\", no-cache, max-age=5");
+    fails("no-cache-said", "Cache-Control: max-age=5, stale-if-error=5000, stale-while-revalidate=5000, no-cache");
+    fails("no-cache-targeted", "CDN-Cache-Control: no-cache|Cache-Control: max-age=5000");
+    fails("must-revalidate", "Cache-Control: max-age=5, must-revalidate, stale-if-error=5000");
+    fails("proxy-revalidate", "Cache-Control: max-age=5, proxy-revalidate");
+    fails("s-maxage", "Cache-Control: s-maxage=5");
+    // What only names fields may be used, without them.
+    for (path, head) in [("plain", "max-age=5"), ("fields", "max-age=5, no-cache=\"x-a\"")] {
+        let request = format!("GET /ttl/{path}");
+        check(
+            &proxy,
+            &[
+                (&request, &format!("X-Head: Cache-Control: {head}|Age: 100"), &format!("200 1 {MISS}")),
+                (&request, "X-Status: 503", "200 1 hit detail=if-error"),
+                (&request, "X-Status: reset", "200 1 hit detail=if-error"),
+            ],
+        );
+    }
+    // Nothing is of use that can neither be used nor asked about.
+    let useless = "X-Head: Cache-Control: no-cache, max-age=60";
+    check(&proxy, &[("GET /ttl/useless", useless, "200 1 fwd=uri-miss fwd-status=200 detail=no-lifetime")]);
+}
+
+/// A 304 without `Date` was made when it came (RFC 9110 section 6.6.1): what it freshens is as young as that.
+#[test]
+fn freshened_without_a_date() {
+    let (_origin, proxy) = started("cache-stale-dates");
+    let dated = "Date: Sun, 06 Nov 1994 08:49:37 GMT|";
+    let lines = |before: &str, after: &str| format!("X-Head: {before}Cache-Control: max-age=60|ETag: \"a\"{after}");
+    let (stored, asks) = (format!("200 1 {MISS}"), "200 1 fwd=stale fwd-status=304");
+    check(
+        &proxy,
+        &[
+            ("GET /get", &lines(dated, ""), &stored),
+            ("GET /get", &lines("", ""), asks),
+            ("GET /get", "", "200 1 hit"),
+            // By what is said of it, where something is.
+            ("GET /date", &lines(dated, ""), &stored),
+            ("GET /date", &lines(dated, ""), asks),
+            ("GET /date", &lines("", "|Age: 70"), asks),
+            ("GET /date", &lines("", "|Age: 7"), asks),
+            ("GET /date", "", "200 1 hit"),
+            ("GET /head", &lines(dated, ""), &stored),
+            ("HEAD /head", &lines("", ""), "200 fwd=stale fwd-status=200 detail=head"),
+            ("GET /head", "", "200 1 hit"),
+            // An expiry that has passed has passed.
+            ("GET /expires", &format!("X-Head: {dated}Expires: Sun, 06 Nov 1994 08:59:37 GMT|ETag: \"a\""), &stored),
+            ("GET /expires", "X-Head: ETag: \"a\"", asks),
+            ("GET /expires", "X-Head: ETag: \"a\"", asks),
+        ],
+    );
+    let hit = asked(&proxy, "GET /get", "");
+    let date = hit.header("date").expect("a date");
+    assert!(!date.contains("1994") && date.ends_with("GMT"), "{hit:?}");
+    assert!(hit.header("age").is_some_and(|age| age.parse::<u64>().expect("a number") < 60), "{hit:?}");
+}
+
+/// RFC 9211 section 2.5: what was declared stale has no time left.
+#[test]
+fn time_left() {
+    let (_origin, proxy) = started("cache-stale-ttl");
+    let check = |request: &str, lines: &str, expected: &str, left: Option<std::ops::RangeInclusive<i64>>| {
+        let answer = asked(&proxy, request, lines);
+        assert_eq!(shown(&answer), expected, "{request} {lines}");
+        let said = answer.header("cache-status").and_then(|said| Some(said.split_once("ttl=")?.1.split(';').next()?));
+        let said = said.map(|ttl| ttl.parse::<i64>().expect("a number"));
+        assert_eq!(said.is_some(), left.is_some(), "{answer:?}");
+        assert!(said.zip(left).is_none_or(|(said, left)| left.contains(&said)), "{answer:?}");
+    };
+    let lines = "X-Head: Cache-Control: max-age=60, stale-if-error=60|ETag: \"a\"";
+    let purged = "200 {\"purged\":1}\n none";
+    check("GET /a", lines, &format!("200 1 {MISS}"), Some(50..=60));
+    check("GET /a", "", "200 1 hit", Some(50..=60));
+    check("PURGE /a", "Purge-Mode: soft", purged, None);
+    check("GET /a", "X-Status: 503", "200 1 hit detail=if-error", Some(0..=0));
+    check("GET /a", lines, "200 1 fwd=stale fwd-status=304", Some(50..=60));
+    check("GET /a", "", "200 1 hit", Some(50..=60));
+    // One that is stale already is so for as long as it says.
+    let old = format!("{lines}|Age: 100");
+    check("GET /old", &old, &format!("200 1 {MISS}"), Some(-50..=-40));
+    check("PURGE /old", "Purge-Mode: soft", purged, None);
+    check("GET /old", "X-Status: 503", "200 1 hit detail=if-error", Some(-50..=-40));
+}
+
+/// Section 4.2: dates in all three forms, in any case, where they say how long a response is fresh.
+#[test]
+fn dates_in_any_form() {
+    let (_origin, proxy) = started("cache-stale-forms");
+    let date = "Date: Sun, 06 Nov 2033 08:49:37 GMT";
+    for (number, (expires, kept)) in [
+        ("Sun, 06 Nov 2033 08:59:37 GMT", true),
+        ("Sunday, 06-Nov-33 08:59:37 GMT", true),
+        ("Sun Nov  6 08:59:37 2033", true),
+        ("sun, 06 nOV 2033 08:59:37 gmt", true),
+        ("SUNDAY, 06-nov-33 08:59:37 Gmt", true),
+        ("SUN NOV  6 08:59:37 2033", true),
+        ("Sun, 06 Nov 2033 08:59:37 AEST", false),
+        ("Sun, 06-Nov-2033 08:59:37 GMT", false),
+        ("Sun, 6 Nov 2033 08:59:37 GMT", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = format!("GET /{number}");
+        asked(&proxy, &request, &format!("X-Head: {date}|Expires: {expires}"));
+        assert_eq!(shown(&asked(&proxy, &request, "")) == "200 1 hit", kept, "{expires}");
+    }
+}
+
+/// RFC 9213 section 2.1: values that are not of a directive's type are as if they were not there.
+#[test]
+fn targeted_values() {
+    let (_origin, proxy) = started("cache-stale-targeted");
+    for (number, (said, kept)) in [
+        ("max-age=60", true),
+        ("max-age=60;x=1", true),
+        ("max-age=\"60\"", false),
+        ("max-age=60.0", false),
+        ("max-age", false),
+        ("max-age=:NjA=:", false),
+        ("max-age=60, no-store=?0", true),
+        ("max-age=60, no-store=1", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = format!("GET /{number}");
+        asked(&proxy, &request, &format!("X-Head: CDN-Cache-Control: {said}|Expires: Sun, 06 Nov 2033 08:59:37 GMT"));
+        assert_eq!(shown(&asked(&proxy, &request, "")) == "200 1 hit", kept, "{said}");
+    }
+}
