@@ -26,7 +26,8 @@ pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
         return request.all("if-none-match").any(|line| is_any(line) || tags(line).any(is_current));
     }
     let since = request.get("if-modified-since").and_then(date);
-    let modified = answer.get("last-modified").and_then(date);
+    // RFC 9111 section 4.3.2: where nothing says when it was modified, that was before it was made.
+    let modified = answer.get("last-modified").or(answer.get("date")).and_then(date);
     matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
 }
 
@@ -97,6 +98,11 @@ mod tests {
         check(&[("if-modified-since", LATE)], &tagged, true);
         check(&[("if-modified-since", EARLY)], &[("last-modified", LATE)], false);
         check(&[("if-modified-since", "soon")], &tagged, false);
+        // Without `Last-Modified`, `Date` says it.
+        check(&[("if-modified-since", EARLY)], &[("date", EARLY)], true);
+        check(&[("if-modified-since", EARLY)], &[("date", LATE)], false);
+        check(&[("if-modified-since", LATE)], &[("date", EARLY), ("last-modified", "soon")], false);
+        check(&[("if-modified-since", LATE)], &[], false);
         check(&[("if-modified-since", EARLY)], &[], false);
         let odd = |name: &str, tag: &[u8]| -> Fields { [(name, tag)].into_iter().collect() };
         let tagged = odd("etag", b"\"\xe9\"");

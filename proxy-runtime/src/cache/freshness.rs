@@ -289,9 +289,10 @@ fn is_understood(status: StatusCode) -> bool {
         && !matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
-/// Statuses that may be kept without a word of how long (RFC 9110 section 15.1), but for errors, which `negative` is for.
-fn is_kept_by_default(status: StatusCode) -> bool {
-    Override::BY_DEFAULT.contains(&status.as_u16())
+/// Statuses of which a lifetime may be guessed (section 4.2.2, RFC 9110 section 15.1): those that may be cached by default, and these
+/// failures.
+fn is_heuristic(status: StatusCode) -> bool {
+    Override::BY_DEFAULT.contains(&status.as_u16()) || matches!(status.as_u16(), 404 | 405 | 410 | 414 | 501)
 }
 
 /// Section 4.2.1: how long it is fresh; `None` where nothing says so.
@@ -314,14 +315,12 @@ fn lifetime(
     if let Some((_, ttl)) = policy.negative.iter().find(|(negative, _)| *negative == status.as_u16()) {
         return Some(*ttl);
     }
-    if !is_kept_by_default(status) {
-        return None;
-    }
     let modified = fields.get("last-modified").and_then(self::date);
     let heuristic = modified
-        .filter(|_| policy.ttl.heuristic > 0)
+        .filter(|_| policy.ttl.heuristic > 0 && (control.public || is_heuristic(status)))
         .map(|modified| date.since(modified) * u32::from(policy.ttl.heuristic) / 100);
-    heuristic.or_else(|| policy.ttl.default.map(|ttl| ttl.get(settings)))
+    let default = policy.ttl.default.filter(|_| Override::BY_DEFAULT.contains(&status.as_u16()));
+    heuristic.or_else(|| default.map(|ttl| ttl.get(settings)))
 }
 
 /// Section 4.2.3: how old it was when it came.
@@ -469,6 +468,16 @@ pub(super) mod tests {
         check(&own, 410, &[], Err(Unkept::NoLifetime));
         check(&own, 200, &[date, ("last-modified", "Sun, 06 Nov 1994 08:44:37 GMT")], Ok(30));
         check(&own, 200, &[date, ("last-modified", "Sun, 06 Nov 1994 08:47:37 GMT")], Ok(12));
+        let modified = ("last-modified", "Sun, 06 Nov 1994 08:47:37 GMT");
+        for status in [203, 405, 410, 414, 501] {
+            check(&own, status, &[date, modified], Ok(12));
+        }
+        check(&own, 404, &[date, ("last-modified", "Sun, 06 Nov 1994 08:44:37 GMT")], Ok(12));
+        for status in [302, 403, 500, 503, 599] {
+            check(&own, status, &[date, modified], Err(Unkept::NoLifetime));
+            check(&own, status, &[date, modified, ("cache-control", "public")], Ok(12));
+        }
+        check(&policy(), 410, &[date, modified], Err(Unkept::NoLifetime));
         check(&own, 200, &[("vary", "Accept")], Ok(30));
         check(&own, 200, &[("vary", "accept, cookie")], Err(Unkept::Vary));
         check(&own, 200, &[("vary", "accept,, ,")], Ok(30));

@@ -27,7 +27,7 @@ pub(in crate::directive) static TTL: Directive = Directive {
         Prop::new(
             "heuristic",
             "PERCENT",
-            "Answers that say nothing, but when they were last modified, are fresh for this part of the time since (RFC 9111 section 4.2.2). Default 0: they are not.",
+            "Responses with 200, 203, 204, 300, 301, 308, 404, 405, 410, 414 or 501, and those that are `public`, that say no more than when they were last modified, are fresh for this part of the time since (RFC 9111 section 4.2.2). Default 0: they are not.",
         ),
         Prop::new(
             "refresh-ahead",
