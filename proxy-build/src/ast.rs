@@ -18,6 +18,7 @@ pub use self::door::{
     NetworkSource, Networks, Rate, RateLimit, ResponseCookies,
 };
 pub use self::files::{FileSource, Files};
+pub use self::handler::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, Redirect, Respond};
 pub use self::test::{Expect, ExpectField, Request, Test};
 pub use self::tls::{Acme, Dns, DnsBy, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
@@ -32,6 +33,7 @@ mod cache;
 mod compress;
 mod door;
 mod files;
+mod handler;
 mod test;
 mod tls;
 mod upstream;
@@ -106,6 +108,7 @@ pub enum What {
     Expect(Expect),
     Matcher(Matcher),
     Handler(Handler),
+    Else(Vec<Item>),
     Policy(Policy),
     HeaderOp(HeaderOp),
     HeaderRemove(Vec<Spanned<String>>),
@@ -280,94 +283,6 @@ pub enum Protocol {
     Http1,
     Http2,
     Http3,
-}
-
-/// A handler.
-#[derive(Debug, Clone)]
-pub enum Handler {
-    /// `proxy`.
-    Proxy(Proxy),
-    /// `split`.
-    Split(Split),
-    /// `respond`.
-    Respond(Respond),
-    /// `redirect`.
-    Redirect(Redirect),
-    /// `files`.
-    Files(Files),
-    /// `echo`.
-    Echo,
-    /// `abort`.
-    Abort,
-}
-
-/// `proxy`.
-#[derive(Debug, Clone)]
-pub struct Proxy {
-    /// A name, or URLs.
-    pub to: ProxyTo,
-    /// `host=`.
-    pub host: Option<Spanned<HostChoice>>,
-    /// What is said of the client.
-    pub forwarding: Forwarding,
-}
-
-/// How `proxy` and `split` forward: what they say of the client beside what they say anyway, and who asks for bodies.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Forwarding {
-    pub forwarded: Option<Spanned<bool>>,
-    /// `forwarded-port=`.
-    pub port: Option<Spanned<bool>>,
-    pub real_ip: Option<Spanned<bool>>,
-    /// `continue=`: whether it is the server's to say.
-    pub asks_server: Option<Spanned<bool>>,
-}
-
-/// Where `proxy` goes.
-#[derive(Debug, Clone)]
-pub enum ProxyTo {
-    /// An upstream declared elsewhere.
-    Name(Spanned<String>),
-    /// These servers, encrypted if all are `https`.
-    Servers(Vec<Spanned<Setting<String>>>, bool),
-}
-
-/// `proxy host=`.
-#[derive(Debug, Clone)]
-pub enum HostChoice {
-    /// The client's.
-    Client,
-    /// The server's address.
-    Upstream,
-    /// This one.
-    Fixed(String),
-}
-
-/// `respond`.
-#[derive(Debug, Clone)]
-pub struct Respond {
-    /// The status.
-    pub code: Spanned<u16>,
-    /// The body.
-    pub body: Option<Spanned<Template>>,
-    /// `type=`.
-    pub content_type: Option<Spanned<String>>,
-    /// `file=`.
-    pub file: Option<Spanned<FileSource>>,
-}
-
-/// `redirect`.
-#[derive(Debug, Clone)]
-pub struct Redirect {
-    /// The status.
-    pub code: Spanned<u16>,
-    /// The target.
-    pub to: Spanned<Template>,
-    /// `query=drop`.
-    pub drop_query: Option<Spanned<()>>,
-    /// `allow-host` lines.
-    pub items: Vec<Item>,
 }
 
 /// Text with placeholders, not looked up yet.

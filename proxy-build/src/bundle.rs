@@ -257,6 +257,7 @@ mod tests {
             symlinks: false,
             precompressed: true,
             immutable: true,
+            or_else: std::borrow::Cow::Borrowed(&[]),
         };
         let content = content.iter().map(|(path, content)| ((*path).to_owned(), *content)).collect();
         site.as_mut().expect("a site").bundle = vec![Folder { files, content }];

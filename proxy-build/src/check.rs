@@ -221,6 +221,7 @@ impl Root {
                 | What::Expect(_)
                 | What::Matcher(_)
                 | What::Handler(_)
+                | What::Else(_)
                 | What::HeaderOp(_)
                 | What::HeaderRemove(_)
                 | What::HeaderPass(_)

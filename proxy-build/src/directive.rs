@@ -133,6 +133,8 @@ pub enum Place {
     Redirect,
     Log,
     Matchers,
+    Files,
+    Else,
 }
 
 impl Place {
@@ -173,12 +175,14 @@ impl Place {
             Place::Redirect => "in `redirect`",
             Place::Log => "in `log`",
             Place::Matchers => "in `not` or `any`",
+            Place::Files => "in `files`",
+            Place::Else => "in `else`",
         }
     }
 }
 
 /// Where handlers may stand.
-const HANDLER: &[Place] = &[Place::Site, Place::Route];
+const HANDLER: &[Place] = &[Place::Site, Place::Route, Place::Else];
 /// Where policies may stand.
 const POLICY: &[Place] = &[Place::Site, Place::Route, Place::Preset];
 /// Where policies may stand that act before a site is known, too.
@@ -217,6 +221,7 @@ pub static ALL: &[&Directive] = &[
     &traffic::SPLIT,
     &traffic::TO,
     &files::FILES,
+    &files::ELSE,
     &respond::RESPOND,
     &redirect::REDIRECT,
     &redirect::ALLOW_HOST,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
-use proxy_runtime::site::{BalancePolicy, DiscoverFrom, Handler, HostField, Log, Setting};
+use proxy_runtime::site::{BalancePolicy, DiscoverFrom, Files, Handler, HostField, Log, Setting};
 
 use crate::check::matchers::describe;
 use crate::lower::lower;
@@ -116,7 +116,10 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     if !route.functions.request.is_empty() {
         out.line("  filter", format!("{} [{}]", route.functions.request.join(", "), from("filter")));
     }
-    if let Handler::Proxy(proxy) = &route.handler {
+    if let Handler::Files(files) = &route.handler {
+        out.line("  files", folders(files, model));
+    }
+    if let Some(proxy) = route.handler.proxy() {
         for filter in &route.request {
             match filter {
                 RequestFilter::Rewrite(_) => {
@@ -149,7 +152,7 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
             let place = format!("{}:{}", upstream.place.file, upstream.place.line);
             let part = if proxy.shares.len() > 1 { format!("{} of {total} to ", share.weight) } else { String::new() };
             out.line(
-                &format!("  {}", route.handler.name()),
+                if proxy.shares.len() > 1 { "  split" } else { "  proxy" },
                 format!("{part}{} -> {} ({place})", upstream.name, servers.join(" ")),
             );
         }
@@ -242,7 +245,9 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
             Handler::Redirect(redirect) => format!("{}, the query as the target says", redirect.code),
             _ => String::new(),
         };
-        out.line(&format!("  {}", route.handler.name()), said);
+        if !matches!(route.handler, Handler::Files(_)) {
+            out.line(&format!("  {}", route.handler.name()), said);
+        }
     }
     if !policy.cookies.is_empty() {
         out.line("  response-cookies", format!("{} [{}]", policy.cookies.len(), from("response-cookies")));
@@ -307,16 +312,7 @@ pub fn routes(model: &Site) -> String {
     for host in &model.hosts {
         for index in in_order(host) {
             let route = &host.routes[index];
-            let handler = match &route.handler {
-                Handler::Proxy(proxy) => {
-                    let names: Vec<_> =
-                        proxy.shares.iter().map(|share| &*model.upstreams[usize::from(share.upstream)].name).collect();
-                    format!("{} {}", route.handler.name(), names.join(" "))
-                }
-                Handler::Respond(respond) => format!("respond {}", respond.code),
-                Handler::Redirect(redirect) => format!("redirect {}", redirect.code),
-                other => other.name().to_owned(),
-            };
+            let handler = in_words(&route.handler, model);
             let place = format!("{}:{}", route.place.file, route.place.line);
             rows.push([names(host), route.pattern.text.clone(), matchers(route).join("; "), handler, place]);
         }
@@ -330,6 +326,38 @@ pub fn routes(model: &Site) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Who answers, in a few words.
+pub(crate) fn in_words(handler: &Handler, model: &Site) -> String {
+    match handler {
+        Handler::Proxy(proxy) => {
+            let names = proxy.shares.iter().map(|share| &*model.upstreams[usize::from(share.upstream)].name);
+            format!("{} {}", handler.name(), names.collect::<Vec<_>>().join(" "))
+        }
+        Handler::Respond(respond) => format!("respond {}", respond.code),
+        Handler::Redirect(redirect) => {
+            format!("redirect {} {}", redirect.code, redirect.to.literal().unwrap_or_default()).trim_end().to_owned()
+        }
+        Handler::Files(files) => match files.or_else.first() {
+            Some(next) => format!("files, else {}", in_words(next, model)),
+            None => "files".to_owned(),
+        },
+        Handler::Echo | Handler::Abort => handler.name().to_owned(),
+    }
+}
+
+/// A folder, and who answers where it has no file.
+fn folders(files: &Files, model: &Site) -> String {
+    let folder = match &files.folder {
+        Setting::Fixed(folder) => folder.to_string(),
+        Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
+    };
+    match files.or_else.first() {
+        Some(Handler::Files(next)) => format!("{folder}, else {}", folders(next, model)),
+        Some(next) => format!("{folder}, else {}", in_words(next, model)),
+        None => folder,
+    }
 }
 
 /// The routes of a site in the order in which they are asked: segment by segment text before `{name}` before `*`.

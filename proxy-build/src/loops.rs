@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 
+use http::Method;
 use proxy_runtime::rehearse::{Outcome, Rehearsal, rehearse};
 use proxy_runtime::route::RouteId;
 use proxy_runtime::settings::{self, Address, Settings};
@@ -53,7 +54,13 @@ pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
     for (id, route) in plan.routes.iter().enumerate() {
         let host = &site.hosts[route.site as usize];
         let (Some(example), Some(&listener)) = (&route.model.example, host.listeners.first()) else { continue };
-        if !walk.leads_on(&route.model.handler) {
+        let (mut example, mut handler) = (example.clone(), &route.model.handler);
+        if matches!(handler, Handler::Files(_)) && route.model.methods.contains(&Method::POST) {
+            // Whether a file ends a round is not known; this gets past the folder for certain.
+            handler = handler.for_method(&Method::POST);
+            example.method = Method::POST.to_string();
+        }
+        if !walk.leads_on(handler) {
             continue;
         }
         // Of a site with TLS it is what comes encrypted that gets to its handlers.
@@ -72,7 +79,7 @@ pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
         let mut path = Vec::new();
         walk.left.set(FOLLOWED);
         let Some(round) = walk.round(id as RouteId, &first, &mut path) else { continue };
-        let diagnostic = match &route.model.handler {
+        let diagnostic = match handler {
             Handler::Redirect(_) => Diagnostic::error(
                 "redirect-loop",
                 "this redirect leads back to itself: clients would go round until they give up",
@@ -152,7 +159,8 @@ impl Walk<'_> {
             // A listener's `redirect-https`, by a 308.
             return outcome.location.iter().filter_map(|location| follow(location, step.method.clone())).collect();
         };
-        match &self.plan.routes[route as usize].model.handler {
+        let Ok(method) = step.method.parse() else { return Vec::new() };
+        match self.plan.routes[route as usize].model.handler.for_method(&method) {
             Handler::Redirect(redirect) => {
                 // RFC 9110 sections 15.4.2 to 15.4.4: these may turn into a GET, and with all clients do.
                 let get = matches!(redirect.code, 301..=303) && step.method != "HEAD";

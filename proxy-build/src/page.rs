@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use proxy_runtime::site::{AuthScheme, Door, Handler, Setting, Timeouts};
+use proxy_runtime::site::{AuthScheme, Door, Setting, Timeouts};
 use proxy_runtime::table::{Table, Words};
 
 use crate::Compiled;
-use crate::explain::{in_order, matchers};
+use crate::explain::{in_order, in_words, matchers};
 use crate::lower::lower;
 use crate::model::{Route, Site};
 use crate::plan::Plan;
@@ -89,7 +89,7 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
                 route.pattern.text.clone(),
                 matchers(route).join("; "),
                 door(route).join(", "),
-                answer(site, route),
+                in_words(&route.handler, site),
                 limits(site, route),
                 if untested.contains(&std::ptr::from_ref(route)) { "no" } else { "yes" }.to_owned(),
                 route.example.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -107,22 +107,6 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
         out += &format!("<p>and {} more</p>\n", plan.routes.len() - LISTED);
     }
     out
-}
-
-/// Who answers, in a few words.
-fn answer(site: &Site, route: &Route) -> String {
-    match &route.handler {
-        Handler::Proxy(proxy) => {
-            let names: Vec<_> =
-                proxy.shares.iter().map(|share| &*site.upstreams[usize::from(share.upstream)].name).collect();
-            format!("{} {}", route.handler.name(), names.join(" "))
-        }
-        Handler::Respond(respond) => format!("respond {}", respond.code),
-        Handler::Redirect(redirect) => {
-            format!("redirect {} {}", redirect.code, redirect.to.literal().unwrap_or("(by the request)"))
-        }
-        other => other.name().to_owned(),
-    }
 }
 
 /// What a request passes before it is answered, in that order.

@@ -155,6 +155,7 @@ mod tests {
             symlinks: false,
             precompressed: false,
             immutable: false,
+            or_else: std::borrow::Cow::Borrowed(&[]),
         }
     }
 

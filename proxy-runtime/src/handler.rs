@@ -12,7 +12,7 @@ use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::filter::FieldName;
 use crate::settings::{self, Address};
-use crate::site::{self, Methods, Redirect, Respond, RespondBody};
+use crate::site::{self, Redirect, Respond, RespondBody};
 use crate::template::Piece;
 
 /// An answer: its head, and a body of whatever kind.
@@ -84,9 +84,6 @@ pub fn to_https(facts: &Facts<'_>, address: &str) -> Answer<Bytes> {
     answer.fields.add(b"location", https_url(facts.host, facts.path, facts.query, address).as_bytes());
     answer
 }
-
-/// Files can be asked for, and no more.
-pub const GET_AND_HEAD: Methods = Methods { mask: 0b11, others: Cow::Borrowed(&[]) };
 
 /// The same URL with a slash behind its path, for a folder: what its pages refer to is below it then.
 pub fn with_slash(facts: &Facts<'_>) -> String {

@@ -180,7 +180,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     if let (Some(policy), Some(site)) = (rules.policy(route), site_fields) {
         intake::for_route(&mut fields, &policy.fields, site, origin.trusted, odd);
     }
-    let handler = rules.handler(route);
+    let handler = rules.handler(route).for_method(&method);
     let mut facts = Facts {
         scheme,
         host: target.host(),
@@ -194,7 +194,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         row: rules.row(route),
         ..Facts::nothing(&method, &fields, settings)
     };
-    if let Handler::Proxy(proxy) = handler {
+    if let Some(proxy) = handler.proxy() {
         // Where chance decides, the first upstream with a share stands for all.
         let (index, _) = split::share(proxy, &facts, || 0, |index| rules.upstream(index));
         facts.upstream = rules.upstream(index);
@@ -255,11 +255,6 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     facts.fields = &own_fields;
     match handler {
         _ if outcome.reason.is_some() || answered => {}
-        Handler::Proxy(_) => {
-            outcome.upstream = Some(facts.upstream.to_owned());
-            forward(rules, route, form, &target, &facts, &mut outcome);
-            cached(rules.policy(route), &facts, request.body > 0, &mut outcome);
-        }
         Handler::Respond(respond) => {
             outcome.status = Some(respond.code);
             if !respond.content_type.is_empty() {
@@ -272,11 +267,16 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
             outcome.location = redirected.fields.get("location").map(text);
             answer = redirected.fields;
         }
-        Handler::Files(_) if !crate::handler::GET_AND_HEAD.contains(&method) => {
+        Handler::Files(_) if !Methods::GET_AND_HEAD.contains(&method) => {
             (outcome.status, outcome.reason) = (Some(405), Some("method-not-allowed"));
         }
-        // Whether there is a file is not known before the proxy runs.
-        Handler::Files(_) => {}
+        // Whether there is a file is not known before the proxy runs; where there is none, an upstream may be asked.
+        Handler::Files(_) if handler.proxy().is_none() => {}
+        Handler::Proxy(_) | Handler::Files(_) => {
+            outcome.upstream = Some(facts.upstream.to_owned());
+            forward(rules, route, form, &target, &facts, &mut outcome);
+            cached(rules.policy(route), &facts, request.body > 0, &mut outcome);
+        }
         Handler::Echo => outcome.status = Some(200),
         Handler::Abort => return Ok(outcome),
     }
@@ -472,6 +472,7 @@ impl Outcome {
         match (self.status, self.reason, &self.upstream, self.handler) {
             (Some(status), Some(reason), ..) => format!("{status} ({reason})"),
             (Some(status), None, ..) => format!("{status}"),
+            (None, _, Some(upstream), Some("files")) => format!("a file, or else forwarded to {upstream}"),
             (None, _, Some(upstream), _) => format!("forwarded to {upstream}"),
             (None, _, None, handler) => handler.unwrap_or("nothing").to_owned(),
         }

@@ -43,7 +43,7 @@ use crate::observe::Record;
 use crate::rehearse::{self, Rules as _};
 use crate::replace;
 use crate::route::{Found, MethodSet, Node, RouteId, SiteId};
-use crate::site::{Cors, Fault, Handler, Host, Route, Site};
+use crate::site::{Cors, Fault, Handler, Host, Methods, Route, Site};
 use crate::target::Target;
 use crate::trust;
 
@@ -190,8 +190,20 @@ async fn steps(
         Box::pin(inject(client, fault)).await?;
     }
 
-    // Who answers.
-    match route.handler {
+    // Who answers: where there is no file, who is asked instead.
+    let mut handler = route.handler;
+    while let Handler::Files(files) = handler {
+        let found = match files.bundled {
+            _ if !Methods::GET_AND_HEAD.contains(&record.method) => None,
+            Some(number) => files::bundled(client, record, files, number)?,
+            None => Box::pin(files::answer(client, record, files)).await?,
+        };
+        match found {
+            Some(answer) => return Ok(answer),
+            None => handler = files::instead(record, files)?,
+        }
+    }
+    match handler {
         Handler::Proxy(proxy) => {
             if let Some(answer) = goes_no_further(client, record) {
                 return Ok(answer);
@@ -208,8 +220,7 @@ async fn steps(
         }
         Handler::Respond(respond) => Ok(own(record, |facts| handler::respond(facts, respond))),
         Handler::Redirect(redirect) => Ok(own(record, |facts| handler::redirect(facts, redirect))),
-        Handler::Files(files) if let Some(number) = files.bundled => Ok(files::bundled(client, record, files, number)?),
-        Handler::Files(files) => Ok(Box::pin(files::answer(client, record, files)).await?),
+        Handler::Files(_) => Err(Failure::NoFile.into()),
         Handler::Echo => Ok(Box::pin(answer::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
     }

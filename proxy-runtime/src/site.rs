@@ -13,6 +13,7 @@ mod compress;
 mod cookies;
 mod door;
 mod files;
+mod handler;
 mod replace;
 mod routes;
 mod test;
@@ -35,6 +36,7 @@ pub use self::door::{
     By, ClientCertificateRules, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
 };
 pub use self::files::Files;
+pub use self::handler::{Handler, Redirect, Respond, RespondBody};
 pub use self::replace::BodyReplace;
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
@@ -488,6 +490,9 @@ impl Methods {
     /// No method.
     pub const NONE: Methods = Methods { mask: 0, others: Cow::Borrowed(&[]) };
 
+    /// Files can be asked for, and no more.
+    pub const GET_AND_HEAD: Methods = Methods { mask: 0b11, others: Cow::Borrowed(&[]) };
+
     /// The names behind the bits of `mask`, from bit 0.
     pub const NAMES: [&'static str; 9] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
@@ -522,73 +527,4 @@ impl Methods {
         let known = Methods::NAMES.iter().enumerate().filter(|(bit, _)| self.mask & (1 << bit) != 0);
         known.map(|(_, name)| *name).chain(self.others.iter().map(AsRef::as_ref))
     }
-}
-
-/// Who answers a request.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Handler {
-    /// An upstream.
-    Proxy(Proxy),
-    /// A constant, or a template.
-    Respond(Respond),
-    /// Another URL.
-    Redirect(Redirect),
-    /// A file.
-    Files(Files),
-    /// The request itself, as JSON.
-    Echo,
-    /// Nobody: the connection is closed.
-    Abort,
-}
-
-impl Handler {
-    /// The name of its directive.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Handler::Proxy(proxy) if proxy.shares.len() > 1 => "split",
-            Handler::Proxy(_) => "proxy",
-            Handler::Respond(_) => "respond",
-            Handler::Redirect(_) => "redirect",
-            Handler::Files(_) => "files",
-            Handler::Echo => "echo",
-            Handler::Abort => "abort",
-        }
-    }
-}
-
-/// `respond`: a constant answer.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Respond {
-    /// The status.
-    pub code: u16,
-    /// The body; one without placeholders is a single piece.
-    pub body: RespondBody,
-    /// `Content-Type`; empty for none.
-    pub content_type: Text,
-}
-
-/// The body of [`Respond`].
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum RespondBody {
-    /// Known at build, or a file read at start.
-    Bytes(Bytes),
-    /// With placeholders.
-    Template(Template),
-}
-
-/// `redirect`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Redirect {
-    /// 301, 302, 303, 307 or 308.
-    pub code: u16,
-    /// `Location`.
-    pub to: Template,
-    /// The request's query is the target's, where that has none of its own.
-    pub keep_query: bool,
-    /// The request's hosts that may appear in the target; empty where the site's own hosts are the limit.
-    pub allow_hosts: List<Text>,
 }

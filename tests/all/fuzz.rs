@@ -252,6 +252,7 @@ static FILES: Files = Files {
     symlinks: true,
     precompressed: true,
     immutable: true,
+    or_else: std::borrow::Cow::Borrowed(&[]),
 };
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is written about files that are answered with.
 
-use super::Setting;
+use super::{Item, Setting};
 use crate::source::Spanned;
 
 /// `files`.
@@ -16,6 +16,8 @@ pub struct Files {
     pub symlinks: Option<Spanned<bool>>,
     pub precompressed: Option<Spanned<bool>>,
     pub immutable: Option<Spanned<bool>>,
+    /// The handlers of `else=` and `else`, of which there is one at most.
+    pub or_else: Vec<Item>,
 }
 
 /// Where bytes come from.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{self, AuthScheme, DiskStore, Handler, Jwt, Key, Mark, ParamKind, Place, Setting, Store};
+use proxy_runtime::site::{self, AuthScheme, DiskStore, Jwt, Key, Mark, ParamKind, Place, Setting, Store};
 use proxy_runtime::template::{Piece, Template};
 
 use super::{Check, list};
@@ -379,7 +379,7 @@ impl Check<'_> {
                 }
             }
         }
-        if let Handler::Proxy(proxy) = &route.handler
+        if let Some(proxy) = route.handler.proxy()
             && proxy.shares.len() > 1
             && proxy.by.is_none()
         {
@@ -481,7 +481,7 @@ fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &
             }
         }
     }
-    if let Handler::Proxy(proxy) = &route.handler {
+    if let Some(proxy) = route.handler.proxy() {
         all.extend(proxy.by.iter().map(|template| (template, "`split` chooses the upstream by")));
     }
     all

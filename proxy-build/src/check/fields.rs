@@ -130,11 +130,7 @@ impl Check<'_> {
 
     /// Of the fields that `proxy` sets where it is asked to, none is let through.
     pub(super) fn passes_nothing_that_is_set(&mut self, layer: &Layer, handler: &ast::Handler) {
-        let options = match handler {
-            ast::Handler::Proxy(proxy) => &proxy.forwarding,
-            ast::Handler::Split(split) => &split.forwarding,
-            _ => return,
-        };
+        let Some(options) = handler.forwarding() else { return };
         let set = [("x-forwarded-port", &options.port), ("x-real-ip", &options.real_ip)];
         for item in layer.request_headers.iter().flat_map(|(_, items)| items) {
             let What::HeaderPass(names) = &item.what else { continue };

@@ -1,11 +1,12 @@
 //! `files`: where the folder is, and, where it is compiled in, what is in it.
 
-use proxy_runtime::site::{Files, Setting};
+use proxy_runtime::site::{Files, Handler, Methods, Setting};
 
 use super::Check;
+use super::handlers::is_on;
 use super::text::Scope;
-use crate::ast;
-use crate::model::Folder;
+use crate::ast::{self, HostPattern, Item, Pattern, Segment, What};
+use crate::model::{Folder, list};
 use crate::report::{Diagnostic, Help, nearest};
 use crate::source::{Span, Spanned, Which};
 use crate::syntax::quoted;
@@ -14,7 +15,7 @@ use crate::syntax::quoted;
 const MAX_BUNDLE: usize = 256 << 20;
 
 impl Check<'_> {
-    pub(super) fn files(&mut self, files: &ast::Files, scope: &Scope) -> Option<Files> {
+    pub(super) fn files(&mut self, files: &ast::Files, scope: &Scope, hosts: &[HostPattern]) -> Option<Files> {
         let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
         let hidden = |name: &str| name.split('/').any(|name| name.starts_with('.'));
         for named in [&files.index, &files.fallback].into_iter().flatten() {
@@ -53,11 +54,60 @@ impl Check<'_> {
             symlinks: is(&files.symlinks),
             precompressed: files.precompressed.as_ref().map_or(embed, |value| value.value),
             immutable: is(&files.immutable),
+            or_else: list(Vec::new()),
         };
         if let (true, ast::Setting::Fixed(path)) = (embed, &files.folder.value) {
             made.bundled = Some(self.bundle(files, path, &made)?);
         }
+        if !files.or_else.is_empty() {
+            made.or_else = list(vec![self.or_else(files, scope, hosts)?]);
+        }
         Some(made)
+    }
+
+    /// Who answers where there is no file.
+    fn or_else(&mut self, files: &ast::Files, scope: &Scope, hosts: &[HostPattern]) -> Option<Handler> {
+        let handlers: Vec<&Item> = files.or_else.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
+        self.one_handler(&handlers);
+        let item = handlers.first()?;
+        let others = [
+            ("fallback", files.fallback.as_ref().map(|given| given.span)),
+            ("listing", files.listing.as_ref().filter(|given| given.value).map(|given| given.span)),
+        ];
+        for (name, span) in others.into_iter().filter_map(|(name, span)| Some((name, span?))) {
+            let message = format!("`{name}` and `else` both say who answers what is not there");
+            let found = Diagnostic::error("contradiction", message, span).also(item.span, "the other one");
+            self.report.add(found.maybe_help(self.without(span, name)));
+        }
+        let What::Handler(written) = &item.what else { return None };
+        self.handler(written, item.span, scope, hosts)
+    }
+
+    /// Whether a route's methods and paths get to its folder, and, where it is compiled in, to who answers in its place.
+    pub(super) fn files_and_else_are_asked(
+        &mut self,
+        files: &ast::Files,
+        span: Span,
+        pattern: &Pattern,
+        methods: &Methods,
+    ) {
+        if methods.mask & Methods::GET_AND_HEAD.mask == 0 {
+            let message = "no file is ever sent: this route takes neither GET nor HEAD";
+            self.report.add(Diagnostic::error("no-effect", message, span).help("files are for GET and HEAD"));
+        }
+        let others = methods.mask & !Methods::GET_AND_HEAD.mask != 0 || !methods.others.is_empty();
+        let (ast::Setting::Fixed(path), Some(next)) = (&files.folder.value, files.or_else.first()) else { return };
+        if !pattern.segments.iter().all(|segment| matches!(segment, Segment::Literal(_))) {
+            return;
+        }
+        let name = pattern.text.trim_start_matches('/');
+        let folder =
+            self.bundle.iter().rfind(|folder| matches!(&folder.files.folder, Setting::Fixed(one) if one == path));
+        let there = folder.is_some_and(|folder| folder.content.iter().any(|(file, _)| file == name));
+        if !others && there && is_on(&files.embed) {
+            let message = format!("`else` is never asked: `{name}` is in the folder, and all that this route takes");
+            self.report.add(Diagnostic::error("no-effect", message, next.span).also(span, "what answers"));
+        }
     }
 
     /// The number of a folder that is compiled in; the same one is compiled in once.

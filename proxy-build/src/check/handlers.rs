@@ -26,6 +26,7 @@ fn whole(items: &[Item]) -> bool {
             && match &item.what {
                 What::Unread => false,
                 What::Matcher(ast::Matcher::Not(inner) | ast::Matcher::Any(inner)) => whole(inner),
+                What::Handler(ast::Handler::Files(files)) => whole(&files.or_else),
                 _ => true,
             }
     })
@@ -90,7 +91,7 @@ impl Check<'_> {
         self.no_effect_without_upstream(&route.items, handler);
     }
 
-    fn one_handler(&mut self, handlers: &[&Item]) {
+    pub(super) fn one_handler(&mut self, handlers: &[&Item]) {
         for second in handlers.iter().skip(1) {
             self.report.add(
                 Diagnostic::error("two-handlers", "there is a handler already: only one can answer", second.span)
@@ -111,7 +112,7 @@ impl Check<'_> {
     ) -> Option<Route> {
         let What::Handler(written) = &handler.what else { return None };
         let matched = self.matchers(items, pattern);
-        let proxied = matches!(written, ast::Handler::Proxy(_) | ast::Handler::Split(_));
+        let proxied = written.forwarding().is_some();
         let auth = layer.auth.as_ref().map(|(_, auth)| auth);
         let scope = Scope {
             captures: matched.captures,
@@ -146,6 +147,9 @@ impl Check<'_> {
         let answer = self.handler(written, handler.span, &scope, hosts)?;
         self.grpc_gets_through(items, &answer);
         self.something_is_kept(items, matched.methods.mask);
+        if let ast::Handler::Files(files) = written {
+            self.files_and_else_are_asked(files, handler.span, &pattern.value, &matched.methods);
+        }
         let mut route = Route {
             pattern: pattern.value.clone(),
             span: pattern.span,
@@ -171,7 +175,7 @@ impl Check<'_> {
 
     /// gRPC goes over HTTP/2 all the way.
     fn grpc_gets_through(&mut self, items: &[Item], handler: &Handler) {
-        let Handler::Proxy(proxy) = handler else { return };
+        let Some(proxy) = handler.proxy() else { return };
         let grpc = items.iter().find(|item| match &item.what {
             What::Matcher(ast::Matcher::Protocol(asked)) => {
                 asked.iter().all(|asked| asked.value == ast::Protocol::Grpc)
@@ -225,13 +229,19 @@ impl Check<'_> {
         functions
     }
 
-    fn handler(&mut self, handler: &ast::Handler, span: Span, scope: &Scope, hosts: &[HostPattern]) -> Option<Handler> {
+    pub(super) fn handler(
+        &mut self,
+        handler: &ast::Handler,
+        span: Span,
+        scope: &Scope,
+        hosts: &[HostPattern],
+    ) -> Option<Handler> {
         Some(match handler {
             ast::Handler::Proxy(proxy) => Handler::Proxy(self.proxy(proxy, span)?),
             ast::Handler::Split(split) => Handler::Proxy(self.split(split, scope, span)?),
             ast::Handler::Respond(respond) => Handler::Respond(self.respond(respond, scope)?),
             ast::Handler::Redirect(redirect) => Handler::Redirect(self.redirect(redirect, scope, hosts)?),
-            ast::Handler::Files(files) => Handler::Files(self.files(files, scope)?),
+            ast::Handler::Files(files) => Handler::Files(self.files(files, scope, hosts)?),
             ast::Handler::Echo => Handler::Echo,
             ast::Handler::Abort => Handler::Abort,
         })
@@ -417,7 +427,7 @@ impl Check<'_> {
     /// `rewrite` and the like, written in a route that forwards nothing.
     fn no_effect_without_upstream(&mut self, items: &[Item], handler: &Item) {
         self.continue_acts(items, handler);
-        if matches!(handler.what, What::Handler(ast::Handler::Proxy(_) | ast::Handler::Split(_))) {
+        if matches!(&handler.what, What::Handler(handler) if handler.forwarding().is_some()) {
             return;
         }
         for Item { span, what, .. } in items {
@@ -470,12 +480,9 @@ impl Check<'_> {
 
     /// `timeouts continue` in a route where the proxy does not wait for a server to say that.
     fn continue_acts(&mut self, items: &[Item], handler: &Item) {
-        let asks_server = match &handler.what {
-            What::Handler(ast::Handler::Proxy(proxy)) => &proxy.forwarding.asks_server,
-            What::Handler(ast::Handler::Split(split)) => &split.forwarding.asks_server,
-            _ => &None,
-        };
-        if asks_server.as_ref().is_some_and(|asks_server| asks_server.value) {
+        let What::Handler(written) = &handler.what else { return };
+        let asks_server = written.forwarding().and_then(|forwarding| forwarding.asks_server.as_ref());
+        if asks_server.is_some_and(|asks_server| asks_server.value) {
             return;
         }
         for Item { what, .. } in items {
@@ -495,7 +502,7 @@ impl Check<'_> {
 
     /// The same for a whole site.
     fn policies_act(&mut self, _site: Span, site: &ast::Site, routes: &[Route]) {
-        if routes.is_empty() || routes.iter().any(|route| matches!(route.handler, Handler::Proxy(_))) {
+        if routes.is_empty() || routes.iter().any(|route| route.handler.proxy().is_some()) {
             return;
         }
         for Item { span, what, .. } in &site.items {

@@ -1,7 +1,8 @@
 //! `files`: answers with files of a folder.
 
-use super::{Directive, HANDLER, Prop};
-use crate::ast::{Files, Handler, What};
+use super::{Directive, HANDLER, Place, Prop, proxy};
+use crate::ast::{Files, Handler, Item, What};
+use crate::report::Diagnostic;
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
 
@@ -17,9 +18,10 @@ pub(super) static FILES: Directive = Directive {
         Prop::new("dotfiles", "BOOL", "Files and folders whose names begin with a dot are there. Default `#false`."),
         Prop::new("symlinks", "BOOL", "Symbolic links are followed, if they are relative and stay in DIR. Default `#false`: they are not there."),
         Prop::new("precompressed", "BOOL", "`x.br`, `x.zst` or `x.gz` is sent for `x` to clients that take it, unless it is older than `x`. Default `#false`; with `embed` it is made by the build, and the default is `#true`."),
+        Prop::new("else", "NAME|URL", "The upstream that is asked where there is no file, and for all methods but GET and HEAD."),
         Prop::new("immutable", "BOOL", "Names with a hash of their content in them, as bundlers write them (`app-3f9ac01b.js`), are kept by browsers for a year, unasked. Default `#false`."),
     ],
-    body: None,
+    body: Some(Place::Files),
     repeats: true,
     summary: "Answers with the files of a folder.",
     details: "\
@@ -30,6 +32,11 @@ path. For a folder its index answers, behind a redirect to the path with a slash
 GET and HEAD; others get 405. `ETag` is of the file's time and length, `Last-Modified` its time; `If-Match`, `If-None-Match` and
 their like are heeded in the order of RFC 9110 section 13.2.2, `Range` and `If-Range`, with several parts if need be, as section 14 says.
 `Content-Type` goes by the extension; to set `Cache-Control` use `response-headers`.
+
+With `else` another handler answers what the folder does not have: an upstream (`else=app`), or any handler in an `else` block. What
+no file can be named gets there as well (a name with a dot in front, unless `dotfiles` is set), and every method but GET and HEAD
+goes there at once, without a look at the folder. A folder is there if its index is. `rewrite`, `cache`, `retry` and other policies of
+forwarded requests act on what is forwarded. What is there and can't be read remains an error (500, 503): the upstream is not asked.
 
 Nothing outside of DIR is ever read, whatever the path says: each file is opened by the kernel's own rule for that (`openat2`,
 Linux 5.6), and looked at once it is open. What is no regular file is not there. DIR itself may be a link, and is looked up for each request: a new version can be
@@ -52,9 +59,23 @@ site example.com {
         files "/srv/site" fallback="/index.html"
     }
 }
+upstream rails {
+    server "127.0.0.1:3000"
+}
+site app.example.com {
+    files "/srv/app/public" precompressed=#true else=rails
+}
 "#,
     read: |r| {
+        let shorthand = r.prop("else", proxy::to);
+        let shorthand = shorthand.map(|to| Item { span: to.span, what: What::Handler(proxy::plain(to.value)), broken: false });
+        let blocks = r.body().into_iter().flat_map(|item| match item.what {
+            What::Else(items) => items,
+            _ => vec![item],
+        });
+        let or_else = shorthand.into_iter().chain(blocks).collect();
         Some(What::Handler(Handler::Files(Files {
+            or_else,
             folder: r.arg("a DIR", value::setting(value::text))?,
             embed: r.prop("embed", value::boolean),
             index: r.prop("index", name),
@@ -65,6 +86,42 @@ site example.com {
             precompressed: r.prop("precompressed", value::boolean),
             immutable: r.prop("immutable", value::boolean),
         })))
+    },
+};
+
+pub(super) static ELSE: Directive = Directive {
+    name: "else",
+    places: &[Place::Files],
+    args: "",
+    props: &[],
+    body: Some(Place::Else),
+    repeats: false,
+    summary: "The handler that answers where a folder has no file, and all methods but GET and HEAD.",
+    details: "For an upstream alone, `else=NAME` in the line of `files` says the same. Another `files` may stand here: the next folder.",
+    example: r#"
+upstream app {
+    server "10.0.0.11:8080"
+}
+site example.com {
+    files "/srv/site/overrides" {
+        else {
+            files "/srv/site/public" {
+                else {
+                    proxy app host=upstream
+                }
+            }
+        }
+    }
+}
+"#,
+    read: |r| {
+        let items = r.body();
+        if items.is_empty() {
+            let found = Diagnostic::error("no-handler", "there is no handler in here: nobody would answer", r.span());
+            r.add(found.help("a handler is one of: proxy split files respond redirect echo abort"));
+            return None;
+        }
+        Some(What::Else(items))
     },
 };
 

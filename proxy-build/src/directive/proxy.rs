@@ -5,6 +5,7 @@ use std::cell::Cell;
 use super::{Directive, HANDLER, Prop};
 use crate::ast::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, What};
 use crate::read::Reading;
+use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 
@@ -53,10 +54,7 @@ site sock.example.com {
 }
 "#,
     read: |r| {
-        let named = r.peek().is_some_and(|leaf| {
-            matches!((&leaf.value, &leaf.ty), (Scalar::Text(text), None) if !text.contains([':', '/']))
-        });
-        let to = if named {
+        let to = if r.peek().is_some_and(is_name) {
             ProxyTo::Name(r.arg("a NAME or URL", value::name)?)
         } else {
             let (plain, secure) = (Cell::new(0), Cell::new(0));
@@ -70,6 +68,27 @@ site sock.example.com {
         Some(What::Handler(Handler::Proxy(Proxy { to, host, forwarding })))
     },
 };
+
+/// An upstream's name, or one URL.
+pub(super) fn to(leaf: &Leaf) -> Parsed<ProxyTo> {
+    let span = leaf.span;
+    if is_name(leaf) {
+        return Ok(ProxyTo::Name(Spanned { value: value::name(leaf)?, span }));
+    }
+    let secure = Cell::new(0);
+    let server = value::setting(|leaf| server_url(leaf, &Cell::new(0), &secure))(leaf)?;
+    Ok(ProxyTo::Servers(vec![Spanned { value: server, span }], secure.get() > 0))
+}
+
+/// `proxy` without properties.
+pub(super) fn plain(to: ProxyTo) -> Handler {
+    let forwarding = Forwarding { forwarded: None, port: None, real_ip: None, asks_server: None };
+    Handler::Proxy(Proxy { to, host: None, forwarding })
+}
+
+fn is_name(leaf: &Leaf) -> bool {
+    matches!((&leaf.value, &leaf.ty), (Scalar::Text(text), None) if !text.contains([':', '/']))
+}
 
 /// Who asks for the body of a client that waits: whether it is the server.
 const WHO_ASKS: &[(&str, bool)] = &[("proxy", false), ("upstream", true)];

@@ -1,7 +1,8 @@
 //! The map of a site as SVG: four columns of boxes, and a line for everything that leads from one to the next.
 
-use super::{answer, escape};
+use super::escape;
 use crate::explain::in_order;
+use crate::explain::in_words;
 use crate::model::Site;
 
 /// How many routes are drawn; of each host the first ones in order of precedence.
@@ -49,7 +50,7 @@ pub(super) fn draw(site: &Site) -> String {
             columns[2].boxes.push(route.pattern.text.clone());
             let here = columns[2].boxes.len() - 1;
             lines.push((1, at, here));
-            let answer = columns[3].add(answer(site, route));
+            let answer = columns[3].add(in_words(&route.handler, site));
             lines.push((2, here, answer));
         }
         if left == 0 {

@@ -118,7 +118,16 @@ impl Look<'_> {
         };
         let Ok(about) = there.metadata() else { return Found::Unreadable };
         if about.is_dir() {
-            return if folder { self.folder(below, &there) } else { Found::Folder };
+            return match folder {
+                true => self.folder(below, &there),
+                false if self.files.or_else.is_empty() => Found::Folder,
+                // With `else`, a folder without an index is not there.
+                false => match self.at(&below.join(&self.files.index), false) {
+                    Found::File(_) => Found::Folder,
+                    Found::Folder => Found::Nothing,
+                    found => found,
+                },
+            };
         }
         // Neither a file with a slash behind it, nor what is no file: reading a pipe or a device would wait, or worse.
         if folder || !about.is_file() {

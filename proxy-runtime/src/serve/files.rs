@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::selected::{self, Multipart, ROOM, Selected};
 use crate::body::Body;
@@ -26,18 +26,34 @@ use crate::files::{self, Below, ENCODINGS, listing};
 use crate::handler::{self, Answer};
 use crate::observe::Record;
 use crate::route::MethodSet;
-use crate::site::Files;
+use crate::site::{Files, Handler, Methods};
 
 /// Parts of a large file are sent together if all of them have no more than this, in bytes; else the whole file is.
 const TOGETHER: u64 = 1 << 20;
 
-/// Answers with a file.
+/// The handler that answers in place of a folder.
 ///
 /// # Errors
-/// There is none, or it can't be read; or the request is to change it.
-pub(super) async fn answer(client: &Client, record: &Record, files: &'static Files) -> Result<Answer<Body>, Failure> {
+/// There is none: the request asks for no file that is there, or is to change it.
+pub(super) fn instead(record: &Record, files: &'static Files) -> Result<&'static Handler, Failure> {
+    let refused = || match Methods::GET_AND_HEAD.contains(&record.method) {
+        true => Failure::NoFile,
+        false => Failure::MethodNotAllowed(MethodSet::of(&Methods::GET_AND_HEAD)),
+    };
+    files.or_else.first().ok_or_else(refused)
+}
+
+/// Answers a GET or HEAD with a file of a folder; `None` where there is none.
+///
+/// # Errors
+/// It can't be read, or is not to be sent.
+pub(super) async fn answer(
+    client: &Client,
+    record: &Record,
+    files: &'static Files,
+) -> Result<Option<Answer<Body>>, Failure> {
     let facts = record.facts();
-    let Asks { path, folder, below, taken } = asks(record, &facts, files)?;
+    let Some(Asks { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
     let root = files.folder.get(client.worker.settings);
     let asked = Asked { files, root, below, folder, taken };
     let found = match disk::find(&asked, Patience::None) {
@@ -56,42 +72,48 @@ pub(super) async fn answer(client: &Client, record: &Record, files: &'static Fil
                 }
             };
             match send(record, fields, length, content)? {
-                Sent::Answer(answer) => Ok(answer),
+                Sent::Answer(answer) => Ok(Some(answer)),
                 Sent::Parts(file, parts, answer, multipart) => {
                     let pieces = file_pool::run_static(move || pieces(&parts, &multipart, |part| read(&file, part)));
                     let pieces = pieces.await.map_err(|_: Unavailable| Failure::DiskUnavailable)?;
                     let pieces = pieces.map_err(|_| Failure::FileUnreadable)?;
-                    Ok(answer.map(|()| Body::Pieces(pieces)))
+                    Ok(Some(answer.map(|()| Body::Pieces(pieces))))
                 }
             }
         }
-        Found::Folder => Ok(to_folder(&facts)),
-        Found::Listing(names) => Ok(listed(&facts, path, names.iter().map(String::as_str))),
-        Found::Nothing => Err(Failure::NoFile),
+        Found::Folder => Ok(Some(to_folder(&facts))),
+        Found::Listing(names) => Ok(Some(listed(&facts, path, names.iter().map(String::as_str)))),
+        Found::Nothing => Ok(None),
         Found::Unreadable | Found::WouldWait => Err(Failure::FileUnreadable),
     }
 }
 
-/// Answers with a file that is compiled in.
+/// Answers a GET or HEAD with a file that is compiled in; `None` where there is none.
 ///
 /// # Errors
-/// There is none; or the request is to change it.
+/// It is not to be sent.
 pub(super) fn bundled(
     client: &Client,
     record: &Record,
     files: &'static Files,
     number: u16,
-) -> Result<Answer<Body>, Failure> {
+) -> Result<Option<Answer<Body>>, Failure> {
     let facts = record.facts();
-    let Asks { path, folder, below, taken } = asks(record, &facts, files)?;
+    let Some(Asks { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
     let get = |path: &[u8]| client.worker.site.bundle.get(number, path);
+    let index = || match get(below.join(&files.index).as_bytes()) {
+        Some(Entry::File(forms)) => Some(forms),
+        _ => None,
+    };
     let forms = match get(below.as_bytes()) {
         Some(Entry::File(forms)) if !folder => Some(forms),
-        Some(Entry::Folder(_)) if !folder => return Ok(to_folder(&facts)),
-        Some(Entry::Folder(names)) => match get(below.join(&files.index).as_bytes()) {
-            Some(Entry::File(forms)) => Some(forms),
-            _ if files.listing => return Ok(listed(&facts, path, names.split_terminator('\0'))),
-            _ => None,
+        // With `else`, a folder without an index is not there.
+        Some(Entry::Folder(_)) if !folder && (files.or_else.is_empty() || index().is_some()) => {
+            return Ok(Some(to_folder(&facts)));
+        }
+        Some(Entry::Folder(names)) if folder => match index() {
+            None if files.listing => return Ok(Some(listed(&facts, path, names.split_terminator('\0')))),
+            forms => forms,
         },
         _ => None,
     };
@@ -99,12 +121,12 @@ pub(super) fn bundled(
         Entry::File(forms) => Some(forms),
         Entry::Folder(_) => None,
     };
-    let [plain, compressed @ ..] = forms.or_else(fallback).ok_or(Failure::NoFile)?;
+    let Some([plain, compressed @ ..]) = forms.or_else(fallback) else { return Ok(None) };
     let taken = compressed.iter().zip(taken).find_map(|(form, taken)| form.filter(|_| taken));
     let Form { head, body } = taken.or(plain).ok_or(Failure::Internal)?;
     let (fields, length) = (Fields::unpacked(head, (ROOM, 2)), body.len() as u64);
     match send(record, fields, length, Content::Here(Bytes::from_static(body)))? {
-        Sent::Answer(answer) => Ok(answer),
+        Sent::Answer(answer) => Ok(Some(answer)),
         Sent::Parts(..) => Err(Failure::Internal),
     }
 }
@@ -120,18 +142,16 @@ struct Asks<'a> {
     taken: [bool; ENCODINGS.len()],
 }
 
-fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Result<Asks<'a>, Failure> {
-    if !matches!(record.method, Method::GET | Method::HEAD) {
-        return Err(Failure::MethodNotAllowed(MethodSet::of(&handler::GET_AND_HEAD)));
-    }
+/// `None` where no file can have this name.
+fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Option<Asks<'a>> {
     let rest = files.rest.map(|slot| facts.captures.get(usize::from(slot), facts.path));
     // `*` binds whole segments of a path, which is UTF-8; anything else names no file.
-    let path = rest.map_or(Ok(facts.path), std::str::from_utf8).map_err(|_| Failure::NoFile)?;
+    let path = rest.map_or(Ok(facts.path), std::str::from_utf8).ok()?;
     let takes = files.precompressed && record.fields.contains("accept-encoding");
-    Ok(Asks {
+    Some(Asks {
         path,
         folder: facts.path.ends_with('/'),
-        below: Below::of(path, files).ok_or(Failure::NoFile)?,
+        below: Below::of(path, files)?,
         taken: ENCODINGS.map(|(encoding, _)| takes && encodings::accepts(&record.fields, encoding)),
     })
 }

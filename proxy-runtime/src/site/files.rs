@@ -1,6 +1,6 @@
 //! Files that are answered with.
 
-use super::{Setting, Text};
+use super::{Handler, List, Setting, Text};
 
 /// `files`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -26,4 +26,6 @@ pub struct Files {
     pub precompressed: bool,
     /// Names with a hash of their content in them are never asked about again.
     pub immutable: bool,
+    /// Who answers where there is no file, and all methods but GET and HEAD: one handler, or none.
+    pub or_else: List<Handler>,
 }
