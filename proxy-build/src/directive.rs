@@ -132,7 +132,8 @@ pub enum Place {
     Rewrite,
     Redirect,
     Log,
-    Matchers,
+    Not,
+    Any,
     Files,
     Else,
 }
@@ -174,7 +175,8 @@ impl Place {
             Place::Rewrite => "in `rewrite`",
             Place::Redirect => "in `redirect`",
             Place::Log => "in `log`",
-            Place::Matchers => "in `not` or `any`",
+            Place::Not => "in `not`",
+            Place::Any => "in `any`",
             Place::Files => "in `files`",
             Place::Else => "in `else`",
         }
@@ -188,7 +190,7 @@ const POLICY: &[Place] = &[Place::Site, Place::Route, Place::Preset];
 /// Where policies may stand that act before a site is known, too.
 const ROOT_POLICY: &[Place] = &[Place::Root, Place::Site, Place::Route, Place::Preset];
 /// Where matchers may stand.
-const MATCHER: &[Place] = &[Place::Route, Place::Matchers];
+const MATCHER: &[Place] = &[Place::Route, Place::Not, Place::Any];
 
 /// Every directive, in the order of the manual.
 pub static ALL: &[&Directive] = &[

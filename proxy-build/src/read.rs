@@ -38,7 +38,8 @@ impl Reader<'_> {
                 items.push(Item { span: node.name.span, what: What::Unread, broken: true });
                 continue;
             };
-            if !directive.repeats {
+            // Of alternatives there may be several of one kind.
+            if !directive.repeats && place != Place::Any {
                 if let Some((_, first)) = seen.iter().find(|(name, _)| *name == directive.name) {
                     let diagnostic = Diagnostic::error(
                         "duplicate-node",

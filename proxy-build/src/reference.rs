@@ -81,7 +81,11 @@ fn places(directive: &Directive) -> String {
 
 fn entry(directive: &Directive) -> String {
     let mut out = format!("\n### {}\n\n{} Stands {}", directive.name, directive.summary, places(directive));
-    out += if directive.repeats { ".\n\n" } else { ", once.\n\n" };
+    out += match (directive.repeats, directive.places.contains(&Place::Any)) {
+        (true, _) => ".\n\n",
+        (false, true) => ", once; in `any` as often as need be.\n\n",
+        (false, false) => ", once.\n\n",
+    };
     out += &format!("```text\n{}\n```\n", directive.usage());
     if !directive.details.is_empty() {
         out += &format!("\n{}\n", directive.details);

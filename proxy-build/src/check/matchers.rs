@@ -163,22 +163,42 @@ impl Check<'_> {
                 }
                 vec![Matcher::PathRegex(regex.value.clone(), None)]
             }
-            ast::Matcher::Not(items) => self.nested(items, span).map(Matcher::Not).into_iter().collect(),
-            ast::Matcher::Any(items) => self.nested(items, span).map(Matcher::Any).into_iter().collect(),
+            ast::Matcher::Not(items) => self.nested(items, span, |a, b| a == b).map(Matcher::Not).into_iter().collect(),
+            ast::Matcher::Any(items) => self.nested(items, span, implies).map(Matcher::Any).into_iter().collect(),
         }
     }
 
-    fn nested(&mut self, items: &[Item], span: Span) -> Option<Vec<Matcher>> {
-        let mut inner = Vec::new();
+    /// The matchers of a block, of which none is `idle` beside another one.
+    fn nested(&mut self, items: &[Item], span: Span, idle: fn(&Matcher, &Matcher) -> bool) -> Option<Vec<Matcher>> {
+        let mut inner: Vec<(Matcher, Span)> = Vec::new();
         for item in items {
-            if let What::Matcher(matcher) = &item.what {
-                inner.extend(self.matcher(matcher, item.span));
+            let What::Matcher(matcher) = &item.what else { continue };
+            for made in self.matcher(matcher, item.span) {
+                let other = inner.iter().find_map(|(other, at)| {
+                    let pairs = [(&made, other, item.span, *at), (other, &made, *at, item.span)];
+                    pairs
+                        .into_iter()
+                        .find(|(a, b, ..)| idle(a, b))
+                        .map(|(a, b, own, wider)| (a.clone(), b.clone(), own, wider))
+                });
+                if let Some((one, other, own, wider)) = other {
+                    let (code, message) = match one == other {
+                        true => ("duplicate-matcher", format!("the matcher {} is there twice", describe(&one))),
+                        false => (
+                            "no-effect",
+                            format!("{} has no effect: {} holds as well", describe(&one), describe(&other)),
+                        ),
+                    };
+                    self.report.add(Diagnostic::error(code, message, own).also(wider, "the other one"));
+                }
+                inner.push((made, item.span));
             }
         }
         if items.is_empty() {
             self.error("no-effect", "there is no matcher inside", span);
             return None;
         }
+        let mut inner: Vec<Matcher> = inner.into_iter().map(|(matcher, _)| matcher).collect();
         inner.sort();
         Some(inner)
     }

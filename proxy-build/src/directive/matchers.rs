@@ -166,7 +166,7 @@ pub(super) static NOT: Directive = Directive {
     places: MATCHER,
     args: "",
     props: &[],
-    body: Some(Place::Matchers),
+    body: Some(Place::Not),
     repeats: true,
     summary: "The matchers inside do not all hold.",
     details: "",
@@ -191,16 +191,18 @@ pub(super) static ANY: Directive = Directive {
     places: MATCHER,
     args: "",
     props: &[],
-    body: Some(Place::Matchers),
+    body: Some(Place::Any),
     repeats: true,
     summary: "At least one of the matchers inside holds.",
-    details: "",
+    details: "Each kind of matcher may stand here several times, `path-regex` and `client-ip` among them. One whose requests another one takes as\nwell is an error.",
     example: r#"
 site example.com {
     route "/*" {
         any {
             header X-Beta
             cookie beta "1"
+            path-regex "^/beta/"
+            path-regex "[.]beta[.]js$"
         }
         respond 200 "the new version\n"
     }

@@ -200,7 +200,11 @@ pub(super) static EXPECT: Directive = Directive {
             "The status of an answer that the proxy gives itself: of `respond`, `redirect` or an error.",
         ),
         Prop::new("route", "PATTERN", "The pattern of the route that answers."),
-        Prop::new("handler", "NAME", "`proxy`, `files`, `respond`, `redirect`, `echo` or `abort`. Of `files` it is not known whether there is one; what `else` would forward is known."),
+        Prop::new(
+            "handler",
+            "NAME",
+            "`proxy`, `files`, `respond`, `redirect`, `echo` or `abort`. Of `files` it is not known whether there is one; what `else` would forward is known.",
+        ),
         Prop::new("upstream", "NAME", "The upstream; an inline one has the name of its first server."),
         Prop::new("upstream-path", "TEXT", "Path and query as the upstream sees them."),
         Prop::new(
