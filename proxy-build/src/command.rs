@@ -14,6 +14,7 @@ pub(crate) mod report;
 pub(crate) mod routes;
 pub(crate) mod run;
 mod source;
+mod stdin;
 pub(crate) mod test;
 
 use std::fmt::Display;

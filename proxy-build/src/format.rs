@@ -7,23 +7,23 @@ use crate::lexer::{Kind, Token, tokens};
 
 const INDENT: &str = "    ";
 
-/// Formats KDL text. Formatting twice is formatting once.
+/// Formats KDL text, which messages call `shown`. Formatting twice is formatting once.
 ///
 /// # Errors
 /// The text is not KDL.
-pub fn format(text: &str) -> Result<String, String> {
-    let before = parse(text)?;
+pub fn format(text: &str, shown: &str) -> Result<String, String> {
+    let before = parse(text, shown)?;
     let formatted = layout(text);
-    if parse(&formatted)? != before {
+    if parse(&formatted, shown)? != before {
         return Err("formatting would change what this says, which is a bug in kiln: nothing was changed".to_owned());
     }
     Ok(formatted)
 }
 
 /// What the text says, without how it is laid out.
-fn parse(text: &str) -> Result<String, String> {
+fn parse(text: &str, shown: &str) -> Result<String, String> {
     let mut sources = crate::source::Sources::default();
-    let file = sources.add("input.kdl".into(), "input.kdl".to_owned(), text.to_owned());
+    let file = sources.add(shown.into(), shown.to_owned(), text.to_owned());
     let mut report = crate::report::Report::default();
     let nodes = crate::syntax::parse(&sources, file, &mut report);
     if report.has_errors() {
@@ -141,8 +141,8 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &str) {
-        assert_eq!(format(text).unwrap(), expected);
-        assert_eq!(format(expected).unwrap(), expected, "formatting twice");
+        assert_eq!(format(text, "a.kdl").unwrap(), expected);
+        assert_eq!(format(expected, "a.kdl").unwrap(), expected, "formatting twice");
     }
 
     #[test]
@@ -163,6 +163,7 @@ mod tests {
 
     #[test]
     fn not_kdl() {
-        assert!(format("a {").is_err());
+        let error = format("a {", "sites/a.kdl").unwrap_err();
+        assert!(error.contains("--> sites/a.kdl:1"), "{error}");
     }
 }

@@ -60,6 +60,14 @@ impl Compiled {
         self.report.render(&self.sources, colour)
     }
 
+    /// Makes errors of all warnings: a site that has one is wrong.
+    pub fn deny_warnings(&mut self) {
+        self.report.deny_warnings();
+        if self.report.has_errors() {
+            self.model = None;
+        }
+    }
+
     /// Every file whose change changes the result.
     pub fn dependencies(&self) -> Vec<PathBuf> {
         self.sources.dependencies().map(Path::to_owned).collect()

@@ -33,8 +33,14 @@ enum Command {
     },
     /// Check a site, and run its tests
     Check {
-        /// The site file
+        /// The site file; `-` for standard input
         file: PathBuf,
+        /// How what is found is written: for people on standard error, for programs on standard output
+        #[arg(long, value_enum, default_value_t = command::check::Format::Text)]
+        format: command::check::Format,
+        /// Treat these as errors
+        #[arg(long, value_enum)]
+        deny: Vec<command::check::Deny>,
     },
     /// Build the proxy of a site
     Build {
@@ -131,7 +137,7 @@ enum Command {
     },
     /// Format a site file in place; comments stay
     Fmt {
-        /// The site files
+        /// The site files; `-` formats standard input to standard output
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// Change nothing; fail where something would change
@@ -151,7 +157,7 @@ fn main() -> ExitCode {
     use command as run;
     let outcome = match Arguments::parse().command {
         Command::New { dir } => run::new::new(&dir),
-        Command::Check { file } => run::check::check(&file),
+        Command::Check { file, format, deny } => run::check::check(&file, format, &deny),
         Command::Build { file, output, fast, static_link } => {
             run::build::build(&file, output.as_deref(), fast, static_link)
         }

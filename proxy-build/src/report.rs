@@ -213,6 +213,11 @@ impl Report {
         }
     }
 
+    /// Makes errors of all warnings.
+    pub fn deny_warnings(&mut self) {
+        self.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.severity = Severity::Error);
+    }
+
     /// How many errors there are.
     pub fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()

@@ -316,6 +316,15 @@ impl Sources {
         lines.partition_point(|&start| start <= span.start) as u32
     }
 
+    /// The line of an offset and, in characters, the column on it; both counted from 1.
+    pub fn position(&self, file: FileId, offset: u32) -> (u32, u32) {
+        let File { text, lines, .. } = &self.files[usize::from(file.0)];
+        let offset = offset.min(text.len() as u32);
+        let line = lines.partition_point(|&start| start <= offset);
+        let before = text.get(lines[line - 1] as usize..offset as usize).unwrap_or_default();
+        (line as u32, before.chars().count() as u32 + 1)
+    }
+
     /// The place of a span for messages at run time.
     pub fn place(&self, span: Span) -> proxy_runtime::site::Place {
         proxy_runtime::site::Place { file: self.shown(span.file).to_owned().into(), line: self.line(span) }
@@ -348,7 +357,11 @@ fn read_asset(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| error.to_string())
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+/// The text of a file.
+///
+/// # Errors
+/// Why it can't be read.
+pub fn read_text(path: &Path) -> Result<String, String> {
     let size = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !size.is_file() {
         return Err("not a file".to_owned());

@@ -1,9 +1,10 @@
 //! `kiln` and the binary's own face, as a person at a terminal has them.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use kiln_tests::client::{Client, get};
@@ -88,6 +89,49 @@ fn formatting() {
         let path = workspace().join(file);
         assert!(kiln(&["fmt", "--check", path.to_str().expect("text")]).status.success(), "{file} is not formatted");
     }
+}
+
+/// What is wrong is said of the file that has it, and standard input goes to standard output.
+#[test]
+fn formatting_names_the_file() {
+    let dir = scratch("fmt-names");
+    let check = |name: &str, text: &str, what: &str| {
+        let path = dir.join(name).display().to_string();
+        std::fs::write(&path, text).expect("written");
+        let output = kiln(&["fmt", &path]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains(&format!("--> {path}:{what}")) && !said.contains("input.kdl"), "{said}");
+    };
+    check("shop.kdl", "site {\n    a \"\n", "2");
+    check("table.csv", "pattern,status\n/a\n", "2");
+    let shown = with_input(&["fmt", "-"], "site   *{\nrespond 200\n}");
+    assert_eq!(stdout(&shown), "site * {\n    respond 200\n}\n");
+    assert_eq!(with_input(&["fmt", "--check", "-"], "a   b\n").status.code(), Some(1));
+    assert_eq!(with_input(&["fmt", "--check", "-"], "a b\n").status.code(), Some(0));
+    let wrong = with_input(&["fmt", "-"], "site {");
+    assert!(wrong.status.code() == Some(1) && stderr(&wrong).contains("--> <stdin>:1"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn checking_standard_input() {
+    let output = with_input(&["check", "-"], "site * {\n    respond 200\n}\n");
+    assert_eq!(
+        (output.status.code(), stderr(&output).as_str()),
+        (Some(0), "<stdin>: ok: 1 site, 1 route, 0 upstreams\n")
+    );
+    let output = with_input(&["check", "-"], "site * {\n    respnd 200\n}\n");
+    assert!(output.status.code() == Some(1) && stderr(&output).contains("--> <stdin>:2:5"), "{}", stderr(&output));
+    assert_eq!(with_input(&["check", "-"], "site \u{0}").status.code(), Some(1));
+}
+
+/// A command that is given its standard input.
+fn with_input(arguments: &[&str], input: &str) -> Output {
+    let mut command = command(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("kiln runs");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("written");
+    child.wait_with_output().expect("it ends")
 }
 
 /// The examples are right, and so are the tests in them.

@@ -17,8 +17,12 @@ fn survives(text: &str) {
         }
         None => assert!(!shown.is_empty(), "refused without a word:\n{text}"),
     }
-    if let Ok(formatted) = proxy_build::format::format(text) {
-        assert_eq!(proxy_build::format::format(&formatted).as_ref(), Ok(&formatted), "formatting twice:\n{text}");
+    if let Ok(formatted) = proxy_build::format::format(text, "a.kdl") {
+        assert_eq!(
+            proxy_build::format::format(&formatted, "a.kdl").as_ref(),
+            Ok(&formatted),
+            "formatting twice:\n{text}"
+        );
     }
 }
 
@@ -30,8 +34,8 @@ fn table_survives(table: &str) {
     let compiled = proxy_build::compile_from(Sources::for_comparison(archive), "fuzz.kdl".as_ref(), "fuzz.kdl");
     let shown = compiled.diagnostics(false);
     assert!(compiled.output("bundle".as_ref()).is_some() || !shown.is_empty(), "refused without a word:\n{table}");
-    if let Ok(formatted) = proxy_build::syntax::table::format(table) {
-        let again = proxy_build::syntax::table::format(&formatted);
+    if let Ok(formatted) = proxy_build::syntax::table::format(table, "a.csv") {
+        let again = proxy_build::syntax::table::format(&formatted, "a.csv");
         assert_eq!(again.as_ref(), Ok(&formatted), "formatting twice:\n{table}");
     }
 }

@@ -20,6 +20,7 @@ mod door;
 mod ends;
 mod expand;
 mod files;
+mod findings;
 mod floods;
 mod framing;
 mod fuzz;

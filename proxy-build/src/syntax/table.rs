@@ -68,13 +68,13 @@ pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> 
     nodes
 }
 
-/// The canonical form of a table: columns in their order, values without blanks around them, quoted where they must be.
+/// The canonical form of a table, which messages call `shown`: columns in their order, values without blanks around them, quoted where they must be.
 ///
 /// # Errors
 /// It is no table.
-pub fn format(text: &str) -> Result<String, String> {
+pub fn format(text: &str, shown: &str) -> Result<String, String> {
     let mut sources = Sources::default();
-    let file = sources.add("table.csv".into(), "table.csv".to_owned(), text.to_owned());
+    let file = sources.add(shown.into(), shown.to_owned(), text.to_owned());
     let mut report = Report::default();
     parse(&sources, file, &mut report);
     if report.has_errors() {
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn canonical() {
-        let check = |text: &str, expected: Option<&str>| assert_eq!(format(text).ok().as_deref(), expected);
+        let check = |text: &str, expected: Option<&str>| assert_eq!(format(text, "a.csv").ok().as_deref(), expected);
         check("Status , pattern\n 301,/a \n", Some("pattern,status\n/a,301\n"));
         check("pattern,target\r\n\"/a\",\"/b,c\"\r\n", Some("pattern,target\n/a,\"/b,c\"\n"));
         check("pattern,target\n/a\n", None);
