@@ -198,7 +198,10 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
         refused.extend(Engine::new(site, &settings).err().unwrap_or_default());
         refused.extend(tls::warnings(site, &settings));
     }
-    refused.extend(listen::bind_all(site, &settings, 1).err().unwrap_or_default());
+    let available = listen::probe_all(site, &settings).unwrap_or_else(|unavailable| {
+        refused.extend(unavailable);
+        Vec::new()
+    });
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -211,8 +214,8 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
             println!("param {}: {}", param.name, settings.text(index));
         }
     }
-    for listener in site.listeners {
-        println!("listen {}: free", listener.address.get(&settings));
+    for (listener, availability) in site.listeners.iter().zip(available) {
+        println!("listen {}: {availability}", listener.address.get(&settings));
     }
     for server in site.upstreams.iter().flat_map(|upstream| upstream.servers.iter()) {
         let from = if matches!(server.address, Setting::Param(_)) { " (given)" } else { "" };

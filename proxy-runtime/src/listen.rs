@@ -110,16 +110,23 @@ fn bind(listener: &Listener, settings: &Settings, workers: usize, inherited: &mu
 }
 
 fn bind_tcp(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
+    let socket = bind_address(host, port, true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket that has its address, and does not accept connections yet.
+fn bind_address(host: &str, port: u16, shared: bool) -> io::Result<Socket> {
     let all = host.is_empty() || host == "::";
     let address = match host {
         "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
         host => host.parse().map_err(io::Error::other)?,
     };
-    match bind_socket(SocketAddr::new(address, port)) {
+    match bind_socket(SocketAddr::new(address, port), shared) {
         // A machine without IPv6: its IPv4 addresses are all it has.
         Err(error) if all && matches!(error.raw_os_error(), Some(NO_FAMILY | NO_ADDRESS)) => {
-            bind_socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+            bind_socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), shared)
         }
         outcome => outcome,
     }
@@ -129,29 +136,105 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
 const NO_FAMILY: i32 = 97;
 const NO_ADDRESS: i32 = 99;
 
-fn bind_socket(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn bind_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shared)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn bind_unix(path: &str) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::fs::FileTypeExt as _;
-    use std::os::unix::net::{UnixListener, UnixStream};
-    let is_socket = Path::new(path).symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-        // Left behind by a process that is gone.
+    if is_left_behind(path) {
         std::fs::remove_file(path)?;
     }
-    let socket = UnixListener::bind(path)?;
+    let socket = std::os::unix::net::UnixListener::bind(path)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Whether a path is a socket of a process that is gone.
+fn is_left_behind(path: &str) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let is_socket = Path::new(path).symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
+    let answer = is_socket.then(|| std::os::unix::net::UnixStream::connect(path));
+    answer.is_some_and(|answer| answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
+/// Whether an address can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Availability {
+    Free,
+    /// The parent process hands it over.
+    Inherited,
+    /// A process of this user has it and shares it, as another instance of the proxy does.
+    Shared,
+}
+
+impl std::fmt::Display for Availability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Availability::Free => "free",
+            Availability::Inherited => "inherited",
+            Availability::Shared => "in use by a running instance",
+        })
+    }
+}
+
+/// Finds out whether the listeners' addresses can be had, without accepting a connection there, and without leaving a trace:
+/// another instance may be serving on them.
+///
+/// # Errors
+/// One for each address that can't be had.
+pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availability>, Vec<Refused>> {
+    let mut inherited = Inherited::take();
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
+    for listener in site.listeners {
+        match probe(listener.address.get(settings), &mut inherited) {
+            Ok(availability) => found.push(availability),
+            Err(error) => {
+                let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
+                refused.push(Refused { message, place: listener.place.clone() });
+            }
+        }
+    }
+    if refused.is_empty() { Ok(found) } else { Err(refused) }
+}
+
+fn probe(address: &str, inherited: &mut Inherited) -> io::Result<Availability> {
+    let address = settings::address(address).map_err(io::Error::other)?;
+    match (inherited.find(&address), address) {
+        (Some(_), _) => Ok(Availability::Inherited),
+        (None, Address::Unix(path)) => probe_unix(path),
+        // A bound socket takes no connections from one that listens, as long as it does not listen itself. The kernel shares an
+        // address among the processes of one user that all ask for that (SO_REUSEPORT, socket(7)).
+        (None, Address::Tcp(host, port)) => match bind_address(host, port, false) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                bind_address(host, port, true).map(|_| Availability::Shared)
+            }
+            outcome => outcome.map(|_| Availability::Free),
+        },
+    }
+}
+
+fn probe_unix(path: &str) -> io::Result<Availability> {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    match Path::new(path).symlink_metadata() {
+        Ok(_) if is_left_behind(path) => Ok(Availability::Free),
+        Ok(file) if file.file_type().is_socket() && file.uid() == rustix::process::geteuid().as_raw() => {
+            Ok(Availability::Shared)
+        }
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(_) => {
+            // Whether one can be made there is found out beside it.
+            let beside = format!("{path}.{}", std::process::id());
+            std::os::unix::net::UnixListener::bind(&beside)?;
+            std::fs::remove_file(&beside).map(|()| Availability::Free)
+        }
+    }
 }
 
 /// Sockets handed over by a parent process.

@@ -221,6 +221,43 @@ fn the_binary_speaks_for_itself() {
     refused(&["--check", "--listen", &here, "--secret", &token], 1, "can't listen on");
     drop(taken);
 
+    // Another instance may be serving there meanwhile; it gets every connection.
+    let instance = Proxy::spawn(
+        {
+            let mut command = Command::new(&binary);
+            command.args(["--listen", &here, "--secret", &token]);
+            command
+        },
+        HashMap::new(),
+    );
+    let connect = std::thread::spawn({
+        let here = here.clone();
+        move || (0..200).all(|_| get(&here, "site.test", "/").status == 502)
+    });
+    for _ in 0..10 {
+        let checked = run(&["--check", "--listen", &here, "--secret", &token]);
+        assert!(checked.status.success(), "{}", stderr(&checked));
+        let said = stdout(&checked);
+        assert!(said.contains(&format!("listen {here}: in use by a running instance\n")), "{said}");
+    }
+    assert!(connect.join().expect("it ends"), "no connection is lost");
+    drop(instance);
+
+    // A socket's file is neither made nor removed.
+    let socket = dir.join("socket").display().to_string();
+    let check_socket = |expected: &str| {
+        let checked = run(&["--check", "--listen", &format!("unix:{socket}"), "--secret", &token]);
+        assert!(stdout(&checked).contains(&format!("listen unix:{socket}: {expected}\n")), "{}", stderr(&checked));
+    };
+    check_socket("free");
+    assert_eq!(std::fs::read_dir(&dir).expect("a folder").count(), 1, "the token alone");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    check_socket("in use by a running instance");
+    drop(listener);
+    check_socket("free");
+    assert!(dir.join("socket").exists(), "what a process left behind is removed by the start");
+    refused(&["--check", "--listen", "unix:/nowhere/socket", "--secret", &token], 1, "can't listen on");
+
     // A variable will do, and a flag goes before it.
     let mut command = Command::new(&binary);
     command.args(["--secret", &token]).env("LISTEN", &here).env("SECRET", "/nowhere");
