@@ -515,7 +515,9 @@ mod tests {
 
     #[test]
     fn queues_are_inherited() {
-        let socket = bind_socket((Ipv4Addr::LOCALHOST, 0).into()).expect("a socket");
+        let socket = bind_socket((Ipv4Addr::LOCALHOST, 0).into(), true).expect("a socket");
+        socket.listen(1).expect("it listens");
+        let socket = std::net::TcpListener::from(socket);
         let address = socket.local_addr().expect("an address");
         let bound = Bound::Tcp(socket.try_clone().expect("a clone"));
         bound.bound_queue(QUEUE);

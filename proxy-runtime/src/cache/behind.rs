@@ -82,9 +82,9 @@ impl Store {
             }
             Some(Found::Answer(head, opened)) => {
                 let entry = if opened.length() > self.max_object {
-                    Entry::Filed(Arc::new(head), opened.filed)
+                    Entry::Filed(head, opened.filed)
                 } else if let Ok(blocks) = opened.whole() {
-                    Entry::Answer(Arc::new(head), Content::of(&blocks))
+                    Entry::Answer(head, Content::of(&blocks))
                 } else {
                     drop(disk.remove(name));
                     return false;

@@ -63,7 +63,7 @@ pub(crate) struct Disk {
 
 /// What is found under a name.
 pub(super) enum Found {
-    Answer(Head, Opened),
+    Answer(Arc<Head>, Opened),
     /// See `store::Varies`: URL, fields, number.
     Varies(String, Vec<Box<str>>, u64),
 }
@@ -261,7 +261,7 @@ impl Disk {
             Kept::Answer(head) => {
                 let offset = (HEADER + head_length) as u64;
                 let filed = self.filed(name, header, (offset, length));
-                Found::Answer(head, Opened::new(Arc::new(filed), handle))
+                Found::Answer(Arc::new(head), Opened::new(Arc::new(filed), handle))
             }
         })
     }
