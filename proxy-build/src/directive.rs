@@ -290,6 +290,7 @@ pub static ALL: &[&Directive] = &[
     &cache::BYPASS,
     &cache::REFRESH,
     &cache::IGNORE,
+    &cache::LANGUAGES,
     &cache::lifetime::CONTROL_FIELDS,
     &cache::BYPASS_HEADER,
     &cache::BYPASS_QUERY,

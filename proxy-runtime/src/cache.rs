@@ -23,6 +23,8 @@ mod flight;
 #[cfg(feature = "serve")]
 pub(crate) mod freshness;
 #[cfg(feature = "serve")]
+pub(crate) mod languages;
+#[cfg(feature = "serve")]
 mod purges;
 #[cfg(feature = "serve")]
 mod purging;

@@ -23,7 +23,7 @@ pub fn weight(request: &Fields, coding: &str) -> u16 {
 }
 
 /// A `qvalue` (RFC 9110 section 12.4.2) in thousandths. What is no number is not taken for a yes.
-fn quality(given: &[u8]) -> u16 {
+pub(crate) fn quality(given: &[u8]) -> u16 {
     match std::str::from_utf8(given).map(str::parse::<f32>) {
         Ok(Ok(weight)) if (0.0..=1.0).contains(&weight) => (weight * 1000.0) as u16,
         _ => 0,

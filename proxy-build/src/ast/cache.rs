@@ -52,6 +52,7 @@ pub enum InCache {
     Ignore(Spanned<()>),
     ControlFields(Vec<Spanned<ControlField>>),
     Refresh(Vec<Item>),
+    Languages(Vec<Spanned<String>>),
     Stale(Stale),
     Key(Vec<Item>),
     KeyQuery(KeyQuery),

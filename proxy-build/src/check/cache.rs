@@ -134,6 +134,7 @@ impl Check<'_> {
             overrides: list(Vec::new()),
             strips_set_cookie: cache.strips_set_cookie,
             strips_cookies: cache.strips_cookies.as_ref().is_some_and(|strips| strips.value),
+            languages: list(Vec::new()),
         };
         if route.matchers.iter().any(|matcher| !matches!(matcher, Matcher::PathRegex(..))) {
             self.zones += 1;
@@ -154,6 +155,7 @@ impl Check<'_> {
                 InCache::Override(rule) => overrides.extend(self.overriding(rule).map(|rule| (*span, rule))),
                 InCache::Ignore(_) => value.ignores_requests = true,
                 InCache::ControlFields(fields) => value.control_fields = list(self.control_fields(fields)),
+                InCache::Languages(names) => value.languages = list(self.once(names, "language")),
                 InCache::Refresh(items) => value.refresh = list(marks(items)),
                 InCache::Stale(stale) => self.stale(stale, &mut value.stale, *span),
                 InCache::Key(items) => self.cache_key(items, &mut value.key),

@@ -4,6 +4,7 @@ pub(super) mod lifetime;
 
 use super::{Directive, POLICY, Place, Prop};
 use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Policy, What};
+use crate::syntax::Leaf;
 use crate::value;
 use proxy_runtime::site::Part;
 
@@ -371,6 +372,47 @@ site example.com {
 "#,
     read: |r| Some(What::InCache(InCache::Refresh(r.body()))),
 };
+
+pub(super) static LANGUAGES: Directive = Directive {
+    name: "languages",
+    places: &[Place::Cache],
+    args: "LANGUAGE...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The languages that there are responses in: the server is sent the client's preferred one alone.",
+    details: "\
+Browsers send thousands of different `Accept-Language` fields, and `Vary: Accept-Language` stores a response for each. With this the server is sent `de` where a client says
+`de-CH, de;q=0.9, fr;q=0.8` (RFC 4647 section 3.4), and the first of the list where a client wants none of them. `key { header Accept-Language }` means the same one then. Where the cache is passed, the
+field goes to the server as it is.",
+    example: r#"
+site example.com {
+    cache {
+        languages en de pt-BR
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::InCache(InCache::Languages(r.some("a LANGUAGE", language)))),
+};
+
+/// A language tag (RFC 5646 section 2.1): parts of up to eight letters and digits.
+fn language(leaf: &Leaf) -> value::Parsed<String> {
+    let found = value::text(leaf)?;
+    let mut parts = found.split('-');
+    let is_part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let begins =
+        parts.next().is_some_and(|first| is_part(first) && first.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    if begins && parts.all(is_part) {
+        return Ok(found);
+    }
+    let problem = value::problem("bad-language", format!("`{found}` is not a language tag"));
+    let dashed = found.replace('_', "-");
+    Err(match dashed != found && dashed.split('-').all(is_part) {
+        true => problem.write_text(&dashed),
+        false => problem.help("as in: en, de-CH or zh-Hant"),
+    })
+}
 
 pub(super) static IGNORE: Directive = Directive {
     name: "ignore",

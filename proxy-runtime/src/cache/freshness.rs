@@ -381,6 +381,7 @@ pub(super) mod tests {
             overrides: Cow::Borrowed(&[]),
             strips_set_cookie: false,
             strips_cookies: false,
+            languages: Cow::Borrowed(&[]),
         }
     }
 

@@ -62,6 +62,10 @@ pub trait Selecting {
     fn sent(&self) -> &Fields;
     /// The fields as the server is sent them, where the field `name` may differ from what the client sent. `name` is in lower case.
     fn forwarded(&self, name: &str) -> Option<&Fields>;
+    /// Whether a field that the server is sent stands for all that clients may send in its place, in what it means for the response.
+    fn is_normalized(&self, _name: &str) -> bool {
+        false
+    }
 }
 
 /// [`variant_of`] a request that reaches the server as it is.
@@ -90,7 +94,9 @@ pub fn variant_of<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, request
         out.extend_from_slice(&key.zone.to_be_bytes());
     }
     for name in key.headers.iter().map(AsRef::as_ref) {
-        header(name, request.sent(), out);
+        if !request.is_normalized(name) {
+            header(name, request.sent(), out);
+        }
         if let Some(forwarded) = request.forwarded(name) {
             header(name, forwarded, out);
         }

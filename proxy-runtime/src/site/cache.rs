@@ -84,6 +84,8 @@ pub struct Cache {
     pub strips_set_cookie: bool,
     /// The server is sent no cookies but those of the key.
     pub strips_cookies: bool,
+    /// The languages of which the server is sent the preferred one; where there are none, it is sent `Accept-Language` as it is.
+    pub languages: List<Text>,
 }
 
 /// A response field for caches in front of an origin, which clients do not get.

@@ -66,6 +66,26 @@ site site.test {
         }
         proxy app
     }
+    route \"/languages/*\" {
+        cache main {
+            ttl default=\"1m\"
+            languages en de
+            bypass {
+                cookie session
+            }
+        }
+        proxy app
+    }
+    route \"/languages/keyed/*\" {
+        cache main {
+            ttl default=\"1m\"
+            languages en de
+            key {
+                header Accept-Language
+            }
+        }
+        proxy app
+    }
     route \"/ahead/*\" {
         cache main {
             ttl refresh-ahead=\"30s\"
@@ -166,6 +186,30 @@ fn cookies_of_requests() {
     check("c", "Cookie: session=1; id=1", "200 session=1; id=1 fwd=bypass fwd-status=200 detail=bypass");
     // One that asks for what is not for all is not sent them either: its response might be cached.
     check("d", "Cookie: id=1;;Cache-Control: no-cache", &format!("200 none {MISS}"));
+}
+
+/// The server is sent one language, and there are so many variants.
+#[test]
+fn languages() {
+    let origin = Origin::new(|mut connection, _| {
+        while let Some(request) = connection.request() {
+            let sent = super::value_of(&request, "accept-language").unwrap_or("none").to_owned();
+            let vary = if request.contains("/keyed/") { "" } else { "Vary: Accept-Language\r\n" };
+            connection.send(format!("HTTP/1.1 200 OK\r\n{vary}Content-Length: {}\r\n\r\n{sent}", sent.len()));
+        }
+    });
+    let proxy = Proxy::of_text("cache-languages", SITE, &[("app", &origin.address)]);
+    for path in ["/languages/a", "/languages/keyed/a"] {
+        let check = |lines: &str, expected: &str| {
+            assert_eq!(shown(&asked(&proxy, &format!("GET {path}"), lines)), expected, "{path} {lines}");
+        };
+        check("Accept-Language: de-CH, fr;q=0.9", &format!("200 de {MISS}"));
+        check("Accept-Language: en;q=0.1, de;q=0.2", "200 de hit");
+        check("Accept-Language: fr", "200 en fwd=vary-miss fwd-status=200 stored");
+        check("", "200 en hit");
+    }
+    let passed = asked(&proxy, "GET /languages/a", "Accept-Language: fr;;Cookie: session=1");
+    assert_eq!(shown(&passed), "200 fr fwd=bypass fwd-status=200 detail=bypass");
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub(super) async fn fetch(
         let asked = errand.stale.as_ref().map(|(head, _)| &**head);
         let as_it_is = errand.beside && asked.is_none();
         let alter = |fields: &mut Fields| {
-            forwarded::limit_cookies(sought.policy, fields);
+            forwarded::normalize(sought.policy, fields);
             if !as_it_is {
                 for_all(fields, asked)
             }

@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use crate::cache::key::Selecting;
+use crate::cache::languages;
 use crate::connection::Client;
 use crate::fields::{Fields, split_once};
 use crate::forward;
@@ -34,6 +35,7 @@ impl<'a> Forwarded<'a> {
         forward::changes(name)
             || is_about_stored(name.as_bytes())
             || name == "cookie" && self.record.policy().cache.as_ref().is_some_and(|policy| policy.strips_cookies)
+            || self.is_normalized(name)
             || self.route.request.is_some() && own.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 }
@@ -48,11 +50,16 @@ impl Selecting for Forwarded<'_> {
             let mut fields = proxy::fields(self.client, self.record, self.route, self.proxy);
             for_all(&mut fields);
             if let Some(policy) = &self.record.policy().cache {
-                limit_cookies(policy, &mut fields);
+                normalize(policy, &mut fields);
             }
             fields
         };
         self.is_changed(name).then(|| self.fields.get_or_init(make))
+    }
+
+    fn is_normalized(&self, name: &str) -> bool {
+        name == "accept-language"
+            && self.record.policy().cache.as_ref().is_some_and(|policy| !policy.languages.is_empty())
     }
 }
 
@@ -61,9 +68,17 @@ pub(super) fn for_all(fields: &mut Fields) {
     fields.retain(|name, _| !is_about_stored(name));
 }
 
+/// What a policy makes of a request whose response may be cached, so that there are few variants.
+pub(super) fn normalize(policy: &site::Cache, fields: &mut Fields) {
+    limit_cookies(policy, fields);
+    if let Some(language) = languages::preferred(fields, &policy.languages) {
+        fields.set("accept-language", language.as_bytes());
+    }
+}
+
 /// Where the policy is that cached routes do without cookies, the server is sent those of the key alone: what it makes of others would be
 /// cached for all clients.
-pub(super) fn limit_cookies(policy: &site::Cache, fields: &mut Fields) {
+fn limit_cookies(policy: &site::Cache, fields: &mut Fields) {
     if !policy.strips_cookies || !fields.contains("cookie") {
         return;
     }

@@ -59,16 +59,17 @@ pub(super) async fn forward(
     let (sent, since) = (Moment::now(), sought.store.purges());
     record.cached("miss", "");
     let body = RequestBody::new(client, Framing::Empty);
-    let reply =
-        match proxy::ask(client, record, route, proxy, body, |fields| forwarded::limit_cookies(sought.policy, fields))
-            .await
-        {
-            Ok(reply) => reply,
-            Err(stop) => {
-                fill.lands_alone();
-                return Err(stop);
-            }
-        };
+    let reply = match proxy::ask(client, record, route, proxy, body, |fields| {
+        forwarded::normalize(sought.policy, fields)
+    })
+    .await
+    {
+        Ok(reply) => reply,
+        Err(stop) => {
+            fill.lands_alone();
+            return Err(stop);
+        }
+    };
     let errand = Errand { place, stale: None, fill, why: "", beside: false, crowded: false, part: Some(part) };
     Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, since, "partial")))
 }
