@@ -8,6 +8,7 @@
 //! beside. The flight that is listed is the one that requests join: the latest to be begun, or to have got a response for all.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use super::content::Content;
 use super::freshness::Unkept;
+use super::purges::Purge;
 use super::store::Head;
 use crate::body::{Source, split};
 use crate::failure::Failure;
@@ -25,6 +27,8 @@ use crate::fields::Fields;
 #[derive(Default)]
 pub(crate) struct Flights {
     shards: [Mutex<HashMap<u128, Arc<Flight>>>; SHARDS],
+    /// How many purges there have been.
+    purges: AtomicU64,
 }
 
 const SHARDS: usize = 16;
@@ -37,11 +41,11 @@ pub(crate) enum Joined {
 
 impl Flights {
     /// Joins the flight of this name, or begins it.
-    pub(crate) fn join(&'static self, name: u128) -> Joined {
+    pub(crate) fn join(&'static self, name: u128, url: &str) -> Joined {
         let mut flights = self.shard(name);
         match flights.get(&name) {
             Some(flight) => Joined::Reader(Reader::of(flight)),
-            None => Joined::Fill(self.listed(&mut flights, name)),
+            None => Joined::Fill(self.listed(&mut flights, name, url)),
         }
     }
 
@@ -60,26 +64,45 @@ impl Flights {
         let mut flights = self.shard(slow.name);
         match flights.get(&slow.name) {
             Some(flight) if !Arc::ptr_eq(flight, slow) => Joined::Reader(Reader::of(flight)),
-            _ => Joined::Fill(self.listed(&mut flights, slow.name)),
+            _ => Joined::Fill(self.listed(&mut flights, slow.name, &slow.url)),
         }
     }
 
     /// A flight that nobody joins, unless it turns out to be for all.
-    pub(crate) fn beside(&'static self, name: u128) -> Fill {
-        Fill { flights: self, flight: Arc::new(Flight::new(name)) }
+    pub(crate) fn beside(&'static self, name: u128, url: &str) -> Fill {
+        let (began, purges) = (Instant::now(), self.purges.load(Ordering::SeqCst));
+        let flight = Flight { name, url: url.into(), began, purges, state: Mutex::default() };
+        Fill { flights: self, flight: Arc::new(flight) }
     }
 
-    fn listed(&'static self, flights: &mut HashMap<u128, Arc<Flight>>, name: u128) -> Fill {
-        let fill = self.beside(name);
+    fn listed(&'static self, flights: &mut HashMap<u128, Arc<Flight>>, name: u128, url: &str) -> Fill {
+        let fill = self.beside(name, url);
         flights.insert(name, Arc::clone(&fill.flight));
         fill
     }
 
-    /// Lists a flight with a response for all. Who waits for another one may have this.
+    /// Lists a flight with a response for all, unless there was a purge since it began, and it was taken off the list, or may have to be. Who
+    /// waits for another one may have this.
     fn list(&self, flight: &Arc<Flight>) {
-        let other = self.shard(flight.name).insert(flight.name, Arc::clone(flight));
+        let other = {
+            let mut flights = self.shard(flight.name);
+            if self.purges.load(Ordering::SeqCst) != flight.purges {
+                return;
+            }
+            flights.insert(flight.name, Arc::clone(flight))
+        };
         if let Some(other) = other.filter(|other| !Arc::ptr_eq(other, flight)) {
             locked(&other.state).land(Landed::Abandoned);
+        }
+    }
+
+    /// Nobody who comes from now on joins a flight that was begun before and that a purge means, or may mean. Cost: a look at each
+    /// flight that is listed.
+    pub(super) fn purge(&self, purge: &Purge) {
+        // Before the lists: a flight that is listed later has begun later, or sees this.
+        self.purges.fetch_add(1, Ordering::SeqCst);
+        for shard in &self.shards {
+            locked(shard).retain(|_, flight| !flight.may_be_meant(purge));
         }
     }
 
@@ -104,13 +127,23 @@ impl Flights {
 /// See above.
 pub(crate) struct Flight {
     name: u128,
+    url: Box<str>,
     began: Instant,
+    /// How many purges there had been.
+    purges: u64,
     state: Mutex<State>,
 }
 
 impl Flight {
-    fn new(name: u128) -> Flight {
-        Flight { name, began: Instant::now(), state: Mutex::default() }
+    fn may_be_meant(&self, purge: &Purge) -> bool {
+        match purge {
+            Purge::Tags(_) => match &locked(&self.state).landed {
+                Some(Landed::Answer(head, ..) | Landed::Refreshed(head, ..)) => purge.means(&self.url, &head.tags),
+                // Nobody knows yet what tags it will have.
+                _ => true,
+            },
+            purge => purge.means(&self.url, ""),
+        }
     }
 
     /// Why it was not kept, if that turned out on the way.
@@ -447,14 +480,14 @@ mod tests {
     }
 
     fn begin(flights: &'static Flights) -> Fill {
-        match flights.join(1) {
+        match flights.join(1, "http://a/") {
             Joined::Fill(fill) => fill,
             Joined::Reader(_) => panic!("nobody was first"),
         }
     }
 
     fn join(flights: &'static Flights) -> Reader {
-        match flights.join(1) {
+        match flights.join(1, "http://a/") {
             Joined::Reader(reader) => reader,
             Joined::Fill(_) => panic!("there is one"),
         }
@@ -555,7 +588,7 @@ mod tests {
         slow.ends(Ok(()));
         assert!(!flights.has(1));
         // One that was fetched beside is for all once it turns out to be.
-        let beside = flights.beside(1);
+        let beside = flights.beside(1, "http://a/");
         assert!(!flights.has(1));
         let _reader = beside.lands(head("http://a/", &[], ""), 1, None);
         assert_eq!(landed(&mut join(flights)), "answer");
@@ -583,5 +616,44 @@ mod tests {
         assert_eq!(locked(&fill.flight.state).chunks.len(), 0);
         drop(fast);
         assert_eq!(fill.poll_room(&mut cx), Poll::Ready(false));
+    }
+
+    /// Who comes after a purge joins no flight from before it that is meant, whatever becomes of that; who reads it reads on.
+    #[test]
+    fn purged() {
+        let check = |purge: &Purge, landed: bool, expected: bool| {
+            let flights = flights();
+            let fill = begin(flights);
+            let mut before = join(flights);
+            let lands = || drop(fill.lands(head("http://a/", &[], "t"), 1, None));
+            if landed {
+                lands();
+            }
+            flights.purge(purge);
+            assert_eq!(!flights.has(1), expected, "{purge:?} {landed}");
+            if !landed {
+                lands();
+            }
+            assert_eq!(flights.has(1), !expected, "{purge:?} {landed}");
+            fill.push(text("whole"));
+            assert_eq!(super::tests::landed(&mut before), "answer");
+            assert_eq!(read(&mut before).0, "whole");
+        };
+        let url = |url: &str| Purge::Url(url.to_owned());
+        let tags = |tag: &str| Purge::Tags(vec![tag.to_owned()]);
+        for landed in [true, false] {
+            check(&Purge::All, landed, true);
+            check(&url("http://a/"), landed, true);
+            check(&url("http://b/"), landed, false);
+            check(&Purge::Below("http://a".to_owned()), landed, true);
+            check(&tags("t"), landed, true);
+            check(&tags("other"), landed, !landed);
+        }
+        // Beside, and then for all: not after a purge.
+        let flights = flights();
+        let beside = flights.beside(1, "http://a/");
+        flights.purge(&url("http://b/"));
+        drop(beside.lands(head("http://a/", &[], ""), 1, None));
+        assert!(!flights.has(1));
     }
 }

@@ -39,8 +39,8 @@ pub(super) struct Purges {
     last: Mutex<VecDeque<(Purge, bool)>>,
 }
 
-/// So many are remembered; what was asked for before these is taken as purged softly.
-pub(super) const REMEMBERED: usize = 256;
+/// So many are remembered; what was asked for before these is taken as purged.
+pub(super) const REMEMBERED: usize = 4096;
 
 impl Purges {
     /// How many there have been.
@@ -67,6 +67,6 @@ impl Purges {
         let new = usize::try_from(self.count.load(Ordering::Acquire) - since).unwrap_or(usize::MAX);
         let meant = last.iter().rev().take(new).filter(|(purge, _)| purge.means(&head.url, &head.tags));
         let soft = meant.map(|(_, soft)| *soft).min();
-        soft.or_else(|| (new > REMEMBERED).then_some(true))
+        if new > REMEMBERED { Some(false) } else { soft }
     }
 }

@@ -20,6 +20,7 @@ impl Store {
     pub(crate) fn purge(&self, purge: &Purge, soft: bool, now: Moment) -> Purging {
         // Before anything is removed: what comes from now on is held against it.
         self.purges.add(purge.clone(), soft);
+        self.flights.purge(purge);
         let found = self.purge_memory(purge, soft, now);
         let filed = self.disk.as_ref().map(|disk| {
             let name = match purge {

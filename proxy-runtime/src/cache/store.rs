@@ -703,7 +703,7 @@ pub(super) mod tests {
         assert_eq!(keep(&[(other.clone(), false)]), Ok(false));
         assert_eq!(keep(&[(tag.clone(), true), (other.clone(), false)]), Ok(true));
         assert_eq!(keep(&[(tag.clone(), true), (tag, false)]), Err(Unkept::Purged));
-        assert_eq!(keep(&vec![(other, false); super::super::purges::REMEMBERED + 1]), Ok(true));
+        assert_eq!(keep(&vec![(other, false); super::super::purges::REMEMBERED + 1]), Err(Unkept::Purged));
     }
 
     /// However many answers come, and however large: no more than it may take.

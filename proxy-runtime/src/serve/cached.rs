@@ -187,7 +187,7 @@ async fn wait(
             Lately::Unknown if other == Some(place.own) => {
                 return beside(client, record, route, proxy, &sought, (place, stale)).await;
             }
-            Lately::Unknown => flights.join(place.own),
+            Lately::Unknown => flights.join(place.own, &sought.url),
         };
         let (reader, landed) = match follow(client, route, &sought, joined, began).await? {
             Followed::Landed(reader, landed) => (reader, landed),
@@ -270,7 +270,7 @@ async fn beside(
     sought: &Sought,
     (place, stale): (Place, Option<Stale>),
 ) -> Result<Answer<Body>, Stop> {
-    let fill = sought.store.flights.beside(place.own);
+    let fill = sought.store.flights.beside(place.own, &sought.url);
     let errand = Errand { place, stale, fill, why: "", beside: true, crowded: false, part: None };
     Box::pin(fetch(client, record, route, proxy, sought, errand)).await
 }

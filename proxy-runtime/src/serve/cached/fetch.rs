@@ -39,7 +39,7 @@ pub(super) fn refresh(
     sought: &Sought,
     (place, stale): (Place, Stale),
 ) {
-    let Joined::Fill(fill) = sought.store.flights.join(place.own) else { return };
+    let Joined::Fill(fill) = sought.store.flights.join(place.own, &sought.url) else { return };
     let (client, mut record) = (Rc::new(Client::nobody(&client.peer)), record.unseen());
     // Whatever has found it stale: it is an answer to GET that is kept.
     record.method = Method::GET;

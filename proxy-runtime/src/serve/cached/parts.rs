@@ -53,7 +53,7 @@ pub(super) async fn forward(
         return go_on(client, record, route, proxy, body, past).await;
     }
     let place = sought.store.part_on_its_way(&sought.url, &record.fields, part);
-    let Joined::Fill(fill) = sought.store.flights.join(place.own) else {
+    let Joined::Fill(fill) = sought.store.flights.join(place.own, &sought.url) else {
         return go_on(client, record, route, proxy, body, past).await;
     };
     let (sent, since) = (Moment::now(), sought.store.purges());
