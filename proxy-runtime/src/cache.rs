@@ -5,6 +5,7 @@
 //! its way is a `Flight`, which others may join. `serve::cached` is where an exchange meets them.
 
 pub mod key;
+mod query;
 
 #[cfg(feature = "serve")]
 mod bans;

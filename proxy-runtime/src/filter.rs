@@ -54,10 +54,13 @@ pub struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
-    /// A request for `target`, which has these fields.
-    pub fn of(target: &'a Target, headers: &'a mut Fields) -> Outgoing<'a> {
-        let (path, query) = (Cow::Borrowed(target.path()), target.query().map(Cow::Borrowed));
-        Outgoing { path, query, raw: false, headers }
+    /// A request for `target`, which has these fields; where the server is not to be sent all of it, `sent` is the path and query that it is.
+    pub fn of(target: &'a Target, sent: Option<&str>, headers: &'a mut Fields) -> Outgoing<'a> {
+        let query = match sent {
+            None => target.query().map(Cow::Borrowed),
+            Some(sent) => sent.split_once('?').map(|(_, query)| Cow::Owned(query.to_owned())),
+        };
+        Outgoing { path: Cow::Borrowed(target.path()), query, raw: false, headers }
     }
 
     /// Path and query as the server is to see them, out of what the filters have made of those of `target`.
@@ -68,7 +71,11 @@ impl<'a> Outgoing<'a> {
         if self.raw {
             return Ok(target.as_arrived().into_owned());
         }
-        if matches!((&self.path, &self.query), (Cow::Borrowed(_), None | Some(Cow::Borrowed(_)))) {
+        let whole = match &self.query {
+            None => target.query().is_none(),
+            Some(query) => matches!(query, Cow::Borrowed(_)),
+        };
+        if whole && matches!(self.path, Cow::Borrowed(_)) {
             return Ok(target.path_and_query().to_owned());
         }
         let path = canonical::path(&self.path, form)?;

@@ -274,8 +274,9 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         Handler::Files(_) if handler.proxy().is_none() => {}
         Handler::Proxy(_) | Handler::Files(_) => {
             outcome.upstream = Some(facts.upstream.to_owned());
-            forward(rules, route, form, &target, &facts, &mut outcome);
-            cached(rules.policy(route), &facts, request.body > 0, &mut outcome);
+            let has_body = request.body > 0;
+            forward(rules, route, form, (&target, has_body), &facts, &mut outcome);
+            cached(rules.policy(route), &facts, has_body, &mut outcome);
         }
         Handler::Echo => outcome.status = Some(200),
         Handler::Abort => return Ok(outcome),
@@ -338,12 +339,13 @@ fn forward(
     rules: &impl Rules,
     route: RouteId,
     form: NormalForm,
-    target: &Target,
+    (target, has_body): (&Target, bool),
     facts: &Facts<'_>,
     outcome: &mut Outcome,
 ) {
     let mut headers = facts.fields.clone();
-    let mut out = Outgoing::of(target, &mut headers);
+    let sent = key::sent(rules.policy(route).and_then(|policy| policy.cache.as_ref()), facts, has_body);
+    let mut out = Outgoing::of(target, sent.as_deref(), &mut headers);
     rules.filter(route, &mut out, facts);
     match out.target(target, form) {
         Ok(path) => outcome.upstream_path = Some(path),

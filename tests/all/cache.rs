@@ -49,7 +49,7 @@ site site.test {
     route \"/key/*\" {
         cache main {
             key {
-                query page sort
+                query page sort send=all
                 header X-Kind
                 cookie theme
             }
@@ -66,7 +66,7 @@ site site.test {
     route \"/no-query/*\" {
         cache main {
             key {
-                query off
+                query off send=all
             }
         }
         proxy app

@@ -97,9 +97,9 @@ pub struct Stale {
 
 /// `query` of a `key`.
 #[derive(Debug, Clone)]
-pub enum KeyQuery {
-    /// No parameter counts.
-    Off,
-    /// These do.
-    Names(Vec<Spanned<String>>),
+pub struct KeyQuery {
+    /// The parameters that count; none, for `off`.
+    pub names: Vec<Spanned<String>>,
+    /// Whether the server is sent these alone.
+    pub send_keyed: Option<Spanned<bool>>,
 }

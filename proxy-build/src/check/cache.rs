@@ -120,7 +120,14 @@ impl Check<'_> {
                 refresh_ahead: None,
             },
             stale: site::Stale { while_revalidate: fixed(Duration::ZERO), if_error: fixed(Duration::ZERO) },
-            key: Key { query: None, headers: list(Vec::new()), cookies: list(Vec::new()), zone: 0, site: 0 },
+            key: Key {
+                query: None,
+                send_keyed: false,
+                headers: list(Vec::new()),
+                cookies: list(Vec::new()),
+                zone: 0,
+                site: 0,
+            },
             vary: None,
             tags: None,
             bypass: list(Vec::new()),
@@ -158,7 +165,7 @@ impl Check<'_> {
                 InCache::Languages(names) => value.languages = list(self.once(names, "language")),
                 InCache::Refresh(items) => value.refresh = list(marks(items)),
                 InCache::Stale(stale) => self.stale(stale, &mut value.stale, *span),
-                InCache::Key(items) => self.cache_key(items, &mut value.key),
+                InCache::Key(items) => self.cache_key(items, &mut value.key, route),
                 InCache::Vary(names) => value.vary = Some(list(self.once(names, "field"))),
                 InCache::Tags(field) => value.tags = Some(field.value.clone().into()),
                 InCache::Methods(methods) => value.head = self.methods_kept(methods),
@@ -312,17 +319,37 @@ impl Check<'_> {
         }
     }
 
-    fn cache_key(&mut self, items: &[Item], key: &mut Key) {
-        for Item { what, .. } in items {
+    fn cache_key(&mut self, items: &[Item], key: &mut Key, route: &Route) {
+        for Item { span, what, .. } in items {
             match what {
-                What::InCache(InCache::KeyQuery(KeyQuery::Off)) => key.query = Some(list(Vec::new())),
-                What::InCache(InCache::KeyQuery(KeyQuery::Names(names))) => {
+                What::InCache(InCache::KeyQuery(KeyQuery { names, send_keyed })) => {
                     key.query = Some(list(self.once(names, "parameter")));
+                    key.send_keyed = send_keyed.as_ref().is_some_and(|send| send.value);
+                    self.server_sees(*span, send_keyed.as_ref(), route);
                 }
                 What::InCache(InCache::KeyHeader(names)) => key.headers = list(self.once(names, "field")),
                 What::InCache(InCache::KeyCookie(names)) => key.cookies = list(self.once(names, "cookie")),
                 _ => {}
             }
+        }
+    }
+
+    /// Whether the server sees what the key leaves out of the query.
+    fn server_sees(&mut self, span: Span, send_keyed: Option<&Spanned<bool>>, route: &Route) {
+        let raw = route.request.iter().any(|filter| matches!(filter, RequestFilter::Rewrite(rewrite) if rewrite.raw));
+        match send_keyed {
+            None => self.report.add(
+                Diagnostic::lint("unkeyed-query", "the server is sent parameters that the key does not have", span)
+                    .label("one response is used for all values of the others")
+                    .help("`send=keyed` leaves them out of what the server is sent")
+                    .help("if it does not look at them, write: send=all"),
+            ),
+            Some(send) if send.value && raw => self.report.add(
+                Diagnostic::error("contradiction", "`rewrite raw` sends the query as it arrived", send.span)
+                    .label("and this what the key has of it")
+                    .help("leave out one of them"),
+            ),
+            Some(_) => {}
         }
     }
 

@@ -79,6 +79,34 @@ site example.com {
 }",
     },
     Code {
+        name: "unkeyed-query",
+        level: Some(Level::Warn),
+        what: "The server is sent query parameters that the key of the cache does not have.",
+        why: "\
+`key { query ... }` keeps one response for all values of the parameters that it does not list. A server that looks at one of them,
+or writes the URL into what it responds, has what one client asked shown to all others: with a parameter that nobody knew of,
+anybody can put a response of his choice there. `send=keyed` leaves them out of what the server is sent. Where the server does not look at them,
+`send=all` says so.",
+        wrong: "
+site example.com {
+    cache {
+        key {
+            query page
+        }
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+site example.com {
+    cache {
+        key {
+            query page send=keyed
+        }
+    }
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
+    Code {
         name: "cache-behind-auth",
         level: Some(Level::Warn),
         what: "Answers are kept where clients have to show who they are.",

@@ -146,7 +146,7 @@ site example.com {
         ttl default="1m" max="1d"
         stale while-revalidate="30s" if-error="1h"
         key {
-            query page sort
+            query page sort send=keyed
         }
     }
     proxy "http://127.0.0.1:3000"
@@ -177,7 +177,7 @@ on, and the key lacks. Routes that are chosen by more than the URL are told apar
 site example.com {
     cache {
         key {
-            query page sort
+            query page sort send=keyed
             header Accept-Language
             cookie theme
         }
@@ -192,28 +192,38 @@ pub(super) static KEY_QUERY: Directive = Directive {
     name: "query",
     places: &[Place::CacheKey],
     args: "NAME...|off",
-    props: &[],
+    props: &[Prop::new(
+        "send",
+        "keyed|all",
+        "What the server is sent of the query: what counts, in one form, or all of it. Default `all`, which the lint `unkeyed-query` asks to be written.",
+    )],
     body: None,
     repeats: false,
     summary: "The parameters of the query that count.",
-    details: "In this order, whatever theirs in the request is, and however it spells them; all others make no difference. `off`: none does.",
+    details: "\
+In this order, whatever theirs in the request is, and however it spells them; all others make no difference. `off`: none does. With
+`send=all`, parameters that some server may take for one of these (`page[]`, `+page`, `x=1;page=2`) count as they stand. Requests that pass the
+cache are sent whole.",
     example: r#"
 site example.com {
     cache {
         key {
-            query off
+            query page sort send=keyed
         }
     }
     proxy "http://127.0.0.1:3000"
 }
 "#,
     read: |r| {
+        let send_keyed = r.prop("send", value::word(&[("keyed", true), ("all", false)]));
         let off = r.peek().is_some_and(|leaf| value::text(leaf).is_ok_and(|text| text == "off"));
-        if off {
+        let names = if off {
             r.opt_arg(value::text);
-            return Some(What::InCache(InCache::KeyQuery(KeyQuery::Off)));
-        }
-        Some(What::InCache(InCache::KeyQuery(KeyQuery::Names(r.some("a NAME, or `off`", value::query_name)))))
+            Vec::new()
+        } else {
+            r.some("a NAME, or `off`", value::query_name)
+        };
+        Some(What::InCache(InCache::KeyQuery(KeyQuery { names, send_keyed })))
     },
 };
 

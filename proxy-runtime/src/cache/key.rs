@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 
+use super::query;
 use crate::canonical::decodes_to;
 use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::site::{Cache, Key, Mark, Part};
-use crate::view::{cookie_values, query_values};
+use crate::view::cookie_values;
 
 /// The URL, as the policy sees it: appended to `out`. A list of parameters is sorted as the policy has it, so that their order
 /// in the request does not matter.
@@ -24,16 +25,16 @@ pub fn url(key: &Key, facts: &Facts<'_>, out: &mut String) {
         }
         return;
     };
-    let mut mark = '?';
-    for name in listed.iter() {
-        for value in query_values(facts.query.unwrap_or_default(), name) {
-            out.push(mark);
-            out.push_str(name);
-            out.push('=');
-            out.push_str(value);
-            mark = '&';
-        }
-    }
+    query::keyed(listed, key.send_keyed, facts.query.unwrap_or_default(), out);
+}
+
+/// The target that the server is sent where `send=keyed` has it so: what the key has of the query, and no more. `None`: the request's
+/// own, as of all that passes the cache, which shares no response.
+pub fn sent(cache: Option<&Cache>, facts: &Facts<'_>, has_body: bool) -> Option<String> {
+    let cache = cache.filter(|cache| cache.key.send_keyed && passes(cache, facts, has_body).is_none())?;
+    let mut target = facts.path.to_owned();
+    query::keyed(cache.key.query.as_ref()?, true, facts.query.unwrap_or_default(), &mut target);
+    Some(target)
 }
 
 /// Scheme, host and port, and the site where that is not enough: appended to `out`, with room for a URL of this request. The port as the
@@ -115,12 +116,15 @@ pub fn variant_of<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, request
     }
 }
 
-/// A field and its value. No value has a line end in it, so that no two lists of fields are one.
+/// A field and its value, if it is there: one that is empty is another thing. No value has a line end in it, so that no two lists of fields
+/// are one.
 fn header(name: &str, fields: &Fields, out: &mut Vec<u8>) {
     out.push(b'\n');
     out.extend_from_slice(name.as_bytes());
-    out.push(b':');
-    value(name, fields, out);
+    if fields.contains(name) {
+        out.push(b':');
+        value(name, fields, out);
+    }
 }
 
 /// The value of a field, so that values which mean the same are the same (RFC 9111 section 4.1): lines are joined, white space
@@ -129,6 +133,11 @@ fn value(name: &str, fields: &Fields, out: &mut Vec<u8>) {
     let mut members: Vec<Cow<'_, [u8]>> = Vec::new();
     let listed = matches!(name, "accept-encoding" | "accept-language");
     for line in fields.all(name) {
+        // A comma may stand within quotes, and blanks there mean something.
+        if !listed && line.contains(&b'"') {
+            members.push(Cow::Borrowed(line));
+            continue;
+        }
         for member in line.split(|&byte| byte == b',') {
             let member = member.trim_ascii();
             if name == "accept-encoding" {
@@ -177,8 +186,9 @@ pub fn has(mark: &Mark, facts: &Facts<'_>) -> bool {
     match mark.part {
         Part::Header => facts.fields.all(&mark.name).any(is),
         Part::Cookie => cookie_values(facts.fields, &mark.name).any(is),
-        Part::Query => query_values(facts.query.unwrap_or_default(), &mark.name)
-            .any(|found| mark.value.as_ref().is_none_or(|value| decodes_to(found, value))),
+        Part::Query => query::has(&mark.name, facts.query.unwrap_or_default(), |found| {
+            mark.value.as_ref().is_none_or(|value| decodes_to(found, value))
+        }),
     }
 }
 
@@ -250,6 +260,7 @@ mod tests {
         check("accept-encoding", &[], "");
         check("accept-language", &["de-CH ,en"], "de-ch,en");
         check("x-kind", &["A , b", "C"], "A,b,C");
+        check("x-kind", &["\"A , b\"", "C , d"], "\"A , b\",C,d");
     }
 
     /// Sent as one thing, forwarded as another.
@@ -268,6 +279,7 @@ mod tests {
     fn keyed_and_changed() {
         let key = |headers: &'static [Cow<'static, str>]| Key {
             query: None,
+            send_keyed: false,
             headers: Cow::Borrowed(headers),
             cookies: Cow::Borrowed(&[]),
             zone: 0,
@@ -283,5 +295,6 @@ mod tests {
         };
         check(&unkeyed, &["x-a", "b", "c"], "\nx-a:4\nb:2\nc:3");
         check(&keyed, &["c"], "\nx-a:1\nx-a:4\nb:2\nc:3");
+        check(&unkeyed, &["c", "d"], "\nc:3\nd");
     }
 }

@@ -600,7 +600,14 @@ pub(super) mod tests {
         })
     }
 
-    const KEY: Key = Key { query: None, headers: Cow::Borrowed(&[]), cookies: Cow::Borrowed(&[]), zone: 0, site: 0 };
+    const KEY: Key = Key {
+        query: None,
+        send_keyed: false,
+        headers: Cow::Borrowed(&[]),
+        cookies: Cow::Borrowed(&[]),
+        zone: 0,
+        site: 0,
+    };
 
     fn put(store: &'static Store, url: &str, request: &Fields, vary: &[&str], tags: &str, body: &str) {
         let head = head(url, vary, tags);

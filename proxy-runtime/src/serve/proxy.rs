@@ -10,6 +10,7 @@ use super::mirror;
 use super::options;
 use super::tries::{self, Request};
 use crate::body::{Body, RequestBody};
+use crate::cache::key;
 use crate::connection::Client;
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -175,7 +176,7 @@ fn request(
     upgrade: bool,
     body: &RequestBody,
 ) -> Result<Request, Failure> {
-    let (mut fields, target) = head(client, record, route, proxy, upgrade);
+    let (mut fields, target) = head(client, record, route, proxy, (upgrade, !body.is_empty()));
     let target = target?;
     if body.framing != Framing::Empty && !body.asks_server() {
         // `100 Continue` is ours to say; the server is not asked.
@@ -187,7 +188,7 @@ fn request(
 
 /// The fields of a request without a body as the server will see them.
 pub(super) fn fields(client: &Client, record: &Record, route: &Route, proxy: &Proxy) -> Fields {
-    head(client, record, route, proxy, false).0
+    head(client, record, route, proxy, (false, false)).0
 }
 
 /// Fields, path and query: what goes beyond the client's connection, own fields, then filters.
@@ -196,7 +197,7 @@ fn head(
     record: &Record,
     route: &Route,
     proxy: &Proxy,
-    upgrade: bool,
+    (upgrade, has_body): (bool, bool),
 ) -> (Fields, Result<String, Failure>) {
     let mut fields = forward::end_to_end(record.fields.with_room(ROOM, 6));
     if let Some(left) = options::forwards_left(&record.method, &fields) {
@@ -231,15 +232,25 @@ fn head(
         // The server's own name is put in once it is chosen.
         (HostField::Client, None) | (HostField::Upstream, _) => fields.remove("host"),
     }
-    let target = outgoing_target(client, record, route, &mut fields);
+    let target = outgoing_target(client, record, route, has_body, &mut fields);
     (fields, target)
 }
 
-/// Path and query as the server sees them: in canonical form, as the filters make them; with `rewrite raw`, as they arrived.
-fn outgoing_target(client: &Client, record: &Record, route: &Route, fields: &mut Fields) -> Result<String, Failure> {
+/// Path and query as the server sees them: in canonical form, less what `send=keyed` leaves out, as the filters make them; with `rewrite
+/// raw`, as they arrived.
+fn outgoing_target(
+    client: &Client,
+    record: &Record,
+    route: &Route,
+    has_body: bool,
+    fields: &mut Fields,
+) -> Result<String, Failure> {
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
-    let Some(filter) = route.request else { return Ok(target.path_and_query().to_owned()) };
-    let mut out = Outgoing::of(target, fields);
+    let sent = key::sent(route.policy.cache.as_ref(), &record.facts(), has_body);
+    let Some(filter) = route.request else {
+        return Ok(sent.unwrap_or_else(|| target.path_and_query().to_owned()));
+    };
+    let mut out = Outgoing::of(target, sent.as_deref(), fields);
     filter(&mut out, &record.facts());
     let site = client.worker.site.tables.site(client.peer.listener, target.host());
     let form = site.map(|root| client.worker.site.sites[root.id() as usize].normal_form).ok_or(Failure::Internal)?;

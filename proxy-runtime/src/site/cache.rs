@@ -167,6 +167,8 @@ pub struct Stale {
 pub struct Key {
     /// The parameters of the query that count, in order; the whole query, where there is no list.
     pub query: Option<List<Text>>,
+    /// The server is sent these parameters and no others.
+    pub send_keyed: bool,
     /// Request fields.
     pub headers: List<Text>,
     /// Cookies.

@@ -41,15 +41,62 @@ site site.test other.test {
         }
         proxy app
     }
+    route \"/sent/*\" {
+        cache {
+            ttl default=\"1m\"
+            key {
+                query page sort send=keyed
+            }
+            bypass {
+                query preview
+            }
+        }
+        proxy app
+    }
+    route \"/rewritten/*\" {
+        cache {
+            ttl default=\"1m\"
+            key {
+                query off send=keyed
+            }
+        }
+        rewrite {
+            query-set source kiln
+        }
+        proxy app
+    }
+    route \"/gone/*\" {
+        rewrite {
+            query-remove a b
+        }
+        proxy app
+    }
+    route \"/all/*\" {
+        cache {
+            ttl default=\"1m\"
+            key {
+                query page send=all
+            }
+            bypass {
+                query preview \"1\"
+            }
+        }
+        proxy app
+    }
+}
+test \"what is sent\" {
+    request GET \"http://site.test/sent/a?utm=1&sort=up&page=2\"
+    expect cache-key=\"http://site.test/sent/a?page=2&sort=up\" upstream-path=\"/sent/a?page=2&sort=up\"
 }
 ";
 
-/// Answers with what `Vary` is to say by the query, and with the whole request for a body.
+/// Answers with what `Vary` is to say by the query, where that has no values, and with the whole request for a body.
 fn origin() -> Origin {
     Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
             let target = request.split(' ').nth(1).unwrap_or_default();
-            let vary = target.split_once('?').map_or(String::new(), |(_, names)| format!("Vary: {names}\r\n"));
+            let query = target.split_once('?').filter(|(_, query)| !query.is_empty() && !query.contains('='));
+            let vary = query.map_or(String::new(), |(_, names)| format!("Vary: {names}\r\n"));
             connection.send(format!("HTTP/1.1 200 OK\r\n{vary}Content-Length: {}\r\n\r\n{request}", request.len()));
         }
     })
@@ -100,8 +147,71 @@ fn by_what_the_server_was_sent() {
     check("/tenant/b?X-Tenant", (here, "X-Tenant: a\r\n"), (here, "X-Tenant: b\r\n"), true);
     check("/tenant/c?X-Secret", (here, "X-Secret: a\r\n"), (here, "X-Secret: b\r\n"), true);
     check("/tenant/d?x-tenant,Accept", (here, "X-User: a\r\n"), (here, "X-User: a\r\nX-Tenant: z\r\n"), true);
+    // A field that is not there is not an empty one; what is within quotes is not a list.
+    check("/plain/h?X-Any", (here, "X-Any: \r\n"), (here, ""), false);
+    check("/plain/i?X-Any", (here, "X-Any: \"a , b\"\r\n"), (here, "X-Any: \"a,b\"\r\n"), false);
+    check("/plain/j?X-Any", (here, "X-Any: a , b\r\n"), (here, "X-Any: a\r\nX-Any: b\r\n"), true);
     // The key of the site.
     check("/keyed/a", (here, ""), (there, ""), false);
     check("/keyed/b", (here, "X-User: a\r\n"), (here, "X-User: b\r\n"), false);
     check("/keyed/c", (here, "X-Other: a\r\n"), (here, "X-Other: b\r\n"), true);
+}
+
+/// `send=keyed`: what tells responses apart is what the server is sent, and nothing else is.
+#[test]
+fn only_what_is_keyed_is_sent() {
+    let origin = origin();
+    let proxy = Proxy::of_text("cache-sent", SITE, &[("app", &origin.address)]);
+    let check = |request: &str, sent: &str, says: &str| {
+        let mut client = Client::to(proxy.address("listen"));
+        client.send(format!("{request} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"));
+        let answer = client.answer();
+        let line = answer.text().lines().next().unwrap_or_default().to_owned();
+        assert_eq!(line, format!("{sent} HTTP/1.1"), "{request}");
+        assert!(answer.header("cache-status").unwrap_or_default().contains(says), "{request}\n{answer:?}");
+    };
+    let keyed = "GET /sent/a?page=2&sort=up";
+    check("GET /sent/a?utm=1&sort=up&p%61ge=2&PAGE=3&page[]=4", keyed, "stored");
+    for same in ["page=2&sort=up", "sort=up&page=2&x=;page=9", "+page=1&page=2&sort=up"] {
+        check(&format!("GET /sent/a?{same}"), keyed, "hit");
+    }
+    check("GET /sent/a?utm=1", "GET /sent/a", "stored");
+    check("GET /sent/a?", "GET /sent/a", "hit");
+    check("GET /sent/a?page", "GET /sent/a?page=", "stored");
+    check("GET /sent/a?page=", "GET /sent/a?page=", "hit");
+    check("GET /sent/a?page=1;sort=2", "GET /sent/a?page=1;sort=2", "stored");
+    check("GET /rewritten/a?x=1", "GET /rewritten/a?source=kiln", "stored");
+    check("GET /rewritten/a?source=2", "GET /rewritten/a?source=kiln", "hit");
+    check("GET /gone/a?a=1&b", "GET /gone/a", "stored");
+    // What passes is nobody else's, and is sent whole.
+    check("GET /sent/a?preview=1&utm=1", "GET /sent/a?preview=1&utm=1", "fwd=bypass");
+    check("POST /sent/b?utm=1", "POST /sent/b?utm=1", "fwd=method");
+}
+
+/// What some server may take for a parameter that counts counts.
+#[test]
+fn read_in_other_ways() {
+    let origin = origin();
+    let proxy = Proxy::of_text("cache-read", SITE, &[("app", &origin.address)]);
+    let number = std::cell::Cell::new(0);
+    let check = |one: &str, other: &str, shared: bool| {
+        number.set(number.get() + 1);
+        let path = |query: &str| format!("/all/{}?{query}", number.get());
+        assert!(shown(&asked(&proxy, "127.0.0.1", &path(one), "")).ends_with("stored"), "{one}");
+        let second = asked(&proxy, "127.0.0.1", &path(other), "");
+        assert_eq!(shown(&second).ends_with(" hit"), shared, "{one} {other}\n{second:?}");
+    };
+    check("utm=1", "utm=2", true);
+    check("page=1&x=2", "page=1", true);
+    check("p%61ge=1", "page=1", true);
+    check("page=1", "page=2", false);
+    for odd in ["page[]=", "page%5B%5D=", "+page=", "%20page=", "Page=", "x=1;page="] {
+        check(&format!("{odd}1"), &format!("{odd}2"), false);
+        check(&format!("{odd}3&page=3"), "page=3", false);
+    }
+    for preview in ["preview=1", "Preview=1", "preview[]=1", "x;preview=1"] {
+        let answer = asked(&proxy, "127.0.0.1", &format!("/all/preview?{preview}"), "");
+        assert!(shown(&answer).contains("fwd=bypass"), "{preview}: {answer:?}");
+    }
+    check("preview=0", "preview=0", true);
 }
