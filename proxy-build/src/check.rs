@@ -486,10 +486,12 @@ impl Check<'_> {
                         .help(self.inside(span, "proxy \"http://127.0.0.1:3000\"")),
                 );
             }
+            let mut normal_form = layer.normal_form();
+            normal_form.encoded_slash |= found.iter().any(|route| route.policy.limits.encoded_slash);
             hosts.push(Host {
                 hosts: scope_hosts,
                 span,
-                normal_form: layer.normal_form(),
+                normal_form,
                 policy,
                 tls: secured[index].map(|tls| tls as u16),
                 secure: listeners.secure(&served_on, secured[index]),

@@ -81,12 +81,13 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     out.line(
         "  limits",
         format!(
-            "headers={} uri={} body={}{}{}{} [{}]",
+            "headers={} uri={} body={}{}{}{}{} [{}]",
             size(&limits.headers),
             size(&limits.uri),
             size(&limits.body),
             if limits.min_rate > 0 { format!(" min-rate={}B/s", limits.min_rate) } else { String::new() },
             if limits.half_close { " half-close" } else { "" },
+            if limits.encoded_slash { " encoded-slash" } else { "" },
             if policy.fields.underscores { " underscores" } else { "" },
             from("limits")
         ),

@@ -267,6 +267,7 @@ pub const LIMITS: Limits = Limits {
     memory: Setting::Fixed(10 << 20),
     min_rate: 0,
     half_close: false,
+    encoded_slash: false,
 };
 
 /// What holds where nothing is said.

@@ -34,6 +34,7 @@ const MAX_CUBES: usize = 4096;
 /// The questions of one site; what was made for one of them is kept for the next.
 pub(crate) struct Requests {
     host: String,
+    form: NormalForm,
     made: Rc<Made>,
     /// What every path is, and is not.
     paths: (Vec<Language>, Vec<Language>),
@@ -64,6 +65,7 @@ impl Requests {
         let fresh = ["x", "y", "z"].map(str::to_owned).into_iter().chain((0..).map(|n| format!("x{n}")));
         let mut requests = Requests {
             host,
+            form,
             made,
             paths: (Vec::new(), Vec::new()),
             values: Vec::new(),

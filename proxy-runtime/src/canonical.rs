@@ -85,6 +85,11 @@ pub fn path(path: &str, form: NormalForm) -> Result<Cow<'_, str>, Malformed> {
     Ok(if canonical == path { Cow::Borrowed(path) } else { Cow::Owned(canonical) })
 }
 
+/// Whether a path in canonical form has an encoded slash or backslash.
+pub fn has_encoded_slash(path: &str) -> bool {
+    path.as_bytes().windows(3).any(|escape| escape == b"%2F" || escape == b"%5C")
+}
+
 /// The bytes of a path, each in the one way in which it may be spelt.
 fn spelt(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, Malformed> {
     let mut out = Vec::with_capacity(bytes.len());

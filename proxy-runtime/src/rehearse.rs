@@ -165,6 +165,13 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     let preflight = preflight.filter(|found| matches!(found, Found::Route(route, _) if has_cors(*route)));
     let asks = preflight.is_some();
     let found = preflight.unwrap_or_else(|| find(rules, root, &target, &method, &fields, about));
+    let policy = match &found {
+        Found::Route(route, _) => rules.policy(*route),
+        _ => rules.site_policy(site),
+    };
+    if policy.is_some_and(|policy| form.refuses(target.path(), policy)) {
+        return Ok(Outcome { site: Some(site), ..Outcome::refused(400, "bad-path") });
+    }
     if let (Some(door), Found::Nothing | Found::OtherMethod(_)) = (door_of(rules.site_policy(site)), &found)
         && let Some((status, reason)) = turned_away(door, &fields, request.body, origin.client)
     {
@@ -343,6 +350,7 @@ fn forward(
     facts: &Facts<'_>,
     outcome: &mut Outcome,
 ) {
+    let form = rules.policy(route).map_or(form, |policy| form.of(policy));
     let mut headers = facts.fields.clone();
     let sent = key::sent(rules.policy(route).and_then(|policy| policy.cache.as_ref()), facts, has_body);
     let mut out = Outgoing::of(target, sent.as_deref(), &mut headers);

@@ -50,6 +50,7 @@ pub use self::upstream::{
     Pool, Proxy, ProxyProtocol, Resolve, Resolved, Retry, Server, Share, Sticky, Upstream,
 };
 pub use crate::addresses::Addresses;
+use crate::canonical;
 pub use crate::files::bundle::Bundle;
 use crate::route::Tables;
 use crate::template::Template;
@@ -274,6 +275,19 @@ pub struct NormalForm {
     pub refuse_parameters: bool,
 }
 
+impl NormalForm {
+    /// Whether a path that has this form must not be one by this policy.
+    pub fn refuses(self, path: &str, policy: &Policy) -> bool {
+        self.encoded_slash && !policy.limits.encoded_slash && canonical::has_encoded_slash(path)
+    }
+
+    /// The form of paths that this policy lets through.
+    #[must_use]
+    pub fn of(self, policy: &Policy) -> NormalForm {
+        NormalForm { encoded_slash: policy.limits.encoded_slash, ..self }
+    }
+}
+
 /// An index into the table of policies.
 pub type PolicyId = &'static Policy;
 
@@ -331,6 +345,9 @@ pub struct Limits {
     pub min_rate: u64,
     /// A client that has closed its sending side is still served.
     pub half_close: bool,
+    /// Paths may have `%2F` and `%5C`. Where only some routes of a site say so, the site's [`NormalForm`] lets them through for all, and
+    /// they are refused once the route is known.
+    pub encoded_slash: bool,
 }
 
 /// `timeouts`. `Duration::MAX` is no time-out.

@@ -26,6 +26,7 @@ static POLICY_0: Policy = Policy {
         memory: Setting::Fixed(10485760),
         min_rate: 0,
         half_close: false,
+        encoded_slash: false,
     },
     timeouts: Timeouts {
         connect: Setting::Fixed(Duration::from_millis(5000)),

@@ -63,6 +63,7 @@ static POLICY_0: Policy = Policy {
         memory: Setting::Fixed(10485760),
         min_rate: 0,
         half_close: false,
+        encoded_slash: false,
     },
     timeouts: Timeouts {
         connect: Setting::Fixed(Duration::from_millis(5000)),
@@ -101,6 +102,7 @@ static POLICY_1: Policy = Policy {
         memory: Setting::Fixed(10485760),
         min_rate: 0,
         half_close: false,
+        encoded_slash: false,
     },
     timeouts: Timeouts {
         connect: Setting::Fixed(Duration::from_millis(5000)),

@@ -136,8 +136,9 @@ impl Check<'_> {
     fn reached(&mut self, proof: &Proof<'_>, patterns: &Patterns<'_>, index: usize) -> Option<Example> {
         let route = &proof.routes[index];
         let own = &proof.formulas[index];
+        let through = proof.requests.let_through(route);
         let mut before: Vec<usize> = Vec::new();
-        let found = proof.requests.avoiding(&[own], None, |request| {
+        let found = proof.requests.avoiding(&[own, &through], None, |request| {
             let taker = patterns.taker(&request.path, |other| proof.formulas[other].holds(request))?;
             if taker == index {
                 return None;

@@ -120,6 +120,7 @@ impl Check<'_> {
             memory: number(&limits.memory, ParamKind::Size, model::LIMITS.memory),
             min_rate: limits.min_rate.as_ref().map_or(model::LIMITS.min_rate, |rate| rate.value),
             half_close: limits.half_close.as_ref().map_or(model::LIMITS.half_close, |value| value.value),
+            encoded_slash: limits.encoded_slash.as_ref().is_some_and(|value| value.value),
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) static LIMITS: Directive = Directive {
         Prop { name: "memory", value: "SIZE", docs: "What is held for clients that take nothing, and of bodies that are kept, in the whole process; see below. Default `\"10MiB\"`.", places: ROOT },
         Prop::new("min-rate", "SIZE/s|off", "The least that a client sends of its body, and takes of the response's, over ten seconds in which the proxy waits for it, as in `\"1KiB/s\"`. Slower: 408, or the connection (HTTP/2: the stream) is cut. Default `off`."),
         Prop::new("half-close", "BOOL", "A client that closes its sending side (FIN) is still served. Default `#false`: it is gone, and what a server does for it is cancelled."),
-        Prop { name: "encoded-slash", value: "BOOL", docs: "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400.", places: ROOT_OR_SITE },
+        Prop::new("encoded-slash", "BOOL", "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400, by the route that takes the path."),
         Prop { name: "merge-slashes", value: "BOOL", docs: "Merges doubled slashes in paths. Default `#true`.", places: ROOT_OR_SITE },
         Prop { name: "path-parameters", value: "pass|refuse", docs: "Whether paths may have parameters (`/a;v=1/b`). Default `pass`; `refuse`: 400.", places: ROOT_OR_SITE },
         Prop { name: "underscores", value: "BOOL", docs: "Lets header fields and trailers through that have `_` in their names. Default `#false`: they are dropped.", places: ROOT_OR_SITE },

@@ -44,6 +44,13 @@ impl Requests {
         Formula::All(parts)
     }
 
+    /// The requests of a route that are not refused for their path.
+    pub(crate) fn let_through(&self, route: &Route) -> Formula {
+        let refused = self.form.encoded_slash && !route.policy.limits.encoded_slash;
+        let slashes = || Formula::Atom(Atom::Path { language: self.table("%(?:2F|5C)"), hints: Vec::new() });
+        if refused { Formula::Not(Box::new(slashes())) } else { Formula::All(Vec::new()) }
+    }
+
     /// The requests whose path is at or below a prefix.
     pub(crate) fn below(&self, prefix: &Pattern) -> Formula {
         Formula::Atom(Atom::Path { language: Language::pattern(prefix), hints: self.plain_paths(prefix) })
