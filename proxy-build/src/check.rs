@@ -27,7 +27,7 @@ pub mod regex;
 mod replace;
 mod site_tests;
 mod streams;
-mod text;
+pub(crate) mod text;
 mod tls;
 mod traffic;
 mod upstreams;

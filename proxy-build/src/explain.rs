@@ -5,13 +5,15 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use proxy_runtime::canonical;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
+use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::{BalancePolicy, DiscoverFrom, Files, Handler, HostField, Log, Setting};
 
 use crate::check::matchers::describe;
 use crate::lower::lower;
 use crate::model::{Host, RequestFilter, Route, Site};
-use crate::value;
+use crate::{value, wording};
 
 /// Explains what becomes of a request.
 ///
@@ -26,16 +28,17 @@ pub fn explain(
 ) -> Result<String, String> {
     let plan = lower(model);
     let uri: http::Uri = url.parse().map_err(|error| format!("`{url}`: {error}"))?;
-    uri.host().ok_or_else(|| format!("`{url}` has no host"))?;
-    let listener = model.listener_for(&uri);
+    let listener = listener(model, &uri)?;
     let request = Rehearsal { method, url, listener: listener as u32, headers, body: 0, from, http2: false };
     let outcome = rehearse(&plan, &request, &crate::testing::build_settings(model))?;
     let mut out = Text(String::new());
     out.line("request", format!("{method} {url} from {from}"));
     out.line("listener", &model.listeners[listener].name);
+    out.line("process", process(model));
     if let Some(site) = outcome.site {
         let host = &model.hosts[site as usize];
         out.line("site", names(host));
+        out.line("path", normal_path(&uri, host));
     }
     if let Some(id) = outcome.route {
         let route = &plan.routes[id as usize];
@@ -49,6 +52,72 @@ pub fn explain(
         out.line("location", location);
     }
     Ok(out.0)
+}
+
+/// The listener that a URL leads to.
+fn listener(model: &Site, uri: &http::Uri) -> Result<usize, String> {
+    let host = uri.host().ok_or_else(|| format!("`{uri}` has no host"))?;
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        other => return Err(format!("`{}` is neither http nor https", other.unwrap_or_default())),
+    };
+    let index = model.listener_for(uri);
+    let speaks = |index: usize| {
+        let listener = &model.listeners[index];
+        let scheme = if listener.speaks.tls { "https" } else { "http" };
+        format!("{} ({scheme})", wording::setting(model, &listener.address, ToString::to_string))
+    };
+    let all = || (0..model.listeners.len()).map(speaks).collect::<Vec<_>>().join(", ");
+    if let Some(port) = uri.port_u16() {
+        let address = match &model.listeners[index].address {
+            Setting::Fixed(address) => Some(address),
+            Setting::Param(param) => model.params[usize::from(*param)].default.as_ref(),
+        };
+        // One that is given at start may have any port.
+        let other = |address: &proxy_runtime::site::Text| !matches!(settings::address(address), Ok(Address::Tcp(_, found)) if found == port);
+        if address.is_some_and(other) {
+            return Err(format!("no listener has port {port}; there are: {}", all()));
+        }
+    }
+    if model.listeners[index].speaks.tls != tls {
+        return Err(format!(
+            "no listener speaks {} for {host} there; there are: {}",
+            uri.scheme_str().unwrap_or_default(),
+            all()
+        ));
+    }
+    Ok(index)
+}
+
+/// What holds for the process, whatever the route.
+fn process(model: &Site) -> String {
+    let limits = &model.root.limits;
+    let number = |setting: &Setting<u64>| wording::setting(model, setting, |&number| wording::number(number));
+    let mut said = vec![
+        format!("connections={}", number(&limits.connections)),
+        format!("per-client={}", number(&limits.per_client)),
+        format!("memory={}", wording::setting(model, &limits.memory, |&bytes| wording::size(bytes))),
+    ];
+    if model.listeners.iter().any(|listener| listener.speaks.tls) {
+        said.push(format!("handshakes={}", number(&limits.handshakes)));
+    }
+    if model.listeners.iter().any(|listener| listener.speaks.http2) {
+        said.push(format!("max-streams={}", number(&model.process.max_streams)));
+    }
+    said.join(" ")
+}
+
+/// Path and query as they are matched, cached and forwarded.
+fn normal_path(uri: &http::Uri, host: &Host) -> String {
+    let path = match canonical::path(uri.path(), host.normal_form) {
+        Ok(path) => path,
+        Err(error) => return format!("{} is refused ({error:?})", uri.path()),
+    };
+    match uri.query().map(canonical::query) {
+        Some(Ok(query)) => format!("{path}?{query}"),
+        _ => path.into_owned(),
+    }
 }
 
 fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_runtime::rehearse::Outcome) {
@@ -68,16 +137,8 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     };
     let policy = &route.policy;
     let (limits, timeouts) = (&policy.limits, &policy.timeouts);
-    let size = |setting: &Setting<u64>| match setting {
-        Setting::Fixed(u64::MAX) => "unlimited".to_owned(),
-        Setting::Fixed(bytes) => format!("{bytes}B"),
-        Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
-    };
-    let time = |setting: &Setting<std::time::Duration>| match setting {
-        Setting::Fixed(std::time::Duration::MAX) => "off".to_owned(),
-        Setting::Fixed(duration) => format!("{duration:?}"),
-        Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
-    };
+    let size = |setting: &Setting<u64>| wording::setting(model, setting, |&bytes| wording::size(bytes));
+    let time = |setting: &Setting<_>| wording::setting(model, setting, |&duration| wording::duration(duration));
     out.line(
         "  limits",
         format!(
@@ -85,7 +146,7 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
             size(&limits.headers),
             size(&limits.uri),
             size(&limits.body),
-            if limits.min_rate > 0 { format!(" min-rate={}B/s", limits.min_rate) } else { String::new() },
+            if limits.min_rate > 0 { format!(" min-rate={}/s", wording::size(limits.min_rate)) } else { String::new() },
             if limits.half_close { " half-close" } else { "" },
             if limits.encoded_slash { " encoded-slash" } else { "" },
             if policy.fields.underscores { " underscores" } else { "" },
@@ -98,21 +159,19 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     if policy.fault.is_some() {
         out.line("  fault", format!("[{}]", from("fault")));
     }
-    for name in [
-        "maintenance",
-        "allow",
-        "deny",
-        "request-types",
-        "rate-limit",
-        "in-flight",
-        "cors",
-        "client-certificate",
-        "auth",
-        "block",
-    ] {
-        if policy.door.is_some() && route.origins.iter().any(|(found, _)| *found == name) {
-            out.line(&format!("  {name}"), format!("[{}]", from(name)));
-        }
+    for (name, said) in policy.door.iter().flat_map(|door| wording::access(model, door)) {
+        // Networks are told by whichever takes fewer words.
+        let origin = match name {
+            "allow" | "deny" if !route.origins.iter().any(|(found, _)| *found == name) => {
+                if name == "allow" {
+                    "deny"
+                } else {
+                    "allow"
+                }
+            }
+            name => name,
+        };
+        out.line(&format!("  {name}"), format!("{said} [{}]", from(origin)));
     }
     if !route.functions.request.is_empty() {
         out.line("  filter", format!("{} [{}]", route.functions.request.join(", "), from("filter")));

@@ -35,6 +35,7 @@ pub mod source;
 pub mod syntax;
 pub mod testing;
 pub mod value;
+pub(crate) mod wording;
 
 use std::path::{Path, PathBuf};
 

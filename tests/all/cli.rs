@@ -55,6 +55,64 @@ fn asking_about_a_site() {
     assert!(help.contains("Exit codes: 0 well; 1 the site is wrong"), "{help}");
 }
 
+/// Scheme and port have to be those of a listener; what holds for the request is told in full.
+#[test]
+fn explaining() {
+    let site = scratch("explain").join("site.kdl");
+    let text = r#"
+limits connections=500 memory="64MiB"
+http2 {
+    max-streams 77
+}
+site example.com {
+    listen ":8080"
+    allow "10.0.0.0/8" "192.0.2.7"
+    rate-limit "100/s" burst=20
+    rate-limit "1000/h" by="{header.X-Key}"
+    in-flight 5
+    block probes {
+        path "/.env"
+    }
+    respond 200
+}
+site secure.test {
+    listen ":8443" {
+        tls
+    }
+    tls internal
+    deny "203.0.113.0/24"
+    respond 200
+}
+"#;
+    std::fs::write(&site, text).expect("written");
+    let check = |url: &str, expected: &[&str]| {
+        let output = kiln(&["explain", site.to_str().expect("text"), "GET", url, "--from", "10.0.0.1"]);
+        let said = stdout(&output) + &stderr(&output);
+        for what in expected {
+            assert!(said.contains(what), "no {what:?} in\n{said}");
+        }
+    };
+    check(
+        "http://example.com:8080/a/../b/%7Ec//d?x=%41",
+        &[
+            "path                 /b/~c/d?x=A\n",
+            "connections=500 per-client=unlimited memory=64MiB handshakes=1000 max-streams=77",
+            "  allow              10.0.0.0/8 192.0.2.7 [",
+            "  rate-limit         100/s burst=20 by=client [",
+            "  rate-limit         1000/h burst=",
+            "by={header.x-key} [",
+            "  in-flight          5 by=client [",
+            "  block              probes: /.env [",
+        ],
+    );
+    check("https://secure.test:8443/", &["  deny               203.0.113.0/24 ["]);
+    check("http://example.com:81/", &["error: no listener has port 81; there are: :8080 (http), :8443 (https)"]);
+    check("https://example.com:8080/", &["error: no listener speaks https for example.com there"]);
+    check("https://example.com/", &["error: no listener speaks https for example.com there"]);
+    check("ftp://example.com/", &["error: `ftp` is neither http nor https"]);
+    check("http://example.com:8080/%2e%2e%2f", &["400 (bad-path)", "is refused"]);
+}
+
 #[test]
 fn wrong_sites_and_wrong_usage() {
     let site = scratch("wrong").join("site.kdl");

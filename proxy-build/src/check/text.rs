@@ -11,7 +11,7 @@ use crate::source::{Span, Spanned};
 
 /// When a template is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Before anybody was asked.
     Request,
     /// With the answer's head in hand.
@@ -43,7 +43,7 @@ impl Scope {
 }
 
 /// Placeholders without a name of their own in them.
-const SIMPLE: &[(&str, Piece, Phase)] = &[
+pub(crate) const SIMPLE: &[(&str, Piece, Phase)] = &[
     ("client.ip", Piece::ClientIp, Phase::Request),
     ("client.cert.subject", Piece::ClientCertSubject, Phase::Request),
     ("client.cert.fingerprint", Piece::ClientCertFingerprint, Phase::Request),

@@ -1,0 +1,266 @@
+//! Values of a checked site as its language writes them: `"100/s"`, `"16MiB"`, `10.0.0.0/8`. For messages to people
+//! (`explain`, `diff`); nothing is decided here.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use proxy_runtime::addresses::Addresses;
+use proxy_runtime::site::{AuthScheme, By, Door, FilePath, FileRef, NetworkRule, Origin, Setting, Text};
+use proxy_runtime::template::{Piece, Template};
+
+use crate::check::text::SIMPLE;
+use crate::model::Site;
+
+/// How many networks or texts are written out; the rest is counted.
+const MOST: usize = 8;
+
+/// A duration in the largest unit that it is a multiple of.
+pub(crate) fn duration(duration: Duration) -> String {
+    if duration == Duration::MAX {
+        return "off".to_owned();
+    }
+    let millis = duration.as_millis();
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    match units.iter().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit)) {
+        Some((name, unit)) if duration.subsec_nanos().is_multiple_of(1_000_000) => format!("{}{name}", millis / unit),
+        _ => format!("{duration:?}"),
+    }
+}
+
+/// A size in the largest unit that it is a multiple of.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit)) {
+        _ if bytes == u64::MAX => "unlimited".to_owned(),
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// One request each so long, as a rate.
+pub(crate) fn rate(interval: Duration) -> String {
+    let units = [("s", 1_u64), ("m", 60), ("h", 3600), ("d", 86_400)];
+    let as_rate = units.iter().find_map(|(name, seconds)| {
+        let per = Duration::from_secs(*seconds);
+        let most = u32::try_from(per.as_nanos().checked_div(interval.as_nanos())?).ok()?;
+        // Several have the interval, as it is in whole nanoseconds: the roundest is meant.
+        let round = (0..=6).rev().map(|zeros| 10_u32.pow(zeros)).map(|step| most / step * step);
+        let count = round.into_iter().find(|&count| count > 0 && per / count == interval)?;
+        Some(format!("{count}/{name}"))
+    });
+    as_rate.unwrap_or_else(|| format!("one in {interval:?}"))
+}
+
+/// A number that may be without a bound.
+pub(crate) fn number(number: u64) -> String {
+    if number == u64::MAX { "unlimited".to_owned() } else { number.to_string() }
+}
+
+/// A value, or the parameter that it is.
+pub(crate) fn setting<T>(site: &Site, setting: &Setting<T>, fixed: impl FnOnce(&T) -> String) -> String {
+    match setting {
+        Setting::Fixed(value) => fixed(value),
+        Setting::Param(index) => {
+            format!("(param){}", site.params.get(usize::from(*index)).map_or("", |param| &*param.name))
+        }
+    }
+}
+
+/// A file that is read at start.
+pub(crate) fn file(site: &Site, index: u16) -> String {
+    match site.files.get(usize::from(index)) {
+        Some(FileRef { path: FilePath::Fixed(path), .. }) => format!("(file){path}"),
+        Some(FileRef { path: FilePath::Param(index), .. }) => {
+            setting::<Text>(site, &Setting::Param(*index), ToString::to_string)
+        }
+        None => String::new(),
+    }
+}
+
+/// A template about as it was written.
+pub(crate) fn template(site: &Site, template: &Template) -> String {
+    template.pieces.iter().map(|piece| self::piece(site, piece)).collect()
+}
+
+fn piece(site: &Site, piece: &Piece) -> String {
+    match piece {
+        Piece::Text(text) => text.to_string(),
+        Piece::Param(index) => setting::<Text>(site, &Setting::Param(*index), ToString::to_string),
+        Piece::File(index) => file(site, *index),
+        Piece::Claim(name) => format!("{{jwt.{name}}}"),
+        Piece::QueryValue(name) => format!("{{query.{name}}}"),
+        Piece::Header(name) => format!("{{header.{name}}}"),
+        Piece::Cookie(name) => format!("{{cookie.{name}}}"),
+        Piece::PathAndQuery => "{path}?{query}".to_owned(),
+        other => match SIMPLE.iter().find(|(_, known, _)| known == other) {
+            Some((name, ..)) => format!("{{{name}}}"),
+            None => "{...}".to_owned(),
+        },
+    }
+}
+
+/// The networks that a set of addresses comes to.
+pub(crate) fn networks(addresses: &Addresses) -> Vec<IpNet> {
+    let v4 = addresses.v4.as_chunks().0.chunks(2).flat_map(|bounds| {
+        let end = bounds.get(1).map_or(u32::MAX, |bound| u32::from_be_bytes(*bound) - 1);
+        Ipv4Subnets::new(u32::from_be_bytes(bounds[0]).into(), end.into(), 0).map(IpNet::V4)
+    });
+    let v6 = addresses.v6.as_chunks().0.chunks(2).flat_map(|bounds| {
+        let end = bounds.get(1).map_or(u128::MAX, |bound| u128::from_be_bytes(*bound) - 1);
+        Ipv6Subnets::new(u128::from_be_bytes(bounds[0]).into(), end.into(), 0).map(IpNet::V6)
+    });
+    v4.chain(v6).collect()
+}
+
+/// Networks on a line.
+pub(crate) fn list<T: ToString>(items: &[T]) -> String {
+    let mut words: Vec<String> = items.iter().take(MOST).map(ToString::to_string).collect();
+    if items.len() > MOST {
+        words.push(format!("and {} more", items.len() - MOST));
+    }
+    words.join(" ")
+}
+
+/// An address alone where a network is one.
+pub(crate) fn network(network: &IpNet) -> String {
+    match network.prefix_len() == network.max_prefix_len() {
+        true => IpAddr::to_string(&network.addr()),
+        false => network.to_string(),
+    }
+}
+
+/// Whose requests are counted together.
+pub(crate) fn by(site: &Site, by: &By) -> String {
+    match by {
+        By::Client(32, 64) => "client".to_owned(),
+        By::Client(v4, v6) => format!("client ipv4-prefix={v4} ipv6-prefix={v6}"),
+        By::Text(text) => template(site, text),
+    }
+}
+
+/// What stands before a handler, each directive with what it says, in the order in which a request passes them.
+pub(crate) fn access(site: &Site, door: &Door) -> Vec<(&'static str, String)> {
+    let mut all = Vec::new();
+    if let Some(maintenance) = &door.maintenance {
+        all.push(("maintenance", setting(site, &maintenance.when, ToString::to_string)));
+    }
+    if let Some(networks) = &door.networks {
+        let listed = networks.listed.and_then(|index| site.listed.get(index as usize));
+        match listed {
+            Some(listed) => {
+                for (name, allowed) in [("allow", true), ("deny", false)] {
+                    let rules = listed.rules.iter().filter_map(|rule| match rule {
+                        NetworkRule::Network(net, is) => (*is == allowed).then(|| network(net)),
+                        NetworkRule::File(index, is) => (*is == allowed).then(|| file(site, *index)),
+                    });
+                    let rules: Vec<_> = rules.collect();
+                    if !rules.is_empty() {
+                        all.push((name, list(&rules)));
+                    }
+                }
+            }
+            None => {
+                // In fewer words by those who may come in, or by those who may not.
+                let (inside, outside) =
+                    (self::networks(&networks.allowed), self::networks(&complement(&networks.allowed)));
+                let (name, networks) =
+                    if inside.len() <= outside.len() { ("allow", inside) } else { ("deny", outside) };
+                all.push((name, list(&networks.iter().map(network).collect::<Vec<_>>())));
+            }
+        }
+    }
+    if !door.request_types.is_empty() {
+        all.push(("request-types", list(&door.request_types)));
+    }
+    for limit in door.rate_limits.iter() {
+        let mut text = format!("{} burst={} by={}", rate(limit.interval), limit.burst, by(site, &limit.by));
+        if !limit.delay.is_zero() {
+            text += &format!(" delay={}", duration(limit.delay));
+        }
+        all.push(("rate-limit", text));
+    }
+    for limit in door.in_flight.iter() {
+        let most = setting(site, &limit.most, |most| most.to_string());
+        all.push(("in-flight", format!("{most} by={}", by(site, &limit.by))));
+    }
+    if let Some(cors) = &door.cors {
+        let origins = cors.origins.iter().map(|origin| match origin {
+            Origin::Any => "*".to_owned(),
+            Origin::Exact(origin) => origin.to_string(),
+            Origin::Below(scheme, rest) => format!("{scheme}*{rest}"),
+        });
+        all.push(("cors", list(&origins.collect::<Vec<_>>())));
+    }
+    if let Some(rules) = &door.certificate {
+        let any = rules.subjects.is_empty() && rules.fingerprints.is_empty();
+        let named: Vec<_> = rules.subjects.iter().chain(rules.fingerprints.iter()).collect();
+        all.push(("client-certificate", if any { "any".to_owned() } else { list(&named) }));
+    }
+    if let Some(auth) = &door.auth {
+        let scheme = match &auth.scheme {
+            AuthScheme::Basic(users) => format!("basic {}", file(site, *users)),
+            AuthScheme::ApiKey(keys, header) => format!("api-key {} in {header}", file(site, *keys)),
+            AuthScheme::Jwt(jwt) => match &jwt.issuer {
+                Some(issuer) => format!("jwt of {issuer}"),
+                None => "jwt".to_owned(),
+            },
+            AuthScheme::Forward(_) => "forward".to_owned(),
+        };
+        all.push(("auth", scheme));
+    }
+    for block in door.blocks.iter().flat_map(|blocks| blocks.rules.iter()) {
+        let texts: Vec<_> = block.patterns.iter().map(|(_, text)| text).collect();
+        all.push(("block", format!("{}: {}", block.name, list(&texts))));
+    }
+    all
+}
+
+/// The addresses that are not in a set.
+pub(crate) fn complement(addresses: &Addresses) -> Addresses {
+    let nets: Vec<_> = networks(addresses).into_iter().map(|network| (network, false)).collect();
+    Addresses::of(&nets, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_sizes_rates() {
+        let check = |found: String, expected: &str| assert_eq!(found, expected);
+        check(duration(Duration::from_millis(250)), "250ms");
+        check(duration(Duration::from_millis(1500)), "1500ms");
+        check(duration(Duration::from_secs(120)), "2m");
+        check(duration(Duration::ZERO), "0ns");
+        check(duration(Duration::MAX), "off");
+        check(size(16 << 20), "16MiB");
+        check(size(1000), "1000B");
+        check(size(u64::MAX), "unlimited");
+        for (count, per, expected) in [
+            (100, 1, "100/s"),
+            (7, 1, "7/s"),
+            (1, 60, "1/m"),
+            (60, 60, "1/s"),
+            (1000, 3600, "1000/h"),
+            (5, 86_400, "5/d"),
+            (300_000, 1, "300000/s"),
+            (1_000_000, 1, "1000000/s"),
+        ] {
+            check(rate(Duration::from_secs(per) / count), expected);
+        }
+    }
+
+    #[test]
+    fn address_sets() {
+        let check = |rules: &[(&str, bool)], default, expected: &[&str]| {
+            let rules: Vec<_> = rules.iter().map(|(net, is)| (net.parse().expect("a network"), *is)).collect();
+            let found: Vec<_> = networks(&Addresses::of(&rules, default)).iter().map(network).collect();
+            assert_eq!(found, expected);
+        };
+        check(&[("10.0.0.0/8", true), ("2001:db8::/32", true)], false, &["10.0.0.0/8", "2001:db8::/32"]);
+        check(&[("10.0.0.1/32", true)], false, &["10.0.0.1"]);
+        check(&[("0.0.0.0/1", false)], true, &["128.0.0.0/1", "::/0"]);
+        check(&[], true, &["0.0.0.0/0", "::/0"]);
+    }
+}
