@@ -144,6 +144,10 @@ pub struct Bounds {
 pub struct Listen {
     /// A name, and addresses.
     pub words: Vec<Spanned<ListenWord>>,
+    /// `mode=`.
+    pub mode: Option<Spanned<u16>>,
+    /// `owner=`: user and group.
+    pub owner: Option<Spanned<(Option<String>, Option<String>)>>,
     /// What stands in it.
     pub items: Vec<Item>,
 }

@@ -47,6 +47,8 @@ pub mod trust;
 pub mod view;
 
 #[cfg(feature = "serve")]
+mod accounts;
+#[cfg(feature = "serve")]
 mod answer;
 #[cfg(feature = "serve")]
 mod body;

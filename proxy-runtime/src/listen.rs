@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Instant;
 
+use crate::accounts;
 use crate::connection::{self, Peer};
 use crate::descriptors;
 use crate::failure::Failure;
@@ -22,7 +24,7 @@ use crate::fields::Fields;
 use crate::observe::{self, Record};
 use crate::run::{Stop, Worker};
 use crate::settings::{self, Address, Refused, Settings};
-use crate::site::{Listener, Site};
+use crate::site::{Listener, Site, SocketFile};
 use crate::stream::Stream;
 
 /// Connections that wait to be accepted; the kernel may allow fewer.
@@ -90,9 +92,18 @@ pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Resu
 
 fn bind(listener: &Listener, settings: &Settings, workers: usize, inherited: &mut Inherited) -> io::Result<Vec<Bound>> {
     let address = settings::address(listener.address.get(settings)).map_err(io::Error::other)?;
+    let file = &listener.file;
+    if *file != SocketFile::default() && !matches!(address, Address::Unix(_)) {
+        return Err(io::Error::other("`mode` and `owner` are of the file of a unix socket, which this is not"));
+    }
     let first = match (inherited.find(&address), address) {
+        (Some(socket), Address::Unix(path)) => {
+            set_mode(path, file)?;
+            set_owner(path, file)?;
+            socket
+        }
         (Some(socket), _) => socket,
-        (None, Address::Unix(path)) => Bound::Unix(bind_unix(path)?),
+        (None, Address::Unix(path)) => Bound::Unix(bind_unix(path, file)?),
         (None, Address::Tcp(host, port)) => {
             // One socket per worker: the kernel spreads connections over them.
             return (0..workers).map(|_| bind_tcp(host, port).map(Bound::Tcp)).collect();
@@ -147,21 +158,55 @@ fn bind_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &str) -> io::Result<std::os::unix::net::UnixListener> {
+fn bind_unix(path: &str, file: &SocketFile) -> io::Result<std::os::unix::net::UnixListener> {
     if is_left_behind(path) {
         std::fs::remove_file(path)?;
     }
-    let socket = std::os::unix::net::UnixListener::bind(path)?;
+    // The file has its permissions from the start: who connects before they are set is connected for good. Nothing else runs yet
+    // that a mask could get in the way of.
+    let before = file.mode.map(|mode| rustix::process::umask(Mode::from_raw_mode(!u32::from(mode) & 0o777)));
+    let socket = std::os::unix::net::UnixListener::bind(path);
+    before.map(rustix::process::umask);
+    let socket = socket?;
+    if let Err(error) = set_owner(path, file) {
+        std::fs::remove_file(path)?;
+        return Err(error);
+    }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
 /// Whether a path is a socket of a process that is gone.
 fn is_left_behind(path: &str) -> bool {
-    use std::os::unix::fs::FileTypeExt as _;
-    let is_socket = Path::new(path).symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
-    let answer = is_socket.then(|| std::os::unix::net::UnixStream::connect(path));
+    let answer = is_socket(path).then(|| std::os::unix::net::UnixStream::connect(path));
     answer.is_some_and(|answer| answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
+fn is_socket(path: &str) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    Path::new(path).symlink_metadata().is_ok_and(|file| file.file_type().is_socket())
+}
+
+/// Sets the permissions of a socket's file that is there already.
+fn set_mode(path: &str, file: &SocketFile) -> io::Result<()> {
+    match file.mode {
+        Some(mode) if is_socket(path) => {
+            let mode = Mode::from_raw_mode(u32::from(mode));
+            Ok(rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())?)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn set_owner(path: &str, file: &SocketFile) -> io::Result<()> {
+    let user = file.user.as_deref().map(accounts::user).transpose()?;
+    let group = file.group.as_deref().map(accounts::group).transpose()?;
+    if user.is_none() && group.is_none() {
+        return Ok(());
+    }
+    let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
+    let set = rustix::fs::chownat(CWD, path, user, group, AtFlags::SYMLINK_NOFOLLOW);
+    set.map_err(|error| io::Error::other(format!("its owner can't be set: {}", io::Error::from(error))))
 }
 
 /// Whether an address can be had.

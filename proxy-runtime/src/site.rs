@@ -242,10 +242,24 @@ pub struct Listener {
     pub name: Text,
     /// The address: `host:port`, `:port` or `unix:/path`.
     pub address: Setting<Text>,
+    /// Who may connect to a unix socket.
+    pub file: SocketFile,
     /// What is spoken there.
     pub speaks: Speaks,
     /// Where it was declared; the built-in default has line 0.
     pub place: Place,
+}
+
+/// The file of a unix socket.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SocketFile {
+    /// Its permissions; where there are none, what the process's umask leaves.
+    pub mode: Option<u16>,
+    /// Its owner, by name or number.
+    pub user: Option<Text>,
+    /// Its group, by name or number.
+    pub group: Option<Text>,
 }
 
 /// A `site` node.

@@ -37,6 +37,7 @@ mod page;
 mod reference;
 mod resend;
 mod servers;
+mod sockets;
 mod tidy;
 mod tls;
 mod upstreams;

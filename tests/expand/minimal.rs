@@ -151,6 +151,11 @@ static LISTENERS: &[Listener] = &[
     Listener {
         name: Borrowed("[::]:8080"),
         address: Setting::Fixed(Borrowed("[::]:8080")),
+        file: SocketFile {
+            mode: None,
+            user: None,
+            group: None,
+        },
         speaks: Speaks {
             http1: true,
             http2: false,

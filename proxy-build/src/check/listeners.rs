@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use proxy_runtime::settings::{self, Address};
-use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setting, Speaks, Text};
+use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setting, SocketFile, Speaks, Text};
 
 use super::{Check, Listen, list};
 use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, What};
@@ -64,8 +64,13 @@ impl Check<'_> {
             let found = declared.iter().position(|other| other.listener.address == Setting::Fixed(address.into()));
             found.unwrap_or_else(|| {
                 let place = Place { file: "(default)".into(), line: 0 };
-                let listener =
-                    Listener { name: address.into(), address: Setting::Fixed(address.into()), speaks, place };
+                let listener = Listener {
+                    name: address.into(),
+                    address: Setting::Fixed(address.into()),
+                    file: SocketFile::default(),
+                    speaks,
+                    place,
+                };
                 let span = sites.first().map_or(start, |(span, _)| *span);
                 declared.push(Declared { listener, name: None, span, shared: true });
                 declared.len() - 1
@@ -88,7 +93,8 @@ impl Check<'_> {
             // A file without sites, which has other errors.
             let place = Place { file: "(default)".into(), line: 0 };
             let (name, address) = (model::LISTEN.into(), Setting::Fixed(model::LISTEN.into()));
-            let listener = Listener { name, address, speaks: model::PLAIN, place };
+            let file = SocketFile::default();
+            let listener = Listener { name, address, file, speaks: model::PLAIN, place };
             declared.push(Declared { listener, name: None, span: start, shared: true });
         }
         let of_site = self.sites_fit(&declared, sites, secured, &own, of_site);
@@ -117,7 +123,7 @@ impl Check<'_> {
     fn declare_listen(&mut self, listen: &Listen, declared: &mut Vec<Declared>) {
         let mut name: Option<Spanned<String>> = None;
         let mut addresses = 0;
-        let speaks = self.speaks(&listen.listen.items);
+        let (speaks, file) = (self.speaks(&listen.listen.items), self.socket_file(&listen.listen));
         for word in &listen.listen.words {
             match &word.value {
                 ListenWord::Name(found) if name.is_none() && addresses == 0 => {
@@ -136,7 +142,7 @@ impl Check<'_> {
                 ListenWord::Address(address) => {
                     addresses += 1;
                     let address = Spanned { value: address.clone(), span: word.span };
-                    self.add_listener(&address, name.as_ref(), (true, &speaks), declared);
+                    self.add_listener(&address, name.as_ref(), (true, &speaks, &file), declared);
                 }
             }
         }
@@ -152,12 +158,16 @@ impl Check<'_> {
         &mut self,
         address: &Spanned<ast::Setting<String>>,
         name: Option<&Spanned<String>>,
-        (shared, speaks): (bool, &Speaks),
+        (shared, speaks, file): (bool, &Speaks, &SocketFile),
         declared: &mut Vec<Declared>,
     ) -> Option<usize> {
         let found = self.address(address)?;
         if let Some(index) = declared.iter().position(|other| same_socket(&other.listener.address, &found)) {
-            if !shared && !declared[index].shared && declared[index].listener.speaks == *speaks {
+            if !shared
+                && !declared[index].shared
+                && declared[index].listener.speaks == *speaks
+                && declared[index].listener.file == *file
+            {
                 return Some(index);
             }
             let diagnostic = Diagnostic::error("duplicate-listener", "two listeners have this address", address.span)
@@ -175,7 +185,13 @@ impl Check<'_> {
             (Setting::Param(index), None) => self.params.entries[usize::from(*index)].value.name.clone(),
         };
         declared.push(Declared {
-            listener: Listener { name: shown, address: found, speaks: speaks.clone(), place: self.place(address.span) },
+            listener: Listener {
+                name: shown,
+                address: found,
+                file: file.clone(),
+                speaks: speaks.clone(),
+                place: self.place(address.span),
+            },
             name: name.map(|name| name.value.clone()),
             span: name.map_or(address.span, |name| name.span),
             shared,
@@ -191,7 +207,7 @@ impl Check<'_> {
             for item in &stream.items {
                 let What::InStream(InStream::Listen(addresses)) = &item.what else { continue };
                 for address in addresses {
-                    all.extend(self.add_listener(address, None, (false, &speaks), declared));
+                    all.extend(self.add_listener(address, None, (false, &speaks, &SocketFile::default()), declared));
                 }
             }
         }
@@ -210,7 +226,7 @@ impl Check<'_> {
             );
         }
         let speaks = Speaks { admin: true, ..model::PLAIN };
-        self.add_listener(address, None, (false, &speaks), declared)
+        self.add_listener(address, None, (false, &speaks, &SocketFile::default()), declared)
     }
 
     /// The listeners a site names, or `None` where it says nothing.
@@ -219,12 +235,12 @@ impl Check<'_> {
         for item in &site.items {
             let What::Listen(listen) = &item.what else { continue };
             let own = own.get_or_insert_default();
-            let speaks = self.speaks(&listen.items);
+            let (speaks, file) = (self.speaks(&listen.items), self.socket_file(listen));
             for word in &listen.words {
                 let found = match &word.value {
                     ListenWord::Address(address) => {
                         let address = Spanned { value: address.clone(), span: word.span };
-                        self.add_listener(&address, None, (false, &speaks), declared).into_iter().collect()
+                        self.add_listener(&address, None, (false, &speaks, &file), declared).into_iter().collect()
                     }
                     ListenWord::Name(name) => {
                         if let Some(item) = listen.items.first() {
@@ -245,6 +261,32 @@ impl Check<'_> {
             }
         }
         own
+    }
+
+    /// Who may connect, where a `listen` says so.
+    fn socket_file(&mut self, listen: &ast::Listen) -> SocketFile {
+        let given = [
+            ("mode", listen.mode.as_ref().map(|mode| mode.span)),
+            ("owner", listen.owner.as_ref().map(|owner| owner.span)),
+        ];
+        for (name, span) in given.into_iter().filter_map(|(name, span)| Some((name, span?))) {
+            // What a parameter is, is known at start; and the first word at the top level is the listener's own name.
+            let other = listen.words.iter().find(|word| match &word.value {
+                ListenWord::Address(ast::Setting::Fixed(address)) => !address.starts_with("unix:"),
+                ListenWord::Address(_) => false,
+                ListenWord::Name(_) => listen.words.len() == 1,
+            });
+            if let Some(other) = other {
+                let message = format!("`{name}` is of the file of a unix socket, which this is not");
+                self.report.add(Diagnostic::error("no-effect", message, span).also(other.span, "this one"));
+            }
+        }
+        let owner = listen.owner.as_ref().map(|owner| &owner.value);
+        SocketFile {
+            mode: listen.mode.as_ref().map(|mode| mode.value),
+            user: owner.and_then(|(user, _)| user.clone()).map(Into::into),
+            group: owner.and_then(|(_, group)| group.clone()).map(Into::into),
+        }
     }
 
     /// What the braces of a `listen` say.

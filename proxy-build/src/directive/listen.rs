@@ -11,7 +11,10 @@ pub(super) static LISTEN: Directive = Directive {
     name: "listen",
     places: &[Place::Root, Place::Site],
     args: "NAME? ADDR...",
-    props: &[],
+    props: &[
+        Prop::new("mode", "MODE", "The permissions of a unix socket's file, in octal, as in `\"0660\"`: who may write to it may connect. Default: what the umask leaves, `0755` as a rule."),
+        Prop::new("owner", "USER:GROUP", "Whose file it is, by name or number: `\"www-data\"`, `\"www-data:www-data\"` or `\":www-data\"`."),
+    ],
     body: Some(Place::Listen),
     repeats: true,
     summary: "Accepts connections on these addresses.",
@@ -19,6 +22,9 @@ pub(super) static LISTEN: Directive = Directive {
 `ADDR` is `:8080` (all of the machine's addresses, IPv6 and IPv4), `\"127.0.0.1:8080\"`, `\"[::1]:8080\"`,
 `\"unix:/run/site.sock\"` or `(param)NAME`. At the top level a listener may have a name, and serves every site that
 says no `listen` itself. In a site, `listen` takes names of listeners, or addresses, and the site is served there alone.
+
+A unix socket's file has its permissions (`mode`) and owner (`owner`) from the moment others could connect; one that a parent process hands over gets them as
+well. Names of users and groups are looked up in `/etc/passwd` and `/etc/group` at start; one that is not there, or can't be set, ends the start.
 
 Without any `listen` a site is served on `[::]:8080` (on `0.0.0.0:8080` where the machine has no IPv6); one with `tls`
 on `[::]:443`, and requests that come to `[::]:80` are redirected there.
@@ -43,13 +49,61 @@ site example.com {
 site "localhost" {
     respond 200 "on both\n"
 }
+site behind.example.com {
+    listen "unix:/run/site/http.sock" mode="0660" owner=":www-data"
+    respond 200 "for nginx on this machine\n"
+}
 site status.example.com {
     listen "127.0.0.1:9000"
     respond 200 "ok\n"
 }
 "#,
-    read: |r| Some(What::Listen(Listen { words: r.some("an ADDR", listen_word), items: r.body() })),
+    read: |r| {
+        Some(What::Listen(Listen {
+            words: r.some("an ADDR", listen_word),
+            mode: r.prop("mode", mode),
+            owner: r.prop("owner", owner),
+            items: r.body(),
+        }))
+    },
 };
+
+/// Permissions in octal, which somebody can write to.
+fn mode(leaf: &Leaf) -> Parsed<u16> {
+    let octal = |text: &str| matches!(text.len(), 3 | 4) && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+    if let Scalar::Integer(_, written) = &leaf.value
+        && octal(written)
+    {
+        return Err(problem("bad-mode", "permissions are quoted: this is a decimal number").write_text(written));
+    }
+    let text = value::text(leaf)?;
+    let mode = u16::from_str_radix(&text, 8).ok().filter(|mode| octal(&text) && *mode <= 0o777);
+    match mode {
+        Some(mode) if mode & 0o222 == 0 => {
+            Err(problem("bad-mode", format!("with `{text}` nobody could connect: that takes the right to write"))
+                .write_text("0660"))
+        }
+        Some(mode) => Ok(mode),
+        None => Err(problem("bad-mode", format!("`{text}` is no permissions: three octal digits")).write_text("0660")),
+    }
+}
+
+/// `user`, `user:group` or `:group`.
+fn owner(leaf: &Leaf) -> Parsed<(Option<String>, Option<String>)> {
+    let text = value::text(leaf)?;
+    let (user, group) = text.split_once(':').map_or((text.as_str(), None), |(user, group)| (user, Some(group)));
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.len() <= 64
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-$".contains(&byte))
+    };
+    let user = Some(user).filter(|user| !user.is_empty() || group.is_none());
+    if !user.is_none_or(is_name) || !group.is_none_or(is_name) {
+        let message = format!("`{text}` is no user and group");
+        return Err(problem("bad-owner", message).help("it is USER, USER:GROUP or :GROUP, by name or number"));
+    }
+    Ok((user.map(str::to_owned), group.map(str::to_owned)))
+}
 
 fn listen_word(leaf: &Leaf) -> Parsed<ListenWord> {
     match (&leaf.value, &leaf.ty) {
