@@ -211,11 +211,33 @@ pub struct Pattern {
     pub segments: Vec<Segment>,
 }
 
+impl Pattern {
+    /// The same pattern for paths in whatever case.
+    #[must_use]
+    pub fn in_any_case(mut self) -> Pattern {
+        for segment in &mut self.segments {
+            if let Segment::Literal(text) = segment
+                && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+            {
+                *segment = Segment::AnyCase(text.to_ascii_lowercase());
+            }
+        }
+        self
+    }
+
+    /// Whether it is for paths in whatever case.
+    pub fn ignores_case(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::AnyCase(_)))
+    }
+}
+
 /// A segment of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Segment {
     /// This text.
     Literal(String),
+    /// This text, whatever the case of its ASCII letters, which are small here.
+    AnyCase(String),
     /// One segment, bound to a name.
     Capture(String),
     /// All that follows.
@@ -225,7 +247,7 @@ pub enum Segment {
 impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Segment::Literal(text) => f.write_str(text),
+            Segment::Literal(text) | Segment::AnyCase(text) => f.write_str(text),
             Segment::Capture(name) => write!(f, "{{{name}}}"),
             Segment::Rest => f.write_str("*"),
         }

@@ -428,8 +428,9 @@ pub(crate) fn in_order(host: &Host) -> Vec<usize> {
     indices.sort_by_key(|&index| {
         let rank = |segment: &crate::ast::Segment| match segment {
             crate::ast::Segment::Literal(text) => (0, text.clone()),
-            crate::ast::Segment::Capture(_) => (1, String::new()),
-            crate::ast::Segment::Rest => (2, String::new()),
+            crate::ast::Segment::AnyCase(text) => (1, text.clone()),
+            crate::ast::Segment::Capture(_) => (2, String::new()),
+            crate::ast::Segment::Rest => (3, String::new()),
         };
         host.routes[index].pattern.segments.iter().map(rank).collect::<Vec<_>>()
     });

@@ -227,6 +227,8 @@ pub struct Rewrite {
 #[allow(missing_docs, reason = "named as the properties of `rewrite`")]
 pub enum PathStep {
     StripPrefix(String),
+    /// The same for a prefix in any case.
+    StripPrefixAnyCase(String),
     Replace(String, String),
     Path(Template),
     AddPrefix(String),

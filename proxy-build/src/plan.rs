@@ -118,6 +118,7 @@ impl Plan<'_> {
 
     fn path_step(&self, step: &model::PathStep) -> filter::PathStep {
         match step {
+            model::PathStep::StripPrefixAnyCase(prefix) => filter::PathStep::StripPrefixAnyCase(prefix.clone().into()),
             model::PathStep::StripPrefix(prefix) => filter::PathStep::StripPrefix(prefix.clone().into()),
             model::PathStep::Replace(regex, replacement) => {
                 filter::PathStep::Replace(self.capturing[self.capturing(regex)].1, replacement.clone().into())

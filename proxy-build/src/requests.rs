@@ -58,7 +58,7 @@ impl Requests {
             .iter()
             .flat_map(|route| &route.pattern.segments)
             .filter_map(|segment| match segment {
-                Segment::Literal(text) => Some(text.clone()),
+                Segment::Literal(text) | Segment::AnyCase(text) => Some(text.clone()),
                 _ => None,
             })
             .collect();
@@ -180,7 +180,7 @@ impl Requests {
         let mut start = String::new();
         for segment in &pattern.segments {
             match segment {
-                Segment::Literal(text) => start += &format!("/{text}"),
+                Segment::Literal(text) | Segment::AnyCase(text) => start += &format!("/{text}"),
                 Segment::Capture(name) if !self.literals.contains(name) => start += &format!("/{name}"),
                 Segment::Capture(_) => start += &format!("/{}", self.fresh),
                 Segment::Rest => {}

@@ -5,7 +5,7 @@
 //! walk over the path for all of them together (see [`Joint`]).
 //! The tables are made by the compiler's pass `lower`, which puts the candidates of one pattern in order of precedence.
 //!
-//! Precedence, segment by segment: literal, then `{name}`, then `*`. A branch whose routes all decline is left again
+//! Precedence, segment by segment: literal, then literal in any case, then `{name}`, then `*`. A branch whose routes all decline is left again
 //! for the next one, so a route's matchers never hide a less specific route.
 
 use std::borrow::Cow;
@@ -42,10 +42,21 @@ pub struct Node(pub [u32; 4]);
 /// The bit of a node's number that says that the segment table has children of it.
 pub const LITERALS: u32 = 1 << 31;
 
+/// The bit of a node's number that says that it has children for text in any case, and of the scope in which these stand in the segment
+/// table, with small letters.
+pub const ANY_CASE: u32 = 1 << 30;
+
+/// No text in any case is longer, in bytes: such segments are looked up in a copy.
+pub const LONGEST_ANY_CASE: usize = 256;
+
 impl Node {
     /// The number: the scope of the children in the segment table.
     pub fn id(self) -> u32 {
-        self.0[0] & !LITERALS
+        self.0[0] & !(LITERALS | ANY_CASE)
+    }
+
+    fn has_any_case(self) -> bool {
+        self.0[0] & ANY_CASE != 0
     }
 
     fn has_literals(self) -> bool {
@@ -251,6 +262,12 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
         {
             return Some(route);
         }
+        if node.has_any_case()
+            && let Some(child) = self.any_case(node, &self.path.as_bytes()[start..end])
+            && let Some(route) = self.node(child, end + 1, depth)
+        {
+            return Some(route);
+        }
         if node.capture() != NONE && end > start {
             self.captures.bind(depth, start, end);
             let child = Node(self.tables.captures.row(node.capture() as usize));
@@ -259,6 +276,15 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
             }
         }
         self.rest(node.rest(), start, depth)
+    }
+
+    /// The child for a segment in any case.
+    fn any_case(&self, node: Node, segment: &[u8]) -> Option<Node> {
+        let mut copy = [0; LONGEST_ANY_CASE];
+        let small = copy.get_mut(..segment.len())?;
+        small.copy_from_slice(segment);
+        small.make_ascii_lowercase();
+        self.tables.segments.get(node.id() | ANY_CASE, small).map(Node)
     }
 
     fn rest(&mut self, leaf: u32, start: usize, depth: usize) -> Option<RouteId> {

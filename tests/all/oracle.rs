@@ -35,6 +35,7 @@ fn takes(route: &Route, segments: &[&str], method: &str, headers: &[(&str, &str)
                 break;
             }
             (Segment::Literal(text), [first, rest @ ..]) if text == first => left = rest,
+            (Segment::AnyCase(text), [first, rest @ ..]) if text.eq_ignore_ascii_case(first) => left = rest,
             (Segment::Capture(_), [first, rest @ ..]) if !first.is_empty() => left = rest,
             _ => return false,
         }
@@ -65,12 +66,13 @@ fn matches(expression: &str, path: &str) -> bool {
     means(path)
 }
 
-/// Segment by segment: text before `{name}` before `*`; then the higher priority; then the one that asks for more.
+/// Segment by segment: text before text in any case before `{name}` before `*`; then the higher priority; then the one that asks for more.
 fn precedes(a: &Route, b: &Route) -> Ordering {
     let rank = |segment: &Segment| match segment {
         Segment::Literal(_) => 0,
-        Segment::Capture(_) => 1,
-        Segment::Rest => 2,
+        Segment::AnyCase(_) => 1,
+        Segment::Capture(_) => 2,
+        Segment::Rest => 3,
     };
     for (left, right) in a.pattern.segments.iter().zip(&b.pattern.segments) {
         match rank(left).cmp(&rank(right)) {
@@ -87,7 +89,7 @@ fn precedes(a: &Route, b: &Route) -> Ordering {
 }
 
 fn segment() -> impl Strategy<Value = String> {
-    prop_oneof![3 => Just("a".to_owned()), 3 => Just("b".to_owned()), 2 => Just("{x}".to_owned())]
+    prop_oneof![3 => Just("a".to_owned()), 3 => Just("b".to_owned()), 1 => Just("A".to_owned()), 2 => Just("{x}".to_owned())]
 }
 
 fn pattern() -> impl Strategy<Value = String> {
@@ -108,10 +110,15 @@ fn route() -> impl Strategy<Value = String> {
     let method = prop_oneof![2 => Just(""), 1 => Just("method GET\n"), 1 => Just("method POST\n"), 1 => Just("method GET POST\n")];
     let header = prop_oneof![2 => Just(""), 1 => Just("header x-a\n"), 1 => Just("header x-b\n"), 1 => Just("header x-a\nheader x-b\n")];
     let expression = prop_oneof![3 => Just(None), 1 => prop::sample::select(EXPRESSIONS).prop_map(Some)];
-    (pattern(), method, header, expression, 0..9_u32).prop_map(|(pattern, method, header, expression, priority)| {
-        let expression = expression.map_or(String::new(), |(text, _)| format!("path-regex #\"{text}\"#\n"));
-        format!("route \"{pattern}\" priority={priority} {{\n{method}{header}{expression}respond 200\n}}\n")
-    })
+    let case = prop_oneof![3 => Just(""), 1 => Just(" ignore-case=#true")];
+    (pattern(), case, method, header, expression, 0..9_u32).prop_map(
+        |(pattern, case, method, header, expression, priority)| {
+            // Where there are no letters it would have no effect.
+            let case = if pattern.replace("{x", "").contains(['a', 'b', 'A']) { case } else { "" };
+            let expression = expression.map_or(String::new(), |(text, _)| format!("path-regex #\"{text}\"#\n"));
+            format!("route \"{pattern}\" priority={priority}{case} {{\n{method}{header}{expression}respond 200\n}}\n")
+        },
+    )
 }
 
 /// Hosts with their routes.
@@ -135,7 +142,7 @@ fn site() -> impl Strategy<Value = String> {
 }
 
 fn path() -> impl Strategy<Value = String> {
-    prop::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c"), Just("")], 0..5)
+    prop::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c"), Just("A"), Just("B"), Just("")], 0..5)
         .prop_map(|segments| format!("/{}", segments.join("/")))
         // Doubled slashes are merged before the router sees them.
         .prop_filter("normal form", |path| !path.contains("//"))

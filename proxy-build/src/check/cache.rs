@@ -492,7 +492,10 @@ fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &
             RequestFilter::Rewrite(rewrite) => {
                 let paths = rewrite.path.iter().filter_map(|step| match step {
                     PathStep::Path(template) => Some(template),
-                    PathStep::StripPrefix(_) | PathStep::Replace(..) | PathStep::AddPrefix(_) => None,
+                    PathStep::StripPrefix(_)
+                    | PathStep::StripPrefixAnyCase(_)
+                    | PathStep::Replace(..)
+                    | PathStep::AddPrefix(_) => None,
                 });
                 let templates = paths.chain(rewrite.query_set.iter().map(|(_, template)| template));
                 all.extend(templates.map(|template| (template, "`rewrite` puts in")));

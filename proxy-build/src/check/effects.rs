@@ -57,6 +57,7 @@ impl Check<'_> {
             let segments = prefix.value[1..].split('/').map(|segment| Segment::Literal(segment.to_owned()));
             let below =
                 Pattern { text: format!("{}/*", prefix.value), segments: segments.chain([Segment::Rest]).collect() };
+            let below = if pattern.value.ignores_case() { below.in_any_case() } else { below };
             let effect = self.effects.number(prefix.span, || {
                 let message = format!("`strip-prefix` has no effect: no path that gets here begins with `{prefix}`");
                 let literal = literal_start(&pattern.value);
@@ -196,7 +197,7 @@ fn done(kind: &HeaderOpKind) -> Done {
 /// The plain segments that a pattern begins with, as a path.
 fn literal_start(pattern: &Pattern) -> String {
     let literal = |segment: &Segment| match segment {
-        Segment::Literal(text) if !text.is_empty() => Some(format!("/{text}")),
+        Segment::Literal(text) | Segment::AnyCase(text) if !text.is_empty() => Some(format!("/{text}")),
         _ => None,
     };
     pattern.segments.iter().map_while(literal).collect()

@@ -117,6 +117,7 @@ impl Check<'_> {
         let scope = Scope {
             captures: matched.captures,
             pattern: Some(pattern.value.text.clone()),
+            any_case: pattern.value.ignores_case(),
             upstream: proxied,
             user: auth.is_some_and(ast::Auth::names_users),
             claims: auth.is_some_and(|auth| auth.scheme.value == ast::AuthScheme::Jwt),

@@ -57,7 +57,7 @@ impl Check<'_> {
 
     fn pattern_captures(&mut self, pattern: &Spanned<Pattern>) -> Vec<String> {
         let names = pattern.value.segments.iter().filter_map(|segment| match segment {
-            Segment::Literal(_) => None,
+            Segment::Literal(_) | Segment::AnyCase(_) => None,
             Segment::Capture(name) => Some(name.clone()),
             Segment::Rest => Some("*".to_owned()),
         });

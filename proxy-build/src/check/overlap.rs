@@ -216,6 +216,7 @@ fn includes(narrow: &Route, wide: &Route) -> bool {
 pub fn shape(route: &Route) -> String {
     let segments = route.pattern.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => format!("/={text}"),
+        Segment::AnyCase(text) => format!("/~{text}"),
         Segment::Capture(_) => "/{}".to_owned(),
         Segment::Rest => "/*".to_owned(),
     });

@@ -27,6 +27,8 @@ pub(super) struct Scope {
     pub(super) captures: Vec<String>,
     /// The pattern, for messages; `None` where no route is known.
     pub(super) pattern: Option<String>,
+    /// Whether the pattern is for paths in any case.
+    pub(super) any_case: bool,
     /// Whether the route has an upstream.
     pub(super) upstream: bool,
     /// Whether clients have to show who they are.
@@ -38,7 +40,7 @@ pub(super) struct Scope {
 impl Scope {
     /// Where no route is known.
     pub(super) fn no_route() -> Scope {
-        Scope { captures: Vec::new(), pattern: None, upstream: false, user: false, claims: false }
+        Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user: false, claims: false }
     }
 }
 
@@ -219,7 +221,8 @@ impl Check<'_> {
 
     pub(super) fn rewrite(&mut self, (span, rewrite): &(Span, ast::Rewrite), scope: &Scope) -> Option<Rewrite> {
         let mut path = Vec::new();
-        path.extend(rewrite.strip_prefix.as_ref().map(|prefix| PathStep::StripPrefix(prefix.value.clone())));
+        let strip = if scope.any_case { PathStep::StripPrefixAnyCase } else { PathStep::StripPrefix };
+        path.extend(rewrite.strip_prefix.as_ref().map(|prefix| strip(prefix.value.clone())));
         match (&rewrite.regex, &rewrite.replace) {
             (Some(regex), Some(replace)) => {
                 self.never_matches_path(regex);

@@ -1,24 +1,35 @@
 //! `route`: which requests of a site, what is done to them, who answers.
 
 use super::{Directive, Place, Prop};
-use crate::ast::{Route, What};
+use proxy_runtime::route::LONGEST_ANY_CASE;
+
+use crate::ast::{Pattern, Route, Segment, What};
+use crate::report::Diagnostic;
 use crate::value;
 
 pub(super) static ROUTE: Directive = Directive {
     name: "route",
     places: &[Place::Site],
     args: "PATTERN...",
-    props: &[Prop::new(
-        "priority",
-        "N",
-        "Settles a tie between routes of the same pattern; the higher number goes first. Default 0.",
-    )],
+    props: &[
+        Prop::new(
+            "priority",
+            "N",
+            "Settles a tie between routes of the same pattern; the higher number goes first. Default 0.",
+        ),
+        Prop::new("ignore-case", "BOOL", "The text of the patterns matches in capital and small letters (ASCII). Default `#false`."),
+    ],
     body: Some(Place::Route),
     repeats: true,
     summary: "Says who answers for some of a site's paths.",
     details: "\
 `PATTERN` is `/x` (exactly this), `/u/{id}` (one segment, bound to a name), `/x/*` (`/x` and everything below it, by
 whole segments) or `/*` (everything). In placeholders `{id}` is the bound segment and `{*}` what `*` stands for.
+
+With `ignore-case=#true` the letters `a` to `z` in a pattern match in either case: `/Admin/*` takes `/ADMIN/x`. Segment by segment,
+text that matches exactly goes before text that matches in any case, so that `/about` can answer what `/About` with `ignore-case` is
+redirected to. What is bound, forwarded, cached and opened as a file keeps its case; `strip-prefix` in such a route ignores it.
+`path-regex` has `(?i)` for the same.
 
 **Precedence.** Order in the file means nothing. Segment by segment, text goes before `{name}`, and that before `*`.
 Among routes of one pattern, the one whose matchers include all of the other's goes first: the one, that is, whose
@@ -36,6 +47,9 @@ site example.com {
     route "/users/{id}" {
         respond 200 "user {id}\n"
     }
+    route "/Download/*" ignore-case=#true {
+        respond 200 "{*}\n"
+    }
     route "/static/*" "/favicon.ico" {
         respond 200 "a file\n"
     }
@@ -46,8 +60,23 @@ site example.com {
 }
 "#,
     read: |r| {
+        let mut patterns = r.some("a PATTERN", value::pattern);
+        if let Some(ignore_case) = r.prop("ignore-case", value::boolean).filter(|ignore_case| ignore_case.value) {
+            patterns = patterns.into_iter().map(|pattern| pattern.map(Pattern::in_any_case)).collect();
+            if !patterns.is_empty() && !patterns.iter().any(|pattern| pattern.value.ignores_case()) {
+                let message = "`ignore-case` has no effect: there are no letters in these patterns";
+                r.add(Diagnostic::error("no-effect", message, ignore_case.span));
+            }
+        }
+        for pattern in &patterns {
+            let long = |segment: &Segment| matches!(segment, Segment::AnyCase(text) if text.len() > LONGEST_ANY_CASE);
+            if pattern.value.segments.iter().any(long) {
+                let message = format!("with `ignore-case` a segment has at most {LONGEST_ANY_CASE} bytes");
+                r.add(Diagnostic::error("bad-pattern", message, pattern.span));
+            }
+        }
         Some(What::Route(Route {
-            patterns: r.some("a PATTERN", value::pattern),
+            patterns,
             priority: r.prop("priority", value::integer(0, 1_000_000)).map(|priority| priority.map(|n| n as i64)),
             items: r.body(),
         }))

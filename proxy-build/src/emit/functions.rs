@@ -192,6 +192,10 @@ pub(super) fn of_the_user(plan: &Plan<'_>) -> TokenStream {
 
 fn path_step(step: &PathStep, plan: &Plan<'_>) -> TokenStream {
     match step {
+        PathStep::StripPrefixAnyCase(prefix) => {
+            let prefix = text(prefix);
+            quote!(PathStep::StripPrefixAnyCase(#prefix))
+        }
         PathStep::StripPrefix(prefix) => {
             let prefix = text(prefix);
             quote!(PathStep::StripPrefix(#prefix))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use proxy_runtime::route::{ALWAYS, LITERALS, NONE, ONLY, RouteId, Tables, wildcard_scope};
+use proxy_runtime::route::{ALWAYS, ANY_CASE, LITERALS, NONE, ONLY, RouteId, Tables, wildcard_scope};
 use proxy_runtime::site::Methods;
 use proxy_runtime::table::{Key, Table};
 
@@ -57,13 +57,14 @@ pub(super) fn build(model: &model::Site) -> Tables {
 #[derive(Clone, Copy)]
 struct Node {
     literals: bool,
+    any_case: bool,
     /// Where in [`Tree::captures`] the child for `{name}` is.
     capture: u32,
     leaf: u32,
     rest: u32,
 }
 
-const EMPTY: Node = Node { literals: false, capture: NONE, leaf: NONE, rest: NONE };
+const EMPTY: Node = Node { literals: false, any_case: false, capture: NONE, leaf: NONE, rest: NONE };
 
 /// The tree of all sites' patterns while it grows; a site's root is the node of its own number.
 struct Tree<'m> {
@@ -139,7 +140,14 @@ impl<'m> Tree<'m> {
         let mut node = site;
         for segment in &pattern.segments {
             node = match segment {
-                Segment::Literal(text) => self.literal(node, text),
+                Segment::Literal(text) => {
+                    self.nodes[node as usize].literals = true;
+                    self.text(node, text)
+                }
+                Segment::AnyCase(text) => {
+                    self.nodes[node as usize].any_case = true;
+                    self.text(node | ANY_CASE, text)
+                }
                 Segment::Capture(_) => self.capture(node),
                 Segment::Rest => {
                     self.nodes[node as usize].rest = leaf;
@@ -150,14 +158,14 @@ impl<'m> Tree<'m> {
         self.nodes[node as usize].leaf = leaf;
     }
 
-    fn literal(&mut self, node: u32, text: &str) -> u32 {
-        if let Some(&child) = self.children.get(&(node, text.to_owned())) {
+    /// The node that a text leads to, in a scope of the table of segments.
+    fn text(&mut self, scope: u32, text: &str) -> u32 {
+        if let Some(&child) = self.children.get(&(scope, text.to_owned())) {
             return child;
         }
         let child = self.node();
-        self.nodes[node as usize].literals = true;
-        self.children.insert((node, text.to_owned()), child);
-        self.segments.push((node, text.to_owned(), child));
+        self.children.insert((scope, text.to_owned()), child);
+        self.segments.push((scope, text.to_owned(), child));
         child
     }
 
@@ -172,8 +180,9 @@ impl<'m> Tree<'m> {
 
     /// A node as the runtime has it.
     fn row(&self, node: u32) -> [u32; 4] {
-        let Node { literals, capture, leaf, rest } = self.nodes[node as usize];
-        [node | if literals { LITERALS } else { 0 }, capture, leaf, rest]
+        let Node { literals, any_case, capture, leaf, rest } = self.nodes[node as usize];
+        let bit = |is: bool, bit: u32| if is { bit } else { 0 };
+        [node | bit(literals, LITERALS) | bit(any_case, ANY_CASE), capture, leaf, rest]
     }
 
     fn node(&mut self) -> u32 {

@@ -40,6 +40,8 @@ pub(crate) enum Language {
 pub(crate) enum Token {
     /// This byte.
     Byte(u8),
+    /// This small letter, or its capital; any other byte as it is.
+    AnyCase(u8),
     /// A segment: anything but a slash, at least once.
     Segment,
     /// The end, or a slash and anything.
@@ -61,6 +63,10 @@ impl Language {
         for segment in &pattern.segments {
             match segment {
                 Segment::Literal(text) => tokens.extend(b"/".iter().chain(text.as_bytes()).copied().map(Token::Byte)),
+                Segment::AnyCase(text) => {
+                    tokens.push(Token::Byte(b'/'));
+                    tokens.extend(text.bytes().map(Token::AnyCase));
+                }
                 Segment::Capture(_) => tokens.extend([Token::Byte(b'/'), Token::Segment]),
                 Segment::Rest => tokens.push(Token::Rest),
             }
@@ -124,7 +130,13 @@ impl Language {
             Language::Any => 0,
             Language::Exactly(text) if text.as_bytes().contains(&byte) => u16::from(byte),
             Language::Exactly(_) => u16::MAX,
-            Language::Pattern(tokens) if byte == b'/' || tokens.contains(&Token::Byte(byte)) => u16::from(byte),
+            Language::Pattern(tokens)
+                if byte == b'/'
+                    || tokens.contains(&Token::Byte(byte))
+                    || tokens.contains(&Token::AnyCase(byte.to_ascii_lowercase())) =>
+            {
+                u16::from(byte)
+            }
             Language::Pattern(_) => u16::MAX,
             Language::Table(table) => u16::from(table.byte_classes().get(byte)),
         }
@@ -138,6 +150,7 @@ fn step(tokens: &[Token], state: u32, byte: u8) -> u32 {
         Some(Token::Segment) if byte != b'/' => 2 * at as u32 + 1,
         Some(Token::Segment) if within => step(tokens, state + 1, byte),
         Some(Token::Byte(wanted)) if byte == *wanted => 2 * (at as u32 + 1),
+        Some(Token::AnyCase(wanted)) if byte.eq_ignore_ascii_case(wanted) => 2 * (at as u32 + 1),
         Some(Token::Rest) if byte == b'/' => DONE,
         _ => FAILED,
     }
@@ -281,6 +294,7 @@ mod tests {
             let segment = |part: &str| match part {
                 "*" => Segment::Rest,
                 "{}" => Segment::Capture("x".to_owned()),
+                text if text.starts_with('~') => Segment::AnyCase(text[1..].to_owned()),
                 text => Segment::Literal(text.to_owned()),
             };
             text[1..].split('/').map(segment).collect()
@@ -298,6 +312,10 @@ mod tests {
         for (path, expected) in [("/u/1/e", true), ("/u/e/e", true), ("/u//e", false), ("/u/1/f", false)] {
             check("/u/{}/e", path, expected);
         }
+        for (path, expected) in [("/Ab/1", true), ("/aB/x", true), ("/ab", false), ("/abc/x", false), ("/aB/", false)] {
+            check("/~ab/{}", path, expected);
+        }
+        check("/~a-%c3%a4", "/A-%C3%A4", true);
         check("/{}/*", "/x", true);
         check("/{}/*", "/", false);
         check("/*", "/", true);

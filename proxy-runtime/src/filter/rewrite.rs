@@ -28,6 +28,8 @@ pub struct Rewrite {
 pub enum PathStep {
     /// Removes a prefix, by whole segments; a path without it stays.
     StripPrefix(Text),
+    /// The same for a prefix in any case (ASCII).
+    StripPrefixAnyCase(Text),
     /// Replaces matches; `$1` and `${name}` stand for groups.
     Replace(&'static Capturing, Text),
     /// Replaces all of it.
@@ -53,17 +55,26 @@ pub fn rewrite(out: &mut Outgoing<'_>, facts: &Facts<'_>, rewrite: &Rewrite) {
 impl PathStep {
     fn apply(&self, path: &str, facts: &Facts<'_>) -> Option<String> {
         match self {
-            PathStep::StripPrefix(prefix) => match path.strip_prefix(&**prefix)? {
-                "" => Some("/".to_owned()),
-                rest if rest.starts_with('/') => Some(rest.to_owned()),
-                _ => None,
-            },
+            PathStep::StripPrefix(prefix) => below(path.strip_prefix(&**prefix)?),
+            PathStep::StripPrefixAnyCase(prefix) => {
+                let (start, rest) = path.split_at_checked(prefix.len())?;
+                below(rest).filter(|_| start.eq_ignore_ascii_case(prefix))
+            }
             PathStep::Replace(regex, replacement) => {
                 Some(encoded_path(regex.replace_all(path.as_bytes(), replacement)))
             }
             PathStep::Path(template) => Some(encoded_path(template.rendered(facts))),
             PathStep::AddPrefix(prefix) => Some(format!("{prefix}{path}")),
         }
+    }
+}
+
+/// What is left of a path behind whole segments.
+fn below(rest: &str) -> Option<String> {
+    match rest {
+        "" => Some("/".to_owned()),
+        rest if rest.starts_with('/') => Some(rest.to_owned()),
+        _ => None,
     }
 }
 

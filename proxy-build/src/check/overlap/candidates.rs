@@ -17,6 +17,7 @@ pub(crate) struct Patterns<'a> {
 #[derive(Default)]
 struct Node {
     literals: HashMap<String, usize>,
+    any_case: HashMap<String, usize>,
     capture: Option<usize>,
     ends: Group,
     rest: Group,
@@ -73,6 +74,7 @@ impl Patterns<'_> {
             let next = self.nodes.len();
             at = match segment {
                 Segment::Literal(text) => *self.nodes[at].literals.entry(text.clone()).or_insert(next),
+                Segment::AnyCase(text) => *self.nodes[at].any_case.entry(text.clone()).or_insert(next),
                 Segment::Capture(_) => *self.nodes[at].capture.get_or_insert(next),
                 Segment::Rest => {
                     self.nodes[at].rest = group;
@@ -104,18 +106,25 @@ impl Patterns<'_> {
     fn meet(&self, at: usize, left: &[Segment], found: &mut Vec<usize>) {
         let node = &self.nodes[at];
         found.extend(&node.rest.routes);
-        let (literals, capture) = (|| node.literals.values(), node.capture.iter());
+        let (texts, capture) = (|| node.literals.values().chain(node.any_case.values()), node.capture.iter());
         match left.split_first() {
             None => found.extend(&node.ends.routes),
             Some((Segment::Rest, _)) => {
                 found.extend(&node.ends.routes);
-                literals().chain(capture).for_each(|&child| self.meet(child, left, found));
+                texts().chain(capture).for_each(|&child| self.meet(child, left, found));
             }
             Some((Segment::Capture(_), after)) => {
-                literals().chain(capture).for_each(|&child| self.meet(child, after, found));
+                texts().chain(capture).for_each(|&child| self.meet(child, after, found));
             }
             Some((Segment::Literal(text), after)) => {
-                node.literals.get(text).into_iter().chain(capture).for_each(|&child| self.meet(child, after, found));
+                let any_case = node.any_case.get(&text.to_ascii_lowercase()).into_iter();
+                let same = node.literals.get(text).into_iter().chain(any_case);
+                same.chain(capture).for_each(|&child| self.meet(child, after, found));
+            }
+            Some((Segment::AnyCase(text), after)) => {
+                let literals = node.literals.iter().filter(|(other, _)| other.eq_ignore_ascii_case(text));
+                let same = literals.map(|(_, child)| child).chain(node.any_case.get(text));
+                same.chain(capture).for_each(|&child| self.meet(child, after, found));
             }
         }
     }
@@ -127,9 +136,13 @@ impl Patterns<'_> {
             return first(&node.ends).or_else(|| first(&node.rest));
         };
         let literal = node.literals.get(*segment).and_then(|&child| self.walk(child, path, after, holds));
+        let any_case = || {
+            let child = node.any_case.get(&segment.to_ascii_lowercase());
+            child.and_then(|&child| self.walk(child, path, after, holds))
+        };
         let capture =
             || node.capture.filter(|_| !segment.is_empty()).and_then(|child| self.walk(child, path, after, holds));
-        literal.or_else(capture).or_else(|| first(&node.rest))
+        literal.or_else(any_case).or_else(capture).or_else(|| first(&node.rest))
     }
 
     fn first(&self, group: &Group, path: &str, holds: &dyn Fn(usize) -> bool) -> Option<usize> {
