@@ -57,6 +57,7 @@ fn every_code_has_a_fixture() {
 /// Limits that it would take a huge site to reach, and what only a crate can get wrong (see `macros`).
 const ELSEWHERE: &[&str] = &[
     "too-many-files",
+    "too-many-overlaps",
     "too-many-patterns",
     "too-many-routes",
     "too-many-servers",
@@ -66,6 +67,26 @@ const ELSEWHERE: &[&str] = &[
     "not-prepared",
     "needs-crate",
 ];
+
+/// What would be compared for hours is refused at once.
+#[test]
+fn too_many_overlaps() {
+    let check = |count: usize, matchers: &dyn Fn(usize) -> String, expected: &str, most: usize| {
+        let route = |n| format!("    route \"/*\" {{\n        {}\n        respond 200\n    }}\n", matchers(n));
+        let routes: String = (0..count).map(route).collect();
+        let text = format!("lint allow unanchored-expression\nsite example.com {{\n{routes}}}\n");
+        let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text);
+        let found: Vec<_> = compiled.report.sorted().iter().map(|found| found.code).collect();
+        assert!(!found.is_empty() && found.len() <= most, "{found:?}");
+        assert!(found.iter().all(|code| *code == expected), "{found:?}");
+    };
+    // Each two share a request: so many ties that nobody reads them.
+    check(300, &|n| format!("path-regex \"word{n}x\""), "ambiguous-routes", 50);
+    // Each two are told apart, which takes a proof.
+    check(330, &|n| format!("client-ip \"10.{}.{}.0/24\"", n / 256, n % 256), "too-many-overlaps", 1);
+    // More pairs than are looked at.
+    check(2000, &|n| format!("header X-Kind \"{n}\""), "too-many-overlaps", 1);
+}
 
 fn codes(sources: &str) -> Vec<String> {
     let mut codes: Vec<String> = Vec::new();

@@ -23,7 +23,8 @@ mod encode;
 /// The most memory, in bytes, that the tables of one site may take.
 pub const TABLES_LIMIT: usize = 64 << 20;
 
-/// A table up to this size, in bytes, is made as small as it can be; for larger ones that would take minutes.
+/// A table up to this size, in bytes, is made as small as it can be; for larger ones that would take minutes, and for many that may
+/// match anywhere seconds.
 const MINIMISED: usize = 128 << 10;
 
 /// How many expressions that may match anywhere are tried in one table.
@@ -83,11 +84,12 @@ pub fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Joined, T
     let by_text = |members: &mut Vec<Member<'_>>| members.sort_by(|a, b| a.pattern.cmp(b.pattern));
     [&mut anchored, &mut at_end, &mut anywhere].into_iter().for_each(by_text);
     let mut joined = Joined::default();
-    joined.add(&anchored, true)?;
-    joined.add(&at_end, false)?;
+    joined.add(&anchored, true, true)?;
+    joined.add(&at_end, false, true)?;
     // Each of these may have matched or not wherever the path has got to: the states double with each.
+    let minimised = anywhere.len() <= FEW * FEW;
     for few in anywhere.chunks(FEW) {
-        joined.add(few, false)?;
+        joined.add(few, false, minimised)?;
     }
     Ok(joined)
 }
@@ -119,11 +121,11 @@ impl Joined {
         self.tables.iter().map(|table| table.bytes().len()).sum()
     }
 
-    fn add(&mut self, members: &[Member<'_>], anchored: bool) -> Result<(), TooLarge> {
+    fn add(&mut self, members: &[Member<'_>], anchored: bool, minimised: bool) -> Result<(), TooLarge> {
         let Some(first) = members.first() else { return Ok(()) };
         let text: usize = members.iter().map(|member| member.pattern.len()).sum();
         let budget = SLACK + 256 * text;
-        if let Some(table) = table(members, anchored, budget) {
+        if let Some(table) = table(members, anchored, minimised, budget) {
             let size = self.size() + table.joint.bytes().len();
             if size > TABLES_LIMIT {
                 return Err(TooLarge { pattern: first.pattern.to_owned(), size });
@@ -140,12 +142,12 @@ impl Joined {
             return Err(TooLarge { pattern: first.pattern.to_owned(), size: budget });
         }
         let (left, right) = members.split_at(members.len() / 2);
-        self.add(left, anchored)?;
-        self.add(right, anchored)
+        self.add(left, anchored, minimised)?;
+        self.add(right, anchored, minimised)
     }
 }
 
-fn table(members: &[Member<'_>], anchored: bool, budget: usize) -> Option<Encoded> {
+fn table(members: &[Member<'_>], anchored: bool, minimised: bool, budget: usize) -> Option<Encoded> {
     // Once matched, always matched: where a walk ends, all expressions are listed that matched on the way.
     let rest = Hir::repetition(Repetition { min: 0, max: None, greedy: true, sub: Box::new(Hir::dot(Dot::AnyByte)) });
     let hirs: Vec<Hir> = members.iter().map(|member| Hir::concat(vec![member.hir.clone(), rest.clone()])).collect();
@@ -162,7 +164,7 @@ fn table(members: &[Member<'_>], anchored: bool, budget: usize) -> Option<Encode
     };
     let build = |minimize| dense::Builder::new().configure(config(minimize)).build_from_nfa(&nfa).ok();
     let plain = build(false)?;
-    let small = if plain.memory_usage() <= MINIMISED { build(true)? } else { plain };
+    let small = if minimised && plain.memory_usage() <= MINIMISED { build(true)? } else { plain };
     // Bytes that no expression tells apart.
     let mut classes: Vec<(u8, u8)> = Vec::new();
     for byte in 0..=u8::MAX {

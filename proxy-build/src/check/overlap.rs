@@ -79,15 +79,29 @@ impl Check<'_> {
         // By priority, and then by the number of routes that take all that this one takes: if A lies within B, so do all
         // that lie within A, hence A has more of them.
         let mut wider: HashMap<usize, usize> = HashMap::new();
-        for (first, second) in sharing_paths(proof, group) {
+        let (mut ties, mut proofs) = (0, 0);
+        let Some(pairs) = sharing_paths(proof, group) else { return self.too_many(proof, group) };
+        for (first, second) in pairs {
             if routes[first].priority != routes[second].priority || !proof.sound[first] || !proof.sound[second] {
                 continue;
+            }
+            if ties == MAX_TIES {
+                // Nobody reads more of them; nothing is known of the other routes.
+                group.iter().for_each(|&route| proof.tied[route] = true);
+                return;
+            }
+            if proof.by_words(first, second).is_none() {
+                proofs += 1;
+            }
+            if proofs > MAX_PROOFS {
+                return self.too_many(proof, group);
             }
             match proof.relation(first, second) {
                 Ok(Relation::Narrower) => *wider.entry(first).or_default() += 1,
                 Ok(Relation::Wider) => *wider.entry(second).or_default() += 1,
                 Ok(Relation::Disjoint) => {}
                 Ok(Relation::Same(example)) => {
+                    ties += 1;
                     proof.tied[second] = true;
                     self.report.add(
                         Diagnostic::error(
@@ -101,9 +115,11 @@ impl Check<'_> {
                     );
                 }
                 Ok(Relation::Ambiguous(example)) => {
+                    ties += 1;
                     self.tie(proof, first, second, format!("for example: {example}"));
                 }
                 Err(Undecided) => {
+                    ties += 1;
                     let help = "their expressions are too large to tell which requests they share".to_owned();
                     self.tie(proof, first, second, help);
                 }
@@ -113,6 +129,19 @@ impl Check<'_> {
             let wider = wider.get(index).copied().unwrap_or(0);
             (std::cmp::Reverse(routes[*index].priority), std::cmp::Reverse(wider), *index)
         });
+    }
+
+    /// Refuses routes of one pattern that are too many to be compared.
+    fn too_many(&mut self, proof: &mut Proof<'_>, group: &[usize]) {
+        group.iter().for_each(|&route| proof.tied[route] = true);
+        let route = &proof.routes[group[0]];
+        let message =
+            format!("too many of the {} routes `{}` may take the same request", group.len(), route.pattern.text);
+        self.report.add(
+            Diagnostic::error("too-many-overlaps", message, route.span)
+                .label(format!("more than {MAX_PROOFS} pairs of them would have to be compared"))
+                .help("begin expressions with ^/ and a name, or write patterns in their place: then few can meet"),
+        );
     }
 
     fn tie(&mut self, proof: &mut Proof<'_>, first: usize, second: usize, example: String) {
@@ -181,15 +210,28 @@ impl Check<'_> {
     }
 }
 
+/// How many ties among the routes of one pattern are reported.
+const MAX_TIES: usize = 50;
+
+/// How many pairs of routes of one pattern are compared by proof. Each takes some hundredths of a millisecond, and
+/// more where expressions are large.
+const MAX_PROOFS: usize = 50_000;
+
 impl Proof<'_> {
+    /// What is plain from the words need not be proved: more matchers, fewer requests.
+    fn by_words(&self, first: usize, second: usize) -> Option<Relation> {
+        let (a, b) = (&self.routes[first], &self.routes[second]);
+        match (includes(a, b), includes(b, a)) {
+            (true, false) => Some(Relation::Narrower),
+            (false, true) => Some(Relation::Wider),
+            _ => None,
+        }
+    }
+
     /// How two of them relate, whatever their priorities.
     pub(super) fn relation(&self, first: usize, second: usize) -> Result<Relation, Undecided> {
-        let (a, b) = (&self.routes[first], &self.routes[second]);
-        // What is plain from the words need not be proved: more matchers, fewer requests.
-        match (includes(a, b), includes(b, a)) {
-            (true, false) => return Ok(Relation::Narrower),
-            (false, true) => return Ok(Relation::Wider),
-            _ => {}
+        if let Some(relation) = self.by_words(first, second) {
+            return Ok(relation);
         }
         let (a, b) = (&self.formulas[first], &self.formulas[second]);
         let Some(example) = self.requests.example(&[a, b], None)? else { return Ok(Relation::Disjoint) };

@@ -163,24 +163,27 @@ impl Patterns<'_> {
 /// From this size on, the joint tables are asked which expressions of a group may share a path.
 const LARGE: usize = 16;
 
-/// The pairs of a group whose paths may have something in common.
-pub(super) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Vec<(usize, usize)> {
-    let mut pairs = HashSet::new();
+/// How many pairs are looked at, in time and memory.
+const MAX_PAIRS: usize = 1 << 20;
+
+/// The pairs of a group whose paths may have something in common; `None` where they are too many.
+pub(super) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Option<Vec<(usize, usize)>> {
+    let mut pairs = Pairs::default();
     if group.len() < LARGE {
-        add_all(&mut pairs, group);
-        return sorted(pairs);
+        pairs.all(group)?;
+        return Some(pairs.sorted());
     }
     let places = Places::new(proof.routes, proof.joined, group.iter().map(|&route| (route, route)));
     let Places { by_place, plain, .. } = &places;
     for &one in plain {
-        pairs.extend(group.iter().filter(|&&other| other != one).map(|&other| (one.min(other), one.max(other))));
+        pairs.across(&[one], group)?;
     }
-    by_place.values().for_each(|routes| add_all(&mut pairs, routes));
+    by_place.values().try_for_each(|routes| pairs.all(routes))?;
     for &table in &places.tables {
         for set in &proof.joined.sharing[table as usize] {
             let members: Vec<usize> =
                 set.iter().filter_map(|number| by_place.get(&(table, *number))).flatten().copied().collect();
-            add_all(&mut pairs, &members);
+            pairs.all(&members)?;
         }
         // What stands in another table may share any path.
         let of = |wanted: &dyn Fn(u32) -> bool| {
@@ -188,19 +191,37 @@ pub(super) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Vec<(usize, u
             found.copied().collect::<Vec<usize>>()
         };
         let (here, others) = (of(&|other| other == table), of(&|other| other > table));
-        pairs.extend(here.iter().flat_map(|&a| others.iter().map(move |&b| (a.min(b), a.max(b)))));
+        pairs.across(&here, &others)?;
     }
-    sorted(pairs)
+    Some(pairs.sorted())
 }
 
-fn add_all(pairs: &mut HashSet<(usize, usize)>, routes: &[usize]) {
-    for (at, &first) in routes.iter().enumerate() {
-        pairs.extend(routes[at + 1..].iter().map(|&second| (first.min(second), first.max(second))));
-    }
-}
+/// Pairs, the lower first; each way to add some gives up beyond [`MAX_PAIRS`].
+#[derive(Default)]
+struct Pairs(HashSet<(usize, usize)>);
 
-fn sorted(pairs: HashSet<(usize, usize)>) -> Vec<(usize, usize)> {
-    let mut pairs: Vec<_> = pairs.into_iter().collect();
-    pairs.sort_unstable();
-    pairs
+impl Pairs {
+    /// Each of `routes` with each other one.
+    fn all(&mut self, routes: &[usize]) -> Option<()> {
+        routes.iter().enumerate().try_for_each(|(at, first)| self.across(&[*first], &routes[at + 1..]))
+    }
+
+    /// Each of `some` with each of `others`.
+    fn across(&mut self, some: &[usize], others: &[usize]) -> Option<()> {
+        let pairs =
+            some.iter().flat_map(|&a| others.iter().map(move |&b| (a.min(b), a.max(b)))).filter(|(a, b)| a != b);
+        for pair in pairs {
+            self.0.insert(pair);
+            if self.0.len() > MAX_PAIRS {
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    fn sorted(self) -> Vec<(usize, usize)> {
+        let mut pairs: Vec<_> = self.0.into_iter().collect();
+        pairs.sort_unstable();
+        pairs
+    }
 }
