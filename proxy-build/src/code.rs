@@ -1,9 +1,12 @@
-//! Kinds of findings that have a page of their own: the lints with their levels, and the proofs about a site.
+//! Every word that the compiler or the proxy gives as a reason, with what it means and what to do: lints with their levels and
+//! proofs about a site ([`all`]), which have examples; other errors, and the reasons in logs ([`reasons`]).
 //!
-//! [`all`] drives `lint`, `kiln explain CODE`, the manual's list and the tests, which compile both examples of each.
+//! Drives `lint`, `kiln explain CODE`, the manual's list, docs/reasons.md and the tests, which compile the examples and look for
+//! words that are not here.
 
 mod lints;
 mod proofs;
+pub mod reasons;
 
 use crate::report::nearest;
 
@@ -60,26 +63,104 @@ pub fn lints() -> impl Iterator<Item = &'static Code> {
     lints::LINTS.iter()
 }
 
-/// The page of a code, as `kiln explain` prints it.
+/// The pages of a word, as `kiln explain` prints them: it may be an error of the compiler and a reason in the log.
 ///
 /// # Errors
-/// There is none; says which there are.
+/// There is none.
 pub fn page(name: &str) -> Result<String, String> {
-    let Some(code) = find(name) else {
-        let names: Vec<_> = all().map(|code| code.name).collect();
-        let near = nearest(name, names.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
-        return Err(format!("there is no page `{name}`{}\nthere are: {}", near.unwrap_or_default(), names.join(" ")));
+    let with_examples = find(name).map(Code::page);
+    let others = reasons::all().filter(|reason| reason.name == name).map(|reason| reason.page());
+    let pages: Vec<String> = with_examples.into_iter().chain(others).collect();
+    if pages.is_empty() {
+        let names = all().map(|code| code.name).chain(reasons::all().map(|reason| reason.name));
+        let near = nearest(name, names).map(|near| format!("; did you mean `{near}`?"));
+        return Err(format!("there is no page `{name}`{}", near.unwrap_or_default()));
+    }
+    Ok(pages.join("\n"))
+}
+
+/// What a code means: in a sentence, and at length.
+pub fn meaning(name: &str) -> Option<(&'static str, &'static str)> {
+    let code = find(name).map(|code| (code.what, code.why.trim()));
+    code.or_else(|| {
+        let mut errors = reasons::all().filter(|reason| reason.kind == reasons::Kind::Error);
+        errors.find(|reason| reason.name == name).map(|reason| (reason.what, reason.advice))
+    })
+}
+
+impl Code {
+    fn page(&self) -> String {
+        let Code { name, what, why, .. } = self;
+        let level = match self.level {
+            Some(level) => format!("A lint; the level is `{}` unless the site says `lint LEVEL {name}`.", level.name()),
+            None => "An error: the site would be wrong.".to_owned(),
+        };
+        let example = |text: &str| text.trim().lines().map(|line| format!("    {line}\n")).collect::<String>();
+        let (wrong, right) = (example(self.wrong), example(self.right));
+        format!("{name}\n\n{what}\n\n{}\n\n{level}\n\nWrong:\n\n{wrong}\nRight:\n\n{right}", why.trim())
+    }
+}
+
+/// docs/reasons.md.
+pub fn manual() -> String {
+    let mut out = "\
+# Reasons, errors and lints
+
+Generated from the table that `kiln explain CODE` prints from. Every word that the compiler gives in brackets, that an access
+log has as `reason`, `cache` or `cache-reason`, or that `Cache-Status` has as `detail`, stands here.
+"
+    .to_owned();
+    let mut section = |title: &str, intro: &str, columns: &str, rows: Vec<Vec<String>>| {
+        out += &format!("\n## {title}\n\n{intro}\n\n| {columns} |\n|");
+        out += &"---|".repeat(columns.split('|').count());
+        out += "\n";
+        rows.iter().for_each(|row| out += &format!("| {} |\n", row.join(" | ").replace('\n', " ")));
     };
-    let level = match code.level {
-        Some(level) => format!("A lint; the level is `{}` unless the site says `lint LEVEL {name}`.", level.name()),
-        None => "An error: the site would be wrong.".to_owned(),
+    let of_kind = |kind| {
+        let reasons = reasons::all().filter(move |reason| reason.kind == kind);
+        reasons.map(|reason| {
+            let status = reason.status.map(|status| if status == "*" { "as set" } else { status });
+            let words = [Some(format!("`{}`", reason.name)), status.map(str::to_owned), Some(reason.what.to_owned())];
+            words.into_iter().flatten().chain([reason.advice.to_owned()]).collect::<Vec<_>>()
+        })
     };
-    let example = |text: &str| text.trim().lines().map(|line| format!("    {line}\n")).collect::<String>();
-    Ok(format!(
-        "{name}\n\n{}\n\n{}\n\n{level}\n\nWrong:\n\n{}\nRight:\n\n{}",
-        code.what,
-        code.why.trim(),
-        example(code.wrong),
-        example(code.right)
-    ))
+    section(
+        "Reasons in the log",
+        "Why the proxy responded itself, or closed a connection: `reason` in an access log. Where a response has begun already, the\nstatus is the server's.",
+        "reason | status | meaning | what to do",
+        of_kind(reasons::Kind::Log).collect(),
+    );
+    section(
+        "What the cache did",
+        "`cache` and `cache-reason` in an access log; see `cache` in [reference.md](reference.md#cache).",
+        "word | meaning | what to do",
+        of_kind(reasons::Kind::Cache).collect(),
+    );
+    let with_examples = |codes: &[Code]| {
+        let row = |code: &Code| {
+            let level = code.level.map(|level| level.name().to_owned());
+            let words = [Some(format!("`{}`", code.name)), level, Some(code.what.to_owned())];
+            words.into_iter().flatten().chain([code.why.trim().to_owned()]).collect::<Vec<_>>()
+        };
+        codes.iter().map(row).collect::<Vec<_>>()
+    };
+    section(
+        "Lints",
+        "`lint LEVEL CODE` sets the level; `kiln explain CODE` has an example of each.",
+        "code | level | meaning | why, and what to do",
+        with_examples(lints::LINTS),
+    );
+    section(
+        "Proofs",
+        "Errors that the compiler finds by reasoning about all requests; `kiln explain CODE` has an example of each.",
+        "code | meaning | why, and what to do",
+        with_examples(proofs::PROOFS),
+    );
+    section(
+        "Errors",
+        "The site does not compile.",
+        "code | meaning | what to do",
+        of_kind(reasons::Kind::Error).collect(),
+    );
+    out
 }

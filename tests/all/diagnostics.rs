@@ -68,6 +68,24 @@ const ELSEWHERE: &[&str] = &[
     "needs-crate",
 ];
 
+/// Every code of an error or a lint that the compiler has, in its source or in a fixture.
+pub(crate) fn all_codes() -> Vec<String> {
+    let mut sources = String::new();
+    collect(&workspace().join("proxy-build/src"), &mut sources);
+    let mut codes = codes(&sources);
+    for entry in std::fs::read_dir(workspace().join("tests/diagnostics")).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            let text = std::fs::read_to_string(path).expect("a text");
+            let found = ["error[", "warning["].into_iter().flat_map(|opener| text.split(opener).skip(1));
+            codes.extend(found.filter_map(|rest| Some(rest.split_once("]: ")?.0.to_owned())));
+        }
+    }
+    codes.sort();
+    codes.dedup();
+    codes
+}
+
 /// What would be compared for hours is refused at once.
 #[test]
 fn too_many_overlaps() {

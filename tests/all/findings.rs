@@ -80,6 +80,7 @@ fn sarif() {
     for result in run["results"].as_array().expect("results") {
         let rule = &rules[result["ruleIndex"].as_u64().expect("a number") as usize];
         assert_eq!(rule["id"], result["ruleId"]);
+        assert!(rule["help"]["text"].as_str().is_some_and(|text| text.len() > 20), "{rule}");
     }
     let result = &run["results"][0];
     let place = &result["locations"][0]["physicalLocation"];

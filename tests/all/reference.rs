@@ -1,6 +1,9 @@
 //! The manual is what the compiler says it is, and every example in it compiles.
 
+use std::collections::BTreeSet;
+
 use kiln_tests::kiln::workspace;
+use proxy_build::code::reasons::{self, Kind};
 use proxy_build::directive::ALL;
 
 #[test]
@@ -16,6 +19,113 @@ fn the_manual_is_up_to_date() {
         "docs/reference.md is not what `kiln reference` prints: KILN_UPDATE=1 cargo test writes it"
     );
 }
+
+#[test]
+fn the_page_of_reasons_is_up_to_date() {
+    let path = workspace().join("docs/reasons.md");
+    let generated = proxy_build::code::manual();
+    if std::env::var_os("KILN_UPDATE").is_some() {
+        std::fs::write(&path, &generated).expect("written");
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == generated,
+        "docs/reasons.md is not what it is generated from: KILN_UPDATE=1 cargo test writes it"
+    );
+}
+
+/// Every word that the compiler or the proxy can give as a reason is in the table, with the status that it has; and no other.
+#[test]
+fn every_reason_is_explained() {
+    let source = |path: &str| {
+        let text = std::fs::read_to_string(workspace().join(path)).expect("a source");
+        text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+    };
+    let of_kind = |kind| {
+        let reasons = reasons::all().filter(move |reason| reason.kind == kind);
+        reasons.map(|reason| reason.name.to_owned()).collect::<BTreeSet<_>>()
+    };
+
+    let codes: BTreeSet<_> = crate::diagnostics::all_codes().into_iter().collect();
+    let with_examples = proxy_build::code::all().map(|code| code.name.to_owned());
+    let explained: BTreeSet<_> = with_examples.chain(of_kind(Kind::Error)).collect();
+    assert_eq!(codes, explained, "codes of the compiler");
+
+    let failure = source("proxy-runtime/src/failure.rs");
+    let word = |line: &str| {
+        let (variant, word) = line.trim().strip_prefix("Failure::")?.split_once(" => \"")?;
+        let name = variant.split('(').next().unwrap_or_default().to_owned();
+        Some((name, word.trim_end_matches("\",").to_owned()))
+    };
+    let words: Vec<(String, String)> = failure.lines().filter_map(word).collect();
+    let in_log: BTreeSet<_> = words.iter().map(|(_, word)| word.clone()).collect();
+    assert_eq!(in_log, of_kind(Kind::Log), "reasons in the log");
+    let statuses =
+        failure.split("fn status(self)").nth(1).expect("statuses").split("\n    }\n").next().expect("an end");
+    for reason in reasons::all().filter(|reason| reason.kind == Kind::Log) {
+        let (variant, _) = words.iter().find(|(_, word)| word == reason.name).expect("a variant");
+        let names =
+            |at: &(usize, &str)| !statuses[at.0 + at.1.len()..].starts_with(|next: char| next.is_alphanumeric());
+        let variant = format!("Failure::{variant}");
+        let (at, _) = statuses.match_indices(&variant).find(names).expect("a status");
+        let arm = statuses[at..].split("=> ").nth(1).and_then(|arm| arm.split(',').next()).expect("a status");
+        let status = arm.strip_prefix("StatusCode::").map(|name| name.replace('_', " ").to_lowercase());
+        let name =
+            |code: &str| Some(http::StatusCode::from_bytes(code.as_bytes()).ok()?.canonical_reason()?.to_lowercase());
+        match reason.status {
+            Some("*") => assert_eq!(status, None, "{}", reason.name),
+            Some(code) => assert_eq!(name(code), status, "{}", reason.name),
+            None => panic!("{} has no status", reason.name),
+        }
+    }
+
+    let reasons = ["proxy-runtime/src/cache/key.rs", "proxy-runtime/src/cache/freshness.rs"].map(source).concat();
+    let mut of_cache: BTreeSet<_> =
+        reasons.lines().filter_map(|line| Some(line.split_once(" => \"")?.1.strip_suffix("\",")?.to_owned())).collect();
+    let mut serving = source("proxy-runtime/src/serve/cached.rs");
+    for entry in std::fs::read_dir(workspace().join("proxy-runtime/src/serve/cached")).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        serving += &source(path.strip_prefix(workspace()).expect("within").to_str().expect("text"));
+    }
+    let lines = serving.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let literals = lines.flat_map(|line| line.split('"').skip(1).step_by(2)).filter(|word| {
+        !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+            && !NO_REASONS.contains(word)
+    });
+    of_cache.extend(literals.map(str::to_owned));
+    assert_eq!(of_cache, of_kind(Kind::Cache), "what the cache says");
+}
+
+/// Other words in the code that serves from a cache: names of fields, and parameters of `Cache-Status` (RFC 9211 section 2.2).
+const NO_REASONS: &[&str] = &[
+    "-",
+    "age",
+    "all",
+    "cache-status",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "host",
+    "http",
+    "https",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "kiln",
+    "last-modified",
+    "location",
+    "partial",
+    "purge-mode",
+    "purge-tags",
+    "request",
+    "soft",
+    "uri-miss",
+    "vary-miss",
+];
 
 #[test]
 fn every_example_compiles() {

@@ -75,10 +75,8 @@ pub(super) fn sarif(compiled: &Compiled) -> Value {
         })
     });
     let results: Vec<_> = results.collect();
-    let rules = rules.iter().map(|id| match code::find(id) {
-        Some(code) => {
-            json!({ "id": id, "shortDescription": { "text": code.what }, "help": { "text": code.why.trim() } })
-        }
+    let rules = rules.iter().map(|id| match code::meaning(id) {
+        Some((what, why)) => json!({ "id": id, "shortDescription": { "text": what }, "help": { "text": why } }),
         None => json!({ "id": id }),
     });
     let driver = json!({

@@ -1,0 +1,86 @@
+//! What needs no examples: the errors of the compiler beside proofs, the reasons in logs, and what a cache says of itself. They
+//! stand in `reasons.txt`, a line each; `kiln explain` and docs/reasons.md are made of them.
+
+/// A line of the table.
+pub struct Reason {
+    /// Where it is met.
+    pub kind: Kind,
+    /// The word.
+    pub name: &'static str,
+    /// With which status the proxy responds; `*` where the site says it.
+    pub status: Option<&'static str>,
+    /// What it means.
+    pub what: &'static str,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+/// Where a word is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// In brackets before a message of the compiler.
+    Error,
+    /// As `reason` in an access log.
+    Log,
+    /// As `cache` and `cache-reason` in an access log, and in `Cache-Status`.
+    Cache,
+}
+
+/// All of them, each kind in the order of the alphabet.
+pub fn all() -> impl Iterator<Item = Reason> {
+    let mut kind = Kind::Error;
+    let lines = include_str!("reasons.txt").lines();
+    lines.filter_map(move |line| {
+        match line {
+            "[error]" => kind = Kind::Error,
+            "[log]" => kind = Kind::Log,
+            "[cache]" => kind = Kind::Cache,
+            _ if !line.starts_with('#') => return parse(kind, line),
+            _ => {}
+        }
+        None
+    })
+}
+
+fn parse(kind: Kind, line: &'static str) -> Option<Reason> {
+    let (name, rest) = line.split_once(" | ")?;
+    let (status, rest) = match kind {
+        Kind::Log => rest.split_once(" | ").map(|(status, rest)| (Some(status), rest))?,
+        Kind::Error | Kind::Cache => (None, rest),
+    };
+    let (what, advice) = rest.split_once(" | ")?;
+    Some(Reason { kind, name, status, what, advice })
+}
+
+impl Reason {
+    /// As `kiln explain` prints it.
+    pub(super) fn page(&self) -> String {
+        let kind = match (self.kind, self.status) {
+            (Kind::Error, _) => "An error: the site does not compile.".to_owned(),
+            (Kind::Log, Some("*")) => "A reason in the log; the site says with which status.".to_owned(),
+            (Kind::Log, status) => format!("A reason in the log, with status {}.", status.unwrap_or_default()),
+            (Kind::Cache, _) => "In the log's `cache` or `cache-reason`, and in `Cache-Status`.".to_owned(),
+        };
+        format!("{}\n\n{}\n\n{}\n\n{kind}\n", self.name, self.what, self.advice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing is left out because of a line's form, and nothing is there twice.
+    #[test]
+    fn every_line_is_one() {
+        let lines = include_str!("reasons.txt").lines();
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '[']));
+        let reasons: Vec<_> = all().collect();
+        assert_eq!(reasons.len(), lines.count());
+        for reason in &reasons {
+            assert!(reason.what.ends_with('.') && reason.advice.ends_with('.'), "{}", reason.name);
+            let twins = reasons.iter().filter(|other| other.name == reason.name && other.kind == reason.kind).count();
+            assert_eq!(twins, 1, "{}", reason.name);
+            assert!(!reason.what.contains('|') && !reason.advice.contains('|'), "{}", reason.name);
+        }
+    }
+}
