@@ -17,6 +17,17 @@ pub(crate) fn parse(pattern: &str) -> Result<Hir, String> {
     parsed
 }
 
+/// An expression without the slashes that JavaScript has around it.
+pub(crate) fn of_javascript(value: &str) -> Option<String> {
+    let (inner, flags) = value.strip_prefix("/^")?.rsplit_once('/')?;
+    let inner = inner.replace("\\/", "/");
+    match flags {
+        "" => Some(format!("^{inner}")),
+        "i" => Some(format!("(?i)^{inner}")),
+        _ => None,
+    }
+}
+
 /// The engine draws a picture of several lines; its last line is the reason.
 pub(crate) fn reason(error: &str) -> String {
     error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()

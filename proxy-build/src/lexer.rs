@@ -125,8 +125,8 @@ fn word(text: &str) -> usize {
         if at > 0 && (char.is_whitespace() || matches!(char, '{' | '}' | ';' | '"') || comment) {
             return at;
         }
-        // `key=#"raw"#` is two tokens.
-        if at > 0 && char == '#' && previous == '=' {
+        // `key=#"raw"#` and `(type)#"raw"#` are two tokens.
+        if at > 0 && char == '#' && matches!(previous, '=' | ')') {
             return at;
         }
         previous = char;
@@ -153,6 +153,7 @@ mod tests {
         check("a #\"{\"# k=#\"}\"#", &["a", "#\"{\"#", "k=", "#\"}\"#"]);
         check("a \"\"\"\n{\n\"\"\"", &["a", "\"\"\"\n{\n\"\"\""]);
         check("a \"unclosed { \\", &["a", "\"unclosed { \\"]);
+        check("a (regex)#\"{\"# k=(regex)#\"}\"#", &["a", "(regex)", "#\"{\"#", "k=(regex)", "#\"}\"#"]);
         check("a #true", &["a", "#true"]);
     }
 }

@@ -1,14 +1,29 @@
 //! What people write out of habit who come from other languages, found from the outline of a text: there the parser would
 //! point elsewhere, speak of its grammar, or (for depth) fall over.
 
+mod lines;
+mod strings;
+
 use super::{MAX_DEPTH, quoted, raw_or_quoted};
+use crate::expression;
 use crate::lexer::{Kind, Token, tokens};
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{FileId, Span};
 
 /// What is not KDL, as far as that is plain.
 pub(super) fn find(text: &str, file: FileId) -> Vec<Diagnostic> {
-    let mut search = Search { text, file, wrong: Vec::new(), open: Vec::new(), last: None, first: true, skip: 0 };
+    let mut search = Search {
+        text,
+        file,
+        wrong: Vec::new(),
+        open: Vec::new(),
+        last: None,
+        first: true,
+        closed: false,
+        name_end: 0,
+        doubtful: None,
+        skip: 0,
+    };
     if let Some(nul) = text.find('\0') {
         return vec![Diagnostic::error(
             "syntax",
@@ -36,6 +51,12 @@ struct Search<'a> {
     last: Option<Token>,
     /// Whether the next word is the first of its line, or behind a `;` or a brace: a directive's name.
     first: bool,
+    /// Whether the last token of this line is a `}`, behind which nothing but a line end or `;` can stand.
+    closed: bool,
+    /// Where the name of the last directive ends.
+    name_end: usize,
+    /// The last `}` behind other words of its line that closes a brace of another line. Where a `}` is too many, it was to open one.
+    doubtful: Option<Span>,
     /// What is before this is dealt with.
     skip: usize,
 }
@@ -66,6 +87,11 @@ impl Search<'_> {
                     ));
                     return false;
                 }
+                if let Some(pattern) = self.pattern(token) {
+                    let help = Help::write(pattern, quoted(self.within(pattern)));
+                    self.add("`/*` begins a comment: a pattern stands in quotes", pattern, Some(help));
+                    return false;
+                }
                 if !comment.ends_with("*/") {
                     let begin = self.span(token.start, token.start + 2);
                     let end = self.span(self.text.len(), self.text.len());
@@ -77,10 +103,23 @@ impl Search<'_> {
             }
             Kind::Newline => {
                 self.first = !self.continued();
+                self.closed = false;
                 return true;
             }
-            Kind::Semicolon => self.first = true,
+            Kind::Semicolon => {
+                if self.first && !self.closed {
+                    return self.comment_or_nothing(token, 1);
+                }
+                self.first = true;
+                self.closed = false;
+            }
             Kind::Open => {
+                if self.text[token.end..].starts_with('{') {
+                    self.add("this is a template that was not filled in", self.span(token.start, token.end + 1), Some(
+                        "what differs from machine to machine is a parameter: param port type=number, and where it is used: (param)port".into(),
+                    ));
+                    return false;
+                }
                 if self.first && !self.brace_of_its_own(here) {
                     return false;
                 }
@@ -96,33 +135,97 @@ impl Search<'_> {
                 self.first = true;
             }
             Kind::Close => {
-                if self.open.pop().is_none() {
+                let opened = self.open.pop();
+                if let Some(open) = opened.filter(|_| !self.first) {
+                    let apart = self.text[open.end as usize..token.start].contains('\n');
+                    self.doubtful = Some(here).filter(|_| apart).or(self.doubtful);
+                }
+                if let (None, Some(doubtful)) = (opened, self.doubtful) {
+                    let help = Help::told("write { for it", vec![Edit { at: doubtful, text: "{".to_owned() }]);
+                    self.add(
+                        "this brace closes, and a later one has nothing to close: was it to open?",
+                        doubtful,
+                        Some(help),
+                    );
+                    return false;
+                }
+                if opened.is_none() {
                     let remove = Help::told("remove it", vec![Edit { at: here, text: String::new() }]);
                     self.add("there is no open brace that this could close", here, Some(remove));
                 }
                 self.first = true;
+                self.closed = true;
             }
             Kind::String => {
                 if let Some(last) = touches {
                     self.apart(last, here);
                 }
-                self.first = false;
+                self.unended(here);
+                self.begin(token);
                 if !self.string(token) {
                     return false;
                 }
             }
             Kind::Word => {
                 let word = &self.text[token.start..token.end];
-                match touches {
-                    Some(_) if word.starts_with(',') => self.comma(token.start),
-                    Some(last) => self.apart(last, here),
-                    None => self.word(token),
+                self.unended(here);
+                if self.first && !self.line(token) {
+                    return false;
                 }
-                self.first = false;
+                if token.start >= self.skip {
+                    match touches {
+                        Some(_) if word.starts_with(',') => self.comma(token.start),
+                        Some(last) if word.starts_with('(') && word.ends_with(')') => self.type_behind(last, token),
+                        Some(last) => self.apart(last, here),
+                        None if !self.word(token) => return false,
+                        None => {}
+                    }
+                }
+                self.begin(token);
             }
         }
         self.last = Some(token);
         true
+    }
+
+    /// What stands at a place.
+    fn within(&self, at: Span) -> &str {
+        &self.text[at.start as usize..at.end as usize]
+    }
+
+    /// Where the line ends that has this byte.
+    fn end_of_line(&self, at: usize) -> usize {
+        self.text[at..].find(['\n', '\r']).map_or(self.text.len(), |end| at + end)
+    }
+
+    /// A word or string: the name of a directive, or a part of one.
+    fn begin(&mut self, token: Token) {
+        if self.first {
+            self.name_end = token.end;
+        }
+        self.first = false;
+    }
+
+    /// A `}` and what follows it on its line.
+    fn unended(&mut self, here: Span) {
+        if self.closed && !self.within(here).starts_with("/-") {
+            let before = self.span(here.start as usize, here.start as usize);
+            let help = Help::told("write ; before it", vec![Edit { at: before, text: "; ".to_owned() }]);
+            self.add("a directive ends with its line, or with `;`", here, Some(help));
+        }
+        self.closed = false;
+    }
+
+    /// A pattern without quotes, which a comment seems to begin in: `/api/*`, or `/*` alone where no comment ends.
+    fn pattern(&self, token: Token) -> Option<Span> {
+        let line = &self.text[token.start..self.end_of_line(token.start)];
+        let len = line.find(|char: char| char.is_whitespace() || matches!(char, '{' | ';')).unwrap_or(line.len());
+        let last = self.last.filter(|last| last.kind == Kind::Word);
+        if let Some(last) = last.filter(|last| last.end == token.start && self.text[last.start..].starts_with('/')) {
+            return Some(self.span(last.start, token.start + len));
+        }
+        let alone = len == 2 && line[len..].trim_start().starts_with('{') && !self.text.contains("*/");
+        (alone && !self.first).then(|| self.span(token.start, token.start + len))
     }
 
     /// Whether a `\` says that the line goes on.
@@ -134,7 +237,8 @@ impl Search<'_> {
     fn brace_of_its_own(&mut self, here: Span) -> bool {
         let last = self.last.filter(|last| matches!(last.kind, Kind::Word | Kind::String));
         let Some(last) = last else {
-            self.add("this brace belongs to nothing: a directive's name is before it", here, None);
+            let help = "a line is a directive and its values, as in: listen \":8080\"";
+            self.add("this brace belongs to nothing: a directive's name is before it", here, Some(help.into()));
             return false;
         };
         let behind = self.span(last.end, last.end);
@@ -160,92 +264,104 @@ impl Search<'_> {
         self.add("values are separated by blanks alone", comma, Some(help));
     }
 
-    fn string(&mut self, token: Token) -> bool {
-        let string = &self.text[token.start..token.end];
-        if unclosed(string) {
-            let line = self.text[token.start..].find('\n').map_or(self.text.len(), |at| token.start + at);
-            let here = self.span(token.start, line);
-            let typographic = self.text[token.start..line].char_indices().rev().find(|(_, char)| is_quote(*char));
-            let help = typographic.map(|(at, char)| {
-                let close = self.span(token.start + at, token.start + at + char.len_utf8());
-                Help::told(format!("write \" for {char}"), vec![Edit { at: close, text: "\"".to_owned() }])
-            });
-            self.add("this string is not closed on its line", here, help);
-            return false;
-        }
-        if let Some((at, char)) = bad_escape(string) {
-            let escape = self.span(token.start + at, token.start + at + 1 + char.len_utf8());
-            let whole = self.span(token.start, token.end);
-            let help = match on_windows(string) {
-                Some(path) => Some(Help::write(whole, quoted(&path))),
-                None => Some(Help::write(whole, format!("#{string}#")))
-                    .filter(|_| !string.contains("\"#") && !string.contains("\\\"")),
-            };
-            self.add(format!("`\\{char}` stands for nothing in a quoted string"), escape, help);
-        }
-        true
-    }
-
-    fn word(&mut self, token: Token) {
+    /// Looks at a word; `false` as of `token`.
+    fn word(&mut self, token: Token) -> bool {
         let whole = &self.text[token.start..token.end];
-        let end_of_line = self.text[token.start..].find(['\n', '\r']).map_or(self.text.len(), |at| token.start + at);
+        let end_of_line = self.end_of_line(token.start);
         if whole.starts_with('#') {
             self.hash(token, end_of_line);
-            return;
+            return true;
+        }
+        if let Some((at, char)) = whole.char_indices().find(|&(at, char)| is_invisible(char) && token.start + at > 0) {
+            let at = self.span(token.start + at, token.start + at + char.len_utf8());
+            let help = Help::told("remove it", vec![Edit { at, text: String::new() }]);
+            self.add(format!("an invisible character (U+{:04X}) is in this word", u32::from(char)), at, Some(help));
+            return true;
+        }
+        if whole.starts_with('=') || (self.first && whole.contains('=')) {
+            self.equals(token);
+            return true;
+        }
+        if let Some(known) = self.of_a_string(token, end_of_line) {
+            return known;
         }
         // `/-` leaves out what follows; `\` goes on in the next line.
         let value = whole.strip_prefix("/-").unwrap_or(whole);
+        let behind = self.text[token.end..].trim_start();
+        if value.is_empty() && !behind.is_empty() && !behind.starts_with('}') {
+            return true;
+        }
+        let line = self.text[token.end..end_of_line].trim_start();
+        if value == "\\" && (line.is_empty() || line.starts_with("//")) {
+            return true;
+        }
         if value.is_empty() || value == "\\" {
-            return;
+            let why =
+                if value.is_empty() { "there is nothing behind this to leave out" } else { "a `\\` ends its line" };
+            let at = self.span(token.start, token.end);
+            self.add(why, at, Some(Help::told("remove it", vec![Edit { at, text: String::new() }])));
+            return true;
         }
         // `key=value`, `(type)value`, or the value alone.
         let value = value.split_once('=').filter(|(key, _)| is_key(key)).map_or(value, |(_, value)| value);
         let value = value.strip_prefix('(').and_then(|value| value.split_once(')')).map_or(value, |(_, value)| value);
         let start = token.end - value.len();
         let Some(char) = value.chars().next() else {
-            let follows = self.text[token.end..].starts_with(['"', '#', '(']) || !whole.ends_with('=');
+            let follows = !line.is_empty() && !line.starts_with(['{', '}', ';']) || !whole.ends_with('=');
             if !follows {
-                let help = Help::from("the value stands right behind it, without a blank");
+                let help = Help::from("the value stands behind it, on its line");
                 self.add(format!("`{whole}` has no value"), self.span(token.start, token.end), Some(help));
             }
-            return;
+            return true;
         };
         if is_quote(char) {
             self.other_quotes(start, char, end_of_line);
-            return;
+            return true;
         }
         let at = self.span(start, token.end);
+        if matches!(value, "(" | "[") && line.is_empty() {
+            self.other_braces(token);
+            return false;
+        }
         if char == '[' {
             self.brackets(start, end_of_line);
-            return;
+            return true;
         }
         let listed = value.strip_suffix(',').filter(|value| !value.is_empty());
-        if let Some((before, _)) = listed.map(|before| (before, ())).filter(|_| !self.first) {
-            return match problem(before) {
-                // Both are said at once, so that what is proposed can be read.
-                Some(_) => {
-                    let help = Help::write(at, raw_or_quoted(before));
-                    self.add(
-                        "values are separated by blanks alone, and one like this stands in quotes",
-                        at,
-                        Some(help),
-                    );
-                }
-                None => self.comma(token.end - 1),
-            };
+        if let Some(before) = listed.filter(|_| !self.first) {
+            if problem(before).is_none() {
+                self.comma(token.end - 1);
+                return true;
+            }
+            // Both are said at once, so that what is proposed can be read.
+            let help = Help::write(at, raw_or_quoted(before));
+            self.add("values are separated by blanks alone, and one like this stands in quotes", at, Some(help));
+            return true;
         }
         if matches!(value, "true" | "false" | "null") && !self.first {
             self.add(format!("`{value}` has a `#` before it"), at, Some(Help::write(at, format!("#{value}"))));
-            return;
+            return true;
         }
-        let Some(why) = problem(value) else { return };
+        let Some(why) = problem(value) else { return true };
+        // A pattern that ends in `/*` goes on behind this token; that is found there.
+        if self.text[token.end..].starts_with("/*") && value.starts_with('/') && !self.first {
+            return true;
+        }
         if self.first {
             self.add(format!("`{value}` can't be the name of a directive"), at, None);
-            return;
+            return true;
         }
-        let help = Some(Help::write(at, raw_or_quoted(value))).filter(|_| why == Why::Quote);
-        self.add(format!("`{value}` is neither a word nor a number"), at, help);
+        let help = match why {
+            Why::Quote => {
+                Help::write(at, raw_or_quoted(&expression::of_javascript(value).unwrap_or_else(|| value.to_owned())))
+            }
+            Why::Number(Some(number)) => Help::write(at, number),
+            Why::Number(None) if value.ends_with("xx") => "statuses are written out, as in 500 502 503".into(),
+            Why::Number(None) => "a number is written as 1000, a duration as \"5s\", a size as \"64KiB\"".into(),
+        };
+        self.add(format!("`{value}` is neither a word nor a number"), at, Some(help));
         self.skip = token.end;
+        true
     }
 
     /// `#` where nothing of KDL is meant.
@@ -283,35 +399,15 @@ impl Search<'_> {
         self.add("several values stand one after the other, without brackets", whole, help);
         self.skip = end;
     }
-
-    /// Text between other quotes than KDL's: they would be part of the text.
-    fn other_quotes(&mut self, start: usize, open: char, end_of_line: usize) {
-        let inner = start + open.len_utf8();
-        let closes = |char: char| match open {
-            '\'' | '`' => char == open,
-            _ => is_quote(char) && !matches!(char, '\'' | '`') || char == '"',
-        };
-        let close = self.text[inner..end_of_line].char_indices().find(|(_, char)| closes(*char));
-        let (end, help) = match close {
-            Some((at, char)) => {
-                let end = inner + at + char.len_utf8();
-                let whole = self.span(start, end);
-                (end, Some(Help::write(whole, quoted(&self.text[inner..inner + at]))))
-            }
-            None => (end_of_line, None),
-        };
-        self.add(format!("`{open}` is no quote here: text stands between two \""), self.span(start, end), help);
-        self.skip = end;
-    }
 }
 
 /// Why a word can't be read as it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Why {
     /// It is text that needs quotes.
     Quote,
-    /// It looks like a number, and is none: quotes alone would not make it right.
-    Number,
+    /// It looks like a number, and is none, or is this one: quotes alone would not make it right.
+    Number(Option<String>),
 }
 
 fn problem(value: &str) -> Option<Why> {
@@ -323,11 +419,21 @@ fn problem(value: &str) -> Option<Why> {
         return Some(Why::Quote);
     }
     let signed = matches!(first, '.' | '-' | '+') && digit(second);
-    match (first.is_ascii_digit() || signed) && !is_number(value) {
-        true if signed || value.ends_with("xx") => Some(Why::Number),
-        true => Some(Why::Quote),
-        false => None,
+    if !(first.is_ascii_digit() || signed) || is_number(value) {
+        return None;
     }
+    // A percentage, or thousands that are set apart.
+    let digits = value.trim_end_matches('%').replace(',', "");
+    if digits != value && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Why::Number(Some(digits)));
+    }
+    let thousands = value.strip_suffix('k').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    Some(if signed || thousands || value.ends_with("xx") { Why::Number(None) } else { Why::Quote })
+}
+
+/// What takes no room on a screen, and is no blank to KDL.
+fn is_invisible(char: char) -> bool {
+    matches!(char, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{ad}')
 }
 
 /// What may stand before `=`.
@@ -339,31 +445,6 @@ fn is_key(key: &str) -> bool {
 /// Quotes of typography, and what other languages have for quotes.
 fn is_quote(char: char) -> bool {
     matches!(char, '\'' | '`' | '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' | '\u{ff02}')
-}
-
-/// A path of Windows as one of the machine that the proxy runs on.
-fn on_windows(string: &str) -> Option<String> {
-    let path = string.trim_matches('"');
-    let rest = path.strip_prefix(|drive: char| drive.is_ascii_alphabetic())?.strip_prefix(":\\")?;
-    Some(format!("/{}", rest.replace('\\', "/").trim_end_matches('/')))
-}
-
-/// The first escape of a quoted string that KDL has not (KDL 2, section 3.11.1).
-fn bad_escape(string: &str) -> Option<(usize, char)> {
-    if string.starts_with('#') {
-        return None;
-    }
-    let mut chars = string.char_indices();
-    while let Some((at, char)) = chars.next() {
-        if char != '\\' {
-            continue;
-        }
-        let (_, next) = chars.next()?;
-        if !matches!(next, '"' | '\\' | 'b' | 'f' | 'n' | 'r' | 't' | 's' | 'u') && !next.is_whitespace() {
-            return Some((at, next));
-        }
-    }
-    None
 }
 
 fn comment_depth(comment: &str) -> usize {
@@ -382,13 +463,6 @@ fn comment_depth(comment: &str) -> usize {
         pairs = rest;
     }
     deepest
-}
-
-/// A string on one line ends on it.
-fn unclosed(string: &str) -> bool {
-    let quotes = string.trim_start_matches('#');
-    !quotes.starts_with("\"\"\"")
-        && (string.contains('\n') || quotes.len() < 2 || !string.trim_end_matches('#').ends_with('"'))
 }
 
 /// Whether KDL takes a word for a number.
