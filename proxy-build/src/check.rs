@@ -337,8 +337,13 @@ impl<T> Names<T> {
             self.entries[index].used = true;
             return Some(index);
         }
+        if report.is_lost(&name.value) {
+            return None;
+        }
         let diagnostic = Diagnostic::error("unknown-name", format!("there is no {kind} `{name}`"), name.span);
         report.add(match nearest(&name.value, self.index.keys().map(String::as_str)) {
+            // The span of a parameter has the type before its name.
+            Some(near) if kind == "param" => diagnostic.meant(near).meant_by(format!("(param){near}")),
             Some(near) => diagnostic.meant(near),
             None => diagnostic,
         });
@@ -353,8 +358,11 @@ impl<T> Names<T> {
 impl Check<'_> {
     /// A directive inside of the one whose name, or one of whose arguments, is at a place.
     fn inside(&self, directive: Span, node: &str) -> Help {
-        let edits = self.sources.inside(directive).map(|at| Edit { at, text: format!(" {node};") });
-        Help::told(format!("write in it: {node}"), edits.into_iter().collect())
+        let edit = match self.sources.inside(directive) {
+            Some(at) => Edit { at, text: format!(" {node};") },
+            None => Edit { at: self.sources.end_of_directive(directive), text: format!(" {{ {node}; }}") },
+        };
+        Help::told(format!("write in it: {node}"), vec![edit])
     }
 
     /// A directive at the top level.
@@ -474,7 +482,14 @@ impl Check<'_> {
             self.underscores = layer.underscores();
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
-            let mut policy = self.policy(&layer, &text::Scope::no_route());
+            // What it says of who clients are has no value where no route is found, and is then empty.
+            let auth = layer.auth.as_ref().map(|(_, auth)| auth);
+            let scope = text::Scope {
+                user: auth.is_some_and(ast::Auth::names_users),
+                claims: auth.is_some_and(|auth| auth.scheme.value == ast::AuthScheme::Jwt),
+                ..text::Scope::no_route()
+            };
+            let mut policy = self.policy(&layer, &scope);
             let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
             let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
             let found = self.routes(span, &site, &layer, &scope_hosts);

@@ -50,6 +50,7 @@ pub(crate) use self::auth::file_at_start;
 pub use self::upstream::POLICIES;
 use crate::ast::What;
 use crate::read::Reading;
+use crate::syntax::{Leaf, Scalar};
 
 /// A declaration.
 pub struct Directive {
@@ -358,6 +359,15 @@ pub fn find(name: &str, place: Place) -> Option<&'static Directive> {
 /// The directives that may stand at a place.
 pub fn within(place: Place) -> impl Iterator<Item = &'static Directive> {
     ALL.iter().copied().filter(move |directive| directive.places.contains(&place))
+}
+
+/// Whether a value is a number, in quotes or not.
+fn is_number(leaf: &Leaf) -> bool {
+    match &leaf.value {
+        Scalar::Integer(..) => true,
+        Scalar::Text(text) => text.starts_with(|char: char| char.is_ascii_digit()),
+        _ => false,
+    }
 }
 
 impl Directive {

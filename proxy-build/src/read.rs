@@ -3,6 +3,8 @@
 //! After this pass it cannot happen that a node, argument or property is unknown, misplaced, doubled or of the wrong
 //! type. What a directive does not ask for is an error here, so nothing is accepted and ignored.
 
+mod advice;
+
 use crate::ast::{Item, What};
 use crate::directive::aliases::{self, Alias};
 use crate::directive::{self, Directive, Place};
@@ -78,10 +80,19 @@ impl Reader<'_> {
             self.report.add(diagnostic.help(self.ours(node, alias, place)));
             return None;
         }
-        if let Some(near) = nearest(name, here.iter().copied()).filter(|near| *near != name) {
+        // What it declares is not missing, only misplaced.
+        if let Some(Scalar::Text(name)) = node.args.first().map(|leaf| &leaf.value).filter(|_| !elsewhere.is_empty()) {
+            self.report.lose(name);
+        }
+        let near = nearest(name, here.iter().copied());
+        // Of what is ours elsewhere, the singular and the plural are near enough.
+        let near = near.filter(|near| elsewhere.is_empty() || near.starts_with(name) || name.starts_with(near));
+        if let Some(help) = self.known_otherwise(node, place) {
+            diagnostic = diagnostic.help(help);
+        } else if let Some(near) = near {
             diagnostic = diagnostic.meant(near);
-        } else if let Some(found) = elsewhere.first() {
-            let places: Vec<_> = found.places.iter().map(|place| place.inside()).collect();
+        } else if !elsewhere.is_empty() {
+            let places: Vec<_> = elsewhere.iter().flat_map(|found| found.places).map(|place| place.inside()).collect();
             diagnostic = diagnostic.label(format!("it stands {}", places.join(", ")));
         } else if here.is_empty() {
             diagnostic = diagnostic.label("nothing stands here");
@@ -105,7 +116,9 @@ impl Reader<'_> {
         let edit = match &node.children {
             None => Edit { at: node.whole(), text: alias.example.to_owned() },
             // What stands between the braces is kept, where ours has braces for the same.
-            Some(_) if alias.same => Edit { at: node.name.span, text: directive.name.to_owned() },
+            Some(_) if alias.same && !node.args.is_empty() => {
+                Edit { at: node.name.span, text: directive.name.to_owned() }
+            }
             Some(_) => return words.into(),
         };
         Help::told(words, vec![edit])
@@ -118,17 +131,11 @@ impl Reader<'_> {
         if let (Some(_), None) = (&node.children, directive.body) {
             let message = format!("`{}` has nothing between braces", directive.name);
             let diagnostic = Diagnostic::error("unexpected-braces", message, node.name.span);
-            let placeholder = node.children.as_ref().is_some_and(|children| {
-                children.len() == 1 && children[0].args.is_empty() && children[0].props.is_empty()
-            });
-            let help = node.children.as_ref().filter(|_| placeholder && !node.args.is_empty()).and_then(|children| {
-                let whole = node.whole();
-                let open = self.sources.inside(Span { start: whole.end, ..whole })?;
-                let close = self.sources.text(whole.file)[open.end as usize..].find('}')? as u32 + 1;
-                let at = Span { start: open.start - 1, end: open.end + close, ..whole };
-                Some(Help::write(at, format!("\"{{{}}}\"", children[0].name.value)))
-            });
+            let help = self.without_braces(node, directive, place);
             self.report.add(diagnostic.maybe_help(help));
+            return Item { span: node.name.span, what: What::Unread, broken: true };
+        }
+        if self.properties_in_braces(node, directive) {
             return Item { span: node.name.span, what: What::Unread, broken: true };
         }
         let mut failed = false;
@@ -138,6 +145,11 @@ impl Reader<'_> {
         let mut reading = Reading { reader: self, node, directive, place, next: 0, failed, taken: Vec::new() };
         let what = (directive.read)(&mut reading).unwrap_or(What::Unread);
         let broken = reading.finish();
+        if let (true, Place::Root, Some(Scalar::Text(name))) =
+            (broken, place, node.args.first().map(|leaf| &leaf.value))
+        {
+            self.report.lose(name);
+        }
         Item { span: node.name.span, what, broken }
     }
 
@@ -155,9 +167,13 @@ impl Reader<'_> {
                 format!("`{}` has no property `{name}`", directive.name),
                 name.span,
             );
-            match nearest(&name.value, directive.props.iter().map(|prop| prop.name)) {
-                Some(near) => diagnostic = diagnostic.meant(near),
-                None if directive.props.is_empty() => diagnostic = diagnostic.help("it has none at all"),
+            let near = nearest(&name.value, directive.props.iter().map(|prop| prop.name));
+            match self.other_property(node, directive, name) {
+                Some(help) => diagnostic = diagnostic.help(help),
+                None if near.is_some() => diagnostic = diagnostic.meant(near.unwrap_or_default()),
+                None if directive.props.is_empty() => {
+                    diagnostic = diagnostic.help(format!("its form is: {}", directive.usage()));
+                }
                 None => {
                     let names: Vec<_> = directive.props.iter().map(|prop| prop.name).collect();
                     diagnostic = diagnostic.help(format!("it has: {}", names.join(" ")));
@@ -349,7 +365,8 @@ impl Reading<'_, '_> {
     pub fn required<T>(&mut self, name: &'static str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
         if !self.node.props.iter().any(|(found, _)| found.value == name) {
             let message = format!("`{}` needs `{name}=`", self.directive.name);
-            let help = format!("its form is: {}", self.directive.usage());
+            let help =
+                self.as_property(name).unwrap_or_else(|| format!("its form is: {}", self.directive.usage()).into());
             self.add(Diagnostic::error("missing-property", message, self.node.name.span).help(help));
             self.failed = true;
         }
@@ -357,10 +374,65 @@ impl Reading<'_, '_> {
     }
 
     /// What stands between the braces.
+    ///
+    /// Where something else is wrong with the node, there is a broken item beside it: what seems to be missing may be what was meant.
     pub fn body(&mut self) -> Vec<Item> {
-        match (&self.node.children, self.directive.body) {
+        let mut items = match (&self.node.children, self.directive.body) {
             (Some(children), Some(place)) => self.reader.items(children, place),
             _ => Vec::new(),
+        };
+        let wrong = self.failed || self.next < self.node.args.len();
+        if wrong {
+            items.push(Item { span: self.node.name.span, what: What::Unread, broken: true });
+        }
+        let empty = self.node.children.as_ref().is_none_or(Vec::is_empty);
+        // All that it can say stands in its braces.
+        let braces_alone = self.directive.args.is_empty() && self.directive.props.is_empty();
+        if empty && braces_alone && !wrong {
+            let message = format!("`{}` says nothing", self.directive.name);
+            self.add(
+                Diagnostic::error("no-effect", message, self.node.name.span)
+                    .help(format!("its form is: {}", self.directive.usage())),
+            );
+        }
+        items
+    }
+
+    /// Whether the first argument is what it should be: `None` where the second one is, or where it is missing and has a usual value.
+    pub fn in_order(&mut self, is_first: impl Fn(&Leaf) -> bool, usual: Option<&str>) -> Option<()> {
+        let node = self.node;
+        let first = match node.args.as_slice() {
+            [first, ..] if !is_first(first) && matches!(first.value, Scalar::Text(_)) => first,
+            _ => return Some(()),
+        };
+        let slice = |leaf: &Leaf| self.reader.sources.slice(leaf.span).to_owned();
+        let (message, help) = match (node.args.get(1), usual) {
+            (Some(second), _) if is_first(second) => {
+                let (here, there) = (slice(first), slice(second));
+                let words = format!("write {} {there} {here}", self.directive.name);
+                let edits = vec![Edit { at: first.span, text: there }, Edit { at: second.span, text: here }];
+                ("these two stand in the other order", Help::told(words, edits))
+            }
+            // Not in a table, whose columns have no order.
+            (None, Some(usual)) if first.ty.is_none() && !slice(first).starts_with(['/', 'h']) => {
+                let text = format!("{usual} {}", slice(first));
+                ("something is missing before this", Help::write(first.span, text))
+            }
+            _ => return Some(()),
+        };
+        let at = first.span;
+        self.add(Diagnostic::error("value-type", message, at).help(help));
+        self.failed = true;
+        None
+    }
+
+    /// Holds a directive to having a property, where each of them says something and none need be there.
+    pub fn some_property(&mut self) {
+        if self.node.props.is_empty() && self.node.args.is_empty() && !self.failed {
+            let message = format!("`{}` says nothing", self.directive.name);
+            let help = format!("its form is: {}", self.directive.usage());
+            self.add(Diagnostic::error("no-effect", message, self.node.name.span).help(help));
+            self.failed = true;
         }
     }
 
@@ -381,7 +453,14 @@ impl Reading<'_, '_> {
         }
         match parse(leaf) {
             Ok(value) => Some(Spanned { value, span: leaf.span }),
-            Err(Problem { code, message, help, part }) => {
+            Err(Problem { code, message, mut help, part }) => {
+                if help.contains(&Advice::Inside) {
+                    self.next = self.node.args.len();
+                }
+                let variable = matches!(&leaf.value, Scalar::Text(text) if advice::is_of_the_environment(text));
+                if variable && help.is_empty() {
+                    help.push(advice::ENVIRONMENT.into());
+                }
                 let span = match (part, leaf.inner) {
                     (Some((start, end)), Some(inner)) => inner.part(start, end),
                     _ => leaf.span,
@@ -414,6 +493,10 @@ impl Reading<'_, '_> {
                 Help::told(words, edits.unwrap_or_default())
             }
             Advice::Node(text) => Help::told(format!("write: {text}"), vec![Edit { at: node.whole(), text }]),
+            Advice::Inside => {
+                let rest = Span { end: node.whole().end, ..at };
+                self.reader.with_braces(node, rest, self.reader.sources.slice(rest))
+            }
         }
     }
 
@@ -421,7 +504,7 @@ impl Reading<'_, '_> {
     fn finish(mut self) -> bool {
         if let (false, Some(leaf)) = (self.failed, self.node.args.get(self.next)) {
             let message = format!("`{}` has no use for this argument", self.directive.name);
-            let help = format!("its form is: {}", self.directive.usage());
+            let help = self.reader.unexpected(self.node, self.directive, leaf, self.next);
             self.reader.report.add(Diagnostic::error("unexpected-argument", message, leaf.span).help(help));
             self.failed = true;
         }

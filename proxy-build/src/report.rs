@@ -122,6 +122,12 @@ impl Diagnostic {
         self.label(format!("did you mean `{text}`?"))
     }
 
+    /// The same, where other text than the word that is proposed stands in its place.
+    pub fn meant_by(mut self, text: String) -> Diagnostic {
+        self.meant = Some(Edit { at: self.at, text });
+        self
+    }
+
     /// What to do about it.
     pub fn help(mut self, help: impl Into<Help>) -> Diagnostic {
         self.help.push(help.into());
@@ -180,6 +186,8 @@ impl Diagnostic {
 pub struct Report {
     diagnostics: Vec<Diagnostic>,
     levels: Vec<(&'static str, code::Level)>,
+    /// Names that something declares which could not be read.
+    lost: Vec<String>,
 }
 
 /// How many diagnostics are rendered; the rest is counted.
@@ -216,6 +224,16 @@ impl Report {
     /// Makes errors of all warnings.
     pub fn deny_warnings(&mut self) {
         self.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.severity = Severity::Error);
+    }
+
+    /// Something declares this name, and could not be read.
+    pub fn lose(&mut self, name: &str) {
+        self.lost.push(name.to_owned());
+    }
+
+    /// Whether what has this name could not be read: that it is missing would be said for the same mistake.
+    pub fn is_lost(&self, name: &str) -> bool {
+        self.lost.iter().any(|lost| lost == name)
     }
 
     /// How many errors there are.

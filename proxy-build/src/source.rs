@@ -294,6 +294,16 @@ impl Sources {
         (open.kind == Kind::Open).then_some(Span { start: at, end: at, ..before })
     }
 
+    /// Behind the last value of a directive without braces, one of whose words is at a place.
+    pub fn end_of_directive(&self, word: Span) -> Span {
+        let start = word.end as usize;
+        let ends = |kind| matches!(kind, Kind::Close | Kind::Newline | Kind::Semicolon | Kind::LineComment);
+        let line = tokens(self.text(word.file).get(start..).unwrap_or_default()).take_while(|token| !ends(token.kind));
+        let last = line.filter(|token| matches!(token.kind, Kind::Word | Kind::String)).last();
+        let at = word.end + last.map_or(0, |token| token.end as u32);
+        Span { start: at, end: at, ..word }
+    }
+
     /// From a directive's name to the end of its line.
     pub fn rest_of_line(&self, name: Span) -> Span {
         let text = self.text(name.file);

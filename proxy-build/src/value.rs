@@ -27,6 +27,7 @@ pub use self::upstream::{
 mod address;
 mod amount;
 mod door;
+mod meant;
 mod upstream;
 
 /// Why a value is refused.
@@ -55,6 +56,8 @@ pub enum Advice {
     WriteInside(String, String),
     /// Other text in place of the whole directive.
     Node(String),
+    /// What begins here is a directive of its own, inside of this one.
+    Inside,
 }
 
 impl<T: Into<String>> From<T> for Advice {
@@ -162,6 +165,16 @@ pub fn integer(min: u64, max: u64) -> impl Fn(&Leaf) -> Parsed<u64> {
             (Scalar::Text(text), None) if text.parse::<u64>().is_ok() => {
                 return Err(problem("value-type", "a number is written without quotes").write(text));
             }
+            (Scalar::Float(number), None) if number.fract() == 0.0 && (min as f64..=max as f64).contains(number) => {
+                return Err(problem("value-type", "a whole number has no point").write((*number as u64).to_string()));
+            }
+            (Scalar::Text(text), None) if text.starts_with(|char: char| char.is_ascii_digit()) => {
+                let wrong = problem("value-type", format!("a whole number from {min} to {max} is expected here"));
+                return Err(match meant::numbers(text, |number| (min..=max).contains(&number)) {
+                    Some(numbers) => wrong.write(numbers),
+                    None => wrong,
+                });
+            }
             _ => return Err(problem("value-type", format!("a whole number from {min} to {max} is expected here"))),
         };
         u64::try_from(number)
@@ -180,8 +193,8 @@ pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Leaf) -> P
         }
         let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
         let problem = problem("unknown-value", format!("`{found}` is none of {}", known.join(", ")));
-        let lower = found.to_ascii_lowercase();
-        Err(match nearest(&lower, words.iter().map(|(word, _)| *word)) {
+        let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        Err(match meant::word(&found, &names) {
             Some(near) => problem.write(near),
             None => problem,
         })
@@ -206,10 +219,21 @@ pub fn duration(leaf: &Leaf) -> Parsed<Duration> {
             .write(format!("\"{number}s\""))
             .write(format!("\"{number}ms\"")));
     }
+    if let Scalar::Float(number) = &leaf.value {
+        let problem = problem("bad-duration", "a duration is a whole number and a unit");
+        return Err(match meant::duration(&format!("{number}s")) {
+            Some(text) => problem.write_text(&text),
+            None => problem,
+        });
+    }
     let found = text(leaf)?;
     settings::duration(&found).map_err(|reason| {
         let problem = problem("bad-duration", reason);
-        match respelled(&found, DURATION_UNITS).filter(|text| settings::duration(text).is_ok()) {
+        if found.parse::<u32>().is_ok() {
+            return problem.write_text(&format!("{found}s")).write_text(&format!("{found}ms"));
+        }
+        let respelled = meant::respelled(&found, meant::DURATION_UNITS).filter(|text| settings::duration(text).is_ok());
+        match respelled.or_else(|| meant::duration(&found)) {
             Some(text) => problem.write_text(&text),
             None => problem,
         }
@@ -244,50 +268,15 @@ pub fn size(leaf: &Leaf) -> Parsed<u64> {
     let found = text(leaf)?;
     settings::size(&found).map_err(|reason| {
         let problem = problem("bad-size", reason);
-        match respelled(&found, SIZE_UNITS).filter(|text| settings::size(text).is_ok()) {
+        if found.parse::<u32>().is_ok() {
+            return problem.write_text(&format!("{found}B")).write_text(&format!("{found}KiB"));
+        }
+        let respelled = meant::respelled(&found, meant::SIZE_UNITS).filter(|text| settings::size(text).is_ok());
+        match respelled.or_else(|| meant::size(&found)) {
             Some(text) => problem.write_text(&text),
             None => problem,
         }
     })
-}
-
-/// How others write units of time, and how they are written here.
-const DURATION_UNITS: &[(&str, &str)] = &[
-    ("sec", "s"),
-    ("secs", "s"),
-    ("second", "s"),
-    ("seconds", "s"),
-    ("min", "m"),
-    ("mins", "m"),
-    ("minute", "m"),
-    ("minutes", "m"),
-    ("hr", "h"),
-    ("hour", "h"),
-    ("hours", "h"),
-    ("day", "d"),
-    ("days", "d"),
-    ("msec", "ms"),
-];
-
-/// The same for sizes; of letters alone, nginx means powers of two.
-const SIZE_UNITS: &[(&str, &str)] = &[
-    ("k", "KiB"),
-    ("kib", "KiB"),
-    ("kb", "kB"),
-    ("m", "MiB"),
-    ("mib", "MiB"),
-    ("mb", "MB"),
-    ("g", "GiB"),
-    ("gib", "GiB"),
-    ("gb", "GB"),
-];
-
-/// A number with a unit as it is spelled here, where it is one that others know.
-fn respelled(found: &str, units: &[(&str, &str)]) -> Option<String> {
-    let end = found.find(|char: char| !char.is_ascii_digit()).filter(|&end| end > 0)?;
-    let unit = found[end..].trim().to_ascii_lowercase();
-    let (_, ours) = units.iter().find(|(theirs, ours)| *theirs == unit || ours.eq_ignore_ascii_case(&unit))?;
-    Some(format!("{}{ours}", &found[..end]))
 }
 
 /// A size, or `unlimited`.
@@ -367,6 +356,16 @@ pub fn header_value(leaf: &Leaf) -> Parsed<String> {
 pub fn method(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     let upper = found.to_ascii_uppercase();
+    if matches!(upper.as_str(), "*" | "ANY" | "ALL") {
+        return Err(
+            problem("bad-method", format!("`{found}` is no method")).help("where no method is named, any will do")
+        );
+    }
+    // An expression, or a list with commas: no method of HTTP has such a name.
+    let several: Vec<_> = upper.split(['|', ',', ' ']).filter(|method| !method.is_empty()).collect();
+    if several.len() > 1 && several.iter().all(|method| proxy_runtime::site::Methods::NAMES.contains(method)) {
+        return Err(problem("bad-method", "methods are separated by blanks alone").write(several.join(" ")));
+    }
     if found != upper && proxy_runtime::site::Methods::NAMES.contains(&upper.as_str()) {
         return Err(problem("bad-method", "methods are written in upper case").write(upper));
     }
@@ -609,6 +608,10 @@ pub fn regex(leaf: &Leaf) -> Parsed<String> {
 /// A regular expression that a table will be made of.
 pub fn matching_regex(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
+    if let Some(expression) = expression::of_javascript(&found) {
+        return Err(problem("bad-regex", "an expression stands between quotes alone, without slashes")
+            .write(raw_or_quoted(&expression)));
+    }
     let parsed = expression::parse(&found).map_err(|reason| no_regex(&reason))?;
     let config = thompson::Config::new().nfa_size_limit(Some(proxy_runtime::regex::CAPTURING_SIZE_LIMIT));
     // The program alone tells whether it is one; the whole engine costs many times that, and says why not.
@@ -642,7 +645,15 @@ fn no_regex(reason: &str) -> Problem {
 pub fn text_or_regex(leaf: &Leaf) -> Parsed<Result<String, String>> {
     match &leaf.ty {
         Some(ty) if ty.value == "regex" => matching_regex(&Leaf { ty: None, ..leaf.clone() }).map(Err),
-        _ => text(leaf).map(Ok),
+        _ => {
+            let found = text(leaf)?;
+            // No value of a request begins so.
+            if found.starts_with("(?") || (found.starts_with('^') && expression::parse(&found).is_ok()) {
+                return Err(problem("value-type", "this is compared as it stands, and is meant as an expression")
+                    .write(format!("(regex){}", raw_or_quoted(&found))));
+            }
+            Ok(Ok(found))
+        }
     }
 }
 

@@ -149,7 +149,7 @@ impl Check<'_> {
         }
         let mut negative: Vec<(u16, Duration)> = Vec::new();
         let (mut overrides, mut for_all, mut failures) = (Vec::new(), None, Vec::new());
-        for Item { span, what, .. } in &cache.items {
+        for Item { span, what, .. } in cache.items.iter().filter(|item| !item.broken) {
             let What::InCache(what) = what else { continue };
             match what {
                 InCache::Ttl(ttl) => match for_all.replace(*span) {
@@ -372,7 +372,8 @@ impl Check<'_> {
                     .help("a cache answers GET and HEAD; all other methods pass"),
             );
         }
-        if let Some(method) = methods.first().filter(|_| !methods.iter().any(|method| method.value == "GET")) {
+        let known = methods.iter().all(|method| method.value == "HEAD");
+        if let Some(method) = methods.first().filter(|_| known) {
             self.error("not-kept", "without GET nothing is kept that could be an answer", method.span);
         }
         methods.iter().any(|method| method.value == "HEAD")

@@ -177,6 +177,18 @@ impl Check<'_> {
         }
         in_braces && self.report.level("foreign-variable") == Level::Deny
     }
+
+    /// `$1` in a target: what an expression has matched is bound by a name here.
+    pub(super) fn groups_of_nginx(&mut self, template: &ast::Template) {
+        let source = self.sources.slice(template.span);
+        let is_group = |&(at, _): &(usize, &str)| source[at + 1..].starts_with(|char: char| char.is_ascii_digit());
+        let Some((at, _)) = source.match_indices('$').find(is_group) else { return };
+        let at = template.span.part(at, at + 2);
+        let found = format!("`{}` stands for nothing here: it would be sent as it is written", self.sources.slice(at));
+        let help = "what `*` in the pattern stands for is {*}; a group of `path-regex` has a name, as in (?<page>[a-z]+), and is {page}";
+        let allowed = self.allowed("if it is meant as it stands", "foreign-variable");
+        self.report.add(Diagnostic::lint("foreign-variable", found, at).help(help).help(allowed));
+    }
 }
 
 #[cfg(test)]

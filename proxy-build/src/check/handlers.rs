@@ -338,6 +338,7 @@ impl Check<'_> {
 
     fn redirect(&mut self, redirect: &ast::Redirect, scope: &Scope, hosts: &[HostPattern]) -> Option<Redirect> {
         let to = self.template(&redirect.to.value, scope, Phase::Request)?;
+        self.groups_of_nginx(&redirect.to.value);
         let mut allowed = Vec::new();
         let mut listed = None;
         for Item { span, what, .. } in &redirect.items {

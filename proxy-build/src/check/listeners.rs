@@ -61,7 +61,8 @@ impl Check<'_> {
         let shared: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].shared).collect();
         let start = self.sources.start();
         let mut default = |address: &'static str, speaks: Speaks| {
-            let found = declared.iter().position(|other| other.listener.address == Setting::Fixed(address.into()));
+            let usual = Setting::Fixed(address.into());
+            let found = declared.iter().position(|other| same_socket(&other.listener.address, &usual));
             found.unwrap_or_else(|| {
                 let place = Place { file: "(default)".into(), line: 0 };
                 let listener = Listener {
@@ -89,6 +90,14 @@ impl Check<'_> {
                 ],
             })
             .collect();
+        let clash = of_site.iter().flatten().find(|index| streaming.contains(index));
+        if let Some(other) = clash.map(|&index| &declared[index]) {
+            let message =
+                format!("sites are served at {} where nothing is said, and this has the address", other.listener.name);
+            self.report.add(
+                Diagnostic::error("duplicate-listener", message, other.span).help(self.at_top("listen \":8081\"")),
+            );
+        }
         if declared.is_empty() {
             // A file without sites, which has other errors.
             let place = Place { file: "(default)".into(), line: 0 };
@@ -364,6 +373,11 @@ impl Check<'_> {
             match (tls, tls_span) {
                 (Some(tls), Some(tls_span)) => {
                     if !listeners.is_empty() && !listeners.iter().any(|&index| speaks(index).tls) {
+                        // What a site says itself holds alone; else it is served by all listeners of the top level.
+                        let help = match own {
+                            Some(_) => self.inside(*span, "listen \":443\" { tls; }"),
+                            None => self.at_top("listen \":443\" { tls; }"),
+                        };
                         self.report.add(
                             Diagnostic::error(
                                 "tls-on-plain",
@@ -371,7 +385,7 @@ impl Check<'_> {
                                 tls_span,
                             )
                             .also(declared[listeners[0]].span, "it is served here")
-                            .help(self.inside(*span, "listen \":443\" { tls; }")),
+                            .help(help),
                         );
                     }
                     let open = listeners.iter().find(|&&index| !speaks(index).tls && !speaks(index).redirect_https);

@@ -23,7 +23,7 @@ impl Check<'_> {
         let mut captures = self.pattern_captures(pattern);
         let mut methods = Methods::ANY;
         let mut matchers = Vec::new();
-        for Item { span, what, .. } in items {
+        for Item { what, .. } in items {
             let What::Matcher(matcher) = what else { continue };
             match matcher {
                 ast::Matcher::Method(names) => methods = self.methods(names),
@@ -33,7 +33,7 @@ impl Check<'_> {
                     self.anchored(regex);
                     matchers.push(self.path_regex(regex, &mut captures));
                 }
-                other => matchers.extend(self.matcher(other, *span)),
+                other => matchers.extend(self.matcher(other)),
             }
         }
         matchers.retain(|matcher| *matcher != Matcher::Always);
@@ -122,7 +122,7 @@ impl Check<'_> {
         Matcher::PathRegex(regex.value.clone(), binds.then_some(first as u8))
     }
 
-    fn matcher(&mut self, matcher: &ast::Matcher, span: Span) -> Vec<Matcher> {
+    fn matcher(&mut self, matcher: &ast::Matcher) -> Vec<Matcher> {
         match matcher {
             ast::Matcher::Method(names) => {
                 let methods = self.methods(names);
@@ -163,17 +163,17 @@ impl Check<'_> {
                 }
                 vec![Matcher::PathRegex(regex.value.clone(), None)]
             }
-            ast::Matcher::Not(items) => self.nested(items, span, |a, b| a == b).map(Matcher::Not).into_iter().collect(),
-            ast::Matcher::Any(items) => self.nested(items, span, implies).map(Matcher::Any).into_iter().collect(),
+            ast::Matcher::Not(items) => self.nested(items, |a, b| a == b).map(Matcher::Not).into_iter().collect(),
+            ast::Matcher::Any(items) => self.nested(items, implies).map(Matcher::Any).into_iter().collect(),
         }
     }
 
     /// The matchers of a block, of which none is `idle` beside another one.
-    fn nested(&mut self, items: &[Item], span: Span, idle: fn(&Matcher, &Matcher) -> bool) -> Option<Vec<Matcher>> {
+    fn nested(&mut self, items: &[Item], idle: fn(&Matcher, &Matcher) -> bool) -> Option<Vec<Matcher>> {
         let mut inner: Vec<(Matcher, Span)> = Vec::new();
         for item in items {
             let What::Matcher(matcher) = &item.what else { continue };
-            for made in self.matcher(matcher, item.span) {
+            for made in self.matcher(matcher) {
                 let other = inner.iter().find_map(|(other, at)| {
                     let pairs = [(&made, other, item.span, *at), (other, &made, *at, item.span)];
                     pairs
@@ -195,7 +195,6 @@ impl Check<'_> {
             }
         }
         if items.is_empty() {
-            self.error("no-effect", "there is no matcher inside", span);
             return None;
         }
         let mut inner: Vec<Matcher> = inner.into_iter().map(|(matcher, _)| matcher).collect();

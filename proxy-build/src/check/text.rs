@@ -6,7 +6,7 @@ use proxy_runtime::template::{Piece, Template};
 use super::Check;
 use crate::ast::{self, HeaderOpKind, Item, LogFormat, Part, What};
 use crate::model::{HeaderOp, PathStep, Rewrite, list};
-use crate::report::{Diagnostic, nearest};
+use crate::report::{Diagnostic, Help, nearest};
 use crate::source::{Span, Spanned};
 
 /// When a template is rendered.
@@ -212,8 +212,14 @@ impl Check<'_> {
             diagnostic = diagnostic.meant(&format!("{{{near}}}"));
         } else if let (Some(pattern), true) = (&scope.pattern, crate::value::is_capture_name(word)) {
             diagnostic = diagnostic.help(format!("the pattern `{pattern}` does not bind it"));
-        } else if word.contains([' ', '"', ':']) {
-            diagnostic = diagnostic.help("for a brace that is meant as one, write `{{`");
+        } else if word.is_empty() || word.contains([' ', '"', ':']) {
+            // JSON, as a rule. The span is that of the whole text where that has escapes.
+            let source = self.sources.slice(name.span);
+            let alone = source.matches('{').count() == 1 && source.matches('}').count() == 1;
+            diagnostic = diagnostic.help(match alone {
+                true => Help::write(name.span, source.replace('{', "{{").replace('}', "}}")),
+                false => "braces that are meant are written twice: {{ and }}".into(),
+            });
         }
         self.report.add(diagnostic);
         None

@@ -2,7 +2,8 @@
 
 use super::{Directive, Place};
 use crate::ast::What;
-use crate::value;
+use crate::syntax::{Leaf, Scalar};
+use crate::value::{self, Parsed};
 
 pub(super) static ADMIN: Directive = Directive {
     name: "admin",
@@ -28,5 +29,14 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::Admin(r.arg("an ADDR", value::setting(value::listen_address))?)),
+    read: |r| Some(What::Admin(r.arg("an ADDR", value::setting(address))?)),
 };
+
+fn address(leaf: &Leaf) -> Parsed<String> {
+    match &leaf.value {
+        Scalar::Integer(port @ 1..=65535, _) => Err(value::problem("bad-address", "a port alone is no address")
+            .write_text(&format!("127.0.0.1:{port}"))
+            .write_text("unix:/run/site/admin.sock")),
+        _ => value::listen_address(leaf),
+    }
+}

@@ -3,9 +3,9 @@
 pub(super) mod lifetime;
 
 use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Policy, What};
-use crate::syntax::Leaf;
-use crate::value;
+use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Policy, Setting, What};
+use crate::syntax::{Leaf, Scalar};
+use crate::value::{self, Parsed};
 use proxy_runtime::site::Part;
 
 pub(super) static CACHE_STORE: Directive = Directive {
@@ -36,12 +36,22 @@ site example.com {
     read: |r| {
         Some(What::CacheStore(CacheStore {
             name: r.arg("a NAME", value::name)?,
-            memory: r.prop("memory", value::size_within(0, value::MAX_MEMORY)),
+            memory: r.prop("memory", memory),
             max_object: r.prop("max-object", value::size_within(0, value::MAX_MEMORY / 4)),
             items: r.body(),
         }))
     },
 };
+
+/// Without a unit, megabytes are meant.
+fn memory(leaf: &Leaf) -> Parsed<Setting<u64>> {
+    match &leaf.value {
+        Scalar::Integer(number @ 1..=1_000_000, _) => {
+            Err(value::problem("bad-size", "a size has a unit").write_text(&format!("{number}MiB")))
+        }
+        _ => value::size_within(0, value::MAX_MEMORY)(leaf),
+    }
+}
 
 pub(super) static DISK: Directive = Directive {
     name: "disk",

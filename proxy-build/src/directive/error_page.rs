@@ -3,6 +3,7 @@
 use super::respond::file_source;
 use super::{Directive, Prop, ROOT_POLICY};
 use crate::ast::{ErrorPage, Policy, What};
+use crate::report::Diagnostic;
 use crate::syntax::{Leaf, Scalar};
 use crate::value;
 
@@ -32,6 +33,7 @@ site example.com {
 }
 "#,
     read: |r| {
+        r.in_order(|leaf| leaf.ty.is_none() && is_code(leaf), None)?;
         let placeholders = r.prop("placeholders", value::boolean);
         let upstream = r.prop("upstream", value::boolean);
         let any = upstream.as_ref().is_some_and(|upstream| upstream.value);
@@ -39,6 +41,12 @@ site example.com {
         let mut codes: Vec<_> = r.arg("a CODE", code).into_iter().collect();
         while r.peek().is_some_and(is_code) {
             codes.extend(r.opt_arg(code));
+        }
+        for (index, code) in codes.iter().enumerate() {
+            if let Some(first) = codes[..index].iter().find(|first| first.value == code.value) {
+                let message = format!("{} is there already", code.value);
+                r.add(Diagnostic::error("no-effect", message, code.span).also(first.span, "the first"));
+            }
         }
         let file = r.arg("a FILE", file_source)?;
         Some(What::Policy(Policy::ErrorPage(ErrorPage { codes, file, placeholders, upstream })))

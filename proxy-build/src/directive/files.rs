@@ -3,7 +3,7 @@
 use super::{Directive, HANDLER, Place, Prop, proxy};
 use crate::ast::{Files, Handler, Item, What};
 use crate::report::Diagnostic;
-use crate::syntax::Leaf;
+use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 
 pub(super) static FILES: Directive = Directive {
@@ -139,6 +139,9 @@ fn name(leaf: &Leaf) -> Parsed<String> {
 }
 
 fn fallback(leaf: &Leaf) -> Parsed<String> {
+    if matches!(leaf.value, Scalar::Bool(_)) {
+        return Err(value::problem("value-type", "a file is named here").write_text("/index.html"));
+    }
     let found = value::text(leaf)?;
     let names = found.trim_start_matches('/');
     if names.split('/').any(|name| matches!(name, "" | "." | "..") || name.contains('\0')) {

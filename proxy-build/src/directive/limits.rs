@@ -93,6 +93,7 @@ site example.com {
 }
 "#,
     read: |r| {
+        r.some_property();
         Some(What::Policy(Policy::Limits(Box::new(Limits {
             headers: r.prop("headers", value::size_within(1, value::MAX_HEADERS)),
             uri: r.prop("uri", value::size_within(1, value::MAX_URI)),

@@ -110,7 +110,9 @@ fn listen_word(leaf: &Leaf) -> Parsed<ListenWord> {
         (Scalar::Text(text), None) if text.parse::<u16>().is_ok_and(|port| port > 0) => {
             Err(problem("bad-address", "a port alone is no address").write_text(&format!(":{text}")))
         }
-        (Scalar::Text(text), None) if !text.contains(':') => value::name(leaf).map(ListenWord::Name),
+        (Scalar::Text(text), None) if !text.contains(':') && text.parse::<std::net::IpAddr>().is_err() => {
+            value::name(leaf).map(ListenWord::Name)
+        }
         (Scalar::Integer(port @ 1..=65535, _), None) => {
             Err(problem("bad-address", "a port alone is no address").write_text(&format!(":{port}")))
         }

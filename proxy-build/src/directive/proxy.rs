@@ -131,7 +131,8 @@ pub(super) fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
             return Err(value::Problem {
                 code: "bad-host",
                 message: format!("`{other}` is neither `client`, `upstream` nor a host"),
-                help: Vec::new(),
+                // nginx's variable for what is the default here.
+                help: if other.starts_with('$') { vec![value::Advice::Write("client".to_owned())] } else { Vec::new() },
                 part: None,
             });
         }

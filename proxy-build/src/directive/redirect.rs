@@ -2,7 +2,7 @@
 
 use super::{Directive, HANDLER, Place, Prop};
 use crate::ast::{Handler, Redirect, What};
-use crate::syntax::Leaf;
+use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 
 pub(super) static REDIRECT: Directive = Directive {
@@ -44,6 +44,7 @@ site www.example.com {
 }
 "#,
     read: |r| {
+        r.in_order(super::is_number, Some("301"))?;
         Some(What::Handler(Handler::Redirect(Redirect {
             code: r.arg("a CODE", code)?,
             to: r.arg("a target", value::header_template)?,
@@ -73,6 +74,15 @@ site * {
 };
 
 fn code(leaf: &Leaf) -> Parsed<u16> {
+    if let Scalar::Text(word) = &leaf.value
+        && let Some(code) = match word.as_str() {
+            "permanent" => Some("301"),
+            "temporary" | "redirect" => Some("302"),
+            _ => None,
+        }
+    {
+        return Err(value::problem("value-type", "a redirect's status is a number").write(code));
+    }
     let code = value::status(leaf)?;
     if matches!(code, 301 | 302 | 303 | 307 | 308) {
         return Ok(code);

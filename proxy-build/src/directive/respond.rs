@@ -1,6 +1,6 @@
 //! `respond`, `echo`, `abort`: handlers that need nobody else.
 
-use super::{Directive, HANDLER, Prop};
+use super::{Directive, HANDLER, Prop, is_number};
 use crate::ast::{FileSource, Handler, Respond, What};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
@@ -39,6 +39,7 @@ site example.com {
 }
 "#,
     read: |r| {
+        r.in_order(is_number, Some("200"))?;
         Some(What::Handler(Handler::Respond(Respond {
             code: r.arg("a CODE", value::status)?,
             body: r.opt_arg(value::template),

@@ -5,7 +5,8 @@ use proxy_runtime::route::LONGEST_ANY_CASE;
 
 use crate::ast::{Pattern, Route, Segment, What};
 use crate::report::Diagnostic;
-use crate::value;
+use crate::syntax::{Leaf, Scalar};
+use crate::value::{self, Advice, Parsed};
 
 pub(super) static ROUTE: Directive = Directive {
     name: "route",
@@ -60,7 +61,7 @@ site example.com {
 }
 "#,
     read: |r| {
-        let mut patterns = r.some("a PATTERN", value::pattern);
+        let mut patterns = r.some("a PATTERN", pattern);
         if let Some(ignore_case) = r.prop("ignore-case", value::boolean).filter(|ignore_case| ignore_case.value) {
             patterns = patterns.into_iter().map(|pattern| pattern.map(Pattern::in_any_case)).collect();
             if !patterns.is_empty() && !patterns.iter().any(|pattern| pattern.value.ignores_case()) {
@@ -82,3 +83,19 @@ site example.com {
         }))
     },
 };
+
+/// A pattern; not what is to be done, which stands in the braces.
+fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
+    let inside = |word: &String| super::find(word, Place::Route).is_some();
+    match &leaf.value {
+        Scalar::Text(word) if leaf.ty.is_none() && inside(word) => {
+            Err(value::problem("bad-pattern", format!("`{word}` stands in the braces of a route")).help(Advice::Inside))
+        }
+        Scalar::Text(word) if proxy_runtime::site::Methods::NAMES.contains(&word.as_str()) => {
+            let matcher = format!("method {word}");
+            Err(value::problem("bad-pattern", "a method is no pattern: it is matched in the braces of a route")
+                .help(Advice::WriteInside("\"/*\"".to_owned(), matcher)))
+        }
+        _ => value::pattern(leaf),
+    }
+}

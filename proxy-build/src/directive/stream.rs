@@ -85,7 +85,7 @@ To an `upstream`, or to one of these servers. A connection is over when both sid
     example: STREAM.example,
     read: |r| {
         let named = r.peek().is_some_and(
-            |leaf| matches!((&leaf.value, &leaf.ty), (Scalar::Text(text), None) if !text.contains([':', '/'])),
+            |leaf| matches!((&leaf.value, &leaf.ty), (Scalar::Text(text), None) if !text.contains([':', '/', '.'])),
         );
         let to = if named {
             ProxyTo::Name(r.arg("a NAME or ADDR", value::name)?)

@@ -5,6 +5,7 @@ use proxy_runtime::site::Side;
 use super::{Directive, Place, Prop};
 use crate::ast::{Expect, ExpectField, Protocol, Request, Test, What};
 use crate::read::Reading;
+use crate::syntax::{Leaf, Scalar};
 use crate::value;
 
 const EXAMPLE: &str = r#"
@@ -103,6 +104,8 @@ pub(super) static REQUEST: Directive = Directive {
     details: "The URL is absolute. It arrives at the listener whose port it names, or else at the first that the host is served on.",
     example: EXAMPLE,
     read: |r| {
+        let method = |leaf: &Leaf| matches!(&leaf.value, Scalar::Text(text) if !text.contains(['/', ':', '.']));
+        r.in_order(method, Some("GET"))?;
         Some(What::Request(Request {
             method: r.arg("a METHOD", value::text)?,
             url: r.arg("a URL", value::text)?,

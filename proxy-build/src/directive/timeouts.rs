@@ -39,6 +39,7 @@ site example.com {
 }
 "#,
     read: |r| {
+        r.some_property();
         Some(What::Policy(Policy::Timeouts(Timeouts {
             handshake: r.prop("handshake", value::setting(value::wait("10s"))),
             connect: r.prop("connect", value::setting(value::wait("5s"))),

@@ -220,6 +220,7 @@ site example.com {
 }
 "#,
     read: |r| {
+        r.some_property();
         Some(What::InUpstream(InUpstream::Pool(Pool {
             max_idle: r.prop("max-idle", value::number(0, 1 << 20)),
             idle_timeout: r.prop("idle-timeout", value::setting(value::wait("60s"))),

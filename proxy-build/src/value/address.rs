@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use proxy_runtime::settings;
 
-use super::{Advice, Parsed, Problem, problem, text};
+use super::{Advice, Parsed, Problem, meant, problem, text};
 use crate::ast::HostPattern;
 use crate::syntax::{Leaf, quoted};
 
@@ -16,8 +16,11 @@ pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
         return Ok(IpNet::from(address.to_canonical()));
     }
     let network: IpNet = found.parse().map_err(|_| {
-        problem("bad-network", format!("`{found}` is no address or network"))
-            .help("a network is written as \"10.0.0.0/8\" or \"2001:db8::/32\", an address as \"192.0.2.1\"")
+        let problem = problem("bad-network", format!("`{found}` is no address or network"));
+        if let Some(networks) = meant::networks(&found) {
+            return problem.write(networks);
+        }
+        problem.help("a network is written as \"10.0.0.0/8\" or \"2001:db8::/32\", an address as \"192.0.2.1\"")
     })?;
     if network.trunc() != network {
         let problem = problem("bad-network", format!("`{found}` has bits set behind its prefix"));
@@ -29,7 +32,13 @@ pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
 /// An IP address.
 pub fn ip(leaf: &Leaf) -> Parsed<IpAddr> {
     let found = text(leaf)?;
-    found.parse().map_err(|_| problem("bad-address", format!("`{found}` is no IP address")))
+    found.parse().map_err(|_| {
+        let problem = problem("bad-address", format!("`{found}` is no IP address"));
+        match found.parse::<IpNet>().ok().and_then(|network| network.hosts().next()) {
+            Some(first) => problem.write_text(&first.to_string()),
+            None => problem,
+        }
+    })
 }
 
 /// An address to connect to: `host:port`, `[v6]:port`, `unix:/path`.
@@ -42,12 +51,22 @@ pub fn server_address(leaf: &Leaf) -> Parsed<String> {
             None => problem.help("a server is written as \"10.0.0.1:8080\""),
         });
     }
+    // nginx has a colon behind the path of a socket, and perhaps a path of its own there.
+    if let Some((socket, _)) = found.strip_prefix("unix:").and_then(|path| path.split_once(':')) {
+        return Err(
+            problem("bad-address", "the path of a socket ends without a colon").write_text(&format!("unix:{socket}"))
+        );
+    }
     match settings::address(&found) {
         Ok(settings::Address::Tcp("", port)) => {
             Err(problem("bad-address", "a server's host is missing").write_text(&format!("10.0.0.1:{port}")))
         }
         Ok(_) => Ok(found),
-        Err(reason) => Err(address_problem(reason, &found, with_port(unquoted(&found), false))),
+        Err(reason) if found.starts_with('/') => Err(address_problem(reason, &found, Some(format!("unix:{found}")))),
+        Err(reason) => {
+            let meant = meant::bracketed(&found).or_else(|| with_port(unquoted(&found), false));
+            Err(address_problem(reason, &found, meant))
+        }
     }
 }
 
@@ -68,7 +87,11 @@ pub fn listen_address(leaf: &Leaf) -> Parsed<String> {
             // `http://*:80` and `*:80` mean all addresses.
             let bare = inner.split_once("://").map_or(inner, |(_, rest)| rest).trim_end_matches('/');
             let bare = bare.strip_prefix('*').unwrap_or(bare);
-            let meant = if bare.parse::<u16>().is_ok() { format!(":{bare}") } else { bare.to_owned() };
+            let meant = match bare {
+                _ if bare.parse::<u16>().is_ok() => format!(":{bare}"),
+                _ if bare.parse::<std::net::Ipv4Addr>().is_ok() => format!("{bare}:8080"),
+                _ => meant::bracketed(bare).unwrap_or_else(|| bare.to_owned()),
+            };
             Err(address_problem(reason, &found, Some(meant)))
         }
     }
@@ -87,7 +110,8 @@ fn address_problem(reason: &str, found: &str, meant: Option<String>) -> Problem 
 /// Without the quotes of typography, which editors put in place of plain ones, and without blanks around.
 fn unquoted(found: &str) -> &str {
     found.trim_matches(|char: char| {
-        matches!(char, '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' | '\'' | '`') || char.is_whitespace()
+        matches!(char, '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' | '\'' | '`' | '\u{200b}'..='\u{200d}' | '\u{feff}')
+            || char.is_whitespace()
     })
 }
 
@@ -148,6 +172,11 @@ pub fn server_url(leaf: &Leaf) -> Parsed<(String, bool)> {
     let found = text(leaf)?;
     if found.starts_with("unix:") {
         return server_address(leaf).map(|address| (address, false));
+    }
+    // As nginx, Docker and curl write sockets: `http://unix:/run/app.sock:/`, `http+unix:///run/app.sock`.
+    let socket = ["http://unix:", "http+unix://"].iter().find_map(|start| found.strip_prefix(start));
+    if let Some(socket) = socket.and_then(|path| path.split(':').next()).filter(|path| path.starts_with('/')) {
+        return Err(problem("bad-url", "a socket has no scheme but its own").write_text(&format!("unix:{socket}")));
     }
     let (scheme, authority) = split_scheme(&found)?;
     if authority.contains(['/', '?', '#']) {
@@ -234,6 +263,9 @@ fn authority_address(scheme: &str, authority: &str) -> Parsed<(String, bool)> {
         }
         Err(reason) => {
             let problem = problem("bad-url", reason).part(scheme.len(), scheme.len() + authority.len());
+            if let Some(address) = meant::bracketed(authority) {
+                return Err(problem.write_text(&format!("{scheme}{address}")));
+            }
             return Err(server_problem(problem, &format!("{scheme}{authority}")));
         }
     };

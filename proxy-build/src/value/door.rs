@@ -4,20 +4,30 @@ use std::time::Duration;
 
 use proxy_runtime::site::Origin;
 
-use super::{Parsed, network, problem, text};
+use super::{Advice, Parsed, network, problem, text};
 use crate::ast::{NetworkSource, Rate};
-use crate::syntax::Leaf;
+use crate::syntax::{Leaf, Scalar};
 
 /// A network, or a list that is read at start.
 pub fn network_or_file(leaf: &Leaf) -> Parsed<NetworkSource> {
     if leaf.ty.is_none() {
-        return network(leaf).map(NetworkSource::Network);
+        let everybody = matches!(&leaf.value, Scalar::Text(text) if matches!(text.as_str(), "all" | "any" | "*"));
+        return network(leaf).map(NetworkSource::Network).map_err(|mut problem| {
+            if everybody {
+                problem.help = vec![Advice::Write("\"0.0.0.0/0\" \"::/0\"".to_owned())];
+            }
+            problem
+        });
     }
     crate::directive::file_at_start(leaf).map(NetworkSource::File)
 }
 
 /// As in `50/s`; `None` for `off`.
 pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
+    if let Scalar::Integer(number @ 1..=1_000_000, _) = &leaf.value {
+        let problem = problem("bad-rate", "a rate has a unit of time");
+        return Err(problem.write_text(&format!("{number}/s")).write_text(&format!("{number}/m")));
+    }
     let found = text(leaf)?;
     if found == "off" {
         return Ok(None);
@@ -49,7 +59,8 @@ pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
 
 /// A rate as others write it: `10r/s`, `10 / second`, `10rps`.
 fn meant_rate(found: &str) -> Option<String> {
-    let end = found.find(|char: char| !char.is_ascii_digit()).filter(|&end| end > 0)?;
+    let found = &found.replace(" per ", "/");
+    let end = found.find(|char: char| !char.is_ascii_digit() && char != '.').filter(|&end| end > 0)?;
     let unit = match found[end..]
         .trim()
         .to_ascii_lowercase()
@@ -63,7 +74,19 @@ fn meant_rate(found: &str) -> Option<String> {
         "/d" | "/day" => "d",
         _ => return None,
     };
-    let count: u32 = found[..end].parse().ok()?;
+    let count: u32 = match found[..end].parse() {
+        Ok(count) => count,
+        // A part of a request in a second is some in a minute.
+        Err(_) => {
+            let more = found[..end].parse::<f64>().ok()? * 60.0;
+            let smaller = match unit {
+                "s" => "m",
+                "m" => "h",
+                _ => return None,
+            };
+            return (more.fract() == 0.0 && (1.0..1e6).contains(&more)).then(|| format!("{}/{smaller}", more as u32));
+        }
+    };
     (1..=1_000_000).contains(&count).then(|| format!("{count}/{unit}"))
 }
 
@@ -116,6 +139,9 @@ pub fn origin(leaf: &Leaf) -> Parsed<Origin> {
             ),
         }
     };
+    if found.split_once("://").is_some_and(|(_, host)| host == "*" || host == "*/") {
+        return Err(problem("bad-origin", format!("`{found}` is no origin")).write_text("*"));
+    }
     if found == "null" {
         return Err(wrong("`null` is the origin of any page that hides its own: it would be anybody's".to_owned()));
     }

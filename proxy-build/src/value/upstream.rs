@@ -19,6 +19,9 @@ pub fn health_check(leaf: &Leaf) -> Parsed<Probe> {
     }
     if !found.starts_with('/') {
         let problem = problem("bad-path", "the path of a health check begins with `/`");
+        if matches!(found.as_str(), "GET" | "HEAD" | "http" | "https" | "HTTP" | "HTTPS") {
+            return Err(problem.help("it is asked for with GET: health-check \"/healthz\""));
+        }
         // Of a URL, the server is known.
         let path = match found.split_once("://") {
             Some((_, rest)) => rest.find('/').map_or("/".to_owned(), |at| rest[at..].to_owned()),
