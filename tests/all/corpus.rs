@@ -1,11 +1,12 @@
-//! A corpus of sites. `corpus/wrong/*.txt` has sites with one mistake each: the compiler reports exactly that mistake, on its line, and
-//! each help that proposes a change leads to a site that compiles.
+//! Two corpora of sites. `corpus/wrong/*.txt` has sites with one mistake each: the compiler reports exactly that mistake, on its line, and
+//! each help that proposes a change leads to a site that compiles. `corpus/right/*.kdl` has sites as people run them, the front ends of
+//! known applications among them: `kiln`, built alone, finds nothing in them, and their own tests pass.
 //!
 //! A case begins with a line `=== CODE LINE what it is`; a `-` for the code is a site that is right. `KILN_SHOW=1` prints what is found.
 
 use std::path::Path;
 
-use kiln_tests::kiln::workspace;
+use kiln_tests::kiln::{kiln, stderr, workspace};
 use proxy_build::report::{Diagnostic, Edit, Help};
 use proxy_build::source::Span;
 
@@ -58,6 +59,29 @@ fn wrong() {
     }
     assert!(failed.is_empty(), "{} of {count}:\n{}", failed.len(), failed.join("\n"));
     assert!(count >= 550, "there were more: {count}");
+}
+
+/// No false alarm: no error, no warning, no lint.
+#[test]
+fn right() {
+    let folder = workspace().join("tests/corpus/right");
+    let (mut count, mut tested, mut failed) = (0, 0, Vec::new());
+    for entry in std::fs::read_dir(folder).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "kdl") {
+            continue;
+        }
+        count += 1;
+        let shown = path.to_str().expect("text");
+        let output = kiln(&["check", shown]);
+        let said = stderr(&output);
+        tested += usize::from(said.contains(" passed"));
+        if !(output.status.success() && said.starts_with(&format!("{shown}: ok: ")) && said.lines().count() == 1) {
+            failed.push(said);
+        }
+    }
+    assert!(failed.is_empty(), "{} of {count}:\n{}", failed.len(), failed.join("\n"));
+    assert!(count >= 60 && tested >= 12, "there were more: {count}, {tested} with tests");
 }
 
 fn wrong_case(case: &Case<'_>) -> Result<(), String> {
