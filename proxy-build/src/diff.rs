@@ -4,11 +4,14 @@
 //! goes to the one before and to the other now; if so, that request stands for all of its class. What is the same for
 //! every request that there is does not show, however different the files are. Beside that, what concerns all requests:
 //! listeners, params, upstreams, the process.
+//!
+//! What is said is in the words of the language ([`words`]), and once: what has changed for a site, or for all, is not said again
+//! of its routes, and classes of requests with the same changes stand together.
 
 mod behaviour;
+mod words;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::rc::Rc;
 
 use proxy_runtime::route::Tables;
@@ -22,20 +25,25 @@ use crate::check::regex::Made;
 use crate::lower::lower;
 use crate::model::{Host, Route, Site};
 use crate::requests::{Example, Formula, Requests, Undecided};
-use behaviour::{behaviour, differences, general};
+use behaviour::{behaviour, general, policy};
+use words::{Said, differences};
 
 /// What changes, as text; empty where nothing does.
 pub fn diff(old: &Site, new: &Site) -> String {
     let mut out = String::new();
     for (name, before, now) in changed(general(old), general(new)) {
-        // Writing to a String cannot fail.
-        let _ = match (before, now) {
-            (Some(before), Some(now)) => write!(out, "{name}\n{}", lines(&differences(&before, &now))),
-            (Some(_), None) => writeln!(out, "{name}\n  is gone"),
-            (None, Some(_)) => writeln!(out, "{name}\n  is new"),
-            (None, None) => Ok(()),
-        };
+        match (before, now) {
+            (Some(before), Some(now)) => {
+                let said = differences(&words::value(&before), &words::value(&now));
+                out += &entry(&name, if said.is_empty() { vec![UNTOLD.to_owned()] } else { said });
+            }
+            (Some(_), None) => out += &entry(&name, vec!["is gone".to_owned()]),
+            (None, Some(_)) => out += &entry(&name, vec!["is new".to_owned()]),
+            (None, None) => {}
+        }
     }
+    let everywhere = differences(&policy(old, &old.root), &policy(new, &new.root));
+    out += &entry("all sites, but for what they say themselves", everywhere.clone());
     let made = Rc::new(Made::default());
     let mut compared: Vec<(usize, usize)> = Vec::new();
     let tables = (lower(old).tables, lower(new).tables);
@@ -51,11 +59,29 @@ pub fn diff(old: &Site, new: &Site) -> String {
             (Some(before), Some(now)) => {
                 compared.push((before, now));
                 let sides = (Side::new(old, before, &made), Side::new(new, now, &made));
-                out += &compare(&sides.0, &sides.1);
+                let mut known = everywhere.clone();
+                let policies = (policy(old, &sides.0.host.policy), policy(new, &sides.1.host.policy));
+                let of_site: Vec<_> =
+                    differences(&policies.0, &policies.1).into_iter().filter(|line| !known.contains(line)).collect();
+                out += &entry(
+                    &format!("site {}, but for what routes say themselves", sides.1.host.name()),
+                    of_site.clone(),
+                );
+                known.extend(of_site);
+                out += &compare(&sides.0, &sides.1, &known);
             }
         }
     }
     out
+}
+
+/// What differs, and no word tells.
+const UNTOLD: &str = "changes in a way that has no words here";
+
+/// A heading and what is said below it; nothing where nothing is.
+fn entry(heading: &str, lines: Vec<String>) -> String {
+    let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+    if lines.is_empty() { lines } else { format!("{heading}\n{lines}") }
 }
 
 /// A site of one of the two files.
@@ -64,7 +90,7 @@ struct Side<'a> {
     requests: Requests,
     formulas: Vec<Formula>,
     patterns: Patterns<'a>,
-    behaviours: Vec<Value>,
+    behaviours: Vec<(Value, Said)>,
 }
 
 impl<'a> Side<'a> {
@@ -88,51 +114,86 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The classes of requests to a host that are answered differently.
-fn compare(old: &Side<'_>, new: &Side<'_>) -> String {
-    let mut out = String::new();
+/// The classes of requests to a host that are answered differently, but for what is `known` to change for all of them.
+fn compare(old: &Side<'_>, new: &Side<'_>, known: &[String]) -> String {
+    let mut classes = Classes::default();
     for (before, route) in old.host.routes.iter().enumerate() {
         for now in new.patterns.meeting(&route.pattern.segments) {
-            if old.behaviours[before] == new.behaviours[now] {
+            let (was, is) = (&old.behaviours[before], &new.behaviours[now]);
+            if was.0 == is.0 {
                 continue;
+            }
+            let mut said = differences(&was.1, &is.1);
+            let told = said.iter().any(|line| known.contains(line));
+            said.retain(|line| !known.contains(line));
+            if said.is_empty() && told {
+                continue;
+            }
+            if said.is_empty() {
+                said.push(UNTOLD.to_owned());
             }
             let hold = [&old.formulas[before], &new.formulas[now]];
             let found = new.requests.avoiding(&hold, None, |request| {
                 stray(old.taker(request), Some(before), &old.formulas)
                     .or_else(|| stray(new.taker(request), Some(now), &new.formulas))
             });
-            let lines = lines(&differences(&old.behaviours[before], &new.behaviours[now]));
-            out += &class(found, Some(route), Some(&new.host.routes[now]), &lines);
+            classes.add(found, Some(route), Some(&new.host.routes[now]), said);
         }
         let gone = new.requests.avoiding(&[&old.formulas[before]], None, |request| {
             stray(old.taker(request), Some(before), &old.formulas)
                 .or_else(|| stray(new.taker(request), None, &new.formulas))
         });
-        out += &class(gone, Some(route), None, "");
+        classes.add(gone, Some(route), None, Vec::new());
     }
     for (now, route) in new.host.routes.iter().enumerate() {
         let added = new.requests.avoiding(&[&new.formulas[now]], None, |request| {
             stray(new.taker(request), Some(now), &new.formulas)
                 .or_else(|| stray(old.taker(request), None, &old.formulas))
         });
-        out += &class(added, None, Some(route), "");
+        classes.add(added, None, Some(route), Vec::new());
     }
-    out
+    classes.text()
 }
 
-/// A class of requests, if there is one. What can't be decided is said, rather than left out.
-fn class(
-    found: Result<Option<Example>, Undecided>,
-    was: Option<&Route>,
-    now: Option<&Route>,
-    differences: &str,
-) -> String {
-    let request = match found {
-        Ok(None) => return String::new(),
-        Ok(Some(request)) => request.to_string(),
-        Err(Undecided) => "(perhaps, it is too large to tell)".to_owned(),
-    };
-    format!("{request}\n  was {}\n  now {}\n{differences}", described(was), described(now))
+/// How many classes with the same changes are shown.
+const MOST: usize = 5;
+
+/// Classes of requests, those with the same changes together.
+#[derive(Default)]
+struct Classes(Vec<(Vec<String>, Vec<String>)>);
+
+impl Classes {
+    /// Adds a class, if there is one. What can't be decided is said, rather than left out.
+    fn add(
+        &mut self,
+        found: Result<Option<Example>, Undecided>,
+        was: Option<&Route>,
+        now: Option<&Route>,
+        said: Vec<String>,
+    ) {
+        let request = match found {
+            Ok(None) => return,
+            Ok(Some(request)) => request.to_string(),
+            Err(Undecided) => "(perhaps, it is too large to tell)".to_owned(),
+        };
+        let class = format!("{request}\n  was {}\n  now {}\n", described(was), described(now));
+        match self.0.iter_mut().find(|(known, _)| !said.is_empty() && *known == said) {
+            Some((_, classes)) => classes.push(class),
+            None => self.0.push((said, vec![class])),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut out = String::new();
+        for (said, classes) in &self.0 {
+            out += &classes.iter().take(MOST).map(String::as_str).collect::<String>();
+            if let Some(more) = classes.len().checked_sub(MOST).filter(|&more| more > 0) {
+                out += &format!("and {more} more classes of requests\n");
+            }
+            out += &said.iter().map(|line| format!("  {line}\n")).collect::<String>();
+        }
+        out
+    }
 }
 
 /// What takes a request that was meant for another: the search goes on without that.
@@ -145,10 +206,6 @@ fn described(route: Option<&Route>) -> String {
         Some(route) => format!("{} ({}:{})", route.pattern.text, route.place.file, route.place.line),
         None => "no route (404, or 405)".to_owned(),
     }
-}
-
-fn lines(differences: &[String]) -> String {
-    differences.iter().map(|difference| format!("  {difference}\n")).collect()
 }
 
 type Change = (String, Option<Value>, Option<Value>);

@@ -372,7 +372,7 @@ pub fn routes(model: &Site) -> String {
     for host in &model.hosts {
         for index in in_order(host) {
             let route = &host.routes[index];
-            let handler = in_words(&route.handler, model);
+            let handler = wording::handler(model, &route.handler);
             let place = format!("{}:{}", route.place.file, route.place.line);
             rows.push([names(host), route.pattern.text.clone(), matchers(route).join("; "), handler, place]);
         }
@@ -388,25 +388,6 @@ pub fn routes(model: &Site) -> String {
     out
 }
 
-/// Who answers, in a few words.
-pub(crate) fn in_words(handler: &Handler, model: &Site) -> String {
-    match handler {
-        Handler::Proxy(proxy) => {
-            let names = proxy.shares.iter().map(|share| &*model.upstreams[usize::from(share.upstream)].name);
-            format!("{} {}", handler.name(), names.collect::<Vec<_>>().join(" "))
-        }
-        Handler::Respond(respond) => format!("respond {}", respond.code),
-        Handler::Redirect(redirect) => {
-            format!("redirect {} {}", redirect.code, redirect.to.literal().unwrap_or_default()).trim_end().to_owned()
-        }
-        Handler::Files(files) => match files.or_else.first() {
-            Some(next) => format!("files, else {}", in_words(next, model)),
-            None => "files".to_owned(),
-        },
-        Handler::Echo | Handler::Abort => handler.name().to_owned(),
-    }
-}
-
 /// A folder, and who answers where it has no file.
 fn folders(files: &Files, model: &Site) -> String {
     let folder = match &files.folder {
@@ -415,7 +396,7 @@ fn folders(files: &Files, model: &Site) -> String {
     };
     match files.or_else.first() {
         Some(Handler::Files(next)) => format!("{folder}, else {}", folders(next, model)),
-        Some(next) => format!("{folder}, else {}", in_words(next, model)),
+        Some(next) => format!("{folder}, else {}", wording::handler(model, next)),
         None => folder,
     }
 }

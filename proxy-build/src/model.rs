@@ -140,6 +140,13 @@ pub struct Route {
     pub origins: Vec<(&'static str, site::Place)>,
 }
 
+impl Host {
+    /// Its first host.
+    pub fn name(&self) -> String {
+        self.hosts.first().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
 impl Route {
     /// The expression on its path that joint tables answer for, and the matchers that are left to ask then: all others,
     /// and it again where it binds names.

@@ -12,11 +12,11 @@ use std::time::Duration;
 use proxy_runtime::site::{AuthScheme, Door, Setting, Timeouts};
 use proxy_runtime::table::{Table, Words};
 
-use crate::Compiled;
-use crate::explain::{in_order, in_words, matchers};
+use crate::explain::{in_order, matchers};
 use crate::lower::lower;
 use crate::model::{Route, Site};
 use crate::plan::Plan;
+use crate::{Compiled, wording};
 
 /// How many routes the table lists; more make no page that anybody reads.
 const LISTED: usize = 2_000;
@@ -89,7 +89,7 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
                 route.pattern.text.clone(),
                 matchers(route).join("; "),
                 door(route).join(", "),
-                in_words(&route.handler, site),
+                wording::handler(site, &route.handler),
                 limits(site, route),
                 if untested.contains(&std::ptr::from_ref(route)) { "no" } else { "yes" }.to_owned(),
                 route.example.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use proxy_runtime::addresses::Addresses;
-use proxy_runtime::site::{AuthScheme, By, Door, FilePath, FileRef, NetworkRule, Origin, Setting, Text};
+use proxy_runtime::site::{AuthScheme, By, Door, FilePath, FileRef, Handler, NetworkRule, Origin, Setting, Text};
 use proxy_runtime::template::{Piece, Template};
 
 use crate::check::text::SIMPLE;
@@ -139,6 +139,25 @@ pub(crate) fn by(site: &Site, by: &By) -> String {
     }
 }
 
+/// Who answers, in short.
+pub(crate) fn handler(site: &Site, handler: &Handler) -> String {
+    match handler {
+        Handler::Proxy(proxy) => {
+            let names = proxy.shares.iter().map(|share| &*site.upstreams[usize::from(share.upstream)].name);
+            format!("{} {}", handler.name(), names.collect::<Vec<_>>().join(" "))
+        }
+        Handler::Respond(respond) => format!("respond {}", respond.code),
+        Handler::Redirect(redirect) => {
+            format!("redirect {} {}", redirect.code, redirect.to.literal().unwrap_or_default()).trim_end().to_owned()
+        }
+        Handler::Files(files) => match files.or_else.first() {
+            Some(next) => format!("files, else {}", self::handler(site, next)),
+            None => "files".to_owned(),
+        },
+        Handler::Echo | Handler::Abort => handler.name().to_owned(),
+    }
+}
+
 /// What stands before a handler, each directive with what it says, in the order in which a request passes them.
 pub(crate) fn access(site: &Site, door: &Door) -> Vec<(&'static str, String)> {
     let mut all = Vec::new();
@@ -214,6 +233,25 @@ pub(crate) fn access(site: &Site, door: &Door) -> Vec<(&'static str, String)> {
         all.push(("block", format!("{}: {}", block.name, list(&texts))));
     }
     all
+}
+
+/// The addresses that are in one set and not in another.
+#[cfg(feature = "kiln")]
+pub(crate) fn difference(one: &Addresses, other: &Addresses) -> Addresses {
+    fn bounds<const N: usize>(sets: [&[u8]; 2], is_in: impl Fn([u8; N]) -> bool) -> Vec<u8> {
+        let mut all: Vec<[u8; N]> = sets.iter().flat_map(|set| set.as_chunks().0).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        let mut inside = false;
+        // Between two bounds, either all addresses are in or none.
+        all.retain(|&bound| std::mem::replace(&mut inside, is_in(bound)) != is_in(bound));
+        all.concat()
+    }
+    let is_in = |address: IpAddr| one.contains(address) && !other.contains(address);
+    Addresses {
+        v4: bounds([&one.v4, &other.v4], |bound: [u8; 4]| is_in(bound.into())).into(),
+        v6: bounds([&one.v6, &other.v6], |bound: [u8; 16]| is_in(bound.into())).into(),
+    }
 }
 
 /// The addresses that are not in a set.

@@ -4,16 +4,18 @@
 
 use kiln_tests::kiln::{kiln, scratch, stdout, workspace};
 use proptest::prelude::*;
+use proxy_build::source::{Archive, Sources};
 
 use crate::oracle::{Parts, parts, text};
 
 #[test]
 fn pairs() {
     let folder = workspace().join("tests/diff");
-    for name in ["all", "none"] {
+    for name in ["all", "none", "words"] {
         let model = |which: &str| {
             let shown = format!("{name}.{which}.kdl");
-            let compiled = proxy_build::compile(&folder.join(&shown), &shown);
+            let sources = Sources::for_comparison(Archive::default());
+            let compiled = proxy_build::compile_from(sources, &folder.join(&shown), &shown);
             compiled.model.unwrap_or_else(|| panic!("{shown} is wrong"))
         };
         let found = proxy_build::diff::diff(&model("old"), &model("new"));
@@ -52,9 +54,15 @@ fn binaries() {
     let changed = diff();
     assert_eq!(changed.status.code(), Some(1));
     let text = stdout(&changed);
-    assert!(text.contains("handler.Redirect.code: 301 -> 302"), "{text}");
+    assert!(text.contains("redirect 301 becomes 302"), "{text}");
     assert!(text.contains("GET http://example.com/page\n"), "{text}");
-    assert!(text.contains("handler.Files.bundled.b.txt: ") && !text.contains("a.txt"), "{text}");
+    assert!(text.contains("files bundled b.txt ") && !text.contains("a.txt"), "{text}");
+    // Tests that fail say nothing about what changes.
+    let site = std::fs::read_to_string(dir.join("site.kdl")).expect("the site");
+    let test = "test \"fails\" {\n    request GET \"http://example.com/page\"\n    expect status=404\n}\n";
+    write("site.kdl", &format!("{site}{test}"));
+    assert_eq!((diff().status.code(), stdout(&diff())), (Some(1), text));
+    assert_eq!(kiln(&["check", &path("site.kdl")]).status.code(), Some(1));
     write("site.kdl", "site {");
     assert_eq!(diff().status.code(), Some(2));
 }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use proxy_runtime::site::Policy;
 use serde_json::{Map, Value, json};
 
+use super::words::{self, Said};
 use crate::model::{Folder, Route, Site};
+use crate::wording;
 
-/// What becomes of a request that a route takes.
-pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
+/// What becomes of a request that a route takes; and the same in words.
+pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, Said) {
     let policy = &route.policy;
     let value = json!({
         "handler": route.handler,
@@ -28,7 +31,23 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> Value {
         "body-replace": policy.replace,
         "compress": policy.compress,
     });
-    without_places(named(site, value))
+    let value = without_places(named(site, value));
+    let said = words::policy(site, policy, &told_otherwise(&value));
+    (value, said.answered_by(wording::handler(site, &route.handler)))
+}
+
+/// A policy in words.
+pub(super) fn policy(site: &Site, policy: &Policy) -> Said {
+    words::policy(site, policy, &told_otherwise(&without_places(named(site, json!(policy)))))
+}
+
+/// Without what words of its own are said about.
+fn told_otherwise(value: &Value) -> Value {
+    let mut rest = value.clone();
+    if let Value::Object(members) = &mut rest {
+        members.retain(|name, _| !["limits", "door"].contains(&name.as_str()));
+    }
+    rest
 }
 
 /// What concerns all requests, by name.
@@ -61,44 +80,10 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, Value> {
     add("process".to_owned(), json!(site.process));
     add("acme".to_owned(), json!(site.acme));
     add("trusted-proxies".to_owned(), json!(site.trusted));
-    add("before a site is known".to_owned(), json!(site.root));
     for host in &site.hosts {
-        let name = host.hosts.first().map(ToString::to_string).unwrap_or_default();
-        add(format!("site {name}"), json!({ "normal-form": host.normal_form, "policy": host.policy }));
+        add(format!("site {}", host.name()), json!({ "limits": host.normal_form }));
     }
     all
-}
-
-/// The values that differ, as in `limits.body: 16777216 -> 1048576`.
-pub(super) fn differences(before: &Value, now: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    differ("", before, now, &mut found);
-    found
-}
-
-fn differ(path: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
-    if before == now {
-        return;
-    }
-    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    if let (Value::Object(old), Value::Object(new)) = (before, now)
-        && old.len() == new.len()
-        && old.keys().all(|key| new.contains_key(key))
-    {
-        for (key, value) in old {
-            // `Fixed` says only that it is no parameter.
-            let path = if key == "Fixed" { path.to_owned() } else { join(key) };
-            differ(&path, value, &new[key], found);
-        }
-        return;
-    }
-    if let (Value::Array(old), Value::Array(new)) = (before, now)
-        && old.len() == new.len()
-    {
-        old.iter().zip(new).enumerate().for_each(|(at, (old, new))| differ(&format!("{path}[{at}]"), old, new, found));
-        return;
-    }
-    found.push(format!("{path}: {} -> {}", short(before), short(now)));
 }
 
 /// A value on a line.

@@ -1,0 +1,337 @@
+//! What differs, in the words of the language: `limits body 1MiB becomes 2MiB`, `203.0.113.0/24 no longer allowed`.
+//!
+//! A side is a map from subjects (`limits body`, `rate-limit`, `server`) to what is said about each. What the language has words of
+//! its own for comes from [`wording`]; all else from the values themselves ([`flat`]), so that nothing is left out.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use proxy_runtime::addresses::Addresses;
+use proxy_runtime::site::{Policy, Setting};
+use serde_json::{Map, Value};
+
+use crate::model::Site;
+use crate::wording;
+
+/// What a side says, by subject.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Said {
+    texts: BTreeMap<String, Vec<String>>,
+    /// Who may come in, where that is known at build; everybody where nothing is said.
+    allowed: Option<Addresses>,
+    /// The handler in short, where there is one.
+    handler: String,
+}
+
+/// What concerns sizes, time-outs and access, for which there are words; all else is in `rest`.
+pub(super) fn policy(site: &Site, policy: &Policy, rest: &Value) -> Said {
+    let mut said = Said::default();
+    let limits = &policy.limits;
+    let size = |setting: &Setting<u64>| wording::setting(site, setting, |&bytes| wording::size(bytes));
+    let number = |setting: &Setting<u64>| wording::setting(site, setting, |&number| wording::number(number));
+    for (name, text) in [
+        ("headers", size(&limits.headers)),
+        ("uri", size(&limits.uri)),
+        ("body", size(&limits.body)),
+        ("memory", size(&limits.memory)),
+        ("connections", number(&limits.connections)),
+        ("per-client", number(&limits.per_client)),
+        ("handshakes", number(&limits.handshakes)),
+        (
+            "min-rate",
+            if limits.min_rate > 0 { format!("{}/s", wording::size(limits.min_rate)) } else { "off".to_owned() },
+        ),
+        ("half-close", format!("#{}", limits.half_close)),
+    ] {
+        said.add(format!("limits {name}"), text);
+    }
+    let door = policy.door.as_ref();
+    let by_file = door.and_then(|door| door.networks.as_ref()).is_some_and(|networks| networks.listed.is_some());
+    for (name, text) in door.iter().flat_map(|door| wording::access(site, door)) {
+        if by_file || !["allow", "deny"].contains(&name) {
+            said.add(name.to_owned(), text);
+        }
+    }
+    let networks = door.and_then(|door| door.networks.as_ref()).filter(|_| !by_file);
+    said.allowed = (!by_file).then(|| match networks {
+        Some(networks) => networks.allowed.clone(),
+        None => Addresses::of(&[], true),
+    });
+    said.take("", rest);
+    said
+}
+
+/// What a value says by itself.
+pub(super) fn value(value: &Value) -> Said {
+    let mut said = Said::default();
+    said.take("", value);
+    said
+}
+
+impl Said {
+    /// With a handler.
+    pub(super) fn answered_by(self, handler: String) -> Said {
+        Said { handler, ..self }
+    }
+
+    fn add(&mut self, subject: String, text: String) {
+        self.texts.entry(subject).or_default().push(text);
+    }
+
+    /// Adds what a value says, below a subject.
+    fn take(&mut self, subject: &str, value: &Value) {
+        match value {
+            Value::Null => {}
+            Value::Array(items) => items.iter().for_each(|item| self.add(singular(subject), inline(item))),
+            Value::Object(object) if duration(object).is_none() => {
+                for (key, value) in object {
+                    let value = &in_units(key, value);
+                    let key = word(key);
+                    let below = if subject.is_empty() || key.is_empty() {
+                        format!("{subject}{key}")
+                    } else {
+                        format!("{subject} {key}")
+                    };
+                    self.take(&below, value);
+                }
+            }
+            leaf => self.add(subject.to_owned(), inline(leaf)),
+        }
+    }
+}
+
+/// What differs, a line each.
+pub(super) fn differences(before: &Said, now: &Said) -> Vec<String> {
+    let mut lines = Vec::new();
+    let none = Vec::new();
+    // What another handler is told in full has nothing to do with what the one before was told.
+    let other = first(&before.handler) != first(&now.handler);
+    if other {
+        lines.push(format!("{} becomes {}", before.handler, now.handler));
+    }
+    let is_of_other =
+        |subject: &str| other && [&before.handler, &now.handler].iter().any(|handler| first(handler) == first(subject));
+    let mut subjects: Vec<&String> = before.texts.keys().chain(now.texts.keys()).collect();
+    subjects.sort();
+    subjects.dedup();
+    for subject in subjects.into_iter().filter(|subject| !is_of_other(subject)) {
+        let [old, new] = [before, now].map(|side| side.texts.get(subject).unwrap_or(&none));
+        compare(subject, old, new, &mut lines);
+    }
+    if let (Some(old), Some(new)) = (&before.allowed, &now.allowed) {
+        networks(old, new, &mut lines);
+    }
+    lines
+}
+
+fn compare(subject: &str, old: &[String], new: &[String], lines: &mut Vec<String>) {
+    let (mut gone, mut come) = (without(old, new), without(new, old));
+    if gone.is_empty() && come.is_empty() && old != new {
+        lines.push(format!("{subject}: in another order, or another number of times"));
+    }
+    // What begins alike has changed, and so has what is the only one on both sides.
+    let alone = gone.len() == 1 && come.len() == 1;
+    gone.retain(|old| {
+        let same = come.iter().position(|new| alone || (first(old) == first(new) && old.contains(' ')));
+        if let Some(at) = same {
+            lines.push(becomes(subject, old, come.remove(at)));
+        }
+        same.is_none()
+    });
+    let subject = if subject.is_empty() { String::new() } else { format!("{subject} ") };
+    lines.extend(gone.iter().map(|text| format!("{subject}{} is gone", short(text))));
+    lines.extend(come.iter().map(|text| format!("{subject}{} is new", short(text))));
+}
+
+/// Those of `all` that `others` does not have.
+fn without<'a>(all: &'a [String], others: &[String]) -> Vec<&'a str> {
+    all.iter().filter(|text| !others.contains(text)).map(String::as_str).collect()
+}
+
+fn first(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
+/// Only the words that differ, behind the first one.
+fn becomes(subject: &str, old: &str, new: &str) -> String {
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let (before, now) = (words(old), words(new));
+    let (old, new) = if before.len() == now.len() && before.len() > 1 {
+        let differ = |at: usize| before[at] != now[at];
+        let kept = |words: &[String], name: bool| {
+            let kept = words.iter().enumerate().filter(|(at, _)| differ(*at) || (name && *at == 0));
+            kept.map(|(_, word)| word.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        (kept(&before, true), kept(&now, false))
+    } else {
+        (old.to_owned(), new.to_owned())
+    };
+    let subject = if subject.is_empty() { String::new() } else { format!("{subject} ") };
+    format!("{subject}{} becomes {}", short(&old), short(&new))
+}
+
+/// How many networks are named.
+const MOST: usize = 8;
+
+fn networks(old: &Addresses, new: &Addresses, lines: &mut Vec<String>) {
+    let named = |networks: &[IpNet]| networks.iter().map(wording::network).collect::<Vec<_>>().join(" ");
+    for (from, to, verb) in [(old, new, "no longer allowed"), (new, old, "allowed now")] {
+        let moved = wording::networks(&wording::difference(from, to));
+        let inside = wording::networks(new);
+        match moved.len() {
+            0 => {}
+            1..=MOST => lines.push(format!("{} {verb}", named(&moved))),
+            _ if inside.len() <= MOST => lines.push(format!("only {} allowed now", named(&inside))),
+            many => lines.push(format!("{} and {} more networks {verb}", named(&moved[..MOST]), many - MOST)),
+        }
+    }
+}
+
+/// A value on one line; what it is called comes first.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(is) => format!("#{is}"),
+        Value::Number(number) if number.as_u64() == Some(u64::MAX) => "unlimited".to_owned(),
+        Value::Array(items) => items.iter().map(inline).collect::<Vec<_>>().join(" "),
+        Value::Object(object) => match duration(object) {
+            Some(duration) => duration,
+            None => members(object),
+        },
+        other => other.to_string(),
+    }
+}
+
+fn members(object: &Map<String, Value>) -> String {
+    const NAMES: [&str; 3] = ["name", "address", "upstream"];
+    let said = |key: &String, value: &Value| match (word(key).as_str(), inline(value)) {
+        ("", text) => text,
+        (word, text) if text.contains(' ') || object.len() == 1 => format!("{word} {text}"),
+        (word, text) => format!("{word}={text}"),
+    };
+    let names = NAMES.iter().filter_map(|name| object.get(*name)).map(inline);
+    let others = object.iter().filter(|(key, value)| !NAMES.contains(&key.as_str()) && says_something(value));
+    names.chain(others.map(|(key, value)| said(key, value))).collect::<Vec<_>>().join(" ")
+}
+
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+        _ => true,
+    }
+}
+
+/// A size as one, and a policy by its name.
+fn in_units(key: &str, value: &Value) -> Value {
+    match (key, value) {
+        ("memory" | "max_object" | "size", Value::Object(setting)) if setting.contains_key("Fixed") => {
+            in_units(key, &setting["Fixed"])
+        }
+        ("memory" | "max_object" | "size", Value::Number(bytes)) => {
+            bytes.as_u64().map_or(value.clone(), |bytes| wording::size(bytes).into())
+        }
+        ("balance", Value::String(name)) => word(name).into(),
+        _ => value.clone(),
+    }
+}
+
+/// `Duration` as it is serialized.
+fn duration(object: &Map<String, Value>) -> Option<String> {
+    let (secs, nanos) = (object.get("secs")?.as_u64()?, object.get("nanos")?.as_u64()?);
+    Some(wording::duration(std::time::Duration::new(secs, u32::try_from(nanos).ok()?)))
+}
+
+/// A member's name as the language writes it; `Fixed` and the like are none.
+fn word(key: &str) -> String {
+    match key {
+        "Fixed" | "policy" | "Bytes" | "handler" | "code" | "from" => String::new(),
+        "Param" => "(param)".to_owned(),
+        "File" => "(file)".to_owned(),
+        key => {
+            let mut word = String::new();
+            for (at, char) in key.char_indices() {
+                if char.is_ascii_uppercase() && at > 0 {
+                    word.push('-');
+                }
+                word.push(if char == '_' { '-' } else { char.to_ascii_lowercase() });
+            }
+            word
+        }
+    }
+}
+
+/// The subject of one of several.
+fn singular(subject: &str) -> String {
+    subject.strip_suffix("ies").map(|stem| format!("{stem}y")).unwrap_or_else(|| match subject.strip_suffix('s') {
+        Some(stem) if !stem.ends_with('s') => stem.to_owned(),
+        _ => subject.to_owned(),
+    })
+}
+
+/// A text that is not too long for a line.
+fn short(text: &str) -> String {
+    const LONGEST: usize = 100;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn differing_values() {
+        let check = |old: Value, new: Value, expected: &[&str]| {
+            assert_eq!(differences(&value(&old), &value(&new)), expected);
+        };
+        check(json!({"a": 1}), json!({"a": 1}), &[]);
+        check(
+            json!({"ttl_max": {"Fixed": {"secs": 60, "nanos": 0}}}),
+            json!({"ttl_max": null}),
+            &["ttl-max 1m is gone"],
+        );
+        let servers =
+            |weight: u64| json!({"servers": [{"address": {"Fixed": "10.0.0.1:80"}, "weight": weight, "place": null}]});
+        check(servers(1), servers(2), &["server 10.0.0.1:80 weight=1 becomes weight=2"]);
+        check(
+            json!({"names": ["a", "b"]}),
+            json!({"names": ["b", "c", "d"]}),
+            &["name a is gone", "name c is new", "name d is new"],
+        );
+        check(
+            json!({"names": ["a", "b"]}),
+            json!({"names": ["b", "a"]}),
+            &["name: in another order, or another number of times"],
+        );
+    }
+
+    #[test]
+    fn differing_networks() {
+        let check = |old: &[(&str, bool)], new: &[(&str, bool)], expected: &[&str]| {
+            let side = |rules: &[(&str, bool)]| {
+                let default = rules.iter().all(|(_, inside)| !inside);
+                Addresses::of(
+                    &rules.iter().map(|(net, is)| (net.parse().expect("a network"), *is)).collect::<Vec<_>>(),
+                    default,
+                )
+            };
+            let mut lines = Vec::new();
+            networks(&side(old), &side(new), &mut lines);
+            assert_eq!(lines, expected);
+        };
+        check(&[], &[("203.0.113.0/24", false)], &["203.0.113.0/24 no longer allowed"]);
+        check(&[("203.0.113.0/24", false)], &[], &["203.0.113.0/24 allowed now"]);
+        check(&[], &[("10.0.0.0/8", true)], &["only 10.0.0.0/8 allowed now"]);
+        check(
+            &[("10.0.0.0/8", true)],
+            &[("10.0.0.0/9", true), ("192.0.2.1/32", true)],
+            &["10.128.0.0/9 no longer allowed", "192.0.2.1 allowed now"],
+        );
+    }
+}
