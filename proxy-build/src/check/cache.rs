@@ -505,9 +505,9 @@ fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &
                 let templates = ops.iter().filter_map(|op| match op {
                     HeaderOp::Set(name, template)
                     | HeaderOp::Add(name, template)
-                    | HeaderOp::Default(name, template) => {
-                        (!keyed.iter().any(|keyed| keyed.eq_ignore_ascii_case(name))).then_some(template)
-                    }
+                    | HeaderOp::Default(name, template) => (!tells_who(name)
+                        && !keyed.iter().any(|keyed| keyed.eq_ignore_ascii_case(name)))
+                    .then_some(template),
                     HeaderOp::Remove(_) | HeaderOp::Replace(..) => None,
                 });
                 all.extend(templates.map(|template| (template, "`request-headers` puts in")));
@@ -518,6 +518,14 @@ fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &
         all.extend(proxy.by.iter().map(|template| (template, "`split` chooses the upstream by")));
     }
     all
+}
+
+/// Fields by which proxies tell servers, for their logs, which client and which request it was. Not `X-Forwarded-Host` and the like:
+/// servers make links of those.
+fn tells_who(name: &str) -> bool {
+    const NAMES: [&str; 6] =
+        ["x-forwarded-for", "x-real-ip", "x-client-ip", "true-client-ip", "x-request-id", "x-correlation-id"];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// What a placeholder stands for, if the key lacks it.

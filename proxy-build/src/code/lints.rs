@@ -55,7 +55,8 @@ site example.com {
         why: "\
 The site itself puts a cookie, a field or the client's address into the request, or chooses the upstream by it. Two clients
 who differ in that get different answers, but the cache keeps one for both: what is one client's is shown to another. Add it
-to `key`, or make a route without `cache` of it. Where the server does not look at it, or says so in `Vary`, `lint allow
+to `key`, or make a route without `cache` of it. Fields that tell servers who the client is for their logs (`X-Real-IP`,
+`X-Forwarded-For`, `X-Request-Id`) are not meant. Where the server does not look at it, or says so in `Vary`, `lint allow
 cache-key` says so.",
         wrong: "
 site example.com {
