@@ -24,6 +24,8 @@ mod flight;
 #[cfg(feature = "serve")]
 pub(crate) mod freshness;
 #[cfg(feature = "serve")]
+mod journal;
+#[cfg(feature = "serve")]
 pub(crate) mod languages;
 #[cfg(feature = "serve")]
 mod purges;
@@ -31,6 +33,8 @@ mod purges;
 mod purging;
 #[cfg(feature = "serve")]
 mod record;
+#[cfg(feature = "serve")]
+mod slots;
 #[cfg(feature = "serve")]
 mod store;
 

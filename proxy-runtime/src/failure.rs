@@ -113,7 +113,8 @@ pub(crate) enum Failure {
     StoreUnreadable,
     /// A PURGE from somebody who may not.
     PurgeRefused,
-    /// A purge could not be written to disk: it holds in this process, and is forgotten with a restart.
+    /// A purge could not be written to disk, or does not hold in another process with the folder: it holds in this process, and is
+    /// forgotten with a restart.
     PurgeNotDurable,
     /// The file of `maintenance` is there; when clients may come again, in seconds.
     Maintenance(Option<u32>),

@@ -190,6 +190,10 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     });
     let stores: &'static [Store] = Vec::leak(stores.collect::<Result<_, _>>()?);
     let failed = |error: std::io::Error| refused(format!("can't start: {error}"));
+    for store in stores.iter().filter(|store| store.is_on_disk()) {
+        let thread = std::thread::Builder::new().name("cache-follow".to_owned());
+        thread.spawn(|| store.keep_following()).map_err(failed)?;
+    }
     for warning in tls::warnings(site, settings) {
         notice(&warning.to_string());
     }
@@ -250,18 +254,20 @@ fn workers(site: &Site, settings: &Settings) -> usize {
     }
 }
 
-/// How many descriptors the process needs for itself: for listeners and event loops, for a check of each server, and for what is
-/// open for a moment (look-ups of names, files that are read again, connections that race for one server).
+/// How many descriptors the process needs for itself: for listeners and event loops, for a check of each server, for the journals of folders,
+/// and for what is open for a moment (look-ups of names, files that are read again, connections that race for one server).
 fn reserve(site: &Site, workers: usize) -> usize {
     const EVENT_LOOP: usize = 5;
     const MOMENTARY: usize = 20;
+    const JOURNAL: usize = 4;
     let checked = site.upstreams.iter().filter(|upstream| upstream.health_check.is_some());
     let places = |upstream: &crate::site::Upstream| match &upstream.discover {
         Some(discover) => usize::try_from(discover.max).unwrap_or(usize::MAX),
         None => upstream.servers.len(),
     };
     let checks: usize = checked.map(places).sum();
-    MOMENTARY + site.listeners.len() * workers + EVENT_LOOP * (workers + 1) + checks
+    let journals = site.stores.iter().filter(|store| store.disk.is_some()).count();
+    MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 1) + checks
 }
 
 /// What replaces texts, by the numbers of `body-replace`.

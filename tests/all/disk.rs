@@ -1,5 +1,7 @@
 //! Answers on disk: they survive restarts and crashes, stream whatever their size, and stay purged.
 
+mod shared;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -53,13 +55,13 @@ fn body(path: &str) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// Answers each path with its body, and counts.
+/// Answers each path with its body, and a number: how many there have been.
 fn origin() -> (Origin, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let origin = Origin::new(move |mut connection, _| {
         while let Some(request) = connection.request() {
-            counted.fetch_add(1, Ordering::SeqCst);
+            let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
             let path = request.split(' ').nth(1).unwrap_or_default();
             let tag = path.split('/').nth(1).unwrap_or_default();
             let vary = if tag == "vary" { "Vary: X-V\r\n" } else { "" };
@@ -80,7 +82,8 @@ fn origin() -> (Origin, Arc<AtomicUsize>) {
                 continue;
             }
             let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: max-age=600\r\nETag: \"a\"\r\n{vary}Surrogate-Key: {tag}\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: max-age=600\r\nETag: \"a\"\r\n{vary}Surrogate-Key: {tag}\r\n\
+                 X-Number: {number}\r\n\r\n",
                 body.len()
             );
             connection.send([head.into_bytes(), body].concat());
@@ -178,6 +181,10 @@ fn survives_a_restart() {
             assert!(is_hit(&proxy, path, ""), "{path}");
         }
         assert_eq!(stage.asked(), before);
+        // One that has changed is fetched again, and kept.
+        let changed = "POST /a/1 HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        assert_eq!(ask(proxy.address("listen"), changed).status, 200);
+        assert!(!is_hit(&proxy, "/a/1", "") && is_hit(&proxy, "/a/1", ""));
         proxy.signal("TERM");
         proxy.wait();
     }
@@ -337,11 +344,16 @@ fn killed_under_load() {
     assert!(right > 0 && hits > 0);
 }
 
-/// An answer, if it came whole.
+/// The answer to a GET, if it came whole.
 fn whole(address: &str, path: &str, lines: &str) -> Option<(String, Vec<u8>)> {
+    sent(address, "GET", path, lines)
+}
+
+/// The answer to a request, if it came whole.
+fn sent(address: &str, method: &str, path: &str, lines: &str) -> Option<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n{lines}\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n{lines}\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut all = Vec::new();
     stream.read_to_end(&mut all).ok()?;

@@ -75,8 +75,11 @@ too. Where less than `min-free` would be free, or the disk is full, cached respo
 there are none to remove, responses are kept in memory alone. The list of files takes 80 bytes of memory for each; `max-files` bounds it.
 
 No request waits for a disk that hangs: after two seconds it goes to the origin, and while the disk does not respond, others go there
-at once. A purge that can't be written to disk is answered with 503 (`purge-not-durable` in the log): it holds in this process, and is
-forgotten with a restart.
+at once.
+
+A purge is a line in the folder's journal. An old and a new binary that have the folder both follow it: a purge is answered with 200 once
+its line is on the disk and it holds in all processes, and otherwise with 503 (`purge-not-durable` in the log). It holds in this process even
+so, and may be forgotten with a restart.
 
 Every block has a checksum, which is looked at before it is passed on: what a crash has left torn is never served. A
 start reads no file. The folder is made where it is missing; no two stores may share one, but an old and a new binary may while

@@ -1,130 +1,256 @@
-//! What was purged of a folder of answers without looking at each: [`Bans`]. A file is held against them when it is read, so a
-//! purge costs a line, and survives a restart as a line of a file of its own.
+//! What was purged of a folder of cached responses, without looking at each file: [`Bans`]. A file is held against them when it is read,
+//! whatever their number: its URL, the paths above it and its tags are looked up. Pure, but for a lock.
 //!
-//! They are few: once there are [`MOST`], who keeps the folder looks through it and removes what they mean.
+//! Files and purges are in the order of the folder's [journal](super::journal), by sequence numbers: a purge is about all files that
+//! were written before it. They are bounded: the older half is widened, to purges of everything that was written before.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::freshness::Moment;
 use super::purges::Purge;
-use super::store::Head;
 
 /// See above.
 pub(super) struct Bans {
-    list: Mutex<Vec<Ban>>,
+    known: Mutex<Known>,
+    /// So many bytes are remembered.
+    most: usize,
 }
 
+#[derive(Default)]
+struct Known {
+    urls: HashMap<Box<str>, Marks>,
+    below: HashMap<Box<str>, Marks>,
+    /// How long the URLs in `below` are, and how many are so long.
+    lengths: BTreeMap<usize, usize>,
+    tags: HashMap<Box<str>, Marks>,
+    all: Marks,
+    bytes: usize,
+}
+
+/// The last purge of something, and the last soft one; 0: there was none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Marks {
+    hard: u64,
+    soft: u64,
+}
+
+/// A purge, and its place in the order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Ban {
-    /// It is about what was received before.
-    at: Moment,
-    soft: bool,
-    purge: Purge,
+pub(super) struct Ban {
+    pub(super) sequence: u64,
+    pub(super) soft: bool,
+    pub(super) purge: Purge,
 }
 
-/// So many are kept.
-pub(super) const MOST: usize = 256;
+/// So many bytes are remembered at most.
+const MOST: usize = 8 << 20;
+
+/// What one takes beside its text.
+const OVERHEAD: usize = 64;
 
 impl Bans {
-    /// Those that a folder has.
-    pub(super) fn of(folder: &Path) -> Bans {
-        let text = fs::read_to_string(folder.join("purges")).unwrap_or_default();
-        // A line that was not written to its end is none.
-        let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        Bans { list: Mutex::new(lines.filter_map(Ban::read).collect()) }
+    /// None yet, and no more than so many bytes.
+    pub(super) fn new(most: u64) -> Bans {
+        Bans { known: Mutex::default(), most: usize::try_from(most).unwrap_or(MOST).min(MOST) }
     }
 
-    /// Adds one, which holds from now on. Gives its line, and how many there are.
-    pub(super) fn add(&self, purge: &Purge, soft: bool, at: Moment) -> (String, usize) {
-        let ban = Ban { at, soft, purge: purge.clone() };
-        let line = ban.line();
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        list.push(ban);
-        (line, list.len())
+    fn locked(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a line, so that it holds after a restart. Blocks.
-    ///
-    /// # Errors
-    /// It can't be written.
-    pub(super) fn write(folder: &Path, line: &str) -> io::Result<()> {
-        let mut file = File::options().create(true).append(true).open(folder.join("purges"))?;
-        file.write_all(line.as_bytes())?;
-        file.sync_data()
+    /// Adds one.
+    pub(super) fn add(&self, ban: &Ban) {
+        let mut known = self.locked();
+        known.add(ban);
+        if known.bytes > self.most {
+            known.widen_older();
+        }
     }
 
-    /// Forgets the first so many: nothing is left that they mean.
-    pub(super) fn forget(&self, folder: &Path, count: usize) -> io::Result<()> {
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = count.min(list.len());
-        list.drain(..count);
-        let text: String = list.iter().map(Ban::line).collect();
-        let new = folder.join("new").join(format!("purges-{}", std::process::id()));
-        fs::write(&new, text)?;
-        fs::rename(new, folder.join("purges"))
+    /// Whether a file was purged that was written after so many purges; and softly. Cost: a look-up for each length of the paths that
+    /// were purged and for each tag.
+    pub(super) fn mean(&self, url: &str, tags: &str, sequence: u64) -> Option<bool> {
+        self.locked().mean(url, tags, sequence)
     }
 
-    /// Whether an answer was purged; and softly.
-    pub(super) fn mean(&self, head: &Head) -> Option<bool> {
-        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let meant = list.iter().filter(|ban| head.life.received < ban.at && ban.purge.means(&head.url, &head.tags));
-        meant.map(|ban| ban.soft).min()
+    /// All that is remembered, in order.
+    pub(super) fn all(&self) -> Vec<Ban> {
+        let known = self.locked();
+        let mut bans = Vec::new();
+        let mut list = |purge: Purge, marks: &Marks| {
+            for (sequence, soft) in [(marks.hard, false), (marks.soft, true)] {
+                if sequence > 0 {
+                    bans.push(Ban { sequence, soft, purge: purge.clone() });
+                }
+            }
+        };
+        known.urls.iter().for_each(|(url, marks)| list(Purge::Url(url.to_string()), marks));
+        known.below.iter().for_each(|(url, marks)| list(Purge::Below(url.to_string()), marks));
+        known.tags.iter().for_each(|(tag, marks)| list(Purge::Tags(vec![tag.to_string()]), marks));
+        list(Purge::All, &known.all);
+        bans.sort_by_key(|ban| ban.sequence);
+        bans
     }
 }
 
-impl Ban {
-    fn line(&self) -> String {
-        let (kind, text) = match &self.purge {
-            Purge::Url(url) => ("url", url.clone()),
-            Purge::Below(url) => ("below", url.clone()),
-            Purge::Tags(tags) => ("tags", tags.join(" ")),
-            Purge::All => ("all", String::new()),
-        };
-        // URLs are in normal form and tags come from a field: neither has a line end. If one had, the line would be torn.
-        let text = text.replace(['\n', '\r'], "");
-        format!("{} {} {kind} {text}\n", self.at.0, u8::from(self.soft))
+impl Marks {
+    fn add(&mut self, sequence: u64, soft: bool) {
+        let mark = if soft { &mut self.soft } else { &mut self.hard };
+        *mark = (*mark).max(sequence);
     }
 
-    fn read(line: &str) -> Option<Ban> {
-        let mut parts = line.splitn(4, ' ');
-        let at = Moment(parts.next()?.parse().ok()?);
-        let soft = match parts.next()? {
-            "0" => false,
-            "1" => true,
-            _ => return None,
+    fn last(&self) -> u64 {
+        self.hard.max(self.soft)
+    }
+
+    fn mean(&self, sequence: u64) -> Option<bool> {
+        match (self.hard > sequence, self.soft > sequence) {
+            (true, _) => Some(false),
+            (false, true) => Some(true),
+            (false, false) => None,
+        }
+    }
+}
+
+impl Known {
+    fn add(&mut self, ban: &Ban) {
+        let Ban { sequence, soft, purge } = ban;
+        let bytes = &mut self.bytes;
+        let mut mark = |map: &mut HashMap<Box<str>, Marks>, text: &str| {
+            if let Some(marks) = map.get_mut(text) {
+                marks.add(*sequence, *soft);
+                return false;
+            }
+            *bytes += text.len() + OVERHEAD;
+            map.entry(text.into()).or_default().add(*sequence, *soft);
+            true
         };
-        let (kind, text) = (parts.next()?, parts.next()?.to_owned());
-        let purge = match kind {
-            "url" => Purge::Url(text),
-            "below" => Purge::Below(text),
-            "tags" => Purge::Tags(text.split(' ').map(str::to_owned).collect()),
-            "all" => Purge::All,
-            _ => return None,
+        match purge {
+            Purge::Url(url) => {
+                mark(&mut self.urls, url);
+            }
+            Purge::Below(url) => {
+                if mark(&mut self.below, url) {
+                    *self.lengths.entry(url.len()).or_default() += 1;
+                }
+            }
+            Purge::Tags(tags) => {
+                for tag in tags {
+                    mark(&mut self.tags, tag);
+                }
+            }
+            Purge::All => self.all.add(*sequence, *soft),
+        }
+    }
+
+    fn mean(&self, url: &str, tags: &str, sequence: u64) -> Option<bool> {
+        let of = |map: &HashMap<Box<str>, Marks>, text: &str| map.get(text).and_then(|marks| marks.mean(sequence));
+        // What `Purge::means` says of each.
+        let above = self.lengths.keys().filter_map(|&length| {
+            let (above, rest) = (url.get(..length)?, url.get(length..)?);
+            let is_above = rest.is_empty() || above.ends_with('/') || rest.starts_with(['/', '?']);
+            if is_above { of(&self.below, above) } else { None }
+        });
+        let tags = tags.split(' ').filter(|tag| !tag.is_empty()).filter_map(|tag| of(&self.tags, tag));
+        [of(&self.urls, url), self.all.mean(sequence)].into_iter().flatten().chain(above).chain(tags).min()
+    }
+
+    /// Forgets the older half of what is remembered. A URL that was purged has no file any more; all else is widened.
+    fn widen_older(&mut self) {
+        let maps = [&self.urls, &self.below, &self.tags];
+        let mut all: Vec<u64> = maps.iter().flat_map(|map| map.values().map(Marks::last)).collect();
+        let middle = all.len() / 2;
+        let (_, &mut newest, _) = all.select_nth_unstable(middle);
+        let (widened, bytes) = (&mut self.all, &mut self.bytes);
+        let mut keep = |text: &str, marks: &Marks, has_files: bool| {
+            let kept = marks.last() > newest;
+            if !kept {
+                *bytes -= text.len() + OVERHEAD;
+                widened.add(marks.soft, true);
+                if has_files {
+                    widened.add(marks.hard, false);
+                }
+            }
+            kept
         };
-        Some(Ban { at, soft, purge })
+        self.urls.retain(|text, marks| keep(text, marks, false));
+        self.below.retain(|text, marks| keep(text, marks, true));
+        self.tags.retain(|text, marks| keep(text, marks, true));
+        self.lengths.clear();
+        for text in self.below.keys() {
+            *self.lengths.entry(text.len()).or_default() += 1;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    fn purge(kind: u8, text: &str) -> Purge {
+        match kind {
+            0 => Purge::Url(text.to_owned()),
+            1 => Purge::Below(text.to_owned()),
+            2 => Purge::Tags(vec![text.to_owned(), "t".to_owned()]),
+            _ => Purge::All,
+        }
+    }
+
+    proptest! {
+        /// What is looked up is what a look at each purge would find.
+        #[test]
+        fn as_each_would(
+            purges in prop::collection::vec((0..4_u8, "(h/|h)?[ab/?]{0,4}", any::<bool>()), 0..12),
+            url in "(h/|h)?[ab/?]{0,5}",
+            tags in "[abt ]{0,5}",
+            sequence in 0..14_u64,
+        ) {
+            let bans = Bans::new(u64::MAX);
+            let mut expected = None;
+            for ((kind, text, soft), number) in purges.iter().zip(1..) {
+                let purge = purge(*kind, text);
+                if number > sequence && purge.means(&url, &tags) {
+                    expected = Some(expected.map_or(*soft, |before: bool| before && *soft));
+                }
+                bans.add(&Ban { sequence: number, soft: *soft, purge });
+            }
+            prop_assert_eq!(bans.mean(&url, &tags, sequence), expected);
+            // As it comes back from what a journal is written anew with.
+            let again = Bans::new(u64::MAX);
+            bans.all().iter().for_each(|ban| again.add(ban));
+            prop_assert_eq!(again.mean(&url, &tags, sequence), expected);
+        }
+    }
+
+    /// However many there are: no more is remembered than fits, and what was purged is never taken for fresh, but for the URL of a file that
+    /// is gone.
     #[test]
-    fn lines() {
-        for purge in [
-            Purge::Url("http://a/x?a b".to_owned()),
-            Purge::Below("http://a/x".to_owned()),
-            Purge::Tags(vec!["one".to_owned(), "two".to_owned()]),
-            Purge::All,
-        ] {
-            let ban = Ban { at: Moment(7), soft: purge == Purge::All, purge };
-            assert_eq!(Ban::read(ban.line().trim_end_matches('\n')), Some(ban));
-        }
-        for odd in ["", "x", "7", "7 2 all ", "7 1 some x", "7 1"] {
-            assert_eq!(Ban::read(odd), None, "{odd}");
-        }
+    fn bounded() {
+        let check = |of: fn(String) -> Purge, soft: bool, expected: Option<bool>| {
+            const MOST: usize = 100_000;
+            let bans = Bans::new(MOST as u64);
+            let count = (3 * MOST / 100) as u64;
+            let url = |number: u64| format!("http://a/{number:0>64}");
+            for number in 1..=count {
+                bans.add(&Ban { sequence: number, soft, purge: of(url(number)) });
+                assert!(bans.locked().bytes <= MOST);
+            }
+            let means = |number: u64, sequence| bans.mean(&url(number), &url(number), sequence);
+            assert_eq!(means(1, 0), expected);
+            assert_eq!(means(count, 0), Some(soft));
+            assert_eq!(means(count + 1, count - 1), None, "written lately, and not purged");
+            let (urls, below, tags) = {
+                let known = bans.locked();
+                (known.urls.len(), known.below.len(), known.tags.len())
+            };
+            assert!(urls + below + tags > MOST / 400);
+        };
+        check(Purge::Url, false, None);
+        check(Purge::Url, true, Some(true));
+        check(Purge::Below, false, Some(false));
+        check(|tag| Purge::Tags(vec![tag]), false, Some(false));
+        check(|tag| Purge::Tags(vec![tag]), true, Some(true));
     }
 }

@@ -34,6 +34,11 @@ impl Store {
         };
         match opened {
             Ok(opened) => Some(Content::Filed(Arc::new(opened))),
+            // The file is another process's: while it has the folder, too, the last who has written something has it on disk.
+            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => {
+                self.entries.remove(&place.own);
+                None
+            }
             Err(error) => {
                 if !descriptors::are_exhausted(&error) {
                     self.forget(place.own);
@@ -41,6 +46,11 @@ impl Store {
                 None
             }
         }
+    }
+
+    /// Whether it has a folder.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.disk.is_some()
     }
 
     /// Waits for what is being written, but no longer than this. Blocks.
@@ -72,31 +82,28 @@ impl Store {
     /// Blocks.
     fn read_back(&self, disk: &Disk, name: u128) -> bool {
         let before = self.purges();
-        match disk.read(name) {
-            None => false,
+        let entry = match disk.read(name) {
+            None => return false,
             Some(Found::Varies(url, fields, number)) => {
                 let varies =
                     Varies { url: url.into(), fields: fields.into(), number, outdated_before: AtomicU64::new(0) };
-                self.bring(name, Entry::Varies(Arc::new(varies)));
-                true
+                Entry::Varies(Arc::new(varies))
             }
-            Some(Found::Answer(head, opened)) => {
-                let entry = if opened.length() > self.max_object {
-                    Entry::Filed(head, opened.filed)
-                } else if let Ok(blocks) = opened.whole() {
-                    Entry::Answer(head, Content::of(&blocks))
-                } else {
+            Some(Found::Answer(head, opened)) if opened.length() > self.max_object => Entry::Filed(head, opened.filed),
+            Some(Found::Answer(head, opened)) => match opened.whole() {
+                Ok(blocks) => Entry::Answer(head, Content::of(&blocks)),
+                Err(_) => {
                     drop(disk.remove(name));
                     return false;
-                };
-                self.bring(name, entry);
-                // Somebody may have purged it while it was read.
-                if self.purges() != before {
-                    self.entries.remove(&name);
                 }
-                true
-            }
+            },
+        };
+        self.bring(name, entry);
+        // Somebody may have purged it while it was read.
+        if self.purges() != before {
+            self.entries.remove(&name);
         }
+        true
     }
 
     /// What has come into memory meanwhile is newer than what was read.
@@ -120,10 +127,11 @@ impl Store {
     /// Writes a note that there are several answers.
     pub(super) fn note(&'static self, name: u128, varies: &Arc<Varies>) {
         let Some(disk) = &self.disk else { return };
-        let varies = Arc::clone(varies);
+        let (varies, since) = (Arc::clone(varies), self.purges());
         self.behind(disk, name, move |disk| {
             let newer = |entry| matches!(entry, Entry::Varies(noted) if !Arc::ptr_eq(&noted, &varies));
-            disk.keep_note(name, &varies, || self.entries.peek(&name).is_some_and(newer))
+            let is_purged = || self.purges.since(since, &varies.url, "") == Some(false);
+            disk.keep_note(name, &varies, || is_purged() || self.entries.peek(&name).is_some_and(newer))
         });
     }
 
@@ -149,7 +157,7 @@ impl Store {
     }
 
     fn is_purged(&self, since: u64, head: &Head) -> bool {
-        self.purges.since(since, head).is_some()
+        self.purges.since(since, &head.url, &head.tags).is_some()
     }
 
     /// Tells the operator when writing begins to fail, and when it is over.

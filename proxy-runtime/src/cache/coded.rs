@@ -97,9 +97,13 @@ mod tests {
         let purges = [Purge::All, Purge::Url("u".to_owned()), Purge::Tags(vec!["a".to_owned()])];
         for purge in purges {
             let (store, forms) = kept("u");
-            assert_eq!(store.purge(&purge, true, Moment(1)).found, 1, "a form is no answer of its own");
+            assert_eq!(
+                store.purge(std::slice::from_ref(&purge), true, Moment(1)).found,
+                1,
+                "a form is no answer of its own"
+            );
             assert!(forms.get(Coding::Gzip).is_some(), "what is asked about may be as it was");
-            assert_eq!(store.purge(&purge, false, Moment(1)).found, 1);
+            assert_eq!(store.purge(&[purge], false, Moment(1)).found, 1);
             assert_eq!(forms.get(Coding::Gzip), None);
         }
         let (store, forms) = kept("u");

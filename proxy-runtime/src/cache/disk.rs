@@ -30,14 +30,14 @@ use self::index::Index;
 pub(crate) use self::limits::Limits;
 use self::limits::occupied;
 pub(super) use self::writer::Writer;
-use super::bans::{Bans, MOST};
+use super::bans::{Ban, Bans};
 use super::freshness::Moment;
+use super::journal::Journal;
 use super::purges::Purge;
 use super::record::{self, Kept};
 use super::store::{Head, Varies};
 use crate::descriptors::{self, Share};
 use crate::file_pool::FilePool;
-use crate::observe::notice;
 
 /// A folder of answers.
 pub(crate) struct Disk {
@@ -48,10 +48,10 @@ pub(crate) struct Disk {
     index: Mutex<Index>,
     /// All that was there at the start is in the index.
     scanned: AtomicBool,
-    /// What was purged without looking.
-    bans: Bans,
-    /// Held while the folder is looked through.
-    sweeping: Mutex<()>,
+    /// What was purged without looking at each file.
+    pub(super) bans: Bans,
+    /// The order of purges, and who else has the folder.
+    pub(super) journal: Journal,
     /// Held while a file gets its name or loses it.
     naming: Mutex<()>,
     /// Held while files are removed because the file system is full.
@@ -68,15 +68,7 @@ pub(super) enum Found {
     Varies(String, Vec<Box<str>>, u64),
 }
 
-/// What is left to do of a purge.
-pub(super) enum Purged {
-    /// To remove a file.
-    File(u128),
-    /// To write a line.
-    Line(String),
-}
-
-const MAGIC: &[u8; 6] = b"KILN1\n";
+const MAGIC: &[u8; 6] = b"KILN2\n";
 
 /// The largest head that is read.
 const MAX_HEAD: usize = 1 << 20;
@@ -91,10 +83,12 @@ impl Disk {
         for first in 0..=255_u8 {
             fs::create_dir_all(folder.join(format!("{first:02x}")))?;
         }
+        let (secret, bans) = (secret(folder)?, Bans::new(limits.bytes / 16));
+        let journal = Journal::open(folder, secret, &mut |ban| bans.add(ban))?;
         Ok(Disk {
             folder: Arc::new(Folder {
                 path: folder.to_owned(),
-                secret: secret(folder)?,
+                secret,
                 pool: FilePool::new()?,
                 descriptors,
                 writing: AtomicU64::new(0),
@@ -103,8 +97,8 @@ impl Disk {
             max_object: limits.bytes / 8,
             index: Mutex::default(),
             scanned: AtomicBool::new(false),
-            bans: Bans::of(folder),
-            sweeping: Mutex::new(()),
+            bans,
+            journal,
             naming: Mutex::new(()),
             freeing: Mutex::new(()),
             process: RandomState::new().hash_one(0),
@@ -227,12 +221,16 @@ impl Disk {
             Err(error) if descriptors::are_exhausted(&error) => return None,
             file => file.ok(),
         };
-        let found = file.and_then(|file| self.read_head(name, file)).filter(|found| match found {
-            Found::Answer(head, _) => self.bans.mean(head).is_none_or(|soft| {
+        let found = file.and_then(|file| self.read_head(name, file)).and_then(|(found, followed)| {
+            let purged = match &found {
+                Found::Answer(head, _) => self.bans.mean(&head.url, &head.tags, followed),
+                // Softly, each answer was purged.
+                Found::Varies(url, ..) => self.bans.mean(url, "", followed).filter(|soft| !soft),
+            };
+            if let (Some(true), Found::Answer(head, _)) = (purged, &found) {
                 head.outdated.store(true, Ordering::Relaxed);
-                soft
-            }),
-            Found::Varies(..) => true,
+            }
+            (purged != Some(false)).then_some(found)
         });
         match found {
             Some(_) => self.locked().touch(name),
@@ -241,14 +239,17 @@ impl Disk {
         found
     }
 
-    fn read_head(&self, name: u128, handle: Handle) -> Option<Found> {
+    /// What is there, and how much of the journal was followed when it was written.
+    fn read_head(&self, name: u128, handle: Handle) -> Option<(Found, u64)> {
         let mut file = handle.get().ok()?;
         let mut header = [0; HEADER];
         file.read_exact(&mut header).ok()?;
         let (lengths, sum) = header.split_at(HEADER - SUM);
         let head_length = u32::from_le_bytes(lengths[8..12].try_into().ok()?) as usize;
-        let length = u64::from_le_bytes(lengths[12..20].try_into().ok()?);
-        if &lengths[..6] != MAGIC || head_length > MAX_HEAD {
+        let number = |at: usize| Some(u64::from_le_bytes(lengths.get(at..at + 8)?.try_into().ok()?));
+        let (length, journal, followed) = (number(12)?, number(20)?, number(28)?);
+        // What was purged in the order of another journal, nobody knows.
+        if &lengths[..6] != MAGIC || head_length > MAX_HEAD || journal != self.journal.identity() {
             return None;
         }
         let mut head = vec![0; head_length];
@@ -256,14 +257,15 @@ impl Disk {
         if self.sum(name, u64::MAX, &[lengths, &head]).to_le_bytes() != sum {
             return None;
         }
-        Some(match record::read(&head)? {
+        let found = match record::read(&head)? {
             Kept::Varies(url, fields, number) => Found::Varies(url, fields, number),
             Kept::Answer(head) => {
                 let offset = (HEADER + head_length) as u64;
                 let filed = self.filed(name, header, (offset, length));
                 Found::Answer(Arc::new(head), Opened::new(Arc::new(filed), handle))
             }
-        })
+        };
+        Some((found, followed))
     }
 
     /// Keeps an answer whose body is in memory; unless `purged` says so at the last moment.
@@ -312,49 +314,25 @@ impl Disk {
         removed
     }
 
-    /// Purges: at once for all who ask from now on. Looks at memory alone; what is left to do is [`Disk::carry_out`]. Gives how many
-    /// files are gone at once; the others go when they are read.
-    pub(super) fn purge(self: &Arc<Self>, purge: &Purge, soft: bool, name: u128, now: Moment) -> (usize, Purged) {
+    /// Purges: at once for all who ask this process from now on. Looks at memory alone. Gives how many files are gone at once; the others
+    /// go when they are read. `name` is that of a URL.
+    pub(super) fn purge(self: &Arc<Self>, purge: &Purge, soft: bool, name: u128) -> usize {
+        // What it gets is the next number, or one after it.
+        self.bans.add(&Ban { sequence: self.journal.followed() + 1, soft, purge: purge.clone() });
         match purge {
-            Purge::Url(_) if !soft => (usize::from(self.forget(name)), Purged::File(name)),
-            _ => {
-                let (line, count) = self.bans.add(purge, soft, Moment(now.0 + 1));
-                if count >= MOST {
-                    let disk = Arc::clone(self);
-                    drop(self.folder.pool.begin(move || disk.sweep()));
-                }
-                let gone = if *purge == Purge::All && !soft { self.clear() } else { 0 };
-                (gone, Purged::Line(line))
-            }
+            Purge::Url(_) if !soft => usize::from(self.forget(name)),
+            Purge::All if !soft => self.clear(),
+            _ => 0,
         }
     }
 
-    /// Makes a purge durable. Gives how many files were found that were not known. Blocks.
-    ///
-    /// # Errors
-    /// The purge is forgotten with a restart.
-    pub(super) fn carry_out(&self, purged: &Purged) -> io::Result<usize> {
-        match purged {
-            Purged::File(name) => self.remove(*name).map(usize::from),
-            Purged::Line(line) => Bans::write(&self.folder.path, line).map(|()| 0),
-        }
-    }
-
-    /// Removes what was purged, softly or not, so that the purges can be forgotten: a pass over all files.
-    fn sweep(&self) {
-        // Before all files are known, some would be left out; and one pass at a time is enough.
-        let Some(_sweeping) = self.sweeping.try_lock().ok().filter(|_| self.scanned.load(Ordering::Acquire)) else {
-            return;
-        };
-        let names: Vec<u128> = self.locked().list.iter().map(|item| item.name).collect();
-        for name in names {
-            let found = self.folder.open(name).ok().and_then(|file| self.read_head(name, file));
-            if matches!(found, Some(Found::Answer(head, _)) if self.bans.mean(&head).is_some()) {
-                drop(self.remove(name));
-            }
-        }
-        if let Err(error) = self.bans.forget(&self.folder.path, MOST / 2) {
-            notice(&format!("cache: purges can't be forgotten: {error}"));
+    /// Forgets files that another process has purged, and removes. Looks at memory alone.
+    pub(super) fn unlist(&self, purge: &Purge, soft: bool, name: u128) {
+        let mut index = self.locked();
+        match purge {
+            Purge::Url(_) if !soft => index.remove(name),
+            Purge::All if !soft => index.clear(),
+            _ => {}
         }
     }
 
@@ -496,36 +474,35 @@ mod tests {
         let _ = fs::remove_dir_all(folder);
     }
 
-    /// So many purges that they are forgotten: what they mean stays purged, softly or not.
+    /// What was purged stays purged after a restart, softly or not; and what is written after it is not meant.
     #[test]
     fn purged_for_good() {
         let folder = folder("purged");
-        let disk = Arc::new(Disk::open(&folder, AMPLE, Share::ample()).expect("a folder"));
-        disk.keep(1, &head("http://a/", &[], "soft"), &body(5), || false).expect("written");
-        disk.keep(2, &head("http://a/", &[], "hard"), &body(5), || false).expect("written");
-        disk.keep(3, &head("http://a/", &[], "kept"), &body(5), || false).expect("written");
-        let purge = |tag: &str, soft| {
-            let (_, purged) = disk.purge(&Purge::Tags(vec![tag.to_owned()]), soft, 0, Moment(5000));
-            disk.carry_out(&purged).expect("written");
-            disk.folder.pool.settle(Duration::from_secs(60));
-        };
-        for (tag, soft) in [("soft", true), ("hard", false)] {
-            purge(tag, soft);
+        let tags = |tag: &str| Purge::Tags(vec![tag.to_owned()]);
+        {
+            let disk = Arc::new(Disk::open(&folder, AMPLE, Share::ample()).expect("a folder"));
+            for (name, tag) in (1..).zip(["soft", "hard", "kept"]) {
+                disk.keep(name, &head("http://a/", &[], tag), &body(5), || false).expect("written");
+            }
+            for (tag, soft) in [("soft", true), ("hard", false)] {
+                disk.purge(&tags(tag), soft, 0);
+                assert!(disk.read(2).is_none() || soft, "it holds before it is written");
+                let mut locked = disk.journal.lock(&mut |_| {}).expect("locked");
+                locked.append(&[(tags(tag), soft)]).expect("written");
+                locked.follow(&mut |ban| disk.bans.add(ban)).expect("followed");
+            }
+            disk.keep(4, &head("http://a/", &[], "hard"), &body(5), || false).expect("written");
+            assert!(disk.read(4).is_some(), "it came later");
         }
+        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
         assert!(matches!(disk.read(1), Some(Found::Answer(head, _)) if head.is_outdated()));
-        // Not all is known yet, so nothing may be forgotten.
-        for _ in 0..MOST {
-            purge("other", false);
-        }
-        assert!(matches!(disk.read(1), Some(Found::Answer(head, _)) if head.is_outdated()));
-        disk.scan();
-        for _ in 0..MOST {
-            purge("other", false);
-        }
-        let found: Vec<bool> = (1..=3).map(|name| disk.read(name).is_some()).collect();
-        assert_eq!(found, [false, false, true]);
-        let again = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
-        assert!(again.read(1).is_none() && again.read(2).is_none() && again.read(3).is_some());
+        let found: Vec<bool> = (1..=4).map(|name| disk.read(name).is_some()).collect();
+        assert_eq!(found, [true, false, true, true]);
+        drop(disk);
+        // Without its journal, nobody knows what was purged.
+        fs::remove_file(folder.join("journal")).expect("removed");
+        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
+        assert!((1..=4).all(|name| disk.read(name).is_none()));
         let _ = fs::remove_dir_all(folder);
     }
 

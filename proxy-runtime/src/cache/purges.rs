@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::store::Head;
-
 /// What is purged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purge {
@@ -58,14 +56,14 @@ impl Purges {
         self.count.fetch_add(1, Ordering::Release);
     }
 
-    /// Whether an answer was purged since there were so many; and softly.
-    pub(super) fn since(&self, since: u64, head: &Head) -> Option<bool> {
+    /// Whether what has this URL and these tags was purged since there were so many; and softly.
+    pub(super) fn since(&self, since: u64, url: &str, tags: &str) -> Option<bool> {
         if self.count.load(Ordering::Acquire) == since {
             return None;
         }
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let new = usize::try_from(self.count.load(Ordering::Acquire) - since).unwrap_or(usize::MAX);
-        let meant = last.iter().rev().take(new).filter(|(purge, _)| purge.means(&head.url, &head.tags));
+        let meant = last.iter().rev().take(new).filter(|(purge, _)| purge.means(url, tags));
         let soft = meant.map(|(_, soft)| *soft).min();
         if new > REMEMBERED { Some(false) } else { soft }
     }

@@ -1,36 +1,170 @@
-//! Purges of a store: at once in memory ([`Store::purge`]), then durably ([`Purging::carry_out`]).
+//! Purges of a store: at once in memory ([`Store::purge`]), then durably and in all processes that have its folder
+//! ([`Purging::carry_out`]); and what others purge of it ([`Store::keep_following`]).
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::disk::{Disk, Purged};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::bans::Ban;
+use super::disk::Disk;
 use super::freshness::Moment;
 use super::purges::Purge;
 use super::store::{Entry, Store};
 use crate::file_pool::Unavailable;
+use crate::observe::notice;
+
+/// Purges that are to be written to the journal. Those that come while others are written are written together.
+#[derive(Default)]
+pub(super) struct Orders(Mutex<Vec<Order>>);
+
+struct Order {
+    purges: Vec<(Purge, bool)>,
+    /// Who waits for it, and is told how much of the journal there is then. Nobody waits to hear that a resource has changed.
+    told: Option<oneshot::Sender<Written>>,
+}
+
+type Written = Result<u64, Arc<io::Error>>;
+
+/// So many may wait to be written, as where the disk hangs.
+const MOST_ORDERS: usize = 1024;
+
+/// How long a purge may take to be written, and then to reach other processes.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is seen whether others hold to a purge.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// How often the journal is looked at where others have the folder, as while a binary takes over from the one before.
+const SHARED: Duration = Duration::from_millis(10);
+
+/// How often where nobody else has it, as far as is known: well within what another process waits.
+const ALONE: Duration = Duration::from_millis(250);
+
+/// What is freed for the journal on a full disk, in bytes.
+const ROOM: u64 = 64 << 10;
 
 impl Store {
-    /// Removes what is kept under a URL, whose resource has changed. Looks at memory alone: files go behind it.
-    pub(crate) fn invalidate(&self, url: String, now: Moment) {
-        drop(self.purge(&Purge::Url(url), false, now));
+    /// Removes what is kept under a URL, whose resource has changed. Looks at memory alone: files go behind it, and other processes
+    /// with the folder are told behind it.
+    pub(crate) fn invalidate(&'static self, url: String, now: Moment) {
+        let purge = Purge::Url(url);
+        let forget = || self.disk.as_ref().map(|disk| disk.forget(self.name_of_purged(&purge)));
+        // Before: nobody reads it back from now on. Behind: what was just being written goes, too.
+        forget();
+        self.purge_loaded(&purge, false, now);
+        forget();
+        if let Some(disk) = &self.disk {
+            // Where so many wait, the disk hangs, and others can't be told anything.
+            self.order(disk, Order { purges: vec![(purge, false)], told: None });
+        }
     }
 
-    /// Purges, for all who ask from now on. Looks at memory alone; what is left to do on disk is [`Purging::carry_out`]. Cost: a
-    /// look-up for a URL, a pass over all entries for all else.
-    pub(crate) fn purge(&self, purge: &Purge, soft: bool, now: Moment) -> Purging {
-        // Before anything is removed: what comes from now on is held against it.
-        self.purges.add(purge.clone(), soft);
-        self.flights.purge(purge);
-        let found = self.purge_memory(purge, soft, now);
+    /// Purges, for all who ask from now on. Looks at memory alone; what is left to do is [`Purging::carry_out`]. Cost: a look-up for a
+    /// URL, a pass over all entries for all else.
+    pub(crate) fn purge(&'static self, purges: &[Purge], soft: bool, now: Moment) -> Purging {
+        let found = purges.iter().map(|purge| self.purge_here(purge, soft, now)).sum();
         let filed = self.disk.as_ref().map(|disk| {
-            let name = match purge {
-                Purge::Url(url) => self.name_of([url.as_bytes(), b"", b""]),
-                _ => 0,
-            };
-            let (count, purged) = disk.purge(purge, soft, name, now);
-            (Arc::clone(disk), count, purged)
+            let (told, written) = oneshot::channel();
+            let purges_in_order = purges.iter().map(|purge| (purge.clone(), soft)).collect();
+            self.order(disk, Order { purges: purges_in_order, told: Some(told) });
+            let urls = purges.iter().filter(|purge| !soft && matches!(purge, Purge::Url(_)));
+            Filed { disk, written, names: urls.map(|url| self.name_of_purged(url)).collect() }
         });
         Purging { found, filed }
+    }
+
+    /// Purges in this process. Gives how many entries it was about.
+    fn purge_here(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
+        // The disk first: what is read from there from now on is held against it.
+        let filed = self.disk.as_ref().map_or(0, |disk| disk.purge(purge, soft, self.name_of_purged(purge)));
+        self.purge_loaded(purge, soft, now).max(filed)
+    }
+
+    /// The name of what is kept under a URL that is purged.
+    fn name_of_purged(&self, purge: &Purge) -> u128 {
+        match purge {
+            Purge::Url(url) => self.name_of([url.as_bytes(), b"", b""]),
+            _ => 0,
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Vec<Order>> {
+        self.orders.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has an order written. If there is no room for it, whoever waits is told by its end.
+    fn order(&'static self, disk: &'static Arc<Disk>, order: Order) {
+        let mut orders = self.orders();
+        if orders.len() < MOST_ORDERS {
+            orders.push(order);
+            // Whoever came before has begun it.
+            if orders.len() == 1 {
+                drop(disk.pool().begin(|| self.write_orders(disk)));
+            }
+        }
+    }
+
+    /// Blocks.
+    fn write_orders(&'static self, disk: &Disk) {
+        let locked = disk.journal.lock(&mut |ban| self.follow_other(disk, ban));
+        let orders = std::mem::take(&mut *self.orders());
+        if orders.iter().all(|order| order.told.is_none()) && disk.journal.is_alone().is_ok_and(|alone| alone) {
+            return;
+        }
+        let purges: Vec<_> = orders.iter().flat_map(|order| order.purges.iter().cloned()).collect();
+        let written = locked.and_then(|mut locked| {
+            disk.with_room(ROOM, || locked.append(&purges))?;
+            // Once more, now that it has its place: meanwhile a file of another process may have been read, which had followed further.
+            let so_far = locked.follow(&mut |ban| self.follow(disk, ban))?;
+            if let Err(error) = locked.compact(|| disk.bans.all()) {
+                notice(&format!("cache: the folder's journal can't be written anew: {error}"));
+            }
+            Ok(so_far)
+        });
+        let written = written.map_err(Arc::new);
+        for told in orders.into_iter().filter_map(|order| order.told) {
+            // Who does not wait any more has said that it was not carried out.
+            let _ = told.send(written.clone());
+        }
+    }
+
+    /// Holds to what another process has purged.
+    fn follow_other(&self, disk: &Disk, ban: &Ban) {
+        disk.unlist(&ban.purge, ban.soft, self.name_of_purged(&ban.purge));
+        self.follow(disk, ban);
+    }
+
+    /// Holds to a purge in the journal.
+    fn follow(&self, disk: &Disk, ban: &Ban) {
+        disk.bans.add(ban);
+        self.purge_loaded(&ban.purge, ban.soft, Moment::now());
+    }
+
+    /// Purges what is in memory, and on its way there. Gives how many entries it was about.
+    fn purge_loaded(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
+        // In this order: what comes from now on is held against it; nobody joins what is on its way; what has come goes.
+        self.purges.add(purge.clone(), soft);
+        self.flights.purge(purge);
+        self.purge_memory(purge, soft, now)
+    }
+
+    /// Follows what other processes purge of the folder, for ever. Blocks.
+    pub(crate) fn keep_following(&'static self) {
+        let Some(disk) = &self.disk else { return };
+        let mut alone = true;
+        loop {
+            std::thread::sleep(if alone { ALONE } else { SHARED });
+            // Who does not follow does not say so either: whoever purges is told that it does not hold everywhere.
+            let _ = disk.journal.follow(&mut |ban| self.follow_other(disk, ban));
+            let before = std::mem::replace(&mut alone, disk.journal.is_alone().unwrap_or(false));
+            if alone && !before {
+                // What others have written is this process's to count now.
+                drop(disk.pool().begin(|| disk.scan()));
+            }
+        }
     }
 
     fn purge_memory(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
@@ -67,24 +201,43 @@ impl Store {
     }
 }
 
-/// A purge that holds in memory.
-#[must_use = "it is not durable yet"]
+/// Purges that hold in this process.
+#[must_use = "they are not durable yet"]
 pub(crate) struct Purging {
-    /// How many entries it was about.
+    /// How many entries they were about.
     pub(super) found: usize,
-    filed: Option<(Arc<Disk>, usize, Purged)>,
+    filed: Option<Filed>,
+}
+
+struct Filed {
+    disk: &'static Arc<Disk>,
+    written: oneshot::Receiver<Written>,
+    /// Files to remove.
+    names: Vec<u128>,
 }
 
 impl Purging {
-    /// Makes it durable. Gives how many entries it was about.
+    /// Makes them durable, and waits until all processes that have the folder hold to them. Gives how many entries they were about.
     ///
     /// # Errors
-    /// It is forgotten with a restart.
+    /// They are forgotten with a restart, or do not hold in another process.
     pub(crate) async fn carry_out(self) -> io::Result<usize> {
-        let Some((disk, known, purged)) = self.filed else { return Ok(self.found) };
-        let pool = disk.pool();
-        let carried = pool.run(move || disk.carry_out(&purged)).await;
-        let removed = carried.map_err(|_: Unavailable| io::ErrorKind::TimedOut)??;
-        Ok(self.found.max(known).max(removed))
+        let Some(Filed { disk, written, names }) = self.filed else { return Ok(self.found) };
+        let refused = |_: Unavailable| io::Error::new(io::ErrorKind::TimedOut, "the disk does not respond");
+        let until = Instant::now() + PATIENCE;
+        let written = timeout_at(until, written).await.map_err(|_| refused(Unavailable::TimedOut))?;
+        let written = written.map_err(|_| io::Error::other("too many purges wait to be written"))?;
+        let so_far = written.map_err(|error| io::Error::new(error.kind(), error))?;
+        let until = Instant::now() + PATIENCE;
+        while !disk.pool().run(move || disk.journal.is_followed(so_far)).await.map_err(refused)?? {
+            if Instant::now() >= until {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another process with the folder does not follow"));
+            }
+            sleep(LOOK).await;
+        }
+        // Nobody writes them again: what was asked for before is not kept any more.
+        let remove = move || names.iter().map(|name| disk.remove(*name)).collect::<io::Result<Vec<bool>>>();
+        let removed = disk.pool().run(remove).await.map_err(refused)??;
+        Ok(self.found.max(removed.into_iter().filter(|removed| *removed).count()))
     }
 }

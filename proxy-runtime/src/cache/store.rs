@@ -26,6 +26,7 @@ use super::flight::Flights;
 use super::freshness::{Life, Moment, Unkept};
 use super::key::{self, Selecting};
 use super::purges::{Purge, Purges};
+use super::purging::Orders;
 use crate::descriptors::Share;
 use crate::fields::Fields;
 use crate::ranges::Only;
@@ -194,6 +195,8 @@ pub(crate) struct Store {
     /// No more than so many.
     max_receiving: u64,
     pub(super) purges: Purges,
+    /// Purges on their way to the journal of the folder.
+    pub(super) orders: Orders,
     pub(super) disk: Option<Arc<Disk>>,
     /// Answers that are being written to it.
     pub(super) writing: AtomicU64,
@@ -278,6 +281,7 @@ impl Store {
             receiving: AtomicU64::new(0),
             max_receiving: memory / 4,
             purges: Purges::default(),
+            orders: Orders::default(),
             disk,
             writing: AtomicU64::new(0),
             failing: AtomicBool::new(false),
@@ -435,7 +439,7 @@ impl Store {
         };
         self.entries.insert(name, entry);
         // Looked at behind it: a purge from now on finds it.
-        match self.purges.since(since, &head) {
+        match self.purges.since(since, &head.url, &head.tags) {
             Some(false) => {
                 self.entries.remove(&name);
                 return Err(Unkept::Purged);
@@ -651,7 +655,7 @@ pub(super) mod tests {
         assert_eq!(get(store, "http://a/x", &de), fresh("neu"));
         assert_eq!(get(store, "http://a/x", &en), None);
         // Softly, then for good: all under the URL.
-        drop(store.purge(&Purge::Url("http://a/x".to_owned()), true, Moment(3000)));
+        drop(store.purge(&[Purge::Url("http://a/x".to_owned())], true, Moment(3000)));
         assert_eq!(get(store, "http://a/x", &de), Some(("neu".to_owned(), true)));
         store.invalidate("http://a/x".to_owned(), Moment(3000));
         assert_eq!(get(store, "http://a/x", &de), None);
@@ -670,7 +674,7 @@ pub(super) mod tests {
             for (url, tags) in urls {
                 put(store, url, &fields(&[]), &[], tags, "it");
             }
-            drop(store.purge(&purge, soft, Moment(3000)));
+            drop(store.purge(std::slice::from_ref(&purge), soft, Moment(3000)));
             for (url, _) in urls {
                 let expected = match (left.contains(&url), stale.contains(&url)) {
                     (true, _) => fresh("it"),
@@ -700,7 +704,7 @@ pub(super) mod tests {
             let store = store(8 << 20);
             let since = store.purges();
             for (purge, soft) in purges {
-                drop(store.purge(purge, *soft, Moment(3000)));
+                drop(store.purge(std::slice::from_ref(purge), *soft, Moment(3000)));
             }
             let kept = store.keep(1, head("http://a/x", &[], "one"), Content::One(Bytes::new()), since);
             kept.map(|()| matches!(store.entries.get(&1), Some(Entry::Answer(head, _)) if head.is_outdated()))

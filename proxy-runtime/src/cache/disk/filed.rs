@@ -15,8 +15,8 @@ use siphasher::sip::SipHasher13;
 use crate::descriptors::{self, Held, Share};
 use crate::file_pool::FilePool;
 
-/// Before the head: what it is, and how long its parts are.
-pub(super) const HEADER: usize = 32;
+/// Before the head: what it is, how long its parts are, and where it is in the order of purges.
+pub(super) const HEADER: usize = 48;
 
 /// A body is written, checked and read by so many bytes.
 pub(super) const BLOCK: usize = 64 << 10;
@@ -100,13 +100,13 @@ impl Filed {
     /// Opens it, and reads its beginning: what is torn there is found out before a byte has been promised to anybody. Blocks.
     ///
     /// # Errors
-    /// It can't be opened or read, or is another response.
+    /// It can't be opened or read; ESTALE: another response has its name.
     pub(in crate::cache) fn open(self: Arc<Self>) -> io::Result<Opened> {
         let handle = self.folder.open(self.name)?;
         let mut header = [0; HEADER];
         handle.get()?.read_exact_at(&mut header, 0)?;
         if header != self.header {
-            return Err(io::ErrorKind::NotFound.into());
+            return Err(io::ErrorKind::StaleNetworkFileHandle.into());
         }
         let opened = Opened::new(self, handle);
         if opened.length() > 0 {

@@ -51,6 +51,13 @@ impl Index {
         *self = Index { lost: true, removing: self.removing, ..Index::default() };
     }
 
+    /// Forgets all files, whatever becomes of them.
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+        self.list.clear();
+        self.total = 0;
+    }
+
     pub(super) fn add(&mut self, name: u128, size: u64, used: SystemTime) {
         self.doomed.remove(&name);
         let used = used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -1,5 +1,5 @@
 //! How much a folder of cached responses may take: [`Limits`], and how room is made. What counts is what the disk gives away: the blocks that
-//! files occupy, and their entries in directories. Sixty thousand small files are 240 MiB to a disk, whatever they say themselves.
+//! files occupy, their entries in directories, and the journal. Sixty thousand small files are 240 MiB to a disk, whatever they say themselves.
 
 use std::fs;
 use std::io;
@@ -24,8 +24,8 @@ pub(crate) struct Limits {
 /// File systems give space away by so many bytes, most of them.
 pub(super) const UNIT: u64 = 4 << 10;
 
-/// What directories occupy before there is a file.
-pub(super) const FOLDERS: u64 = 258 * UNIT;
+/// What directories occupy before there is a file, and the few other files of a folder.
+pub(super) const FOLDERS: u64 = 264 * UNIT;
 
 /// What a directory grows by for each file.
 const ENTRY: u64 = 64;
@@ -47,7 +47,8 @@ impl Disk {
     fn is_within_limits(&self) -> bool {
         let (files, bytes) = self.size();
         let writing = self.folder.writing.load(Ordering::Relaxed);
-        bytes + writing + FOLDERS + files * ENTRY <= self.limits.bytes && files <= self.limits.files
+        let others = FOLDERS + files * ENTRY + self.journal.length().saturating_sub(UNIT);
+        bytes + writing + others <= self.limits.bytes && files <= self.limits.files
     }
 
     /// Removes files until all are within the limits, or there are none: of some that come to hand the one goes that was not asked for
@@ -97,7 +98,11 @@ impl Disk {
     ///
     /// # Errors
     /// Its own.
-    pub(super) fn with_room<T>(&self, bytes: u64, operation: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    pub(in crate::cache) fn with_room<T>(
+        &self,
+        bytes: u64,
+        mut operation: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
         let is_full = |done: &io::Result<T>| {
             let kind = done.as_ref().err().map(io::Error::kind);
             matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))

@@ -116,6 +116,10 @@ impl Disk {
         header[..6].copy_from_slice(MAGIC);
         header[8..12].copy_from_slice(&u32::try_from(writer.head.len()).unwrap_or(u32::MAX).to_le_bytes());
         header[12..20].copy_from_slice(&writer.length.to_le_bytes());
+        // In this order, and before `purged` is asked: that knows all that was followed, and what is purged from now on means this file.
+        let (journal, followed) = (self.journal.identity(), self.journal.followed());
+        header[20..28].copy_from_slice(&journal.to_le_bytes());
+        header[28..36].copy_from_slice(&followed.to_le_bytes());
         let sum = self.sum(writer.name, u64::MAX, &[&header[..HEADER - SUM], &writer.head]);
         header[HEADER - SUM..].copy_from_slice(&sum.to_le_bytes());
         file.write_all_at(&header, 0)?;

@@ -96,8 +96,7 @@ async fn carry_out(
     // All but URLs are looked for among all entries, which other requests should not wait for.
     let begun = tokio::task::spawn_blocking(move || {
         let now = Moment::now();
-        let each = |store| purges.iter().map(move |purge| Store::purge(store, purge, soft, now));
-        stores.iter().flat_map(each).collect::<Vec<_>>()
+        stores.iter().map(|store| store.purge(&purges, soft, now)).collect::<Vec<_>>()
     });
     let (mut purged, mut failed) = (0, None);
     for begun in begun.await.map_err(|_| Failure::Internal)? {
@@ -107,7 +106,7 @@ async fn carry_out(
         }
     }
     if let Some(error) = failed {
-        notice(&format!("cache: a purge can't be written to disk, and will be forgotten with a restart: {error}"));
+        notice(&format!("cache: a purge is not durable, or does not hold in all processes with the folder: {error}"));
         return Err(Failure::PurgeNotDurable);
     }
     Ok(json(format!("{{\"purged\":{purged}}}\n")))
