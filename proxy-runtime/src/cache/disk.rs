@@ -567,6 +567,7 @@ mod tests {
             }
             let files = (0..100).filter(|name| disk.path(*name).exists()).count();
             assert!(expected.contains(&files), "{limits:?} {size}: {files}");
+            disk.folder.pool.settle(Duration::from_secs(60));
             assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 0, "{limits:?}");
             drop(disk);
             // A start with less room removes what is too much.
