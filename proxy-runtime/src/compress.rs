@@ -22,6 +22,7 @@ use self::encoder::Encoder;
 use crate::body::{Body, Source};
 use crate::cache::Forms;
 use crate::changed::{self, Made};
+use crate::conditions;
 use crate::encodings;
 use crate::failure::Failure;
 use crate::fields::{Fields, has_token};
@@ -36,17 +37,19 @@ const AT_ONCE: usize = 256;
 pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>) -> Answer<Body> {
     let Answer { status, mut fields, body } = answer;
     let may_be = may_be(policy, status, &fields);
-    if (may_be || stands_for_one(policy, status, &fields)) && !has_token(&fields, "vary", "accept-encoding") {
+    let stands_for_one = stands_for_one(policy, status, &fields);
+    if stands_for_one && status == StatusCode::NOT_MODIFIED && conditions::has_weak_form(&record.fields, &fields) {
+        // What the client has was compressed.
+        changed::say(&mut fields);
+    }
+    if (may_be || stands_for_one) && !has_token(&fields, "vary", "accept-encoding") {
         fields.add(b"vary", b"Accept-Encoding");
     }
     if !may_be {
         return Answer { status, fields, body };
     }
     let length = body.length();
-    let short = length.is_some_and(|length| length < policy.min_size.get(record.worker.settings));
-    let codings = policy.codings.iter().map(|(coding, _)| coding.name());
-    let best = encodings::best(&record.fields, codings).and_then(|index| policy.codings.get(index));
-    let Some((coding, level)) = best.filter(|_| !short && !matches!(body, Body::Tunnel(_))) else {
+    let Some((coding, level)) = chosen(policy, record, length).filter(|_| !matches!(body, Body::Tunnel(_))) else {
         return Answer { status, fields, body };
     };
     let (body, forms) = match body {
@@ -80,6 +83,19 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
     fields.set("content-encoding", coding.name().as_bytes());
     changed::say(&mut fields);
     Answer { status, fields, body }
+}
+
+/// The coding that suits the client and what is of this length, and its level.
+fn chosen<'p>(policy: &'p Compress, record: &Record, length: Option<u64>) -> Option<&'p (Coding, u8)> {
+    let short = length.is_some_and(|length| length < policy.min_size.get(record.worker.settings));
+    let codings = policy.codings.iter().map(|(coding, _)| coding.name());
+    let best = || encodings::best(&record.fields, codings).and_then(|index| policy.codings.get(index));
+    if short { None } else { best() }
+}
+
+/// Whether a response with status 200, these fields and this length is compressed for the client.
+pub(crate) fn is_compressed(policy: &Compress, record: &Record, fields: &Fields, length: Option<u64>) -> bool {
+    may_be(policy, StatusCode::OK, fields) && chosen(policy, record, length).is_some()
 }
 
 /// Whether an answer may be compressed at all, whoever asks.

@@ -31,6 +31,13 @@ pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
     matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
 }
 
+/// Whether the client has the weak form of a response's strong tag, and not the tag itself: what it has was compressed on its way.
+pub(crate) fn has_weak_form(request: &Fields, answer: &Fields) -> bool {
+    let Some(tag) = answer.get("etag").filter(|tag| tag.starts_with(b"\"")) else { return false };
+    let has = |wanted: &dyn Fn(&[u8]) -> bool| request.all("if-none-match").flat_map(tags).any(wanted);
+    has(&|one| one.strip_prefix(b"W/") == Some(tag)) && !has(&|one| one == tag)
+}
+
 /// Whether a range is meant of this response (section 13.1.5): what `If-Range` says is it, strongly compared. A response without a
 /// `Date` is made `now`.
 pub(crate) fn is_of(request: &Fields, answer: &Fields, now: Moment) -> bool {
@@ -113,6 +120,24 @@ mod tests {
             is_of(&odd("if-range", b"\"\xe9\""), &tagged, Moment(0))
                 && !is_of(&odd("if-range", b"\"\xe8\""), &tagged, Moment(0))
         );
+    }
+
+    #[test]
+    fn weak_forms() {
+        let check = |said: &str, tag: &str, expected: bool| {
+            assert_eq!(
+                has_weak_form(&fields(&[("if-none-match", said)]), &fields(&[("etag", tag)])),
+                expected,
+                "{said}"
+            );
+        };
+        check("W/\"a\"", "\"a\"", true);
+        check("\"b\", W/\"a\"", "\"a\"", true);
+        check("\"a\"", "\"a\"", false);
+        check("W/\"a\", \"a\"", "\"a\"", false);
+        check("W/\"a\"", "W/\"a\"", false);
+        check("W/\"b\"", "\"a\"", false);
+        check("*", "\"a\"", false);
     }
 
     #[test]

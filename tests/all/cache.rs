@@ -7,6 +7,7 @@
 mod controls;
 mod hostile;
 mod parts;
+mod requests;
 mod selected;
 mod stale;
 mod waiting;

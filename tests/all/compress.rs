@@ -209,6 +209,41 @@ fn forms_are_kept() {
     check("gzip", true, 2);
 }
 
+/// A 304 has the tag that the response would have (RFC 9110 section 15.4.5): a weak one for who would get it compressed.
+#[test]
+fn not_modified() {
+    let origin = Origin::new(|mut connection, _| {
+        while let Some(request) = connection.request() {
+            let has_it = request.to_ascii_lowercase().contains("if-none-match");
+            let (status, body) = if has_it { ("304 Not Modified", String::new()) } else { ("200 OK", text()) };
+            let fields = "Content-Type: text/plain\r\nETag: \"a\"\r\nCache-Control: max-age=60\r\n";
+            let length = if has_it { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+            // A 304 need not say what it is about.
+            let fields = if has_it { "ETag: \"a\"\r\n" } else { fields };
+            connection.send(format!("HTTP/1.1 {status}\r\n{fields}{length}\r\n{body}"));
+        }
+    });
+    let proxy = Proxy::of_text("compress-unmodified", SITE, &[("one", &origin.address)]);
+    let check = |path: &str, coding: &str, tag: &str, expected: &str| {
+        let text = format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {coding}\r\nIf-None-Match: {tag}\r\nConnection: close\r\n\r\n"
+        );
+        let answer = ask(proxy.address("listen"), &text);
+        assert_eq!((answer.status, answer.header("etag")), (304, Some(expected)), "{path} {coding} {tag}");
+    };
+    for (coding, given) in [("gzip", "W/\"a\""), ("identity", "\"a\"")] {
+        let whole = get(&proxy, "/cached/x", coding);
+        assert_eq!(whole.header("etag"), Some(given));
+        for tag in ["\"a\"", "W/\"a\"", "*", "\"b\", W/\"a\""] {
+            check("/cached/x", coding, tag, given);
+        }
+    }
+    // What the server says goes by what the client has.
+    check("/x", "gzip", "W/\"a\"", "W/\"a\"");
+    check("/x", "identity", "\"a\"", "\"a\"");
+    check("/off", "gzip", "W/\"a\"", "\"a\"");
+}
+
 /// An event is with the client before the next one is made.
 #[test]
 fn events() {

@@ -30,16 +30,17 @@ use tokio::time::Instant;
 pub(super) use self::purge::{PURGE, invalidate, is_purge, json, purge, purge_any};
 use super::Stop;
 use super::proxy;
-use crate::body::{Body, RequestBody};
+use crate::body::{Body, RequestBody, Source as _};
 use crate::cache::control::Wish;
 use crate::cache::freshness::{Moment, Verdict};
-use crate::cache::key;
+use crate::cache::key::{self, Pass};
 use crate::cache::{Content, Filed, Fill, Head, Joined, Landed, Lately, Looked, PAUSE, Place, Reader, Store};
 use crate::clock::after;
 use crate::connection::Client;
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::handler::Answer;
+use crate::http1::Framing;
 use crate::observe::Record;
 use crate::ranges;
 use crate::site::{self, Proxy, Route};
@@ -100,6 +101,9 @@ pub(super) fn forward<'a>(
 ) -> Result<Answer<Body>, Later<'a>> {
     let facts = record.facts();
     if let Some(pass) = key::passes(policy, &facts, !body.is_empty()) {
+        if pass == Pass::Body && body.framing == Framing::Chunked {
+            return Err(Box::pin(look_at_body(client, record, route, proxy, policy, body)));
+        }
         let told = ("pass", pass.reason(), answers::forwarded(pass));
         return Err(Box::pin(go_on(client, record, route, proxy, body, told)));
     }
@@ -111,6 +115,25 @@ pub(super) fn forward<'a>(
             Ok(answer)
         }
         seen => Err(Box::pin(wait(client, record, route, proxy, (sought, seen), body))),
+    }
+}
+
+/// A body whose length nobody has said passes the cache only if there is one.
+async fn look_at_body(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    policy: &'static site::Cache,
+    mut body: RequestBody,
+) -> Result<Answer<Body>, Stop> {
+    if std::future::poll_fn(|cx| body.poll_fill(cx)).await? {
+        let told = ("pass", Pass::Body.reason(), answers::forwarded(Pass::Body));
+        return go_on(client, record, route, proxy, body, told).await;
+    }
+    match forward(client, record, route, proxy, policy, RequestBody::new(client, Framing::Empty)) {
+        Ok(answer) => Ok(answer),
+        Err(later) => later.await,
     }
 }
 
@@ -157,10 +180,11 @@ async fn wait(
             record.cached("miss", "only-if-cached");
             return Err(Failure::NotCached.into());
         }
-        if record.method == Method::HEAD {
+        let to_head = record.method == Method::HEAD;
+        if to_head && stale.is_some() {
             return head_only(client, record, route, proxy, &sought, (place, stale), body).await;
         }
-        let part = ranges::only(&record.fields).filter(|part| stale.is_none() && part.0 > FAR);
+        let part = ranges::only(&record.fields).filter(|part| !to_head && stale.is_none() && part.0 > FAR);
         if let Some(part) = part {
             return Box::pin(parts::forward(client, record, route, proxy, &sought, part, body)).await;
         }
@@ -182,10 +206,10 @@ async fn wait(
             }
             Lately::Unshared => match flights.join_landed(place.own).filter(|_| other != Some(place.own)) {
                 Some(reader) => Joined::Reader(reader),
-                None => return beside(client, record, route, proxy, &sought, (place, stale)).await,
+                None => return beside(client, record, route, proxy, &sought, (place, stale), body).await,
             },
             Lately::Unknown if other == Some(place.own) => {
-                return beside(client, record, route, proxy, &sought, (place, stale)).await;
+                return beside(client, record, route, proxy, &sought, (place, stale), body).await;
             }
             Lately::Unknown => flights.join(place.own, &sought.url),
         };
@@ -211,7 +235,7 @@ async fn wait(
             // To another request than this.
             Landed::Answer(..) | Landed::Refreshed(..) => other = Some(place.own),
             Landed::Abandoned => {}
-            Landed::Nothing => return beside(client, record, route, proxy, &sought, (place, stale)).await,
+            Landed::Nothing => return beside(client, record, route, proxy, &sought, (place, stale), body).await,
         }
     }
 }
@@ -269,7 +293,11 @@ async fn beside(
     proxy: &'static Proxy,
     sought: &Sought,
     (place, stale): (Place, Option<Stale>),
+    body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
+    if record.method == Method::HEAD {
+        return head_only(client, record, route, proxy, sought, (place, stale), body).await;
+    }
     let fill = sought.store.flights.beside(place.own, &sought.url);
     let errand = Errand { place, stale, fill, why: "", beside: true, crowded: false, part: None };
     Box::pin(fetch(client, record, route, proxy, sought, errand)).await
@@ -373,7 +401,7 @@ async fn go_on(
     Ok(answer)
 }
 
-/// HEAD, with nothing to answer it: an answer to it is not kept, but tells whether what is kept is as it was (RFC 9111 section
+/// HEAD that is not fetched as GET for all: an answer to it is not kept, but tells whether what is kept is as it was (RFC 9111 section
 /// 4.3.5).
 async fn head_only(
     client: &Rc<Client>,

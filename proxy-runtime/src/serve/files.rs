@@ -189,7 +189,7 @@ fn send(record: &Record, mut fields: Fields, length: u64, content: Content) -> R
     let (status, body) = match selected::select(record, &fields, Some(length)) {
         Selected::Whole => (StatusCode::OK, content.part(0..length)),
         Selected::Failed => return Err(Failure::PreconditionFailed),
-        Selected::Unmodified => return Ok(Sent::Answer(selected::unmodified(&fields))),
+        Selected::Unmodified => return Ok(Sent::Answer(selected::unmodified(record, &fields, Some(length)))),
         Selected::Nothing(length) => {
             fields = selected::nothing(length);
             (StatusCode::RANGE_NOT_SATISFIABLE, Body::Bytes(Bytes::new()))

@@ -59,14 +59,14 @@ pub(super) async fn forward(
     Ok(Box::pin(ask(client, record, route, proxy, body, |_| {})).await?.with_cookies())
 }
 
-/// Forwards a request, of whose fields `alter` has the last word.
+/// Forwards a request, of which `alter` has the last word.
 pub(super) async fn ask(
     client: &Rc<Client>,
     record: &mut Record,
     route: &Route,
     proxy: &'static Proxy,
     mut body: RequestBody,
-    alter: impl FnOnce(&mut Fields),
+    alter: impl FnOnce(&mut Request),
 ) -> Result<Reply, Stop> {
     let worker = client.worker;
     let (upstream, sticks) = choose(client, record, proxy);
@@ -87,7 +87,7 @@ pub(super) async fn ask(
         body.leave_to_server();
     }
     let mut request = request(client, record, route, proxy, upgrade, &body)?;
-    alter(&mut request.fields);
+    alter(&mut request);
     // What is not asked for can be sent again without being kept.
     let retry = tries::retry(record, &request);
     let kept = match longest_kept(worker, retry.filter(|_| !body.asks_server()), mirror) {

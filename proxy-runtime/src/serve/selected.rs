@@ -7,6 +7,8 @@ use http::{Method, StatusCode};
 
 use crate::body::Body;
 use crate::cache::freshness::Moment;
+use crate::changed;
+use crate::compress;
 use crate::conditions;
 use crate::fields::Fields;
 use crate::handler::Answer;
@@ -55,14 +57,19 @@ pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> S
 /// Room for what is added to fields.
 pub(super) const ROOM: usize = 128;
 
-/// The fields of a 304 (section 15.4.5): what tells the client about what it has, and of that no more than it needs.
-pub(super) fn unmodified(fields: &Fields) -> Answer<Body> {
+/// A 304 (section 15.4.5) in place of a response with these fields and this length: what tells the client about what it has, and of that
+/// no more than it needs. What would have been compressed for it has the tag of what is.
+pub(super) fn unmodified(record: &Record, fields: &Fields, length: Option<u64>) -> Answer<Body> {
     const SENT: [&str; 7] = ["cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary"];
     let mut sent = Fields::with_capacity(fields.size() + ROOM, SENT.len() + 3);
     for (name, value) in fields.raw() {
         if SENT.iter().any(|sent| name.eq_ignore_ascii_case(sent.as_bytes())) {
             sent.add(name, value);
         }
+    }
+    let policy = record.policy().compress.as_ref();
+    if policy.is_some_and(|policy| compress::is_compressed(policy, record, fields, length)) {
+        changed::say(&mut sent);
     }
     Answer { status: StatusCode::NOT_MODIFIED, fields: sent, body: Body::None(None) }
 }

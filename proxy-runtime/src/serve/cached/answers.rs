@@ -113,7 +113,7 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
         // A kept answer stands for the server's: what is to fail is the server's to say (RFC 9111 section 4.3.2).
         (Selected::Whole | Selected::Failed, body) => (head.status, whole(), all(body)),
         (Selected::Unmodified, _) => {
-            let Answer { status, fields, body } = selected::unmodified(&head.fields);
+            let Answer { status, fields, body } = selected::unmodified(record, &head.fields, length);
             (status, fields, body)
         }
         (Selected::Nothing(length), _) => {

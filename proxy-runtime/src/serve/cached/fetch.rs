@@ -27,6 +27,7 @@ use crate::observe::Record;
 use crate::ranges;
 use crate::serve::Stop;
 use crate::serve::proxy::{self, Reply};
+use crate::serve::tries::Request;
 use crate::settings::Settings;
 use crate::site::{Proxy, Route};
 
@@ -102,10 +103,12 @@ pub(super) async fn fetch(
         record.cached("miss", errand.why);
         let asked = errand.stale.as_ref().map(|(head, _)| &**head);
         let as_it_is = errand.beside && asked.is_none();
-        let alter = |fields: &mut Fields| {
-            forwarded::normalize(sought.policy, fields);
+        let alter = |request: &mut Request| {
+            forwarded::normalize(sought.policy, &mut request.fields);
             if !as_it_is {
-                for_all(fields, asked)
+                // HEAD asks for what GET is answered with (RFC 9110 section 9.3.2), and so does who comes next.
+                request.method = Method::GET;
+                for_all(&mut request.fields, asked);
             }
         };
         let reply = proxy::ask(client, record, route, proxy, body, alter).await;

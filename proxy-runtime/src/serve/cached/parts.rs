@@ -23,6 +23,7 @@ use crate::observe::Record;
 use crate::ranges::Only;
 use crate::serve::Stop;
 use crate::serve::proxy;
+use crate::serve::tries::Request;
 use crate::site::{Proxy, Route};
 
 /// Answers a request for a part.
@@ -59,11 +60,8 @@ pub(super) async fn forward(
     let (sent, since) = (Moment::now(), sought.store.purges());
     record.cached("miss", "");
     let body = RequestBody::new(client, Framing::Empty);
-    let reply = match proxy::ask(client, record, route, proxy, body, |fields| {
-        forwarded::normalize(sought.policy, fields)
-    })
-    .await
-    {
+    let alter = |request: &mut Request| forwarded::normalize(sought.policy, &mut request.fields);
+    let reply = match proxy::ask(client, record, route, proxy, body, alter).await {
         Ok(reply) => reply,
         Err(stop) => {
             fill.lands_alone();
