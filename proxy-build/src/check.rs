@@ -483,13 +483,7 @@ impl Check<'_> {
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
             // What it says of who clients are has no value where no route is found, and is then empty.
-            let auth = layer.auth.as_ref().map(|(_, auth)| auth);
-            let scope = text::Scope {
-                user: auth.is_some_and(ast::Auth::names_users),
-                claims: auth.is_some_and(|auth| auth.scheme.value == ast::AuthScheme::Jwt),
-                ..text::Scope::no_route()
-            };
-            let mut policy = self.policy(&layer, &scope);
+            let mut policy = self.policy(&layer, &text::Scope::behind(layer.auth.as_ref().map(|(_, auth)| auth)));
             let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
             let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
             let found = self.routes(span, &site, &layer, &scope_hosts);

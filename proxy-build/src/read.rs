@@ -375,7 +375,7 @@ impl Reading<'_, '_> {
 
     /// What stands between the braces.
     ///
-    /// Where something else is wrong with the node, there is a broken item beside it: what seems to be missing may be what was meant.
+    /// It is read after the arguments: those that are left by then are too many. Where something else is wrong with the node, there is a broken item beside it: what seems to be missing may be what was meant.
     pub fn body(&mut self) -> Vec<Item> {
         let mut items = match (&self.node.children, self.directive.body) {
             (Some(children), Some(place)) => self.reader.items(children, place),
@@ -386,8 +386,10 @@ impl Reading<'_, '_> {
             items.push(Item { span: self.node.name.span, what: What::Unread, broken: true });
         }
         let empty = self.node.children.as_ref().is_none_or(Vec::is_empty);
-        // All that it can say stands in its braces.
-        let braces_alone = self.directive.args.is_empty() && self.directive.props.is_empty();
+        // All that it can say stands in its braces. (Of an `else`, it is said that it has no handler.)
+        let braces_alone = self.directive.args.is_empty()
+            && self.directive.props.is_empty()
+            && self.directive.body != Some(Place::Else);
         if empty && braces_alone && !wrong {
             let message = format!("`{}` says nothing", self.directive.name);
             self.add(

@@ -119,8 +119,7 @@ impl Check<'_> {
             pattern: Some(pattern.value.text.clone()),
             any_case: pattern.value.ignores_case(),
             upstream: proxied,
-            user: auth.is_some_and(ast::Auth::names_users),
-            claims: auth.is_some_and(|auth| auth.scheme.value == ast::AuthScheme::Jwt),
+            ..Scope::behind(auth)
         };
         let mut request = Vec::new();
         if proxied {

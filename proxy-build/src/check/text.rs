@@ -40,7 +40,14 @@ pub(super) struct Scope {
 impl Scope {
     /// Where no route is known.
     pub(super) fn no_route() -> Scope {
-        Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user: false, claims: false }
+        Scope::behind(None)
+    }
+
+    /// Where no route is known, and clients have to show who they are.
+    pub(super) fn behind(auth: Option<&ast::Auth>) -> Scope {
+        let user = auth.is_some_and(ast::Auth::names_users);
+        let claims = auth.is_some_and(|auth| auth.scheme.value == ast::AuthScheme::Jwt);
+        Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user, claims }
     }
 }
 

@@ -67,6 +67,7 @@ site app.example.com {
 }
 "#,
     read: |r| {
+        let folder = r.arg("a DIR", value::setting(value::text))?;
         let shorthand = r.prop("else", proxy::to);
         let shorthand = shorthand.map(|to| Item { span: to.span, what: What::Handler(proxy::plain(to.value)), broken: false });
         let blocks = r.body().into_iter().flat_map(|item| match item.what {
@@ -76,7 +77,7 @@ site app.example.com {
         let or_else = shorthand.into_iter().chain(blocks).collect();
         Some(What::Handler(Handler::Files(Files {
             or_else,
-            folder: r.arg("a DIR", value::setting(value::text))?,
+            folder,
             embed: r.prop("embed", value::boolean),
             index: r.prop("index", name),
             fallback: r.prop("fallback", fallback),

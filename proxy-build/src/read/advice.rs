@@ -147,7 +147,8 @@ impl Reader<'_> {
         let (_, value) = node.props.iter().find(|(found, _)| found.span == name.span)?;
         let inner = directive::find(&name.value, directive.body?)?;
         let written = self.sources.slice(value.span);
-        let text = match inner.args.is_empty() {
+        // What may be left out is not what a property's value is.
+        let text = match inner.args.is_empty() || inner.args.ends_with('?') {
             _ if matches!(value.value, Scalar::Bool(true)) => inner.name.to_owned(),
             false => format!("{} {written}", inner.name),
             true => return Some(format!("it stands in braces: {} {{ {}; }}", directive.name, inner.usage()).into()),

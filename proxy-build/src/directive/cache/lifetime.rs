@@ -4,7 +4,7 @@ use crate::ast::{InCache, Override, Stale, Ttl, What};
 use crate::directive::compress::media;
 use crate::directive::{Directive, Place, Prop};
 use crate::report::Diagnostic;
-use crate::syntax::Leaf;
+use crate::syntax::{Leaf, quoted};
 use crate::value;
 use proxy_runtime::site::ControlField;
 
@@ -55,7 +55,7 @@ site example.com {
 }
 "#,
     read: |r| {
-        let statuses = r.rest(value::status);
+        let statuses = r.rest(status);
         let ttl = Ttl {
             default: r.prop("default", value::setting(value::duration)),
             min: r.prop("min", value::setting(value::duration)),
@@ -94,6 +94,17 @@ site example.com {
         Some(What::InCache(InCache::Override(Override { statuses, media_type, ttl: overriding })))
     },
 };
+
+/// A status. A duration alone does not say which of several it is.
+fn status(leaf: &Leaf) -> value::Parsed<u16> {
+    match value::text(leaf) {
+        Ok(text) if value::duration(leaf).is_ok() => {
+            let problem = value::problem("unexpected-argument", "a duration stands behind a property");
+            Err(problem.write(format!("default={}", quoted(&text))))
+        }
+        _ => value::status(leaf),
+    }
+}
 
 pub(in crate::directive) static STALE: Directive = Directive {
     name: "stale",
