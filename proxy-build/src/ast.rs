@@ -23,7 +23,7 @@ pub use self::test::{Expect, ExpectField, Request, Test};
 pub use self::tls::{Acme, Dns, DnsBy, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
     CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
-    Retry, RetryOn, Server, Split, Sticky, To, Upstream, UpstreamTls,
+    Retry, RetryOn, SendFile, Server, Split, Sticky, To, Upstream, UpstreamTls,
 };
 use crate::code::Level;
 use crate::source::{Span, Spanned};

@@ -36,6 +36,7 @@ mod respond;
 mod retry;
 mod rewrite;
 mod route;
+mod send_file;
 mod site;
 mod stream;
 mod table;
@@ -308,6 +309,7 @@ pub static ALL: &[&Directive] = &[
     &access_log::FIELDS,
     &upstream::UPSTREAM,
     &upstream::SERVER,
+    &send_file::SEND_FILE,
     &discover::DISCOVER,
     &discover::RESOLVERS,
     &upstream::BALANCE,

@@ -318,6 +318,7 @@ pub fn upstream(name: Text, servers: Vec<Server>, place: site::Place) -> Upstrea
         proxy_protocol: None,
         tls: None,
         http2: false,
+        send_files: list(Vec::new()),
         place,
     }
 }

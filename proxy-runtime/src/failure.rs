@@ -160,6 +160,8 @@ pub(crate) enum Failure {
     FilterPanicked,
     /// No file has this name, or none that may be served.
     NoFile,
+    /// A server has named a file to be sent that it may not have sent, for this reason.
+    SendFileRefused(&'static str),
     /// A file is there and can't be read.
     FileUnreadable,
     /// The disk with the files does not respond.
@@ -259,6 +261,7 @@ impl Failure {
             Failure::Blocked(_) => "blocked",
             Failure::FilterPanicked => "filter-panicked",
             Failure::NoFile => "no-file",
+            Failure::SendFileRefused(_) => "send-file-refused",
             Failure::FileUnreadable => "file-unreadable",
             Failure::DiskUnavailable => "disk-unavailable",
             Failure::PreconditionFailed => "precondition-failed",
@@ -270,7 +273,7 @@ impl Failure {
     /// What there is to say beyond the reason, for people; empty for most.
     pub(crate) fn detail(self) -> &'static str {
         match self {
-            Failure::Handshake(detail) => detail,
+            Failure::Handshake(detail) | Failure::SendFileRefused(detail) => detail,
             _ => "",
         }
     }
@@ -339,7 +342,8 @@ impl Failure {
             | Failure::UpstreamInvalid
             | Failure::UpstreamHeadTooLarge
             | Failure::NotUpgraded
-            | Failure::UpstreamTruncated => StatusCode::BAD_GATEWAY,
+            | Failure::UpstreamTruncated
+            | Failure::SendFileRefused(_) => StatusCode::BAD_GATEWAY,
             Failure::ConnectTimeout
             | Failure::ResponseTimeout
             | Failure::TotalTimeout

@@ -35,19 +35,21 @@ impl Below {
         if path.is_empty() {
             return Some(Below(below));
         }
-        for (index, segment) in path.split('/').enumerate() {
-            if index > 0 {
-                below.push(b'/');
-            }
+        for segment in path.split('/') {
             let start = below.len();
             canonical::decode(segment, &mut below);
-            let name = &below[start..];
-            let hidden = name.first() == Some(&b'.') && !files.dotfiles;
-            if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0) || hidden {
+            if !may_be_name(&below[start..], files) {
                 return None;
             }
+            below.push(b'/');
         }
+        below.pop();
         Some(Below(below))
+    }
+
+    /// The same for a path as the system has it: nothing in it is encoded.
+    pub fn plain(path: &[u8], files: &Files) -> Option<Below> {
+        path.split(|&byte| byte == b'/').all(|name| may_be_name(name, files)).then(|| Below(path.to_owned()))
     }
 
     /// As the system takes it.
@@ -75,6 +77,12 @@ impl Below {
     pub fn with(&self, suffix: &str) -> Below {
         Below([&self.0, suffix.as_bytes()].concat())
     }
+}
+
+/// Whether a file in a folder may be called so.
+fn may_be_name(name: &[u8], files: &Files) -> bool {
+    let hidden = name.first() == Some(&b'.') && !files.dotfiles;
+    !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0) && !hidden
 }
 
 /// A way in which a file may be compressed beside itself: what it is called in `Content-Encoding` and behind its name. In the

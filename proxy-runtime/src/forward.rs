@@ -24,19 +24,30 @@ pub(crate) fn upgrade(fields: &Fields) -> Option<&[u8]> {
 /// Leaves the fields that go beyond a connection: neither those that belong to it, nor those that frame the body, which are written
 /// anew. `Trailer` stays, and so does `TE: trailers`, whose meaning both of our sides share. What `Connection` lists beside them is
 /// dropped where a message is taken in, before anything is added to it: by `intake` for requests, by [`received`] for responses.
-pub(crate) fn end_to_end(mut fields: Fields) -> Fields {
+pub(crate) fn end_to_end(fields: Fields) -> Fields {
+    without(fields, of_connection)
+}
+
+fn without(mut fields: Fields, goes: impl Fn(&[u8]) -> bool) -> Fields {
     let te = has_token(&fields, "te", "trailers");
-    fields.retain(|name, _| !of_connection(name));
+    fields.retain(|name, _| !goes(name));
     if te {
         fields.add(b"te", b"trailers");
     }
     fields
 }
 
+/// The fields by which servers name files that the proxy is to send (`send-file`). They say where files are on a machine, and what they
+/// say is for the proxy in front of the server alone.
+pub(crate) const X_ACCEL_REDIRECT: &str = "x-accel-redirect";
+pub(crate) const X_SENDFILE: &str = "x-sendfile";
+
 /// The fields of a response as they are taken in from a server.
 pub(crate) fn received(mut fields: Fields) -> Fields {
     intake::drop_listed(&mut fields, |_| false);
-    end_to_end(fields)
+    let names_file =
+        |name: &[u8]| [X_ACCEL_REDIRECT, X_SENDFILE].iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()));
+    without(fields, |name| of_connection(name) || names_file(name))
 }
 
 /// What is said about the client to an upstream.

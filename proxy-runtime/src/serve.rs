@@ -18,6 +18,7 @@ mod mirror;
 mod options;
 mod proxy;
 mod selected;
+mod send_file;
 mod tries;
 
 use std::net::IpAddr;

@@ -35,7 +35,7 @@ pub use self::cookies::CookieRule;
 pub use self::door::{
     By, ClientCertificateRules, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
 };
-pub use self::files::Files;
+pub use self::files::{Files, SendFile};
 pub use self::handler::{Handler, Redirect, Respond, RespondBody};
 pub use self::replace::BodyReplace;
 pub use self::routes::{Matches, Request, Response, Route, Routes};

@@ -1,6 +1,7 @@
 //! `files`: what is in a folder is served, and nothing else, whatever is asked for.
 
 mod or_else;
+mod send_file;
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;

@@ -175,6 +175,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/auth.rs",
         "tests/all/files.rs",
         "tests/all/files/or_else.rs",
+        "tests/all/files/send_file.rs",
         "tests/all/sockets.rs",
         "tests/all/intake.rs",
         "tests/all/compress.rs",

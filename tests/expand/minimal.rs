@@ -139,6 +139,7 @@ static UPSTREAMS: &[Upstream] = &[
         proxy_protocol: None,
         tls: None,
         http2: false,
+        send_files: Borrowed(&[]),
         place: Place {
             file: Borrowed("minimal.kdl"),
             line: 2,

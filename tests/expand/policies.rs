@@ -231,6 +231,7 @@ static UPSTREAMS: &[Upstream] = &[
         proxy_protocol: None,
         tls: None,
         http2: false,
+        send_files: Borrowed(&[]),
         place: Place {
             file: Borrowed("policies.kdl"),
             line: 2,

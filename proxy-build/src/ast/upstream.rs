@@ -46,6 +46,17 @@ pub enum InUpstream {
     ProxyProtocol(ProxyProtocol),
     Tls(UpstreamTls),
     Http(Spanned<HttpVersion>),
+    SendFile(SendFile),
+}
+
+/// `send-file`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the argument and the properties")]
+pub struct SendFile {
+    pub folder: Spanned<Setting<String>>,
+    pub prefix: Option<Spanned<String>>,
+    pub dotfiles: Option<Spanned<bool>>,
+    pub symlinks: Option<Spanned<bool>>,
 }
 
 /// `tls` of an upstream.

@@ -168,6 +168,7 @@ impl Check<'_> {
             origins: layer.origins.iter().map(|(name, span)| (*name, self.place(*span))).collect(),
         };
         if let Some((span, cache)) = layer.cache.as_ref().filter(|_| proxied) {
+            self.keeps_no_named_files(*span, &route.handler);
             route.policy.cache = self.cache(*span, cache, &route);
         }
         Some(route)

@@ -227,6 +227,7 @@ impl Check<'_> {
                 });
             }
             InUpstream::Tls(tls) => value.tls = self.upstream_tls(tls),
+            InUpstream::SendFile(folder) => self.send_file(folder, value),
             InUpstream::Http(version) => value.http2 = version.value == HttpVersion::H2,
             InUpstream::ProxyProtocol(version) => {
                 value.proxy_protocol = Some(*version);

@@ -55,36 +55,63 @@ pub(super) async fn answer(
     let facts = record.facts();
     let Some(Asks { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
     let root = files.folder.get(client.worker.settings);
-    let asked = Asked { files, root, below, folder, taken };
-    let found = match disk::find(&asked, Patience::None) {
-        // To wait for a disk must not hold up others.
-        Found::WouldWait => file_pool::run_static(move || disk::find(&asked, Patience::Any)).await,
-        found => Ok(found),
-    };
-    match found.map_err(|_: Unavailable| Failure::DiskUnavailable)? {
-        Found::File(opened) => {
-            let (length, fields) = (opened.length, said(files, &opened));
-            let content = match opened.content {
-                Some(content) => Content::Here(content),
-                None => {
-                    let held = client.worker.descriptors.files.take().ok_or(Failure::NoDescriptors)?;
-                    Content::On(Arc::new(CountedFile::new(opened.file, held)))
-                }
-            };
-            match send(record, fields, length, content)? {
-                Sent::Answer(answer) => Ok(Some(answer)),
-                Sent::Parts(file, parts, answer, multipart) => {
-                    let pieces = file_pool::run_static(move || pieces(&parts, &multipart, |part| read(&file, part)));
-                    let pieces = pieces.await.map_err(|_: Unavailable| Failure::DiskUnavailable)?;
-                    let pieces = pieces.map_err(|_| Failure::FileUnreadable)?;
-                    Ok(Some(answer.map(|()| Body::Pieces(pieces))))
-                }
-            }
+    match find(Asked { files, root, below, folder, taken }).await? {
+        Found::File(file) => {
+            let fields = said(files, &file);
+            opened(client, record, file, fields).await.map(Some)
         }
         Found::Folder => Ok(Some(to_folder(&facts))),
         Found::Listing(names) => Ok(Some(listed(&facts, path, names.iter().map(String::as_str)))),
         Found::Nothing => Ok(None),
         Found::Unreadable | Found::WouldWait => Err(Failure::FileUnreadable),
+    }
+}
+
+/// Finds a file.
+///
+/// # Errors
+/// The disk does not respond.
+pub(super) async fn find(asked: Asked) -> Result<Found, Failure> {
+    match disk::find(&asked, Patience::None) {
+        // To wait for a disk must not hold up others.
+        Found::WouldWait => {
+            let found = file_pool::run_static(move || disk::find(&asked, Patience::Any)).await;
+            found.map_err(|_: Unavailable| Failure::DiskUnavailable)
+        }
+        found => Ok(found),
+    }
+}
+
+/// As much of a file as the request wants, with these fields.
+///
+/// # Errors
+/// It can't be read, or is not to be sent.
+pub(super) async fn opened(
+    client: &Client,
+    record: &Record,
+    opened: Opened,
+    fields: Fields,
+) -> Result<Answer<Body>, Failure> {
+    let length = opened.length;
+    let content = match opened.content {
+        Some(content) => Content::Here(content),
+        None => {
+            let held = client.worker.descriptors.files.take().ok_or(Failure::NoDescriptors)?;
+            Content::On(Arc::new(CountedFile::new(opened.file, held)))
+        }
+    };
+    if !Methods::GET_AND_HEAD.contains(&record.method) {
+        // Conditions and ranges are about what a GET would be answered with (RFC 9110 sections 13.2.1 and 14.2).
+        return Ok(Answer { status: StatusCode::OK, fields, body: content.part(0..length) });
+    }
+    match send(record, fields, length, content)? {
+        Sent::Answer(answer) => Ok(answer),
+        Sent::Parts(file, parts, answer, multipart) => {
+            let pieces = file_pool::run_static(move || pieces(&parts, &multipart, |part| read(&file, part)));
+            let pieces = pieces.await.map_err(|_: Unavailable| Failure::DiskUnavailable)?;
+            let pieces = pieces.map_err(|_| Failure::FileUnreadable)?;
+            Ok(answer.map(|()| Body::Pieces(pieces)))
+        }
     }
 }
 
@@ -236,7 +263,7 @@ fn read(file: &File, part: &Range<u64>) -> io::Result<Bytes> {
 }
 
 /// What is said of a file on disk.
-fn said(files: &Files, opened: &Opened) -> Fields {
+pub(super) fn said(files: &Files, opened: &Opened) -> Fields {
     let tag = files::entity_tag(opened.changed, opened.length, opened.encoding, SystemTime::now());
     let modified = httpdate::fmt_http_date(opened.changed);
     files::fields(files, &opened.name, (&tag, opened.encoding), files.precompressed, Some(&modified), (ROOM, 2))

@@ -8,6 +8,7 @@ use http::{StatusCode, Version};
 use super::Stop;
 use super::mirror;
 use super::options;
+use super::send_file;
 use super::tries::{self, Request};
 use crate::body::{Body, RequestBody};
 use crate::cache::key;
@@ -110,7 +111,12 @@ pub(super) async fn ask(
         cookies.push(format!("{cookie}={value}; Path=/; SameSite=Lax; HttpOnly"));
     }
     let asked = forward::upgrade(&record.fields).filter(|_| upgrade);
-    Ok(Reply { answer: answer(call, head, asked)?, cookies })
+    let named = send_file::named(group.upstream, &head, worker.settings);
+    let mut answer = answer(call, head, asked)?;
+    if let Some(file) = named? {
+        answer = Box::pin(send_file::answer(client, record, file, answer.fields)).await?;
+    }
+    Ok(Reply { answer, cookies })
 }
 
 /// How long all of it may take: a call of gRPC no longer than its client waits.

@@ -29,3 +29,13 @@ pub struct Files {
     /// Who answers where there is no file, and all methods but GET and HEAD: one handler, or none.
     pub or_else: List<Handler>,
 }
+
+/// `send-file` of an upstream: a folder whose files its servers may have sent.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendFile {
+    /// What paths in `X-Accel-Redirect` begin with; `None` where it is `X-Sendfile` that names files, by their paths on this machine.
+    pub prefix: Option<Text>,
+    /// The folder.
+    pub files: Files,
+}

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::{List, Methods, Place, Setting, Text, UpstreamTls};
+use super::{List, Methods, Place, SendFile, Setting, Text, UpstreamTls};
 use crate::template::Template;
 
 /// `proxy`.
@@ -86,6 +86,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// Servers are spoken to in HTTP/2.
     pub http2: bool,
+    /// The folders whose files they may have sent.
+    pub send_files: List<SendFile>,
     /// Where it was declared.
     pub place: Place,
 }

@@ -500,6 +500,7 @@ mod tests {
             proxy_protocol: None,
             tls: None,
             http2: false,
+            send_files: Cow::Borrowed(&[]),
             place: place.clone(),
         };
         change(&mut upstream);

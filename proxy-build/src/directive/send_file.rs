@@ -1,0 +1,50 @@
+//! `send-file`: servers name files, and the proxy sends them.
+
+use super::{Directive, Place, Prop};
+use crate::ast::{InUpstream, SendFile, What};
+use crate::value;
+
+pub(super) static SEND_FILE: Directive = Directive {
+    name: "send-file",
+    places: &[Place::Upstream],
+    args: "DIR",
+    props: &[
+        Prop::new("prefix", "PREFIX", "What paths in `X-Accel-Redirect` begin with: `/protected/a.pdf` is `a.pdf` in DIR. Without it, it is `X-Sendfile` that names files, by their paths on this machine."),
+        Prop::new("dotfiles", "BOOL", "Files and folders whose names begin with a dot are there. Default `#false`."),
+        Prop::new("symlinks", "BOOL", "Symbolic links are followed, if they are relative and stay in DIR. Default `#false`: they are not there."),
+    ],
+    body: None,
+    repeats: true,
+    summary: "A folder whose files the upstream's servers may have sent, by `X-Accel-Redirect` or `X-Sendfile`.",
+    details: "\
+A response with status 200 and one of these fields has the file for a body: the application has decided that the client may have it, and
+the proxy sends it. `X-Accel-Redirect` has a path below `prefix`, percent-encoded as in a URL; `X-Sendfile` the path of the file itself.
+Ranges and conditional requests work as in [`files`](#files), with the file's own `ETag` and `Last-Modified`; the response's `Content-Type`,
+`Content-Disposition`, `Cache-Control`, cookies and all other fields stay, and it gets the type by its extension where it says none.
+
+Only files in declared folders are sent, and by plain paths: what has `.`, `..` or empty segments, an encoded slash, a query or a name with a
+dot in front, what lies elsewhere, a response with several of these fields or with another status, is answered with 502
+(`send-file-refused` in the log, with the detail). A file that is not there is a 404 (`no-file`). Files are opened as by `files`: never
+outside of DIR, whatever links there are.
+
+Neither field is ever passed to clients, whichever upstream it comes from. With `cache`, which would keep the response without its
+file, this is an error.",
+    example: r#"
+upstream app {
+    server "127.0.0.1:3000"
+    send-file "/srv/app/uploads" prefix="/protected"
+    send-file "/srv/app/exports"
+}
+site example.com {
+    proxy app
+}
+"#,
+    read: |r| {
+        Some(What::InUpstream(InUpstream::SendFile(SendFile {
+            folder: r.arg("a DIR", value::setting(value::text))?,
+            prefix: r.prop("prefix", value::prefix),
+            dotfiles: r.prop("dotfiles", value::boolean),
+            symlinks: r.prop("symlinks", value::boolean),
+        })))
+    },
+};

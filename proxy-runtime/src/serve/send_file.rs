@@ -1,0 +1,218 @@
+//! `send-file`: a server names a file, and the proxy sends it in place of the response's body (nginx's `X-Accel-Redirect`; `X-Sendfile`
+//! of Apache and lighttpd).
+//!
+//! What a server says is not trusted further than the site says: it names files in declared folders alone, by paths that need no
+//! reading between the lines. All else is refused, and the fields themselves go no further (see `forward::received`).
+
+use http::StatusCode;
+
+use super::files;
+use crate::body::Body;
+use crate::connection::Client;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::files::Below;
+use crate::files::disk::{Asked, Found};
+use crate::forward::{X_ACCEL_REDIRECT, X_SENDFILE};
+use crate::handler::Answer;
+use crate::http1::Head;
+use crate::observe::Record;
+use crate::settings::Settings;
+use crate::site::{Files, SendFile, Upstream};
+
+/// A file in a declared folder.
+type Named = (&'static Files, Below);
+
+/// The file that a response names; `None` where it names none, or its upstream may not.
+///
+/// # Errors
+/// It names one that it may not have sent.
+pub(super) fn named(
+    upstream: &'static Upstream,
+    head: &Head<StatusCode>,
+    settings: &Settings,
+) -> Result<Option<Named>, Failure> {
+    let folders: &'static [SendFile] = &upstream.send_files;
+    if folders.is_empty() {
+        return Ok(None);
+    }
+    let by = |field: &'static str| head.fields.all(field).map(move |value| (field, value));
+    let mut all = by(X_ACCEL_REDIRECT).chain(by(X_SENDFILE));
+    let Some((field, value)) = all.next() else { return Ok(None) };
+    if all.next().is_some() {
+        return Err(Failure::SendFileRefused("the response names several files"));
+    }
+    if head.start != StatusCode::OK {
+        return Err(Failure::SendFileRefused("the response's status is not 200"));
+    }
+    let found = match field {
+        X_ACCEL_REDIRECT => by_url(folders, value),
+        _ => by_path(folders, value, settings),
+    };
+    found.map(Some).ok_or(Failure::SendFileRefused("the path is no plain one in a declared folder"))
+}
+
+/// The file that a path below a declared prefix stands for: percent-encoded, as in a URL, without a query.
+fn by_url<'f>(folders: &'f [SendFile], value: &[u8]) -> Option<(&'f Files, Below)> {
+    let path = match std::str::from_utf8(value) {
+        Ok(path) if !path.contains(['?', '#', '\\']) && !path.ends_with('/') => path,
+        _ => return None,
+    };
+    let within =
+        |folder: &'f SendFile| Some((folder, path.strip_prefix(&**folder.prefix.as_ref()?)?.strip_prefix('/')?));
+    let (folder, rest) = folders.iter().filter_map(within).min_by_key(|(_, rest)| rest.len())?;
+    // An empty first segment would be taken for the slash that a path begins with.
+    let plain = !rest.is_empty() && !rest.starts_with('/');
+    Some((&folder.files, Below::of(rest, &folder.files).filter(|_| plain)?))
+}
+
+/// The file at a path of this machine, in a declared folder: as the system has it, nothing decoded.
+fn by_path<'f>(folders: &'f [SendFile], value: &[u8], settings: &Settings) -> Option<(&'f Files, Below)> {
+    let within = |folder: &'f SendFile| {
+        let root = folder.files.folder.get(settings).trim_end_matches('/');
+        let rest = value.strip_prefix(root.as_bytes())?.strip_prefix(b"/")?;
+        folder.prefix.is_none().then_some((folder, rest))
+    };
+    let (folder, rest) = folders.iter().filter_map(within).min_by_key(|(_, rest)| rest.len())?;
+    Some((&folder.files, Below::plain(rest, &folder.files)?))
+}
+
+/// The response with the file for a body. Its type and all else that the server says stay; what was said of the body that came with it
+/// gives way to what is said of the file.
+///
+/// # Errors
+/// There is none, or it can't be read.
+pub(super) async fn answer(
+    client: &Client,
+    record: &Record,
+    (files, below): Named,
+    mut fields: Fields,
+) -> Result<Answer<Body>, Failure> {
+    let root = files.folder.get(client.worker.settings);
+    let file = match files::find(Asked { files, root, below, folder: false, taken: [false; 3] }).await? {
+        Found::File(file) => file,
+        Found::Unreadable | Found::WouldWait => return Err(Failure::FileUnreadable),
+        Found::Folder | Found::Listing(_) | Found::Nothing => return Err(Failure::NoFile),
+    };
+    const OF_BODY: [&str; 8] = [
+        "accept-ranges",
+        "content-digest",
+        "content-encoding",
+        "content-md5",
+        "content-range",
+        "digest",
+        "etag",
+        "last-modified",
+    ];
+    OF_BODY.iter().for_each(|name| fields.remove(name));
+    for (name, value) in files::said(files, &file).raw() {
+        if !fields.raw().any(|(found, _)| found.eq_ignore_ascii_case(name)) {
+            fields.add(name, value);
+        }
+    }
+    files::opened(client, record, file, fields).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::Setting;
+
+    fn folder(prefix: Option<&'static str>, path: &'static str) -> SendFile {
+        let files = Files {
+            folder: Setting::Fixed(path.into()),
+            bundled: None,
+            rest: None,
+            index: "".into(),
+            fallback: None,
+            listing: false,
+            dotfiles: false,
+            symlinks: false,
+            precompressed: false,
+            immutable: false,
+            or_else: std::borrow::Cow::Borrowed(&[]),
+        };
+        SendFile { prefix: prefix.map(Into::into), files }
+    }
+
+    #[test]
+    fn places() {
+        let folders = [
+            folder(Some("/protected"), "/srv/a"),
+            folder(Some("/protected/deep"), "/srv/deep"),
+            folder(None, "/srv/b/"),
+            folder(None, "/srv/b/c"),
+        ];
+        let settings = Settings::default();
+        let check = |field: &str, value: &[u8], expected: Option<(&str, &[u8])>| {
+            let found = match field {
+                X_ACCEL_REDIRECT => by_url(&folders, value),
+                _ => by_path(&folders, value, &settings),
+            };
+            let found = found.as_ref().map(|(files, below)| (files.folder.get(&settings), below.as_bytes()));
+            assert_eq!(found, expected, "{field}: {}", String::from_utf8_lossy(value));
+        };
+        let url = |value: &str, expected: Option<(&str, &[u8])>| check(X_ACCEL_REDIRECT, value.as_bytes(), expected);
+        url("/protected/x.pdf", Some(("/srv/a", b"x.pdf")));
+        url("/protected/a/b%20c.pdf", Some(("/srv/a", b"a/b c.pdf")));
+        url("/protected/a b.pdf", Some(("/srv/a", b"a b.pdf")));
+        url("/protected/100%.pdf", Some(("/srv/a", b"100%.pdf")));
+        url("/protected/deep/x", Some(("/srv/deep", b"x")));
+        url("/protected/deeper", Some(("/srv/a", b"deeper")));
+        for refused in [
+            "",
+            "/",
+            "/protected",
+            "/protected/",
+            "/protected/a/",
+            "/protectedx/a",
+            "/other/a",
+            "protected/a",
+            "//protected/a",
+            "/%70rotected/a",
+            "/protected//a",
+            "/protected/./a",
+            "/protected/../a",
+            "/protected/a/../../etc/passwd",
+            "/protected/%2e%2e/etc/passwd",
+            "/protected/..%2fetc/passwd",
+            "/protected/a%2fb",
+            "/protected/a%00",
+            "/protected/.env",
+            "/protected/%2eenv",
+            "/protected/a/.git/config",
+            "/protected/a?b",
+            "/protected/a#b",
+            "/protected/..\\a",
+            "http://a.test/protected/a",
+            "/srv/b/x",
+            "@app",
+        ] {
+            url(refused, None);
+        }
+        check(X_ACCEL_REDIRECT, b"/protected/\xFF", None);
+        let path = |value: &str, expected: Option<(&str, &[u8])>| check(X_SENDFILE, value.as_bytes(), expected);
+        path("/srv/b/x.pdf", Some(("/srv/b/", b"x.pdf")));
+        path("/srv/b/c/x", Some(("/srv/b/c", b"x")));
+        path("/srv/b/a%20b", Some(("/srv/b/", b"a%20b")));
+        check(X_SENDFILE, b"/srv/b/\xFF", Some(("/srv/b/", b"\xFF")));
+        for refused in [
+            "",
+            "/",
+            "/srv/b",
+            "/srv/b/",
+            "/srv/bc/x",
+            "/srv/a/x",
+            "srv/b/x",
+            "/srv/b//x",
+            "/srv/b/./x",
+            "/srv/b/../a/x",
+            "/srv/b/.env",
+            "/srv/b/x/",
+            "/protected/x",
+            "/etc/passwd",
+        ] {
+            path(refused, None);
+        }
+    }
+}
