@@ -100,6 +100,7 @@ fn every_reason_is_explained() {
 /// Other words in the code that serves from a cache: names of fields, and parameters of `Cache-Status` (RFC 9211 section 2.2).
 const NO_REASONS: &[&str] = &[
     "-",
+    "accept-language",
     "age",
     "all",
     "cache-status",
@@ -107,6 +108,7 @@ const NO_REASONS: &[&str] = &[
     "content-location",
     "content-range",
     "content-type",
+    "cookie",
     "date",
     "etag",
     "host",
