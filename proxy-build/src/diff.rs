@@ -5,7 +5,7 @@
 //! every request that there is does not show, however different the files are. Beside that, what concerns all requests:
 //! listeners, params, upstreams, the process.
 //!
-//! What is said is in the words of the language ([`words`]), and once: what has changed for a site, or for all, is not said again
+//! What is said is in the words of the language (`words`), and once: what has changed for a site, or for all, is not said again
 //! of its routes, and classes of requests with the same changes stand together.
 
 mod behaviour;
