@@ -38,7 +38,8 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
     let Answer { status, mut fields, body } = answer;
     let may_be = may_be(policy, status, &fields);
     let stands_for_one = stands_for_one(policy, status, &fields);
-    if stands_for_one && status == StatusCode::NOT_MODIFIED && conditions::has_weak_form(&record.fields, &fields) {
+    let not_modified = stands_for_one && status == StatusCode::NOT_MODIFIED;
+    if not_modified && chosen(policy, record, None).is_some() && conditions::has_weak_form(&record.fields, &fields) {
         // What the client has was compressed.
         changed::say(&mut fields);
     }

@@ -376,7 +376,9 @@ fn developing_ends() {
         let (site, here) = (scratch(&format!("dev-{signal}")).join("site.kdl"), address());
         std::fs::write(&site, format!("site * {{\n    listen \"{here}\"\n    respond 200 \"up\"\n}}\n"))
             .expect("written");
-        let mut proxy = Proxy::spawn(command(&["dev", site.to_str().expect("text")]), HashMap::new());
+        // Whoever runs the tests may have been started to ignore signals.
+        let dev = by_way_of(&["env", "--default-signal"], &command(&["dev", site.to_str().expect("text")]));
+        let mut proxy = Proxy::spawn(dev, HashMap::new());
         assert_eq!(get(&here, "x", "/").text(), "up");
         proxy.signal(signal);
         let status = proxy.wait();
@@ -394,15 +396,20 @@ fn developing_ends() {
 fn developing_behind_nohup() {
     let (site, here) = (scratch("dev-nohup").join("site.kdl"), address());
     std::fs::write(&site, format!("site * {{\n    listen \"{here}\"\n    respond 200 \"up\"\n}}\n")).expect("written");
-    let dev = command(&["dev", site.to_str().expect("text")]);
-    let mut command = Command::new("nohup");
-    command.arg(dev.get_program()).args(dev.get_args());
-    command.envs(dev.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut proxy = Proxy::spawn(command, HashMap::new());
+    let dev = by_way_of(&["env", "--default-signal", "nohup"], &command(&["dev", site.to_str().expect("text")]));
+    let mut proxy = Proxy::spawn(dev, HashMap::new());
     proxy.signal("HUP");
     proxy.signal("TERM");
     assert_eq!(proxy.wait().signal(), Some(15), "not by the one that it ignores");
     assert!(TcpStream::connect(&here).is_err());
+}
+
+/// A command that is started by programs which become it.
+fn by_way_of(programs: &[&str], command: &Command) -> Command {
+    let mut whole = Command::new(programs[0]);
+    whole.args(&programs[1..]).arg(command.get_program()).args(command.get_args());
+    whole.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    whole
 }
 
 fn until_refused(address: &str) {
