@@ -1,6 +1,8 @@
 //! Values of a checked site as its language writes them: `"100/s"`, `"16MiB"`, `10.0.0.0/8`. For messages to people
 //! (`explain`, `diff`); nothing is decided here.
 
+mod cache;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use proxy_runtime::template::{Piece, Template};
 
 use crate::check::text::SIMPLE;
 use crate::model::Site;
+
+pub(crate) use self::cache::cache;
 
 /// How many networks or texts are written out; the rest is counted.
 const MOST: usize = 8;

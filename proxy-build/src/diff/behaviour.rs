@@ -45,7 +45,7 @@ pub(super) fn policy(site: &Site, policy: &Policy) -> Said {
 fn told_otherwise(value: &Value) -> Value {
     let mut rest = value.clone();
     if let Value::Object(members) = &mut rest {
-        members.retain(|name, _| !["limits", "door"].contains(&name.as_str()));
+        members.retain(|name, _| !["limits", "door", "cache"].contains(&name.as_str()));
     }
     rest
 }

@@ -52,6 +52,9 @@ pub(super) fn policy(site: &Site, policy: &Policy, rest: &Value) -> Said {
             said.add(name.to_owned(), text);
         }
     }
+    for (name, text) in policy.cache.iter().flat_map(|cache| wording::cache(site, cache)) {
+        said.add(name.to_owned(), text);
+    }
     let networks = door.and_then(|door| door.networks.as_ref()).filter(|_| !by_file);
     said.allowed = (!by_file).then(|| match networks {
         Some(networks) => networks.allowed.clone(),
@@ -111,10 +114,13 @@ pub(super) fn differences(before: &Said, now: &Said) -> Vec<String> {
     }
     let is_of_other =
         |subject: &str| other && [&before.handler, &now.handler].iter().any(|handler| first(handler) == first(subject));
+    // That there is a cache at all says what it says.
+    let caches = [before, now].map(|side| side.texts.contains_key("cache"));
+    let is_told = |subject: &str| is_of_other(subject) || caches[0] != caches[1] && subject.starts_with("cache ");
     let mut subjects: Vec<&String> = before.texts.keys().chain(now.texts.keys()).collect();
     subjects.sort();
     subjects.dedup();
-    for subject in subjects.into_iter().filter(|subject| !is_of_other(subject)) {
+    for subject in subjects.into_iter().filter(|subject| !is_told(subject)) {
         let [old, new] = [before, now].map(|side| side.texts.get(subject).unwrap_or(&none));
         compare(subject, old, new, &mut lines);
     }
