@@ -294,6 +294,10 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
                 (_, key) => format!("looked up as {}", key.as_deref().unwrap_or_default()),
             };
             out.line("    cache", format!("{store}, {what} [{}]", from("cache")));
+            let lines = wording::cache(model, cache);
+            let lines =
+                lines.iter().filter_map(|(subject, text)| Some(format!("{} {text}", subject.strip_prefix("cache ")?)));
+            out.line("", lines.collect::<Vec<_>>().join(", "));
         }
         if let Some(mirror) = &policy.mirror {
             let upstream = &model.upstreams[usize::from(mirror.upstream)].name;

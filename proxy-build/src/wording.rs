@@ -25,7 +25,10 @@ pub(crate) fn duration(duration: Duration) -> String {
         return "off".to_owned();
     }
     let millis = duration.as_millis();
-    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    if duration.is_zero() {
+        return "0s".to_owned();
+    }
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
     match units.iter().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit)) {
         Some((name, unit)) if duration.subsec_nanos().is_multiple_of(1_000_000) => format!("{}{name}", millis / unit),
         _ => format!("{duration:?}"),
