@@ -277,7 +277,9 @@ mod tests {
         check(duration(Duration::from_millis(250)), "250ms");
         check(duration(Duration::from_millis(1500)), "1500ms");
         check(duration(Duration::from_secs(120)), "2m");
-        check(duration(Duration::ZERO), "0ns");
+        check(duration(Duration::ZERO), "0s");
+        check(duration(Duration::from_secs(172_800)), "2d");
+        check(duration(Duration::from_secs(90_000)), "25h");
         check(duration(Duration::MAX), "off");
         check(size(16 << 20), "16MiB");
         check(size(1000), "1000B");
