@@ -14,10 +14,10 @@ pub use ipnet::IpNet;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Addresses {
     /// The bounds among IPv4 addresses, four bytes each, the highest first.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::site::as_bytes"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::value::as_bytes"))]
     pub v4: Cow<'static, [u8]>,
     /// The bounds among IPv6 addresses, sixteen bytes each.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::site::as_bytes"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::value::as_bytes"))]
     pub v6: Cow<'static, [u8]>,
 }
 

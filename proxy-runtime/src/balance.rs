@@ -4,92 +4,24 @@
 //! workers count in. Whether a server may be asked at all (health, room, tried already) is not theirs to know: they are
 //! told by [`Candidates::can`], and every policy spreads what a server can't take over all others.
 
+mod candidates;
 mod ewma;
 mod first;
 mod least_conn;
+mod load;
 mod maglev;
 mod random;
 mod ring;
 mod round_robin;
 mod two_choices;
 
-use std::cell::Cell;
-use std::hash::Hasher as _;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use siphasher::sip::SipHasher13;
-
-pub use self::ewma::Latency;
+pub use self::candidates::{Ask, Candidates, Dice, hash};
+pub use self::load::{Latency, Load};
 use self::maglev::Maglev;
 use self::random::Random;
 use self::ring::Ring;
 use self::round_robin::RoundRobin;
 use crate::site::BalancePolicy;
-
-/// What is counted of a server.
-#[derive(Debug, Default)]
-pub struct Load {
-    /// Exchanges at it now.
-    active: AtomicU32,
-    /// How long it takes to answer.
-    pub latency: Latency,
-}
-
-impl Load {
-    /// Exchanges at the server now.
-    pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    /// Counts one more exchange, unless there are `limit` already.
-    pub fn begin(&self, limit: u64) -> bool {
-        let others = self.active.fetch_add(1, Ordering::Relaxed);
-        let room = u64::from(others) < limit;
-        if !room {
-            self.end();
-        }
-        room
-    }
-
-    /// One exchange is over.
-    pub fn end(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The servers that a policy chooses among, by position.
-pub trait Candidates {
-    /// How many there are.
-    fn count(&self) -> usize;
-    /// What a server's share is relative to the others'; 0 is never chosen.
-    fn weight(&self, position: usize) -> u32;
-    /// What is counted of it.
-    fn load(&self, position: usize) -> &Load;
-    /// Whether it may be asked now.
-    fn can(&self, position: usize) -> bool;
-
-    /// Whether it may be chosen: it may be asked, and has a weight.
-    fn eligible(&self, position: usize) -> bool {
-        self.weight(position) > 0 && self.can(position)
-    }
-
-    /// The first that may be chosen from a position on, and round to it.
-    fn from(&self, start: usize) -> Option<usize> {
-        let count = self.count();
-        (0..count).map(|step| (start + step) % count).find(|&position| self.eligible(position))
-    }
-}
-
-/// What a choice depends on, besides the servers.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    /// The hash of the key, for `hash` and `maglev`.
-    pub key: u64,
-    /// Chance.
-    pub dice: &'a Dice,
-    /// The time, in nanoseconds since the start.
-    pub now: u64,
-}
 
 /// How servers take turns, with what a policy remembers.
 #[derive(Debug)]
@@ -143,51 +75,6 @@ impl Policy {
             Policy::Ewma => ewma::choose(servers, ask),
             Policy::First => first::choose(servers),
         }
-    }
-}
-
-/// Two different servers by chance, if there are two that may be chosen.
-fn two(servers: &impl Candidates, dice: &Dice) -> Option<(usize, Option<usize>)> {
-    let one = servers.from(dice.below(servers.count()))?;
-    // Thrown for all others, so that no neighbour is preferred; counted on from the one chosen.
-    let others = servers.count() - 1;
-    let start = if others == 0 { one } else { one + 1 + dice.below(others) };
-    let other = servers.from(start % servers.count()).filter(|&other| other != one);
-    let other = other.or_else(|| servers.from((one + 1) % servers.count()).filter(|&other| other != one));
-    Some((one, other))
-}
-
-/// The hash of a key, or of a server's name: SipHash-1-3, the same on every machine and in every version.
-pub fn hash(key: &[u8], salt: u64) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(salt, 0);
-    hasher.write(key);
-    hasher.finish()
-}
-
-/// Chance, quick and good enough to spread by: xorshift64* (Vigna 2016). One per worker.
-#[derive(Debug)]
-pub struct Dice(Cell<u64>);
-
-impl Dice {
-    /// Throws that depend on the seed.
-    pub fn new(seed: u64) -> Dice {
-        Dice(Cell::new(seed.max(1)))
-    }
-
-    /// Any number.
-    pub fn number(&self) -> u64 {
-        let mut state = self.0.get();
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        self.0.set(state);
-        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// A number below `limit`, which is not 0.
-    pub fn below(&self, limit: usize) -> usize {
-        // Multiplied, not divided (Lemire 2019); the bias is of no account at these sizes.
-        ((u128::from(self.number()) * limit as u128) >> 64) as usize
     }
 }
 

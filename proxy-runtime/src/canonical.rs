@@ -11,7 +11,17 @@
 
 use std::borrow::Cow;
 
-use crate::site::NormalForm;
+/// How paths are brought to canonical form.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NormalForm {
+    /// `%2F` and `%5C` are let through, still encoded.
+    pub encoded_slash: bool,
+    /// `//` becomes `/`.
+    pub merge_slashes: bool,
+    /// Paths with parameters (`;`) are refused.
+    pub refuse_parameters: bool,
+}
 
 /// Why text has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

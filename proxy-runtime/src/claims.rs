@@ -1,8 +1,6 @@
-//! What a token says ([`Claims`]), and whether that is enough ([`Claims::meet`]). Pure; signatures are verified by `door::tokens`.
-
-use std::time::Duration;
-
-use crate::site::{Algorithm, Jwt};
+//! What a token says ([`Claims`]). Pure.
+//!
+//! Signatures are verified by `door::tokens`; whether what it says is enough, `door::claims` decides.
 
 /// What a token says, once its signature is verified.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,129 +26,56 @@ pub struct Claim {
     pub values: Vec<String>,
 }
 
-/// Why a token does not do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmet {
-    /// It is another's, or for another.
-    Invalid,
-    /// It has ended, or not begun.
-    Expired,
-    /// It does not say what it has to.
-    Insufficient,
-}
-
 impl Claims {
     /// A claim as text.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.claim(name).map(|claim| claim.text.as_str())
     }
 
-    fn claim(&self, name: &str) -> Option<&Claim> {
+    /// A claim by its name.
+    pub fn claim(&self, name: &str) -> Option<&Claim> {
         self.claims.iter().find(|claim| claim.name == name)
-    }
-
-    /// Whether the token lets somebody in at `now`, which is the time since 1970 (RFC 7519 section 4.1).
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn meet(&self, rules: &Jwt, now: Duration) -> Result<(), Unmet> {
-        let has = |name: &str, wanted: &str| {
-            self.claim(name).is_some_and(|claim| claim.values.iter().any(|value| value == wanted))
-        };
-        let asked_for = |name: &str, wanted: &Option<_>| wanted.as_deref().is_none_or(|wanted| has(name, wanted));
-        if !rules.algorithms.contains(&self.algorithm)
-            || !asked_for("iss", &rules.issuer)
-            || !asked_for("aud", &rules.audience)
-        {
-            return Err(Unmet::Invalid);
-        }
-        // One without an end would be good for ever.
-        let Some(ends) = self.ends else { return Err(Unmet::Invalid) };
-        let (now, leeway) = (now.as_secs_f64(), rules.leeway.as_secs_f64());
-        // Written so that what is no number is no yes.
-        let begun = self.begins.is_none_or(|begins| now + leeway >= begins);
-        if !(now - leeway < ends && begun) {
-            return Err(Unmet::Expired);
-        }
-        let met = rules.required.iter().all(|required| match &*required.values {
-            [] => self.claim(&required.name).is_some(),
-            values => values.iter().any(|value| has(&required.name, value)),
-        });
-        if met { Ok(()) } else { Err(Unmet::Insufficient) }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::site::RequiredClaim;
+/// How tokens are signed (RFC 7518 section 3.1, RFC 8037).
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "named as the words")]
+pub enum Algorithm {
+    Hs256,
+    Hs384,
+    Hs512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+}
 
-    const NOW: f64 = 1_000_000.0;
+impl Algorithm {
+    /// All of them, by the names that tokens call them.
+    pub const NAMES: &'static [(&'static str, Algorithm)] = &[
+        ("HS256", Algorithm::Hs256),
+        ("HS384", Algorithm::Hs384),
+        ("HS512", Algorithm::Hs512),
+        ("RS256", Algorithm::Rs256),
+        ("RS384", Algorithm::Rs384),
+        ("RS512", Algorithm::Rs512),
+        ("PS256", Algorithm::Ps256),
+        ("PS384", Algorithm::Ps384),
+        ("PS512", Algorithm::Ps512),
+        ("ES256", Algorithm::Es256),
+        ("ES384", Algorithm::Es384),
+        ("EdDSA", Algorithm::EdDsa),
+    ];
 
-    fn claims(ends: Option<f64>, begins: Option<f64>, claims: &[(&str, &[&str])]) -> Claims {
-        let claims = claims.iter().map(|(name, values)| Claim {
-            name: (*name).to_owned(),
-            text: values.join(","),
-            values: values.iter().map(|value| (*value).to_owned()).collect(),
-        });
-        Claims { algorithm: Algorithm::Es256, ends, begins, claims: claims.collect() }
-    }
-
-    fn rules() -> Jwt {
-        let required = [("role", vec!["admin", "staff"]), ("sub", vec![])].map(|(name, values)| RequiredClaim {
-            name: name.into(),
-            values: values.into_iter().map(Into::into).collect(),
-        });
-        Jwt {
-            key_source: 0,
-            algorithms: vec![Algorithm::Es256].into(),
-            issuer: Some("me".into()),
-            audience: Some("api".into()),
-            leeway: Duration::from_secs(30),
-            cookie: None,
-            required: required.to_vec().into(),
-        }
-    }
-
-    const ALL: &[(&str, &[&str])] =
-        &[("iss", &["me"]), ("aud", &["web", "api"]), ("role", &["staff"]), ("sub", &["ann"])];
-
-    #[track_caller]
-    fn check(claims: &Claims, expected: Result<(), Unmet>) {
-        assert_eq!(claims.meet(&rules(), Duration::from_secs_f64(NOW)), expected);
-    }
-
-    #[test]
-    fn times() {
-        for (ends, begins, expected) in [
-            (Some(NOW + 1.0), None, Ok(())),
-            (Some(NOW - 29.0), None, Ok(())),
-            (Some(NOW - 30.0), None, Err(Unmet::Expired)),
-            (Some(NOW + 9.0), Some(NOW + 30.0), Ok(())),
-            (Some(NOW + 9.0), Some(NOW + 31.0), Err(Unmet::Expired)),
-            (Some(f64::NAN), None, Err(Unmet::Expired)),
-            (Some(NOW + 1.0), Some(f64::NAN), Err(Unmet::Expired)),
-            (None, None, Err(Unmet::Invalid)),
-        ] {
-            check(&claims(ends, begins, ALL), expected);
-        }
-    }
-
-    #[test]
-    fn what_it_says() {
-        let with = |name: &'static str, values: &'static [&'static str]| {
-            let others = ALL.iter().filter(|(other, _)| *other != name).copied();
-            claims(Some(NOW + 9.0), None, &others.chain([(name, values)]).collect::<Vec<_>>())
-        };
-        check(&with("iss", &["you"]), Err(Unmet::Invalid));
-        check(&with("iss", &[]), Err(Unmet::Invalid));
-        check(&with("aud", &["web"]), Err(Unmet::Invalid));
-        check(&with("aud", &["api"]), Ok(()));
-        check(&with("role", &["guest"]), Err(Unmet::Insufficient));
-        check(&with("role", &["guest", "admin"]), Ok(()));
-        check(&with("role", &[]), Err(Unmet::Insufficient));
-        let nobody: Vec<_> = ALL.iter().filter(|(name, _)| *name != "sub").copied().collect();
-        check(&claims(Some(NOW + 9.0), None, &nobody), Err(Unmet::Insufficient));
-        check(&Claims { algorithm: Algorithm::Hs256, ..claims(Some(NOW + 9.0), None, ALL) }, Err(Unmet::Invalid));
+    /// Whether who can verify a token can make one, too.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
     }
 }

@@ -4,6 +4,8 @@
 //! the order of the phases: networks, rates, requests in flight, a browser's question (CORS), credentials.
 
 #[cfg(feature = "serve")]
+pub(crate) mod claims;
+#[cfg(feature = "serve")]
 pub mod counted;
 #[cfg(feature = "serve")]
 pub(crate) mod fingerprint;

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Method;
 
+use crate::captures::Captures;
 use crate::claims::Claims;
 use crate::fields::Fields;
-use crate::route::Captures;
 use crate::settings::Settings;
 
 /// What is known of an exchange. What is not known yet (status before there is one) is empty or zero; the compiler

@@ -11,6 +11,7 @@ pub(crate) mod listing;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use self::bundle::ENCODINGS;
 use crate::canonical;
 use crate::fields::Fields;
 use crate::media;
@@ -84,10 +85,6 @@ fn may_be_name(name: &[u8], files: &Files) -> bool {
     let hidden = name.first() == Some(&b'.') && !files.dotfiles;
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0) && !hidden
 }
-
-/// A way in which a file may be compressed beside itself: what it is called in `Content-Encoding` and behind its name. In the
-/// order in which they are preferred.
-pub const ENCODINGS: [(&str, &str); 3] = [("br", ".br"), ("zstd", ".zst"), ("gzip", ".gz")];
 
 /// The entity tag of a file on disk: when it was changed, in nanoseconds, and its length. Weak while it was changed less than two
 /// seconds ago: it might be changed again within what the file system's clock tells apart (RFC 9110 section 8.8.1).

@@ -6,20 +6,9 @@
 //! real servers send, are accepted from these where they can be read in one way alone.
 
 mod chunks;
+mod framing;
 mod head;
 
 pub(crate) use chunks::{Decoder, Found};
+pub(crate) use framing::Framing;
 pub(crate) use head::{Head, Reading, declared_length, usual_reason, write_request, write_response};
-
-/// How a body's end is told (RFC 9112 section 6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// There is no body.
-    Empty,
-    /// It has this many bytes.
-    Length(u64),
-    /// It comes in chunks.
-    Chunked,
-    /// It ends with the connection.
-    UntilClose,
-}

@@ -16,6 +16,7 @@ pub mod addresses;
 pub mod balance;
 pub mod cache;
 pub mod canonical;
+pub mod captures;
 #[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod claims;
@@ -34,6 +35,8 @@ pub mod inspect;
 pub mod intake;
 pub mod matcher;
 pub mod media;
+pub mod methods;
+pub mod param;
 pub mod regex;
 pub mod rehearse;
 pub mod route;
@@ -44,6 +47,7 @@ pub mod table;
 pub mod target;
 pub mod template;
 pub mod trust;
+pub mod value;
 pub mod view;
 
 #[cfg(feature = "serve")]

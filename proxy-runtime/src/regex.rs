@@ -15,7 +15,7 @@ use regex_automata::util::syntax;
 use regex_automata::{Input, meta};
 
 pub use self::joint::{ENDS, End, Joint, RUN};
-use crate::route::Captures;
+use crate::captures::Captures;
 
 mod joint;
 

@@ -169,7 +169,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
         Found::Route(route, _) => rules.policy(*route),
         _ => rules.site_policy(site),
     };
-    if policy.is_some_and(|policy| form.refuses(target.path(), policy)) {
+    if policy.is_some_and(|policy| policy.refuses(target.path(), form)) {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(400, "bad-path") });
     }
     if let (Some(door), Found::Nothing | Found::OtherMethod(_)) = (door_of(rules.site_policy(site)), &found)
@@ -350,7 +350,7 @@ fn forward(
     facts: &Facts<'_>,
     outcome: &mut Outcome,
 ) {
-    let form = rules.policy(route).map_or(form, |policy| form.of(policy));
+    let form = rules.policy(route).map_or(form, |policy| policy.form(form));
     let mut headers = facts.fields.clone();
     let sent = key::sent(rules.policy(route).and_then(|policy| policy.cache.as_ref()), facts, has_body);
     let mut out = Outgoing::of(target, sent.as_deref(), &mut headers);

@@ -301,7 +301,7 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
     };
     let (id, captures) = match found {
         Found::Route(id, captures) => (id, captures),
-        _ if host.normal_form.refuses(target.path(), host.policy) => return Err(Failure::BadPath),
+        _ if host.policy.refuses(target.path(), host.normal_form) => return Err(Failure::BadPath),
         Found::OtherMethod(methods) => {
             // A route for GET alone is purged all the same.
             match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
@@ -315,7 +315,7 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
     };
     record.captures = captures;
     let route = site.routes.get(id).ok_or(Failure::Internal)?;
-    if host.normal_form.refuses(target.path(), route.policy) {
+    if route.policy.refuses(target.path(), host.normal_form) {
         return Err(Failure::BadPath);
     }
     intake::for_route(&mut record.fields, &route.policy.fields, &host.policy.fields, record.trusted, odd);

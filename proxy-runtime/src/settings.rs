@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::site::{FilePath, FileRef, Param, ParamKind, Setting, Text};
+use crate::param::{FilePath, FileRef, Param, ParamKind, Setting};
+use crate::value::{Place, Text};
 
 /// Values of parameters and files, by index.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ pub struct Refused {
     /// What is wrong.
     pub message: String,
     /// `file:line` of the site.
-    pub place: crate::site::Place,
+    pub place: Place,
 }
 
 impl fmt::Display for Refused {

@@ -9,9 +9,8 @@ use std::ops::Range;
 
 use http::Version;
 
-use crate::canonical::{self, Malformed};
+use crate::canonical::{self, Malformed, NormalForm};
 use crate::fields::Fields;
-use crate::site::NormalForm;
 
 /// Why a target was refused; each is a 400 with this reason in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use crate::facts::{Facts, push_number, push_seconds};
-use crate::site::{List, Text};
+use crate::value::{List, Text};
 use crate::view::{cookie_values, query_values};
 
 /// Pieces, in order.

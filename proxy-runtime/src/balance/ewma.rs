@@ -1,51 +1,9 @@
 //! `ewma`: of two servers by chance, the one that costs less: its latency times the exchanges it has, for its weight.
-//!
-//! The latency is a moving average that rises at once and falls slowly ("peak EWMA", as in Twitter's Finagle): a server
-//! that stalls is noticed with its first late answer, and forgiven over ten seconds.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::{Ask, Candidates, two};
-
-/// Over how many nanoseconds an old latency fades to a third (1/e).
-const FADES: f64 = 10e9;
+use super::candidates::{Ask, Candidates, two};
 
 /// What a server costs that has not answered yet, in nanoseconds, while it is waited for.
 const UNKNOWN: f64 = 1e9;
-
-/// How long a server takes to answer. Written without a lock: of two answers at one moment one may get lost.
-#[derive(Debug, Default)]
-pub struct Latency {
-    /// Nanoseconds, the bits of an `f64`.
-    average: AtomicU64,
-    /// When that was, in nanoseconds since the start.
-    at: AtomicU64,
-}
-
-impl Latency {
-    /// An answer took so long; both in nanoseconds.
-    pub fn observe(&self, took: u64, now: u64) {
-        let took = took as f64;
-        let faded = self.faded(now);
-        let kept = if took > faded { took } else { faded + (took - faded) * (1.0 - self.fading(now)) };
-        self.average.store(kept.to_bits(), Ordering::Relaxed);
-        self.at.store(now, Ordering::Relaxed);
-    }
-
-    /// Forgets all: there is another server in its place.
-    pub fn reset(&self) {
-        self.average.store(0, Ordering::Relaxed);
-    }
-
-    /// What is left of the average now.
-    fn faded(&self, now: u64) -> f64 {
-        f64::from_bits(self.average.load(Ordering::Relaxed)) * self.fading(now)
-    }
-
-    fn fading(&self, now: u64) -> f64 {
-        (-(now.saturating_sub(self.at.load(Ordering::Relaxed)) as f64) / FADES).exp()
-    }
-}
 
 pub(super) fn choose(servers: &impl Candidates, Ask { dice, now, .. }: Ask<'_>) -> Option<usize> {
     let (one, Some(other)) = two(servers, dice)? else { return servers.from(dice.below(servers.count())) };
@@ -56,21 +14,4 @@ pub(super) fn choose(servers: &impl Candidates, Ask { dice, now, .. }: Ask<'_>) 
         latency * (f64::from(load.active()) + 1.0) / f64::from(servers.weight(position))
     };
     Some(if cost(other) < cost(one) { other } else { one })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rises_at_once_and_falls_slowly() {
-        let latency = Latency::default();
-        latency.observe(1_000_000, 0);
-        latency.observe(50_000_000, 1_000);
-        assert!((latency.faded(1_000) - 50e6).abs() < 1.0);
-        latency.observe(1_000_000, 2_000);
-        assert!(latency.faded(2_000) > 49e6);
-        latency.observe(1_000_000, 60_000_000_000);
-        assert!(latency.faded(60_000_000_000) < 1.2e6);
-    }
 }

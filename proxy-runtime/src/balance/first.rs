@@ -1,7 +1,7 @@
 //! `first`: the first server that may be asked, in the order of the file. With `max-connections` they fill up one after
 //! the other, and those at the end can be switched off.
 
-use super::Candidates;
+use super::candidates::Candidates;
 
 pub(super) fn choose(servers: &impl Candidates) -> Option<usize> {
     servers.from(0)

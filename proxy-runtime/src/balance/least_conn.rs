@@ -3,7 +3,7 @@
 //! Exact among up to [`SCANNED`] servers; of more, so many are looked at by chance, which comes to the same in all but the
 //! last exchange (Mitzenmacher 2001) and costs no more with a thousand servers.
 
-use super::{Ask, Candidates};
+use super::candidates::{Ask, Candidates};
 
 /// How many servers are looked at.
 const SCANNED: usize = 24;

@@ -2,7 +2,7 @@
 //! "Maglev", NSDI 2016). One look per choice, shares even to a percent. A server that comes or goes moves its own keys,
 //! and a few percent of others.
 
-use super::{Ask, Candidates, hash};
+use super::candidates::{Ask, Candidates, hash};
 
 /// Whose a place is.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! `random`: by chance, in proportion to weights. O(log n) per choice.
 
-use super::{Ask, Candidates};
+use super::candidates::{Ask, Candidates};
 
 /// The weights, summed up from the first on.
 #[derive(Debug)]

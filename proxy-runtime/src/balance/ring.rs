@@ -2,7 +2,7 @@
 //! Karger et al. 1997, with points as in libketama). O(log n) per choice. A server that comes or goes moves the keys of its
 //! own points alone; shares are even to some percent.
 
-use super::{Ask, Candidates, hash};
+use super::candidates::{Ask, Candidates, hash};
 
 /// Points and whose they are, sorted.
 #[derive(Debug)]

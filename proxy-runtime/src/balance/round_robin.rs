@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Candidates;
+use super::candidates::Candidates;
 
 /// See above.
 #[derive(Debug)]

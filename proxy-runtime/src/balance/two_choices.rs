@@ -1,7 +1,7 @@
 //! `p2c`: of two servers by chance, the one with fewer exchanges for its weight. Nearly as even as looking at all, and
 //! workers that choose at the same moment don't all find the same one (Mitzenmacher, "The power of two choices", 2001).
 
-use super::{Ask, Candidates, two};
+use super::candidates::{Ask, Candidates, two};
 
 pub(super) fn choose(servers: &impl Candidates, Ask { dice, .. }: Ask<'_>) -> Option<usize> {
     let (one, Some(other)) = two(servers, dice)? else { return servers.from(dice.below(servers.count())) };

@@ -13,9 +13,10 @@ use quick_cache::sync::Cache;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::claims::{self, Unmet};
 use super::fingerprint::Fingerprints;
 use super::tokens::{Flaw, Keys};
-use crate::claims::{Claims, Unmet};
+use crate::claims::Claims;
 use crate::failure::Failure;
 use crate::observe::notice;
 use crate::settings::{Refused, Settings};
@@ -114,7 +115,7 @@ impl KeySets {
             }
             outcome => outcome,
         }?;
-        match claims.meet(rules, now) {
+        match claims::meet(&claims, rules, now) {
             Ok(()) => Ok(claims),
             Err(Unmet::Invalid) => Err(Failure::InvalidToken),
             Err(Unmet::Expired) => Err(Failure::ExpiredToken),

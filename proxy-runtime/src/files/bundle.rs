@@ -6,8 +6,11 @@
 
 use std::sync::OnceLock;
 
-use super::ENCODINGS;
 use crate::table::{Table, Words};
+
+/// A way in which a file may be compressed beside itself: what it is called in `Content-Encoding` and behind its name. In the
+/// order in which they are preferred.
+pub const ENCODINGS: [(&str, &str); 3] = [("br", ".br"), ("zstd", ".zst"), ("gzip", ".gz")];
 
 /// A file as it is, and in each of [`ENCODINGS`].
 pub const FORMS: usize = 1 + ENCODINGS.len();

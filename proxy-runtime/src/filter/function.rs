@@ -9,9 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
+use super::answer::Answer;
+use super::field_name::FieldName;
 use crate::facts::Facts;
-use crate::fields::{Fields, of_connection, of_message};
-use crate::handler::Answer;
+use crate::fields::{Fields, of_connection};
 use crate::intake;
 use crate::view::{cookie_values, query_values};
 
@@ -28,36 +29,6 @@ pub enum Flow {
     Continue,
     /// It is answered with this.
     Respond(Answer<Bytes>),
-}
-
-/// The name of a field that a function may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FieldName(&'static str);
-
-impl FieldName {
-    /// A name, in lower case; in a `const`, a wrong one is a compile error.
-    ///
-    /// # Panics
-    /// It is not of letters in lower case, digits, `-`, `_` and `.`, or belongs to the connection, the framing of the message (RFC
-    /// 9110 section 7.6.1) or to routing (`host`).
-    pub const fn new(name: &'static str) -> FieldName {
-        let bytes = name.as_bytes();
-        assert!(!bytes.is_empty(), "a field has a name");
-        let mut at = 0;
-        while at < bytes.len() {
-            let byte = bytes[at];
-            let token = byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
-            assert!(token, "the name of a field is letters in lower case, digits, `-`, `_` and `.`");
-            at += 1;
-        }
-        assert!(!of_message(bytes), "the field belongs to the connection or to routing: the proxy sees to it");
-        FieldName(name)
-    }
-
-    /// The name.
-    pub const fn as_str(self) -> &'static str {
-        self.0
-    }
 }
 
 /// A request, as a function sees it.
@@ -119,25 +90,25 @@ impl<'a> Request<'a> {
     /// (`X_Tenant` for `x-tenant`), or in trailers, is dropped, as it is by [`Request::add`] and [`Request::remove`].
     pub fn set(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
         self.sees_to(name);
-        self.fields.set(name.0, value.as_ref());
+        self.fields.set(name.as_str(), value.as_ref());
     }
 
     /// The field has this value, too.
     pub fn add(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
         self.sees_to(name);
-        self.fields.add(name.0.as_bytes(), value.as_ref());
+        self.fields.add(name.as_str().as_bytes(), value.as_ref());
     }
 
     /// The field is gone.
     pub fn remove(&mut self, name: FieldName) {
         self.sees_to(name);
-        self.fields.remove(name.0);
+        self.fields.remove(name.as_str());
     }
 
     fn sees_to(&mut self, name: FieldName) {
-        intake::displace(self.fields, name.0);
-        if !self.seen_to.contains(&name.0) {
-            self.seen_to.push(name.0);
+        intake::displace(self.fields, name.as_str());
+        if !self.seen_to.contains(&name.as_str()) {
+            self.seen_to.push(name.as_str());
         }
     }
 }
@@ -167,17 +138,17 @@ impl<'a> Response<'a> {
 
     /// The field has this value and no other. Bytes that a value must not have are left out (RFC 9110 section 5.5).
     pub fn set(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
-        self.fields.set(name.0, value.as_ref());
+        self.fields.set(name.as_str(), value.as_ref());
     }
 
     /// The field has this value, too.
     pub fn add(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
-        self.fields.add(name.0.as_bytes(), value.as_ref());
+        self.fields.add(name.as_str().as_bytes(), value.as_ref());
     }
 
     /// The field is gone.
     pub fn remove(&mut self, name: FieldName) {
-        self.fields.remove(name.0);
+        self.fields.remove(name.as_str());
     }
 }
 

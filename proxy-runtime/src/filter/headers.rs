@@ -3,12 +3,12 @@
 
 use std::borrow::Cow;
 
-use super::Outgoing;
+use super::outgoing::Outgoing;
 use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::regex::Capturing;
-use crate::site::Text;
 use crate::template::Template;
+use crate::value::Text;
 
 /// An operation on a header field; names are in lower case.
 #[derive(Debug, Clone)]

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::Outgoing;
+use super::outgoing::Outgoing;
 use crate::canonical::{decodes_to, encoded_parameter, encoded_path, encoded_value};
 use crate::facts::Facts;
 use crate::regex::Capturing;
-use crate::site::{List, Text};
 use crate::template::Template;
+use crate::value::{List, Text};
 use crate::view::query_pairs;
 
 /// What `rewrite` does, in this order: path steps, then parameters removed, then parameters set.

@@ -1,6 +1,6 @@
 //! Bodies in: where the data is among the framing, and where it ends.
 
-use super::Framing;
+use super::framing::Framing;
 use crate::fields::Fields;
 use crate::intake::may_trail;
 

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use http::{Method, StatusCode, Version};
 use httparse::{Error, Status};
 
-use super::Framing;
+use super::framing::Framing;
 use crate::failure::Failure;
 use crate::fields::Fields;
 

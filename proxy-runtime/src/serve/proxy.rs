@@ -260,7 +260,7 @@ fn outgoing_target(
     filter(&mut out, &record.facts());
     let site = client.worker.site.tables.site(client.peer.listener, target.host());
     let form = site.map(|root| client.worker.site.sites[root.id() as usize].normal_form).ok_or(Failure::Internal)?;
-    out.target(target, form.of(route.policy)).map_err(|_| Failure::BadRewrite)
+    out.target(target, route.policy.form(form)).map_err(|_| Failure::BadRewrite)
 }
 
 /// The cookie that keeps the client with the server it got; none if it has that already.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{List, Setting, Text};
+use crate::claims::Algorithm;
+use crate::param::Setting;
+use crate::value::{List, Text};
 
 /// `auth`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -56,48 +58,6 @@ pub struct RequiredClaim {
     pub name: Text,
     /// One of these it is, or has among others; any, where there are none.
     pub values: List<Text>,
-}
-
-/// How tokens are signed (RFC 7518 section 3.1, RFC 8037).
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "named as the words")]
-pub enum Algorithm {
-    Hs256,
-    Hs384,
-    Hs512,
-    Rs256,
-    Rs384,
-    Rs512,
-    Ps256,
-    Ps384,
-    Ps512,
-    Es256,
-    Es384,
-    EdDsa,
-}
-
-impl Algorithm {
-    /// All of them, by the names that tokens call them.
-    pub const NAMES: &'static [(&'static str, Algorithm)] = &[
-        ("HS256", Algorithm::Hs256),
-        ("HS384", Algorithm::Hs384),
-        ("HS512", Algorithm::Hs512),
-        ("RS256", Algorithm::Rs256),
-        ("RS384", Algorithm::Rs384),
-        ("RS512", Algorithm::Rs512),
-        ("PS256", Algorithm::Ps256),
-        ("PS384", Algorithm::Ps384),
-        ("PS512", Algorithm::Ps512),
-        ("ES256", Algorithm::Es256),
-        ("ES384", Algorithm::Es384),
-        ("EdDSA", Algorithm::EdDsa),
-    ];
-
-    /// Whether who can verify a token can make one, too.
-    pub fn is_symmetric(self) -> bool {
-        matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
-    }
 }
 
 /// Where keys come from.

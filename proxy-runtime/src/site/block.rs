@@ -1,6 +1,6 @@
 //! Requests that are refused for what is in them.
 
-use super::{List, Text};
+use crate::value::{List, Text};
 
 /// All `block`s that hold for a request.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{List, Place, Setting, Text};
+use crate::param::Setting;
+use crate::value::{List, Place, Text};
 
 /// `cache-store`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -1,7 +1,8 @@
 //! How answers are compressed.
 
-use super::{List, Setting, Text};
 use crate::media;
+use crate::param::Setting;
+use crate::value::{List, Text};
 
 /// `compress`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -1,6 +1,6 @@
 //! What becomes of the cookies that servers set.
 
-use super::{List, Text};
+use crate::value::{List, Text};
 
 /// `response-cookies`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

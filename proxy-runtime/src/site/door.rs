@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Auth, Blocks, List, Setting, Text};
+use super::auth::Auth;
+use super::block::Blocks;
 use crate::addresses::Addresses;
+use crate::param::Setting;
 use crate::template::Template;
+use crate::value::{List, Text};
 
 /// What stands before a handler. Its parts in the order in which a request passes them.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -1,9 +1,11 @@
-//! Who answers a request.
+//! The part of the contract that says what answers a request: an upstream, a file, a constant, another URL.
 
 use http::Method;
 
-use super::{Bytes, Files, List, Methods, Proxy, Text};
+use crate::methods::Methods;
+use crate::param::Setting;
 use crate::template::Template;
+use crate::value::{Bytes, List, Text};
 
 /// Who answers a request.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -91,4 +93,86 @@ pub struct Redirect {
     pub keep_query: bool,
     /// The request's hosts that may appear in the target; empty where the site's own hosts are the limit.
     pub allow_hosts: List<Text>,
+}
+
+/// `proxy`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Proxy {
+    /// The upstreams that have a share; one, unless it is a `split`.
+    pub shares: List<Share>,
+    /// What decides which share a request is of, where that is not chance.
+    pub by: Option<Template>,
+    /// The cookie that keeps a client with the share it had first.
+    pub cookie: Option<Text>,
+    /// The `Host` that the server sees.
+    pub host: HostField,
+    /// `Forwarded` (RFC 7239) is sent beside `X-Forwarded-*`.
+    pub forwarded: bool,
+    /// `X-Forwarded-Port` is sent.
+    pub forwarded_port: bool,
+    /// `X-Real-IP` is sent.
+    pub real_ip: bool,
+    /// The server says whether a client that waits (`Expect: 100-continue`) is to send its body.
+    pub asks_server: bool,
+}
+
+/// `files`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Files {
+    /// The folder; where it is compiled in, what the site file calls it.
+    pub folder: Setting<Text>,
+    /// Where it is compiled in, its number in the site's bundle.
+    pub bundled: Option<u16>,
+    /// Which binding of the pattern is the path in it; `None` for the whole path.
+    pub rest: Option<u8>,
+    /// The name that stands for a folder.
+    pub index: Text,
+    /// The file that answers for what is not there.
+    pub fallback: Option<Text>,
+    /// Folders without an index are listed.
+    pub listing: bool,
+    /// Names that begin with a dot are served.
+    pub dotfiles: bool,
+    /// Symbolic links are followed, if they stay in the folder.
+    pub symlinks: bool,
+    /// Files beside the file that have it compressed are served; where it is compiled in, it is compressed then.
+    pub precompressed: bool,
+    /// Names with a hash of their content in them are never asked about again.
+    pub immutable: bool,
+    /// Who answers where there is no file, and all methods but GET and HEAD: one handler, or none.
+    pub or_else: List<Handler>,
+}
+
+/// `send-file` of an upstream: a folder whose files its servers may have sent.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendFile {
+    /// What paths in `X-Accel-Redirect` begin with; `None` where it is `X-Sendfile` that names files, by their paths on this machine.
+    pub prefix: Option<Text>,
+    /// The folder.
+    pub files: Files,
+}
+
+/// `to`: an upstream's part of a [`Proxy`]'s requests.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Share {
+    /// The index of the upstream.
+    pub upstream: u16,
+    /// Its share, relative to the others'.
+    pub weight: u64,
+}
+
+/// The `Host` that a server sees.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostField {
+    /// The client's.
+    Client,
+    /// The server's own address.
+    Upstream,
+    /// This one.
+    Fixed(Text),
 }

@@ -1,6 +1,6 @@
 //! Texts in answers that become others.
 
-use super::{List, Text};
+use crate::value::{List, Text};
 
 /// `body-replace`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -3,11 +3,14 @@
 //! What routes have in common (methods, functions, handlers, policies) stands once. A hundred thousand routes are a few
 //! megabytes of bytes to rustc and to the binary.
 
-use super::{Handler, Methods, PolicyId};
+use super::handler::Handler;
+use super::policy::PolicyId;
+use crate::captures::Captures;
 use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::filter::{Functions, Outgoing};
-use crate::route::{Captures, RouteId};
+use crate::methods::Methods;
+use crate::route::RouteId;
 use crate::table::Words;
 use crate::view::RequestView;
 

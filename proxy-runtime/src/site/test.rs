@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{List, Place, Text};
+use crate::value::{List, Place, Text};
 
 /// `test`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{IpNet, List, Place, Setting, Site, Text};
+use crate::param::Setting;
+use crate::value::{List, Place, Text};
+use ipnet::IpNet;
 
 /// What a listener speaks, beside its address.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -305,27 +307,6 @@ pub struct UpstreamTls {
     pub certificate: Option<(u16, u16)>,
     /// Whether the server's certificate is looked at at all.
     pub verify: bool,
-}
-
-impl Site {
-    /// The files that certificates and keys are in, by index.
-    pub fn certificate_files(&self) -> Vec<u16> {
-        let mut files = Vec::new();
-        for tls in self.tls {
-            if let Certificates::Files(certificates) = &tls.certificates {
-                for certificate in certificates.iter() {
-                    files.extend([certificate.chain, certificate.key]);
-                    files.extend(certificate.ocsp);
-                }
-            }
-            files.extend(tls.client.as_ref().map(|client| client.ca));
-        }
-        for tls in self.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()) {
-            files.extend(tls.ca);
-            files.extend(tls.certificate.iter().flat_map(|&(chain, key)| [chain, key]));
-        }
-        files
-    }
 }
 
 #[cfg(test)]

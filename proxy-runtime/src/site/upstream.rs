@@ -5,52 +5,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::{List, Methods, Place, SendFile, Setting, Text, UpstreamTls};
+use super::handler::SendFile;
+use super::tls::UpstreamTls;
+use crate::methods::Methods;
+use crate::param::Setting;
 use crate::template::Template;
-
-/// `proxy`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Proxy {
-    /// The upstreams that have a share; one, unless it is a `split`.
-    pub shares: List<Share>,
-    /// What decides which share a request is of, where that is not chance.
-    pub by: Option<Template>,
-    /// The cookie that keeps a client with the share it had first.
-    pub cookie: Option<Text>,
-    /// The `Host` that the server sees.
-    pub host: HostField,
-    /// `Forwarded` (RFC 7239) is sent beside `X-Forwarded-*`.
-    pub forwarded: bool,
-    /// `X-Forwarded-Port` is sent.
-    pub forwarded_port: bool,
-    /// `X-Real-IP` is sent.
-    pub real_ip: bool,
-    /// The server says whether a client that waits (`Expect: 100-continue`) is to send its body.
-    pub asks_server: bool,
-}
-
-/// `to`: an upstream's part of a [`Proxy`]'s requests.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Share {
-    /// The index of the upstream.
-    pub upstream: u16,
-    /// Its share, relative to the others'.
-    pub weight: u64,
-}
-
-/// The `Host` that a server sees.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum HostField {
-    /// The client's.
-    Client,
-    /// The server's own address.
-    Upstream,
-    /// This one.
-    Fixed(Text),
-}
+use crate::value::{List, Place, Text};
 
 /// `upstream`, or the servers of an inline `proxy`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -1,0 +1,29 @@
+//! What a pattern and a `path-regex` bound in a path ([`Captures`]). Pure; no allocation.
+
+/// The most names a pattern and a `path-regex` may bind together.
+pub const MAX_CAPTURES: usize = 16;
+
+/// What a pattern bound: ranges of the path. At most [`MAX_CAPTURES`]; lives on the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Captures {
+    slots: [(u32, u32); MAX_CAPTURES],
+}
+
+impl Captures {
+    /// Nothing is bound.
+    pub const NONE: Captures = Captures { slots: [(0, 0); MAX_CAPTURES] };
+
+    /// Binds a slot. A path never has 4 GiB (no head does), a slot is never above [`MAX_CAPTURES`] (the compiler refuses such
+    /// patterns); what is out of range stays unbound.
+    pub fn bind(&mut self, slot: usize, start: usize, end: usize) {
+        if let (Some(slot), Ok(start), Ok(end)) = (self.slots.get_mut(slot), u32::try_from(start), u32::try_from(end)) {
+            *slot = (start, end);
+        }
+    }
+
+    /// What is in a slot; nothing where it is not bound. Expressions look at bytes, so a group may begin or end within a character.
+    pub fn get<'a>(&self, slot: usize, path: &'a str) -> &'a [u8] {
+        let (start, end) = self.slots.get(slot).copied().unwrap_or_default();
+        path.as_bytes().get(start as usize..end as usize).unwrap_or_default()
+    }
+}

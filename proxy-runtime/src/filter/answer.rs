@@ -1,0 +1,45 @@
+//! A response that the proxy makes itself: a head, and a body of whatever kind ([`Answer`]). Pure.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::field_name::FieldName;
+use crate::fields::Fields;
+
+/// An answer: its head, and a body of whatever kind.
+#[derive(Debug)]
+pub struct Answer<B> {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields, without those that frame the message.
+    pub fields: Fields,
+    /// The body.
+    pub body: B,
+}
+
+impl<B> Answer<B> {
+    /// An answer without fields.
+    pub fn new(status: StatusCode, body: B) -> Answer<B> {
+        Answer { status, fields: Fields::new(), body }
+    }
+
+    /// The same with another body.
+    pub fn map<C>(self, body: impl FnOnce(B) -> C) -> Answer<C> {
+        Answer { status: self.status, fields: self.fields, body: body(self.body) }
+    }
+}
+
+impl Answer<Bytes> {
+    /// An answer with a text.
+    pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer<Bytes> {
+        let mut answer = Answer::new(status, text.into());
+        answer.fields.add(b"content-type", b"text/plain; charset=utf-8");
+        answer
+    }
+
+    /// The same answer with a field, which has this value and no other.
+    pub fn with(mut self, name: FieldName, value: impl AsRef<[u8]>) -> Answer<Bytes> {
+        self.fields.set(name.as_str(), value.as_ref());
+        self
+    }
+}

@@ -1,0 +1,33 @@
+//! The name of a header field that a function of the user's names ([`FieldName`]), checked at compile time. Pure.
+
+use crate::fields::of_message;
+
+/// The name of a field that a function may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldName(&'static str);
+
+impl FieldName {
+    /// A name, in lower case; in a `const`, a wrong one is a compile error.
+    ///
+    /// # Panics
+    /// It is not of letters in lower case, digits, `-`, `_` and `.`, or belongs to the connection, the framing of the message (RFC
+    /// 9110 section 7.6.1) or to routing (`host`).
+    pub const fn new(name: &'static str) -> FieldName {
+        let bytes = name.as_bytes();
+        assert!(!bytes.is_empty(), "a field has a name");
+        let mut at = 0;
+        while at < bytes.len() {
+            let byte = bytes[at];
+            let token = byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
+            assert!(token, "the name of a field is letters in lower case, digits, `-`, `_` and `.`");
+            at += 1;
+        }
+        assert!(!of_message(bytes), "the field belongs to the connection or to routing: the proxy sees to it");
+        FieldName(name)
+    }
+
+    /// The name.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}

@@ -1,0 +1,53 @@
+//! A request on its way to the upstream ([`Outgoing`]), which filters change. Pure.
+
+use std::borrow::Cow;
+
+use crate::canonical::{self, Malformed, NormalForm};
+use crate::fields::Fields;
+use crate::target::Target;
+
+/// A request on its way to the upstream, as filters change it.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// The path; in canonical form before filters, and brought to it again after.
+    pub path: Cow<'a, str>,
+    /// The query without `?`; the same.
+    pub query: Option<Cow<'a, str>>,
+    /// Path and query are sent as they arrived, not in canonical form.
+    pub raw: bool,
+    /// The header fields.
+    pub headers: &'a mut Fields,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A request for `target`, which has these fields; where the server is not to be sent all of it, `sent` is the path and query that it is.
+    pub fn of(target: &'a Target, sent: Option<&str>, headers: &'a mut Fields) -> Outgoing<'a> {
+        let query = match sent {
+            None => target.query().map(Cow::Borrowed),
+            Some(sent) => sent.split_once('?').map(|(_, query)| Cow::Owned(query.to_owned())),
+        };
+        Outgoing { path: Cow::Borrowed(target.path()), query, raw: false, headers }
+    }
+
+    /// Path and query as the server is to see them, out of what the filters have made of those of `target`.
+    ///
+    /// # Errors
+    /// The filters have made no path of it.
+    pub fn target(&self, target: &Target, form: NormalForm) -> Result<String, Malformed> {
+        if self.raw {
+            return Ok(target.as_arrived().into_owned());
+        }
+        let whole = match &self.query {
+            None => target.query().is_none(),
+            Some(query) => matches!(query, Cow::Borrowed(_)),
+        };
+        if whole && matches!(self.path, Cow::Borrowed(_)) {
+            return Ok(target.path_and_query().to_owned());
+        }
+        let path = canonical::path(&self.path, form)?;
+        match &self.query {
+            Some(query) => Ok(format!("{path}?{}", canonical::query(query)?)),
+            None => Ok(path.into_owned()),
+        }
+    }
+}
