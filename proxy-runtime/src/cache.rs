@@ -41,7 +41,7 @@ mod store;
 #[cfg(feature = "serve")]
 pub(crate) use self::behind::Filing;
 #[cfg(feature = "serve")]
-pub(crate) use self::coded::{Forms, Kept, number};
+pub(crate) use self::coded::{Forms, number};
 #[cfg(feature = "serve")]
 pub(crate) use self::content::Content;
 #[cfg(feature = "serve")]

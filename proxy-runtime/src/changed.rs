@@ -87,7 +87,7 @@ impl Made {
         &mut self.bytes
     }
 
-    /// As [`Source::take`](crate::body::Source::take).
+    /// As [`Source::take`](crate::body::source::Source::take).
     pub(crate) fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
         let took = to(&self.bytes[self.sent..]);
         self.sent += took;

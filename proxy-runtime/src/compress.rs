@@ -16,108 +16,20 @@ mod encoder;
 use std::cell::Cell;
 use std::task::{Context, Poll};
 
-use http::{Method, StatusCode};
-
 use self::encoder::Encoder;
-use crate::body::{Body, Source};
+use crate::body::source::Source;
 use crate::cache::Forms;
 use crate::changed::{self, Made};
-use crate::conditions;
-use crate::encodings;
 use crate::failure::Failure;
-use crate::fields::{Fields, has_token};
-use crate::handler::Answer;
-use crate::observe::Record;
-use crate::site::{Coding, Compress, Site};
+use crate::fields::Fields;
+use crate::site::{Coding, Site};
 
 /// No worker compresses more answers than this at once: each takes up to a few megabytes. Beyond, they go as they are.
 const AT_ONCE: usize = 256;
 
-/// Compresses an answer, if it should be and the client takes it.
-pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>) -> Answer<Body> {
-    let Answer { status, mut fields, body } = answer;
-    let may_be = may_be(policy, status, &fields);
-    let stands_for_one = stands_for_one(policy, status, &fields);
-    let not_modified = stands_for_one && status == StatusCode::NOT_MODIFIED;
-    if not_modified && chosen(policy, record, None).is_some() && conditions::has_weak_form(&record.fields, &fields) {
-        // What the client has was compressed.
-        changed::say(&mut fields);
-    }
-    if (may_be || stands_for_one) && !has_token(&fields, "vary", "accept-encoding") {
-        fields.add(b"vary", b"Accept-Encoding");
-    }
-    if !may_be {
-        return Answer { status, fields, body };
-    }
-    let length = body.length();
-    let Some((coding, level)) = chosen(policy, record, length).filter(|_| !matches!(body, Body::Tunnel(_))) else {
-        return Answer { status, fields, body };
-    };
-    let (body, forms) = match body {
-        Body::Kept(kept) => (kept.body, Some(kept.forms)),
-        body => (body, None),
-    };
-    let body = match body {
-        // The answer to HEAD is that to GET without its body.
-        Body::None(_) if record.method == Method::HEAD => Body::None(None),
-        Body::None(_) => return Answer { status, fields, body },
-        _ if let Some(form) = forms.as_ref().and_then(|forms| forms.get(*coding)) => Body::Bytes(form),
-        // Nobody reads it.
-        _ if record.method == Method::HEAD => Body::None(None),
-        body => {
-            let Some(running) = Running::start(&record.worker.compressing) else {
-                return Answer { status, fields, body };
-            };
-            let Some(encoder) = Encoder::new(*coding, *level, length) else { return Answer { status, fields, body } };
-            Body::Compressed(Box::new(Compressed {
-                body,
-                encoder: Some(encoder),
-                out: Made::default(),
-                kept: forms.map(|forms| (forms, *coding, Vec::new())),
-                flushes: length.is_none(),
-                unflushed: false,
-                failed: None,
-                _running: running,
-            }))
-        }
-    };
-    fields.set("content-encoding", coding.name().as_bytes());
-    changed::say(&mut fields);
-    Answer { status, fields, body }
-}
-
-/// The coding that suits the client and what is of this length, and its level.
-fn chosen<'p>(policy: &'p Compress, record: &Record, length: Option<u64>) -> Option<&'p (Coding, u8)> {
-    let short = length.is_some_and(|length| length < policy.min_size.get(record.worker.settings));
-    let codings = policy.codings.iter().map(|(coding, _)| coding.name());
-    let best = || encodings::best(&record.fields, codings).and_then(|index| policy.codings.get(index));
-    if short { None } else { best() }
-}
-
-/// Whether a response with status 200, these fields and this length is compressed for the client.
-pub(crate) fn is_compressed(policy: &Compress, record: &Record, fields: &Fields, length: Option<u64>) -> bool {
-    may_be(policy, StatusCode::OK, fields) && chosen(policy, record, length).is_some()
-}
-
-/// Whether an answer may be compressed at all, whoever asks.
-fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
-    changed::may_be(status, fields)
-        && fields.get("content-type").is_some_and(|kind| policy.suits(kind))
-        // What was signed or digested is the content as it is coded (RFC 9530 section 2).
-        && !fields.contains("content-digest")
-}
-
-/// Whether an answer is about one that would be compressed: it says the same of what that depends on (RFC 9110 sections 15.3.7 and
-/// 15.4.5).
-fn stands_for_one(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
-    matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
-        && fields.get("content-type").is_none_or(|kind| policy.suits(kind))
-        && !fields.contains("content-encoding")
-}
-
 /// An answer that is compressed on its way.
-pub(crate) struct Compressed {
-    body: Body,
+pub(crate) struct Compressed<S> {
+    body: S,
     /// `None` when all is out.
     encoder: Option<Encoder>,
     out: Made,
@@ -130,7 +42,32 @@ pub(crate) struct Compressed {
     _running: Running,
 }
 
-impl Compressed {
+impl<S> Compressed<S> {
+    /// Compresses a body of this length, by a coding at its level. What comes of it is kept in `forms`, where there are any.
+    ///
+    /// # Errors
+    /// As many are compressed as may be, or the coding can't be had: the body as it is.
+    pub(crate) fn new(
+        all: &'static Compressing,
+        body: S,
+        length: Option<u64>,
+        (coding, level): (Coding, u8),
+        forms: Option<Forms>,
+    ) -> Result<Compressed<S>, S> {
+        let Some(running) = Running::start(all) else { return Err(body) };
+        let Some(encoder) = Encoder::new(coding, level, length) else { return Err(body) };
+        Ok(Compressed {
+            body,
+            encoder: Some(encoder),
+            out: Made::default(),
+            kept: forms.map(|forms| (forms, coding, Vec::new())),
+            flushes: length.is_none(),
+            unflushed: false,
+            failed: None,
+            _running: running,
+        })
+    }
+
     /// What was made from there on is kept, as long as it is not too much.
     fn keep(&mut self, before: usize) {
         let made = &self.out.bytes()[before..];
@@ -141,7 +78,7 @@ impl Compressed {
     }
 }
 
-impl Source for Compressed {
+impl<S: Source> Source for Compressed<S> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         loop {
             if self.out.is_ready() {

@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::body::{Source, split_block};
+use crate::body::outbound::Broken;
+use crate::body::source::{Source, split_block};
 use crate::cache::Opened;
 use crate::descriptors::CountedFile;
 use crate::failure::Failure;
@@ -109,14 +110,6 @@ impl FileReader {
     }
 }
 
-/// Why a file could not be sent.
-pub(crate) enum Unsent {
-    /// It can't be read.
-    File(Failure),
-    /// The other side takes no more.
-    Sink,
-}
-
 /// Without a detour through this program.
 impl FileReader {
     /// Whether [`FileReader::poll_send`] can be used.
@@ -129,8 +122,8 @@ impl FileReader {
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut Stream,
-    ) -> Poll<Result<usize, Option<Unsent>>> {
-        let unreadable = || Poll::Ready(Err(Some(Unsent::File(self.from.failure()))));
+    ) -> Poll<Result<usize, Option<Broken>>> {
+        let unreadable = || Poll::Ready(Err(Some(Broken::Source(self.from.failure()))));
         let From::Plain(file) = &self.from else { return unreadable() };
         if self.left.is_empty() {
             return Poll::Ready(Ok(0));
@@ -157,7 +150,7 @@ impl FileReader {
                 self.left.start += sent as u64;
                 Poll::Ready(Ok(sent))
             }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(Some(Unsent::Sink))),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Some(Broken::Sink))),
             Poll::Pending => Poll::Ready(Err(None)),
         }
     }

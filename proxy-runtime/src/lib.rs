@@ -53,11 +53,13 @@ pub mod view;
 #[cfg(feature = "serve")]
 mod accounts;
 #[cfg(feature = "serve")]
-mod answer;
-#[cfg(feature = "serve")]
 mod body;
 #[cfg(feature = "serve")]
+mod budget;
+#[cfg(feature = "serve")]
 mod changed;
+#[cfg(feature = "serve")]
+mod client;
 #[cfg(feature = "serve")]
 mod clock;
 #[cfg(feature = "serve")]
@@ -70,6 +72,8 @@ mod conditions;
 mod connection;
 #[cfg(feature = "serve")]
 mod descriptors;
+#[cfg(feature = "serve")]
+mod exchange;
 #[cfg(feature = "serve")]
 mod failure;
 #[cfg(feature = "serve")]
@@ -97,6 +101,8 @@ mod replace;
 #[cfg(feature = "serve")]
 mod run;
 #[cfg(feature = "serve")]
+mod secured;
+#[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
 mod stream;
@@ -107,6 +113,8 @@ mod tls;
 mod tunnel;
 #[cfg(feature = "serve")]
 mod upstream;
+#[cfg(feature = "serve")]
+mod worker;
 
 /// Whether this was built to ask name servers; what a site that does asserts.
 pub const ASKS_DNS: bool = cfg!(feature = "dns");

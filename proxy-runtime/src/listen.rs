@@ -1,31 +1,17 @@
-//! Sockets to accept from: bound before anything is served, one per worker and listener, with a budget of connections.
+//! Sockets to accept from: bound before anything is served, one per worker and listener ([`Bound`]).
 //!
-//! Gives [`Accepted`]. Listeners that a parent process hands over (`LISTEN_FDS`) are taken instead of binding anew.
+//! Listeners that a parent process hands over (`LISTEN_FDS`) are taken instead of binding anew.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::time::Instant;
 
 use crate::accounts;
-use crate::connection::{self, Peer};
-use crate::descriptors;
-use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::observe::{self, Record};
-use crate::run::{Stop, Worker};
 use crate::settings::{self, Address, Refused, Settings};
 use crate::site::{Listener, Site, SocketFile};
-use crate::stream::Stream;
 
 /// Connections that wait to be accepted; the kernel may allow fewer.
 const BACKLOG: i32 = 4096;
@@ -36,15 +22,6 @@ const QUEUE: u32 = 128 << 10;
 
 /// The same where `limits min-rate` has to see whether clients take anything: room is told of when half of it is free.
 pub(crate) const FINE_QUEUE: u64 = 16 << 10;
-
-/// A connection, counted for as long as it lasts.
-pub(crate) struct Accepted {
-    pub(crate) stream: Stream,
-    pub(crate) peer: IpAddr,
-    /// The index of the listener.
-    pub(crate) listener: u32,
-    pub(crate) permit: Permit,
-}
 
 /// A bound socket, not yet part of an event loop.
 #[derive(Debug)]
@@ -324,239 +301,9 @@ impl Inherited {
     }
 }
 
-/// How many connections there may be.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    max: usize,
-    open: AtomicUsize,
-    most: AtomicUsize,
-    per_client: u32,
-    handshakes: usize,
-    shaking: AtomicUsize,
-    /// Connections per client, counted only where that is limited. Locked per connection, never per request; as large
-    /// as there are open connections.
-    clients: Mutex<HashMap<IpAddr, u32>>,
-}
-
-/// A connection that counts.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    budget: &'static Budget,
-    counted: Option<IpAddr>,
-}
-
-impl Budget {
-    /// `connections`: as many as there are file descriptors for.
-    pub(crate) fn new(site: &Site, settings: &Settings, connections: usize) -> Budget {
-        let limits = &site.root.limits;
-        Budget {
-            max: connections,
-            open: AtomicUsize::new(0),
-            most: AtomicUsize::new(0),
-            per_client: u32::try_from(limits.per_client.get(settings)).unwrap_or(u32::MAX),
-            handshakes: usize::try_from(limits.handshakes.get(settings)).unwrap_or(usize::MAX),
-            shaking: AtomicUsize::new(0),
-            clients: Mutex::default(),
-        }
-    }
-
-    /// The most connections that there were since this was asked last, and how many there are.
-    pub(crate) fn connections(&self) -> (usize, usize) {
-        let now = self.open.load(Ordering::Relaxed);
-        (self.most.swap(now, Ordering::Relaxed).max(now), now)
-    }
-
-    /// Room for a TLS handshake, until the guard is dropped.
-    pub(crate) fn handshake(&'static self) -> Option<Handshake> {
-        let counted = Handshake(self);
-        (self.shaking.fetch_add(1, Ordering::Relaxed) < self.handshakes).then_some(counted)
-    }
-
-    /// Counts a connection; its client with it, where that is known.
-    fn admit(&'static self, client: Option<IpAddr>) -> Result<Permit, Failure> {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        self.most.fetch_max(before + 1, Ordering::Relaxed);
-        if before >= self.max {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            return Err(Failure::TooManyConnections);
-        }
-        let mut permit = Permit { budget: self, counted: None };
-        if let Some(client) = client {
-            permit.count(client)?;
-        }
-        Ok(permit)
-    }
-}
-
-impl Permit {
-    /// Counts the client; once for each connection.
-    pub(crate) fn count(&mut self, client: IpAddr) -> Result<(), Failure> {
-        let budget = self.budget;
-        if budget.per_client == u32::MAX || self.counted.is_some() {
-            return Ok(());
-        }
-        let mut clients = budget.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = clients.entry(client).or_insert(0);
-        if *open >= budget.per_client {
-            return Err(Failure::TooManyFromClient);
-        }
-        *open += 1;
-        self.counted = Some(client);
-        Ok(())
-    }
-}
-
-/// A TLS handshake under way.
-pub(crate) struct Handshake(&'static Budget);
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.shaking.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.budget.open.fetch_sub(1, Ordering::Relaxed);
-        if let Some(peer) = self.counted {
-            let mut clients = self.budget.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            if let std::collections::hash_map::Entry::Occupied(mut entry) = clients.entry(peer) {
-                *entry.get_mut() -= 1;
-                if *entry.get() == 0 {
-                    entry.remove();
-                }
-            }
-        }
-    }
-}
-
-/// A listener in an event loop.
-enum Listening {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-/// Accepts until the drain begins. Each connection becomes a task of this worker.
-///
-/// # Errors
-/// The socket can't become part of the event loop.
-pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound) -> io::Result<()> {
-    let listening = match socket {
-        Bound::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
-        Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
-    };
-    let mut stop = worker.stop.clone();
-    let mut exhausted = Exhausted::default();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop != Stop::No) => return Ok(()),
-            accepted = listening.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                exhausted.pause = Exhausted::SHORTEST;
-                admit(worker, listener, stream, peer);
-            }
-            // The peer was gone again, or the like.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                // Out of descriptors or memory, of the process or of the system: that passes, and asking again at once would not help it.
-                if descriptors::are_exhausted(&error) {
-                    worker.descriptors.press();
-                    worker.pools.let_go();
-                }
-                if exhausted.is_worth_a_notice(Instant::now()) {
-                    let name = &worker.site.listeners[listener as usize].name;
-                    observe::notice(&format!("can't accept on `{name}`, and goes on trying: {error}"));
-                }
-                tokio::time::sleep(exhausted.pause).await;
-                exhausted.pause = (exhausted.pause * 2).min(Exhausted::LONGEST);
-            }
-        }
-    }
-}
-
-/// What to do while nothing can be accepted: pauses, longer and longer, and notices that are not too many.
-struct Exhausted {
-    pause: Duration,
-    noticed: Option<Instant>,
-}
-
-impl Default for Exhausted {
-    fn default() -> Exhausted {
-        Exhausted { pause: Exhausted::SHORTEST, noticed: None }
-    }
-}
-
-impl Exhausted {
-    const SHORTEST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_secs(1);
-    /// No more notices than one in this time.
-    const APART: Duration = Duration::from_secs(10);
-
-    fn is_worth_a_notice(&mut self, now: Instant) -> bool {
-        let due = self.noticed.is_none_or(|noticed| now.saturating_duration_since(noticed) >= Exhausted::APART);
-        if due {
-            self.noticed = Some(now);
-        }
-        due
-    }
-}
-
-impl Listening {
-    async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
-        match self {
-            Listening::Tcp(socket) => {
-                let (stream, peer) = socket.accept().await?;
-                // Answers are written as they come; waiting for more to send would only delay them.
-                let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), peer.ip().to_canonical()))
-            }
-            // Who connects to a unix socket is on this machine.
-            Listening::Unix(socket) => Ok((Stream::Unix(socket.accept().await?.0), Ipv4Addr::LOCALHOST.into())),
-        }
-    }
-}
-
-fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
-    // Behind a proxy that says who the client is, that is known only then.
-    let introduced = worker.site.listeners[listener as usize].speaks.proxy_protocol.is_some();
-    match worker.budget.admit((!introduced).then_some(peer)) {
-        Ok(permit) => {
-            tokio::task::spawn_local(connection::serve(worker, Accepted { stream, peer, listener, permit }));
-        }
-        Err(failure) => {
-            const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n503 Service Unavailable\n";
-            // A fresh socket has room for this; if not, closing says enough. It means something in HTTP/1 alone.
-            let speaks = &worker.site.listeners[listener as usize].speaks;
-            let plain = speaks.http1 && !speaks.tls;
-            let _ = match &stream {
-                Stream::Tcp(stream) if plain => stream.try_write(FULL),
-                Stream::Unix(stream) if plain => stream.try_write(FULL),
-                _ => Ok(0),
-            };
-            let method = http::Method::from_bytes(b"-").unwrap_or_default();
-            let (version, began) = (http::Version::HTTP_11, Instant::now());
-            let peer = Rc::new(Peer::new(worker, listener, peer));
-            let mut record = Record::new(&peer, method, version, Fields::new(), began);
-            record.failed(failure);
-            record.answered(failure.status().as_u16());
-            record.finished();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn notices_are_apart() {
-        let (mut exhausted, now) = (Exhausted::default(), Instant::now());
-        let said = [0, 1, 9, 10, 11, 25].map(|second| exhausted.is_worth_a_notice(now + Duration::from_secs(second)));
-        assert_eq!(said, [true, false, false, true, false, true]);
-    }
 
     #[test]
     fn queues_are_inherited() {

@@ -6,15 +6,11 @@
 use std::task::{Context, Poll};
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use http::Method;
 
-use crate::body::{Body, Source};
+use crate::body::source::Source;
 use crate::changed::{self, Made};
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::handler::Answer;
-use crate::media;
-use crate::observe::Record;
 use crate::site::BodyReplace;
 
 /// So much is made at a time, about, in bytes: what is put in may be longer than what it is put in for.
@@ -25,7 +21,7 @@ pub(crate) struct Replacer {
     automaton: AhoCorasick,
     with: Vec<&'static str>,
     longest: usize,
-    types: &'static [crate::site::Text],
+    pub(crate) types: &'static [crate::site::Text],
 }
 
 impl Replacer {
@@ -38,6 +34,11 @@ impl Replacer {
             longest: texts().map(<[u8]>::len).max().unwrap_or(1),
             types: &rule.types,
         }
+    }
+
+    /// A body with the texts in it replaced.
+    pub(crate) fn replaced<S>(&'static self, body: S) -> Replaced<S> {
+        Replaced { body, replacer: self, held: Vec::new(), ended: false, failed: None, out: Made::default() }
     }
 
     /// Moves what is decided from the front of `held` to `out`, about as much as is made at a time. `ended`: nothing follows.
@@ -61,33 +62,9 @@ impl Replacer {
     }
 }
 
-/// Replaces texts in an answer, if it is of a type for that, whole, and not compressed.
-pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answer<Body>) -> Answer<Body> {
-    let Answer { status, mut fields, body } = answer;
-    let suits = fields.get("content-type").is_some_and(|kind| media::is_among(replacer.types, kind));
-    if !suits || !changed::may_be(status, &fields) {
-        return Answer { status, fields, body };
-    }
-    let body = match body {
-        // The answer to HEAD is that to GET without its body.
-        Body::None(_) if record.method == Method::HEAD => Body::None(None),
-        Body::None(_) | Body::Tunnel(_) => return Answer { status, fields, body },
-        body => Body::Replaced(Box::new(Replaced {
-            body,
-            replacer,
-            held: Vec::new(),
-            ended: false,
-            failed: None,
-            out: Made::default(),
-        })),
-    };
-    changed::say(&mut fields);
-    Answer { status, fields, body }
-}
-
 /// An answer in which texts are replaced on its way.
-pub(crate) struct Replaced {
-    body: Body,
+pub(crate) struct Replaced<S> {
+    body: S,
     replacer: &'static Replacer,
     /// What may still become a text.
     held: Vec<u8>,
@@ -97,7 +74,7 @@ pub(crate) struct Replaced {
     out: Made,
 }
 
-impl Source for Replaced {
+impl<S: Source> Source for Replaced<S> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         loop {
             if self.out.is_ready() {

@@ -3,159 +3,31 @@
 //! One thread per worker, each with an event loop of its own; the main thread waits for signals and looks up names.
 //! What workers use lives as long as the process and is leaked once, so that tasks can hold plain references.
 
-use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher as _, RandomState};
 use std::process::ExitCode;
-use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::Instant;
+use tokio::sync::{mpsc, watch};
 
-use crate::balance::Dice;
+use crate::budget::Budget;
 use crate::cache::Store;
-use crate::cache::freshness::Moment;
-use crate::compress::{self, Compressing};
+use crate::compress;
+use crate::connection;
 use crate::descriptors::Descriptors;
 use crate::door::state::State;
-use crate::facts::RequestId;
 use crate::file_pool;
-use crate::inspect::Scratch;
-use crate::listen::{self, Bound, Budget};
+use crate::listen::{self, Bound};
 use crate::memory::{Memory, trim::keep_trimming};
-use crate::observe::{LogBuffer, RequestIds, Sink, notice};
+use crate::observe::{LogBuffer, Sink, notice};
 use crate::pages;
 use crate::replace::Replacer;
 use crate::settings::{Refused, Settings};
 use crate::site::Site;
 use crate::stream::Buffers;
 use crate::tls::{self, Engine};
-use crate::upstream::{Dialler, Pools, Servers, SharedPools, keep_checking, keep_discovering, keep_resolving};
-
-/// How far stopping has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// Not at all.
-    No,
-    /// No more connections; running exchanges go on.
-    Drain,
-    /// What still runs is cut off.
-    Now,
-}
-
-/// What the tasks of one worker share.
-pub(crate) struct Worker {
-    pub(crate) site: &'static Site,
-    pub(crate) settings: &'static Settings,
-    pub(crate) servers: &'static Servers,
-    pub(crate) budget: &'static Budget,
-    pub(crate) descriptors: &'static Descriptors,
-    /// What is held for clients.
-    pub(crate) memory: &'static Memory,
-    pub(crate) tls: &'static Engine,
-    /// Where answers are kept.
-    pub(crate) stores: &'static [Store],
-    /// What doors remember.
-    pub(crate) doors: &'static State,
-    /// By the numbers of `BodyReplace`.
-    pub(crate) replacers: &'static [Replacer],
-    /// Some upstream is told where clients connect from and to.
-    pub(crate) announces: bool,
-    pub(crate) pools: Rc<Pools>,
-    pub(crate) shared: SharedPools,
-    pub(crate) log: LogBuffer,
-    pub(crate) stop: watch::Receiver<Stop>,
-    /// The largest head that any policy allows, in bytes.
-    pub(crate) head_limit: u64,
-    /// What keys of the cache are written into, lest each is an allocation.
-    pub(crate) keys: Cell<String>,
-    /// The same for keys of limits.
-    pub(crate) limited: Cell<Vec<u8>>,
-    /// What requests are decoded into to be looked at.
-    pub(crate) scratch: Cell<Scratch>,
-    /// What connections read into.
-    pub(crate) buffers: &'static Buffers,
-    pub(crate) dice: Dice,
-    /// Answers that are compressed now.
-    pub(crate) compressing: Compressing,
-    /// Copies that `mirror` has under way.
-    pub(crate) mirrored: Cell<usize>,
-    date: RefCell<Date>,
-    moment: Cell<Option<(Instant, Moment)>>,
-    ids: RequestIds,
-    running: Cell<usize>,
-    idle: Notify,
-}
-
-impl Worker {
-    /// A number for an exchange.
-    pub(crate) fn request_id(&self) -> RequestId {
-        self.ids.next()
-    }
-
-    /// What the wall clock says at a moment that is not long ago. It is looked at once a second.
-    pub(crate) fn moment(&self, at: Instant) -> Moment {
-        if let Some((seen, moment)) = self.moment.get()
-            && let Some(since) = at.checked_duration_since(seen)
-            && since < Duration::from_secs(1)
-        {
-            return Moment(moment.0 + since.as_millis() as u64);
-        }
-        let (now, moment) = (Instant::now(), Moment::now());
-        self.moment.set(Some((now, moment)));
-        Moment(moment.0.saturating_sub(now.saturating_duration_since(at).as_millis() as u64))
-    }
-
-    /// The value of the field `Date`.
-    pub(crate) fn date_value(&self, now: Instant) -> String {
-        let line = self.date(now);
-        String::from_utf8_lossy(&line["date: ".len()..DATE_LINE - 2]).into_owned()
-    }
-
-    /// The line of the field `Date`, made once a second (RFC 9110 section 6.6.1).
-    pub(crate) fn date(&self, now: Instant) -> [u8; DATE_LINE] {
-        let mut date = self.date.borrow_mut();
-        if date.made.is_none_or(|made| now - made >= Duration::from_secs(1)) {
-            date.made = Some(now);
-            date.line = format!("date: {}\r\n", httpdate::fmt_http_date(SystemTime::now())).into_bytes();
-        }
-        let mut line = [b' '; DATE_LINE];
-        if date.line.len() == DATE_LINE {
-            line.copy_from_slice(&date.line);
-        }
-        line
-    }
-
-    /// Counts something that the drain waits for, until the guard is dropped.
-    pub(crate) fn running(&'static self) -> Running {
-        self.running.set(self.running.get() + 1);
-        Running(self)
-    }
-}
-
-/// How long the line of the field `Date` is, in bytes; all dates are as long.
-const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
-
-/// The line of the field `Date`, and when it was made.
-#[derive(Default)]
-struct Date {
-    made: Option<Instant>,
-    line: Vec<u8>,
-}
-
-/// See [`Worker::running`].
-pub(crate) struct Running(&'static Worker);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.set(self.0.running.get() - 1);
-        if self.0.running.get() == 0 {
-            self.0.idle.notify_one();
-        }
-    }
-}
+use crate::upstream::{Dialler, Servers, keep_checking, keep_discovering, keep_resolving};
+use crate::worker::{MIN_BUFFER, Shared, Stop, Worker};
 
 /// Serves until told to stop.
 ///
@@ -235,7 +107,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         }
         tokio::task::spawn_local(watch_certificates(site, settings, engine, doors));
         tokio::task::spawn_local(keep_trimming(memory, budget));
-        tls::acme::keep_certificates(site, settings, engine);
+        tls::acme::keeper::keep_certificates(site, settings, engine);
         signals.supervise(site, settings, (engine, doors), &stop, &mut all_done).await;
     });
     for store in stores {
@@ -276,20 +148,6 @@ fn replacers(site: &Site) -> Vec<Replacer> {
     rules.sort_unstable_by_key(|rule| rule.id);
     rules.dedup_by_key(|rule| rule.id);
     rules.into_iter().map(Replacer::new).collect()
-}
-
-/// What all workers share.
-struct Shared {
-    site: &'static Site,
-    settings: &'static Settings,
-    servers: &'static Servers,
-    budget: &'static Budget,
-    descriptors: &'static Descriptors,
-    memory: &'static Memory,
-    engine: &'static Engine,
-    stores: &'static [Store],
-    doors: &'static State,
-    replacers: &'static [Replacer],
 }
 
 /// The signals that matter.
@@ -404,72 +262,19 @@ async fn reread(site: &'static Site, settings: &'static Settings, engine: &'stat
     }
 }
 
-/// How often idle connections to servers are looked through.
-const SWEEP: Duration = Duration::from_secs(2);
-
-/// The size of a buffer, in bytes, where no head may be larger; also the largest head of an answer.
-const MIN_BUFFER: usize = 64 << 10;
-
 /// A worker's life.
 fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Receiver<Stop>) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
     };
-    let Shared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers } = *shared;
-    let head_limit = largest_head(site, settings);
-    // A head must fit in, and bodies are read by as much.
-    let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
-    let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(buffer)));
-    let dialler = Dialler { tls: engine, buffers, descriptors };
-    let worker: &'static Worker = Box::leak(Box::new(Worker {
-        site,
-        settings,
-        servers,
-        budget,
-        descriptors,
-        memory,
-        tls: engine,
-        stores,
-        doors,
-        replacers,
-        announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
-        pools: Rc::new(Pools::new(servers, dialler)),
-        shared: SharedPools::new(servers, dialler),
-        log,
-        stop: stop.clone(),
-        head_limit,
-        keys: Cell::default(),
-        limited: Cell::default(),
-        scratch: Cell::default(),
-        buffers,
-        compressing: Compressing::default(),
-        mirrored: Cell::new(0),
-        // The standard library's source of random keys.
-        dice: Dice::new(RandomState::new().hash_one(0)),
-        date: RefCell::default(),
-        moment: Cell::new(None),
-        ids: RequestIds::new(),
-        running: Cell::new(0),
-        idle: Notify::new(),
-    }));
+    let worker: &'static Worker = Box::leak(Box::new(Worker::new(shared, log, stop.clone())));
     runtime.block_on(async move {
         tokio::task::spawn_local(worker.log.keep_flushing());
-        tokio::task::spawn_local(async move {
-            let mut pressed = descriptors.pressed();
-            loop {
-                tokio::time::sleep(SWEEP).await;
-                if std::mem::replace(&mut pressed, descriptors.pressed()) != descriptors.pressed() {
-                    worker.pools.let_go();
-                }
-                worker.pools.sweep();
-                worker.shared.sweep();
-                worker.buffers.sweep();
-            }
-        });
+        tokio::task::spawn_local(worker.keep_sweeping());
         let listening: Vec<_> = (0_u32..)
             .zip(sockets)
-            .map(|(listener, socket)| tokio::task::spawn_local(listen::accept(worker, listener, socket)))
+            .map(|(listener, socket)| tokio::task::spawn_local(connection::accept(worker, listener, socket)))
             .collect();
         let drained = async {
             for task in listening {
@@ -477,9 +282,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
                     notice(&format!("a listener failed: {error}"));
                 }
             }
-            while worker.running.get() > 0 {
-                worker.idle.notified().await;
-            }
+            worker.drained().await;
         };
         let mut stop = stop;
         tokio::select! {
@@ -490,8 +293,4 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
     // Dropping the runtime drops all tasks, and with them the records of what was cut off.
     drop(runtime);
     worker.log.close();
-}
-
-fn largest_head(site: &Site, settings: &Settings) -> u64 {
-    site.policies().chain([site.root]).map(|policy| policy.limits.headers.get(settings)).max().unwrap_or(16 << 10)
 }

@@ -9,16 +9,21 @@
 //! the server closes, the record is written).
 
 mod admin;
+pub(crate) mod body;
 mod cached;
+mod compress;
 mod door;
 mod files;
 mod forward_auth;
 mod inspected;
+pub(crate) mod local_response;
 mod mirror;
 mod options;
 mod proxy;
+mod replace;
 mod selected;
 mod send_file;
+mod stop;
 mod tries;
 
 use std::net::IpAddr;
@@ -27,10 +32,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 
-use crate::answer;
-use crate::body::{Body, RequestBody};
-use crate::compress::compress;
-use crate::connection::Client;
+use self::body::Body;
+use self::compress::compress;
+pub(crate) use self::stop::{Aborted, Stop};
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
 use crate::cookies;
 use crate::facts::Facts;
 use crate::failure::Failure;
@@ -40,30 +47,11 @@ use crate::grpc;
 use crate::handler::{self, Answer};
 use crate::http1::Framing;
 use crate::intake;
-use crate::observe::Record;
 use crate::rehearse::{self, Rules as _};
-use crate::replace;
 use crate::route::{Found, MethodSet, Node, RouteId, SiteId};
 use crate::site::{Cors, Fault, Handler, Host, Methods, Route, Site};
 use crate::target::Target;
 use crate::trust;
-
-/// Why an exchange has no answer yet.
-pub(crate) enum Stop {
-    /// Something went wrong; it is answered with the failure's status.
-    Failure(Failure),
-    /// `abort`: there will be none.
-    Abort,
-}
-
-impl<F: Into<Failure>> From<F> for Stop {
-    fn from(failure: F) -> Stop {
-        Stop::Failure(failure.into())
-    }
-}
-
-/// The connection is to be closed without an answer.
-pub(crate) struct Aborted;
 
 /// One request and its answer. `target` is the request's as it arrived, and `framing` how its body comes; all else that its head says
 /// is in `record`.
@@ -139,12 +127,12 @@ pub(crate) fn refuse_malformed(client: &Client, record: &mut Record, failure: Fa
 pub(crate) fn refuse(record: &mut Record, failure: Failure) -> Answer<Body> {
     record.failed(failure);
     if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {
-        let answer = answer::grpc_failure(failure);
+        let answer = local_response::grpc_failure(failure);
         record.answered(answer.status.as_u16());
         return answer;
     }
     record.answered(failure.status().as_u16());
-    answer::failure(record, failure).map(Body::Bytes)
+    local_response::failure(record, failure).map(Body::Bytes)
 }
 
 async fn steps(
@@ -217,12 +205,12 @@ async fn steps(
                 None => proxy::forward(client, record, &route, proxy, body).await?,
             };
             cached::invalidate(client, record, &answer);
-            Ok(answer::or_page(record, answer))
+            Ok(local_response::or_page(record, answer))
         }
         Handler::Respond(respond) => Ok(own(record, |facts| handler::respond(facts, respond))),
         Handler::Redirect(redirect) => Ok(own(record, |facts| handler::redirect(facts, redirect))),
         Handler::Files(_) => Err(Failure::NoFile.into()),
-        Handler::Echo => Ok(Box::pin(answer::echo(record, body)).await?),
+        Handler::Echo => Ok(Box::pin(local_response::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
     }
 }

@@ -118,6 +118,12 @@ impl Settings {
         }
     }
 
+    /// What is wrong with the content of a file.
+    #[cfg(feature = "serve")]
+    pub(crate) fn refuse(&self, file: &FileRef, why: &str) -> Refused {
+        Refused { message: format!("`{}`: {why}", self.path(file)), place: file.place.clone() }
+    }
+
     fn read_file(&self, file: &FileRef) -> Result<Vec<u8>, Refused> {
         let path = self.path(file);
         let refuse = |message: String| Refused { message, place: file.place.clone() };

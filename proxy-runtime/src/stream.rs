@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::descriptors::Held;
-use crate::tls::TlsStream;
 
 /// A connection.
 #[derive(Debug)]
@@ -23,8 +22,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// Over one of the others.
-    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
-    Tls(Box<TlsStream>),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::TlsStream<Link>>),
 }
 
 macro_rules! either {
@@ -32,6 +31,7 @@ macro_rules! either {
         match $self {
             Stream::Tcp($stream) => $do,
             Stream::Unix($stream) => $do,
+            #[cfg(feature = "tls")]
             Stream::Tls($stream) => $do,
         }
     };
@@ -47,7 +47,8 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
             Stream::Unix(_) => (None, None),
-            Stream::Tls(stream) => stream.under().stream.addresses(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.get_ref().0.stream.addresses(),
         }
     }
 
@@ -69,6 +70,11 @@ impl Stream {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             outcome => Poll::Ready(outcome),
         }
+    }
+
+    /// Whether it is encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !matches!(self, Stream::Tcp(_) | Stream::Unix(_))
     }
 
     /// Whether [`Stream::poll_send_file`] works.
@@ -109,7 +115,8 @@ impl Stream {
                 drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)));
             }
             Stream::Unix(_) => {}
-            Stream::Tls(stream) => stream.under().stream.reset_on_close(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.get_ref().0.stream.reset_on_close(),
         }
     }
 

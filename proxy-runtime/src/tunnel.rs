@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::client::Client;
+use crate::client::http1::Http1;
 use crate::clock::{Timer, after};
-use crate::connection::Client;
-use crate::connection::http1::Http1;
+use crate::exchange::Call;
 use crate::stream::Link;
-use crate::upstream::Call;
 
 /// Passes bytes through. Either side's error ends both; there is nobody left to tell.
 pub(crate) async fn through(client: &Client, http1: &Http1, call: Call) {

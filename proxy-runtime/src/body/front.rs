@@ -10,7 +10,7 @@ use crate::memory::{Charge, Memory};
 
 /// See above.
 #[derive(Debug, Default)]
-pub(super) struct Front {
+pub(crate) struct Front {
     bytes: Vec<u8>,
     /// How much of them is sent.
     sent: usize,
@@ -26,35 +26,35 @@ pub(super) struct Front {
 
 impl Front {
     /// These, of which nobody has been sent anything.
-    pub(super) fn of(bytes: Vec<u8>, charge: Charge) -> Front {
+    pub(crate) fn of(bytes: Vec<u8>, charge: Charge) -> Front {
         Front { bytes, charge: Some(charge), ..Front::default() }
     }
 
     /// From here on, what is taken is kept, up to `limit` bytes and as far as there is memory for it.
-    pub(super) fn keep(&mut self, limit: u64, memory: &'static Memory) {
+    pub(crate) fn keep(&mut self, limit: u64, memory: &'static Memory) {
         self.limit = limit;
         self.charge.get_or_insert_with(|| memory.charge());
     }
 
     /// Nothing of the body was looked at or taken.
-    pub(super) fn is_untouched(&self) -> bool {
+    pub(crate) fn is_untouched(&self) -> bool {
         !self.gone && self.bytes.is_empty()
     }
 
     /// What goes before what still comes.
-    pub(super) fn unsent(&self) -> &[u8] {
+    pub(crate) fn unsent(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
     /// Gives that to `to`, which says how much of it is sent.
-    pub(super) fn send(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+    pub(crate) fn send(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
         let sent = to(self.unsent());
         self.sent += sent;
         sent
     }
 
     /// This was taken behind all that is here, and sent.
-    pub(super) fn taken(&mut self, data: &[u8]) {
+    pub(crate) fn taken(&mut self, data: &[u8]) {
         if data.is_empty() || self.gone {
             return;
         }
@@ -67,7 +67,7 @@ impl Front {
     }
 
     /// Begins anew with the first byte. `false`: it is not here.
-    pub(super) fn rewind(&mut self) -> bool {
+    pub(crate) fn rewind(&mut self) -> bool {
         if !self.gone {
             self.sent = 0;
         }
@@ -75,7 +75,7 @@ impl Front {
     }
 
     /// The body won't begin anew.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.limit = 0;
         if self.unsent().is_empty() && !self.bytes.is_empty() {
             self.forget();
@@ -83,7 +83,7 @@ impl Front {
     }
 
     /// What followed the body: from `at_client` the first time.
-    pub(super) fn trailers(&mut self, at_client: impl FnOnce() -> Option<Fields>) -> Option<Fields> {
+    pub(crate) fn trailers(&mut self, at_client: impl FnOnce() -> Option<Fields>) -> Option<Fields> {
         let trailers = self.trailers.take().or_else(at_client);
         if !self.gone {
             self.trailers.clone_from(&trailers);

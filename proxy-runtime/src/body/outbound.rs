@@ -9,10 +9,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 
-use super::Source;
+use super::source::Source;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::file_reader::{FileReader, Unsent};
 use crate::stream::Stream;
 
 /// See above.
@@ -190,22 +189,20 @@ impl Outbound {
         }
     }
 
-    /// Sends a file behind what [`Outbound::poll`] has sent, until all of it is.
-    pub(crate) fn poll_file(
+    /// Sends something behind what [`Outbound::poll`] has sent, by `send`, until that says that nothing is left.
+    pub(crate) fn poll_rest(
         &mut self,
         cx: &mut Context<'_>,
-        file: &mut FileReader,
-        stream: &mut Stream,
+        mut send: impl FnMut(&mut Context<'_>) -> Poll<Result<usize, Option<Broken>>>,
     ) -> Poll<Result<(), Broken>> {
         loop {
-            match ready!(file.poll_send(cx, stream)) {
+            match ready!(send(cx)) {
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(sent) => {
                     self.body += sent as u64;
                     self.blocked = None;
                 }
-                Err(Some(Unsent::File(failure))) => return Poll::Ready(Err(Broken::Source(failure))),
-                Err(Some(Unsent::Sink)) => return Poll::Ready(Err(Broken::Sink)),
+                Err(Some(broken)) => return Poll::Ready(Err(broken)),
                 Err(None) => {
                     self.blocked.get_or_insert_with(Instant::now);
                     return Poll::Pending;

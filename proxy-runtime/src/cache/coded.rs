@@ -9,19 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::store::{Entry, Head, Store};
-use crate::body::Body;
 use crate::site::Coding;
 
 /// A number for what is kept, which nothing else has had since the process began.
 pub(crate) fn number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// A body that is kept, whole and in memory.
-pub(crate) struct Kept {
-    pub(crate) body: Body,
-    pub(crate) forms: Forms,
 }
 
 /// The forms of one content.

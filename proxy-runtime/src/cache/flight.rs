@@ -19,7 +19,7 @@ use super::content::Content;
 use super::freshness::Unkept;
 use super::purges::Purge;
 use super::store::Head;
-use crate::body::{Source, split};
+use crate::body::source::{Source, split};
 use crate::failure::Failure;
 use crate::fields::Fields;
 

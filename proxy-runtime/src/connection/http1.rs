@@ -3,7 +3,6 @@
 //! Its requests go to [`serve::exchange`]. Idle connections are closed after `timeouts idle`, heads that come too slowly get
 //! their 408, and a client that stops reading is cut off.
 
-use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,9 +11,13 @@ use std::time::Duration;
 use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::{Client, DRAIN_GRACE, Draining, LINGER, Peer, Wire};
-use crate::answer;
-use crate::body::{Body, Broken, Inbound, Outbound, Pace};
+use super::draining::{DRAIN_GRACE, Draining, LINGER};
+use crate::body::outbound::{Broken, Outbound};
+use crate::body::pace::Pace;
+use crate::client::http1::Http1;
+use crate::client::peer::Peer;
+use crate::client::record::Record;
+use crate::client::{Client, Wire};
 use crate::clock::after;
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -22,93 +25,11 @@ use crate::file_reader::FileReader;
 use crate::handler::Answer;
 use crate::http1::{self, Framing, Head, Reading};
 use crate::listen::FINE_QUEUE;
-use crate::observe::Record;
+use crate::serve::body::Body;
+use crate::serve::local_response;
 use crate::serve::{self, Aborted};
 use crate::stream::{Link, Stream};
 use crate::tunnel;
-
-/// What a connection has of the exchange under way.
-pub(crate) struct Http1 {
-    pub(crate) link: RefCell<Link>,
-    /// The body of the request under way.
-    pub(super) inbound: RefCell<Inbound>,
-    /// The client waits to hear that its body is wanted.
-    pub(super) expects_continue: Cell<bool>,
-    /// Interim answers (1xx) to be sent before anything else.
-    interim: RefCell<Vec<u8>>,
-    /// Whether the client knows what they are: HTTP/1.0 does not.
-    hears_interim: Cell<bool>,
-}
-
-/// The most bytes of interim answers that wait to be sent.
-const MAX_INTERIM: usize = 16 << 10;
-
-impl Http1 {
-    fn new(link: Link) -> Http1 {
-        Http1 {
-            link: RefCell::new(link),
-            inbound: RefCell::new(Inbound::new(Framing::Empty)),
-            expects_continue: Cell::new(false),
-            interim: RefCell::default(),
-            hears_interim: Cell::new(true),
-        }
-    }
-
-    /// Sends an interim answer, as soon as the exchange has to wait.
-    pub(super) fn interim(&self, status: StatusCode, fields: &Fields) {
-        let mut interim = self.interim.borrow_mut();
-        if self.hears_interim.get() && interim.len() + fields.size() <= MAX_INTERIM {
-            http1::write_response(&mut interim, (status, None), fields, Framing::Empty, &[]);
-        }
-    }
-
-    /// An encrypted connection ends with a word (RFC 8446 section 6.1), as far as there is room for one.
-    fn say_goodbye(&self) {
-        let stream = &mut self.link.borrow_mut().stream;
-        if matches!(stream, Stream::Tls(_)) {
-            let _ = stream.poll_shutdown(&mut Context::from_waker(std::task::Waker::noop()));
-        }
-    }
-
-    /// What goes on while an exchange waits. `true`: the client is gone. One that has closed its sending side and has nothing more
-    /// to be answered is, too, where it `may_leave` so.
-    fn poll_meanwhile(&self, cx: &mut Context<'_>, may_leave: bool) -> bool {
-        let body_complete = self.inbound.borrow().decoder.is_done();
-        let mut link = self.link.borrow_mut();
-        let mut interim = self.interim.borrow_mut();
-        while !interim.is_empty() {
-            match link.stream.poll_write(cx, [&interim, &[]]) {
-                Poll::Ready(Ok(written)) => drop(interim.drain(..written)),
-                Poll::Ready(Err(_)) => return true,
-                Poll::Pending => break,
-            }
-        }
-        // While its body is on its way, whoever reads that sees it go. One that has sent the next request already is still there.
-        while body_complete && link.is_empty() && !link.has_ended() {
-            match link.poll_fill(cx) {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return true,
-                Poll::Pending => break,
-            }
-        }
-        may_leave && body_complete && link.is_empty() && link.has_ended()
-    }
-
-    /// Whether the client has a body that nobody asked for: it may come or not (RFC 9110 section 10.1.1).
-    fn was_not_asked(&self) -> bool {
-        self.expects_continue.get() && !self.inbound.borrow().decoder.is_done()
-    }
-
-    /// Whether what is left of the request's body is so little that reading it costs less than a new connection.
-    fn is_worth_reading(&self) -> bool {
-        let inbound = self.inbound.borrow();
-        let left = inbound.decoder.left();
-        inbound.decoder.is_done() || !self.expects_continue.get() && left.is_some_and(|left| left <= WORTH_READING)
-    }
-}
-
-/// What may be left of an unwanted body, in bytes.
-const WORTH_READING: u64 = 64 << 10;
 
 /// What becomes of a connection after an exchange.
 enum Next {
@@ -240,9 +161,7 @@ async fn exchange(
     let version = head.version;
     let ((method, target), keep_alive) = (head.start, head.keep_alive);
     let to_head = method == Method::HEAD;
-    http1.hears_interim.set(version == Version::HTTP_11);
-    http1.expects_continue.set(version == Version::HTTP_11 && head.fields.contains("expect"));
-    *http1.inbound.borrow_mut() = Inbound::new(head.framing);
+    http1.begin(version, &head.fields, head.framing);
     let mut record = Record::new(&client.peer, method, version, head.fields, began);
     let answered = {
         let mut steps = pin!(serve::exchange(client, &mut record, target, head.framing));
@@ -296,11 +215,10 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
     };
     let date = (!answer.fields.contains("date")).then(|| client.worker.date(Instant::now()));
     let date: &[u8] = date.as_ref().map_or(b"", |date| date);
-    let mut head = std::mem::take(&mut *http1.interim.borrow_mut());
+    let mut head = http1.take_interim();
     let interim = head.len();
     let status = (answer.status, record.reason(answer.status));
     http1::write_response(&mut head, status, &answer.fields, framing, &[connection, date]);
-    http1.hears_interim.set(false);
     if manner.to_head || answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED {
         answer.body = Body::None(None);
     }
@@ -312,7 +230,7 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
         let write = |cx: &mut Context<'_>, bufs: [&[u8]; 2]| http1.link.borrow_mut().stream.poll_write(cx, bufs);
         let mut outcome = outbound.poll(cx, &mut answer.body, write);
         if let (Poll::Ready(Ok(())), Some(file)) = (&outcome, &mut file) {
-            outcome = outbound.poll_file(cx, file, &mut http1.link.borrow_mut().stream);
+            outcome = outbound.poll_rest(cx, |cx| file.poll_send(cx, &mut http1.link.borrow_mut().stream));
         }
         record.sent(outbound.body);
         if let Poll::Ready(outcome) = outcome {
@@ -353,7 +271,7 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
         }
         Err(Broken::Source(failure)) if outbound.is_unsent() && record.failure().is_none() => {
             // Nobody has seen any of it: it can still become the answer that says what went wrong.
-            *http1.interim.borrow_mut() = outbound.take_back(interim);
+            http1.give_back_interim(outbound.take_back(interim));
             let answer = serve::instead(record, failure);
             let keep_alive = manner.keep_alive && !failure.closes() && http1.is_worth_reading();
             return Box::pin(send(client, http1, record, answer, &Manner { keep_alive, ..*manner })).await;
@@ -413,7 +331,7 @@ async fn refuse(client: &Client, http1: &Http1, failure: Failure) -> Next {
     let mut record = Record::new(&client.peer, method, version, Fields::new(), Instant::now());
     record.failed(failure);
     record.answered(failure.status().as_u16());
-    let answer = answer::failure(&record, failure).map(Body::Bytes);
+    let answer = local_response::failure(&record, failure).map(Body::Bytes);
     send(client, http1, &mut record, answer, &Manner { version, to_head: false, keep_alive: false }).await;
     Next::Linger
 }

@@ -3,113 +3,45 @@
 //! `h2` does the protocol; what it does not look at, [`Monitor`] does, and the connection ends with GOAWAY. A request becomes what it
 //! would be in HTTP/1.1, and goes to [`serve::exchange`]; what is received is asked for only as it is passed on.
 
-pub(crate) mod budget;
 mod websocket;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use self::budget::{Budget, WINDOW_AT_FIRST};
-use super::{Client, Draining, LINGER, Peer, Wire};
-use crate::body::{Body, Flaw, Pace};
+use super::draining::{Draining, LINGER};
+use crate::body::pace::Pace;
+use crate::client::http2::Http2;
+use crate::client::peer::Peer;
+use crate::client::record::Record;
+use crate::client::{Client, Wire};
 use crate::clock::{Timer, after};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::http1::{Framing, declared_length};
+use crate::http2::budget::{Budget, WINDOW, WINDOW_AT_FIRST};
 use crate::http2::monitor::{Cut, Monitor, Monitored, Side};
-use crate::http2::{Outbound, Piece, SEND_BUFFER, are_well_formed, received_trailers, to_send};
+use crate::http2::{Outbound, Piece, SEND_BUFFER, are_well_formed, to_send};
 use crate::listen::FINE_QUEUE;
-use crate::observe::Record;
+use crate::serve::body::Body;
 use crate::serve::{self, Aborted};
 use crate::stream::Link;
-
-/// What is received of one body before it is passed on, in bytes.
-const WINDOW: u32 = 256 << 10;
 
 /// What the pseudo-header fields of a request count for, beside path and authority (RFC 9113 section 6.5.2), about.
 const PSEUDO: usize = 4 * 32 + ":method:scheme:authority:path".len() + "GEThttps".len();
 
 /// The most header fields of a request.
 const MAX_FIELDS: usize = 100;
-
-/// What a stream has of the exchange on it.
-pub(crate) struct Http2 {
-    body: RefCell<RecvStream>,
-    /// What is received and not passed on.
-    chunk: RefCell<Bytes>,
-    trailers: RefCell<Option<Fields>>,
-    respond: RefCell<SendResponse<Piece>>,
-    monitor: Rc<Monitor>,
-    budget: Rc<Budget>,
-    /// All of the body was received.
-    whole: Cell<bool>,
-    /// The client waits to hear that its body is wanted.
-    pub(super) expects_continue: Cell<bool>,
-}
-
-impl Http2 {
-    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Flaw>> {
-        let (mut body, mut chunk) = (self.body.borrow_mut(), self.chunk.borrow_mut());
-        while chunk.is_empty() {
-            match std::task::ready!(body.poll_data(cx)) {
-                Some(Ok(data)) => *chunk = data,
-                Some(Err(_)) => return Poll::Ready(Err(Flaw::Truncated)),
-                None => {
-                    return match std::task::ready!(body.poll_trailers(cx)) {
-                        Ok(None) => {
-                            self.whole.set(true);
-                            Poll::Ready(Ok(0))
-                        }
-                        Ok(Some(trailers)) if self.monitor.is_too_large(0, &trailers) => {
-                            Poll::Ready(Err(Flaw::Malformed))
-                        }
-                        Ok(Some(trailers)) => match received_trailers(&trailers) {
-                            Some(trailers) if !self.monitor.is_malformed(body.stream_id().as_u32()) => {
-                                self.whole.set(true);
-                                *self.trailers.borrow_mut() = Some(trailers);
-                                Poll::Ready(Ok(0))
-                            }
-                            _ => Poll::Ready(Err(Flaw::Malformed)),
-                        },
-                        Err(_) => Poll::Ready(Err(Flaw::Truncated)),
-                    };
-                }
-            }
-        }
-        Poll::Ready(Ok(chunk.len()))
-    }
-
-    pub(super) fn take_body(&self, to: impl FnOnce(&[u8]) -> usize) -> usize {
-        let mut chunk = self.chunk.borrow_mut();
-        let took = to(&chunk);
-        chunk.advance(took);
-        // The client may send as much again; it fails only where the stream is over.
-        let _ = self.body.borrow_mut().flow_control().release_capacity(took);
-        took
-    }
-
-    pub(super) fn trailers(&self) -> Option<Fields> {
-        self.trailers.borrow_mut().take()
-    }
-
-    pub(super) fn interim(&self, status: StatusCode, fields: &Fields) {
-        let mut response = Response::new(());
-        (*response.status_mut(), *response.headers_mut()) = (status, to_send(fields));
-        // The client may be gone: the exchange will see.
-        let _ = self.respond.borrow_mut().send_informational(response);
-    }
-}
 
 /// Serves a connection to its end.
 pub(super) async fn serve(peer: Rc<Peer>, link: Link) {
@@ -303,16 +235,11 @@ async fn exchange(
     let head = Head::of(parts, ended, &peer, &monitor);
     let client = Rc::new(Client::new(
         peer,
-        Wire::Http2(Http2 {
-            body: RefCell::new(body),
-            chunk: RefCell::default(),
-            trailers: RefCell::default(),
-            respond: RefCell::new(respond),
-            monitor,
-            budget,
-            whole: Cell::new(ended || head.websocket.is_some()),
-            expects_continue: Cell::new(!ended && head.fields.contains("expect")),
-        }),
+        Wire::Http2(Http2::new(
+            (body, respond),
+            (budget, monitor),
+            (ended || head.websocket.is_some(), !ended && head.fields.contains("expect")),
+        )),
     ));
     if let Wire::Http2(http2) = &client.wire {
         client.timer.run(pin!(answer(&client, http2, head, began))).await;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use http::{Method, Version};
 use tokio::time::{Instant, timeout};
 
-use super::Peer;
 use crate::balance;
+use crate::client::peer::Peer;
+use crate::client::record::Record;
 use crate::clock::Timer;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::observe::Record;
 use crate::site::Stream;
 use crate::stream::Link;
 use crate::tunnel;
@@ -65,9 +65,9 @@ async fn connect(peer: &Peer, record: &mut Record, link: &mut Link, stream: &Str
     loop {
         let key = balance::hash(peer.text.as_bytes(), 0);
         let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky: None };
-        let mut lease = group.lease(worker.servers, &wish, Instant::now());
+        let mut lease = group.lease(&worker.servers.servers, &wish, Instant::now());
         if matches!(lease, Err(Failure::UpstreamFull)) {
-            lease = group.wait(worker.servers, &wish).await;
+            lease = group.wait(&worker.servers.servers, &wish).await;
         }
         let lease = lease.map_err(|failure| if tried.is_empty() { failure } else { last })?;
         tried.push(lease.server.index);
@@ -75,7 +75,7 @@ async fn connect(peer: &Peer, record: &mut Record, link: &mut Link, stream: &Str
         let patience = timeouts.connect.get(worker.settings);
         let dialled = worker.pools.dialler.connect(group, lease.server, &introduction, patience).await;
         if group.observes() {
-            lease.report(worker.servers, dialled.is_ok(), None, Instant::now());
+            lease.report(&worker.servers.servers, dialled.is_ok(), None, Instant::now());
         }
         match dialled {
             Ok(mut server) => {

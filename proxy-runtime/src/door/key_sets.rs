@@ -94,7 +94,7 @@ impl KeySets {
             let KeySource::File(file) = source else { continue };
             match Keys::parse(&settings.file(*file)) {
                 Ok(keys) => set.put(keys, u64::MAX),
-                Err(why) => refused.push(super::state::refuse(*file, &why, site, settings)),
+                Err(why) => refused.push(settings.refuse(&site.files[usize::from(*file)], &why)),
             }
         }
         refused

@@ -162,7 +162,7 @@ fn wanted(site: &Site) -> Vec<(u16, bool)> {
 }
 
 fn list((file, keys): (u16, bool), site: &Site, settings: &Settings) -> Result<List, Refused> {
-    List::parse(&settings.file(file), keys).map_err(|why| refuse(file, &why, site, settings))
+    List::parse(&settings.file(file), keys).map_err(|why| settings.refuse(&site.files[usize::from(file)], &why))
 }
 
 fn flatten(networks: &Listed, site: &Site, settings: &Settings) -> Result<Addresses, Refused> {
@@ -173,16 +173,11 @@ fn flatten(networks: &Listed, site: &Site, settings: &Settings) -> Result<Addres
             NetworkRule::File(file, allow) => {
                 let list = addresses::parse(&settings.file(*file)).map_err(|line| {
                     let why = format!("line {line} is no network (as in 10.0.0.0/8) and no address");
-                    refuse(*file, &why, site, settings)
+                    settings.refuse(&site.files[usize::from(*file)], &why)
                 })?;
                 rules.extend(list.into_iter().map(|network| (network, *allow)));
             }
         }
     }
     Ok(Addresses::of(&rules, networks.default))
-}
-
-pub(super) fn refuse(file: u16, why: &str, site: &Site, settings: &Settings) -> Refused {
-    let file = &site.files[usize::from(file)];
-    Refused { message: format!("`{}`: {why}", settings.path(file)), place: file.place.clone() }
 }

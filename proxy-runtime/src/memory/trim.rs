@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::Memory;
-use crate::listen::Budget;
+use crate::budget::Budget;
 
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(2);

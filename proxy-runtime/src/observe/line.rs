@@ -8,7 +8,7 @@ use crate::site::{Log, LogField};
 use crate::template::{Piece, display};
 
 /// Appends a line. Whatever others have sent, it is one line, and each value can be told from what is beside it (see [`escape`]).
-pub(super) fn write(log: &Log, facts: &Facts<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write(log: &Log, facts: &Facts<'_>, out: &mut Vec<u8>) {
     match log {
         Log::Off => return,
         Log::Json(fields) => json(fields, facts, out),

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::notice::notice;
+
 /// A buffer is handed to the writer when it is this full, in bytes.
 const FULL: usize = 32 << 10;
 
@@ -56,7 +58,7 @@ fn write_all(receiver: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            super::notice(&format!("{lost} lines of the access log were lost: standard output is too slow, or gone"));
+            notice(&format!("{lost} lines of the access log were lost: standard output is too slow, or gone"));
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use http::Method;
 
-use super::Stop;
 use super::cached;
-use crate::body::Body;
-use crate::connection::Client;
+use super::stop::Stop;
+use crate::client::Client;
+use crate::client::record::Record;
 use crate::escape;
 use crate::failure::Failure;
 use crate::handler::Answer;
-use crate::observe::Record;
+use crate::serve::body::Body;
 use crate::target::Target;
 
 /// Answers a request to the listener of `admin`.

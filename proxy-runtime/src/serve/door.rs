@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::forward_auth;
-use crate::body::Body;
-use crate::connection::Client;
+use crate::client::Client;
+use crate::client::record::Record;
 use crate::door;
 use crate::door::counted::Key;
 use crate::door::limiter::Turn;
@@ -18,7 +18,7 @@ use crate::door::users;
 use crate::facts::ClientCertificate;
 use crate::failure::{Failure, Limited};
 use crate::handler::Answer;
-use crate::observe::Record;
+use crate::serve::body::Body;
 use crate::site::{Auth, AuthScheme, By, ClientCertificateRules, Door, RateLimit};
 
 /// Lets a request pass; an answer, where it has come to its end here. `asks`: it is a browser that asks before it sends.

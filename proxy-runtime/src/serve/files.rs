@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::selected::{self, Multipart, ROOM, Selected};
-use crate::body::Body;
-use crate::connection::Client;
+use crate::client::Client;
+use crate::client::record::Record;
 use crate::descriptors::CountedFile;
 use crate::encodings;
 use crate::facts::Facts;
@@ -24,8 +24,8 @@ use crate::files::bundle::{Entry, Form};
 use crate::files::disk::{self, Asked, Found, Opened, Patience};
 use crate::files::{self, Below, ENCODINGS, listing};
 use crate::handler::{self, Answer};
-use crate::observe::Record;
 use crate::route::MethodSet;
+use crate::serve::body::Body;
 use crate::site::{Files, Handler, Methods};
 
 /// Parts of a large file are sent together if all of them have no more than this, in bytes; else the whole file is.

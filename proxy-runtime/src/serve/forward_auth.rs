@@ -12,16 +12,18 @@ use http::Method;
 
 use super::tries::{self, Request};
 use super::{proxy, tries::Answer as Answered};
-use crate::body::{Body, RequestBody, Source as _};
+use crate::body::source::Source as _;
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
 use crate::clock::after;
-use crate::connection::Client;
+use crate::exchange::{Call, Waits};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::http1::Framing;
-use crate::observe::Record;
+use crate::serve::body::Body;
 use crate::site::ForwardAuth;
-use crate::upstream::{Call, Waits};
 
 /// So much of a body that nobody wants is read, so that the connection can be used again, in bytes.
 const UNWANTED: usize = 64 << 10;

@@ -3,11 +3,11 @@
 
 use http::StatusCode;
 
-use crate::body::RequestBody;
-use crate::connection::Client;
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
 use crate::inspect::{Found, Inspector};
-use crate::observe::Record;
 use crate::site::Blocks;
 
 /// Looks at a request's head.

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::tries::{self, Request};
-use crate::connection::Client;
+use crate::client::Client;
+use crate::client::record::Record;
 use crate::http1::{self, Framing};
-use crate::observe::Record;
-use crate::run::Worker;
 use crate::site::Mirror;
 use crate::upstream::{Lease, Wish};
+use crate::worker::Worker;
 
 /// Copies of a worker under way.
 const MOST: usize = 100;
@@ -45,7 +45,7 @@ pub(super) fn send(
     }
     let group = &worker.servers.groups[usize::from(mirror.upstream)];
     let wish = Wish { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
-    let Ok(lease) = group.lease(worker.servers, &wish, tokio::time::Instant::now()) else { return };
+    let Ok(lease) = group.lease(&worker.servers.servers, &wish, tokio::time::Instant::now()) else { return };
     let host = request.fields.get("host").map_or(lease.server.host().as_bytes(), |host| host);
     let host = shadow(host);
     let mut fields = request.fields.with_room(host.len(), 2);

@@ -5,12 +5,12 @@
 
 use http::{Method, StatusCode};
 
-use crate::body::Body;
+use crate::client::record::Record;
 use crate::fields::{Fields, number};
 use crate::handler::Answer;
-use crate::observe::Record;
 use crate::rehearse;
 use crate::route::{Found, MethodSet, Node};
+use crate::serve::body::Body;
 use crate::site::{Methods, Site};
 use crate::target::Target;
 

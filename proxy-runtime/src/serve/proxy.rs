@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use http::{StatusCode, Version};
 
-use super::Stop;
 use super::mirror;
 use super::options;
 use super::send_file;
+use super::stop::Stop;
 use super::tries::{self, Request};
-use crate::body::{Body, RequestBody};
 use crate::cache::key;
-use crate::connection::Client;
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
+use crate::exchange::{Call, Waits};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::filter::Outgoing;
@@ -20,11 +22,11 @@ use crate::forward;
 use crate::grpc;
 use crate::handler::Answer;
 use crate::http1::{Framing, Head};
-use crate::observe::Record;
-use crate::run::Worker;
+use crate::serve::body::Body;
 use crate::site::{HostField, Mirror, Proxy, Retry, Route};
 use crate::split;
-use crate::upstream::{Call, Group, Waits};
+use crate::upstream::Group;
+use crate::worker::Worker;
 
 /// A server's answer, and what is to be said to this client alone.
 pub(super) struct Reply {

@@ -5,15 +5,15 @@ use std::ops::Range;
 
 use http::{Method, StatusCode};
 
-use crate::body::Body;
+use super::compress;
 use crate::cache::freshness::Moment;
 use crate::changed;
-use crate::compress;
+use crate::client::record::Record;
 use crate::conditions;
 use crate::fields::Fields;
 use crate::handler::Answer;
-use crate::observe::Record;
 use crate::ranges::{self, Wanted};
+use crate::serve::body::Body;
 
 /// What is to be sent.
 pub(super) enum Selected {

@@ -7,8 +7,8 @@
 use http::StatusCode;
 
 use super::files;
-use crate::body::Body;
-use crate::connection::Client;
+use crate::client::Client;
+use crate::client::record::Record;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::files::Below;
@@ -16,7 +16,7 @@ use crate::files::disk::{Asked, Found};
 use crate::forward::{X_ACCEL_REDIRECT, X_SENDFILE};
 use crate::handler::Answer;
 use crate::http1::Head;
-use crate::observe::Record;
+use crate::serve::body::Body;
 use crate::settings::Settings;
 use crate::site::{Files, SendFile, Upstream};
 

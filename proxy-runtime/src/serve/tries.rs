@@ -22,17 +22,17 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::balance;
-use crate::body::RequestBody;
-use crate::connection::Client;
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
+use crate::exchange::{Call, Http1, Http2, Refused, Unanswered, Waits};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::grpc;
 use crate::http1::{self, Framing, Head};
-use crate::observe::Record;
+use crate::http2::request;
 use crate::site::Retry;
-use crate::upstream::{
-    Call, Group, Http1, Http2, Lease, Refused, Servers, Unanswered, Waits, Wish, announce, http2_head,
-};
+use crate::upstream::{Group, Lease, Servers, Wish, announce};
 use crate::view::cookie_values;
 
 /// A request as a server will see it.
@@ -129,10 +129,10 @@ pub(super) async fn send(
     let (mut began, mut retrying) = (record.began, None);
     loop {
         let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky };
-        let mut lease = group.lease(worker.servers, &wish, began);
+        let mut lease = group.lease(&worker.servers.servers, &wish, began);
         if matches!(lease, Err(Failure::UpstreamFull)) {
             // Boxed: seldom needed, and every exchange would carry its size around.
-            lease = Box::pin(group.wait(worker.servers, &wish)).await;
+            lease = Box::pin(group.wait(&worker.servers.servers, &wish)).await;
         }
         let lease = match lease {
             Ok(lease) => lease,
@@ -243,7 +243,7 @@ pub(super) fn introduce(client: &Client, record: &Record, group: &Group, out: &m
 /// The server that a cookie asks for.
 pub(super) fn sticky(servers: &Servers, group: &Group, fields: &Fields) -> Option<usize> {
     let sticky = group.upstream.sticky.as_ref()?;
-    cookie_values(fields, &sticky.cookie).find_map(|value| group.named(servers, value))
+    cookie_values(fields, &sticky.cookie).find_map(|value| group.named(&servers.servers, value))
 }
 
 /// A request on its way to a server, and whether the connection was there before; or why it is not.
@@ -348,7 +348,7 @@ impl Tries<'_> {
         let Request { method, target, fields, own_host } = self.request;
         let host = own_host.then_some(lease.server.host());
         let scheme = if self.group.upstream.tls.is_some() { "https" } else { "http" };
-        let request = match http2_head((method, target), scheme, host, fields, self.framing) {
+        let request = match request::head((method, target), scheme, host, fields, self.framing) {
             Ok(request) => request,
             // It is the client who has asked for what can't be said: no server is to suffer for it.
             Err(failure) => return Err(Box::new((lease, body, failure, Kind::Final))),
@@ -375,7 +375,7 @@ impl Tries<'_> {
 
     fn report(&self, lease: &Lease, good: bool, began: Option<Instant>) {
         if self.group.observes() {
-            lease.report(self.client.worker.servers, good, began.map(|began| began.elapsed()), Instant::now());
+            lease.report(&self.client.worker.servers.servers, good, began.map(|began| began.elapsed()), Instant::now());
         }
     }
 
@@ -396,7 +396,7 @@ impl Tries<'_> {
             return outcome;
         }
         let Some(_retrying) = self.group.retry(retry.budget) else { return first.await };
-        let lease = self.group.lease(self.client.worker.servers, wish, Instant::now());
+        let lease = self.group.lease(&self.client.worker.servers.servers, wish, Instant::now());
         let Ok(lease) = lease else { return first.await };
         let second = lease.server.index;
         let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(start(lease, Instant::now()))];

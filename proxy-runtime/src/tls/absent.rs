@@ -1,45 +1,10 @@
 //! What stands in for `tls` in a proxy that was built without it: the same names, and nothing of them can exist.
 
-use std::convert::Infallible;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use crate::connection::Secured;
 use crate::failure::Failure;
+use crate::secured::Secured;
 use crate::settings::{Refused, Settings};
 use crate::site::{Site, UpstreamTls};
 use crate::stream::{Link, Stream};
-
-/// None.
-#[derive(Debug)]
-pub(crate) struct TlsStream(Infallible);
-
-impl TlsStream {
-    pub(crate) fn under(&self) -> &Link {
-        match self.0 {}
-    }
-}
-
-impl AsyncRead for TlsStream {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-}
-
-impl AsyncWrite for TlsStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        match self.0 {}
-    }
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-}
 
 /// What no site needs here.
 pub(crate) struct Engine {

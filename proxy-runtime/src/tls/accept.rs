@@ -10,11 +10,13 @@ use rustls::{NamedGroup, ProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::{Engine, TlsStream, acme, explain};
+use super::acme;
+use super::engine::Engine;
+use super::explain::explain;
 use crate::certificate::Chain;
-use crate::connection::Secured;
 use crate::facts::ClientCertificate;
 use crate::failure::Failure;
+use crate::secured::Secured;
 use crate::site::{Group, Site, TlsVersion};
 use crate::stream::{Link, Stream};
 
@@ -104,7 +106,7 @@ impl Engine {
             http2: session.alpn_protocol() == Some(b"h2"),
             certificate,
         };
-        Ok((Stream::Tls(Box::new(TlsStream(stream.into()))), secured))
+        Ok((Stream::Tls(Box::new(stream.into())), secured))
     }
 
     /// The host that a client names in its handshake, of which nothing is used up; `None` where it names none, or speaks

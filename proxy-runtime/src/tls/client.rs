@@ -6,13 +6,11 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio_rustls::TlsConnector;
 
-use super::{Engine, TlsStream, provider};
+use super::provider::provider;
 use crate::certificate::{self, Chain};
 use crate::settings::{Refused, Settings};
-use crate::site::{Upstream, UpstreamTls};
-use crate::stream::{Link, Stream};
+use crate::site::Upstream;
 
 /// Makes what connections to an upstream's servers need; `None` where they are plain.
 ///
@@ -60,28 +58,6 @@ pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<RootCertStor
         }
     }
     Ok(roots)
-}
-
-impl Engine {
-    /// Makes the handshake with a server of the upstream with this index, which is asked for as `name`. Gives the
-    /// connection, and whether the server has agreed to HTTP/2.
-    ///
-    /// # Errors
-    /// Why there is none, for people.
-    pub(crate) async fn connect(
-        &self,
-        upstream: usize,
-        tls: &UpstreamTls,
-        name: &str,
-        link: Link,
-    ) -> Result<(Stream, bool), String> {
-        let config = self.asked.get(upstream).and_then(|config| config.load_full()).ok_or("nothing is known of it")?;
-        let name = tls.sni.as_deref().unwrap_or(name);
-        let name = ServerName::try_from(name.to_owned()).map_err(|error| format!("`{name}`: {error}"))?;
-        let stream = TlsConnector::from(config).connect(name, link).await.map_err(|error| error.to_string())?;
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok((Stream::Tls(Box::new(TlsStream(stream.into()))), http2))
-    }
 }
 
 /// `verify=#false`: any certificate will do. The handshake's signature is still looked at: the server has the key.

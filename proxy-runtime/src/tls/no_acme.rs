@@ -2,10 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Engine;
 use crate::handler::Answer;
-use crate::settings::Settings;
-use crate::site::Site;
 
 /// None.
 #[derive(Default)]
@@ -17,7 +14,13 @@ impl Challenges {
     }
 }
 
-pub(crate) fn keep_certificates(_: &'static Site, _: &'static Settings, _: &'static Engine) {}
+pub(crate) mod keeper {
+    use crate::settings::Settings;
+    use crate::site::Site;
+    use crate::tls::Engine;
+
+    pub(crate) fn keep_certificates(_: &'static Site, _: &'static Settings, _: &'static Engine) {}
+}
 
 #[cfg(feature = "tls")]
 pub(super) use without::*;
@@ -26,27 +29,27 @@ pub(super) use without::*;
 mod without {
     use std::sync::Arc;
 
-    use super::{Challenges, Settings, Site};
-    use crate::settings::Refused;
-    use crate::site::Tls;
+    use super::Challenges;
+    use crate::settings::{Refused, Settings};
+    use crate::site::{Site, Tls};
 
-    pub(in super::super) const PROTOCOL: &[u8] = b"acme-tls/1";
+    pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
 
     impl Challenges {
-        pub(in super::super) fn any(&self) -> bool {
+        pub(crate) fn any(&self) -> bool {
             false
         }
 
-        pub(in super::super) fn config(&self, _: &str) -> Option<Arc<rustls::ServerConfig>> {
+        pub(crate) fn config(&self, _: &str) -> Option<Arc<rustls::ServerConfig>> {
             None
         }
     }
 
-    pub(in super::super) fn refused(_: &Site, _: &Settings) -> Vec<Refused> {
+    pub(crate) fn refused(_: &Site, _: &Settings) -> Vec<Refused> {
         Vec::new()
     }
 
-    pub(in super::super) fn stored(_: &Tls, _: &Site, _: &Settings) -> Option<super::super::server::Candidate> {
+    pub(crate) fn stored(_: &Tls, _: &Site, _: &Settings) -> Option<Vec<u8>> {
         None
     }
 }

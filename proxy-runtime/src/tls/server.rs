@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::ticketer::TicketRotator;
 use rustls::{RootCertStore, SignatureAlgorithm, SupportedProtocolVersion, version};
 
-use super::provider;
+use super::provider::provider;
 use crate::certificate::{self, Chain, Flaw, covers};
 use crate::settings::{Refused, Settings};
 use crate::site::{Certificate, Certificates, ClientCertificates, Site, Speaks, Tls, TlsVersion};
@@ -38,16 +38,16 @@ impl Served {
     }
 }
 
-/// Makes what a `tls` needs from the files as they were read.
+/// Makes what a `tls` needs from the files as they were read; `stored` is what an authority has issued before, the chain with its key.
 ///
 /// # Errors
 /// One for each certificate or key that is none.
-pub(super) fn make(tls: &Tls, site: &Site, settings: &Settings) -> Result<Served, Vec<Refused>> {
+pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> Result<Served, Vec<Refused>> {
     let refuse = |message: String| vec![Refused { message, place: tls.place.clone() }];
     let keys = match &tls.certificates {
         Certificates::Files(files) => certified(files, settings)?,
         // Until there is one, nobody is served.
-        Certificates::Acme => super::acme::stored(tls, site, settings).into_iter().collect(),
+        Certificates::Acme => stored.iter().filter_map(|pem| candidate(pem, pem, None).ok()).collect(),
         Certificates::Internal => {
             vec![internal(tls).map_err(|error| refuse(format!("can't make a certificate: {error}")))?]
         }

@@ -2,16 +2,19 @@
 //! read what comes of it in [`Health`](super::health::Health).
 
 mod http2;
+mod verdict;
 
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
+use self::verdict::{MAX_ANSWER, verdict};
+use super::connect::{Dialler, why};
+use super::group::Group;
 use super::proxy_protocol::announce_own;
-use super::{Dialler, Group, Server, TargetAddress};
+use super::server::{Server, TargetAddress};
 use crate::balance::Dice;
-use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::site::HealthCheck;
 use crate::stream::Link;
@@ -24,9 +27,6 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// How soon a name that does not resolve is looked at again.
 const UNRESOLVED: Duration = Duration::from_millis(100);
-
-/// No more of an answer is read, in bytes.
-const MAX_ANSWER: u64 = 64 << 10;
 
 /// Checks a server, for ever. Does nothing where there is no `health-check`.
 pub(crate) async fn keep_checking(
@@ -92,16 +92,6 @@ async fn ask(
     talk(check, server, link, introduction).await
 }
 
-/// Why there is no connection.
-pub(super) fn why(failure: Failure) -> String {
-    let why = match failure {
-        Failure::Unresolved => "its name does not resolve",
-        Failure::UpstreamTls => "no handshake with it",
-        _ => "it can't be connected to",
-    };
-    why.to_owned()
-}
-
 /// `head` goes before the request.
 async fn talk(check: &HealthCheck, server: &Server, mut stream: Link, mut head: Vec<u8>) -> Result<(), String> {
     let Some(path) = &check.path else { return Ok(()) };
@@ -122,15 +112,6 @@ async fn talk(check: &HealthCheck, server: &Server, mut stream: Link, mut head: 
             return judge(check, &answer, true).unwrap_or_else(|| Err("the answer is not whole".to_owned()));
         }
     }
-}
-
-/// What a status and the beginning of a body come to; `None` if the rest of the body matters.
-fn verdict(check: &HealthCheck, status: u16, body: &[u8]) -> Option<Result<(), String>> {
-    if !check.statuses.iter().any(|&(from, to)| (from..=to).contains(&status)) {
-        return Some(Err(format!("it answers {status}")));
-    }
-    let Some(text) = check.body.as_deref().filter(|text| !text.is_empty()) else { return Some(Ok(())) };
-    memchr::memmem::find(body, text.as_bytes()).map(|_| Ok(()))
 }
 
 /// What an answer comes to, once enough of it is there; `ended`: no more of it comes.

@@ -10,7 +10,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
-use super::{Group, Name, Server, TargetAddress, race};
+use super::group::Group;
+use super::race;
+use super::server::{Name, Server, TargetAddress};
 use crate::descriptors::{self, Descriptors};
 use crate::failure::Failure;
 use crate::stream::{Buffers, Link, Stream};
@@ -49,7 +51,7 @@ impl Dialler {
     ///
     /// # Errors
     /// See [`Dialler::connect`].
-    pub(super) async fn probe(
+    pub(crate) async fn probe(
         &self,
         group: &Group,
         server: &Server,
@@ -142,4 +144,14 @@ impl Name {
         self.failed.fetch_and(!(1 << winner), Ordering::Relaxed);
         Ok(stream)
     }
+}
+
+/// Why there is no connection.
+pub(crate) fn why(failure: Failure) -> String {
+    let why = match failure {
+        Failure::Unresolved => "its name does not resolve",
+        Failure::UpstreamTls => "no handshake with it",
+        _ => "it can't be connected to",
+    };
+    why.to_owned()
 }

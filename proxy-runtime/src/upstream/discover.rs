@@ -14,7 +14,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use super::{Found, Group, Server, Servers, TargetAddress};
+use super::group::Group;
+use super::server::{Found, Server, TargetAddress};
+use super::servers::Servers;
 use crate::file_pool::{self, Unavailable};
 use crate::settings::Settings;
 use crate::site::{Discover, DiscoverFrom, Discovered, Resolve};

@@ -5,10 +5,12 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::io::AsyncWriteExt as _;
 
-use super::checks::why;
+use super::connect::{Dialler, why};
+use super::group::Group;
 use super::proxy_protocol::announce_own;
-use super::{Dialler, Group, Server, Servers};
-use crate::body::Inbound;
+use super::server::Server;
+use super::servers::Servers;
+use crate::body::inbound::Inbound;
 use crate::http1::Reading;
 
 /// The servers of a group, in order.

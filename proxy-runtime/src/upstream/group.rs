@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Server, Servers};
+use super::server::Server;
 use crate::balance::{self, Ask, Candidates, Dice, Load, Policy};
 use crate::failure::Failure;
 use crate::observe;
@@ -24,9 +24,9 @@ pub(crate) struct Group {
     /// Those to be asked first, and the backups.
     tiers: ArcSwap<[Tier; 2]>,
     /// All its servers' positions among all servers.
-    pub(super) members: std::ops::Range<usize>,
+    pub(crate) members: std::ops::Range<usize>,
     /// What the names of its servers in the cookie of `sticky` are made with.
-    pub(super) cookie_key: Option<[u64; 2]>,
+    pub(crate) cookie_key: Option<[u64; 2]>,
     /// All its exchanges.
     load: Load,
     limit: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Group {
     counted: AtomicU64,
     start: Instant,
     /// Where it stands among the upstreams.
-    pub(super) index: usize,
+    pub(crate) index: usize,
     /// When a failed handshake was last told of.
     told: AtomicU64,
 }
@@ -93,7 +93,7 @@ const MIN_RETRIES: u64 = 3;
 
 impl Group {
     /// For servers that were made of `upstream`.
-    pub(super) fn new(
+    pub(crate) fn new(
         (index, upstream): (usize, &'static Upstream),
         settings: &Settings,
         servers: &[Server],
@@ -144,7 +144,7 @@ impl Group {
     /// [`Failure::Unresolved`], [`Failure::NoServer`] or [`Failure::UpstreamFull`].
     pub(crate) fn lease(
         &'static self,
-        servers: &'static Servers,
+        servers: &'static [Server],
         wish: &Wish<'_>,
         now: Instant,
     ) -> Result<Lease, Failure> {
@@ -173,7 +173,7 @@ impl Group {
     /// # Errors
     /// [`Failure::Unresolved`], [`Failure::NoServer`], [`Failure::UpstreamFull`] where too many wait already, or
     /// [`Failure::PendingTimeout`].
-    pub(crate) async fn wait(&'static self, servers: &'static Servers, wish: &Wish<'_>) -> Result<Lease, Failure> {
+    pub(crate) async fn wait(&'static self, servers: &'static [Server], wish: &Wish<'_>) -> Result<Lease, Failure> {
         let waiting = Waiting::new(&self.waiting);
         if waiting.others >= self.max_waiting {
             return Err(Failure::UpstreamFull);
@@ -203,7 +203,7 @@ impl Group {
 
     /// Chooses and counts: first those to be asked first, then backups, then, if none is well, any.
     fn choose(&'static self, tiers: &[Tier; 2], view: &View<'_>) -> Option<&'static Server> {
-        if let Some(sticky) = view.wish.sticky.map(|index| &view.servers.servers[index])
+        if let Some(sticky) = view.wish.sticky.map(|index| &view.servers[index])
             && view.may(sticky)
             && sticky.load.begin(sticky.limit)
         {
@@ -221,7 +221,7 @@ impl Group {
     }
 
     fn why_not(&self, view: &View<'_>) -> Failure {
-        let servers = &view.servers.servers[self.members.clone()];
+        let servers = &view.servers[self.members.clone()];
         let any = View { panics: self.upstream.panic_threshold > 0, warm: false, ..*view };
         if servers.iter().all(|server| !server.resolved()) {
             Failure::Unresolved
@@ -233,7 +233,7 @@ impl Group {
     }
 
     /// Whether too few servers are well for that to be believed.
-    fn panics(&self, servers: &Servers, now: u64) -> bool {
+    fn panics(&self, servers: &[Server], now: u64) -> bool {
         let threshold = self.upstream.panic_threshold;
         // That none is well is found out in passing.
         if threshold <= 1 {
@@ -253,16 +253,16 @@ impl Group {
 
     /// How many servers there are, and for how many of them something holds. A place that no server has, and one whose name
     /// does not resolve, is none: it is left out anyway.
-    fn count(&self, servers: &Servers, holds: impl Fn(&Server) -> bool) -> (u64, u64) {
-        let servers = servers.servers[self.members.clone()].iter().filter(|server| server.resolved());
+    fn count(&self, servers: &[Server], holds: impl Fn(&Server) -> bool) -> (u64, u64) {
+        let servers = servers[self.members.clone()].iter().filter(|server| server.resolved());
         servers.fold((0, 0), |(all, some), server| (all + 1, some + u64::from(holds(server))))
     }
 
     /// The server that a cookie names.
-    pub(crate) fn named(&self, servers: &Servers, cookie: &[u8]) -> Option<usize> {
+    pub(crate) fn named(&self, servers: &[Server], cookie: &[u8]) -> Option<usize> {
         let digit = |name: u64, &byte: &u8| Some(name << 4 | u64::from(char::from(byte).to_digit(16)?));
         let name = cookie.iter().try_fold(0, digit).filter(|_| cookie.len() == 16)?;
-        let members = &servers.servers[self.members.clone()];
+        let members = &servers[self.members.clone()];
         let found = members.iter().find(|server| server.called.load(Ordering::Relaxed) == name && server.resolved());
         found.map(|server| server.index)
     }
@@ -283,19 +283,19 @@ impl Group {
     }
 
     /// Has other servers from now on: those to be asked first, and the backups.
-    pub(super) fn change(&self, tiers: [Vec<&Server>; 2]) {
+    pub(crate) fn change(&self, tiers: [Vec<&Server>; 2]) {
         let tiers = tiers.map(|members| Tier::new(self.upstream.balance, members.into_iter()));
         self.tiers.store(Arc::new(tiers));
         self.wake();
     }
 
     /// Tells those who wait that a server is back.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.freed.notify_waiters();
     }
 
     /// Says something that requests may be the cause of: once in a while.
-    pub(super) fn tell(&self, what: &str, now: Instant) {
+    pub(crate) fn tell(&self, what: &str, now: Instant) {
         const PAUSE: u64 = 10_000_000_000;
         let (now, told) = (self.time(now).max(1), self.told.load(Ordering::Relaxed));
         let due = told == 0 || now.saturating_sub(told) > PAUSE;
@@ -304,7 +304,7 @@ impl Group {
         }
     }
 
-    pub(super) fn notice(&self, what: &str) {
+    pub(crate) fn notice(&self, what: &str) {
         let Upstream { name, place, .. } = self.upstream;
         observe::notice(&format!("{}:{}: upstream `{name}`: {what}", place.file, place.line));
     }
@@ -314,7 +314,7 @@ impl Group {
 #[derive(Clone, Copy)]
 struct View<'a> {
     group: &'static Group,
-    servers: &'static Servers,
+    servers: &'static [Server],
     tier: &'a Tier,
     wish: &'a Wish<'a>,
     now: u64,
@@ -336,7 +336,7 @@ impl View<'_> {
     }
 
     fn server(&self, position: usize) -> &'static Server {
-        &self.servers.servers[self.tier.members[position]]
+        &self.servers[self.tier.members[position]]
     }
 
     /// Whether a server may be asked, if it has room.
@@ -387,7 +387,7 @@ impl Candidates for View<'_> {
 
 impl Lease {
     /// Tells how the server did: it answered after so long, or not (in time); an answer of 5xx is a failure.
-    pub(crate) fn report(&self, servers: &Servers, good: bool, took: Option<Duration>, now: Instant) {
+    pub(crate) fn report(&self, servers: &[Server], good: bool, took: Option<Duration>, now: Instant) {
         let (group, health) = (self.group, &self.server.health);
         if self.generation != self.server.generation() {
             return;
@@ -463,6 +463,7 @@ mod tests {
 
     use super::*;
     use crate::site::{self, CircuitBreaker, Place, Pool, Setting};
+    use crate::upstream::servers::Servers;
 
     /// Three servers, the last a backup, each with room for two; one request may wait, for a second.
     fn servers(change: impl FnOnce(&mut Upstream)) -> &'static Servers {
@@ -518,7 +519,7 @@ mod tests {
 
     /// Which server is given, by its position.
     fn given(servers: &'static Servers, dice: &Dice) -> Result<(usize, Lease), Failure> {
-        servers.groups[0].lease(servers, &WISH(dice), Instant::now()).map(|lease| (lease.server.index, lease))
+        servers.groups[0].lease(&servers.servers, &WISH(dice), Instant::now()).map(|lease| (lease.server.index, lease))
     }
 
     #[test]
@@ -532,13 +533,13 @@ mod tests {
             assert!(matches!(given(servers, &dice), Err(Failure::UpstreamFull)));
             // A second and no more.
             let began = Instant::now();
-            assert!(matches!(group.wait(servers, &WISH(&dice)).await, Err(Failure::PendingTimeout)));
+            assert!(matches!(group.wait(&servers.servers, &WISH(&dice)).await, Err(Failure::PendingTimeout)));
             assert_eq!(began.elapsed(), Duration::from_secs(1));
             // One may wait; it gets what is given back, another is refused.
             let wish = WISH(&dice);
-            let waiting = group.wait(servers, &wish);
+            let waiting = group.wait(&servers.servers, &wish);
             let freed = async {
-                assert!(matches!(group.wait(servers, &WISH(&dice)).await, Err(Failure::UpstreamFull)));
+                assert!(matches!(group.wait(&servers.servers, &WISH(&dice)).await, Err(Failure::UpstreamFull)));
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 drop(held.remove(1));
             };
@@ -612,7 +613,7 @@ mod tests {
             let fail = |index: usize| {
                 let group = &servers.groups[0];
                 assert!(servers.servers[index].load.begin(9) && group.load.begin(9));
-                group.held(&servers.servers[index]).report(servers, false, None, Instant::now());
+                group.held(&servers.servers[index]).report(&servers.servers, false, None, Instant::now());
             };
             fail(0);
             assert_eq!(given(servers, &dice).expect("a server").0, 0);

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Dialler, Group, Server, Servers};
+use super::connect::Dialler;
+use super::group::Group;
+use super::server::Server;
+use super::servers::Servers;
 use crate::failure::Failure;
 use crate::stream::Link;
 
@@ -102,7 +105,7 @@ impl Idle {
 
 impl Channel {
     /// The exchange is over: the connection rests until the next.
-    pub(super) fn release(self) {
+    pub(crate) fn release(self) {
         let limit = self.pools.servers.servers[self.server].kept.max_idle;
         let pools = Rc::clone(&self.pools);
         let mut idle = pools.idle[self.server].borrow_mut();

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::race::MAX_ADDRESSES;
-use super::{Name, Server, TargetAddress};
+use super::server::{Name, Server, TargetAddress};
 use crate::observe;
 
 /// How long an answer is good.

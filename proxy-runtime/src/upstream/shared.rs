@@ -17,7 +17,10 @@ use h2::client::SendRequest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Dialler, Group, Server, Servers};
+use super::connect::Dialler;
+use super::group::Group;
+use super::server::Server;
+use super::servers::Servers;
 use crate::failure::Failure;
 use crate::http2::monitor::{Monitor, Monitored, Side};
 use crate::http2::{Piece, SEND_BUFFER};
@@ -32,7 +35,7 @@ const UNTIL_SETTINGS: usize = 1;
 const UNHEARD: usize = usize::MAX - 1;
 
 /// What a server may send of one body before it is passed on, in bytes.
-pub(super) const WINDOW: u32 = 32 << 10;
+pub(crate) const WINDOW: u32 = 32 << 10;
 
 /// The same of all bodies together.
 const CONNECTION_WINDOW: u32 = WINDOW * MAX_STREAMS as u32;
@@ -44,7 +47,7 @@ const RUSH: usize = 64;
 const SURPLUS: Duration = Duration::from_secs(3);
 
 /// The largest header of an answer, in bytes.
-pub(super) const MAX_HEADER: usize = 64 << 10;
+pub(crate) const MAX_HEADER: usize = 64 << 10;
 
 /// See above.
 pub(crate) struct SharedPools {
@@ -64,7 +67,7 @@ struct OfServer {
 
 /// A connection.
 struct Shared {
-    sender: SendRequest<Piece>,
+    pub(crate) sender: SendRequest<Piece>,
     state: Rc<State>,
     opened: Instant,
     /// Which server it is to.
@@ -89,11 +92,11 @@ struct State {
 
 /// How many bytes were written to a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Written(u64);
+pub(crate) struct Written(u64);
 
 /// A place on a connection, until it is dropped.
 pub(crate) struct Held {
-    pub(super) sender: SendRequest<Piece>,
+    pub(crate) sender: SendRequest<Piece>,
     state: Rc<State>,
 }
 
@@ -113,13 +116,13 @@ impl State {
 
 impl Held {
     /// No more exchanges are to be put on the connection.
-    pub(super) fn distrust(&self) {
+    pub(crate) fn distrust(&self) {
         self.state.closed.set(true);
     }
 
     /// The server has refused this exchange: so many at once are too many, whatever its settings say. Servers may count streams for
     /// a moment longer than they last, and streams may be opened before the settings have come.
-    pub(super) fn refused(&self) {
+    pub(crate) fn refused(&self) {
         let others = self.state.active.get() - 1;
         self.state.full_at.set(Some(others));
         if others == 0 {
@@ -127,17 +130,17 @@ impl Held {
         }
     }
 
-    pub(super) fn written(&self) -> Written {
+    pub(crate) fn written(&self) -> Written {
         Written(self.state.monitor.written())
     }
 
     /// What is known of the connection's frames.
-    pub(super) fn monitor(&self) -> &Monitor {
+    pub(crate) fn monitor(&self) -> &Monitor {
         &self.state.monitor
     }
 
     /// Whether nothing that was put on the connection after that can have left.
-    pub(super) fn has_written_nothing_since(&self, then: Written) -> bool {
+    pub(crate) fn has_written_nothing_since(&self, then: Written) -> bool {
         self.written() == then
     }
 }

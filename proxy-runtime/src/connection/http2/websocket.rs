@@ -10,15 +10,16 @@ use h2::{Reason, SendStream};
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::{Client, Http2};
 use crate::balance::Dice;
-use crate::body::Body;
+use crate::client::Client;
+use crate::client::http2::Http2;
 use crate::clock::after;
+use crate::exchange::Call;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::http2::Piece;
+use crate::serve::body::Body;
 use crate::stream::Link;
-use crate::upstream::Call;
 
 /// What a server is asked with, and has to show that it has understood (RFC 6455 section 1.3).
 pub(super) struct Key([u8; 24]);

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::body;
 use crate::cache::freshness::Moment;
 use crate::cache::key::Pass;
-use crate::cache::{Content, Forms, Head, Kept, Reader, Store};
+use crate::cache::{Content, Forms, Head, Reader, Store};
 use crate::changed;
+use crate::client::record::Record;
 use crate::fields::Fields;
 use crate::file_reader::{FileReader, From};
 use crate::handler::Answer;
-use crate::observe::Record;
+use crate::serve::body;
 use crate::serve::selected::{self, Multipart, ROOM, Selected};
 
 /// What is said of an exchange.
@@ -81,7 +81,7 @@ pub(super) fn present(
         && status == StatusCode::OK
         && let Some(store) = forms_of(record)
     {
-        body = body::Body::Kept(Box::new(Kept { body, forms: Forms::of(store, head) }));
+        body = body::Body::Kept(Box::new(body::Kept { body, forms: Forms::of(store, head) }));
     }
     let age = head.life.age_at(now).as_secs();
     if told.forward.is_none() || age > 0 {

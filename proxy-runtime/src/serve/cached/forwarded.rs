@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use crate::cache::key::Selecting;
 use crate::cache::languages;
-use crate::connection::Client;
+use crate::client::Client;
+use crate::client::record::Record;
 use crate::fields::{Fields, split_once};
 use crate::forward;
-use crate::observe::Record;
 use crate::serve::proxy;
 use crate::site::{self, Proxy, Route};
 

@@ -4,19 +4,20 @@
 use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 
-use crate::body::Body;
 use crate::cache::freshness::Moment;
 use crate::cache::{Purge, Store, key};
-use crate::connection::Client;
+use crate::client::Client;
+use crate::client::record::Record;
 use crate::escape;
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fields::tokens;
 use crate::handler::Answer;
 use crate::matcher;
-use crate::observe::{Record, notice};
+use crate::observe::notice;
 use crate::rehearse;
 use crate::route::Found;
+use crate::serve::body::Body;
 use crate::settings::{self, Address};
 use crate::site::{self, Site};
 use crate::target::{Target, split_port};

@@ -11,12 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::body::Source as _;
+use crate::body::source::Source as _;
 use crate::cache::freshness::Unkept;
 use crate::cache::{Content, Filing, Fill, Head, Reserved, Store};
+use crate::client::Client;
 use crate::clock::after;
-use crate::connection::Client;
-use crate::upstream::Call;
+use crate::exchange::Call;
 
 /// Where an answer goes that is being received.
 pub(super) struct Keeping {

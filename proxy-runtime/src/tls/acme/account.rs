@@ -7,8 +7,7 @@ use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 use tokio::sync::Mutex;
 
 use super::client::HttpsClient;
-use super::error::AcmeError;
-use super::order::again;
+use super::error::{AcmeError, again};
 use super::schedule;
 use super::store::{self, Folder};
 use crate::observe::notice;

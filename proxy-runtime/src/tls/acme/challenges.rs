@@ -15,11 +15,11 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use super::super::provider;
 use crate::handler::Answer;
+use crate::tls::provider::provider;
 
 /// The protocol of a handshake that is a challenge.
-pub(in super::super) const PROTOCOL: &[u8] = b"acme-tls/1";
+pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// Where plain requests of an authority go.
 const WELL_KNOWN: &str = "/.well-known/acme-challenge/";
@@ -36,7 +36,7 @@ pub(crate) struct Challenges {
 
 impl Challenges {
     /// Whether there is any. One load, on the path of every request.
-    pub(in super::super) fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
 
@@ -53,7 +53,7 @@ impl Challenges {
     }
 
     /// What is shown in a handshake, if it is an authority's.
-    pub(in super::super) fn config(&self, host: &str) -> Option<Arc<ServerConfig>> {
+    pub(crate) fn config(&self, host: &str) -> Option<Arc<ServerConfig>> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
     }
 
@@ -115,7 +115,7 @@ impl Drop for Met<'_> {
 
 /// The name that an authority gives in its handshake for a host. That of an address is the one it has in the DNS (RFC 8738 section 6).
 fn server_name(host: &str) -> String {
-    match super::order::address(host) {
+    match address(host) {
         Some(IpAddr::V4(address)) => {
             let [a, b, c, d] = address.octets();
             format!("{d}.{c}.{b}.{a}.in-addr.arpa")
@@ -143,6 +143,11 @@ fn handshake(host: &str, digest: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn std
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The address that a host is, if it is one.
+pub(super) fn address(host: &str) -> Option<IpAddr> {
+    host.trim_matches(['[', ']']).parse().ok()
 }
 
 #[cfg(test)]

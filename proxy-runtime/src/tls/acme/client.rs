@@ -17,10 +17,11 @@ use hyper_util::rt::TokioExecutor;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient, Problem};
 use rustls::ClientConfig;
 
-use super::super::{client, provider};
 use super::error::AcmeError;
 use super::schedule::LONGEST_RETRY_AFTER;
 use crate::settings::Settings;
+use crate::tls::client;
+use crate::tls::provider::provider;
 
 /// How long a response may take.
 const PATIENCE: Duration = Duration::from_secs(30);

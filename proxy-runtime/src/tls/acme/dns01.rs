@@ -3,11 +3,12 @@
 
 mod exec;
 mod rfc2136;
+mod txt_record;
 mod webhook;
 
-use std::fmt;
 use std::time::Duration;
 
+use self::txt_record::{Action, TxtRecord};
 use crate::observe::notice;
 use crate::settings::{Refused, Settings};
 use crate::site::{Acme, DnsProvider, DnsUpdate};
@@ -21,32 +22,13 @@ const LONGEST_PROPAGATION: Duration = Duration::from_secs(3600);
 /// A record that an authority is to find.
 pub(super) struct Record<'a> {
     provider: &'a DnsProvider,
-    /// Absolute, with the dot at the end.
-    name: String,
-    value: String,
-}
-
-/// What is done with a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
-    Present,
-    Cleanup,
-}
-
-impl fmt::Display for Action {
-    /// As providers are told.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Action::Present => "present",
-            Action::Cleanup => "cleanup",
-        })
-    }
+    record: TxtRecord,
 }
 
 impl<'a> Record<'a> {
     /// The record that shows that a name is one's own.
     pub(super) fn new(provider: &'a DnsProvider, name: &str, value: String) -> Record<'a> {
-        Record { provider, name: format!("_acme-challenge.{name}."), value }
+        Record { provider, record: TxtRecord { name: format!("_acme-challenge.{name}."), value } }
     }
 
     /// Sets it.
@@ -72,16 +54,23 @@ impl<'a> Record<'a> {
     async fn act(&self, action: Action, settings: &Settings) -> Result<(), String> {
         let act = async {
             match &self.provider.update {
-                DnsUpdate::Exec(command) => exec::run(action, command, self).await,
+                DnsUpdate::Exec(command) => exec::run(action, command, &self.record).await,
                 DnsUpdate::Webhook { url, token, ca } => {
                     let token = token.map(|token| settings.file(token));
-                    webhook::ask(action, url.get(settings), token.as_deref().map(Vec::as_slice), *ca, self, settings)
-                        .await
+                    webhook::ask(
+                        action,
+                        url.get(settings),
+                        token.as_deref().map(Vec::as_slice),
+                        *ca,
+                        &self.record,
+                        settings,
+                    )
+                    .await
                 }
                 DnsUpdate::Rfc2136 { server, key_name, key, algorithm } => {
                     let zone = self.provider.zone.as_deref().unwrap_or_default();
                     let key = rfc2136::Key::new(key_name, &settings.file(*key), *algorithm)?;
-                    rfc2136::update(action, server.get(settings), zone, key, self).await
+                    rfc2136::update(action, server.get(settings), zone, key, &self.record).await
                 }
             }
         };
@@ -89,7 +78,7 @@ impl<'a> Record<'a> {
             Ok(done) => done,
             Err(_) => Err(format!("it takes longer than {PATIENCE:?}")),
         };
-        done.map_err(|reason| format!("the TXT record of `{}`, {action}: {reason}", self.name))
+        done.map_err(|reason| format!("the TXT record of `{}`, {action}: {reason}", self.record.name))
     }
 }
 

@@ -124,6 +124,20 @@ fn shortened(reason: String) -> String {
     }
 }
 
+/// How often a request is made that the authority turns away for its nonce alone; instant-acme makes each three times by itself.
+const NONCES: u32 = 6;
+
+/// Makes a request again for as long as the authority only dislikes the nonce, of which it sends another each time (RFC 8555 section 6.5).
+pub(super) async fn again<T>(mut ask: impl AsyncFnMut() -> Result<T, instant_acme::Error>) -> Result<T, AcmeError> {
+    let mut left = NONCES;
+    loop {
+        match ask().await.map_err(AcmeError::from) {
+            Err(error) if error.is("badNonce") && left > 1 => left -= 1,
+            outcome => return outcome,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

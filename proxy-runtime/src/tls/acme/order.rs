@@ -1,6 +1,5 @@
 //! One order (RFC 8555 section 7.4): [`obtain`] asks for a certificate, meets the authority's challenges and fetches what it signs.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use instant_acme::{
@@ -9,9 +8,9 @@ use instant_acme::{
 };
 
 use super::account::Accounts;
-use super::challenges::{Challenges, Met, Proof};
+use super::challenges::{Challenges, Met, Proof, address};
 use super::dns01::Record;
-use super::error::AcmeError;
+use super::error::{AcmeError, again};
 use crate::settings::Settings;
 use crate::site::{Acme, Challenge, Text};
 
@@ -20,20 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How long an order may take in all.
 const LONGEST: Duration = Duration::from_secs(600);
-
-/// How often a request is made that the authority turns away for its nonce alone; instant-acme makes each three times by itself.
-const NONCES: u32 = 6;
-
-/// Makes a request again for as long as the authority only dislikes the nonce, of which it sends another each time (RFC 8555 section 6.5).
-pub(super) async fn again<T>(mut ask: impl AsyncFnMut() -> Result<T, instant_acme::Error>) -> Result<T, AcmeError> {
-    let mut left = NONCES;
-    loop {
-        match ask().await.map_err(AcmeError::from) {
-            Err(error) if error.is("badNonce") && left > 1 => left -= 1,
-            outcome => return outcome,
-        }
-    }
-}
 
 /// What is asked for, and by what means.
 pub(super) struct Wanted<'a> {
@@ -118,11 +103,6 @@ fn identifier(host: &str) -> Identifier {
         Some(address) => Identifier::Ip(address),
         None => Identifier::Dns(host.to_owned()),
     }
-}
-
-/// The address that a host is, if it is one.
-pub(super) fn address(host: &str) -> Option<IpAddr> {
-    host.trim_matches(['[', ']']).parse().ok()
 }
 
 /// How it is shown that a host is one's own. The authority says what it wants shown: it must be what was asked for.

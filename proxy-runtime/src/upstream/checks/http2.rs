@@ -3,13 +3,15 @@
 use bytes::Bytes;
 use http::Method;
 
+use super::super::group::Group;
+use super::super::server::Server;
 use super::super::shared::MAX_HEADER;
-use super::super::{Group, Server, http2_head};
-use super::{MAX_ANSWER, verdict};
+use super::verdict::{MAX_ANSWER, verdict};
 use crate::escape;
 use crate::fields::Fields;
 use crate::http1::Framing;
 use crate::http2::monitor::{Monitor, Monitored, Side};
+use crate::http2::request;
 use crate::site::HealthCheck;
 use crate::stream::Link;
 
@@ -26,7 +28,7 @@ pub(super) async fn talk(group: &Group, check: &HealthCheck, server: &Server, li
     };
     let scheme = if group.upstream.tls.is_some() { "https" } else { "http" };
     let host = check.host.as_deref().unwrap_or(server.host());
-    let request = http2_head((&method, path), scheme, Some(host), &fields, Framing::Empty);
+    let request = request::head((&method, path), scheme, Some(host), &fields, Framing::Empty);
     let mut request = request.map_err(|failure| failure.reason().to_owned())?;
     let agent = http::HeaderValue::from_static("kiln-health-check");
     request.headers_mut().insert(http::header::USER_AGENT, agent);

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{ChildStderr, Command};
 
-use super::{Action, Record};
+use super::txt_record::{Action, TxtRecord};
 use crate::site::Text;
 
 /// How much of what a program says on standard error is told, in bytes.
@@ -22,7 +22,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// It can't be run, or ends with another status than 0.
-pub(super) async fn run(action: Action, command: &[Text], record: &Record<'_>) -> Result<(), String> {
+pub(super) async fn run(action: Action, command: &[Text], record: &TxtRecord) -> Result<(), String> {
     let (program, arguments) = command.split_first().ok_or("no program is named")?;
     let mut child = Command::new(&**program)
         .args(arguments.iter().map(|argument| &**argument))

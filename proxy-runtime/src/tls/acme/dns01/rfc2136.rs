@@ -11,7 +11,7 @@ use hickory_proto::rr::{Name, RData, RecordSet, RecordType, TSigner};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Action, Record};
+use super::txt_record::{Action, TxtRecord};
 use crate::site::TsigAlgorithm;
 
 /// How long records may be remembered, in seconds.
@@ -60,7 +60,7 @@ pub(super) async fn update(
     server: &str,
     zone: &str,
     key: Key,
-    record: &Record<'_>,
+    record: &TxtRecord,
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("the name server `{server}` can't be asked: {error}");
     let (mut request, zone) = (RecordSet::with_ttl(absolute(&record.name)?, RecordType::TXT, TTL), absolute(zone)?);

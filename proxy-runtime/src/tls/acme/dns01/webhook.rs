@@ -4,9 +4,9 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Request, Uri};
 use instant_acme::BodyWrapper;
 
-use super::super::client::HttpsClient;
-use super::{Action, Record};
+use super::txt_record::{Action, TxtRecord};
 use crate::settings::Settings;
+use crate::tls::acme::client::HttpsClient;
 
 /// Asks it.
 ///
@@ -17,7 +17,7 @@ pub(super) async fn ask(
     url: &str,
     token: Option<&[u8]>,
     ca: Option<u16>,
-    record: &Record<'_>,
+    record: &TxtRecord,
     settings: &Settings,
 ) -> Result<(), String> {
     let body = serde_json::json!({ "fqdn": record.name, "value": record.value }).to_string();

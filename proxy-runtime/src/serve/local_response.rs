@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::body::{Body, RequestBody, Source};
+use crate::body::source::Source;
 use crate::changed;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
 use crate::escape;
 use crate::facts::Timestamp;
 use crate::failure::{Failure, Limited};
@@ -12,7 +14,7 @@ use crate::fields::Fields;
 use crate::grpc;
 use crate::handler::{self, Answer};
 use crate::http1;
-use crate::observe::Record;
+use crate::serve::body::Body;
 use crate::site::{ErrorPage, Policy};
 
 /// How much of a body `echo` shows, in bytes.

@@ -6,18 +6,18 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, Request, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::{Clock, MAX_INTERIM, Refused, Unanswered, Waits, pass_on};
-use crate::body::{RequestBody, Source, split_block};
-use crate::connection::Client;
+use super::waits::{Clock, MAX_INTERIM, Refused, Unanswered, Waits, pass_on};
+use crate::body::source::{Source, split_block};
+use crate::client::Client;
+use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::http1::{Framing, Head, declared_length};
 use crate::http2::monitor::Cut;
-use crate::http2::{Outbound, Piece, are_well_formed, received, received_trailers, to_send};
+use crate::http2::{Outbound, Piece, are_well_formed, received, received_trailers};
 use crate::upstream::Lease;
 use crate::upstream::shared::{Held, WINDOW, Written};
 
@@ -47,31 +47,6 @@ pub(crate) struct Http2 {
 
 /// What `:status` counts for (RFC 9113 section 6.5.2).
 const STATUS: usize = ":status".len() + 3 + 32;
-
-/// The head of a request, as it is sent.
-///
-/// # Errors
-/// [`Failure::BadPath`] or [`Failure::BadHost`]: there are things that HTTP/1.1 can say and this library can't.
-pub(crate) fn head(
-    (method, target): (&Method, &str),
-    scheme: &str,
-    host: Option<&str>,
-    fields: &Fields,
-    framing: Framing,
-) -> Result<Request<()>, Failure> {
-    let host = host.map(str::as_bytes).or_else(|| fields.get("host")).unwrap_or_default();
-    let authority = Authority::try_from(host).map_err(|_| Failure::BadHost)?;
-    let path = PathAndQuery::try_from(target).map_err(|_| Failure::BadPath)?;
-    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
-    let mut request = Request::new(());
-    *request.uri_mut() = uri.map_err(|_| Failure::BadPath)?;
-    (*request.method_mut(), *request.version_mut()) = (method.clone(), Version::HTTP_2);
-    *request.headers_mut() = to_send(fields);
-    if let Framing::Length(length) = framing {
-        request.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
-    }
-    Ok(request)
-}
 
 impl Http2 {
     /// Sends a request, whose head was begun at `began`.

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 
-use super::front::Front;
-use super::{RequestBody, Source as _};
+use super::RequestBody;
+use crate::body::front::Front;
+use crate::body::source::Source as _;
 use crate::failure::Failure;
 use crate::http1::Framing;
 use crate::memory::Charge;

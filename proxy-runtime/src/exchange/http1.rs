@@ -6,9 +6,12 @@ use std::task::{Context, Poll};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::{Clock, MAX_INTERIM, Refused, Unanswered, Waits, pass_on};
-use crate::body::{Broken, Flaw, Inbound, Outbound, RequestBody, Source};
-use crate::connection::Client;
+use super::waits::{Clock, MAX_INTERIM, Refused, Unanswered, Waits, pass_on};
+use crate::body::inbound::{Flaw, Inbound};
+use crate::body::outbound::{Broken, Outbound};
+use crate::body::source::Source;
+use crate::client::Client;
+use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::http1::{Framing, Head, Reading};

@@ -17,7 +17,6 @@ use std::task::{Context, Poll, Waker};
 use h2::RecvStream;
 use http::Request;
 
-use super::WINDOW;
 use crate::memory::Memory;
 
 /// What waits to be written, in bytes.
@@ -33,7 +32,7 @@ const EXCHANGE: usize = 16 << 10;
 const SMALL_HEAD: usize = 2 << 10;
 
 /// What may come of all bodies of requests together, in bytes, before anything is known of them.
-pub(super) const WINDOW_AT_FIRST: u32 = 128 << 10;
+pub(crate) const WINDOW_AT_FIRST: u32 = 128 << 10;
 
 /// See above.
 pub(crate) struct Budget {
@@ -49,7 +48,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(memory: &'static Memory) -> Rc<Budget> {
+    pub(crate) fn new(memory: &'static Memory) -> Rc<Budget> {
         Rc::new(Budget {
             memory,
             queued: Cell::new(0),
@@ -80,7 +79,7 @@ impl Budget {
     }
 
     /// A place for an exchange.
-    pub(super) fn poll_place(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Held> {
+    pub(crate) fn poll_place(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Held> {
         self.acceptor.take();
         if let Some(place) = self.hold(EXCHANGE) {
             return Poll::Ready(place);
@@ -92,7 +91,7 @@ impl Budget {
 
     /// What a request brings along: its fields; without memory for a body, that takes from the window of all. `None` if there is
     /// none for the fields.
-    pub(super) fn admit(self: &Rc<Self>, request: &Request<RecvStream>) -> Option<(Held, Option<Credit>)> {
+    pub(crate) fn admit(self: &Rc<Self>, request: &Request<RecvStream>) -> Option<(Held, Option<Credit>)> {
         let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
         let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         let head = self.hold((fields.sum::<usize>() + path).saturating_sub(SMALL_HEAD))?;
@@ -124,7 +123,7 @@ impl Budget {
     }
 
     /// The window that the connection should have.
-    pub(super) fn window(&self) -> u32 {
+    pub(crate) fn window(&self) -> u32 {
         WINDOW_AT_FIRST + self.credit.get()
     }
 }
@@ -174,7 +173,7 @@ impl Drop for Held {
 }
 
 /// A part of the connection's window, until this is dropped.
-pub(super) struct Credit {
+pub(crate) struct Credit {
     budget: Rc<Budget>,
     bytes: u32,
 }
@@ -185,3 +184,6 @@ impl Drop for Credit {
         self.budget.memory.give(self.bytes as usize);
     }
 }
+
+/// What is received of one body before it is passed on, in bytes.
+pub(crate) const WINDOW: u32 = 256 << 10;

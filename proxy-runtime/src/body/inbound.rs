@@ -1,0 +1,65 @@
+//! A message body as it arrives on a connection that speaks HTTP/1.1 ([`Inbound`]).
+
+use std::task::{Context, Poll, ready};
+
+use crate::http1::{Decoder, Found, Framing};
+use crate::stream::Link;
+
+/// A body as it arrives on a connection.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) decoder: Decoder,
+    /// So much data is at the front of the link.
+    ready: usize,
+}
+
+/// Why an arriving body is not whole.
+pub(crate) enum Flaw {
+    /// It is no body.
+    Malformed,
+    /// The connection ended before it.
+    Truncated,
+}
+
+impl Inbound {
+    pub(crate) fn new(framing: Framing) -> Inbound {
+        Inbound { decoder: Decoder::new(framing), ready: 0 }
+    }
+
+    /// A body that a server sends.
+    pub(crate) fn of_server(framing: Framing) -> Inbound {
+        Inbound { decoder: Decoder::of_server(framing), ready: 0 }
+    }
+
+    /// How much data there is now; 0 at the end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Result<usize, Flaw>> {
+        loop {
+            match self.decoder.find(link.bytes()).map_err(|_| Flaw::Malformed)? {
+                Found::Data { skip, len } => {
+                    link.consume(skip);
+                    self.ready = len;
+                    return Poll::Ready(Ok(len));
+                }
+                Found::End { skip } => {
+                    link.consume(skip);
+                    return Poll::Ready(Ok(0));
+                }
+                Found::More { skip } => link.consume(skip),
+            }
+            match ready!(link.poll_fill(cx)) {
+                Ok(true) => {}
+                Ok(false) if self.decoder.closed() => return Poll::Ready(Ok(0)),
+                Ok(false) | Err(_) => return Poll::Ready(Err(Flaw::Truncated)),
+            }
+        }
+    }
+
+    /// Gives the data to `to`.
+    pub(crate) fn take(&mut self, link: &mut Link, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        let took = to(&link.bytes()[..self.ready]);
+        self.ready -= took;
+        self.decoder.took(took);
+        link.consume(took);
+        took
+    }
+}

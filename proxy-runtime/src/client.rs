@@ -1,0 +1,122 @@
+//! The client's side of an exchange ([`Client`]): who it is, what it speaks, its request's body, and the exchange's [`Record`](record::Record).
+//!
+//! State alone: the loops that drive connections are in `connection`.
+
+pub(crate) mod http1;
+pub(crate) mod http2;
+pub(crate) mod peer;
+pub(crate) mod record;
+pub(crate) mod request_body;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use self::http1::Http1;
+use self::http2::Http2;
+use self::peer::Peer;
+use crate::body::inbound::Flaw;
+use crate::clock::Timer;
+use crate::fields::Fields;
+use crate::worker::Worker;
+
+/// The client's side of an exchange: of a whole connection in HTTP/1.1, of a stream in HTTP/2.
+pub(crate) struct Client {
+    pub(crate) worker: &'static Worker,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) timer: Timer,
+    /// How long the exchange under way lets either side be silent.
+    pub(crate) idle: Cell<Duration>,
+    /// Its client may close its sending side and is still there.
+    pub(crate) half_close: Cell<bool>,
+    pub(crate) wire: Wire,
+}
+
+/// What a client speaks.
+pub(crate) enum Wire {
+    Http1(Http1),
+    Http2(Http2),
+    /// Nothing: there is nobody, and the exchange is the proxy's own.
+    Nobody,
+}
+
+impl Client {
+    /// The state of an exchange or a connection that begins.
+    pub(crate) fn new(peer: Rc<Peer>, wire: Wire) -> Client {
+        let worker = peer.worker;
+        let idle = Cell::new(worker.site.root.timeouts.idle.get(worker.settings));
+        let half_close = Cell::new(worker.site.root.limits.half_close);
+        Client { worker, peer, timer: Timer::default(), idle, half_close, wire }
+    }
+
+    /// Nobody, in the place of a client: for what the proxy fetches for itself.
+    pub(crate) fn nobody(peer: &Rc<Peer>) -> Client {
+        Client::new(Rc::clone(peer), Wire::Nobody)
+    }
+
+    /// How much there is of the request's body now; 0 at its end.
+    pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Flaw>> {
+        match &self.wire {
+            Wire::Http1(http1) => http1.inbound.borrow_mut().poll(cx, &mut http1.link.borrow_mut()),
+            Wire::Http2(http2) => http2.poll_body(cx),
+            Wire::Nobody => Poll::Ready(Ok(0)),
+        }
+    }
+
+    /// Gives it to `to`, which says how much of it is dealt with.
+    pub(crate) fn take_body(&self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        match &self.wire {
+            Wire::Http1(http1) => http1.inbound.borrow_mut().take(&mut http1.link.borrow_mut(), to),
+            Wire::Http2(http2) => http2.take_body(to),
+            Wire::Nobody => 0,
+        }
+    }
+
+    /// What followed the request's body.
+    pub(crate) fn trailers(&self) -> Option<Fields> {
+        match &self.wire {
+            Wire::Http1(http1) => http1.inbound.borrow_mut().decoder.trailers.take(),
+            Wire::Http2(http2) => http2.trailers(),
+            Wire::Nobody => None,
+        }
+    }
+
+    /// The client's body is waited for: if it waits to hear that it is wanted, it is told (RFC 9110 section 10.1.1); once.
+    pub(crate) fn ask_for_body(&self) {
+        if self.expects_continue().is_some_and(|expects| expects.replace(false)) {
+            self.interim(StatusCode::CONTINUE, &Fields::new());
+        }
+    }
+
+    /// The client's body comes, unasked or not.
+    pub(crate) fn body_comes(&self) {
+        if let Some(expects) = self.expects_continue() {
+            expects.set(false);
+        }
+    }
+
+    /// Whether the client waits to hear that its body is wanted.
+    pub(crate) fn waits_for_continue(&self) -> bool {
+        self.expects_continue().is_some_and(Cell::get)
+    }
+
+    fn expects_continue(&self) -> Option<&Cell<bool>> {
+        match &self.wire {
+            Wire::Http1(http1) => Some(&http1.expects_continue),
+            Wire::Http2(http2) => Some(&http2.expects_continue),
+            Wire::Nobody => None,
+        }
+    }
+
+    /// Sends an interim answer, as soon as the exchange has to wait.
+    pub(crate) fn interim(&self, status: StatusCode, fields: &Fields) {
+        match &self.wire {
+            Wire::Http1(http1) => http1.interim(status, fields),
+            Wire::Http2(http2) => http2.interim(status, fields),
+            Wire::Nobody => {}
+        }
+    }
+}

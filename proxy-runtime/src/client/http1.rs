@@ -1,0 +1,113 @@
+//! What a client's connection in HTTP/1.1 has of the exchange under way ([`Http1`]).
+
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Poll};
+
+use http::{StatusCode, Version};
+
+use crate::body::inbound::Inbound;
+use crate::fields::Fields;
+use crate::http1::{self, Framing};
+use crate::stream::Link;
+
+/// What a connection has of the exchange under way.
+pub(crate) struct Http1 {
+    pub(crate) link: RefCell<Link>,
+    /// The body of the request under way.
+    pub(crate) inbound: RefCell<Inbound>,
+    /// The client waits to hear that its body is wanted.
+    pub(crate) expects_continue: Cell<bool>,
+    /// Interim answers (1xx) to be sent before anything else.
+    interim: RefCell<Vec<u8>>,
+    /// Whether the client knows what they are: HTTP/1.0 does not.
+    hears_interim: Cell<bool>,
+}
+
+/// The most bytes of interim answers that wait to be sent.
+const MAX_INTERIM: usize = 16 << 10;
+
+impl Http1 {
+    /// A connection that has had no request.
+    pub(crate) fn new(link: Link) -> Http1 {
+        Http1 {
+            link: RefCell::new(link),
+            inbound: RefCell::new(Inbound::new(Framing::Empty)),
+            expects_continue: Cell::new(false),
+            interim: RefCell::default(),
+            hears_interim: Cell::new(true),
+        }
+    }
+
+    /// A request begins: its version and fields say whether its client knows interim answers and waits for one.
+    pub(crate) fn begin(&self, version: Version, fields: &Fields, framing: Framing) {
+        self.hears_interim.set(version == Version::HTTP_11);
+        self.expects_continue.set(version == Version::HTTP_11 && fields.contains("expect"));
+        *self.inbound.borrow_mut() = Inbound::new(framing);
+    }
+
+    /// What of interim answers was not sent, which the final one follows: there will be none after that.
+    pub(crate) fn take_interim(&self) -> Vec<u8> {
+        self.hears_interim.set(false);
+        std::mem::take(&mut *self.interim.borrow_mut())
+    }
+
+    /// The same, where another answer follows it.
+    pub(crate) fn give_back_interim(&self, interim: Vec<u8>) {
+        *self.interim.borrow_mut() = interim;
+    }
+
+    /// Sends an interim answer, as soon as the exchange has to wait.
+    pub(crate) fn interim(&self, status: StatusCode, fields: &Fields) {
+        let mut interim = self.interim.borrow_mut();
+        if self.hears_interim.get() && interim.len() + fields.size() <= MAX_INTERIM {
+            http1::write_response(&mut interim, (status, None), fields, Framing::Empty, &[]);
+        }
+    }
+
+    /// An encrypted connection ends with a word (RFC 8446 section 6.1), as far as there is room for one.
+    pub(crate) fn say_goodbye(&self) {
+        let stream = &mut self.link.borrow_mut().stream;
+        if stream.is_encrypted() {
+            let _ = stream.poll_shutdown(&mut Context::from_waker(std::task::Waker::noop()));
+        }
+    }
+
+    /// What goes on while an exchange waits. `true`: the client is gone. One that has closed its sending side and has nothing more
+    /// to be answered is, too, where it `may_leave` so.
+    pub(crate) fn poll_meanwhile(&self, cx: &mut Context<'_>, may_leave: bool) -> bool {
+        let body_complete = self.inbound.borrow().decoder.is_done();
+        let mut link = self.link.borrow_mut();
+        let mut interim = self.interim.borrow_mut();
+        while !interim.is_empty() {
+            match link.stream.poll_write(cx, [&interim, &[]]) {
+                Poll::Ready(Ok(written)) => drop(interim.drain(..written)),
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => break,
+            }
+        }
+        // While its body is on its way, whoever reads that sees it go. One that has sent the next request already is still there.
+        while body_complete && link.is_empty() && !link.has_ended() {
+            match link.poll_fill(cx) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => break,
+            }
+        }
+        may_leave && body_complete && link.is_empty() && link.has_ended()
+    }
+
+    /// Whether the client has a body that nobody asked for: it may come or not (RFC 9110 section 10.1.1).
+    pub(crate) fn was_not_asked(&self) -> bool {
+        self.expects_continue.get() && !self.inbound.borrow().decoder.is_done()
+    }
+
+    /// Whether what is left of the request's body is so little that reading it costs less than a new connection.
+    pub(crate) fn is_worth_reading(&self) -> bool {
+        let inbound = self.inbound.borrow();
+        let left = inbound.decoder.left();
+        inbound.decoder.is_done() || !self.expects_continue.get() && left.is_some_and(|left| left <= WORTH_READING)
+    }
+}
+
+/// What may be left of an unwanted body, in bytes.
+const WORTH_READING: u64 = 64 << 10;

@@ -1,0 +1,102 @@
+//! What a stream of a client's connection in HTTP/2 has of the exchange on it ([`Http2`]).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Response, StatusCode};
+
+use crate::body::inbound::Flaw;
+use crate::fields::Fields;
+use crate::http2::budget::Budget;
+use crate::http2::monitor::Monitor;
+use crate::http2::{Piece, received_trailers, to_send};
+
+/// What a stream has of the exchange on it.
+pub(crate) struct Http2 {
+    body: RefCell<RecvStream>,
+    /// What is received and not passed on.
+    chunk: RefCell<Bytes>,
+    trailers: RefCell<Option<Fields>>,
+    pub(crate) respond: RefCell<SendResponse<Piece>>,
+    monitor: Rc<Monitor>,
+    pub(crate) budget: Rc<Budget>,
+    /// All of the body was received.
+    pub(crate) whole: Cell<bool>,
+    /// The client waits to hear that its body is wanted.
+    pub(crate) expects_continue: Cell<bool>,
+}
+
+impl Http2 {
+    /// A stream whose request begins; `whole`: nothing follows its head.
+    pub(crate) fn new(
+        (body, respond): (RecvStream, SendResponse<Piece>),
+        (budget, monitor): (Rc<Budget>, Rc<Monitor>),
+        (whole, expects_continue): (bool, bool),
+    ) -> Http2 {
+        Http2 {
+            body: RefCell::new(body),
+            chunk: RefCell::default(),
+            trailers: RefCell::default(),
+            respond: RefCell::new(respond),
+            monitor,
+            budget,
+            whole: Cell::new(whole),
+            expects_continue: Cell::new(expects_continue),
+        }
+    }
+
+    pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Flaw>> {
+        let (mut body, mut chunk) = (self.body.borrow_mut(), self.chunk.borrow_mut());
+        while chunk.is_empty() {
+            match std::task::ready!(body.poll_data(cx)) {
+                Some(Ok(data)) => *chunk = data,
+                Some(Err(_)) => return Poll::Ready(Err(Flaw::Truncated)),
+                None => {
+                    return match std::task::ready!(body.poll_trailers(cx)) {
+                        Ok(None) => {
+                            self.whole.set(true);
+                            Poll::Ready(Ok(0))
+                        }
+                        Ok(Some(trailers)) if self.monitor.is_too_large(0, &trailers) => {
+                            Poll::Ready(Err(Flaw::Malformed))
+                        }
+                        Ok(Some(trailers)) => match received_trailers(&trailers) {
+                            Some(trailers) if !self.monitor.is_malformed(body.stream_id().as_u32()) => {
+                                self.whole.set(true);
+                                *self.trailers.borrow_mut() = Some(trailers);
+                                Poll::Ready(Ok(0))
+                            }
+                            _ => Poll::Ready(Err(Flaw::Malformed)),
+                        },
+                        Err(_) => Poll::Ready(Err(Flaw::Truncated)),
+                    };
+                }
+            }
+        }
+        Poll::Ready(Ok(chunk.len()))
+    }
+
+    pub(crate) fn take_body(&self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        let mut chunk = self.chunk.borrow_mut();
+        let took = to(&chunk);
+        chunk.advance(took);
+        // The client may send as much again; it fails only where the stream is over.
+        let _ = self.body.borrow_mut().flow_control().release_capacity(took);
+        took
+    }
+
+    pub(crate) fn trailers(&self) -> Option<Fields> {
+        self.trailers.borrow_mut().take()
+    }
+
+    pub(crate) fn interim(&self, status: StatusCode, fields: &Fields) {
+        let mut response = Response::new(());
+        (*response.status_mut(), *response.headers_mut()) = (status, to_send(fields));
+        // The client may be gone: the exchange will see.
+        let _ = self.respond.borrow_mut().send_informational(response);
+    }
+}

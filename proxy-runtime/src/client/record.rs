@@ -1,0 +1,265 @@
+//! An exchange as the access log sees it ([`Record`]), which becomes a line when it is dropped.
+//!
+//! A record is dropped when the response's body is, whichever way that came about, so no exchange goes unseen.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Method, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::peer::Peer;
+use crate::cache::Flight;
+use crate::captures::Captures;
+use crate::claims::Claims;
+use crate::door::in_flight::Counted;
+use crate::facts::{Facts, RequestId, Timestamp};
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::observe::line;
+use crate::site::{Log, Policy, Route};
+use crate::target::Target;
+use crate::worker::Worker;
+
+/// An exchange, from its first word to its last.
+pub(crate) struct Record {
+    pub(crate) worker: &'static Worker,
+    peer: Rc<Peer>,
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    /// The request's fields as they arrived.
+    pub(crate) fields: Fields,
+    pub(crate) target: Option<Target>,
+    /// The client: the peer, or what a trusted peer said.
+    pub(crate) client: IpAddr,
+    /// `http` or `https`: what the client uses, by the connection or by what a trusted peer said.
+    pub(crate) scheme: &'static str,
+    /// Whether the peer is believed.
+    pub(crate) trusted: bool,
+    pub(crate) route: Option<Route>,
+    pub(crate) captures: Captures,
+    pub(crate) upstream: &'static str,
+    server: &'static str,
+    /// Exchanges at the server when it was asked, this one included.
+    server_connections: u32,
+    /// How many servers were asked.
+    tries: u32,
+    pub(crate) request_id: RequestId,
+    pub(crate) began: Instant,
+    policy: &'static Policy,
+    status: u16,
+    /// What the server calls its status, where that is not the usual.
+    reason: Option<(StatusCode, Box<[u8]>)>,
+    bytes: u64,
+    failure: Option<Failure>,
+    /// What the cache has done, and why.
+    cache: (&'static str, &'static str),
+    /// The answer as it is received for the cache, too.
+    flight: Option<Arc<Flight>>,
+    /// Who the client has shown to be; another server's word need not be UTF-8.
+    pub(crate) user: Vec<u8>,
+    /// What its token says.
+    pub(crate) claims: Option<Arc<Claims>>,
+    /// The rule that has refused it, or would have.
+    pub(crate) rule: &'static str,
+    /// What an authorization service says to the client.
+    pub(crate) copied: Fields,
+    /// A browser's question about another request, which was answered.
+    pub(crate) preflight: bool,
+    /// It counts as in flight until it is over.
+    pub(crate) counted: Vec<Counted>,
+    /// It is not written.
+    unseen: bool,
+    over: bool,
+}
+
+impl Record {
+    pub(crate) fn new(
+        peer: &Rc<Peer>,
+        method: Method,
+        version: Version,
+        fields: Fields,
+        began: Instant,
+    ) -> Box<Record> {
+        let worker = peer.worker;
+        Box::new(Record {
+            worker,
+            peer: Rc::clone(peer),
+            method,
+            version,
+            fields,
+            target: None,
+            client: peer.ip,
+            scheme: peer.scheme(),
+            trusted: false,
+            route: None,
+            captures: Captures::default(),
+            upstream: "",
+            server: "",
+            server_connections: 0,
+            tries: 0,
+            request_id: worker.request_id(),
+            began,
+            policy: worker.site.root,
+            status: 0,
+            reason: None,
+            bytes: 0,
+            failure: None,
+            cache: ("", ""),
+            flight: None,
+            user: Vec::new(),
+            claims: None,
+            rule: "",
+            copied: Fields::new(),
+            preflight: false,
+            counted: Vec::new(),
+            unseen: false,
+            over: false,
+        })
+    }
+
+    /// One for what the proxy does for itself beside this exchange, on its behalf: it is not written.
+    pub(crate) fn unseen(&self) -> Box<Record> {
+        let fields = self.fields.clone();
+        let mut record = Record::new(&self.peer, self.method.clone(), self.version, fields, Instant::now());
+        (record.target, record.client) = (self.target.clone(), self.client);
+        (record.scheme, record.trusted) = (self.scheme, self.trusted);
+        (record.route, record.captures, record.policy) = (self.route, self.captures, self.policy);
+        record.user.clone_from(&self.user);
+        record.claims.clone_from(&self.claims);
+        record.unseen = true;
+        record
+    }
+
+    /// What the cache has done, and why.
+    pub(crate) fn cached(&mut self, word: &'static str, reason: &'static str) {
+        self.cache = (word, reason);
+    }
+
+    /// Whether the answer is kept is seen when it is over.
+    pub(crate) fn watches(&mut self, flight: Arc<Flight>) {
+        self.flight = Some(flight);
+    }
+
+    fn cache_reason(&self) -> &'static str {
+        match self.flight.as_ref().and_then(|flight| flight.unkept()) {
+            Some(unkept) if self.cache.1.is_empty() => unkept.reason(),
+            _ => self.cache.1,
+        }
+    }
+
+    /// The policy that holds from here on.
+    pub(crate) fn holds(&mut self, policy: &'static Policy) {
+        self.policy = policy;
+    }
+
+    pub(crate) fn policy(&self) -> &'static Policy {
+        self.policy
+    }
+
+    /// A server was asked, which has so many exchanges.
+    pub(crate) fn asked(&mut self, server: &'static str, connections: u32) {
+        (self.server, self.server_connections) = (server, connections);
+        self.tries += 1;
+    }
+
+    /// The server has a phrase of its own for its status.
+    pub(crate) fn calls_it(&mut self, status: StatusCode, reason: Option<Box<[u8]>>) {
+        self.reason = reason.map(|reason| (status, reason));
+    }
+
+    /// The reason phrase of a response with this status, where it is the server's own.
+    pub(crate) fn reason(&self, status: StatusCode) -> Option<&[u8]> {
+        self.reason.as_ref().filter(|(of, _)| *of == status && self.failure.is_none()).map(|(_, reason)| &**reason)
+    }
+
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// The client is gone before a byte of the answer was sent. What the client itself did wrong keeps its status.
+    pub(crate) fn unanswered(&mut self) {
+        if self.failure.is_none() {
+            self.status = 0;
+        }
+    }
+
+    /// Why it went wrong; the first reason counts.
+    pub(crate) fn failed(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
+    /// The exchange has come to its end; a record that is dropped before was cut off.
+    pub(crate) fn finished(&mut self) {
+        self.over = true;
+    }
+
+    /// How many bytes of a body the answer had, so far.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.bytes = bytes;
+    }
+
+    /// The path in normal form; as it arrived, where it has none.
+    pub(crate) fn path(&self) -> &str {
+        self.target.as_ref().map_or("", Target::path)
+    }
+
+    /// What templates and filters may know.
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        Facts {
+            method: &self.method,
+            scheme: self.scheme,
+            host: self.target.as_ref().map_or("", Target::host),
+            authority: self.target.as_ref().and_then(|target| target.authority(self.scheme)).unwrap_or_default(),
+            path: self.path(),
+            query: self.target.as_ref().and_then(Target::query),
+            protocol: match self.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2.0",
+                _ => "HTTP/1.1",
+            },
+            tls: self.peer.secured.as_ref().map_or("", |secured| secured.version.name()),
+            certificate: self.peer.secured.as_ref().and_then(|secured| secured.certificate.as_deref()),
+            client: self.client,
+            user: &self.user,
+            claims: self.claims.as_deref(),
+            fields: &self.fields,
+            captures: &self.captures,
+            route: self.route.map_or("", |route| route.pattern),
+            row: self.route.map_or("", |route| route.row),
+            settings: self.worker.settings,
+            request_id: self.request_id,
+            upstream: self.upstream,
+            server: self.server,
+            server_connections: self.server_connections,
+            tries: self.tries,
+            status: self.status,
+            bytes: self.bytes,
+            duration: std::time::Duration::ZERO,
+            reason: self.failure.map_or("", Failure::reason),
+            detail: self.failure.map_or("", Failure::detail),
+            rule: self.rule,
+            cache: self.cache.0,
+            cache_reason: self.cache_reason(),
+            time: Timestamp(0),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.unseen || matches!(self.policy.log, Log::Off) {
+            return;
+        }
+        if !self.over {
+            self.failed(Failure::ClientGone);
+        }
+        let facts = Facts { duration: self.began.elapsed(), time: Timestamp::now(), ..self.facts() };
+        self.worker.log.write(|out| line::write(&self.policy.log, &facts, out));
+    }
+}

@@ -1,0 +1,148 @@
+//! Accepts connections from a listener's socket until the drain begins; each becomes a task of the worker ([`accept`]).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::Instant;
+
+use super::begin::{Accepted, serve};
+use crate::client::peer::Peer;
+use crate::client::record::Record;
+use crate::descriptors;
+use crate::fields::Fields;
+use crate::listen::Bound;
+use crate::observe::notice;
+use crate::stream::Stream;
+use crate::worker::{Stop, Worker};
+
+/// A listener in an event loop.
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Accepts until the drain begins. Each connection becomes a task of this worker.
+///
+/// # Errors
+/// The socket can't become part of the event loop.
+pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound) -> io::Result<()> {
+    let listening = match socket {
+        Bound::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
+        Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
+    };
+    let mut stop = worker.stop.clone();
+    let mut exhausted = Exhausted::default();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop != Stop::No) => return Ok(()),
+            accepted = listening.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                exhausted.pause = Exhausted::SHORTEST;
+                admit(worker, listener, stream, peer);
+            }
+            // The peer was gone again, or the like.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Out of descriptors or memory, of the process or of the system: that passes, and asking again at once would not help it.
+                if descriptors::are_exhausted(&error) {
+                    worker.descriptors.press();
+                    worker.pools.let_go();
+                }
+                if exhausted.is_worth_a_notice(Instant::now()) {
+                    let name = &worker.site.listeners[listener as usize].name;
+                    notice(&format!("can't accept on `{name}`, and goes on trying: {error}"));
+                }
+                tokio::time::sleep(exhausted.pause).await;
+                exhausted.pause = (exhausted.pause * 2).min(Exhausted::LONGEST);
+            }
+        }
+    }
+}
+
+/// What to do while nothing can be accepted: pauses, longer and longer, and notices that are not too many.
+struct Exhausted {
+    pause: Duration,
+    noticed: Option<Instant>,
+}
+
+impl Default for Exhausted {
+    fn default() -> Exhausted {
+        Exhausted { pause: Exhausted::SHORTEST, noticed: None }
+    }
+}
+
+impl Exhausted {
+    const SHORTEST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(1);
+    /// No more notices than one in this time.
+    const APART: Duration = Duration::from_secs(10);
+
+    fn is_worth_a_notice(&mut self, now: Instant) -> bool {
+        let due = self.noticed.is_none_or(|noticed| now.saturating_duration_since(noticed) >= Exhausted::APART);
+        if due {
+            self.noticed = Some(now);
+        }
+        due
+    }
+}
+
+impl Listening {
+    async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
+        match self {
+            Listening::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                // Answers are written as they come; waiting for more to send would only delay them.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), peer.ip().to_canonical()))
+            }
+            // Who connects to a unix socket is on this machine.
+            Listening::Unix(socket) => Ok((Stream::Unix(socket.accept().await?.0), Ipv4Addr::LOCALHOST.into())),
+        }
+    }
+}
+
+fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
+    // Behind a proxy that says who the client is, that is known only then.
+    let introduced = worker.site.listeners[listener as usize].speaks.proxy_protocol.is_some();
+    match worker.budget.admit((!introduced).then_some(peer)) {
+        Ok(permit) => {
+            tokio::task::spawn_local(serve(worker, Accepted { stream, peer, listener, permit }));
+        }
+        Err(failure) => {
+            const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n503 Service Unavailable\n";
+            // A fresh socket has room for this; if not, closing says enough. It means something in HTTP/1 alone.
+            let speaks = &worker.site.listeners[listener as usize].speaks;
+            let plain = speaks.http1 && !speaks.tls;
+            let _ = match &stream {
+                Stream::Tcp(stream) if plain => stream.try_write(FULL),
+                Stream::Unix(stream) if plain => stream.try_write(FULL),
+                _ => Ok(0),
+            };
+            let method = http::Method::from_bytes(b"-").unwrap_or_default();
+            let (version, began) = (http::Version::HTTP_11, Instant::now());
+            let peer = Rc::new(Peer::new(worker, listener, peer));
+            let mut record = Record::new(&peer, method, version, Fields::new(), began);
+            record.failed(failure);
+            record.answered(failure.status().as_u16());
+            record.finished();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_are_apart() {
+        let (mut exhausted, now) = (Exhausted::default(), Instant::now());
+        let said = [0, 1, 9, 10, 11, 25].map(|second| exhausted.is_worth_a_notice(now + Duration::from_secs(second)));
+        assert_eq!(said, [true, false, false, true, false, true]);
+    }
+}

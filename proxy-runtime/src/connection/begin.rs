@@ -1,0 +1,176 @@
+//! One client connection, from its first byte: who the client is ([`Peer`]), and which protocol it speaks.
+//!
+//! Takes [`Accepted`], gives nothing back. In this order, as far as the listener has it so: the PROXY header, the TLS
+//! handshake, then HTTP/1.1 ([`http1`]) or HTTP/2 ([`http2`]). Exchanges see all of them as a [`Client`]. Those of a `stream`
+//! are passed through ([`stream`]).
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::draining::{DRAIN_GRACE, Draining};
+use super::{http1, http2, proxy_protocol, stream};
+use crate::budget::Permit;
+use crate::client::peer::Peer;
+use crate::client::record::Record;
+use crate::clock::{Timer, after};
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::matcher;
+use crate::site::ProxyProtocolIn;
+use crate::stream::{Link, Stream};
+use crate::worker::Worker;
+
+/// A connection, counted for as long as it lasts.
+pub(super) struct Accepted {
+    pub(super) stream: Stream,
+    pub(super) peer: IpAddr,
+    /// The index of the listener.
+    pub(super) listener: u32,
+    pub(super) permit: Permit,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
+    let _running = worker.running();
+    let Accepted { stream, peer, listener, mut permit } = accepted;
+    let speaks = &worker.site.listeners[listener as usize].speaks;
+    let mut peer = Peer::new(worker, listener, peer);
+    if worker.announces {
+        peer.addresses = stream.addresses();
+    }
+    let link = Link::new(stream, worker.buffers);
+    let plain = !speaks.tls && speaks.proxy_protocol.is_none() && !speaks.http2;
+    if let Some(stream) = speaks.stream {
+        // Boxed: what HTTP needs is large enough.
+        Box::pin(stream::serve(Rc::new(peer), link, &worker.site.streams[usize::from(stream)])).await;
+    } else if plain {
+        http1::serve(Rc::new(peer), link).await;
+    } else {
+        // Boxed: large, and over soon.
+        match Box::pin(begin(&mut peer, link, &mut permit)).await {
+            Ok(Some((link, false))) => http1::serve(Rc::new(peer), link).await,
+            Ok(Some((link, true))) => Box::pin(http2::serve(Rc::new(peer), link)).await,
+            Ok(None) => {}
+            Err((failure, Some(link))) => Box::pin(http1::turn_away(Rc::new(peer), link, failure)).await,
+            Err((failure, None)) => {
+                let method = http::Method::from_bytes(b"-").unwrap_or_default();
+                let mut record =
+                    Record::new(&Rc::new(peer), method, http::Version::HTTP_11, Fields::new(), Instant::now());
+                record.failed(failure);
+                record.finished();
+            }
+        }
+    }
+    drop(permit);
+}
+
+/// Why a connection is not served, and the connection if the client can be told.
+type TurnedAway = (Failure, Option<Link>);
+
+/// What comes before the first request. Gives the connection, and whether HTTP/2 is spoken on it; `None` if the client has
+/// gone without a word.
+async fn begin(peer: &mut Peer, mut link: Link, permit: &mut Permit) -> Result<Option<(Link, bool)>, TurnedAway> {
+    let (worker, speaks) = (peer.worker, &peer.listener().speaks);
+    let patience = worker.site.root.timeouts.handshake.get(worker.settings);
+    let until = Instant::now() + patience.min(Duration::from_secs(3600));
+    if let Some(expected) = &speaks.proxy_protocol {
+        let introduced = tokio::time::timeout_at(until, introduction(peer, expected, &mut link)).await;
+        let introduced = introduced.unwrap_or(Err(Failure::HandshakeTimeout));
+        introduced.and_then(|()| permit.count(peer.ip)).map_err(|failure| (failure, None))?;
+    }
+    if speaks.tls {
+        return tokio::time::timeout_at(until, secure(peer, link))
+            .await
+            .unwrap_or(Err((Failure::HandshakeTimeout, None)));
+    }
+    let http2 = match (speaks.http1, speaks.http2) {
+        (_, false) => Some(false),
+        (false, true) => Some(true),
+        (true, true) => prior_knowledge(worker, &mut link).await,
+    };
+    Ok(http2.map(|http2| (link, http2)))
+}
+
+/// The TLS handshake.
+async fn secure(peer: &mut Peer, mut link: Link) -> Result<Option<(Link, bool)>, TurnedAway> {
+    let worker = peer.worker;
+    match std::future::poll_fn(|cx| if link.is_empty() { link.poll_fill(cx) } else { Poll::Ready(Ok(true)) }).await {
+        Ok(true) => {}
+        Ok(false) | Err(_) => return Ok(None),
+    }
+    // A TLS record of a handshake begins with 22; a request with a letter.
+    if link.bytes()[0].is_ascii_uppercase() {
+        return Err((Failure::PlainHttp, Some(link)));
+    }
+    // Who connects and says nothing takes nobody's place.
+    let Some(_shaking) = worker.budget.handshake() else { return Err((Failure::TooManyHandshakes, None)) };
+    let secured = worker.tls.accept(worker.site, peer.listener, link).await;
+    let (stream, secured) = secured.map_err(|failure| (failure, None))?;
+    let http2 = secured.http2 || !peer.listener().speaks.http1;
+    peer.secured = Some(secured);
+    Ok(Some((Link::new(stream, worker.buffers), http2)))
+}
+
+/// What the proxy in front says of the client (`proxy-protocol`). Its word replaces the peer.
+async fn introduction(peer: &mut Peer, expected: &ProxyProtocolIn, link: &mut Link) -> Result<(), Failure> {
+    if !matcher::contains(&expected.from, peer.ip) {
+        return Err(Failure::ProxyProtocol);
+    }
+    let header = std::future::poll_fn(|cx| {
+        loop {
+            match proxy_protocol::read(link.bytes(), expected) {
+                Ok(None) => {}
+                Ok(Some(header)) => return Poll::Ready(Ok(header)),
+                Err(proxy_protocol::Malformed) => return Poll::Ready(Err(Failure::ProxyProtocol)),
+            }
+            match std::task::ready!(link.poll_fill(cx)) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Poll::Ready(Err(Failure::ProxyProtocol)),
+            }
+        }
+    })
+    .await?;
+    link.consume(header.size);
+    if let Some((client, proxy)) = header.addresses {
+        peer.ip = client.ip().to_canonical();
+        peer.text = peer.ip.to_string();
+        peer.addresses = (Some(client), Some(proxy));
+    }
+    Ok(())
+}
+
+/// Whether the first bytes are HTTP/2's (RFC 9113 section 3.4): no method of HTTP/1 is `PRI`. `None`: the client is gone, or
+/// says nothing.
+async fn prior_knowledge(worker: &'static Worker, link: &mut Link) -> Option<bool> {
+    const PREFACE: &[u8] = b"PRI ";
+    let idle = worker.site.root.timeouts.idle.get(worker.settings);
+    let (timer, mut draining) = (Timer::default(), Draining::new(worker));
+    let began = Instant::now();
+    let first = pin!(std::future::poll_fn(|cx| {
+        loop {
+            let len = link.bytes().len().min(PREFACE.len());
+            if link.bytes()[..len] != PREFACE[..len] {
+                return Poll::Ready(Some(false));
+            }
+            if len == PREFACE.len() {
+                return Poll::Ready(Some(true));
+            }
+            match link.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(None),
+                Poll::Pending => break,
+            }
+        }
+        let over = match draining.poll(cx) {
+            Some(since) => timer.over(after(since, DRAIN_GRACE)),
+            None => timer.over(after(began, idle)),
+        };
+        if over { Poll::Ready(None) } else { Poll::Pending }
+    }));
+    timer.run(first).await
+}

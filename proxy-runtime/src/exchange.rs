@@ -1,0 +1,122 @@
+//! A request at a server, and its answer as it comes: [`Call`].
+//!
+//! The request's body goes out while the answer comes in, driven by whoever waits for the answer. Dropped early, the
+//! connection closes (in HTTP/2, the stream); complete, it is there for the next.
+
+mod http1;
+mod http2;
+mod waits;
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+pub(crate) use self::http1::Http1;
+pub(crate) use self::http2::Http2;
+pub(crate) use self::waits::{Refused, Unanswered, Waits};
+use crate::body::source::Source;
+use crate::client::Client;
+use crate::client::request_body::RequestBody;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::http1::Head;
+use crate::stream::Link;
+use crate::upstream::Lease;
+
+/// See above.
+pub(crate) enum Call {
+    Http1(Http1),
+    Http2(Http2),
+}
+
+macro_rules! either {
+    ($self:expr, $call:ident => $do:expr) => {
+        match $self {
+            Call::Http1($call) => $do,
+            Call::Http2($call) => $do,
+        }
+    };
+}
+
+impl Call {
+    /// The head of the answer.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(crate) async fn answer(&mut self) -> Result<Head<StatusCode>, Unanswered> {
+        std::future::poll_fn(|cx| either!(self, call => call.poll_answer(cx))).await
+    }
+
+    /// How long the answer's body is, where that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        either!(self, call => call.length())
+    }
+
+    /// How long it says it is, also where there is none.
+    pub(crate) fn declared(&self) -> Option<u64> {
+        either!(self, call => call.declared())
+    }
+
+    /// The connection, to be used for something else than HTTP.
+    pub(crate) fn into_link(self) -> Option<(Link, Lease)> {
+        match self {
+            Call::Http1(call) => call.into_link(),
+            // A stream is no connection.
+            Call::Http2(_) => None,
+        }
+    }
+
+    /// The request is sent; what is left to do is done for somebody else.
+    pub(crate) fn goes_on_for(&mut self, client: &Rc<Client>) {
+        either!(self, call => call.goes_on_for(client));
+    }
+
+    /// The server, as long as it is held.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        either!(self, call => call.lease.as_ref())
+    }
+
+    /// Gives the server back, with the request unanswered.
+    pub(crate) fn into_lease(self) -> Option<Lease> {
+        either!(self, call => call.lease)
+    }
+
+    /// The request's body from its beginning, to be sent again, if it still is all there. This call sends no more of it.
+    pub(crate) fn take_body(&mut self) -> Option<RequestBody> {
+        either!(self, call => call.take_body())
+    }
+
+    /// The answer is the one that is passed on: the request won't be sent again.
+    pub(crate) fn settle(&mut self) {
+        either!(self, call => call.body.settle());
+    }
+
+    /// The answer is complete: its connection is there for the next, if it can be.
+    pub(crate) fn release(&mut self) {
+        either!(self, call => call.release());
+    }
+}
+
+impl Source for Call {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        either!(self, call => call.poll_fill(cx))
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        either!(self, call => call.take(to))
+    }
+
+    fn take_bytes(&mut self, most: usize) -> Bytes {
+        either!(self, call => call.take_bytes(most))
+    }
+
+    fn rest(&mut self) -> usize {
+        either!(self, call => call.rest())
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        either!(self, call => call.trailers())
+    }
+}

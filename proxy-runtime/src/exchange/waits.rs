@@ -1,0 +1,119 @@
+//! How long an exchange waits for what ([`Waits`], [`Clock`]), and why it has no answer ([`Unanswered`]).
+
+use std::task::Context;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::client::request_body::RequestBody;
+use crate::clock::{Timer, after};
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::forward;
+
+/// The most interim answers before an answer; more are no answer.
+pub(super) const MAX_INTERIM: u8 = 16;
+
+/// How long to wait for what.
+#[derive(Clone, Copy)]
+pub(crate) struct Waits {
+    /// For the head of the answer, once the request is sent.
+    pub(crate) response: Duration,
+    /// For the server to ask for the body, where that is left to it.
+    pub(crate) proceed: Duration,
+    /// For anything to move.
+    pub(crate) idle: Duration,
+    /// For all of it.
+    pub(crate) until: Option<Instant>,
+}
+
+/// Why there is no answer.
+pub(crate) enum Unanswered {
+    /// For good.
+    Failed(Failure),
+    /// The connection is gone before the server said anything.
+    Lost,
+    /// The server has not processed the request, for sure: no byte of it was sent, or the server says so.
+    Unprocessed(Refused),
+}
+
+/// How it is known that a request was not processed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The connection takes no more requests, or is gone: another one may do.
+    Connection,
+    /// The server takes no more requests now (`REFUSED_STREAM`, RFC 9113 section 8.7).
+    Server,
+}
+
+/// The waits of a call under way.
+pub(super) struct Clock {
+    pub(super) waits: Waits,
+    pub(super) began: Instant,
+    /// When the request was sent; `None` while it is on its way.
+    pub(super) sent: Option<Instant>,
+    /// Since when nothing has moved, and how much of the request's body had then.
+    pub(super) silent: Option<(Instant, u64)>,
+}
+
+impl Clock {
+    pub(super) fn new(waits: Waits, began: Instant) -> Clock {
+        Clock { waits, began, sent: None, silent: None }
+    }
+
+    /// All of the request is sent.
+    pub(super) fn is_sent(&mut self, empty: bool) {
+        // Without a body, the moment it arrived is near enough, and known.
+        self.sent = Some(if empty { self.began } else { Instant::now() });
+    }
+
+    /// Whether the head of an answer is waited for in vain. `blocked` is since when the server takes nothing.
+    pub(super) fn over_for_head(&self, timer: &Timer, blocked: Option<Instant>) -> Option<Failure> {
+        if timer.over(self.waits.until) {
+            return Some(Failure::TotalTimeout);
+        }
+        // While the client has to send, its body keeps the time.
+        if timer.over(blocked.and_then(|since| after(since, self.waits.idle))) {
+            return Some(Failure::BodyStalled);
+        }
+        timer.over(self.sent.and_then(|sent| after(sent, self.waits.response))).then_some(Failure::ResponseTimeout)
+    }
+
+    /// The answer's body moves.
+    pub(super) fn moves(&mut self) {
+        self.silent = None;
+    }
+
+    /// Whether the answer's body is waited for in vain, when so much of the request's was sent.
+    pub(super) fn over_for_body(&mut self, timer: &Timer, uploaded: u64) -> Option<Failure> {
+        // What the client sends meanwhile is movement, too.
+        let (since, _) = *match &mut self.silent {
+            Some(silent) if silent.1 == uploaded => silent,
+            silent => silent.insert((Instant::now(), uploaded)),
+        };
+        if timer.over(self.waits.until) {
+            return Some(Failure::TotalTimeout);
+        }
+        timer.over(after(since, self.waits.idle)).then_some(Failure::BodyStalled)
+    }
+}
+
+/// RFC 9110 section 15.2: interim answers are passed on; `100 Continue` only as ours, which is given once.
+pub(super) fn pass_on(
+    cx: &Context<'_>,
+    (client, body): (&Client, &mut RequestBody),
+    status: StatusCode,
+    fields: Fields,
+) {
+    if status != StatusCode::CONTINUE {
+        let mut fields = forward::received(fields);
+        fields.remove("te");
+        client.interim(status, &fields);
+    } else if body.is_held() {
+        body.is_wanted();
+        // It can go on its way now.
+        cx.waker().wake_by_ref();
+    }
+}

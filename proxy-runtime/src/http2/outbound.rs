@@ -1,0 +1,216 @@
+//! A body on its way out over HTTP/2 ([`Outbound`]), in pieces ([`Piece`]).
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::SendStream;
+use tokio::time::Instant;
+
+use super::budget::{Budget, Held, Queued};
+use super::fields::to_send;
+use crate::body::outbound::{LookAround, TOGETHER};
+use crate::body::source::{Source, split};
+use crate::failure::Failure;
+use crate::fields::Fields;
+
+/// What waits to be sent of one body, in bytes.
+pub(crate) const SEND_BUFFER: usize = 64 << 10;
+
+/// A part of a body that waits to be sent.
+pub(crate) struct Piece {
+    data: Bytes,
+    /// Its place in the queue of a client's connection.
+    _queued: Option<Queued>,
+}
+
+impl From<Bytes> for Piece {
+    fn from(data: Bytes) -> Piece {
+        Piece { data, _queued: None }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.data.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+}
+
+/// A body on its way out.
+///
+/// Nothing is made ready that can't be sent: the source is asked once there is room. Only what is in memory anyway is asked
+/// before, and a body of unknown length, as it may be at its end, which needs no room.
+pub(crate) struct Outbound {
+    /// How much is left to send, where that is known.
+    left: Option<u64>,
+    /// How many bytes were sent.
+    pub(crate) sent: u64,
+    /// Since when the other side takes nothing.
+    pub(crate) blocked: Option<Instant>,
+    /// What of it was there before its head was sent.
+    front: Bytes,
+    /// Nothing follows that but these trailers.
+    end: Option<Option<Fields>>,
+    /// What the connection of a client may hold.
+    budget: Option<Rc<Budget>>,
+    /// What is held while the client takes nothing.
+    held: Option<Held>,
+}
+
+impl Outbound {
+    /// For a body of so many bytes, where that is known, to a server.
+    pub(crate) fn new(length: Option<u64>) -> Outbound {
+        Outbound { left: length, sent: 0, blocked: None, front: Bytes::new(), end: None, budget: None, held: None }
+    }
+
+    /// The same, to a client.
+    pub(crate) fn to_client(length: Option<u64>, budget: &Rc<Budget>) -> Outbound {
+        Outbound { budget: Some(Rc::clone(budget)), ..Outbound::new(length) }
+    }
+
+    /// Sees whether the body begins, before its head is sent: takes what of it is small and has arrived already.
+    ///
+    /// # Errors
+    /// It is broken already.
+    pub(crate) async fn begin(&mut self, source: &mut impl Source) -> Result<(), Failure> {
+        let (mut front, mut look_around) = (Vec::new(), LookAround::default());
+        let begun = std::future::poll_fn(|cx| {
+            loop {
+                let filled = match source.poll_fill(cx) {
+                    Poll::Pending => {
+                        ready!(look_around.poll(cx));
+                        return Poll::Ready(Ok(()));
+                    }
+                    Poll::Ready(filled) => filled?,
+                };
+                if !filled {
+                    self.end = Some(source.trailers());
+                    return Poll::Ready(Ok(()));
+                }
+                if let Some(failure) = source.broken() {
+                    return Poll::Ready(Err(failure));
+                }
+                let took = source.take(|data| {
+                    let len = if data.len() <= TOGETHER { data.len() } else { 0 };
+                    front.extend_from_slice(&data[..len]);
+                    len
+                });
+                if took == 0 || front.len() > TOGETHER {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        });
+        begun.await?;
+        self.front = front.into();
+        Ok(())
+    }
+
+    /// Sends what there is, until all is sent. The error is the source's failure, or that there is no memory to wait; none where
+    /// the other side takes no more.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut impl Source,
+        stream: &mut SendStream<Piece>,
+    ) -> Poll<Result<(), Option<Failure>>> {
+        loop {
+            if self.front.is_empty() {
+                // A body whose length is known goes on for certain until its end is: nothing of it is made ready that can't be sent.
+                let goes_on = self.left.is_some() && self.end.is_none() && !source.is_at_hand();
+                if goes_on && self.poll_room(cx, stream, 1).map_err(|()| None)?.is_pending() {
+                    return self.wait(source);
+                }
+                if self.end.is_none() && !ready!(source.poll_fill(cx)).map_err(Some)? {
+                    self.end = Some(source.trailers());
+                }
+                if let Some(trailers) = self.end.take() {
+                    let sent = match trailers {
+                        Some(trailers) => stream.send_trailers(to_send(&trailers)),
+                        None => stream.send_data(Bytes::new().into(), true),
+                    };
+                    return Poll::Ready(sent.map_err(|_| None));
+                }
+            }
+            let mut there = self.front.len();
+            if there == 0 {
+                source.take(|data| {
+                    there = data.len();
+                    0
+                });
+            }
+            let Poll::Ready(room) = self.poll_room(cx, stream, there).map_err(|()| None)? else {
+                return self.wait(source);
+            };
+            (self.blocked, self.held) = (None, None);
+            let data = self.piece(source, room);
+            self.sent += data.len() as u64;
+            let whole = self.left.as_mut().is_some_and(|left| {
+                *left = left.saturating_sub(data.len() as u64);
+                *left == 0
+            });
+            let queued = self.budget.as_ref().map(|budget| budget.queue(data.len()));
+            let piece = Piece { data, _queued: queued };
+            if whole && self.end.is_none() {
+                // The source is told that it is at its end; it may have trailers, or think otherwise.
+                match source.poll_fill(cx) {
+                    Poll::Ready(Err(failure)) => {
+                        stream.send_data(piece, false).map_err(|_| None)?;
+                        return Poll::Ready(Err(Some(failure)));
+                    }
+                    Poll::Ready(Ok(_)) => self.end = Some(source.trailers()),
+                    Poll::Pending => self.end = Some(None),
+                }
+            }
+            let last = self.front.is_empty() && matches!(self.end, Some(None));
+            stream.send_data(piece, last).map_err(|_| None)?;
+            if last {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// The next bytes, at most so many.
+    fn piece(&mut self, source: &mut impl Source, most: usize) -> Bytes {
+        if self.front.is_empty() { source.take_bytes(most) } else { split(&mut self.front, most) }
+    }
+
+    /// How much can be sent of what is wanted: something, once there is room. The error: the other side takes no more.
+    ///
+    /// What is reserved is taken from the other streams, and a source may take its time: so a byte is wanted before it is asked.
+    fn poll_room(&self, cx: &mut Context<'_>, stream: &mut SendStream<Piece>, want: usize) -> Poll<Result<usize, ()>> {
+        let queue = self.budget.as_ref().map_or(Poll::Ready(SEND_BUFFER), |budget| budget.poll_room(cx));
+        let queue = ready!(queue).min(SEND_BUFFER);
+        let mut room = stream.capacity();
+        if room < want.min(queue) {
+            stream.reserve_capacity(want.min(queue));
+            room = stream.capacity();
+        }
+        while room == 0 {
+            if !matches!(ready!(stream.poll_capacity(cx)), Some(Ok(_))) {
+                return Poll::Ready(Err(()));
+            }
+            room = stream.capacity();
+        }
+        Poll::Ready(Ok(room.min(queue)))
+    }
+
+    /// The other side takes nothing: the source lets go of what it can, and the rest has to be paid for.
+    fn wait(&mut self, source: &mut impl Source) -> Poll<Result<(), Option<Failure>>> {
+        self.blocked.get_or_insert_with(Instant::now);
+        if let Some(budget) = self.budget.as_ref().filter(|_| self.held.is_none()) {
+            self.held = budget.hold(self.front.len() + source.rest());
+            if self.held.is_none() {
+                return Poll::Ready(Err(Some(Failure::MemoryFull)));
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,170 @@
+//! The body of a response, from wherever it comes ([`Body`]).
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::body::source::{Source, split};
+use crate::cache::{Forms, Reader};
+use crate::compress::Compressed;
+use crate::exchange::Call;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::file_reader::FileReader;
+use crate::replace::Replaced;
+
+/// An answer's body.
+pub(crate) enum Body {
+    /// None; an answer to HEAD may still say how long it would be.
+    None(Option<u64>),
+    /// Memory.
+    Bytes(Bytes),
+    /// Memory, in pieces of which none is empty.
+    Pieces(VecDeque<Bytes>),
+    /// A file, in parts that are read as they are sent.
+    File(Box<FileReader>),
+    /// A server's answer, on its way.
+    Server(Box<Call>),
+    /// A server's answer that others have, too.
+    Joined(Box<Reader>),
+    /// What a cache keeps, where it may be compressed: it may be there compressed already.
+    Kept(Box<Kept>),
+    /// Another body, compressed as it comes.
+    Compressed(Box<Compressed<Body>>),
+    /// Another body, in which texts are replaced as it comes.
+    Replaced(Box<Replaced<Body>>),
+    /// 101: what follows is no HTTP.
+    Tunnel(Box<Call>),
+}
+
+impl Body {
+    /// How many bytes it has, where that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Body::None(length) => *length,
+            Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::Pieces(pieces) => Some(pieces.iter().map(|piece| piece.len() as u64).sum()),
+            Body::Server(call) => call.length(),
+            Body::File(reader) => Some(reader.length()),
+            Body::Joined(reader) => reader.length(),
+            Body::Kept(kept) => kept.body.length(),
+            Body::Compressed(_) | Body::Replaced(_) | Body::Tunnel(_) => None,
+        }
+    }
+}
+
+impl Source for Body {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        match self {
+            Body::None(_) | Body::Tunnel(_) => Poll::Ready(Ok(false)),
+            Body::Bytes(bytes) => Poll::Ready(Ok(!bytes.is_empty())),
+            Body::Pieces(pieces) => Poll::Ready(Ok(!pieces.is_empty())),
+            Body::Server(call) => call.poll_fill(cx),
+            Body::File(reader) => reader.poll_fill(cx),
+            Body::Joined(reader) => reader.poll_fill(cx),
+            Body::Kept(kept) => kept.body.poll_fill(cx),
+            Body::Compressed(body) => body.poll_fill(cx),
+            Body::Replaced(body) => body.poll_fill(cx),
+        }
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        match self {
+            Body::None(_) | Body::Tunnel(_) => 0,
+            Body::Bytes(bytes) => {
+                let took = to(bytes);
+                bytes::Buf::advance(bytes, took);
+                took
+            }
+            Body::Pieces(pieces) => {
+                let Some(piece) = pieces.front_mut() else { return 0 };
+                let took = to(piece);
+                bytes::Buf::advance(piece, took);
+                if piece.is_empty() {
+                    pieces.pop_front();
+                }
+                took
+            }
+            Body::Server(call) => call.take(to),
+            Body::File(reader) => reader.take(to),
+            Body::Joined(reader) => reader.take(to),
+            Body::Kept(kept) => kept.body.take(to),
+            Body::Compressed(body) => body.take(to),
+            Body::Replaced(body) => body.take(to),
+        }
+    }
+
+    fn take_bytes(&mut self, most: usize) -> Bytes {
+        match self {
+            Body::None(_) | Body::Tunnel(_) => Bytes::new(),
+            Body::Bytes(bytes) => split(bytes, most),
+            Body::Pieces(pieces) => {
+                let Some(piece) = pieces.front_mut() else { return Bytes::new() };
+                let taken = split(piece, most);
+                if piece.is_empty() {
+                    pieces.pop_front();
+                }
+                taken
+            }
+            Body::Server(call) => call.take_bytes(most),
+            Body::File(reader) => reader.take_bytes(most),
+            Body::Joined(reader) => reader.take_bytes(most),
+            Body::Kept(kept) => kept.body.take_bytes(most),
+            Body::Compressed(body) => body.take_bytes(most),
+            Body::Replaced(body) => body.take_bytes(most),
+        }
+    }
+
+    fn is_at_hand(&self) -> bool {
+        matches!(self, Body::Bytes(_) | Body::Pieces(_))
+    }
+
+    fn rest(&mut self) -> usize {
+        match self {
+            // The site's, the store's, or the flight's, which answer for it.
+            Body::None(_) | Body::Tunnel(_) | Body::Bytes(_) | Body::Pieces(_) | Body::Joined(_) => 0,
+            Body::Server(call) => call.rest(),
+            Body::File(reader) => reader.rest(),
+            Body::Kept(kept) => kept.body.rest(),
+            Body::Compressed(body) => body.rest(),
+            Body::Replaced(body) => body.rest(),
+        }
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        match self {
+            Body::Server(call) => call.trailers(),
+            Body::Compressed(body) => body.trailers(),
+            Body::Replaced(body) => body.trailers(),
+            Body::None(_)
+            | Body::Bytes(_)
+            | Body::Pieces(_)
+            | Body::File(_)
+            | Body::Joined(_)
+            | Body::Kept(_)
+            | Body::Tunnel(_) => None,
+        }
+    }
+
+    fn broken(&self) -> Option<Failure> {
+        match self {
+            Body::Joined(reader) => reader.broken(),
+            Body::Compressed(body) => body.broken(),
+            Body::Replaced(body) => body.broken(),
+            _ => None,
+        }
+    }
+}
+
+impl From<VecDeque<Bytes>> for Body {
+    fn from(pieces: VecDeque<Bytes>) -> Body {
+        Body::Pieces(pieces)
+    }
+}
+
+/// A body that is kept, whole and in memory.
+pub(crate) struct Kept {
+    pub(crate) body: Body,
+    pub(crate) forms: Forms,
+}

@@ -1,0 +1,83 @@
+//! Whether a response is compressed for its client, and what its head says of it ([`compress`]).
+
+use http::{Method, StatusCode};
+
+use super::body::Body;
+use crate::changed;
+use crate::client::record::Record;
+use crate::compress::Compressed;
+use crate::conditions;
+use crate::encodings;
+use crate::fields::{Fields, has_token};
+use crate::filter::Answer;
+use crate::site::{Coding, Compress};
+
+/// Compresses an answer, if it should be and the client takes it.
+pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>) -> Answer<Body> {
+    let Answer { status, mut fields, body } = answer;
+    let may_be = may_be(policy, status, &fields);
+    let stands_for_one = stands_for_one(policy, status, &fields);
+    let not_modified = stands_for_one && status == StatusCode::NOT_MODIFIED;
+    if not_modified && chosen(policy, record, None).is_some() && conditions::has_weak_form(&record.fields, &fields) {
+        // What the client has was compressed.
+        changed::say(&mut fields);
+    }
+    if (may_be || stands_for_one) && !has_token(&fields, "vary", "accept-encoding") {
+        fields.add(b"vary", b"Accept-Encoding");
+    }
+    if !may_be {
+        return Answer { status, fields, body };
+    }
+    let length = body.length();
+    let Some((coding, level)) = chosen(policy, record, length).filter(|_| !matches!(body, Body::Tunnel(_))) else {
+        return Answer { status, fields, body };
+    };
+    let (body, forms) = match body {
+        Body::Kept(kept) => (kept.body, Some(kept.forms)),
+        body => (body, None),
+    };
+    let body = match body {
+        // The answer to HEAD is that to GET without its body.
+        Body::None(_) if record.method == Method::HEAD => Body::None(None),
+        Body::None(_) => return Answer { status, fields, body },
+        _ if let Some(form) = forms.as_ref().and_then(|forms| forms.get(*coding)) => Body::Bytes(form),
+        // Nobody reads it.
+        _ if record.method == Method::HEAD => Body::None(None),
+        body => match Compressed::new(&record.worker.compressing, body, length, (*coding, *level), forms) {
+            Ok(compressed) => Body::Compressed(Box::new(compressed)),
+            Err(body) => return Answer { status, fields, body },
+        },
+    };
+    fields.set("content-encoding", coding.name().as_bytes());
+    changed::say(&mut fields);
+    Answer { status, fields, body }
+}
+
+/// The coding that suits the client and what is of this length, and its level.
+fn chosen<'p>(policy: &'p Compress, record: &Record, length: Option<u64>) -> Option<&'p (Coding, u8)> {
+    let short = length.is_some_and(|length| length < policy.min_size.get(record.worker.settings));
+    let codings = policy.codings.iter().map(|(coding, _)| coding.name());
+    let best = || encodings::best(&record.fields, codings).and_then(|index| policy.codings.get(index));
+    if short { None } else { best() }
+}
+
+/// Whether a response with status 200, these fields and this length is compressed for the client.
+pub(crate) fn is_compressed(policy: &Compress, record: &Record, fields: &Fields, length: Option<u64>) -> bool {
+    may_be(policy, StatusCode::OK, fields) && chosen(policy, record, length).is_some()
+}
+
+/// Whether an answer may be compressed at all, whoever asks.
+fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
+    changed::may_be(status, fields)
+        && fields.get("content-type").is_some_and(|kind| policy.suits(kind))
+        // What was signed or digested is the content as it is coded (RFC 9530 section 2).
+        && !fields.contains("content-digest")
+}
+
+/// Whether an answer is about one that would be compressed: it says the same of what that depends on (RFC 9110 sections 15.3.7 and
+/// 15.4.5).
+fn stands_for_one(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
+    matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
+        && fields.get("content-type").is_none_or(|kind| policy.suits(kind))
+        && !fields.contains("content-encoding")
+}

@@ -1,0 +1,27 @@
+//! Whether texts of a response are replaced ([`replace`]).
+
+use http::Method;
+
+use super::body::Body;
+use crate::changed;
+use crate::client::record::Record;
+use crate::filter::Answer;
+use crate::media;
+use crate::replace::Replacer;
+
+/// Replaces texts in an answer, if it is of a type for that, whole, and not compressed.
+pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answer<Body>) -> Answer<Body> {
+    let Answer { status, mut fields, body } = answer;
+    let suits = fields.get("content-type").is_some_and(|kind| media::is_among(replacer.types, kind));
+    if !suits || !changed::may_be(status, &fields) {
+        return Answer { status, fields, body };
+    }
+    let body = match body {
+        // The answer to HEAD is that to GET without its body.
+        Body::None(_) if record.method == Method::HEAD => Body::None(None),
+        Body::None(_) | Body::Tunnel(_) => return Answer { status, fields, body },
+        body => Body::Replaced(Box::new(replacer.replaced(body))),
+    };
+    changed::say(&mut fields);
+    Answer { status, fields, body }
+}

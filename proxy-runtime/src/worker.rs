@@ -1,0 +1,238 @@
+//! What the tasks of one worker share ([`Worker`]), and how far stopping has come ([`Stop`]).
+//!
+//! It lives as long as the process: tasks hold plain references.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher as _, RandomState};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::balance::Dice;
+use crate::budget::Budget;
+use crate::cache::Store;
+use crate::cache::freshness::Moment;
+use crate::compress::Compressing;
+use crate::descriptors::Descriptors;
+use crate::door::state::State;
+use crate::facts::RequestId;
+use crate::inspect::Scratch;
+use crate::memory::Memory;
+use crate::observe::{LogBuffer, RequestIds};
+use crate::replace::Replacer;
+use crate::settings::Settings;
+use crate::site::Site;
+use crate::stream::Buffers;
+use crate::tls::Engine;
+use crate::upstream::{Dialler, Pools, Servers, SharedPools};
+
+/// How far stopping has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Not at all.
+    No,
+    /// No more connections; running exchanges go on.
+    Drain,
+    /// What still runs is cut off.
+    Now,
+}
+
+/// What the tasks of one worker share.
+pub(crate) struct Worker {
+    pub(crate) site: &'static Site,
+    pub(crate) settings: &'static Settings,
+    pub(crate) servers: &'static Servers,
+    pub(crate) budget: &'static Budget,
+    pub(crate) descriptors: &'static Descriptors,
+    /// What is held for clients.
+    pub(crate) memory: &'static Memory,
+    pub(crate) tls: &'static Engine,
+    /// Where answers are kept.
+    pub(crate) stores: &'static [Store],
+    /// What doors remember.
+    pub(crate) doors: &'static State,
+    /// By the numbers of `BodyReplace`.
+    pub(crate) replacers: &'static [Replacer],
+    /// Some upstream is told where clients connect from and to.
+    pub(crate) announces: bool,
+    pub(crate) pools: Rc<Pools>,
+    pub(crate) shared: SharedPools,
+    pub(crate) log: LogBuffer,
+    pub(crate) stop: watch::Receiver<Stop>,
+    /// The largest head that any policy allows, in bytes.
+    pub(crate) head_limit: u64,
+    /// What keys of the cache are written into, lest each is an allocation.
+    pub(crate) keys: Cell<String>,
+    /// The same for keys of limits.
+    pub(crate) limited: Cell<Vec<u8>>,
+    /// What requests are decoded into to be looked at.
+    pub(crate) scratch: Cell<Scratch>,
+    /// What connections read into.
+    pub(crate) buffers: &'static Buffers,
+    pub(crate) dice: Dice,
+    /// Answers that are compressed now.
+    pub(crate) compressing: Compressing,
+    /// Copies that `mirror` has under way.
+    pub(crate) mirrored: Cell<usize>,
+    date: RefCell<Date>,
+    moment: Cell<Option<(Instant, Moment)>>,
+    ids: RequestIds,
+    running: Cell<usize>,
+    idle: Notify,
+}
+
+impl Worker {
+    /// A worker with what all of them share, and what is its own.
+    pub(crate) fn new(shared: &Shared, log: LogBuffer, stop: watch::Receiver<Stop>) -> Worker {
+        let Shared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers } = *shared;
+        let head_limit = largest_head(site, settings);
+        // A head must fit in, and bodies are read by as much.
+        let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
+        let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(buffer)));
+        let dialler = Dialler { tls: engine, buffers, descriptors };
+        Worker {
+            site,
+            settings,
+            servers,
+            budget,
+            descriptors,
+            memory,
+            tls: engine,
+            stores,
+            doors,
+            replacers,
+            announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
+            pools: Rc::new(Pools::new(servers, dialler)),
+            shared: SharedPools::new(servers, dialler),
+            log,
+            stop,
+            head_limit,
+            keys: Cell::default(),
+            limited: Cell::default(),
+            scratch: Cell::default(),
+            buffers,
+            compressing: Compressing::default(),
+            mirrored: Cell::new(0),
+            // The standard library's source of random keys.
+            dice: Dice::new(RandomState::new().hash_one(0)),
+            date: RefCell::default(),
+            moment: Cell::new(None),
+            ids: RequestIds::new(),
+            running: Cell::new(0),
+            idle: Notify::new(),
+        }
+    }
+
+    /// Closes what has been idle for too long, again and again: connections to servers, and buffers.
+    pub(crate) async fn keep_sweeping(&'static self) {
+        let mut pressed = self.descriptors.pressed();
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            if std::mem::replace(&mut pressed, self.descriptors.pressed()) != self.descriptors.pressed() {
+                self.pools.let_go();
+            }
+            self.pools.sweep();
+            self.shared.sweep();
+            self.buffers.sweep();
+        }
+    }
+
+    /// Waits until nothing runs that the drain waits for.
+    pub(crate) async fn drained(&self) {
+        while self.running.get() > 0 {
+            self.idle.notified().await;
+        }
+    }
+
+    /// A number for an exchange.
+    pub(crate) fn request_id(&self) -> RequestId {
+        self.ids.next()
+    }
+
+    /// What the wall clock says at a moment that is not long ago. It is looked at once a second.
+    pub(crate) fn moment(&self, at: Instant) -> Moment {
+        if let Some((seen, moment)) = self.moment.get()
+            && let Some(since) = at.checked_duration_since(seen)
+            && since < Duration::from_secs(1)
+        {
+            return Moment(moment.0 + since.as_millis() as u64);
+        }
+        let (now, moment) = (Instant::now(), Moment::now());
+        self.moment.set(Some((now, moment)));
+        Moment(moment.0.saturating_sub(now.saturating_duration_since(at).as_millis() as u64))
+    }
+
+    /// The value of the field `Date`.
+    pub(crate) fn date_value(&self, now: Instant) -> String {
+        let line = self.date(now);
+        String::from_utf8_lossy(&line["date: ".len()..DATE_LINE - 2]).into_owned()
+    }
+
+    /// The line of the field `Date`, made once a second (RFC 9110 section 6.6.1).
+    pub(crate) fn date(&self, now: Instant) -> [u8; DATE_LINE] {
+        let mut date = self.date.borrow_mut();
+        if date.made.is_none_or(|made| now - made >= Duration::from_secs(1)) {
+            date.made = Some(now);
+            date.line = format!("date: {}\r\n", httpdate::fmt_http_date(SystemTime::now())).into_bytes();
+        }
+        let mut line = [b' '; DATE_LINE];
+        if date.line.len() == DATE_LINE {
+            line.copy_from_slice(&date.line);
+        }
+        line
+    }
+
+    /// Counts something that the drain waits for, until the guard is dropped.
+    pub(crate) fn running(&'static self) -> Running {
+        self.running.set(self.running.get() + 1);
+        Running(self)
+    }
+}
+
+/// How long the line of the field `Date` is, in bytes; all dates are as long.
+const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
+
+/// The line of the field `Date`, and when it was made.
+#[derive(Default)]
+struct Date {
+    made: Option<Instant>,
+    line: Vec<u8>,
+}
+
+/// See [`Worker::running`].
+pub(crate) struct Running(&'static Worker);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+        if self.0.running.get() == 0 {
+            self.0.idle.notify_one();
+        }
+    }
+}
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) site: &'static Site,
+    pub(crate) settings: &'static Settings,
+    pub(crate) servers: &'static Servers,
+    pub(crate) budget: &'static Budget,
+    pub(crate) descriptors: &'static Descriptors,
+    pub(crate) memory: &'static Memory,
+    pub(crate) engine: &'static Engine,
+    pub(crate) stores: &'static [Store],
+    pub(crate) doors: &'static State,
+    pub(crate) replacers: &'static [Replacer],
+}
+
+/// How often idle connections to servers are looked through.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// The size of a buffer, in bytes, where no head may be larger; also the largest head of an answer.
+pub(crate) const MIN_BUFFER: usize = 64 << 10;
+
+fn largest_head(site: &Site, settings: &Settings) -> u64 {
+    site.policies().chain([site.root]).map(|policy| policy.limits.headers.get(settings)).max().unwrap_or(16 << 10)
+}
