@@ -15,12 +15,13 @@ mod ring;
 mod round_robin;
 mod two_choices;
 
-pub use self::candidates::{Ask, Candidates, Dice, hash};
+pub use self::candidates::{Ask, Candidates, hash};
 pub use self::load::{Latency, Load};
 use self::maglev::Maglev;
 use self::random::Random;
 use self::ring::Ring;
 use self::round_robin::RoundRobin;
+pub use crate::dice::Dice;
 use crate::site::BalancePolicy;
 
 /// How servers take turns, with what a policy remembers.

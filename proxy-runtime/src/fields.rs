@@ -336,6 +336,31 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     }
 }
 
+/// Fields that frame, route or protect a message mean nothing behind it, and are not passed on (RFC 9110 section 6.5.1).
+pub fn may_trail(name: &[u8]) -> bool {
+    const NEVER: [&str; 18] = [
+        "authorization",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "max-forwards",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+    ];
+    !NEVER.iter().any(|never| name.eq_ignore_ascii_case(never.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,7 @@
 //! `files`: which file a path stands for, and what is said of it. Pure.
 //!
-//! Opening and reading are `files::disk`'s, what is compiled in is in a `files::bundle`; `serve::files` puts them together.
+//! Opening and reading are `files::disk`'s, what is compiled in is in a `site::bundle`; `serve::files` puts them together.
 
-pub mod bundle;
 #[cfg(feature = "serve")]
 pub(crate) mod disk;
 #[cfg(feature = "serve")]
@@ -11,11 +10,11 @@ pub(crate) mod listing;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use self::bundle::ENCODINGS;
 use crate::canonical;
 use crate::fields::Fields;
 use crate::media;
 use crate::site::Files;
+pub use crate::site::bundle::ENCODINGS;
 
 /// A path below a folder: names joined by slashes, of which none is empty, `.` or `..`, or has a slash or NUL in it. Empty for
 /// the folder itself.

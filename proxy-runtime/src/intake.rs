@@ -10,7 +10,7 @@
 //! - `_` and `.` in a name are read as `-` by CGI, WSGI, PHP and Rack: `Remote_User` would stand beside `Remote-User`. Names with `_` are
 //!   dropped unless the site lets them through, and aliases of names that the proxy or the route sees to always are.
 
-use crate::fields::{Fields, of_message};
+use crate::fields::{Fields, may_trail, of_message};
 use crate::value::{List, Text};
 
 /// The field in which a trusted peer tells the client's address.
@@ -93,31 +93,6 @@ pub fn trailers(mut trailers: Fields, route: &FieldRules, also: &[&str]) -> Fiel
                 || also.iter().any(|name| own(name.as_bytes())))
     });
     trailers
-}
-
-/// Fields that frame, route or protect a message mean nothing behind it, and are not passed on (RFC 9110 section 6.5.1).
-pub fn may_trail(name: &[u8]) -> bool {
-    const NEVER: [&str; 18] = [
-        "authorization",
-        "cache-control",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-range",
-        "content-type",
-        "cookie",
-        "expect",
-        "host",
-        "keep-alive",
-        "max-forwards",
-        "set-cookie",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "www-authenticate",
-    ];
-    !NEVER.iter().any(|never| name.eq_ignore_ascii_case(never.as_bytes()))
 }
 
 /// Drops all fields whose names are read as `name` and are not it.

@@ -21,6 +21,7 @@ pub mod captures;
 pub mod certificate;
 pub mod claims;
 pub mod cookies;
+pub mod dice;
 pub mod door;
 pub mod encodings;
 pub mod escape;

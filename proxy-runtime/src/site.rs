@@ -8,6 +8,7 @@
 
 mod auth;
 mod block;
+pub mod bundle;
 mod cache;
 mod compress;
 mod cookies;
@@ -26,6 +27,7 @@ pub use ipnet::IpNet;
 
 pub use self::auth::{Auth, AuthScheme, ForwardAuth, Jwt, KeySource, KeyUrl, RequiredClaim};
 pub use self::block::{Block, Blocks, Where};
+pub use self::bundle::Bundle;
 pub use self::cache::{Cache, ControlField, DiskStore, Key, Mark, Override, Part, Stale, Store, Ttl};
 pub use self::compress::{Coding, Compress};
 pub use self::cookies::CookieRule;
@@ -50,7 +52,6 @@ pub use self::upstream::{
 pub use crate::addresses::Addresses;
 pub use crate::canonical::NormalForm;
 pub use crate::claims::Algorithm;
-pub use crate::files::bundle::Bundle;
 pub use crate::intake::{FieldRules, TrustedHeader};
 pub use crate::methods::Methods;
 pub use crate::param::{FilePath, FileRef, Param, ParamKind, Setting};

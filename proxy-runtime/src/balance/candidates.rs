@@ -1,11 +1,11 @@
 //! What every policy chooses among ([`Candidates`]), and what a choice depends on ([`Ask`]). Pure; no allocation.
 
-use std::cell::Cell;
 use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher13;
 
 use super::load::Load;
+use crate::dice::Dice;
 
 /// The servers that a policy chooses among, by position.
 pub trait Candidates {
@@ -57,31 +57,4 @@ pub fn hash(key: &[u8], salt: u64) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(salt, 0);
     hasher.write(key);
     hasher.finish()
-}
-
-/// Chance, quick and good enough to spread by: xorshift64* (Vigna 2016). One per worker.
-#[derive(Debug)]
-pub struct Dice(Cell<u64>);
-
-impl Dice {
-    /// Throws that depend on the seed.
-    pub fn new(seed: u64) -> Dice {
-        Dice(Cell::new(seed.max(1)))
-    }
-
-    /// Any number.
-    pub fn number(&self) -> u64 {
-        let mut state = self.0.get();
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        self.0.set(state);
-        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// A number below `limit`, which is not 0.
-    pub fn below(&self, limit: usize) -> usize {
-        // Multiplied, not divided (Lemire 2019); the bias is of no account at these sizes.
-        ((u128::from(self.number()) * limit as u128) >> 64) as usize
-    }
 }

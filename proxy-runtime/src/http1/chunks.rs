@@ -2,7 +2,7 @@
 
 use super::framing::Framing;
 use crate::fields::Fields;
-use crate::intake::may_trail;
+use crate::fields::may_trail;
 
 /// The longest line before a chunk, in bytes.
 const MAX_LINE: usize = 1024;

@@ -20,12 +20,12 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_pool::{self, Unavailable};
 use crate::file_reader::{FileReader, From};
-use crate::files::bundle::{Entry, Form};
 use crate::files::disk::{self, Asked, Found, Opened, Patience};
 use crate::files::{self, Below, ENCODINGS, listing};
 use crate::handler::{self, Answer};
 use crate::route::MethodSet;
 use crate::serve::body::Body;
+use crate::site::bundle::{Entry, Form};
 use crate::site::{Files, Handler, Methods};
 
 /// Parts of a large file are sent together if all of them have no more than this, in bytes; else the whole file is.

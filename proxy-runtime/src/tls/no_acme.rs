@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::handler::Answer;
+use crate::filter::Answer;
 
 /// None.
 #[derive(Default)]

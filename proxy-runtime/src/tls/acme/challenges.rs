@@ -15,7 +15,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use crate::handler::Answer;
+use crate::filter::Answer;
 use crate::tls::provider::provider;
 
 /// The protocol of a handshake that is a challenge.

@@ -1,0 +1,30 @@
+//! Chance ([`Dice`]), quick and good enough to spread by; nothing to keep a secret with.
+
+use std::cell::Cell;
+
+/// Chance, quick and good enough to spread by: xorshift64* (Vigna 2016). One per worker.
+#[derive(Debug)]
+pub struct Dice(Cell<u64>);
+
+impl Dice {
+    /// Throws that depend on the seed.
+    pub fn new(seed: u64) -> Dice {
+        Dice(Cell::new(seed.max(1)))
+    }
+
+    /// Any number.
+    pub fn number(&self) -> u64 {
+        let mut state = self.0.get();
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.0.set(state);
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// A number below `limit`, which is not 0.
+    pub fn below(&self, limit: usize) -> usize {
+        // Multiplied, not divided (Lemire 2019); the bias is of no account at these sizes.
+        ((u128::from(self.number()) * limit as u128) >> 64) as usize
+    }
+}
