@@ -4,9 +4,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use http::{Method, Version};
-use proxy_runtime::balance::{Ask, Candidates, Dice, Load, Policy, hash};
+use proxy_runtime::balance::{Ask, Balancer, Candidates, Dice, Load, hash};
 use proxy_runtime::rehearse::find;
-use proxy_runtime::route::Found;
+use proxy_runtime::route::RouteLookup;
 use proxy_runtime::site::{BalancePolicy, NormalForm, Site};
 use proxy_runtime::target::Target;
 
@@ -73,7 +73,7 @@ fn a_choice_among_servers_allocates_nothing() {
     use BalancePolicy::{Ewma, First, Hash, LeastConn, Maglev, P2c, Random, RoundRobin};
     let (servers, dice) = (Three(Default::default()), Dice::new(1));
     for kind in [RoundRobin, LeastConn, P2c, Random, Hash, Maglev, Ewma, First] {
-        let policy = Policy::new(kind, &[("a", 1), ("b", 1), ("c", 1)]);
+        let policy = Balancer::new(kind, &[("a", 1), ("b", 1), ("c", 1)]);
         for key in 0..100 {
             let ask = Ask { key: hash(&[key], 0), dice: &dice, now: 0 };
             let (allocations, chosen) = counted(|| policy.choose(&servers, ask));
@@ -109,7 +109,7 @@ fn allocates_nothing(site: &'static Site) {
         way(raw());
         let again = raw();
         let (allocations, found) = counted(|| way(again));
-        assert!(matches!(found, Found::Route(..)), "{path}");
+        assert!(matches!(found, RouteLookup::Route(..)), "{path}");
         assert_eq!(allocations, 0, "{path}");
     }
     // The counter counts.

@@ -1,7 +1,7 @@
 //! What stands between `lower` and `emit`: everything numbered, ordered and shared. No name is left to look up, no order
 //! left to choose.
 //!
-//! The plan can run: [`Plan`] implements the runtime's `Rules`, so that a site's tests and `kiln explain` see the very
+//! The plan can run: [`Plan`] implements the runtime's `SiteRules`, so that a site's tests and `kiln explain` see the very
 //! tables that are compiled in.
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use proxy_runtime::fields::Fields;
 use proxy_runtime::filter::{self, Outgoing};
 use proxy_runtime::matcher;
 use proxy_runtime::regex::{Capturing, Regex};
-use proxy_runtime::rehearse::{NotCompiled, Rules};
+use proxy_runtime::rehearse::{NotCompiled, SiteRules};
 use proxy_runtime::route::{Captures, RouteId, SiteId, Tables};
 use proxy_runtime::site::{Handler, Methods, NormalForm, Policy, Setting, Text, Trusted};
 use proxy_runtime::view::RequestView;
@@ -144,7 +144,7 @@ impl Plan<'_> {
     }
 }
 
-impl Rules for Plan<'_> {
+impl SiteRules for Plan<'_> {
     fn tables(&self) -> &Tables {
         &self.tables
     }

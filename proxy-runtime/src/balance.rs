@@ -1,4 +1,4 @@
-//! Whose turn it is: a [`Policy`] chooses among [`Candidates`]. Pure, on the hot path, lock-free, no allocation.
+//! Whose turn it is: a [`Balancer`] chooses among [`Candidates`]. Pure, on the hot path, lock-free, no allocation.
 //!
 //! Each policy is a file. What they share is what they may know of a server: its weight, and its [`Load`], which all
 //! workers count in. Whether a server may be asked at all (health, room, tried already) is not theirs to know: they are
@@ -26,7 +26,7 @@ use crate::site::BalancePolicy;
 
 /// How servers take turns, with what a policy remembers.
 #[derive(Debug)]
-pub enum Policy {
+pub enum Balancer {
     /// In turn, in proportion to weights.
     RoundRobin(RoundRobin),
     /// The one with the fewest exchanges for its weight.
@@ -45,19 +45,19 @@ pub enum Policy {
     First,
 }
 
-impl Policy {
+impl Balancer {
     /// For servers of these names and weights.
-    pub fn new(policy: BalancePolicy, servers: &[(&str, u32)]) -> Policy {
+    pub fn new(policy: BalancePolicy, servers: &[(&str, u32)]) -> Balancer {
         let weights: Vec<u32> = servers.iter().map(|(_, weight)| *weight).collect();
         match policy {
-            BalancePolicy::RoundRobin => Policy::RoundRobin(RoundRobin::new(&weights)),
-            BalancePolicy::LeastConn => Policy::LeastConn,
-            BalancePolicy::P2c => Policy::TwoChoices,
-            BalancePolicy::Random => Policy::Random(Random::new(&weights)),
-            BalancePolicy::Hash => Policy::Ring(Ring::new(servers)),
-            BalancePolicy::Maglev => Policy::Maglev(Maglev::new(servers)),
-            BalancePolicy::Ewma => Policy::Ewma,
-            BalancePolicy::First => Policy::First,
+            BalancePolicy::RoundRobin => Balancer::RoundRobin(RoundRobin::new(&weights)),
+            BalancePolicy::LeastConn => Balancer::LeastConn,
+            BalancePolicy::P2c => Balancer::TwoChoices,
+            BalancePolicy::Random => Balancer::Random(Random::new(&weights)),
+            BalancePolicy::Hash => Balancer::Ring(Ring::new(servers)),
+            BalancePolicy::Maglev => Balancer::Maglev(Maglev::new(servers)),
+            BalancePolicy::Ewma => Balancer::Ewma,
+            BalancePolicy::First => Balancer::First,
         }
     }
 
@@ -67,14 +67,14 @@ impl Policy {
             return None;
         }
         match self {
-            Policy::RoundRobin(policy) => policy.choose(servers),
-            Policy::LeastConn => least_conn::choose(servers, ask),
-            Policy::TwoChoices => two_choices::choose(servers, ask),
-            Policy::Random(policy) => policy.choose(servers, ask),
-            Policy::Ring(policy) => policy.choose(servers, ask),
-            Policy::Maglev(policy) => policy.choose(servers, ask),
-            Policy::Ewma => ewma::choose(servers, ask),
-            Policy::First => first::choose(servers),
+            Balancer::RoundRobin(policy) => policy.choose(servers),
+            Balancer::LeastConn => least_conn::choose(servers, ask),
+            Balancer::TwoChoices => two_choices::choose(servers, ask),
+            Balancer::Random(policy) => policy.choose(servers, ask),
+            Balancer::Ring(policy) => policy.choose(servers, ask),
+            Balancer::Maglev(policy) => policy.choose(servers, ask),
+            Balancer::Ewma => ewma::choose(servers, ask),
+            Balancer::First => first::choose(servers),
         }
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     fn shares(policy: BalancePolicy, weights: &[u32], down: &[usize]) -> Vec<u32> {
         let names: Vec<String> = (0..weights.len()).map(|n| format!("10.0.0.{n}:80")).collect();
         let servers: Vec<(&str, u32)> = names.iter().map(String::as_str).zip(weights.iter().copied()).collect();
-        let policy = Policy::new(policy, &servers);
+        let policy = Balancer::new(policy, &servers);
         let loads = weights.iter().map(|_| Load::default()).collect();
         let field = Field { weights: weights.to_vec(), loads, down: down.to_vec() };
         let dice = Dice::new(7);
@@ -197,14 +197,14 @@ mod tests {
         let dice = Dice::new(1);
         let keys: Vec<u64> = (0..20_000_u64).map(|number| hash(&number.to_le_bytes(), 2)).collect();
         for kind in [BalancePolicy::Hash, BalancePolicy::Maglev] {
-            let before = Policy::new(kind, &all);
+            let before = Balancer::new(kind, &all);
             // The tenth is gone for good, or only down.
-            let without = Policy::new(kind, &all[..9]);
+            let without = Balancer::new(kind, &all[..9]);
             let (full, fewer, down) = (field(10, &[]), field(9, &[]), field(10, &[9]));
-            let choose = |policy: &Policy, field: &Field, key| {
+            let choose = |policy: &Balancer, field: &Field, key| {
                 policy.choose(field, Ask { key, dice: &dice, now: 0 }).expect("a server")
             };
-            let moved = |policy: &Policy, field: &Field| {
+            let moved = |policy: &Balancer, field: &Field| {
                 keys.iter().filter(|&&key| choose(&before, &full, key) != choose(policy, field, key)).count()
             };
             let (gone, away) = (moved(&without, &fewer), moved(&before, &down));

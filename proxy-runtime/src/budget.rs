@@ -1,4 +1,4 @@
-//! How many client connections and TLS handshakes there may be at once, in the process and from one address ([`Budget`]).
+//! How many client connections and TLS handshakes there may be at once, in the process and from one address ([`ConnectionBudget`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::site::Site;
 
 /// How many connections there may be.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct ConnectionBudget {
     max: usize,
     open: AtomicUsize,
     most: AtomicUsize,
@@ -26,15 +26,15 @@ pub(crate) struct Budget {
 /// A connection that counts.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    budget: &'static Budget,
+    budget: &'static ConnectionBudget,
     counted: Option<IpAddr>,
 }
 
-impl Budget {
+impl ConnectionBudget {
     /// `connections`: as many as there are file descriptors for.
-    pub(crate) fn new(site: &Site, settings: &Settings, connections: usize) -> Budget {
+    pub(crate) fn new(site: &Site, settings: &Settings, connections: usize) -> ConnectionBudget {
         let limits = &site.root.limits;
-        Budget {
+        ConnectionBudget {
             max: connections,
             open: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
@@ -92,7 +92,7 @@ impl Permit {
 }
 
 /// A TLS handshake under way.
-pub(crate) struct Handshake(&'static Budget);
+pub(crate) struct Handshake(&'static ConnectionBudget);
 
 impl Drop for Handshake {
     fn drop(&mut self) {

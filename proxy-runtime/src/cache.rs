@@ -126,7 +126,7 @@ mod hostile {
                 conditions::is_of(&fields, &fields, super::freshness::Moment(0)),
             );
             for length in [0, 1, 1000, u64::MAX] {
-                if let ranges::Wanted::Parts(parts) = ranges::wanted(&fields, length) {
+                if let ranges::RangeRequest::Parts(parts) = ranges::wanted(&fields, length) {
                     assert!(parts.len() <= 16 && parts.iter().all(|part| part.start < part.end && part.end <= length));
                 }
             }

@@ -1,7 +1,7 @@
 //! Certificates and keys as files have them: whether they are what a site needs. Pure.
 //!
 //! Asked by the compiler for the files that are there when a site is built, and by the proxy with `--check` and when it
-//! starts. Takes PEM (RFC 7468), gives what is in it and [`Flaw`]s. No cryptography: whether a key belongs to a
+//! starts. Takes PEM (RFC 7468), gives what is in it and [`CertificateError`]s. No cryptography: whether a key belongs to a
 //! certificate is seen from the public half that files of keys have in them.
 
 use std::fmt;
@@ -17,7 +17,7 @@ use x509_cert::ext::pkix::{AuthorityKeyIdentifier, ExtendedKeyUsage, KeyUsage, S
 
 /// What is wrong with a certificate or its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Flaw {
+pub enum CertificateError {
     /// There is no certificate in the file, or what is there can't be read.
     NoCertificate(String),
     /// There is no key in the file, or what is there can't be read.
@@ -38,27 +38,29 @@ pub enum Flaw {
     Purpose(&'static str),
 }
 
-impl Flaw {
+impl CertificateError {
     /// Whether nothing can be encrypted with it at all.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Flaw::NoCertificate(_) | Flaw::NoKey(_) | Flaw::KeyMismatch)
+        matches!(self, CertificateError::NoCertificate(_) | CertificateError::NoKey(_) | CertificateError::KeyMismatch)
     }
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Flaw::NoCertificate(reason) => write!(f, "there is no certificate that can be read: {reason}"),
-            Flaw::NoKey(reason) => write!(f, "there is no key that can be read: {reason}"),
-            Flaw::KeyMismatch => f.write_str("the key does not belong to the certificate"),
-            Flaw::Order(at) => {
+            CertificateError::NoCertificate(reason) => write!(f, "there is no certificate that can be read: {reason}"),
+            CertificateError::NoKey(reason) => write!(f, "there is no key that can be read: {reason}"),
+            CertificateError::KeyMismatch => f.write_str("the key does not belong to the certificate"),
+            CertificateError::Order(at) => {
                 write!(f, "certificate {} of the chain has not signed the one before it: the order is wrong", at + 1)
             }
-            Flaw::Expired(time) => write!(f, "the certificate has expired: it was good until {time}"),
-            Flaw::NotYet(time) => write!(f, "the certificate is not good yet: it will be from {time} on"),
-            Flaw::Soon(time) => write!(f, "the certificate expires soon: it is good until {time}"),
-            Flaw::Purpose(missing) => write!(f, "clients refuse the certificate: it is not for servers ({missing})"),
-            Flaw::NotFor(host) => write!(f, "no certificate is for `{host}`"),
+            CertificateError::Expired(time) => write!(f, "the certificate has expired: it was good until {time}"),
+            CertificateError::NotYet(time) => write!(f, "the certificate is not good yet: it will be from {time} on"),
+            CertificateError::Soon(time) => write!(f, "the certificate expires soon: it is good until {time}"),
+            CertificateError::Purpose(missing) => {
+                write!(f, "clients refuse the certificate: it is not for servers ({missing})")
+            }
+            CertificateError::NotFor(host) => write!(f, "no certificate is for `{host}`"),
         }
     }
 }
@@ -75,9 +77,9 @@ impl Chain {
     /// Reads a chain.
     ///
     /// # Errors
-    /// [`Flaw::NoCertificate`].
-    pub fn read(pem: &[u8]) -> Result<Chain, Flaw> {
-        let flaw = |reason: &dyn fmt::Display| Flaw::NoCertificate(reason.to_string());
+    /// [`CertificateError::NoCertificate`].
+    pub fn read(pem: &[u8]) -> Result<Chain, CertificateError> {
+        let flaw = |reason: &dyn fmt::Display| CertificateError::NoCertificate(reason.to_string());
         let certificates: Vec<CertificateDer<'static>> =
             CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| flaw(&error))?;
         if certificates.is_empty() {
@@ -90,9 +92,9 @@ impl Chain {
     /// Reads a chain of one certificate, as a client shows it.
     ///
     /// # Errors
-    /// [`Flaw::NoCertificate`].
-    pub fn of_der(der: &[u8]) -> Result<Chain, Flaw> {
-        let parsed = Certificate::from_der(der).map_err(|error| Flaw::NoCertificate(error.to_string()))?;
+    /// [`CertificateError::NoCertificate`].
+    pub fn of_der(der: &[u8]) -> Result<Chain, CertificateError> {
+        let parsed = Certificate::from_der(der).map_err(|error| CertificateError::NoCertificate(error.to_string()))?;
         Ok(Chain { certificates: vec![CertificateDer::from(der.to_vec())], parsed: vec![parsed] })
     }
 
@@ -139,22 +141,23 @@ impl Chain {
     }
 
     /// What is wrong with it at a time, given its key; `soon` is how near its end is too near.
-    pub fn flaws(&self, key: Option<&PrivateKeyDer<'_>>, now: SystemTime, soon: Duration) -> Vec<Flaw> {
+    pub fn flaws(&self, key: Option<&PrivateKeyDer<'_>>, now: SystemTime, soon: Duration) -> Vec<CertificateError> {
         let mut flaws = Vec::new();
         if key.is_some_and(|key| self.has_key(key) == Some(false)) {
-            flaws.push(Flaw::KeyMismatch);
+            flaws.push(CertificateError::KeyMismatch);
         }
         let pairs = self.parsed.windows(2).enumerate();
         flaws.extend(pairs.filter_map(|(at, pair)| {
-            (pair[0].tbs_certificate().issuer() != pair[1].tbs_certificate().subject()).then_some(Flaw::Order(at + 1))
+            (pair[0].tbs_certificate().issuer() != pair[1].tbs_certificate().subject())
+                .then_some(CertificateError::Order(at + 1))
         }));
-        flaws.extend(self.not_for_servers().map(Flaw::Purpose));
+        flaws.extend(self.not_for_servers().map(CertificateError::Purpose));
         let validity = self.parsed[0].tbs_certificate().validity();
         let (from, until) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
         match until.duration_since(now) {
-            Err(_) => flaws.push(Flaw::Expired(validity.not_after.to_string())),
-            Ok(_) if from > now => flaws.push(Flaw::NotYet(validity.not_before.to_string())),
-            Ok(left) if left < soon => flaws.push(Flaw::Soon(validity.not_after.to_string())),
+            Err(_) => flaws.push(CertificateError::Expired(validity.not_after.to_string())),
+            Ok(_) if from > now => flaws.push(CertificateError::NotYet(validity.not_before.to_string())),
+            Ok(left) if left < soon => flaws.push(CertificateError::Soon(validity.not_after.to_string())),
             Ok(_) => {}
         }
         flaws
@@ -206,11 +209,11 @@ impl Chain {
 /// Reads a key: PKCS #8, PKCS #1 or SEC 1, not encrypted.
 ///
 /// # Errors
-/// [`Flaw::NoKey`].
-pub fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Flaw> {
+/// [`CertificateError::NoKey`].
+pub fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
         let encrypted = pem.windows(9).any(|part| part == b"ENCRYPTED");
-        Flaw::NoKey(if encrypted { "it is encrypted".to_owned() } else { error.to_string() })
+        CertificateError::NoKey(if encrypted { "it is encrypted".to_owned() } else { error.to_string() })
     })
 }
 
@@ -245,9 +248,9 @@ mod tests {
 
     #[test]
     fn what_is_none() {
-        assert!(matches!(Chain::read(b"junk"), Err(Flaw::NoCertificate(_))));
+        assert!(matches!(Chain::read(b"junk"), Err(CertificateError::NoCertificate(_))));
         assert!(
-            matches!(key(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n"), Err(Flaw::NoKey(reason)) if reason == "it is encrypted")
+            matches!(key(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n"), Err(CertificateError::NoKey(reason)) if reason == "it is encrypted")
         );
     }
 }

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use self::http1::Http1;
-use self::http2::Http2;
+use self::http1::Http1Client;
+use self::http2::Http2Client;
 use self::peer::Peer;
-use crate::body::inbound::Flaw;
+use crate::body::inbound::BodyError;
 use crate::clock::Timer;
 use crate::fields::Fields;
 use crate::worker::Worker;
@@ -37,8 +37,8 @@ pub(crate) struct Client {
 
 /// What a client speaks.
 pub(crate) enum Wire {
-    Http1(Http1),
-    Http2(Http2),
+    Http1(Http1Client),
+    Http2(Http2Client),
     /// Nothing: there is nobody, and the exchange is the proxy's own.
     Nobody,
 }
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// How much there is of the request's body now; 0 at its end.
-    pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Flaw>> {
+    pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().poll(cx, &mut http1.link.borrow_mut()),
             Wire::Http2(http2) => http2.poll_body(cx),

@@ -39,7 +39,7 @@ pub(crate) struct Compressed<S> {
     unflushed: bool,
     /// Why there is no more; what was taken before is sent first.
     failed: Option<Failure>,
-    _running: Running,
+    _running: CompressionGuard,
 }
 
 impl<S> Compressed<S> {
@@ -54,7 +54,7 @@ impl<S> Compressed<S> {
         (coding, level): (Coding, u8),
         forms: Option<Forms>,
     ) -> Result<Compressed<S>, S> {
-        let Some(running) = Running::start(all) else { return Err(body) };
+        let Some(running) = CompressionGuard::start(all) else { return Err(body) };
         let Some(encoder) = Encoder::new(coding, level, length) else { return Err(body) };
         Ok(Compressed {
             body,
@@ -168,19 +168,19 @@ pub(crate) fn keep_memory(site: &Site) {
 pub(crate) struct Compressing(Cell<usize>);
 
 /// One of them, until this is dropped.
-struct Running(&'static Compressing);
+struct CompressionGuard(&'static Compressing);
 
-impl Running {
-    fn start(all: &'static Compressing) -> Option<Running> {
+impl CompressionGuard {
+    fn start(all: &'static Compressing) -> Option<CompressionGuard> {
         if all.0.get() >= AT_ONCE {
             return None;
         }
         all.0.set(all.0.get() + 1);
-        Some(Running(all))
+        Some(CompressionGuard(all))
     }
 }
 
-impl Drop for Running {
+impl Drop for CompressionGuard {
     fn drop(&mut self) {
         self.0.0.set(self.0.0.get() - 1);
     }

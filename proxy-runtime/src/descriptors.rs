@@ -24,8 +24,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     pub(crate) budgets: Budgets,
-    pub(crate) servers: Share,
-    pub(crate) files: Share,
+    pub(crate) servers: DescriptorBudget,
+    pub(crate) files: DescriptorBudget,
     /// How often somebody found none.
     pressed: AtomicUsize,
 }
@@ -90,8 +90,8 @@ impl Descriptors {
     pub(crate) fn of(budgets: Budgets) -> Descriptors {
         Descriptors {
             budgets,
-            servers: Share::of(budgets.servers),
-            files: Share::of(budgets.files),
+            servers: DescriptorBudget::of(budgets.servers),
+            files: DescriptorBudget::of(budgets.files),
             pressed: AtomicUsize::new(0),
         }
     }
@@ -130,31 +130,31 @@ pub(crate) fn exhausted() -> io::Error {
 
 /// A budget.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct DescriptorBudget {
     max: usize,
     used: AtomicUsize,
 }
 
-impl Share {
+impl DescriptorBudget {
     /// A budget without bounds to speak of.
     #[cfg(test)]
-    pub(crate) fn ample() -> &'static Share {
-        Box::leak(Box::new(Share::of(1 << 20)))
+    pub(crate) fn ample() -> &'static DescriptorBudget {
+        Box::leak(Box::new(DescriptorBudget::of(1 << 20)))
     }
 }
 
 /// One descriptor's place in a budget, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Held(&'static Share);
+pub(crate) struct DescriptorPermit(&'static DescriptorBudget);
 
-impl Share {
-    pub(crate) fn of(max: usize) -> Share {
-        Share { max, used: AtomicUsize::new(0) }
+impl DescriptorBudget {
+    pub(crate) fn of(max: usize) -> DescriptorBudget {
+        DescriptorBudget { max, used: AtomicUsize::new(0) }
     }
 
     /// A place, if there is one.
-    pub(crate) fn take(&'static self) -> Option<Held> {
-        let held = Held(self);
+    pub(crate) fn take(&'static self) -> Option<DescriptorPermit> {
+        let held = DescriptorPermit(self);
         (self.used.fetch_add(1, Ordering::Relaxed) < self.max).then_some(held)
     }
 }
@@ -162,11 +162,11 @@ impl Share {
 /// An open file that has its place in a budget.
 pub(crate) struct CountedFile {
     file: File,
-    _held: Held,
+    _held: DescriptorPermit,
 }
 
 impl CountedFile {
-    pub(crate) fn new(file: File, held: Held) -> CountedFile {
+    pub(crate) fn new(file: File, held: DescriptorPermit) -> CountedFile {
         CountedFile { file, _held: held }
     }
 }
@@ -179,7 +179,7 @@ impl Deref for CountedFile {
     }
 }
 
-impl Drop for Held {
+impl Drop for DescriptorPermit {
     fn drop(&mut self) {
         self.0.used.fetch_sub(1, Ordering::Relaxed);
     }
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn shares() {
-        let share: &'static Share = Box::leak(Box::new(Share::of(2)));
+        let share: &'static DescriptorBudget = Box::leak(Box::new(DescriptorBudget::of(2)));
         let first = share.take();
         let second = share.take();
         assert!(first.is_some() && second.is_some() && share.take().is_none() && share.take().is_none());

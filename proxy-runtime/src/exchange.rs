@@ -1,4 +1,4 @@
-//! A request at a server, and its answer as it comes: [`Call`].
+//! A request at a server, and its answer as it comes: [`UpstreamExchange`].
 //!
 //! The request's body goes out while the answer comes in, driven by whoever waits for the answer. Dropped early, the
 //! connection closes (in HTTP/2, the stream); complete, it is there for the next.
@@ -13,39 +13,39 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::StatusCode;
 
-pub(crate) use self::http1::Http1;
-pub(crate) use self::http2::Http2;
-pub(crate) use self::waits::{Refused, Unanswered, Waits};
+pub(crate) use self::http1::Http1Exchange;
+pub(crate) use self::http2::Http2Exchange;
+pub(crate) use self::waits::{NotProcessed, Unanswered, Waits};
 use crate::body::source::Source;
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::http1::Head;
-use crate::stream::Link;
+use crate::http1::MessageHead;
+use crate::stream::BufferedStream;
 use crate::upstream::Lease;
 
 /// See above.
-pub(crate) enum Call {
-    Http1(Http1),
-    Http2(Http2),
+pub(crate) enum UpstreamExchange {
+    Http1(Http1Exchange),
+    Http2(Http2Exchange),
 }
 
 macro_rules! either {
     ($self:expr, $call:ident => $do:expr) => {
         match $self {
-            Call::Http1($call) => $do,
-            Call::Http2($call) => $do,
+            UpstreamExchange::Http1($call) => $do,
+            UpstreamExchange::Http2($call) => $do,
         }
     };
 }
 
-impl Call {
+impl UpstreamExchange {
     /// The head of the answer.
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub(crate) async fn answer(&mut self) -> Result<Head<StatusCode>, Unanswered> {
+    pub(crate) async fn answer(&mut self) -> Result<MessageHead<StatusCode>, Unanswered> {
         std::future::poll_fn(|cx| either!(self, call => call.poll_answer(cx))).await
     }
 
@@ -60,11 +60,11 @@ impl Call {
     }
 
     /// The connection, to be used for something else than HTTP.
-    pub(crate) fn into_link(self) -> Option<(Link, Lease)> {
+    pub(crate) fn into_link(self) -> Option<(BufferedStream, Lease)> {
         match self {
-            Call::Http1(call) => call.into_link(),
+            UpstreamExchange::Http1(call) => call.into_link(),
             // A stream is no connection.
-            Call::Http2(_) => None,
+            UpstreamExchange::Http2(_) => None,
         }
     }
 
@@ -99,7 +99,7 @@ impl Call {
     }
 }
 
-impl Source for Call {
+impl Source for UpstreamExchange {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         either!(self, call => call.poll_fill(cx))
     }

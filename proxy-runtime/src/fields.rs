@@ -9,12 +9,12 @@
 #[derive(Clone, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
-    lines: Vec<Line>,
+    lines: Vec<FieldLine>,
 }
 
 /// Where a line is in the buffer. Behind the name are `: `, behind the value a line end.
 #[derive(Debug, Clone, Copy)]
-struct Line {
+struct FieldLine {
     start: u32,
     name_end: u32,
     end: u32,
@@ -52,7 +52,7 @@ impl Fields {
                 && block.get(name_end..value_start) == Some(b": ".as_slice())
                 && block.get(end..end + 2) == Some(b"\r\n".as_slice());
             match (as_written, u32::try_from(start), u32::try_from(name_end), u32::try_from(end)) {
-                (true, Ok(start), Ok(name_end), Ok(end)) => fields.lines.push(Line { start, name_end, end }),
+                (true, Ok(start), Ok(name_end), Ok(end)) => fields.lines.push(FieldLine { start, name_end, end }),
                 _ => fields.add(name, value),
             }
         }
@@ -83,7 +83,7 @@ impl Fields {
         let mut start = 0;
         for &[name_end, end] in ends.as_chunks::<4>().0.as_chunks::<2>().0 {
             let (name_end, end) = (u32::from_le_bytes(name_end), u32::from_le_bytes(end));
-            let line = Line { start, name_end, end };
+            let line = FieldLine { start, name_end, end };
             start = end.checked_add(2).filter(|&next| next as usize <= block.len())?;
             if name_end < line.start || end < name_end.checked_add(2)? {
                 return None;
@@ -110,7 +110,7 @@ impl Fields {
 
     /// How much memory it takes, in bytes.
     pub fn weight(&self) -> usize {
-        self.bytes.capacity() + self.lines.capacity() * size_of::<Line>()
+        self.bytes.capacity() + self.lines.capacity() * size_of::<FieldLine>()
     }
 
     /// The same fields in as little memory as they take.
@@ -209,7 +209,7 @@ impl Fields {
         }
     }
 
-    fn store(&mut self, name: &[u8], value: &[u8]) -> Line {
+    fn store(&mut self, name: &[u8], value: &[u8]) -> FieldLine {
         self.bytes.reserve(name.len() + value.len() + 4);
         let start = self.place();
         self.bytes.extend_from_slice(name);
@@ -223,7 +223,7 @@ impl Fields {
         }
         let end = self.place();
         self.bytes.extend_from_slice(b"\r\n");
-        Line { start, name_end, end }
+        FieldLine { start, name_end, end }
     }
 
     /// Where the next byte will be. Limits keep heads in kilobytes; what is added by templates is bounded by them too.
@@ -231,15 +231,15 @@ impl Fields {
         u32::try_from(self.bytes.len()).expect("no head has 4 GiB")
     }
 
-    fn is(&self, line: &Line, name: &str) -> bool {
+    fn is(&self, line: &FieldLine, name: &str) -> bool {
         self.name(line).eq_ignore_ascii_case(name.as_bytes())
     }
 
-    fn name(&self, line: &Line) -> &[u8] {
+    fn name(&self, line: &FieldLine) -> &[u8] {
         &self.bytes[line.start as usize..line.name_end as usize]
     }
 
-    fn value(&self, line: &Line) -> &[u8] {
+    fn value(&self, line: &FieldLine) -> &[u8] {
         &self.bytes[line.name_end as usize + 2..line.end as usize]
     }
 }

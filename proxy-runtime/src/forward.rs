@@ -51,7 +51,7 @@ pub(crate) fn received(mut fields: Fields) -> Fields {
 }
 
 /// What is said about the client to an upstream.
-pub(crate) struct Client<'a> {
+pub(crate) struct ForwardedClient<'a> {
     /// The peer's address as text; made once per connection.
     pub(crate) address: &'a str,
     /// The peer's address, which is the client's where the peer is not a proxy.
@@ -87,7 +87,7 @@ pub(crate) fn changes(name: &str) -> bool {
 }
 
 /// Sets `Via`, `X-Forwarded-*` and, where wanted, `X-Real-IP` and `Forwarded`.
-pub(crate) fn announce(fields: &mut Fields, client: &Client<'_>, wanted: &Proxy) {
+pub(crate) fn announce(fields: &mut Fields, client: &ForwardedClient<'_>, wanted: &Proxy) {
     append(fields, "via", client.via);
     // Both lists, before either is written: one may be told in the other.
     let forwarded = wanted.forwarded.then(|| forwarded(fields, client));
@@ -116,7 +116,7 @@ pub(crate) fn announce(fields: &mut Fields, client: &Client<'_>, wanted: &Proxy)
 }
 
 /// The port that the client has asked: of its `Host`, or its scheme's.
-fn port(client: &Client<'_>) -> u16 {
+fn port(client: &ForwardedClient<'_>) -> u16 {
     let named = client.host.and_then(|host| target::split_port(host)?.1);
     named.unwrap_or(if client.scheme == "https" { 443 } else { 80 })
 }
@@ -129,7 +129,7 @@ fn says_a_port(fields: &Fields) -> bool {
 }
 
 /// The addresses of a trusted peer's list that is not `X-Forwarded-For`, as they stand there.
-fn addresses_before(fields: &Fields, client: &Client<'_>) -> Option<String> {
+fn addresses_before(fields: &Fields, client: &ForwardedClient<'_>) -> Option<String> {
     match client.trusted? {
         TrustedHeader::XForwardedFor => None,
         TrustedHeader::Field(_) => (client.client != client.peer).then(|| format!("{}, ", client.client)),
@@ -146,7 +146,7 @@ fn addresses_before(fields: &Fields, client: &Client<'_>) -> Option<String> {
 
 /// `Forwarded`: what a trusted peer says, and an element for the peer. Other lists of addresses become elements (RFC 7239 section 7.4), of
 /// which the client's has its scheme.
-fn forwarded(fields: &Fields, client: &Client<'_>) -> Vec<u8> {
+fn forwarded(fields: &Fields, client: &ForwardedClient<'_>) -> Vec<u8> {
     let mut line = Vec::new();
     let proto = (client.scheme != client.connection).then_some(client.scheme);
     match client.trusted {
@@ -182,7 +182,7 @@ fn forwarded(fields: &Fields, client: &Client<'_>) -> Vec<u8> {
 }
 
 /// `for=...;host=...;proto=...` (RFC 7239 section 4).
-fn element(client: &Client<'_>) -> String {
+fn element(client: &ForwardedClient<'_>) -> String {
     let mut element = for_address(client.peer);
     if let Some(host) = client.host {
         element = format!("{element};host=\"{}\"", host.replace(['"', '\\'], ""));
@@ -259,7 +259,7 @@ mod tests {
         after: &[(&str, &str)],
     ) {
         let mut found = fields(before);
-        let client = Client {
+        let client = ForwardedClient {
             address: "192.0.2.1",
             peer: "192.0.2.1".parse().expect("an address"),
             client: client.parse().expect("an address"),
@@ -354,7 +354,7 @@ mod tests {
             let mut found = fields(&before);
             let header = TrustedHeader::XForwardedFor;
             let peer = "192.0.2.1".parse().expect("an address");
-            let client = Client {
+            let client = ForwardedClient {
                 address: "",
                 peer,
                 client: peer,

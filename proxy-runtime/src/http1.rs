@@ -9,6 +9,6 @@ mod chunks;
 mod framing;
 mod head;
 
-pub(crate) use chunks::{Decoder, Found};
+pub(crate) use chunks::{ChunkStep, Decoder};
 pub(crate) use framing::Framing;
-pub(crate) use head::{Head, Reading, declared_length, usual_reason, write_request, write_response};
+pub(crate) use head::{HeadReader, MessageHead, declared_length, usual_reason, write_request, write_response};

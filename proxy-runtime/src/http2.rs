@@ -1,5 +1,5 @@
 //! What both sides of the proxy have in common in HTTP/2 (RFC 9113): how fields become header maps and back, how a body
-//! goes out ([`Outbound`]), in pieces ([`Piece`]), and what is looked at beside the library ([`monitor`]).
+//! goes out ([`Http2Outbound`]), in pieces ([`DataPiece`]), and what is looked at beside the library ([`monitor`]).
 
 pub(crate) mod budget;
 mod fields;
@@ -11,4 +11,4 @@ mod outbound;
 pub(crate) mod request;
 
 pub(crate) use self::fields::{are_well_formed, received, received_trailers, to_send};
-pub(crate) use self::outbound::{Outbound, Piece, SEND_BUFFER};
+pub(crate) use self::outbound::{DataPiece, Http2Outbound, SEND_BUFFER};

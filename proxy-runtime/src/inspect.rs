@@ -37,7 +37,7 @@ pub struct Inspector {
 
 /// What was found so far: rules, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Found {
+pub struct PatternMatches {
     /// It refuses the request.
     pub refused: Option<usize>,
     /// It would have.
@@ -92,8 +92,8 @@ impl Inspector {
     }
 
     /// What is in a request's head.
-    pub fn head(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Found {
-        let mut found = Found::default();
+    pub fn head(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> PatternMatches {
+        let mut found = PatternMatches::default();
         for (number, place) in self.places.iter().enumerate() {
             let lower = &mut scratch.lower;
             let mut scan = |text: &[u8]| self.scan((number, None), text, lower, &mut found);
@@ -120,8 +120,8 @@ impl Inspector {
     }
 
     /// What is in the beginning of its body.
-    pub fn body(&self, beginning: &[u8], scratch: &mut Scratch) -> Found {
-        let mut found = Found::default();
+    pub fn body(&self, beginning: &[u8], scratch: &mut Scratch) -> PatternMatches {
+        let mut found = PatternMatches::default();
         if let Ok(number) = self.places.binary_search(&Where::Body) {
             self.scan((number, None), beginning, &mut scratch.lower, &mut found);
         }
@@ -129,7 +129,13 @@ impl Inspector {
     }
 
     /// Looks for what counts in one place, or in another that this is as well.
-    fn scan(&self, (place, other): (usize, Option<usize>), text: &[u8], lower: &mut Vec<u8>, found: &mut Found) {
+    fn scan(
+        &self,
+        (place, other): (usize, Option<usize>),
+        text: &[u8],
+        lower: &mut Vec<u8>,
+        found: &mut PatternMatches,
+    ) {
         if found.refused.is_some() || text.len() < SHORTEST {
             return;
         }

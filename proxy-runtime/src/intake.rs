@@ -41,7 +41,7 @@ pub struct FieldRules {
 
 /// What holds for the fields of a request.
 #[derive(Debug)]
-pub struct Rules<'a> {
+pub struct IntakeRules<'a> {
     /// The field in which trusted peers tell the client's address.
     pub header: &'a TrustedHeader,
     /// Whether the peer is trusted.
@@ -51,7 +51,7 @@ pub struct Rules<'a> {
 }
 
 /// Drops what a client has no say in. Whether names are left that may be aliases of a route's.
-pub fn take_in(fields: &mut Fields, rules: &Rules<'_>) -> bool {
+pub fn take_in(fields: &mut Fields, rules: &IntakeRules<'_>) -> bool {
     drop_listed(fields, |name| is_claim(name) || rules.is_header(name));
     let mut odd_ones = false;
     fields.retain(|name, _| {
@@ -149,7 +149,7 @@ fn is_usual_option(option: &[u8]) -> bool {
     }
 }
 
-impl Rules<'_> {
+impl IntakeRules<'_> {
     fn lets_underscores(&self) -> bool {
         self.site.is_some_and(|site| site.underscores)
     }
@@ -186,7 +186,7 @@ impl Rules<'_> {
 /// CGI makes a variable of it that HTTP clients go by (CVE-2016-5385, "httpoxy"): no proxy has a reason to send it on.
 const PROXY: &[u8] = b"proxy";
 
-fn is_claim_or(name: &[u8], rules: &Rules<'_>) -> bool {
+fn is_claim_or(name: &[u8], rules: &IntakeRules<'_>) -> bool {
     is_claim(name) || rules.is_header(name)
 }
 
@@ -305,14 +305,14 @@ mod tests {
 
     /// The names that are left of those.
     #[track_caller]
-    fn check(names: &[&str], rules: &Rules<'_>, expected: &[&str]) {
+    fn check(names: &[&str], rules: &IntakeRules<'_>, expected: &[&str]) {
         let mut found: Fields = names.iter().map(|name| (*name, "1")).collect();
         take_in(&mut found, rules);
         let left: Vec<&str> = found.iter().map(|(name, _)| name).collect();
         assert_eq!(left, expected, "{names:?}");
     }
 
-    const XFF: Rules<'static> = Rules { header: &TrustedHeader::XForwardedFor, trusted: false, site: None };
+    const XFF: IntakeRules<'static> = IntakeRules { header: &TrustedHeader::XForwardedFor, trusted: false, site: None };
 
     #[test]
     fn untrusted_peers_claim_nothing() {
@@ -346,7 +346,7 @@ mod tests {
             &["X-Forwardedfor", "Accept", "Via", "Cookie", "X-Host-Name"],
         );
         let site = rules(&[], &["x-http-method-override", "proxy"], false);
-        let passing = Rules { site: Some(&site), ..XFF };
+        let passing = IntakeRules { site: Some(&site), ..XFF };
         check(&["X-HTTP-Method-Override", "Proxy", "X-Real-IP"], &passing, &["X-HTTP-Method-Override", "Proxy"]);
     }
 
@@ -354,7 +354,7 @@ mod tests {
     fn trusted_peers_are_believed_where_they_are_asked() {
         let names =
             ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP", "Proxy", "X-Me"];
-        let trusted = |header| Rules { header, trusted: true, site: None };
+        let trusted = |header| IntakeRules { header, trusted: true, site: None };
         check(
             &names,
             &trusted(&TrustedHeader::XForwardedFor),
@@ -363,14 +363,14 @@ mod tests {
         check(&names, &trusted(&TrustedHeader::Forwarded), &["X-Forwarded-Host", "Forwarded", "X-Real-IP", "X-Me"]);
         let own = TrustedHeader::Field("x-me".into());
         check(&names, &trusted(&own), &["X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "X-Me"]);
-        check(&names, &Rules { header: &own, trusted: false, site: None }, &[]);
+        check(&names, &IntakeRules { header: &own, trusted: false, site: None }, &[]);
     }
 
     #[test]
     fn aliases() {
         check(&["Remote_User", "a_b", "a.b"], &XFF, &["a.b"]);
         let lets = rules(&[], &[], true);
-        let lets = Rules { site: Some(&lets), ..XFF };
+        let lets = IntakeRules { site: Some(&lets), ..XFF };
         check(
             &[
                 "X_Forwarded_For",
@@ -386,7 +386,7 @@ mod tests {
         );
         check(&[&"x_forwarded_".repeat(9)], &lets, &[]);
         let own = TrustedHeader::Field("x-me".into());
-        check(&["X_Me", "X.Me"], &Rules { header: &own, trusted: true, site: lets.site }, &[]);
+        check(&["X_Me", "X.Me"], &IntakeRules { header: &own, trusted: true, site: lets.site }, &[]);
     }
 
     #[test]
@@ -394,7 +394,7 @@ mod tests {
         let check = |own: &[&str], names: &[&str], expected: &[&str]| {
             let (route, site) = (rules(own, &[], true), rules(&[], &[], true));
             let mut found: Fields = names.iter().map(|name| (*name, "1")).collect();
-            let odd = take_in(&mut found, &Rules { site: Some(&site), ..XFF });
+            let odd = take_in(&mut found, &IntakeRules { site: Some(&site), ..XFF });
             for_route(&mut found, &route, &site, false, odd);
             assert_eq!(found.iter().map(|(name, _)| name).collect::<Vec<_>>(), expected, "{own:?} {names:?}");
         };
@@ -411,7 +411,7 @@ mod tests {
     fn one_route_lets_through_what_another_does_not() {
         let (site, other) = (rules(&[], &["x-host"], false), rules(&[], &[], false));
         let mut found = fields(&[("X-Host", "a"), ("X-Real-IP", "b"), ("X-Other", "c")]);
-        take_in(&mut found, &Rules { site: Some(&site), ..XFF });
+        take_in(&mut found, &IntakeRules { site: Some(&site), ..XFF });
         assert_eq!(found, fields(&[("X-Host", "a"), ("X-Other", "c")]));
         for_route(&mut found, &other, &site, false, false);
         assert_eq!(found, fields(&[("X-Other", "c")]));

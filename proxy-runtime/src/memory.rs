@@ -120,7 +120,7 @@ impl Charge {
 
     /// Bytes that have the share for as long as any part of them is held.
     pub(crate) fn keeps(self, bytes: Vec<u8>) -> Bytes {
-        Bytes::from_owner(Kept { bytes, _charge: self })
+        Bytes::from_owner(ChargedBytes { bytes, _charge: self })
     }
 }
 
@@ -130,12 +130,12 @@ impl Drop for Charge {
     }
 }
 
-struct Kept {
+struct ChargedBytes {
     bytes: Vec<u8>,
     _charge: Charge,
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for ChargedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -6,7 +6,7 @@ use crate::fields::{Fields, members, number, split_once};
 
 /// What of a body is wanted.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum RangeRequest {
     /// All of it: nothing else is asked for, or what is asked for is no range, or more than anybody needs.
     All,
     /// These parts, which are within it.
@@ -20,31 +20,31 @@ pub(crate) enum Wanted {
 const MOST: usize = 16;
 
 /// What a request wants of a body of `length` bytes.
-pub(crate) fn wanted(request: &Fields, length: u64) -> Wanted {
+pub(crate) fn wanted(request: &Fields, length: u64) -> RangeRequest {
     let mut lines = request.all("range");
-    let (Some(line), None) = (lines.next(), lines.next()) else { return Wanted::All };
-    let Some(specs) = specs(line) else { return Wanted::All };
+    let (Some(line), None) = (lines.next(), lines.next()) else { return RangeRequest::All };
+    let Some(specs) = specs(line) else { return RangeRequest::All };
     let mut parts: Vec<Range<u64>> = Vec::new();
     for spec in specs {
         let part = match spec {
             (Some(first), last) => first..last.map_or(length, |last| last.saturating_add(1).min(length)),
             // Section 14.1.2: the end of something shorter is all of it, also of nothing, which no `Content-Range` can say.
-            (None, Some(1..)) if length == 0 => return Wanted::All,
+            (None, Some(1..)) if length == 0 => return RangeRequest::All,
             (None, Some(suffix)) => length.saturating_sub(suffix)..length,
-            (None, None) => return Wanted::All,
+            (None, None) => return RangeRequest::All,
         };
         if part.start < part.end {
             parts.push(part);
         }
     }
     if parts.is_empty() {
-        return Wanted::Nothing;
+        return RangeRequest::Nothing;
     }
     let overlap = parts
         .iter()
         .enumerate()
         .any(|(at, part)| parts[at + 1..].iter().any(|other| part.start < other.end && other.start < part.end));
-    if parts.len() > MOST || overlap { Wanted::All } else { Wanted::Parts(parts) }
+    if parts.len() > MOST || overlap { RangeRequest::All } else { RangeRequest::Parts(parts) }
 }
 
 /// A first byte, and a last one, where that is said.
@@ -91,7 +91,7 @@ fn place(digits: &[u8]) -> Option<Option<u64>> {
 mod tests {
     use super::*;
 
-    fn check(range: &str, length: u64, expected: Wanted) {
+    fn check(range: &str, length: u64, expected: RangeRequest) {
         let fields: Fields = [("range", range)].into_iter().collect();
         assert_eq!(wanted(&fields, length), expected, "{range} of {length}");
     }
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     #[allow(clippy::single_range_in_vec_init, reason = "a list of one part")]
     fn parts() {
-        let parts = |parts: &[Range<u64>]| Wanted::Parts(parts.to_vec());
+        let parts = |parts: &[Range<u64>]| RangeRequest::Parts(parts.to_vec());
         check("bytes=0-4", 10, parts(&[0..5]));
         check("Bytes = 0-4", 10, parts(&[0..5]));
         check("bytes=5-", 10, parts(&[5..10]));
@@ -107,21 +107,21 @@ mod tests {
         check("bytes=-30", 10, parts(&[0..10]));
         check("bytes=9-99999999999999999999", 10, parts(&[9..10]));
         check("bytes=0-0, 5-6 ,,-1", 10, parts(&[0..1, 5..7, 9..10]));
-        check("bytes=10-", 10, Wanted::Nothing);
+        check("bytes=10-", 10, RangeRequest::Nothing);
         check("bytes=10-,0-1", 10, parts(&[0..2]));
-        check("bytes=0-", 0, Wanted::Nothing);
-        check("bytes=0-0", 0, Wanted::Nothing);
-        check("bytes=-0", 0, Wanted::Nothing);
-        check("bytes=-5", 0, Wanted::All);
-        check("bytes=0-,-5", 0, Wanted::All);
-        check("bytes=-0", 10, Wanted::Nothing);
+        check("bytes=0-", 0, RangeRequest::Nothing);
+        check("bytes=0-0", 0, RangeRequest::Nothing);
+        check("bytes=-0", 0, RangeRequest::Nothing);
+        check("bytes=-5", 0, RangeRequest::All);
+        check("bytes=0-,-5", 0, RangeRequest::All);
+        check("bytes=-0", 10, RangeRequest::Nothing);
         for odd in ["bytes=", "bytes=-", "bytes=5-4", "bytes=a-b", "bytes 0-4", "lines=0-4", "bytes=0-4;", "bytes=+1-2"]
         {
-            check(odd, 10, Wanted::All);
+            check(odd, 10, RangeRequest::All);
         }
-        check("bytes=0-4,4-6", 10, Wanted::All);
+        check("bytes=0-4,4-6", 10, RangeRequest::All);
         let many: Vec<String> = (0..17).map(|at| format!("{}-{}", 2 * at, 2 * at)).collect();
-        check(&format!("bytes={}", many.join(",")), 100, Wanted::All);
+        check(&format!("bytes={}", many.join(",")), 100, RangeRequest::All);
     }
 
     #[test]

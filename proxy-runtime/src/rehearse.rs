@@ -15,7 +15,7 @@ use crate::fields::Fields;
 use crate::filter::{Functions, Outgoing};
 use crate::inspect::{Inspector, Scratch};
 use crate::intake;
-use crate::route::{Captures, Found, MethodSet, Node, RouteId, SiteId, Tables, Verdict};
+use crate::route::{Captures, MethodSet, Node, RouteId, RouteLookup, RouteVerdict, SiteId, Tables};
 use crate::settings::Settings;
 use crate::site::{
     Door, Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text, Trusted,
@@ -26,7 +26,7 @@ use crate::trust;
 use crate::view::RequestView;
 
 /// A site's rules, compiled or not: the compiler has them as a plan, the binary as functions.
-pub trait Rules {
+pub trait SiteRules {
     /// The look-up tables.
     fn tables(&self) -> &Tables;
     /// How a site's paths are brought to normal form.
@@ -129,7 +129,7 @@ impl Outcome {
 ///
 /// # Errors
 /// It is no request: the method or URL is none.
-pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings) -> Result<Outcome, String> {
+pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Settings) -> Result<Outcome, String> {
     let method = Method::from_bytes(request.method.as_bytes()).map_err(|error| error.to_string())?;
     let (path, mut fields, scheme) = build(request)?;
     let Ok(mut target) = Target::parse(path, &fields, Version::HTTP_11) else {
@@ -146,7 +146,7 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     let origin = trust::origin(&fields, request.from, rules.trusted());
     let scheme = origin.scheme.unwrap_or(scheme);
     let site_fields = rules.site_policy(site).map(|policy| &policy.fields);
-    let taken = intake::Rules { header: &rules.trusted().header, trusted: origin.trusted, site: site_fields };
+    let taken = intake::IntakeRules { header: &rules.trusted().header, trusted: origin.trusted, site: site_fields };
     let odd = intake::take_in(&mut fields, &taken);
     if let Some(to) = rules.redirect_https(site, request.listener).filter(|_| scheme == "http") {
         let location = crate::handler::https_url(target.host(), target.path(), target.query(), to.get(settings));
@@ -162,27 +162,27 @@ pub fn rehearse(rules: &impl Rules, request: &Rehearsal<'_>, settings: &Settings
     let about = (origin.client, request.http2);
     let has_cors = |route| door_of(rules.policy(route)).is_some_and(|door| door.cors.is_some());
     let preflight = door::preflight(&method, &fields).map(|asked| find(rules, root, &target, &asked, &fields, about));
-    let preflight = preflight.filter(|found| matches!(found, Found::Route(route, _) if has_cors(*route)));
+    let preflight = preflight.filter(|found| matches!(found, RouteLookup::Route(route, _) if has_cors(*route)));
     let asks = preflight.is_some();
     let found = preflight.unwrap_or_else(|| find(rules, root, &target, &method, &fields, about));
     let policy = match &found {
-        Found::Route(route, _) => rules.policy(*route),
+        RouteLookup::Route(route, _) => rules.policy(*route),
         _ => rules.site_policy(site),
     };
     if policy.is_some_and(|policy| policy.refuses(target.path(), form)) {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(400, "bad-path") });
     }
-    if let (Some(door), Found::Nothing | Found::OtherMethod(_)) = (door_of(rules.site_policy(site)), &found)
+    if let (Some(door), RouteLookup::Nothing | RouteLookup::OtherMethod(_)) = (door_of(rules.site_policy(site)), &found)
         && let Some((status, reason)) = turned_away(door, &fields, request.body, origin.client)
     {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(status, reason) });
     }
     let (route, captures) = match found {
-        Found::Route(route, captures) => (route, captures),
-        Found::OtherMethod(_) => {
+        RouteLookup::Route(route, captures) => (route, captures),
+        RouteLookup::OtherMethod(_) => {
             return Ok(Outcome { site: Some(site), ..Outcome::refused(405, "method-not-allowed") });
         }
-        Found::Nothing => return Ok(Outcome { site: Some(site), ..Outcome::refused(404, "no-route") }),
+        RouteLookup::Nothing => return Ok(Outcome { site: Some(site), ..Outcome::refused(404, "no-route") }),
     };
     if let (Some(policy), Some(site)) = (rules.policy(route), site_fields) {
         intake::for_route(&mut fields, &policy.fields, site, origin.trusted, odd);
@@ -343,7 +343,7 @@ fn pairs(fields: &Fields) -> Vec<(String, String)> {
 }
 
 fn forward(
-    rules: &impl Rules,
+    rules: &impl SiteRules,
     route: RouteId,
     form: NormalForm,
     (target, has_body): (&Target, bool),
@@ -394,21 +394,21 @@ fn text(value: &[u8]) -> String {
 
 /// The route for a request, whose host has led to the site with this root.
 pub fn find(
-    rules: &impl Rules,
+    rules: &impl SiteRules,
     root: Node,
     target: &Target,
     method: &Method,
     headers: &Fields,
     (client, http2): (IpAddr, bool),
-) -> Found {
+) -> RouteLookup {
     let (host, path, query) = (target.host(), target.path(), target.query());
     let view = RequestView { method, host, path, query, headers, client, http2 };
     rules.tables().route(root, target.path(), |route, captures| {
         if !rules.matches(route, &view, captures) {
-            return Verdict::No;
+            return RouteVerdict::No;
         }
         let methods = rules.methods(route);
-        if methods.contains(method) { Verdict::Yes } else { Verdict::OtherMethod(MethodSet::of(methods)) }
+        if methods.contains(method) { RouteVerdict::Yes } else { RouteVerdict::OtherMethod(MethodSet::of(methods)) }
     })
 }
 
@@ -493,7 +493,7 @@ impl Outcome {
 ///
 /// # Errors
 /// See [`rehearse`].
-pub fn outcome(rules: &impl Rules, test: &Test, settings: &Settings) -> Result<Outcome, String> {
+pub fn outcome(rules: &impl SiteRules, test: &Test, settings: &Settings) -> Result<Outcome, String> {
     let headers = test.headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
     let request = Rehearsal {
         method: &test.method,
@@ -511,11 +511,11 @@ pub fn outcome(rules: &impl Rules, test: &Test, settings: &Settings) -> Result<O
 ///
 /// # Errors
 /// See [`rehearse`].
-pub fn run(rules: &impl Rules, test: &Test, settings: &Settings) -> Result<Vec<(String, String, String)>, String> {
+pub fn run(rules: &impl SiteRules, test: &Test, settings: &Settings) -> Result<Vec<(String, String, String)>, String> {
     Ok(misses(&test.expect, &outcome(rules, test, settings)?))
 }
 
-impl Rules for Site {
+impl SiteRules for Site {
     fn tables(&self) -> &Tables {
         &self.tables
     }

@@ -107,7 +107,7 @@ pub struct Tables {
 
 /// What a route says to a request whose path it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RouteVerdict {
     /// All its matchers hold.
     Yes,
     /// A matcher does not hold.
@@ -118,7 +118,7 @@ pub enum Verdict {
 
 /// The outcome of a look-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum RouteLookup {
     /// This route, with what its pattern bound.
     Route(RouteId, Captures),
     /// No route; but these would, had the method been theirs (405).
@@ -169,7 +169,12 @@ impl Tables {
 
     /// The route of a site, given its root, for a path in normal form. `ask` is called for each candidate in order of precedence and
     /// may bind captures of its own. No allocation.
-    pub fn route(&self, root: Node, path: &str, mut ask: impl FnMut(RouteId, &mut Captures) -> Verdict) -> Found {
+    pub fn route(
+        &self,
+        root: Node,
+        path: &str,
+        mut ask: impl FnMut(RouteId, &mut Captures) -> RouteVerdict,
+    ) -> RouteLookup {
         let mut search = Search {
             tables: self,
             path,
@@ -181,9 +186,9 @@ impl Tables {
         let exact = self.exact.get(root.id(), path.as_bytes());
         let found = exact.and_then(|[leaf]| search.leaf(leaf)).or_else(|| search.node(root, 1, 0));
         match (found, search.missed) {
-            (Some(route), _) => Found::Route(route, search.captures),
-            (None, Some(methods)) => Found::OtherMethod(methods),
-            (None, None) => Found::Nothing,
+            (Some(route), _) => RouteLookup::Route(route, search.captures),
+            (None, Some(methods)) => RouteLookup::OtherMethod(methods),
+            (None, None) => RouteLookup::Nothing,
         }
     }
 }
@@ -220,7 +225,7 @@ struct Search<'a, F> {
     ask: &'a mut F,
 }
 
-impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
+impl<F: FnMut(RouteId, &mut Captures) -> RouteVerdict> Search<'_, F> {
     /// `start` is where the next segment begins: behind its slash, or one past the end of the path.
     /// Recursion is as deep as the longest pattern of the site, which the compiler bounds.
     fn node(&mut self, node: Node, start: usize, depth: usize) -> Option<RouteId> {
@@ -326,9 +331,9 @@ impl<F: FnMut(RouteId, &mut Captures) -> Verdict> Search<'_, F> {
             return Some(route);
         }
         match (self.ask)(route, &mut self.captures) {
-            Verdict::Yes => return Some(route),
-            Verdict::No => {}
-            Verdict::OtherMethod(methods) => self.missed.get_or_insert_default().mask |= methods.mask,
+            RouteVerdict::Yes => return Some(route),
+            RouteVerdict::No => {}
+            RouteVerdict::OtherMethod(methods) => self.missed.get_or_insert_default().mask |= methods.mask,
         }
         None
     }

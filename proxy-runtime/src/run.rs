@@ -10,12 +10,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::budget::Budget;
+use crate::budget::ConnectionBudget;
 use crate::cache::Store;
 use crate::compress;
 use crate::connection;
 use crate::descriptors::Descriptors;
-use crate::door::state::State;
+use crate::door::state::AccessState;
 use crate::file_pool;
 use crate::listen::{self, Bound};
 use crate::memory::{Memory, trim::keep_trimming};
@@ -27,7 +27,7 @@ use crate::site::Site;
 use crate::stream::Buffers;
 use crate::tls::{self, Engine};
 use crate::upstream::{Dialler, Servers, keep_checking, keep_discovering, keep_resolving};
-use crate::worker::{MIN_BUFFER, Shared, Stop, Worker};
+use crate::worker::{MIN_BUFFER, StopSignal, Worker, WorkerShared};
 
 /// Serves until told to stop.
 ///
@@ -50,11 +50,12 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         notice(&too_few);
     }
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
-    let doors: &'static State = Box::leak(Box::new(State::new(site, settings)?));
+    let doors: &'static AccessState = Box::leak(Box::new(AccessState::new(site, settings)?));
     let replacers: &'static [Replacer] = Vec::leak(replacers(site));
     let mut sockets = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
-    let budget: &'static Budget = Box::leak(Box::new(Budget::new(site, settings, descriptors.budgets.clients)));
+    let budget: &'static ConnectionBudget =
+        Box::leak(Box::new(ConnectionBudget::new(site, settings, descriptors.budgets.clients)));
     let memory: &'static Memory = Box::leak(Box::new(Memory::new(site, settings)));
     let stores = site.stores.iter().map(|store| {
         let refused = |message| vec![Refused { message, place: store.place.clone() }];
@@ -70,14 +71,15 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         notice(&warning.to_string());
     }
     let (sink, writer) = Sink::start().map_err(failed)?;
-    let (stop, stopped) = watch::channel(Stop::No);
+    let (stop, stopped) = watch::channel(StopSignal::No);
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let main = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
     // Signals are caught before anybody can be told that the proxy is ready.
     let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
-        let shared = Shared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers };
+        let shared =
+            WorkerShared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -188,8 +190,8 @@ impl Signals {
         mut self,
         site: &'static Site,
         settings: &'static Settings,
-        (engine, doors): (&'static Engine, &'static State),
-        stop: &watch::Sender<Stop>,
+        (engine, doors): (&'static Engine, &'static AccessState),
+        stop: &watch::Sender<StopSignal>,
         all_done: &mut mpsc::Receiver<()>,
     ) {
         while !self.stop_or_hangup().await {
@@ -197,7 +199,7 @@ impl Signals {
         }
         let drain = site.process.drain.get(settings);
         notice(&format!("stopping: running exchanges have {drain:?}"));
-        stop.send_replace(Stop::Drain);
+        stop.send_replace(StopSignal::Drain);
         let complete = tokio::select! {
             _ = all_done.recv() => true,
             () = tokio::time::sleep(drain) => false,
@@ -205,7 +207,7 @@ impl Signals {
         };
         if !complete {
             notice("cutting off what still runs");
-            stop.send_replace(Stop::Now);
+            stop.send_replace(StopSignal::Now);
             // Cutting off is dropping: a worker that does not get round to it in a second never will.
             let _ = tokio::time::timeout(Duration::from_secs(1), all_done.recv()).await;
         }
@@ -224,7 +226,7 @@ async fn watch_certificates(
     site: &'static Site,
     settings: &'static Settings,
     engine: &'static Engine,
-    doors: &'static State,
+    doors: &'static AccessState,
 ) {
     let files = site.certificate_files();
     if files.is_empty() {
@@ -244,7 +246,12 @@ async fn watch_certificates(
     }
 }
 
-async fn reread(site: &'static Site, settings: &'static Settings, engine: &'static Engine, doors: &'static State) {
+async fn reread(
+    site: &'static Site,
+    settings: &'static Settings,
+    engine: &'static Engine,
+    doors: &'static AccessState,
+) {
     let reread = file_pool::run_static(move || {
         let mut refused = settings.reread_files(site.files);
         refused.extend(engine.reload(site, settings));
@@ -263,7 +270,7 @@ async fn reread(site: &'static Site, settings: &'static Settings, engine: &'stat
 }
 
 /// A worker's life.
-fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Receiver<Stop>) {
+fn work(shared: &WorkerShared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Receiver<StopSignal>) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
@@ -287,7 +294,7 @@ fn work(shared: &Shared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Recei
         let mut stop = stop;
         tokio::select! {
             () = drained => {}
-            _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
+            _ = stop.wait_for(|stop| *stop == StopSignal::Now) => {}
         }
     });
     // Dropping the runtime drops all tasks, and with them the records of what was cut off.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::facts::ClientCertificate;
-use crate::site::{Group, Tls, TlsVersion};
+use crate::site::{KeyExchangeGroup, Tls, TlsVersion};
 
 /// What a TLS handshake came to.
 pub(crate) struct Secured {
@@ -11,7 +11,7 @@ pub(crate) struct Secured {
     pub(crate) tls: u16,
     pub(crate) version: TlsVersion,
     /// The group of the key exchange, if it is one that a site can ask for; `None` for a session of TLS 1.2 that was resumed.
-    pub(crate) group: Option<Group>,
+    pub(crate) group: Option<KeyExchangeGroup>,
     /// HTTP/2 was agreed on.
     pub(crate) http2: bool,
     /// Who the client has shown to be.

@@ -1,7 +1,7 @@
 //! THE PATH OF A REQUEST: [`exchange`], one request and its answer.
 //!
 //! ```text
-//! request ─framing, target→ host, path ─route→ Found ─limits→ handler ─response filters→ answer
+//! request ─framing, target→ host, path ─route→ RouteLookup ─limits→ handler ─response filters→ answer
 //! ```
 //!
 //! Its steps stand in this order in [`steps`]. A step that says no gives a [`Failure`], which is answered and logged by
@@ -47,8 +47,8 @@ use crate::grpc;
 use crate::handler::{self, Answer};
 use crate::http1::Framing;
 use crate::intake;
-use crate::rehearse::{self, Rules as _};
-use crate::route::{Found, MethodSet, Node, RouteId, SiteId};
+use crate::rehearse::{self, SiteRules as _};
+use crate::route::{MethodSet, Node, RouteId, RouteLookup, SiteId};
 use crate::site::{Cors, Fault, Handler, Host, Methods, Route, Site};
 use crate::target::Target;
 use crate::trust;
@@ -288,18 +288,20 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
         None => rehearse::find(site, root, target, &record.method, &record.fields, about),
     };
     let (id, captures) = match found {
-        Found::Route(id, captures) => (id, captures),
+        RouteLookup::Route(id, captures) => (id, captures),
         _ if host.policy.refuses(target.path(), host.normal_form) => return Err(Failure::BadPath),
-        Found::OtherMethod(methods) => {
+        RouteLookup::OtherMethod(methods) => {
             // A route for GET alone is purged all the same.
             match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
-                Found::Route(id, captures) if record.method.as_str() == cached::PURGE && may_be_purged(site, id) => {
+                RouteLookup::Route(id, captures)
+                    if record.method.as_str() == cached::PURGE && may_be_purged(site, id) =>
+                {
                     (id, captures)
                 }
                 _ => return Ok(Way::Nowhere(host, Failure::MethodNotAllowed(methods))),
             }
         }
-        Found::Nothing => return Ok(Way::Nowhere(host, Failure::NoRoute)),
+        RouteLookup::Nothing => return Ok(Way::Nowhere(host, Failure::NoRoute)),
     };
     record.captures = captures;
     let route = site.routes.get(id).ok_or(Failure::Internal)?;
@@ -317,7 +319,7 @@ fn take_in(client: &Client, record: &mut Record, host: Option<&Host>) -> bool {
     (record.client, record.trusted) = (origin.client, origin.trusted);
     record.scheme = origin.scheme.unwrap_or(record.scheme);
     let site = host.map(|host| &host.policy.fields);
-    intake::take_in(&mut record.fields, &intake::Rules { header: &trusted.header, trusted: origin.trusted, site })
+    intake::take_in(&mut record.fields, &intake::IntakeRules { header: &trusted.header, trusted: origin.trusted, site })
 }
 
 /// `filter`: what the user's functions say to a request.
@@ -359,10 +361,10 @@ fn cors(record: &Record) -> Option<&'static Cors> {
 
 /// The route that a browser asks about before it sends its request (Fetch standard, "CORS-preflight request"), if it is one that
 /// answers such questions.
-fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) -> Option<Found> {
+fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) -> Option<RouteLookup> {
     let method = crate::door::preflight(&record.method, &record.fields)?;
     let found = rehearse::find(site, root, record.target.as_ref()?, &method, &record.fields, about);
-    let Found::Route(id, _) = &found else { return None };
+    let RouteLookup::Route(id, _) = &found else { return None };
     site.routes.get(*id)?.policy.door.as_ref()?.cors.is_some().then_some(found)
 }
 

@@ -41,8 +41,8 @@ pub use self::replace::BodyReplace;
 pub use self::routes::{Matches, Request, Response, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
 pub use self::tls::{
-    Acme, Certificate, Certificates, Challenge, ClientCertificates, DnsProvider, DnsUpdate, Group, ProxyProtocolIn,
-    Speaks, Stream, Tls, TlsVersion, TsigAlgorithm, Tunnel, UpstreamTls,
+    Acme, Certificate, Certificates, Challenge, ClientCertificates, DnsProvider, DnsUpdate, KeyExchangeGroup,
+    ProxyProtocolIn, Speaks, Stream, Tls, TlsVersion, TsigAlgorithm, Tunnel, UpstreamTls,
 };
 pub use self::trust::Trusted;
 pub use self::upstream::{

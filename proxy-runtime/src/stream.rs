@@ -1,5 +1,5 @@
 //! A connection of any kind, over TCP or a unix socket, plain or encrypted: [`Stream`]; with what has been read of it and not
-//! yet used: [`Link`].
+//! yet used: [`BufferedStream`].
 //!
 //! I/O without decisions. Buffers belong to the worker and are lent to a link only while there are bytes in them: an
 //! idle connection, or one that waits for the other side, holds none.
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::descriptors::Held;
+use crate::descriptors::DescriptorPermit;
 
 /// A connection.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Stream {
     Unix(UnixStream),
     /// Over one of the others.
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::TlsStream<Link>>),
+    Tls(Box<tokio_rustls::TlsStream<BufferedStream>>),
 }
 
 macro_rules! either {
@@ -168,7 +168,7 @@ impl Buffers {
 
 /// A connection, and the bytes that were read from it and not yet used.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct BufferedStream {
     pub(crate) stream: Stream,
     buffers: &'static Buffers,
     buffer: Option<Box<[u8]>>,
@@ -178,17 +178,17 @@ pub(crate) struct Link {
     ended: bool,
     /// Its descriptor's place in a budget, if it is counted here.
     #[allow(dead_code, reason = "held until the connection is closed")]
-    descriptor: Option<Held>,
+    descriptor: Option<DescriptorPermit>,
 }
 
-impl Link {
-    pub(crate) fn new(stream: Stream, buffers: &'static Buffers) -> Link {
-        Link { stream, buffers, buffer: None, start: 0, end: 0, ended: false, descriptor: None }
+impl BufferedStream {
+    pub(crate) fn new(stream: Stream, buffers: &'static Buffers) -> BufferedStream {
+        BufferedStream { stream, buffers, buffer: None, start: 0, end: 0, ended: false, descriptor: None }
     }
 
     /// The same for one whose descriptor has a place in a budget.
-    pub(crate) fn counted(stream: Stream, buffers: &'static Buffers, descriptor: Held) -> Link {
-        let mut link = Link::new(stream, buffers);
+    pub(crate) fn counted(stream: Stream, buffers: &'static Buffers, descriptor: DescriptorPermit) -> BufferedStream {
+        let mut link = BufferedStream::new(stream, buffers);
         link.descriptor = Some(descriptor);
         link
     }
@@ -270,7 +270,7 @@ impl Link {
 }
 
 /// For those who speak another protocol over it: first what was read already.
-impl AsyncRead for Link {
+impl AsyncRead for BufferedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let link = self.get_mut();
         if link.is_empty() {
@@ -283,7 +283,7 @@ impl AsyncRead for Link {
     }
 }
 
-impl AsyncWrite for Link {
+impl AsyncWrite for BufferedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.get_mut().stream.poll_write(cx, [buf, &[]])
     }
@@ -309,7 +309,7 @@ impl AsyncWrite for Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for BufferedStream {
     fn drop(&mut self) {
         self.rest();
     }

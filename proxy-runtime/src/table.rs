@@ -99,14 +99,14 @@ pub struct Aligned<T: ?Sized>(pub T);
 
 /// A key of a [`Table`]; both sides hash it through this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key<'a> {
+pub struct TableKey<'a> {
     /// Listener, site or node.
     pub scope: u32,
     /// Host, path or segment.
     pub text: &'a [u8],
 }
 
-impl PhfHash for Key<'_> {
+impl PhfHash for TableKey<'_> {
     fn phf_hash<H: std::hash::Hasher>(&self, state: &mut H) {
         state.write_u32(self.scope);
         state.write(self.text);
@@ -164,7 +164,7 @@ impl<const N: usize> Table<N> {
         if self.is_empty() {
             return None;
         }
-        let hashes = phf_shared::hash(&Key { scope, text }, &self.seed);
+        let hashes = phf_shared::hash(&TableKey { scope, text }, &self.seed);
         // `phf_shared::get_index`, over numbers in bytes.
         let bucket = hashes.g % (self.disps.len() / 2) as u32;
         let [d1, d2] = self.disps.row(bucket as usize);

@@ -12,7 +12,7 @@ use crate::site::{Trusted, TrustedHeader};
 
 /// What is known of a request's origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
+pub struct ClientOrigin {
     /// Whether the peer is believed.
     pub trusted: bool,
     /// The client's address.
@@ -22,9 +22,9 @@ pub struct Origin {
 }
 
 /// Who is behind a peer.
-pub fn origin(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> Origin {
+pub fn origin(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> ClientOrigin {
     if !matcher::contains(&trusted.networks, peer) {
-        return Origin { trusted: false, client: peer, scheme: None };
+        return ClientOrigin { trusted: false, client: peer, scheme: None };
     }
     let (client, scheme) = match &trusted.header {
         TrustedHeader::XForwardedFor => {
@@ -38,7 +38,7 @@ pub fn origin(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> Origin {
             (only.and_then(node_address).unwrap_or(peer), forwarded_proto(fields, 0))
         }
     };
-    Origin { trusted: true, client, scheme }
+    ClientOrigin { trusted: true, client, scheme }
 }
 
 /// The client by a list of addresses, the nearest first; and how many of them are proxies.

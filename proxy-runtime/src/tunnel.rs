@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::client::Client;
-use crate::client::http1::Http1;
+use crate::client::http1::Http1Client;
 use crate::clock::{Timer, after};
-use crate::exchange::Call;
-use crate::stream::Link;
+use crate::exchange::UpstreamExchange;
+use crate::stream::BufferedStream;
 
 /// Passes bytes through. Either side's error ends both; there is nobody left to tell.
-pub(crate) async fn through(client: &Client, http1: &Http1, call: Call) {
+pub(crate) async fn through(client: &Client, http1: &Http1Client, call: UpstreamExchange) {
     let Some((mut server, _lease)) = call.into_link() else { return };
     pump((&http1.link, &mut server), (&client.timer, client.idle.get()), |_| {}).await;
 }
@@ -22,11 +22,11 @@ pub(crate) async fn through(client: &Client, http1: &Http1, call: Call) {
 /// Passes bytes between a client and a server; `silence` is how long both may be silent. `progress` hears how many bytes went to
 /// the client.
 pub(crate) async fn pump(
-    (client, server): (&RefCell<Link>, &mut Link),
+    (client, server): (&RefCell<BufferedStream>, &mut BufferedStream),
     (timer, silence): (&Timer, Duration),
     mut progress: impl FnMut(u64),
 ) {
-    let (mut up, mut down) = (Way::default(), Way::default());
+    let (mut up, mut down) = (Direction::default(), Direction::default());
     let mut silent = (Instant::now(), 0);
     std::future::poll_fn(|cx| {
         let mut client = client.borrow_mut();
@@ -46,16 +46,21 @@ pub(crate) async fn pump(
 
 /// One direction.
 #[derive(Default)]
-struct Way {
+struct Direction {
     /// How many bytes have moved.
     moved: u64,
     /// The end was passed on.
     shut: bool,
 }
 
-impl Way {
+impl Direction {
     /// Passes on what there is; ready when all of it was.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Link, to: &mut Link) -> Poll<io::Result<()>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut BufferedStream,
+        to: &mut BufferedStream,
+    ) -> Poll<io::Result<()>> {
         while !self.shut {
             if !from.is_empty() {
                 let written = ready!(to.stream.poll_write(cx, [from.bytes(), &[]]))?;

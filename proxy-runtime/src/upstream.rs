@@ -1,5 +1,5 @@
 //! Servers, whose turn it is, and the connections to them: [`Servers`] (shared by all workers), [`Lease`] (a server held for
-//! one exchange), [`Pools`] (one per worker), [`Channel`] (a connection at work).
+//! one exchange), [`Pools`] (one per worker), [`UpstreamConnection`] (a connection at work).
 //!
 //! A connection is driven by the exchange that uses it, within the same task: no task per connection, no hand-over
 //! between tasks per request. An idle one rests in its pool undriven; whether its server has closed it is seen when it
@@ -23,8 +23,8 @@ mod sticky;
 pub(crate) use self::checks::keep_checking;
 pub(crate) use self::connect::Dialler;
 pub(crate) use self::discover::keep_discovering;
-pub(crate) use self::group::{Group, Lease, Wish};
-pub(crate) use self::pool::{Channel, Pools};
+pub(crate) use self::group::{Group, Lease, PickRequest};
+pub(crate) use self::pool::{Pools, UpstreamConnection};
 pub(crate) use self::proxy_protocol::announce;
 pub(crate) use self::resolve::keep_resolving;
 pub(crate) use self::servers::Servers;

@@ -1,4 +1,4 @@
-//! What the tasks of one worker share ([`Worker`]), and how far stopping has come ([`Stop`]).
+//! What the tasks of one worker share ([`Worker`]), and how far stopping has come ([`StopSignal`]).
 //!
 //! It lives as long as the process: tasks hold plain references.
 
@@ -11,12 +11,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::balance::Dice;
-use crate::budget::Budget;
+use crate::budget::ConnectionBudget;
 use crate::cache::Store;
 use crate::cache::freshness::Moment;
 use crate::compress::Compressing;
 use crate::descriptors::Descriptors;
-use crate::door::state::State;
+use crate::door::state::AccessState;
 use crate::facts::RequestId;
 use crate::inspect::Scratch;
 use crate::memory::Memory;
@@ -30,7 +30,7 @@ use crate::upstream::{Dialler, Pools, Servers, SharedPools};
 
 /// How far stopping has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum StopSignal {
     /// Not at all.
     No,
     /// No more connections; running exchanges go on.
@@ -44,7 +44,7 @@ pub(crate) struct Worker {
     pub(crate) site: &'static Site,
     pub(crate) settings: &'static Settings,
     pub(crate) servers: &'static Servers,
-    pub(crate) budget: &'static Budget,
+    pub(crate) budget: &'static ConnectionBudget,
     pub(crate) descriptors: &'static Descriptors,
     /// What is held for clients.
     pub(crate) memory: &'static Memory,
@@ -52,7 +52,7 @@ pub(crate) struct Worker {
     /// Where answers are kept.
     pub(crate) stores: &'static [Store],
     /// What doors remember.
-    pub(crate) doors: &'static State,
+    pub(crate) doors: &'static AccessState,
     /// By the numbers of `BodyReplace`.
     pub(crate) replacers: &'static [Replacer],
     /// Some upstream is told where clients connect from and to.
@@ -60,7 +60,7 @@ pub(crate) struct Worker {
     pub(crate) pools: Rc<Pools>,
     pub(crate) shared: SharedPools,
     pub(crate) log: LogBuffer,
-    pub(crate) stop: watch::Receiver<Stop>,
+    pub(crate) stop: watch::Receiver<StopSignal>,
     /// The largest head that any policy allows, in bytes.
     pub(crate) head_limit: u64,
     /// What keys of the cache are written into, lest each is an allocation.
@@ -85,8 +85,9 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker with what all of them share, and what is its own.
-    pub(crate) fn new(shared: &Shared, log: LogBuffer, stop: watch::Receiver<Stop>) -> Worker {
-        let Shared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers } = *shared;
+    pub(crate) fn new(shared: &WorkerShared, log: LogBuffer, stop: watch::Receiver<StopSignal>) -> Worker {
+        let WorkerShared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers } =
+            *shared;
         let head_limit = largest_head(site, settings);
         // A head must fit in, and bodies are read by as much.
         let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
@@ -185,9 +186,9 @@ impl Worker {
     }
 
     /// Counts something that the drain waits for, until the guard is dropped.
-    pub(crate) fn running(&'static self) -> Running {
+    pub(crate) fn running(&'static self) -> DrainGuard {
         self.running.set(self.running.get() + 1);
-        Running(self)
+        DrainGuard(self)
     }
 }
 
@@ -202,9 +203,9 @@ struct Date {
 }
 
 /// See [`Worker::running`].
-pub(crate) struct Running(&'static Worker);
+pub(crate) struct DrainGuard(&'static Worker);
 
-impl Drop for Running {
+impl Drop for DrainGuard {
     fn drop(&mut self) {
         self.0.running.set(self.0.running.get() - 1);
         if self.0.running.get() == 0 {
@@ -214,16 +215,16 @@ impl Drop for Running {
 }
 
 /// What all workers share.
-pub(crate) struct Shared {
+pub(crate) struct WorkerShared {
     pub(crate) site: &'static Site,
     pub(crate) settings: &'static Settings,
     pub(crate) servers: &'static Servers,
-    pub(crate) budget: &'static Budget,
+    pub(crate) budget: &'static ConnectionBudget,
     pub(crate) descriptors: &'static Descriptors,
     pub(crate) memory: &'static Memory,
     pub(crate) engine: &'static Engine,
     pub(crate) stores: &'static [Store],
-    pub(crate) doors: &'static State,
+    pub(crate) doors: &'static AccessState,
     pub(crate) replacers: &'static [Replacer],
 }
 

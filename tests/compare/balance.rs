@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use proxy_runtime::balance::{Ask, Candidates, Dice, Load, Policy, hash};
+use proxy_runtime::balance::{Ask, Balancer, Candidates, Dice, Load, hash};
 use proxy_runtime::site::BalancePolicy;
 
 use crate::row;
@@ -74,15 +74,15 @@ pub(crate) fn report() {
     );
 }
 
-fn made(policy: BalancePolicy, weights: &[u32]) -> (Policy, Servers) {
+fn made(policy: BalancePolicy, weights: &[u32]) -> (Balancer, Servers) {
     let names: Vec<String> = (0..weights.len()).map(|n| format!("10.0.{}.{}:8080", n / 250, n % 250)).collect();
     let named: Vec<(&str, u32)> = names.iter().map(String::as_str).zip(weights.iter().copied()).collect();
     let loads = weights.iter().map(|_| Load::default()).collect();
-    (Policy::new(policy, &named), Servers { weights: weights.to_vec(), loads })
+    (Balancer::new(policy, &named), Servers { weights: weights.to_vec(), loads })
 }
 
 /// The least disturbed of many lots. A hundred exchanges are under way at any time.
-fn nanoseconds(policy: &Policy, servers: &Servers) -> f64 {
+fn nanoseconds(policy: &Balancer, servers: &Servers) -> f64 {
     const LOT: usize = 1_000;
     let dice = Dice::new(7);
     let mut under_way = std::collections::VecDeque::new();

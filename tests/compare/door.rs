@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use proxy_runtime::addresses::{Addresses, IpNet};
-use proxy_runtime::door::counted::Key;
+use proxy_runtime::door::counted::LimitKey;
 use proxy_runtime::door::limiter::{Limiter, Turn};
 use proxy_runtime::facts::Facts;
 use proxy_runtime::fields::Fields;
@@ -137,8 +137,9 @@ fn turns(count: u64) -> Turns {
     };
     let mut next = numbers();
     let clients: Vec<IpAddr> = (0..count).map(|_| Ipv4Addr::from_bits(next()).into()).collect();
-    let turn =
-        |limiter: &Limiter, client, seconds| limiter.take(Key::network(client, (32, 64)), Duration::from_secs(seconds));
+    let turn = |limiter: &Limiter, client, seconds| {
+        limiter.take(LimitKey::network(client, (32, 64)), Duration::from_secs(seconds))
+    };
     // Where one request is let in at once, whoever is taken for another is refused. Each address comes once.
     let (strict, mut seen) = (limiter(1), HashSet::new());
     let new = clients.iter().filter(|client| seen.insert(**client));

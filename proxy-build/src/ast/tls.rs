@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{Challenge, Group, ProxyProtocol, TlsVersion, TsigAlgorithm};
+use proxy_runtime::site::{Challenge, KeyExchangeGroup, ProxyProtocol, TlsVersion, TsigAlgorithm};
 
 use super::{FileSource, HostPattern, Item, ProxyTo, Setting};
 use crate::source::{Span, Spanned};
@@ -85,7 +85,7 @@ pub enum DnsBy {
 pub enum InTls {
     Certificate { chain: Spanned<FileSource>, key: Spanned<FileSource>, ocsp: Option<Spanned<FileSource>> },
     MinVersion(TlsVersion),
-    Groups(Vec<Spanned<Group>>),
+    Groups(Vec<Spanned<KeyExchangeGroup>>),
     ClientCa { file: Spanned<FileSource>, required: Option<Spanned<bool>> },
     SessionTickets { off: Option<Spanned<()>>, rotate: Option<Spanned<Setting<Duration>>> },
 }

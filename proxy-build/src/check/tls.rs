@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use proxy_runtime::certificate::{self, Chain, Flaw, covers};
+use proxy_runtime::certificate::{self, CertificateError, Chain, covers};
 use proxy_runtime::site::{
     self, Certificate, Certificates, ClientCertificates, FilePath, ParamKind, Setting, TlsVersion, UpstreamTls,
 };
@@ -267,14 +267,14 @@ impl Check<'_> {
             for flaw in chain.flaws(key.as_ref(), SystemTime::now(), Duration::from_secs(self.expiring * 86_400)) {
                 let message = flaw.to_string();
                 self.report.add(match flaw {
-                    Flaw::Soon(_) => Diagnostic::lint("cert-expiry", message, *span)
+                    CertificateError::Soon(_) => Diagnostic::lint("cert-expiry", message, *span)
                         .help("put a new one in its place; the proxy reads it without a new start"),
-                    Flaw::KeyMismatch => {
+                    CertificateError::KeyMismatch => {
                         Diagnostic::error("key-mismatch", message, *key_span).also(*span, "the certificate")
                     }
-                    Flaw::Order(_) => Diagnostic::error("certificate-order", message, *span)
+                    CertificateError::Order(_) => Diagnostic::error("certificate-order", message, *span)
                         .help("the site's own comes first, and each one is followed by the one that has signed it"),
-                    Flaw::Purpose(_) => Diagnostic::error("certificate-purpose", message, *span).help(
+                    CertificateError::Purpose(_) => Diagnostic::error("certificate-purpose", message, *span).help(
                         "ask for one for servers: `extendedKeyUsage = serverAuth`, `keyUsage = digitalSignature`",
                     ),
                     _ => Diagnostic::error("certificate-expired", message, *span),
@@ -288,11 +288,15 @@ impl Check<'_> {
         for host in declared.tls.hosts.iter().filter(|host| **host != "*") {
             if !files.is_empty() && !names.iter().any(|name| covers(name, host)) {
                 self.report.add(
-                    Diagnostic::error("certificate-host", Flaw::NotFor(host.to_string()).to_string(), declared.span)
-                        .help(format!(
-                            "they are for: {}",
-                            if names.is_empty() { "no host at all".to_owned() } else { names.join(" ") }
-                        )),
+                    Diagnostic::error(
+                        "certificate-host",
+                        CertificateError::NotFor(host.to_string()).to_string(),
+                        declared.span,
+                    )
+                    .help(format!(
+                        "they are for: {}",
+                        if names.is_empty() { "no host at all".to_owned() } else { names.join(" ") }
+                    )),
                 );
             }
         }

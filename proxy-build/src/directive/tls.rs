@@ -1,6 +1,6 @@
 //! `tls`: certificates, and what is asked of handshakes. For sites, and for servers.
 
-use proxy_runtime::site::{Group, TlsVersion};
+use proxy_runtime::site::{KeyExchangeGroup, TlsVersion};
 
 use super::{Directive, Place, Prop};
 use crate::ast::{FileSource, InTls, InUpstream, Tls, UpstreamTls, What};
@@ -140,7 +140,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::InTls(InTls::Groups(r.some("a GROUP", value::word(Group::NAMES))))),
+    read: |r| Some(What::InTls(InTls::Groups(r.some("a GROUP", value::word(KeyExchangeGroup::NAMES))))),
 };
 
 pub(super) static CLIENT_CA: Directive = Directive {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use proxy_runtime::route::{ALWAYS, ANY_CASE, LITERALS, NONE, ONLY, RouteId, Tables, wildcard_scope};
 use proxy_runtime::site::Methods;
-use proxy_runtime::table::{Key, Table};
+use proxy_runtime::table::{Table, TableKey};
 
 use crate::ast::{HostPattern, Segment};
 use crate::check::joint::Joined;
@@ -202,7 +202,8 @@ pub(crate) fn table<const N: usize>(entries: Vec<(u32, &str, [u32; N])>) -> Tabl
     if entries.is_empty() {
         return Table::EMPTY;
     }
-    let keys: Vec<_> = entries.iter().map(|(scope, text, _)| Key { scope: *scope, text: text.as_bytes() }).collect();
+    let keys: Vec<_> =
+        entries.iter().map(|(scope, text, _)| TableKey { scope: *scope, text: text.as_bytes() }).collect();
     let hash = phf_generator::generate_hash(&keys);
     let disps = hash.disps.iter().flat_map(|(d1, d2)| [*d1, *d2]).collect();
     Table::from_entries(hash.key, disps, hash.map.iter().map(|&index| entries[index]))

@@ -2,8 +2,8 @@
 
 use std::task::{Context, Poll, ready};
 
-use crate::http1::{Decoder, Found, Framing};
-use crate::stream::Link;
+use crate::http1::{ChunkStep, Decoder, Framing};
+use crate::stream::BufferedStream;
 
 /// A body as it arrives on a connection.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Inbound {
 }
 
 /// Why an arriving body is not whole.
-pub(crate) enum Flaw {
+pub(crate) enum BodyError {
     /// It is no body.
     Malformed,
     /// The connection ended before it.
@@ -32,30 +32,30 @@ impl Inbound {
     }
 
     /// How much data there is now; 0 at the end.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Result<usize, Flaw>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut BufferedStream) -> Poll<Result<usize, BodyError>> {
         loop {
-            match self.decoder.find(link.bytes()).map_err(|_| Flaw::Malformed)? {
-                Found::Data { skip, len } => {
+            match self.decoder.find(link.bytes()).map_err(|_| BodyError::Malformed)? {
+                ChunkStep::Data { skip, len } => {
                     link.consume(skip);
                     self.ready = len;
                     return Poll::Ready(Ok(len));
                 }
-                Found::End { skip } => {
+                ChunkStep::End { skip } => {
                     link.consume(skip);
                     return Poll::Ready(Ok(0));
                 }
-                Found::More { skip } => link.consume(skip),
+                ChunkStep::More { skip } => link.consume(skip),
             }
             match ready!(link.poll_fill(cx)) {
                 Ok(true) => {}
                 Ok(false) if self.decoder.closed() => return Poll::Ready(Ok(0)),
-                Ok(false) | Err(_) => return Poll::Ready(Err(Flaw::Truncated)),
+                Ok(false) | Err(_) => return Poll::Ready(Err(BodyError::Truncated)),
             }
         }
     }
 
     /// Gives the data to `to`.
-    pub(crate) fn take(&mut self, link: &mut Link, to: impl FnOnce(&[u8]) -> usize) -> usize {
+    pub(crate) fn take(&mut self, link: &mut BufferedStream, to: impl FnOnce(&[u8]) -> usize) -> usize {
         let took = to(&link.bytes()[..self.ready]);
         self.ready -= took;
         self.decoder.took(took);

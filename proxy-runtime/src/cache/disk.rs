@@ -36,7 +36,7 @@ use super::journal::Journal;
 use super::purges::Purge;
 use super::record::{self, Kept};
 use super::store::{Head, Varies};
-use crate::descriptors::{self, Share};
+use crate::descriptors::{self, DescriptorBudget};
 use crate::file_pool::FilePool;
 
 /// A folder of answers.
@@ -78,7 +78,7 @@ impl Disk {
     ///
     /// # Errors
     /// It can't be made or written to.
-    pub(crate) fn open(folder: &Path, limits: Limits, descriptors: &'static Share) -> io::Result<Disk> {
+    pub(crate) fn open(folder: &Path, limits: Limits, descriptors: &'static DescriptorBudget) -> io::Result<Disk> {
         fs::create_dir_all(folder.join("new"))?;
         for first in 0..=255_u8 {
             fs::create_dir_all(folder.join(format!("{first:02x}")))?;
@@ -422,7 +422,7 @@ mod tests {
         let folder = folder("survives");
         let lengths = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7];
         {
-            let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
+            let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
             for (name, length) in (1..).zip(lengths) {
                 disk.keep(name, &head("http://a/", &[], ""), &body(length), || false).expect("written");
             }
@@ -435,7 +435,7 @@ mod tests {
             };
             disk.keep_note(100, &note, || false).expect("written");
         }
-        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
+        let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         assert!(disk.may_have(99), "nobody knows yet");
         disk.scan();
         assert!(!disk.may_have(99) && disk.read(99).is_none());
@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn torn() {
         let folder = folder("torn");
-        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
+        let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         let whole = body(2 * BLOCK + 100);
         disk.keep(7, &head("http://a/", &[], ""), &whole, || false).expect("written");
         let written = fs::read(disk.path(7)).expect("a file");
@@ -480,7 +480,7 @@ mod tests {
         let folder = folder("purged");
         let tags = |tag: &str| Purge::Tags(vec![tag.to_owned()]);
         {
-            let disk = Arc::new(Disk::open(&folder, AMPLE, Share::ample()).expect("a folder"));
+            let disk = Arc::new(Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder"));
             for (name, tag) in (1..).zip(["soft", "hard", "kept"]) {
                 disk.keep(name, &head("http://a/", &[], tag), &body(5), || false).expect("written");
             }
@@ -494,14 +494,14 @@ mod tests {
             disk.keep(4, &head("http://a/", &[], "hard"), &body(5), || false).expect("written");
             assert!(disk.read(4).is_some(), "it came later");
         }
-        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
+        let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         assert!(matches!(disk.read(1), Some(Found::Answer(head, _)) if head.is_outdated()));
         let found: Vec<bool> = (1..=4).map(|name| disk.read(name).is_some()).collect();
         assert_eq!(found, [true, false, true, true]);
         drop(disk);
         // Without its journal, nobody knows what was purged.
         fs::remove_file(folder.join("journal")).expect("removed");
-        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
+        let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         assert!((1..=4).all(|name| disk.read(name).is_none()));
         let _ = fs::remove_dir_all(folder);
     }
@@ -511,7 +511,7 @@ mod tests {
     #[test]
     fn open_files() {
         let folder = folder("open");
-        let two: &'static Share = Box::leak(Box::new(Share::of(2)));
+        let two: &'static DescriptorBudget = Box::leak(Box::new(DescriptorBudget::of(2)));
         let disk = Disk::open(&folder, AMPLE, two).expect("a folder");
         disk.keep(1, &head("http://a/", &[], ""), &body(5), || false).expect("written");
         disk.folder.pool.settle(Duration::from_secs(60));
@@ -535,7 +535,7 @@ mod tests {
     #[test]
     fn bounded() {
         let folder = folder("bounded");
-        let disk = Arc::new(Disk::open(&folder, room_for(100 << 10), Share::ample()).expect("a folder"));
+        let disk = Arc::new(Disk::open(&folder, room_for(100 << 10), DescriptorBudget::ample()).expect("a folder"));
         disk.scan();
         for name in 0..40 {
             disk.keep(name, &head("http://a/", &[], ""), &body(10 << 10), || false).expect("written");
@@ -561,7 +561,7 @@ mod tests {
     fn limits() {
         let check = |limits: Limits, size: usize, expected: std::ops::RangeInclusive<usize>| {
             let folder = folder("limits");
-            let disk = Disk::open(&folder, limits, Share::ample()).expect("a folder");
+            let disk = Disk::open(&folder, limits, DescriptorBudget::ample()).expect("a folder");
             for name in 0..100 {
                 let _ = disk.keep(name, &head("http://a/", &[], ""), &body(size), || false);
             }
@@ -571,7 +571,7 @@ mod tests {
             assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 0, "{limits:?}");
             drop(disk);
             // A start with less room removes what is too much.
-            let disk = Disk::open(&folder, Limits { files: 5, ..limits }, Share::ample()).expect("a folder");
+            let disk = Disk::open(&folder, Limits { files: 5, ..limits }, DescriptorBudget::ample()).expect("a folder");
             disk.scan();
             assert_eq!(disk.size().0, files.min(5) as u64);
             assert_eq!((0..100).filter(|name| disk.path(*name).exists()).count(), files.min(5));
@@ -590,10 +590,10 @@ mod tests {
     #[test]
     fn abandoned() {
         let folder = folder("abandoned");
-        let disk = Disk::open(&folder, AMPLE, Share::ample()).expect("a folder");
+        let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         let writer = disk.begin(1, b"head").expect("begun");
         fs::write(folder.join("new/0123-4"), b"half").expect("written");
-        Disk::open(&folder, AMPLE, Share::ample()).expect("a folder").scan();
+        Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder").scan();
         assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 1);
         disk.finish(writer, || false).expect("finished");
         assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 0);

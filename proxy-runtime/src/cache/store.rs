@@ -27,7 +27,7 @@ use super::freshness::{Life, Moment, Unkept};
 use super::key::{self, Selecting};
 use super::purges::{Purge, Purges};
 use super::purging::Orders;
-use crate::descriptors::Share;
+use crate::descriptors::DescriptorBudget;
 use crate::fields::Fields;
 use crate::ranges::Only;
 use crate::settings::Settings;
@@ -232,7 +232,7 @@ impl Store {
         store: &site::Store,
         settings: &Settings,
         workers: usize,
-        descriptors: &'static Share,
+        descriptors: &'static DescriptorBudget,
     ) -> Result<Store, String> {
         let memory = store.memory.get(settings);
         let max_object = store.max_object.map_or(memory / 16, |size| size.get(settings));
@@ -577,7 +577,7 @@ pub(super) mod tests {
         let place = Written { file: "site.kdl".into(), line: 1 };
         let store =
             site::Store { name: "main".into(), memory: Setting::Fixed(memory), max_object: None, disk: None, place };
-        Box::leak(Box::new(Store::new(&store, &Settings::default(), 2, Share::ample()).expect("no folder")))
+        Box::leak(Box::new(Store::new(&store, &Settings::default(), 2, DescriptorBudget::ample()).expect("no folder")))
     }
 
     pub(crate) fn head(url: &str, vary: &[&str], tags: &str) -> Arc<Head> {

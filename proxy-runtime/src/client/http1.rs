@@ -1,4 +1,4 @@
-//! What a client's connection in HTTP/1.1 has of the exchange under way ([`Http1`]).
+//! What a client's connection in HTTP/1.1 has of the exchange under way ([`Http1Client`]).
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
@@ -8,11 +8,11 @@ use http::{StatusCode, Version};
 use crate::body::inbound::Inbound;
 use crate::fields::Fields;
 use crate::http1::{self, Framing};
-use crate::stream::Link;
+use crate::stream::BufferedStream;
 
 /// What a connection has of the exchange under way.
-pub(crate) struct Http1 {
-    pub(crate) link: RefCell<Link>,
+pub(crate) struct Http1Client {
+    pub(crate) link: RefCell<BufferedStream>,
     /// The body of the request under way.
     pub(crate) inbound: RefCell<Inbound>,
     /// The client waits to hear that its body is wanted.
@@ -26,10 +26,10 @@ pub(crate) struct Http1 {
 /// The most bytes of interim answers that wait to be sent.
 const MAX_INTERIM: usize = 16 << 10;
 
-impl Http1 {
+impl Http1Client {
     /// A connection that has had no request.
-    pub(crate) fn new(link: Link) -> Http1 {
-        Http1 {
+    pub(crate) fn new(link: BufferedStream) -> Http1Client {
+        Http1Client {
             link: RefCell::new(link),
             inbound: RefCell::new(Inbound::new(Framing::Empty)),
             expects_continue: Cell::new(false),

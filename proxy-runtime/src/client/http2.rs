@@ -1,4 +1,4 @@
-//! What a stream of a client's connection in HTTP/2 has of the exchange on it ([`Http2`]).
+//! What a stream of a client's connection in HTTP/2 has of the exchange on it ([`Http2Client`]).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,35 +9,35 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Response, StatusCode};
 
-use crate::body::inbound::Flaw;
+use crate::body::inbound::BodyError;
 use crate::fields::Fields;
-use crate::http2::budget::Budget;
+use crate::http2::budget::StreamBudget;
 use crate::http2::monitor::Monitor;
-use crate::http2::{Piece, received_trailers, to_send};
+use crate::http2::{DataPiece, received_trailers, to_send};
 
 /// What a stream has of the exchange on it.
-pub(crate) struct Http2 {
+pub(crate) struct Http2Client {
     body: RefCell<RecvStream>,
     /// What is received and not passed on.
     chunk: RefCell<Bytes>,
     trailers: RefCell<Option<Fields>>,
-    pub(crate) respond: RefCell<SendResponse<Piece>>,
+    pub(crate) respond: RefCell<SendResponse<DataPiece>>,
     monitor: Rc<Monitor>,
-    pub(crate) budget: Rc<Budget>,
+    pub(crate) budget: Rc<StreamBudget>,
     /// All of the body was received.
     pub(crate) whole: Cell<bool>,
     /// The client waits to hear that its body is wanted.
     pub(crate) expects_continue: Cell<bool>,
 }
 
-impl Http2 {
+impl Http2Client {
     /// A stream whose request begins; `whole`: nothing follows its head.
     pub(crate) fn new(
-        (body, respond): (RecvStream, SendResponse<Piece>),
-        (budget, monitor): (Rc<Budget>, Rc<Monitor>),
+        (body, respond): (RecvStream, SendResponse<DataPiece>),
+        (budget, monitor): (Rc<StreamBudget>, Rc<Monitor>),
         (whole, expects_continue): (bool, bool),
-    ) -> Http2 {
-        Http2 {
+    ) -> Http2Client {
+        Http2Client {
             body: RefCell::new(body),
             chunk: RefCell::default(),
             trailers: RefCell::default(),
@@ -49,12 +49,12 @@ impl Http2 {
         }
     }
 
-    pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Flaw>> {
+    pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
         let (mut body, mut chunk) = (self.body.borrow_mut(), self.chunk.borrow_mut());
         while chunk.is_empty() {
             match std::task::ready!(body.poll_data(cx)) {
                 Some(Ok(data)) => *chunk = data,
-                Some(Err(_)) => return Poll::Ready(Err(Flaw::Truncated)),
+                Some(Err(_)) => return Poll::Ready(Err(BodyError::Truncated)),
                 None => {
                     return match std::task::ready!(body.poll_trailers(cx)) {
                         Ok(None) => {
@@ -62,7 +62,7 @@ impl Http2 {
                             Poll::Ready(Ok(0))
                         }
                         Ok(Some(trailers)) if self.monitor.is_too_large(0, &trailers) => {
-                            Poll::Ready(Err(Flaw::Malformed))
+                            Poll::Ready(Err(BodyError::Malformed))
                         }
                         Ok(Some(trailers)) => match received_trailers(&trailers) {
                             Some(trailers) if !self.monitor.is_malformed(body.stream_id().as_u32()) => {
@@ -70,9 +70,9 @@ impl Http2 {
                                 *self.trailers.borrow_mut() = Some(trailers);
                                 Poll::Ready(Ok(0))
                             }
-                            _ => Poll::Ready(Err(Flaw::Malformed)),
+                            _ => Poll::Ready(Err(BodyError::Malformed)),
                         },
-                        Err(_) => Poll::Ready(Err(Flaw::Truncated)),
+                        Err(_) => Poll::Ready(Err(BodyError::Truncated)),
                     };
                 }
             }

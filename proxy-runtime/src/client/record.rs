@@ -13,7 +13,7 @@ use super::peer::Peer;
 use crate::cache::Flight;
 use crate::captures::Captures;
 use crate::claims::Claims;
-use crate::door::in_flight::Counted;
+use crate::door::in_flight::ConcurrencyGuard;
 use crate::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -68,7 +68,7 @@ pub(crate) struct Record {
     /// A browser's question about another request, which was answered.
     pub(crate) preflight: bool,
     /// It counts as in flight until it is over.
-    pub(crate) counted: Vec<Counted>,
+    pub(crate) counted: Vec<ConcurrencyGuard>,
     /// It is not written.
     unseen: bool,
     over: bool,

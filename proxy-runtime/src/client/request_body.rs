@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::body::front::Front;
-use crate::body::inbound::Flaw;
+use crate::body::inbound::BodyError;
 use crate::body::pace::Pace;
 use crate::body::source::Source;
 use crate::client::Client;
@@ -243,8 +243,8 @@ impl Coming {
                 self.patience = self.patience.saturating_add(earned);
                 Poll::Ready(Ok(true))
             }
-            Poll::Ready(Err(Flaw::Malformed)) => self.end(Failure::BadFraming),
-            Poll::Ready(Err(Flaw::Truncated)) => self.end(Failure::RequestTruncated),
+            Poll::Ready(Err(BodyError::Malformed)) => self.end(Failure::BadFraming),
+            Poll::Ready(Err(BodyError::Truncated)) => self.end(Failure::RequestTruncated),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::fields::Fields;
 use crate::listen::Bound;
 use crate::observe::notice;
 use crate::stream::Stream;
-use crate::worker::{Stop, Worker};
+use crate::worker::{StopSignal, Worker};
 
 /// A listener in an event loop.
 enum Listening {
@@ -38,7 +38,7 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop != Stop::No) => return Ok(()),
+            _ = stop.wait_for(|stop| *stop != StopSignal::No) => return Ok(()),
             accepted = listening.accept() => accepted,
         };
         match accepted {

@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::matcher;
 use crate::site::ProxyProtocolIn;
-use crate::stream::{Link, Stream};
+use crate::stream::{BufferedStream, Stream};
 use crate::worker::Worker;
 
 /// A connection, counted for as long as it lasts.
@@ -43,7 +43,7 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
     if worker.announces {
         peer.addresses = stream.addresses();
     }
-    let link = Link::new(stream, worker.buffers);
+    let link = BufferedStream::new(stream, worker.buffers);
     let plain = !speaks.tls && speaks.proxy_protocol.is_none() && !speaks.http2;
     if let Some(stream) = speaks.stream {
         // Boxed: what HTTP needs is large enough.
@@ -70,11 +70,15 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
 }
 
 /// Why a connection is not served, and the connection if the client can be told.
-type TurnedAway = (Failure, Option<Link>);
+type TurnedAway = (Failure, Option<BufferedStream>);
 
 /// What comes before the first request. Gives the connection, and whether HTTP/2 is spoken on it; `None` if the client has
 /// gone without a word.
-async fn begin(peer: &mut Peer, mut link: Link, permit: &mut Permit) -> Result<Option<(Link, bool)>, TurnedAway> {
+async fn begin(
+    peer: &mut Peer,
+    mut link: BufferedStream,
+    permit: &mut Permit,
+) -> Result<Option<(BufferedStream, bool)>, TurnedAway> {
     let (worker, speaks) = (peer.worker, &peer.listener().speaks);
     let patience = worker.site.root.timeouts.handshake.get(worker.settings);
     let until = Instant::now() + patience.min(Duration::from_secs(3600));
@@ -97,7 +101,7 @@ async fn begin(peer: &mut Peer, mut link: Link, permit: &mut Permit) -> Result<O
 }
 
 /// The TLS handshake.
-async fn secure(peer: &mut Peer, mut link: Link) -> Result<Option<(Link, bool)>, TurnedAway> {
+async fn secure(peer: &mut Peer, mut link: BufferedStream) -> Result<Option<(BufferedStream, bool)>, TurnedAway> {
     let worker = peer.worker;
     match std::future::poll_fn(|cx| if link.is_empty() { link.poll_fill(cx) } else { Poll::Ready(Ok(true)) }).await {
         Ok(true) => {}
@@ -113,11 +117,11 @@ async fn secure(peer: &mut Peer, mut link: Link) -> Result<Option<(Link, bool)>,
     let (stream, secured) = secured.map_err(|failure| (failure, None))?;
     let http2 = secured.http2 || !peer.listener().speaks.http1;
     peer.secured = Some(secured);
-    Ok(Some((Link::new(stream, worker.buffers), http2)))
+    Ok(Some((BufferedStream::new(stream, worker.buffers), http2)))
 }
 
 /// What the proxy in front says of the client (`proxy-protocol`). Its word replaces the peer.
-async fn introduction(peer: &mut Peer, expected: &ProxyProtocolIn, link: &mut Link) -> Result<(), Failure> {
+async fn introduction(peer: &mut Peer, expected: &ProxyProtocolIn, link: &mut BufferedStream) -> Result<(), Failure> {
     if !matcher::contains(&expected.from, peer.ip) {
         return Err(Failure::ProxyProtocol);
     }
@@ -126,7 +130,7 @@ async fn introduction(peer: &mut Peer, expected: &ProxyProtocolIn, link: &mut Li
             match proxy_protocol::read(link.bytes(), expected) {
                 Ok(None) => {}
                 Ok(Some(header)) => return Poll::Ready(Ok(header)),
-                Err(proxy_protocol::Malformed) => return Poll::Ready(Err(Failure::ProxyProtocol)),
+                Err(proxy_protocol::MalformedHeader) => return Poll::Ready(Err(Failure::ProxyProtocol)),
             }
             match std::task::ready!(link.poll_fill(cx)) {
                 Ok(true) => {}
@@ -146,7 +150,7 @@ async fn introduction(peer: &mut Peer, expected: &ProxyProtocolIn, link: &mut Li
 
 /// Whether the first bytes are HTTP/2's (RFC 9113 section 3.4): no method of HTTP/1 is `PRI`. `None`: the client is gone, or
 /// says nothing.
-async fn prior_knowledge(worker: &'static Worker, link: &mut Link) -> Option<bool> {
+async fn prior_knowledge(worker: &'static Worker, link: &mut BufferedStream) -> Option<bool> {
     const PREFACE: &[u8] = b"PRI ";
     let idle = worker.site.root.timeouts.idle.get(worker.settings);
     let (timer, mut draining) = (Timer::default(), Draining::new(worker));

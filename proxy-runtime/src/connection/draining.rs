@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::worker::{Stop, Worker};
+use crate::worker::{StopSignal, Worker};
 
 /// How long a client may take to notice that it is no longer listened to.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
@@ -16,7 +16,7 @@ pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(200);
 
 /// Whether the worker stops. The signal is asked for again only when it has come: this is polled between all requests.
 pub(super) struct Draining {
-    signal: tokio::sync::watch::Receiver<Stop>,
+    signal: tokio::sync::watch::Receiver<StopSignal>,
     wait: Option<Pin<Box<dyn Future<Output = ()>>>>,
     since: Option<Instant>,
 }
@@ -37,7 +37,7 @@ impl Draining {
             let mut signal = self.signal.clone();
             let wait = self.wait.get_or_insert_with(|| {
                 Box::pin(async move {
-                    let _ = signal.wait_for(|stop| *stop != Stop::No).await;
+                    let _ = signal.wait_for(|stop| *stop != StopSignal::No).await;
                 })
             });
             if wait.as_mut().poll(cx).is_ready() {

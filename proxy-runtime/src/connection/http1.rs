@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::draining::{DRAIN_GRACE, Draining, LINGER};
 use crate::body::outbound::{Broken, Outbound};
 use crate::body::pace::Pace;
-use crate::client::http1::Http1;
+use crate::client::http1::Http1Client;
 use crate::client::peer::Peer;
 use crate::client::record::Record;
 use crate::client::{Client, Wire};
@@ -23,12 +23,12 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_reader::FileReader;
 use crate::handler::Answer;
-use crate::http1::{self, Framing, Head, Reading};
+use crate::http1::{self, Framing, HeadReader, MessageHead};
 use crate::listen::FINE_QUEUE;
 use crate::serve::body::Body;
 use crate::serve::local_response;
 use crate::serve::{self, Aborted};
-use crate::stream::{Link, Stream};
+use crate::stream::{BufferedStream, Stream};
 use crate::tunnel;
 
 /// What becomes of a connection after an exchange.
@@ -46,16 +46,16 @@ enum Next {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(peer: Rc<Peer>, link: Link) {
-    let client = Rc::new(Client::new(peer, Wire::Http1(Http1::new(link))));
+pub(super) async fn serve(peer: Rc<Peer>, link: BufferedStream) {
+    let client = Rc::new(Client::new(peer, Wire::Http1(Http1Client::new(link))));
     if let Wire::Http1(http1) = &client.wire {
         client.timer.run(pin!(converse(&client, http1))).await;
     }
 }
 
 /// Answers somebody who speaks something else.
-pub(super) async fn turn_away(peer: Rc<Peer>, link: Link, failure: Failure) {
-    let client = Rc::new(Client::new(peer, Wire::Http1(Http1::new(link))));
+pub(super) async fn turn_away(peer: Rc<Peer>, link: BufferedStream, failure: Failure) {
+    let client = Rc::new(Client::new(peer, Wire::Http1(Http1Client::new(link))));
     if let Wire::Http1(http1) = &client.wire {
         let away = pin!(async {
             refuse(&client, http1, failure).await;
@@ -65,7 +65,7 @@ pub(super) async fn turn_away(peer: Rc<Peer>, link: Link, failure: Failure) {
     }
 }
 
-async fn converse(client: &Rc<Client>, http1: &Http1) {
+async fn converse(client: &Rc<Client>, http1: &Http1Client) {
     let mut requests = Requests::new(client, http1);
     let next = loop {
         let next = match requests.next().await {
@@ -90,8 +90,8 @@ async fn converse(client: &Rc<Client>, http1: &Http1) {
 /// The requests that arrive on a connection.
 struct Requests<'c> {
     client: &'c Client,
-    http1: &'c Http1,
-    reading: Reading,
+    http1: &'c Http1Client,
+    reading: HeadReader,
     idle_since: Instant,
     /// How long the connection may be idle, and a head take.
     idle: Duration,
@@ -100,12 +100,12 @@ struct Requests<'c> {
 }
 
 impl<'c> Requests<'c> {
-    fn new(client: &'c Client, http1: &'c Http1) -> Requests<'c> {
+    fn new(client: &'c Client, http1: &'c Http1Client) -> Requests<'c> {
         let (worker, timeouts) = (client.worker, &client.worker.site.root.timeouts);
         Requests {
             client,
             http1,
-            reading: Reading::default(),
+            reading: HeadReader::default(),
             idle_since: Instant::now(),
             idle: timeouts.idle.get(worker.settings),
             request: timeouts.request.get(worker.settings),
@@ -114,7 +114,7 @@ impl<'c> Requests<'c> {
     }
 
     /// The head of the next request, with when it began; `None` where there will be none.
-    async fn next(&mut self) -> Result<Option<(Head<(Method, String)>, Instant)>, Failure> {
+    async fn next(&mut self) -> Result<Option<(MessageHead<(Method, String)>, Instant)>, Failure> {
         let limit = usize::try_from(self.client.worker.head_limit).unwrap_or(usize::MAX);
         let mut began = None;
         std::future::poll_fn(|cx| {
@@ -154,8 +154,8 @@ impl<'c> Requests<'c> {
 /// One request and its answer.
 async fn exchange(
     client: &Rc<Client>,
-    http1: &Http1,
-    (head, began): (Head<(Method, String)>, Instant),
+    http1: &Http1Client,
+    (head, began): (MessageHead<(Method, String)>, Instant),
     requests: &Requests<'_>,
 ) -> Next {
     let version = head.version;
@@ -192,18 +192,24 @@ async fn exchange(
         && !requests.draining.has_begun()
         // Said in advance where it is known; the body of an answer from elsewhere may still outlast the request's.
         && (!(own || http1.was_not_asked()) || http1.is_worth_reading());
-    send(client, http1, &mut record, answer, &Manner { version, to_head, keep_alive }).await
+    send(client, http1, &mut record, answer, &SendOptions { version, to_head, keep_alive }).await
 }
 
 /// How an answer is to be sent.
-struct Manner {
+struct SendOptions {
     version: Version,
     to_head: bool,
     keep_alive: bool,
 }
 
 /// Sends an answer, and sees to what is left of the request.
-async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: Answer<Body>, manner: &Manner) -> Next {
+async fn send(
+    client: &Client,
+    http1: &Http1Client,
+    record: &mut Record,
+    mut answer: Answer<Body>,
+    manner: &SendOptions,
+) -> Next {
     let framing = framing(&answer, manner);
     let keep_alive = manner.keep_alive && framing != Framing::UntilClose;
     let tunnel = matches!(answer.body, Body::Tunnel(_));
@@ -274,7 +280,7 @@ async fn send(client: &Client, http1: &Http1, record: &mut Record, mut answer: A
             http1.give_back_interim(outbound.take_back(interim));
             let answer = serve::instead(record, failure);
             let keep_alive = manner.keep_alive && !failure.closes() && http1.is_worth_reading();
-            return Box::pin(send(client, http1, record, answer, &Manner { keep_alive, ..*manner })).await;
+            return Box::pin(send(client, http1, record, answer, &SendOptions { keep_alive, ..*manner })).await;
         }
         Err(Broken::Source(failure)) => {
             record.failed(failure);
@@ -313,7 +319,7 @@ fn file(answer: &mut Answer<Body>, framing: Framing, stream: &Stream) -> Option<
 }
 
 /// How the client can tell where the answer ends (RFC 9112 section 6.3).
-fn framing(answer: &Answer<Body>, manner: &Manner) -> Framing {
+fn framing(answer: &Answer<Body>, manner: &SendOptions) -> Framing {
     match (answer.status, answer.body.length()) {
         (StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT, _) => Framing::Empty,
         (StatusCode::NOT_MODIFIED, Some(_)) if matches!(answer.body, Body::Bytes(_)) => Framing::Empty,
@@ -326,18 +332,18 @@ fn framing(answer: &Answer<Body>, manner: &Manner) -> Framing {
 }
 
 /// Answers what is no request.
-async fn refuse(client: &Client, http1: &Http1, failure: Failure) -> Next {
+async fn refuse(client: &Client, http1: &Http1Client, failure: Failure) -> Next {
     let (method, version) = (Method::from_bytes(b"-").unwrap_or_default(), Version::HTTP_11);
     let mut record = Record::new(&client.peer, method, version, Fields::new(), Instant::now());
     record.failed(failure);
     record.answered(failure.status().as_u16());
     let answer = local_response::failure(&record, failure).map(Body::Bytes);
-    send(client, http1, &mut record, answer, &Manner { version, to_head: false, keep_alive: false }).await;
+    send(client, http1, &mut record, answer, &SendOptions { version, to_head: false, keep_alive: false }).await;
     Next::Linger
 }
 
 /// Reads what is left of a request's body, which is little, and throws it away. `false`: the client is too slow, or gone.
-async fn skip(client: &Client, http1: &Http1, since: Instant) -> bool {
+async fn skip(client: &Client, http1: &Http1Client, since: Instant) -> bool {
     std::future::poll_fn(|cx| {
         loop {
             let (mut inbound, mut link) = (http1.inbound.borrow_mut(), http1.link.borrow_mut());
@@ -355,7 +361,7 @@ async fn skip(client: &Client, http1: &Http1, since: Instant) -> bool {
 
 /// Reads what the client still sends: closing on unread bytes would reset the connection, and the answer might be lost
 /// on its way (RFC 9112 section 9.6).
-async fn linger(client: &Client, http1: &Http1) {
+async fn linger(client: &Client, http1: &Http1Client) {
     let until = after(Instant::now(), LINGER);
     let mut shut = false;
     std::future::poll_fn(|cx| {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::draining::{Draining, LINGER};
 use crate::body::pace::Pace;
-use crate::client::http2::Http2;
+use crate::client::http2::Http2Client;
 use crate::client::peer::Peer;
 use crate::client::record::Record;
 use crate::client::{Client, Wire};
@@ -29,13 +29,13 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::http1::{Framing, declared_length};
-use crate::http2::budget::{Budget, WINDOW, WINDOW_AT_FIRST};
+use crate::http2::budget::{StreamBudget, WINDOW, WINDOW_AT_FIRST};
 use crate::http2::monitor::{Cut, Monitor, Monitored, Side};
-use crate::http2::{Outbound, Piece, SEND_BUFFER, are_well_formed, to_send};
+use crate::http2::{DataPiece, Http2Outbound, SEND_BUFFER, are_well_formed, to_send};
 use crate::listen::FINE_QUEUE;
 use crate::serve::body::Body;
 use crate::serve::{self, Aborted};
-use crate::stream::Link;
+use crate::stream::BufferedStream;
 
 /// What the pseudo-header fields of a request count for, beside path and authority (RFC 9113 section 6.5.2), about.
 const PSEUDO: usize = 4 * 32 + ":method:scheme:authority:path".len() + "GEThttps".len();
@@ -44,12 +44,12 @@ const PSEUDO: usize = 4 * 32 + ":method:scheme:authority:path".len() + "GEThttps
 const MAX_FIELDS: usize = 100;
 
 /// Serves a connection to its end.
-pub(super) async fn serve(peer: Rc<Peer>, link: Link) {
+pub(super) async fn serve(peer: Rc<Peer>, link: BufferedStream) {
     let timer = Timer::default();
     timer.run(pin!(converse(&peer, link, &timer))).await;
 }
 
-async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
+async fn converse(peer: &Rc<Peer>, link: BufferedStream, timer: &Timer) {
     let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
     let began = Instant::now();
     let max_streams = u32::try_from(worker.site.process.max_streams.get(worker.settings)).unwrap_or(u32::MAX);
@@ -79,7 +79,7 @@ async fn converse(peer: &Rc<Peer>, link: Link, timer: &Timer) {
         connection,
         monitor,
         active: Rc::default(),
-        budget: Budget::new(worker.memory),
+        budget: StreamBudget::new(worker.memory),
         window: WINDOW_AT_FIRST,
         full: None,
         ending: None,
@@ -124,11 +124,11 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A connection with its streams.
 struct Streams<'a> {
     peer: &'a Rc<Peer>,
-    connection: Connection<Monitored, Piece>,
+    connection: Connection<Monitored, DataPiece>,
     monitor: Rc<Monitor>,
     /// How many exchanges are under way.
     active: Rc<Cell<usize>>,
-    budget: Rc<Budget>,
+    budget: Rc<StreamBudget>,
     /// What the client may send of all bodies together.
     window: u32,
     /// Since when there is no memory for more.
@@ -170,7 +170,7 @@ impl Streams<'_> {
                 self.window = self.budget.window();
                 self.connection.set_target_window_size(self.window);
             }
-            let counted = Counted::new(&self.active);
+            let counted = StreamGuard::new(&self.active);
             let (peer, budget, monitor) = (Rc::clone(self.peer), Rc::clone(&self.budget), Rc::clone(&self.monitor));
             tokio::task::spawn_local(async move {
                 exchange(peer, (budget, monitor), request, respond).await;
@@ -207,16 +207,16 @@ impl Streams<'_> {
 }
 
 /// An exchange under way.
-struct Counted(Rc<Cell<usize>>);
+struct StreamGuard(Rc<Cell<usize>>);
 
-impl Counted {
-    fn new(active: &Rc<Cell<usize>>) -> Counted {
+impl StreamGuard {
+    fn new(active: &Rc<Cell<usize>>) -> StreamGuard {
         active.set(active.get() + 1);
-        Counted(Rc::clone(active))
+        StreamGuard(Rc::clone(active))
     }
 }
 
-impl Drop for Counted {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -225,17 +225,17 @@ impl Drop for Counted {
 /// One request and its answer.
 async fn exchange(
     peer: Rc<Peer>,
-    (budget, monitor): (Rc<Budget>, Rc<Monitor>),
+    (budget, monitor): (Rc<StreamBudget>, Rc<Monitor>),
     request: Request<RecvStream>,
-    respond: SendResponse<Piece>,
+    respond: SendResponse<DataPiece>,
 ) {
     let began = Instant::now();
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
-    let head = Head::of(parts, ended, &peer, &monitor);
+    let head = StreamHead::of(parts, ended, &peer, &monitor);
     let client = Rc::new(Client::new(
         peer,
-        Wire::Http2(Http2::new(
+        Wire::Http2(Http2Client::new(
             (body, respond),
             (budget, monitor),
             (ended || head.websocket.is_some(), !ended && head.fields.contains("expect")),
@@ -247,19 +247,19 @@ async fn exchange(
 }
 
 /// The head of a request, as it would be in HTTP/1.1.
-struct Head {
+struct StreamHead {
     method: Method,
     target: String,
     fields: Fields,
     framing: Framing,
     /// An extended CONNECT (RFC 8441), which is a `GET` with `Upgrade` elsewhere: the key it is asked with there.
-    websocket: Option<websocket::Key>,
+    websocket: Option<websocket::WebSocketKey>,
     /// What is wrong with it.
     flaw: Option<Failure>,
 }
 
-impl Head {
-    fn of(parts: http::request::Parts, ended: bool, peer: &Peer, monitor: &Monitor) -> Head {
+impl StreamHead {
+    fn of(parts: http::request::Parts, ended: bool, peer: &Peer, monitor: &Monitor) -> StreamHead {
         let mut fields = Fields::new();
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
         let authority = parts.uri.authority();
@@ -310,7 +310,7 @@ impl Head {
         let protocol = parts.extensions.get::<h2::ext::Protocol>();
         let websocket =
             parts.method == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
-        let mut head = Head { method: parts.method, target, fields, framing, websocket: None, flaw };
+        let mut head = StreamHead { method: parts.method, target, fields, framing, websocket: None, flaw };
         if websocket {
             head.method = Method::GET;
             head.framing = Framing::Empty;
@@ -320,8 +320,8 @@ impl Head {
     }
 }
 
-async fn answer(client: &Rc<Client>, http2: &Http2, head: Head, began: Instant) {
-    let Head { method, target, fields, framing, websocket, flaw } = head;
+async fn answer(client: &Rc<Client>, http2: &Http2Client, head: StreamHead, began: Instant) {
+    let StreamHead { method, target, fields, framing, websocket, flaw } = head;
     let to_head = method == Method::HEAD;
     let mut record = Record::new(&client.peer, method, Version::HTTP_2, fields, began);
     let answered = {
@@ -359,7 +359,7 @@ async fn answer(client: &Rc<Client>, http2: &Http2, head: Head, began: Instant) 
 
 /// Reads what the client still sends and throws it away for a moment: clients that are cut off within their request often
 /// overlook the answer that they have got (RFC 9113 section 8.1).
-async fn linger(client: &Client, http2: &Http2) {
+async fn linger(client: &Client, http2: &Http2Client) {
     let until = after(Instant::now(), LINGER);
     std::future::poll_fn(|cx| {
         while let Poll::Ready(there) = http2.poll_body(cx) {
@@ -376,10 +376,10 @@ async fn linger(client: &Client, http2: &Http2) {
 /// Sends an answer.
 async fn send(
     client: &Client,
-    http2: &Http2,
+    http2: &Http2Client,
     record: &mut Record,
     mut answer: Answer<Body>,
-    (to_head, websocket): (bool, Option<&websocket::Key>),
+    (to_head, websocket): (bool, Option<&websocket::WebSocketKey>),
 ) {
     let tunnel = matches!(answer.body, Body::Tunnel(_));
     let failure = match (tunnel, websocket) {
@@ -403,7 +403,7 @@ async fn send(
     if bodiless {
         answer.body = Body::None(None);
     }
-    let mut outbound = Outbound::to_client(length, &http2.budget);
+    let mut outbound = Http2Outbound::to_client(length, &http2.budget);
     let streams = !matches!(answer.body, Body::None(_) | Body::Bytes(_) | Body::Pieces(_) | Body::Tunnel(_));
     if streams
         && let Err(failure) = outbound.begin(&mut answer.body).await
@@ -470,9 +470,9 @@ async fn send(
 
 /// Ends a stream within a body. RST_STREAM goes before all that waits to be sent, the head of the answer included: it waits until that
 /// is written.
-async fn break_off(client: &Client, mut stream: SendStream<Piece>) {
+async fn break_off(client: &Client, mut stream: SendStream<DataPiece>) {
     let (marker, mut written) = oneshot::channel();
-    if stream.send_data(Bytes::from_owner(Marker(marker)).into(), false).is_ok() {
+    if stream.send_data(Bytes::from_owner(FlushMarker(marker)).into(), false).is_ok() {
         let until = after(Instant::now(), client.idle.get());
         std::future::poll_fn(|cx| {
             let written = pin!(&mut written).poll(cx).is_ready();
@@ -485,9 +485,9 @@ async fn break_off(client: &Client, mut stream: SendStream<Piece>) {
 }
 
 /// No bytes, in the place of some that wait: they are written when this is dropped.
-struct Marker(#[expect(dead_code, reason = "its end is what is waited for")] oneshot::Sender<()>);
+struct FlushMarker(#[expect(dead_code, reason = "its end is what is waited for")] oneshot::Sender<()>);
 
-impl AsRef<[u8]> for Marker {
+impl AsRef<[u8]> for FlushMarker {
     fn as_ref(&self) -> &[u8] {
         &[]
     }

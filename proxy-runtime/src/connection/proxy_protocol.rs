@@ -15,7 +15,7 @@ pub(super) struct Header {
 
 /// The connection does not begin with a header that is expected.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct MalformedHeader;
 
 /// The binary header's first bytes (section 2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -29,26 +29,26 @@ const MAX_BINARY: usize = 4096;
 /// The header at the front of `bytes`, if it is whole.
 ///
 /// # Errors
-/// [`Malformed`].
-pub(super) fn read(bytes: &[u8], expected: &ProxyProtocolIn) -> Result<Option<Header>, Malformed> {
+/// [`MalformedHeader`].
+pub(super) fn read(bytes: &[u8], expected: &ProxyProtocolIn) -> Result<Option<Header>, MalformedHeader> {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(a, b)| a == b);
     match bytes.first() {
         None => Ok(None),
         Some(b'P') if expected.v1 && begins(b"PROXY ") => text(bytes),
         Some(b'\r') if expected.v2 && begins(SIGNATURE) => binary(bytes),
-        Some(_) => Err(Malformed),
+        Some(_) => Err(MalformedHeader),
     }
 }
 
 /// `PROXY TCP4 192.0.2.1 192.0.2.2 51324 443`
-fn text(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+fn text(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let Some(end) = bytes.iter().take(MAX_TEXT).position(|&byte| byte == b'\n') else {
-        return if bytes.len() < MAX_TEXT { Ok(None) } else { Err(Malformed) };
+        return if bytes.len() < MAX_TEXT { Ok(None) } else { Err(MalformedHeader) };
     };
-    let line = bytes[..end].strip_suffix(b"\r").ok_or(Malformed)?;
-    let line = std::str::from_utf8(line).map_err(|_| Malformed)?;
+    let line = bytes[..end].strip_suffix(b"\r").ok_or(MalformedHeader)?;
+    let line = std::str::from_utf8(line).map_err(|_| MalformedHeader)?;
     let mut words = line.split(' ').skip(1);
-    let mut word = || words.next().ok_or(Malformed);
+    let mut word = || words.next().ok_or(MalformedHeader);
     let of = word()?;
     if of == "UNKNOWN" {
         // Whatever follows is to be passed over.
@@ -63,18 +63,22 @@ fn text(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
         };
         Some(SocketAddr::new(ip?, port.parse().ok()?))
     };
-    let pair = address(client, client_port).zip(address(proxy, proxy_port)).ok_or(Malformed)?;
-    if words.next().is_some() { Err(Malformed) } else { Ok(Some(Header { size: end + 1, addresses: Some(pair) })) }
+    let pair = address(client, client_port).zip(address(proxy, proxy_port)).ok_or(MalformedHeader)?;
+    if words.next().is_some() {
+        Err(MalformedHeader)
+    } else {
+        Ok(Some(Header { size: end + 1, addresses: Some(pair) }))
+    }
 }
 
-fn binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+fn binary(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let [version, family, high, low] = match bytes.get(12..16) {
         Some(&[version, family, high, low]) => [version, family, high, low],
         _ => return Ok(None),
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if version >> 4 != 2 || length > MAX_BINARY {
-        return Err(Malformed);
+        return Err(MalformedHeader);
     }
     let Some(body) = bytes.get(16..16 + length) else { return Ok(None) };
     let header = |addresses| Ok(Some(Header { size: 16 + length, addresses }));
@@ -85,19 +89,19 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
         (1, 0x21) => header(Some(pair::<16>(body)?)),
         // UNIX and UNSPEC have no address that would mean anything here.
         (1, 0x00 | 0x31) => header(None),
-        _ => Err(Malformed),
+        _ => Err(MalformedHeader),
     }
 }
 
 /// Two addresses of `N` bytes, then two ports.
-fn pair<const N: usize>(body: &[u8]) -> Result<(SocketAddr, SocketAddr), Malformed>
+fn pair<const N: usize>(body: &[u8]) -> Result<(SocketAddr, SocketAddr), MalformedHeader>
 where
     IpAddr: From<[u8; N]>,
 {
     let ip = |at: usize| Some(IpAddr::from(<[u8; N]>::try_from(body.get(at..at + N)?).ok()?));
     let port = |at: usize| Some(u16::from_be_bytes([*body.get(at)?, *body.get(at + 1)?]));
     let address = |at: usize, port_at: usize| Some(SocketAddr::new(ip(at)?, port(port_at)?));
-    address(0, 2 * N).zip(address(N, 2 * N + 2)).ok_or(Malformed)
+    address(0, 2 * N).zip(address(N, 2 * N + 2)).ok_or(MalformedHeader)
 }
 
 #[cfg(test)]
@@ -110,7 +114,7 @@ mod tests {
     type Expected<'a> = (usize, Option<(&'a str, &'a str)>);
 
     #[track_caller]
-    fn check(bytes: &[u8], expected: Result<Option<Expected<'_>>, Malformed>) {
+    fn check(bytes: &[u8], expected: Result<Option<Expected<'_>>, MalformedHeader>) {
         let both = ProxyProtocolIn { v1: true, v2: true, from: Cow::Borrowed(&[]) };
         let expected = expected.map(|header| {
             header.map(|(size, addresses)| Header {
@@ -143,9 +147,9 @@ mod tests {
             "PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\n",
             "\r\n\r\nX",
         ] {
-            check(bad.as_bytes(), Err(Malformed));
+            check(bad.as_bytes(), Err(MalformedHeader));
         }
-        check(format!("PROXY UNKNOWN {}", "x".repeat(200)).as_bytes(), Err(Malformed));
+        check(format!("PROXY UNKNOWN {}", "x".repeat(200)).as_bytes(), Err(MalformedHeader));
     }
 
     #[test]
@@ -164,15 +168,15 @@ mod tests {
         check(&header(1, 0x11, &[&v4[..], &[4, 0, 1, 0]].concat()), Ok(Some((32, addresses))));
         check(&header(0, 0, &[]), Ok(Some((16, None))));
         check(&header(1, 0x31, &[0; 216]), Ok(Some((232, None))));
-        check(&header(1, 0x11, &v4[..11]), Err(Malformed));
-        check(&header(2, 0x11, &v4), Err(Malformed));
-        check(&header(1, 0x12, &v4), Err(Malformed));
+        check(&header(1, 0x11, &v4[..11]), Err(MalformedHeader));
+        check(&header(2, 0x11, &v4), Err(MalformedHeader));
+        check(&header(1, 0x12, &v4), Err(MalformedHeader));
     }
 
     #[test]
     fn only_what_is_expected() {
         let only = |v1, v2| ProxyProtocolIn { v1, v2, from: Cow::Borrowed(&[]) };
-        assert_eq!(read(b"PROXY UNKNOWN\r\n", &only(false, true)), Err(Malformed));
-        assert_eq!(read(SIGNATURE, &only(true, false)), Err(Malformed));
+        assert_eq!(read(b"PROXY UNKNOWN\r\n", &only(false, true)), Err(MalformedHeader));
+        assert_eq!(read(SIGNATURE, &only(true, false)), Err(MalformedHeader));
     }
 }

@@ -16,12 +16,12 @@ use crate::clock::Timer;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::site::Stream;
-use crate::stream::Link;
+use crate::stream::BufferedStream;
 use crate::tunnel;
-use crate::upstream::{Lease, Wish, announce};
+use crate::upstream::{Lease, PickRequest, announce};
 
 /// Serves a connection to its end.
-pub(super) async fn serve(peer: Rc<Peer>, mut link: Link, stream: &Stream) {
+pub(super) async fn serve(peer: Rc<Peer>, mut link: BufferedStream, stream: &Stream) {
     let worker = peer.worker;
     let mut record = Record::new(
         &peer,
@@ -45,7 +45,12 @@ pub(super) async fn serve(peer: Rc<Peer>, mut link: Link, stream: &Stream) {
 }
 
 /// Connects to the server whose turn it is; to the next where that can't be done.
-async fn connect(peer: &Peer, record: &mut Record, link: &mut Link, stream: &Stream) -> Result<(Link, Lease), Failure> {
+async fn connect(
+    peer: &Peer,
+    record: &mut Record,
+    link: &mut BufferedStream,
+    stream: &Stream,
+) -> Result<(BufferedStream, Lease), Failure> {
     let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
     let name = if stream.reads_names() {
         let patience = timeouts.handshake.get(worker.settings).min(Duration::from_secs(3600));
@@ -64,7 +69,7 @@ async fn connect(peer: &Peer, record: &mut Record, link: &mut Link, stream: &Str
     let (mut tried, mut last) = (Vec::new(), Failure::NoServer);
     loop {
         let key = balance::hash(peer.text.as_bytes(), 0);
-        let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky: None };
+        let wish = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
         let mut lease = group.lease(&worker.servers.servers, &wish, Instant::now());
         if matches!(lease, Err(Failure::UpstreamFull)) {
             lease = group.wait(&worker.servers.servers, &wish).await;

@@ -1,4 +1,4 @@
-//! What is counted: [`Key`], what requests have in common that are counted together.
+//! What is counted: [`LimitKey`], what requests have in common that are counted together.
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -7,30 +7,30 @@ use ipnet::IpNet;
 
 /// What requests have in common by one [`By`](crate::site::By). Those by another are counted elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Key<'k> {
+pub enum LimitKey<'k> {
     /// Their clients' network.
     Network(IpAddr),
     /// What a template makes of them: bytes, so that values which differ count apart.
     Bytes(&'k [u8]),
 }
 
-impl Key<'_> {
+impl LimitKey<'_> {
     /// The network of a client: so many bits of an IPv4 and of an IPv6 address. An IPv4 address that is written as one of IPv6
     /// is one of IPv4.
-    pub fn network(client: IpAddr, (v4, v6): (u8, u8)) -> Key<'static> {
+    pub fn network(client: IpAddr, (v4, v6): (u8, u8)) -> LimitKey<'static> {
         let address = client.to_canonical();
         let bits = if matches!(address, IpAddr::V4(_)) { v4 } else { v6 };
-        Key::Network(IpNet::new(address, bits).map_or(address, |network| network.network()))
+        LimitKey::Network(IpNet::new(address, bits).map_or(address, |network| network.network()))
     }
 }
 
 /// As few bytes as tell keys of one kind apart: on the hot path.
-impl Hash for Key<'_> {
+impl Hash for LimitKey<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
-            Key::Network(IpAddr::V4(address)) => state.write_u32(address.to_bits()),
-            Key::Network(IpAddr::V6(address)) => state.write_u128(address.to_bits()),
-            Key::Bytes(bytes) => state.write(bytes),
+            LimitKey::Network(IpAddr::V4(address)) => state.write_u32(address.to_bits()),
+            LimitKey::Network(IpAddr::V6(address)) => state.write_u128(address.to_bits()),
+            LimitKey::Bytes(bytes) => state.write(bytes),
         }
     }
 }
@@ -43,7 +43,7 @@ mod tests {
     fn networks() {
         let check = |client: &str, expected: &str| {
             let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-            assert_eq!(Key::network(address(client), (24, 64)), Key::Network(address(expected)), "{client}");
+            assert_eq!(LimitKey::network(address(client), (24, 64)), LimitKey::Network(address(expected)), "{client}");
         };
         check("203.0.113.7", "203.0.113.0");
         check("::ffff:203.0.113.7", "203.0.113.0");

@@ -1,21 +1,21 @@
-//! How many at once: [`InFlight`] counts the requests of keys that are not over. As large as there are such requests.
+//! How many at once: [`ConcurrencyLimiter`] counts the requests of keys that are not over. As large as there are such requests.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::counted::Key;
+use super::counted::LimitKey;
 
 /// Counts of keys, by their hash: two that share all 64 bits of it, keyed at random, do not happen.
-pub(crate) struct InFlight {
+pub(crate) struct ConcurrencyLimiter {
     counts: [Mutex<HashMap<u64, u64>>; SHARDS],
     hash: RandomState,
 }
 
-impl Default for InFlight {
-    fn default() -> InFlight {
-        InFlight { counts: std::array::from_fn(|_| Mutex::default()), hash: RandomState::new() }
+impl Default for ConcurrencyLimiter {
+    fn default() -> ConcurrencyLimiter {
+        ConcurrencyLimiter { counts: std::array::from_fn(|_| Mutex::default()), hash: RandomState::new() }
     }
 }
 
@@ -23,14 +23,14 @@ impl Default for InFlight {
 const SHARDS: usize = 64;
 
 /// A request that counts, until this is dropped.
-pub(crate) struct Counted {
-    of: &'static InFlight,
+pub(crate) struct ConcurrencyGuard {
+    of: &'static ConcurrencyLimiter,
     key: u64,
 }
 
-impl InFlight {
+impl ConcurrencyLimiter {
     /// Counts a request of a key, unless there are so many already.
-    pub(crate) fn admit(&'static self, key: Key<'_>, most: u64) -> Option<Counted> {
+    pub(crate) fn admit(&'static self, key: LimitKey<'_>, most: u64) -> Option<ConcurrencyGuard> {
         let key = self.hash.hash_one(key);
         let mut counts = self.shard(key);
         let count = counts.entry(key).or_insert(0);
@@ -38,7 +38,7 @@ impl InFlight {
             return None;
         }
         *count += 1;
-        Some(Counted { of: self, key })
+        Some(ConcurrencyGuard { of: self, key })
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, u64>> {
@@ -46,7 +46,7 @@ impl InFlight {
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConcurrencyGuard {
     fn drop(&mut self) {
         if let Entry::Occupied(mut count) = self.of.shard(self.key).entry(self.key) {
             *count.get_mut() -= 1;
@@ -63,19 +63,19 @@ mod tests {
 
     #[test]
     fn counts() {
-        let all: &'static InFlight = Box::leak(Box::default());
-        let first = all.admit(Key::Bytes(b"a"), 2);
-        let second = all.admit(Key::Bytes(b"a"), 2);
+        let all: &'static ConcurrencyLimiter = Box::leak(Box::default());
+        let first = all.admit(LimitKey::Bytes(b"a"), 2);
+        let second = all.admit(LimitKey::Bytes(b"a"), 2);
         assert!(
             first.is_some()
                 && second.is_some()
-                && all.admit(Key::Bytes(b"a"), 2).is_none()
-                && all.admit(Key::Bytes(b"b"), 1).is_some()
+                && all.admit(LimitKey::Bytes(b"a"), 2).is_none()
+                && all.admit(LimitKey::Bytes(b"b"), 1).is_some()
         );
         drop(first);
-        assert!(all.admit(Key::Bytes(b"a"), 2).is_some());
+        assert!(all.admit(LimitKey::Bytes(b"a"), 2).is_some());
         drop(second);
         assert!(all.counts.iter().all(|shard| shard.lock().expect("sound").is_empty()));
-        assert!(all.admit(Key::Bytes(b"a"), 0).is_none());
+        assert!(all.admit(LimitKey::Bytes(b"a"), 0).is_none());
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::claims::{self, Unmet};
 use super::fingerprint::Fingerprints;
-use super::tokens::{Flaw, Keys};
+use super::tokens::{Keys, TokenError};
 use crate::claims::Claims;
 use crate::failure::Failure;
 use crate::observe::notice;
@@ -132,8 +132,8 @@ impl KeySets {
             return Ok(claims);
         }
         let claims = keys.verify(token, &rules.algorithms).map_err(|flaw| match flaw {
-            Flaw::Invalid => Failure::InvalidToken,
-            Flaw::UnknownKey => Failure::UnknownKey,
+            TokenError::Invalid => Failure::InvalidToken,
+            TokenError::UnknownKey => Failure::UnknownKey,
         })?;
         let claims = Arc::new(claims);
         if token.len() <= LONGEST {

@@ -12,12 +12,12 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::counted::Key;
+use super::counted::LimitKey;
 use crate::site::RateLimit;
 
 /// Counts the requests of keys.
 pub struct Limiter {
-    lines: Box<[Line]>,
+    lines: Box<[CacheLine]>,
     hash: RandomState,
     /// A tick, in nanoseconds.
     tick: u64,
@@ -29,7 +29,7 @@ pub struct Limiter {
 
 #[repr(align(64))]
 #[derive(Default)]
-struct Line([AtomicU64; 8]);
+struct CacheLine([AtomicU64; 8]);
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Limiter {
         let tolerance = ticks(interval.saturating_mul(u64::from(limit.burst.saturating_sub(1))));
         let lines = usize::try_from(limit.keys.div_ceil(8)).unwrap_or(usize::MAX).max(1).next_power_of_two();
         Limiter {
-            lines: (0..lines).map(|_| Line::default()).collect(),
+            lines: (0..lines).map(|_| CacheLine::default()).collect(),
             hash: RandomState::new(),
             tick,
             interval: ticks(interval).max(1),
@@ -70,7 +70,7 @@ impl Limiter {
     }
 
     /// A request of a key, `now` after some moment that is always the same.
-    pub fn take(&self, key: Key<'_>, now: Duration) -> Turn {
+    pub fn take(&self, key: LimitKey<'_>, now: Duration) -> Turn {
         let hash = self.hash.hash_one(key);
         let line = &self.lines[(hash >> 32) as usize & (self.lines.len() - 1)].0;
         // 0 is an empty slot.
@@ -141,7 +141,7 @@ mod tests {
     fn check(interval: u64, burst: u32, delay: u64, expected: &[(u64, i64)]) {
         let limiter = limiter(MS(interval), burst, MS(delay), 8);
         for &(at, expected) in expected {
-            let found = match limiter.take(Key::Bytes(b"a"), MS(at)) {
+            let found = match limiter.take(LimitKey::Bytes(b"a"), MS(at)) {
                 Turn::Now => 0.0,
                 Turn::After(time) => time.as_secs_f64() * 1000.0,
                 Turn::Never(time) => time.as_secs_f64() * -1000.0,
@@ -166,10 +166,11 @@ mod tests {
     fn keys_are_apart() {
         let limiter = limiter(MS(100), 1, MS(0), 1024);
         for key in 0..100 {
-            assert_eq!(limiter.take(Key::Bytes(key.to_string().as_bytes()), MS(0)), Turn::Now);
+            assert_eq!(limiter.take(LimitKey::Bytes(key.to_string().as_bytes()), MS(0)), Turn::Now);
         }
-        let refused =
-            (0..100).filter(|key| limiter.take(Key::Bytes(key.to_string().as_bytes()), MS(1)) != Turn::Now).count();
+        let refused = (0..100)
+            .filter(|key| limiter.take(LimitKey::Bytes(key.to_string().as_bytes()), MS(1)) != Turn::Now)
+            .count();
         assert_eq!(refused, 100);
     }
 
@@ -178,7 +179,7 @@ mod tests {
     fn bounded() {
         let limiter = limiter(MS(100), 1, MS(0), 64);
         for key in 0..10_000 {
-            assert_eq!(limiter.take(Key::Bytes(format!("flood {key}").as_bytes()), MS(0)), Turn::Now);
+            assert_eq!(limiter.take(LimitKey::Bytes(format!("flood {key}").as_bytes()), MS(0)), Turn::Now);
         }
         assert_eq!(limiter.lines.len(), 8);
     }
@@ -189,7 +190,7 @@ mod tests {
         let limiter = limiter(MS(100), 2, MS(0), 8);
         let turn = Duration::from_nanos(limiter.tick) * u32::MAX;
         for (at, expected) in [(MS(0), true), (MS(1), true), (MS(2), false), (turn / 3, true), (turn / 2, true)] {
-            assert_eq!(limiter.take(Key::Bytes(b"a"), at) == Turn::Now, expected, "{at:?}");
+            assert_eq!(limiter.take(LimitKey::Bytes(b"a"), at) == Turn::Now, expected, "{at:?}");
         }
     }
 
@@ -199,7 +200,7 @@ mod tests {
             [(1, 1_000_000, 0), (1, 1, 3_600_000_000_000), (86_400_000_000_000, 1_000_000, 0)]
         {
             let limiter = limiter(Duration::from_nanos(interval), burst, Duration::from_nanos(delay), 8);
-            assert_eq!(limiter.take(Key::Bytes(b"a"), MS(0)), Turn::Now, "{interval} {burst} {delay}");
+            assert_eq!(limiter.take(LimitKey::Bytes(b"a"), MS(0)), Turn::Now, "{interval} {burst} {delay}");
         }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) struct Keys {
 
 /// Why a token is not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flaw {
+pub(crate) enum TokenError {
     /// It can't be.
     Invalid,
     /// Not said here.
@@ -25,7 +25,7 @@ impl Keys {
     }
 
     #[allow(clippy::unused_self, reason = "as the other does")]
-    pub(crate) fn verify(&self, _: &str, _: &[Algorithm]) -> Result<Claims, Flaw> {
-        Err(Flaw::Invalid)
+    pub(crate) fn verify(&self, _: &str, _: &[Algorithm]) -> Result<Claims, TokenError> {
+        Err(TokenError::Invalid)
     }
 }

@@ -4,10 +4,10 @@
 use crate::failure::Failure;
 
 /// No list.
-pub(crate) struct List;
+pub(crate) struct CredentialList;
 
-impl List {
-    pub(crate) fn parse(_: &[u8], _: bool) -> Result<List, String> {
+impl CredentialList {
+    pub(crate) fn parse(_: &[u8], _: bool) -> Result<CredentialList, String> {
         Err("this proxy was built without the feature `auth`".to_owned())
     }
 }
@@ -21,12 +21,12 @@ impl Verifier {
     }
 
     #[allow(clippy::unused_async, reason = "as the other does")]
-    pub(crate) async fn verify(&self, _: &List, _: &str, _: String) -> Result<bool, Failure> {
+    pub(crate) async fn verify(&self, _: &CredentialList, _: &str, _: String) -> Result<bool, Failure> {
         Ok(false)
     }
 }
 
 /// Nobody's.
-pub(crate) fn key_of<'l>(_: &'l List, _: &[u8]) -> Option<&'l str> {
+pub(crate) fn key_of<'l>(_: &'l CredentialList, _: &[u8]) -> Option<&'l str> {
     None
 }

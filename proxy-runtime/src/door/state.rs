@@ -1,4 +1,4 @@
-//! What doors remember, shared by all workers: counts of requests, and lists as they were last read ([`State`]).
+//! What doors remember, shared by all workers: counts of requests, and lists as they were last read ([`AccessState`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::in_flight::InFlight;
+use super::in_flight::ConcurrencyLimiter;
 use super::key_sets::KeySets;
 use super::limiter::Limiter;
-use super::users::{List, Verifier};
+use super::users::{CredentialList, Verifier};
 use crate::addresses::{self, Addresses};
 use crate::file_pool;
 use crate::inspect::Inspector;
@@ -21,17 +21,17 @@ use crate::site::{AuthScheme, Door, Listed, Maintenance, NetworkRule, Site};
 const LOOK: u64 = 1000;
 
 /// The memory of all doors of a site.
-pub(crate) struct State {
+pub(crate) struct AccessState {
     /// By the numbers of `rate-limit`.
     pub(crate) limiters: Vec<Limiter>,
     /// By the numbers of `maintenance`: when its file was looked for, in milliseconds, and in the lowest bit whether it is there.
     maintained: Vec<AtomicU64>,
     /// By the numbers of `in-flight`.
-    pub(crate) in_flight: Vec<InFlight>,
+    pub(crate) in_flight: Vec<ConcurrencyLimiter>,
     /// By the numbers of `Networks::listed`.
     pub(crate) listed: Vec<ArcSwap<Addresses>>,
     /// By the file that a list is in, and whether it is one of keys.
-    lists: BTreeMap<(u16, bool), ArcSwap<List>>,
+    lists: BTreeMap<(u16, bool), ArcSwap<CredentialList>>,
     pub(crate) verifier: Verifier,
     /// By the numbers of `Blocks`.
     pub(crate) inspectors: Vec<Inspector>,
@@ -41,10 +41,10 @@ pub(crate) struct State {
     pub(crate) since: Instant,
 }
 
-impl State {
+impl AccessState {
     /// # Errors
     /// One for each list that is none.
-    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<State, Vec<Refused>> {
+    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<AccessState, Vec<Refused>> {
         let mut refused = Vec::new();
         let mut listed = Vec::new();
         for networks in site.listed {
@@ -79,12 +79,12 @@ impl State {
         let mut blocks: Vec<_> = doors(site).filter_map(|door| door.blocks.as_ref()).collect();
         blocks.sort_unstable_by_key(|blocks| blocks.id);
         blocks.dedup_by_key(|blocks| blocks.id);
-        let state = State {
+        let state = AccessState {
             inspectors: blocks.into_iter().map(Inspector::new).collect(),
             key_sets,
             maintained: std::iter::repeat_with(AtomicU64::default).take(maintained).collect(),
             limiters: limiters.into_values().collect(),
-            in_flight: std::iter::repeat_with(InFlight::default).take(in_flight).collect(),
+            in_flight: std::iter::repeat_with(ConcurrencyLimiter::default).take(in_flight).collect(),
             listed,
             lists,
             verifier: Verifier::new(),
@@ -139,7 +139,7 @@ impl State {
     }
 
     /// The list of a file.
-    pub(crate) fn list(&self, file: u16, keys: bool) -> Option<Arc<List>> {
+    pub(crate) fn list(&self, file: u16, keys: bool) -> Option<Arc<CredentialList>> {
         self.lists.get(&(file, keys)).map(ArcSwap::load_full)
     }
 }
@@ -161,8 +161,9 @@ fn wanted(site: &Site) -> Vec<(u16, bool)> {
     wanted
 }
 
-fn list((file, keys): (u16, bool), site: &Site, settings: &Settings) -> Result<List, Refused> {
-    List::parse(&settings.file(file), keys).map_err(|why| settings.refuse(&site.files[usize::from(file)], &why))
+fn list((file, keys): (u16, bool), site: &Site, settings: &Settings) -> Result<CredentialList, Refused> {
+    CredentialList::parse(&settings.file(file), keys)
+        .map_err(|why| settings.refuse(&site.files[usize::from(file)], &why))
 }
 
 fn flatten(networks: &Listed, site: &Site, settings: &Settings) -> Result<Addresses, Refused> {

@@ -15,12 +15,12 @@ use crate::site::Algorithm;
 
 /// Keys that tokens are verified by.
 pub(crate) struct Keys {
-    keys: Vec<Key>,
+    keys: Vec<VerificationKey>,
     /// Tells them from those that were there before.
     pub(crate) generation: u64,
 }
 
-struct Key {
+struct VerificationKey {
     id: Option<String>,
     /// What it is for, where it says so.
     algorithm: Option<Algorithm>,
@@ -29,7 +29,7 @@ struct Key {
 
 /// Why a token is not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flaw {
+pub(crate) enum TokenError {
     /// It is none, or nobody's.
     Invalid,
     /// It names a key that is not there.
@@ -56,12 +56,12 @@ impl Keys {
         let keys = if text.starts_with(b"{") {
             key_set(text)?
         } else if text.starts_with(b"-----BEGIN") {
-            vec![Key { id: None, algorithm: None, key: pem(text)? }]
+            vec![VerificationKey { id: None, algorithm: None, key: pem(text)? }]
         } else {
             if text.len() < SHORTEST_SECRET {
                 return Err(format!("a secret has at least {SHORTEST_SECRET} bytes"));
             }
-            vec![Key { id: None, algorithm: None, key: DecodingKey::from_secret(text) }]
+            vec![VerificationKey { id: None, algorithm: None, key: DecodingKey::from_secret(text) }]
         };
         Ok(Keys { keys, generation: GENERATIONS.fetch_add(1, Ordering::Relaxed) })
     }
@@ -70,13 +70,14 @@ impl Keys {
     ///
     /// # Errors
     /// It is not.
-    pub(crate) fn verify(&self, token: &str, algorithms: &[Algorithm]) -> Result<Claims, Flaw> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Flaw::Invalid)?;
+    pub(crate) fn verify(&self, token: &str, algorithms: &[Algorithm]) -> Result<Claims, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
         // RFC 7515 section 4.1.11: what it must be understood for is nothing that is understood here.
         if header.crit.is_some() || header.enc.is_some() || header.zip.is_some() {
-            return Err(Flaw::Invalid);
+            return Err(TokenError::Invalid);
         }
-        let algorithm = known(header.alg).filter(|algorithm| algorithms.contains(algorithm)).ok_or(Flaw::Invalid)?;
+        let algorithm =
+            known(header.alg).filter(|algorithm| algorithms.contains(algorithm)).ok_or(TokenError::Invalid)?;
         let mut fitting = self.keys.iter().filter(|key| {
             let is_named = match (&header.kid, &key.id) {
                 (Some(wanted), Some(id)) => wanted == id,
@@ -89,23 +90,23 @@ impl Keys {
         (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
         validation.required_spec_claims.clear();
         let Some(first) = fitting.next() else {
-            return Err(if header.kid.is_some() { Flaw::UnknownKey } else { Flaw::Invalid });
+            return Err(if header.kid.is_some() { TokenError::UnknownKey } else { TokenError::Invalid });
         };
         for key in std::iter::once(first).chain(fitting).take(TRIED) {
             if let Ok(data) = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation) {
                 return if is_well_formed(&data.claims) {
                     Ok(claims(algorithm, data.claims))
                 } else {
-                    Err(Flaw::Invalid)
+                    Err(TokenError::Invalid)
                 };
             }
         }
-        Err(Flaw::Invalid)
+        Err(TokenError::Invalid)
     }
 }
 
 /// The keys of a set that can verify something; what is not understood is passed over (RFC 7517 section 5).
-fn key_set(text: &[u8]) -> Result<Vec<Key>, String> {
+fn key_set(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     let mut set: Map<String, Value> = serde_json::from_slice(text).map_err(|error| format!("no JSON: {error}"))?;
     let all = match set.remove("keys") {
         Some(Value::Array(keys)) => keys,
@@ -115,11 +116,12 @@ fn key_set(text: &[u8]) -> Result<Vec<Key>, String> {
     if all.len() > MOST {
         return Err(format!("more than {MOST} keys"));
     }
-    let keys: Vec<Key> = all.into_iter().filter_map(|key| usable(&serde_json::from_value(key).ok()?)).collect();
+    let keys: Vec<VerificationKey> =
+        all.into_iter().filter_map(|key| usable(&serde_json::from_value(key).ok()?)).collect();
     if keys.is_empty() { Err("no key in it can verify a token".to_owned()) } else { Ok(keys) }
 }
 
-fn usable(jwk: &Jwk) -> Option<Key> {
+fn usable(jwk: &Jwk) -> Option<VerificationKey> {
     let common = &jwk.common;
     let signs = common.public_key_use.as_ref().is_none_or(|used| *used == PublicKeyUse::Signature);
     let verifies = common.key_operations.as_ref().is_none_or(|all| all.contains(&KeyOperations::Verify));
@@ -135,7 +137,7 @@ fn usable(jwk: &Jwk) -> Option<Key> {
         Some(named) => Some(meant(named)?),
     };
     let key = DecodingKey::from_jwk(jwk).ok()?;
-    algorithm.is_none_or(|algorithm| family(algorithm) == key.family()).then(|| Key {
+    algorithm.is_none_or(|algorithm| family(algorithm) == key.family()).then(|| VerificationKey {
         id: common.key_id.clone(),
         algorithm,
         key,

@@ -19,7 +19,7 @@ use super::fingerprint::Fingerprints;
 use crate::failure::Failure;
 
 /// A list as it was last read.
-pub(crate) enum List {
+pub(crate) enum CredentialList {
     /// Names, and what their passwords hash to.
     Users(HashMap<String, Arc<str>>),
     /// Names, and what the SHA-256 of their keys is. A SHA-256 of what nobody can guess tells nothing.
@@ -29,12 +29,12 @@ pub(crate) enum List {
 /// The shortest key that is taken as it stands, in bytes: shorter ones can be guessed.
 const SHORTEST_KEY: usize = 16;
 
-impl List {
+impl CredentialList {
     /// Reads a list.
     ///
     /// # Errors
     /// What is wrong with which line; never the line itself.
-    pub(crate) fn parse(text: &[u8], keys: bool) -> Result<List, String> {
+    pub(crate) fn parse(text: &[u8], keys: bool) -> Result<CredentialList, String> {
         let mut entries = Vec::new();
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let number = index + 1;
@@ -51,18 +51,18 @@ impl List {
         if keys {
             let key =
                 |(number, name, secret)| Ok((name, key_digest(secret).map_err(|why| format!("line {number}: {why}"))?));
-            return entries.into_iter().map(key).collect::<Result<_, String>>().map(List::Keys);
+            return entries.into_iter().map(key).collect::<Result<_, String>>().map(CredentialList::Keys);
         }
         let mut users = HashMap::new();
         for (number, name, hash) in entries {
-            if Kind::of(hash).is_none() {
+            if HashScheme::of(hash).is_none() {
                 return Err(format!("line {number} has no hash of argon2, bcrypt or sha-crypt (as of `htpasswd -B`)"));
             }
             if users.insert(name, Arc::from(hash)).is_some() {
                 return Err(format!("line {number} is about a user who is there already"));
             }
         }
-        Ok(List::Users(users))
+        Ok(CredentialList::Users(users))
     }
 }
 
@@ -80,32 +80,32 @@ fn key_digest(secret: &str) -> Result<[u8; 32], &'static str> {
 
 /// How a password was hashed.
 #[derive(Clone, Copy)]
-enum Kind {
+enum HashScheme {
     Argon2,
     Bcrypt,
     ShaCrypt,
 }
 
-impl Kind {
-    fn of(hash: &str) -> Option<Kind> {
+impl HashScheme {
+    fn of(hash: &str) -> Option<HashScheme> {
         let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| hash.starts_with(prefix));
         if begins(&["$argon2id$", "$argon2i$", "$argon2d$"]) {
-            return Some(Kind::Argon2);
+            return Some(HashScheme::Argon2);
         }
         if begins(&["$2a$", "$2b$", "$2x$", "$2y$"]) {
-            return Some(Kind::Bcrypt);
+            return Some(HashScheme::Bcrypt);
         }
-        begins(&["$5$", "$6$"]).then_some(Kind::ShaCrypt)
+        begins(&["$5$", "$6$"]).then_some(HashScheme::ShaCrypt)
     }
 }
 
 /// Whether a password hashes to this; takes milliseconds.
 fn is_right(password: &str, hash: &str) -> bool {
-    match Kind::of(hash) {
-        Some(Kind::Argon2) => Argon2::default().verify_password(password.as_bytes(), hash).is_ok(),
+    match HashScheme::of(hash) {
+        Some(HashScheme::Argon2) => Argon2::default().verify_password(password.as_bytes(), hash).is_ok(),
         // What is longer than bcrypt looks at would be the same as its beginning: refused.
-        Some(Kind::Bcrypt) => password.len() <= 72 && bcrypt::verify(password, hash).unwrap_or(false),
-        Some(Kind::ShaCrypt) => ShaCrypt::default().verify_password(password.as_bytes(), hash).is_ok(),
+        Some(HashScheme::Bcrypt) => password.len() <= 72 && bcrypt::verify(password, hash).unwrap_or(false),
+        Some(HashScheme::ShaCrypt) => ShaCrypt::default().verify_password(password.as_bytes(), hash).is_ok(),
         None => false,
     }
 }
@@ -140,8 +140,8 @@ impl Verifier {
     ///
     /// # Errors
     /// Too many passwords are looked up already.
-    pub(crate) async fn verify(&self, list: &List, name: &str, password: String) -> Result<bool, Failure> {
-        let List::Users(users) = list else { return Ok(false) };
+    pub(crate) async fn verify(&self, list: &CredentialList, name: &str, password: String) -> Result<bool, Failure> {
+        let CredentialList::Users(users) = list else { return Ok(false) };
         let found = users.get(name).cloned();
         let Some(hash) = found.clone().or_else(|| users.values().next().cloned()) else { return Ok(false) };
         let fingerprint = self.fingerprints.of([name.as_bytes(), password.as_bytes(), hash.as_bytes()]);
@@ -160,8 +160,8 @@ impl Verifier {
 }
 
 /// The name behind a key. All are compared, each in constant time.
-pub(crate) fn key_of<'l>(list: &'l List, key: &[u8]) -> Option<&'l str> {
-    let List::Keys(keys) = list else { return None };
+pub(crate) fn key_of<'l>(list: &'l CredentialList, key: &[u8]) -> Option<&'l str> {
+    let CredentialList::Keys(keys) = list else { return None };
     let digest: [u8; 32] = Sha256::digest(key).into();
     let mut found = None;
     for (name, known) in keys {
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn lists() {
         let check = |text: &str, keys: bool, expected: Option<&str>| {
-            let found = List::parse(text.as_bytes(), keys).err();
+            let found = CredentialList::parse(text.as_bytes(), keys).err();
             assert_eq!(found.as_deref().map(|found| found.split(':').next().unwrap_or_default()), expected, "{text}");
         };
         let bcrypt = HASHES[0].1;
@@ -209,7 +209,7 @@ mod tests {
     fn keys() {
         let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
         let text = format!("ci:0123456789abcdef\nops:sha256:{digest}\n");
-        let list = List::parse(text.as_bytes(), true).expect("a list");
+        let list = CredentialList::parse(text.as_bytes(), true).expect("a list");
         let check = |key: &str, expected: Option<&str>| assert_eq!(key_of(&list, key.as_bytes()), expected, "{key}");
         check("0123456789abcdef", Some("ci"));
         check("test", Some("ops"));

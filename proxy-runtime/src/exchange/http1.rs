@@ -6,31 +6,31 @@ use std::task::{Context, Poll};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::waits::{Clock, MAX_INTERIM, Refused, Unanswered, Waits, pass_on};
-use crate::body::inbound::{Flaw, Inbound};
+use super::waits::{Deadlines, MAX_INTERIM, NotProcessed, Unanswered, Waits, pass_on};
+use crate::body::inbound::{BodyError, Inbound};
 use crate::body::outbound::{Broken, Outbound};
 use crate::body::source::Source;
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::http1::{Framing, Head, Reading};
-use crate::stream::Link;
-use crate::upstream::{Channel, Lease};
+use crate::http1::{Framing, HeadReader, MessageHead};
+use crate::stream::BufferedStream;
+use crate::upstream::{Lease, UpstreamConnection};
 
 /// See above.
-pub(crate) struct Http1 {
+pub(crate) struct Http1Exchange {
     pub(super) client: Rc<Client>,
-    channel: Option<Channel>,
+    channel: Option<UpstreamConnection>,
     /// The server is held until its answer has come.
     pub(super) lease: Option<Lease>,
     method: Method,
     upload: Outbound,
     pub(super) body: RequestBody,
-    clock: Clock,
+    clock: Deadlines,
     /// The server takes no more of it.
     refused: bool,
-    reading: Reading,
+    reading: HeadReader,
     interim: u8,
     /// The server has said something.
     heard: bool,
@@ -40,27 +40,27 @@ pub(crate) struct Http1 {
     length: Option<u64>,
 }
 
-impl Http1 {
+impl Http1Exchange {
     /// Sends a request, whose head is written already and was begun at `began`.
     pub(crate) fn new(
         client: &Rc<Client>,
-        (lease, channel): (Lease, Channel),
+        (lease, channel): (Lease, UpstreamConnection),
         (method, head): (Method, Vec<u8>),
         mut body: RequestBody,
         waits: Waits,
         began: Instant,
-    ) -> Http1 {
+    ) -> Http1Exchange {
         body.wait_for_server(waits.proceed);
-        Http1 {
+        Http1Exchange {
             client: Rc::clone(client),
             channel: Some(channel),
             lease: Some(lease),
             method,
             upload: Outbound::request(head, body.framing == Framing::Chunked),
             body,
-            clock: Clock::new(waits, began),
+            clock: Deadlines::new(waits, began),
             refused: false,
-            reading: Reading::default(),
+            reading: HeadReader::default(),
             interim: 0,
             heard: false,
             inbound: Inbound::new(Framing::Empty),
@@ -69,7 +69,7 @@ impl Http1 {
         }
     }
 
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head<StatusCode>, Unanswered>> {
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<MessageHead<StatusCode>, Unanswered>> {
         let failed = |failure| Poll::Ready(Err(Unanswered::Failed(failure)));
         if let Err(failure) = self.poll_upload(cx) {
             return failed(failure);
@@ -117,7 +117,7 @@ impl Http1 {
         if self.heard {
             return Unanswered::Failed(Failure::UpstreamReset);
         }
-        if self.upload.is_unsent() { Unanswered::Unprocessed(Refused::Connection) } else { Unanswered::Lost }
+        if self.upload.is_unsent() { Unanswered::Unprocessed(NotProcessed::Connection) } else { Unanswered::Lost }
     }
 
     pub(super) fn take_body(&mut self) -> Option<RequestBody> {
@@ -165,7 +165,7 @@ impl Http1 {
     }
 
     /// The connection, to be used for something else than HTTP.
-    pub(super) fn into_link(self) -> Option<(Link, Lease)> {
+    pub(super) fn into_link(self) -> Option<(BufferedStream, Lease)> {
         self.channel.map(|channel| channel.link).zip(self.lease)
     }
 
@@ -183,7 +183,7 @@ impl Http1 {
     }
 }
 
-impl Source for Http1 {
+impl Source for Http1Exchange {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         self.poll_upload(cx)?;
         let Some(channel) = &mut self.channel else { return Poll::Ready(Ok(false)) };
@@ -196,8 +196,8 @@ impl Source for Http1 {
                 self.clock.moves();
                 Poll::Ready(Ok(true))
             }
-            Poll::Ready(Err(Flaw::Malformed)) => Poll::Ready(Err(Failure::UpstreamInvalid)),
-            Poll::Ready(Err(Flaw::Truncated)) => Poll::Ready(Err(Failure::UpstreamTruncated)),
+            Poll::Ready(Err(BodyError::Malformed)) => Poll::Ready(Err(Failure::UpstreamInvalid)),
+            Poll::Ready(Err(BodyError::Truncated)) => Poll::Ready(Err(Failure::UpstreamTruncated)),
             Poll::Pending => match self.clock.over_for_body(&self.client.timer, self.upload.body) {
                 Some(failure) => Poll::Ready(Err(failure)),
                 None => Poll::Pending,

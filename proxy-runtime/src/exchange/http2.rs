@@ -9,58 +9,58 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::waits::{Clock, MAX_INTERIM, Refused, Unanswered, Waits, pass_on};
+use super::waits::{Deadlines, MAX_INTERIM, NotProcessed, Unanswered, Waits, pass_on};
 use crate::body::source::{Source, split_block};
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::http1::{Framing, Head, declared_length};
+use crate::http1::{Framing, MessageHead, declared_length};
 use crate::http2::monitor::Cut;
-use crate::http2::{Outbound, Piece, are_well_formed, received, received_trailers};
+use crate::http2::{DataPiece, Http2Outbound, are_well_formed, received, received_trailers};
 use crate::upstream::Lease;
-use crate::upstream::shared::{Held, WINDOW, Written};
+use crate::upstream::shared::{BytesWritten, StreamSlot, WINDOW};
 
 /// See above.
-pub(crate) struct Http2 {
+pub(crate) struct Http2Exchange {
     pub(super) client: Rc<Client>,
     /// The server is held until its answer has come.
     pub(super) lease: Option<Lease>,
     /// Its place on the connection.
-    held: Option<Held>,
+    held: Option<StreamSlot>,
     response: ResponseFuture,
     /// The request's body on its way; `None` once it is sent, or not wanted.
-    upload: Option<(Outbound, SendStream<Piece>)>,
+    upload: Option<(Http2Outbound, SendStream<DataPiece>)>,
     /// How much of it was sent.
     uploaded: u64,
     pub(super) body: RequestBody,
     /// What the connection had written when the request was put on it.
-    begun: Written,
+    begun: BytesWritten,
     interim: u8,
     answer: Option<RecvStream>,
     /// What is received and not passed on.
     chunk: Bytes,
     trailers: Option<Fields>,
     length: Option<u64>,
-    clock: Clock,
+    clock: Deadlines,
 }
 
 /// What `:status` counts for (RFC 9113 section 6.5.2).
 const STATUS: usize = ":status".len() + 3 + 32;
 
-impl Http2 {
+impl Http2Exchange {
     /// Sends a request, whose head was begun at `began`.
     ///
     /// # Errors
     /// The connection takes no more requests; lease and body are given back.
     pub(crate) fn new(
         client: &Rc<Client>,
-        (lease, mut held): (Lease, Held),
+        (lease, mut held): (Lease, StreamSlot),
         request: Request<()>,
         mut body: RequestBody,
         waits: Waits,
         began: Instant,
-    ) -> Result<Http2, Box<(Lease, RequestBody)>> {
+    ) -> Result<Http2Exchange, Box<(Lease, RequestBody)>> {
         let empty = body.is_empty();
         let begun = held.written();
         let Ok((response, stream)) = held.sender.send_request(request, empty) else {
@@ -72,16 +72,16 @@ impl Http2 {
             _ => None,
         };
         body.wait_for_server(waits.proceed);
-        let mut clock = Clock::new(waits, began);
+        let mut clock = Deadlines::new(waits, began);
         if empty {
             clock.is_sent(true);
         }
-        Ok(Http2 {
+        Ok(Http2Exchange {
             client: Rc::clone(client),
             lease: Some(lease),
             held: Some(held),
             response,
-            upload: (!empty).then(|| (Outbound::new(length), stream)),
+            upload: (!empty).then(|| (Http2Outbound::new(length), stream)),
             uploaded: 0,
             body,
             begun,
@@ -94,7 +94,7 @@ impl Http2 {
         })
     }
 
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head<StatusCode>, Unanswered>> {
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<MessageHead<StatusCode>, Unanswered>> {
         let failed = |failure| Poll::Ready(Err(Unanswered::Failed(failure)));
         if let Err(failure) = self.poll_upload(cx) {
             return failed(failure);
@@ -134,7 +134,7 @@ impl Http2 {
                 };
                 self.answer = Some(answer);
                 let (length, version) = (self.length, Version::HTTP_2);
-                Poll::Ready(Ok(Head {
+                Poll::Ready(Ok(MessageHead {
                     start: parts.status,
                     version,
                     fields,
@@ -195,11 +195,11 @@ impl Http2 {
         let says_so = self.interim == 0 && error.is_remote();
         if says_so && error.reason() == Some(Reason::REFUSED_STREAM) && error.is_reset() {
             held.refused();
-            return Unanswered::Unprocessed(Refused::Server);
+            return Unanswered::Unprocessed(NotProcessed::Server);
         }
         // The library fails streams this way that are above the last one the server has taken, and no others.
         if says_so && error.is_go_away() || held.has_written_nothing_since(self.begun) {
-            return Unanswered::Unprocessed(Refused::Connection);
+            return Unanswered::Unprocessed(NotProcessed::Connection);
         }
         if error.is_reset() { Unanswered::Failed(Failure::UpstreamReset) } else { Unanswered::Lost }
     }
@@ -296,7 +296,7 @@ fn is_malformed(error: &h2::Error) -> bool {
     error.is_library() && error.is_reset() && error.reason() == Some(Reason::PROTOCOL_ERROR)
 }
 
-impl Source for Http2 {
+impl Source for Http2Exchange {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         self.poll_upload(cx)?;
         match self.poll_body(cx) {

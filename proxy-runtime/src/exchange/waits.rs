@@ -1,4 +1,4 @@
-//! How long an exchange waits for what ([`Waits`], [`Clock`]), and why it has no answer ([`Unanswered`]).
+//! How long an exchange waits for what ([`Waits`], [`Deadlines`]), and why it has no answer ([`Unanswered`]).
 
 use std::task::Context;
 use std::time::Duration;
@@ -36,12 +36,12 @@ pub(crate) enum Unanswered {
     /// The connection is gone before the server said anything.
     Lost,
     /// The server has not processed the request, for sure: no byte of it was sent, or the server says so.
-    Unprocessed(Refused),
+    Unprocessed(NotProcessed),
 }
 
 /// How it is known that a request was not processed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum NotProcessed {
     /// The connection takes no more requests, or is gone: another one may do.
     Connection,
     /// The server takes no more requests now (`REFUSED_STREAM`, RFC 9113 section 8.7).
@@ -49,7 +49,7 @@ pub(crate) enum Refused {
 }
 
 /// The waits of a call under way.
-pub(super) struct Clock {
+pub(super) struct Deadlines {
     pub(super) waits: Waits,
     pub(super) began: Instant,
     /// When the request was sent; `None` while it is on its way.
@@ -58,9 +58,9 @@ pub(super) struct Clock {
     pub(super) silent: Option<(Instant, u64)>,
 }
 
-impl Clock {
-    pub(super) fn new(waits: Waits, began: Instant) -> Clock {
-        Clock { waits, began, sent: None, silent: None }
+impl Deadlines {
+    pub(super) fn new(waits: Waits, began: Instant) -> Deadlines {
+        Deadlines { waits, began, sent: None, silent: None }
     }
 
     /// All of the request is sent.

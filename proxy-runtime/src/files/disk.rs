@@ -21,9 +21,9 @@ use super::{Below, ENCODINGS};
 use crate::site::Files;
 
 /// What a path led to.
-pub(crate) enum Found {
+pub(crate) enum FileLookup {
     /// A file.
-    File(Opened),
+    File(OpenedFile),
     /// A folder, asked for without the slash at its end.
     Folder,
     /// A folder without an index: its names, those of folders with a slash behind them.
@@ -46,7 +46,7 @@ pub(crate) enum Patience {
 }
 
 /// A file that was opened.
-pub(crate) struct Opened {
+pub(crate) struct OpenedFile {
     pub(crate) file: File,
     /// The name its type goes by.
     pub(crate) name: String,
@@ -66,7 +66,7 @@ const LISTED: usize = 10_000;
 
 /// A path, and how it is asked for.
 #[derive(Clone)]
-pub(crate) struct Asked {
+pub(crate) struct FileQuery {
     pub(crate) files: &'static Files,
     /// Where the folder is.
     pub(crate) root: &'static str,
@@ -78,17 +78,19 @@ pub(crate) struct Asked {
 }
 
 /// Finds what answers for a path. May block, with patience.
-pub(crate) fn find(asked: &Asked, patience: Patience) -> Found {
-    let Asked { files, root, below, folder, taken } = asked;
+pub(crate) fn find(asked: &FileQuery, patience: Patience) -> FileLookup {
+    let FileQuery { files, root, below, folder, taken } = asked;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = match openat2(CWD, *root, flags, Mode::empty(), patience.resolve()) {
         Ok(root) => File::from(root),
-        Err(Errno::AGAIN | Errno::INVAL) if patience == Patience::None => return Found::WouldWait,
-        Err(_) => return Found::Unreadable,
+        Err(Errno::AGAIN | Errno::INVAL) if patience == Patience::None => return FileLookup::WouldWait,
+        Err(_) => return FileLookup::Unreadable,
     };
     let look = |below: &Below, folder| Look { files, root: &root, taken: *taken, patience }.at(below, folder);
     match (&files.fallback, look(below, *folder)) {
-        (Some(fallback), Found::Nothing) => look(&Below(fallback.trim_start_matches('/').as_bytes().to_vec()), false),
+        (Some(fallback), FileLookup::Nothing) => {
+            look(&Below(fallback.trim_start_matches('/').as_bytes().to_vec()), false)
+        }
         (_, found) => found,
     }
 }
@@ -111,34 +113,34 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn at(&self, below: &Below, folder: bool) -> Found {
+    fn at(&self, below: &Below, folder: bool) -> FileLookup {
         let there = match self.open(below) {
             Ok(there) => there,
             Err(failed) => return failed,
         };
-        let Ok(about) = there.metadata() else { return Found::Unreadable };
+        let Ok(about) = there.metadata() else { return FileLookup::Unreadable };
         if about.is_dir() {
             return match folder {
                 true => self.folder(below, &there),
-                false if self.files.or_else.is_empty() => Found::Folder,
+                false if self.files.or_else.is_empty() => FileLookup::Folder,
                 // With `else`, a folder without an index is not there.
                 false => match self.at(&below.join(&self.files.index), false) {
-                    Found::File(_) => Found::Folder,
-                    Found::Folder => Found::Nothing,
+                    FileLookup::File(_) => FileLookup::Folder,
+                    FileLookup::Folder => FileLookup::Nothing,
                     found => found,
                 },
             };
         }
         // Neither a file with a slash behind it, nor what is no file: reading a pipe or a device would wait, or worse.
         if folder || !about.is_file() {
-            return Found::Nothing;
+            return FileLookup::Nothing;
         }
-        let Ok(changed) = about.modified() else { return Found::Unreadable };
+        let Ok(changed) = about.modified() else { return FileLookup::Unreadable };
         let (mut file, mut length, mut encoding) = (there, about.len(), "");
         for ((name, suffix), _) in ENCODINGS.iter().zip(self.taken).filter(|(_, taken)| *taken) {
             let beside = match self.open(&below.with(suffix)) {
                 Ok(beside) => beside,
-                Err(Found::WouldWait) => return Found::WouldWait,
+                Err(FileLookup::WouldWait) => return FileLookup::WouldWait,
                 Err(_) => continue,
             };
             // One that is older was made of something else.
@@ -153,24 +155,24 @@ impl Look<'_> {
         let content = match length {
             0..=SMALL => match read(&file, 0, length, self.patience) {
                 Ok(content) if content.len() as u64 == length => Some(content),
-                _ if self.patience == Patience::None => return Found::WouldWait,
-                _ => return Found::Unreadable,
+                _ if self.patience == Patience::None => return FileLookup::WouldWait,
+                _ => return FileLookup::Unreadable,
             },
             _ => None,
         };
-        Found::File(Opened { file, name: below.name(), length, changed, encoding, content })
+        FileLookup::File(OpenedFile { file, name: below.name(), length, changed, encoding, content })
     }
 
-    fn folder(&self, below: &Below, there: &File) -> Found {
+    fn folder(&self, below: &Below, there: &File) -> FileLookup {
         match self.at(&below.join(&self.files.index), false) {
-            Found::Nothing | Found::Folder if !self.files.listing => Found::Nothing,
-            Found::Nothing | Found::Folder if self.patience == Patience::None => Found::WouldWait,
-            Found::Nothing | Found::Folder => list(self.files, there),
+            FileLookup::Nothing | FileLookup::Folder if !self.files.listing => FileLookup::Nothing,
+            FileLookup::Nothing | FileLookup::Folder if self.patience == Patience::None => FileLookup::WouldWait,
+            FileLookup::Nothing | FileLookup::Folder => list(self.files, there),
             found => found,
         }
     }
 
-    fn open(&self, below: &Below) -> Result<File, Found> {
+    fn open(&self, below: &Below) -> Result<File, FileLookup> {
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | self.patience.resolve();
         if !self.files.symlinks {
             resolve |= ResolveFlags::NO_SYMLINKS;
@@ -183,7 +185,9 @@ impl Look<'_> {
             match openat2(self.root, path, flags, Mode::empty(), resolve) {
                 Ok(file) => return Ok(File::from(file)),
                 // It is not known without a look, or the kernel can't tell (before Linux 5.12).
-                Err(Errno::AGAIN | Errno::INVAL) if self.patience == Patience::None => return Err(Found::WouldWait),
+                Err(Errno::AGAIN | Errno::INVAL) if self.patience == Patience::None => {
+                    return Err(FileLookup::WouldWait);
+                }
                 // Something was renamed meanwhile: the kernel wants to be asked again.
                 Err(Errno::AGAIN) if tries < 8 => tries += 1,
                 Err(
@@ -194,18 +198,18 @@ impl Look<'_> {
                     | Errno::NAMETOOLONG
                     | Errno::INVAL
                     | Errno::NXIO,
-                ) => return Err(Found::Nothing),
-                Err(_) => return Err(Found::Unreadable),
+                ) => return Err(FileLookup::Nothing),
+                Err(_) => return Err(FileLookup::Unreadable),
             }
         }
     }
 }
 
-fn list(files: &Files, folder: &File) -> Found {
-    let Ok(entries) = rustix::fs::Dir::read_from(folder) else { return Found::Unreadable };
+fn list(files: &Files, folder: &File) -> FileLookup {
+    let Ok(entries) = rustix::fs::Dir::read_from(folder) else { return FileLookup::Unreadable };
     let mut names = Vec::new();
     for entry in entries.take(LISTED) {
-        let Ok(entry) = entry else { return Found::Unreadable };
+        let Ok(entry) = entry else { return FileLookup::Unreadable };
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = entry.file_type();
         let served = kind.is_file() || kind.is_dir() || (kind.is_symlink() && files.symlinks);
@@ -214,7 +218,7 @@ fn list(files: &Files, folder: &File) -> Found {
         }
     }
     names.sort_by_key(|name| (!name.ends_with('/'), name.clone()));
-    Found::Listing(names)
+    FileLookup::Listing(names)
 }
 
 /// Reads a part of a file; less where it has become shorter, or, without patience, where the rest is not in memory. May block,

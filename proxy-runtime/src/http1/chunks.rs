@@ -17,7 +17,7 @@ const MAX_TRAILER_FIELDS: usize = 64;
 /// Follows a body through the bytes of a connection.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    state: State,
+    state: ChunkState,
     extensions: usize,
     /// The body is a server's: what is odd about its chunks' lines, but not ambiguous, passes.
     lenient: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Decoder {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     /// All of it was found.
     Done,
     /// This many bytes to come.
@@ -45,7 +45,7 @@ enum State {
 
 /// What was found at the front of the bytes. `skip` bytes of framing are to be passed over in any case.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum ChunkStep {
     /// So much data behind them.
     Data { skip: usize, len: usize },
     /// Nothing yet.
@@ -56,15 +56,15 @@ pub(crate) enum Found {
 
 /// The bytes are no chunks (RFC 9112 section 7.1).
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub(crate) struct MalformedChunk;
 
 impl Decoder {
     pub(crate) fn new(framing: Framing) -> Decoder {
         let state = match framing {
-            Framing::Empty => State::Done,
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Size,
-            Framing::UntilClose => State::UntilClose,
+            Framing::Empty => ChunkState::Done,
+            Framing::Length(length) => ChunkState::Length(length),
+            Framing::Chunked => ChunkState::Size,
+            Framing::UntilClose => ChunkState::UntilClose,
         };
         Decoder { state, extensions: 0, lenient: false, trailers: None }
     }
@@ -76,14 +76,14 @@ impl Decoder {
 
     /// Whether the end was found.
     pub(crate) fn is_done(&self) -> bool {
-        matches!(self.state, State::Done | State::Length(0))
+        matches!(self.state, ChunkState::Done | ChunkState::Length(0))
     }
 
     /// How many bytes of data are still to come, where that is known.
     pub(crate) fn left(&self) -> Option<u64> {
         match self.state {
-            State::Done => Some(0),
-            State::Length(left) => Some(left),
+            ChunkState::Done => Some(0),
+            ChunkState::Length(left) => Some(left),
             _ => None,
         }
     }
@@ -91,45 +91,45 @@ impl Decoder {
     /// Looks at the front of `bytes`.
     ///
     /// # Errors
-    /// [`Malformed`].
-    pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Found, Malformed> {
+    /// [`MalformedChunk`].
+    pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<ChunkStep, MalformedChunk> {
         let mut skip = 0;
         loop {
             let rest = &bytes[skip..];
             match self.state {
-                State::Done | State::Length(0) => return Ok(Found::End { skip }),
-                _ if rest.is_empty() => return Ok(Found::More { skip }),
-                State::Length(left) | State::Chunk(left) => {
+                ChunkState::Done | ChunkState::Length(0) => return Ok(ChunkStep::End { skip }),
+                _ if rest.is_empty() => return Ok(ChunkStep::More { skip }),
+                ChunkState::Length(left) | ChunkState::Chunk(left) => {
                     let len = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
-                    return Ok(Found::Data { skip, len });
+                    return Ok(ChunkStep::Data { skip, len });
                 }
-                State::UntilClose => return Ok(Found::Data { skip, len: rest.len() }),
-                State::Size => {
+                ChunkState::UntilClose => return Ok(ChunkStep::Data { skip, len: rest.len() }),
+                ChunkState::Size => {
                     let Some(end) = memchr::memchr(b'\n', &rest[..rest.len().min(MAX_LINE)]) else {
-                        return if rest.len() < MAX_LINE { Ok(Found::More { skip }) } else { Err(Malformed) };
+                        return if rest.len() < MAX_LINE { Ok(ChunkStep::More { skip }) } else { Err(MalformedChunk) };
                     };
-                    let (size, extension) = chunk_size(&rest[..end], self.lenient).ok_or(Malformed)?;
+                    let (size, extension) = chunk_size(&rest[..end], self.lenient).ok_or(MalformedChunk)?;
                     self.extensions += extension;
                     if self.extensions > MAX_EXTENSIONS {
-                        return Err(Malformed);
+                        return Err(MalformedChunk);
                     }
-                    self.state = if size == 0 { State::Trailers } else { State::Chunk(size) };
+                    self.state = if size == 0 { ChunkState::Trailers } else { ChunkState::Chunk(size) };
                     skip += end + 1;
                 }
-                State::ChunkEnd => match rest {
+                ChunkState::ChunkEnd => match rest {
                     [b'\r', b'\n', ..] => {
-                        self.state = State::Size;
+                        self.state = ChunkState::Size;
                         skip += 2;
                     }
-                    [b'\r'] => return Ok(Found::More { skip }),
-                    _ => return Err(Malformed),
+                    [b'\r'] => return Ok(ChunkStep::More { skip }),
+                    _ => return Err(MalformedChunk),
                 },
-                State::Trailers => match self.trailers(rest)? {
+                ChunkState::Trailers => match self.trailers(rest)? {
                     Some(size) => {
-                        self.state = State::Done;
+                        self.state = ChunkState::Done;
                         skip += size;
                     }
-                    None => return Ok(Found::More { skip }),
+                    None => return Ok(ChunkStep::More { skip }),
                 },
             }
         }
@@ -138,27 +138,31 @@ impl Decoder {
     /// So many bytes of the data that was found are dealt with.
     pub(crate) fn took(&mut self, len: usize) {
         match &mut self.state {
-            State::Length(left) => *left -= len as u64,
-            State::Chunk(left) => {
+            ChunkState::Length(left) => *left -= len as u64,
+            ChunkState::Chunk(left) => {
                 *left -= len as u64;
                 if *left == 0 {
-                    self.state = State::ChunkEnd;
+                    self.state = ChunkState::ChunkEnd;
                 }
             }
-            State::Done | State::UntilClose | State::Size | State::ChunkEnd | State::Trailers => {}
+            ChunkState::Done
+            | ChunkState::UntilClose
+            | ChunkState::Size
+            | ChunkState::ChunkEnd
+            | ChunkState::Trailers => {}
         }
     }
 
     /// Nothing more comes: whether that is where the body ends.
     pub(crate) fn closed(&mut self) -> bool {
-        if self.state == State::UntilClose {
-            self.state = State::Done;
+        if self.state == ChunkState::UntilClose {
+            self.state = ChunkState::Done;
         }
         self.is_done()
     }
 
     /// The trailer section with its empty line, if it is whole: its size.
-    fn trailers(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+    fn trailers(&mut self, bytes: &[u8]) -> Result<Option<usize>, MalformedChunk> {
         if let [b'\r', b'\n', ..] = bytes {
             return Ok(Some(2));
         }
@@ -166,14 +170,14 @@ impl Decoder {
         match httparse::parse_headers(bytes, &mut lines) {
             Ok(httparse::Status::Complete((size, lines))) if size <= MAX_TRAILERS => {
                 if memchr::memchr_iter(b'\n', &bytes[..size]).any(|at| at == 0 || bytes[at - 1] != b'\r') {
-                    return Err(Malformed);
+                    return Err(MalformedChunk);
                 }
                 let kept = lines.iter().filter(|line| may_trail(line.name.as_bytes()));
                 self.trailers = Some(kept.map(|line| (line.name, line.value)).collect());
                 Ok(Some(size))
             }
             Ok(httparse::Status::Partial) if bytes.len() < MAX_TRAILERS => Ok(None),
-            _ => Err(Malformed),
+            _ => Err(MalformedChunk),
         }
     }
 }
@@ -246,18 +250,18 @@ mod tests {
     use super::*;
 
     /// Decodes `input` in pieces of `step` bytes: the data, and what is left behind the end.
-    fn decode(framing: Framing, input: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize)>, Malformed> {
+    fn decode(framing: Framing, input: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize)>, MalformedChunk> {
         let (mut decoder, mut data, mut from) = (Decoder::new(framing), Vec::new(), 0);
         let mut end = 0;
         loop {
             match decoder.find(&input[from..end])? {
-                Found::Data { skip, len } => {
+                ChunkStep::Data { skip, len } => {
                     data.extend_from_slice(&input[from + skip..from + skip + len]);
                     decoder.took(len);
                     from += skip + len;
                 }
-                Found::End { skip } => return Ok(Some((data, input.len() - from - skip))),
-                Found::More { skip } => {
+                ChunkStep::End { skip } => return Ok(Some((data, input.len() - from - skip))),
+                ChunkStep::More { skip } => {
                     from += skip;
                     if end == input.len() {
                         return Ok(None);
@@ -269,14 +273,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(input: &str, expected: Result<Option<(&str, usize)>, Malformed>) {
+    fn check(input: &str, expected: Result<Option<(&str, usize)>, MalformedChunk>) {
         for step in [1, 2, 3, 1000] {
             let found = decode(Framing::Chunked, input.as_bytes(), step);
             let expected = match &expected {
                 Ok(whole) => {
                     Ok(whole.map(|(data, left)| (data.as_bytes().to_vec(), if step > 900 { left } else { 0 })))
                 }
-                Err(Malformed) => Err(Malformed),
+                Err(MalformedChunk) => Err(MalformedChunk),
             };
             // In small steps, what is behind the end has not been looked at.
             let found = found.map(|whole| whole.map(|(data, left)| (data, if step > 900 { left } else { 0 })));
@@ -305,7 +309,7 @@ mod tests {
             "0\r\nno colon\r\n\r\n",
             "0\r\nX: y\n\r\n",
         ] {
-            check(bad, Err(Malformed));
+            check(bad, Err(MalformedChunk));
         }
     }
 
@@ -332,17 +336,17 @@ mod tests {
     #[test]
     fn extensions_are_bounded() {
         let one = format!("1;{}\r\na\r\n", "x".repeat(1000));
-        assert_eq!(decode(Framing::Chunked, one.repeat(20).as_bytes(), 64), Err(Malformed));
-        assert_eq!(decode(Framing::Chunked, format!("1;{}", "x".repeat(2000)).as_bytes(), 64), Err(Malformed));
+        assert_eq!(decode(Framing::Chunked, one.repeat(20).as_bytes(), 64), Err(MalformedChunk));
+        assert_eq!(decode(Framing::Chunked, format!("1;{}", "x".repeat(2000)).as_bytes(), 64), Err(MalformedChunk));
         let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(65));
-        assert_eq!(decode(Framing::Chunked, trailers.as_bytes(), 64), Err(Malformed));
+        assert_eq!(decode(Framing::Chunked, trailers.as_bytes(), 64), Err(MalformedChunk));
     }
 
     #[test]
     fn trailers() {
         let mut decoder = Decoder::new(Framing::Chunked);
         let bytes = b"0\r\nX-Sum: 1\r\nContent-Length: 3\r\nHost: evil\r\n\r\n";
-        assert_eq!(decoder.find(bytes), Ok(Found::End { skip: bytes.len() }));
+        assert_eq!(decoder.find(bytes), Ok(ChunkStep::End { skip: bytes.len() }));
         assert_eq!(decoder.trailers, Some([("x-sum", "1")].into_iter().collect()));
     }
 

@@ -15,7 +15,7 @@ const MAX_ANSWER_FIELDS: usize = 200;
 
 /// A head that has arrived. `S` is what its first line says: method and target, or a status.
 #[derive(Debug)]
-pub(crate) struct Head<S> {
+pub(crate) struct MessageHead<S> {
     pub(crate) start: S,
     pub(crate) version: Version,
     pub(crate) fields: Fields,
@@ -33,17 +33,17 @@ pub(crate) struct Head<S> {
 
 /// A head on its way in: bytes that were seen to hold no end are not looked at twice, however slowly they come.
 #[derive(Debug, Default)]
-pub(crate) struct Reading {
+pub(crate) struct HeadReader {
     seen: usize,
 }
 
-impl Reading {
+impl HeadReader {
     /// The head of a request at the front of `bytes`, if it is whole. The target has room for a host behind it.
     ///
     /// # Errors
     /// [`Failure::BadRequest`], [`Failure::BadFraming`], [`Failure::UnsupportedVersion`], or [`Failure::HeadTooLarge`]
     /// for too many fields.
-    pub(crate) fn request(&mut self, bytes: &[u8]) -> Result<Option<Head<(Method, String)>>, Failure> {
+    pub(crate) fn request(&mut self, bytes: &[u8]) -> Result<Option<MessageHead<(Method, String)>>, Failure> {
         if !self.may_be_whole(bytes) {
             return Ok(None);
         }
@@ -84,14 +84,14 @@ impl Reading {
             // RFC 9110 section 7.8: HTTP/1.0 has no upgrade, and who sends the field there is not to be heard.
             fields.remove("upgrade");
         }
-        Ok(Some(Head { framing, fields, ..head }))
+        Ok(Some(MessageHead { framing, fields, ..head }))
     }
 
     /// The head of an answer to a request with `method`, if it is whole.
     ///
     /// # Errors
     /// [`Failure::UpstreamInvalid`].
-    pub(crate) fn answer(&mut self, bytes: &[u8], method: &Method) -> Result<Option<Head<StatusCode>>, Failure> {
+    pub(crate) fn answer(&mut self, bytes: &[u8], method: &Method) -> Result<Option<MessageHead<StatusCode>>, Failure> {
         if !self.may_be_whole(bytes) {
             return Ok(None);
         }
@@ -127,7 +127,7 @@ impl Reading {
         };
         let keep_alive = head.keep_alive && framing != Framing::UntilClose;
         let reason = unusual_reason(&bytes[..size], status);
-        Ok(Some(Head { framing, keep_alive, reason, ..head }))
+        Ok(Some(MessageHead { framing, keep_alive, reason, ..head }))
     }
 
     fn may_be_whole(&self, bytes: &[u8]) -> bool {
@@ -151,7 +151,7 @@ impl Reading {
         version: u8,
         lines: &[httparse::Header<'_>],
         bytes: &[u8],
-    ) -> Result<Head<S>, Failure> {
+    ) -> Result<MessageHead<S>, Failure> {
         self.seen = 0;
         let (mut length, mut chunked) = (None, false);
         let (mut persists, mut closes) = (version == 1, false);
@@ -185,7 +185,7 @@ impl Reading {
         let framing = if chunked { Framing::Chunked } else { Framing::Empty };
         // RFC 9112 section 9.3: `close` goes before all else, whichever line it is on.
         let keep_alive = persists && !closes;
-        Ok(Head { start, version, fields, framing, length, keep_alive, size: bytes.len(), reason: None })
+        Ok(MessageHead { start, version, fields, framing, length, keep_alive, size: bytes.len(), reason: None })
     }
 }
 
@@ -364,7 +364,7 @@ mod tests {
     #[track_caller]
     fn request(fields: &str, expected: Result<(Framing, bool), Failure>) {
         let bytes = format!("POST / HTTP/1.1\r\n{fields}\r\nnext");
-        let found = Reading::default().request(bytes.as_bytes()).map(|head| {
+        let found = HeadReader::default().request(bytes.as_bytes()).map(|head| {
             let head = head.expect("whole");
             assert_eq!(head.size, bytes.len() - 4);
             (head.framing, head.keep_alive)
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn answers() {
         let check = |method: Method, head: &str, expected: Option<(Framing, bool)>| {
-            let found = Reading::default().answer(head.as_bytes(), &method);
+            let found = HeadReader::default().answer(head.as_bytes(), &method);
             let found = found.ok().map(|head| head.map(|head| (head.framing, head.keep_alive)).expect("whole"));
             assert_eq!(found, expected, "{head:?}");
         };
@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn versions_of_requests() {
         let check = |line: &str, expected: Result<Option<Version>, Failure>| {
-            let found = Reading::default().request(format!("{line}\r\nHost: a\r\n\r\n").as_bytes());
+            let found = HeadReader::default().request(format!("{line}\r\nHost: a\r\n\r\n").as_bytes());
             assert_eq!(found.map(|head| head.map(|head| head.version)), expected, "{line:?}");
         };
         check("GET / HTTP/1.0", Ok(Some(Version::HTTP_10)));
@@ -468,14 +468,14 @@ mod tests {
         ] {
             check(bad, Err(Failure::BadRequest));
         }
-        let part = Reading::default().request(b"GET / HTTP/2");
+        let part = HeadReader::default().request(b"GET / HTTP/2");
         assert_eq!(part.map(|head| head.is_none()), Ok(true), "the line has not ended");
     }
 
     #[test]
     fn reasons() {
         let check = |line: &str, expected: Option<&str>| {
-            let found = Reading::default().answer(format!("{line}\r\n\r\n").as_bytes(), &Method::GET);
+            let found = HeadReader::default().answer(format!("{line}\r\n\r\n").as_bytes(), &Method::GET);
             let reason = found.expect("a response").expect("whole").reason;
             assert_eq!(reason.as_deref(), expected.map(str::as_bytes), "{line:?}");
         };
@@ -495,9 +495,9 @@ mod tests {
         let check = |fields: &str, in_11: bool, in_10: bool| {
             for (version, expected) in [("1.1", in_11), ("1.0", in_10)] {
                 let request = format!("GET / HTTP/{version}\r\n{fields}\r\n");
-                let request = Reading::default().request(request.as_bytes());
+                let request = HeadReader::default().request(request.as_bytes());
                 let answer = format!("HTTP/{version} 200 OK\r\nContent-Length: 0\r\n{fields}\r\n");
-                let answer = Reading::default().answer(answer.as_bytes(), &Method::GET);
+                let answer = HeadReader::default().answer(answer.as_bytes(), &Method::GET);
                 let found = (
                     request.expect("a request").expect("whole").keep_alive,
                     answer.expect("an answer").expect("whole").keep_alive,
@@ -537,14 +537,14 @@ mod tests {
             check(fields, true, false);
         }
         let obs_text = b"GET / HTTP/1.1\r\nConnection: \xe9\r\nConnection: x\xff, close\r\n\r\n";
-        let found = Reading::default().request(obs_text);
+        let found = HeadReader::default().request(obs_text);
         assert!(!found.expect("a request").expect("whole").keep_alive);
     }
 
     #[test]
     fn slow_heads_are_parsed_once() {
         let whole = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        let mut reading = Reading::default();
+        let mut reading = HeadReader::default();
         for end in 1..whole.len() {
             assert!(reading.request(&whole[..end]).expect("so far").is_none());
             assert!(end == 1 || !reading.may_be_whole(&whole[..end]), "{end}");

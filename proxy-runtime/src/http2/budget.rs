@@ -1,4 +1,4 @@
-//! What a connection may hold for its client: [`Budget`], and shares of it ([`Queued`], [`Held`], [`Credit`]).
+//! What a connection may hold for its client: [`StreamBudget`], and shares of it ([`Queued`], [`HeldMemory`], [`Credit`]).
 //!
 //! A client says how much it wants to be sent (RFC 9113 section 5.2), and may say that it wants everything, and read nothing; or
 //! nothing, on as many streams as it may open. So nothing is made ready for it on its word alone:
@@ -35,7 +35,7 @@ const SMALL_HEAD: usize = 2 << 10;
 pub(crate) const WINDOW_AT_FIRST: u32 = 128 << 10;
 
 /// See above.
-pub(crate) struct Budget {
+pub(crate) struct StreamBudget {
     memory: &'static Memory,
     queued: Cell<usize>,
     held: Cell<usize>,
@@ -47,9 +47,9 @@ pub(crate) struct Budget {
     acceptor: Cell<Option<Waker>>,
 }
 
-impl Budget {
-    pub(crate) fn new(memory: &'static Memory) -> Rc<Budget> {
-        Rc::new(Budget {
+impl StreamBudget {
+    pub(crate) fn new(memory: &'static Memory) -> Rc<StreamBudget> {
+        Rc::new(StreamBudget {
             memory,
             queued: Cell::new(0),
             held: Cell::new(0),
@@ -79,7 +79,7 @@ impl Budget {
     }
 
     /// A place for an exchange.
-    pub(crate) fn poll_place(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Held> {
+    pub(crate) fn poll_place(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<HeldMemory> {
         self.acceptor.take();
         if let Some(place) = self.hold(EXCHANGE) {
             return Poll::Ready(place);
@@ -91,7 +91,7 @@ impl Budget {
 
     /// What a request brings along: its fields; without memory for a body, that takes from the window of all. `None` if there is
     /// none for the fields.
-    pub(crate) fn admit(self: &Rc<Self>, request: &Request<RecvStream>) -> Option<(Held, Option<Credit>)> {
+    pub(crate) fn admit(self: &Rc<Self>, request: &Request<RecvStream>) -> Option<(HeldMemory, Option<Credit>)> {
         let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
         let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         let head = self.hold((fields.sum::<usize>() + path).saturating_sub(SMALL_HEAD))?;
@@ -102,7 +102,7 @@ impl Budget {
     }
 
     /// So many bytes are held; `None` if there is no memory for them.
-    pub(crate) fn hold(self: &Rc<Self>, bytes: usize) -> Option<Held> {
+    pub(crate) fn hold(self: &Rc<Self>, bytes: usize) -> Option<HeldMemory> {
         let before = self.held.get();
         let after = before.checked_add(bytes)?;
         let more = beyond(after) - beyond(before);
@@ -110,7 +110,7 @@ impl Budget {
             return None;
         }
         self.held.set(after);
-        Some(Held { budget: Rc::clone(self), bytes })
+        Some(HeldMemory { budget: Rc::clone(self), bytes })
     }
 
     /// A body is to come, of up to so many bytes at once.
@@ -134,7 +134,7 @@ fn beyond(held: usize) -> usize {
 
 /// Bytes in the queue, until this is dropped.
 pub(crate) struct Queued {
-    budget: Rc<Budget>,
+    budget: Rc<StreamBudget>,
     bytes: usize,
 }
 
@@ -152,12 +152,12 @@ impl Drop for Queued {
 }
 
 /// What is held, until this is dropped.
-pub(crate) struct Held {
-    budget: Rc<Budget>,
+pub(crate) struct HeldMemory {
+    budget: Rc<StreamBudget>,
     bytes: usize,
 }
 
-impl Drop for Held {
+impl Drop for HeldMemory {
     fn drop(&mut self) {
         let (budget, before) = (&self.budget, self.budget.held.get());
         let after = before - self.bytes;
@@ -174,7 +174,7 @@ impl Drop for Held {
 
 /// A part of the connection's window, until this is dropped.
 pub(crate) struct Credit {
-    budget: Rc<Budget>,
+    budget: Rc<StreamBudget>,
     bytes: u32,
 }
 

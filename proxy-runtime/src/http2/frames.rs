@@ -1,4 +1,4 @@
-//! Frames as they pass (RFC 9113 section 4.1): [`Frames`], bytes as they come to [`Part`]s of frames. Nothing is copied but heads that
+//! Frames as they pass (RFC 9113 section 4.1): [`Frames`], bytes as they come to [`FramePart`]s of frames. Nothing is copied but heads that
 //! come in two. Pure.
 
 /// Types of frames (RFC 9113 section 6).
@@ -19,14 +19,14 @@ pub(super) const PRIORITY: u8 = 0x20;
 
 /// The head of a frame.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct FrameHead {
     pub(super) length: usize,
     pub(super) kind: u8,
     pub(super) flags: u8,
     pub(super) stream: u32,
 }
 
-impl Head {
+impl FrameHead {
     pub(super) fn has(self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -34,8 +34,8 @@ impl Head {
 
 /// A part of a frame: as much of its payload as has come at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part<'a> {
-    pub(super) head: Head,
+pub(super) struct FramePart<'a> {
+    pub(super) head: FrameHead,
     /// Its place in the payload.
     pub(super) at: usize,
     pub(super) payload: &'a [u8],
@@ -43,7 +43,7 @@ pub(super) struct Part<'a> {
     pub(super) starts: bool,
 }
 
-impl Part<'_> {
+impl FramePart<'_> {
     /// It is the last of its frame.
     pub(super) fn ends(&self) -> bool {
         self.at + self.payload.len() == self.head.length
@@ -57,7 +57,7 @@ pub(super) struct Frames {
     /// A head that has not come whole.
     partial: [u8; HEAD],
     filled: usize,
-    head: Head,
+    head: FrameHead,
     /// How much of the payload is to come.
     left: usize,
 }
@@ -68,11 +68,11 @@ const HEAD: usize = 9;
 impl Frames {
     /// Behind so many bytes that are no frames.
     pub(super) fn after(preface: usize) -> Frames {
-        Frames { preface, partial: [0; HEAD], filled: 0, head: Head::default(), left: 0 }
+        Frames { preface, partial: [0; HEAD], filled: 0, head: FrameHead::default(), left: 0 }
     }
 
     /// The next part, and what follows it.
-    pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> Option<(Part<'a>, &'a [u8])> {
+    pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> Option<(FramePart<'a>, &'a [u8])> {
         let (_, mut rest) = bytes.split_at(self.preface.min(bytes.len()));
         self.preface -= bytes.len() - rest.len();
         let starts = self.left == 0;
@@ -85,7 +85,7 @@ impl Frames {
             }
             let [a, b, c, kind, flags, stream @ ..] = self.partial;
             let length = u32::from_be_bytes([0, a, b, c]) as usize;
-            self.head = Head { length, kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1) };
+            self.head = FrameHead { length, kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1) };
             (self.filled, self.left, rest) = (0, length, after);
         } else if rest.is_empty() {
             return None;
@@ -93,7 +93,7 @@ impl Frames {
         let at = self.head.length - self.left;
         let (payload, rest) = rest.split_at(rest.len().min(self.left));
         self.left -= payload.len();
-        Some((Part { head: self.head, at, payload, starts }, rest))
+        Some((FramePart { head: self.head, at, payload, starts }, rest))
     }
 
     /// Whether a frame may begin here.
@@ -107,9 +107,9 @@ mod tests {
     use super::*;
 
     /// Frames as they are put together from parts of this size.
-    fn frames(bytes: &[u8], preface: usize, size: usize) -> (Vec<(Head, Vec<u8>)>, bool) {
+    fn frames(bytes: &[u8], preface: usize, size: usize) -> (Vec<(FrameHead, Vec<u8>)>, bool) {
         let mut frames = Frames::after(preface);
-        let mut found: Vec<(Head, Vec<u8>)> = Vec::new();
+        let mut found: Vec<(FrameHead, Vec<u8>)> = Vec::new();
         for mut rest in bytes.chunks(size) {
             while let Some((part, after)) = frames.next(rest) {
                 if part.starts {
@@ -127,14 +127,14 @@ mod tests {
 
     #[test]
     fn parts() {
-        let check = |bytes: &[u8], preface: usize, expected: &[(Head, &[u8])], between: bool| {
+        let check = |bytes: &[u8], preface: usize, expected: &[(FrameHead, &[u8])], between: bool| {
             for size in [1, 2, 5, 9, 10, 13, 1000] {
                 let (found, is_between) = frames(bytes, preface, size);
                 let found: Vec<_> = found.iter().map(|(head, payload)| (*head, &payload[..])).collect();
                 assert_eq!((&found[..], is_between), (expected, between), "in parts of {size}");
             }
         };
-        let head = |length, kind, flags, stream| Head { length, kind, flags, stream };
+        let head = |length, kind, flags, stream| FrameHead { length, kind, flags, stream };
         check(b"", 0, &[], true);
         check(b"abc", 5, &[], false);
         check(b"\0\0\0\x04\x01\0\0\0\0", 0, &[(head(0, 4, 1, 0), b"")], true);

@@ -1,5 +1,5 @@
 //! What a field block holds (HPACK, RFC 7541), as far as it has to be known beside the library that decodes it: [`Scanner`], bytes of
-//! blocks to [`Block`]s.
+//! blocks to [`FieldBlock`]s.
 //!
 //! The library drops pseudo-header fields where none may be, and says nothing about the size of what it refuses. So each block is
 //! followed a second time, without making strings of it: of a field counts which kind it is and how long. Entries of the dynamic
@@ -15,7 +15,7 @@ const TABLE: usize = 4096;
 
 /// A field, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FieldKind {
     Field,
     /// `:status`, of a response or of an interim one.
     Status {
@@ -27,15 +27,15 @@ enum Kind {
 
 /// An entry of a table.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    kind: Kind,
+struct TableEntry {
+    kind: FieldKind,
     name: usize,
     size: usize,
 }
 
 /// What a block holds.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Block {
+pub(super) struct FieldBlock {
     /// `:status`: whether it is an interim one.
     pub(super) interim: Option<bool>,
     /// Another pseudo-header field.
@@ -46,7 +46,7 @@ pub(super) struct Block {
 
 /// Why a block is not followed to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum HpackError {
     /// It is no HPACK.
     Malformed,
     /// Its fields are larger than they may be.
@@ -55,7 +55,7 @@ pub(super) enum Flaw {
 
 /// Follows the blocks that one side sends.
 pub(super) struct Scanner {
-    dynamic: VecDeque<Entry>,
+    dynamic: VecDeque<TableEntry>,
     /// The size of the dynamic table, and the most that it may have.
     size: usize,
     max_size: usize,
@@ -63,7 +63,7 @@ pub(super) struct Scanner {
     limit: usize,
     /// The beginning of a field whose end has not come.
     rest: Vec<u8>,
-    block: Block,
+    block: FieldBlock,
     /// There was a field in this block: the table is not resized any more (RFC 7541 section 4.2).
     begun: bool,
 }
@@ -77,13 +77,13 @@ impl Scanner {
             max_size: TABLE,
             limit,
             rest: Vec::new(),
-            block: Block::default(),
+            block: FieldBlock::default(),
             begun: false,
         }
     }
 
     /// A part of a block.
-    pub(super) fn feed(&mut self, part: &[u8]) -> Result<(), Flaw> {
+    pub(super) fn feed(&mut self, part: &[u8]) -> Result<(), HpackError> {
         if self.rest.is_empty() {
             let used = self.fields(part)?;
             self.rest.extend_from_slice(&part[used..]);
@@ -94,31 +94,31 @@ impl Scanner {
             all.drain(..used);
             self.rest = all;
         }
-        if self.rest.len() + self.block.size >= self.limit { Err(Flaw::TooLarge) } else { Ok(()) }
+        if self.rest.len() + self.block.size >= self.limit { Err(HpackError::TooLarge) } else { Ok(()) }
     }
 
     /// The block has come to its end.
-    pub(super) fn finish(&mut self) -> Result<Block, Flaw> {
+    pub(super) fn finish(&mut self) -> Result<FieldBlock, HpackError> {
         self.begun = false;
         let block = std::mem::take(&mut self.block);
-        if self.rest.is_empty() { Ok(block) } else { Err(Flaw::Malformed) }
+        if self.rest.is_empty() { Ok(block) } else { Err(HpackError::Malformed) }
     }
 
     /// Whole fields; how many bytes they are.
-    fn fields(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
+    fn fields(&mut self, bytes: &[u8]) -> Result<usize, HpackError> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let Some(after) = self.field(rest)? else { break };
             rest = after;
             if self.block.size >= self.limit {
-                return Err(Flaw::TooLarge);
+                return Err(HpackError::TooLarge);
             }
         }
         Ok(bytes.len() - rest.len())
     }
 
     /// A field (RFC 7541 section 6), and what follows it; `None` where it has no end yet.
-    fn field<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Flaw> {
+    fn field<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, HpackError> {
         let (prefix, inserts) = match bytes[0] {
             0x80.. => {
                 let Some((index, rest)) = integer(bytes, 7)? else { return Ok(None) };
@@ -129,7 +129,7 @@ impl Scanner {
             0x20..0x40 => {
                 let Some((size, rest)) = integer(bytes, 5)? else { return Ok(None) };
                 if self.begun || size > TABLE {
-                    return Err(Flaw::Malformed);
+                    return Err(HpackError::Malformed);
                 }
                 self.max_size = size;
                 self.evict(0);
@@ -141,7 +141,7 @@ impl Scanner {
         let Some((index, rest)) = integer(bytes, prefix)? else { return Ok(None) };
         let (mut kind, name, rest) = match index {
             0 => {
-                let Some((text, rest)) = Text::read(rest)? else { return Ok(None) };
+                let Some((text, rest)) = StringLiteral::read(rest)? else { return Ok(None) };
                 (text.kind(), text.length(inserts), rest)
             }
             _ => {
@@ -149,8 +149,8 @@ impl Scanner {
                 (entry.kind, entry.name, rest)
             }
         };
-        let Some((value, rest)) = Text::read(rest)? else { return Ok(None) };
-        if let Kind::Status { interim } = &mut kind {
+        let Some((value, rest)) = StringLiteral::read(rest)? else { return Ok(None) };
+        if let FieldKind::Status { interim } = &mut kind {
             *interim = value.is_interim();
         }
         let size = name + value.length(inserts) + OVERHEAD;
@@ -160,33 +160,33 @@ impl Scanner {
             // What is larger than the table empties it, and that is all (RFC 7541 section 4.4).
             if size <= self.max_size {
                 self.size += size;
-                self.dynamic.push_front(Entry { kind, name, size });
+                self.dynamic.push_front(TableEntry { kind, name, size });
             }
         }
         Ok(Some(rest))
     }
 
-    fn found(&mut self, kind: Kind, size: usize) {
+    fn found(&mut self, kind: FieldKind, size: usize) {
         self.begun = true;
         self.block.size += size;
         match kind {
-            Kind::Field => {}
-            Kind::Status { interim } => self.block.interim = Some(interim),
-            Kind::Pseudo => self.block.pseudo = true,
+            FieldKind::Field => {}
+            FieldKind::Status { interim } => self.block.interim = Some(interim),
+            FieldKind::Pseudo => self.block.pseudo = true,
         }
     }
 
-    fn entry(&self, index: usize) -> Result<Entry, Flaw> {
+    fn entry(&self, index: usize) -> Result<TableEntry, HpackError> {
         if let Some(&(name, value)) = index.checked_sub(1).and_then(|at| STATIC.get(at)) {
             let kind = match index {
-                1..=7 => Kind::Pseudo,
-                8..=14 => Kind::Status { interim: false },
-                _ => Kind::Field,
+                1..=7 => FieldKind::Pseudo,
+                8..=14 => FieldKind::Status { interim: false },
+                _ => FieldKind::Field,
             };
-            return Ok(Entry { kind, name: name.into(), size: usize::from(name) + usize::from(value) + OVERHEAD });
+            return Ok(TableEntry { kind, name: name.into(), size: usize::from(name) + usize::from(value) + OVERHEAD });
         }
-        let at = index.checked_sub(STATIC.len() + 1).ok_or(Flaw::Malformed)?;
-        self.dynamic.get(at).copied().ok_or(Flaw::Malformed)
+        let at = index.checked_sub(STATIC.len() + 1).ok_or(HpackError::Malformed)?;
+        self.dynamic.get(at).copied().ok_or(HpackError::Malformed)
     }
 
     /// Makes room for an entry.
@@ -199,7 +199,7 @@ impl Scanner {
 }
 
 /// An integer (RFC 7541 section 5.1), and what follows; `None` where it has no end yet.
-fn integer(bytes: &[u8], prefix: u8) -> Result<Option<(usize, &[u8])>, Flaw> {
+fn integer(bytes: &[u8], prefix: u8) -> Result<Option<(usize, &[u8])>, HpackError> {
     let Some((&first, mut rest)) = bytes.split_first() else { return Ok(None) };
     let mask = (1 << prefix) - 1;
     let mut value = usize::from(first & mask);
@@ -214,25 +214,25 @@ fn integer(bytes: &[u8], prefix: u8) -> Result<Option<(usize, &[u8])>, Flaw> {
             return Ok(Some((value, rest)));
         }
     }
-    Err(Flaw::Malformed)
+    Err(HpackError::Malformed)
 }
 
 /// A string (RFC 7541 section 5.2), as it is sent.
 #[derive(Clone, Copy)]
-struct Text<'a> {
+struct StringLiteral<'a> {
     bytes: &'a [u8],
     huffman: bool,
 }
 
-impl<'a> Text<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Option<(Text<'a>, &'a [u8])>, Flaw> {
+impl<'a> StringLiteral<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Option<(StringLiteral<'a>, &'a [u8])>, HpackError> {
         let Some((length, rest)) = integer(bytes, 7)? else { return Ok(None) };
         let Some((text, rest)) = rest.split_at_checked(length) else { return Ok(None) };
-        Ok(Some((Text { bytes: text, huffman: bytes[0] & 0x80 != 0 }, rest)))
+        Ok(Some((StringLiteral { bytes: text, huffman: bytes[0] & 0x80 != 0 }, rest)))
     }
 
     /// What a field of this name is. Huffman's code has one form for each text.
-    fn kind(self) -> Kind {
+    fn kind(self) -> FieldKind {
         let (colon, status): (_, &[u8]) = if self.huffman {
             // `:` has seven bits.
             (self.bytes.first().is_some_and(|byte| byte >> 1 == 0b101_1100), &[0xb8, 0x84, 0x8d, 0x36, 0xa3])
@@ -240,9 +240,9 @@ impl<'a> Text<'a> {
             (self.bytes.first() == Some(&b':'), b":status")
         };
         match (colon, self.bytes == status) {
-            (false, _) => Kind::Field,
-            (true, true) => Kind::Status { interim: false },
-            (true, false) => Kind::Pseudo,
+            (false, _) => FieldKind::Field,
+            (true, true) => FieldKind::Status { interim: false },
+            (true, false) => FieldKind::Pseudo,
         }
     }
 
@@ -377,10 +377,10 @@ mod tests {
     use super::*;
 
     /// Scans blocks one after the other, each whole, and byte by byte: that comes to the same.
-    fn check(blocks: &[&[u8]], expected: Result<Block, Flaw>) {
+    fn check(blocks: &[&[u8]], expected: Result<FieldBlock, HpackError>) {
         let scan = |size: usize| {
             let mut scanner = Scanner::new(1000);
-            let mut last = Ok(Block::default());
+            let mut last = Ok(FieldBlock::default());
             for block in blocks {
                 last = block.chunks(size).try_for_each(|part| scanner.feed(part)).and_then(|()| scanner.finish());
                 if last.is_err() {
@@ -393,8 +393,8 @@ mod tests {
         assert_eq!(scan(1), expected, "{blocks:x?}, byte by byte");
     }
 
-    fn head(size: usize) -> Result<Block, Flaw> {
-        Ok(Block { interim: Some(false), pseudo: false, size })
+    fn head(size: usize) -> Result<FieldBlock, HpackError> {
+        Ok(FieldBlock { interim: Some(false), pseudo: false, size })
     }
 
     #[test]
@@ -416,7 +416,7 @@ mod tests {
     #[test]
     fn kinds() {
         let check = |block: &[u8], interim: Option<bool>, pseudo: bool| {
-            check(&[block], Ok(Block { interim, pseudo, size: sizes(block) }));
+            check(&[block], Ok(FieldBlock { interim, pseudo, size: sizes(block) }));
         };
         fn sizes(block: &[u8]) -> usize {
             let mut scanner = Scanner::new(1000);
@@ -445,16 +445,16 @@ mod tests {
 
     #[test]
     fn tables() {
-        let pseudo = |size| Ok(Block { interim: None, pseudo: true, size });
+        let pseudo = |size| Ok(FieldBlock { interim: None, pseudo: true, size });
         check(&[b"\x40\x05:path\x01/", b"\xbe"], pseudo(38));
         check(&[b"\x40\x05:path\x01/\x40\x01x\x01y", b"\xbf"], pseudo(38));
-        check(&[b"\x40\x07:status\x03103", b"\xbe"], Ok(Block { interim: Some(true), pseudo: false, size: 42 }));
+        check(&[b"\x40\x07:status\x03103", b"\xbe"], Ok(FieldBlock { interim: Some(true), pseudo: false, size: 42 }));
         // The name of an entry with another value.
         check(&[b"\x40\x07:status\x03103", b"\x7e\x03200"], head(42));
-        check(&[b"\x40\x05:path\x01/", b"\x20", b"\xbe"], Err(Flaw::Malformed));
+        check(&[b"\x40\x05:path\x01/", b"\x20", b"\xbe"], Err(HpackError::Malformed));
         // 75 bytes are room for two entries of 34, not for three.
-        check(&[b"\x3f\x2c\x40\x01x\x01y\x40\x01x\x01z\xbf"], Ok(Block { size: 102, ..Block::default() }));
-        check(&[b"\x3f\x2c\x40\x01x\x01y\x40\x01x\x01z\x40\x01x\x01z\xc0"], Err(Flaw::Malformed));
+        check(&[b"\x3f\x2c\x40\x01x\x01y\x40\x01x\x01z\xbf"], Ok(FieldBlock { size: 102, ..FieldBlock::default() }));
+        check(&[b"\x3f\x2c\x40\x01x\x01y\x40\x01x\x01z\x40\x01x\x01z\xc0"], Err(HpackError::Malformed));
     }
 
     #[test]
@@ -472,11 +472,11 @@ mod tests {
             b"\x00\x01x\x02y",
             b"\x00\x01x",
         ] {
-            check(&[block], Err(Flaw::Malformed));
+            check(&[block], Err(HpackError::Malformed));
         }
         check(&[&[0x88; 23]], head(42 * 23));
-        check(&[&[0x88; 24]], Err(Flaw::TooLarge));
-        check(&[&[&b"\x00\x01x\x7f\xff\x7f"[..], &[b'y'; 1000]].concat()], Err(Flaw::TooLarge));
+        check(&[&[0x88; 24]], Err(HpackError::TooLarge));
+        check(&[&[&b"\x00\x01x\x7f\xff\x7f"[..], &[b'y'; 1000]].concat()], Err(HpackError::TooLarge));
     }
 
     #[test]

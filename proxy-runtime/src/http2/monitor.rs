@@ -20,11 +20,11 @@ use tokio::time::Instant;
 
 use super::flood::{Allowance, FOR_DATA, FOR_HEAD, FRAME, RESET};
 use super::frames::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, Head, PADDED, PRIORITY, PUSH_PROMISE,
-    Part, RST_STREAM, SETTINGS,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, FramePart, Frames, GOAWAY, HEADERS, PADDED, PRIORITY,
+    PUSH_PROMISE, RST_STREAM, SETTINGS,
 };
-use super::hpack::{Flaw, OVERHEAD, Scanner};
-use crate::stream::Link;
+use super::hpack::{HpackError, OVERHEAD, Scanner};
+use crate::stream::BufferedStream;
 
 /// Why a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(crate) enum Side {
 
 /// See above.
 pub(crate) struct Monitor {
-    state: RefCell<State>,
+    state: RefCell<MonitorState>,
     cut: Cell<Option<Cut>>,
     /// How many bytes were sent.
     written: Cell<u64>,
@@ -71,7 +71,7 @@ const FAR_TOO_LARGE: usize = 4;
 impl Monitor {
     /// `largest` is what heads may come to, and trailers.
     pub(crate) fn new(from: Side, largest: usize) -> Rc<Monitor> {
-        let state = RefCell::new(State::new(from, largest.saturating_mul(FAR_TOO_LARGE), Instant::now()));
+        let state = RefCell::new(MonitorState::new(from, largest.saturating_mul(FAR_TOO_LARGE), Instant::now()));
         Rc::new(Monitor { state, cut: Cell::new(None), written: Cell::new(0), largest })
     }
 
@@ -138,7 +138,7 @@ impl Monitor {
 const MAX_MARKS: usize = 64;
 
 /// What is known of the frames so far. Pure.
-struct State {
+struct MonitorState {
     from: Side,
     received: Frames,
     sent: Frames,
@@ -147,7 +147,7 @@ struct State {
     /// The first frame has come.
     begun: bool,
     /// The stream of the field block under way.
-    block: Option<Opened>,
+    block: Option<OpenBlock>,
     /// The beginning of a payload that is looked at: padding and priority of HEADERS, or a setting.
     front: [u8; 6],
     /// The latest stream that the client has opened.
@@ -159,16 +159,16 @@ struct State {
 
 /// HEADERS whose block has not come to its end.
 #[derive(Clone, Copy)]
-struct Opened {
+struct OpenBlock {
     stream: u32,
     ends_stream: bool,
 }
 
-impl State {
-    fn new(from: Side, limit: usize, now: Instant) -> State {
+impl MonitorState {
+    fn new(from: Side, limit: usize, now: Instant) -> MonitorState {
         let prefaces = if from == Side::Client { [PREFACE, 0] } else { [0, PREFACE] };
         let [received, sent] = prefaces.map(Frames::after);
-        State {
+        MonitorState {
             from,
             received,
             sent,
@@ -204,7 +204,7 @@ impl State {
         Ok(())
     }
 
-    fn begin(&mut self, head: Head) -> Result<(), Cut> {
+    fn begin(&mut self, head: FrameHead) -> Result<(), Cut> {
         // RFC 9113 section 3.4: SETTINGS come first.
         let first = !std::mem::replace(&mut self.begun, true);
         // Section 6.10: nothing else comes before the end of a block.
@@ -216,14 +216,14 @@ impl State {
             return Err(Cut::Protocol);
         }
         if head.kind == HEADERS {
-            self.block = Some(Opened { stream: head.stream, ends_stream: head.has(END_STREAM) });
+            self.block = Some(OpenBlock { stream: head.stream, ends_stream: head.has(END_STREAM) });
         }
         Ok(())
     }
 
     /// A part of a field block, without padding and priority (RFC 9113 section 6.2).
-    fn fields(&mut self, part: Part<'_>) -> Result<(), Cut> {
-        let (head, Part { at, payload, .. }) = (part.head, part);
+    fn fields(&mut self, part: FramePart<'_>) -> Result<(), Cut> {
+        let (head, FramePart { at, payload, .. }) = (part.head, part);
         let Some(block) = self.block else { return Err(Cut::Protocol) };
         let opens = head.kind == HEADERS;
         let padded = usize::from(opens && head.has(PADDED));
@@ -249,8 +249,8 @@ impl State {
             if whole { self.scanner.finish().map(Some) } else { Ok(None) }
         });
         let scanned = scanned.map_err(|flaw| match flaw {
-            Flaw::Malformed => Cut::Compression,
-            Flaw::TooLarge => Cut::HeadTooLarge(block.stream),
+            HpackError::Malformed => Cut::Compression,
+            HpackError::TooLarge => Cut::HeadTooLarge(block.stream),
         })?;
         let Some(found) = scanned else { return Ok(()) };
         self.block = None;
@@ -281,7 +281,7 @@ impl State {
     }
 
     /// RFC 9113 section 6.5.2: servers don't say that they may be pushed to.
-    fn settings(&mut self, part: Part<'_>) -> Result<(), Cut> {
+    fn settings(&mut self, part: FramePart<'_>) -> Result<(), Cut> {
         const PUSH: [u8; 6] = [0, 2, 0, 0, 0, 1];
         for (at, byte) in (part.at..).zip(part.payload) {
             self.front[at % 6] = *byte;
@@ -301,7 +301,7 @@ impl State {
     fn send(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some((part, after)) = self.sent.next(rest) {
-            let Head { kind, stream, .. } = part.head;
+            let FrameHead { kind, stream, .. } = part.head;
             if part.starts {
                 self.allowance.earn(match kind {
                     HEADERS => FOR_HEAD,
@@ -323,7 +323,7 @@ impl State {
 }
 
 /// What a part of a frame costs its sender: what brings data, or the end of a body, nothing.
-fn price(part: Part<'_>) -> u32 {
+fn price(part: FramePart<'_>) -> u32 {
     let (head, first) = (part.head, part.payload.first());
     match head.kind {
         DATA if head.has(END_STREAM) => 0,
@@ -347,12 +347,12 @@ const PREFACE: usize = 24;
 
 /// A connection whose frames are looked at.
 pub(crate) struct Monitored {
-    link: Link,
+    link: BufferedStream,
     monitor: Rc<Monitor>,
 }
 
 impl Monitored {
-    pub(crate) fn new(link: Link, monitor: &Rc<Monitor>) -> Monitored {
+    pub(crate) fn new(link: BufferedStream, monitor: &Rc<Monitor>) -> Monitored {
         Monitored { link, monitor: Rc::clone(monitor) }
     }
 }

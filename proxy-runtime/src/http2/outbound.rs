@@ -1,4 +1,4 @@
-//! A body on its way out over HTTP/2 ([`Outbound`]), in pieces ([`Piece`]).
+//! A body on its way out over HTTP/2 ([`Http2Outbound`]), in pieces ([`DataPiece`]).
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use h2::SendStream;
 use tokio::time::Instant;
 
-use super::budget::{Budget, Held, Queued};
+use super::budget::{HeldMemory, Queued, StreamBudget};
 use super::fields::to_send;
 use crate::body::outbound::{LookAround, TOGETHER};
 use crate::body::source::{Source, split};
@@ -18,19 +18,19 @@ use crate::fields::Fields;
 pub(crate) const SEND_BUFFER: usize = 64 << 10;
 
 /// A part of a body that waits to be sent.
-pub(crate) struct Piece {
+pub(crate) struct DataPiece {
     data: Bytes,
     /// Its place in the queue of a client's connection.
     _queued: Option<Queued>,
 }
 
-impl From<Bytes> for Piece {
-    fn from(data: Bytes) -> Piece {
-        Piece { data, _queued: None }
+impl From<Bytes> for DataPiece {
+    fn from(data: Bytes) -> DataPiece {
+        DataPiece { data, _queued: None }
     }
 }
 
-impl Buf for Piece {
+impl Buf for DataPiece {
     fn remaining(&self) -> usize {
         self.data.len()
     }
@@ -48,7 +48,7 @@ impl Buf for Piece {
 ///
 /// Nothing is made ready that can't be sent: the source is asked once there is room. Only what is in memory anyway is asked
 /// before, and a body of unknown length, as it may be at its end, which needs no room.
-pub(crate) struct Outbound {
+pub(crate) struct Http2Outbound {
     /// How much is left to send, where that is known.
     left: Option<u64>,
     /// How many bytes were sent.
@@ -60,20 +60,20 @@ pub(crate) struct Outbound {
     /// Nothing follows that but these trailers.
     end: Option<Option<Fields>>,
     /// What the connection of a client may hold.
-    budget: Option<Rc<Budget>>,
+    budget: Option<Rc<StreamBudget>>,
     /// What is held while the client takes nothing.
-    held: Option<Held>,
+    held: Option<HeldMemory>,
 }
 
-impl Outbound {
+impl Http2Outbound {
     /// For a body of so many bytes, where that is known, to a server.
-    pub(crate) fn new(length: Option<u64>) -> Outbound {
-        Outbound { left: length, sent: 0, blocked: None, front: Bytes::new(), end: None, budget: None, held: None }
+    pub(crate) fn new(length: Option<u64>) -> Http2Outbound {
+        Http2Outbound { left: length, sent: 0, blocked: None, front: Bytes::new(), end: None, budget: None, held: None }
     }
 
     /// The same, to a client.
-    pub(crate) fn to_client(length: Option<u64>, budget: &Rc<Budget>) -> Outbound {
-        Outbound { budget: Some(Rc::clone(budget)), ..Outbound::new(length) }
+    pub(crate) fn to_client(length: Option<u64>, budget: &Rc<StreamBudget>) -> Http2Outbound {
+        Http2Outbound { budget: Some(Rc::clone(budget)), ..Http2Outbound::new(length) }
     }
 
     /// Sees whether the body begins, before its head is sent: takes what of it is small and has arrived already.
@@ -119,7 +119,7 @@ impl Outbound {
         &mut self,
         cx: &mut Context<'_>,
         source: &mut impl Source,
-        stream: &mut SendStream<Piece>,
+        stream: &mut SendStream<DataPiece>,
     ) -> Poll<Result<(), Option<Failure>>> {
         loop {
             if self.front.is_empty() {
@@ -157,7 +157,7 @@ impl Outbound {
                 *left == 0
             });
             let queued = self.budget.as_ref().map(|budget| budget.queue(data.len()));
-            let piece = Piece { data, _queued: queued };
+            let piece = DataPiece { data, _queued: queued };
             if whole && self.end.is_none() {
                 // The source is told that it is at its end; it may have trailers, or think otherwise.
                 match source.poll_fill(cx) {
@@ -185,7 +185,12 @@ impl Outbound {
     /// How much can be sent of what is wanted: something, once there is room. The error: the other side takes no more.
     ///
     /// What is reserved is taken from the other streams, and a source may take its time: so a byte is wanted before it is asked.
-    fn poll_room(&self, cx: &mut Context<'_>, stream: &mut SendStream<Piece>, want: usize) -> Poll<Result<usize, ()>> {
+    fn poll_room(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut SendStream<DataPiece>,
+        want: usize,
+    ) -> Poll<Result<usize, ()>> {
         let queue = self.budget.as_ref().map_or(Poll::Ready(SEND_BUFFER), |budget| budget.poll_room(cx));
         let queue = ready!(queue).min(SEND_BUFFER);
         let mut room = stream.capacity();

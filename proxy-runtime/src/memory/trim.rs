@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::Memory;
-use crate::budget::Budget;
+use crate::budget::ConnectionBudget;
 
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(2);
@@ -21,7 +21,7 @@ const FEW: usize = 16;
 const LITTLE: usize = 1 << 20;
 
 /// Looks for ever.
-pub(crate) async fn keep_trimming(memory: &Memory, budget: &Budget) {
+pub(crate) async fn keep_trimming(memory: &Memory, budget: &ConnectionBudget) {
     let (mut most, mut times) = ([0, 0], 0);
     loop {
         tokio::time::sleep(EVERY).await;

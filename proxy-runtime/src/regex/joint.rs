@@ -37,7 +37,7 @@ pub const RUN: u8 = 1 << 3;
 pub const ENDS: u8 = 1 << 4;
 
 /// A state, taken apart.
-struct State<'a> {
+struct JointState<'a> {
     text: &'a [u8],
     how: u8,
     ranges: &'a [[u8; 2]],
@@ -82,18 +82,18 @@ impl Joint {
         list.unwrap_or_default().iter().map(|number| u32::from_le_bytes(*number))
     }
 
-    fn state(&self, at: usize) -> Option<State<'_>> {
+    fn state(&self, at: usize) -> Option<JointState<'_>> {
         let (&length, rest) = self.0.get(at..)?.split_first()?;
         let (text, rest) = rest.split_at_checked(usize::from(length))?;
         let (&[how, count], rest) = rest.split_first_chunk()?;
         let count = usize::from(count);
         let (ranges, rest) = rest.split_at_checked(if how & RUN == 0 { 2 * count } else { 2 })?;
         let (places, rest) = rest.split_at_checked(count * usize::from(how & WIDTH))?;
-        Some(State { text, how, ranges: ranges.as_chunks().0, places, list: self.0.len() - rest.len() })
+        Some(JointState { text, how, ranges: ranges.as_chunks().0, places, list: self.0.len() - rest.len() })
     }
 }
 
-impl State<'_> {
+impl JointState<'_> {
     fn end(&self) -> End {
         End(u32::try_from(self.list).ok().filter(|_| self.how & ENDS != 0))
     }

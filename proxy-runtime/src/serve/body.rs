@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::body::source::{Source, split};
 use crate::cache::{Forms, Reader};
 use crate::compress::Compressed;
-use crate::exchange::Call;
+use crate::exchange::UpstreamExchange;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_reader::FileReader;
@@ -25,7 +25,7 @@ pub(crate) enum Body {
     /// A file, in parts that are read as they are sent.
     File(Box<FileReader>),
     /// A server's answer, on its way.
-    Server(Box<Call>),
+    Server(Box<UpstreamExchange>),
     /// A server's answer that others have, too.
     Joined(Box<Reader>),
     /// What a cache keeps, where it may be compressed: it may be there compressed already.
@@ -35,7 +35,7 @@ pub(crate) enum Body {
     /// Another body, in which texts are replaced as it comes.
     Replaced(Box<Replaced<Body>>),
     /// 101: what follows is no HTTP.
-    Tunnel(Box<Call>),
+    Tunnel(Box<UpstreamExchange>),
 }
 
 impl Body {

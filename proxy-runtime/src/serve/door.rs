@@ -12,7 +12,7 @@ use super::forward_auth;
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::door;
-use crate::door::counted::Key;
+use crate::door::counted::LimitKey;
 use crate::door::limiter::Turn;
 use crate::door::users;
 use crate::facts::ClientCertificate;
@@ -146,14 +146,14 @@ async fn identify(
 }
 
 /// Asks about a request's key. One from a template is written into memory that the worker keeps for such.
-fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(Key<'_>) -> T) -> T {
+fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(LimitKey<'_>) -> T) -> T {
     match by {
-        By::Client(v4, v6) => ask(Key::network(record.client, (*v4, *v6))),
+        By::Client(v4, v6) => ask(LimitKey::network(record.client, (*v4, *v6))),
         By::Text(template) => {
             let mut text = client.worker.limited.take();
             text.clear();
             template.render(&record.facts(), &mut text);
-            let answer = ask(Key::Bytes(&text));
+            let answer = ask(LimitKey::Bytes(&text));
             client.worker.limited.set(text);
             answer
         }

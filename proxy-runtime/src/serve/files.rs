@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::file_pool::{self, Unavailable};
 use crate::file_reader::{FileReader, From};
-use crate::files::disk::{self, Asked, Found, Opened, Patience};
+use crate::files::disk::{self, FileLookup, FileQuery, OpenedFile, Patience};
 use crate::files::{self, Below, ENCODINGS, listing};
 use crate::handler::{self, Answer};
 use crate::route::MethodSet;
@@ -55,15 +55,15 @@ pub(super) async fn answer(
     let facts = record.facts();
     let Some(Asks { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
     let root = files.folder.get(client.worker.settings);
-    match find(Asked { files, root, below, folder, taken }).await? {
-        Found::File(file) => {
+    match find(FileQuery { files, root, below, folder, taken }).await? {
+        FileLookup::File(file) => {
             let fields = said(files, &file);
             opened(client, record, file, fields).await.map(Some)
         }
-        Found::Folder => Ok(Some(to_folder(&facts))),
-        Found::Listing(names) => Ok(Some(listed(&facts, path, names.iter().map(String::as_str)))),
-        Found::Nothing => Ok(None),
-        Found::Unreadable | Found::WouldWait => Err(Failure::FileUnreadable),
+        FileLookup::Folder => Ok(Some(to_folder(&facts))),
+        FileLookup::Listing(names) => Ok(Some(listed(&facts, path, names.iter().map(String::as_str)))),
+        FileLookup::Nothing => Ok(None),
+        FileLookup::Unreadable | FileLookup::WouldWait => Err(Failure::FileUnreadable),
     }
 }
 
@@ -71,10 +71,10 @@ pub(super) async fn answer(
 ///
 /// # Errors
 /// The disk does not respond.
-pub(super) async fn find(asked: Asked) -> Result<Found, Failure> {
+pub(super) async fn find(asked: FileQuery) -> Result<FileLookup, Failure> {
     match disk::find(&asked, Patience::None) {
         // To wait for a disk must not hold up others.
-        Found::WouldWait => {
+        FileLookup::WouldWait => {
             let found = file_pool::run_static(move || disk::find(&asked, Patience::Any)).await;
             found.map_err(|_: Unavailable| Failure::DiskUnavailable)
         }
@@ -89,7 +89,7 @@ pub(super) async fn find(asked: Asked) -> Result<Found, Failure> {
 pub(super) async fn opened(
     client: &Client,
     record: &Record,
-    opened: Opened,
+    opened: OpenedFile,
     fields: Fields,
 ) -> Result<Answer<Body>, Failure> {
     let length = opened.length;
@@ -263,7 +263,7 @@ fn read(file: &File, part: &Range<u64>) -> io::Result<Bytes> {
 }
 
 /// What is said of a file on disk.
-pub(super) fn said(files: &Files, opened: &Opened) -> Fields {
+pub(super) fn said(files: &Files, opened: &OpenedFile) -> Fields {
     let tag = files::entity_tag(opened.changed, opened.length, opened.encoding, SystemTime::now());
     let modified = httpdate::fmt_http_date(opened.changed);
     files::fields(files, &opened.name, (&tag, opened.encoding), files.precompressed, Some(&modified), (ROOM, 2))

@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::clock::after;
-use crate::exchange::{Call, Waits};
+use crate::exchange::{UpstreamExchange, Waits};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::handler::Answer;
@@ -124,7 +124,7 @@ fn told(record: &Record, rules: &ForwardAuth) -> Fields {
 }
 
 /// Reads what is left of an answer; whether that was all of it.
-async fn empty(call: &mut Call) -> bool {
+async fn empty(call: &mut UpstreamExchange) -> bool {
     let mut left = UNWANTED;
     loop {
         match std::future::poll_fn(|cx| call.poll_fill(cx)).await {

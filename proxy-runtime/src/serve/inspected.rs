@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
-use crate::inspect::{Found, Inspector};
+use crate::inspect::{Inspector, PatternMatches};
 use crate::site::Blocks;
 
 /// Looks at a request's head.
@@ -42,7 +42,7 @@ pub(super) async fn body(
     Ok(body)
 }
 
-fn judge(record: &mut Record, blocks: &'static Blocks, found: Found) -> Result<(), Failure> {
+fn judge(record: &mut Record, blocks: &'static Blocks, found: PatternMatches) -> Result<(), Failure> {
     let Some(rule) = found.refused.or(found.noted).and_then(|rule| blocks.rules.get(rule)) else { return Ok(()) };
     record.rule = &rule.name;
     match found.refused {

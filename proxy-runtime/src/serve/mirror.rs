@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::http1::{self, Framing};
 use crate::site::Mirror;
-use crate::upstream::{Lease, Wish};
+use crate::upstream::{Lease, PickRequest};
 use crate::worker::Worker;
 
 /// Copies of a worker under way.
@@ -44,7 +44,7 @@ pub(super) fn send(
         return;
     }
     let group = &worker.servers.groups[usize::from(mirror.upstream)];
-    let wish = Wish { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
+    let wish = PickRequest { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
     let Ok(lease) = group.lease(&worker.servers.servers, &wish, tokio::time::Instant::now()) else { return };
     let host = request.fields.get("host").map_or(lease.server.host().as_bytes(), |host| host);
     let host = shadow(host);
@@ -58,7 +58,7 @@ pub(super) fn send(
         head.append(&mut introduction);
     }
     http1::write_request(&mut head, (&request.method, &request.target), None, &fields, framing);
-    let counted = Counted::new(&worker.mirrored);
+    let counted = MirrorGuard::new(&worker.mirrored);
     tokio::task::spawn_local(async move {
         // Whatever comes of it is nobody's business; the lease tells who counts.
         let copied = exchange(worker, &lease, &introduction, (&head, &body));
@@ -92,16 +92,16 @@ async fn exchange(
 }
 
 /// One of those under way.
-struct Counted(&'static Cell<usize>);
+struct MirrorGuard(&'static Cell<usize>);
 
-impl Counted {
-    fn new(count: &'static Cell<usize>) -> Counted {
+impl MirrorGuard {
+    fn new(count: &'static Cell<usize>) -> MirrorGuard {
         count.set(count.get() + 1);
-        Counted(count)
+        MirrorGuard(count)
     }
 }
 
-impl Drop for Counted {
+impl Drop for MirrorGuard {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }

@@ -9,7 +9,7 @@ use crate::client::record::Record;
 use crate::fields::{Fields, number};
 use crate::handler::Answer;
 use crate::rehearse;
-use crate::route::{Found, MethodSet, Node};
+use crate::route::{MethodSet, Node, RouteLookup};
 use crate::serve::body::Body;
 use crate::site::{Methods, Site};
 use crate::target::Target;
@@ -29,8 +29,9 @@ pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Optio
     }
     let target = record.target.as_ref()?;
     let about = (record.client, record.version == http::Version::HTTP_2);
-    let takes =
-        |method: &Method| matches!(rehearse::find(site, root, target, method, &record.fields, about), Found::Route(..));
+    let takes = |method: &Method| {
+        matches!(rehearse::find(site, root, target, method, &record.fields, about), RouteLookup::Route(..))
+    };
     Some(allowed(&methods(takes)))
 }
 

@@ -14,14 +14,14 @@ use crate::cache::key;
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
-use crate::exchange::{Call, Waits};
+use crate::exchange::{UpstreamExchange, Waits};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::filter::Outgoing;
 use crate::forward;
 use crate::grpc;
 use crate::handler::Answer;
-use crate::http1::{Framing, Head};
+use crate::http1::{Framing, MessageHead};
 use crate::serve::body::Body;
 use crate::site::{HostField, Mirror, Proxy, Retry, Route};
 use crate::split;
@@ -215,7 +215,7 @@ fn head(
         fields.add(b"connection", b"upgrade");
         fields.add(b"upgrade", protocol);
     }
-    let about = forward::Client {
+    let about = forward::ForwardedClient {
         address: &client.peer.text,
         peer: client.peer.ip,
         // RFC 9110 section 7.6.3.
@@ -266,7 +266,7 @@ fn outgoing_target(
 }
 
 /// The cookie that keeps the client with the server it got; none if it has that already.
-fn sticky_cookie(group: &Group, record: &Record, call: &Call) -> Option<String> {
+fn sticky_cookie(group: &Group, record: &Record, call: &UpstreamExchange) -> Option<String> {
     let sticky = group.upstream.sticky.as_ref()?;
     let server = call.lease()?.server;
     let had = tries::sticky(record.worker.servers, group, &record.fields) == Some(server.index);
@@ -276,8 +276,8 @@ fn sticky_cookie(group: &Group, record: &Record, call: &Call) -> Option<String> 
 
 /// The answer as it will be passed on. `asked` is what the client wants to change to.
 pub(super) fn answer(
-    mut call: Box<Call>,
-    head: Head<StatusCode>,
+    mut call: Box<UpstreamExchange>,
+    head: MessageHead<StatusCode>,
     asked: Option<&[u8]>,
 ) -> Result<Answer<Body>, Failure> {
     let changes = head.start == StatusCode::SWITCHING_PROTOCOLS;

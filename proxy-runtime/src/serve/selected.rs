@@ -12,7 +12,7 @@ use crate::client::record::Record;
 use crate::conditions;
 use crate::fields::Fields;
 use crate::handler::Answer;
-use crate::ranges::{self, Wanted};
+use crate::ranges::{self, RangeRequest};
 use crate::serve::body::Body;
 
 /// What is to be sent.
@@ -45,9 +45,9 @@ pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> S
         return Selected::Whole;
     };
     match ranges::wanted(&record.fields, length) {
-        Wanted::All => Selected::Whole,
-        Wanted::Nothing => Selected::Nothing(length),
-        Wanted::Parts(parts) => match <[_; 1]>::try_from(parts) {
+        RangeRequest::All => Selected::Whole,
+        RangeRequest::Nothing => Selected::Nothing(length),
+        RangeRequest::Parts(parts) => match <[_; 1]>::try_from(parts) {
             Ok([part]) => Selected::Part(part),
             Err(parts) => Selected::Parts(parts),
         },

@@ -12,10 +12,10 @@ use crate::client::record::Record;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::files::Below;
-use crate::files::disk::{Asked, Found};
+use crate::files::disk::{FileLookup, FileQuery};
 use crate::forward::{X_ACCEL_REDIRECT, X_SENDFILE};
 use crate::handler::Answer;
-use crate::http1::Head;
+use crate::http1::MessageHead;
 use crate::serve::body::Body;
 use crate::settings::Settings;
 use crate::site::{Files, SendFile, Upstream};
@@ -29,7 +29,7 @@ type Named = (&'static Files, Below);
 /// It names one that it may not have sent.
 pub(super) fn named(
     upstream: &'static Upstream,
-    head: &Head<StatusCode>,
+    head: &MessageHead<StatusCode>,
     settings: &Settings,
 ) -> Result<Option<Named>, Failure> {
     let folders: &'static [SendFile] = &upstream.send_files;
@@ -89,10 +89,10 @@ pub(super) async fn answer(
     mut fields: Fields,
 ) -> Result<Answer<Body>, Failure> {
     let root = files.folder.get(client.worker.settings);
-    let file = match files::find(Asked { files, root, below, folder: false, taken: [false; 3] }).await? {
-        Found::File(file) => file,
-        Found::Unreadable | Found::WouldWait => return Err(Failure::FileUnreadable),
-        Found::Folder | Found::Listing(_) | Found::Nothing => return Err(Failure::NoFile),
+    let file = match files::find(FileQuery { files, root, below, folder: false, taken: [false; 3] }).await? {
+        FileLookup::File(file) => file,
+        FileLookup::Unreadable | FileLookup::WouldWait => return Err(Failure::FileUnreadable),
+        FileLookup::Folder | FileLookup::Listing(_) | FileLookup::Nothing => return Err(Failure::NoFile),
     };
     const OF_BODY: [&str; 8] = [
         "accept-ranges",

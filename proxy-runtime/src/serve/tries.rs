@@ -25,14 +25,14 @@ use crate::balance;
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
-use crate::exchange::{Call, Http1, Http2, Refused, Unanswered, Waits};
+use crate::exchange::{Http1Exchange, Http2Exchange, NotProcessed, Unanswered, UpstreamExchange, Waits};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::grpc;
-use crate::http1::{self, Framing, Head};
+use crate::http1::{self, Framing, MessageHead};
 use crate::http2::request;
 use crate::site::Retry;
-use crate::upstream::{Group, Lease, Servers, Wish, announce};
+use crate::upstream::{Group, Lease, PickRequest, Servers, announce};
 use crate::view::cookie_values;
 
 /// A request as a server will see it.
@@ -45,7 +45,7 @@ pub(super) struct Request {
 }
 
 /// An answer, of which only the head has come.
-pub(super) type Answer = (Box<Call>, Head<StatusCode>);
+pub(super) type Answer = (Box<UpstreamExchange>, MessageHead<StatusCode>);
 
 /// How often a request is sent again at most because a server has not processed it.
 const MAX_RESENDS: usize = 10;
@@ -128,7 +128,7 @@ pub(super) async fn send(
     let mut last: Result<Answer, Failure> = Err(Failure::NoServer);
     let (mut began, mut retrying) = (record.began, None);
     loop {
-        let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky };
+        let wish = PickRequest { key, dice: &worker.dice, tried: &tried, sticky };
         let mut lease = group.lease(&worker.servers.servers, &wish, began);
         if matches!(lease, Err(Failure::UpstreamFull)) {
             // Boxed: seldom needed, and every exchange would carry its size around.
@@ -153,7 +153,7 @@ pub(super) async fn send(
         let outcome = match (hedge, &kept) {
             (Some((retry, hedge)), Some(_)) if hedge < Duration::MAX && left > 0 => {
                 tried.push(index);
-                let wish = Wish { key, dice: &worker.dice, tried: &tried, sticky: None };
+                let wish = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
                 Box::pin(tries.hedged((lease, began), (retry, hedge), &wish)).await
             }
             (_, Some(kept)) => tries.once(lease, RequestBody::of(client, framing, kept.clone()), began).await,
@@ -221,7 +221,7 @@ pub(super) async fn send(
 }
 
 /// Whether an answer is one that `retry` names, as far as its head tells: once there is more, it is on its way to the client.
-fn is_to_be_retried(retry: &Retry, head: &Head<StatusCode>) -> bool {
+fn is_to_be_retried(retry: &Retry, head: &MessageHead<StatusCode>) -> bool {
     retry.on_statuses.contains(&head.start.as_u16())
         || !retry.on_grpc_statuses.is_empty()
             && grpc::status(&head.fields).is_some_and(|status| retry.on_grpc_statuses.contains(&status))
@@ -247,7 +247,7 @@ pub(super) fn sticky(servers: &Servers, group: &Group, fields: &Fields) -> Optio
 }
 
 /// A request on its way to a server, and whether the connection was there before; or why it is not.
-type Begun = Result<(Box<Call>, bool), Box<(Lease, RequestBody, Failure, Kind)>>;
+type Begun = Result<(Box<UpstreamExchange>, bool), Box<(Lease, RequestBody, Failure, Kind)>>;
 
 impl Tries<'_> {
     /// One try, from when it began. The outcome is told to the server's group.
@@ -272,7 +272,7 @@ impl Tries<'_> {
             };
             let outcome = call.answer().await;
             // That a connection is at its end is no fault of its server; to refuse requests is.
-            let refuses = matches!(outcome, Err(Unanswered::Unprocessed(Refused::Server)));
+            let refuses = matches!(outcome, Err(Unanswered::Unprocessed(NotProcessed::Server)));
             let (failure, kind) = match outcome {
                 Ok(head) => {
                     if let Some(lease) = call.lease() {
@@ -280,8 +280,8 @@ impl Tries<'_> {
                     }
                     return Ok((call, head));
                 }
-                Err(Unanswered::Unprocessed(Refused::Server)) => (Failure::UpstreamReset, Kind::Unprocessed),
-                Err(gone @ (Unanswered::Lost | Unanswered::Unprocessed(Refused::Connection))) => {
+                Err(Unanswered::Unprocessed(NotProcessed::Server)) => (Failure::UpstreamReset, Kind::Unprocessed),
+                Err(gone @ (Unanswered::Lost | Unanswered::Unprocessed(NotProcessed::Connection))) => {
                     let unprocessed = matches!(gone, Unanswered::Unprocessed(_));
                     // Safe to send again: it never left, or does no more harm twice than once. Fresh ones fail only once.
                     if reused && (unprocessed || self.request.method.is_idempotent()) {
@@ -339,8 +339,8 @@ impl Tries<'_> {
         let host = own_host.then_some(lease.server.host());
         http1::write_request(&mut head, (method, target), host, fields, self.framing);
         let request = (method.clone(), head);
-        let call = Http1::new(self.client, (lease, channel), request, body, self.waits, began);
-        Ok((Box::new(Call::Http1(call)), reused))
+        let call = Http1Exchange::new(self.client, (lease, channel), request, body, self.waits, began);
+        Ok((Box::new(UpstreamExchange::Http1(call)), reused))
     }
 
     /// Puts the request on a connection that others share. Whether that was there before.
@@ -358,8 +358,8 @@ impl Tries<'_> {
             Ok(held) => held,
             Err(failure) => return Err(Box::new((lease, body, failure, Kind::of_unconnected(failure)))),
         };
-        match Http2::new(self.client, (lease, held), request, body, self.waits, began) {
-            Ok(call) => Ok((Box::new(Call::Http2(call)), reused)),
+        match Http2Exchange::new(self.client, (lease, held), request, body, self.waits, began) {
+            Ok(call) => Ok((Box::new(UpstreamExchange::Http2(call)), reused)),
             Err(back) => {
                 let (lease, body) = *back;
                 Err(Box::new((lease, body, Failure::UpstreamReset, Kind::Unprocessed)))
@@ -385,7 +385,7 @@ impl Tries<'_> {
         &self,
         (lease, began): (Lease, Instant),
         (retry, after): (&Retry, Duration),
-        wish: &Wish<'_>,
+        wish: &PickRequest<'_>,
     ) -> Result<Answer, Missed> {
         let start = |lease, began| {
             let body = RequestBody::of(self.client, self.framing, self.kept.clone().unwrap_or_default());

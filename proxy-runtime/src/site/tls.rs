@@ -99,7 +99,7 @@ pub struct Tls {
     /// The oldest version of TLS.
     pub min_version: TlsVersion,
     /// Key exchange groups, the best first; empty for what the library thinks best.
-    pub groups: List<Group>,
+    pub groups: List<KeyExchangeGroup>,
     /// Whether clients show certificates.
     pub client: Option<ClientCertificates>,
     /// How long a key for session tickets is used; without one sessions are not resumed.
@@ -268,20 +268,20 @@ impl TlsVersion {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as in the registry of TLS groups")]
-pub enum Group {
+pub enum KeyExchangeGroup {
     X25519MlKem768,
     X25519,
     Secp256r1,
     Secp384r1,
 }
 
-impl Group {
+impl KeyExchangeGroup {
     /// All of them, with the names used in `groups`.
-    pub const NAMES: &'static [(&'static str, Group)] = &[
-        ("x25519mlkem768", Group::X25519MlKem768),
-        ("x25519", Group::X25519),
-        ("secp256r1", Group::Secp256r1),
-        ("secp384r1", Group::Secp384r1),
+    pub const NAMES: &'static [(&'static str, KeyExchangeGroup)] = &[
+        ("x25519mlkem768", KeyExchangeGroup::X25519MlKem768),
+        ("x25519", KeyExchangeGroup::X25519),
+        ("secp256r1", KeyExchangeGroup::Secp256r1),
+        ("secp384r1", KeyExchangeGroup::Secp384r1),
     ];
 }
 

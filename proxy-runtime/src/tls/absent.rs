@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::secured::Secured;
 use crate::settings::{Refused, Settings};
 use crate::site::{Site, UpstreamTls};
-use crate::stream::{Link, Stream};
+use crate::stream::{BufferedStream, Stream};
 
 /// What no site needs here.
 pub(crate) struct Engine {
@@ -23,15 +23,21 @@ impl Engine {
         Vec::new()
     }
 
-    pub(crate) async fn accept(&self, _: &Site, _: u32, _: Link) -> Result<(Stream, Secured), Failure> {
+    pub(crate) async fn accept(&self, _: &Site, _: u32, _: BufferedStream) -> Result<(Stream, Secured), Failure> {
         Err(Failure::Internal)
     }
 
-    pub(crate) async fn server_name(&self, _: &mut Link) -> Option<String> {
+    pub(crate) async fn server_name(&self, _: &mut BufferedStream) -> Option<String> {
         None
     }
 
-    pub(crate) async fn connect(&self, _: usize, _: &UpstreamTls, _: &str, _: Link) -> Result<(Stream, bool), String> {
+    pub(crate) async fn connect(
+        &self,
+        _: usize,
+        _: &UpstreamTls,
+        _: &str,
+        _: BufferedStream,
+    ) -> Result<(Stream, bool), String> {
         Err("built without TLS".to_owned())
     }
 }

@@ -17,8 +17,8 @@ use crate::certificate::Chain;
 use crate::facts::ClientCertificate;
 use crate::failure::Failure;
 use crate::secured::Secured;
-use crate::site::{Group, Site, TlsVersion};
-use crate::stream::{Link, Stream};
+use crate::site::{KeyExchangeGroup, Site, TlsVersion};
+use crate::stream::{BufferedStream, Stream};
 
 /// Records of fatal alerts (RFC 8446 section 6): `unrecognized_name` (RFC 6066 section 3), `internal_error`.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -29,7 +29,7 @@ const PARTING: Duration = Duration::from_secs(1);
 const PARTING_WORDS: u64 = 64 << 10;
 
 /// Closes a connection whose last word was an alert: closing on unread bytes would reset it, and the alert might be lost.
-async fn part(link: Option<Link>) {
+async fn part(link: Option<BufferedStream>) {
     let Some(mut link) = link else { return };
     let _ = link.shutdown().await;
     let unread = async { tokio::io::copy(&mut (&mut link).take(PARTING_WORDS), &mut tokio::io::sink()).await };
@@ -41,7 +41,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`Failure::Handshake`], or [`Failure::UnknownServerName`]: the client has been told.
-    pub(crate) async fn accept(&self, site: &Site, listener: u32, link: Link) -> Result<(Stream, Secured), Failure> {
+    pub(crate) async fn accept(
+        &self,
+        site: &Site,
+        listener: u32,
+        link: BufferedStream,
+    ) -> Result<(Stream, Secured), Failure> {
         let speaks = &site.listeners[listener as usize].speaks;
         let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), link);
         let mut begun = match (&mut acceptor).await {
@@ -97,10 +102,10 @@ impl Engine {
                 _ => TlsVersion::V12,
             },
             group: session.negotiated_key_exchange_group().and_then(|group| match group.name() {
-                NamedGroup::X25519MLKEM768 => Some(Group::X25519MlKem768),
-                NamedGroup::X25519 => Some(Group::X25519),
-                NamedGroup::secp256r1 => Some(Group::Secp256r1),
-                NamedGroup::secp384r1 => Some(Group::Secp384r1),
+                NamedGroup::X25519MLKEM768 => Some(KeyExchangeGroup::X25519MlKem768),
+                NamedGroup::X25519 => Some(KeyExchangeGroup::X25519),
+                NamedGroup::secp256r1 => Some(KeyExchangeGroup::Secp256r1),
+                NamedGroup::secp384r1 => Some(KeyExchangeGroup::Secp384r1),
                 _ => None,
             }),
             http2: session.alpn_protocol() == Some(b"h2"),
@@ -111,7 +116,7 @@ impl Engine {
 
     /// The host that a client names in its handshake, of which nothing is used up; `None` where it names none, or speaks
     /// something else.
-    pub(crate) async fn server_name(&self, link: &mut Link) -> Option<String> {
+    pub(crate) async fn server_name(&self, link: &mut BufferedStream) -> Option<String> {
         let (mut acceptor, mut fed) = (Acceptor::default(), 0);
         std::future::poll_fn(|cx| {
             loop {

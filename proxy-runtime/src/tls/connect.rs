@@ -5,7 +5,7 @@ use tokio_rustls::TlsConnector;
 
 use super::engine::Engine;
 use crate::site::UpstreamTls;
-use crate::stream::{Link, Stream};
+use crate::stream::{BufferedStream, Stream};
 
 impl Engine {
     /// Makes the handshake with a server of the upstream with this index, which is asked for as `name`. Gives the
@@ -18,7 +18,7 @@ impl Engine {
         upstream: usize,
         tls: &UpstreamTls,
         name: &str,
-        link: Link,
+        link: BufferedStream,
     ) -> Result<(Stream, bool), String> {
         let config = self.asked.get(upstream).and_then(|config| config.load_full()).ok_or("nothing is known of it")?;
         let name = tls.sni.as_deref().unwrap_or(name);

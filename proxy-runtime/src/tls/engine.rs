@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
 
-use super::server::Served;
+use super::server::TlsConfigs;
 use super::{acme, client, server};
 use crate::settings::{Refused, Settings};
 use crate::site::{Certificates, Site, Tls};
@@ -13,7 +13,7 @@ use crate::site::{Certificates, Site, Tls};
 /// What a site's handshakes need; shared by all workers.
 pub(crate) struct Engine {
     /// For clients, as the site's list of `tls`.
-    pub(super) served: Vec<ArcSwap<Served>>,
+    pub(super) served: Vec<ArcSwap<TlsConfigs>>,
     /// For servers, as the site's list of upstreams.
     pub(super) asked: Vec<ArcSwapOption<ClientConfig>>,
     /// What an authority wants to see.

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-use crate::site::Group;
+use crate::site::KeyExchangeGroup;
 
 /// The cryptography, with these groups in place of the usual ones.
-pub(super) fn provider(groups: &[Group]) -> Arc<CryptoProvider> {
+pub(super) fn provider(groups: &[KeyExchangeGroup]) -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     if !groups.is_empty() {
-        let group = |group: &Group| match group {
-            Group::X25519MlKem768 => aws_lc_rs::kx_group::X25519MLKEM768,
-            Group::X25519 => aws_lc_rs::kx_group::X25519,
-            Group::Secp256r1 => aws_lc_rs::kx_group::SECP256R1,
-            Group::Secp384r1 => aws_lc_rs::kx_group::SECP384R1,
+        let group = |group: &KeyExchangeGroup| match group {
+            KeyExchangeGroup::X25519MlKem768 => aws_lc_rs::kx_group::X25519MLKEM768,
+            KeyExchangeGroup::X25519 => aws_lc_rs::kx_group::X25519,
+            KeyExchangeGroup::Secp256r1 => aws_lc_rs::kx_group::SECP256R1,
+            KeyExchangeGroup::Secp384r1 => aws_lc_rs::kx_group::SECP384R1,
         };
         provider.kx_groups = groups.iter().map(group).collect();
     }

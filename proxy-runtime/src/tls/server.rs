@@ -1,4 +1,4 @@
-//! What the proxy shows to clients: certificates and settings of each `tls`, as [`Served`].
+//! What the proxy shows to clients: certificates and settings of each `tls`, as [`TlsConfigs`].
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,12 +13,12 @@ use rustls::ticketer::TicketRotator;
 use rustls::{RootCertStore, SignatureAlgorithm, SupportedProtocolVersion, version};
 
 use super::provider::provider;
-use crate::certificate::{self, Chain, Flaw, covers};
+use crate::certificate::{self, CertificateError, Chain, covers};
 use crate::settings::{Refused, Settings};
 use crate::site::{Certificate, Certificates, ClientCertificates, Site, Speaks, Tls, TlsVersion};
 
 /// What handshakes of one `tls` go by: by what the listener speaks.
-pub(super) struct Served {
+pub(super) struct TlsConfigs {
     /// There is no certificate yet: an authority has still to issue it.
     empty: bool,
     http1: Arc<ServerConfig>,
@@ -26,7 +26,7 @@ pub(super) struct Served {
     both: Arc<ServerConfig>,
 }
 
-impl Served {
+impl TlsConfigs {
     /// `None` as long as there is no certificate.
     pub(super) fn config(&self, speaks: &Speaks) -> Option<Arc<ServerConfig>> {
         let config = match (speaks.http1, speaks.http2) {
@@ -42,7 +42,7 @@ impl Served {
 ///
 /// # Errors
 /// One for each certificate or key that is none.
-pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> Result<Served, Vec<Refused>> {
+pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> Result<TlsConfigs, Vec<Refused>> {
     let refuse = |message: String| vec![Refused { message, place: tls.place.clone() }];
     let keys = match &tls.certificates {
         Certificates::Files(files) => certified(files, settings)?,
@@ -59,7 +59,7 @@ pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> R
 ///
 /// # Errors
 /// What the rest is made of is none.
-pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Result<Served, Vec<Refused>> {
+pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Result<TlsConfigs, Vec<Refused>> {
     let refuse = |message: String| vec![Refused { message, place: tls.place.clone() }];
     let provider = provider(&tls.groups);
     let versions: &[&SupportedProtocolVersion] = match tls.min_version {
@@ -79,7 +79,7 @@ pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Resu
         }
     };
     let empty = keys.is_empty();
-    let mut config = builder.with_cert_resolver(Arc::new(Shown(keys)));
+    let mut config = builder.with_cert_resolver(Arc::new(CertResolver(keys)));
     // Sessions are kept by clients, in tickets: here they would take memory.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     match &tls.tickets {
@@ -95,12 +95,12 @@ pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Resu
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     };
-    Ok(Served { empty, http1: with(&[b"http/1.1"]), http2: with(&[b"h2"]), both: with(&[b"h2", b"http/1.1"]) })
+    Ok(TlsConfigs { empty, http1: with(&[b"http/1.1"]), http2: with(&[b"h2"]), both: with(&[b"h2", b"http/1.1"]) })
 }
 
 /// The certificates that a client can be shown.
 #[derive(Debug)]
-struct Shown(Vec<Candidate>);
+struct CertResolver(Vec<Candidate>);
 
 /// A certificate that a client can be shown.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub(super) struct Candidate {
     hosts: Vec<String>,
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for CertResolver {
     /// The first that is for the host and that the client can verify; with none for the host, any it can verify. With none that it
     /// can, any at all: then the library finds no signature algorithm in common, and says so (`handshake_failure`), where it would
     /// deny access to a client that no certificate is found for.
@@ -136,18 +136,18 @@ fn certified(files: &[Certificate], settings: &Settings) -> Result<Vec<Candidate
     if refused.is_empty() { Ok(found) } else { Err(refused) }
 }
 
-fn certify(file: &Certificate, settings: &Settings) -> Result<Candidate, Flaw> {
+fn certify(file: &Certificate, settings: &Settings) -> Result<Candidate, CertificateError> {
     candidate(&settings.file(file.chain), &settings.file(file.key), file.ocsp.map(|ocsp| settings.file(ocsp).to_vec()))
 }
 
 /// A chain and its key, as files have them.
-pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<Candidate, Flaw> {
+pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<Candidate, CertificateError> {
     let (chain, key) = (Chain::read(chain)?, certificate::key(key)?);
-    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| Flaw::NoKey(error.to_string()))?;
+    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| CertificateError::NoKey(error.to_string()))?;
     let hosts = chain.hosts();
     let mut certified = CertifiedKey::new(chain.certificates, key);
     if matches!(certified.keys_match(), Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch))) {
-        return Err(Flaw::KeyMismatch);
+        return Err(CertificateError::KeyMismatch);
     }
     certified.ocsp = ocsp.filter(|ocsp| !ocsp.is_empty());
     Ok(Candidate { key: Arc::new(certified), hosts })
@@ -211,7 +211,7 @@ pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<Refused> {
             found.extend(refused);
         }
         for host in tls.hosts.iter().filter(|host| **host != "*" && !hosts.iter().any(|name| covers(name, host))) {
-            let message = Flaw::NotFor(host.to_string()).to_string();
+            let message = CertificateError::NotFor(host.to_string()).to_string();
             found.push(Refused { message, place: tls.place.clone() });
         }
     }

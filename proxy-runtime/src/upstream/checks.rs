@@ -17,7 +17,7 @@ use super::server::{Server, TargetAddress};
 use crate::balance::Dice;
 use crate::settings::Settings;
 use crate::site::HealthCheck;
-use crate::stream::Link;
+use crate::stream::BufferedStream;
 
 /// However short the interval that a parameter gives: the main thread has other things to do.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -93,7 +93,12 @@ async fn ask(
 }
 
 /// `head` goes before the request.
-async fn talk(check: &HealthCheck, server: &Server, mut stream: Link, mut head: Vec<u8>) -> Result<(), String> {
+async fn talk(
+    check: &HealthCheck,
+    server: &Server,
+    mut stream: BufferedStream,
+    mut head: Vec<u8>,
+) -> Result<(), String> {
     let Some(path) = &check.path else { return Ok(()) };
     let host = check.host.as_deref().unwrap_or(server.host());
     let request = format!(

@@ -15,7 +15,7 @@ use super::race;
 use super::server::{Name, Server, TargetAddress};
 use crate::descriptors::{self, Descriptors};
 use crate::failure::Failure;
-use crate::stream::{Buffers, Link, Stream};
+use crate::stream::{BufferedStream, Buffers, Stream};
 use crate::tls::Engine;
 
 /// Connects, for one thread.
@@ -38,10 +38,10 @@ impl Dialler {
         server: &Server,
         introduction: &[u8],
         patience: Duration,
-    ) -> Result<Link, Failure> {
+    ) -> Result<BufferedStream, Failure> {
         let connected = async {
             let Some(descriptor) = self.descriptors.servers.take() else { return Err(Failure::NoDescriptors) };
-            let link = Link::counted(open(server, None, patience).await?, self.buffers, descriptor);
+            let link = BufferedStream::counted(open(server, None, patience).await?, self.buffers, descriptor);
             if group.upstream.tls.is_some() { self.secure(group, server, introduction, link).await } else { Ok(link) }
         };
         tokio::time::timeout(patience, connected).await.map_err(|_| Failure::ConnectTimeout)?
@@ -58,8 +58,8 @@ impl Dialler {
         port: Option<u16>,
         introduction: &[u8],
         patience: Duration,
-    ) -> Result<Link, Failure> {
-        let link = Link::new(open(server, port, patience).await?, self.buffers);
+    ) -> Result<BufferedStream, Failure> {
+        let link = BufferedStream::new(open(server, port, patience).await?, self.buffers);
         if group.upstream.tls.is_some() { self.secure(group, server, introduction, link).await } else { Ok(link) }
     }
 
@@ -68,8 +68,8 @@ impl Dialler {
         group: &Group,
         server: &Server,
         introduction: &[u8],
-        mut link: Link,
-    ) -> Result<Link, Failure> {
+        mut link: BufferedStream,
+    ) -> Result<BufferedStream, Failure> {
         let Some(tls) = &group.upstream.tls else { return Ok(link) };
         link.write_all(introduction).await.map_err(|_| Failure::ConnectFailed)?;
         let refused = |reason: &str| {
@@ -81,7 +81,7 @@ impl Dialler {
         if group.upstream.http2 && !http2 {
             return Err(refused("it does not speak HTTP/2"));
         }
-        Ok(Link::new(stream, self.buffers))
+        Ok(BufferedStream::new(stream, self.buffers))
     }
 }
 
@@ -95,7 +95,7 @@ async fn open(server: &Server, port: Option<u16>, patience: Duration) -> Result<
             return UnixStream::connect(path).await.map(Stream::Unix).map_err(|error| unconnected(&error));
         }
         TargetAddress::Fixed(address) => to(*address).await,
-        TargetAddress::Found(found) => {
+        TargetAddress::Discovered(found) => {
             let address = found.load().as_ref().map(|found| found.address).ok_or(Failure::Unresolved)?;
             to(address).await
         }

@@ -15,7 +15,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use super::group::Group;
-use super::server::{Found, Server, TargetAddress};
+use super::server::{DiscoveredEndpoint, Server, TargetAddress};
 use super::servers::Servers;
 use crate::file_pool::{self, Unavailable};
 use crate::settings::Settings;
@@ -141,25 +141,25 @@ impl Group {
 impl Server {
     fn found(&self) -> Option<SocketAddr> {
         match &self.target {
-            TargetAddress::Found(found) => found.load().as_ref().map(|found| found.address),
+            TargetAddress::Discovered(found) => found.load().as_ref().map(|found| found.address),
             _ => None,
         }
     }
 
     fn leave(&self) {
-        if let TargetAddress::Found(found) = &self.target {
+        if let TargetAddress::Discovered(found) = &self.target {
             found.store(None);
             self.generation.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn arrive(&self, address: SocketAddr, name: &'static str, called: u64) {
-        if let TargetAddress::Found(found) = &self.target {
+        if let TargetAddress::Discovered(found) = &self.target {
             self.generation.fetch_add(1, Ordering::Relaxed);
             self.health.reset();
             self.load.latency.reset();
             self.called.store(called, Ordering::Relaxed);
-            found.store(Some(Arc::new(Found { address, name })));
+            found.store(Some(Arc::new(DiscoveredEndpoint { address, name })));
         }
     }
 }

@@ -11,7 +11,7 @@ use super::proxy_protocol::announce_own;
 use super::server::Server;
 use super::servers::Servers;
 use crate::body::inbound::Inbound;
-use crate::http1::Reading;
+use crate::http1::HeadReader;
 
 /// The servers of a group, in order.
 pub(crate) fn members(servers: &'static Servers, group: &Group) -> &'static [Server] {
@@ -45,7 +45,7 @@ pub(crate) async fn get(
     head.extend_from_slice(request.as_bytes());
     link.write_all(&head).await.map_err(cut)?;
     link.flush().await.map_err(cut)?;
-    let mut reading = Reading::default();
+    let mut reading = HeadReader::default();
     let head = std::future::poll_fn(|cx| {
         loop {
             if let Some(head) = reading.answer(link.bytes(), &Method::GET).map_err(|_| "what it says is no answer")? {

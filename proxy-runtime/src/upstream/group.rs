@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::server::Server;
-use crate::balance::{self, Ask, Candidates, Dice, Load, Policy};
+use crate::balance::{self, Ask, Balancer, Candidates, Dice, Load};
 use crate::failure::Failure;
 use crate::observe;
 use crate::settings::Settings;
@@ -22,7 +22,7 @@ use crate::site::{BalancePolicy, Upstream};
 pub(crate) struct Group {
     pub(crate) upstream: &'static Upstream,
     /// Those to be asked first, and the backups.
-    tiers: ArcSwap<[Tier; 2]>,
+    tiers: ArcSwap<[Priority; 2]>,
     /// All its servers' positions among all servers.
     pub(crate) members: std::ops::Range<usize>,
     /// What the names of its servers in the cookie of `sticky` are made with.
@@ -53,21 +53,21 @@ pub(crate) struct Group {
 }
 
 /// Servers of one rank.
-struct Tier {
-    policy: Policy,
+struct Priority {
+    policy: Balancer,
     members: Vec<usize>,
 }
 
-impl Tier {
-    fn new<'a>(policy: BalancePolicy, members: impl Iterator<Item = &'a Server>) -> Tier {
+impl Priority {
+    fn new<'a>(policy: BalancePolicy, members: impl Iterator<Item = &'a Server>) -> Priority {
         let members: Vec<&Server> = members.collect();
         let named: Vec<_> = members.iter().map(|server| (server.name(), server.weight())).collect();
-        Tier { policy: Policy::new(policy, &named), members: members.iter().map(|server| server.index).collect() }
+        Priority { policy: Balancer::new(policy, &named), members: members.iter().map(|server| server.index).collect() }
     }
 }
 
 /// What is wanted of a server.
-pub(crate) struct Wish<'a> {
+pub(crate) struct PickRequest<'a> {
     /// The hash of the key, where the policy goes by one.
     pub(crate) key: u64,
     pub(crate) dice: &'a Dice,
@@ -101,7 +101,7 @@ impl Group {
     ) -> Group {
         let tier = |backup: bool| {
             let members = servers.iter().zip(&*upstream.servers).filter(|(_, server)| server.backup == backup);
-            Tier::new(upstream.balance, members.map(|(server, _)| server))
+            Priority::new(upstream.balance, members.map(|(server, _)| server))
         };
         let cookie_key = super::sticky::key(upstream, settings);
         for server in servers {
@@ -145,7 +145,7 @@ impl Group {
     pub(crate) fn lease(
         &'static self,
         servers: &'static [Server],
-        wish: &Wish<'_>,
+        wish: &PickRequest<'_>,
         now: Instant,
     ) -> Result<Lease, Failure> {
         if !self.load.begin(self.limit) {
@@ -173,7 +173,11 @@ impl Group {
     /// # Errors
     /// [`Failure::Unresolved`], [`Failure::NoServer`], [`Failure::UpstreamFull`] where too many wait already, or
     /// [`Failure::PendingTimeout`].
-    pub(crate) async fn wait(&'static self, servers: &'static [Server], wish: &Wish<'_>) -> Result<Lease, Failure> {
+    pub(crate) async fn wait(
+        &'static self,
+        servers: &'static [Server],
+        wish: &PickRequest<'_>,
+    ) -> Result<Lease, Failure> {
         let waiting = Waiting::new(&self.waiting);
         if waiting.others >= self.max_waiting {
             return Err(Failure::UpstreamFull);
@@ -202,7 +206,7 @@ impl Group {
     }
 
     /// Chooses and counts: first those to be asked first, then backups, then, if none is well, any.
-    fn choose(&'static self, tiers: &[Tier; 2], view: &View<'_>) -> Option<&'static Server> {
+    fn choose(&'static self, tiers: &[Priority; 2], view: &View<'_>) -> Option<&'static Server> {
         if let Some(sticky) = view.wish.sticky.map(|index| &view.servers[index])
             && view.may(sticky)
             && sticky.load.begin(sticky.limit)
@@ -284,7 +288,7 @@ impl Group {
 
     /// Has other servers from now on: those to be asked first, and the backups.
     pub(crate) fn change(&self, tiers: [Vec<&Server>; 2]) {
-        let tiers = tiers.map(|members| Tier::new(self.upstream.balance, members.into_iter()));
+        let tiers = tiers.map(|members| Priority::new(self.upstream.balance, members.into_iter()));
         self.tiers.store(Arc::new(tiers));
         self.wake();
     }
@@ -315,8 +319,8 @@ impl Group {
 struct View<'a> {
     group: &'static Group,
     servers: &'static [Server],
-    tier: &'a Tier,
-    wish: &'a Wish<'a>,
+    tier: &'a Priority,
+    wish: &'a PickRequest<'a>,
     now: u64,
     /// Whether they are well is not asked.
     panics: bool,
@@ -515,7 +519,7 @@ mod tests {
         runtime.expect("a runtime").block_on(test);
     }
 
-    const WISH: fn(&Dice) -> Wish<'_> = |dice| Wish { key: 0, dice, tried: &[], sticky: None };
+    const WISH: fn(&Dice) -> PickRequest<'_> = |dice| PickRequest { key: 0, dice, tried: &[], sticky: None };
 
     /// Which server is given, by its position.
     fn given(servers: &'static Servers, dice: &Dice) -> Result<(usize, Lease), Failure> {

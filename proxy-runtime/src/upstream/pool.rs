@@ -1,4 +1,4 @@
-//! A worker's connections to servers: kept between exchanges ([`Pools`]), at work for one ([`Channel`]).
+//! A worker's connections to servers: kept between exchanges ([`Pools`]), at work for one ([`UpstreamConnection`]).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use super::group::Group;
 use super::server::Server;
 use super::servers::Servers;
 use crate::failure::Failure;
-use crate::stream::Link;
+use crate::stream::BufferedStream;
 
 /// A worker's connections to servers.
 pub(crate) struct Pools {
@@ -22,7 +22,7 @@ pub(crate) struct Pools {
 }
 
 struct Idle {
-    link: Link,
+    link: BufferedStream,
     opened: Instant,
     since: Instant,
     /// Which server it is to.
@@ -30,8 +30,8 @@ struct Idle {
 }
 
 /// A connection at work for one exchange. Dropped, it closes.
-pub(crate) struct Channel {
-    pub(crate) link: Link,
+pub(crate) struct UpstreamConnection {
+    pub(crate) link: BufferedStream,
     opened: Instant,
     generation: u32,
     pools: Rc<Pools>,
@@ -44,12 +44,18 @@ impl Pools {
     }
 
     /// An idle connection that is still good; the one used last, so that the others may run out.
-    pub(crate) fn take(self: &Rc<Self>, server: &Server, now: Instant) -> Option<Channel> {
+    pub(crate) fn take(self: &Rc<Self>, server: &Server, now: Instant) -> Option<UpstreamConnection> {
         loop {
             let mut idle = self.idle[server.index].borrow_mut().pop()?;
             if idle.is_good(server, now) {
                 let Idle { link, opened, generation, .. } = idle;
-                return Some(Channel { link, opened, generation, pools: Rc::clone(self), server: server.index });
+                return Some(UpstreamConnection {
+                    link,
+                    opened,
+                    generation,
+                    pools: Rc::clone(self),
+                    server: server.index,
+                });
             }
         }
     }
@@ -64,7 +70,7 @@ impl Pools {
         server: &Server,
         introduction: &[u8],
         patience: Duration,
-    ) -> Result<Channel, Failure> {
+    ) -> Result<UpstreamConnection, Failure> {
         let generation = server.generation();
         let mut link = self.dialler.connect(group, server, introduction, patience).await;
         if matches!(link, Err(Failure::NoDescriptors)) {
@@ -75,7 +81,7 @@ impl Pools {
         }
         let link = link?;
         let opened = Instant::now();
-        Ok(Channel { link, opened, generation, pools: Rc::clone(self), server: server.index })
+        Ok(UpstreamConnection { link, opened, generation, pools: Rc::clone(self), server: server.index })
     }
 
     /// Closes all idle connections; whether there were any.
@@ -103,14 +109,14 @@ impl Idle {
     }
 }
 
-impl Channel {
+impl UpstreamConnection {
     /// The exchange is over: the connection rests until the next.
     pub(crate) fn release(self) {
         let limit = self.pools.servers.servers[self.server].kept.max_idle;
         let pools = Rc::clone(&self.pools);
         let mut idle = pools.idle[self.server].borrow_mut();
         if (idle.len() as u64) < limit {
-            let Channel { link, opened, generation, .. } = self;
+            let UpstreamConnection { link, opened, generation, .. } = self;
             idle.push(Idle { link, opened, since: Instant::now(), generation });
         }
     }

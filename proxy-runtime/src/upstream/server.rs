@@ -29,11 +29,11 @@ pub(crate) struct Server {
     pub(crate) limit: u64,
     pub(crate) load: Load,
     pub(crate) health: Health,
-    pub(crate) kept: Kept,
+    pub(crate) kept: IdleSettings,
 }
 
 /// Which connections to a server are kept.
-pub(crate) struct Kept {
+pub(crate) struct IdleSettings {
     /// So many per worker.
     pub(crate) max_idle: u64,
     pub(crate) idle_timeout: Duration,
@@ -47,7 +47,7 @@ pub(crate) enum TargetAddress {
     Fixed(SocketAddr),
     Name(Name),
     /// A place for a server that is found while the proxy runs.
-    Found(ArcSwapOption<Found>),
+    Discovered(ArcSwapOption<DiscoveredEndpoint>),
 }
 
 /// The name of a server.
@@ -63,7 +63,7 @@ pub(crate) struct Name {
 }
 
 /// A server that was found.
-pub(crate) struct Found {
+pub(crate) struct DiscoveredEndpoint {
     pub(super) address: SocketAddr,
     /// The same as text.
     pub(super) name: &'static str,
@@ -110,7 +110,7 @@ impl Server {
         upstream: &site::Upstream,
         settings: &Settings,
     ) -> Server {
-        let target = TargetAddress::Found(ArcSwapOption::empty());
+        let target = TargetAddress::Discovered(ArcSwapOption::empty());
         Server::new(index, target, &discover.place, upstream, settings)
     }
 
@@ -133,7 +133,7 @@ impl Server {
             limit: u64::MAX,
             load: Load::default(),
             health: Health::default(),
-            kept: Kept {
+            kept: IdleSettings {
                 // A connection that was announced as one client's is of no use to another.
                 max_idle: if upstream.proxy_protocol.is_some() { 0 } else { pool.max_idle.get(settings) },
                 idle_timeout: pool.idle_timeout.get(settings),
@@ -146,7 +146,7 @@ impl Server {
     /// Its address, for people.
     pub(crate) fn name(&self) -> &str {
         match &self.target {
-            TargetAddress::Found(found) => found.load().as_ref().map_or("", |found| found.name),
+            TargetAddress::Discovered(found) => found.load().as_ref().map_or("", |found| found.name),
             _ => &self.address,
         }
     }
@@ -178,7 +178,7 @@ impl Server {
     pub(crate) fn resolved(&self) -> bool {
         match &self.target {
             TargetAddress::Name(name) => !name.addresses.load().is_empty(),
-            TargetAddress::Found(found) => found.load().is_some(),
+            TargetAddress::Discovered(found) => found.load().is_some(),
             TargetAddress::Unix(_) | TargetAddress::Fixed(_) => true,
         }
     }

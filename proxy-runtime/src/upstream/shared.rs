@@ -1,4 +1,4 @@
-//! A worker's connections to servers that speak HTTP/2: shared by exchanges ([`SharedPools`]), a place on one ([`Held`]).
+//! A worker's connections to servers that speak HTTP/2: shared by exchanges ([`SharedPools`]), a place on one ([`StreamSlot`]).
 //!
 //! A connection is a task of its own. It takes as many exchanges as its server allows; a second one is made only when the first is
 //! full, and while one is being made those who need it wait for it. Until the server has said how many it allows (RFC 9113 sections
@@ -23,7 +23,7 @@ use super::server::Server;
 use super::servers::Servers;
 use crate::failure::Failure;
 use crate::http2::monitor::{Monitor, Monitored, Side};
-use crate::http2::{Piece, SEND_BUFFER};
+use crate::http2::{DataPiece, SEND_BUFFER};
 
 /// The most exchanges at once on a connection, however many its server allows.
 const MAX_STREAMS: usize = 256;
@@ -58,7 +58,7 @@ pub(crate) struct SharedPools {
 
 #[derive(Default)]
 struct OfServer {
-    connections: RefCell<Vec<Shared>>,
+    connections: RefCell<Vec<SharedConnection>>,
     /// One is being made.
     opening: Cell<bool>,
     /// One was made, or could not be, or its server has said how many exchanges it allows.
@@ -66,15 +66,15 @@ struct OfServer {
 }
 
 /// A connection.
-struct Shared {
-    pub(crate) sender: SendRequest<Piece>,
-    state: Rc<State>,
+struct SharedConnection {
+    pub(crate) sender: SendRequest<DataPiece>,
+    state: Rc<SharedState>,
     opened: Instant,
     /// Which server it is to.
     generation: u32,
 }
 
-struct State {
+struct SharedState {
     /// It is over, or is not to be used again.
     closed: Cell<bool>,
     /// Exchanges on it.
@@ -92,17 +92,17 @@ struct State {
 
 /// How many bytes were written to a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Written(u64);
+pub(crate) struct BytesWritten(u64);
 
 /// A place on a connection, until it is dropped.
-pub(crate) struct Held {
-    pub(crate) sender: SendRequest<Piece>,
-    state: Rc<State>,
+pub(crate) struct StreamSlot {
+    pub(crate) sender: SendRequest<DataPiece>,
+    state: Rc<SharedState>,
 }
 
-impl State {
-    fn new(monitor: Rc<Monitor>) -> State {
-        State {
+impl SharedState {
+    fn new(monitor: Rc<Monitor>) -> SharedState {
+        SharedState {
             closed: Cell::default(),
             active: Cell::default(),
             most: Cell::new(UNHEARD),
@@ -114,7 +114,7 @@ impl State {
     }
 }
 
-impl Held {
+impl StreamSlot {
     /// No more exchanges are to be put on the connection.
     pub(crate) fn distrust(&self) {
         self.state.closed.set(true);
@@ -130,8 +130,8 @@ impl Held {
         }
     }
 
-    pub(crate) fn written(&self) -> Written {
-        Written(self.state.monitor.written())
+    pub(crate) fn written(&self) -> BytesWritten {
+        BytesWritten(self.state.monitor.written())
     }
 
     /// What is known of the connection's frames.
@@ -140,12 +140,12 @@ impl Held {
     }
 
     /// Whether nothing that was put on the connection after that can have left.
-    pub(crate) fn has_written_nothing_since(&self, then: Written) -> bool {
+    pub(crate) fn has_written_nothing_since(&self, then: BytesWritten) -> bool {
         self.written() == then
     }
 }
 
-impl Drop for Held {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         self.state.active.set(self.state.active.get() - 1);
         self.state.idle_since.set(Some(Instant::now()));
@@ -166,7 +166,7 @@ impl SharedPools {
         group: &Group,
         server: &Server,
         patience: Duration,
-    ) -> Result<(Held, bool), Failure> {
+    ) -> Result<(StreamSlot, bool), Failure> {
         let of_it = &self.of_server[server.index];
         let until = Instant::now() + patience.min(Duration::from_secs(3600));
         let mut waited = false;
@@ -188,7 +188,7 @@ impl SharedPools {
         }
     }
 
-    async fn open(&self, of_it: &Rc<OfServer>, group: &Group, server: &Server) -> Result<Shared, Failure> {
+    async fn open(&self, of_it: &Rc<OfServer>, group: &Group, server: &Server) -> Result<SharedConnection, Failure> {
         let generation = server.generation();
         let link = self.dialler.connect(group, server, &[], Duration::MAX).await;
         let link = link.inspect_err(|failure| {
@@ -198,7 +198,7 @@ impl SharedPools {
         })?;
         let monitor = Monitor::new(Side::Server, MAX_HEADER);
         let (link, most) = (Monitored::new(link, &monitor), monitor.most());
-        let state = Rc::new(State::new(monitor));
+        let state = Rc::new(SharedState::new(monitor));
         let handshake = h2::client::Builder::new()
             .initial_window_size(WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -222,7 +222,7 @@ impl SharedPools {
             })
             .await;
         });
-        Ok(Shared { sender, state, opened: Instant::now(), generation })
+        Ok(SharedConnection { sender, state, opened: Instant::now(), generation })
     }
 
     /// Closes connections that are not to be used again, or have been idle for too long, once nobody is on them.
@@ -246,25 +246,25 @@ impl SharedPools {
 impl OfServer {
     /// A server will say how many exchanges it allows on a connection that is there.
     fn hears_soon(&self) -> bool {
-        let unheard = |shared: &Shared| !shared.state.closed.get() && shared.state.most.get() == UNHEARD;
+        let unheard = |shared: &SharedConnection| !shared.state.closed.get() && shared.state.most.get() == UNHEARD;
         self.connections.borrow().iter().any(unheard)
     }
 
     /// A place on a connection with room.
-    fn free(&self, server: &Server, now: Instant) -> Option<Held> {
+    fn free(&self, server: &Server, now: Instant) -> Option<StreamSlot> {
         let mut connections = self.connections.borrow_mut();
         // What is not to be used again lives as long as somebody is on it.
         connections.retain(|shared| shared.is_good(server, now));
-        let at = connections.iter_mut().position(Shared::has_room)?;
+        let at = connections.iter_mut().position(SharedConnection::has_room)?;
         let shared = &connections[at];
         let active = shared.state.active.get() + 1;
         shared.state.active.set(active);
         shared.state.peak.set(shared.state.peak.get().max(active));
-        Some(Held { sender: shared.sender.clone(), state: Rc::clone(&shared.state) })
+        Some(StreamSlot { sender: shared.sender.clone(), state: Rc::clone(&shared.state) })
     }
 }
 
-impl Shared {
+impl SharedConnection {
     fn is_good(&self, server: &Server, now: Instant) -> bool {
         let idle = self.state.idle_since.get().filter(|_| self.state.active.get() == 0);
         !self.state.closed.get()

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
-use crate::descriptors::{self, Held, Share};
+use crate::descriptors::{self, DescriptorBudget, DescriptorPermit};
 use crate::file_pool::FilePool;
 
 /// Before the head: what it is, how long its parts are, and where it is in the order of purges.
@@ -32,7 +32,7 @@ pub(crate) struct Folder {
     /// Where its operations run.
     pub(crate) pool: &'static FilePool,
     /// How many files may be open.
-    pub(super) descriptors: &'static Share,
+    pub(super) descriptors: &'static DescriptorBudget,
     /// Bytes of files that are being written, and have no name yet.
     pub(super) writing: AtomicU64,
 }
@@ -57,7 +57,7 @@ impl Folder {
 /// An open file, and its place in the budget.
 pub(super) struct Handle {
     /// There until it is dropped.
-    open: Option<(File, Held)>,
+    open: Option<(File, DescriptorPermit)>,
     pool: &'static FilePool,
 }
 

@@ -12,20 +12,20 @@ use tokio::time::Instant;
 
 use crate::balance::Dice;
 use crate::client::Client;
-use crate::client::http2::Http2;
+use crate::client::http2::Http2Client;
 use crate::clock::after;
-use crate::exchange::Call;
+use crate::exchange::UpstreamExchange;
 use crate::fields::Fields;
 use crate::handler::Answer;
-use crate::http2::Piece;
+use crate::http2::DataPiece;
 use crate::serve::body::Body;
-use crate::stream::Link;
+use crate::stream::BufferedStream;
 
 /// What a server is asked with, and has to show that it has understood (RFC 6455 section 1.3).
-pub(super) struct Key([u8; 24]);
+pub(super) struct WebSocketKey([u8; 24]);
 
 /// Asks for the upgrade as HTTP/1.1 does (RFC 6455 section 4.1); HTTP/2 does without the key (RFC 8441 section 5.1).
-pub(super) fn ask(fields: &mut Fields, dice: &Dice) -> Key {
+pub(super) fn ask(fields: &mut Fields, dice: &Dice) -> WebSocketKey {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     // 16 bytes in base64: 21 digits, one of which only two bits count, and the filling.
     let mut key = [b'='; 24];
@@ -34,10 +34,10 @@ pub(super) fn ask(fields: &mut Fields, dice: &Dice) -> Key {
     fields.set("connection", b"upgrade");
     fields.set("upgrade", b"websocket");
     fields.set("sec-websocket-key", &key);
-    Key(key)
+    WebSocketKey(key)
 }
 
-impl Key {
+impl WebSocketKey {
     /// What `Sec-WebSocket-Accept` has to be (RFC 6455 section 4.2.2).
     fn accepted(&self) -> String {
         const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -46,7 +46,7 @@ impl Key {
 }
 
 /// Makes a 101 the answer to an extended CONNECT. `false`: the server has not understood, whatever it says (RFC 6455 section 4.1).
-pub(super) fn accept(key: &Key, answer: &mut Answer<Body>) -> bool {
+pub(super) fn accept(key: &WebSocketKey, answer: &mut Answer<Body>) -> bool {
     let mut shown = answer.fields.all("sec-websocket-accept");
     if shown.next() != Some(key.accepted().as_bytes()) || shown.next().is_some() {
         return false;
@@ -60,9 +60,14 @@ pub(super) fn accept(key: &Key, answer: &mut Answer<Body>) -> bool {
 }
 
 /// Passes bytes through until both sides have ended, or both are silent.
-pub(super) async fn through(client: &Client, http2: &Http2, mut stream: SendStream<Piece>, call: Call) {
+pub(super) async fn through(
+    client: &Client,
+    http2: &Http2Client,
+    mut stream: SendStream<DataPiece>,
+    call: UpstreamExchange,
+) {
     let Some((mut server, _lease)) = call.into_link() else { return stream.send_reset(Reason::INTERNAL_ERROR) };
-    let (mut up, mut down) = (Way::default(), Way::default());
+    let (mut up, mut down) = (Direction::default(), Direction::default());
     let mut silent = (Instant::now(), 0);
     let orderly = std::future::poll_fn(|cx| {
         let ended = [up.up(cx, http2, &mut server), down.down(cx, &mut server, &mut stream)];
@@ -86,15 +91,15 @@ pub(super) async fn through(client: &Client, http2: &Http2, mut stream: SendStre
 
 /// One direction.
 #[derive(Default)]
-struct Way {
+struct Direction {
     /// Counts what moves.
     moved: u64,
     /// The end was passed on.
     shut: bool,
 }
 
-impl Way {
-    fn up(&mut self, cx: &mut Context<'_>, http2: &Http2, server: &mut Link) -> Poll<Result<(), ()>> {
+impl Direction {
+    fn up(&mut self, cx: &mut Context<'_>, http2: &Http2Client, server: &mut BufferedStream) -> Poll<Result<(), ()>> {
         while !self.shut {
             if ready!(http2.poll_body(cx)).map_err(drop)? == 0 {
                 ready!(server.stream.poll_shutdown(cx)).map_err(drop)?;
@@ -115,8 +120,8 @@ impl Way {
     fn down(
         &mut self,
         cx: &mut Context<'_>,
-        server: &mut Link,
-        stream: &mut SendStream<Piece>,
+        server: &mut BufferedStream,
+        stream: &mut SendStream<DataPiece>,
     ) -> Poll<Result<(), ()>> {
         while !self.shut {
             if server.is_empty() && !ready!(server.poll_fill(cx)).map_err(drop)? {
@@ -148,6 +153,6 @@ mod tests {
     #[test]
     fn keys() {
         // The example of RFC 6455 section 1.3.
-        assert_eq!(Key(*b"dGhlIHNhbXBsZSBub25jZQ==").accepted(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(WebSocketKey(*b"dGhlIHNhbXBsZSBub25jZQ==").accepted(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

@@ -173,7 +173,7 @@ fn sizes() {
 fn floods() {
     let check = |what: &str, kind: u8, flags: u8, payload: &[u8], most: Option<usize>| {
         let now = Instant::now();
-        let mut state = State::new(Side::Client, 1000, now);
+        let mut state = MonitorState::new(Side::Client, 1000, now);
         let begun = [vec![0; PREFACE], settings(), headers(0, 1, b"\x82")].concat();
         state.receive(&begun, || now).expect("a beginning");
         let frame = frame(kind, flags, 1, payload);
@@ -206,7 +206,7 @@ fn floods() {
 #[test]
 fn answers_are_no_floods() {
     let now = Instant::now();
-    let mut state = State::new(Side::Client, 1000, now);
+    let mut state = MonitorState::new(Side::Client, 1000, now);
     state.receive(&[vec![0; PREFACE], settings()].concat(), || now).expect("a beginning");
     let window = |stream| frame(8, 0, stream, &[0, 0, 0, 1]);
     let ping = frame(6, 0, 0, &[0; 8]);

@@ -16,7 +16,7 @@ use crate::handler::Answer;
 use crate::matcher;
 use crate::observe::notice;
 use crate::rehearse;
-use crate::route::Found;
+use crate::route::RouteLookup;
 use crate::serve::body::Body;
 use crate::settings::{self, Address};
 use crate::site::{self, Site};
@@ -68,8 +68,8 @@ fn policy_at(site: &Site, listener: u32, record: &Record, target: &Target) -> Op
     let root = site.tables.site(listener, target.host())?;
     let about = (record.client, record.version == Version::HTTP_2);
     match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
-        Found::Route(route, _) => site.routes.get(route)?.policy.cache.as_ref(),
-        Found::OtherMethod(_) | Found::Nothing => None,
+        RouteLookup::Route(route, _) => site.routes.get(route)?.policy.cache.as_ref(),
+        RouteLookup::OtherMethod(_) | RouteLookup::Nothing => None,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::cache::freshness::Unkept;
 use crate::cache::{Content, Filing, Fill, Head, Reserved, Store};
 use crate::client::Client;
 use crate::clock::after;
-use crate::exchange::Call;
+use crate::exchange::UpstreamExchange;
 
 /// Where an answer goes that is being received.
 pub(super) struct Keeping {
@@ -44,7 +44,7 @@ enum Manner {
 const ALONE: Duration = Duration::from_secs(60);
 
 /// Receives a body for all who read it, and keeps it if it comes whole.
-pub(super) async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: Fill, mut keeping: Keeping) {
+pub(super) async fn receive(client: Rc<Client>, mut call: Box<UpstreamExchange>, mut fill: Fill, mut keeping: Keeping) {
     let _running = client.worker.running();
     let length = call.length();
     let received = pin!(async {
@@ -95,7 +95,7 @@ pub(super) async fn receive(client: Rc<Client>, mut call: Box<Call>, mut fill: F
 }
 
 /// Whether a body is known to be over, without waiting for it.
-async fn is_over(call: &mut Call) -> bool {
+async fn is_over(call: &mut UpstreamExchange) -> bool {
     std::future::poll_fn(|cx| Poll::Ready(matches!(call.poll_fill(cx), Poll::Ready(Ok(false))))).await
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use super::client::HttpsClient;
 use super::error::{AcmeError, again};
 use super::schedule;
-use super::store::{self, Folder};
+use super::store::{self, StateFolder};
 use crate::observe::notice;
 use crate::settings::Settings;
 use crate::site::Acme;
@@ -36,7 +36,7 @@ struct Registered {
 
 impl Accounts {
     pub(super) fn new(acme: &'static Acme, settings: &'static Settings) -> Accounts {
-        let path = Folder::new(acme.state.get(settings)).account(acme.directory.get(settings));
+        let path = StateFolder::new(acme.state.get(settings)).account(acme.directory.get(settings));
         Accounts { acme, settings, path, registered: Mutex::default() }
     }
 

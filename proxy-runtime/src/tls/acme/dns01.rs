@@ -20,15 +20,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LONGEST_PROPAGATION: Duration = Duration::from_secs(3600);
 
 /// A record that an authority is to find.
-pub(super) struct Record<'a> {
+pub(super) struct DnsChallenge<'a> {
     provider: &'a DnsProvider,
     record: TxtRecord,
 }
 
-impl<'a> Record<'a> {
+impl<'a> DnsChallenge<'a> {
     /// The record that shows that a name is one's own.
-    pub(super) fn new(provider: &'a DnsProvider, name: &str, value: String) -> Record<'a> {
-        Record { provider, record: TxtRecord { name: format!("_acme-challenge.{name}."), value } }
+    pub(super) fn new(provider: &'a DnsProvider, name: &str, value: String) -> DnsChallenge<'a> {
+        DnsChallenge { provider, record: TxtRecord { name: format!("_acme-challenge.{name}."), value } }
     }
 
     /// Sets it.
@@ -69,7 +69,7 @@ impl<'a> Record<'a> {
                 }
                 DnsUpdate::Rfc2136 { server, key_name, key, algorithm } => {
                     let zone = self.provider.zone.as_deref().unwrap_or_default();
-                    let key = rfc2136::Key::new(key_name, &settings.file(*key), *algorithm)?;
+                    let key = rfc2136::TransactionKey::new(key_name, &settings.file(*key), *algorithm)?;
                     rfc2136::update(action, server.get(settings), zone, key, &self.record).await
                 }
             }
@@ -91,7 +91,7 @@ pub(super) fn refused(acme: &Acme, settings: &Settings) -> Vec<Refused> {
             webhook::check(url.get(settings), token.as_deref().map(Vec::as_slice))
         }
         DnsUpdate::Rfc2136 { server, key_name, key, algorithm } => rfc2136::address(server.get(settings))
-            .and_then(|_| rfc2136::Key::new(key_name, &settings.file(*key), *algorithm))
+            .and_then(|_| rfc2136::TransactionKey::new(key_name, &settings.file(*key), *algorithm))
             .map(|_| ()),
     };
     let refuse = |provider: &DnsProvider| {

@@ -11,16 +11,16 @@ use super::account::Accounts;
 use super::ari::{self, RenewalInfo};
 use super::challenges::address;
 use super::error::AcmeError;
-use super::order::{self, Wanted};
+use super::order::{self, OrderRequest};
 use super::schedule::{self, Now, Schedule, Window};
-use super::store::{self, Folder};
+use super::store::{self, StateFolder};
 use crate::certificate::Chain;
 use crate::dice::Dice;
 use crate::observe::notice;
 use crate::settings::Settings;
 use crate::site::{Acme, Certificates, Site, Tls};
 use crate::tls::engine::Engine;
-use crate::tls::server::{self, Served};
+use crate::tls::server::{self, TlsConfigs};
 
 /// How many certificates are asked for at once.
 const AT_ONCE: usize = 4;
@@ -55,7 +55,7 @@ struct Keeper {
     acme: &'static Acme,
     settings: &'static Settings,
     engine: &'static Engine,
-    folder: Folder,
+    folder: StateFolder,
     dice: Dice,
     schedule: Schedule,
     /// What is served; nothing where it is not for all hosts.
@@ -98,7 +98,7 @@ impl Keeper {
         settings: &'static Settings,
         engine: &'static Engine,
     ) -> Keeper {
-        let folder = Folder::new(acme.state.get(settings));
+        let folder = StateFolder::new(acme.state.get(settings));
         let dice = Dice::new(index as u64 ^ u64::from(std::process::id()) << 32);
         // What can't be served is as good as not there.
         let usable = |pem: &Vec<u8>| server::candidate(pem, pem, None).is_ok();
@@ -198,7 +198,7 @@ impl Keeper {
         self.keep_pause(Some(pause));
         // What has failed once is ordered without a word about the one that it replaces: authorities differ about that.
         let known = self.current.as_ref().filter(|current| current.window.is_some() && self.schedule.failures() == 1);
-        let wanted = Wanted {
+        let wanted = OrderRequest {
             replaces: known.and_then(|current| current.id.clone()),
             acme: self.acme,
             settings: self.settings,
@@ -235,7 +235,7 @@ impl Keeper {
         }
         let candidate =
             server::candidate(pem.as_bytes(), pem.as_bytes(), None).map_err(|error| flaw(error.to_string()))?;
-        let served: Served = server::with(vec![candidate], self.tls, self.settings)
+        let served: TlsConfigs = server::with(vec![candidate], self.tls, self.settings)
             .map_err(|refused| flaw(refused.first().map(ToString::to_string).unwrap_or_default()))?;
         self.engine.served[self.index].store(Arc::new(served));
         self.current = Some(Current::new(&chain));

@@ -9,7 +9,7 @@ use instant_acme::{
 
 use super::account::Accounts;
 use super::challenges::{Challenges, Met, Proof, address};
-use super::dns01::Record;
+use super::dns01::DnsChallenge;
 use super::error::{AcmeError, again};
 use crate::settings::Settings;
 use crate::site::{Acme, Challenge, Text};
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// What is asked for, and by what means.
-pub(super) struct Wanted<'a> {
+pub(super) struct OrderRequest<'a> {
     pub(super) acme: &'a Acme,
     pub(super) settings: &'a Settings,
     /// What the certificate is for.
@@ -35,7 +35,7 @@ pub(super) struct Wanted<'a> {
 ///
 /// # Errors
 /// There is none.
-pub(super) async fn obtain(wanted: &Wanted<'_>, accounts: &Accounts) -> Result<String, AcmeError> {
+pub(super) async fn obtain(wanted: &OrderRequest<'_>, accounts: &Accounts) -> Result<String, AcmeError> {
     let mut records = Vec::new();
     let propagation = wanted.acme.dns.iter().map(|provider| provider.propagation.get(wanted.settings)).max();
     let ordered = async {
@@ -57,7 +57,7 @@ pub(super) async fn obtain(wanted: &Wanted<'_>, accounts: &Accounts) -> Result<S
 }
 
 /// A new order. An account that the authority does not know, or not any more, is registered anew, once.
-async fn begin(wanted: &Wanted<'_>, identifiers: &[Identifier], accounts: &Accounts) -> Result<Order, AcmeError> {
+async fn begin(wanted: &OrderRequest<'_>, identifiers: &[Identifier], accounts: &Accounts) -> Result<Order, AcmeError> {
     let account = accounts.get().await?;
     let refused = match ask_for(wanted, identifiers, &account).await {
         Ok(order) => return Ok(order),
@@ -72,7 +72,7 @@ async fn begin(wanted: &Wanted<'_>, identifiers: &[Identifier], accounts: &Accou
     ask_for(wanted, identifiers, &accounts.replace(&account).await?).await
 }
 
-async fn ask_for(wanted: &Wanted<'_>, identifiers: &[Identifier], account: &Account) -> Result<Order, AcmeError> {
+async fn ask_for(wanted: &OrderRequest<'_>, identifiers: &[Identifier], account: &Account) -> Result<Order, AcmeError> {
     let new = || {
         let new = NewOrder::new(identifiers);
         wanted.acme.profile.as_deref().into_iter().fold(new, NewOrder::profile)
@@ -106,7 +106,7 @@ fn identifier(host: &str) -> Identifier {
 }
 
 /// How it is shown that a host is one's own. The authority says what it wants shown: it must be what was asked for.
-fn challenge(wanted: &Wanted<'_>, host: &str) -> Result<Challenge, AcmeError> {
+fn challenge(wanted: &OrderRequest<'_>, host: &str) -> Result<Challenge, AcmeError> {
     if !wanted.hosts.iter().any(|one| **one == *host || address(host).is_some_and(|ip| address(one) == Some(ip))) {
         return Err(AcmeError::from("the authority asks for a host that it was not asked for").about(host));
     }
@@ -127,9 +127,9 @@ fn kind(challenge: Challenge) -> ChallengeType {
 
 /// Meets all challenges. Records outlive this: they are on the list before they are set.
 async fn meet<'a>(
-    wanted: &Wanted<'a>,
+    wanted: &OrderRequest<'a>,
     order: &mut Order,
-    records: &mut Vec<Record<'a>>,
+    records: &mut Vec<DnsChallenge<'a>>,
 ) -> Result<Vec<Met<'a>>, AcmeError> {
     let mut met = Vec::new();
     let mut propagation = Duration::ZERO;
@@ -156,7 +156,7 @@ async fn meet<'a>(
             Challenge::Dns01 => {
                 let name = host.strip_prefix("*.").unwrap_or(&host);
                 let provider = wanted.acme.dns_provider(name).ok_or_else(|| format!("no `dns` is for `{name}`"))?;
-                let record = Record::new(provider, name, proof.dns_value());
+                let record = DnsChallenge::new(provider, name, proof.dns_value());
                 propagation = propagation.max(record.propagation(wanted.settings));
                 records.push(record);
                 records[records.len() - 1].present(wanted.settings).await?;
@@ -168,7 +168,7 @@ async fn meet<'a>(
 }
 
 /// Tells the authority that it can look.
-async fn say_so(wanted: &Wanted<'_>, order: &mut Order) -> Result<(), AcmeError> {
+async fn say_so(wanted: &OrderRequest<'_>, order: &mut Order) -> Result<(), AcmeError> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;

@@ -1,7 +1,7 @@
 //! What is looked at when the proxy starts: whether certificates can be asked for at all, and which one there is already.
 
 use super::dns01;
-use super::store::Folder;
+use super::store::StateFolder;
 use crate::settings::{Refused, Settings};
 use crate::site::{Site, Tls};
 
@@ -9,12 +9,12 @@ use crate::site::{Site, Tls};
 pub(crate) fn refused(site: &Site, settings: &Settings) -> Vec<Refused> {
     let Some(acme) = site.acme else { return Vec::new() };
     let mut refused = dns01::refused(acme, settings);
-    let folder = Folder::new(acme.state.get(settings)).prepare();
+    let folder = StateFolder::new(acme.state.get(settings)).prepare();
     refused.extend(folder.err().map(|message| Refused { message, place: acme.place.clone() }));
     refused
 }
 
 /// The certificate that was got before with its key, if it is still there.
 pub(crate) fn stored(tls: &Tls, site: &Site, settings: &Settings) -> Option<Vec<u8>> {
-    std::fs::read(Folder::new(site.acme?.state.get(settings)).certificate(&tls.name)).ok()
+    std::fs::read(StateFolder::new(site.acme?.state.get(settings)).certificate(&tls.name)).ok()
 }

@@ -1,4 +1,4 @@
-//! What outlives the process: [`Folder`], with the account, and for each certificate the chain with its key, and the pause before the next order
+//! What outlives the process: [`StateFolder`], with the account, and for each certificate the chain with its key, and the pause before the next order
 //! while there is one.
 //!
 //! Files are for the owner alone and replaced whole. What can't be read as what it should be is as good as not there: it is
@@ -12,11 +12,11 @@ use super::schedule::Pause;
 
 /// `state` of `acme`.
 #[derive(Debug, Clone)]
-pub(super) struct Folder(PathBuf);
+pub(super) struct StateFolder(PathBuf);
 
-impl Folder {
-    pub(super) fn new(path: &str) -> Folder {
-        Folder(PathBuf::from(path))
+impl StateFolder {
+    pub(super) fn new(path: &str) -> StateFolder {
+        StateFolder(PathBuf::from(path))
     }
 
     /// Makes it, and sees whether files can be written.

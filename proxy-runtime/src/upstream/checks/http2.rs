@@ -13,10 +13,15 @@ use crate::http1::Framing;
 use crate::http2::monitor::{Monitor, Monitored, Side};
 use crate::http2::request;
 use crate::site::HealthCheck;
-use crate::stream::Link;
+use crate::stream::BufferedStream;
 
 /// Asks on a connection of its own; why the server is not well.
-pub(super) async fn talk(group: &Group, check: &HealthCheck, server: &Server, link: Link) -> Result<(), String> {
+pub(super) async fn talk(
+    group: &Group,
+    check: &HealthCheck,
+    server: &Server,
+    link: BufferedStream,
+) -> Result<(), String> {
     let failed = |error: h2::Error| error.to_string();
     let (method, path, fields, body) = match (&check.grpc, &check.path) {
         (Some(service), _) => {

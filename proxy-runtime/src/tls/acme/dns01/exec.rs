@@ -35,7 +35,7 @@ pub(super) async fn run(action: Action, command: &[Text], record: &TxtRecord) ->
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("`{program}` can't be run: {error}"))?;
-    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
     let (stderr, mut words) = (child.stderr.take(), Vec::new());
     let status = {
         let mut listening = pin!(listen(stderr, &mut words));
@@ -67,9 +67,9 @@ async fn listen(stderr: Option<ChildStderr>, words: &mut Vec<u8>) {
 }
 
 /// The processes that a program has started; ended when dropped.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             let _ = kill_process_group(group, Signal::KILL);

@@ -21,14 +21,14 @@ const TTL: u32 = 60;
 const FUDGE: u16 = 300;
 
 /// A key that is shared with a name server.
-pub(super) struct Key(TSigner);
+pub(super) struct TransactionKey(TSigner);
 
-impl Key {
+impl TransactionKey {
     /// The content is base64, as `tsig-keygen` gives it.
     ///
     /// # Errors
     /// It is no key, or has no such name.
-    pub(super) fn new(name: &str, content: &[u8], algorithm: TsigAlgorithm) -> Result<Key, String> {
+    pub(super) fn new(name: &str, content: &[u8], algorithm: TsigAlgorithm) -> Result<TransactionKey, String> {
         let key = data_encoding::BASE64.decode(content.trim_ascii()).map_err(|_| "the key is no base64")?;
         if key.is_empty() {
             return Err("the key is empty".to_owned());
@@ -38,7 +38,7 @@ impl Key {
             TsigAlgorithm::HmacSha384 => Algorithm::HmacSha384,
             TsigAlgorithm::HmacSha512 => Algorithm::HmacSha512,
         };
-        TSigner::new(key, algorithm, absolute(name)?, FUDGE).map(Key).map_err(|error| error.to_string())
+        TSigner::new(key, algorithm, absolute(name)?, FUDGE).map(TransactionKey).map_err(|error| error.to_string())
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn update(
     action: Action,
     server: &str,
     zone: &str,
-    key: Key,
+    key: TransactionKey,
     record: &TxtRecord,
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("the name server `{server}` can't be asked: {error}");
