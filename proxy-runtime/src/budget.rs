@@ -83,7 +83,7 @@ impl Permit {
         let mut clients = budget.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let open = clients.entry(client).or_insert(0);
         if *open >= budget.per_client {
-            return Err(Failure::TooManyFromClient);
+            return Err(Failure::ClientConnectionLimit);
         }
         *open += 1;
         self.counted = Some(client);

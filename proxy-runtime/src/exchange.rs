@@ -69,8 +69,8 @@ impl UpstreamExchange {
     }
 
     /// The request is sent; what is left to do is done for somebody else.
-    pub(crate) fn goes_on_for(&mut self, client: &Rc<Client>) {
-        either!(self, call => call.goes_on_for(client));
+    pub(crate) fn reassign_client(&mut self, client: &Rc<Client>) {
+        either!(self, call => call.reassign_client(client));
     }
 
     /// The server, as long as it is held.

@@ -32,7 +32,7 @@ pub(crate) enum Failure {
     /// The path has routes, but not for this method.
     MethodNotAllowed(MethodSet),
     /// The head is larger than `limits headers`.
-    HeadTooLarge,
+    HeadersTooLarge,
     /// The target is longer than `limits uri`.
     UriTooLong,
     /// The body is larger than `limits body`.
@@ -40,10 +40,10 @@ pub(crate) enum Failure {
     /// The request did not arrive in time.
     RequestTimeout,
     /// An `Expect` that is not `100-continue` (RFC 9110 section 10.1.1).
-    UnknownExpectation,
+    ExpectationFailed,
     /// The site is reached by a connection that was made for another, and that its own `tls` would not have let come about
     /// (client certificates, version, groups); or an `https` URL by one that is not encrypted.
-    OtherConnection,
+    MisdirectedRequest,
     /// A plain request where TLS is spoken.
     PlainHttp,
     /// The TLS handshake failed, for this reason.
@@ -64,13 +64,13 @@ pub(crate) enum Failure {
     /// More client connections than `limits connections`.
     TooManyConnections,
     /// More of one client's connections than `limits per-client`.
-    TooManyFromClient,
+    ClientConnectionLimit,
     /// No server of the upstream has an address.
-    Unresolved,
+    NameUnresolved,
     /// No server of the upstream is well, or all were tried.
-    NoServer,
+    NoHealthyUpstream,
     /// All servers are full, and enough requests wait for that to change.
-    UpstreamFull,
+    UpstreamOverloaded,
     /// All servers were full for too long.
     PendingTimeout,
     /// No server could be connected to.
@@ -96,7 +96,7 @@ pub(crate) enum Failure {
     /// The exchange took longer than `timeouts total`.
     TotalTimeout,
     /// The answer's body stopped moving.
-    BodyStalled,
+    BodyIdleTimeout,
     /// The server closed in the middle of the answer's body.
     UpstreamTruncated,
     /// The client has cut off its request's body.
@@ -104,7 +104,7 @@ pub(crate) enum Failure {
     /// The client sends or takes a body more slowly than `limits min-rate`.
     ClientTooSlow,
     /// The client was gone before the answer was.
-    ClientGone,
+    ClientDisconnected,
     /// The client takes nothing, and there is no memory for more of those (`limits memory`).
     MemoryFull,
     /// What is kept does not do, and the client wants nothing else (RFC 9111 section 5.2.1.7).
@@ -153,7 +153,7 @@ pub(crate) enum Failure {
     /// The client's certificate is another's.
     CertificateDenied,
     /// A body of a type that is not taken.
-    MediaType,
+    UnsupportedMediaType,
     /// A `block` has found something.
     Blocked(StatusCode),
     /// A function of the user's (`filter`) has panicked.
@@ -200,12 +200,12 @@ impl Failure {
             Failure::UnknownHost => "unknown-host",
             Failure::NoRoute => "no-route",
             Failure::MethodNotAllowed(_) => "method-not-allowed",
-            Failure::HeadTooLarge => "head-too-large",
+            Failure::HeadersTooLarge => "headers-too-large",
             Failure::UriTooLong => "uri-too-long",
             Failure::BodyTooLarge => "body-too-large",
             Failure::RequestTimeout => "request-timeout",
-            Failure::UnknownExpectation => "unknown-expectation",
-            Failure::OtherConnection => "other-connection",
+            Failure::ExpectationFailed => "expectation-failed",
+            Failure::MisdirectedRequest => "misdirected-request",
             Failure::PlainHttp => "plain-http",
             Failure::Handshake(_) => "tls-handshake",
             Failure::AcmeChallenge => "acme-challenge",
@@ -214,10 +214,10 @@ impl Failure {
             Failure::UnknownServerName => "unknown-server-name",
             Failure::ProxyProtocol => "proxy-protocol",
             Failure::TooManyConnections => "too-many-connections",
-            Failure::TooManyFromClient => "too-many-from-client",
-            Failure::Unresolved => "unresolved",
-            Failure::NoServer => "no-server",
-            Failure::UpstreamFull => "upstream-full",
+            Failure::ClientConnectionLimit => "client-connection-limit",
+            Failure::NameUnresolved => "dns-failure",
+            Failure::NoHealthyUpstream => "no-healthy-upstream",
+            Failure::UpstreamOverloaded => "upstream-overloaded",
             Failure::PendingTimeout => "pending-timeout",
             Failure::ConnectFailed => "connect-failed",
             Failure::ConnectTimeout => "connect-timeout",
@@ -230,11 +230,11 @@ impl Failure {
             Failure::UpstreamFailing => "upstream-failing",
             Failure::ResponseTimeout => "response-timeout",
             Failure::TotalTimeout => "total-timeout",
-            Failure::BodyStalled => "body-stalled",
+            Failure::BodyIdleTimeout => "body-idle-timeout",
             Failure::UpstreamTruncated => "upstream-truncated",
             Failure::RequestTruncated => "request-truncated",
             Failure::ClientTooSlow => "client-too-slow",
-            Failure::ClientGone => "client-gone",
+            Failure::ClientDisconnected => "client-disconnected",
             Failure::MemoryFull => "memory-full",
             Failure::NotCached => "not-cached",
             Failure::StoreUnreadable => "store-unreadable",
@@ -257,7 +257,7 @@ impl Failure {
             Failure::AuthUnreachable => "auth-unreachable",
             Failure::NoCertificate => "no-certificate",
             Failure::CertificateDenied => "certificate-denied",
-            Failure::MediaType => "media-type",
+            Failure::UnsupportedMediaType => "unsupported-media-type",
             Failure::Blocked(_) => "blocked",
             Failure::FilterPanicked => "filter-panicked",
             Failure::NoFile => "no-file",
@@ -296,7 +296,7 @@ impl Failure {
             | Failure::UnknownServerName
             | Failure::ProxyProtocol => StatusCode::BAD_REQUEST,
             Failure::Fault(status) | Failure::TooManyInFlight(status) | Failure::Blocked(status) => status,
-            Failure::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Failure::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Failure::RateLimited(limited) => limited.status,
             Failure::PurgeRefused
             | Failure::AddressDenied
@@ -310,22 +310,22 @@ impl Failure {
             | Failure::InvalidToken
             | Failure::UnknownKey
             | Failure::ExpiredToken => StatusCode::UNAUTHORIZED,
-            Failure::UnknownHost | Failure::OtherConnection => StatusCode::MISDIRECTED_REQUEST,
+            Failure::UnknownHost | Failure::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,
             Failure::NoRoute | Failure::NoFile => StatusCode::NOT_FOUND,
             Failure::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Failure::UnsupportedVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Failure::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Failure::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Failure::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Failure::UriTooLong => StatusCode::URI_TOO_LONG,
             Failure::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::RequestTimeout | Failure::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Failure::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
+            Failure::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Failure::TooManyConnections
-            | Failure::TooManyFromClient
+            | Failure::ClientConnectionLimit
             | Failure::TooManyHandshakes
-            | Failure::Unresolved
-            | Failure::NoServer
-            | Failure::UpstreamFull
+            | Failure::NameUnresolved
+            | Failure::NoHealthyUpstream
+            | Failure::UpstreamOverloaded
             | Failure::UpstreamFailing
             | Failure::AuthBusy
             | Failure::KeysUnavailable
@@ -347,9 +347,9 @@ impl Failure {
             Failure::ConnectTimeout
             | Failure::ResponseTimeout
             | Failure::TotalTimeout
-            | Failure::BodyStalled
+            | Failure::BodyIdleTimeout
             | Failure::NotCached => StatusCode::GATEWAY_TIMEOUT,
-            Failure::ClientGone
+            Failure::ClientDisconnected
             | Failure::StoreUnreadable
             | Failure::FilterPanicked
             | Failure::FileUnreadable
@@ -361,9 +361,9 @@ impl Failure {
     pub(crate) fn is_upstreams(self) -> bool {
         matches!(
             self,
-            Failure::Unresolved
-                | Failure::NoServer
-                | Failure::UpstreamFull
+            Failure::NameUnresolved
+                | Failure::NoHealthyUpstream
+                | Failure::UpstreamOverloaded
                 | Failure::PendingTimeout
                 | Failure::ConnectFailed
                 | Failure::ConnectTimeout
@@ -383,7 +383,7 @@ impl Failure {
                 | Failure::RequestTimeout
                 | Failure::RequestTruncated
                 | Failure::ClientTooSlow
-                | Failure::HeadTooLarge
+                | Failure::HeadersTooLarge
         )
     }
 }

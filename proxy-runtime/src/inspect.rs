@@ -1,24 +1,24 @@
 //! `block`: what must not be in a request ([`Inspector`]). Pure.
 //!
 //! All texts that hold for a request are looked for together, each part of the request is read once, and how many texts there are makes
-//! no difference. A sieve says where one may be, from its first letters; what passes is compared. Who
-//! sends what passes the sieve again and again gains nothing: from some point on an automaton (Aho and Corasick, 1975) takes over, which is
+//! no difference. A prefilter says where one may be, from its first letters; what passes is compared. Who
+//! sends what passes the prefilter again and again gains nothing: from some point on an automaton (Aho and Corasick, 1975) takes over, which is
 //! slower and does not mind.
 
-mod sieve;
+mod prefilter;
 
 use std::ops::ControlFlow;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
-use self::sieve::Sieve;
+use self::prefilter::Prefilter;
 use crate::canonical;
 use crate::facts::Facts;
 use crate::site::{Blocks, Where};
 use crate::view::cookie_values;
 
 /// The shortest text that can be looked for, in bytes.
-pub const SHORTEST: usize = sieve::GRAM;
+pub const SHORTEST: usize = prefilter::GRAM;
 
 /// Finds texts.
 pub struct Inspector {
@@ -26,7 +26,7 @@ pub struct Inspector {
     log_only: Vec<bool>,
     texts: Vec<Box<[u8]>>,
     /// One for long texts, one for the others; where there are such.
-    sieves: Vec<Sieve>,
+    prefilters: Vec<Prefilter>,
     automaton: AhoCorasick,
     /// What a text means: where it counts, and for which rule.
     meanings: Vec<Vec<(usize, usize)>>,
@@ -71,11 +71,11 @@ impl Inspector {
             }
         }
         let (long, short): (Vec<usize>, Vec<usize>) =
-            (0..texts.len()).partition(|&text| texts[text].len() >= sieve::LONG);
+            (0..texts.len()).partition(|&text| texts[text].len() >= prefilter::LONG);
         let automaton = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&texts);
         Inspector {
             log_only: blocks.rules.iter().map(|rule| rule.log_only).collect(),
-            sieves: [long, short].iter().filter_map(|which| Sieve::new(&texts, which)).collect(),
+            prefilters: [long, short].iter().filter_map(|which| Prefilter::new(&texts, which)).collect(),
             any_header: places.binary_search(&Where::AnyHeader).ok(),
             texts,
             automaton: automaton.expect("texts within the compiler's limits"),
@@ -87,7 +87,7 @@ impl Inspector {
     /// How much memory it takes, in bytes.
     pub fn size(&self) -> usize {
         self.automaton.memory_usage()
-            + self.sieves.iter().map(Sieve::size).sum::<usize>()
+            + self.prefilters.iter().map(Prefilter::size).sum::<usize>()
             + self.texts.iter().map(|text| text.len()).sum::<usize>()
     }
 
@@ -142,7 +142,7 @@ impl Inspector {
         lower.clear();
         lower.extend_from_slice(text);
         lower.make_ascii_lowercase();
-        sieve::padded(lower);
+        prefilter::padded(lower);
         let within = (lower.as_slice(), text.len());
         let mut take = |index: usize| {
             for (_, rule) in self.meanings[index].iter().filter(|(of, _)| *of == place || Some(*of) == other) {
@@ -151,7 +151,7 @@ impl Inspector {
             }
             if found.refused.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let sifted = self.sieves.iter().all(|sieve| sieve.search(&self.texts, within, &mut take));
+        let sifted = self.prefilters.iter().all(|prefilter| prefilter.search(&self.texts, within, &mut take));
         if !sifted {
             let mut all = self.automaton.find_overlapping_iter(&lower[..text.len()]);
             // Found again, or broken off: both are fine.
@@ -251,9 +251,9 @@ mod tests {
         let inspector = inspector(&alike);
         let sifted = |text: &str| {
             let mut padded = text.as_bytes().to_vec();
-            sieve::padded(&mut padded);
+            prefilter::padded(&mut padded);
             let never = &mut |_| ControlFlow::Continue(());
-            inspector.sieves[0].search(&inspector.texts, (&padded, text.len()), never)
+            inspector.prefilters[0].search(&inspector.texts, (&padded, text.len()), never)
         };
         assert!(!sifted(&long));
         assert!(sifted(&"b".repeat(10_000)));

@@ -313,7 +313,7 @@ fn turned_away(door: &Door, fields: &Fields, body: u64, from: IpAddr) -> Option<
         return Some((403, "address-denied"));
     }
     if body > 0 && !door::may_be_sent(door, fields) {
-        return Some((415, "media-type"));
+        return Some((415, "unsupported-media-type"));
     }
     let missing = door.auth.as_ref().is_some_and(|auth| !door::shows_credentials(auth, fields));
     missing.then_some((401, "unauthenticated"))
@@ -333,7 +333,7 @@ fn beyond(
         return Some((414, "uri-too-long"));
     }
     if (fields.size() + 4 * fields.len()) as u64 + uri > limits.headers.get(settings) {
-        return Some((431, "head-too-large"));
+        return Some((431, "headers-too-large"));
     }
     (body > limits.body.get(settings)).then_some((413, "body-too-large"))
 }

@@ -21,10 +21,10 @@ mod mirror;
 mod options;
 mod proxy;
 mod replace;
+mod retry;
 mod selected;
 mod send_file;
 mod stop;
-mod tries;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -81,13 +81,13 @@ pub(crate) fn instead(record: &mut Record, failure: Failure) -> Answer<Body> {
 /// What holds for every answer of a route.
 fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
     record.answered(answer.status.as_u16());
-    dress(record, &mut answer);
+    apply_response_policy(record, &mut answer);
     if let Some(functions) = record.route.and_then(|route| route.functions)
         && let Err(panicked) = functions.show(&record.facts(), answer.status, &mut answer.fields)
     {
         record.rule = panicked.name;
         answer = refuse(record, Failure::FilterPanicked);
-        dress(record, &mut answer);
+        apply_response_policy(record, &mut answer);
     }
     if answer.status == StatusCode::RESET_CONTENT {
         // RFC 9110 section 15.3.6: it has no body, whatever a server sends.
@@ -103,7 +103,7 @@ fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
 }
 
 /// The fields that hold for every answer of a route.
-fn dress(record: &Record, answer: &mut Answer<Body>) {
+fn apply_response_policy(record: &Record, answer: &mut Answer<Body>) {
     if let (Some(cors), false) = (cors(record), record.preflight) {
         crate::door::cross_origin(cors, &record.fields, &mut answer.fields);
     }
@@ -143,10 +143,12 @@ async fn steps(
 ) -> Result<Answer<Body>, Stop> {
     // What is seldom asked or waits for what is large is boxed: every exchange would carry its size around.
     let (route, asks) = match way(client, record, target)? {
-        Way::To(route, asks) => (route, asks),
-        Way::Nowhere(host, failure) => return Err(Box::pin(nothing_there(client, record, host, failure)).await.into()),
-        Way::Admin(target) => return Box::pin(admin::answer(client, record, target)).await,
-        Way::Answered(answer) => return Ok(answer),
+        RouteDecision::To(route, asks) => (route, asks),
+        RouteDecision::Nowhere(host, failure) => {
+            return Err(Box::pin(not_found_after_access(client, record, host, failure)).await.into());
+        }
+        RouteDecision::Admin(target) => return Box::pin(admin::answer(client, record, target)).await,
+        RouteDecision::Answered(answer) => return Ok(answer),
     };
     record.route = Some(route);
     record.holds(route.policy);
@@ -207,8 +209,8 @@ async fn steps(
             cached::invalidate(client, record, &answer);
             Ok(local_response::or_page(record, answer))
         }
-        Handler::Respond(respond) => Ok(own(record, |facts| handler::respond(facts, respond))),
-        Handler::Redirect(redirect) => Ok(own(record, |facts| handler::redirect(facts, redirect))),
+        Handler::Respond(respond) => Ok(local_response(record, |facts| handler::respond(facts, respond))),
+        Handler::Redirect(redirect) => Ok(local_response(record, |facts| handler::redirect(facts, redirect))),
         Handler::Files(_) => Err(Failure::NoFile.into()),
         Handler::Echo => Ok(Box::pin(local_response::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
@@ -226,7 +228,7 @@ fn goes_no_further(client: &Client, record: &Record) -> Option<Answer<Body>> {
 }
 
 /// Where a request goes.
-enum Way {
+enum RouteDecision {
     /// To a route; and whether it is a browser that asks before it sends.
     To(Route, bool),
     /// To none of a host's.
@@ -238,7 +240,7 @@ enum Way {
 }
 
 /// Finds out where a request goes.
-fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Failure> {
+fn way(client: &Client, record: &mut Record, target: String) -> Result<RouteDecision, Failure> {
     let site = client.worker.site;
 
     // Which site, which path; and what the client may say.
@@ -253,18 +255,18 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
     let mut target = parsed?;
     if target.is_https() && !client.peer.may_say_https() {
         record.target = Some(target);
-        return Err(Failure::OtherConnection);
+        return Err(Failure::MisdirectedRequest);
     }
     if site.listeners[client.peer.listener as usize].speaks.admin {
-        return Ok(Way::Admin(target));
+        return Ok(RouteDecision::Admin(target));
     }
     if let Some(answer) = client.worker.tls.challenges.answer(target.path()) {
         record.target = Some(target);
-        return Ok(Way::Answered(answer.map(Body::Bytes)));
+        return Ok(RouteDecision::Answered(answer.map(Body::Bytes)));
     }
     if let Some(answer) = options::about_server(&record.method, &target) {
         record.target = Some(target);
-        return Ok(Way::Answered(answer));
+        return Ok(RouteDecision::Answered(answer));
     }
     let (Some(root), Some(host)) = (root, host) else {
         record.target = Some(target);
@@ -274,8 +276,8 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
     let normal = target.normalise(host.normal_form);
     record.target = Some(target);
     normal?;
-    if let Some(answer) = meant_for_another(client, record, (root.id(), host))? {
-        return Ok(Way::Answered(answer));
+    if let Some(answer) = check_connection(client, record, (root.id(), host))? {
+        return Ok(RouteDecision::Answered(answer));
     }
 
     // Which route.
@@ -298,10 +300,10 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
                 {
                     (id, captures)
                 }
-                _ => return Ok(Way::Nowhere(host, Failure::MethodNotAllowed(methods))),
+                _ => return Ok(RouteDecision::Nowhere(host, Failure::MethodNotAllowed(methods))),
             }
         }
-        RouteLookup::Nothing => return Ok(Way::Nowhere(host, Failure::NoRoute)),
+        RouteLookup::Nothing => return Ok(RouteDecision::Nowhere(host, Failure::NoRoute)),
     };
     record.captures = captures;
     let route = site.routes.get(id).ok_or(Failure::Internal)?;
@@ -309,7 +311,7 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<Way, Fail
         return Err(Failure::BadPath);
     }
     intake::for_route(&mut record.fields, &route.policy.fields, &host.policy.fields, record.trusted, odd);
-    Ok(Way::To(route, asks))
+    Ok(RouteDecision::To(route, asks))
 }
 
 /// Drops the fields that the client has no say in, and finds out who it is. Whether names are left that may be aliases of a route's.
@@ -347,7 +349,7 @@ fn answered_by(
 }
 
 /// Who looks for what is not there passes the site's door before that is said.
-async fn nothing_there(client: &Rc<Client>, record: &mut Record, host: &Host, failure: Failure) -> Failure {
+async fn not_found_after_access(client: &Rc<Client>, record: &mut Record, host: &Host, failure: Failure) -> Failure {
     match &host.policy.door {
         Some(door) => door::pass(client, record, door, (false, false)).await.err().unwrap_or(failure),
         None => failure,
@@ -369,7 +371,7 @@ fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) ->
 }
 
 /// Whether a site is reached by the right connection: one that is encrypted where it is to be, by its own rules.
-fn meant_for_another(
+fn check_connection(
     client: &Client,
     record: &Record,
     (id, host): (SiteId, &Host),
@@ -385,12 +387,12 @@ fn meant_for_another(
             // RFC 9110 section 15.5.20: the handshake was another site's, and what was agreed on is not what this one asks for.
             let rules = |tls: u16| site.tls.get(usize::from(tls)).ok_or(Failure::Internal);
             let serves = secured.serves(rules(secured.tls)?, rules(wanted)?);
-            if serves { Ok(None) } else { Err(Failure::OtherConnection) }
+            if serves { Ok(None) } else { Err(Failure::MisdirectedRequest) }
         }
         None => {
             // Behind a proxy that does the encryption, the client is where it would be sent.
             let to = site.redirect_https(id, client.peer.listener).filter(|_| record.scheme == "http");
-            Ok(to.map(|to| own(record, |facts| handler::to_https(facts, to.get(facts.settings)))))
+            Ok(to.map(|to| local_response(record, |facts| handler::to_https(facts, to.get(facts.settings)))))
         }
     }
 }
@@ -401,7 +403,7 @@ fn may_be_purged(site: &Site, route: RouteId) -> bool {
     policy.and_then(|policy| policy.cache.as_ref()).is_some_and(|cache| !cache.purge.is_empty())
 }
 
-fn own(record: &Record, answer: impl FnOnce(&Facts<'_>) -> Answer<Bytes>) -> Answer<Body> {
+fn local_response(record: &Record, answer: impl FnOnce(&Facts<'_>) -> Answer<Bytes>) -> Answer<Body> {
     answer(&record.facts()).map(Body::Bytes)
 }
 
@@ -428,7 +430,7 @@ fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Resu
     // Every head is held to the largest limit of all as it arrives; only stricter ones are left to check.
     let limit = policy.limits.headers.get(settings);
     if limit < client.worker.head_limit && (record.fields.size() + 4 * record.fields.len()) as u64 + uri > limit {
-        return Err(Failure::HeadTooLarge);
+        return Err(Failure::HeadersTooLarge);
     }
     let limit = policy.limits.body.get(settings);
     if matches!(framing, Framing::Length(length) if length > limit) {
@@ -449,7 +451,7 @@ fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Resu
 /// RFC 9110 section 10.1.1: an expectation that is not known fails.
 fn expects_only_continue(fields: &Fields) -> Result<(), Failure> {
     match fields.get("expect") {
-        Some(value) if !value.eq_ignore_ascii_case(b"100-continue") => Err(Failure::UnknownExpectation),
+        Some(value) if !value.eq_ignore_ascii_case(b"100-continue") => Err(Failure::ExpectationFailed),
         _ => Ok(()),
     }
 }

@@ -49,7 +49,7 @@ site * {
     proxy.log("\"reason\":\"too-many-in-flight\"");
     // One leaves in the middle: as soon as that is seen, there is room for another.
     second.reset();
-    proxy.log("\"reason\":\"client-gone\"");
+    proxy.log("\"reason\":\"client-disconnected\"");
     assert_eq!(get(address, "a.test", "/").status, 200);
     std::fs::write(&signal, "").expect("written");
     assert_eq!(first.exactly(4), b"abcd");

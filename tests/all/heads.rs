@@ -124,7 +124,7 @@ fn of_requests() {
         }
         assert_eq!(ask(&mut client, "/own/last", HeaderMap::new(), None).await.status, 200);
     });
-    logged(&proxy, refused, &["\"status\":431", "\"reason\":\"head-too-large\""]);
+    logged(&proxy, refused, &["\"status\":431", "\"reason\":\"headers-too-large\""]);
 }
 
 /// `RESOURCE_EXHAUSTED`, in the head of a response that has nothing else.
@@ -140,7 +140,7 @@ fn of_calls() {
             assert_eq!((head.status.as_u16(), &head.headers["grpc-status"]), (200, &HeaderValue::from_static("8")));
         }
     });
-    logged(&proxy, 3, &["\"status\":200", "\"reason\":\"head-too-large\""]);
+    logged(&proxy, 3, &["\"status\":200", "\"reason\":\"headers-too-large\""]);
 }
 
 /// What begins a request.
@@ -187,7 +187,7 @@ fn of_requests_by_far() {
         let code = ENHANCE_YOUR_CALM.to_be_bytes();
         assert_eq!((reset.stream, &reset.payload[..]), (3, &code[..]), "{what}");
         assert_eq!(client.end(), Some(ENHANCE_YOUR_CALM), "{what}");
-        logged(&proxy, at + 1, &["\"reason\":\"head-too-large\""]);
+        logged(&proxy, at + 1, &["\"reason\":\"headers-too-large\""]);
     }
     assert_eq!(get(proxy.address("listen"), "site.test", "/own/y").text(), "own");
 }

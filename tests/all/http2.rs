@@ -353,7 +353,7 @@ fn tiny_windows_and_slow_readers() {
     let began = Instant::now();
     assert_eq!(raw.goaway(), Some(0));
     assert!(began.elapsed() < PATIENCE);
-    proxy.log("\"reason\":\"client-gone\"");
+    proxy.log("\"reason\":\"client-disconnected\"");
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn a_handshake_is_good_for_sites_that_ask_no_more() {
     check("p384.test", "several.test", &[], "several.test TLSv1.3 200");
     check("old.test", "several.test", &["--curves", "P-256", "--tls-max", "1.2"], " 421");
     check("old.test", "several.test", &["--curves", "X25519:P-256", "--tls-max", "1.2"], "several.test TLSv1.2 200");
-    proxy.log("\"reason\":\"other-connection\"");
+    proxy.log("\"reason\":\"misdirected-request\"");
 }
 
 /// A client that has nothing in common with a site hears what is missing (RFC 8446 section 6.2), and the log says it, too.
@@ -429,7 +429,7 @@ fn clients_show_certificates() {
     let host = |host: &str| vec!["-H".to_owned(), format!("Host: {host}"), "-w".to_owned(), " %{http_code}".to_owned()];
     assert!(ask("https://open.test/", &host("must.test")).ends_with(" 421"));
     assert!(ask("https://may.test/", &host("must.test")).ends_with(" 421"));
-    proxy.log("\"reason\":\"other-connection\"");
+    proxy.log("\"reason\":\"misdirected-request\"");
     assert_eq!(ask("https://open.test/", &host("open.test")), "open 200");
 }
 
@@ -472,7 +472,7 @@ fn proxies_in_front_tell_who_the_client_is() {
     let (mut one, mut two) = (introduce("192.0.2.7"), introduce("192.0.2.8"));
     assert_eq!((one.answer().text(), two.answer().text()), ("192.0.2.7".to_owned(), "192.0.2.8".to_owned()));
     assert!(introduce("192.0.2.7").closed());
-    proxy.log("\"reason\":\"too-many-from-client\"");
+    proxy.log("\"reason\":\"client-connection-limit\"");
     // Without one, and from somebody who may not send one.
     assert!(Client::to(proxy.address("listen")).send(request).closed());
     assert!(Client::to(proxy.address("strange")).send(format!("PROXY UNKNOWN\r\n{request}")).closed());

@@ -115,7 +115,7 @@ fn who_waits_and_who_does_not() {
     BUSY.wait();
     // One of these waits; the other has no place to.
     let others = [start("/second"), start("/third")];
-    proxy.log("upstream-full");
+    proxy.log("upstream-overloaded");
     BUSY.wait();
     assert_eq!(slow.join().expect("an answer").status, 200);
     let mut statuses = others.map(|other| other.join().expect("an answer").status);
@@ -227,7 +227,7 @@ fn hedging() {
     for _ in 0..3 {
         assert_eq!(get(proxy.address("listen"), "site.test", "/").text(), "quick");
     }
-    let line = proxy.log("\"tries\":2");
+    let line = proxy.log("\"attempts\":2");
     assert!(line.contains(&quick.address), "{line}");
     assert_eq!(slow.connections(), 3);
 }

@@ -143,7 +143,7 @@ fn bad_requests() {
     proxy.log("\"status\":400,\"bytes\":16,");
     proxy.log("\"reason\":\"bad-framing\"");
     proxy.log("\"reason\":\"bad-request\"");
-    proxy.log("\"reason\":\"head-too-large\"");
+    proxy.log("\"reason\":\"headers-too-large\"");
     proxy.log("\"reason\":\"body-too-large\"");
     assert_eq!(get(proxy.address("listen"), "site.test", "/hello").text(), "hello\n", "the worker goes on");
 }
@@ -325,7 +325,7 @@ fn servers_that_are_not_there() {
     proxy.log("\"reason\":\"connect-failed\"");
     // A name that does not resolve is no reason not to start.
     assert_eq!(get(proxy.address("listen"), "site.test", "/named").status, 503);
-    proxy.log("\"reason\":\"unresolved\"");
+    proxy.log("\"reason\":\"dns-failure\"");
     proxy.notice("`does-not-resolve.invalid` does not resolve, the server is left out");
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use proxy_runtime::addresses::{Addresses, IpNet};
 use proxy_runtime::door::counted::LimitKey;
-use proxy_runtime::door::limiter::{Limiter, Turn};
+use proxy_runtime::door::limiter::{LimitDecision, Limiter};
 use proxy_runtime::facts::Facts;
 use proxy_runtime::fields::Fields;
 use proxy_runtime::http::Method;
@@ -143,7 +143,7 @@ fn turns(count: u64) -> Turns {
     // Where one request is let in at once, whoever is taken for another is refused. Each address comes once.
     let (strict, mut seen) = (limiter(1), HashSet::new());
     let new = clients.iter().filter(|client| seen.insert(**client));
-    let refused = new.filter(|client| turn(&strict, **client, 1) != Turn::Now).count();
+    let refused = new.filter(|client| turn(&strict, **client, 1) != LimitDecision::Now).count();
     // All of them are let in, those who come more often, too.
     let limiter = limiter(1_000_000);
     for client in &clients {

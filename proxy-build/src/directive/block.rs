@@ -170,7 +170,7 @@ pub(super) static REQUEST_TYPES: Directive = Directive {
     repeats: false,
     summary: "Takes request bodies of these types alone.",
     details: "\
-`application/json` is that type, `text/*` all that begin so, `*+json` all that end so. A request with a body of another type, or of none, is answered with 415 and the reason `media-type` (RFC 9110 section 15.5.16). What the body really is, is
+`application/json` is that type, `text/*` all that begin so, `*+json` all that end so. A request with a body of another type, or of none, is answered with 415 and the reason `unsupported-media-type` (RFC 9110 section 15.5.16). What the body really is, is
 not looked at.",
     example: r#"
 site example.com {

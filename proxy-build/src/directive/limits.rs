@@ -71,7 +71,7 @@ removes or looks at (`block`, `auth api-key`), or which the proxy or a function 
 trailers too; other names with `.` pass.
 
 A client that closes its sending side while its response is waited for has most often given up: the exchange with the server
-is cancelled, as in nginx, and logged as `client-gone`. Requests that it sent before in one go are answered in order; the
+is cancelled, as in nginx, and logged as `client-disconnected`. Requests that it sent before in one go are answered in order; the
 last is cancelled only if a server has to be waited for. `half-close=#true` is for clients that close early and still read
 (old `nc`, scripts that speak HTTP/1.0). Requests whose body is cut off are a 400 either way (`request-truncated`).
 

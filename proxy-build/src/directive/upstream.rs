@@ -174,7 +174,7 @@ pub(super) static CIRCUIT_BREAKER: Directive = Directive {
     summary: "Keeps a full upstream from being flooded.",
     details: "\
 A request waits while the upstream has `max-connections` exchanges, or every server that could be asked has its own
-`max-connections`. First come, first served, over all workers. Refused ones are logged with the reason `upstream-full` or
+`max-connections`. First come, first served, over all workers. Refused ones are logged with the reason `upstream-overloaded` or
 `pending-timeout`.",
     example: r#"
 upstream app {

@@ -44,7 +44,7 @@ pub(crate) struct Record {
     /// Exchanges at the server when it was asked, this one included.
     server_connections: u32,
     /// How many servers were asked.
-    tries: u32,
+    attempts: u32,
     pub(crate) request_id: RequestId,
     pub(crate) began: Instant,
     policy: &'static Policy,
@@ -98,7 +98,7 @@ impl Record {
             upstream: "",
             server: "",
             server_connections: 0,
-            tries: 0,
+            attempts: 0,
             request_id: worker.request_id(),
             began,
             policy: worker.site.root,
@@ -161,7 +161,7 @@ impl Record {
     /// A server was asked, which has so many exchanges.
     pub(crate) fn asked(&mut self, server: &'static str, connections: u32) {
         (self.server, self.server_connections) = (server, connections);
-        self.tries += 1;
+        self.attempts += 1;
     }
 
     /// The server has a phrase of its own for its status.
@@ -237,7 +237,7 @@ impl Record {
             upstream: self.upstream,
             server: self.server,
             server_connections: self.server_connections,
-            tries: self.tries,
+            attempts: self.attempts,
             status: self.status,
             bytes: self.bytes,
             duration: std::time::Duration::ZERO,
@@ -257,7 +257,7 @@ impl Drop for Record {
             return;
         }
         if !self.over {
-            self.failed(Failure::ClientGone);
+            self.failed(Failure::ClientDisconnected);
         }
         let facts = Facts { duration: self.began.elapsed(), time: Timestamp::now(), ..self.facts() };
         self.worker.log.write(|out| line::write(&self.policy.log, &facts, out));

@@ -124,13 +124,13 @@ impl<'c> Requests<'c> {
                     began.get_or_insert_with(Instant::now);
                     if let Some(head) = self.reading.request(link.bytes())? {
                         if head.size > limit {
-                            return Poll::Ready(Err(Failure::HeadTooLarge));
+                            return Poll::Ready(Err(Failure::HeadersTooLarge));
                         }
                         link.consume(head.size);
                         return Poll::Ready(Ok(began.map(|began| (head, began))));
                     }
                     if link.bytes().len() > limit {
-                        return Poll::Ready(Err(Failure::HeadTooLarge));
+                        return Poll::Ready(Err(Failure::HeadersTooLarge));
                     }
                 }
                 match link.poll_fill(cx) {

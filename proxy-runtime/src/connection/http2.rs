@@ -182,7 +182,7 @@ impl Streams<'_> {
     /// The connection has failed: if that is the client's fault, there is a line in the log.
     fn failed(&self, error: &h2::Error) -> Poll<()> {
         let failure = match self.monitor.cut() {
-            Some(Cut::HeadTooLarge(_)) => Failure::HeadTooLarge,
+            Some(Cut::HeadTooLarge(_)) => Failure::HeadersTooLarge,
             Some(Cut::Flood) => Failure::FrameFlood,
             Some(Cut::Protocol | Cut::Compression) => Failure::Http2Protocol,
             None if !error.is_go_away() || !error.is_library() => return Poll::Ready(()),
@@ -265,7 +265,7 @@ impl StreamHead {
         let authority = parts.uri.authority();
         let pseudo = PSEUDO + path.len() + authority.map_or(0, |authority| authority.as_str().len());
         let too_large = parts.headers.len() > MAX_FIELDS || monitor.is_too_large(pseudo, &parts.headers);
-        let mut flaw = too_large.then_some(Failure::HeadTooLarge);
+        let mut flaw = too_large.then_some(Failure::HeadersTooLarge);
         // RFC 9113 section 8.3.1: a path, or `*` for OPTIONS; there is no URL here that could replace the authority.
         let is_path = match path {
             "*" => parts.method == Method::OPTIONS,
@@ -277,7 +277,7 @@ impl StreamHead {
             flaw = flaw.or(Some(Failure::BadRequest));
         }
         if parts.uri.scheme() == Some(&http::uri::Scheme::HTTPS) && !peer.may_say_https() {
-            flaw = flaw.or(Some(Failure::OtherConnection));
+            flaw = flaw.or(Some(Failure::MisdirectedRequest));
         }
         if let Some(authority) = authority {
             fields.add(b"host", authority.as_str().as_bytes());

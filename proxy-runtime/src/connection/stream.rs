@@ -66,12 +66,12 @@ async fn connect(
         let (from, to) = peer.addresses;
         announce(version, from, to, &mut introduction);
     }
-    let (mut tried, mut last) = (Vec::new(), Failure::NoServer);
+    let (mut tried, mut last) = (Vec::new(), Failure::NoHealthyUpstream);
     loop {
         let key = balance::hash(peer.text.as_bytes(), 0);
         let wish = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
         let mut lease = group.lease(&worker.servers.servers, &wish, Instant::now());
-        if matches!(lease, Err(Failure::UpstreamFull)) {
+        if matches!(lease, Err(Failure::UpstreamOverloaded)) {
             lease = group.wait(&worker.servers.servers, &wish).await;
         }
         let lease = lease.map_err(|failure| if tried.is_empty() { failure } else { last })?;

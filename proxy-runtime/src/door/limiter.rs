@@ -33,7 +33,7 @@ struct CacheLine([AtomicU64; 8]);
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum LimitDecision {
     /// It goes on.
     Now,
     /// It goes on after this time.
@@ -70,7 +70,7 @@ impl Limiter {
     }
 
     /// A request of a key, `now` after some moment that is always the same.
-    pub fn take(&self, key: LimitKey<'_>, now: Duration) -> Turn {
+    pub fn take(&self, key: LimitKey<'_>, now: Duration) -> LimitDecision {
         let hash = self.hash.hash_one(key);
         let line = &self.lines[(hash >> 32) as usize & (self.lines.len() - 1)].0;
         // 0 is an empty slot.
@@ -85,19 +85,19 @@ impl Limiter {
             };
             let seen = slots[index];
             if ahead > self.patience {
-                return Turn::Never(self.time(ahead - self.tolerance));
+                return LimitDecision::Never(self.time(ahead - self.tolerance));
             }
             let due = now.wrapping_add(ahead).wrapping_add(self.interval);
             let own = tag << 32 | u64::from(due);
             if line[index].compare_exchange_weak(seen, own, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return match ahead.checked_sub(self.tolerance) {
-                    None | Some(0) => Turn::Now,
-                    Some(over) => Turn::After(self.time(over)),
+                    None | Some(0) => LimitDecision::Now,
+                    Some(over) => LimitDecision::After(self.time(over)),
                 };
             }
         }
         // So many change this line at once that one more does not matter.
-        Turn::Now
+        LimitDecision::Now
     }
 
     /// What the table takes, in bytes; it never grows.
@@ -142,9 +142,9 @@ mod tests {
         let limiter = limiter(MS(interval), burst, MS(delay), 8);
         for &(at, expected) in expected {
             let found = match limiter.take(LimitKey::Bytes(b"a"), MS(at)) {
-                Turn::Now => 0.0,
-                Turn::After(time) => time.as_secs_f64() * 1000.0,
-                Turn::Never(time) => time.as_secs_f64() * -1000.0,
+                LimitDecision::Now => 0.0,
+                LimitDecision::After(time) => time.as_secs_f64() * 1000.0,
+                LimitDecision::Never(time) => time.as_secs_f64() * -1000.0,
             };
             // A tick is a 64th of the interval.
             let close = (found - expected as f64).abs() <= 3.0 * interval as f64 / 64.0;
@@ -166,10 +166,10 @@ mod tests {
     fn keys_are_apart() {
         let limiter = limiter(MS(100), 1, MS(0), 1024);
         for key in 0..100 {
-            assert_eq!(limiter.take(LimitKey::Bytes(key.to_string().as_bytes()), MS(0)), Turn::Now);
+            assert_eq!(limiter.take(LimitKey::Bytes(key.to_string().as_bytes()), MS(0)), LimitDecision::Now);
         }
         let refused = (0..100)
-            .filter(|key| limiter.take(LimitKey::Bytes(key.to_string().as_bytes()), MS(1)) != Turn::Now)
+            .filter(|key| limiter.take(LimitKey::Bytes(key.to_string().as_bytes()), MS(1)) != LimitDecision::Now)
             .count();
         assert_eq!(refused, 100);
     }
@@ -179,7 +179,7 @@ mod tests {
     fn bounded() {
         let limiter = limiter(MS(100), 1, MS(0), 64);
         for key in 0..10_000 {
-            assert_eq!(limiter.take(LimitKey::Bytes(format!("flood {key}").as_bytes()), MS(0)), Turn::Now);
+            assert_eq!(limiter.take(LimitKey::Bytes(format!("flood {key}").as_bytes()), MS(0)), LimitDecision::Now);
         }
         assert_eq!(limiter.lines.len(), 8);
     }
@@ -190,7 +190,7 @@ mod tests {
         let limiter = limiter(MS(100), 2, MS(0), 8);
         let turn = Duration::from_nanos(limiter.tick) * u32::MAX;
         for (at, expected) in [(MS(0), true), (MS(1), true), (MS(2), false), (turn / 3, true), (turn / 2, true)] {
-            assert_eq!(limiter.take(LimitKey::Bytes(b"a"), at) == Turn::Now, expected, "{at:?}");
+            assert_eq!(limiter.take(LimitKey::Bytes(b"a"), at) == LimitDecision::Now, expected, "{at:?}");
         }
     }
 
@@ -200,7 +200,7 @@ mod tests {
             [(1, 1_000_000, 0), (1, 1, 3_600_000_000_000), (86_400_000_000_000, 1_000_000, 0)]
         {
             let limiter = limiter(Duration::from_nanos(interval), burst, Duration::from_nanos(delay), 8);
-            assert_eq!(limiter.take(LimitKey::Bytes(b"a"), MS(0)), Turn::Now, "{interval} {burst} {delay}");
+            assert_eq!(limiter.take(LimitKey::Bytes(b"a"), MS(0)), LimitDecision::Now, "{interval} {burst} {delay}");
         }
     }
 }

@@ -129,7 +129,7 @@ impl Http1Exchange {
     }
 
     /// The request has no body, or none that matters any more.
-    pub(super) fn goes_on_for(&mut self, client: &Rc<Client>) {
+    pub(super) fn reassign_client(&mut self, client: &Rc<Client>) {
         self.client = Rc::clone(client);
         self.body = RequestBody::new(client, Framing::Empty);
     }

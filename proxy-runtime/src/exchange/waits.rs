@@ -76,7 +76,7 @@ impl Deadlines {
         }
         // While the client has to send, its body keeps the time.
         if timer.over(blocked.and_then(|since| after(since, self.waits.idle))) {
-            return Some(Failure::BodyStalled);
+            return Some(Failure::BodyIdleTimeout);
         }
         timer.over(self.sent.and_then(|sent| after(sent, self.waits.response))).then_some(Failure::ResponseTimeout)
     }
@@ -96,7 +96,7 @@ impl Deadlines {
         if timer.over(self.waits.until) {
             return Some(Failure::TotalTimeout);
         }
-        timer.over(after(since, self.waits.idle)).then_some(Failure::BodyStalled)
+        timer.over(after(since, self.waits.idle)).then_some(Failure::BodyIdleTimeout)
     }
 }
 

@@ -41,7 +41,7 @@ impl HeadReader {
     /// The head of a request at the front of `bytes`, if it is whole. The target has room for a host behind it.
     ///
     /// # Errors
-    /// [`Failure::BadRequest`], [`Failure::BadFraming`], [`Failure::UnsupportedVersion`], or [`Failure::HeadTooLarge`]
+    /// [`Failure::BadRequest`], [`Failure::BadFraming`], [`Failure::UnsupportedVersion`], or [`Failure::HeadersTooLarge`]
     /// for too many fields.
     pub(crate) fn request(&mut self, bytes: &[u8]) -> Result<Option<MessageHead<(Method, String)>>, Failure> {
         if !self.may_be_whole(bytes) {
@@ -52,7 +52,7 @@ impl HeadReader {
         let size = match request.parse_with_uninit_headers(bytes, &mut lines) {
             Ok(Status::Complete(size)) => size,
             Ok(Status::Partial) => return self.partial(bytes),
-            Err(Error::TooManyHeaders) => return Err(Failure::HeadTooLarge),
+            Err(Error::TooManyHeaders) => return Err(Failure::HeadersTooLarge),
             Err(Error::Version) => {
                 return match VersionToken::in_request(bytes) {
                     VersionToken::Unfinished => self.partial(bytes),
@@ -395,7 +395,7 @@ mod tests {
         for fields in ["A: b\nC: d\r\n", " A: b\r\n", "A : b\r\n", "A: b\r\n c\r\n", "A: \0\r\n", "A: b\rc\r\n"] {
             request(fields, Err(Failure::BadRequest));
         }
-        request(&"A: b\r\n".repeat(101), Err(Failure::HeadTooLarge));
+        request(&"A: b\r\n".repeat(101), Err(Failure::HeadersTooLarge));
     }
 
     #[test]

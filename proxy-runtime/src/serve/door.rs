@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::door;
 use crate::door::counted::LimitKey;
-use crate::door::limiter::Turn;
+use crate::door::limiter::LimitDecision;
 use crate::door::users;
 use crate::facts::ClientCertificate;
 use crate::failure::{Failure, Limited};
@@ -48,7 +48,7 @@ pub(super) async fn pass(
         }
     }
     if has_body && !door::may_be_sent(door, &record.fields) {
-        return Err(Failure::MediaType);
+        return Err(Failure::UnsupportedMediaType);
     }
     limits(client, record, door, false).await?;
     if let (Some(cors), true) = (&door.cors, asks) {
@@ -83,9 +83,9 @@ async fn limits(client: &Client, record: &mut Record, door: &'static Door, ident
             state.limiters[limit.id as usize].take(key, record.began.saturating_duration_since(state.since))
         });
         match turn {
-            Turn::Now => {}
-            Turn::After(delay) => tokio::time::sleep(delay).await,
-            Turn::Never(wait) => return Err(Failure::RateLimited(limited(limit, wait))),
+            LimitDecision::Now => {}
+            LimitDecision::After(delay) => tokio::time::sleep(delay).await,
+            LimitDecision::Never(wait) => return Err(Failure::RateLimited(limited(limit, wait))),
         }
     }
     for limit in door.in_flight.iter().filter(|limit| limit.identified == identified) {

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::Method;
 
-use super::tries::{self, Request};
-use super::{proxy, tries::Answer as Answered};
+use super::retry::{self, Request};
+use super::{proxy, retry::Answer as Answered};
 use crate::body::source::Source as _;
 use crate::client::Client;
 use crate::client::record::Record;
@@ -97,10 +97,10 @@ async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth)
     let body = (RequestBody::of(&nobody, Framing::Empty, Bytes::new()), Some(Bytes::new()));
     // A request of its own: what becomes of it is not what becomes of this one.
     let mut own = record.unseen();
-    let sent = pin!(tries::send(&nobody, &mut own, group, (request, None), body, (timeout, waits)));
+    let sent = pin!(retry::send(&nobody, &mut own, group, (request, None), body, (timeout, waits)));
     let (mut call, head) = nobody.timer.run(sent).await?;
     // What follows the head may be passed on, and is waited for by the client's clock.
-    call.goes_on_for(client);
+    call.reassign_client(client);
     Ok((call, head))
 }
 

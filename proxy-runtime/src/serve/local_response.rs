@@ -62,7 +62,7 @@ fn challenge(record: &Record, error: &str, fields: &mut Fields) {
 pub(crate) fn grpc_failure(failure: Failure) -> Answer<Body> {
     let code = match failure {
         // The server was called, and may have done what it was called for: not what `UNAVAILABLE` says.
-        Failure::TotalTimeout | Failure::ResponseTimeout | Failure::BodyStalled => grpc::DEADLINE_EXCEEDED,
+        Failure::TotalTimeout | Failure::ResponseTimeout | Failure::BodyIdleTimeout => grpc::DEADLINE_EXCEEDED,
         // Again it would be as large.
         Failure::UpstreamHeadTooLarge => grpc::RESOURCE_EXHAUSTED,
         _ => grpc::code(failure.status().as_u16()),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::tries::{self, Request};
+use super::retry::{self, Request};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::http1::{self, Framing};
@@ -53,7 +53,7 @@ pub(super) fn send(
     fields.set("connection", b"close");
     fields.remove("upgrade");
     let (mut introduction, mut head) = (Vec::new(), Vec::new());
-    tries::introduce(client, record, group, &mut introduction);
+    retry::introduce(client, record, group, &mut introduction);
     if group.upstream.tls.is_none() {
         head.append(&mut introduction);
     }

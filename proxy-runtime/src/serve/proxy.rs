@@ -7,9 +7,9 @@ use http::{StatusCode, Version};
 
 use super::mirror;
 use super::options;
+use super::retry::{self, Request};
 use super::send_file;
 use super::stop::Stop;
-use super::tries::{self, Request};
 use crate::cache::key;
 use crate::client::Client;
 use crate::client::record::Record;
@@ -92,7 +92,7 @@ pub(super) async fn ask(
     let mut request = request(client, record, route, proxy, upgrade, &body)?;
     alter(&mut request);
     // What is not asked for can be sent again without being kept.
-    let retry = tries::retry(record, &request);
+    let retry = retry::allowed(record, &request);
     let kept = match longest_kept(worker, retry.filter(|_| !body.asks_server()), mirror) {
         Some(limit) => body.collect(limit).await?,
         None => None,
@@ -104,7 +104,7 @@ pub(super) async fn ask(
         body.may_be_replayed(replayed(worker, group, retry, &request));
     }
     let body = (body, kept);
-    let (mut call, mut head) = tries::send(client, record, group, (request, retry), body, (connect, waits)).await?;
+    let (mut call, mut head) = retry::send(client, record, group, (request, retry), body, (connect, waits)).await?;
     call.settle();
     record.calls_it(head.start, head.reason.take());
     let mut cookies: Vec<String> = sticky_cookie(group, record, &call).into_iter().collect();
@@ -269,7 +269,7 @@ fn outgoing_target(
 fn sticky_cookie(group: &Group, record: &Record, call: &UpstreamExchange) -> Option<String> {
     let sticky = group.upstream.sticky.as_ref()?;
     let server = call.lease()?.server;
-    let had = tries::sticky(record.worker.servers, group, &record.fields) == Some(server.index);
+    let had = retry::sticky(record.worker.servers, group, &record.fields) == Some(server.index);
     let name = group.name(server).filter(|_| !had)?;
     Some(format!("{}={name:016x}{}", sticky.cookie, sticky.attributes))
 }

@@ -69,7 +69,7 @@ pub(super) fn unmodified(record: &Record, fields: &Fields, length: Option<u64>) 
     }
     let policy = record.policy().compress.as_ref();
     if policy.is_some_and(|policy| compress::is_compressed(policy, record, fields, length)) {
-        changed::say(&mut sent);
+        changed::strip_validators(&mut sent);
     }
     Answer { status: StatusCode::NOT_MODIFIED, fields: sent, body: Body::None(None) }
 }

@@ -31,7 +31,7 @@ impl Dialler {
     /// `introduction` goes before the handshake; on a plain connection it is the caller's to send, with what follows it.
     ///
     /// # Errors
-    /// [`Failure::Unresolved`], [`Failure::NoDescriptors`], [`Failure::ConnectFailed`], [`Failure::ConnectTimeout`] or [`Failure::UpstreamTls`].
+    /// [`Failure::NameUnresolved`], [`Failure::NoDescriptors`], [`Failure::ConnectFailed`], [`Failure::ConnectTimeout`] or [`Failure::UpstreamTls`].
     pub(crate) async fn connect(
         &self,
         group: &Group,
@@ -96,13 +96,13 @@ async fn open(server: &Server, port: Option<u16>, patience: Duration) -> Result<
         }
         TargetAddress::Fixed(address) => to(*address).await,
         TargetAddress::Discovered(found) => {
-            let address = found.load().as_ref().map(|found| found.address).ok_or(Failure::Unresolved)?;
+            let address = found.load().as_ref().map(|found| found.address).ok_or(Failure::NameUnresolved)?;
             to(address).await
         }
         TargetAddress::Name(name) => {
             let addresses = name.addresses.load_full();
             match addresses[..] {
-                [] => return Err(Failure::Unresolved),
+                [] => return Err(Failure::NameUnresolved),
                 [only] => to(only).await,
                 _ => Box::pin(name.race(&addresses, patience, to)).await,
             }
@@ -149,7 +149,7 @@ impl Name {
 /// Why there is no connection.
 pub(crate) fn why(failure: Failure) -> String {
     let why = match failure {
-        Failure::Unresolved => "its name does not resolve",
+        Failure::NameUnresolved => "its name does not resolve",
         Failure::UpstreamTls => "no handshake with it",
         _ => "it can't be connected to",
     };

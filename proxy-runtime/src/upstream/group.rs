@@ -138,10 +138,10 @@ impl Group {
         u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A server for an exchange, now. [`Failure::UpstreamFull`]: it is worth to [wait](Group::wait).
+    /// A server for an exchange, now. [`Failure::UpstreamOverloaded`]: it is worth to [wait](Group::wait).
     ///
     /// # Errors
-    /// [`Failure::Unresolved`], [`Failure::NoServer`] or [`Failure::UpstreamFull`].
+    /// [`Failure::NameUnresolved`], [`Failure::NoHealthyUpstream`] or [`Failure::UpstreamOverloaded`].
     pub(crate) fn lease(
         &'static self,
         servers: &'static [Server],
@@ -149,7 +149,7 @@ impl Group {
         now: Instant,
     ) -> Result<Lease, Failure> {
         if !self.load.begin(self.limit) {
-            return Err(Failure::UpstreamFull);
+            return Err(Failure::UpstreamOverloaded);
         }
         let now = self.time(now);
         let (panics, tiers) = (self.panics(servers, now), self.tiers.load());
@@ -171,7 +171,7 @@ impl Group {
     /// Waits for a server that has room.
     ///
     /// # Errors
-    /// [`Failure::Unresolved`], [`Failure::NoServer`], [`Failure::UpstreamFull`] where too many wait already, or
+    /// [`Failure::NameUnresolved`], [`Failure::NoHealthyUpstream`], [`Failure::UpstreamOverloaded`] where too many wait already, or
     /// [`Failure::PendingTimeout`].
     pub(crate) async fn wait(
         &'static self,
@@ -180,7 +180,7 @@ impl Group {
     ) -> Result<Lease, Failure> {
         let waiting = Waiting::new(&self.waiting);
         if waiting.others >= self.max_waiting {
-            return Err(Failure::UpstreamFull);
+            return Err(Failure::UpstreamOverloaded);
         }
         let deadline = Instant::now() + self.patience.min(Duration::from_secs(1 << 30));
         loop {
@@ -188,7 +188,7 @@ impl Group {
             // From here on nothing is missed.
             freed.as_mut().enable();
             match self.lease(servers, wish, Instant::now()) {
-                Err(Failure::UpstreamFull) => {}
+                Err(Failure::UpstreamOverloaded) => {}
                 outcome => return outcome,
             }
             timeout_at(deadline, freed).await.map_err(|_| Failure::PendingTimeout)?;
@@ -228,11 +228,11 @@ impl Group {
         let servers = &view.servers[self.members.clone()];
         let any = View { panics: self.upstream.panic_threshold > 0, warm: false, ..*view };
         if servers.iter().all(|server| !server.resolved()) {
-            Failure::Unresolved
+            Failure::NameUnresolved
         } else if servers.iter().any(|server| server.weight() > 0 && any.might(server)) {
-            Failure::UpstreamFull
+            Failure::UpstreamOverloaded
         } else {
-            Failure::NoServer
+            Failure::NoHealthyUpstream
         }
     }
 
@@ -245,7 +245,7 @@ impl Group {
         }
         if now.saturating_sub(self.counted.load(Ordering::Relaxed)) >= COUNT_HOLDS {
             self.counted.store(now, Ordering::Relaxed);
-            let (all, well) = self.count(servers, |server| server.health.is_well(now));
+            let (all, well) = self.count(servers, |server| server.health.is_healthy(now));
             let panics = 100 * well < threshold * all;
             if self.panics.swap(panics, Ordering::Relaxed) != panics {
                 let what = if panics { "all are asked" } else { "the others are left out again" };
@@ -346,7 +346,7 @@ impl View<'_> {
     /// Whether a server may be asked, if it has room.
     fn might(&self, server: &Server) -> bool {
         !self.wish.tried.contains(&server.index)
-            && (self.panics || server.health.is_well(self.now))
+            && (self.panics || server.health.is_healthy(self.now))
             && server.resolved()
     }
 
@@ -408,7 +408,7 @@ impl Lease {
             return;
         }
         let failures = health.failed();
-        if failures < outlier.consecutive_5xx || !health.is_well(now) {
+        if failures < outlier.consecutive_5xx || !health.is_healthy(now) {
             return;
         }
         let (all, ejected) = group.count(servers, |server| server.health.is_ejected(now));
@@ -534,7 +534,7 @@ mod tests {
             let mut held: Vec<_> = (0..6).map(|_| given(servers, &dice).expect("room")).collect();
             let order: Vec<_> = held.iter().map(|(index, _)| *index).collect();
             assert_eq!(order, [0, 1, 0, 1, 2, 2], "the backup comes last");
-            assert!(matches!(given(servers, &dice), Err(Failure::UpstreamFull)));
+            assert!(matches!(given(servers, &dice), Err(Failure::UpstreamOverloaded)));
             // A second and no more.
             let began = Instant::now();
             assert!(matches!(group.wait(&servers.servers, &WISH(&dice)).await, Err(Failure::PendingTimeout)));
@@ -543,7 +543,7 @@ mod tests {
             let wish = WISH(&dice);
             let waiting = group.wait(&servers.servers, &wish);
             let freed = async {
-                assert!(matches!(group.wait(&servers.servers, &WISH(&dice)).await, Err(Failure::UpstreamFull)));
+                assert!(matches!(group.wait(&servers.servers, &WISH(&dice)).await, Err(Failure::UpstreamOverloaded)));
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 drop(held.remove(1));
             };
@@ -578,7 +578,7 @@ mod tests {
             for server in &servers.servers {
                 server.health.checked(false, (1, 1), 1);
             }
-            assert!(matches!(given(servers, &dice), Err(Failure::NoServer)));
+            assert!(matches!(given(servers, &dice), Err(Failure::NoHealthyUpstream)));
         });
     }
 

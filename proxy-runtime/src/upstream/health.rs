@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     /// Checks say that it is not.
-    ill: AtomicBool,
+    unhealthy: AtomicBool,
     /// Checks in a row that say the other thing.
     against: AtomicU32,
     /// Exchanges in a row that failed.
@@ -28,7 +28,7 @@ const DOUBLINGS: u32 = 4;
 impl Health {
     /// Forgets all: there is another server in its place.
     pub(crate) fn reset(&self) {
-        self.ill.store(false, Ordering::Relaxed);
+        self.unhealthy.store(false, Ordering::Relaxed);
         for count in [&self.against, &self.failures, &self.ejections] {
             count.store(0, Ordering::Relaxed);
         }
@@ -38,8 +38,8 @@ impl Health {
     }
 
     /// Whether it is to be asked.
-    pub(crate) fn is_well(&self, now: u64) -> bool {
-        !self.ill.load(Ordering::Relaxed) && !self.is_ejected(now)
+    pub(crate) fn is_healthy(&self, now: u64) -> bool {
+        !self.unhealthy.load(Ordering::Relaxed) && !self.is_ejected(now)
     }
 
     /// Whether exchanges have got it ejected.
@@ -55,7 +55,7 @@ impl Health {
 
     /// A check came out; whether that changes anything. Called by one task per server.
     pub(crate) fn checked(&self, good: bool, (rise, fall): (u64, u64), now: u64) -> bool {
-        if good != self.ill.load(Ordering::Relaxed) {
+        if good != self.unhealthy.load(Ordering::Relaxed) {
             self.against.store(0, Ordering::Relaxed);
             return false;
         }
@@ -67,7 +67,7 @@ impl Health {
         if good {
             self.recovered.store(now.max(1), Ordering::Relaxed);
         }
-        self.ill.store(!good, Ordering::Relaxed);
+        self.unhealthy.store(!good, Ordering::Relaxed);
         true
     }
 
@@ -116,7 +116,7 @@ mod tests {
             .chars()
             .map(|check| {
                 health.checked(check == '+', (2, 3), 7);
-                if health.is_well(8) { '+' } else { '-' }
+                if health.is_healthy(8) { '+' } else { '-' }
             })
             .collect();
         assert_eq!(seen, expected, "{checks}");
@@ -137,7 +137,7 @@ mod tests {
         for expected in [10, 20, 40, 80, 160, 160] {
             assert_eq!(health.eject(10, now), Some(expected));
             assert_eq!(health.eject(10, now + 1), None);
-            assert!(health.is_ejected(now + expected - 1) && health.is_well(now + expected));
+            assert!(health.is_ejected(now + expected - 1) && health.is_healthy(now + expected));
             now += expected;
         }
         assert_eq!(health.eject(10, now + 160), Some(10));

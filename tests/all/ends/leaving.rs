@@ -45,7 +45,7 @@ fn while_a_server_is_waited_for() {
         assert_eq!(hear(), "left", "{path}");
         client.rest();
         let line = proxy.log(&format!("\"path\":\"{path}\""));
-        assert!(line.contains("\"reason\":\"client-gone\""), "{line}");
+        assert!(line.contains("\"reason\":\"client-disconnected\""), "{line}");
         assert_eq!(line.contains("\"status\":200"), path.ends_with("begun"), "{line}");
     }
     // With its request, and after others that were sent with it: those are answered.
@@ -165,7 +165,7 @@ fn streams_that_are_reset() {
         get(&mut client, "/own").await;
         let left = tokio::task::spawn_blocking(move || hears.recv_timeout(PATIENCE).expect("told"));
         assert_eq!(left.await.expect("told"), "left");
-        logged(&proxy, "/1/plain/wait", &["\"reason\":\"client-gone\""]);
+        logged(&proxy, "/1/plain/wait", &["\"reason\":\"client-disconnected\""]);
     });
 }
 

@@ -56,7 +56,7 @@ fn origins_that_read_slowly() {
     let mut writer = client.stream().try_clone().expect("a clone");
     std::thread::spawn(move || while writer.write_all(&[0; 1 << 16]).is_ok() {});
     assert_eq!(client.answer().status, 504);
-    proxy.log("\"reason\":\"body-stalled\"");
+    proxy.log("\"reason\":\"body-idle-timeout\"");
 
     // The client has 300 ms to send, and the origin takes longer than that before it reads: the client is not to blame.
     const SIZE: usize = 8 << 20;
@@ -88,7 +88,7 @@ fn waits_for_servers_end() {
     let mut client = Client::to(proxy.address("listen"));
     client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
     assert!(String::from_utf8_lossy(&client.rest()).ends_with("half"));
-    proxy.log("\"reason\":\"body-stalled\"");
+    proxy.log("\"reason\":\"body-idle-timeout\"");
     // One that moves, but takes longer than the whole may.
     let trickling = Origin::new(|mut connection, _| {
         let _ = connection.request();
@@ -114,7 +114,7 @@ fn waits_for_servers_end() {
     let proxy = self::proxy(&[("origin", &flooding.address), ("silence", "300ms")]);
     let mut client = Client::to(proxy.address("listen"));
     client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
-    proxy.log("\"reason\":\"client-gone\"");
+    proxy.log("\"reason\":\"client-disconnected\"");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn clients_that_leave_take_their_exchange_along() {
     assert!(client.head().starts_with("HTTP/1.1 200"));
     drop(client);
     has_left.recv_timeout(PATIENCE).expect("the origin is let go");
-    proxy.log("\"reason\":\"client-gone\"");
+    proxy.log("\"reason\":\"client-disconnected\"");
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn connections_are_limited() {
     let mut fourth = Client::to(proxy.address("listen"));
     assert_eq!(fourth.answer().status, 503);
     assert!(fourth.closed());
-    proxy.log("\"reason\":\"too-many-from-client\"");
+    proxy.log("\"reason\":\"client-connection-limit\"");
     first.pop();
     let until = Instant::now() + PATIENCE;
     loop {
@@ -218,5 +218,5 @@ fn stopping() {
     proxy.signal("TERM");
     assert!(proxy.wait().success());
     proxy.notice("cutting off");
-    proxy.log("\"reason\":\"client-gone\"");
+    proxy.log("\"reason\":\"client-disconnected\"");
 }

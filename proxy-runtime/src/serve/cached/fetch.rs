@@ -27,8 +27,8 @@ use crate::http1::Framing;
 use crate::ranges;
 use crate::serve::body::Body;
 use crate::serve::proxy::{self, Reply};
+use crate::serve::retry::Request;
 use crate::serve::stop::Stop;
-use crate::serve::tries::Request;
 use crate::settings::Settings;
 use crate::site::{Proxy, Route};
 
@@ -301,7 +301,7 @@ pub(super) fn take_in(
             let reader = fill.lands(Arc::clone(&head), place.own, length);
             record.watches(reader.flight());
             let receiver = Rc::new(Client::nobody(&client.peer));
-            call.goes_on_for(&receiver);
+            call.reassign_client(&receiver);
             let keeping = Keeping { store: sought.store, name: place.own, head: Arc::clone(&head), since, reserved };
             tokio::task::spawn_local(receive(receiver, call, fill, keeping));
             answers::present(record, &head, Kept::Coming(reader, length), &told, asked.answered)

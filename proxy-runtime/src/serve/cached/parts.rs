@@ -23,8 +23,8 @@ use crate::http1::Framing;
 use crate::ranges::Only;
 use crate::serve::body::Body;
 use crate::serve::proxy;
+use crate::serve::retry::Request;
 use crate::serve::stop::Stop;
-use crate::serve::tries::Request;
 use crate::site::{Proxy, Route};
 
 /// Answers a request for a part.

@@ -1,4 +1,4 @@
-//! Where a text may be: [`Sieve`], a bit for each hash of three bytes that are at the beginning of some text. Its look-ups don't wait
+//! Where a text may be: [`Prefilter`], a bit for each hash of three bytes that are at the beginning of some text. Its look-ups don't wait
 //! for each other, as the steps of an automaton do, and its bits are few enough to stay in the nearest memory.
 //!
 //! Where all texts are long enough, not every place is looked at, but every second to fourth: wherever such a text stands, one of
@@ -34,7 +34,7 @@ const EFFORT: usize = 4;
 type Bits = [u32; 1 << (BITS - 5)];
 
 /// See above.
-pub(super) struct Sieve {
+pub(super) struct Prefilter {
     /// From one place to the next, in bytes.
     stride: usize,
     bits: Box<Bits>,
@@ -74,9 +74,9 @@ fn group(hash: u32) -> usize {
     (hash >> (BITS - GROUP_BITS)) as usize
 }
 
-impl Sieve {
+impl Prefilter {
     /// For the texts with these numbers, each of [`GRAM`] bytes or more; `None` for no texts.
-    pub(super) fn new(texts: &[Box<[u8]>], which: &[usize]) -> Option<Sieve> {
+    pub(super) fn new(texts: &[Box<[u8]>], which: &[usize]) -> Option<Prefilter> {
         let shortest = which.iter().map(|&text| texts[text].len()).min()?;
         let stride = (shortest + 1).saturating_sub(GRAM).clamp(1, FARTHEST);
         let mut begins = Vec::with_capacity(stride * which.len());
@@ -97,7 +97,7 @@ impl Sieve {
         for index in 1..groups.len() {
             groups[index] += groups[index - 1];
         }
-        Some(Sieve { stride, bits, begins, groups })
+        Some(Prefilter { stride, bits, begins, groups })
     }
 
     /// How much memory it takes, in bytes.

@@ -64,9 +64,9 @@ struct Tries<'a> {
 }
 
 /// Why a try came to nothing.
-struct Missed {
+struct AttemptError {
     failure: Failure,
-    kind: Kind,
+    kind: AttemptErrorKind,
     /// The request's body, if it can still be sent.
     body: Option<RequestBody>,
     /// A second server that was asked beside the first.
@@ -74,7 +74,7 @@ struct Missed {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum AttemptErrorKind {
     /// Nothing was sent.
     Unreachable,
     /// The connection ended.
@@ -87,16 +87,16 @@ enum Kind {
     Final,
 }
 
-impl Kind {
+impl AttemptErrorKind {
     /// No connection: another server may have one to give, unless it is this process that has none.
-    fn of_unconnected(failure: Failure) -> Kind {
-        if failure == Failure::NoDescriptors { Kind::Final } else { Kind::Unreachable }
+    fn of_unconnected(failure: Failure) -> AttemptErrorKind {
+        if failure == Failure::NoDescriptors { AttemptErrorKind::Final } else { AttemptErrorKind::Unreachable }
     }
 }
 
-impl Missed {
-    fn for_good(failure: Failure) -> Missed {
-        Missed { failure, kind: Kind::Final, body: None, also: None }
+impl AttemptError {
+    fn for_good(failure: Failure) -> AttemptError {
+        AttemptError { failure, kind: AttemptErrorKind::Final, body: None, also: None }
     }
 }
 
@@ -125,24 +125,24 @@ pub(super) async fn send(
     let mut resending = false;
     let (mut tried, mut unreachable): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
     let mut streaming = Some(body);
-    let mut last: Result<Answer, Failure> = Err(Failure::NoServer);
+    let mut last: Result<Answer, Failure> = Err(Failure::NoHealthyUpstream);
     let (mut began, mut retrying) = (record.began, None);
     loop {
         let wish = PickRequest { key, dice: &worker.dice, tried: &tried, sticky };
         let mut lease = group.lease(&worker.servers.servers, &wish, began);
-        if matches!(lease, Err(Failure::UpstreamFull)) {
+        if matches!(lease, Err(Failure::UpstreamOverloaded)) {
             // Boxed: seldom needed, and every exchange would carry its size around.
             lease = Box::pin(group.wait(&worker.servers.servers, &wish)).await;
         }
         let lease = match lease {
             Ok(lease) => lease,
             // All others were tried: those that can be reached get another try.
-            Err(Failure::NoServer) if (resending || retrying.is_some()) && tried.len() > unreachable.len() => {
+            Err(Failure::NoHealthyUpstream) if (resending || retrying.is_some()) && tried.len() > unreachable.len() => {
                 tried.clone_from(&unreachable);
                 continue;
             }
             Err(failure) => {
-                let first = matches!(last, Err(Failure::NoServer));
+                let first = matches!(last, Err(Failure::NoHealthyUpstream));
                 return if first { Err(failure) } else { last };
             }
         };
@@ -187,20 +187,20 @@ pub(super) async fn send(
         if !tried.contains(&index) {
             tried.push(index);
         }
-        if kind == Some(Kind::Unreachable) {
+        if kind == Some(AttemptErrorKind::Unreachable) {
             unreachable.push(index);
             continue;
         }
         let repeatable = kept.is_some() || streaming.is_some();
-        if kind == Some(Kind::Unprocessed) && resends_left > 0 && repeatable {
+        if kind == Some(AttemptErrorKind::Unprocessed) && resends_left > 0 && repeatable {
             (resends_left, resending) = (resends_left - 1, true);
             continue;
         }
         let again = retry.filter(|retry| match kind {
             None => true,
-            Some(Kind::Reset) => retry.on_reset,
-            Some(Kind::Timeout) => retry.on_timeout,
-            Some(Kind::Unreachable | Kind::Unprocessed | Kind::Final) => false,
+            Some(AttemptErrorKind::Reset) => retry.on_reset,
+            Some(AttemptErrorKind::Timeout) => retry.on_timeout,
+            Some(AttemptErrorKind::Unreachable | AttemptErrorKind::Unprocessed | AttemptErrorKind::Final) => false,
         });
         let Some(retry) = again.filter(|_| left > 0 && (repeatable || kind.is_none())) else { return last };
         left -= 1;
@@ -228,7 +228,7 @@ fn is_to_be_retried(retry: &Retry, head: &MessageHead<StatusCode>) -> bool {
 }
 
 /// How a request is to be sent again, if it may be.
-pub(super) fn retry(record: &Record, request: &Request) -> Option<&'static Retry> {
+pub(super) fn allowed(record: &Record, request: &Request) -> Option<&'static Retry> {
     record.policy().retry.as_ref().filter(|retry| retry.methods.contains(&request.method))
 }
 
@@ -247,11 +247,11 @@ pub(super) fn sticky(servers: &Servers, group: &Group, fields: &Fields) -> Optio
 }
 
 /// A request on its way to a server, and whether the connection was there before; or why it is not.
-type Begun = Result<(Box<UpstreamExchange>, bool), Box<(Lease, RequestBody, Failure, Kind)>>;
+type Begun = Result<(Box<UpstreamExchange>, bool), Box<(Lease, RequestBody, Failure, AttemptErrorKind)>>;
 
 impl Tries<'_> {
     /// One try, from when it began. The outcome is told to the server's group.
-    async fn once(&self, mut lease: Lease, mut body: RequestBody, began: Instant) -> Result<Answer, Missed> {
+    async fn once(&self, mut lease: Lease, mut body: RequestBody, began: Instant) -> Result<Answer, AttemptError> {
         let mut first = true;
         loop {
             let begun = if self.group.upstream.http2 {
@@ -264,10 +264,10 @@ impl Tries<'_> {
                 Ok((call, reused)) => (call, reused && at_first),
                 Err(back) => {
                     let (lease, body, failure, kind) = *back;
-                    if kind == Kind::Unreachable {
+                    if kind == AttemptErrorKind::Unreachable {
                         self.report(&lease, false, None);
                     }
-                    return Err(Missed { failure, kind, body: Some(body), also: None });
+                    return Err(AttemptError { failure, kind, body: Some(body), also: None });
                 }
             };
             let outcome = call.answer().await;
@@ -280,7 +280,9 @@ impl Tries<'_> {
                     }
                     return Ok((call, head));
                 }
-                Err(Unanswered::Unprocessed(NotProcessed::Server)) => (Failure::UpstreamReset, Kind::Unprocessed),
+                Err(Unanswered::Unprocessed(NotProcessed::Server)) => {
+                    (Failure::UpstreamReset, AttemptErrorKind::Unprocessed)
+                }
                 Err(gone @ (Unanswered::Lost | Unanswered::Unprocessed(NotProcessed::Connection))) => {
                     let unprocessed = matches!(gone, Unanswered::Unprocessed(_));
                     // Safe to send again: it never left, or does no more harm twice than once. Fresh ones fail only once.
@@ -290,25 +292,30 @@ impl Tries<'_> {
                             None => call.take_body(),
                         };
                         if let Some(again) = again {
-                            let Some(held) = call.into_lease() else { return Err(Missed::for_good(Failure::Internal)) };
+                            let Some(held) = call.into_lease() else {
+                                return Err(AttemptError::for_good(Failure::Internal));
+                            };
                             (lease, body) = (held, again);
                             continue;
                         }
                     }
-                    (Failure::UpstreamReset, if unprocessed { Kind::Unprocessed } else { Kind::Reset })
+                    (
+                        Failure::UpstreamReset,
+                        if unprocessed { AttemptErrorKind::Unprocessed } else { AttemptErrorKind::Reset },
+                    )
                 }
                 Err(Unanswered::Failed(failure)) => match failure {
-                    Failure::UpstreamReset | Failure::UpstreamInvalid => (failure, Kind::Reset),
-                    Failure::ResponseTimeout => (failure, Kind::Timeout),
-                    _ => (failure, Kind::Final),
+                    Failure::UpstreamReset | Failure::UpstreamInvalid => (failure, AttemptErrorKind::Reset),
+                    Failure::ResponseTimeout => (failure, AttemptErrorKind::Timeout),
+                    _ => (failure, AttemptErrorKind::Final),
                 },
             };
-            let at_fault = refuses || matches!(kind, Kind::Reset | Kind::Timeout);
+            let at_fault = refuses || matches!(kind, AttemptErrorKind::Reset | AttemptErrorKind::Timeout);
             if let Some(lease) = call.lease().filter(|_| at_fault) {
                 self.report(lease, false, None);
             }
-            let body = if kind == Kind::Final { None } else { call.take_body() };
-            return Err(Missed { failure, kind, body, also: None });
+            let body = if kind == AttemptErrorKind::Final { None } else { call.take_body() };
+            return Err(AttemptError { failure, kind, body, also: None });
         }
     }
 
@@ -327,7 +334,9 @@ impl Tries<'_> {
                 // Boxed: seldom needed, and large, and every exchange would carry its size around.
                 match Box::pin(worker.pools.connect(self.group, lease.server, &first, self.patience())).await {
                     Ok(channel) => channel,
-                    Err(failure) => return Err(Box::new((lease, body, failure, Kind::of_unconnected(failure)))),
+                    Err(failure) => {
+                        return Err(Box::new((lease, body, failure, AttemptErrorKind::of_unconnected(failure))));
+                    }
                 }
             }
         };
@@ -351,18 +360,18 @@ impl Tries<'_> {
         let request = match request::head((method, target), scheme, host, fields, self.framing) {
             Ok(request) => request,
             // It is the client who has asked for what can't be said: no server is to suffer for it.
-            Err(failure) => return Err(Box::new((lease, body, failure, Kind::Final))),
+            Err(failure) => return Err(Box::new((lease, body, failure, AttemptErrorKind::Final))),
         };
         let held = self.client.worker.shared.hold(self.group, lease.server, self.patience()).await;
         let (held, reused) = match held {
             Ok(held) => held,
-            Err(failure) => return Err(Box::new((lease, body, failure, Kind::of_unconnected(failure)))),
+            Err(failure) => return Err(Box::new((lease, body, failure, AttemptErrorKind::of_unconnected(failure)))),
         };
         match Http2Exchange::new(self.client, (lease, held), request, body, self.waits, began) {
             Ok(call) => Ok((Box::new(UpstreamExchange::Http2(call)), reused)),
             Err(back) => {
                 let (lease, body) = *back;
-                Err(Box::new((lease, body, Failure::UpstreamReset, Kind::Unprocessed)))
+                Err(Box::new((lease, body, Failure::UpstreamReset, AttemptErrorKind::Unprocessed)))
             }
         }
     }
@@ -386,7 +395,7 @@ impl Tries<'_> {
         (lease, began): (Lease, Instant),
         (retry, after): (&Retry, Duration),
         wish: &PickRequest<'_>,
-    ) -> Result<Answer, Missed> {
+    ) -> Result<Answer, AttemptError> {
         let start = |lease, began| {
             let body = RequestBody::of(self.client, self.framing, self.kept.clone().unwrap_or_default());
             Box::pin(self.once(lease, body, began))
@@ -406,7 +415,7 @@ impl Tries<'_> {
                 let Poll::Ready(outcome) = attempt.as_mut().poll(cx) else { continue };
                 // A failure counts only if the other one fails, too.
                 if outcome.is_ok() || both[1 - at].is_none() {
-                    return Poll::Ready(outcome.map_err(|missed| Missed { also: Some(second), ..missed }));
+                    return Poll::Ready(outcome.map_err(|error| AttemptError { also: Some(second), ..error }));
                 }
                 both[at] = None;
             }
