@@ -7,7 +7,9 @@
 //! There may be several fetches for a name: one that takes too long is overtaken, and what is not known to be for others is fetched
 //! beside. The flight that is listed is the one that requests join: the latest to be begun, or to have got a response for all.
 
-use std::collections::{HashMap, VecDeque};
+mod state;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -15,6 +17,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf as _, Bytes};
 use tokio::time::Instant;
 
+pub(crate) use self::state::Landed;
+use self::state::{Next, State};
 use super::content::Content;
 use super::freshness::Unkept;
 use super::purges::Purge;
@@ -54,7 +58,7 @@ impl Flights {
         let flights = self.shard(name);
         let flight = flights.get(&name)?;
         // The lock is let go of before the reader takes it.
-        let has_landed = matches!(locked(&flight.state).landed, Some(Landed::Answer(..)));
+        let has_landed = matches!(locked(&flight.state).landed(), Some(Landed::Answer(..)));
         has_landed.then(|| Reader::of(flight))
     }
 
@@ -92,7 +96,7 @@ impl Flights {
             flights.insert(flight.name, Arc::clone(flight))
         };
         if let Some(other) = other.filter(|other| !Arc::ptr_eq(other, flight)) {
-            locked(&other.state).land(Landed::Abandoned);
+            other.change(|state| state.land(Landed::Abandoned));
         }
     }
 
@@ -137,7 +141,7 @@ pub(crate) struct Flight {
 impl Flight {
     fn may_be_meant(&self, purge: &Purge) -> bool {
         match purge {
-            Purge::Tags(_) => match &locked(&self.state).landed {
+            Purge::Tags(_) => match locked(&self.state).landed() {
                 Some(Landed::Answer(head, ..) | Landed::Refreshed(head, ..)) => purge.means(&self.url, &head.tags),
                 // Nobody knows yet what tags it will have.
                 _ => true,
@@ -146,81 +150,15 @@ impl Flight {
         }
     }
 
+    /// Changes its state, and then wakes whom `by` returns.
+    fn change<W: IntoIterator<Item = Waker>>(&self, by: impl FnOnce(&mut State) -> W) {
+        let woken = by(&mut locked(&self.state));
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     /// Why it was not kept, if that turned out on the way.
     pub(crate) fn unkept(&self) -> Option<Unkept> {
         locked(&self.state).unkept
-    }
-}
-
-#[derive(Default)]
-struct State {
-    landed: Option<Landed>,
-    landed_at: Option<Instant>,
-    chunks: VecDeque<Bytes>,
-    /// How many chunks were before these.
-    dropped: usize,
-    /// It will not be kept: chunks go when they are read.
-    passing: bool,
-    /// Why it was not kept, where that turned out on the way.
-    unkept: Option<Unkept>,
-    end: Option<Result<(), Failure>>,
-    readers: Vec<Option<Seat>>,
-    /// Who fetches and waits for readers to read.
-    filling: Option<Waker>,
-}
-
-/// A reader's place.
-#[derive(Default)]
-struct Seat {
-    /// The chunk it will read next, counted from the first of all.
-    chunk: usize,
-    waker: Option<Waker>,
-}
-
-/// What a request came to.
-#[derive(Clone)]
-pub(crate) enum Landed {
-    /// An answer that others may have, too, and the name it will be kept under. Its body follows; its length, where that is
-    /// known.
-    Answer(Arc<Head>, u128, Option<u64>),
-    /// What was kept is as it was, under this name.
-    Refreshed(Arc<Head>, u128, Content),
-    /// An answer for nobody else.
-    Nothing,
-    /// Who fetched has gone, the server has failed, or another fetch was faster: look again.
-    Abandoned,
-}
-
-impl State {
-    /// What it has come to; the first word counts, but that a fetch was given up is none.
-    fn land(&mut self, landed: Landed) {
-        if matches!(self.landed, None | Some(Landed::Abandoned)) {
-            (self.landed, self.landed_at) = (Some(landed), Some(Instant::now()));
-            self.wake();
-        }
-    }
-
-    fn wake(&mut self) {
-        for seat in self.readers.iter_mut().flatten() {
-            if let Some(waker) = seat.waker.take() {
-                waker.wake();
-            }
-        }
-    }
-
-    /// Lets go of what all have read, where nobody will come who has not.
-    fn drop_read(&mut self) {
-        if !self.passing {
-            return;
-        }
-        let all = self.dropped + self.chunks.len();
-        let first = self.readers.iter().flatten().map(|seat| seat.chunk).min().unwrap_or(all);
-        while self.dropped < first && self.chunks.pop_front().is_some() {
-            self.dropped += 1;
-        }
-        if let Some(waker) = self.filling.take() {
-            waker.wake();
-        }
     }
 }
 
@@ -229,9 +167,6 @@ pub(crate) struct Fill {
     flights: &'static Flights,
     flight: Arc<Flight>,
 }
-
-/// So many bytes of what is not kept may wait for its readers.
-const WINDOW: usize = 256 << 10;
 
 impl Fill {
     /// The head has come, of an answer that others may have, too. Gives a reader of its body.
@@ -243,7 +178,7 @@ impl Fill {
 
     /// There is no answer that others may have.
     pub(crate) fn lands_alone(self) {
-        locked(&self.flight.state).land(Landed::Nothing);
+        self.flight.change(|state| state.land(Landed::Nothing));
     }
 
     /// What was kept is as it was. It is kept anew by now.
@@ -252,26 +187,19 @@ impl Fill {
     }
 
     fn lands_for_all(&self, landed: Landed) {
-        locked(&self.flight.state).land(landed);
+        self.flight.change(|state| state.land(landed));
         self.flights.list(&self.flight);
     }
 
     /// More of the body has come.
     pub(crate) fn push(&self, chunk: Bytes) {
-        let mut state = locked(&self.flight.state);
-        state.chunks.push_back(chunk);
-        if state.readers.iter().all(Option::is_none) {
-            state.drop_read();
-        }
-        state.wake();
+        self.flight.change(|state| state.push(chunk));
     }
 
     /// It won't be kept, for this reason, or not here: nobody can join any more, and what is read is let go.
     pub(crate) fn passes_on(&self, why: Option<Unkept>) {
         self.flights.delist(&self.flight);
-        let mut state = locked(&self.flight.state);
-        (state.passing, state.unkept) = (true, why);
-        state.drop_read();
+        locked(&self.flight.state).pass_on(why);
     }
 
     /// It was not kept after all.
@@ -281,54 +209,48 @@ impl Fill {
 
     /// Whether anybody reads it, or waits for it.
     pub(crate) fn is_read(&self) -> bool {
-        locked(&self.flight.state).readers.iter().any(Option::is_some)
+        locked(&self.flight.state).is_read()
     }
 
     /// Waits until there is room for more; `false`: nobody wants more.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut state = locked(&self.flight.state);
-        if !state.passing {
-            return Poll::Ready(true);
+        match state.is_for_nobody() {
+            true => Poll::Ready(false),
+            false if state.has_room(cx.waker()) => Poll::Ready(true),
+            false => Poll::Pending,
         }
-        if state.readers.iter().all(Option::is_none) {
-            return Poll::Ready(false);
-        }
-        if state.chunks.iter().map(Bytes::len).sum::<usize>() < WINDOW {
-            return Poll::Ready(true);
-        }
-        state.filling = Some(cx.waker().clone());
-        Poll::Pending
     }
 
     /// All that has come of the body.
     pub(crate) fn chunks(&self) -> Vec<Bytes> {
-        locked(&self.flight.state).chunks.iter().cloned().collect()
+        locked(&self.flight.state).chunks().cloned().collect()
     }
 
     /// The body is whole, or will never be. What is to be kept is, by now.
     pub(crate) fn ends(self, end: Result<(), Failure>) {
         self.flights.delist(&self.flight);
-        let mut state = locked(&self.flight.state);
-        state.end = Some(end);
-        state.wake();
+        self.flight.change(|state| state.finish(end));
     }
 }
 
 impl Drop for Fill {
     fn drop(&mut self) {
         self.flights.delist(&self.flight);
-        let mut state = locked(&self.flight.state);
-        state.land(Landed::Abandoned);
-        state.end.get_or_insert(Err(Failure::UpstreamTruncated));
-        state.wake();
+        self.flight.change(|state| {
+            let mut woken = state.land(Landed::Abandoned);
+            woken.append(&mut state.finish(Err(Failure::UpstreamTruncated)));
+            woken
+        });
     }
 }
 
 /// Who waits, and then reads.
 pub(crate) struct Reader {
     flight: Arc<Flight>,
-    seat: usize,
-    /// What is read next of the chunk before the seat's.
+    /// Among the followers.
+    number: usize,
+    /// What is read next of the chunk that was read last.
     current: Bytes,
     /// Bytes that are not wanted before those that are.
     skip: u64,
@@ -338,23 +260,17 @@ pub(crate) struct Reader {
 
 impl Reader {
     fn of(flight: &Arc<Flight>) -> Reader {
-        let mut state = locked(&flight.state);
-        let free = state.readers.iter().position(Option::is_none);
-        let seat = free.unwrap_or_else(|| {
-            state.readers.push(None);
-            state.readers.len() - 1
-        });
-        state.readers[seat] = Some(Seat::default());
-        Reader { flight: Arc::clone(flight), seat, current: Bytes::new(), skip: 0, left: None }
+        let number = locked(&flight.state).join();
+        Reader { flight: Arc::clone(flight), number, current: Bytes::new(), skip: 0, left: None }
     }
 
     /// What the request came to.
     pub(crate) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<Landed> {
         let mut state = locked(&self.flight.state);
-        match &state.landed {
+        match state.landed() {
             Some(landed) => Poll::Ready(landed.clone()),
             None => {
-                wait(&mut state, self.seat, cx);
+                state.wait(self.number, cx.waker());
                 Poll::Pending
             }
         }
@@ -373,7 +289,7 @@ impl Reader {
 
     /// Whether the head had come before this moment.
     pub(crate) fn landed_before(&self, moment: Instant) -> bool {
-        locked(&self.flight.state).landed_at.is_some_and(|landed| landed < moment)
+        locked(&self.flight.state).landed_at().is_some_and(|landed| landed < moment)
     }
 
     /// What it reads from.
@@ -397,22 +313,17 @@ impl Source for Reader {
                 return Poll::Ready(Ok(true));
             }
             let mut state = locked(&self.flight.state);
-            let next = state.readers[self.seat].as_ref().map_or(0, |seat| seat.chunk) - state.dropped;
-            let Some(chunk) = state.chunks.get(next).cloned() else {
-                match state.end {
-                    Some(Ok(())) => return Poll::Ready(Ok(false)),
-                    Some(Err(failure)) => return Poll::Ready(Err(failure)),
-                    None => {
-                        wait(&mut state, self.seat, cx);
-                        return Poll::Pending;
-                    }
-                }
-            };
-            if let Some(seat) = &mut state.readers[self.seat] {
-                seat.chunk += 1;
+            let (next, woken) = state.read(self.number);
+            if matches!(next, Next::Pending) {
+                state.wait(self.number, cx.waker());
             }
-            state.drop_read();
             drop(state);
+            woken.into_iter().for_each(Waker::wake);
+            let chunk = match next {
+                Next::Chunk(chunk) => chunk,
+                Next::End(end) => return Poll::Ready(end.map(|()| false)),
+                Next::Pending => return Poll::Pending,
+            };
             self.current = chunk;
             let unwanted = self.skip.min(self.current.len() as u64);
             self.skip -= unwanted;
@@ -448,20 +359,7 @@ impl Source for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = locked(&self.flight.state);
-        state.readers[self.seat] = None;
-        state.drop_read();
-        if let Some(waker) = state.filling.take() {
-            waker.wake();
-        }
-    }
-}
-
-fn wait(state: &mut State, seat: usize, cx: &Context<'_>) {
-    if let Some(seat) = &mut state.readers[seat]
-        && !seat.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
-    {
-        seat.waker = Some(cx.waker().clone());
+        self.flight.change(|state| state.leave(self.number));
     }
 }
 
@@ -473,6 +371,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::super::store::tests::head;
+    use super::state::WINDOW;
     use super::*;
 
     fn flights() -> &'static Flights {
@@ -613,7 +512,7 @@ mod tests {
         assert!(matches!(slow.poll_fill(&mut cx), Poll::Ready(Ok(true))));
         assert_eq!(fill.poll_room(&mut cx), Poll::Ready(true));
         drop(slow);
-        assert_eq!(locked(&fill.flight.state).chunks.len(), 0);
+        assert_eq!(locked(&fill.flight.state).chunks().len(), 0);
         drop(fast);
         assert_eq!(fill.poll_room(&mut cx), Poll::Ready(false));
     }
@@ -655,5 +554,48 @@ mod tests {
         flights.purge(&url("http://b/"));
         drop(beside.lands(head("http://a/", &[], ""), 1, None));
         assert!(!flights.has(1));
+    }
+
+    /// However many follow what is not kept, each gets all of it, and no more is held than they are apart.
+    #[test]
+    fn many_followers() {
+        let flights = flights();
+        let fill = begin(flights);
+        let mut followers: Vec<Reader> = (0..1000).map(|_| join(flights)).collect();
+        let first = fill.lands(head("http://a/", &[], ""), 1, None);
+        let held = |fill: &Fill| fill.chunks().len();
+        fill.push(text("ab"));
+        fill.passes_on(Some(Unkept::TooLarge));
+        for round in 0..20 {
+            fill.push(text("cd"));
+            // Some leave in the middle.
+            followers.truncate(1000 - 10 * round);
+            for (index, follower) in followers.iter_mut().enumerate() {
+                let expected = if round == 0 { "abcd" } else { "cd" };
+                assert_eq!(read(follower), (expected.to_owned(), None), "{round} {index}");
+            }
+        }
+        assert_eq!(held(&fill), 21, "the first has read nothing");
+        drop(first);
+        assert!(fill.is_read());
+        assert_eq!(held(&fill), 0);
+        drop(followers);
+        assert!(!fill.is_read());
+        fill.push(text("ef"));
+        assert_eq!(held(&fill), 0);
+    }
+
+    /// Many small chunks count for what they take.
+    #[test]
+    fn small_chunks() {
+        let flights = flights();
+        let fill = begin(flights);
+        let follower = fill.lands(head("http://a/", &[], ""), 1, None);
+        fill.passes_on(Some(Unkept::TooLarge));
+        let mut cx = Context::from_waker(Waker::noop());
+        let pushed =
+            (0..WINDOW).take_while(|_| fill.poll_room(&mut cx).is_ready()).map(|_| fill.push(text("x"))).count();
+        assert!(pushed < WINDOW / 32, "{pushed}");
+        drop(follower);
     }
 }

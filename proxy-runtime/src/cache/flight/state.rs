@@ -1,0 +1,220 @@
+//! The state of an in-flight fetch ([`State`]): what it has come to, the body as far as it has come, and how far each follower has read. Pure:
+//! whom to wake is returned, so that nobody is woken into a lock that is still held.
+//!
+//! Reading a chunk costs the same however many followers there are; a new chunk costs a look at each of them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::super::content::Content;
+use super::super::freshness::Unkept;
+use super::super::store::Head;
+use crate::failure::Failure;
+
+/// What a request came to.
+#[derive(Clone)]
+pub(crate) enum Landed {
+    /// An answer that others may have, too, and the name it will be kept under. Its body follows; its length, where that is
+    /// known.
+    Answer(Arc<Head>, u128, Option<u64>),
+    /// What was kept is as it was, under this name.
+    Refreshed(Arc<Head>, u128, Content),
+    /// An answer for nobody else.
+    Nothing,
+    /// Who fetched has gone, the server has failed, or another fetch was faster: look again.
+    Abandoned,
+}
+
+/// See above.
+#[derive(Default)]
+pub(super) struct State {
+    landed: Option<Landed>,
+    landed_at: Option<Instant>,
+    chunks: VecDeque<Bytes>,
+    /// What they take, in bytes.
+    held: usize,
+    /// How many chunks were before these.
+    dropped: usize,
+    /// It will not be kept: chunks go when all followers have read them.
+    passing: bool,
+    /// Why it was not kept, where that turned out on the way.
+    pub(super) unkept: Option<Unkept>,
+    pub(super) end: Option<Result<(), Failure>>,
+    followers: Vec<Option<Follower>>,
+    /// Numbers of followers that are free.
+    free: Vec<usize>,
+    /// For each chunk that is there, and the one that comes next: how many followers read it next.
+    next_for: VecDeque<usize>,
+    /// Who fetches and waits for followers to read.
+    filling: Option<Waker>,
+}
+
+/// Who reads along.
+struct Follower {
+    /// The chunk it will read next, counted from the first of all.
+    chunk: usize,
+    waker: Option<Waker>,
+}
+
+/// What a follower finds.
+pub(super) enum Next {
+    Chunk(Bytes),
+    End(Result<(), Failure>),
+    /// More is to come.
+    Pending,
+}
+
+/// So many bytes of what is not kept may wait for its followers.
+pub(super) const WINDOW: usize = 256 << 10;
+
+impl State {
+    pub(super) fn landed(&self) -> Option<&Landed> {
+        self.landed.as_ref()
+    }
+
+    pub(super) fn landed_at(&self) -> Option<Instant> {
+        self.landed_at
+    }
+
+    /// What it has come to; the first word counts, but that a fetch was given up is none. Returns whom to wake.
+    pub(super) fn land(&mut self, landed: Landed) -> Vec<Waker> {
+        if matches!(self.landed, None | Some(Landed::Abandoned)) {
+            (self.landed, self.landed_at) = (Some(landed), Some(Instant::now()));
+            return self.wakers();
+        }
+        Vec::new()
+    }
+
+    /// More of the body has come. Returns whom to wake.
+    pub(super) fn push(&mut self, chunk: Bytes) -> Vec<Waker> {
+        self.held += cost(&chunk);
+        self.chunks.push_back(chunk);
+        if !self.is_read() {
+            self.drop_read();
+        }
+        self.wakers()
+    }
+
+    /// It will not be kept, for this reason, or elsewhere. Nobody can join from here on.
+    pub(super) fn pass_on(&mut self, why: Option<Unkept>) {
+        (self.passing, self.unkept) = (true, why);
+        self.drop_read();
+    }
+
+    /// The body is over. The first word counts. Returns whom to wake.
+    pub(super) fn finish(&mut self, end: Result<(), Failure>) -> Vec<Waker> {
+        self.end.get_or_insert(end);
+        self.wakers()
+    }
+
+    /// All that is there of the body.
+    pub(super) fn chunks(&self) -> impl ExactSizeIterator<Item = &Bytes> {
+        self.chunks.iter()
+    }
+
+    /// Whether anybody reads it, or waits for it.
+    pub(super) fn is_read(&self) -> bool {
+        self.free.len() < self.followers.len()
+    }
+
+    /// Whether more of the body may come now; where not, `waker` is told when it may.
+    pub(super) fn has_room(&mut self, waker: &Waker) -> bool {
+        let has_room = !self.passing || self.held < WINDOW;
+        if !has_room {
+            self.filling = Some(waker.clone());
+        }
+        has_room
+    }
+
+    /// Whether it goes to nobody: it is not kept, and nobody reads it.
+    pub(super) fn is_for_nobody(&self) -> bool {
+        self.passing && !self.is_read()
+    }
+
+    /// One more follower; its number.
+    pub(super) fn join(&mut self) -> usize {
+        // Zero: chunks are dropped only when nobody can join any more.
+        let chunk = self.dropped;
+        *self.next_for(chunk) += 1;
+        let follower = Some(Follower { chunk, waker: None });
+        match self.free.pop() {
+            Some(number) => {
+                self.followers[number] = follower;
+                number
+            }
+            None => {
+                self.followers.push(follower);
+                self.followers.len() - 1
+            }
+        }
+    }
+
+    /// What a follower reads next. Returns whom to wake, too.
+    pub(super) fn read(&mut self, number: usize) -> (Next, Option<Waker>) {
+        let Some(follower) = &mut self.followers[number] else { return (Next::Pending, None) };
+        let chunk = follower.chunk;
+        match (self.chunks.get(chunk - self.dropped), self.end) {
+            (Some(found), _) => {
+                let found = found.clone();
+                follower.chunk += 1;
+                *self.next_for(chunk) -= 1;
+                *self.next_for(chunk + 1) += 1;
+                self.drop_read();
+                (Next::Chunk(found), self.filling.take_if(|_| self.held < WINDOW))
+            }
+            (None, Some(end)) => (Next::End(end), None),
+            (None, None) => (Next::Pending, None),
+        }
+    }
+
+    /// A follower waits.
+    pub(super) fn wait(&mut self, number: usize, waker: &Waker) {
+        if let Some(follower) = &mut self.followers[number]
+            && !follower.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+        {
+            follower.waker = Some(waker.clone());
+        }
+    }
+
+    /// A follower goes. Returns whom to wake.
+    pub(super) fn leave(&mut self, number: usize) -> Option<Waker> {
+        if let Some(follower) = self.followers[number].take() {
+            *self.next_for(follower.chunk) -= 1;
+            self.free.push(number);
+        }
+        self.drop_read();
+        self.filling.take()
+    }
+
+    /// How many followers read this chunk next.
+    fn next_for(&mut self, chunk: usize) -> &mut usize {
+        let index = chunk - self.dropped;
+        if self.next_for.len() <= index {
+            self.next_for.resize(index + 1, 0);
+        }
+        &mut self.next_for[index]
+    }
+
+    /// Drops what all have read, where nobody will come who has not.
+    fn drop_read(&mut self) {
+        while self.passing && *self.next_for(self.dropped) == 0 {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            self.held -= cost(&chunk);
+            self.next_for.pop_front();
+            self.dropped += 1;
+        }
+    }
+
+    fn wakers(&mut self) -> Vec<Waker> {
+        self.followers.iter_mut().flatten().filter_map(|follower| follower.waker.take()).collect()
+    }
+}
+
+/// What a chunk takes.
+fn cost(chunk: &Bytes) -> usize {
+    chunk.len() + size_of::<Bytes>()
+}
