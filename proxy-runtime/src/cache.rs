@@ -20,6 +20,8 @@ pub(crate) mod control;
 #[cfg(feature = "serve")]
 mod disk;
 #[cfg(feature = "serve")]
+mod entry;
+#[cfg(feature = "serve")]
 mod flight;
 #[cfg(feature = "serve")]
 pub(crate) mod freshness;
@@ -37,6 +39,8 @@ mod record;
 mod slots;
 #[cfg(feature = "serve")]
 mod store;
+#[cfg(feature = "serve")]
+mod varies;
 
 #[cfg(feature = "serve")]
 pub(crate) use self::behind::Filing;
@@ -47,11 +51,13 @@ pub(crate) use self::content::Content;
 #[cfg(feature = "serve")]
 pub(crate) use self::disk::{Filed, Opened};
 #[cfg(feature = "serve")]
+pub(crate) use self::entry::{Head, Lately, Order, PAUSE};
+#[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]
 pub(crate) use self::purges::Purge;
 #[cfg(feature = "serve")]
-pub(crate) use self::store::{Head, Lately, Looked, PAUSE, Place, Reserved, Store};
+pub(crate) use self::store::{Looked, Place, Reserved, Store};
 
 /// Whatever is in the fields of a message: no panic, and nothing is fresh for ever.
 #[cfg(all(test, feature = "serve"))]

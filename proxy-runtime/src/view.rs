@@ -73,10 +73,16 @@ pub fn cookie_values<'a, 'n>(fields: &'a Fields, name: &'n str) -> impl Iterator
 
 /// The `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order; the first `=` separates.
 pub fn cookie_pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    raw_cookie_pairs(field).map(|(name, value)| {
+        (name, value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
+    })
+}
+
+/// The same with the quotes that values are in.
+pub(crate) fn raw_cookie_pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     field.split(|&byte| byte == b';').map(|pair| {
         let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
-        let value = value.trim_ascii();
-        (name.trim_ascii(), value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
+        (name.trim_ascii(), value.trim_ascii())
     })
 }
 

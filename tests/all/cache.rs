@@ -6,6 +6,7 @@
 
 mod controls;
 mod hostile;
+mod ordering;
 mod parts;
 mod requests;
 mod selected;

@@ -150,7 +150,7 @@ beyond a MiB of something that is not kept is fetched as it is, and, if its `ETa
 - `hit`; `stale` (`while-revalidate`, `if-error`, `max-stale`); `revalidated`; `joined`: fetched by another request; `miss`; `pass`; `purge`.
 - Why it passed: `method`, `body`, `bypass`, `condition`, `upgrade`, `range`, `authorization`, `request-no-store`.
 - Why it was not kept: `no-store`, `private`, `request-no-store`, `authorization`, `set-cookie`, `vary`, `status`, `no-lifetime`,
-  `too-large`, `no-room`, `truncated`, `purged`, `no-longer-kept`, `head`.
+  `too-large`, `no-room`, `truncated`, `purged`, `superseded`, `no-longer-kept`, `head`.
 - Why it was fetched beside another: `lock-timeout`. And `only-if-cached`, which is answered with 504.",
     example: r#"
 cache-store main memory="256MiB"

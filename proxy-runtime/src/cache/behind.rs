@@ -2,16 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::content::Content;
 use super::disk::{Disk, Filed, Found, Writer};
+use super::entry::{Entry, Head};
 use super::freshness::Unkept;
 use super::record;
-use super::store::{Entry, Head, Place, Store, Varies};
+use super::store::{Place, Store};
+use super::varies::Varies;
 use crate::descriptors;
 use crate::file_pool::Unavailable;
 use crate::observe::notice;
@@ -27,7 +29,9 @@ impl Store {
 
     /// Opens a body on disk. `None`: it can't be read now; where it never will be, it is forgotten.
     pub(crate) async fn open(&self, place: Place, filed: Arc<Filed>) -> Option<Content> {
-        let opened = match filed.pool().run(move || filed.open()).await {
+        let is_this = |entry: &Entry| matches!(entry, Entry::Filed(_, stored) if Arc::ptr_eq(stored, &filed));
+        let opening = Arc::clone(&filed);
+        let opened = match filed.pool().run(move || opening.open()).await {
             Ok(opened) => opened,
             Err(Unavailable::Refused) => return None,
             Err(Unavailable::TimedOut) => Err(io::ErrorKind::TimedOut.into()),
@@ -36,12 +40,12 @@ impl Store {
             Ok(opened) => Some(Content::Filed(Arc::new(opened))),
             // The file is another process's: while it has the folder, too, the last who has written something has it on disk.
             Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => {
-                self.entries.remove(&place.own);
+                self.entries.remove_if(&place.own, is_this);
                 None
             }
             Err(error) => {
                 if !descriptors::are_exhausted(&error) {
-                    self.forget(place.own);
+                    self.forget(place.own, is_this);
                 }
                 None
             }
@@ -85,9 +89,7 @@ impl Store {
         let entry = match disk.read(name) {
             None => return false,
             Some(Found::Varies(url, fields, number)) => {
-                let varies =
-                    Varies { url: url.into(), fields: fields.into(), number, outdated_before: AtomicU64::new(0) };
-                Entry::Varies(Arc::new(varies))
+                Entry::Varies(Arc::new(Varies::new(url.into(), fields.into(), number)))
             }
             Some(Found::Answer(head, opened)) if opened.length() > self.max_object => Entry::Filed(head, opened.filed),
             Some(Found::Answer(head, opened)) => match opened.whole() {
@@ -98,19 +100,13 @@ impl Store {
                 }
             },
         };
-        self.bring(name, entry);
+        // What has come into memory meanwhile is newer than what was read.
+        self.put(name, entry.clone(), |stored| matches!(stored, None | Some(Entry::Marker(_) | Entry::Form(..))));
         // Somebody may have purged it while it was read.
         if self.purges() != before {
-            self.entries.remove(&name);
+            self.entries.remove_if(&name, |stored| stored.is_same(&entry));
         }
         true
-    }
-
-    /// What has come into memory meanwhile is newer than what was read.
-    fn bring(&self, name: u128, entry: Entry) {
-        if !matches!(self.entries.peek(&name), Some(Entry::Answer(..) | Entry::Filed(..) | Entry::Varies(_))) {
-            self.entries.insert(name, entry);
-        }
     }
 
     /// Writes an answer that is in memory.
@@ -129,7 +125,7 @@ impl Store {
         let Some(disk) = &self.disk else { return };
         let (varies, since) = (Arc::clone(varies), self.purges());
         self.behind(disk, name, move |disk| {
-            let newer = |entry| matches!(entry, Entry::Varies(noted) if !Arc::ptr_eq(&noted, &varies));
+            let newer = |entry| matches!(entry, Entry::Varies(noted) if noted.number != varies.number);
             let is_purged = || self.purges.since(since, &varies.url, "") == Some(false);
             disk.keep_note(name, &varies, || is_purged() || self.entries.peek(&name).is_some_and(newer))
         });
@@ -214,13 +210,17 @@ impl Store {
     ) -> Result<(), Unkept> {
         let Filing { disk, writer } = filing;
         let finish = move || {
-            let finished = self.wrote(disk.finish(writer, || self.is_purged(since, &head)));
-            let filed = finished.ok_or(Unkept::NoRoom)?.ok_or(Unkept::Purged)?;
-            self.entries.insert(name, Entry::Filed(Arc::clone(&head), Arc::new(filed)));
+            let given_up = || self.is_purged(since, &head) || self.is_superseded(name, &head);
+            // While no other file gets the name: memory and disk have the same one.
+            let put = |filed| self.put_newer(name, &head, Entry::Filed(Arc::clone(&head), Arc::new(filed)));
+            match self.wrote(disk.finish(writer, given_up, put)).ok_or(Unkept::NoRoom)? {
+                Some(put) => put?,
+                None if self.is_purged(since, &head) => return Err(Unkept::Purged),
+                None => return Err(Unkept::Superseded),
+            }
             // Looked at behind it, as in `keep`.
             if self.is_purged(since, &head) {
-                self.entries.remove(&name);
-                disk.forget(name);
+                self.forget_this(name, &head);
                 return Err(Unkept::Purged);
             }
             Ok(())

@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::store::{Entry, Head, Store};
+use super::entry::Entry;
+use super::entry::Head;
+use super::store::Store;
 use crate::site::Coding;
 
 /// A number for what is kept, which nothing else has had since the process began.
 pub(crate) fn number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -100,7 +102,7 @@ mod tests {
             assert_eq!(forms.get(Coding::Gzip), None);
         }
         let (store, forms) = kept("u");
-        store.forget(store.name_of([b"u", b"", b""]));
+        store.forget(store.name_of_url("u"), |_| true);
         assert_eq!(forms.get(Coding::Gzip), None);
         // Another content of the same URL has forms of its own.
         assert_eq!(Forms::of(store, &tests::head("u", &[], "")).get(Coding::Gzip), None);

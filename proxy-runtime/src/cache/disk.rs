@@ -31,12 +31,14 @@ pub(crate) use self::limits::Limits;
 use self::limits::occupied;
 pub(super) use self::writer::Writer;
 use super::bans::{Ban, Bans};
+use super::entry::Head;
 use super::freshness::Moment;
 use super::journal::Journal;
 use super::purges::Purge;
 use super::record::{self, Kept};
-use super::store::{Head, Varies};
-use crate::descriptors::{self, DescriptorBudget};
+use crate::descriptors::DescriptorBudget;
+use crate::descriptors::self;
+use super::varies::Varies;
 use crate::file_pool::FilePool;
 
 /// A folder of answers.
@@ -64,7 +66,7 @@ pub(crate) struct Disk {
 /// What is found under a name.
 pub(super) enum Found {
     Answer(Arc<Head>, Opened),
-    /// See `store::Varies`: URL, fields, number.
+    /// See [`Varies`]: URL, fields, number.
     Varies(String, Vec<Box<str>>, u64),
 }
 
@@ -283,7 +285,7 @@ impl Disk {
         for piece in body {
             self.write(&mut writer, piece)?;
         }
-        self.finish(writer, purged).map(drop)
+        self.finish(writer, purged, drop).map(drop)
     }
 
     /// Keeps the note that there are several answers under a URL.
@@ -292,7 +294,7 @@ impl Disk {
     /// It can't be written.
     pub(super) fn keep_note(&self, name: u128, note: &Varies, given_up: impl FnOnce() -> bool) -> io::Result<()> {
         let writer = self.begin(name, &record::of_varies(&note.url, &note.fields, note.number))?;
-        self.finish(writer, given_up).map(drop)
+        self.finish(writer, given_up, drop).map(drop)
     }
 
     fn filed(&self, name: u128, header: [u8; HEADER], (offset, length): (u64, u64)) -> Filed {
@@ -427,12 +429,7 @@ mod tests {
                 disk.keep(name, &head("http://a/", &[], ""), &body(length), || false).expect("written");
             }
             disk.keep(99, &head("http://a/", &[], ""), &body(5), || true).expect("purged meanwhile");
-            let note = Varies {
-                url: "http://a/v".into(),
-                fields: Box::new(["accept".into()]),
-                number: 7,
-                outdated_before: AtomicU64::new(0),
-            };
+            let note = Varies::new("http://a/v".into(), Box::new(["accept".into()]), 7);
             disk.keep_note(100, &note, || false).expect("written");
         }
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
@@ -595,7 +592,7 @@ mod tests {
         fs::write(folder.join("new/0123-4"), b"half").expect("written");
         Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder").scan();
         assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 1);
-        disk.finish(writer, || false).expect("finished");
+        disk.finish(writer, || false, drop).expect("finished");
         assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 0);
         let _ = fs::remove_dir_all(folder);
     }

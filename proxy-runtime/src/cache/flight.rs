@@ -20,10 +20,11 @@ use tokio::time::Instant;
 pub(crate) use self::state::Landed;
 use self::state::{Next, State};
 use super::content::Content;
+use super::entry::Head;
 use super::freshness::Unkept;
 use super::purges::Purge;
-use super::store::Head;
-use crate::body::source::{Source, split};
+use crate::body::source::Source;
+use crate::body::source::split;
 use crate::failure::Failure;
 use crate::fields::Fields;
 

@@ -60,6 +60,8 @@ pub(crate) enum Unkept {
     Truncated,
     /// It was received for too long ago, or was purged meanwhile.
     Purged,
+    /// There is a newer one by now, or there are several.
+    Superseded,
 }
 
 impl Unkept {
@@ -78,6 +80,7 @@ impl Unkept {
             Unkept::NoRoom => "no-room",
             Unkept::Truncated => "truncated",
             Unkept::Purged => "purged",
+            Unkept::Superseded => "superseded",
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::canonical::decodes_to;
 use crate::facts::Facts;
 use crate::fields::Fields;
 use crate::site::{Cache, Key, Mark, Part};
-use crate::view::cookie_values;
+use crate::view::{cookie_values, raw_cookie_pairs};
 
 /// The URL, as the policy sees it: appended to `out`. A list of parameters is sorted as the policy has it, so that their order
 /// in the request does not matter.
@@ -109,11 +109,20 @@ pub fn variant_of<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, request
         out.push(b'\n');
         out.extend_from_slice(name.as_bytes());
         // No value has a semicolon in it, so that no two lists of values are one.
-        for (index, value) in cookie_values(request.sent(), name).enumerate() {
+        for (index, value) in cookies_as_sent(request.sent(), name).enumerate() {
             out.push(if index == 0 { b'=' } else { b';' });
             out.extend_from_slice(value);
         }
     }
+}
+
+/// The values of a cookie with the quotes that they are sent in: some servers take these for a part of them (RFC 6265 section 5.4).
+fn cookies_as_sent<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    fields
+        .all("cookie")
+        .flat_map(raw_cookie_pairs)
+        .filter(move |(key, _)| *key == name.as_bytes())
+        .map(|(_, value)| value)
 }
 
 /// A field and its value, if it is there: one that is empty is another thing. No value has a line end in it, so that no two lists of fields

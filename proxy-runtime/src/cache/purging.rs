@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::bans::Ban;
 use super::disk::Disk;
+use super::entry::Entry;
 use super::freshness::Moment;
 use super::purges::Purge;
-use super::store::{Entry, Store};
+use super::store::Store;
 use crate::file_pool::Unavailable;
 use crate::observe::notice;
 
@@ -63,7 +64,7 @@ impl Store {
     }
 
     /// Purges, for all who ask from now on. Looks at memory alone; what is left to do is [`Purging::carry_out`]. Cost: a look-up for a
-    /// URL, a pass over all entries for all else.
+    /// URL and each of its variants, a pass over all entries for all else.
     pub(crate) fn purge(&'static self, purges: &[Purge], soft: bool, now: Moment) -> Purging {
         let found = purges.iter().map(|purge| self.purge_here(purge, soft, now)).sum();
         let filed = self.disk.as_ref().map(|disk| {
@@ -86,7 +87,7 @@ impl Store {
     /// The name of what is kept under a URL that is purged.
     fn name_of_purged(&self, purge: &Purge) -> u128 {
         match purge {
-            Purge::Url(url) => self.name_of([url.as_bytes(), b"", b""]),
+            Purge::Url(url) => self.name_of_url(url),
             _ => 0,
         }
     }
@@ -170,7 +171,7 @@ impl Store {
     fn purge_memory(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
         match purge {
             Purge::Url(url) => {
-                let name = self.name_of([url.as_bytes(), b"", b""]);
+                let name = self.name_of_url(url);
                 match self.entries.peek(&name) {
                     None => 0,
                     Some(entry) if soft => {
@@ -178,7 +179,7 @@ impl Store {
                         1
                     }
                     Some(_) => self.entries.remove(&name).map_or(0, |(_, entry)| {
-                        self.forget_forms(&entry);
+                        self.release(&entry);
                         1
                     }),
                 }

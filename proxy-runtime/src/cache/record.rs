@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::entry::{Head, Order};
 use super::freshness::{Life, Moment};
-use super::store::Head;
 use crate::fields::Fields;
 
 /// What is in a file, beside a body.
@@ -147,7 +147,8 @@ impl<'b> Reading<'b> {
         let outdated = AtomicBool::new(outdated);
         let not_before = AtomicU32::new(0);
         let (fields, number) = (fields.compact(), super::number());
-        Some(Head { status, fields, life, url, vary, tags, outdated, not_before, number })
+        let order = Order::default();
+        Some(Head { status, fields, life, url, vary, tags, outdated, not_before, number, order })
     }
 }
 

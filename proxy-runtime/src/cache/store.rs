@@ -4,159 +4,34 @@
 //! What is evicted is `quick_cache`'s business (a CLOCK with ghosts, sharded, scan-resistant); a hit is a read lock on a shard
 //! and two counts. Names of entries are 128-bit hashes with a key of the process's own, so nobody outside can make two meet.
 //!
-//! Under a URL is either its answer, or a note that there are several ([`Varies`]), each under a name of its own that is made
-//! of the URL, the note's number and what the request says (RFC 9111 section 4.1). Who removes the note removes all of them:
-//! their names are never made again.
+//! Under a URL is either its answer, or a note that there are several ([`super::varies`]).
+//!
+//! A response takes a name from what is older (RFC 9111 section 4), and what is removed for being stale is that alone, whatever came meanwhile:
+//! looking and acting are one step, under the lock of the name.
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::StatusCode;
+use quick_cache::OptionsBuilder;
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::content::Content;
 use super::disk::{Disk, Filed, Limits};
+use super::entry::{ByBytes, Entry, Head, Lately, Marker, PAUSE};
 use super::flight::Flights;
-use super::freshness::{Life, Moment, Unkept};
+use super::freshness::{Moment, Unkept};
 use super::key::{self, Selecting};
-use super::purges::{Purge, Purges};
+use super::purges::Purges;
 use super::purging::Orders;
 use crate::descriptors::DescriptorBudget;
 use crate::fields::Fields;
 use crate::ranges::Only;
 use crate::settings::Settings;
 use crate::site;
-
-/// The head of a kept answer, and what is known of it.
-pub(crate) struct Head {
-    pub(crate) status: StatusCode,
-    /// As they are passed on.
-    pub(crate) fields: Fields,
-    pub(crate) life: Life,
-    /// The URL it is kept under.
-    pub(crate) url: Box<str>,
-    /// What tells it from others under this URL, as an answer's `Vary` has it.
-    pub(crate) vary: Box<[Box<str>]>,
-    /// By what names it can be purged, parted by spaces.
-    pub(crate) tags: Box<str>,
-    /// Somebody has declared it stale.
-    pub(crate) outdated: AtomicBool,
-    /// The server, asked about it, has failed, and is not asked again before this: the lower half of milliseconds since 1970, which tells a
-    /// moment that is near from all others for seven weeks, and takes no room.
-    pub(crate) not_before: AtomicU32,
-    /// The content's own; see [`super::number`].
-    pub(crate) number: u64,
-}
-
-impl Head {
-    pub(crate) fn is_outdated(&self) -> bool {
-        self.outdated.load(Ordering::Relaxed)
-    }
-
-    /// Until when the server is left alone that has failed when it was asked about this.
-    pub(crate) fn failed_until(&self, now: Moment) -> Option<Moment> {
-        let left = u64::from(self.not_before.load(Ordering::Relaxed).wrapping_sub(now.0 as u32));
-        (1..=PAUSE.as_millis() as u64).contains(&left).then(|| Moment(now.0.saturating_add(left)))
-    }
-}
-
-/// What is kept under a name.
-#[derive(Clone)]
-pub(super) enum Entry {
-    Answer(Arc<Head>, Content),
-    /// One whose body is on disk.
-    Filed(Arc<Head>, Arc<Filed>),
-    Varies(Arc<Varies>),
-    /// The last response to this was not kept.
-    Marker(Arc<Marker>),
-    /// The body of an answer, compressed.
-    Form(Arc<Head>, Bytes),
-}
-
-/// There are several answers under a URL.
-pub(super) struct Varies {
-    pub(super) url: Box<str>,
-    /// Told apart by these fields, in lower case.
-    pub(super) fields: Box<[Box<str>]>,
-    /// A part of their names.
-    pub(super) number: u64,
-    /// Those that were received before are stale; in milliseconds since 1970.
-    pub(super) outdated_before: AtomicU64,
-}
-
-impl Varies {
-    /// What was received before the note was declared stale is stale, too.
-    fn outdates(&self, head: &Head) {
-        if head.life.received.0 < self.outdated_before.load(Ordering::Relaxed) {
-            head.outdated.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// What is remembered for a moment of a response that was not kept.
-pub(super) struct Marker {
-    url: Box<str>,
-    until: Moment,
-    lately: Lately,
-}
-
-/// How the last fetch of what is not there has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lately {
-    /// Nothing is known.
-    Unknown,
-    /// Hit-for-miss: its response was not for others. The next one may be, but nobody waits to see.
-    Unshared,
-    /// The server has failed while others waited. The next fetch is for after this moment.
-    Failed(Moment),
-}
-
-/// How long it is remembered that a response was not for others.
-const UNSHARED: Duration = Duration::from_secs(10);
-
-/// How long a server that has failed is not asked again, where several wait: it is asked four times a second.
-pub(crate) const PAUSE: Duration = Duration::from_millis(250);
-
-impl Marker {
-    /// What it says now.
-    fn at(&self, now: Moment) -> Lately {
-        if self.until > now { self.lately } else { Lately::Unknown }
-    }
-}
-
-/// The most fields by which answers under one URL are told apart.
-const MOST_FIELDS: usize = 16;
-
-/// What an entry takes beside its own bytes: the table, counts, allocations. Measured; see docs/performance.md.
-const OVERHEAD: u64 = 160;
-
-#[derive(Clone)]
-pub(super) struct ByBytes;
-
-impl Weighter<u128, Entry> for ByBytes {
-    fn weight(&self, _: &u128, entry: &Entry) -> u64 {
-        OVERHEAD
-            + match entry {
-                Entry::Answer(head, content) => weight(head) + content.weight(),
-                Entry::Filed(head, _) => weight(head) + size_of::<Filed>() as u64,
-                Entry::Varies(varies) => (size_of::<Varies>() + varies.url.len() + 64 * varies.fields.len()) as u64,
-                Entry::Marker(marker) => (size_of::<Marker>() + marker.url.len()) as u64,
-                // Its head may be there on its account alone.
-                Entry::Form(head, bytes) => weight(head) + bytes.len() as u64,
-            }
-    }
-}
-
-fn weight(head: &Head) -> u64 {
-    let vary: usize = head.vary.iter().map(|name| name.len() + 32).sum();
-    (size_of::<Head>() + head.fields.weight() + head.url.len() + head.tags.len() + vary) as u64
-}
 
 /// Names are hashes already.
 #[derive(Default)]
@@ -182,12 +57,14 @@ pub(crate) struct Store {
     /// As the site calls it.
     pub(crate) name: String,
     pub(super) entries: Cache<u128, Entry, ByBytes, BuildHasherDefault<AsIs>>,
+    /// Whoever looks at what is under a name to put something else in its place holds the name's. Nobody who holds one waits for a disk.
+    name_locks: [Mutex<()>; 16],
     pub(crate) flights: Flights,
     /// The key of the names.
     secret: (u64, u64),
     /// Makes the numbers of [`Varies`], which never come again.
-    numbers: RandomState,
-    made: AtomicU64,
+    pub(super) numbers: RandomState,
+    pub(super) made: AtomicU64,
     /// The largest body that is kept, in bytes.
     pub(crate) max_object: u64,
     /// Bytes of answers that are being received.
@@ -273,6 +150,7 @@ impl Store {
         Ok(Store {
             name: store.name.to_string(),
             entries: Cache::with_options(options, ByBytes, BuildHasherDefault::default(), DefaultLifecycle::default()),
+            name_locks: Default::default(),
             flights: Flights::default(),
             secret,
             numbers: random,
@@ -296,9 +174,14 @@ impl Store {
         hasher.finish128().as_u128()
     }
 
+    /// Where a URL's answer is, or the note that there are several.
+    pub(super) fn name_of_url(&self, url: &str) -> u128 {
+        self.name_of([url.as_bytes(), b"", b""])
+    }
+
     /// Looks for the answer to a request for `url`.
     pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &dyn Selecting, now: Moment) -> Looked {
-        let name = self.name_of([url.as_bytes(), b"", b""]);
+        let name = self.name_of_url(url);
         let place = Place { own: name, varies: false, recalled: Some(name) };
         let found = self.entries.get(&name);
         match found {
@@ -333,7 +216,7 @@ impl Store {
     /// What is on disk, if it can be read and the disk responds.
     fn look_at(&self, place: Place, head: Arc<Head>, filed: Arc<Filed>) -> Looked {
         if filed.is_spoilt() {
-            self.forget(place.own);
+            self.forget(place.own, |entry| entry.is_of(&head));
         } else if filed.pool().is_ready() {
             return Looked::Filed(place, head, filed);
         }
@@ -341,7 +224,7 @@ impl Store {
     }
 
     /// Where the answer is among several.
-    fn of_several(
+    pub(super) fn of_several(
         &self,
         key: &site::Key,
         url: &str,
@@ -354,50 +237,44 @@ impl Store {
         Place { own, varies: true, recalled: Some(own) }
     }
 
-    /// Where an answer will be kept that lists these fields in its `Vary`, or depends on more by its policy, or is a part: notes
-    /// that there are several, if there are.
-    ///
-    /// # Errors
-    /// It depends on more than can be told apart.
-    pub(crate) fn place(
-        &'static self,
-        key: &site::Key,
-        url: &str,
-        request: &dyn Selecting,
-        head: &Head,
-        part: Option<Only>,
-    ) -> Result<Place, Unkept> {
-        let name = self.name_of([url.as_bytes(), b"", b""]);
-        let place = Place { own: name, varies: false, recalled: Some(name) };
-        let noted = match self.entries.peek(&name) {
-            Some(Entry::Varies(varies)) => Some(varies),
-            _ if part.is_none() && head.vary.is_empty() && !key::has_variants(key) => return Ok(place),
-            _ => None,
-        };
-        let known = noted.as_ref().map_or(&[][..], |varies| &varies.fields);
-        let mut fields: Vec<Box<str>> = known.to_vec();
-        fields.extend(head.vary.iter().filter(|name| !known.contains(name)).cloned());
-        let varies = match noted {
-            Some(noted) if noted.fields.len() == fields.len() => noted,
-            _ if fields.len() > MOST_FIELDS => return Err(Unkept::Vary),
-            _ => {
-                let varies = Arc::new(Varies {
-                    url: url.into(),
-                    fields: fields.into(),
-                    number: self.numbers.hash_one(self.made.fetch_add(1, Ordering::Relaxed)),
-                    outdated_before: AtomicU64::new(0),
-                });
-                self.entries.insert(name, Entry::Varies(Arc::clone(&varies)));
-                self.note(name, &varies);
-                varies
+    pub(super) fn lock_name(&self, name: u128) -> MutexGuard<'_, ()> {
+        self.name_locks[(name >> 64) as usize % self.name_locks.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts something under a name, if it may take the place of what is there.
+    pub(super) fn put(&self, name: u128, entry: Entry, may_replace: impl FnOnce(Option<&Entry>) -> bool) -> bool {
+        let head = entry.head().map(Arc::clone);
+        {
+            let _locked = self.lock_name(name);
+            if !may_replace(self.entries.peek(&name).as_ref()) {
+                return false;
             }
-        };
-        let place = self.of_several(key, url, (&varies.fields, varies.number), request);
-        Ok(part.map_or(place, |part| self.part_of(place, part)))
+            self.entries.insert(name, entry);
+        }
+        if let Some(head) = head {
+            self.list_variant(name, &head);
+        }
+        true
+    }
+
+    /// Puts a response under a name, if it is newer than what is there.
+    pub(super) fn put_newer(&self, name: u128, head: &Head, entry: Entry) -> Result<(), Unkept> {
+        let put = self.put(name, entry, |stored| match stored {
+            Some(Entry::Answer(stored, _) | Entry::Filed(stored, _)) => head.supersedes(stored),
+            Some(Entry::Varies(_)) => false,
+            Some(Entry::Marker(_) | Entry::Form(..)) | None => true,
+        });
+        if put { Ok(()) } else { Err(Unkept::Superseded) }
+    }
+
+    /// Whether there is a newer response under a name than this one would be.
+    pub(super) fn is_superseded(&self, name: u128, head: &Head) -> bool {
+        let stored = self.entries.peek(&name);
+        stored.as_ref().and_then(Entry::head).is_some_and(|stored| !head.supersedes(stored))
     }
 
     /// Where a part is of what is at a place.
-    fn part_of(&self, place: Place, (first, last): Only) -> Place {
+    pub(super) fn part_of(&self, place: Place, (first, last): Only) -> Place {
         let range = format!("part {first}-{}", last.map_or(String::new(), |last| last.to_string()));
         let own = self.name_of([b"", &place.own.to_be_bytes(), range.as_bytes()]);
         Place { own, recalled: Some(own), ..place }
@@ -412,7 +289,7 @@ impl Store {
 
     /// Where a part is, if there are several answers under the URL.
     pub(crate) fn part_place(&self, key: &site::Key, url: &str, request: &dyn Selecting, part: Only) -> Option<Place> {
-        let Some(Entry::Varies(varies)) = self.entries.get(&self.name_of([url.as_bytes(), b"", b""])) else {
+        let Some(Entry::Varies(varies)) = self.entries.get(&self.name_of_url(url)) else {
             return None;
         };
         let place = self.part_of(self.of_several(key, url, (&varies.fields, varies.number), request), part);
@@ -431,17 +308,34 @@ impl Store {
         }
     }
 
-    /// Keeps an answer. Gives why not, if somebody has purged it since its request was sent.
+    /// Keeps an answer. Gives why not, if somebody has purged it since its request was sent, or there is a newer one.
     pub(crate) fn keep(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
-        let entry = match &content {
-            Content::Filed(opened) => Entry::Filed(Arc::clone(&head), Arc::clone(&opened.filed)),
-            content => Entry::Answer(Arc::clone(&head), content.clone()),
-        };
-        self.entries.insert(name, entry);
+        self.put_newer(name, &head, Entry::of(&head, &content))?;
+        self.keep_put(name, head, content, since)
+    }
+
+    /// Keeps a response as the server says that it is now; unless what it asked about is not there any more.
+    pub(crate) fn renew(
+        &'static self,
+        name: u128,
+        before: &Arc<Head>,
+        head: Arc<Head>,
+        content: Content,
+        since: u64,
+    ) -> Result<(), Unkept> {
+        let is_there = |stored: Option<&Entry>| stored.is_some_and(|stored| stored.is_of(before));
+        if !self.put(name, Entry::of(&head, &content), is_there) {
+            return Err(Unkept::Superseded);
+        }
+        self.keep_put(name, head, content, since)
+    }
+
+    /// Keeps what has just been put under a name.
+    fn keep_put(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
         // Looked at behind it: a purge from now on finds it.
         match self.purges.since(since, &head.url, &head.tags) {
             Some(false) => {
-                self.entries.remove(&name);
+                self.entries.remove_if(&name, |entry| entry.is_of(&head));
                 return Err(Unkept::Purged);
             }
             Some(true) => head.outdated.store(true, Ordering::Relaxed),
@@ -467,10 +361,10 @@ impl Store {
         }
     }
 
+    /// Only where nothing else is: a mark is about the last response, not about what is stored.
     fn mark(&self, name: u128, url: &str, until: Moment, lately: Lately) {
-        if !matches!(self.entries.peek(&name), Some(Entry::Varies(_) | Entry::Answer(..) | Entry::Filed(..))) {
-            self.entries.insert(name, Entry::Marker(Arc::new(Marker { url: url.into(), until, lately })));
-        }
+        let marker = Entry::Marker(Arc::new(Marker { url: url.into(), until, lately }));
+        self.put(name, marker, |stored| matches!(stored, None | Some(Entry::Marker(_))));
     }
 
     /// Forgets that a response was not for others: the server fails now, for whoever asks.
@@ -478,10 +372,17 @@ impl Store {
         self.entries.remove_if(&name, |entry| matches!(entry, Entry::Marker(_)));
     }
 
-    /// Removes an answer.
-    pub(crate) fn forget(&self, name: u128) {
-        if let Some((_, entry)) = self.entries.remove(&name) {
-            self.forget_forms(&entry);
+    /// Removes a response, unless there is another one by now.
+    pub(crate) fn forget_this(&self, name: u128, head: &Arc<Head>) {
+        self.forget(name, |entry| entry.is_of(head));
+    }
+
+    /// Removes what is under a name, in memory and on disk, if it is this. Where it is no longer in memory, it may still be on disk.
+    pub(super) fn forget(&self, name: u128, is_this: impl Fn(&Entry) -> bool) {
+        match self.entries.remove_if(&name, is_this) {
+            Some((_, entry)) => self.forget_forms(&entry),
+            None if self.entries.peek(&name).is_some() => return,
+            None => {}
         }
         if let Some(disk) = &self.disk {
             disk.forget(name);
@@ -501,30 +402,8 @@ impl Store {
     }
 }
 
-impl Entry {
-    fn lately(&self, now: Moment) -> Lately {
-        match self {
-            Entry::Marker(marker) => marker.at(now),
-            _ => Lately::Unknown,
-        }
-    }
-
-    pub(super) fn outdate(&self, now: Moment) {
-        match self {
-            Entry::Answer(head, _) | Entry::Filed(head, _) => head.outdated.store(true, Ordering::Relaxed),
-            Entry::Varies(varies) => varies.outdated_before.store(now.0 + 1, Ordering::Relaxed),
-            Entry::Marker(_) | Entry::Form(..) => {}
-        }
-    }
-
-    pub(super) fn is_meant(&self, purge: &Purge) -> bool {
-        match self {
-            Entry::Answer(head, _) | Entry::Filed(head, _) | Entry::Form(head, _) => purge.means(&head.url, &head.tags),
-            Entry::Varies(varies) => purge.means(&varies.url, ""),
-            Entry::Marker(marker) => purge.means(&marker.url, ""),
-        }
-    }
-}
+/// How long it is remembered that a response was not for others.
+const UNSHARED: Duration = Duration::from_secs(10);
 
 /// How much there is in a store.
 pub(crate) struct State {
@@ -569,7 +448,14 @@ impl Drop for Reserved {
 #[cfg(test)]
 pub(super) mod tests {
     use std::borrow::Cow;
+    use std::sync::atomic::AtomicU32;
 
+    use bytes::Bytes;
+    use http::StatusCode;
+
+    use super::super::entry::Order;
+    use super::super::freshness::Life;
+    use super::super::purges::Purge;
     use super::*;
     use crate::site::{Key, Place as Written, Setting};
 
@@ -601,6 +487,7 @@ pub(super) mod tests {
             outdated: AtomicBool::new(false),
             not_before: AtomicU32::new(0),
             number: super::super::number(),
+            order: Order { asked: super::super::number(), came: super::super::number(), made: None },
         })
     }
 
@@ -663,6 +550,99 @@ pub(super) mod tests {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let hostile = head("http://a/y", &names, "");
         assert!(matches!(store.place(&KEY, "http://a/y", &none, &hostile, None), Err(Unkept::Vary)));
+        // However many fields there were, the last response can be kept.
+        for name in &names {
+            put(store, "http://a/z", &none, &["accept", name], "", name);
+            assert_eq!(get(store, "http://a/z", &none), fresh(name));
+        }
+    }
+
+    /// What nobody can find any more takes no room.
+    #[test]
+    fn many_variants() {
+        let store = store(8 << 20);
+        let of = |number: usize| fields(&[("x-kind", number.to_string().as_str())]);
+        let fill = |vary: &[&str]| {
+            for number in 0..1000 {
+                put(store, "http://a/x", &of(number), vary, "", "it");
+            }
+            assert_eq!(store.entries.len(), 1001);
+        };
+        fill(&["x-kind"]);
+        fill(&["x-kind"]);
+        drop(store.purge(&[Purge::Url("http://a/x".to_owned())], false, Moment(0)));
+        assert_eq!((store.entries.len(), store.entries.weight()), (0, 0));
+        fill(&["x-kind"]);
+        // Those before can't be told apart by another field.
+        put(store, "http://a/x", &of(0), &["x-kind", "accept"], "", "it");
+        assert_eq!(store.entries.len(), 2);
+    }
+
+    /// Nobody who only asks puts anything there.
+    #[test]
+    fn asked_for() {
+        let store = store(4 << 20);
+        let (none, varying) = (fields(&[]), head("http://a/", &["accept"], ""));
+        let name = store.name_of_url("http://a/");
+        let is_at = |head: &Head, name| store.is_at(name, &KEY, "http://a/", &none, head);
+        assert!(!is_at(&varying, name) && is_at(&head("http://a/", &[], ""), name));
+        assert_eq!(store.entries.len(), 0);
+        let place = store.place(&KEY, "http://a/", &none, &varying, None).expect("a place");
+        assert!(
+            is_at(&varying, place.own) && !is_at(&varying, name) && !is_at(&head("http://a/", &["x"], ""), place.own)
+        );
+    }
+
+    /// Of what was on its way at once, the newest stays, whichever comes last.
+    #[test]
+    fn superseded() {
+        let check = |stored: (u64, u64, u64), comes: (u64, u64, u64), stays: bool| {
+            let store = store(4 << 20);
+            let keep = |(asked, came, made): (u64, u64, u64)| {
+                let mut head = Arc::into_inner(head("http://a/", &[], "")).expect("one");
+                head.order = Order { asked, came, made: (made > 0).then_some(Moment(made)) };
+                store.keep(1, Arc::new(head), Content::One(Bytes::new()), 0)
+            };
+            assert_eq!(keep(stored), Ok(()));
+            let expected = if stays { Err(Unkept::Superseded) } else { Ok(()) };
+            assert_eq!(keep(comes), expected, "{stored:?} {comes:?}");
+        };
+        // One after the other: whatever the dates are.
+        check((1, 2, 8), (3, 4, 8), false);
+        check((1, 2, 9), (3, 4, 8), false);
+        // At once: by date, and then by who asked first.
+        check((1, 3, 8), (2, 4, 9), false);
+        check((1, 3, 9), (2, 4, 8), true);
+        check((2, 3, 8), (1, 4, 8), true);
+        check((2, 3, 8), (1, 4, 9), false);
+        check((1, 3, 8), (2, 4, 8), false);
+        // Without a date, or where one has none.
+        for (stored, comes) in [(0, 0), (0, 9), (9, 0)] {
+            check((1, 3, stored), (2, 4, comes), false);
+            check((2, 3, stored), (1, 4, comes), true);
+        }
+    }
+
+    /// A mark takes nothing away, nor does who forgets what was there before.
+    #[test]
+    fn what_is_newer_stays() {
+        let store = store(4 << 20);
+        let (old, new) = (head("http://a/", &[], ""), head("http://a/", &[], ""));
+        let kept = |head: &Arc<Head>| store.entries.peek(&1).is_some_and(|entry| entry.is_of(head));
+        for one in [&old, &new] {
+            store.keep(1, Arc::clone(one), Content::One(Bytes::new()), 0).expect("kept");
+        }
+        store.forget_this(1, &old);
+        store.mark_unshared(1, "http://a/", Moment(0));
+        assert!(kept(&new));
+        store.forget_this(1, &new);
+        assert!(store.entries.is_empty());
+        // A note that there are several is no answer's to replace.
+        let place =
+            store.place(&KEY, "http://b/", &fields(&[]), &head("http://b/", &["a"], ""), None).expect("a place");
+        let name = store.name_of_url("http://b/");
+        let plain = store.keep(name, head("http://b/", &[], ""), Content::One(Bytes::new()), 0);
+        assert!(plain == Err(Unkept::Superseded) && place.own != name && store.noted(name).is_some());
     }
 
     #[test]

@@ -47,7 +47,7 @@ use crate::ranges;
 use crate::serve::body::Body;
 use crate::site::{self, Proxy, Route};
 use answers::{Body as Kept, Told};
-use fetch::{Errand, fetch, refresh, renew};
+use fetch::{Errand, Sent, fetch, refresh, renew};
 use forwarded::Forwarded;
 
 /// What an exchange asks the cache for.
@@ -149,12 +149,12 @@ async fn wait(
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
     let began = Instant::now();
-    let (mut seen, mut recalls, mut pauses) = (Some(seen), 0, 0);
+    let (mut next, mut recalls, mut pauses) = (Some(seen), 0, 0);
     record.cached("miss", "");
     // A flight whose response was not for this request.
     let mut other = None;
     loop {
-        let seen = seen.take().unwrap_or_else(|| sought.look(client, record, route, proxy, Moment::now()));
+        let seen = next.take().unwrap_or_else(|| sought.look(client, record, route, proxy, Moment::now()));
         let seen = match seen {
             Seen::Filed(place, head, filed) => match sought.store.open(place, filed).await {
                 Some(content) => sought.weigh(client, record, route, proxy, (place, head, content), Moment::now()),
@@ -218,6 +218,17 @@ async fn wait(
         let (reader, landed) = match follow(client, route, &sought, joined, began).await? {
             Followed::Landed(reader, landed) => (reader, landed),
             Followed::First(fill, why) => {
+                // Looked for once more: a fetch that is over by now may have changed what is there, and a purge what may be asked about.
+                let stale = match sought.look(client, record, route, proxy, Moment::now()) {
+                    Seen::Answer(answer) => return Ok(answer),
+                    Seen::Wanting(same, stale, Lately::Unknown) if same.own == place.own => stale,
+                    changed @ Seen::Wanting(..) => {
+                        next = Some(changed);
+                        continue;
+                    }
+                    Seen::Filed(_, head, _) => stale.filter(|(stale, _)| Arc::ptr_eq(stale, &head)),
+                    Seen::OnDisk(..) | Seen::NotForUs(..) => None,
+                };
                 let errand = Errand { place, stale, fill, why, beside: false, crowded: pauses > 0, part: None };
                 return Box::pin(fetch(client, record, route, proxy, &sought, errand)).await;
             }
@@ -382,7 +393,7 @@ impl Sought {
     /// Whether an answer that is kept under a name is one to this request, too, by what the answer says it depends on.
     fn is_for(&self, head: &Head, name: u128, request: &Forwarded<'_>) -> bool {
         (!self.authorized || head.life.for_authorized)
-            && self.store.place(&self.policy.key, &self.url, request, head, None).is_ok_and(|place| place.own == name)
+            && self.store.is_at(name, &self.policy.key, &self.url, request, head)
     }
 }
 
@@ -414,7 +425,7 @@ async fn head_only(
     (place, stale): (Place, Option<Stale>),
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
-    let (sent, since) = (Moment::now(), sought.store.purges());
+    let sent = Sent::now(sought.store);
     let forward = if stale.is_some() { "stale" } else { "uri-miss" };
     let answer = go_on(client, record, route, proxy, body, ("miss", "head", forward)).await?;
     if let Some((head, content)) = stale.filter(|_| answer.status == StatusCode::OK) {
@@ -423,9 +434,9 @@ async fn head_only(
         if same("etag") && same("last-modified") && length && head.fields.contains("etag") {
             let mut fields = answer.fields.clone();
             fields.remove("cache-status");
-            let _ = renew(record, sought, place, &(head, content), &fields, (sent, since));
+            let _ = renew(record, sought, place, &(head, content), &fields, sent);
         } else {
-            sought.store.forget(place.own);
+            sought.store.forget_this(place.own, &head);
         }
     }
     Ok(answer)

@@ -101,22 +101,24 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives a file its name. Gives how to read it, unless `purged`. Blocks.
+    /// Gives a file its name, unless `given_up`, and calls `named` with how to read it before another file can have that name. Returns what
+    /// that returns. Blocks.
     ///
     /// # Errors
     /// It can't be written.
-    pub(in crate::cache) fn finish(
+    pub(in crate::cache) fn finish<T>(
         &self,
         mut writer: Writer,
-        purged: impl FnOnce() -> bool,
-    ) -> io::Result<Option<Filed>> {
+        given_up: impl FnOnce() -> bool,
+        named: impl FnOnce(Filed) -> T,
+    ) -> io::Result<Option<T>> {
         self.flush(&mut writer)?;
         let file = writer.handle.get()?;
         let mut header = [0; HEADER];
         header[..6].copy_from_slice(MAGIC);
         header[8..12].copy_from_slice(&u32::try_from(writer.head.len()).unwrap_or(u32::MAX).to_le_bytes());
         header[12..20].copy_from_slice(&writer.length.to_le_bytes());
-        // In this order, and before `purged` is asked: that knows all that was followed, and what is purged from now on means this file.
+        // In this order, and before `given_up` is asked: that knows all that was followed, and what is purged from now on means this file.
         let (journal, followed) = (self.journal.identity(), self.journal.followed());
         header[20..28].copy_from_slice(&journal.to_le_bytes());
         header[28..36].copy_from_slice(&followed.to_le_bytes());
@@ -124,19 +126,21 @@ impl Disk {
         header[HEADER - SUM..].copy_from_slice(&sum.to_le_bytes());
         file.write_all_at(&header, 0)?;
         let size = occupied(&file.metadata()?);
-        {
+        let offset = (HEADER + writer.head.len()) as u64;
+        let filed = self.filed(writer.name, header, (offset, writer.length));
+        let named = {
             let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
-            if purged() {
+            if given_up() {
                 return Ok(None);
             }
             fs::rename(&writer.path, self.path(writer.name))?;
             writer.path.clear();
             self.locked().add(writer.name, size, SystemTime::now());
             writer.discharge();
-        }
+            named(filed)
+        };
         self.evict();
-        let offset = (HEADER + writer.head.len()) as u64;
-        Ok(Some(self.filed(writer.name, header, (offset, writer.length))))
+        Ok(Some(named))
     }
 }
 

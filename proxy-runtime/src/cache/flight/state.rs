@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::super::content::Content;
+use super::super::entry::Head;
 use super::super::freshness::Unkept;
-use super::super::store::Head;
 use crate::failure::Failure;
 
 /// What a request came to.

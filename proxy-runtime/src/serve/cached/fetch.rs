@@ -14,8 +14,21 @@ use super::forwarded::{self, Forwarded};
 use super::receive::{Keeping, receive};
 use super::{Sought, Stale, parts};
 use crate::cache::control::Control;
-use crate::cache::freshness::{Asked, Life, Moment, Unkept, vary};
-use crate::cache::{Content, Fill, Head, Joined, Place, Reserved, number};
+use crate::cache::Content;
+use crate::cache::Fill;
+use crate::cache::Head;
+use crate::cache::Joined;
+use crate::cache::Order;
+use crate::cache::Place;
+use crate::cache::Reserved;
+use crate::cache::Store;
+use crate::cache::freshness::Asked;
+use crate::cache::freshness::Life;
+use crate::cache::freshness::Moment;
+use crate::cache::freshness::Unkept;
+use crate::cache::freshness::date;
+use crate::cache::freshness::vary;
+use crate::cache::number;
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
@@ -53,6 +66,27 @@ pub(super) fn refresh(
         // The answer is nobody's; what is to be kept of it is received by a task of its own.
         let _ = client.timer.run(fetched).await;
     });
+}
+
+/// When a request was sent to a server.
+#[derive(Clone, Copy)]
+pub(super) struct Sent {
+    at: Moment,
+    /// How many purges there had been.
+    purges: u64,
+    /// Its place in [`Order`].
+    number: u64,
+}
+
+impl Sent {
+    pub(super) fn now(store: &Store) -> Sent {
+        Sent { at: Moment::now(), purges: store.purges(), number: number() }
+    }
+
+    /// The order of its response, which comes now, but for its `Date`.
+    fn order(self) -> Order {
+        Order { asked: self.number, came: number(), made: None }
+    }
 }
 
 /// A fetch that is to be made.
@@ -99,7 +133,7 @@ pub(super) async fn fetch(
         None => "uri-miss",
     };
     loop {
-        let (sent, since) = (Moment::now(), sought.store.purges());
+        let sent = Sent::now(sought.store);
         let body = RequestBody::new(client, Framing::Empty);
         record.cached("miss", errand.why);
         let asked = errand.stale.as_ref().map(|(head, _)| &**head);
@@ -136,16 +170,16 @@ pub(super) async fn fetch(
             }
         };
         let Some(kept) = errand.stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
-            return Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, since, forward)));
+            return Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, forward)));
         };
         // RFC 9111 section 4.3.4: a 304 is about what is kept only if it names the same.
         let (said, about) = (&reply.answer.fields, kept.0.fields.get("etag"));
         let same = said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)));
         if !same {
-            sought.store.forget(place.own);
+            sought.store.forget_this(place.own, &kept.0);
             continue;
         }
-        let (head, content) = match renew(record, sought, place, &kept, said, (sent, since)) {
+        let (head, content) = match renew(record, sought, place, &kept, said, sent) {
             Ok(head) => (head, kept.1),
             Err(head) => {
                 errand.fill.lands_alone();
@@ -177,7 +211,7 @@ pub(super) fn renew(
     place: Place,
     (head, content): &Stale,
     said: &Fields,
-    (sent, since): (Moment, u64),
+    sent: Sent,
 ) -> Result<Arc<Head>, Arc<Head>> {
     let mut fields = head.fields.clone();
     let replaced = |name: &[u8]| !name.eq_ignore_ascii_case(b"content-length") && !name.eq_ignore_ascii_case(b"age");
@@ -195,18 +229,20 @@ pub(super) fn renew(
     if let Some(age) = said.get("age") {
         judged.set("age", age);
     }
-    let asked = Asked { authorized: sought.authorized, no_store: false, part: false, sent, answered: Moment::now() };
+    let asked =
+        Asked { authorized: sought.authorized, no_store: false, part: false, sent: sent.at, answered: Moment::now() };
+    let ids = (head.number, sent.order());
     let life = Life::of(sought.policy, record.worker.settings, head.status, &judged, &asked);
     let settings = record.worker.settings;
-    let renewed = |life: Life| Arc::new(kept_head(sought, settings, head.status, fields.clone(), life, head.number));
+    let renewed = |life: Life| Arc::new(kept_head(sought, settings, head.status, fields.clone(), life, ids));
     match life {
         Ok(life) => {
-            let head = renewed(life);
-            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), since);
-            Ok(head)
+            let renewed = renewed(life);
+            let _ = sought.store.renew(place.own, head, Arc::clone(&renewed), content.clone(), sent.purges);
+            Ok(renewed)
         }
         Err(_) => {
-            sought.store.forget(place.own);
+            sought.store.forget_this(place.own, head);
             Err(renewed(Life { received: asked.answered, age: Duration::ZERO, ..head.life.clone() }))
         }
     }
@@ -219,12 +255,13 @@ fn kept_head(
     status: StatusCode,
     mut fields: Fields,
     life: Life,
-    number: u64,
+    (number, order): (u64, Order),
 ) -> Head {
     for name in Control::under(sought.policy, settings, status, &fields, life.received).unkept {
         fields.remove(&name);
     }
     fields.remove("age");
+    let order = Order { made: fields.get("date").and_then(date), ..order };
     if !fields.contains("date") {
         // RFC 9110 section 6.6.1.
         let received = std::time::UNIX_EPOCH + Duration::from_millis(life.received.0);
@@ -250,6 +287,7 @@ fn kept_head(
         outdated: AtomicBool::new(false),
         not_before: AtomicU32::new(0),
         number,
+        order,
     }
 }
 
@@ -261,7 +299,7 @@ pub(super) fn take_in(
     sought: &Sought,
     errand: Errand,
     reply: Reply,
-    (sent, since, forward): (Moment, u64, &'static str),
+    (sent, forward): (Sent, &'static str),
 ) -> Answer<Body> {
     let part = errand.part;
     let status = reply.answer.status;
@@ -269,11 +307,11 @@ pub(super) fn take_in(
         authorized: sought.authorized,
         no_store: sought.wish.no_store,
         part: part.is_some(),
-        sent,
+        sent: sent.at,
         answered: Moment::now(),
     };
     let request = Forwarded::new(client, record, route, proxy);
-    let judged = admit(&request, record, sought, &reply.answer, &asked, part);
+    let judged = admit(&request, record, sought, &reply.answer, (&asked, sent.order()), part);
     let why = errand.why;
     let (head, place, reserved) = match judged {
         Ok(admitted) => admitted,
@@ -302,13 +340,14 @@ pub(super) fn take_in(
             record.watches(reader.flight());
             let receiver = Rc::new(Client::nobody(&client.peer));
             call.reassign_client(&receiver);
-            let keeping = Keeping { store: sought.store, name: place.own, head: Arc::clone(&head), since, reserved };
+            let keeping =
+                Keeping { store: sought.store, name: place.own, head: Arc::clone(&head), since: sent.purges, reserved };
             tokio::task::spawn_local(receive(receiver, call, fill, keeping));
             answers::present(record, &head, Kept::Coming(reader, length), &told, asked.answered)
         }
         _ => {
             let content = Content::One(Bytes::new());
-            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), since);
+            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), sent.purges);
             fill.refreshes(Arc::clone(&head), place.own, content.clone());
             answers::present(record, &head, Kept::Here(&content), &told, asked.answered)
         }
@@ -326,10 +365,13 @@ fn is_unkept(sought: &Sought, errand: Errand, (status, unkept): (StatusCode, Unk
     if status.is_server_error() {
         return errand.has_failed(sought);
     }
-    if errand.stale.is_some() {
-        store.forget(place.own);
+    if let Some((head, _)) = &errand.stale {
+        store.forget_this(place.own, head);
     }
-    let of_this_request = matches!(unkept, Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom)
+    let of_this_request = matches!(
+        unkept,
+        Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom | Unkept::Superseded
+    )
         // What a condition or a range of the client's has led to.
         || errand.beside && unkept == Unkept::Status;
     if !of_this_request {
@@ -344,7 +386,7 @@ fn admit(
     record: &Record,
     sought: &Sought,
     answer: &Answer<Body>,
-    asked: &Asked,
+    (asked, order): (&Asked, Order),
     part: Option<ranges::Only>,
 ) -> Result<(Arc<Head>, Place, Reserved), Unkept> {
     if part.is_some_and(|part| !parts::is_it(part, answer)) {
@@ -358,7 +400,7 @@ fn admit(
     // What is too large for memory goes through a window.
     let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
     let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
-    let head = kept_head(sought, record.worker.settings, answer.status, answer.fields.clone(), life, number());
+    let head = kept_head(sought, record.worker.settings, answer.status, answer.fields.clone(), life, (number(), order));
     let place = sought.store.place(&sought.policy.key, &sought.url, request, &head, part)?;
     Ok((Arc::new(head), place, reserved))
 }

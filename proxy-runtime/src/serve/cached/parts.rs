@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::answers;
-use super::fetch::{Errand, take_in};
+use super::fetch::{Errand, Sent, take_in};
 use super::forwarded::{self, Forwarded};
 use super::{Sought, go_on};
 use crate::cache::freshness::{Moment, Verdict};
@@ -58,7 +58,7 @@ pub(super) async fn forward(
     let Joined::Fill(fill) = sought.store.flights.join(place.own, &sought.url) else {
         return go_on(client, record, route, proxy, body, past).await;
     };
-    let (sent, since) = (Moment::now(), sought.store.purges());
+    let sent = Sent::now(sought.store);
     record.cached("miss", "");
     let body = RequestBody::new(client, Framing::Empty);
     let alter = |request: &mut Request| forwarded::normalize(sought.policy, &mut request.fields);
@@ -70,7 +70,7 @@ pub(super) async fn forward(
         }
     };
     let errand = Errand { place, stale: None, fill, why: "", beside: false, crowded: false, part: Some(part) };
-    Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, since, "partial")))
+    Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, "partial")))
 }
 
 /// A part that is kept, in memory or on disk.
