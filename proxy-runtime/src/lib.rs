@@ -12,6 +12,13 @@
 //! regex template facts fields settings filter handler`) do no I/O and are what the compiler shares: it uses this
 //! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
 
+// Atomics and locks of what is checked by loom: the standard library's, or loom's own in tests that are built with `--cfg kiln_loom`. (Tokio
+// and others react to `--cfg loom`.)
+#[cfg(all(test, kiln_loom))]
+use loom::sync;
+#[cfg(not(all(test, kiln_loom)))]
+use std::sync;
+
 pub mod addresses;
 pub mod balance;
 pub mod cache;

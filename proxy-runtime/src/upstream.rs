@@ -11,6 +11,7 @@ pub(crate) mod discover;
 pub(crate) mod fetch;
 mod group;
 mod health;
+mod pending;
 mod pool;
 mod proxy_protocol;
 mod race;

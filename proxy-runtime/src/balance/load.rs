@@ -3,7 +3,9 @@
 //! The latency is a moving average that rises at once and falls slowly ("peak EWMA", as in Twitter's Finagle): a server
 //! that stalls is noticed with its first late answer, and forgiven over ten seconds.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sync::atomic::AtomicU32;
 
 /// What is counted of a server.
 #[derive(Debug, Default)]
@@ -20,14 +22,15 @@ impl Load {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Counts one more exchange, unless there are `limit` already.
+    /// Counts one more exchange, unless there are `limit` already. It is never counted in vain, not even for a moment: whoever saw that would
+    /// wait for an exchange to end that has not begun.
     pub fn begin(&self, limit: u64) -> bool {
-        let others = self.active.fetch_add(1, Ordering::Relaxed);
-        let room = u64::from(others) < limit;
-        if !room {
-            self.end();
+        if limit == u64::MAX {
+            self.active.fetch_add(1, Ordering::Relaxed);
+            return true;
         }
-        room
+        let more = |active: u32| (u64::from(active) < limit).then(|| active + 1);
+        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     /// One exchange is over.

@@ -36,9 +36,9 @@ use super::freshness::Moment;
 use super::journal::Journal;
 use super::purges::Purge;
 use super::record::{self, Kept};
-use crate::descriptors::DescriptorBudget;
-use crate::descriptors::self;
 use super::varies::Varies;
+use crate::descriptors;
+use crate::descriptors::DescriptorBudget;
 use crate::file_pool::FilePool;
 
 /// A folder of answers.

@@ -10,8 +10,8 @@
 mod state;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf as _, Bytes};
@@ -27,6 +27,8 @@ use crate::body::source::Source;
 use crate::body::source::split;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The flights of a store.
 #[derive(Default)]
@@ -375,18 +377,18 @@ mod tests {
     use super::state::WINDOW;
     use super::*;
 
-    fn flights() -> &'static Flights {
+    pub(super) fn flights() -> &'static Flights {
         Box::leak(Box::default())
     }
 
-    fn begin(flights: &'static Flights) -> Fill {
+    pub(super) fn begin(flights: &'static Flights) -> Fill {
         match flights.join(1, "http://a/") {
             Joined::Fill(fill) => fill,
             Joined::Reader(_) => panic!("nobody was first"),
         }
     }
 
-    fn join(flights: &'static Flights) -> Reader {
+    pub(super) fn join(flights: &'static Flights) -> Reader {
         match flights.join(1, "http://a/") {
             Joined::Reader(reader) => reader,
             Joined::Fill(_) => panic!("there is one"),
@@ -394,7 +396,7 @@ mod tests {
     }
 
     /// All that can be read now, and how it ends: `None` if more may come.
-    fn read(reader: &mut Reader) -> (String, Option<Result<(), Failure>>) {
+    pub(super) fn read(reader: &mut Reader) -> (String, Option<Result<(), Failure>>) {
         let (mut all, mut cx) = (Vec::new(), Context::from_waker(Waker::noop()));
         let end = loop {
             match reader.poll_fill(&mut cx) {
@@ -598,5 +600,94 @@ mod tests {
             (0..WINDOW).take_while(|_| fill.poll_room(&mut cx).is_ready()).map(|_| fill.push(text("x"))).count();
         assert!(pushed < WINDOW / 32, "{pushed}");
         drop(follower);
+    }
+}
+
+#[cfg(all(test, kiln_loom))]
+mod interleavings {
+    use std::sync::atomic::AtomicBool;
+    use std::task::Wake;
+
+    use super::super::store::tests::head;
+    use super::tests::{begin, flights, join, read};
+    use super::*;
+
+    fn check(model: impl Fn() + Send + Sync + 'static) {
+        let mut checked = loom::model::Builder::new();
+        checked.preemption_bound = Some(2);
+        checked.check(model);
+    }
+
+    /// Whoever comes after a purge joins no fetch from before it, also if that gets its response, or is overtaken, at the same moment.
+    #[test]
+    fn purged_while_it_lands() {
+        for overtaken in [false, true] {
+            check(move || {
+                let flights = flights();
+                let fill = begin(flights);
+                let slow = join(flights);
+                let lands = loom::thread::spawn(move || {
+                    drop(fill.lands(head("http://a/", &[], ""), 1, None));
+                    fill
+                });
+                let overtakes = overtaken.then(|| loom::thread::spawn(move || flights.overtake(&slow.flight())));
+                flights.purge(&Purge::All);
+                if let Joined::Reader(reader) = flights.join(1, "http://a/") {
+                    assert_eq!(reader.flight.purges, 1, "it has begun before the purge");
+                }
+                let _held = (lands.join().expect("ended"), overtakes.map(|overtakes| overtakes.join().expect("ended")));
+                if let Joined::Reader(reader) = flights.join(1, "http://a/") {
+                    assert_eq!(reader.flight.purges, 1, "it has begun before the purge");
+                }
+            });
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A follower that waits is woken for what comes, and reads all of it, whatever steps it takes in between.
+    #[test]
+    fn followed_while_it_comes() {
+        for passes in [false, true] {
+            check(move || {
+                let flights = flights();
+                let fill = begin(flights);
+                let mut follower = fill.lands(head("http://a/", &[], ""), 1, None);
+                let woken = Arc::new(Woken::default());
+                let waker = Waker::from(Arc::clone(&woken));
+                let follows = loom::thread::spawn(move || {
+                    let mut all = Vec::new();
+                    loop {
+                        match follower.poll_fill(&mut Context::from_waker(&waker)) {
+                            Poll::Ready(Ok(true)) => drop(follower.take(|data| {
+                                all.extend_from_slice(data);
+                                data.len()
+                            })),
+                            Poll::Ready(_) => return (all, None),
+                            Poll::Pending => return (all, Some(follower)),
+                        }
+                    }
+                });
+                fill.push(Bytes::from_static(b"ab"));
+                if passes {
+                    fill.passes_on(None);
+                }
+                fill.push(Bytes::from_static(b"c"));
+                fill.ends(Ok(()));
+                let (mut all, waits) = follows.join().expect("ended");
+                if let Some(mut follower) = waits {
+                    assert!(woken.0.load(Ordering::SeqCst), "it waits though more has come");
+                    all.extend_from_slice(read(&mut follower).0.as_bytes());
+                }
+                assert_eq!(all, b"abc");
+            });
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! What is purged ([`Purge`]), and what was, lately ([`Purges`]). Pure, but for a lock.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, fence};
 
 /// What is purged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,9 @@ impl Purge {
 }
 
 /// The last purges: what was asked for before one and comes after it must not be kept as if there had been none.
+///
+/// Whoever purges counts that here and then looks at what is stored; whoever stores then looks at the count. One of the two must see the other,
+/// so there is a sequentially consistent fence between the two on both sides, whatever locks the store has besides.
 #[derive(Default)]
 pub(super) struct Purges {
     count: AtomicU64,
@@ -41,12 +47,13 @@ pub(super) struct Purges {
 pub(super) const REMEMBERED: usize = 4096;
 
 impl Purges {
-    /// How many there have been.
+    /// How many there have been; all that are not counted yet look at the store later.
     pub(super) fn count(&self) -> u64 {
+        fence(Ordering::SeqCst);
         self.count.load(Ordering::Acquire)
     }
 
-    /// One more.
+    /// One more. The store is looked at after this.
     pub(super) fn add(&self, purge: Purge, soft: bool) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == REMEMBERED {
@@ -54,11 +61,12 @@ impl Purges {
         }
         last.push_back((purge, soft));
         self.count.fetch_add(1, Ordering::Release);
+        fence(Ordering::SeqCst);
     }
 
     /// Whether what has this URL and these tags was purged since there were so many; and softly.
     pub(super) fn since(&self, since: u64, url: &str, tags: &str) -> Option<bool> {
-        if self.count.load(Ordering::Acquire) == since {
+        if self.count() == since {
             return None;
         }
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,5 +74,36 @@ impl Purges {
         let meant = last.iter().rev().take(new).filter(|(purge, _)| purge.means(url, tags));
         let soft = meant.map(|(_, soft)| *soft).min();
         if new > REMEMBERED { Some(false) } else { soft }
+    }
+}
+
+#[cfg(all(test, kiln_loom))]
+mod interleavings {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::sync::atomic::AtomicBool;
+
+    /// What is stored while it is purged is gone after both, however weakly the store itself is ordered.
+    #[test]
+    fn stored_and_purged() {
+        loom::model(|| {
+            let (purges, is_stored) = (Arc::new(Purges::default()), Arc::new(AtomicBool::new(false)));
+            let stores = {
+                let (purges, is_stored) = (Arc::clone(&purges), Arc::clone(&is_stored));
+                loom::thread::spawn(move || {
+                    is_stored.store(true, Ordering::Relaxed);
+                    if purges.since(0, "http://a/", "") == Some(false) {
+                        is_stored.store(false, Ordering::Relaxed);
+                    }
+                })
+            };
+            purges.add(Purge::All, false);
+            if is_stored.load(Ordering::Relaxed) {
+                is_stored.store(false, Ordering::Relaxed);
+            }
+            stores.join().expect("ended");
+            assert!(!is_stored.load(Ordering::Relaxed));
+        });
     }
 }

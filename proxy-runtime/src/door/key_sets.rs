@@ -210,8 +210,9 @@ impl KeySet {
     }
 
     fn put(&self, keys: Keys, until: u64) {
-        self.keys.store(Some(Arc::new(keys)));
+        // In this order: whoever sees the keys sees until when they hold.
         self.until.store(until, Ordering::Relaxed);
+        self.keys.store(Some(Arc::new(keys)));
         self.arrived.notify_waiters();
     }
 }

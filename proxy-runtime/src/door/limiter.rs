@@ -9,11 +9,12 @@
 //! On the hot path: one hash, one line of memory, one compare-and-swap; no lock, no allocation.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::counted::LimitKey;
 use crate::site::RateLimit;
+use crate::sync::atomic::AtomicU64;
 
 /// Counts the requests of keys.
 pub struct Limiter {
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
     use crate::site::By;
 
-    fn limiter(interval: Duration, burst: u32, delay: Duration, keys: u64) -> Limiter {
+    pub(super) fn limiter(interval: Duration, burst: u32, delay: Duration, keys: u64) -> Limiter {
         Limiter::new(&RateLimit {
             id: 0,
             identified: false,
@@ -201,6 +202,35 @@ mod tests {
         {
             let limiter = limiter(Duration::from_nanos(interval), burst, Duration::from_nanos(delay), 8);
             assert_eq!(limiter.take(LimitKey::Bytes(b"a"), MS(0)), LimitDecision::Now, "{interval} {burst} {delay}");
+        }
+    }
+}
+
+#[cfg(all(test, kiln_loom))]
+mod interleavings {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Of requests that come at once, as many go on as the burst allows, whatever steps they take in between each other.
+    #[test]
+    fn at_once() {
+        for (burst, requests) in [(1, 2), (2, 2), (2, 3)] {
+            let mut model = loom::model::Builder::new();
+            model.preemption_bound = Some(2);
+            model.check(move || {
+                let limiter = Arc::new(super::tests::limiter(Duration::from_secs(1), burst, Duration::ZERO, 8));
+                let take = |limiter: &Limiter| limiter.take(Key::Bytes(b"a"), Duration::ZERO) == Turn::Now;
+                let others: Vec<_> = (1..requests)
+                    .map(|_| {
+                        let limiter = Arc::clone(&limiter);
+                        loom::thread::spawn(move || take(&limiter))
+                    })
+                    .collect();
+                let own = usize::from(take(&limiter));
+                let others = others.into_iter().map(|other| usize::from(other.join().expect("ended")));
+                assert_eq!(own + others.sum::<usize>(), requests.min(burst as usize));
+            });
         }
     }
 }

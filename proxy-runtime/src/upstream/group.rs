@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::pending::Pending;
 use super::server::Server;
 use crate::balance::{self, Ask, Balancer, Candidates, Dice, Load};
 use crate::failure::Failure;
@@ -31,11 +31,9 @@ pub(crate) struct Group {
     load: Load,
     limit: u64,
     /// Requests that wait, how many may, and for how long.
-    waiting: AtomicUsize,
+    pending: Pending,
     max_waiting: u64,
     patience: Duration,
-    /// Tells those who wait that there may be room.
-    freed: Notify,
     /// Retries now.
     retrying: AtomicUsize,
     /// Nanoseconds that a server takes to warm up.
@@ -118,10 +116,9 @@ impl Group {
             cookie_key,
             load: Load::default(),
             limit: breaker.max_connections.get(settings),
-            waiting: AtomicUsize::new(0),
+            pending: Pending::default(),
             max_waiting: breaker.max_pending.get(settings),
             patience: breaker.pending_timeout.get(settings),
-            freed: Notify::new(),
             retrying: AtomicUsize::new(0),
             slow_start: nanoseconds(upstream.slow_start.get(settings)),
             eject: upstream.outlier.as_ref().map_or(0, |outlier| nanoseconds(outlier.eject.get(settings))),
@@ -178,13 +175,13 @@ impl Group {
         servers: &'static [Server],
         wish: &PickRequest<'_>,
     ) -> Result<Lease, Failure> {
-        let waiting = Waiting::new(&self.waiting);
+        let waiting = self.pending.join();
         if waiting.others >= self.max_waiting {
             return Err(Failure::UpstreamOverloaded);
         }
         let deadline = Instant::now() + self.patience.min(Duration::from_secs(1 << 30));
         loop {
-            let mut freed = std::pin::pin!(self.freed.notified());
+            let mut freed = std::pin::pin!(waiting.room());
             // From here on nothing is missed.
             freed.as_mut().enable();
             match self.lease(servers, wish, Instant::now()) {
@@ -295,7 +292,7 @@ impl Group {
 
     /// Tells those who wait that a server is back.
     pub(crate) fn wake(&self) {
-        self.freed.notify_waiters();
+        self.pending.wake_all();
     }
 
     /// Says something that requests may be the cause of: once in a while.
@@ -428,27 +425,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.server.load.end();
         self.group.load.end();
-        if self.group.waiting.load(Ordering::Relaxed) > 0 {
-            self.group.freed.notify_one();
-        }
-    }
-}
-
-/// One of those who wait.
-struct Waiting {
-    count: &'static AtomicUsize,
-    others: u64,
-}
-
-impl Waiting {
-    fn new(count: &'static AtomicUsize) -> Waiting {
-        Waiting { count, others: count.fetch_add(1, Ordering::Relaxed) as u64 }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.group.pending.wake_one();
     }
 }
 

@@ -1,0 +1,118 @@
+//! Requests that wait until a server of their upstream has room: [`Pending`].
+//!
+//! Whoever gives room back then looks whether somebody waits; whoever is going to wait has said so and then looks whether there is room. One of
+//! the two must see the other, or a request waits beside a server that is free. A processor may let a load overtake a store before it, though, as
+//! Arm's do, so there is a sequentially consistent fence between the two on both sides: fences have one order, and after the second, the store
+//! before the first is seen. Operations that are sequentially consistent themselves would do as well, and save what a fence costs on x86-64 (some
+//! ten nanoseconds an exchange); but loom takes these for weaker than they are, and could not check them.
+
+use std::sync::atomic::Ordering;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::sync::atomic::{AtomicUsize, fence};
+
+/// See above.
+#[derive(Default)]
+pub(super) struct Pending {
+    count: AtomicUsize,
+    room: Notify,
+}
+
+impl Pending {
+    /// A request is going to wait, and looks for room after this; it waits until what is returned is dropped.
+    pub(super) fn join(&self) -> Waiting<'_> {
+        let others = self.count.fetch_add(1, Ordering::Relaxed) as u64;
+        fence(Ordering::SeqCst);
+        Waiting { pending: self, others }
+    }
+
+    /// There is room for one more. Cost where nobody waits: a fence and a load.
+    pub(super) fn wake_one(&self) {
+        fence(Ordering::SeqCst);
+        if self.count.load(Ordering::Relaxed) > 0 {
+            self.room.notify_one();
+        }
+    }
+
+    /// There may be room for all: there are other servers, or one is back.
+    pub(super) fn wake_all(&self) {
+        self.room.notify_waiters();
+    }
+}
+
+/// One of those who wait.
+pub(super) struct Waiting<'p> {
+    pending: &'p Pending,
+    /// How many waited already.
+    pub(super) others: u64,
+}
+
+impl<'p> Waiting<'p> {
+    /// Ends when there may be room. Nothing is missed once it is enabled.
+    pub(super) fn room(&self) -> Notified<'p> {
+        self.pending.room.notified()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pending.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, kiln_loom))]
+mod interleavings {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::balance::Load;
+
+    /// Nobody waits while there is room: not after it was given back, and not for having seen the attempt of one that found none.
+    #[test]
+    fn nobody_waits_beside_room() {
+        loom::model(|| {
+            let (load, pending) = (Arc::new(Load::default()), Arc::new(Pending::default()));
+            assert!(load.begin(1));
+            let ends = |load: &Load, pending: &Pending| {
+                load.end();
+                pending.wake_one();
+            };
+            let spawn = |run: fn(&Load, &Pending, fn(&Load, &Pending)), ends| {
+                let (load, pending) = (Arc::clone(&load), Arc::clone(&pending));
+                loom::thread::spawn(move || run(&load, &pending, ends))
+            };
+            let holder = spawn(|load, pending, ends| ends(load, pending), ends);
+            let newcomer = spawn(
+                |load, pending, ends| {
+                    if load.begin(1) {
+                        ends(load, pending);
+                    }
+                },
+                ends,
+            );
+            let mut others = Some((holder, newcomer));
+            let mut cx = Context::from_waker(Waker::noop());
+            let waiting = pending.join();
+            loop {
+                let mut room = pin!(waiting.room());
+                room.as_mut().enable();
+                if load.begin(1) {
+                    break;
+                }
+                if room.as_mut().poll(&mut cx).is_pending() {
+                    // It sleeps. When all the others have gone, it must have been woken.
+                    let (holder, newcomer) = others.take().expect("it sleeps once, as there is room then");
+                    holder.join().expect("ended");
+                    newcomer.join().expect("ended");
+                    assert!(room.poll(&mut cx).is_ready(), "it waits beside room");
+                }
+                // Tokio's `Notify` orders what whoever wakes has done before what whoever is woken does. Loom does not see that.
+                fence(Ordering::SeqCst);
+            }
+        });
+    }
+}
