@@ -56,6 +56,7 @@ pub enum InCache {
     Stale(Stale),
     Key(Vec<Item>),
     KeyQuery(KeyQuery),
+    KeyExcept(Vec<Spanned<String>>),
     KeyHeader(Vec<Spanned<String>>),
     KeyCookie(Vec<Spanned<String>>),
     Vary(Vec<Spanned<String>>),
@@ -98,8 +99,12 @@ pub struct Stale {
 /// `query` of a `key`.
 #[derive(Debug, Clone)]
 pub struct KeyQuery {
-    /// The parameters that count; none, for `off`.
-    pub names: Vec<Spanned<String>>,
-    /// Whether the server is sent these alone.
+    /// The parameters that count; none, for `off`. `None`: all but those in `items`.
+    pub names: Option<Vec<Spanned<String>>>,
+    /// Whether the order of parameters does not count.
+    pub sort: Option<Spanned<bool>>,
+    /// Whether the server is sent what counts alone.
     pub send_keyed: Option<Spanned<bool>>,
+    /// `except`.
+    pub items: Vec<Item>,
 }

@@ -1,14 +1,14 @@
-//! `cache-store` and `cache`: stores by their names, settings that contradict each other, and what answers depend on that the
-//! key does not have.
+//! `cache-store` and `cache`: stores by their names, and settings that contradict each other.
+
+mod key;
 
 use std::time::Duration;
 
-use proxy_runtime::site::{self, AuthScheme, DiskStore, Jwt, Key, Mark, ParamKind, Place, Setting, Store};
-use proxy_runtime::template::{Piece, Template};
+use proxy_runtime::site::{self, AuthScheme, DiskStore, Jwt, Key, Mark, ParamKind, Place, Query, Setting, Store};
 
 use super::{Check, list};
-use crate::ast::{self, InCache, Item, KeyQuery, What};
-use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter, Route};
+use crate::ast::{self, InCache, Item, What};
+use crate::model::{HeaderOp, Matcher, ResponseFilter, Route};
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
@@ -121,7 +121,7 @@ impl Check<'_> {
             },
             stale: site::Stale { while_revalidate: fixed(Duration::ZERO), if_error: fixed(Duration::ZERO) },
             key: Key {
-                query: None,
+                query: Query::Whole,
                 send_keyed: false,
                 headers: list(Vec::new()),
                 cookies: list(Vec::new()),
@@ -183,7 +183,11 @@ impl Check<'_> {
                         );
                     }
                 }
-                InCache::KeyQuery(_) | InCache::KeyHeader(_) | InCache::KeyCookie(_) | InCache::Mark { .. } => {
+                InCache::KeyQuery(_)
+                | InCache::KeyExcept(_)
+                | InCache::KeyHeader(_)
+                | InCache::KeyCookie(_)
+                | InCache::Mark { .. } => {
                     unreachable!("the reader lets these stand in `key` and `bypass` alone")
                 }
             }
@@ -319,40 +323,6 @@ impl Check<'_> {
         }
     }
 
-    fn cache_key(&mut self, items: &[Item], key: &mut Key, route: &Route) {
-        for Item { span, what, .. } in items {
-            match what {
-                What::InCache(InCache::KeyQuery(KeyQuery { names, send_keyed })) => {
-                    key.query = Some(list(self.once(names, "parameter")));
-                    key.send_keyed = send_keyed.as_ref().is_some_and(|send| send.value);
-                    self.server_sees(*span, send_keyed.as_ref(), route);
-                }
-                What::InCache(InCache::KeyHeader(names)) => key.headers = list(self.once(names, "field")),
-                What::InCache(InCache::KeyCookie(names)) => key.cookies = list(self.once(names, "cookie")),
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether the server sees what the key leaves out of the query.
-    fn server_sees(&mut self, span: Span, send_keyed: Option<&Spanned<bool>>, route: &Route) {
-        let raw = route.request.iter().any(|filter| matches!(filter, RequestFilter::Rewrite(rewrite) if rewrite.raw));
-        match send_keyed {
-            None => self.report.add(
-                Diagnostic::lint("unkeyed-query", "the server is sent parameters that the key does not have", span)
-                    .label("one response is used for all values of the others")
-                    .help("`send=keyed` leaves them out of what the server is sent")
-                    .help("if it does not look at them, write: send=all"),
-            ),
-            Some(send) if send.value && raw => self.report.add(
-                Diagnostic::error("contradiction", "`rewrite raw` sends the query as it arrived", send.span)
-                    .label("and this what the key has of it")
-                    .help("leave out one of them"),
-            ),
-            Some(_) => {}
-        }
-    }
-
     /// Names of which none is there twice. Those of fields are in lower case by now.
     fn once(&mut self, names: &[Spanned<String>], kind: &str) -> Vec<site::Text> {
         for (index, name) in names.iter().enumerate() {
@@ -390,42 +360,6 @@ impl Check<'_> {
                 self.error("duplicate", format!("the status {status} is there twice"), status.span);
             }
             negative.push((status.value, ttl));
-        }
-    }
-
-    /// Whether the key has what the site itself makes answers depend on.
-    fn key_is_whole(&mut self, span: Span, cache: &site::Cache, route: &Route) {
-        let mut missing: Vec<(String, String)> = Vec::new();
-        let mut note = |what: String, how: &str| {
-            let found = (what, how.to_owned());
-            if !missing.contains(&found) {
-                missing.push(found);
-            }
-        };
-        for (template, how) in templates(route, &cache.key.headers) {
-            for piece in template.pieces.iter() {
-                if let Some(what) = lacks(cache, piece) {
-                    note(what, how);
-                }
-            }
-        }
-        if let Some(proxy) = route.handler.proxy()
-            && proxy.shares.len() > 1
-            && proxy.by.is_none()
-        {
-            note("chance".to_owned(), "`split` chooses the upstream by");
-        }
-        for (what, how) in missing {
-            self.report.add(
-                Diagnostic::lint(
-                    "cache-key",
-                    format!("{how} {what}, and the key of this cache does not have it"),
-                    span,
-                )
-                .label("one client's answer may be used for another")
-                .help("`key` can have it, or the route is left out of the cache")
-                .help(self.allowed("if the server does not look at it, or says so in `Vary`", "cache-key")),
-            );
         }
     }
 
@@ -481,66 +415,6 @@ impl Check<'_> {
                 .help("remove one of them at most"),
             );
         }
-    }
-}
-
-/// What a request says that goes into the request to the server, or chooses it; but for fields that the key has, which count as the server
-/// is sent them.
-fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &'static str)> {
-    let mut all = Vec::new();
-    for filter in &route.request {
-        match filter {
-            RequestFilter::Rewrite(rewrite) => {
-                let paths = rewrite.path.iter().filter_map(|step| match step {
-                    PathStep::Path(template) => Some(template),
-                    PathStep::StripPrefix(_)
-                    | PathStep::StripPrefixAnyCase(_)
-                    | PathStep::Replace(..)
-                    | PathStep::AddPrefix(_) => None,
-                });
-                let templates = paths.chain(rewrite.query_set.iter().map(|(_, template)| template));
-                all.extend(templates.map(|template| (template, "`rewrite` puts in")));
-            }
-            RequestFilter::Headers(ops) => {
-                let templates = ops.iter().filter_map(|op| match op {
-                    HeaderOp::Set(name, template)
-                    | HeaderOp::Add(name, template)
-                    | HeaderOp::Default(name, template) => (!tells_who(name)
-                        && !keyed.iter().any(|keyed| keyed.eq_ignore_ascii_case(name)))
-                    .then_some(template),
-                    HeaderOp::Remove(_) | HeaderOp::Replace(..) => None,
-                });
-                all.extend(templates.map(|template| (template, "`request-headers` puts in")));
-            }
-        }
-    }
-    if let Some(proxy) = route.handler.proxy() {
-        all.extend(proxy.by.iter().map(|template| (template, "`split` chooses the upstream by")));
-    }
-    all
-}
-
-/// Fields by which proxies tell servers, for their logs, which client and which request it was. Not `X-Forwarded-Host` and the like:
-/// servers make links of those.
-fn tells_who(name: &str) -> bool {
-    const NAMES: [&str; 6] =
-        ["x-forwarded-for", "x-real-ip", "x-client-ip", "true-client-ip", "x-request-id", "x-correlation-id"];
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
-}
-
-/// What a placeholder stands for, if the key lacks it.
-fn lacks(cache: &site::Cache, piece: &Piece) -> Option<String> {
-    let has = |names: &[site::Text], name: &str| names.iter().any(|one| one.eq_ignore_ascii_case(name));
-    let query = |name: &str| cache.key.query.as_ref().is_none_or(|names| has(names, name));
-    match piece {
-        Piece::Header(name) => (!has(&cache.key.headers, name)).then(|| format!("`{{header.{name}}}`")),
-        Piece::Cookie(name) => (!has(&cache.key.cookies, name)).then(|| format!("`{{cookie.{name}}}`")),
-        Piece::QueryValue(name) => (!query(name)).then(|| format!("`{{query.{name}}}`")),
-        Piece::Query | Piece::PathAndQuery => cache.key.query.is_some().then(|| "`{query}`".to_owned()),
-        Piece::ClientIp => Some("`{client.ip}`".to_owned()),
-        Piece::ClientCertSubject => Some("`{client.cert.subject}`".to_owned()),
-        Piece::ClientCertFingerprint => Some("`{client.cert.fingerprint}`".to_owned()),
-        _ => None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! `cache-store` and `cache`: which answers are kept, where, and how long.
 
+pub(super) mod key;
 pub(super) mod lifetime;
 
 use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Policy, Setting, What};
+use crate::ast::{Cache, CacheStore, DiskStore, InCache, Policy, Setting, What};
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 use proxy_runtime::site::Part;
@@ -173,118 +174,6 @@ site example.com {
         let items = r.body();
         Some(What::Policy(Policy::Cache(Cache { store, lock, strips_set_cookie, strips_cookies, items })))
     },
-};
-
-pub(super) static KEY: Directive = Directive {
-    name: "key",
-    places: &[Place::Cache],
-    args: "",
-    props: &[],
-    body: Some(Place::CacheKey),
-    repeats: false,
-    summary: "What tells answers apart, beside scheme, host and path.",
-    details: "\
-The whole query, as it is written, where nothing is said of it. A lint (`cache-key`) finds what a site itself lets answers depend
-on, and the key lacks. Routes that are chosen by more than the URL are told apart in any case.",
-    example: r#"
-site example.com {
-    cache {
-        key {
-            query page sort send=keyed
-            header Accept-Language
-            cookie theme
-        }
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| Some(What::InCache(InCache::Key(r.body()))),
-};
-
-pub(super) static KEY_QUERY: Directive = Directive {
-    name: "query",
-    places: &[Place::CacheKey],
-    args: "NAME...|off",
-    props: &[Prop::new(
-        "send",
-        "keyed|all",
-        "What the server is sent of the query: what counts, in one form, or all of it. Default `all`, which the lint `unkeyed-query` asks to be written.",
-    )],
-    body: None,
-    repeats: false,
-    summary: "The parameters of the query that count.",
-    details: "\
-In this order, whatever theirs in the request is, and however it spells them; all others make no difference. `off`: none does. With
-`send=all`, parameters that some server may take for one of these (`page[]`, `+page`, `x=1;page=2`) count as they stand. Requests that pass the
-cache are sent whole.",
-    example: r#"
-site example.com {
-    cache {
-        key {
-            query page sort send=keyed
-        }
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| {
-        let send_keyed = r.prop("send", value::word(&[("keyed", true), ("all", false)]));
-        let off = r.peek().is_some_and(|leaf| value::text(leaf).is_ok_and(|text| text == "off"));
-        let names = if off {
-            r.opt_arg(value::text);
-            Vec::new()
-        } else {
-            r.some("a NAME, or `off`", value::query_name)
-        };
-        Some(What::InCache(InCache::KeyQuery(KeyQuery { names, send_keyed })))
-    },
-};
-
-pub(super) static KEY_HEADER: Directive = Directive {
-    name: "header",
-    places: &[Place::CacheKey],
-    args: "NAME...",
-    props: &[],
-    body: None,
-    repeats: false,
-    summary: "Request fields that count.",
-    details: "\
-As if each answer had them in its `Vary`: as the client sends them and, where `request-headers` or the proxy itself changes them, also as
-the server is sent them. So a field that `request-headers` makes of something else may stand here in place of that. Of `Accept-Encoding` and `Accept-Language` case does not matter, nor, of the former,
-order and weights.",
-    example: r#"
-site example.com {
-    cache {
-        key {
-            header Accept-Language
-        }
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| Some(What::InCache(InCache::KeyHeader(r.some("a NAME", value::header_name)))),
-};
-
-pub(super) static KEY_COOKIE: Directive = Directive {
-    name: "cookie",
-    places: &[Place::CacheKey],
-    args: "NAME...",
-    props: &[],
-    body: None,
-    repeats: false,
-    summary: "Cookies that count.",
-    details: "",
-    example: r#"
-site example.com {
-    cache {
-        key {
-            cookie theme
-        }
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| Some(What::InCache(InCache::KeyCookie(r.some("a NAME", value::cookie_name)))),
 };
 
 pub(super) static VARY: Directive = Directive {

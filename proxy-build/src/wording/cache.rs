@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{Cache, ControlField, Key, Mark, Override, Part, Setting};
+use proxy_runtime::site::{Cache, ControlField, Key, Mark, Override, Part, Query, Setting};
 
 use super::{duration, list, network, setting};
 use crate::model::Site;
@@ -62,9 +62,14 @@ pub(crate) fn cache(site: &Site, cache: &Cache) -> Vec<(&'static str, String)> {
 fn query(key: &Key) -> String {
     let send = if key.send_keyed { "keyed" } else { "all" };
     match &key.query {
-        None => "whole".to_owned(),
-        Some(names) if names.is_empty() => format!("off send={send}"),
-        Some(names) => format!("{} send={send}", list(names)),
+        Query::Whole => "whole".to_owned(),
+        Query::Only(names) if names.is_empty() => format!("off send={send}"),
+        Query::Only(names) => format!("{} send={send}", list(names)),
+        Query::Except { names, sorted } => {
+            let sort = if *sorted { " sort=#true" } else { "" };
+            let except = if names.is_empty() { String::new() } else { format!(" {{ except {} }}", list(names)) };
+            format!("send={send}{sort}{except}")
+        }
     }
 }
 

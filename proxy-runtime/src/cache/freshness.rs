@@ -359,7 +359,7 @@ pub(super) mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::site::{Key, Setting, Stale, Ttl};
+    use crate::site::{Key, Query, Setting, Stale, Ttl};
 
     fn fixed(seconds: u64) -> Setting<Duration> {
         Setting::Fixed(Duration::from_secs(seconds))
@@ -371,7 +371,7 @@ pub(super) mod tests {
             ttl: Ttl { default: None, min: fixed(0), max: fixed(1 << 31), heuristic: 0, refresh_ahead: None },
             stale: Stale { while_revalidate: fixed(0), if_error: fixed(0) },
             key: Key {
-                query: None,
+                query: Query::Whole,
                 send_keyed: false,
                 headers: Cow::Borrowed(&[]),
                 cookies: Cow::Borrowed(&[]),

@@ -13,19 +13,12 @@ use crate::fields::Fields;
 use crate::site::{Cache, Key, Mark, Part};
 use crate::view::{cookie_values, raw_cookie_pairs};
 
-/// The URL, as the policy sees it: appended to `out`. A list of parameters is sorted as the policy has it, so that their order
-/// in the request does not matter.
+/// The URL, as the policy sees it: appended to `out`. What the policy leaves out of the query is not there, and parameters are in the
+/// order that it has.
 pub fn url(key: &Key, facts: &Facts<'_>, out: &mut String) {
     origin(key, facts, out);
     out.push_str(facts.path);
-    let Some(listed) = &key.query else {
-        if let Some(query) = facts.query {
-            out.push('?');
-            out.push_str(query);
-        }
-        return;
-    };
-    query::keyed(listed, key.send_keyed, facts.query.unwrap_or_default(), out);
+    query::keyed(key, facts.query, out);
 }
 
 /// The target that the server is sent where `send=keyed` has it so: what the key has of the query, and no more. `None`: the request's
@@ -33,7 +26,7 @@ pub fn url(key: &Key, facts: &Facts<'_>, out: &mut String) {
 pub fn sent(cache: Option<&Cache>, facts: &Facts<'_>, has_body: bool) -> Option<String> {
     let cache = cache.filter(|cache| cache.key.send_keyed && passes(cache, facts, has_body).is_none())?;
     let mut target = facts.path.to_owned();
-    query::keyed(cache.key.query.as_ref()?, true, facts.query.unwrap_or_default(), &mut target);
+    query::keyed(&cache.key, facts.query, &mut target);
     Some(target)
 }
 
@@ -287,7 +280,7 @@ mod tests {
     #[test]
     fn keyed_and_changed() {
         let key = |headers: &'static [Cow<'static, str>]| Key {
-            query: None,
+            query: crate::site::Query::Whole,
             send_keyed: false,
             headers: Cow::Borrowed(headers),
             cookies: Cow::Borrowed(&[]),

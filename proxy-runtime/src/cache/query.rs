@@ -8,10 +8,23 @@
 use std::borrow::Cow;
 
 use crate::canonical::{decodes_to, encoded_parameter, escape};
-use crate::site::Text;
+use crate::site::{Key, Query, Text};
 
-/// The parameters with these names, with a mark before each: appended to `out`. `alone`: those that have these very names.
-pub(super) fn keyed(names: &[Text], alone: bool, query: &str, out: &mut String) {
+/// What counts of a query, with a mark before each parameter: appended to `out`.
+pub(super) fn keyed(key: &Key, query: Option<&str>, out: &mut String) {
+    match (&key.query, query) {
+        (_, None) => {}
+        (Query::Whole, Some(query)) => {
+            out.push('?');
+            out.push_str(query);
+        }
+        (Query::Only(names), Some(query)) => listed(names, key.send_keyed, query, out),
+        (Query::Except { names, sorted }, Some(query)) => others(names, *sorted, query, out),
+    }
+}
+
+/// The parameters with these names. `alone`: those that have these very names.
+fn listed(names: &[Text], alone: bool, query: &str, out: &mut String) {
     let mut mark = '?';
     for name in names {
         for (pair, spelt, value) in pairs(query) {
@@ -30,6 +43,34 @@ pub(super) fn keyed(names: &[Text], alone: bool, query: &str, out: &mut String) 
                 out.push_str(pair);
             }
         }
+    }
+}
+
+/// The parameters but for those with these names. One with a `;` counts whatever its name: some servers read several parameters there.
+fn others(excepted: &[Text], sorted: bool, query: &str, out: &mut String) {
+    let is_excepted = |spelt: &str| excepted.iter().any(|pattern| is_named(spelt, pattern));
+    let kept = || pairs(query).filter(|(pair, spelt, _)| pair.contains(';') || !is_excepted(spelt));
+    let mut mark = '?';
+    let mut push = |pair: &str| {
+        out.push(mark);
+        mark = '&';
+        out.push_str(pair);
+    };
+    // Parameters that some server may read as one keep their order, as their values are a list, or the last one counts.
+    if !sorted || query.contains(';') || kept().is_sorted_by(|(_, one, _), (_, next, _)| as_read(one).le(as_read(next)))
+    {
+        return kept().for_each(|(pair, ..)| push(pair));
+    }
+    let mut kept: Vec<_> = kept().collect();
+    kept.sort_by(|(_, one, _), (_, other, _)| as_read(one).cmp(as_read(other)));
+    kept.iter().for_each(|(pair, ..)| push(pair));
+}
+
+/// Whether a name, as it stands in a query, is this one, or begins with what stands before its `*`.
+fn is_named(spelt: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => decoded(spelt).take(prefix.len()).eq(prefix.bytes()),
+        None => decodes_to(spelt, pattern),
     }
 }
 
@@ -60,8 +101,13 @@ fn spelling(name: &str) -> Cow<'_, str> {
 fn may_be(pair: &str, name: &str) -> bool {
     pair.split(';').any(|part| {
         let spelt = part.split('=').next().unwrap_or_default();
-        reduced(decoded(spelt)).eq(reduced(name.bytes()))
+        as_read(spelt).eq(reduced(name.bytes()))
     })
+}
+
+/// A name as it stands in a query, as far as all servers tell it from others.
+fn as_read(spelt: &str) -> impl Iterator<Item = u8> {
+    reduced(decoded(spelt))
 }
 
 /// A name without all that a server may not look at: blanks before it, what is in brackets or behind a NUL, case, and which of the marks it is
@@ -100,9 +146,20 @@ mod tests {
 
     fn shown(names: &[&'static str], alone: bool, query: &str) -> String {
         let names: Vec<Text> = names.iter().map(|name| Text::Borrowed(name)).collect();
+        shown_by(Query::Only(names.into()), alone, query)
+    }
+
+    fn shown_by(counts: Query, send_keyed: bool, query: &str) -> String {
+        let none = || Vec::new().into();
+        let key = Key { query: counts, send_keyed, headers: none(), cookies: none(), zone: 0, site: 0 };
         let mut out = String::new();
-        keyed(&names, alone, query, &mut out);
+        keyed(&key, Some(query), &mut out);
         out
+    }
+
+    fn but_for(names: &[&'static str], sorted: bool, query: &str) -> String {
+        let names: Vec<Text> = names.iter().map(|name| Text::Borrowed(name)).collect();
+        shown_by(Query::Except { names: names.into(), sorted }, true, query)
     }
 
     #[test]
@@ -153,6 +210,37 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_count() {
+        let check = |query: &str, kept: &str, sorted: &str| {
+            let names = ["fbclid", "utm_*", "é*"];
+            assert_eq!(
+                (but_for(&names, false, query), but_for(&names, true, query)),
+                (kept.into(), sorted.into()),
+                "{query}"
+            );
+        };
+        check("", "", "");
+        check("&&", "", "");
+        check("fbclid=1&utm_source=a&utm_=&utm_&%C3%A9t%C3%A9=1", "", "");
+        check("b=2&fbclid=1&a=1&utm_x=3", "?b=2&a=1", "?a=1&b=2");
+        check("b=2&&a", "?b=2&a", "?a&b=2");
+        check("a=2&b=1&a=1", "?a=2&b=1&a=1", "?a=2&a=1&b=1");
+        check("%75tm_x=1&fb%63lid&f%62=1", "?f%62=1", "?f%62=1");
+        // Other names than these.
+        check(
+            "utm=1&UTM_x=1&xfbclid=1&fbclid2=1",
+            "?utm=1&UTM_x=1&xfbclid=1&fbclid2=1",
+            "?fbclid2=1&utm=1&UTM_x=1&xfbclid=1",
+        );
+        check("utm%5Fx=1&+utm_x=1&x=utm_x", "?+utm_x=1&x=utm_x", "?+utm_x=1&x=utm_x");
+        // What some servers read as several parameters.
+        check("utm_x=1;b=2&a=1", "?utm_x=1;b=2&a=1", "?utm_x=1;b=2&a=1");
+        // And as one: `b`, `B`, `b[]`.
+        check("c=1&b[]=2&B=1&b=3&a", "?c=1&b[]=2&B=1&b=3&a", "?a&b[]=2&B=1&b=3&c=1");
+        assert_eq!(but_for(&[], true, "b=2&a=1"), "?a=1&b=2");
+    }
+
+    #[test]
     fn present() {
         let check = |query: &str, any: bool, one: bool| {
             assert_eq!(
@@ -183,6 +271,21 @@ mod tests {
                 if key(&one) == key(&other) {
                     prop_assert_eq!(plainly(&one), plainly(&other));
                 }
+            }
+            // Two queries without what is excepted are one in each reading that some server has.
+            let forms = |query: &str| -> Vec<Vec<String>> {
+                let separated = |at: &'static [char]| query.split(at).filter(|pair| !pair.is_empty() && !pair.starts_with("a=") && *pair != "a");
+                let of = |name: &'static str, at| separated(at)
+                    .filter(move |pair| as_read(pair.split('=').next().unwrap_or_default()).eq(name.bytes()))
+                    .map(str::to_owned).collect::<Vec<_>>();
+                ["a", "b", "p"].into_iter().flat_map(|name| [of(name, &['&']), of(name, &['&', ';'])]).collect()
+            };
+            for sorted in [false, true] {
+                if but_for(&["a"], sorted, &one) == but_for(&["a"], sorted, &other) {
+                    prop_assert_eq!(forms(&one), forms(&other));
+                }
+                let sent = but_for(&["a"], sorted, &one);
+                prop_assert_eq!(&but_for(&["a"], sorted, sent.trim_start_matches('?')), &sent);
             }
             let sent = shown(&["a", "b"], true, &one);
             let sent = sent.strip_prefix('?').unwrap_or(&sent);

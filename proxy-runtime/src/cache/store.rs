@@ -457,7 +457,7 @@ pub(super) mod tests {
     use super::super::freshness::Life;
     use super::super::purges::Purge;
     use super::*;
-    use crate::site::{Key, Place as Written, Setting};
+    use crate::site::{Key, Place as Written, Query, Setting};
 
     pub(crate) fn store(memory: u64) -> &'static Store {
         let place = Written { file: "site.kdl".into(), line: 1 };
@@ -492,7 +492,7 @@ pub(super) mod tests {
     }
 
     const KEY: Key = Key {
-        query: None,
+        query: Query::Whole,
         send_keyed: false,
         headers: Cow::Borrowed(&[]),
         cookies: Cow::Borrowed(&[]),

@@ -166,9 +166,9 @@ pub struct Stale {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// The parameters of the query that count, in order; the whole query, where there is no list.
-    pub query: Option<List<Text>>,
-    /// The server is sent these parameters and no others.
+    /// What counts of the query.
+    pub query: Query,
+    /// The server is sent what counts of the query, and no more.
     pub send_keyed: bool,
     /// Request fields.
     pub headers: List<Text>,
@@ -178,6 +178,37 @@ pub struct Key {
     pub zone: u32,
     /// Tells sites apart that have one host on several listeners; 0 where none do.
     pub site: u16,
+}
+
+/// What counts of a query.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Query {
+    /// All of it, as it is written.
+    Whole,
+    /// These parameters, in this order.
+    Only(List<Text>),
+    /// All parameters but some.
+    Except {
+        /// Their names; one that ends in `*` is for all that begin so.
+        names: List<Text>,
+        /// The others count in the order of their names, whatever it is in the request.
+        sorted: bool,
+    },
+}
+
+impl Query {
+    /// Whether the parameter with this name counts.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Query::Whole => true,
+            Query::Only(names) => names.iter().any(|listed| listed == name),
+            Query::Except { names, .. } => !names.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => name == pattern,
+            }),
+        }
+    }
 }
 
 /// Something that a request has.

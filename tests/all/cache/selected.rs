@@ -53,6 +53,32 @@ site site.test other.test {
         }
         proxy app
     }
+    route \"/others/*\" {
+        cache {
+            ttl default=\"1m\"
+            key {
+                query send=keyed sort=#true {
+                    except \"utm_*\" fbclid
+                }
+            }
+            bypass {
+                query preview
+            }
+        }
+        proxy app
+    }
+    route \"/others/all/*\" {
+        cache {
+            ttl default=\"1m\"
+            key {
+                query send=all {
+                    except \"utm_*\" fbclid
+                }
+            }
+            purge \"127.0.0.1\"
+        }
+        proxy app
+    }
     route \"/rewritten/*\" {
         cache {
             ttl default=\"1m\"
@@ -87,6 +113,10 @@ site site.test other.test {
 test \"what is sent\" {
     request GET \"http://site.test/sent/a?utm=1&sort=up&page=2\"
     expect cache-key=\"http://site.test/sent/a?page=2&sort=up\" upstream-path=\"/sent/a?page=2&sort=up\"
+}
+test \"what is left out\" {
+    request GET \"http://site.test/others/a?utm_source=x&b=2&a=1\"
+    expect cache-key=\"http://site.test/others/a?a=1&b=2\" upstream-path=\"/others/a?a=1&b=2\"
 }
 ";
 
@@ -186,6 +216,41 @@ fn only_what_is_keyed_is_sent() {
     // What passes is nobody else's, and is sent whole.
     check("GET /sent/a?preview=1&utm=1", "GET /sent/a?preview=1&utm=1", "fwd=bypass");
     check("POST /sent/b?utm=1", "POST /sent/b?utm=1", "fwd=method");
+}
+
+/// All parameters but some, in any order.
+#[test]
+fn all_but_some() {
+    let origin = origin();
+    let proxy = Proxy::of_text("cache-others", SITE, &[("app", &origin.address)]);
+    let check = |request: &str, sent: &str, says: &str| {
+        let answer = asked(&proxy, "127.0.0.1", request, "");
+        let line = answer.text().lines().next().unwrap_or_default().to_owned();
+        assert_eq!(line, format!("GET {sent} HTTP/1.1"), "{request}");
+        assert!(answer.header("cache-status").unwrap_or_default().contains(says), "{request}\n{answer:?}");
+    };
+    check("/others/a?utm_source=x&b=2&a=1&fbclid=3", "/others/a?a=1&b=2", "stored");
+    for same in ["b=2&a=1", "a=1&b=2", "a=1&utm_=&&b=2&%66bclid", "utm_campaign=%20&a=1&b=2"] {
+        check(&format!("/others/a?{same}"), "/others/a?a=1&b=2", "hit");
+    }
+    check("/others/a?utm_id=1", "/others/a", "stored");
+    check("/others/a", "/others/a", "hit");
+    // The order of what may be one parameter counts, and so do other names.
+    check("/others/a?b=1&a=2&A=1&a[]=3", "/others/a?a=2&A=1&a%5B%5D=3&b=1", "stored");
+    check("/others/a?A=1&a=2&a[]=3&b=1", "/others/a?A=1&a=2&a%5B%5D=3&b=1", "stored");
+    check("/others/a?UTM_ID=1", "/others/a?UTM_ID=1", "stored");
+    check("/others/a?utm_id=1;b=2&a=1", "/others/a?utm_id=1;b=2&a=1", "stored");
+    check("/others/a?preview&utm_id=1", "/others/a?preview&utm_id=1", "fwd=bypass");
+    // `send=all`: as it came, and one response for all.
+    check("/others/all/a?b=2&utm_id=1&a=1", "/others/all/a?b=2&utm_id=1&a=1", "stored");
+    check("/others/all/a?b=2&a=1&utm_id=2", "/others/all/a?b=2&utm_id=1&a=1", "hit");
+    check("/others/all/a?a=1&b=2", "/others/all/a?a=1&b=2", "stored");
+    // Whoever purges a URL means all that are the same to the cache.
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("PURGE /others/all/a?fbclid=1&b=2&a=1 HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.answer().text(), "{\"purged\":1}\n");
+    check("/others/all/a?b=2&a=1&utm_id=3", "/others/all/a?b=2&a=1&utm_id=3", "stored");
+    check("/others/all/a?a=1&b=2", "/others/all/a?a=1&b=2", "hit");
 }
 
 /// What some server may take for a parameter that counts counts.

@@ -1,0 +1,203 @@
+//! `key` of a `cache`, and what responses depend on that it does not have.
+
+use proxy_runtime::site::{self, Key, Query};
+use proxy_runtime::template::{Piece, Template};
+
+use super::super::{Check, list};
+use crate::ast::{InCache, Item, KeyQuery, What};
+use crate::model::{HeaderOp, PathStep, RequestFilter, Route};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+impl Check<'_> {
+    pub(super) fn cache_key(&mut self, items: &[Item], key: &mut Key, route: &Route) {
+        for Item { span, what, .. } in items {
+            match what {
+                What::InCache(InCache::KeyQuery(query)) => {
+                    key.query = self.key_query(*span, query);
+                    key.send_keyed = query.send_keyed.as_ref().is_some_and(|send| send.value);
+                    if key.query != Query::Whole {
+                        self.server_sees(*span, query.send_keyed.as_ref(), &key.query, route);
+                    }
+                }
+                What::InCache(InCache::KeyHeader(names)) => key.headers = list(self.once(names, "field")),
+                What::InCache(InCache::KeyCookie(names)) => key.cookies = list(self.once(names, "cookie")),
+                _ => {}
+            }
+        }
+    }
+
+    fn key_query(&mut self, span: Span, KeyQuery { names, sort, items, .. }: &KeyQuery) -> Query {
+        let except = items.iter().find_map(|item| match &item.what {
+            What::InCache(InCache::KeyExcept(except)) => Some((item.span, except)),
+            _ => None,
+        });
+        let sorted = sort.as_ref().is_some_and(|sort| sort.value);
+        if let Some(names) = names {
+            if let Some((at, _)) = except {
+                self.report.add(
+                    Diagnostic::error("contradiction", "all parameters but the listed ones are left out already", at)
+                        .also(span, "here")
+                        .help("`except` stands in a `query` without names"),
+                );
+            }
+            if let Some(sort) = sort {
+                self.report.add(
+                    Diagnostic::error(
+                        "no-effect",
+                        "parameters that are listed count in the order of the list",
+                        sort.span,
+                    )
+                    .help("leave it out"),
+                );
+            }
+            return Query::Only(list(self.once(names, "parameter")));
+        }
+        let broken = items.iter().any(|item| item.broken);
+        if except.is_none() && !sorted && !broken {
+            self.report.add(
+                Diagnostic::error("no-effect", "the whole query counts, as if this were not here", span)
+                    .help("list the parameters that count, as in: query page lang send=keyed")
+                    .help("or those that do not, as in: query send=keyed { except \"utm_*\"; }"),
+            );
+            return Query::Whole;
+        }
+        let names = except.map_or(&[][..], |(_, names)| names);
+        for name in names {
+            let narrower = |other: &&Spanned<String>| {
+                other.value != name.value
+                    && other.value.strip_suffix('*').is_some_and(|prefix| name.value.starts_with(prefix))
+            };
+            if let Some(wider) = names.iter().find(narrower) {
+                let message = format!("`{}` is for this parameter, too", wider.value);
+                self.report.add(Diagnostic::error("no-effect", message, name.span).also(wider.span, "here"));
+            }
+        }
+        Query::Except { names: list(self.once(names, "parameter")), sorted }
+    }
+
+    /// Whether the server sees what the key leaves out of the query.
+    fn server_sees(&mut self, span: Span, send_keyed: Option<&Spanned<bool>>, query: &Query, route: &Route) {
+        let raw = route.request.iter().any(|filter| matches!(filter, RequestFilter::Rewrite(rewrite) if rewrite.raw));
+        let order_alone = matches!(query, Query::Except { names, .. } if names.is_empty());
+        match send_keyed {
+            None if order_alone => self.report.add(
+                Diagnostic::lint(
+                    "unkeyed-query",
+                    "the server is sent parameters in an order that the key does not have",
+                    span,
+                )
+                .label("one response is used for all orders")
+                .help("`send=keyed` sends them in the order of their names")
+                .help("if it does not look at their order, write: send=all"),
+            ),
+            None => self.report.add(
+                Diagnostic::lint("unkeyed-query", "the server is sent parameters that the key does not have", span)
+                    .label("one response is used for all values of the others")
+                    .help("`send=keyed` leaves them out of what the server is sent")
+                    .help("if it does not look at them, write: send=all"),
+            ),
+            Some(send) if send.value && raw => self.report.add(
+                Diagnostic::error("contradiction", "`rewrite raw` sends the query as it arrived", send.span)
+                    .label("and this what the key has of it")
+                    .help("leave out one of them"),
+            ),
+            Some(_) => {}
+        }
+    }
+
+    /// Whether the key has what the site itself makes answers depend on.
+    pub(super) fn key_is_whole(&mut self, span: Span, cache: &site::Cache, route: &Route) {
+        let mut missing: Vec<(String, String)> = Vec::new();
+        let mut note = |what: String, how: &str| {
+            let found = (what, how.to_owned());
+            if !missing.contains(&found) {
+                missing.push(found);
+            }
+        };
+        for (template, how) in templates(route, &cache.key.headers) {
+            for piece in template.pieces.iter() {
+                if let Some(what) = lacks(cache, piece) {
+                    note(what, how);
+                }
+            }
+        }
+        if let Some(proxy) = route.handler.proxy()
+            && proxy.shares.len() > 1
+            && proxy.by.is_none()
+        {
+            note("chance".to_owned(), "`split` chooses the upstream by");
+        }
+        for (what, how) in missing {
+            self.report.add(
+                Diagnostic::lint(
+                    "cache-key",
+                    format!("{how} {what}, and the key of this cache does not have it"),
+                    span,
+                )
+                .label("one client's answer may be used for another")
+                .help("`key` can have it, or the route is left out of the cache")
+                .help(self.allowed("if the server does not look at it, or says so in `Vary`", "cache-key")),
+            );
+        }
+    }
+}
+
+/// What a request says that goes into the request to the server, or chooses it; but for fields that the key has, which count as the server
+/// is sent them.
+fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &'static str)> {
+    let mut all = Vec::new();
+    for filter in &route.request {
+        match filter {
+            RequestFilter::Rewrite(rewrite) => {
+                let paths = rewrite.path.iter().filter_map(|step| match step {
+                    PathStep::Path(template) => Some(template),
+                    PathStep::StripPrefix(_)
+                    | PathStep::StripPrefixAnyCase(_)
+                    | PathStep::Replace(..)
+                    | PathStep::AddPrefix(_) => None,
+                });
+                let templates = paths.chain(rewrite.query_set.iter().map(|(_, template)| template));
+                all.extend(templates.map(|template| (template, "`rewrite` puts in")));
+            }
+            RequestFilter::Headers(ops) => {
+                let templates = ops.iter().filter_map(|op| match op {
+                    HeaderOp::Set(name, template)
+                    | HeaderOp::Add(name, template)
+                    | HeaderOp::Default(name, template) => (!tells_who(name)
+                        && !keyed.iter().any(|keyed| keyed.eq_ignore_ascii_case(name)))
+                    .then_some(template),
+                    HeaderOp::Remove(_) | HeaderOp::Replace(..) => None,
+                });
+                all.extend(templates.map(|template| (template, "`request-headers` puts in")));
+            }
+        }
+    }
+    if let Some(proxy) = route.handler.proxy() {
+        all.extend(proxy.by.iter().map(|template| (template, "`split` chooses the upstream by")));
+    }
+    all
+}
+
+/// Fields by which proxies tell servers, for their logs, which client and which request it was. Not `X-Forwarded-Host` and the like:
+/// servers make links of those.
+fn tells_who(name: &str) -> bool {
+    const NAMES: [&str; 6] =
+        ["x-forwarded-for", "x-real-ip", "x-client-ip", "true-client-ip", "x-request-id", "x-correlation-id"];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// What a placeholder stands for, if the key lacks it.
+fn lacks(cache: &site::Cache, piece: &Piece) -> Option<String> {
+    let has = |names: &[site::Text], name: &str| names.iter().any(|one| one.eq_ignore_ascii_case(name));
+    match piece {
+        Piece::Header(name) => (!has(&cache.key.headers, name)).then(|| format!("`{{header.{name}}}`")),
+        Piece::Cookie(name) => (!has(&cache.key.cookies, name)).then(|| format!("`{{cookie.{name}}}`")),
+        Piece::QueryValue(name) => (!cache.key.query.has(name)).then(|| format!("`{{query.{name}}}`")),
+        Piece::Query | Piece::PathAndQuery => (cache.key.query != Query::Whole).then(|| "`{query}`".to_owned()),
+        Piece::ClientIp => Some("`{client.ip}`".to_owned()),
+        Piece::ClientCertSubject => Some("`{client.cert.subject}`".to_owned()),
+        Piece::ClientCertFingerprint => Some("`{client.cert.fingerprint}`".to_owned()),
+        _ => None,
+    }
+}
