@@ -252,6 +252,19 @@ pub enum HeaderOp {
     Replace(String, String, String),
 }
 
+impl HeaderOp {
+    /// The field that it changes.
+    pub fn name(&self) -> &str {
+        match self {
+            HeaderOp::Set(name, _)
+            | HeaderOp::Add(name, _)
+            | HeaderOp::Default(name, _)
+            | HeaderOp::Remove(name)
+            | HeaderOp::Replace(name, ..) => name,
+        }
+    }
+}
+
 /// A test and where its expectations stand.
 #[derive(Debug, Serialize)]
 pub struct Test {

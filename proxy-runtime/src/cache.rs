@@ -4,6 +4,7 @@
 //! [`key`] tells answers apart (shared with the compiler). What is kept is in a `Store`, shared by all workers; an answer on
 //! its way is a `Flight`, which others may join. `serve::cached` is where an exchange meets them.
 
+pub mod device;
 pub mod key;
 mod query;
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use http::{Method, StatusCode, Version};
 
-use crate::cache::key;
+use crate::cache::{device, key};
 use crate::door;
 use crate::escape;
 use crate::facts::Facts;
@@ -361,6 +361,9 @@ fn forward(
             outcome.status = Some(400);
             outcome.reason = Some("bad-rewrite");
         }
+    }
+    if let Some(device) = rules.policy(route).and_then(|policy| policy.cache.as_ref()?.key.device.as_ref()) {
+        device::announce(device, facts.fields, &mut headers);
     }
     outcome.upstream_headers = pairs(&headers);
 }

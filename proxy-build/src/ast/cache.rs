@@ -57,6 +57,8 @@ pub enum InCache {
     Key(Vec<Item>),
     KeyQuery(KeyQuery),
     KeyExcept(Vec<Spanned<String>>),
+    KeyDevice(KeyDevice),
+    DeviceGroup(DeviceGroup),
     KeyHeader(Vec<Spanned<String>>),
     KeyCookie(Vec<Spanned<String>>),
     Vary(Vec<Spanned<String>>),
@@ -107,4 +109,22 @@ pub struct KeyQuery {
     pub send_keyed: Option<Spanned<bool>>,
     /// `except`.
     pub items: Vec<Item>,
+}
+
+/// `device` of a `key`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as its properties")]
+pub struct KeyDevice {
+    pub header: Option<Spanned<String>>,
+    pub default: Option<Spanned<String>>,
+    pub items: Vec<Item>,
+}
+
+/// `group` of a `device`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as its arguments and properties")]
+pub struct DeviceGroup {
+    pub name: Spanned<String>,
+    pub patterns: Vec<Spanned<String>>,
+    pub mobile: Option<Spanned<bool>>,
 }

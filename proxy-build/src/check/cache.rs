@@ -125,6 +125,7 @@ impl Check<'_> {
                 send_keyed: false,
                 headers: list(Vec::new()),
                 cookies: list(Vec::new()),
+                device: None,
                 zone: 0,
                 site: 0,
             },
@@ -185,6 +186,8 @@ impl Check<'_> {
                 }
                 InCache::KeyQuery(_)
                 | InCache::KeyExcept(_)
+                | InCache::KeyDevice(_)
+                | InCache::DeviceGroup(_)
                 | InCache::KeyHeader(_)
                 | InCache::KeyCookie(_)
                 | InCache::Mark { .. } => {

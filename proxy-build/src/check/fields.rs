@@ -7,7 +7,7 @@ use super::layer::Layer;
 use super::text::Phase;
 use super::{Check, list};
 use crate::ast::{self, Item, Part, What};
-use crate::model::{HeaderOp, RequestFilter};
+use crate::model::RequestFilter;
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 
@@ -218,13 +218,7 @@ pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &Trus
     }
     for filter in filters {
         let RequestFilter::Headers(ops) = filter else { continue };
-        names.extend(ops.iter().map(|op| match op {
-            HeaderOp::Set(name, _)
-            | HeaderOp::Add(name, _)
-            | HeaderOp::Default(name, _)
-            | HeaderOp::Remove(name)
-            | HeaderOp::Replace(name, ..) => Text::from(name.clone()),
-        }));
+        names.extend(ops.iter().map(|op| Text::from(op.name().to_owned())));
     }
     if let Some(door) = &policy.door {
         match door.auth.as_ref().map(|auth| &auth.scheme) {
@@ -240,6 +234,13 @@ pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &Trus
     }
     policy.fields.odd = names.iter().any(|name| is_odd(name.as_bytes()));
     policy.fields.own = list(sorted(names));
+}
+
+/// Adds one more.
+pub(super) fn own_also(policy: &mut Policy, name: Text) {
+    policy.fields.odd |= is_odd(name.as_bytes());
+    let own = policy.fields.own.iter().cloned().chain([name]);
+    policy.fields.own = list(sorted(own.collect()));
 }
 
 /// What one route of a site lets through has to reach it.

@@ -170,6 +170,10 @@ impl Check<'_> {
         if let Some((span, cache)) = layer.cache.as_ref().filter(|_| proxied) {
             self.keeps_no_named_files(*span, &route.handler);
             route.policy.cache = self.cache(*span, cache, &route);
+            let device = route.policy.cache.as_ref().and_then(|cache| cache.key.device.as_ref());
+            if let Some(header) = device.and_then(|device| device.header.clone()) {
+                super::fields::own_also(&mut route.policy, header);
+            }
         }
         Some(route)
     }

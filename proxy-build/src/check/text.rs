@@ -404,7 +404,7 @@ impl Check<'_> {
         }
     }
 
-    fn may_change(&mut self, name: &Spanned<String>, phase: Phase, replace: bool) {
+    pub(super) fn may_change(&mut self, name: &Spanned<String>, phase: Phase, replace: bool) {
         let diagnostic = |message: &str| Diagnostic::error("untouchable-header", message, name.span);
         if UNTOUCHABLE.contains(&name.value.as_str()) {
             self.report.add(

@@ -36,6 +36,15 @@ pub(crate) fn cache(site: &Site, cache: &Cache) -> Vec<(&'static str, String)> {
     let named = |names: &[_]| (!names.is_empty()).then(|| list(names));
     add("cache key header", named(&cache.key.headers));
     add("cache key cookie", named(&cache.key.cookies));
+    if let Some(device) = &cache.key.device {
+        let header = device.header.as_ref().map_or(String::new(), |header| format!("header={header} "));
+        add("cache key device", Some(format!("{header}default={}", device.default)));
+        for group in device.groups.iter() {
+            let patterns: Vec<String> = group.patterns.iter().map(|pattern| quoted(pattern)).collect();
+            let hint = group.mobile.map_or(String::new(), |mobile| format!(" mobile-hint=#{mobile}"));
+            add("cache key device group", Some(format!("{} {}{hint}", group.name, list(&patterns)).replace("  ", " ")));
+        }
+    }
     add("cache vary", cache.vary.as_ref().map(|names| list(names)));
     add("cache tags from", cache.tags.as_ref().map(ToString::to_string));
     add("cache languages", named(&cache.languages));

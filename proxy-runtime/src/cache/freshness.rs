@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::StatusCode;
 
 use super::control::{Control, Wish};
+use super::device::stands_for;
 use crate::fields::{Fields, is_token, number, tokens};
 use crate::settings::Settings;
 use crate::site::{Cache, Override};
@@ -264,7 +265,9 @@ fn may_be_kept(
     }
     let listed = |name: Option<&str>| {
         let allowed = policy.vary.as_ref();
-        name.is_some_and(|name| allowed.is_none_or(|allowed| allowed.iter().any(|one| one.eq_ignore_ascii_case(name))))
+        let is_grouped = |name: &str| policy.key.device.as_ref().is_some_and(|device| stands_for(device, name));
+        let is_allowed = |name: &str| allowed.is_none_or(|all| all.iter().any(|one| one.eq_ignore_ascii_case(name)));
+        name.is_some_and(|name| is_allowed(name) || is_grouped(name))
     };
     if !vary(fields).all(listed) {
         return Err(Unkept::Vary);
@@ -375,6 +378,7 @@ pub(super) mod tests {
                 send_keyed: false,
                 headers: Cow::Borrowed(&[]),
                 cookies: Cow::Borrowed(&[]),
+                device: None,
                 zone: 0,
                 site: 0,
             },

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::query;
+use super::{device, query};
 use crate::canonical::decodes_to;
 use crate::facts::Facts;
 use crate::fields::Fields;
@@ -47,7 +47,7 @@ pub fn origin(key: &Key, facts: &Facts<'_>, out: &mut String) {
 
 /// Whether answers may depend on more than the URL, before any of them has said so.
 pub fn has_variants(key: &Key) -> bool {
-    key.zone != 0 || !key.headers.is_empty() || !key.cookies.is_empty()
+    key.zone != 0 || key.device.is_some() || !key.headers.is_empty() || !key.cookies.is_empty()
 }
 
 /// The request whose response is selected: as the client sent it, and as the server is sent it.
@@ -95,7 +95,13 @@ pub fn variant_of<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, request
             header(name, forwarded, out);
         }
     }
-    for name in vary {
+    if let Some(device) = &key.device {
+        // No name of a field has a blank.
+        out.extend_from_slice(b"\ndevice ");
+        out.extend_from_slice(device::group(device, request.sent()).as_bytes());
+    }
+    let is_grouped = |name: &str| key.device.as_ref().is_some_and(|device| device::stands_for(device, name));
+    for name in vary.filter(|name| !is_grouped(name)) {
         header(name, request.forwarded(name).unwrap_or(request.sent()), out);
     }
     for name in key.cookies.iter() {
@@ -284,6 +290,7 @@ mod tests {
             send_keyed: false,
             headers: Cow::Borrowed(headers),
             cookies: Cow::Borrowed(&[]),
+            device: None,
             zone: 0,
             site: 0,
         };

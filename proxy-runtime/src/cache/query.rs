@@ -151,7 +151,7 @@ mod tests {
 
     fn shown_by(counts: Query, send_keyed: bool, query: &str) -> String {
         let none = || Vec::new().into();
-        let key = Key { query: counts, send_keyed, headers: none(), cookies: none(), zone: 0, site: 0 };
+        let key = Key { query: counts, send_keyed, headers: none(), cookies: none(), device: None, zone: 0, site: 0 };
         let mut out = String::new();
         keyed(&key, Some(query), &mut out);
         out

@@ -496,6 +496,7 @@ pub(super) mod tests {
         send_keyed: false,
         headers: Cow::Borrowed(&[]),
         cookies: Cow::Borrowed(&[]),
+        device: None,
         zone: 0,
         site: 0,
     };

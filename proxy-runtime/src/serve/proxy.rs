@@ -9,12 +9,12 @@ use super::mirror;
 use super::options;
 use super::retry::{self, Request};
 use super::send_file;
-use super::stop::Stop;
-use crate::cache::key;
+use crate::cache::{device, key};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::exchange::{UpstreamExchange, Waits};
+use super::stop::Stop;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::filter::Outgoing;
@@ -117,6 +117,9 @@ pub(super) async fn ask(
     let mut answer = answer(call, head, asked)?;
     if let Some(file) = named? {
         answer = Box::pin(send_file::answer(client, record, file, answer.fields)).await?;
+    }
+    if let Some(device) = route.policy.cache.as_ref().and_then(|cache| cache.key.device.as_ref()) {
+        device::tell_clients(device, &mut answer.fields);
     }
     Ok(Reply { answer, cookies })
 }
@@ -241,6 +244,9 @@ fn head(
         (HostField::Client, None) | (HostField::Upstream, _) => fields.remove("host"),
     }
     let target = outgoing_target(client, record, route, has_body, &mut fields);
+    if let Some(device) = route.policy.cache.as_ref().and_then(|cache| cache.key.device.as_ref()) {
+        device::announce(device, &record.fields, &mut fields);
+    }
     (fields, target)
 }
 

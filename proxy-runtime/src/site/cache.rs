@@ -174,10 +174,36 @@ pub struct Key {
     pub headers: List<Text>,
     /// Cookies.
     pub cookies: List<Text>,
+    /// The groups of devices.
+    pub device: Option<Device>,
     /// Tells routes of one pattern apart that are chosen by more than the URL; 0 for all others.
     pub zone: u32,
     /// Tells sites apart that have one host on several listeners; 0 where none do.
     pub site: u16,
+}
+
+/// `device`: clients by groups.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// The field that tells the server the group.
+    pub header: Option<Text>,
+    /// The group of clients that no other has.
+    pub default: Text,
+    /// The others; the first that has a client counts.
+    pub groups: List<DeviceGroup>,
+}
+
+/// `group` of a `device`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DeviceGroup {
+    /// Its name.
+    pub name: Text,
+    /// What is in the `User-Agent` of its clients, one of these: pieces in their order, with `*` between them, in lower case.
+    pub patterns: List<Text>,
+    /// Clients whose `Sec-CH-UA-Mobile` says so.
+    pub mobile: Option<bool>,
 }
 
 /// What counts of a query.

@@ -86,11 +86,35 @@ site site.test {
         }
         proxy app
     }
+    route \"/devices/*\" {
+        cache main {
+            ttl default=\"1m\"
+            vary X-Device Accept
+            key {
+                device header=X-Device default=desktop {
+                    group tablet \"iPad\"
+                    group mobile \"iPhone\" \"Android*Mobile\" mobile-hint=#true
+                }
+            }
+            bypass {
+                cookie session
+            }
+        }
+        proxy app
+    }
     route \"/ahead/*\" {
         cache main {
             ttl refresh-ahead=\"30s\"
         }
         proxy app
+    }
+}
+test \"a group of devices\" {
+    request GET \"http://site.test/devices/a\" {
+        header User-Agent \"An IPHONE\"
+    }
+    expect cache-key=\"http://site.test/devices/a device mobile\" {
+        upstream-header X-Device mobile
     }
 }
 ";
@@ -210,6 +234,54 @@ fn languages() {
     }
     let passed = asked(&proxy, "GET /languages/a", "Accept-Language: fr;;Cookie: session=1");
     assert_eq!(shown(&passed), "200 fr fwd=bypass fwd-status=200 detail=bypass");
+}
+
+/// The server is told the group, and there are so many variants, whatever `Vary` says of what makes the group.
+#[test]
+fn devices() {
+    let origin = Origin::new(|mut connection, _| {
+        while let Some(request) = connection.request() {
+            let sent = |name| super::value_of(&request, name).unwrap_or("none").to_owned();
+            let body = format!("{} {}", sent("x-device"), sent("user-agent"));
+            let vary = request.split([' ', '?']).nth(2).filter(|vary| !vary.starts_with("HTTP"));
+            let vary = vary.map_or(String::new(), |vary| format!("Vary: {vary}\r\n"));
+            connection.send(format!("HTTP/1.1 200 OK\r\n{vary}Content-Length: {}\r\n\r\n{body}", body.len()));
+        }
+    });
+    let proxy = Proxy::of_text("cache-devices", SITE, &[("app", &origin.address)]);
+    let check = |path: &str, lines: &str, expected: &str, vary: Option<&str>| {
+        let answer = asked(&proxy, &format!("GET /devices/{path}"), lines);
+        assert_eq!(shown(&answer), expected, "{path} {lines}");
+        let listed: Vec<_> =
+            answer.headers.iter().filter(|(name, _)| name == "vary").map(|(_, value)| value.as_str()).collect();
+        assert_eq!(listed.join(", "), vary.unwrap_or_default(), "{path} {lines}");
+    };
+    for (path, vary) in [
+        ("a", None),
+        ("a?User-Agent", Some("User-Agent")),
+        ("a?user-agent,Sec-CH-UA-Mobile", Some("user-agent,Sec-CH-UA-Mobile")),
+        ("a?x-device", Some("x-device, User-Agent, Sec-CH-UA-Mobile")),
+    ] {
+        check(path, "User-Agent: iPhone 1", &format!("200 mobile iPhone 1 {MISS}"), vary);
+        check(path, "User-Agent: android 9 mobile", "200 mobile iPhone 1 hit", vary);
+        check(path, "Sec-CH-UA-Mobile: ?1", "200 mobile iPhone 1 hit", vary);
+        let other = |sent: &str| format!("200 {sent} fwd=vary-miss fwd-status=200 stored");
+        check(path, "User-Agent: iPad;;Sec-CH-UA-Mobile: ?1", &other("tablet iPad"), vary);
+        check(path, "", &other("desktop none"), vary);
+        // Nobody else has a say in it.
+        check(path, "X-Device: mobile;;X_Device: mobile", "200 desktop none hit", vary);
+        check(path, "User-Agent: other", "200 desktop none hit", vary);
+    }
+    // Other fields are told apart within a group.
+    check("b?Accept", "Accept: a;;User-Agent: iPad", &format!("200 tablet iPad {MISS}"), Some("Accept"));
+    let miss = "200 tablet iPad 2 fwd=vary-miss fwd-status=200 stored";
+    check("b?Accept", "Accept: b;;User-Agent: iPad 2", miss, Some("Accept"));
+    // What is not stored, and what passes, is told the same.
+    let vary = Some("X-Device, User-Agent, Sec-CH-UA-Mobile");
+    let passed = "200 mobile iPhone fwd=bypass fwd-status=200 detail=bypass";
+    check("c?X-Device", "User-Agent: iPhone;;Cookie: session=1;;X-Device: tablet", passed, vary);
+    let unkept = "200 desktop none fwd=uri-miss fwd-status=200 detail=vary";
+    check("c?X-Device,X-Other", "", unkept, Some("X-Device,X-Other, User-Agent, Sec-CH-UA-Mobile"));
 }
 
 #[test]

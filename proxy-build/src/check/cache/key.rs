@@ -1,13 +1,18 @@
 //! `key` of a `cache`, and what responses depend on that it does not have.
 
-use proxy_runtime::site::{self, Key, Query};
+use proxy_runtime::cache::device;
+use proxy_runtime::site::{self, Device, Key, Query};
 use proxy_runtime::template::{Piece, Template};
 
+use super::super::text::Phase;
 use super::super::{Check, list};
-use crate::ast::{InCache, Item, KeyQuery, What};
+use crate::ast::{DeviceGroup, InCache, Item, KeyDevice, KeyQuery, What};
 use crate::model::{HeaderOp, PathStep, RequestFilter, Route};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
+
+/// So many patterns a `device` has at most: each request is held against them.
+const MOST_PATTERNS: usize = 256;
 
 impl Check<'_> {
     pub(super) fn cache_key(&mut self, items: &[Item], key: &mut Key, route: &Route) {
@@ -20,11 +25,82 @@ impl Check<'_> {
                         self.server_sees(*span, query.send_keyed.as_ref(), &key.query, route);
                     }
                 }
+                What::InCache(InCache::KeyDevice(written)) => key.device = self.device(*span, written, route),
                 What::InCache(InCache::KeyHeader(names)) => key.headers = list(self.once(names, "field")),
                 What::InCache(InCache::KeyCookie(names)) => key.cookies = list(self.once(names, "cookie")),
                 _ => {}
             }
         }
+    }
+
+    fn device(&mut self, span: Span, written: &KeyDevice, route: &Route) -> Option<Device> {
+        let KeyDevice { header, default, items } = written;
+        let groups: Vec<&DeviceGroup> = items
+            .iter()
+            .filter_map(|item| match &item.what {
+                What::InCache(InCache::DeviceGroup(group)) => Some(group),
+                _ => None,
+            })
+            .collect();
+        if groups.is_empty() {
+            if items.iter().all(|item| !item.broken) {
+                self.report.add(
+                    Diagnostic::error("no-effect", "without a `group`, all clients are in one", span)
+                        .help("add one, as in: group mobile \"iPhone\" \"Android*Mobile\""),
+                );
+            }
+            return None;
+        }
+        let patterns: Vec<_> = groups.iter().flat_map(|group| &group.patterns).collect();
+        if let Some(pattern) = patterns.get(MOST_PATTERNS) {
+            let message = format!("groups have {MOST_PATTERNS} patterns at most");
+            self.error("too-many-patterns", message, pattern.span);
+        }
+        for (index, pattern) in patterns.iter().take(MOST_PATTERNS).enumerate() {
+            // What is between the pieces is any text: here it is one that no pattern has.
+            let least = pattern.value.replace('*', "\n");
+            let wider = patterns[..index].iter().find(|wider| device::matches(&wider.value, least.as_bytes()));
+            if let Some(wider) = wider {
+                let message = "whatever this matches, an earlier pattern has matched";
+                self.report
+                    .add(Diagnostic::error("no-effect", message, pattern.span).also(wider.span, "the earlier one"));
+            }
+        }
+        for (index, group) in groups.iter().enumerate() {
+            if let Some(first) = groups[..index].iter().find(|first| first.name.value == group.name.value) {
+                let message = format!("the group `{}` is there twice", group.name);
+                self.report
+                    .add(Diagnostic::error("duplicate", message, group.name.span).also(first.name.span, "the first"));
+            }
+            let hint = |group: &DeviceGroup| group.mobile.as_ref().map(|mobile| mobile.value);
+            let earlier = groups[..index].iter().find(|first| hint(first).is_some() && hint(first) == hint(group));
+            if let (Some(mobile), Some(earlier)) = (&group.mobile, earlier) {
+                let message = "clients with this hint are in an earlier group";
+                self.report.add(
+                    Diagnostic::error("no-effect", message, mobile.span).also(earlier.name.span, "the earlier one"),
+                );
+            }
+        }
+        if let Some(header) = header {
+            self.may_change(header, Phase::Request, false);
+            let changed = route.request.iter().any(|filter| match filter {
+                RequestFilter::Headers(ops) => ops.iter().any(|op| op.name() == header.value),
+                RequestFilter::Rewrite(_) => false,
+            });
+            if changed {
+                let message = format!("`request-headers` changes `{header}`, too");
+                self.report.add(
+                    Diagnostic::error("contradiction", message, header.span)
+                        .label("the server is sent the group of the device here")
+                        .help("leave out one of them"),
+                );
+            }
+        }
+        Some(Device {
+            header: header.as_ref().map(|header| header.value.clone().into()),
+            default: default.as_ref().map_or("desktop".into(), |default| default.value.clone().into()),
+            groups: list(groups.into_iter().map(group).collect()),
+        })
     }
 
     fn key_query(&mut self, span: Span, KeyQuery { names, sort, items, .. }: &KeyQuery) -> Query {
@@ -140,6 +216,14 @@ impl Check<'_> {
                 .help(self.allowed("if the server does not look at it, or says so in `Vary`", "cache-key")),
             );
         }
+    }
+}
+
+fn group(group: &DeviceGroup) -> site::DeviceGroup {
+    site::DeviceGroup {
+        name: group.name.value.clone().into(),
+        patterns: list(group.patterns.iter().map(|pattern| pattern.value.clone().into()).collect()),
+        mobile: group.mobile.as_ref().map(|mobile| mobile.value),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `key` of a `cache`: what tells cached responses apart.
 
-use crate::ast::{InCache, KeyQuery, What};
+use crate::ast::{DeviceGroup, InCache, KeyDevice, KeyQuery, What};
 use crate::directive::{Directive, Place, Prop};
 use crate::syntax::Leaf;
 use crate::value;
@@ -158,3 +158,84 @@ site example.com {
 "#,
     read: |r| Some(What::InCache(InCache::KeyCookie(r.some("a NAME", value::cookie_name)))),
 };
+
+pub(in crate::directive) static KEY_DEVICE: Directive = Directive {
+    name: "device",
+    places: &[Place::CacheKey],
+    args: "",
+    props: &[
+        Prop::new("header", "NAME", "The field that tells the server the group, as in `X-Device`; requests that pass the cache have it, too."),
+        Prop::new("default", "NAME", "The group of all clients that are in no other. Default `desktop`."),
+    ],
+    body: Some(Place::Device),
+    repeats: false,
+    summary: "Groups of devices that count, by `User-Agent` and client hints.",
+    details: "\
+`Vary: User-Agent` would store a response for each version of each browser. With this, one is stored for each group, and `Vary: User-Agent` is about the group: a
+server must not look at more of that field than the groups do. The group can be sent to the server, which says `Vary: X-Device` where a response depends on it; to clients,
+`User-Agent` is added to that `Vary`, as they send no such field.",
+    example: r#"
+site example.com {
+    cache {
+        key {
+            device header=X-Device default=desktop {
+                group tablet "iPad" "Tablet"
+                group mobile "iPhone" "Android*Mobile" mobile-hint=#true
+            }
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        let header = r.prop("header", value::header_name);
+        let default = r.prop("default", value::name);
+        Some(What::InCache(InCache::KeyDevice(KeyDevice { header, default, items: r.body() })))
+    },
+};
+
+pub(in crate::directive) static DEVICE_GROUP: Directive = Directive {
+    name: "group",
+    places: &[Place::Device],
+    args: "NAME PATTERN...",
+    props: &[Prop::new(
+        "mobile-hint",
+        "BOOL",
+        "Clients whose `Sec-CH-UA-Mobile` is `?1` (`#true`) or `?0` (`#false`) are in it, too.",
+    )],
+    body: None,
+    repeats: true,
+    summary: "A group of devices. A client is in the first group that has it.",
+    details: "\
+A pattern is what stands somewhere in the `User-Agent`, in any case; `*` stands for anything between. The first KiB of the field is looked at.",
+    example: r#"
+site example.com {
+    cache {
+        key {
+            device {
+                group bot "bot" "crawler"
+                group mobile "iPhone" "Android*Mobile"
+            }
+        }
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        let name = r.arg("a NAME", value::name);
+        let mobile = r.prop("mobile-hint", value::boolean);
+        let patterns = if mobile.is_some() { r.rest(pattern) } else { r.some("a PATTERN, or `mobile-hint=`", pattern) };
+        Some(What::InCache(InCache::DeviceGroup(DeviceGroup { name: name?, patterns, mobile })))
+    },
+};
+
+/// What stands in a `User-Agent`: pieces with one `*` between them, in lower case.
+fn pattern(leaf: &Leaf) -> value::Parsed<String> {
+    let found = value::header_value(leaf)?;
+    let pieces: Vec<&str> = found.split('*').filter(|piece| !piece.is_empty()).collect();
+    if pieces.is_empty() {
+        let problem = value::problem("no-effect", format!("`{found}` would have all clients in this group"));
+        return Err(problem.help("`default=` names the group of all that are in no other"));
+    }
+    Ok(pieces.join("*").to_ascii_lowercase())
+}
