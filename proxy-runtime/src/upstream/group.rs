@@ -233,6 +233,12 @@ impl Group {
         }
     }
 
+    /// Whether no server is well, as far as checks and ejections tell.
+    pub(crate) fn is_down(&self, servers: &Servers) -> bool {
+        let now = self.time(Instant::now());
+        self.count(servers, |server| server.health.is_well(now)).1 == 0
+    }
+
     /// Whether too few servers are well for that to be believed.
     fn panics(&self, servers: &[Server], now: u64) -> bool {
         let threshold = self.upstream.panic_threshold;

@@ -1,5 +1,11 @@
 //! RFC 9111 sections 4.2 and 4.3.4: what is used though it is stale, what never is, and what makes it fresh again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use kiln_tests::origin::Origin;
+use kiln_tests::proxy::Proxy;
+
 use super::{MISS, asked, check, shown, started};
 
 /// Sections 4.2.4, 5.2.2.2, 5.2.2.4, 5.2.2.8 and 5.2.2.10: what a response forbids is not done, whatever the site allows.
@@ -157,4 +163,57 @@ fn targeted_values() {
         asked(&proxy, &request, &format!("X-Head: CDN-Cache-Control: {said}|Expires: Sun, 06 Nov 2033 08:59:37 GMT"));
         assert_eq!(shown(&asked(&proxy, &request, "")) == "200 1 hit", kept, "{said}");
     }
+}
+
+/// `stale if-error`: where no server is healthy, stale responses are used at once, and no server is asked.
+#[test]
+fn while_no_server_is_healthy() {
+    const SITE: &str = "\
+param listen type=addr
+param app type=addr
+upstream app {
+    server (param)app
+    health-check \"/health\" interval=\"30ms\" rise=1 fall=1
+}
+site site.test {
+    listen (param)listen
+    cache {
+        stale if-error=\"1h\"
+    }
+    proxy app
+}
+";
+    let (ill, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let (state, counted) = (Arc::clone(&ill), Arc::clone(&count));
+    let origin = Origin::new(move |mut connection, _| {
+        while let Some(request) = connection.request() {
+            let is_ill = state.load(Ordering::SeqCst);
+            if request.starts_with("GET /health") {
+                let status = if is_ill { "503 Service Unavailable" } else { "200 OK" };
+                connection.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
+                continue;
+            }
+            let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+            if is_ill {
+                // Whoever asks waits until the time is out.
+                connection.bytes();
+                return;
+            }
+            let head = "Cache-Control: max-age=60\r\nAge: 100\r\nContent-Length: 1";
+            connection.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{number}"));
+        }
+    });
+    let proxy = Proxy::of_text("cache-no-server", SITE, &[("app", &origin.address)]);
+    let ask = |path: &str| shown(&asked(&proxy, &format!("GET {path}"), ""));
+    assert_eq!(ask("/a"), format!("200 1 {MISS}"));
+    assert_eq!(ask("/a"), "200 2 fwd=stale fwd-status=200 stored");
+    ill.store(true, Ordering::SeqCst);
+    proxy.notice("is ill: it answers 503");
+    for _ in 0..3 {
+        assert_eq!(ask("/a"), "200 2 hit detail=if-error");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+    ill.store(false, Ordering::SeqCst);
+    proxy.notice("is well again");
+    assert_eq!(ask("/a"), "200 3 fwd=stale fwd-status=200 stored");
 }

@@ -119,7 +119,8 @@ pub(in crate::directive) static STALE: Directive = Directive {
     summary: "How long answers may be used that are no longer fresh.",
     details: "\
 RFC 5861. What an answer says itself goes before; `must-revalidate`, `proxy-revalidate` and `s-maxage` in an answer mean that it
-is never used when it is stale, but for what it says itself beside `s-maxage`.",
+is never used when it is stale, but for what it says itself beside `s-maxage`. While no server of the upstream is healthy (`health-check`, `outlier`), `if-error` holds
+without a request to any of them, whatever `panic-threshold` says.",
     example: r#"
 site example.com {
     cache {

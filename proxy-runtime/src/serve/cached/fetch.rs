@@ -43,7 +43,7 @@ use crate::serve::proxy::{self, Reply};
 use crate::serve::retry::Request;
 use crate::serve::stop::Stop;
 use crate::settings::Settings;
-use crate::site::{Proxy, Route};
+use crate::site::{Proxy, Route, Share};
 
 /// Fetches behind an answer that is stale.
 pub(super) fn refresh(
@@ -115,6 +115,18 @@ impl Errand {
             sought.store.mark_failed(self.place.own, &sought.url, Moment::now());
         }
     }
+
+    /// The stale response, where it may stand for one that can't be had (RFC 5861 section 4).
+    fn take_for_failure(&mut self, now: Moment) -> Option<Stale> {
+        self.stale.take_if(|(head, _)| head.life.serves_errors(now))
+    }
+
+    /// Gives it to this client and all who wait.
+    fn ends_stale(self, record: &mut Record, sought: &Sought, (head, content): Stale, now: Moment) -> Answer<Body> {
+        self.has_failed(sought);
+        self.fill.refreshes(Arc::clone(&head), self.place.own, content.clone());
+        answers::hit(record, &head, &content, ("stale", "if-error"), now)
+    }
 }
 
 /// Asks the server: for an answer, or whether a stale one is still right.
@@ -132,6 +144,16 @@ pub(super) async fn fetch(
         None if place.varies => "vary-miss",
         None => "uri-miss",
     };
+    let worker = client.worker;
+    let is_down = |share: &Share| worker.servers.groups[usize::from(share.upstream)].is_down(worker.servers);
+    let now = Moment::now();
+    if errand.stale.is_some()
+        && proxy.shares.iter().all(is_down)
+        && let Some(stale) = errand.take_for_failure(now)
+    {
+        // Even where `panic-threshold` has servers asked that are not healthy: there is something better than to wait for them.
+        return Ok(errand.ends_stale(record, sought, stale, now));
+    }
     loop {
         let sent = Sent::now(sought.store);
         let body = RequestBody::new(client, Framing::Empty);
@@ -153,12 +175,8 @@ pub(super) async fn fetch(
             Err(Stop::Failure(_)) => true,
             Err(Stop::Abort) => false,
         };
-        if failed && let Some((head, content)) = errand.stale.as_ref().filter(|(head, _)| head.life.serves_errors(now))
-        {
-            // RFC 5861 section 4.
-            errand.has_failed(sought);
-            errand.fill.refreshes(Arc::clone(head), place.own, content.clone());
-            return Ok(answers::hit(record, head, content, ("stale", "if-error"), now));
+        if failed && let Some(stale) = errand.take_for_failure(now) {
+            return Ok(errand.ends_stale(record, sought, stale, now));
         }
         let reply = match reply {
             Ok(reply) => reply,
