@@ -19,6 +19,8 @@ mod content;
 #[cfg(feature = "serve")]
 pub(crate) mod control;
 #[cfg(feature = "serve")]
+pub(crate) mod date;
+#[cfg(feature = "serve")]
 mod disk;
 #[cfg(feature = "serve")]
 mod entry;

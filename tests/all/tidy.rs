@@ -77,7 +77,7 @@ fn nothing_is_unsafe() {
 #[test]
 fn what_is_not_utf8_is_there() {
     const MAY: &[(&str, usize, &str)] = &[
-        ("cache/freshness.rs", 1, "a date: what is none is malformed, and its callers say what that means"),
+        ("cache/date.rs", 1, "a date: what is none is malformed, and its callers say what that means"),
         ("cache/journal.rs", 1, "a line of our own: one that can't be read purges everything"),
         ("cache/record.rs", 1, "the cache's own file: a damaged one is not used"),
         ("canonical.rs", 1, "bytes that may stand raw, which are ASCII"),

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::{device, query};
 use crate::canonical::decodes_to;
 use crate::facts::Facts;
-use crate::fields::Fields;
+use crate::fields::{Fields, members, split_once};
 use crate::site::{Cache, Key, Mark, Part};
 use crate::view::{cookie_values, raw_cookie_pairs};
 
@@ -136,13 +136,15 @@ fn header(name: &str, fields: &Fields, out: &mut Vec<u8>) {
 }
 
 /// The value of a field, so that values which mean the same are the same (RFC 9111 section 4.1): lines are joined, white space
-/// around commas goes, and of codings and languages case and order do not matter.
+/// around commas goes; of codings and languages case does not matter, nor the order of codings and of languages with other weights.
 fn value(name: &str, fields: &Fields, out: &mut Vec<u8>) {
+    if name == "accept-language" {
+        return languages(fields, out);
+    }
     let mut members: Vec<Cow<'_, [u8]>> = Vec::new();
-    let listed = matches!(name, "accept-encoding" | "accept-language");
     for line in fields.all(name) {
         // A comma may stand within quotes, and blanks there mean something.
-        if !listed && line.contains(&b'"') {
+        if name != "accept-encoding" && line.contains(&b'"') {
             members.push(Cow::Borrowed(line));
             continue;
         }
@@ -150,8 +152,6 @@ fn value(name: &str, fields: &Fields, out: &mut Vec<u8>) {
             let member = member.trim_ascii();
             if name == "accept-encoding" {
                 members.extend(coding(member).map(Cow::Owned));
-            } else if listed {
-                members.push(Cow::Owned(member.to_ascii_lowercase()));
             } else {
                 members.push(Cow::Borrowed(member));
             }
@@ -166,6 +166,55 @@ fn value(name: &str, fields: &Fields, out: &mut Vec<u8>) {
             out.push(b',');
         }
         out.extend_from_slice(member);
+    }
+}
+
+/// `Accept-Language` (RFC 9110 section 12.5.4): ranges by their weights, however these are written. The order of ranges with one weight stays:
+/// servers take the first.
+fn languages(fields: &Fields, out: &mut Vec<u8>) {
+    let members = || fields.all("accept-language").flat_map(members);
+    let Some(mut ranges) = members().map(range).collect::<Option<Vec<_>>>() else {
+        // Malformed, which each server reads in its own way. No range begins so.
+        out.push(b'!');
+        return fields.all("accept-language").for_each(|line| out.extend([line, b","].concat()));
+    };
+    ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
+    for (index, (range, weight)) in ranges.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend(range.to_ascii_lowercase());
+        if *weight < 1000 {
+            out.extend(format!(";{weight}").bytes());
+        }
+    }
+}
+
+/// A language range and its weight in thousandths; `None`: it is malformed.
+fn range(member: &[u8]) -> Option<(&[u8], u16)> {
+    let (range, weight) = match split_once(member, b';') {
+        Some((range, weight)) => (range.trim_ascii_end(), qvalue(weight.trim_ascii())?),
+        None => (member, 1000),
+    };
+    let plain = range.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'*'));
+    (plain && !range.is_empty()).then_some((range, weight))
+}
+
+/// `q=` and a `qvalue` (RFC 9110 section 12.4.2), in thousandths.
+fn qvalue(weight: &[u8]) -> Option<u16> {
+    let given = weight.strip_prefix(b"q=").or(weight.strip_prefix(b"Q="))?;
+    let (whole, rest) = given.split_first()?;
+    let digits = match rest {
+        [] => rest,
+        [b'.', digits @ ..] if digits.len() <= 3 => digits,
+        _ => return None,
+    };
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
+    let thousandths = digits.iter().chain(b"00").take(3).try_fold(0, |sum, byte| Some(sum * 10 + digit(byte)?))?;
+    match whole {
+        b'0' => Some(if digits.is_empty() { 0 } else { thousandths }),
+        b'1' if digits.iter().all(|digit| *digit == b'0') => Some(1000),
+        _ => None,
     }
 }
 
@@ -267,6 +316,16 @@ mod tests {
         check("accept-encoding", &["gzip; q=0.000", ""], "-gzip");
         check("accept-encoding", &[], "");
         check("accept-language", &["de-CH ,en"], "de-ch,en");
+        check("accept-language", &["de", ", en,"], "de,en");
+        check("accept-language", &["en, de"], "en,de");
+        check("accept-language", &["EN;q=0.50 , de ; q=1.000,fr;Q=0.5"], "de,en;500,fr;500");
+        check("accept-language", &["de;q=1, en;q=0.5, fr;q=0.5"], "de,en;500,fr;500");
+        check("accept-language", &["fr;q=0.5", "en;q=0.5,de"], "de,fr;500,en;500");
+        check("accept-language", &["*;q=0.001, de-*;q=0, x;q=0."], "*;1,de-*;0,x;0");
+        check("accept-language", &["x;q=0.12, y;q=0.9"], "y;900,x;120");
+        for odd in ["de;q=2", "de;q=0.1234", "de;q=", "de;q=-1", "de;500", "de;q=1.1", "d e", ";q=1", "!de"] {
+            check("accept-language", &["En", odd], &format!("!En,{odd},"));
+        }
         check("x-kind", &["A , b", "C"], "A,b,C");
         check("x-kind", &["\"A , b\"", "C , d"], "\"A , b\",C,d");
     }

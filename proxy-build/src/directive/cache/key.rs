@@ -123,7 +123,7 @@ pub(in crate::directive) static KEY_HEADER: Directive = Directive {
     details: "\
 As if each answer had them in its `Vary`: as the client sends them and, where `request-headers` or the proxy itself changes them, also as
 the server is sent them. So a field that `request-headers` makes of something else may stand here in place of that. Of `Accept-Encoding` and `Accept-Language` case does not matter, nor, of the former,
-order and weights.",
+order and weights; of the latter, ranges count by their weights.",
     example: r#"
 site example.com {
     cache {

@@ -1,0 +1,89 @@
+//! Dates in fields (RFC 9110 section 5.6.7). Pure.
+
+use super::freshness::Moment;
+
+/// The longest there is: `Wednesday, 09-Sep-99 08:49:37 GMT`.
+const LONGEST: usize = 33;
+
+const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+
+/// A date in one of the three forms, in any case (RFC 9111 section 4.2), and whichever day of the week it says: that follows from the rest.
+/// `None`: it is malformed, which means something else to each who asks.
+pub(crate) fn date(value: &[u8]) -> Option<Moment> {
+    let (value, mut buffer) = (value.trim_ascii(), [0; LONGEST]);
+    let text = buffer.get_mut(..value.len())?;
+    let mut within = false;
+    for (to, from) in text.iter_mut().zip(value) {
+        *to = if within { from.to_ascii_lowercase() } else { from.to_ascii_uppercase() };
+        within = from.is_ascii_alphabetic();
+    }
+    if let Some(zone) = text.last_chunk_mut::<3>() {
+        zone.make_ascii_uppercase();
+    }
+    let text = std::str::from_utf8(text).ok()?;
+    httpdate::parse_http_date(text).ok().or_else(|| on_another_day(text)).map(Moment::of)
+}
+
+/// A date whose day of the week is another one's: the day on which it is a date.
+fn on_another_day(text: &str) -> Option<std::time::SystemTime> {
+    let (said, rest) = text.split_at(text.find([',', ' '])?);
+    let is_short = DAYS.iter().any(|day| day[..3] == *said);
+    if !is_short && !DAYS.contains(&said) {
+        return None;
+    }
+    DAYS.iter().find_map(|day| {
+        let day = if is_short { &day[..3] } else { day };
+        httpdate::parse_http_date(&[day, rest].concat()).ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(date(text.as_bytes()).map(|moment| moment.0 / 1000), expected, "{text}");
+        };
+        for form in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "sUN, 06 nOV 1994 08:49:37 gmt",
+            "SUNDAY, 06-NOV-94 08:49:37 Gmt",
+            "sun nov  6 08:49:37 1994",
+            " Sun, 06 Nov 1994 08:49:37 GMT\t",
+            // A day that is wrong says no more than one that is right.
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Saturday, 06-Nov-94 08:49:37 GMT",
+            "Fri Nov  6 08:49:37 1994",
+            "thu Nov  6 08:49:37 1994",
+        ] {
+            check(form, Some(784_111_777));
+        }
+        check("Wednesday, 18-Sep-30 02:01:18 GMT", Some(1_915_927_278));
+        check("Tue, 19 Jan 2038 14:14:08 GMT", Some(2_147_523_248));
+        check("Sun, 21 Nov 2286 04:46:39 GMT", Some(10_000_039_599));
+        for none in [
+            "",
+            "0",
+            "Son, 06 Nov 1994 08:49:37 GMT",
+            "Sunda, 06-Nov-94 08:49:37 GMT",
+            "06 Nov 1994 08:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Mon, 06 Nov 1994 24:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
+            "Sun, 06 Nov 1994 08.49.37 GMT",
+            "Sun,  06 Nov 1994 08:49:37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT",
+        ] {
+            check(none, None);
+        }
+    }
+}
