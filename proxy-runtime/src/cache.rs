@@ -29,9 +29,13 @@ mod flight;
 #[cfg(feature = "serve")]
 pub(crate) mod freshness;
 #[cfg(feature = "serve")]
+pub(crate) mod groups;
+#[cfg(feature = "serve")]
 mod journal;
 #[cfg(feature = "serve")]
 pub(crate) mod languages;
+#[cfg(feature = "serve")]
+mod pattern;
 #[cfg(feature = "serve")]
 mod purges;
 #[cfg(feature = "serve")]
@@ -57,6 +61,8 @@ pub(crate) use self::disk::{Filed, Opened};
 pub(crate) use self::entry::{Head, Lately, Order, PAUSE};
 #[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
+#[cfg(feature = "serve")]
+pub(crate) use self::pattern::Pattern;
 #[cfg(feature = "serve")]
 pub(crate) use self::purges::Purge;
 #[cfg(feature = "serve")]

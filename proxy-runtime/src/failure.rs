@@ -113,6 +113,8 @@ pub(crate) enum Failure {
     StoreUnreadable,
     /// A PURGE from somebody who may not.
     PurgeRefused,
+    /// A PURGE whose pattern or groups can't be read.
+    PurgeMalformed,
     /// A purge could not be written to disk, or does not hold in another process with the folder: it holds in this process, and is
     /// forgotten with a restart.
     PurgeNotDurable,
@@ -239,6 +241,7 @@ impl Failure {
             Failure::NotCached => "not-cached",
             Failure::StoreUnreadable => "store-unreadable",
             Failure::PurgeRefused => "purge-refused",
+            Failure::PurgeMalformed => "purge-malformed",
             Failure::PurgeNotDurable => "purge-not-durable",
             Failure::Maintenance(_) => "maintenance",
             Failure::AddressDenied => "address-denied",
@@ -289,6 +292,7 @@ impl Failure {
             | Failure::FrameFlood
             | Failure::BadRewrite
             | Failure::RequestTruncated
+            | Failure::PurgeMalformed
             | Failure::PlainHttp
             | Failure::Handshake(_)
             | Failure::AcmeChallenge

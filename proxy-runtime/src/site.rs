@@ -28,7 +28,9 @@ pub use ipnet::IpNet;
 pub use self::auth::{Auth, AuthScheme, ForwardAuth, Jwt, KeySource, KeyUrl, RequiredClaim};
 pub use self::block::{Block, Blocks, Where};
 pub use self::bundle::Bundle;
-pub use self::cache::{Cache, ControlField, Device, DeviceGroup, DiskStore, Key, Mark, Override, Part, Query, Stale, Store, Ttl};
+pub use self::cache::{
+    Cache, ControlField, Device, DeviceGroup, DiskStore, Key, Mark, Override, Part, Query, Stale, Store, Ttl,
+};
 pub use self::compress::{Coding, Compress};
 pub use self::cookies::CookieRule;
 pub use self::door::{

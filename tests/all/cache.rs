@@ -8,6 +8,7 @@ mod controls;
 mod hostile;
 mod ordering;
 mod parts;
+mod purges;
 mod requests;
 mod selected;
 mod stale;

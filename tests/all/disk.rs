@@ -64,6 +64,7 @@ fn origin() -> (Origin, Arc<AtomicUsize>) {
             let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
             let path = request.split(' ').nth(1).unwrap_or_default();
             let tag = path.split('/').nth(1).unwrap_or_default();
+            let changed = if request.starts_with("POST") { path.split('/').nth(2).unwrap_or_default() } else { "" };
             let vary = if tag == "vary" { "Vary: X-V\r\n" } else { "" };
             let body = body(path);
             let range =
@@ -83,7 +84,7 @@ fn origin() -> (Origin, Arc<AtomicUsize>) {
             }
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: max-age=600\r\nETag: \"a\"\r\n{vary}Surrogate-Key: {tag}\r\n\
-                 X-Number: {number}\r\n\r\n",
+                 Cache-Groups: \"{tag}\"\r\nCache-Group-Invalidation: \"{changed}\"\r\nX-Number: {number}\r\n\r\n",
                 body.len()
             );
             connection.send([head.into_bytes(), body].concat());
@@ -165,7 +166,7 @@ fn written(stage: &Stage, count: usize) {
 fn survives_a_restart() {
     let stage = Stage::new("disk-restart");
     // In memory, too; too large for memory; told apart.
-    let paths = ["/a/0", "/a/1", "/a/100000", "/b/131073", "/b/3000000"];
+    let paths = ["/a/0", "/a/1", "/a/100000", "/b/131073", "/b/3000000", "/pattern/7", "/group/8", "/group/200000"];
     {
         let mut proxy = stage.start();
         for path in paths {
@@ -216,10 +217,15 @@ fn survives_a_restart() {
         purge("/a/1", "");
         purge("/", "Purge-Tags: b\r\n");
         purge("/vary/*", "");
+        purge("/", "Purge-Pattern: */*tern/7\r\n");
+        // A group that a response says has changed, which nobody waits for.
+        let changes = "POST /x/group HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        assert_eq!(ask(proxy.address("listen"), changes).status, 200);
+        purge("/nothing", "");
     }
     let proxy = stage.start();
     assert!(is_hit(&proxy, "/a/100000", ""));
-    for path in ["/a/1", "/b/131073", "/b/3000000"] {
+    for path in ["/a/1", "/b/131073", "/b/3000000", "/pattern/7", "/group/8", "/group/200000"] {
         assert!(!is_hit(&proxy, path, ""), "{path}");
     }
     assert!(!is_hit(&proxy, "/vary/50", "X-V: 1\r\n"));

@@ -18,7 +18,7 @@ Whoever can connect may do all that there is to do, so it should be a unix socke
 lint `open-admin`. No site is served there.
 
 - `PURGE` of any site's URL, as in `curl --unix-socket /run/site.sock -X PURGE http://example.com/x`: as `purge` in `cache`
-  describes it, whatever `purge` there says; `Purge-Tags` and `Purge-Mode: all` are about all stores.
+  describes it, whatever `purge` there says; `Purge-Tags`, `Purge-Groups`, `Purge-Pattern` and `Purge-Mode: all` are about all stores.
 - `GET /stores`: what is in the stores, as JSON: `name`, `entries`, `bytes` and `capacity` of what is in memory, `files` and
   `disk-bytes` of what is on disk.",
     example: r#"

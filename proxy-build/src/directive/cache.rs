@@ -205,7 +205,11 @@ pub(super) static TAGS: Directive = Directive {
     body: None,
     repeats: false,
     summary: "Names by which answers can be purged.",
-    details: "The field is passed on; `response-headers` can remove it.",
+    details: "\
+The field is passed on; `response-headers` can remove it.
+
+Groups need no `tags`: a response is in those that its `Cache-Groups` lists (RFC 9875), and whatever a server answers to POST, PUT and the like, with
+`Cache-Group-Invalidation`, removes what is in these groups of the same scheme, host and port.",
     example: r#"
 site example.com {
     cache {
@@ -439,8 +443,14 @@ pub(super) static PURGE: Directive = Directive {
 A PURGE of a URL removes all answers that are kept under it, whatever they are told apart by, with `http` and with `https`, with the port it
 names, with those of the site's listeners and without one; one of
 `/x/*` those of `/x` and all below it, on that host; one with `Purge-Tags: a b` those with one of these tags; one with
+`Purge-Groups: \"a\", \"b\"` those in one of these groups (RFC 9875) of that host; one with
 `Purge-Mode: all` the whole store. With `Purge-Mode: soft` they become stale instead: they are asked about before they are used again, or used
 as `stale` allows. The answer tells how many there were. What is on its way from a server when it is purged is not kept.
+
+`Purge-Pattern: /img/*.jpg` means the paths of this pattern on that host, `*` standing for any characters, slashes included; `*/img/*.jpg` means all hosts of the store,
+`*.example.com/*` those below one. A pattern without `?` means a path with any query, and one with it the query as it is kept. There may be 16 such fields, of up to 1024 bytes;
+what is no pattern is answered with 400 (`purge-malformed`). On disk, files are held against the patterns when they are read: against 64 at most, and beyond
+that the older half stands for all of their hosts.
 
 PURGE from anybody else is answered with 403. Where there is no `purge`, it is a method like others, and is forwarded.",
     example: r#"

@@ -1,5 +1,6 @@
 //! What was purged of a folder of cached responses, without looking at each file: [`Bans`]. A file is held against them when it is read,
-//! whatever their number: its URL, the paths above it and its tags are looked up. Pure, but for a lock.
+//! whatever their number: its URL, its host, the paths above it and its tags are looked up. Patterns alone are tried one after the other, so these are
+//! few: where there are too many, the older half is widened to all of their hosts. Pure, but for a lock.
 //!
 //! Files and purges are in the order of the folder's [journal](super::journal), by sequence numbers: a purge is about all files that
 //! were written before it. They are bounded: the older half is widened, to purges of everything that was written before.
@@ -7,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::pattern::{Pattern, parts_of};
 use super::purges::Purge;
 
 /// See above.
@@ -23,6 +25,10 @@ struct Known {
     /// How long the URLs in `below` are, and how many are so long.
     lengths: BTreeMap<usize, usize>,
     tags: HashMap<Box<str>, Marks>,
+    /// All of a host.
+    hosts: HashMap<Box<str>, Marks>,
+    /// [`MOST_PATTERNS`] at most.
+    patterns: Vec<(Pattern, Marks)>,
     all: Marks,
     bytes: usize,
 }
@@ -48,6 +54,9 @@ const MOST: usize = 8 << 20;
 /// What one takes beside its text.
 const OVERHEAD: usize = 64;
 
+/// So many patterns are tried for a file at most: some microseconds.
+const MOST_PATTERNS: usize = 64;
+
 impl Bans {
     /// None yet, and no more than so many bytes.
     pub(super) fn new(most: u64) -> Bans {
@@ -68,7 +77,7 @@ impl Bans {
     }
 
     /// Whether a file was purged that was written after so many purges; and softly. Cost: a look-up for each length of the paths that
-    /// were purged and for each tag.
+    /// were purged, for the host and for each tag, and a pass over the URL for each pattern of a purge that came later.
     pub(super) fn mean(&self, url: &str, tags: &str, sequence: u64) -> Option<bool> {
         self.locked().mean(url, tags, sequence)
     }
@@ -87,6 +96,8 @@ impl Bans {
         known.urls.iter().for_each(|(url, marks)| list(Purge::Url(url.to_string()), marks));
         known.below.iter().for_each(|(url, marks)| list(Purge::Below(url.to_string()), marks));
         known.tags.iter().for_each(|(tag, marks)| list(Purge::Tags(vec![tag.to_string()]), marks));
+        known.hosts.iter().for_each(|(host, marks)| list(Purge::Pattern(Pattern::of_host(host)), marks));
+        known.patterns.iter().for_each(|(pattern, marks)| list(Purge::Pattern(pattern.clone()), marks));
         list(Purge::All, &known.all);
         bans.sort_by_key(|ban| ban.sequence);
         bans
@@ -97,6 +108,12 @@ impl Marks {
     fn add(&mut self, sequence: u64, soft: bool) {
         let mark = if soft { &mut self.soft } else { &mut self.hard };
         *mark = (*mark).max(sequence);
+    }
+
+    /// What both mean.
+    fn merge(&mut self, other: Marks) {
+        self.hard = self.hard.max(other.hard);
+        self.soft = self.soft.max(other.soft);
     }
 
     fn last(&self) -> u64 {
@@ -134,12 +151,50 @@ impl Known {
                     *self.lengths.entry(url.len()).or_default() += 1;
                 }
             }
+            Purge::Pattern(pattern) => match pattern.host() {
+                Some((host, true)) => {
+                    mark(&mut self.hosts, host);
+                }
+                _ => self.add_pattern(pattern, *sequence, *soft),
+            },
             Purge::Tags(tags) => {
                 for tag in tags {
                     mark(&mut self.tags, tag);
                 }
             }
             Purge::All => self.all.add(*sequence, *soft),
+        }
+    }
+
+    fn add_pattern(&mut self, pattern: &Pattern, sequence: u64, soft: bool) {
+        if let Some((_, marks)) = self.patterns.iter_mut().find(|(known, _)| known == pattern) {
+            return marks.add(sequence, soft);
+        }
+        let mut marks = Marks::default();
+        marks.add(sequence, soft);
+        self.bytes += pattern.as_str().len() + OVERHEAD;
+        self.patterns.push((pattern.clone(), marks));
+        if self.patterns.len() > MOST_PATTERNS {
+            self.widen_patterns();
+        }
+    }
+
+    /// Makes the older half of the patterns purges of all of their hosts; of one that names several, of everything.
+    fn widen_patterns(&mut self) {
+        self.patterns.sort_by_key(|(_, marks)| marks.last());
+        for (pattern, marks) in self.patterns.drain(..MOST_PATTERNS / 2) {
+            self.bytes -= pattern.as_str().len() + OVERHEAD;
+            match pattern.host() {
+                Some((host, _)) => {
+                    let bytes = &mut self.bytes;
+                    let kept = self.hosts.entry(host.into()).or_insert_with(|| {
+                        *bytes += host.len() + OVERHEAD;
+                        Marks::default()
+                    });
+                    kept.merge(marks);
+                }
+                None => self.all.merge(marks),
+            }
         }
     }
 
@@ -152,12 +207,18 @@ impl Known {
             if is_above { of(&self.below, above) } else { None }
         });
         let tags = tags.split(' ').filter(|tag| !tag.is_empty()).filter_map(|tag| of(&self.tags, tag));
-        [of(&self.urls, url), self.all.mean(sequence)].into_iter().flatten().chain(above).chain(tags).min()
+        let matching = self.patterns.iter().filter_map(|(pattern, marks)| {
+            let softly = marks.mean(sequence)?;
+            pattern.means(url).then_some(softly)
+        });
+        let host = of(&self.hosts, parts_of(url).0);
+        let looked_up = [of(&self.urls, url), host, self.all.mean(sequence)].into_iter().flatten();
+        looked_up.chain(above).chain(tags).chain(matching).min()
     }
 
     /// Forgets the older half of what is remembered. A URL that was purged has no file any more; all else is widened.
     fn widen_older(&mut self) {
-        let maps = [&self.urls, &self.below, &self.tags];
+        let maps = [&self.urls, &self.below, &self.tags, &self.hosts];
         let mut all: Vec<u64> = maps.iter().flat_map(|map| map.values().map(Marks::last)).collect();
         let middle = all.len() / 2;
         let (_, &mut newest, _) = all.select_nth_unstable(middle);
@@ -176,6 +237,7 @@ impl Known {
         self.urls.retain(|text, marks| keep(text, marks, false));
         self.below.retain(|text, marks| keep(text, marks, true));
         self.tags.retain(|text, marks| keep(text, marks, true));
+        self.hosts.retain(|text, marks| keep(text, marks, true));
         self.lengths.clear();
         for text in self.below.keys() {
             *self.lengths.entry(text.len()).or_default() += 1;
@@ -194,6 +256,8 @@ mod tests {
             0 => Purge::Url(text.to_owned()),
             1 => Purge::Below(text.to_owned()),
             2 => Purge::Tags(vec![text.to_owned(), "t".to_owned()]),
+            3 => Purge::Pattern(Pattern::of(&format!("h/{}", text.replace('a', "*"))).expect("a pattern")),
+            4 => Purge::Pattern(Pattern::of(&format!("*/{}", text.replace('a', "*"))).expect("a pattern")),
             _ => Purge::All,
         }
     }
@@ -202,7 +266,7 @@ mod tests {
         /// What is looked up is what a look at each purge would find.
         #[test]
         fn as_each_would(
-            purges in prop::collection::vec((0..4_u8, "(h/|h)?[ab/?]{0,4}", any::<bool>()), 0..12),
+            purges in prop::collection::vec((0..6_u8, "(h/|h)?[ab/?]{0,4}", any::<bool>()), 0..12),
             url in "(h/|h)?[ab/?]{0,5}",
             tags in "[abt ]{0,5}",
             sequence in 0..14_u64,
@@ -252,5 +316,26 @@ mod tests {
         check(Purge::Below, false, Some(false));
         check(|tag| Purge::Tags(vec![tag]), false, Some(false));
         check(|tag| Purge::Tags(vec![tag]), true, Some(true));
+    }
+
+    /// However many patterns there are: no more are tried than so many, and what was purged is never taken for fresh.
+    #[test]
+    fn patterns_are_few() {
+        let check = |text: fn(u64) -> String, url: fn(u64) -> String, other: Option<bool>| {
+            let bans = Bans::new(u64::MAX);
+            for number in 1..=1000 {
+                let purge = Purge::Pattern(Pattern::of(&text(number)).expect("a pattern"));
+                bans.add(&Ban { sequence: number, soft: false, purge });
+                assert!(bans.locked().patterns.len() <= MOST_PATTERNS);
+            }
+            assert!((1..=1000).all(|number| bans.mean(&url(number), "", number - 1) == Some(false)));
+            assert_eq!(bans.mean(&url(1000), "", 1000), None, "written later");
+            assert_eq!(bans.mean("http://other/", "", 0), other);
+        };
+        // The older ones are widened to their hosts, or to everything.
+        check(|number| format!("a/*/{number}"), |number| format!("http://a/x/{number}?q"), None);
+        check(|number| format!("*.a/*/{number}"), |number| format!("https://b.a:8443/x/{number}"), Some(false));
+        // All of a host is looked up, however many hosts there are.
+        check(|number| format!("h{number}/*"), |number| format!("http://h{number}/x"), None);
     }
 }

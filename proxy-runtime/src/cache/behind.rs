@@ -11,6 +11,7 @@ use super::content::Content;
 use super::disk::{Disk, Filed, Found, Writer};
 use super::entry::{Entry, Head};
 use super::freshness::Unkept;
+use super::groups;
 use super::record;
 use super::store::{Place, Store};
 use super::varies::Varies;
@@ -85,7 +86,7 @@ impl Store {
 
     /// Blocks.
     fn read_back(&self, disk: &Disk, name: u128) -> bool {
-        let before = self.purges();
+        let (before, groups) = (self.purges(), self.groups.count());
         let entry = match disk.read(name) {
             None => return false,
             Some(Found::Varies(url, fields, number)) => {
@@ -100,6 +101,9 @@ impl Store {
                 }
             },
         };
+        if let Entry::Answer(head, _) | Entry::Filed(head, _) = &entry {
+            head.groups_seen.store(groups::seen(&head.tags, groups), Ordering::Relaxed);
+        }
         // What has come into memory meanwhile is newer than what was read.
         self.put(name, entry.clone(), |stored| matches!(stored, None | Some(Entry::Marker(_) | Entry::Form(..))));
         // Somebody may have purged it while it was read.

@@ -2,7 +2,7 @@
 //! is none. And what it weighs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub(crate) struct Head {
     pub(crate) vary: Box<[Box<str>]>,
     /// By what names it can be purged, parted by spaces.
     pub(crate) tags: Box<str>,
+    /// How many invalidations of groups it is known to have outlived; see [`super::groups`].
+    pub(crate) groups_seen: AtomicU64,
     /// Somebody has declared it stale.
     pub(crate) outdated: AtomicBool,
     /// The server, asked about it, has failed, and is not asked again before this: the lower half of milliseconds since 1970, which tells a

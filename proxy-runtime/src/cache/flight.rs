@@ -22,6 +22,7 @@ use self::state::{Next, State};
 use super::content::Content;
 use super::entry::Head;
 use super::freshness::Unkept;
+use super::groups;
 use super::purges::Purge;
 use crate::body::source::Source;
 use crate::body::source::split;
@@ -144,10 +145,10 @@ pub(crate) struct Flight {
 impl Flight {
     fn may_be_meant(&self, purge: &Purge) -> bool {
         match purge {
-            Purge::Tags(_) => match locked(&self.state).landed() {
+            Purge::Tags(tags) => match locked(&self.state).landed() {
                 Some(Landed::Answer(head, ..) | Landed::Refreshed(head, ..)) => purge.means(&self.url, &head.tags),
                 // Nobody knows yet what tags it will have.
-                _ => true,
+                _ => tags.iter().any(|tag| groups::may_have(&self.url, tag)),
             },
             purge => purge.means(&self.url, ""),
         }

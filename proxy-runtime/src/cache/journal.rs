@@ -24,6 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 use siphasher::sip::SipHasher13;
 
 use super::bans::Ban;
+use super::pattern::Pattern;
 use super::purges::Purge;
 use super::slots::Slot;
 
@@ -344,6 +345,7 @@ impl Line {
                 let (kind, text) = match purge {
                     Purge::Url(url) => ("url", url.clone()),
                     Purge::Below(url) => ("below", url.clone()),
+                    Purge::Pattern(pattern) => ("pattern", pattern.as_str().to_owned()),
                     Purge::Tags(tags) => ("tags", tags.join(" ")),
                     Purge::All => ("all", String::new()),
                 };
@@ -367,6 +369,7 @@ impl Line {
             "journal" => return Some(Line::Journal { identity: u64::from_str_radix(mode, 16).ok()?, base: number }),
             "url" => Purge::Url(text),
             "below" => Purge::Below(text),
+            "pattern" => Purge::Pattern(Pattern::of(&text)?),
             "tags" => Purge::Tags(text.split(' ').map(str::to_owned).collect()),
             "all" => Purge::All,
             _ => return None,
@@ -446,7 +449,8 @@ mod tests {
     fn lines() {
         let purges = [url("http://a/x?a b"), Purge::Below("http://a/x".to_owned()), Purge::All];
         let tags = Purge::Tags(vec!["one".to_owned(), "two".to_owned()]);
-        for purge in purges.into_iter().chain([tags]) {
+        let pattern = Purge::Pattern(Pattern::parse("*.a/x*?a=*", "").expect("a pattern"));
+        for purge in purges.into_iter().chain([tags, pattern]) {
             for soft in [false, true] {
                 let line = Line::Purge(Ban { sequence: 7, soft, purge: purge.clone() });
                 let text = line.text(SECRET);

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, fence};
 
+use super::pattern::Pattern;
+
 /// What is purged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purge {
@@ -14,7 +16,9 @@ pub(crate) enum Purge {
     Url(String),
     /// All below one: the URL itself, and those that go on with `/` or `?`.
     Below(String),
-    /// All with one of these tags.
+    /// All whose URL is one of a pattern, on one host or several.
+    Pattern(Pattern),
+    /// All with one of these tags, or in one of these [groups](super::groups).
     Tags(Vec<String>),
     /// Everything.
     All,
@@ -27,6 +31,7 @@ impl Purge {
             Purge::Below(above) => url
                 .strip_prefix(above.as_str())
                 .is_some_and(|rest| rest.is_empty() || above.ends_with('/') || rest.starts_with(['/', '?'])),
+            Purge::Pattern(pattern) => pattern.means(url),
             Purge::Tags(purged) => tags.split(' ').any(|tag| !tag.is_empty() && purged.iter().any(|one| one == tag)),
             Purge::All => true,
         }

@@ -12,6 +12,7 @@ use super::bans::Ban;
 use super::disk::Disk;
 use super::entry::Entry;
 use super::freshness::Moment;
+use super::groups;
 use super::purges::Purge;
 use super::store::Store;
 use crate::file_pool::Unavailable;
@@ -25,6 +26,13 @@ struct Order {
     purges: Vec<(Purge, bool)>,
     /// Who waits for it, and is told how much of the journal there is then. Nobody waits to hear that a resource has changed.
     told: Option<oneshot::Sender<Written>>,
+}
+
+impl Order {
+    /// Whether it is done where nobody else has the folder: nobody waits to hear of it, and the file is gone already.
+    fn is_done_here(&self) -> bool {
+        self.told.is_none() && self.purges.iter().all(|(purge, _)| matches!(purge, Purge::Url(_)))
+    }
 }
 
 type Written = Result<u64, Arc<io::Error>>;
@@ -60,6 +68,29 @@ impl Store {
         if let Some(disk) = &self.disk {
             // Where so many wait, the disk hangs, and others can't be told anything.
             self.order(disk, Order { purges: vec![(purge, false)], told: None });
+        }
+    }
+
+    /// Responses in these groups have changed: none that was asked for before is used any more. Looks at memory alone, and not at each entry;
+    /// the disk and other processes are told behind it.
+    pub(crate) fn invalidate_groups(&'static self, groups: Vec<String>) {
+        let purge = Purge::Tags(groups);
+        if let Some(disk) = &self.disk {
+            disk.purge(&purge, false, 0);
+        }
+        self.invalidate_loaded(&purge);
+        if let Some(disk) = &self.disk {
+            self.order(disk, Order { purges: vec![(purge, false)], told: None });
+        }
+    }
+
+    /// As [`Store::purge_loaded`], of what is in groups: it goes when it is looked up.
+    fn invalidate_loaded(&self, purge: &Purge) {
+        self.purges.add(purge.clone(), false);
+        self.flights.purge(purge);
+        if let Purge::Tags(groups) = purge {
+            // Behind `purges`: a response that is taken to have come later was not on its way meanwhile.
+            self.groups.invalidate(groups);
         }
     }
 
@@ -111,8 +142,11 @@ impl Store {
     /// Blocks.
     fn write_orders(&'static self, disk: &Disk) {
         let locked = disk.journal.lock(&mut |ban| self.follow_other(disk, ban));
-        let orders = std::mem::take(&mut *self.orders());
-        if orders.iter().all(|order| order.told.is_none()) && disk.journal.is_alone().is_ok_and(|alone| alone) {
+        let mut orders = std::mem::take(&mut *self.orders());
+        if disk.journal.is_alone().is_ok_and(|alone| alone) {
+            orders.retain(|order| !order.is_done_here());
+        }
+        if orders.is_empty() {
             return;
         }
         let purges: Vec<_> = orders.iter().flat_map(|order| order.purges.iter().cloned()).collect();
@@ -141,7 +175,10 @@ impl Store {
     /// Holds to a purge in the journal.
     fn follow(&self, disk: &Disk, ban: &Ban) {
         disk.bans.add(ban);
-        self.purge_loaded(&ban.purge, ban.soft, Moment::now());
+        match &ban.purge {
+            Purge::Tags(tags) if !ban.soft && groups::are_all(tags) => self.invalidate_loaded(&ban.purge),
+            purge => drop(self.purge_loaded(purge, ban.soft, Moment::now())),
+        }
     }
 
     /// Purges what is in memory, and on its way there. Gives how many entries it was about.

@@ -3,7 +3,7 @@
 //! Numbers are little-endian, text has its length before it. What is read is taken for hostile all the same: whatever the
 //! bytes, [`read`] gives what they say or nothing.
 
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -148,7 +148,9 @@ impl<'b> Reading<'b> {
         let not_before = AtomicU32::new(0);
         let (fields, number) = (fields.compact(), super::number());
         let order = Order::default();
-        Some(Head { status, fields, life, url, vary, tags, outdated, not_before, number, order })
+        // Whoever reads it back says what it has outlived.
+        let groups_seen = AtomicU64::new(0);
+        Some(Head { status, fields, life, url, vary, tags, groups_seen, outdated, not_before, number, order })
     }
 }
 

@@ -24,6 +24,7 @@ use super::disk::{Disk, Filed, Limits};
 use super::entry::{ByBytes, Entry, Head, Lately, Marker, PAUSE};
 use super::flight::Flights;
 use super::freshness::{Moment, Unkept};
+use super::groups::{self, Groups};
 use super::key::{self, Selecting};
 use super::purges::Purges;
 use super::purging::Orders;
@@ -72,6 +73,7 @@ pub(crate) struct Store {
     /// No more than so many.
     max_receiving: u64,
     pub(super) purges: Purges,
+    pub(super) groups: Groups,
     /// Purges on their way to the journal of the folder.
     pub(super) orders: Orders,
     pub(super) disk: Option<Arc<Disk>>,
@@ -159,6 +161,7 @@ impl Store {
             receiving: AtomicU64::new(0),
             max_receiving: memory / 4,
             purges: Purges::default(),
+            groups: Groups::default(),
             orders: Orders::default(),
             disk,
             writing: AtomicU64::new(0),
@@ -207,6 +210,10 @@ impl Store {
     /// What there is at a place.
     fn looked(&self, place: Place, found: Option<Entry>, now: Moment) -> Looked {
         match found {
+            Some(Entry::Filed(ref head, _) | Entry::Answer(ref head, _)) if self.groups.have_changed(head) => {
+                self.forget_this(place.own, head);
+                Looked::Nothing(place, Lately::Unknown)
+            }
             Some(Entry::Filed(head, filed)) => self.look_at(place, head, filed),
             Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
             found => Looked::Nothing(place, found.map_or(Lately::Unknown, |entry| entry.lately(now))),
@@ -302,6 +309,10 @@ impl Store {
     /// What is kept at a place.
     pub(crate) async fn at(&self, place: Place) -> Option<(Arc<Head>, Content)> {
         match self.entries.get(&place.own)? {
+            Entry::Answer(head, _) | Entry::Filed(head, _) if self.groups.have_changed(&head) => {
+                self.forget_this(place.own, &head);
+                None
+            }
             Entry::Answer(head, content) => Some((head, content)),
             Entry::Filed(head, filed) => Some((head, self.open(place, filed).await?)),
             Entry::Varies(_) | Entry::Marker(_) | Entry::Form(..) => None,
@@ -396,6 +407,11 @@ impl Store {
         (before + bytes <= self.max_receiving).then_some(reserved)
     }
 
+    /// See [`Head::groups_seen`]: of a response that has come now.
+    pub(crate) fn groups_seen(&self, tags: &str) -> AtomicU64 {
+        AtomicU64::new(groups::seen(tags, self.groups.count()))
+    }
+
     /// How many purges there have been; what is to be kept says how many there were when its request was sent.
     pub(crate) fn purges(&self) -> u64 {
         self.purges.count()
@@ -455,6 +471,7 @@ pub(super) mod tests {
 
     use super::super::entry::Order;
     use super::super::freshness::Life;
+    use super::super::pattern::Pattern;
     use super::super::purges::Purge;
     use super::*;
     use crate::site::{Key, Place as Written, Query, Setting};
@@ -484,6 +501,7 @@ pub(super) mod tests {
             url: url.into(),
             vary: vary.iter().map(|name| Box::from(*name)).collect(),
             tags: tags.into(),
+            groups_seen: AtomicU64::new(groups::seen(tags, 0)),
             outdated: AtomicBool::new(false),
             not_before: AtomicU32::new(0),
             number: super::super::number(),
@@ -675,6 +693,10 @@ pub(super) mod tests {
             &["http://a/x", "http://a/x/y", "http://a/xy"],
             &["http://b/x?q"],
         );
+        let pattern = |text: &str| Purge::Pattern(Pattern::parse(text, "a").expect("a pattern"));
+        check(pattern("/x*"), false, &["http://b/x?q"], &[]);
+        check(pattern("*/x"), false, &["http://a/x/y", "http://a/xy"], &[]);
+        check(pattern("/x/*"), true, &["http://a/x", "http://a/xy", "http://b/x?q"], &["http://a/x/y"]);
         check(Purge::All, false, &[], &[]);
     }
 
@@ -696,6 +718,34 @@ pub(super) mod tests {
         assert_eq!(keep(&[(tag.clone(), true), (other.clone(), false)]), Ok(true));
         assert_eq!(keep(&[(tag.clone(), true), (tag, false)]), Err(Unkept::Purged));
         assert_eq!(keep(&vec![(other, false); super::super::purges::REMEMBERED + 1]), Err(Unkept::Purged));
+    }
+
+    /// Groups are invalidated in what is there, without a pass over it, and in what is on its way; each by its origin.
+    #[test]
+    fn groups_invalidated() {
+        let store = store(8 << 20);
+        let none = fields(&[]);
+        let group = |origin: &str| groups::tag("g", origin);
+        let urls = [("http://a/x", "http://a"), ("http://b/x", "http://b"), ("http://a/y", "http://a")];
+        for (url, origin) in &urls[..2] {
+            put(store, url, &none, &[], &group(origin), "old");
+        }
+        put(store, "http://a/none", &none, &[], "g", "old");
+        let since = store.purges();
+        let on_its_way = head("http://a/y", &[], &group("http://a"));
+        store.invalidate_groups(vec![group("http://a")]);
+        assert_eq!(get(store, "http://a/x", &none), None);
+        assert_eq!((get(store, "http://b/x", &none), get(store, "http://a/none", &none)), (fresh("old"), fresh("old")));
+        let place = store.place(&KEY, "http://a/y", &none, &on_its_way, None).expect("a place");
+        assert_eq!(store.keep(place.own, on_its_way, Content::One(Bytes::new()), since), Err(Unkept::Purged));
+        // What comes later is in the group, too, and fresh.
+        let head = head("http://a/x", &[], &group("http://a"));
+        head.groups_seen.store(store.groups_seen(&head.tags).into_inner(), Ordering::Relaxed);
+        let place = store.place(&KEY, "http://a/x", &none, &head, None).expect("a place");
+        store.keep(place.own, head, Content::One(Bytes::from_static(b"new")), store.purges()).expect("kept");
+        assert_eq!(get(store, "http://a/x", &none), fresh("new"));
+        drop(store.purge(&[Purge::Tags(vec![group("http://a")])], false, Moment(3000)));
+        assert_eq!(get(store, "http://a/x", &none), None);
     }
 
     /// However many answers come, and however large: no more than it may take.

@@ -234,9 +234,9 @@ impl Group {
     }
 
     /// Whether no server is well, as far as checks and ejections tell.
-    pub(crate) fn is_down(&self, servers: &Servers) -> bool {
+    pub(crate) fn is_down(&self, servers: &[Server]) -> bool {
         let now = self.time(Instant::now());
-        self.count(servers, |server| server.health.is_well(now)).1 == 0
+        self.count(servers, |server| server.health.is_healthy(now)).1 == 0
     }
 
     /// Whether too few servers are well for that to be believed.

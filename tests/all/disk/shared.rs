@@ -51,7 +51,7 @@ fn kept(proxy: &Proxy, path: &str) {
     }
 }
 
-/// What one purges is purged of the other, too: by URL, prefix, tag and as a whole, for good or softly, in memory and on disk; and stays so.
+/// What one purges is purged of the other, too: by URL, prefix, pattern, tag, group and as a whole, for good or softly, in memory and on disk; and stays so.
 #[test]
 fn purged_in_both() {
     let two = Two::of("disk-both");
@@ -61,6 +61,8 @@ fn purged_in_both() {
         ("/u/200000", "/u/200000", ""),
         ("/p/x/10", "/p/*", ""),
         ("/t/10", "/", "Purge-Tags: t\r\n"),
+        ("/q/x/10", "/", "Purge-Pattern: */q/*/10\r\n"),
+        ("/g/10", "/", "Purge-Groups: \"g\"\r\n"),
         ("/vary/10", "/vary/10", ""),
         ("/a/10", "/", "Purge-Mode: all\r\n"),
     ];

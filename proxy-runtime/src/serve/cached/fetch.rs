@@ -22,13 +22,9 @@ use crate::cache::Place;
 use crate::cache::Reserved;
 use crate::cache::Store;
 use crate::cache::control::Control;
-use crate::cache::freshness::Asked;
-use crate::cache::freshness::Life;
-use crate::cache::freshness::Moment;
-use crate::cache::freshness::Unkept;
-use crate::cache::freshness::date;
-use crate::cache::freshness::vary;
-use crate::cache::number;
+use crate::cache::date::date;
+use crate::cache::freshness::{Asked, Life, Moment, Unkept, vary};
+use crate::cache::{groups, number};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
@@ -145,7 +141,7 @@ pub(super) async fn fetch(
         None => "uri-miss",
     };
     let worker = client.worker;
-    let is_down = |share: &Share| worker.servers.groups[usize::from(share.upstream)].is_down(worker.servers);
+    let is_down = |share: &Share| worker.servers.groups[usize::from(share.upstream)].is_down(&worker.servers.servers);
     let now = Moment::now();
     if errand.stale.is_some()
         && proxy.shares.iter().all(is_down)
@@ -290,18 +286,19 @@ fn kept_head(
     let mut vary: Vec<Box<str>> = vary(&fields).flatten().map(lower).collect();
     vary.sort();
     vary.dedup();
-    let tags = sought.policy.tags.as_ref().map(|tags| {
-        // Escaped as those of a purge are, so that two tags which differ do.
-        let values = fields.all(tags).map(escape::shown);
-        values.map(|value| value.replace(',', " ")).collect::<Vec<_>>().join(" ")
-    });
+    // Escaped as those of a purge are, so that two tags which differ do.
+    let tags = sought.policy.tags.iter().flat_map(|tags| fields.all(tags).map(escape::shown));
+    let mut tags: Vec<String> = tags.map(|value| value.replace(',', " ")).collect();
+    tags.extend(groups::of(&fields, "cache-groups", groups::origin_of(&sought.url)));
+    let tags = tags.join(" ");
     Head {
         status,
         fields: fields.compact(),
         life,
         url: sought.url.as_str().into(),
         vary: vary.into(),
-        tags: tags.unwrap_or_default().into(),
+        groups_seen: sought.store.groups_seen(&tags),
+        tags: tags.into(),
         outdated: AtomicBool::new(false),
         not_before: AtomicU32::new(0),
         number,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 
 use crate::cache::freshness::Moment;
-use crate::cache::{Purge, Store, key};
+use crate::cache::{Pattern, Purge, Store, groups, key};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::escape;
@@ -22,8 +22,9 @@ use crate::settings::{self, Address};
 use crate::site::{self, Site};
 use crate::target::{Target, split_port};
 
-/// `PURGE`: of what the request's URL names, of all below it where it ends in `/*`, or of what has the tags in `Purge-Tags`. With
-/// `Purge-Mode: soft`, answers become stale instead; with `Purge-Mode: all` it is the whole store.
+/// `PURGE`: of what the request's URL names, of all below it where it ends in `/*`; or of what has the tags in `Purge-Tags`, is in the groups
+/// in `Purge-Groups`, or has a URL of the pattern in `Purge-Pattern`. With `Purge-Mode: soft`, answers become stale instead; with
+/// `Purge-Mode: all` it is the whole store.
 pub(in crate::serve) async fn purge(
     client: &Client,
     record: &mut Record,
@@ -73,7 +74,7 @@ fn policy_at(site: &Site, listener: u32, record: &Record, target: &Target) -> Op
     }
 }
 
-/// Purges what a request names: a URL by its policy, tags and all of these stores.
+/// Purges what a request names: a URL by its policy, all else in all of these stores.
 async fn carry_out(
     record: &mut Record,
     about: Option<(&site::Key, &'static Store)>,
@@ -81,14 +82,11 @@ async fn carry_out(
 ) -> Result<Answer<Body>, Failure> {
     let mode = |wanted: &str| tokens(&record.fields, "purge-mode").any(|mode| mode == wanted.as_bytes());
     let soft = mode("soft");
-    let mut tags: Vec<String> = Vec::new();
-    for line in record.fields.all("purge-tags").map(escape::shown) {
-        tags.extend(line.split([',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned));
-    }
+    let listed = listed(&record.facts(), record.worker.site)?;
     let (purges, stores) = if mode("all") {
         (vec![Purge::All], all)
-    } else if !tags.is_empty() {
-        (vec![Purge::Tags(tags)], all)
+    } else if !listed.is_empty() {
+        (listed, all)
     } else {
         let (key, store) = about.ok_or(Failure::NoRoute)?;
         (urls(key, &record.facts(), record.worker.site), std::slice::from_ref(store))
@@ -113,10 +111,56 @@ async fn carry_out(
     Ok(json(format!("{{\"purged\":{purged}}}\n")))
 }
 
-/// The URLs that a request means, whatever their scheme: they are one resource to whoever purges it. Beside the port that it names, these
-/// are the URLs of all listeners, and the one without a port.
+/// So many patterns are purged by one request at most: each is a pass over all entries.
+const MOST_PATTERNS: usize = 16;
+
+/// What a request's fields say is to be purged.
+fn listed(facts: &Facts<'_>, site: &Site) -> Result<Vec<Purge>, Failure> {
+    let mut tags: Vec<String> = Vec::new();
+    for line in facts.fields.all("purge-tags").map(escape::shown) {
+        tags.extend(line.split([',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned));
+    }
+    for group in groups::listed(facts.fields, "purge-groups").ok_or(Failure::PurgeMalformed)? {
+        let origins = origins(facts, site);
+        tags.extend(origins.iter().map(|(scheme, authority)| groups::tag(&group, &format!("{scheme}://{authority}"))));
+    }
+    let mut purges = Vec::new();
+    for line in facts.fields.all("purge-pattern") {
+        let text = std::str::from_utf8(line).map_err(|_| Failure::PurgeMalformed)?;
+        let pattern = Pattern::parse(text.trim(), facts.host).filter(|_| purges.len() < MOST_PATTERNS);
+        purges.push(Purge::Pattern(pattern.ok_or(Failure::PurgeMalformed)?));
+    }
+    if !tags.is_empty() {
+        purges.push(Purge::Tags(tags));
+    }
+    Ok(purges)
+}
+
+/// The URLs that a request means, on all of its origins.
 fn urls(key: &site::Key, facts: &Facts<'_>, site: &Site) -> Vec<Purge> {
     let below = facts.path.strip_suffix('*').filter(|above| above.ends_with('/') && facts.query.is_none());
+    let url = |(scheme, authority): &(&'static str, String)| {
+        let facts = Facts { scheme, authority, ..*facts };
+        let mut url = String::new();
+        match below {
+            // `/x/*` is `/x`, too.
+            Some(above) => {
+                key::origin(key, &facts, &mut url);
+                url.push_str(above.strip_suffix('/').filter(|above| !above.is_empty()).unwrap_or(above));
+                Purge::Below(url)
+            }
+            None => {
+                key::url(key, &facts, &mut url);
+                Purge::Url(url)
+            }
+        }
+    };
+    origins(facts, site).iter().map(url).collect()
+}
+
+/// Scheme, and host with port, of all that a request means: whatever the scheme, they are one resource to whoever purges it. Beside the port
+/// that it names, these are the ports of all listeners, and none.
+fn origins(facts: &Facts<'_>, site: &Site) -> Vec<(&'static str, String)> {
     let named = split_port(facts.authority).and_then(|(_, port)| port);
     let listening =
         site.listeners.iter().filter_map(|listener| match settings::address(listener.address.get(facts.settings)) {
@@ -126,32 +170,15 @@ fn urls(key: &site::Key, facts: &Facts<'_>, site: &Site) -> Vec<Purge> {
     let mut ports: Vec<Option<u16>> = [None, named].into_iter().chain(listening.map(Some)).collect();
     ports.sort_unstable();
     ports.dedup();
-    let mut purges = Vec::new();
+    let mut origins = Vec::new();
     for (scheme, default) in [("http", 80), ("https", 443)] {
-        for port in &ports {
-            let authority = match port.filter(|&port| port != default) {
-                Some(port) => format!("{}:{port}", facts.host),
-                // The one without a port is there already.
-                None if port.is_some() => continue,
-                None => facts.host.to_owned(),
-            };
-            let facts = Facts { scheme, authority: &authority, ..*facts };
-            let mut url = String::new();
-            purges.push(match below {
-                // `/x/*` is `/x`, too.
-                Some(above) => {
-                    key::origin(key, &facts, &mut url);
-                    url.push_str(above.strip_suffix('/').filter(|above| !above.is_empty()).unwrap_or(above));
-                    Purge::Below(url)
-                }
-                None => {
-                    key::url(key, &facts, &mut url);
-                    Purge::Url(url)
-                }
-            });
+        // One with the scheme's own port is there without it.
+        for port in ports.iter().filter(|port| **port != Some(default)) {
+            let port = port.map_or(String::new(), |port| format!(":{port}"));
+            origins.push((scheme, format!("{}{port}", facts.host)));
         }
     }
-    purges
+    origins
 }
 
 /// An answer in JSON.
@@ -162,14 +189,16 @@ pub(in crate::serve) fn json(text: impl Into<Bytes>) -> Answer<Body> {
 }
 
 /// A request has changed what it is about, as far as its answer tells: what is kept of that is no longer right. So are the
-/// places that the answer names, if they are on the same host.
+/// places that the answer names, if they are on the same host; and the groups that it names (RFC 9875 section 3), whatever its status.
 pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &Answer<Body>) {
-    let changes = !record.method.is_safe();
-    let succeeded = answer.status.is_success() || answer.status.is_redirection();
-    if client.worker.stores.is_empty() || !changes || !succeeded {
+    if client.worker.stores.is_empty() || record.method.is_safe() {
         return;
     }
+    invalidate_groups(client, record, answer);
     let Some(target) = &record.target else { return };
+    if !answer.status.is_success() && !answer.status.is_redirection() {
+        return;
+    }
     forget(client, record, target);
     for name in ["location", "content-location"] {
         // What is not UTF-8 is no URL of this site: its paths are UTF-8, and `Target` refuses others.
@@ -177,6 +206,22 @@ pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &An
         if let Some(named) = place.and_then(|place| named(client, record, place.ok()?)) {
             forget(client, record, &named);
         }
+    }
+}
+
+/// RFC 9875 section 3.
+const GROUP_INVALIDATION: &str = "cache-group-invalidation";
+
+/// The groups that an answer says have changed, of the origin that it comes from.
+fn invalidate_groups(client: &Client, record: &Record, answer: &Answer<Body>) {
+    if !answer.fields.contains(GROUP_INVALIDATION) {
+        return;
+    }
+    let facts = record.facts();
+    let origin = format!("{}://{}", facts.scheme, facts.authority);
+    let groups = groups::of(&answer.fields, GROUP_INVALIDATION, &origin);
+    if !groups.is_empty() {
+        client.worker.stores.iter().for_each(|store| store.invalidate_groups(groups.clone()));
     }
 }
 

@@ -1,0 +1,228 @@
+//! Cache groups (RFC 9875): a server puts responses into groups, `Cache-Groups`, and says with the response to a POST and the like which of them have
+//! changed, `Cache-Group-Invalidation`.
+//!
+//! A group is a tag with its origin in it, so all that purges tags purges groups: on disk, in the journal, on the way. In memory a purge of tags
+//! is a pass over all entries, which a response to a POST must not cost. So responses that are in groups are held against [`Groups`]
+//! when they are looked up: a hit on one compares two numbers, and looks at its groups once after each invalidation. A hit on any other costs nothing.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use sfv::{BareItem, List, ListEntry, Parser};
+
+use super::entry::Head;
+use crate::fields::Fields;
+
+/// The invalidations of a store.
+#[derive(Default)]
+pub(super) struct Groups {
+    /// How many there have been.
+    count: AtomicU64,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The last one of each group, by number.
+    last: HashMap<Box<str>, u64>,
+    /// Of groups that are forgotten, none was later.
+    forgotten: u64,
+    bytes: usize,
+}
+
+/// So many bytes of groups are remembered.
+const MOST: usize = 1 << 20;
+
+/// What one takes beside its text.
+const OVERHEAD: usize = 64;
+
+/// What no tag of a site's begins with: they are parted by commas.
+const MARK: char = ',';
+
+/// What a response that is in no group has seen: no invalidation is about it.
+const IN_NONE: u64 = u64::MAX;
+
+impl Groups {
+    /// How many invalidations there have been.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Responses in these groups that were asked for before are not used any more.
+    pub(super) fn invalidate(&self, groups: &[String]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.count.load(Ordering::Relaxed) + 1;
+        for group in groups {
+            if let Some(last) = known.last.get_mut(group.as_str()) {
+                *last = number;
+                continue;
+            }
+            known.bytes += group.len() + OVERHEAD;
+            known.last.insert(group.as_str().into(), number);
+        }
+        if known.bytes > MOST {
+            known.forget_older();
+        }
+        self.count.store(number, Ordering::Release);
+    }
+
+    /// Whether a response is in a group that was invalidated after it was looked at last. Cost: nothing but a comparison where it is in none, or
+    /// there was no invalidation since.
+    pub(super) fn have_changed(&self, head: &Head) -> bool {
+        let seen = head.groups_seen.load(Ordering::Relaxed);
+        if seen == IN_NONE {
+            return false;
+        }
+        let count = self.count();
+        if seen == count {
+            return false;
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_later = |tag: &str| known.last.get(tag).is_some_and(|&last| last > seen);
+        if known.forgotten > seen || head.tags.split(' ').any(is_later) {
+            return true;
+        }
+        head.groups_seen.store(count, Ordering::Relaxed);
+        false
+    }
+}
+
+impl Known {
+    /// Forgets the older half: what was in any group before the last of these counts as invalidated.
+    fn forget_older(&mut self) {
+        let mut all: Vec<u64> = self.last.values().copied().collect();
+        let middle = all.len() / 2;
+        let (_, &mut newest, _) = all.select_nth_unstable(middle);
+        self.forgotten = self.forgotten.max(newest);
+        let bytes = &mut self.bytes;
+        self.last.retain(|group, last| {
+            let is_kept = *last > newest;
+            if !is_kept {
+                *bytes -= group.len() + OVERHEAD;
+            }
+            is_kept
+        });
+    }
+}
+
+/// The groups that a field lists, each as a tag. A field that is no list of strings lists none (RFC 9875 section 2, RFC 9651 section 4.2); parameters are
+/// ignored.
+pub(crate) fn of(fields: &Fields, name: &'static str, origin: &str) -> Vec<String> {
+    listed(fields, name).unwrap_or_default().iter().map(|group| tag(group, origin)).collect()
+}
+
+/// The groups that a field lists. `None`: it is no list of strings.
+pub(crate) fn listed(fields: &Fields, name: &'static str) -> Option<Vec<String>> {
+    let lines: Vec<&[u8]> = fields.all(name).collect();
+    if lines.is_empty() {
+        return Some(Vec::new());
+    }
+    let list: List = Parser::new(&lines.join(b", ".as_slice())).parse().ok()?;
+    list.iter()
+        .map(|entry| match entry {
+            ListEntry::Item(item) => match &item.bare_item {
+                BareItem::String(group) => Some(group.as_str().to_owned()),
+                _ => None,
+            },
+            ListEntry::InnerList(_) => None,
+        })
+        .collect()
+}
+
+/// A group of an origin, as a tag. Groups are compared by character (section 2.1); tags are parted by blanks, so these are escaped.
+pub(crate) fn tag(group: &str, origin: &str) -> String {
+    format!("{MARK}{origin}{MARK}{}", group.replace('%', "%25").replace(' ', "%20"))
+}
+
+/// Whether a response under a URL may have a tag, as far as the URL tells: a group is one origin's.
+pub(super) fn may_have(url: &str, tag: &str) -> bool {
+    let origin = tag.strip_prefix(MARK).and_then(|rest| rest.split_once(MARK)).map(|(origin, _)| origin);
+    origin.is_none_or(|origin| url.starts_with(origin))
+}
+
+/// What a response with these tags has seen of so many invalidations: all, if there is a group among them.
+pub(super) fn seen(tags: &str, count: u64) -> u64 {
+    if tags.contains(MARK) { count } else { IN_NONE }
+}
+
+/// Whether all of these are groups.
+pub(super) fn are_all(tags: &[String]) -> bool {
+    tags.iter().all(|tag| tag.starts_with(MARK))
+}
+
+/// The origin (RFC 9110 section 4.3.1) of a URL that a response is kept under.
+pub(crate) fn origin_of(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host..].find(['/', ';']).map_or(url.len(), |end| host + end);
+    &url[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::store::tests::head;
+    use super::*;
+
+    #[test]
+    fn lists() {
+        let check = |lines: &[&str], expected: &[&str]| {
+            let fields: Fields = lines.iter().map(|line| ("cache-groups", *line)).collect();
+            assert_eq!(of(&fields, "cache-groups", "http://a"), expected, "{lines:?}");
+        };
+        check(&[], &[]);
+        check(&["\"a\", \"b\";x=1"], &[",http://a,a", ",http://a,b"]);
+        check(&["\"a b\"", "\"100%\", \"%20\""], &[",http://a,a%20b", ",http://a,100%25", ",http://a,%2520"]);
+        check(&["\"q\\\"\\\\,\""], &[",http://a,q\"\\,"]);
+        // No list of strings: none.
+        check(&["a"], &[]);
+        check(&["\"a\", b"], &[]);
+        check(&["\"a\", (\"b\")"], &[]);
+        check(&["\"a"], &[]);
+        check(&["\"\u{e9}\""], &[]);
+        let many: Vec<String> = (0..100).map(|number| format!("\"{number:0>64}\"")).collect();
+        let fields: Fields = [("cache-groups", many.join(",").as_str())].into_iter().collect();
+        assert_eq!(of(&fields, "cache-groups", "").len(), 100, "section 2 asks for 32 of 32 characters");
+    }
+
+    #[test]
+    fn origins() {
+        let check = |url: &str, expected: &str| assert_eq!(origin_of(url), expected);
+        check("http://a.test/x;y", "http://a.test");
+        check("https://a.test:8443;2/", "https://a.test:8443");
+        check("https://[::1]:8443/?/", "https://[::1]:8443");
+        assert!(may_have("http://a.test;2/x", &tag("g", "http://a.test")) && may_have("http://a.test/", "g"));
+        assert!(!may_have("http://b.test/x", &tag("g", "http://a.test")));
+    }
+
+    #[test]
+    fn changed() {
+        let groups = Groups::default();
+        let tags = |group: &str| vec![tag(group, "http://a")];
+        let stored = |tags: &str, count: u64| {
+            let head = head("http://a/x", &[], tags);
+            head.groups_seen.store(seen(tags, count), Ordering::Relaxed);
+            head
+        };
+        groups.invalidate(&tags("one"));
+        let before = groups.count();
+        let (one, two, none) =
+            (stored(&tags("one")[0], before), stored(&format!("t {}", tags("two")[0]), before), stored("t", before));
+        assert!([&one, &two, &none].into_iter().all(|head| !groups.have_changed(head)), "that was before");
+        groups.invalidate(&tags("two"));
+        assert!(!groups.have_changed(&one) && groups.have_changed(&two) && groups.have_changed(&two));
+        groups.invalidate(&tags("one"));
+        assert!(groups.have_changed(&one) && !groups.have_changed(&none));
+        // However many there are: no more is remembered than fits, and what was invalidated stays so.
+        let old = stored(&tags("0")[0], groups.count());
+        let new: Vec<Arc<Head>> = (0..20_000)
+            .map(|number| {
+                groups.invalidate(&tags(&number.to_string()));
+                stored(&tags(&number.to_string())[0], groups.count())
+            })
+            .collect();
+        assert!(groups.known.lock().expect("a lock").bytes <= MOST && groups.have_changed(&old));
+        assert!(!groups.have_changed(&new[19_999]) && groups.have_changed(&new[0]));
+    }
+}
