@@ -25,11 +25,15 @@ mod disk;
 #[cfg(feature = "serve")]
 mod entry;
 #[cfg(feature = "serve")]
+mod figures;
+#[cfg(feature = "serve")]
 mod flight;
 #[cfg(feature = "serve")]
 pub(crate) mod freshness;
 #[cfg(feature = "serve")]
 pub(crate) mod groups;
+#[cfg(feature = "serve")]
+mod inspection;
 #[cfg(feature = "serve")]
 mod journal;
 #[cfg(feature = "serve")]
@@ -60,7 +64,11 @@ pub(crate) use self::disk::{Filed, Opened};
 #[cfg(feature = "serve")]
 pub(crate) use self::entry::{Head, Lately, Order, PAUSE};
 #[cfg(feature = "serve")]
+pub(crate) use self::figures::Figures;
+#[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
+#[cfg(feature = "serve")]
+pub(crate) use self::inspection::Inspected;
 #[cfg(feature = "serve")]
 pub(crate) use self::pattern::Pattern;
 #[cfg(feature = "serve")]

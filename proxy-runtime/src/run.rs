@@ -83,7 +83,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                work(&shared, sockets, log, stop);
+                work(index, &shared, sockets, log, stop);
                 drop(done);
             })
             .map_err(failed)?;
@@ -270,12 +270,12 @@ async fn reread(
 }
 
 /// A worker's life.
-fn work(shared: &WorkerShared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Receiver<StopSignal>) {
+fn work(number: usize, shared: &WorkerShared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Receiver<StopSignal>) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
     };
-    let worker: &'static Worker = Box::leak(Box::new(Worker::new(shared, log, stop.clone())));
+    let worker: &'static Worker = Box::leak(Box::new(Worker::new(number, shared, log, stop.clone())));
     runtime.block_on(async move {
         tokio::task::spawn_local(worker.log.keep_flushing());
         tokio::task::spawn_local(worker.keep_sweeping());

@@ -41,6 +41,8 @@ pub(crate) enum StopSignal {
 
 /// What the tasks of one worker share.
 pub(crate) struct Worker {
+    /// Which of the workers it is.
+    pub(crate) number: usize,
     pub(crate) site: &'static Site,
     pub(crate) settings: &'static Settings,
     pub(crate) servers: &'static Servers,
@@ -85,7 +87,12 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker with what all of them share, and what is its own.
-    pub(crate) fn new(shared: &WorkerShared, log: LogBuffer, stop: watch::Receiver<StopSignal>) -> Worker {
+    pub(crate) fn new(
+        number: usize,
+        shared: &WorkerShared,
+        log: LogBuffer,
+        stop: watch::Receiver<StopSignal>,
+    ) -> Worker {
         let WorkerShared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers } =
             *shared;
         let head_limit = largest_head(site, settings);
@@ -94,6 +101,7 @@ impl Worker {
         let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(buffer)));
         let dialler = Dialler { tls: engine, buffers, descriptors };
         Worker {
+            number,
             site,
             settings,
             servers,

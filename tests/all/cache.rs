@@ -6,6 +6,7 @@
 
 mod controls;
 mod hostile;
+mod inspected;
 mod ordering;
 mod parts;
 mod purges;

@@ -227,6 +227,7 @@ impl Store {
                 self.forget_this(name, &head);
                 return Err(Unkept::Purged);
             }
+            self.counters.stored();
             Ok(())
         };
         self.disk.as_ref().ok_or(Unkept::NoRoom)?.pool().run(finish).await.unwrap_or(Err(Unkept::NoRoom))

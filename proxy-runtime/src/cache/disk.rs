@@ -61,6 +61,8 @@ pub(crate) struct Disk {
     /// Tells files that are being written from those of another process.
     process: u64,
     temporary: AtomicU64,
+    /// How many files were removed for want of room.
+    evicted: AtomicU64,
 }
 
 /// What is found under a name.
@@ -105,6 +107,7 @@ impl Disk {
             freeing: Mutex::new(()),
             process: RandomState::new().hash_one(0),
             temporary: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
         })
     }
 
@@ -142,6 +145,11 @@ impl Disk {
     pub(super) fn size(&self) -> (u64, u64) {
         let index = self.locked();
         (index.list.len() as u64, index.total)
+    }
+
+    /// How many files were removed for want of room.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// Whether something may be there under a name, on a disk that responds. Looks at memory alone.

@@ -122,6 +122,11 @@ impl Flights {
         }
     }
 
+    /// How many there are that can be joined.
+    pub(super) fn count(&self) -> u64 {
+        self.shards.iter().map(|shard| locked(shard).len() as u64).sum()
+    }
+
     fn shard(&self, name: u128) -> MutexGuard<'_, HashMap<u128, Arc<Flight>>> {
         locked(&self.shards[name as usize % SHARDS])
     }

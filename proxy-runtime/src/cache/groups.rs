@@ -135,6 +135,12 @@ pub(crate) fn tag(group: &str, origin: &str) -> String {
     format!("{MARK}{origin}{MARK}{}", group.replace('%', "%25").replace(' ', "%20"))
 }
 
+/// The group that a tag stands for.
+pub(crate) fn group_of(tag: &str) -> Option<String> {
+    let (_, group) = tag.strip_prefix(MARK)?.split_once(MARK)?;
+    Some(group.replace("%20", " ").replace("%25", "%"))
+}
+
 /// Whether a response under a URL may have a tag, as far as the URL tells: a group is one origin's.
 pub(super) fn may_have(url: &str, tag: &str) -> bool {
     let origin = tag.strip_prefix(MARK).and_then(|rest| rest.split_once(MARK)).map(|(origin, _)| origin);
@@ -170,6 +176,8 @@ mod tests {
         let check = |lines: &[&str], expected: &[&str]| {
             let fields: Fields = lines.iter().map(|line| ("cache-groups", *line)).collect();
             assert_eq!(of(&fields, "cache-groups", "http://a"), expected, "{lines:?}");
+            let said: Vec<_> = expected.iter().filter_map(|tag| group_of(tag)).collect();
+            assert_eq!(listed(&fields, "cache-groups").unwrap_or_default(), said);
         };
         check(&[], &[]);
         check(&["\"a\", \"b\";x=1"], &[",http://a,a", ",http://a,b"]);

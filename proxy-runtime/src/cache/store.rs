@@ -16,12 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::OptionsBuilder;
-use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::sync::Cache;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::content::Content;
 use super::disk::{Disk, Filed, Limits};
 use super::entry::{ByBytes, Entry, Head, Lately, Marker, PAUSE};
+use super::figures::{Counters, Evictions};
 use super::flight::Flights;
 use super::freshness::{Moment, Unkept};
 use super::groups::{self, Groups};
@@ -57,7 +58,8 @@ impl Hasher for AsIs {
 pub(crate) struct Store {
     /// As the site calls it.
     pub(crate) name: String,
-    pub(super) entries: Cache<u128, Entry, ByBytes, BuildHasherDefault<AsIs>>,
+    pub(super) entries: Cache<u128, Entry, ByBytes, BuildHasherDefault<AsIs>, Evictions>,
+    pub(super) counters: Counters,
     /// Whoever looks at what is under a name to put something else in its place holds the name's. Nobody who holds one waits for a disk.
     name_locks: [Mutex<()>; 16],
     pub(crate) flights: Flights,
@@ -149,9 +151,11 @@ impl Store {
             scan.spawn(move || disk.scan()).map_err(failed)?;
         }
         let secret = disk.as_ref().map_or((random.hash_one(0), random.hash_one(1)), |disk| disk.folder.secret);
+        let counters = Counters::new(workers);
         Ok(Store {
             name: store.name.to_string(),
-            entries: Cache::with_options(options, ByBytes, BuildHasherDefault::default(), DefaultLifecycle::default()),
+            entries: Cache::with_options(options, ByBytes, BuildHasherDefault::default(), counters.evictions()),
+            counters,
             name_locks: Default::default(),
             flights: Flights::default(),
             secret,
@@ -352,6 +356,7 @@ impl Store {
             Some(true) => head.outdated.store(true, Ordering::Relaxed),
             None => {}
         }
+        self.counters.stored();
         self.write_behind(name, head, content, since);
         Ok(())
     }
@@ -420,24 +425,6 @@ impl Store {
 
 /// How long it is remembered that a response was not for others.
 const UNSHARED: Duration = Duration::from_secs(10);
-
-/// How much there is in a store.
-pub(crate) struct State {
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
-    pub(crate) capacity: u64,
-    pub(crate) files: u64,
-    pub(crate) disk_bytes: u64,
-}
-
-impl Store {
-    /// How much there is in it.
-    pub(crate) fn state(&self) -> State {
-        let (files, disk_bytes) = self.disk.as_ref().map_or((0, 0), |disk| disk.size());
-        let entries = self.entries.len() as u64;
-        State { entries, bytes: self.entries.weight(), capacity: self.entries.capacity(), files, disk_bytes }
-    }
-}
 
 /// Room for an answer that is being received.
 pub(crate) struct Reserved {

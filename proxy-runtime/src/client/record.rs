@@ -253,7 +253,13 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if self.unseen || matches!(self.policy.log, Log::Off) {
+        if self.unseen {
+            return;
+        }
+        if let Some(cache) = self.route.as_ref().and_then(|route| route.policy.cache.as_ref()) {
+            self.worker.stores[usize::from(cache.store)].count(self.worker.number, self.cache.0);
+        }
+        if matches!(self.policy.log, Log::Off) {
             return;
         }
         if !self.over {

@@ -27,7 +27,7 @@ use std::task::Poll;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-pub(super) use self::purge::{PURGE, invalidate, is_purge, json, purge, purge_any};
+pub(super) use self::purge::{PURGE, invalidate, is_purge, json, place_of, purge, purge_any};
 use super::proxy;
 use super::stop::Stop;
 use crate::body::source::Source as _;

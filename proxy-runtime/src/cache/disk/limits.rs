@@ -61,6 +61,7 @@ impl Disk {
     fn remove_one(&self) -> Option<u64> {
         let (name, size) = self.locked().victim(self.temporary.fetch_add(1, Ordering::Relaxed))?;
         let _ = self.remove(name);
+        self.evicted.fetch_add(1, Ordering::Relaxed);
         Some(size)
     }
 

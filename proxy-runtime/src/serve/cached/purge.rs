@@ -136,6 +136,19 @@ fn listed(facts: &Facts<'_>, site: &Site) -> Result<Vec<Purge>, Failure> {
     Ok(purges)
 }
 
+/// The store that the response to a GET of a request's URL would be in, and the URLs that the request means.
+pub(in crate::serve) fn place_of(client: &Client, record: &mut Record) -> Option<(&'static Store, Vec<String>)> {
+    let policy = policy_of(client, record)?;
+    let facts = record.facts();
+    let url = |(scheme, authority): &(&'static str, String)| {
+        let mut url = String::new();
+        key::url(&policy.key, &Facts { scheme, authority, ..facts }, &mut url);
+        url
+    };
+    let urls = origins(&facts, client.worker.site).iter().map(url).collect();
+    Some((&client.worker.stores[usize::from(policy.store)], urls))
+}
+
 /// The URLs that a request means, on all of its origins.
 fn urls(key: &site::Key, facts: &Facts<'_>, site: &Site) -> Vec<Purge> {
     let below = facts.path.strip_suffix('*').filter(|above| above.ends_with('/') && facts.query.is_none());
