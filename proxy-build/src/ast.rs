@@ -11,7 +11,9 @@ use ipnet::IpNet;
 use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader, Where};
 
 pub use self::auth::{Auth, AuthScheme, AuthSource, InAuth};
-pub use self::cache::{Cache, CacheStore, DeviceGroup, DiskStore, InCache, KeyDevice, KeyQuery, Override, Stale, Ttl};
+pub use self::cache::{
+    Cache, CacheStore, DeviceGroup, DiskStore, Ignored, InCache, KeyDevice, KeyQuery, Override, Stale, Ttl,
+};
 pub use self::compress::Compress;
 pub use self::door::{
     Block, BodyReplace, ClientCertificate, Cors, CountedBy, Filter, InClientCertificate, InCors, InFlight, Maintenance,

@@ -47,6 +47,8 @@ mod purging;
 #[cfg(feature = "serve")]
 mod record;
 #[cfg(feature = "serve")]
+pub(crate) mod search;
+#[cfg(feature = "serve")]
 mod slots;
 #[cfg(feature = "serve")]
 mod store;

@@ -11,6 +11,7 @@ mod ordering;
 mod parts;
 mod purges;
 mod requests;
+mod search;
 mod selected;
 mod stale;
 mod waiting;

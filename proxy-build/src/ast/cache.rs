@@ -49,7 +49,7 @@ pub struct Cache {
 pub enum InCache {
     Ttl(Ttl),
     Override(Override),
-    Ignore(Spanned<()>),
+    Ignore(Vec<Spanned<Ignored>>),
     ControlFields(Vec<Spanned<ControlField>>),
     Refresh(Vec<Item>),
     Languages(Vec<Spanned<String>>),
@@ -127,4 +127,12 @@ pub struct DeviceGroup {
     pub name: Spanned<String>,
     pub patterns: Vec<Spanned<String>>,
     pub mobile: Option<Spanned<bool>>,
+}
+
+/// What `ignore` lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as its arguments")]
+pub enum Ignored {
+    RequestCacheControl,
+    NoVarySearch,
 }

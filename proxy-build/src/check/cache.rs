@@ -7,7 +7,7 @@ use std::time::Duration;
 use proxy_runtime::site::{self, AuthScheme, DiskStore, Jwt, Key, Mark, ParamKind, Place, Query, Setting, Store};
 
 use super::{Check, list};
-use crate::ast::{self, InCache, Item, What};
+use crate::ast::{self, Ignored, InCache, Item, What};
 use crate::model::{HeaderOp, Matcher, ResponseFilter, Route};
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
@@ -123,6 +123,7 @@ impl Check<'_> {
             key: Key {
                 query: Query::Whole,
                 send_keyed: false,
+                follows_search: false,
                 headers: list(Vec::new()),
                 cookies: list(Vec::new()),
                 device: None,
@@ -150,6 +151,7 @@ impl Check<'_> {
         }
         let mut negative: Vec<(u16, Duration)> = Vec::new();
         let (mut overrides, mut for_all, mut failures) = (Vec::new(), None, Vec::new());
+        let mut ignores_search = None;
         for Item { span, what, .. } in cache.items.iter().filter(|item| !item.broken) {
             let What::InCache(what) = what else { continue };
             match what {
@@ -161,7 +163,12 @@ impl Check<'_> {
                     ),
                 },
                 InCache::Override(rule) => overrides.extend(self.overriding(rule).map(|rule| (*span, rule))),
-                InCache::Ignore(_) => value.ignores_requests = true,
+                InCache::Ignore(words) => {
+                    self.no_word_twice(words);
+                    let named = |word| words.iter().find(|named| named.value == word);
+                    value.ignores_requests = named(Ignored::RequestCacheControl).is_some();
+                    ignores_search = named(Ignored::NoVarySearch).map(|word| word.span);
+                }
                 InCache::ControlFields(fields) => value.control_fields = list(self.control_fields(fields)),
                 InCache::Languages(names) => value.languages = list(self.once(names, "language")),
                 InCache::Refresh(items) => value.refresh = list(marks(items)),
@@ -198,6 +205,14 @@ impl Check<'_> {
         value.negative = list(negative);
         self.overrides_act(&overrides, &failures, for_all.map(|span| (span, &value.ttl)));
         value.overrides = list(overrides.into_iter().map(|(_, rule)| rule).collect());
+        value.key.follows_search = ignores_search.is_none() && key::may_follow_search(&value.key, route);
+        if let Some(at) = ignores_search.filter(|_| !key::may_follow_search(&value.key, route)) {
+            self.report.add(
+                Diagnostic::error("no-effect", "No-Vary-Search has no effect here anyway", at).help(
+                    "the site says itself what counts of the query, or puts parts of it elsewhere: leave this out",
+                ),
+            );
+        }
         self.key_is_whole(span, &value, route);
         self.is_for_all(span, route, &value.key);
         self.can_be_asked_about(span, route);
@@ -296,12 +311,16 @@ impl Check<'_> {
         }
     }
 
-    fn control_fields(&mut self, fields: &[Spanned<site::ControlField>]) -> Vec<site::ControlField> {
-        for (index, field) in fields.iter().enumerate() {
-            if fields[..index].iter().any(|other| other.value == field.value) {
-                self.error("duplicate", "this field is there twice", field.span);
+    fn no_word_twice<W: PartialEq>(&mut self, words: &[Spanned<W>]) {
+        for (index, word) in words.iter().enumerate() {
+            if words[..index].iter().any(|other| other.value == word.value) {
+                self.error("duplicate", "this is there twice", word.span);
             }
         }
+    }
+
+    fn control_fields(&mut self, fields: &[Spanned<site::ControlField>]) -> Vec<site::ControlField> {
+        self.no_word_twice(fields);
         fields.iter().map(|field| field.value).collect()
     }
 

@@ -4,7 +4,7 @@ pub(super) mod key;
 pub(super) mod lifetime;
 
 use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{Cache, CacheStore, DiskStore, InCache, Policy, Setting, What};
+use crate::ast::{Cache, CacheStore, DiskStore, Ignored, InCache, Policy, Setting, What};
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 use proxy_runtime::site::Part;
@@ -333,26 +333,31 @@ fn language(leaf: &Leaf) -> value::Parsed<String> {
 pub(super) static IGNORE: Directive = Directive {
     name: "ignore",
     places: &[Place::Cache],
-    args: "request-cache-control",
+    args: "request-cache-control|no-vary-search...",
     props: &[],
     body: None,
     repeats: false,
-    summary: "What requests say in `Cache-Control` and `Pragma` has no effect.",
+    summary: "What requests or responses say that has no effect.",
     details: "\
-Without this, any client can have a response fetched again (`no-cache`, which browsers send on reload, and `max-age=0`), keep it from being cached (`no-store`), or ask for a stale one
-(`max-stale`), as RFC 9111 section 5.2.1 says.",
+`request-cache-control`: `Cache-Control` and `Pragma` of requests. Without this, any client can have a response fetched again (`no-cache`, which browsers send on reload, and
+`max-age=0`), keep it from being cached (`no-store`), or ask for a stale one (`max-stale`), as RFC 9111 section 5.2.1 says.
+
+`no-vary-search`: `No-Vary-Search` of responses. Without this, a server can say which parameters of the query a response does not depend on
+(`params=(\"utm_source\")`, `except=(\"id\")`, `key-order`), and the response is used for all requests that differ in these alone. What `key` says
+of the query goes before; and where the site itself puts parts of the query into the path, fields, or the choice of the upstream, the field has no effect. A
+purge of a URL purges all that was cached for its path in this way.",
     example: r#"
 site example.com {
     cache {
-        ignore request-cache-control
+        ignore request-cache-control no-vary-search
     }
     proxy "http://127.0.0.1:3000"
 }
 "#,
     read: |r| {
-        Some(What::InCache(InCache::Ignore(
-            r.arg("`request-cache-control`", value::word(&[("request-cache-control", ())]))?,
-        )))
+        const WORDS: &[(&str, Ignored)] =
+            &[("request-cache-control", Ignored::RequestCacheControl), ("no-vary-search", Ignored::NoVarySearch)];
+        Some(What::InCache(InCache::Ignore(r.some("`request-cache-control` or `no-vary-search`", value::word(WORDS)))))
     },
 };
 

@@ -23,6 +23,7 @@ pub(crate) fn cache(site: &Site, cache: &Cache) -> Vec<(&'static str, String)> {
         ("cache store-set-cookie", if cache.strips_set_cookie { "strip" } else { "off" }.to_owned()),
         ("cache strip-cookies", format!("#{}", cache.strips_cookies)),
         ("cache key query", query(&cache.key)),
+        ("cache no-vary-search", if cache.key.follows_search { "on" } else { "off" }.to_owned()),
     ];
     let mut add = |subject, text: Option<String>| said.extend(text.map(|text| (subject, text)));
     add("cache ttl default", cache.ttl.default.as_ref().map(time));

@@ -359,6 +359,7 @@ pub(super) mod tests {
             key: Key {
                 query: Query::Whole,
                 send_keyed: false,
+                follows_search: false,
                 headers: Cow::Borrowed(&[]),
                 cookies: Cow::Borrowed(&[]),
                 device: None,

@@ -22,7 +22,7 @@ impl Store {
         let mut found = Vec::new();
         let mut several = Vec::new();
         for url in urls {
-            let name = self.name_of([url.as_bytes(), b"", b""]);
+            let name = self.name_of_url(&url);
             match self.entries.peek(&name) {
                 Some(Entry::Varies(_)) => several.push(url),
                 Some(entry) => found.extend(inspected(entry)),

@@ -347,6 +347,7 @@ mod tests {
         let key = |headers: &'static [Cow<'static, str>]| Key {
             query: crate::site::Query::Whole,
             send_keyed: false,
+            follows_search: false,
             headers: Cow::Borrowed(headers),
             cookies: Cow::Borrowed(&[]),
             device: None,

@@ -9,10 +9,12 @@ use crate::sync::atomic::{AtomicU64, fence};
 
 use super::pattern::Pattern;
 
+use super::search::is_of_path;
+
 /// What is purged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purge {
-    /// All answers under a URL.
+    /// All answers under a URL, and those of its path that are found by a rule ([`super::search`]).
     Url(String),
     /// All below one: the URL itself, and those that go on with `/` or `?`.
     Below(String),
@@ -27,7 +29,7 @@ pub(crate) enum Purge {
 impl Purge {
     pub(super) fn means(&self, url: &str, tags: &str) -> bool {
         match self {
-            Purge::Url(purged) => purged == url,
+            Purge::Url(purged) => purged == url || is_of_path(purged, url),
             Purge::Below(above) => url
                 .strip_prefix(above.as_str())
                 .is_some_and(|rest| rest.is_empty() || above.ends_with('/') || rest.starts_with(['/', '?'])),

@@ -209,8 +209,9 @@ impl Store {
         match purge {
             Purge::Url(url) => {
                 let name = self.name_of_url(url);
+                let found_by_rule = usize::from(self.forget_rule(url));
                 match self.entries.peek(&name) {
-                    None => 0,
+                    None => found_by_rule,
                     Some(entry) if soft => {
                         entry.outdate(now);
                         1

@@ -118,8 +118,8 @@ fn reduced(name: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
     name.map(|byte| if matches!(byte, b'.' | b' ') { b'_' } else { byte.to_ascii_lowercase() })
 }
 
-/// What the name of a parameter means, decoded as forms are.
-fn decoded(spelt: &str) -> impl Iterator<Item = u8> {
+/// What the name or value of a parameter means, decoded as forms are.
+pub(super) fn decoded(spelt: &str) -> impl Iterator<Item = u8> {
     let mut rest = spelt.as_bytes();
     std::iter::from_fn(move || {
         let (&byte, after) = rest.split_first()?;
@@ -151,7 +151,16 @@ mod tests {
 
     fn shown_by(counts: Query, send_keyed: bool, query: &str) -> String {
         let none = || Vec::new().into();
-        let key = Key { query: counts, send_keyed, headers: none(), cookies: none(), device: None, zone: 0, site: 0 };
+        let key = Key {
+            query: counts,
+            send_keyed,
+            follows_search: false,
+            headers: none(),
+            cookies: none(),
+            device: None,
+            zone: 0,
+            site: 0,
+        };
         let mut out = String::new();
         keyed(&key, Some(query), &mut out);
         out

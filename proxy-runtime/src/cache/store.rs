@@ -29,6 +29,7 @@ use super::groups::{self, Groups};
 use super::key::{self, Selecting};
 use super::purges::Purges;
 use super::purging::Orders;
+use super::search::Searches;
 use crate::descriptors::DescriptorBudget;
 use crate::fields::Fields;
 use crate::ranges::Only;
@@ -76,6 +77,8 @@ pub(crate) struct Store {
     max_receiving: u64,
     pub(super) purges: Purges,
     pub(super) groups: Groups,
+    /// What servers have said of queries.
+    pub(super) searches: Searches,
     /// Purges on their way to the journal of the folder.
     pub(super) orders: Orders,
     pub(super) disk: Option<Arc<Disk>>,
@@ -166,6 +169,7 @@ impl Store {
             max_receiving: memory / 4,
             purges: Purges::default(),
             groups: Groups::default(),
+            searches: Searches::default(),
             orders: Orders::default(),
             disk,
             writing: AtomicU64::new(0),
@@ -499,6 +503,7 @@ pub(super) mod tests {
     const KEY: Key = Key {
         query: Query::Whole,
         send_keyed: false,
+        follows_search: false,
         headers: Cow::Borrowed(&[]),
         cookies: Cow::Borrowed(&[]),
         device: None,

@@ -321,9 +321,13 @@ impl Sought {
         let mut url = client.worker.keys.take();
         url.clear();
         key::url(&policy.key, facts, &mut url);
+        let store = &client.worker.stores[usize::from(policy.store)];
+        if let Some(other) = policy.key.follows_search.then(|| store.searched(&url)).flatten() {
+            url = other;
+        }
         Sought {
             policy,
-            store: &client.worker.stores[usize::from(policy.store)],
+            store,
             url,
             wish: if policy.ignores_requests { Wish::default() } else { Wish::of(facts.fields) },
             refreshes: policy.refresh.iter().any(|mark| key::has(mark, facts)),
@@ -392,8 +396,12 @@ impl Sought {
 
     /// Whether an answer that is kept under a name is one to this request, too, by what the answer says it depends on.
     fn is_for(&self, head: &Head, name: u128, request: &Forwarded<'_>) -> bool {
-        (!self.authorized || head.life.for_authorized)
-            && self.store.is_at(name, &self.policy.key, &self.url, request, head)
+        let url = match self.policy.key.follows_search {
+            // By what the response says of queries, which was not known before.
+            true => head.searched(&request.url()).unwrap_or_else(|| request.url()),
+            false => self.url.clone(),
+        };
+        (!self.authorized || head.life.for_authorized) && self.store.is_at(name, &self.policy.key, &url, request, head)
     }
 }
 

@@ -170,6 +170,8 @@ pub struct Key {
     pub query: Query,
     /// The server is sent what counts of the query, and no more.
     pub send_keyed: bool,
+    /// What responses say in `No-Vary-Search` holds.
+    pub follows_search: bool,
     /// Request fields.
     pub headers: List<Text>,
     /// Cookies.

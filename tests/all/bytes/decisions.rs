@@ -106,7 +106,7 @@ proptest! {
         prop_assert_eq!(rendered, expected.first().cloned().unwrap_or_default());
 
         // Two requests share a response if they have the same values, quotes and all, and only then.
-        let key = Key { query: proxy_runtime::site::Query::Whole, send_keyed: false, headers: vec![].into(), cookies: vec!["session".into()].into(), device: None, zone: 0, site: 0 };
+        let key = Key { query: proxy_runtime::site::Query::Whole, send_keyed: false, follows_search: false, headers: vec![].into(), cookies: vec!["session".into()].into(), device: None, zone: 0, site: 0 };
         let variant = |lines: &[Vec<u8>]| {
             let mut out = Vec::new();
             key::variant(&key, std::iter::empty(), &lines.iter().map(|line| ("cookie", line)).collect(), &mut out);

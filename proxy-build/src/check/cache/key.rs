@@ -219,6 +219,13 @@ impl Check<'_> {
     }
 }
 
+/// Whether what responses say of queries can hold: the whole query is keyed as it is, and the server sees it nowhere else.
+pub(super) fn may_follow_search(key: &Key, route: &Route) -> bool {
+    let is_query = |piece: &Piece| matches!(piece, Piece::QueryValue(_) | Piece::Query | Piece::PathAndQuery);
+    let mut pieces = templates(route, &[]).into_iter().flat_map(|(template, _)| template.pieces.iter());
+    key.query == Query::Whole && route.functions.request.is_empty() && !pieces.any(is_query)
+}
+
 fn group(group: &DeviceGroup) -> site::DeviceGroup {
     site::DeviceGroup {
         name: group.name.value.clone().into(),

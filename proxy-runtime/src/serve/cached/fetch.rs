@@ -1,5 +1,6 @@
 //! Fetching: the server is asked, for one client or for all who wait, and what comes is kept if it may be.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::cache::Store;
 use crate::cache::control::Control;
 use crate::cache::date::date;
 use crate::cache::freshness::{Asked, Life, Moment, Unkept, vary};
+use crate::cache::search::Rule;
 use crate::cache::{groups, number};
 use crate::client::Client;
 use crate::client::record::Record;
@@ -248,14 +250,17 @@ pub(super) fn renew(
     let ids = (head.number, sent.order());
     let life = Life::of(sought.policy, record.worker.settings, head.status, &judged, &asked);
     let settings = record.worker.settings;
-    let renewed = |life: Life| Arc::new(kept_head(sought, settings, head.status, fields.clone(), life, ids));
+    let whole = |life: Life| (&*head.url, head.status, fields.clone(), life, ids);
+    let renewed = |life: Life| Arc::new(kept_head(sought, settings, whole(life)));
+    // It would have to be under another URL.
+    let moves = sought.policy.key.follows_search && Rule::of(&fields) != Rule::of(&head.fields);
     match life {
-        Ok(life) => {
+        Ok(life) if !moves => {
             let renewed = renewed(life);
             let _ = sought.store.renew(place.own, head, Arc::clone(&renewed), content.clone(), sent.purges);
             Ok(renewed)
         }
-        Err(_) => {
+        _ => {
             sought.store.forget_this(place.own, head);
             Err(renewed(Life { received: asked.answered, age: Duration::ZERO, ..head.life.clone() }))
         }
@@ -266,10 +271,7 @@ pub(super) fn renew(
 fn kept_head(
     sought: &Sought,
     settings: &Settings,
-    status: StatusCode,
-    mut fields: Fields,
-    life: Life,
-    (number, order): (u64, Order),
+    (url, status, mut fields, life, (number, order)): (&str, StatusCode, Fields, Life, (u64, Order)),
 ) -> Head {
     for name in Control::under(sought.policy, settings, status, &fields, life.received).unkept {
         fields.remove(&name);
@@ -295,7 +297,7 @@ fn kept_head(
         status,
         fields: fields.compact(),
         life,
-        url: sought.url.as_str().into(),
+        url: url.into(),
         vary: vary.into(),
         groups_seen: sought.store.groups_seen(&tags),
         tags: tags.into(),
@@ -346,6 +348,10 @@ pub(super) fn take_in(
         }
     };
     record.cached("miss", why);
+    if let Some((stale, _)) = errand.stale.as_ref().filter(|_| *head.url != *sought.url) {
+        // What a server says of queries has changed: what is stale would be found where this is not.
+        sought.store.forget_this(errand.place.own, stale);
+    }
     let fill = errand.fill;
     let told = Told { word: "miss", reason: why, forward: Some(forward), stored: true, status: Some(status) };
     let mut answer = match reply.answer.body {
@@ -415,7 +421,16 @@ fn admit(
     // What is too large for memory goes through a window.
     let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
     let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
-    let head = kept_head(sought, record.worker.settings, answer.status, answer.fields.clone(), life, (number(), order));
-    let place = sought.store.place(&sought.policy.key, &sought.url, request, &head, part)?;
+    let key = &sought.policy.key;
+    let url = match key.follows_search {
+        true => Cow::Owned({
+            let url = request.url();
+            sought.store.kept_by_rule(&answer.fields, &url).unwrap_or(url)
+        }),
+        false => Cow::Borrowed(&*sought.url),
+    };
+    let whole = (&*url, answer.status, answer.fields.clone(), life, (number(), order));
+    let head = kept_head(sought, record.worker.settings, whole);
+    let place = sought.store.place(key, &url, request, &head, part)?;
     Ok((Arc::new(head), place, reserved))
 }

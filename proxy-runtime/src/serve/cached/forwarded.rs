@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use crate::cache::key::Selecting;
+use crate::cache::key::{self, Selecting};
 use crate::cache::languages;
 use crate::client::Client;
 use crate::client::record::Record;
@@ -27,6 +27,15 @@ pub(super) struct Forwarded<'a> {
 impl<'a> Forwarded<'a> {
     pub(super) fn new(client: &'a Rc<Client>, record: &'a Record, route: &'a Route, proxy: &'static Proxy) -> Self {
         Forwarded { client, record, route, proxy, fields: OnceCell::new() }
+    }
+
+    /// The URL as the policy sees it.
+    pub(super) fn url(&self) -> String {
+        let mut url = String::new();
+        if let Some(policy) = &self.record.policy().cache {
+            key::url(&policy.key, &self.record.facts(), &mut url);
+        }
+        url
     }
 
     /// Whether a field may reach the server as another than the client sent.

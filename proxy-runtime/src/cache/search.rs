@@ -1,0 +1,262 @@
+//! `No-Vary-Search` (draft-ietf-httpbis-no-vary-search): which parts of a query a server says do not matter to a response. The last such
+//! rule of each path is remembered, and a response that has it is kept under the form that the rule gives its URL, where requests that
+//! differ in these parts alone find it.
+//!
+//! Such a URL ends in `#` and the number of the rule, which no URL of a request has. A purge of a URL forgets the rule of its path, and with
+//! it all that was kept by it: its number is never made again.
+
+use std::cmp::Ordering::Equal;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use quick_cache::sync::Cache;
+use sfv::{BareItem, Dictionary, ListEntry, Parser};
+
+use super::entry::{Entry, Head};
+use super::query::decoded;
+use super::store::Store;
+use crate::canonical::encoded_parameter;
+use crate::fields::Fields;
+
+/// What a response says of queries: a "URL variation config" that is not the default one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// Names of parameters, decoded.
+    names: Vec<Vec<u8>>,
+    /// These count and no others (`except`); otherwise all others do (`params`).
+    counts: bool,
+    /// `key-order`: the order of parameters does not count.
+    any_order: bool,
+}
+
+/// Longer fields are not looked at, in bytes.
+const LONGEST: usize = 1024;
+
+/// So many rules are remembered, one for a path.
+const MOST: usize = 4096;
+
+impl Rule {
+    /// What the fields of a response say. `None`: nothing, or it is malformed, which is the same.
+    pub(crate) fn of(fields: &Fields) -> Option<Rule> {
+        let lines: Vec<&[u8]> = fields.all("no-vary-search").collect();
+        if lines.is_empty() || lines.iter().map(|line| line.len()).sum::<usize>() > LONGEST {
+            return None;
+        }
+        let said: Dictionary = Parser::new(&lines.join(b", ".as_slice())).parse().ok()?;
+        let any_order = match said.get("key-order") {
+            None => false,
+            Some(ListEntry::Item(item)) => item.bare_item.as_boolean()?,
+            Some(ListEntry::InnerList(_)) => return None,
+        };
+        let (names, counts) = match (said.get("params"), said.get("except")) {
+            (Some(ListEntry::InnerList(names)), None) => (names.items.as_slice(), false),
+            (None, Some(ListEntry::InnerList(names))) => (names.items.as_slice(), true),
+            (None, None) => (&[][..], false),
+            _ => return None,
+        };
+        let name = |item: &sfv::Item| match &item.bare_item {
+            BareItem::String(name) => Some(decoded(name.as_str()).collect()),
+            _ => None,
+        };
+        let names = names.iter().map(name).collect::<Option<Vec<Vec<u8>>>>()?;
+        let rule = Rule { names, counts, any_order };
+        (rule.counts || rule.any_order || !rule.names.is_empty()).then_some(rule)
+    }
+
+    /// What counts of a query, in one form, with a mark before each parameter: appended to `out`. Parameters are read as forms are.
+    fn write(&self, query: &str, out: &mut String) {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let pairs = pairs.map(|(name, value)| (decoded(name).collect::<Vec<u8>>(), value));
+        let mut kept: Vec<_> = pairs.filter(|(name, _)| self.names.contains(name) == self.counts).collect();
+        kept.sort_by(|(one, _), (other, _)| if self.any_order { one.cmp(other) } else { Equal });
+        out.push('?');
+        for (index, (name, value)) in kept.iter().enumerate() {
+            if index > 0 {
+                out.push('&');
+            }
+            out.push_str(&encoded_parameter(name));
+            out.push('=');
+            out.push_str(&encoded_parameter(decoded(value).collect::<Vec<u8>>()));
+        }
+    }
+}
+
+/// The rules of a store.
+pub(super) struct Searches {
+    /// There is one.
+    any: AtomicBool,
+    rules: Cache<u128, Arc<Noted>>,
+    numbers: RandomState,
+    made: AtomicU64,
+}
+
+struct Noted {
+    rule: Rule,
+    number: u64,
+}
+
+impl Default for Searches {
+    fn default() -> Searches {
+        let (any, made) = (AtomicBool::new(false), AtomicU64::new(0));
+        Searches { any, rules: Cache::new(MOST), numbers: RandomState::new(), made }
+    }
+}
+
+impl Noted {
+    fn form(&self, (path, query): (&str, &str)) -> String {
+        let mut url = path.to_owned();
+        self.rule.write(query, &mut url);
+        url.push_str(&format!("#{:x}", self.number));
+        url
+    }
+}
+
+/// A URL up to its query, and the query.
+fn parts(url: &str) -> (&str, &str) {
+    url.split_once('?').unwrap_or((url, ""))
+}
+
+impl Store {
+    /// Under what a request for `url` is looked up, if that is another URL: the form that the last rule of its path gives it. Where a
+    /// response without a rule is there for this very URL, it is that one.
+    pub(crate) fn searched(&self, url: &str) -> Option<String> {
+        if !self.searches.any.load(Ordering::Relaxed) {
+            return None;
+        }
+        let form = self.searches.rules.get(&self.path_name(url))?.form(parts(url));
+        (self.has(&form) || !self.has(url)).then_some(form)
+    }
+
+    /// Under what a response is kept that has come for `url`, if it has a rule. The rule holds for later requests.
+    pub(crate) fn kept_by_rule(&self, response: &Fields, url: &str) -> Option<String> {
+        let (rule, searches) = (Rule::of(response)?, &self.searches);
+        let name = self.path_name(url);
+        let noted = searches.rules.get(&name).filter(|noted| noted.rule == rule).unwrap_or_else(|| {
+            let number = searches.numbers.hash_one(searches.made.fetch_add(1, Ordering::Relaxed));
+            let noted = Arc::new(Noted { rule, number });
+            searches.rules.insert(name, Arc::clone(&noted));
+            searches.any.store(true, Ordering::Relaxed);
+            noted
+        });
+        Some(noted.form(parts(url)))
+    }
+
+    /// Forgets the rule of the path of a URL that is purged, and with it what was kept by the rule. Whether there was one.
+    pub(super) fn forget_rule(&self, url: &str) -> bool {
+        self.searches.any.load(Ordering::Relaxed) && self.searches.rules.remove(&self.path_name(url)).is_some()
+    }
+
+    fn path_name(&self, url: &str) -> u128 {
+        self.name_of([parts(url).0.as_bytes(), b"", b""])
+    }
+
+    fn has(&self, url: &str) -> bool {
+        let found = self.entries.peek(&self.name_of_url(url));
+        matches!(found, Some(Entry::Answer(..) | Entry::Filed(..) | Entry::Varies(_)))
+    }
+}
+
+impl Head {
+    /// Under what a request for `url` finds a response like this one, by its rule.
+    pub(crate) fn searched(&self, url: &str) -> Option<String> {
+        let (_, number) = self.url.rsplit_once('#')?;
+        let number = u64::from_str_radix(number, 16).ok()?;
+        Some(Noted { rule: Rule::of(&self.fields)?, number }.form(parts(url)))
+    }
+}
+
+/// Whether two URLs are of one path, and one of them is what a rule made of one.
+pub(super) fn is_of_path(purged: &str, kept: &str) -> bool {
+    kept.contains('#') && parts(purged).0 == parts(kept).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(lines: &[&str]) -> Option<Rule> {
+        Rule::of(&lines.iter().map(|line| ("no-vary-search", *line)).collect())
+    }
+
+    #[test]
+    fn rules() {
+        let check = |line: &str, expected: Option<(&[&str], bool, bool)>| {
+            let expected = expected.map(|(names, counts, any_order)| Rule {
+                names: names.iter().map(|name| name.as_bytes().to_vec()).collect(),
+                counts,
+                any_order,
+            });
+            assert_eq!(rule(&[line]), expected, "{line}");
+        };
+        check("params=(\"a\")", Some((&["a"], false, false)));
+        check("except=(\"x\" \"y\")", Some((&["x", "y"], true, false)));
+        check("except=()", Some((&[], true, false)));
+        check("key-order", Some((&[], false, true)));
+        check("key-order=?1;x=1, params=(\"a\";y), other=5", Some((&["a"], false, true)));
+        check("except=(\"x\"), key-order", Some((&["x"], true, true)));
+        check("params=(\"%C3%A9+%E6%B0%97\" \"100%\")", Some((&["é 気", "100%"], false, false)));
+        // The default, and what is malformed.
+        for none in [
+            "",
+            "params=()",
+            "key-order=?0",
+            "key-order=\"not a boolean\", params=(\"a\")",
+            "key-order=(\"a\")",
+            "params=\"not an inner list\"",
+            "params=(not-a-string)",
+            "params",
+            "params=?0",
+            "params, except=(\"x\")",
+            "params=(\"a\"), except=(\"x\")",
+            "params=(), except=()",
+            "except=?1",
+            "except=(\"a\" 5)",
+            "params=(\"a\"",
+            "params=(\"é\")",
+            &format!("params=(\"{}\")", "a".repeat(LONGEST)),
+        ] {
+            check(none, None);
+        }
+        assert_eq!(rule(&["params=(\"a\")", "key-order"]), rule(&["params=(\"a\"), key-order"]));
+    }
+
+    /// The examples of the draft, and more.
+    #[test]
+    fn forms() {
+        let check = |line: &str, one: &str, other: &str, same: bool| {
+            let rule = rule(&[line]).expect("a rule");
+            let form = |query: &str| {
+                let mut out = String::new();
+                rule.write(query, &mut out);
+                out
+            };
+            assert_eq!(form(one) == form(other), same, "{line}: {one} {other}: {} {}", form(one), form(other));
+        };
+        for (one, other) in [
+            ("a=x", "%61=%78"),
+            ("a=x&&&&", "a=x"),
+            ("a=", "a"),
+            ("a=%20", "a=+&"),
+            ("a=%C3%A9", "a=\u{e9}"),
+            ("a=1&b=2", "b=2&a=1"),
+            ("a=1&b=2&a=3", "b=2&a=1&a=3"),
+        ] {
+            check("key-order", one, other, true);
+        }
+        for (one, other) in
+            [("a=1&a=2", "a=2&a=1"), ("a=1&b=2", "a=1"), ("a=1%26b=2", "a=1&b=2"), ("a=b=c", "a%3Db=c"), ("A=1", "a=1")]
+        {
+            check("key-order", one, other, false);
+        }
+        check("params=(\"a\")", "a=1&b=2&a=3", "b=2", true);
+        check("params=(\"a\")", "b=2&c=3", "c=3&b=2", false);
+        check("params=(\"a\")", "A=1", "", false);
+        check("params=(\"a b\")", "a+b=1&c", "c&a%20b", true);
+        check("except=(\"a\")", "a=1&b=2", "c=3&a=1", true);
+        check("except=(\"a\")", "a=1", "a=2", false);
+        check("except=()", "a=1", "", true);
+        check("except=(\"a\" \"b\"), key-order", "b=1&x=&a=2", "a=2&b=1", true);
+    }
+}
