@@ -85,7 +85,7 @@ fn what_is_not_utf8_is_there() {
         ("escape.rs", 2, "bytes that have just been made of characters"),
         ("fields.rs", 1, "names, which are tokens"),
         ("files.rs", 1, "the name of a file, of a path that is UTF-8"),
-        ("files/bundle.rs", 2, "what the compiler has written"),
+        ("site/bundle.rs", 2, "what the compiler has written"),
         ("files/listing.rs", 1, "a heading, which people read"),
         ("forwarded.rs", 1, "an address: what is none ends the chain of those that are believed"),
         ("serve/files.rs", 1, "what a pattern has bound of a path, which is UTF-8: anything else names no file"),
