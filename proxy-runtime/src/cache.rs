@@ -9,6 +9,8 @@ pub mod key;
 mod query;
 
 #[cfg(feature = "serve")]
+mod as_is;
+#[cfg(feature = "serve")]
 mod bans;
 #[cfg(feature = "serve")]
 mod behind;
@@ -19,7 +21,7 @@ mod content;
 #[cfg(feature = "serve")]
 pub(crate) mod control;
 #[cfg(feature = "serve")]
-pub(crate) mod date;
+mod counters;
 #[cfg(feature = "serve")]
 mod disk;
 #[cfg(feature = "serve")]
@@ -39,6 +41,8 @@ mod journal;
 #[cfg(feature = "serve")]
 pub(crate) mod languages;
 #[cfg(feature = "serve")]
+mod orders;
+#[cfg(feature = "serve")]
 mod pattern;
 #[cfg(feature = "serve")]
 mod purges;
@@ -49,22 +53,26 @@ mod record;
 #[cfg(feature = "serve")]
 pub(crate) mod search;
 #[cfg(feature = "serve")]
+mod searching;
+#[cfg(feature = "serve")]
 mod slots;
 #[cfg(feature = "serve")]
 mod store;
+#[cfg(feature = "serve")]
+mod variants;
 #[cfg(feature = "serve")]
 mod varies;
 
 #[cfg(feature = "serve")]
 pub(crate) use self::behind::Filing;
 #[cfg(feature = "serve")]
-pub(crate) use self::coded::{Forms, number};
+pub(crate) use self::coded::Forms;
 #[cfg(feature = "serve")]
 pub(crate) use self::content::Content;
 #[cfg(feature = "serve")]
 pub(crate) use self::disk::{Filed, Opened};
 #[cfg(feature = "serve")]
-pub(crate) use self::entry::{Head, Lately, Order, PAUSE};
+pub(crate) use self::entry::{Head, Lately, Order, PAUSE, number};
 #[cfg(feature = "serve")]
 pub(crate) use self::figures::Figures;
 #[cfg(feature = "serve")]
@@ -148,7 +156,7 @@ mod hostile {
             let _ = (
                 Wish::of(&fields),
                 conditions::has_it(&fields, &fields),
-                conditions::is_of(&fields, &fields, super::freshness::Moment(0)),
+                conditions::is_of(&fields, &fields, crate::date::Moment(0)),
             );
             for length in [0, 1, 1000, u64::MAX] {
                 if let ranges::RangeRequest::Parts(parts) = ranges::wanted(&fields, length) {

@@ -1,7 +1,7 @@
 //! Whether a request wants what there is: `If-None-Match`, `If-Modified-Since` (RFC 9110 section 13). Pure.
 
-use crate::cache::date::date;
-use crate::cache::freshness::Moment;
+use crate::date::Moment;
+use crate::date::date;
 use crate::fields::Fields;
 
 /// Whether a condition fails, so that a 412 is due (section 13.2.2, steps 1 and 2): the client means another representation.

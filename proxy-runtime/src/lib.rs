@@ -79,6 +79,8 @@ mod conditions;
 #[cfg(feature = "serve")]
 mod connection;
 #[cfg(feature = "serve")]
+mod date;
+#[cfg(feature = "serve")]
 mod descriptors;
 #[cfg(feature = "serve")]
 mod exchange;

@@ -4,7 +4,6 @@
 //! has. So nobody finds it any more once its content is another; what is purged takes its forms along.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -12,12 +11,6 @@ use super::entry::Entry;
 use super::entry::Head;
 use super::store::Store;
 use crate::site::Coding;
-
-/// A number for what is kept, which nothing else has had since the process began.
-pub(crate) fn number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
 
 /// The forms of one content.
 pub(crate) struct Forms {
@@ -69,10 +62,10 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::super::content::Content;
-    use super::super::freshness::Moment;
     use super::super::purges::Purge;
     use super::super::store::tests;
     use super::*;
+    use crate::date::Moment;
 
     /// An answer with a form of it.
     fn kept(url: &str) -> (&'static Store, Forms) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::disk::Opened;
+use super::disk::filed::Opened;
 
 /// The body of a kept answer.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::StatusCode;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::freshness::Moment;
+use crate::date::Moment;
 use crate::fields::{Fields, is_token, members, number, split_once};
 use crate::media;
 use crate::settings::Settings;

@@ -8,10 +8,12 @@
 //! A disk may hang. What looks at files runs in the folder's pool ([`FilePool`]); workers call [`Disk::may_have`] and
 //! [`Disk::forget`] alone, which look at memory.
 
-mod filed;
+pub(crate) mod filed;
 mod index;
 mod limits;
+mod room;
 mod writer;
+mod writing;
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
@@ -32,7 +34,6 @@ use self::limits::occupied;
 pub(super) use self::writer::Writer;
 use super::bans::{Ban, Bans};
 use super::entry::Head;
-use super::freshness::Moment;
 use super::journal::Journal;
 use super::purges::Purge;
 use super::record::{self, Kept};
@@ -71,8 +72,6 @@ pub(super) enum Found {
     /// See [`Varies`]: URL, fields, number.
     Varies(String, Vec<Box<str>>, u64),
 }
-
-const MAGIC: &[u8; 6] = b"KILN2\n";
 
 /// The largest head that is read.
 const MAX_HEAD: usize = 1 << 20;
@@ -259,7 +258,7 @@ impl Disk {
         let number = |at: usize| Some(u64::from_le_bytes(lengths.get(at..at + 8)?.try_into().ok()?));
         let (length, journal, followed) = (number(12)?, number(20)?, number(28)?);
         // What was purged in the order of another journal, nobody knows.
-        if &lengths[..6] != MAGIC || head_length > MAX_HEAD || journal != self.journal.identity() {
+        if &lengths[..6] != writer::MAGIC || head_length > MAX_HEAD || journal != self.journal.identity() {
             return None;
         }
         let mut head = vec![0; head_length];

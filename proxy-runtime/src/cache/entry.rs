@@ -10,10 +10,11 @@ use http::StatusCode;
 use quick_cache::Weighter;
 
 use super::content::Content;
-use super::disk::Filed;
-use super::freshness::{Life, Moment};
+use super::disk::filed::Filed;
+use super::freshness::Life;
 use super::purges::Purge;
 use super::varies::Varies;
+use crate::date::Moment;
 use crate::fields::Fields;
 
 /// The head of a kept answer, and what is known of it.
@@ -57,6 +58,13 @@ impl Head {
         let (stored, new) = (stored.order, self.order);
         let both_made = stored.made.zip(new.made).filter(|(stored, new)| stored != new);
         stored.came < new.asked || both_made.map_or(stored.asked <= new.asked, |(stored, new)| stored < new)
+    }
+
+    /// It is stale if the note of its URL was declared so since it was received.
+    pub(super) fn outdate_by(&self, note: &Varies) {
+        if note.outdates(self.life.received) {
+            self.outdated.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn is_outdated(&self) -> bool {
@@ -188,4 +196,10 @@ impl Weighter<u128, Entry> for ByBytes {
 fn weight(head: &Head) -> u64 {
     let vary: usize = head.vary.iter().map(|name| name.len() + 32).sum();
     (size_of::<Head>() + head.fields.weight() + head.url.len() + head.tags.len() + vary) as u64
+}
+
+/// A number for what is kept, which nothing else has had since the process began.
+pub(crate) fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -3,37 +3,16 @@
 //! RFC 9111 sections 3 (storing), 4.2 (freshness and age) and 4.2.4 (stale answers), RFC 5861. Times are wall-clock times, as
 //! the fields are; whose clock is wrong gets answers that are older than they might be, never fresher.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::StatusCode;
 
 use super::control::{Control, Wish};
-use super::date::date;
 use super::device::stands_for;
+use crate::date::{Moment, date};
 use crate::fields::{Fields, is_token, number, tokens};
 use crate::settings::Settings;
 use crate::site::{Cache, Override};
-
-/// A moment, in milliseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(pub(crate) u64);
-
-impl Moment {
-    /// The system's time.
-    pub(crate) fn now() -> Moment {
-        Moment::of(SystemTime::now())
-    }
-
-    pub(super) fn of(time: SystemTime) -> Moment {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    /// How long ago `earlier` was; none, if it is to come.
-    pub(crate) fn since(self, earlier: Moment) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
-    }
-}
 
 /// Why an answer is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,6 @@ use crate::sync::atomic::{AtomicU64, fence};
 
 use super::pattern::Pattern;
 
-use super::search::is_of_path;
-
 /// What is purged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purge {
@@ -113,4 +111,14 @@ mod interleavings {
             assert!(!is_stored.load(Ordering::Relaxed));
         });
     }
+}
+
+/// Whether two URLs are of one path, and one of them is what a rule made of one.
+fn is_of_path(purged: &str, kept: &str) -> bool {
+    kept.contains('#') && parts(purged).0 == parts(kept).0
+}
+
+/// A URL up to its query, and the query.
+pub(super) fn parts(url: &str) -> (&str, &str) {
+    url.split_once('?').unwrap_or((url, ""))
 }

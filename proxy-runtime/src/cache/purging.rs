@@ -2,7 +2,7 @@
 //! ([`Purging::carry_out`]); and what others purge of it ([`Store::keep_following`]).
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -11,34 +11,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::bans::Ban;
 use super::disk::Disk;
 use super::entry::Entry;
-use super::freshness::Moment;
 use super::groups;
+use super::orders::{MOST_ORDERS, Order, Written};
 use super::purges::Purge;
 use super::store::Store;
+use crate::date::Moment;
 use crate::file_pool::Unavailable;
 use crate::observe::notice;
-
-/// Purges that are to be written to the journal. Those that come while others are written are written together.
-#[derive(Default)]
-pub(super) struct Orders(Mutex<Vec<Order>>);
-
-struct Order {
-    purges: Vec<(Purge, bool)>,
-    /// Who waits for it, and is told how much of the journal there is then. Nobody waits to hear that a resource has changed.
-    told: Option<oneshot::Sender<Written>>,
-}
-
-impl Order {
-    /// Whether it is done where nobody else has the folder: nobody waits to hear of it, and the file is gone already.
-    fn is_done_here(&self) -> bool {
-        self.told.is_none() && self.purges.iter().all(|(purge, _)| matches!(purge, Purge::Url(_)))
-    }
-}
-
-type Written = Result<u64, Arc<io::Error>>;
-
-/// So many may wait to be written, as where the disk hangs.
-const MOST_ORDERS: usize = 1024;
 
 /// How long a purge may take to be written, and then to reach other processes.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::entry::{Head, Order};
-use super::freshness::{Life, Moment};
+use super::entry::{self, Head, Order};
+use super::freshness::Life;
+use crate::date::Moment;
 use crate::fields::Fields;
 
 /// What is in a file, beside a body.
@@ -146,7 +147,7 @@ impl<'b> Reading<'b> {
         }
         let outdated = AtomicBool::new(outdated);
         let not_before = AtomicU32::new(0);
-        let (fields, number) = (fields.compact(), super::number());
+        let (fields, number) = (fields.compact(), entry::number());
         let order = Order::default();
         // Whoever reads it back says what it has outlived.
         let groups_seen = AtomicU64::new(0);

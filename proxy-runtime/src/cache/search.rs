@@ -6,16 +6,16 @@
 //! it all that was kept by it: its number is never made again.
 
 use std::cmp::Ordering::Equal;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::RandomState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use quick_cache::sync::Cache;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::entry::{Entry, Head};
+use super::entry::Head;
+use super::purges::parts;
 use super::query::decoded;
-use super::store::Store;
 use crate::canonical::encoded_parameter;
 use crate::fields::Fields;
 
@@ -65,7 +65,7 @@ impl Rule {
     }
 
     /// What counts of a query, in one form, with a mark before each parameter: appended to `out`. Parameters are read as forms are.
-    fn write(&self, query: &str, out: &mut String) {
+    pub(super) fn write(&self, query: &str, out: &mut String) {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let pairs = pairs.map(|(name, value)| (decoded(name).collect::<Vec<u8>>(), value));
@@ -86,15 +86,15 @@ impl Rule {
 /// The rules of a store.
 pub(super) struct Searches {
     /// There is one.
-    any: AtomicBool,
-    rules: Cache<u128, Arc<Noted>>,
-    numbers: RandomState,
-    made: AtomicU64,
+    pub(super) any: AtomicBool,
+    pub(super) rules: Cache<u128, Arc<Noted>>,
+    pub(super) numbers: RandomState,
+    pub(super) made: AtomicU64,
 }
 
-struct Noted {
-    rule: Rule,
-    number: u64,
+pub(super) struct Noted {
+    pub(super) rule: Rule,
+    pub(super) number: u64,
 }
 
 impl Default for Searches {
@@ -105,56 +105,11 @@ impl Default for Searches {
 }
 
 impl Noted {
-    fn form(&self, (path, query): (&str, &str)) -> String {
+    pub(super) fn form(&self, (path, query): (&str, &str)) -> String {
         let mut url = path.to_owned();
         self.rule.write(query, &mut url);
         url.push_str(&format!("#{:x}", self.number));
         url
-    }
-}
-
-/// A URL up to its query, and the query.
-fn parts(url: &str) -> (&str, &str) {
-    url.split_once('?').unwrap_or((url, ""))
-}
-
-impl Store {
-    /// Under what a request for `url` is looked up, if that is another URL: the form that the last rule of its path gives it. Where a
-    /// response without a rule is there for this very URL, it is that one.
-    pub(crate) fn searched(&self, url: &str) -> Option<String> {
-        if !self.searches.any.load(Ordering::Relaxed) {
-            return None;
-        }
-        let form = self.searches.rules.get(&self.path_name(url))?.form(parts(url));
-        (self.has(&form) || !self.has(url)).then_some(form)
-    }
-
-    /// Under what a response is kept that has come for `url`, if it has a rule. The rule holds for later requests.
-    pub(crate) fn kept_by_rule(&self, response: &Fields, url: &str) -> Option<String> {
-        let (rule, searches) = (Rule::of(response)?, &self.searches);
-        let name = self.path_name(url);
-        let noted = searches.rules.get(&name).filter(|noted| noted.rule == rule).unwrap_or_else(|| {
-            let number = searches.numbers.hash_one(searches.made.fetch_add(1, Ordering::Relaxed));
-            let noted = Arc::new(Noted { rule, number });
-            searches.rules.insert(name, Arc::clone(&noted));
-            searches.any.store(true, Ordering::Relaxed);
-            noted
-        });
-        Some(noted.form(parts(url)))
-    }
-
-    /// Forgets the rule of the path of a URL that is purged, and with it what was kept by the rule. Whether there was one.
-    pub(super) fn forget_rule(&self, url: &str) -> bool {
-        self.searches.any.load(Ordering::Relaxed) && self.searches.rules.remove(&self.path_name(url)).is_some()
-    }
-
-    fn path_name(&self, url: &str) -> u128 {
-        self.name_of([parts(url).0.as_bytes(), b"", b""])
-    }
-
-    fn has(&self, url: &str) -> bool {
-        let found = self.entries.peek(&self.name_of_url(url));
-        matches!(found, Some(Entry::Answer(..) | Entry::Filed(..) | Entry::Varies(_)))
     }
 }
 
@@ -165,11 +120,6 @@ impl Head {
         let number = u64::from_str_radix(number, 16).ok()?;
         Some(Noted { rule: Rule::of(&self.fields)?, number }.form(parts(url)))
     }
-}
-
-/// Whether two URLs are of one path, and one of them is what a rule made of one.
-pub(super) fn is_of_path(purged: &str, kept: &str) -> bool {
-    kept.contains('#') && parts(purged).0 == parts(kept).0
 }
 
 #[cfg(test)]

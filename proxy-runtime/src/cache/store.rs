@@ -19,41 +19,24 @@ use quick_cache::OptionsBuilder;
 use quick_cache::sync::Cache;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
+use super::as_is::AsIs;
 use super::content::Content;
+use super::counters::{Counters, Evictions};
 use super::disk::{Disk, Filed, Limits};
 use super::entry::{ByBytes, Entry, Head, Lately, Marker, PAUSE};
-use super::figures::{Counters, Evictions};
 use super::flight::Flights;
-use super::freshness::{Moment, Unkept};
+use super::freshness::Unkept;
 use super::groups::{self, Groups};
 use super::key::{self, Selecting};
+use super::orders::Orders;
 use super::purges::Purges;
-use super::purging::Orders;
 use super::search::Searches;
+use crate::date::Moment;
 use crate::descriptors::DescriptorBudget;
 use crate::fields::Fields;
 use crate::ranges::Only;
 use crate::settings::Settings;
 use crate::site;
-
-/// Names are hashes already.
-#[derive(Default)]
-pub(super) struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        // Names alone are hashed, by the function below.
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-    fn write_u128(&mut self, name: u128) {
-        self.0 = name as u64;
-    }
-}
 
 /// A store.
 pub(crate) struct Store {
@@ -207,7 +190,7 @@ impl Store {
                 let place = self.of_several(key, url, (&varies.fields, varies.number), request);
                 let found = self.entries.get(&place.own);
                 if let Some(Entry::Answer(head, _) | Entry::Filed(head, _)) = &found {
-                    varies.outdates(head);
+                    head.outdate_by(&varies);
                 }
                 self.looked(place, found, now)
             }
@@ -309,7 +292,7 @@ impl Store {
         };
         let place = self.part_of(self.of_several(key, url, (&varies.fields, varies.number), request), part);
         if let Some(Entry::Answer(head, _) | Entry::Filed(head, _)) = self.entries.peek(&place.own) {
-            varies.outdates(&head);
+            head.outdate_by(&varies);
         }
         Some(place)
     }

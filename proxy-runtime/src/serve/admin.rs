@@ -4,10 +4,10 @@ use http::{Method, Version};
 
 use super::cached;
 use super::stop::Stop;
-use crate::cache::freshness::Moment;
 use crate::cache::{Figures, Inspected, Store, groups};
 use crate::client::Client;
 use crate::client::record::Record;
+use crate::date::Moment;
 use crate::escape;
 use crate::failure::Failure;
 use crate::handler::Answer;

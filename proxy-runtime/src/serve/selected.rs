@@ -6,10 +6,10 @@ use std::ops::Range;
 use http::{Method, StatusCode};
 
 use super::compress;
-use crate::cache::freshness::Moment;
 use crate::changed;
 use crate::client::record::Record;
 use crate::conditions;
+use crate::date::Moment;
 use crate::fields::Fields;
 use crate::handler::Answer;
 use crate::ranges::{self, RangeRequest};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-use super::Moment;
+use crate::date::Moment;
 
 /// What files there are.
 #[derive(Default)]

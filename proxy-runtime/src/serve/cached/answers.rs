@@ -8,11 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::cache::freshness::Moment;
 use crate::cache::key::Pass;
 use crate::cache::{Content, Forms, Head, Reader, Store};
 use crate::changed;
 use crate::client::record::Record;
+use crate::date::Moment;
 use crate::fields::Fields;
 use crate::file_reader::{FileReader, From};
 use crate::handler::Answer;

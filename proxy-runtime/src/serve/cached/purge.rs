@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 
-use crate::cache::freshness::Moment;
 use crate::cache::{Pattern, Purge, Store, groups, key};
 use crate::client::Client;
 use crate::client::record::Record;
+use crate::date::Moment;
 use crate::escape;
 use crate::facts::Facts;
 use crate::failure::Failure;

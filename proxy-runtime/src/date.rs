@@ -1,6 +1,27 @@
-//! Dates in fields (RFC 9110 section 5.6.7). Pure.
+//! Moments ([`Moment`]), and dates in fields (RFC 9110 section 5.6.7). Pure but for the clock.
 
-use super::freshness::Moment;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) u64);
+
+impl Moment {
+    /// The system's time.
+    pub(crate) fn now() -> Moment {
+        Moment::of(SystemTime::now())
+    }
+
+    pub(crate) fn of(time: SystemTime) -> Moment {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// How long ago `earlier` was; none, if it is to come.
+    pub(crate) fn since(self, earlier: Moment) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
 
 /// The longest there is: `Wednesday, 09-Sep-99 08:49:37 GMT`.
 const LONGEST: usize = 33;
@@ -25,7 +46,7 @@ pub(crate) fn date(value: &[u8]) -> Option<Moment> {
 }
 
 /// A date whose day of the week is another one's: the day on which it is a date.
-fn on_another_day(text: &str) -> Option<std::time::SystemTime> {
+fn on_another_day(text: &str) -> Option<SystemTime> {
     let (said, rest) = text.split_at(text.find([',', ' '])?);
     let is_short = DAYS.iter().any(|day| day[..3] == *said);
     if !is_short && !DAYS.contains(&said) {

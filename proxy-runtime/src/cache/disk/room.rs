@@ -1,0 +1,99 @@
+//! Making room in a folder: for bytes, files, and what the file system has to keep free.
+
+use std::io;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::Disk;
+use super::limits::{ENTRY, FOLDERS, TRIES, UNIT};
+
+impl Disk {
+    fn is_within_limits(&self) -> bool {
+        let (files, bytes) = self.size();
+        let writing = self.folder.writing.load(Ordering::Relaxed);
+        let others = FOLDERS + files * ENTRY + self.journal.length().saturating_sub(UNIT);
+        bytes + writing + others <= self.limits.bytes && files <= self.limits.files
+    }
+
+    /// Removes files until all are within the limits, or there are none: of some that come to hand the one goes that was not asked for
+    /// for the longest time.
+    pub(super) fn evict(&self) {
+        while !self.is_within_limits() && self.remove_one().is_some() {}
+    }
+
+    /// Gives how large it was.
+    fn remove_one(&self) -> Option<u64> {
+        let (name, size) = self.locked().victim(self.temporary.fetch_add(1, Ordering::Relaxed))?;
+        let _ = self.remove(name);
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+        Some(size)
+    }
+
+    /// Makes room for so many bytes, which count as being written already.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn make_room(&self, bytes: u64) -> io::Result<()> {
+        self.evict();
+        if !self.is_within_limits() {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "more is being written than `size` has room for"));
+        }
+        if self.limits.min_free == 0 || self.missing(bytes)? == 0 {
+            return Ok(());
+        }
+        let _freeing = self.freeing.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..TRIES {
+            let missing = self.missing(bytes)?;
+            if missing == 0 {
+                return Ok(());
+            }
+            self.free(missing);
+        }
+        Err(io::Error::new(io::ErrorKind::StorageFull, "less is free than `min-free`"))
+    }
+
+    /// How much less is free than has to be, if so many bytes are written.
+    fn missing(&self, bytes: u64) -> io::Result<u64> {
+        let about = rustix::fs::statvfs(&self.folder.path)?;
+        let free = about.f_bavail.saturating_mul(about.f_frsize);
+        Ok(self.limits.min_free.saturating_add(bytes).saturating_sub(free))
+    }
+
+    /// Runs what takes so many bytes of the file system. Where that is full, files are removed for it.
+    ///
+    /// # Errors
+    /// Its own.
+    pub(in crate::cache) fn with_room<T>(
+        &self,
+        bytes: u64,
+        mut operation: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let is_full = |done: &io::Result<T>| {
+            let kind = done.as_ref().err().map(io::Error::kind);
+            matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        };
+        let mut done = operation();
+        if is_full(&done) {
+            // One at a time, or each removes what all need.
+            let _freeing = self.freeing.lock().unwrap_or_else(PoisonError::into_inner);
+            done = operation();
+            for _ in 0..TRIES {
+                if !is_full(&done) || !self.free(bytes) {
+                    break;
+                }
+                done = operation();
+            }
+        }
+        done
+    }
+
+    /// Removes files of so many bytes together, and a little more, so that it is not to be done for each write; whether there was one.
+    fn free(&self, bytes: u64) -> bool {
+        let (mut freed, mut removed, enough) = (0, false, bytes.max(self.size().1 / 64));
+        while freed < enough || !removed {
+            let Some(size) = self.remove_one() else { break };
+            (freed, removed) = (freed + size, true);
+        }
+        removed
+    }
+}

@@ -1,0 +1,124 @@
+//! How a file comes to be: begun, continued, and given its name once it is whole.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+
+use super::Disk;
+use super::filed::{BLOCK, Filed, HEADER, SUM};
+use super::limits::{UNIT, occupied};
+use super::writer::{MAGIC, Writer, create};
+
+impl Disk {
+    /// Begins a file, whose body follows. Blocks.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(in crate::cache) fn begin(&self, name: u128, head: &[u8]) -> io::Result<Writer> {
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.path.join("new").join(format!("{:016x}-{number}", self.process));
+        let handle = self.with_room(0, || self.folder.handle(|| create(&path)))?;
+        // From here on the file is removed, whatever goes wrong.
+        let mut writer = Writer {
+            handle,
+            path,
+            name,
+            head: head.to_owned(),
+            block: vec![0; SUM],
+            length: 0,
+            blocks: 0,
+            position: 0,
+            charged: 0,
+            folder: Arc::clone(&self.folder),
+        };
+        self.append(&mut writer, &[&[0; HEADER], head].concat())?;
+        Ok(writer)
+    }
+
+    /// More of the body. Blocks.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(in crate::cache) fn write(&self, writer: &mut Writer, mut data: &[u8]) -> io::Result<()> {
+        writer.length += data.len() as u64;
+        while !data.is_empty() {
+            let taken = data.len().min(SUM + BLOCK - writer.block.len());
+            writer.block.extend_from_slice(&data[..taken]);
+            data = &data[taken..];
+            if writer.block.len() == SUM + BLOCK {
+                self.flush(writer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&self, writer: &mut Writer) -> io::Result<()> {
+        let mut block = std::mem::take(&mut writer.block);
+        if block.len() > SUM {
+            let sum = self.sum(writer.name, writer.blocks, &[&block[SUM..]]);
+            block[..SUM].copy_from_slice(&sum.to_le_bytes());
+            self.append(writer, &block)?;
+            writer.blocks += 1;
+        }
+        block.truncate(SUM);
+        writer.block = block;
+        Ok(())
+    }
+
+    fn append(&self, writer: &mut Writer, bytes: &[u8]) -> io::Result<()> {
+        let end = writer.position + bytes.len() as u64;
+        let more = end.next_multiple_of(UNIT).saturating_sub(writer.charged);
+        writer.charged += more;
+        self.folder.writing.fetch_add(more, Ordering::Relaxed);
+        self.make_room(more)?;
+        let file = writer.handle.get()?;
+        self.with_room(more, || file.write_all_at(bytes, writer.position))?;
+        writer.position = end;
+        Ok(())
+    }
+
+    /// Gives a file its name, unless `given_up`, and calls `named` with how to read it before another file can have that name. Returns what
+    /// that returns. Blocks.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(in crate::cache) fn finish<T>(
+        &self,
+        mut writer: Writer,
+        given_up: impl FnOnce() -> bool,
+        named: impl FnOnce(Filed) -> T,
+    ) -> io::Result<Option<T>> {
+        self.flush(&mut writer)?;
+        let file = writer.handle.get()?;
+        let mut header = [0; HEADER];
+        header[..6].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&u32::try_from(writer.head.len()).unwrap_or(u32::MAX).to_le_bytes());
+        header[12..20].copy_from_slice(&writer.length.to_le_bytes());
+        // In this order, and before `given_up` is asked: that knows all that was followed, and what is purged from now on means this file.
+        let (journal, followed) = (self.journal.identity(), self.journal.followed());
+        header[20..28].copy_from_slice(&journal.to_le_bytes());
+        header[28..36].copy_from_slice(&followed.to_le_bytes());
+        let sum = self.sum(writer.name, u64::MAX, &[&header[..HEADER - SUM], &writer.head]);
+        header[HEADER - SUM..].copy_from_slice(&sum.to_le_bytes());
+        file.write_all_at(&header, 0)?;
+        let size = occupied(&file.metadata()?);
+        let offset = (HEADER + writer.head.len()) as u64;
+        let filed = self.filed(writer.name, header, (offset, writer.length));
+        let named = {
+            let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+            if given_up() {
+                return Ok(None);
+            }
+            fs::rename(&writer.path, self.path(writer.name))?;
+            writer.path.clear();
+            self.locked().add(writer.name, size, SystemTime::now());
+            writer.discharge();
+            named(filed)
+        };
+        self.evict();
+        Ok(Some(named))
+    }
+}
