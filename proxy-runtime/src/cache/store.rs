@@ -631,6 +631,15 @@ pub(super) mod tests {
         assert!(kept(&new));
         store.forget_this(1, &new);
         assert!(store.entries.is_empty());
+        // What a 304 is about is renewed only where it still is.
+        let renewed = |before| store.renew(1, before, head("http://a/", &[], ""), Content::One(Bytes::new()), 0);
+        assert_eq!(renewed(&old), Err(Unkept::Superseded));
+        assert!(store.entries.is_empty());
+        store.keep(1, Arc::clone(&new), Content::One(Bytes::new()), 0).expect("kept");
+        assert_eq!(
+            (renewed(&old), renewed(&new), renewed(&new)),
+            (Err(Unkept::Superseded), Ok(()), Err(Unkept::Superseded))
+        );
         // A note that there are several is no answer's to replace.
         let place =
             store.place(&KEY, "http://b/", &fields(&[]), &head("http://b/", &["a"], ""), None).expect("a place");
