@@ -12,7 +12,8 @@ use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader, Where};
 
 pub use self::auth::{Auth, AuthScheme, AuthSource, InAuth};
 pub use self::cache::{
-    Cache, CacheStore, DeviceGroup, DiskStore, Ignored, InCache, KeyDevice, KeyQuery, Override, Stale, Ttl,
+    Cache, CacheStore, DeviceGroup, DiskStore, Ignored, InCache, KeyDevice, KeyQuery, Override, Stale, Ttl, Warm,
+    WarmSource,
 };
 pub use self::compress::Compress;
 pub use self::door::{

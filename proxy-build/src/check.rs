@@ -62,6 +62,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         upstreams: Names::default(),
         tls: Names::default(),
         stores: Names::default(),
+        warmed: Vec::new(),
         zones: 0,
         listed: Vec::new(),
         limiters: HashMap::new(),
@@ -122,7 +123,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     let tls = check.finish_tls(&hosts);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
-    let Check { params, upstreams, stores, listed, key_sources, files, bundle, .. } = check;
+    let Check { params, upstreams, stores, warmed, listed, key_sources, files, bundle, .. } = check;
     let mut site = model::Site {
         params: params.into_values(),
         files,
@@ -141,6 +142,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
         key_sources,
         bundle,
         tests,
+        warmed,
     };
     site.place_tests();
     (!errors_before && !report.has_errors()).then_some(site)
@@ -255,6 +257,7 @@ struct Check<'a> {
     upstreams: Names<site::Upstream>,
     tls: Names<tls::Declared>,
     stores: Names<site::Store>,
+    warmed: Vec<model::Warmed>,
     /// Routes whose answers are told apart by the route.
     zones: u32,
     /// Networks of which some are in files.

@@ -308,6 +308,7 @@ pub static ALL: &[&Directive] = &[
     &cache::PURGE,
     &cache::CACHE_STORE,
     &cache::DISK,
+    &cache::warm::WARM,
     &compress::COMPRESS,
     &compress::TYPES,
     &traffic::MIRROR,

@@ -58,6 +58,20 @@ pub struct Site {
     pub bundle: Vec<Folder>,
     /// The tests, each with the spans of what it expects.
     pub tests: Vec<Test>,
+    /// What is fetched after start.
+    #[serde(skip)]
+    pub warmed: Vec<Warmed>,
+}
+
+/// A URL of a `warm`, which its store is to have.
+#[derive(Debug)]
+pub struct Warmed {
+    /// The URL.
+    pub url: String,
+    /// The store, by index.
+    pub store: usize,
+    /// Where it stands.
+    pub span: Span,
 }
 
 /// A part of the runtime that is compiled where it is needed.

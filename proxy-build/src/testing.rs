@@ -1,13 +1,14 @@
 //! The tests of a site, run against its plan while it is built; and which routes they reach.
 
 use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
 
-use proxy_runtime::rehearse;
+use proxy_runtime::rehearse::{self, Rehearsal};
 use proxy_runtime::settings::Settings;
 use proxy_runtime::site::{Param, ParamKind};
 
 use crate::code::Level;
-use crate::model::{Route, Site};
+use crate::model::{Route, Site, Warmed};
 use crate::plan::Plan;
 use crate::report::{Diagnostic, Report};
 
@@ -38,6 +39,9 @@ pub(crate) fn run(site: &Site, plan: &Plan<'_>, report: &mut Report) {
             Err(reason) => report.add(Diagnostic::error("test-failed", format!("not a request: {reason}"), test.span)),
         }
     }
+    for warmed in &site.warmed {
+        is_cached(site, plan, &settings, warmed, report);
+    }
     if report.level("untested-route") == Level::Allow {
         return;
     }
@@ -47,6 +51,48 @@ pub(crate) fn run(site: &Site, plan: &Plan<'_>, report: &mut Report) {
         let help = url.map(|request| format!("a test that reaches it has: {request}"));
         report.add(Diagnostic::lint("untested-route", message, route.span).maybe_help(help));
     }
+}
+
+/// Whether a URL that is fetched after start gets into the store that it is to get into.
+fn is_cached(site: &Site, plan: &Plan<'_>, settings: &Settings, warmed: &Warmed, report: &mut Report) {
+    let Ok(url) = warmed.url.parse() else { return };
+    let request = Rehearsal {
+        method: "GET",
+        url: &warmed.url,
+        listener: site.listener_for(&url) as u32,
+        headers: vec![("user-agent", "kiln"), ("accept", "*/*"), ("accept-encoding", "gzip, deflate")],
+        body: 0,
+        from: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        http2: false,
+    };
+    let outcome = match rehearse::rehearse(plan, &request, settings) {
+        Ok(outcome) if outcome.not_asked => return,
+        Ok(outcome) => outcome,
+        Err(reason) => {
+            return report.add(Diagnostic::error("bad-url", format!("not a request: {reason}"), warmed.span));
+        }
+    };
+    let route = outcome.route.map(|route| plan.routes[route as usize].model);
+    let cache = route.and_then(|route| route.policy.cache.as_ref());
+    let (message, help) = match (cache, outcome.cache) {
+        (Some(cache), Some(("lookup", _))) if usize::from(cache.store) == warmed.store => return,
+        (Some(cache), Some(("lookup", _))) => {
+            let name = &site.stores[usize::from(cache.store)].name;
+            (format!("the response is cached in the store `{name}`"), format!("list the URL in the `warm` of `{name}`"))
+        }
+        (_, Some(("pass", why))) => {
+            (format!("the response is not cached: the request passes the cache ({why})"), "leave it out".to_owned())
+        }
+        _ => {
+            let help = "leave it out, or give its route a `cache`".to_owned();
+            (format!("the response is not cached: {}", outcome.in_short()), help)
+        }
+    };
+    let diagnostic = Diagnostic::error("not-kept", message, warmed.span).help(help);
+    report.add(match route {
+        Some(route) => diagnostic.also(route.span, "this route has it"),
+        None => diagnostic,
+    });
 }
 
 /// The tests that fail where the user's functions let all be as it is; those are asked by the binary alone.

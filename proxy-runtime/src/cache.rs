@@ -7,6 +7,7 @@
 pub mod device;
 pub mod key;
 mod query;
+pub mod warm;
 
 #[cfg(feature = "serve")]
 mod as_is;

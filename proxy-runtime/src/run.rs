@@ -22,6 +22,7 @@ use crate::memory::{Memory, trim::keep_trimming};
 use crate::observe::{LogBuffer, Sink, notice};
 use crate::pages;
 use crate::replace::Replacer;
+use crate::serve::warm::keep_warm;
 use crate::settings::{Refused, Settings};
 use crate::site::Site;
 use crate::stream::Buffers;
@@ -269,7 +270,7 @@ async fn reread(
     }
 }
 
-/// A worker's life.
+/// A worker's life. The first one makes the requests of `warm`.
 fn work(number: usize, shared: &WorkerShared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Receiver<StopSignal>) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
@@ -279,6 +280,11 @@ fn work(number: usize, shared: &WorkerShared, sockets: Vec<Bound>, log: LogBuffe
     runtime.block_on(async move {
         tokio::task::spawn_local(worker.log.keep_flushing());
         tokio::task::spawn_local(worker.keep_sweeping());
+        for (about, store) in worker.site.stores.iter().zip(worker.stores).filter(|_| number == 0) {
+            if let Some(warm) = &about.warm {
+                tokio::task::spawn_local(keep_warm(worker, store, warm));
+            }
+        }
         let listening: Vec<_> = (0_u32..)
             .zip(sockets)
             .map(|(listener, socket)| tokio::task::spawn_local(connection::accept(worker, listener, socket)))

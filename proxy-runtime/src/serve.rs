@@ -25,6 +25,7 @@ mod retry;
 mod selected;
 mod send_file;
 mod stop;
+pub(crate) mod warm;
 
 use std::net::IpAddr;
 use std::rc::Rc;

@@ -29,7 +29,8 @@ pub use self::auth::{Auth, AuthScheme, ForwardAuth, Jwt, KeySource, KeyUrl, Requ
 pub use self::block::{Block, Blocks, Where};
 pub use self::bundle::Bundle;
 pub use self::cache::{
-    Cache, ControlField, Device, DeviceGroup, DiskStore, Key, Mark, Override, Part, Query, Stale, Store, Ttl,
+    Cache, ControlField, Device, DeviceGroup, DiskStore, Key, Mark, Override, Part, Query, Stale, Store, Ttl, Warm,
+    WarmSource,
 };
 pub use self::compress::{Coding, Compress};
 pub use self::cookies::CookieRule;

@@ -15,6 +15,7 @@ mod search;
 mod selected;
 mod stale;
 mod waiting;
+mod warm;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -172,6 +172,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/cache.rs",
         "tests/all/cache/controls.rs",
         "tests/all/cache/selected.rs",
+        "tests/all/cache/warm.rs",
         "tests/all/disk.rs",
         "tests/all/tls.rs",
         "tests/all/http2.rs",

@@ -89,6 +89,7 @@ fn what_is_not_utf8_is_there() {
         ("files/listing.rs", 1, "a heading, which people read"),
         ("forwarded.rs", 1, "an address: what is none ends the chain of those that are believed"),
         ("serve/files.rs", 1, "what a pattern has bound of a path, which is UTF-8: anything else names no file"),
+        ("serve/warm.rs", 1, "a URL in a list: one that is not ASCII is told to be none"),
         ("run.rs", 1, "a line of our own"),
     ];
     for (path, text) in rust_files(&["proxy-runtime/src"]) {

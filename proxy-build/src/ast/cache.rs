@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::site::{ControlField, Part};
 
-use super::{Item, Setting};
+use super::{FileSource, Item, Rate, Setting};
 use crate::source::Spanned;
 
 /// `cache-store`.
@@ -56,6 +56,7 @@ pub enum InCache {
     Stale(Stale),
     Key(Vec<Item>),
     KeyQuery(KeyQuery),
+    Warm(Warm),
     KeyExcept(Vec<Spanned<String>>),
     KeyDevice(KeyDevice),
     DeviceGroup(DeviceGroup),
@@ -135,4 +136,21 @@ pub struct DeviceGroup {
 pub enum Ignored {
     RequestCacheControl,
     NoVarySearch,
+}
+
+/// `warm` of a `cache-store`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as its arguments and properties")]
+pub struct Warm {
+    pub sources: Vec<Spanned<WarmSource>>,
+    pub rate: Option<Spanned<Option<Rate>>>,
+    pub concurrency: Option<Spanned<u64>>,
+}
+
+/// A URL, or a list of them.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as what they are")]
+pub enum WarmSource {
+    Url(String),
+    File(FileSource),
 }

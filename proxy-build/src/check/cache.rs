@@ -2,18 +2,22 @@
 
 mod key;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use proxy_runtime::site::{self, AuthScheme, DiskStore, Jwt, Key, Mark, ParamKind, Place, Query, Setting, Store};
 
 use super::{Check, list};
 use crate::ast::{self, Ignored, InCache, Item, What};
-use crate::model::{HeaderOp, Matcher, ResponseFilter, Route};
+use crate::model::{HeaderOp, Matcher, ResponseFilter, Route, Warmed};
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// The memory of a store of which nothing is said.
 const MEMORY: u64 = 64 << 20;
+
+/// How soon after one request of `warm` the next is made, of which nothing is said.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a request waits for another one's answer.
 const LOCK: Duration = Duration::from_secs(5);
@@ -44,7 +48,8 @@ impl Check<'_> {
             }
             let disk = self.disk(&written.items);
             let name = written.name.value.clone().into();
-            let store = Store { name, memory, max_object, disk, place: self.place(span) };
+            let warm = self.warm(&written.items);
+            let store = Store { name, memory, max_object, disk, warm, place: self.place(span) };
             self.stores.declare("cache-store", &written.name, store, self.report);
         }
     }
@@ -81,6 +86,40 @@ impl Check<'_> {
         Some(DiskStore { folder, size, max_files, min_free })
     }
 
+    fn warm(&mut self, items: &[Item]) -> Option<site::Warm> {
+        let written = items.iter().find_map(|item| match &item.what {
+            What::InCache(InCache::Warm(warm)) => Some(warm),
+            _ => None,
+        })?;
+        let (mut sources, mut seen) = (Vec::new(), HashMap::new());
+        for Spanned { value: source, span } in &written.sources {
+            match source {
+                ast::WarmSource::Url(url) => {
+                    if let Some(first) = seen.insert(url, *span) {
+                        self.report.add(
+                            Diagnostic::error("duplicate", "this URL is there twice", *span).also(first, "the first"),
+                        );
+                    }
+                    self.warmed.push(Warmed { url: url.clone(), store: self.stores.entries.len(), span: *span });
+                    sources.push(site::WarmSource::Url(url.clone().into()));
+                }
+                ast::WarmSource::File(file) => {
+                    sources.push(site::WarmSource::File(self.own_file(file, *span, false)?));
+                }
+            }
+        }
+        let pause = match &written.rate {
+            None => PAUSE,
+            Some(Spanned { value: Some(rate), .. }) => rate.per / rate.count,
+            Some(off) => {
+                self.error("no-effect", "without a rate nothing is fetched", off.span);
+                PAUSE
+            }
+        };
+        let most = written.concurrency.as_ref().map_or(4, |most| most.value as u16);
+        Some(site::Warm { sources: list(sources), pause, most })
+    }
+
     /// The store of a `cache`: the one it names, or the only one, or one that is there for the asking.
     fn store(&mut self, cache: &ast::Cache, span: Span) -> Option<u16> {
         let index = match (&cache.store, self.stores.entries.len()) {
@@ -88,8 +127,10 @@ impl Check<'_> {
             (None, 0) => {
                 let place = Place { line: 0, ..self.place(span) };
                 let memory = Setting::Fixed(MEMORY);
-                self.stores
-                    .anonymous(span, Store { name: "default".into(), memory, max_object: None, disk: None, place })
+                self.stores.anonymous(
+                    span,
+                    Store { name: "default".into(), memory, max_object: None, disk: None, warm: None, place },
+                )
             }
             (None, 1) => {
                 self.stores.entries[0].used = true;
@@ -191,14 +232,15 @@ impl Check<'_> {
                         );
                     }
                 }
-                InCache::KeyQuery(_)
+                InCache::Warm(_)
+                | InCache::KeyQuery(_)
                 | InCache::KeyExcept(_)
                 | InCache::KeyDevice(_)
                 | InCache::DeviceGroup(_)
                 | InCache::KeyHeader(_)
                 | InCache::KeyCookie(_)
                 | InCache::Mark { .. } => {
-                    unreachable!("the reader lets these stand in `key` and `bypass` alone")
+                    unreachable!("the reader lets these stand in `cache-store`, `key` and `bypass` alone")
                 }
             }
         }

@@ -58,6 +58,11 @@ impl Store {
         self.disk.is_some()
     }
 
+    /// Whether it is known what its folder has.
+    pub(crate) fn is_learned(&self) -> bool {
+        self.disk.as_ref().is_none_or(|disk| disk.is_scanned())
+    }
+
     /// Waits for what is being written, but no longer than this. Blocks.
     pub(crate) fn settle(&self, patience: Duration) {
         if let Some(disk) = &self.disk {

@@ -119,6 +119,11 @@ impl Disk {
         self.folder.pool
     }
 
+    /// Whether it is known what the folder has.
+    pub(super) fn is_scanned(&self) -> bool {
+        self.scanned.load(Ordering::Acquire)
+    }
+
     /// Learns what is there, and removes what is too much. Reads no file. Blocks.
     pub(crate) fn scan(&self) {
         self.each_file(|name, entry| {

@@ -452,8 +452,14 @@ pub(super) mod tests {
 
     pub(crate) fn store(memory: u64) -> &'static Store {
         let place = Written { file: "site.kdl".into(), line: 1 };
-        let store =
-            site::Store { name: "main".into(), memory: Setting::Fixed(memory), max_object: None, disk: None, place };
+        let store = site::Store {
+            name: "main".into(),
+            memory: Setting::Fixed(memory),
+            max_object: None,
+            disk: None,
+            warm: None,
+            place,
+        };
         Box::leak(Box::new(Store::new(&store, &Settings::default(), 2, DescriptorBudget::ample()).expect("no folder")))
     }
 

@@ -137,6 +137,20 @@ impl Record {
         self.cache = (word, reason);
     }
 
+    /// It is the proxy's own, and not written.
+    pub(crate) fn hide(&mut self) {
+        self.unseen = true;
+    }
+
+    /// Whether its response is cached now; why not, where that is known.
+    pub(crate) fn is_cached(&self) -> Result<(), &'static str> {
+        match (self.failure, self.cache.0, self.cache_reason()) {
+            (Some(failure), ..) => Err(failure.reason()),
+            (None, "hit" | "joined" | "stale" | "revalidated", _) | (None, "miss", "" | "lock-timeout") => Ok(()),
+            (None, _, reason) => Err(reason),
+        }
+    }
+
     /// Whether the answer is kept is seen when it is over.
     pub(crate) fn watches(&mut self, flight: Arc<Flight>) {
         self.flight = Some(flight);

@@ -19,6 +19,8 @@ pub struct Store {
     pub max_object: Option<Setting<u64>>,
     /// Where more is kept.
     pub disk: Option<DiskStore>,
+    /// What is fetched after start.
+    pub warm: Option<Warm>,
     /// Where it was declared.
     pub place: Place,
 }
@@ -35,6 +37,28 @@ pub struct DiskStore {
     pub max_files: Setting<u64>,
     /// How much it leaves free on its file system, in bytes.
     pub min_free: Setting<u64>,
+}
+
+/// `warm`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Warm {
+    /// What is fetched, in order.
+    pub sources: List<WarmSource>,
+    /// How long after one request the next one is made, at the soonest.
+    pub pause: Duration,
+    /// So many are under way at once.
+    pub most: u16,
+}
+
+/// A URL, or a list of them.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub enum WarmSource {
+    /// One.
+    Url(Text),
+    /// Those in a file that is read at start, by index: one a line.
+    File(u16),
 }
 
 impl Store {
