@@ -26,6 +26,8 @@ mod counters;
 #[cfg(feature = "serve")]
 mod disk;
 #[cfg(feature = "serve")]
+mod disks;
+#[cfg(feature = "serve")]
 mod entry;
 #[cfg(feature = "serve")]
 mod figures;
@@ -75,7 +77,7 @@ pub(crate) use self::disk::{Filed, Opened};
 #[cfg(feature = "serve")]
 pub(crate) use self::entry::{Head, Lately, Order, PAUSE, number};
 #[cfg(feature = "serve")]
-pub(crate) use self::figures::Figures;
+pub(crate) use self::figures::{Figures, OnDisk};
 #[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]

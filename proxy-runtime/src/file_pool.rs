@@ -2,7 +2,7 @@
 //! worker that waits for it stops all of its sites. So workers hand each operation to a pool, and wait no longer than [`WAIT`].
 //!
 //! A pool is bounded in threads and in operations that wait for one. While a disk hangs, its pool refuses at once, but for one trial
-//! a second: requests go to the origin without waiting. Each cache store and the static files have a pool of their own, so one
+//! a second: requests go to the origin without waiting. Each folder of a cache store and the static files have a pool of their own, so one
 //! disk that hangs stops nothing that is on another.
 
 use std::cell::Cell;

@@ -64,9 +64,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     });
     let stores: &'static [Store] = Vec::leak(stores.collect::<Result<_, _>>()?);
     let failed = |error: std::io::Error| refused(format!("can't start: {error}"));
-    for store in stores.iter().filter(|store| store.is_on_disk()) {
+    for follow in stores.iter().flat_map(Store::followers) {
         let thread = std::thread::Builder::new().name("cache-follow".to_owned());
-        thread.spawn(|| store.keep_following()).map_err(failed)?;
+        thread.spawn(follow).map_err(failed)?;
     }
     for warning in tls::warnings(site, settings) {
         notice(&warning.to_string());
@@ -141,7 +141,7 @@ fn reserve(site: &Site, workers: usize) -> usize {
         None => upstream.servers.len(),
     };
     let checks: usize = checked.map(places).sum();
-    let journals = site.stores.iter().filter(|store| store.disk.is_some()).count();
+    let journals = site.stores.iter().map(|store| store.disks.len()).sum::<usize>();
     MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 1) + checks
 }
 

@@ -1,5 +1,6 @@
 //! Answers on disk: they survive restarts and crashes, stream whatever their size, and stay purged.
 
+mod several;
 mod shared;
 
 use std::io::{Read as _, Write as _};

@@ -46,19 +46,23 @@ impl Check<'_> {
                         .help("or give the store more `memory`"),
                 );
             }
-            let disk = self.disk(&written.items);
             let name = written.name.value.clone().into();
             let warm = self.warm(&written.items);
-            let store = Store { name, memory, max_object, disk, warm, place: self.place(span) };
+            let disks = Vec::new().into();
+            let mut store = Store { name, memory, max_object, disks, warm, place: self.place(span) };
+            for item in &written.items {
+                if let What::DiskStore(disk) = &item.what
+                    && let Some(disk) = self.disk(disk, &store)
+                {
+                    store.disks.to_mut().push(disk);
+                }
+            }
             self.stores.declare("cache-store", &written.name, store, self.report);
         }
     }
 
-    fn disk(&mut self, items: &[Item]) -> Option<DiskStore> {
-        let disk = items.iter().find_map(|item| match &item.what {
-            What::DiskStore(disk) => Some(disk),
-            _ => None,
-        })?;
+    /// A `disk` of `store`, which has those that are written before it.
+    fn disk(&mut self, disk: &ast::DiskStore, store: &Store) -> Option<DiskStore> {
         let folder = match &disk.folder.value {
             ast::Setting::Fixed(folder) => Setting::Fixed(folder.clone().into()),
             ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
@@ -73,7 +77,13 @@ impl Check<'_> {
                     .help(Help::write(disk.size.span, "\"1GiB\"")),
             );
         }
-        let same = |store: &Store| store.disk.as_ref().is_some_and(|other| other.folder == folder);
+        let same = |store: &Store| store.disks.iter().any(|other| other.folder == folder);
+        if same(store) {
+            self.report.add(
+                Diagnostic::error("shared-folder", "another `disk` of this store has this folder", disk.folder.span)
+                    .help("give each a folder of its own, on a disk of its own"),
+            );
+        }
         if let Some(other) = self.stores.entries.iter().find(|entry| same(&entry.value)) {
             self.report.add(
                 Diagnostic::error("shared-folder", "another store has this folder", disk.folder.span)
@@ -127,9 +137,10 @@ impl Check<'_> {
             (None, 0) => {
                 let place = Place { line: 0, ..self.place(span) };
                 let memory = Setting::Fixed(MEMORY);
+                let disks = Vec::new().into();
                 self.stores.anonymous(
                     span,
-                    Store { name: "default".into(), memory, max_object: None, disk: None, warm: None, place },
+                    Store { name: "default".into(), memory, max_object: None, disks, warm: None, place },
                 )
             }
             (None, 1) => {

@@ -20,7 +20,7 @@ lint `open-admin`. No site is served there.
 - `PURGE` of any site's URL, as in `curl --unix-socket /run/site.sock -X PURGE http://example.com/x`: as `purge` in `cache`
   describes it, whatever `purge` there says; `Purge-Tags`, `Purge-Groups`, `Purge-Pattern` and `Purge-Mode: all` are about all stores.
 - `GET /stores`: what is in the stores, as JSON: `name`, `entries`, `bytes` and `capacity` of what is in memory, `files` and
-  `disk-bytes` of what is on disk, `fetching`: fetches that are under way; and what has been since the process began: `requests` by the words of the log
+  `disk-bytes` of what is on disk, and of each `folder` in `disks` whether it `works`; `fetching`: fetches that are under way; and what has been since the process began: `requests` by the words of the log
   (`hit`, `stale`, `revalidated`, `joined`, `miss`, `pass`), responses that were `stored`, `evicted` from memory and `disk-evicted`.
 - `GET /entry?url=URL`: what is cached under a URL, as JSON. All behind `url=` is the URL, as in
   `curl --unix-socket /run/site.sock 'http://admin/entry?url=http://example.com/x?y=1'`; it is taken for whichever scheme and port, as `PURGE` does. `responses` has up to 64, with

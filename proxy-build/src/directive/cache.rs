@@ -65,11 +65,11 @@ pub(super) static DISK: Directive = Directive {
         Prop::new("min-free", "SIZE", "How much it leaves free on its file system, whoever takes the rest. Default `\"0B\"`."),
     ],
     body: None,
-    repeats: false,
-    summary: "Keeps answers in a folder, too, where they survive a restart.",
+    repeats: true,
+    summary: "Keeps answers in a folder, too, where they survive a restart; in several, on as many disks.",
     details: "\
 All that is kept is written there, behind the answers; what memory has let go comes back when it is asked for. Answers that are
-too large for memory, up to an eighth of `size`, are on disk alone, and stream from there. What was not asked for for the longest
+too large for memory, up to an eighth of the smallest `size`, are on disk alone, and stream from there. What was not asked for for the longest
 time goes first, by samples. Purges survive a restart, too.
 
 `size` is what `du` says: a file counts as the blocks that it occupies, 4 KiB at least, and what is being written and the directories count,
@@ -85,10 +85,16 @@ so, and may be forgotten with a restart.
 
 Every block has a checksum, which is looked at before it is passed on: what a crash has left torn is never served. A
 start reads no file. The folder is made where it is missing; no two stores may share one, but an old and a new binary may while
-one takes over. Where it can't be written, answers are kept in memory, and a notice says so.",
+one takes over. Where it can't be written, answers are kept in memory, and a notice says so.
+
+A store may have several, each on a disk of its own: a response is on the one that its name chooses, in proportion to `size`. A disk that fails, is full or hangs costs the
+responses that are on it, and no other. One that can't be opened at a start is left out until the next, and is empty then, as it has missed purges; where none can be opened, the proxy does not
+start. Each has a journal of its own with all purges, so that they hold whatever disks the next start has: a purge
+is answered with 503 while one of them hangs or can't be written, and holds in this process. Where a disk is added, taken away or given another `size`, the others keep what is theirs still. One that was taken away should be emptied before it is used again.",
     example: r#"
 cache-store main memory="256MiB" {
-    disk "/var/cache/site" size="10GiB" max-files=1000000 min-free="1GiB"
+    disk "/ssd1/cache" size="10GiB" max-files=1000000 min-free="1GiB"
+    disk "/ssd2/cache" size="20GiB"
 }
 site example.com {
     cache main

@@ -1,9 +1,9 @@
-//! A store's folder: what comes back from it, and what is written to it, always beside the work of those who ask.
+//! A store's folders: what comes back from them, and what is written to them, always beside the work of those who ask.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -19,13 +19,13 @@ use crate::descriptors;
 use crate::file_pool::Unavailable;
 use crate::observe::notice;
 
-/// So many answers may wait to be written; more are kept in memory alone.
+/// So many answers may wait to be written to a disk; more are kept in memory alone.
 const MOST_WRITING: u64 = 256;
 
 impl Store {
     /// The largest body that is kept anywhere, in bytes.
     pub(crate) fn largest(&self) -> u64 {
-        self.disk.as_ref().map_or(self.max_object, |disk| disk.max_object.max(self.max_object))
+        self.disks.max_object().map_or(self.max_object, |largest| largest.max(self.max_object))
     }
 
     /// Opens a body on disk. `None`: it can't be read now; where it never will be, it is forgotten.
@@ -53,31 +53,28 @@ impl Store {
         }
     }
 
-    /// Whether it has a folder.
-    pub(crate) fn is_on_disk(&self) -> bool {
-        self.disk.is_some()
-    }
-
-    /// Whether it is known what its folder has.
+    /// Whether it is known what its folders have.
     pub(crate) fn is_learned(&self) -> bool {
-        self.disk.as_ref().is_none_or(|disk| disk.is_scanned())
+        self.disks.iter().all(|disk| disk.is_scanned())
     }
 
     /// Waits for what is being written, but no longer than this. Blocks.
     pub(crate) fn settle(&self, patience: Duration) {
-        if let Some(disk) = &self.disk {
-            disk.pool().settle(patience);
+        let until = Instant::now() + patience;
+        for disk in self.disks.iter() {
+            disk.pool().settle(until.saturating_duration_since(Instant::now()));
         }
     }
 
     /// Whether what is not in memory may be on disk.
     pub(crate) fn may_recall(&self, place: &Place) -> bool {
-        self.disk.as_ref().zip(place.recalled).is_some_and(|(disk, name)| disk.may_have(name))
+        place.recalled.is_some_and(|name| self.disks.of(name).is_some_and(|disk| disk.may_have(name)))
     }
 
     /// Brings it into memory. Whether there was something; where the disk does not respond, it is taken to have nothing.
     pub(crate) async fn recall(&'static self, place: Place) -> bool {
-        let Some((disk, name)) = self.disk.as_ref().zip(place.recalled) else { return false };
+        let Some(name) = place.recalled else { return false };
+        let Some(disk) = self.disks.of(name) else { return false };
         match disk.pool().run(move || self.read_back(disk, name)).await {
             Ok(found) => found,
             Err(Unavailable::Refused) => false,
@@ -120,7 +117,7 @@ impl Store {
 
     /// Writes an answer that is in memory.
     pub(super) fn write_behind(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) {
-        let Some(disk) = self.disk.as_ref().filter(|_| !matches!(content, Content::Filed(_))) else { return };
+        let Some(disk) = self.disks.of(name).filter(|_| !matches!(content, Content::Filed(_))) else { return };
         let given_up = move |head: &Arc<Head>| {
             let newer =
                 |entry| matches!(entry, Entry::Answer(kept, _) | Entry::Filed(kept, _) if !Arc::ptr_eq(&kept, head));
@@ -131,7 +128,7 @@ impl Store {
 
     /// Writes a note that there are several answers.
     pub(super) fn note(&'static self, name: u128, varies: &Arc<Varies>) {
-        let Some(disk) = &self.disk else { return };
+        let Some(disk) = self.disks.of(name) else { return };
         let (varies, since) = (Arc::clone(varies), self.purges());
         self.behind(disk, name, move |disk| {
             let newer = |entry| matches!(entry, Entry::Varies(noted) if noted.number != varies.number);
@@ -147,17 +144,17 @@ impl Store {
         name: u128,
         write: impl FnOnce(&Disk) -> io::Result<()> + Send + 'static,
     ) {
-        if self.writing.fetch_add(1, Ordering::Relaxed) >= MOST_WRITING || !disk.pool().is_ready() {
-            self.writing.fetch_sub(1, Ordering::Relaxed);
+        if disk.writing.fetch_add(1, Ordering::Relaxed) >= MOST_WRITING || !disk.pool().is_ready() {
+            disk.writing.fetch_sub(1, Ordering::Relaxed);
             disk.forget(name);
             return;
         }
         let disk = Arc::clone(disk);
         drop(disk.pool().begin(move || {
-            if self.wrote(write(&disk)).is_none() {
+            if disk.wrote(write(&disk)).is_none() {
                 disk.forget(name);
             }
-            self.writing.fetch_sub(1, Ordering::Relaxed);
+            disk.writing.fetch_sub(1, Ordering::Relaxed);
         }));
     }
 
@@ -165,33 +162,15 @@ impl Store {
         self.purges.since(since, &head.url, &head.tags).is_some()
     }
 
-    /// Tells the operator when writing begins to fail, and when it is over.
-    fn wrote<T>(&self, outcome: io::Result<T>) -> Option<T> {
-        match outcome {
-            Ok(done) => {
-                if self.failing.swap(false, Ordering::Relaxed) {
-                    notice("cache: the folder can be written again");
-                }
-                Some(done)
-            }
-            Err(error) => {
-                if !self.failing.swap(true, Ordering::Relaxed) {
-                    notice(&format!("cache: the folder can't be written: {error}; answers are kept in memory"));
-                }
-                None
-            }
-        }
-    }
-
     /// Begins to write an answer that is too large for memory, with what has come of it. `None`: it can't be written.
     pub(crate) async fn begin(&'static self, name: u128, head: Arc<Head>, come: Vec<Bytes>) -> Option<Filing> {
-        let disk = self.disk.as_ref()?;
+        let disk = self.disks.of(name)?;
         let begin = move || {
             let begun = disk.begin(name, &record::of_answer(&head)).and_then(|mut writer| {
                 come.iter().try_for_each(|chunk| disk.write(&mut writer, chunk))?;
                 Ok(writer)
             });
-            self.wrote(begun).map(|writer| Filing { disk: Arc::clone(disk), writer })
+            disk.wrote(begun).map(|writer| Filing { disk: Arc::clone(disk), writer })
         };
         disk.pool().run(begin).await.ok().flatten()
     }
@@ -201,7 +180,7 @@ impl Store {
         let pool = filing.disk.pool();
         let write = move || {
             let written = filing.disk.write(&mut filing.writer, &chunk);
-            self.wrote(written).map(|()| filing)
+            filing.disk.wrote(written).map(|()| filing)
         };
         pool.run(write).await.ok().flatten()
     }
@@ -218,11 +197,12 @@ impl Store {
         since: u64,
     ) -> Result<(), Unkept> {
         let Filing { disk, writer } = filing;
+        let pool = disk.pool();
         let finish = move || {
             let given_up = || self.is_purged(since, &head) || self.is_superseded(name, &head);
             // While no other file gets the name: memory and disk have the same one.
             let put = |filed| self.put_newer(name, &head, Entry::Filed(Arc::clone(&head), Arc::new(filed)));
-            match self.wrote(disk.finish(writer, given_up, put)).ok_or(Unkept::NoRoom)? {
+            match disk.wrote(disk.finish(writer, given_up, put)).ok_or(Unkept::NoRoom)? {
                 Some(put) => put?,
                 None if self.is_purged(since, &head) => return Err(Unkept::Purged),
                 None => return Err(Unkept::Superseded),
@@ -235,7 +215,28 @@ impl Store {
             self.counters.stored();
             Ok(())
         };
-        self.disk.as_ref().ok_or(Unkept::NoRoom)?.pool().run(finish).await.unwrap_or(Err(Unkept::NoRoom))
+        pool.run(finish).await.unwrap_or(Err(Unkept::NoRoom))
+    }
+}
+
+impl Disk {
+    /// Tells the operator when writing begins to fail, and when it is over.
+    fn wrote<T>(&self, outcome: io::Result<T>) -> Option<T> {
+        let folder = self.path_of_folder().display();
+        match outcome {
+            Ok(done) => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    notice(&format!("cache: {folder} can be written again"));
+                }
+                Some(done)
+            }
+            Err(error) => {
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    notice(&format!("cache: {folder} can't be written: {error}; answers are kept in memory"));
+                }
+                None
+            }
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) use self::writer::Writer;
 use super::bans::{Ban, Bans};
 use super::entry::Head;
 use super::journal::Journal;
+use super::orders::Orders;
 use super::purges::Purge;
 use super::record::{self, Kept};
 use super::varies::Varies;
@@ -55,6 +56,12 @@ pub(crate) struct Disk {
     pub(super) bans: Bans,
     /// The order of purges, and who else has the folder.
     pub(super) journal: Journal,
+    /// Purges on their way to the journal.
+    pub(super) orders: Orders,
+    /// Responses that are being written.
+    pub(super) writing: AtomicU64,
+    /// The last write has failed.
+    pub(super) failing: AtomicBool,
     /// Held while a file gets its name or loses it.
     naming: Mutex<()>,
     /// Held while files are removed because the file system is full.
@@ -102,6 +109,9 @@ impl Disk {
             scanned: AtomicBool::new(false),
             bans,
             journal,
+            orders: Orders::default(),
+            writing: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
             naming: Mutex::new(()),
             freeing: Mutex::new(()),
             process: RandomState::new().hash_one(0),
@@ -124,9 +134,13 @@ impl Disk {
         self.scanned.load(Ordering::Acquire)
     }
 
-    /// Learns what is there, and removes what is too much. Reads no file. Blocks.
-    pub(crate) fn scan(&self) {
+    /// Learns what is there, and removes what is too much, or has no place here any more. Reads no file. Blocks.
+    pub(super) fn scan(&self, is_own: impl Fn(u128) -> bool) {
         self.each_file(|name, entry| {
+            if !is_own(name) {
+                let _ = self.remove(name);
+                return;
+            }
             let Ok(metadata) = entry.metadata() else { return };
             {
                 let mut index = self.locked();
@@ -143,6 +157,16 @@ impl Disk {
 
     fn locked(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it is.
+    pub(super) fn path_of_folder(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// How much it may take, in bytes.
+    pub(super) fn capacity(&self) -> u64 {
+        self.limits.bytes
     }
 
     /// How many files there are, and how much they occupy.
@@ -368,19 +392,41 @@ impl Disk {
     }
 }
 
-/// What a folder's names and checksums are made with; made once.
-fn secret(folder: &Path) -> io::Result<(u64, u64)> {
-    let path = folder.join("secret");
-    let read = |path: &Path| {
-        let bytes: [u8; 16] = fs::read(path).ok()?.try_into().ok()?;
-        let bytes = u128::from_le_bytes(bytes);
-        Some((bytes as u64, (bytes >> 64) as u64))
-    };
-    if let Some(secret) = read(&path) {
-        return Ok(secret);
+/// What a folder's names and checksums are made with.
+pub(super) type Secret = (u64, u64);
+
+/// The one that a folder has.
+pub(super) fn read_secret(folder: &Path) -> Option<Secret> {
+    let bytes: [u8; 16] = fs::read(folder.join("secret")).ok()?.try_into().ok()?;
+    let bytes = u128::from_le_bytes(bytes);
+    Some((bytes as u64, (bytes >> 64) as u64))
+}
+
+/// Has a folder use this one. What it has by another is of no use any more.
+pub(super) fn give_secret(folder: &Path, secret: Secret) -> io::Result<()> {
+    if read_secret(folder) == Some(secret) {
+        return Ok(());
     }
+    fs::create_dir_all(folder.join("new"))?;
+    match fs::remove_file(folder.join("secret")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => write_secret(folder, secret).map(drop),
+    }
+}
+
+/// A folder's own; made once.
+fn secret(folder: &Path) -> io::Result<Secret> {
     let random = RandomState::new();
-    let made = (u128::from(random.hash_one(1)) << 64) | u128::from(random.hash_one(2));
+    match read_secret(folder) {
+        Some(secret) => Ok(secret),
+        None => write_secret(folder, (random.hash_one(2), random.hash_one(1))),
+    }
+}
+
+/// Gives what is there then.
+fn write_secret(folder: &Path, (low, high): Secret) -> io::Result<Secret> {
+    let path = folder.join("secret");
+    let made = (u128::from(high) << 64) | u128::from(low);
     let new = folder.join("new").join(format!("secret-{}", std::process::id()));
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(&made.to_le_bytes())?;
@@ -388,12 +434,12 @@ fn secret(folder: &Path) -> io::Result<(u64, u64)> {
     // Whoever is first, of two that start at once.
     let linked = fs::hard_link(&new, &path);
     fs::remove_file(&new)?;
-    match read(&path) {
+    match read_secret(folder) {
         Some(secret) => Ok(secret),
         // It is there and no secret: what goes by it is of no use to anybody.
         None => {
             linked.or_else(|_| fs::write(&path, made.to_le_bytes()))?;
-            read(&path).ok_or_else(|| io::Error::other("the folder's secret can't be kept"))
+            read_secret(folder).ok_or_else(|| io::Error::other("the folder's secret can't be kept"))
         }
     }
 }
@@ -446,7 +492,7 @@ mod tests {
         }
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         assert!(disk.may_have(99), "nobody knows yet");
-        disk.scan();
+        disk.scan(|_| true);
         assert!(!disk.may_have(99) && disk.read(99).is_none());
         for (name, length) in (1..).zip(lengths) {
             assert_eq!(read(&disk, name), Some(body(length).concat()), "{length}");
@@ -545,7 +591,7 @@ mod tests {
     fn bounded() {
         let folder = folder("bounded");
         let disk = Arc::new(Disk::open(&folder, room_for(100 << 10), DescriptorBudget::ample()).expect("a folder"));
-        disk.scan();
+        disk.scan(|_| true);
         for name in 0..40 {
             disk.keep(name, &head("http://a/", &[], ""), &body(10 << 10), || false).expect("written");
             assert!(disk.locked().total <= 100 << 10);
@@ -581,7 +627,7 @@ mod tests {
             drop(disk);
             // A start with less room removes what is too much.
             let disk = Disk::open(&folder, Limits { files: 5, ..limits }, DescriptorBudget::ample()).expect("a folder");
-            disk.scan();
+            disk.scan(|_| true);
             assert_eq!(disk.size().0, files.min(5) as u64);
             assert_eq!((0..100).filter(|name| disk.path(*name).exists()).count(), files.min(5));
             let _ = fs::remove_dir_all(folder);
@@ -602,7 +648,7 @@ mod tests {
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         let writer = disk.begin(1, b"head").expect("begun");
         fs::write(folder.join("new/0123-4"), b"half").expect("written");
-        Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder").scan();
+        Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder").scan(|_| true);
         assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 1);
         disk.finish(writer, || false, drop).expect("finished");
         assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 0);

@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use super::counters::{OfWorker, Requests, WORDS};
+use super::disk::Disk;
 use super::store::Store;
 
 /// How much there is in a store, and what it has done.
@@ -15,9 +16,10 @@ pub(crate) struct Figures {
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
     pub(crate) capacity: u64,
-    /// On disk.
+    /// On disk, in all folders.
     pub(crate) files: u64,
     pub(crate) disk_bytes: u64,
+    pub(crate) disks: Vec<OnDisk>,
     /// Fetches that others can join.
     pub(crate) fetching: u64,
     pub(crate) requests: Requests,
@@ -26,6 +28,18 @@ pub(crate) struct Figures {
     /// Responses that memory, and the disk, had no room for any more.
     pub(crate) evicted: u64,
     pub(crate) disk_evicted: u64,
+}
+
+/// What there is in a folder.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OnDisk {
+    pub(crate) folder: String,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) capacity: u64,
+    pub(crate) evicted: u64,
+    /// The disk responds, and the last write has not failed.
+    pub(crate) works: bool,
 }
 
 impl Store {
@@ -40,18 +54,33 @@ impl Store {
 
     /// All figures. Cost: a lock for each shard of the flights.
     pub(crate) fn figures(&self) -> Figures {
-        let (files, disk_bytes) = self.disk.as_ref().map_or((0, 0), |disk| disk.size());
+        let disks: Vec<_> = self.disks.iter().map(|disk| disk.figures()).collect();
         Figures {
             entries: self.entries.len() as u64,
             bytes: self.entries.weight(),
             capacity: self.entries.capacity(),
-            files,
-            disk_bytes,
+            files: disks.iter().map(|disk| disk.files).sum(),
+            disk_bytes: disks.iter().map(|disk| disk.bytes).sum(),
+            disk_evicted: disks.iter().map(|disk| disk.evicted).sum(),
+            disks,
             fetching: self.flights.count(),
             requests: self.counters.requests(),
             stored: self.counters.stored.load(Ordering::Relaxed),
             evicted: self.counters.evicted.load(Ordering::Relaxed),
-            disk_evicted: self.disk.as_ref().map_or(0, |disk| disk.evicted()),
+        }
+    }
+}
+
+impl Disk {
+    fn figures(&self) -> OnDisk {
+        let (files, bytes) = self.size();
+        OnDisk {
+            folder: self.path_of_folder().display().to_string(),
+            files,
+            bytes,
+            capacity: self.capacity(),
+            evicted: self.evicted(),
+            works: self.pool().is_ready() && !self.failing.load(Ordering::Relaxed),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Store {
 
     /// What is on disk alone; where that does not respond, nothing.
     async fn inspect_file(&'static self, name: u128) -> Option<Inspected> {
-        let disk = self.disk.as_ref().filter(|disk| disk.may_have(name))?;
+        let disk = self.disks.of(name).filter(|disk| disk.may_have(name))?;
         match disk.pool().run(move || disk.read(name)).await {
             Ok(Some(Found::Answer(head, opened))) => Some(Inspected { head, length: opened.length(), on_disk: true }),
             _ => None,

@@ -1,7 +1,7 @@
 //! Purges on their way to the journal of a folder ([`Orders`]).
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -9,7 +9,13 @@ use super::purges::Purge;
 
 /// Purges that are to be written to the journal. Those that come while others are written are written together.
 #[derive(Default)]
-pub(super) struct Orders(pub(super) Mutex<Vec<Order>>);
+pub(super) struct Orders(Mutex<Vec<Order>>);
+
+impl Orders {
+    pub(super) fn locked(&self) -> MutexGuard<'_, Vec<Order>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 pub(super) struct Order {
     pub(super) purges: Vec<(Purge, bool)>,

@@ -1,8 +1,8 @@
-//! Purges of a store: at once in memory ([`Store::purge`]), then durably and in all processes that have its folder
+//! Purges of a store: at once in memory ([`Store::purge`]), then durably and in all processes that have its folders
 //! ([`Purging::carry_out`]); and what others purge of it ([`Store::keep_following`]).
 
 use std::io;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -39,14 +39,16 @@ impl Store {
     /// with the folder are told behind it.
     pub(crate) fn invalidate(&'static self, url: String, now: Moment) {
         let purge = Purge::Url(url);
-        let forget = || self.disk.as_ref().map(|disk| disk.forget(self.name_of_purged(&purge)));
+        let name = self.name_of_purged(&purge);
+        let disk = self.disks.of(name);
+        let forget = || disk.map(|disk| disk.forget(name));
         // Before: nobody reads it back from now on. Behind: what was just being written goes, too.
         forget();
         self.purge_loaded(&purge, false, now);
         forget();
-        if let Some(disk) = &self.disk {
+        for disk in self.disks.iter() {
             // Where so many wait, the disk hangs, and others can't be told anything.
-            self.order(disk, Order { purges: vec![(purge, false)], told: None });
+            self.order(disk, Order { purges: vec![(purge.clone(), false)], told: None });
         }
     }
 
@@ -54,12 +56,12 @@ impl Store {
     /// the disk and other processes are told behind it.
     pub(crate) fn invalidate_groups(&'static self, groups: Vec<String>) {
         let purge = Purge::Tags(groups);
-        if let Some(disk) = &self.disk {
+        for disk in self.disks.iter() {
             disk.purge(&purge, false, 0);
         }
         self.invalidate_loaded(&purge);
-        if let Some(disk) = &self.disk {
-            self.order(disk, Order { purges: vec![(purge, false)], told: None });
+        for disk in self.disks.iter() {
+            self.order(disk, Order { purges: vec![(purge.clone(), false)], told: None });
         }
     }
 
@@ -77,20 +79,21 @@ impl Store {
     /// URL and each of its variants, a pass over all entries for all else.
     pub(crate) fn purge(&'static self, purges: &[Purge], soft: bool, now: Moment) -> Purging {
         let found = purges.iter().map(|purge| self.purge_here(purge, soft, now)).sum();
-        let filed = self.disk.as_ref().map(|disk| {
+        let filed = self.disks.iter().map(|disk| {
             let (told, written) = oneshot::channel();
             let purges_in_order = purges.iter().map(|purge| (purge.clone(), soft)).collect();
             self.order(disk, Order { purges: purges_in_order, told: Some(told) });
             let urls = purges.iter().filter(|purge| !soft && matches!(purge, Purge::Url(_)));
             Filed { disk, written, names: urls.map(|url| self.name_of_purged(url)).collect() }
         });
-        Purging { found, filed }
+        Purging { found, filed: filed.collect() }
     }
 
     /// Purges in this process. Gives how many entries it was about.
     fn purge_here(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
         // The disk first: what is read from there from now on is held against it.
-        let filed = self.disk.as_ref().map_or(0, |disk| disk.purge(purge, soft, self.name_of_purged(purge)));
+        let name = self.name_of_purged(purge);
+        let filed = self.disks.iter().map(|disk| disk.purge(purge, soft, name)).sum();
         self.purge_loaded(purge, soft, now).max(filed)
     }
 
@@ -102,13 +105,9 @@ impl Store {
         }
     }
 
-    fn orders(&self) -> MutexGuard<'_, Vec<Order>> {
-        self.orders.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Has an order written. If there is no room for it, whoever waits is told by its end.
     fn order(&'static self, disk: &'static Arc<Disk>, order: Order) {
-        let mut orders = self.orders();
+        let mut orders = disk.orders.locked();
         if orders.len() < MOST_ORDERS {
             orders.push(order);
             // Whoever came before has begun it.
@@ -121,7 +120,7 @@ impl Store {
     /// Blocks.
     fn write_orders(&'static self, disk: &Disk) {
         let locked = disk.journal.lock(&mut |ban| self.follow_other(disk, ban));
-        let mut orders = std::mem::take(&mut *self.orders());
+        let mut orders = std::mem::take(&mut *disk.orders.locked());
         if disk.journal.is_alone().is_ok_and(|alone| alone) {
             orders.retain(|order| !order.is_done_here());
         }
@@ -168,9 +167,13 @@ impl Store {
         self.purge_memory(purge, soft, now)
     }
 
-    /// Follows what other processes purge of the folder, for ever. Blocks.
-    pub(crate) fn keep_following(&'static self) {
-        let Some(disk) = &self.disk else { return };
+    /// What follows the purges of other processes that have its folders, for ever: for each folder a function that blocks.
+    pub(crate) fn followers(&'static self) -> impl Iterator<Item = impl FnOnce() + Send> {
+        self.disks.iter().map(move |disk| move || self.keep_following(disk))
+    }
+
+    /// Blocks, for ever.
+    fn keep_following(&self, disk: &Arc<Disk>) {
         let mut alone = true;
         loop {
             std::thread::sleep(if alone { ALONE } else { SHARED });
@@ -179,7 +182,7 @@ impl Store {
             let before = std::mem::replace(&mut alone, disk.journal.is_alone().unwrap_or(false));
             if alone && !before {
                 // What others have written is this process's to count now.
-                drop(disk.pool().begin(|| disk.scan()));
+                drop(disk.pool().begin(self.disks.scan(disk)));
             }
         }
     }
@@ -224,7 +227,8 @@ impl Store {
 pub(crate) struct Purging {
     /// How many entries they were about.
     pub(super) found: usize,
-    filed: Option<Filed>,
+    /// For each disk: another process, with other disks beside it, may have any response there.
+    filed: Vec<Filed>,
 }
 
 struct Filed {
@@ -240,15 +244,28 @@ impl Purging {
     /// # Errors
     /// They are forgotten with a restart, or do not hold in another process.
     pub(crate) async fn carry_out(self) -> io::Result<usize> {
-        let Some(Filed { disk, written, names }) = self.filed else { return Ok(self.found) };
+        let began = Instant::now();
+        let (mut removed, mut failed) = (0, None);
+        for filed in self.filed {
+            match filed.carry_out(began).await {
+                Ok(count) => removed += count,
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(self.found.max(removed)), Err)
+    }
+}
+
+impl Filed {
+    /// The same on one disk. Gives how many files are gone.
+    async fn carry_out(self, began: Instant) -> io::Result<usize> {
+        let Filed { disk, written, names } = self;
         let refused = |_: Unavailable| io::Error::new(io::ErrorKind::TimedOut, "the disk does not respond");
-        let until = Instant::now() + PATIENCE;
-        let written = timeout_at(until, written).await.map_err(|_| refused(Unavailable::TimedOut))?;
+        let written = timeout_at(began + PATIENCE, written).await.map_err(|_| refused(Unavailable::TimedOut))?;
         let written = written.map_err(|_| io::Error::other("too many purges wait to be written"))?;
         let so_far = written.map_err(|error| io::Error::new(error.kind(), error))?;
-        let until = Instant::now() + PATIENCE;
         while !disk.pool().run(move || disk.journal.is_followed(so_far)).await.map_err(refused)?? {
-            if Instant::now() >= until {
+            if Instant::now() >= began + 2 * PATIENCE {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "another process with the folder does not follow"));
             }
             sleep(LOOK).await;
@@ -256,6 +273,6 @@ impl Purging {
         // Nobody writes them again: what was asked for before is not kept any more.
         let remove = move || names.iter().map(|name| disk.remove(*name)).collect::<io::Result<Vec<bool>>>();
         let removed = disk.pool().run(remove).await.map_err(refused)??;
-        Ok(self.found.max(removed.into_iter().filter(|removed| *removed).count()))
+        Ok(removed.into_iter().filter(|removed| *removed).count())
     }
 }

@@ -10,8 +10,7 @@
 //! looking and acting are one step, under the lock of the name.
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,13 +21,13 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use super::as_is::AsIs;
 use super::content::Content;
 use super::counters::{Counters, Evictions};
-use super::disk::{Disk, Filed, Limits};
+use super::disk::Filed;
+use super::disks::Disks;
 use super::entry::{ByBytes, Entry, Head, Lately, Marker, PAUSE};
 use super::flight::Flights;
 use super::freshness::Unkept;
 use super::groups::{self, Groups};
 use super::key::{self, Selecting};
-use super::orders::Orders;
 use super::purges::Purges;
 use super::search::Searches;
 use crate::date::Moment;
@@ -62,13 +61,7 @@ pub(crate) struct Store {
     pub(super) groups: Groups,
     /// What servers have said of queries.
     pub(super) searches: Searches,
-    /// Purges on their way to the journal of the folder.
-    pub(super) orders: Orders,
-    pub(super) disk: Option<Arc<Disk>>,
-    /// Answers that are being written to it.
-    pub(super) writing: AtomicU64,
-    /// The last write to it has failed.
-    pub(super) failing: AtomicBool,
+    pub(super) disks: Disks,
 }
 
 /// Under which names a request's answer would be.
@@ -121,22 +114,12 @@ impl Store {
             .build()
             .unwrap_or_else(|_| unreachable!("both capacities are given"));
         let random = RandomState::new();
-        let failed = |error: std::io::Error| format!("the cache's folder: {error}");
-        let disk = match &store.disk {
-            Some(disk) if disk.size.get(settings) < site::DiskStore::LEAST => {
-                return Err("the `size` of the cache's `disk` must be 16MiB at least".to_owned());
-            }
-            Some(disk) => {
-                let folder = Path::new(disk.folder.get(settings));
-                Some(Arc::new(Disk::open(folder, Limits::of(disk, settings), descriptors).map_err(failed)?))
-            }
-            None => None,
-        };
-        if let Some(disk) = disk.clone() {
+        let disks = Disks::open(&store.disks, settings, descriptors)?;
+        for disk in disks.iter() {
             let scan = std::thread::Builder::new().name("cache-scan".to_owned());
-            scan.spawn(move || disk.scan()).map_err(failed)?;
+            scan.spawn(disks.scan(disk)).map_err(|error| format!("the cache's folder: {error}"))?;
         }
-        let secret = disk.as_ref().map_or((random.hash_one(0), random.hash_one(1)), |disk| disk.folder.secret);
+        let secret = disks.secret().unwrap_or_else(|| (random.hash_one(0), random.hash_one(1)));
         let counters = Counters::new(workers);
         Ok(Store {
             name: store.name.to_string(),
@@ -153,10 +136,7 @@ impl Store {
             purges: Purges::default(),
             groups: Groups::default(),
             searches: Searches::default(),
-            orders: Orders::default(),
-            disk,
-            writing: AtomicU64::new(0),
-            failing: AtomicBool::new(false),
+            disks,
         })
     }
 
@@ -387,7 +367,7 @@ impl Store {
             None if self.entries.peek(&name).is_some() => return,
             None => {}
         }
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = self.disks.of(name) {
             disk.forget(name);
         }
     }
@@ -438,6 +418,7 @@ impl Drop for Reserved {
 #[cfg(test)]
 pub(super) mod tests {
     use std::borrow::Cow;
+    use std::sync::atomic::AtomicBool;
     use std::sync::atomic::AtomicU32;
 
     use bytes::Bytes;
@@ -456,7 +437,7 @@ pub(super) mod tests {
             name: "main".into(),
             memory: Setting::Fixed(memory),
             max_object: None,
-            disk: None,
+            disks: Cow::Borrowed(&[]),
             warm: None,
             place,
         };

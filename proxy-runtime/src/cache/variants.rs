@@ -122,7 +122,7 @@ impl Store {
             if let Some((_, variant)) = self.entries.remove(&name) {
                 self.forget_forms(&variant);
             }
-            if let Some(disk) = &self.disk {
+            if let Some(disk) = self.disks.of(name) {
                 disk.forget(name);
             }
         }

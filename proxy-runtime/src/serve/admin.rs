@@ -4,7 +4,7 @@ use http::{Method, Version};
 
 use super::cached;
 use super::stop::Stop;
-use crate::cache::{Figures, Inspected, Store, groups};
+use crate::cache::{Figures, Inspected, OnDisk, Store, groups};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::date::Moment;
@@ -74,8 +74,19 @@ fn number(number: u64) -> Value<'static> {
 
 /// What a store has, and has done.
 fn store(store: &Store) -> Vec<u8> {
-    let Figures { entries, bytes, capacity, files, disk_bytes, fetching, requests, stored, evicted, disk_evicted } =
-        store.figures();
+    let Figures {
+        entries,
+        bytes,
+        capacity,
+        files,
+        disk_bytes,
+        disks,
+        fetching,
+        requests,
+        stored,
+        evicted,
+        disk_evicted,
+    } = store.figures();
     let requests = object(&[
         ("hit", number(requests.hit)),
         ("stale", number(requests.stale)),
@@ -91,11 +102,23 @@ fn store(store: &Store) -> Vec<u8> {
         ("capacity", number(capacity)),
         ("files", number(files)),
         ("disk-bytes", number(disk_bytes)),
+        ("disks", Value::Json(array(disks.iter().map(disk)))),
         ("fetching", number(fetching)),
         ("requests", Value::Json(requests)),
         ("stored", number(stored)),
         ("evicted", number(evicted)),
         ("disk-evicted", number(disk_evicted)),
+    ])
+}
+
+fn disk(disk: &OnDisk) -> Vec<u8> {
+    object(&[
+        ("folder", Value::Text(&disk.folder)),
+        ("files", number(disk.files)),
+        ("bytes", number(disk.bytes)),
+        ("capacity", number(disk.capacity)),
+        ("evicted", number(disk.evicted)),
+        ("works", Value::Is(disk.works)),
     ])
 }
 

@@ -17,8 +17,8 @@ pub struct Store {
     pub memory: Setting<u64>,
     /// The largest answer that is kept in memory, in bytes.
     pub max_object: Option<Setting<u64>>,
-    /// Where more is kept.
-    pub disk: Option<DiskStore>,
+    /// Where more is kept: each response in one of these.
+    pub disks: List<DiskStore>,
     /// What is fetched after start.
     pub warm: Option<Warm>,
     /// Where it was declared.
