@@ -16,6 +16,7 @@ mod details;
 mod diagnostics;
 mod diff;
 mod disk;
+mod docs;
 mod door;
 mod ends;
 mod expand;
