@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use proxy_runtime::fields::Fields;
-use proxy_runtime::files::{self, ENCODINGS};
-use proxy_runtime::media;
+use proxy_runtime::content::files::{self, ENCODINGS};
+use proxy_runtime::protocol::fields::Fields;
+use proxy_runtime::protocol::media;
+use proxy_runtime::router::table::NONE;
 use proxy_runtime::site::Compress;
 use proxy_runtime::site::bundle::{self, FILE, FOLDER, FORMS};
-use proxy_runtime::table::NONE;
 
 use crate::lower::table;
 use crate::model::{Folder, Site};

@@ -35,7 +35,7 @@ mod upstreams;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use proxy_runtime::media;
+use proxy_runtime::protocol::media;
 use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, TrustedHeader};
 use proxy_runtime::site::{Bytes, ErrorPage};
 

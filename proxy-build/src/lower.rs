@@ -12,9 +12,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use proxy_runtime::regex::{Capturing, Regex};
+use proxy_runtime::context::template::{Piece, Template};
+use proxy_runtime::router::regex::{Capturing, Regex};
 use proxy_runtime::site::{Handler, Redirect};
-use proxy_runtime::template::{Piece, Template};
 
 use crate::ast::ValueTest;
 use crate::check::regex;

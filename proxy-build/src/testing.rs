@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+use proxy_runtime::context::settings::Settings;
 use proxy_runtime::rehearse::{self, Rehearsal};
-use proxy_runtime::settings::Settings;
 use proxy_runtime::site::{Param, ParamKind};
 
 use crate::code::Level;

@@ -13,6 +13,7 @@ mod maglev;
 mod random;
 mod ring;
 mod round_robin;
+pub mod split;
 mod two_choices;
 
 pub use self::candidates::{Ask, Candidates, hash};

@@ -95,8 +95,8 @@ mod hostile {
     use std::time::Duration;
 
     use super::control::{Control, Wish};
-    use crate::fields::Fields;
-    use crate::{conditions, ranges};
+    use crate::protocol::fields::Fields;
+    use crate::{protocol::conditions, protocol::ranges};
 
     const PIECES: [&str; 24] = [
         "max-age",
@@ -159,7 +159,7 @@ mod hostile {
             let _ = (
                 Wish::of(&fields),
                 conditions::has_it(&fields, &fields),
-                conditions::is_of(&fields, &fields, crate::date::Moment(0)),
+                conditions::is_of(&fields, &fields, crate::protocol::date::Moment(0)),
             );
             for length in [0, 1, 1000, u64::MAX] {
                 if let ranges::RangeRequest::Parts(parts) = ranges::wanted(&fields, length) {

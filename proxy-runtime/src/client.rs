@@ -19,8 +19,8 @@ use self::http1::Http1Client;
 use self::http2::Http2Client;
 use self::peer::Peer;
 use crate::body::inbound::BodyError;
-use crate::clock::Timer;
-use crate::fields::Fields;
+use crate::net::clock::Timer;
+use crate::protocol::fields::Fields;
 use crate::worker::Worker;
 
 /// The client's side of an exchange: of a whole connection in HTTP/1.1, of a stream in HTTP/2.

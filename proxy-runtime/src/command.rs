@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::escape;
-use crate::settings::{Refused, Settings, variable};
+use crate::context::settings::{Refused, Settings, variable};
+use crate::net::tls::{self, Engine};
+use crate::protocol::escape;
 use crate::site::{Param, ParamKind, Setting, Site};
-use crate::tls::{self, Engine};
-use crate::{listen, rehearse};
+use crate::{net::listen, rehearse};
 
 /// What is asked of the binary.
 #[derive(Debug, PartialEq, Eq)]

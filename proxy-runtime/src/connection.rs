@@ -8,5 +8,7 @@ mod http1;
 mod http2;
 mod proxy_protocol;
 mod stream;
+#[cfg(feature = "serve")]
+pub(crate) mod tunnel;
 
 pub(crate) use self::accept::accept;

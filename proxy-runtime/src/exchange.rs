@@ -3,6 +3,8 @@
 //! The request's body goes out while the answer comes in, driven by whoever waits for the answer. Dropped early, the
 //! connection closes (in HTTP/2, the stream); complete, it is there for the next.
 
+#[cfg(feature = "serve")]
+pub(crate) mod forward;
 mod http1;
 mod http2;
 mod waits;
@@ -20,9 +22,9 @@ use crate::body::source::Source;
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
-use crate::fields::Fields;
 use crate::http1::MessageHead;
-use crate::stream::BufferedStream;
+use crate::net::stream::BufferedStream;
+use crate::protocol::fields::Fields;
 use crate::upstream::Lease;
 
 /// See above.

@@ -3,8 +3,8 @@
 
 use http::StatusCode;
 
-use crate::route::MethodSet;
-use crate::target::Refusal;
+use crate::protocol::target::Refusal;
+use crate::router::route::MethodSet;
 
 /// Why an exchange failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

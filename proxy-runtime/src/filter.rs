@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use proxy_runtime::filter::{FieldName, Flow, Request, Response};
-//! use proxy_runtime::handler::Answer;
+//! use proxy_runtime::content::respond::Answer;
 //! use proxy_runtime::http::StatusCode;
 //!
 //! const TENANT: FieldName = FieldName::new("x-tenant");
@@ -29,6 +29,7 @@ mod answer;
 mod field_name;
 mod function;
 mod headers;
+pub mod intake;
 mod outgoing;
 mod rewrite;
 

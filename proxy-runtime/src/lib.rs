@@ -19,69 +19,28 @@ use loom::sync;
 #[cfg(not(all(test, kiln_loom)))]
 use std::sync;
 
-pub mod addresses;
+pub mod access;
 pub mod balance;
 pub mod cache;
-pub mod canonical;
-pub mod captures;
-#[cfg(feature = "certificates")]
-pub mod certificate;
-pub mod claims;
-pub mod cookies;
+pub mod content;
+pub mod context;
 pub mod dice;
-pub mod door;
-pub mod encodings;
-pub mod escape;
-pub mod facts;
-pub mod fields;
-pub mod files;
 pub mod filter;
-mod forwarded;
-pub mod grpc;
-pub mod handler;
-pub mod inspect;
-pub mod intake;
-pub mod matcher;
-pub mod media;
-pub mod methods;
-pub mod param;
-pub mod regex;
+pub mod net;
+pub mod protocol;
 pub mod rehearse;
-pub mod route;
-pub mod settings;
+pub mod router;
 pub mod site;
-pub mod split;
-pub mod table;
-pub mod target;
-pub mod template;
-pub mod trust;
 pub mod value;
-pub mod view;
 
-#[cfg(feature = "serve")]
-mod accounts;
 #[cfg(feature = "serve")]
 mod body;
 #[cfg(feature = "serve")]
-mod budget;
-#[cfg(feature = "serve")]
-mod changed;
-#[cfg(feature = "serve")]
 mod client;
-#[cfg(feature = "serve")]
-mod clock;
 #[cfg(feature = "serve")]
 mod command;
 #[cfg(feature = "serve")]
-mod compress;
-#[cfg(feature = "serve")]
-mod conditions;
-#[cfg(feature = "serve")]
 mod connection;
-#[cfg(feature = "serve")]
-mod date;
-#[cfg(feature = "serve")]
-mod descriptors;
 #[cfg(feature = "serve")]
 mod exchange;
 #[cfg(feature = "serve")]
@@ -89,38 +48,15 @@ mod failure;
 #[cfg(feature = "serve")]
 mod file_pool;
 #[cfg(feature = "serve")]
-mod file_reader;
-#[cfg(feature = "serve")]
-mod forward;
-#[cfg(feature = "serve")]
 mod http1;
 #[cfg(feature = "serve")]
 mod http2;
 #[cfg(feature = "serve")]
-mod listen;
-#[cfg(feature = "serve")]
-mod memory;
-#[cfg(feature = "serve")]
 mod observe;
-#[cfg(feature = "serve")]
-pub mod pages;
-#[cfg(feature = "serve")]
-mod ranges;
-#[cfg(feature = "serve")]
-mod replace;
 #[cfg(feature = "serve")]
 mod run;
 #[cfg(feature = "serve")]
-mod secured;
-#[cfg(feature = "serve")]
 mod serve;
-#[cfg(feature = "serve")]
-mod stream;
-#[cfg(feature = "serve")]
-#[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
-mod tls;
-#[cfg(feature = "serve")]
-mod tunnel;
 #[cfg(feature = "serve")]
 mod upstream;
 #[cfg(feature = "serve")]

@@ -7,23 +7,23 @@ use std::net::IpAddr;
 
 use http::{Method, StatusCode, Version};
 
+use crate::access;
+use crate::access::inspect::{Inspector, Scratch};
+use crate::access::trust;
+use crate::balance::split;
 use crate::cache::{device, key};
-use crate::door;
-use crate::escape;
-use crate::facts::Facts;
-use crate::fields::Fields;
+use crate::context::facts::Facts;
+use crate::context::settings::Settings;
+use crate::context::view::RequestView;
+use crate::filter::intake;
 use crate::filter::{Functions, Outgoing};
-use crate::inspect::{Inspector, Scratch};
-use crate::intake;
-use crate::route::{Captures, MethodSet, Node, RouteId, RouteLookup, RouteVerdict, SiteId, Tables};
-use crate::settings::Settings;
+use crate::protocol::escape;
+use crate::protocol::fields::Fields;
+use crate::protocol::target::Target;
+use crate::router::route::{Captures, MethodSet, Node, RouteId, RouteLookup, RouteVerdict, SiteId, Tables};
 use crate::site::{
     Door, Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text, Trusted,
 };
-use crate::split;
-use crate::target::Target;
-use crate::trust;
-use crate::view::RequestView;
 
 /// A site's rules, compiled or not: the compiler has them as a plan, the binary as functions.
 pub trait SiteRules {
@@ -149,7 +149,8 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
     let taken = intake::IntakeRules { header: &rules.trusted().header, trusted: origin.trusted, site: site_fields };
     let odd = intake::take_in(&mut fields, &taken);
     if let Some(to) = rules.redirect_https(site, request.listener).filter(|_| scheme == "http") {
-        let location = crate::handler::https_url(target.host(), target.path(), target.query(), to.get(settings));
+        let location =
+            crate::content::respond::https_url(target.host(), target.path(), target.query(), to.get(settings));
         let (status, location) = (Some(308), Some(location));
         return Ok(Outcome {
             site: Some(site),
@@ -161,7 +162,7 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
     }
     let about = (origin.client, request.http2);
     let has_cors = |route| door_of(rules.policy(route)).is_some_and(|door| door.cors.is_some());
-    let preflight = door::preflight(&method, &fields).map(|asked| find(rules, root, &target, &asked, &fields, about));
+    let preflight = access::preflight(&method, &fields).map(|asked| find(rules, root, &target, &asked, &fields, about));
     let preflight = preflight.filter(|found| matches!(found, RouteLookup::Route(route, _) if has_cors(*route)));
     let asks = preflight.is_some();
     let found = preflight.unwrap_or_else(|| find(rules, root, &target, &method, &fields, about));
@@ -220,7 +221,8 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
     let mut answer = Fields::new();
     let mut answers_preflight = false;
     if let (Some(door), None) = (door_of(rules.policy(route)), outcome.reason) {
-        let preflight = door.cors.as_ref().filter(|_| asks).map(|cors| door::answer_preflight(cors, &fields, settings));
+        let preflight =
+            door.cors.as_ref().filter(|_| asks).map(|cors| access::answer_preflight(cors, &fields, settings));
         let denied =
             turned_away(door, &fields, request.body, origin.client).filter(|(status, _)| *status != 401 || !asks);
         let refused = match (denied, preflight) {
@@ -269,7 +271,7 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
             }
         }
         Handler::Redirect(redirect) => {
-            let redirected = crate::handler::redirect(&facts, redirect);
+            let redirected = crate::content::respond::redirect(&facts, redirect);
             outcome.status = Some(redirected.status.as_u16());
             outcome.location = redirected.fields.get("location").map(text);
             answer = redirected.fields;
@@ -290,7 +292,7 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
     }
     let cors = door_of(rules.policy(route)).and_then(|door| door.cors.as_ref()).filter(|_| !answers_preflight);
     if let Some(cors) = cors {
-        door::cross_origin(cors, &fields, &mut answer);
+        access::cross_origin(cors, &fields, &mut answer);
     }
     rules.respond(route, &mut answer, &Facts { status: outcome.status.unwrap_or(200), ..facts });
     if let (Ok(Some(functions)), Ok(status)) = (functions, StatusCode::from_u16(outcome.status.unwrap_or(200)))
@@ -312,10 +314,10 @@ fn turned_away(door: &Door, fields: &Fields, body: u64, from: IpAddr) -> Option<
     if door.networks.as_ref().is_some_and(|networks| !networks.allowed.contains(from)) {
         return Some((403, "address-denied"));
     }
-    if body > 0 && !door::may_be_sent(door, fields) {
+    if body > 0 && !access::may_be_sent(door, fields) {
         return Some((415, "unsupported-media-type"));
     }
-    let missing = door.auth.as_ref().is_some_and(|auth| !door::shows_credentials(auth, fields));
+    let missing = door.auth.as_ref().is_some_and(|auth| !access::shows_credentials(auth, fields));
     missing.then_some((401, "unauthenticated"))
 }
 

@@ -8,11 +8,11 @@
 //! its name. Futures may be dropped at every `await`: what must be let go then is let go by `Drop` (the connection to
 //! the server closes, the record is written).
 
+mod access;
 mod admin;
 pub(crate) mod body;
 mod cached;
 mod compress;
-mod door;
 mod files;
 mod forward_auth;
 mod inspected;
@@ -36,23 +36,23 @@ use http::{Method, StatusCode, Version};
 use self::body::Body;
 use self::compress::compress;
 pub(crate) use self::stop::{Aborted, Stop};
+use crate::access::trust;
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
-use crate::cookies;
-use crate::facts::Facts;
+use crate::content::cookies;
+use crate::content::respond::{self, Answer};
+use crate::context::facts::Facts;
 use crate::failure::Failure;
-use crate::fields::Fields;
 use crate::filter::Functions;
-use crate::grpc;
-use crate::handler::{self, Answer};
+use crate::filter::intake;
 use crate::http1::Framing;
-use crate::intake;
+use crate::protocol::fields::Fields;
+use crate::protocol::grpc;
+use crate::protocol::target::Target;
 use crate::rehearse::{self, SiteRules as _};
-use crate::route::{MethodSet, Node, RouteId, RouteLookup, SiteId};
+use crate::router::route::{MethodSet, Node, RouteId, RouteLookup, SiteId};
 use crate::site::{Cors, Fault, Handler, Host, Methods, Route, Site};
-use crate::target::Target;
-use crate::trust;
 
 /// One request and its answer. `target` is the request's as it arrived, and `framing` how its body comes; all else that its head says
 /// is in `record`.
@@ -106,7 +106,7 @@ fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
 /// The fields that hold for every answer of a route.
 fn apply_response_policy(record: &Record, answer: &mut Answer<Body>) {
     if let (Some(cors), false) = (cors(record), record.preflight) {
-        crate::door::cross_origin(cors, &record.fields, &mut answer.fields);
+        crate::access::cross_origin(cors, &record.fields, &mut answer.fields);
     }
     forward_auth::pass_on(&record.copied, &mut answer.fields);
     let Some(route) = record.route else { return };
@@ -156,7 +156,7 @@ async fn steps(
     let mut body = within_limits(client, record, framing)?;
     expects_only_continue(&record.fields)?;
     if let Some(door) = &route.policy.door {
-        if let Some(answer) = door::pass(client, record, door, (asks, !body.is_empty())).await? {
+        if let Some(answer) = access::pass(client, record, door, (asks, !body.is_empty())).await? {
             return Ok(answer);
         }
         if let Some(blocks) = &door.blocks {
@@ -210,8 +210,8 @@ async fn steps(
             cached::invalidate(client, record, &answer);
             Ok(local_response::or_page(record, answer))
         }
-        Handler::Respond(respond) => Ok(local_response(record, |facts| handler::respond(facts, respond))),
-        Handler::Redirect(redirect) => Ok(local_response(record, |facts| handler::redirect(facts, redirect))),
+        Handler::Respond(respond) => Ok(local_response(record, |facts| respond::respond(facts, respond))),
+        Handler::Redirect(redirect) => Ok(local_response(record, |facts| respond::redirect(facts, redirect))),
         Handler::Files(_) => Err(Failure::NoFile.into()),
         Handler::Echo => Ok(Box::pin(local_response::echo(record, body)).await?),
         Handler::Abort => Err(Stop::Abort),
@@ -352,7 +352,7 @@ fn answered_by(
 /// Who looks for what is not there passes the site's door before that is said.
 async fn not_found_after_access(client: &Rc<Client>, record: &mut Record, host: &Host, failure: Failure) -> Failure {
     match &host.policy.door {
-        Some(door) => door::pass(client, record, door, (false, false)).await.err().unwrap_or(failure),
+        Some(door) => access::pass(client, record, door, (false, false)).await.err().unwrap_or(failure),
         None => failure,
     }
 }
@@ -365,7 +365,7 @@ fn cors(record: &Record) -> Option<&'static Cors> {
 /// The route that a browser asks about before it sends its request (Fetch standard, "CORS-preflight request"), if it is one that
 /// answers such questions.
 fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) -> Option<RouteLookup> {
-    let method = crate::door::preflight(&record.method, &record.fields)?;
+    let method = crate::access::preflight(&record.method, &record.fields)?;
     let found = rehearse::find(site, root, record.target.as_ref()?, &method, &record.fields, about);
     let RouteLookup::Route(id, _) = &found else { return None };
     site.routes.get(*id)?.policy.door.as_ref()?.cors.is_some().then_some(found)
@@ -393,7 +393,7 @@ fn check_connection(
         None => {
             // Behind a proxy that does the encryption, the client is where it would be sent.
             let to = site.redirect_https(id, client.peer.listener).filter(|_| record.scheme == "http");
-            Ok(to.map(|to| local_response(record, |facts| handler::to_https(facts, to.get(facts.settings)))))
+            Ok(to.map(|to| local_response(record, |facts| respond::to_https(facts, to.get(facts.settings)))))
         }
     }
 }

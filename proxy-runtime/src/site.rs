@@ -6,13 +6,13 @@
 //!
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
+mod access;
 mod auth;
 mod block;
 pub mod bundle;
 mod cache;
 mod compress;
 mod cookies;
-mod door;
 mod handler;
 mod listen;
 mod policy;
@@ -25,6 +25,9 @@ mod upstream;
 
 pub use ipnet::IpNet;
 
+pub use self::access::{
+    By, ClientCertificateRules, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
+};
 pub use self::auth::{Auth, AuthScheme, ForwardAuth, Jwt, KeySource, KeyUrl, RequiredClaim};
 pub use self::block::{Block, Blocks, Where};
 pub use self::bundle::Bundle;
@@ -34,9 +37,6 @@ pub use self::cache::{
 };
 pub use self::compress::{Coding, Compress};
 pub use self::cookies::CookieRule;
-pub use self::door::{
-    By, ClientCertificateRules, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
-};
 pub use self::handler::{Files, Handler, HostField, Proxy, Redirect, Respond, RespondBody, SendFile, Share};
 pub use self::listen::{Listener, Process, SocketFile};
 pub use self::policy::{ErrorPage, Limits, Log, LogField, Policy, PolicyId, Timeouts};
@@ -52,13 +52,13 @@ pub use self::upstream::{
     BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, Discovered, Fault, HealthCheck, Mirror, Outlier, Pool,
     ProxyProtocol, Resolve, Resolved, Retry, Server, Sticky, Upstream,
 };
-pub use crate::addresses::Addresses;
-pub use crate::canonical::NormalForm;
-pub use crate::claims::Algorithm;
-pub use crate::intake::{FieldRules, TrustedHeader};
-pub use crate::methods::Methods;
-pub use crate::param::{FilePath, FileRef, Param, ParamKind, Setting};
-use crate::route::Tables;
+pub use crate::context::addresses::Addresses;
+pub use crate::context::claims::Algorithm;
+pub use crate::context::param::{FilePath, FileRef, Param, ParamKind, Setting};
+pub use crate::filter::intake::{FieldRules, TrustedHeader};
+pub use crate::protocol::canonical::NormalForm;
+pub use crate::protocol::methods::Methods;
+use crate::router::route::Tables;
 pub use crate::value::{Bytes, List, Place, Text};
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.

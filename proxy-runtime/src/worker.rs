@@ -10,22 +10,22 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::access::inspect::Scratch;
+use crate::access::state::AccessState;
 use crate::balance::Dice;
-use crate::budget::ConnectionBudget;
 use crate::cache::Store;
-use crate::compress::Compressing;
-use crate::date::Moment;
-use crate::descriptors::Descriptors;
-use crate::door::state::AccessState;
-use crate::facts::RequestId;
-use crate::inspect::Scratch;
-use crate::memory::Memory;
+use crate::content::compress::Compressing;
+use crate::content::replace::Replacer;
+use crate::context::facts::RequestId;
+use crate::context::settings::Settings;
+use crate::net::budget::ConnectionBudget;
+use crate::net::descriptors::Descriptors;
+use crate::net::memory::Memory;
+use crate::net::stream::Buffers;
+use crate::net::tls::Engine;
 use crate::observe::{LogBuffer, RequestIds};
-use crate::replace::Replacer;
-use crate::settings::Settings;
+use crate::protocol::date::Moment;
 use crate::site::Site;
-use crate::stream::Buffers;
-use crate::tls::Engine;
 use crate::upstream::{Dialler, Pools, Servers, SharedPools};
 
 /// How far stopping has come.

@@ -218,18 +218,18 @@ proptest! {
         text in "(Basic |)[A-Za-z0-9+/=:, ;.q*-]{0,40}",
         path in "/[a-z./%2eEfF0-9c\\\\]{0,40}",
     ) {
-        use proxy_runtime::{addresses, door, encodings, fields::Fields, files::Below, canonical};
+        use proxy_runtime::{context::addresses, access, protocol::encodings, protocol::fields::Fields, content::files::Below, protocol::canonical};
         let mut fields = Fields::new();
         for name in ["authorization", "accept-encoding", "x-api-key"] {
             fields.add(name.as_bytes(), &value);
             fields.add(name.as_bytes(), text.as_bytes());
         }
         let one: Fields = [("authorization", text.as_str())].into_iter().collect();
-        if let Some((name, password)) = door::basic_credentials(&one) {
+        if let Some((name, password)) = access::basic_credentials(&one) {
             let control = name.contains(char::is_control) || password.contains(char::is_control);
             prop_assert!(!name.contains(':') && !control);
         }
-        prop_assert!(door::basic_credentials(&fields).is_none() && door::api_key(&fields, "x-api-key").is_none());
+        prop_assert!(access::basic_credentials(&fields).is_none() && access::api_key(&fields, "x-api-key").is_none());
         prop_assert!(encodings::weight(&fields, "br") <= 1000);
         let _ = addresses::parse(&value);
         for encoded_slash in [false, true] {

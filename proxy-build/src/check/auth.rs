@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use proxy_runtime::fields::of_message;
-use proxy_runtime::settings::{self, Address};
+use proxy_runtime::context::settings::{self, Address};
+use proxy_runtime::protocol::fields::of_message;
 use proxy_runtime::site::{
     self, Algorithm, AuthScheme, ClientCertificateRules, ForwardAuth, Jwt, KeySource, KeyUrl, ParamKind, RequiredClaim,
     Setting,

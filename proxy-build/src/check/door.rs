@@ -9,7 +9,7 @@ use proxy_runtime::site::{
     RateLimit, Setting,
 };
 
-use proxy_runtime::template::Piece;
+use proxy_runtime::context::template::Piece;
 
 use super::layer::Layer;
 use super::text::{Phase, Scope};

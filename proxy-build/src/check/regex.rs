@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use proxy_runtime::canonical;
+use proxy_runtime::protocol::canonical;
 use regex_automata::Anchored;
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
@@ -36,7 +36,7 @@ pub fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, String>
                 .minimize(ships && pattern.len() < 200),
         )
         .thompson(thompson::Config::new().which_captures(thompson::WhichCaptures::None))
-        .syntax(proxy_runtime::regex::syntax())
+        .syntax(proxy_runtime::router::regex::syntax())
         .build(pattern)
         .map_err(|error| error.to_string())
 }

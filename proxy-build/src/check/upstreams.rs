@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{
     self, BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, HealthCheck, Methods, Outlier, ParamKind, Pool, Retry,
     Server, Setting, Sticky, Upstream,
 };
-use proxy_runtime::template::{Piece, Template};
 
 use super::text::{Phase, Scope};
 use super::{Check, list};

@@ -1,6 +1,6 @@
 //! `block` and `request-types`: what must not be in requests.
 
-use proxy_runtime::inspect::SHORTEST;
+use proxy_runtime::access::inspect::SHORTEST;
 use proxy_runtime::site::Where;
 
 use super::compress::media;

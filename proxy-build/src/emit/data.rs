@@ -2,9 +2,9 @@
 
 use ipnet::IpNet;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
-use proxy_runtime::route::Tables;
+use proxy_runtime::router::route::Tables;
+use proxy_runtime::router::table::{NONE, Table, Words};
 use proxy_runtime::site::{Methods, Routes};
-use proxy_runtime::table::{NONE, Table, Words};
 use quote::quote;
 
 use super::expression::expression;

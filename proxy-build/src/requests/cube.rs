@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use proxy_runtime::canonical::{self, encoded_parameter};
+use proxy_runtime::protocol::canonical::{self, encoded_parameter};
 use proxy_runtime::site::Methods;
 
 use super::language::{self, Language, Undecided};

@@ -5,8 +5,8 @@
 //! counts as the process's memory ([`Charge`]). On the hot path of requests with a body: without a limit
 //! nothing is copied.
 
-use crate::fields::Fields;
-use crate::memory::{Charge, Memory};
+use crate::net::memory::{Charge, Memory};
+use crate::protocol::fields::Fields;
 
 /// See above.
 #[derive(Debug, Default)]

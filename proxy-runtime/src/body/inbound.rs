@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use crate::http1::{ChunkStep, Decoder, Framing};
-use crate::stream::BufferedStream;
+use crate::net::stream::BufferedStream;
 
 /// A body as it arrives on a connection.
 #[derive(Debug)]

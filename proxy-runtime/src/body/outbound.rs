@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::source::Source;
 use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::stream::Stream;
+use crate::net::stream::Stream;
+use crate::protocol::fields::Fields;
 
 /// See above.
 #[derive(Debug)]

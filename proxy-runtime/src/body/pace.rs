@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::{Timer, after};
+use crate::net::clock::{Timer, after};
 
 /// How long a client that is waited for may fall short: what the rate is measured over, and the grace at the start.
 const WINDOW: Duration = Duration::from_secs(10);

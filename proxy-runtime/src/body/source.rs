@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::protocol::fields::Fields;
 
 /// Where a body comes from.
 pub(crate) trait Source {

@@ -15,8 +15,8 @@ use super::groups;
 use super::record;
 use super::store::{Place, Store};
 use super::varies::Varies;
-use crate::descriptors;
 use crate::file_pool::Unavailable;
+use crate::net::descriptors;
 use crate::observe::notice;
 
 /// So many answers may wait to be written to a disk; more are kept in memory alone.

@@ -65,7 +65,7 @@ mod tests {
     use super::super::purges::Purge;
     use super::super::store::tests;
     use super::*;
-    use crate::date::Moment;
+    use crate::protocol::date::Moment;
 
     /// An answer with a form of it.
     fn kept(url: &str) -> (&'static Store, Forms) {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use http::StatusCode;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use crate::date::Moment;
-use crate::fields::{Fields, is_token, members, number, split_once};
-use crate::media;
-use crate::settings::Settings;
+use crate::context::settings::Settings;
+use crate::protocol::date::Moment;
+use crate::protocol::fields::{Fields, is_token, members, number, split_once};
+use crate::protocol::media;
 use crate::site::{Cache, ControlField, Override};
 
 /// What an answer says of its caching.
@@ -263,7 +263,7 @@ impl Wish {
     pub(crate) fn of(fields: &Fields) -> Wish {
         let mut wish = Wish::default();
         if !fields.contains("cache-control") {
-            wish.no_cache = crate::fields::has_token(fields, "pragma", "no-cache");
+            wish.no_cache = crate::protocol::fields::has_token(fields, "pragma", "no-cache");
             return wish;
         }
         for (name, value) in directives(fields, "cache-control") {

@@ -3,7 +3,7 @@
 
 use memchr::memmem;
 
-use crate::fields::Fields;
+use crate::protocol::fields::Fields;
 use crate::site::Device;
 
 /// So much of a `User-Agent` is looked at, in bytes. Browsers send a quarter of it.
@@ -63,7 +63,7 @@ pub(crate) fn stands_for(device: &Device, name: &str) -> bool {
 #[cfg(feature = "serve")]
 pub(crate) fn tell_clients(device: &Device, response: &mut Fields) {
     let Some(header) = &device.header else { return };
-    let varies_by = |name| crate::fields::has_token(response, "vary", name);
+    let varies_by = |name| crate::protocol::fields::has_token(response, "vary", name);
     if varies_by(header) && !varies_by("user-agent") {
         let made_of: &[u8] = if looks_at_hint(device) { b"User-Agent, Sec-CH-UA-Mobile" } else { b"User-Agent" };
         response.add(b"vary", made_of);

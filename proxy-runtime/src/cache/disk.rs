@@ -39,9 +39,9 @@ use super::orders::Orders;
 use super::purges::Purge;
 use super::record::{self, Kept};
 use super::varies::Varies;
-use crate::descriptors;
-use crate::descriptors::DescriptorBudget;
 use crate::file_pool::FilePool;
+use crate::net::descriptors;
+use crate::net::descriptors::DescriptorBudget;
 
 /// A folder of answers.
 pub(crate) struct Disk {

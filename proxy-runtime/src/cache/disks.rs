@@ -18,9 +18,9 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher13;
 
 use super::disk::{Disk, Limits, Secret, give_secret, read_secret};
-use crate::descriptors::DescriptorBudget;
+use crate::context::settings::Settings;
+use crate::net::descriptors::DescriptorBudget;
 use crate::observe::notice;
-use crate::settings::Settings;
 use crate::site;
 
 /// See above.

@@ -14,8 +14,8 @@ use super::disk::filed::Filed;
 use super::freshness::Life;
 use super::purges::Purge;
 use super::varies::Varies;
-use crate::date::Moment;
-use crate::fields::Fields;
+use crate::protocol::date::Moment;
+use crate::protocol::fields::Fields;
 
 /// The head of a kept answer, and what is known of it.
 pub(crate) struct Head {

@@ -27,7 +27,7 @@ use super::purges::Purge;
 use crate::body::source::Source;
 use crate::body::source::split;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::protocol::fields::Fields;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Mutex, MutexGuard};
 

@@ -9,9 +9,9 @@ use http::StatusCode;
 
 use super::control::{Control, Wish};
 use super::device::stands_for;
-use crate::date::{Moment, date};
-use crate::fields::{Fields, is_token, number, tokens};
-use crate::settings::Settings;
+use crate::context::settings::Settings;
+use crate::protocol::date::{Moment, date};
+use crate::protocol::fields::{Fields, is_token, number, tokens};
 use crate::site::{Cache, Override};
 
 /// Why an answer is not kept.

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use sfv::{BareItem, List, ListEntry, Parser};
 
 use super::entry::Head;
-use crate::fields::Fields;
+use crate::protocol::fields::Fields;
 
 /// The invalidations of a store.
 #[derive(Default)]

@@ -7,11 +7,11 @@
 use std::borrow::Cow;
 
 use super::{device, query};
-use crate::canonical::decodes_to;
-use crate::facts::Facts;
-use crate::fields::{Fields, members, split_once};
+use crate::context::facts::Facts;
+use crate::context::view::{cookie_values, raw_cookie_pairs};
+use crate::protocol::canonical::decodes_to;
+use crate::protocol::fields::{Fields, members, split_once};
 use crate::site::{Cache, Key, Mark, Part};
-use crate::view::{cookie_values, raw_cookie_pairs};
 
 /// The URL, as the policy sees it: appended to `out`. What the policy leaves out of the query is not there, and parameters are in the
 /// order that it has.

@@ -1,7 +1,7 @@
 //! Which of a site's languages a client prefers: `Accept-Language` (RFC 9110 section 12.5.4), by lookup (RFC 4647 section 3.4). Pure.
 
-use crate::encodings::quality;
-use crate::fields::{Fields, tokens};
+use crate::protocol::encodings::quality;
+use crate::protocol::fields::{Fields, tokens};
 
 /// The one of `offered` that a client likes best; the first, where it names none of them. Of two ranges with one weight, the first
 /// counts, which is what browsers mean by their order. Cost: ranges times languages, without allocation.

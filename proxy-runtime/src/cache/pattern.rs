@@ -5,9 +5,9 @@
 
 use memchr::memmem;
 
-use crate::canonical;
+use crate::protocol::canonical;
+use crate::protocol::target::{is_host, split_port};
 use crate::site::NormalForm;
-use crate::target::{is_host, split_port};
 
 /// Host and path of URLs, and their query where the pattern has a `?`. Scheme and port don't count: they are one resource to whoever purges it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -15,9 +15,9 @@ use super::groups;
 use super::orders::{MOST_ORDERS, Order, Written};
 use super::purges::Purge;
 use super::store::Store;
-use crate::date::Moment;
 use crate::file_pool::Unavailable;
 use crate::observe::notice;
+use crate::protocol::date::Moment;
 
 /// How long a purge may take to be written, and then to reach other processes.
 const PATIENCE: Duration = Duration::from_secs(2);

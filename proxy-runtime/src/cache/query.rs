@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::canonical::{decodes_to, encoded_parameter, escape};
+use crate::protocol::canonical::{decodes_to, encoded_parameter, escape};
 use crate::site::{Key, Query, Text};
 
 /// What counts of a query, with a mark before each parameter: appended to `out`.
@@ -138,7 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::view::query_pairs;
+    use crate::context::view::query_pairs;
 
     fn has_others(names: &[Text], query: &str) -> bool {
         query_pairs(query).any(|(spelt, _)| !names.iter().any(|name| decodes_to(spelt, name)))

@@ -10,8 +10,8 @@ use http::StatusCode;
 
 use super::entry::{self, Head, Order};
 use super::freshness::Life;
-use crate::date::Moment;
-use crate::fields::Fields;
+use crate::protocol::date::Moment;
+use crate::protocol::fields::Fields;
 
 /// What is in a file, beside a body.
 pub(super) enum Kept {

@@ -16,8 +16,8 @@ use sfv::{BareItem, Dictionary, ListEntry, Parser};
 use super::entry::Head;
 use super::purges::parts;
 use super::query::decoded;
-use crate::canonical::encoded_parameter;
-use crate::fields::Fields;
+use crate::protocol::canonical::encoded_parameter;
+use crate::protocol::fields::Fields;
 
 /// What a response says of queries: a "URL variation config" that is not the default one.
 #[derive(Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::entry::Entry;
 use super::purges::parts;
 use super::search::{Noted, Rule};
 use super::store::Store;
-use crate::fields::Fields;
+use crate::protocol::fields::Fields;
 
 impl Store {
     /// Under what a request for `url` is looked up, if that is another URL: the form that the last rule of its path gives it. Where a

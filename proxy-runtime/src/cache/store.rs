@@ -30,11 +30,11 @@ use super::groups::{self, Groups};
 use super::key::{self, Selecting};
 use super::purges::Purges;
 use super::search::Searches;
-use crate::date::Moment;
-use crate::descriptors::DescriptorBudget;
-use crate::fields::Fields;
-use crate::ranges::Only;
-use crate::settings::Settings;
+use crate::context::settings::Settings;
+use crate::net::descriptors::DescriptorBudget;
+use crate::protocol::date::Moment;
+use crate::protocol::fields::Fields;
+use crate::protocol::ranges::Only;
 use crate::site;
 
 /// A store.

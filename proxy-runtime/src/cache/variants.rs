@@ -12,7 +12,7 @@ use super::freshness::Unkept;
 use super::key::{self, Selecting};
 use super::store::{Place, Store};
 use super::varies::{MOST_FIELDS, MOST_NAMES, NAME, Varies};
-use crate::ranges::Only;
+use crate::protocol::ranges::Only;
 use crate::site;
 
 impl Store {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::as_is::AsIs;
-use crate::date::Moment;
+use crate::protocol::date::Moment;
 
 /// The most fields by which responses under one URL are told apart.
 pub(super) const MOST_FIELDS: usize = 16;

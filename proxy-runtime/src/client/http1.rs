@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use http::{StatusCode, Version};
 
 use crate::body::inbound::Inbound;
-use crate::fields::Fields;
 use crate::http1::{self, Framing};
-use crate::stream::BufferedStream;
+use crate::net::stream::BufferedStream;
+use crate::protocol::fields::Fields;
 
 /// What a connection has of the exchange under way.
 pub(crate) struct Http1Client {

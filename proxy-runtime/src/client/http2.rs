@@ -10,10 +10,10 @@ use h2::server::SendResponse;
 use http::{Response, StatusCode};
 
 use crate::body::inbound::BodyError;
-use crate::fields::Fields;
 use crate::http2::budget::StreamBudget;
 use crate::http2::monitor::Monitor;
 use crate::http2::{DataPiece, received_trailers, to_send};
+use crate::protocol::fields::Fields;
 
 /// What a stream has of the exchange on it.
 pub(crate) struct Http2Client {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::matcher;
-use crate::secured::Secured;
+use crate::context::matcher;
+use crate::net::secured::Secured;
 use crate::site::Listener;
 use crate::worker::Worker;
 

@@ -10,16 +10,16 @@ use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::peer::Peer;
+use crate::access::in_flight::ConcurrencyGuard;
 use crate::cache::Flight;
-use crate::captures::Captures;
-use crate::claims::Claims;
-use crate::door::in_flight::ConcurrencyGuard;
-use crate::facts::{Facts, RequestId, Timestamp};
+use crate::context::claims::Claims;
+use crate::context::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
-use crate::fields::Fields;
 use crate::observe::line;
+use crate::protocol::fields::Fields;
+use crate::protocol::target::Target;
+use crate::router::captures::Captures;
 use crate::site::{Log, Policy, Route};
-use crate::target::Target;
 use crate::worker::Worker;
 
 /// An exchange, from its first word to its last.

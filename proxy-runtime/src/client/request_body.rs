@@ -14,11 +14,11 @@ use crate::body::inbound::BodyError;
 use crate::body::pace::Pace;
 use crate::body::source::Source;
 use crate::client::Client;
-use crate::clock::after;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::filter::intake::{self, FieldRules};
 use crate::http1::Framing;
-use crate::intake::{self, FieldRules};
+use crate::net::clock::after;
+use crate::protocol::fields::Fields;
 
 /// A request's body. Counts, and watches the clock.
 pub(crate) struct RequestBody {

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use super::begin::{Accepted, serve};
 use crate::client::peer::Peer;
 use crate::client::record::Record;
-use crate::descriptors;
-use crate::fields::Fields;
-use crate::listen::Bound;
+use crate::net::descriptors;
+use crate::net::listen::Bound;
+use crate::net::stream::Stream;
 use crate::observe::notice;
-use crate::stream::Stream;
+use crate::protocol::fields::Fields;
 use crate::worker::{StopSignal, Worker};
 
 /// A listener in an event loop.

@@ -14,15 +14,15 @@ use tokio::time::Instant;
 
 use super::draining::{DRAIN_GRACE, Draining};
 use super::{http1, http2, proxy_protocol, stream};
-use crate::budget::Permit;
 use crate::client::peer::Peer;
 use crate::client::record::Record;
-use crate::clock::{Timer, after};
+use crate::context::matcher;
 use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::matcher;
+use crate::net::budget::Permit;
+use crate::net::clock::{Timer, after};
+use crate::net::stream::{BufferedStream, Stream};
+use crate::protocol::fields::Fields;
 use crate::site::ProxyProtocolIn;
-use crate::stream::{BufferedStream, Stream};
 use crate::worker::Worker;
 
 /// A connection, counted for as long as it lasts.

@@ -18,18 +18,18 @@ use crate::client::http1::Http1Client;
 use crate::client::peer::Peer;
 use crate::client::record::Record;
 use crate::client::{Client, Wire};
-use crate::clock::after;
+use crate::connection::tunnel;
+use crate::content::file_reader::FileReader;
+use crate::content::respond::Answer;
 use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::file_reader::FileReader;
-use crate::handler::Answer;
 use crate::http1::{self, Framing, HeadReader, MessageHead};
-use crate::listen::FINE_QUEUE;
+use crate::net::clock::after;
+use crate::net::listen::FINE_QUEUE;
+use crate::net::stream::{BufferedStream, Stream};
+use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 use crate::serve::local_response;
 use crate::serve::{self, Aborted};
-use crate::stream::{BufferedStream, Stream};
-use crate::tunnel;
 
 /// What becomes of a connection after an exchange.
 enum Next {

@@ -24,18 +24,18 @@ use crate::client::http2::Http2Client;
 use crate::client::peer::Peer;
 use crate::client::record::Record;
 use crate::client::{Client, Wire};
-use crate::clock::{Timer, after};
+use crate::content::respond::Answer;
 use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::handler::Answer;
 use crate::http1::{Framing, declared_length};
 use crate::http2::budget::{StreamBudget, WINDOW, WINDOW_AT_FIRST};
 use crate::http2::monitor::{Cut, Monitor, Monitored, Side};
 use crate::http2::{DataPiece, Http2Outbound, SEND_BUFFER, are_well_formed, to_send};
-use crate::listen::FINE_QUEUE;
+use crate::net::clock::{Timer, after};
+use crate::net::listen::FINE_QUEUE;
+use crate::net::stream::BufferedStream;
+use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 use crate::serve::{self, Aborted};
-use crate::stream::BufferedStream;
 
 /// What the pseudo-header fields of a request count for, beside path and authority (RFC 9113 section 6.5.2), about.
 const PSEUDO: usize = 4 * 32 + ":method:scheme:authority:path".len() + "GEThttps".len();

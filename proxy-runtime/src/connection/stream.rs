@@ -12,12 +12,12 @@ use tokio::time::{Instant, timeout};
 use crate::balance;
 use crate::client::peer::Peer;
 use crate::client::record::Record;
-use crate::clock::Timer;
+use crate::connection::tunnel;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::net::clock::Timer;
+use crate::net::stream::BufferedStream;
+use crate::protocol::fields::Fields;
 use crate::site::Stream;
-use crate::stream::BufferedStream;
-use crate::tunnel;
 use crate::upstream::{Lease, PickRequest, announce};
 
 /// Serves a connection to its end.

@@ -13,9 +13,9 @@ use crate::body::source::Source;
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
-use crate::fields::Fields;
 use crate::http1::{Framing, HeadReader, MessageHead};
-use crate::stream::BufferedStream;
+use crate::net::stream::BufferedStream;
+use crate::protocol::fields::Fields;
 use crate::upstream::{Lease, UpstreamConnection};
 
 /// See above.

@@ -14,10 +14,10 @@ use crate::body::source::{Source, split_block};
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
-use crate::fields::Fields;
 use crate::http1::{Framing, MessageHead, declared_length};
 use crate::http2::monitor::Cut;
 use crate::http2::{DataPiece, Http2Outbound, are_well_formed, received, received_trailers};
+use crate::protocol::fields::Fields;
 use crate::upstream::Lease;
 use crate::upstream::shared::{BytesWritten, StreamSlot, WINDOW};
 

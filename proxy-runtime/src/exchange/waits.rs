@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
-use crate::clock::{Timer, after};
+use crate::exchange::forward;
 use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::forward;
+use crate::net::clock::{Timer, after};
+use crate::protocol::fields::Fields;
 
 /// The most interim answers before an answer; more are no answer.
 pub(super) const MAX_INTERIM: u8 = 16;

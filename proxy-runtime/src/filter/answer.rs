@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::field_name::FieldName;
-use crate::fields::Fields;
+use crate::protocol::fields::Fields;
 
 /// An answer: its head, and a body of whatever kind.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The name of a header field that a function of the user's names ([`FieldName`]), checked at compile time. Pure.
 
-use crate::fields::of_message;
+use crate::protocol::fields::of_message;
 
 /// The name of a field that a function may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

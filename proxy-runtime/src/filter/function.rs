@@ -11,10 +11,10 @@ use http::{Method, StatusCode};
 
 use super::answer::Answer;
 use super::field_name::FieldName;
-use crate::facts::Facts;
-use crate::fields::{Fields, of_connection};
-use crate::intake;
-use crate::view::{cookie_values, query_values};
+use crate::context::facts::Facts;
+use crate::context::view::{cookie_values, query_values};
+use crate::filter::intake;
+use crate::protocol::fields::{Fields, of_connection};
 
 /// A function that is asked about each request of a route: before the cache and the upstream, behind the door.
 pub type OnRequest = fn(&mut Request<'_>) -> Flow;
@@ -229,7 +229,7 @@ fn sound(mut answer: Answer<Bytes>) -> Answer<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
+    use crate::context::settings::Settings;
 
     const LET_IN: FieldName = FieldName::new("x-let-in");
 

@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 
 use super::outgoing::Outgoing;
-use crate::facts::Facts;
-use crate::fields::Fields;
-use crate::regex::Capturing;
-use crate::template::Template;
+use crate::context::facts::Facts;
+use crate::context::template::Template;
+use crate::protocol::fields::Fields;
+use crate::router::regex::Capturing;
 use crate::value::Text;
 
 /// An operation on a header field; names are in lower case.

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::canonical::{self, Malformed, NormalForm};
-use crate::fields::Fields;
-use crate::target::Target;
+use crate::protocol::canonical::{self, Malformed, NormalForm};
+use crate::protocol::fields::Fields;
+use crate::protocol::target::Target;
 
 /// A request on its way to the upstream, as filters change it.
 #[derive(Debug)]

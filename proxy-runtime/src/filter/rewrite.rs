@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::outgoing::Outgoing;
-use crate::canonical::{decodes_to, encoded_parameter, encoded_path, encoded_value};
-use crate::facts::Facts;
-use crate::regex::Capturing;
-use crate::template::Template;
+use crate::context::facts::Facts;
+use crate::context::template::Template;
+use crate::context::view::query_pairs;
+use crate::protocol::canonical::{decodes_to, encoded_parameter, encoded_path, encoded_value};
+use crate::router::regex::Capturing;
 use crate::value::{List, Text};
-use crate::view::query_pairs;
 
 /// What `rewrite` does, in this order: path steps, then parameters removed, then parameters set.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 //! Bodies in: where the data is among the framing, and where it ends.
 
 use super::framing::Framing;
-use crate::fields::Fields;
-use crate::fields::may_trail;
+use crate::protocol::fields::Fields;
+use crate::protocol::fields::may_trail;
 
 /// The longest line before a chunk, in bytes.
 const MAX_LINE: usize = 1024;

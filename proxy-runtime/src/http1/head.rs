@@ -7,7 +7,7 @@ use httparse::{Error, Status};
 
 use super::framing::Framing;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::protocol::fields::Fields;
 
 /// The most fields of a request, and of an answer.
 const MAX_FIELDS: usize = 100;

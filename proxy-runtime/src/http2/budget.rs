@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use h2::RecvStream;
 use http::Request;
 
-use crate::memory::Memory;
+use crate::net::memory::Memory;
 
 /// What waits to be written, in bytes.
 const QUEUE: usize = 64 << 10;

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::fields::Fields;
-use crate::fields::may_trail;
+use crate::protocol::fields::Fields;
+use crate::protocol::fields::may_trail;
 
 /// Whether fields are what HTTP/2 lets them be, as far as the library does not see to that itself: it refuses names in upper case
 /// and fields of a connection, but no blanks around values (RFC 9113 section 8.2.1), which HTTP/1.1 would strip on the way, so that

@@ -24,7 +24,7 @@ use super::frames::{
     PUSH_PROMISE, RST_STREAM, SETTINGS,
 };
 use super::hpack::{HpackError, OVERHEAD, Scanner};
-use crate::stream::BufferedStream;
+use crate::net::stream::BufferedStream;
 
 /// Why a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

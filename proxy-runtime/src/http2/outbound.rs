@@ -12,7 +12,7 @@ use super::fields::to_send;
 use crate::body::outbound::{LookAround, TOGETHER};
 use crate::body::source::{Source, split};
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::protocol::fields::Fields;
 
 /// What waits to be sent of one body, in bytes.
 pub(crate) const SEND_BUFFER: usize = 64 << 10;

@@ -5,8 +5,8 @@ use http::{Method, Request, Uri, Version};
 
 use super::fields::to_send;
 use crate::failure::Failure;
-use crate::fields::Fields;
 use crate::http1::Framing;
+use crate::protocol::fields::Fields;
 
 /// The head of a request, as it is sent.
 ///

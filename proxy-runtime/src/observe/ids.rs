@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::facts::RequestId;
+use crate::context::facts::RequestId;
 
 /// Makes the numbers of a worker's exchanges: a part of its own, and a count.
 pub(crate) struct RequestIds {

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::escape;
-use crate::facts::{Facts, push_number, push_seconds};
+use crate::context::facts::{Facts, push_number, push_seconds};
+use crate::context::template::{Piece, display};
+use crate::protocol::escape;
 use crate::site::{Log, LogField};
-use crate::template::{Piece, display};
 
 /// Appends a line. Whatever others have sent, it is one line, and each value can be told from what is beside it (see [`escape`]).
 pub(crate) fn write(log: &Log, facts: &Facts<'_>, out: &mut Vec<u8>) {
@@ -138,9 +138,9 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::fields::Fields;
-    use crate::settings::Settings;
-    use crate::template::Template;
+    use crate::context::settings::Settings;
+    use crate::context::template::Template;
+    use crate::protocol::fields::Fields;
 
     /// A line with the user agent between quotes, and in JSON.
     fn check(user_agent: &[u8], template: &str, json: &str) {

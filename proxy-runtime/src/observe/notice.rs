@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 
-use crate::escape;
-use crate::facts::Timestamp;
+use crate::context::facts::Timestamp;
+use crate::protocol::escape;
 
 /// Says something to the operator, on standard error, in one line: what others have said in it (a server, a name server, an authority)
 /// can't make it two. Not for what a client can cause at will.

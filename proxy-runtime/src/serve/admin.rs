@@ -7,12 +7,12 @@ use super::stop::Stop;
 use crate::cache::{Figures, Inspected, OnDisk, Store, groups};
 use crate::client::Client;
 use crate::client::record::Record;
-use crate::date::Moment;
-use crate::escape;
+use crate::content::respond::Answer;
 use crate::failure::Failure;
-use crate::handler::Answer;
+use crate::protocol::date::Moment;
+use crate::protocol::escape;
+use crate::protocol::target::Target;
 use crate::serve::body::Body;
-use crate::target::Target;
 
 /// Answers a request to the listener of `admin`.
 pub(super) async fn answer(client: &Client, record: &mut Record, target: Target) -> Result<Answer<Body>, Stop> {

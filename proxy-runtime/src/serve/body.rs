@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use crate::body::source::{Source, split};
 use crate::cache::{Forms, Reader};
-use crate::compress::Compressed;
+use crate::content::compress::Compressed;
+use crate::content::file_reader::FileReader;
+use crate::content::replace::Replaced;
 use crate::exchange::UpstreamExchange;
 use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::file_reader::FileReader;
-use crate::replace::Replaced;
+use crate::protocol::fields::Fields;
 
 /// An answer's body.
 pub(crate) enum Body {

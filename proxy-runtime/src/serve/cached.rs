@@ -38,13 +38,13 @@ use crate::cache::{Content, Filed, Fill, Head, Joined, Landed, Lately, Looked, P
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
-use crate::clock::after;
-use crate::date::Moment;
-use crate::facts::Facts;
+use crate::content::respond::Answer;
+use crate::context::facts::Facts;
 use crate::failure::Failure;
-use crate::handler::Answer;
 use crate::http1::Framing;
-use crate::ranges;
+use crate::net::clock::after;
+use crate::protocol::date::Moment;
+use crate::protocol::ranges;
 use crate::serve::body::Body;
 use crate::site::{self, Proxy, Route};
 use answers::{Body as Kept, Told};

@@ -3,13 +3,13 @@
 use http::{Method, StatusCode};
 
 use super::body::Body;
-use crate::changed;
 use crate::client::record::Record;
-use crate::compress::Compressed;
-use crate::conditions;
-use crate::encodings;
-use crate::fields::{Fields, has_token};
+use crate::content::compress::Compressed;
+use crate::content::transformed;
 use crate::filter::Answer;
+use crate::protocol::conditions;
+use crate::protocol::encodings;
+use crate::protocol::fields::{Fields, has_token};
 use crate::site::{Coding, Compress};
 
 /// Compresses an answer, if it should be and the client takes it.
@@ -20,7 +20,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
     let not_modified = stands_for_one && status == StatusCode::NOT_MODIFIED;
     if not_modified && chosen(policy, record, None).is_some() && conditions::has_weak_form(&record.fields, &fields) {
         // What the client has was compressed.
-        changed::strip_validators(&mut fields);
+        transformed::strip_validators(&mut fields);
     }
     if (may_be || stands_for_one) && !has_token(&fields, "vary", "accept-encoding") {
         fields.add(b"vary", b"Accept-Encoding");
@@ -49,7 +49,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
         },
     };
     fields.set("content-encoding", coding.name().as_bytes());
-    changed::strip_validators(&mut fields);
+    transformed::strip_validators(&mut fields);
     Answer { status, fields, body }
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn is_compressed(policy: &Compress, record: &Record, fields: &Fields,
 
 /// Whether an answer may be compressed at all, whoever asks.
 fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
-    changed::may_be(status, fields)
+    transformed::may_be(status, fields)
         && fields.get("content-type").is_some_and(|kind| policy.suits(kind))
         // What was signed or digested is the content as it is coded (RFC 9530 section 2).
         && !fields.contains("content-digest")

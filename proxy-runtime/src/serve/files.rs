@@ -13,17 +13,17 @@ use http::StatusCode;
 use super::selected::{self, Multipart, ROOM, Selected};
 use crate::client::Client;
 use crate::client::record::Record;
-use crate::descriptors::CountedFile;
-use crate::encodings;
-use crate::facts::Facts;
+use crate::content::file_reader::{FileReader, From};
+use crate::content::files::disk::{self, FileLookup, FileQuery, OpenedFile, Patience};
+use crate::content::files::{self, Below, ENCODINGS, listing};
+use crate::content::respond::{self, Answer};
+use crate::context::facts::Facts;
 use crate::failure::Failure;
-use crate::fields::Fields;
 use crate::file_pool::{self, Unavailable};
-use crate::file_reader::{FileReader, From};
-use crate::files::disk::{self, FileLookup, FileQuery, OpenedFile, Patience};
-use crate::files::{self, Below, ENCODINGS, listing};
-use crate::handler::{self, Answer};
-use crate::route::MethodSet;
+use crate::net::descriptors::CountedFile;
+use crate::protocol::encodings;
+use crate::protocol::fields::Fields;
+use crate::router::route::MethodSet;
 use crate::serve::body::Body;
 use crate::site::bundle::{Entry, Form};
 use crate::site::{Files, Handler, Methods};
@@ -186,7 +186,7 @@ fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Option<Asks<'a
 /// Sends who asks for a folder to its path with a slash.
 fn to_folder(facts: &Facts<'_>) -> Answer<Body> {
     let mut answer = Answer::new(StatusCode::PERMANENT_REDIRECT, Body::Bytes(Bytes::new()));
-    answer.fields.add(b"location", handler::with_slash(facts).as_bytes());
+    answer.fields.add(b"location", respond::with_slash(facts).as_bytes());
     answer
 }
 

@@ -16,12 +16,12 @@ use crate::body::source::Source as _;
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
-use crate::clock::after;
+use crate::content::respond::Answer;
 use crate::exchange::{UpstreamExchange, Waits};
 use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::handler::Answer;
 use crate::http1::Framing;
+use crate::net::clock::after;
+use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 use crate::site::ForwardAuth;
 

@@ -1,13 +1,13 @@
 //! `block`: a request's head, and the beginning of its body, before anybody else sees them. The decisions are
-//! [`Inspector`](crate::inspect::Inspector)'s.
+//! [`Inspector`](crate::access::inspect::Inspector)'s.
 
 use http::StatusCode;
 
+use crate::access::inspect::{Inspector, PatternMatches};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
-use crate::inspect::{Inspector, PatternMatches};
 use crate::site::Blocks;
 
 /// Looks at a request's head.

@@ -4,16 +4,16 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::body::source::Source;
-use crate::changed;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
-use crate::escape;
-use crate::facts::Timestamp;
+use crate::content::respond::{self, Answer};
+use crate::content::transformed;
+use crate::context::facts::Timestamp;
 use crate::failure::{Failure, Limited};
-use crate::fields::Fields;
-use crate::grpc;
-use crate::handler::{self, Answer};
 use crate::http1;
+use crate::protocol::escape;
+use crate::protocol::fields::Fields;
+use crate::protocol::grpc;
 use crate::serve::body::Body;
 use crate::site::{ErrorPage, Policy};
 
@@ -84,7 +84,7 @@ pub(crate) fn or_page(record: &mut Record, answer: Answer<Body>) -> Answer<Body>
     let Some(page) = pages.next().filter(|_| !grpc::is_call(&record.fields)) else { return answer };
     record.answered(code);
     let mut fields = answer.fields;
-    changed::replace(&mut fields);
+    transformed::replace(&mut fields);
     fields.add(b"content-type", page.content_type.as_bytes());
     Answer { status: answer.status, fields, body: Body::Bytes(filled(record, page)) }
 }
@@ -92,7 +92,7 @@ pub(crate) fn or_page(record: &mut Record, answer: Answer<Body>) -> Answer<Body>
 /// A page, with what stands for something filled in.
 fn filled(record: &Record, page: &'static ErrorPage) -> Bytes {
     let facts = record.facts();
-    let body = handler::body(&facts, &page.body);
+    let body = respond::body(&facts, &page.body);
     if !page.placeholders {
         return body;
     }

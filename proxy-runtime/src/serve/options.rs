@@ -6,13 +6,13 @@
 use http::{Method, StatusCode};
 
 use crate::client::record::Record;
-use crate::fields::{Fields, number};
-use crate::handler::Answer;
+use crate::content::respond::Answer;
+use crate::protocol::fields::{Fields, number};
+use crate::protocol::target::Target;
 use crate::rehearse;
-use crate::route::{MethodSet, Node, RouteLookup};
+use crate::router::route::{MethodSet, Node, RouteLookup};
 use crate::serve::body::Body;
 use crate::site::{Methods, Site};
-use crate::target::Target;
 
 /// The field, which tells how many more may pass an `OPTIONS` or `TRACE` on (RFC 9110 section 7.6.2).
 pub(super) const MAX_FORWARDS: &str = "max-forwards";

@@ -3,17 +3,17 @@
 use http::Method;
 
 use super::body::Body;
-use crate::changed;
 use crate::client::record::Record;
+use crate::content::replace::Replacer;
+use crate::content::transformed;
 use crate::filter::Answer;
-use crate::media;
-use crate::replace::Replacer;
+use crate::protocol::media;
 
 /// Replaces texts in an answer, if it is of a type for that, whole, and not compressed.
 pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answer<Body>) -> Answer<Body> {
     let Answer { status, mut fields, body } = answer;
     let suits = fields.get("content-type").is_some_and(|kind| media::is_among(replacer.types, kind));
-    if !suits || !changed::may_be(status, &fields) {
+    if !suits || !transformed::may_be(status, &fields) {
         return Answer { status, fields, body };
     }
     let body = match body {
@@ -22,6 +22,6 @@ pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answ
         Body::None(_) | Body::Tunnel(_) => return Answer { status, fields, body },
         body => Body::Replaced(Box::new(replacer.replaced(body))),
     };
-    changed::strip_validators(&mut fields);
+    transformed::strip_validators(&mut fields);
     Answer { status, fields, body }
 }

@@ -25,15 +25,15 @@ use crate::balance;
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
+use crate::context::view::cookie_values;
 use crate::exchange::{Http1Exchange, Http2Exchange, NotProcessed, Unanswered, UpstreamExchange, Waits};
 use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::grpc;
 use crate::http1::{self, Framing, MessageHead};
 use crate::http2::request;
+use crate::protocol::fields::Fields;
+use crate::protocol::grpc;
 use crate::site::Retry;
 use crate::upstream::{Group, Lease, PickRequest, Servers, announce};
-use crate::view::cookie_values;
 
 /// A request as a server will see it.
 pub(super) struct Request {

@@ -6,13 +6,13 @@ use std::ops::Range;
 use http::{Method, StatusCode};
 
 use super::compress;
-use crate::changed;
 use crate::client::record::Record;
-use crate::conditions;
-use crate::date::Moment;
-use crate::fields::Fields;
-use crate::handler::Answer;
-use crate::ranges::{self, RangeRequest};
+use crate::content::respond::Answer;
+use crate::content::transformed;
+use crate::protocol::conditions;
+use crate::protocol::date::Moment;
+use crate::protocol::fields::Fields;
+use crate::protocol::ranges::{self, RangeRequest};
 use crate::serve::body::Body;
 
 /// What is to be sent.
@@ -69,7 +69,7 @@ pub(super) fn unmodified(record: &Record, fields: &Fields, length: Option<u64>) 
     }
     let policy = record.policy().compress.as_ref();
     if policy.is_some_and(|policy| compress::is_compressed(policy, record, fields, length)) {
-        changed::strip_validators(&mut sent);
+        transformed::strip_validators(&mut sent);
     }
     Answer { status: StatusCode::NOT_MODIFIED, fields: sent, body: Body::None(None) }
 }

@@ -9,15 +9,15 @@ use http::StatusCode;
 use super::files;
 use crate::client::Client;
 use crate::client::record::Record;
+use crate::content::files::Below;
+use crate::content::files::disk::{FileLookup, FileQuery};
+use crate::content::respond::Answer;
+use crate::context::settings::Settings;
+use crate::exchange::forward::{X_ACCEL_REDIRECT, X_SENDFILE};
 use crate::failure::Failure;
-use crate::fields::Fields;
-use crate::files::Below;
-use crate::files::disk::{FileLookup, FileQuery};
-use crate::forward::{X_ACCEL_REDIRECT, X_SENDFILE};
-use crate::handler::Answer;
 use crate::http1::MessageHead;
+use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
-use crate::settings::Settings;
 use crate::site::{Files, SendFile, Upstream};
 
 /// A file in a declared folder.

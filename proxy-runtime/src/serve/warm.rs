@@ -18,11 +18,11 @@ use crate::cache::warm::{Url, lines};
 use crate::client::Client;
 use crate::client::peer::Peer;
 use crate::client::record::Record;
-use crate::fields::Fields;
+use crate::context::settings::{self, Address};
 use crate::http1::Framing;
+use crate::net::secured::Secured;
 use crate::observe::notice;
-use crate::secured::Secured;
-use crate::settings::{self, Address};
+use crate::protocol::fields::Fields;
 use crate::site::{TlsVersion, Warm, WarmSource};
 use crate::worker::{StopSignal, Worker};
 

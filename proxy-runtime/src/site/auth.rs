@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::claims::Algorithm;
-use crate::param::Setting;
+use crate::context::claims::Algorithm;
+use crate::context::param::Setting;
 use crate::value::{List, Text};
 
 /// `auth`.

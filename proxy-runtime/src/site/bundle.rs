@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use crate::table::{Table, Words};
+use crate::router::table::{Table, Words};
 
 /// A way in which a file may be compressed beside itself: what it is called in `Content-Encoding` and behind its name. In the
 /// order in which they are preferred.
@@ -53,7 +53,7 @@ pub enum Entry {
 /// A file in one form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
-    /// Its header fields, as [`crate::fields::Fields::packed`] makes them.
+    /// Its header fields, as [`crate::protocol::fields::Fields::packed`] makes them.
     pub head: &'static [u8],
     /// Its content.
     pub body: &'static [u8],

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::param::Setting;
+use crate::context::param::Setting;
 use crate::value::{List, Place, Text};
 
 /// `cache-store`.

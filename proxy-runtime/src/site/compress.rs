@@ -1,7 +1,7 @@
 //! How answers are compressed.
 
-use crate::media;
-use crate::param::Setting;
+use crate::context::param::Setting;
+use crate::protocol::media;
 use crate::value::{List, Text};
 
 /// `compress`.

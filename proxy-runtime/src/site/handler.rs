@@ -2,9 +2,9 @@
 
 use http::Method;
 
-use crate::methods::Methods;
-use crate::param::Setting;
-use crate::template::Template;
+use crate::context::param::Setting;
+use crate::context::template::Template;
+use crate::protocol::methods::Methods;
 use crate::value::{Bytes, List, Text};
 
 /// Who answers a request.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::tls::Speaks;
-use crate::param::Setting;
+use crate::context::param::Setting;
 use crate::value::{Place, Text};
 
 /// `process`.

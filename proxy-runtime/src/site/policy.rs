@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use super::access::Door;
 use super::cache::Cache;
 use super::compress::Compress;
 use super::cookies::CookieRule;
-use super::door::Door;
 use super::replace::BodyReplace;
 use super::upstream::{Fault, Mirror, Retry};
-use crate::canonical::{self, NormalForm};
-use crate::intake::FieldRules;
-use crate::param::Setting;
-use crate::template::Template;
+use crate::context::param::Setting;
+use crate::context::template::Template;
+use crate::filter::intake::FieldRules;
+use crate::protocol::canonical::{self, NormalForm};
 use crate::value::{Bytes, List, Text};
 
 /// An index into the table of policies.

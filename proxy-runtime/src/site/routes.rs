@@ -5,14 +5,14 @@
 
 use super::handler::Handler;
 use super::policy::PolicyId;
-use crate::captures::Captures;
-use crate::facts::Facts;
-use crate::fields::Fields;
+use crate::context::facts::Facts;
+use crate::context::view::RequestView;
 use crate::filter::{Functions, Outgoing};
-use crate::methods::Methods;
-use crate::route::RouteId;
-use crate::table::Words;
-use crate::view::RequestView;
+use crate::protocol::fields::Fields;
+use crate::protocol::methods::Methods;
+use crate::router::captures::Captures;
+use crate::router::route::RouteId;
+use crate::router::table::Words;
 
 /// A function that says whether a route's matchers hold; may bind captures of a `path-regex`.
 pub type Matches = fn(&RequestView<'_>, &mut Captures) -> bool;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::param::Setting;
+use crate::context::param::Setting;
 use crate::value::{List, Place, Text};
 use ipnet::IpNet;
 

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::intake::TrustedHeader;
+use crate::filter::intake::TrustedHeader;
 use crate::value::List;
 
 /// `trusted-proxies`.

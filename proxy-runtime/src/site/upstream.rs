@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::handler::SendFile;
 use super::tls::UpstreamTls;
-use crate::methods::Methods;
-use crate::param::Setting;
-use crate::template::Template;
+use crate::context::param::Setting;
+use crate::context::template::Template;
+use crate::protocol::methods::Methods;
 use crate::value::{List, Place, Text};
 
 /// `upstream`, or the servers of an inline `proxy`.

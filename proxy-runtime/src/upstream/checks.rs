@@ -15,9 +15,9 @@ use super::group::Group;
 use super::proxy_protocol::announce_own;
 use super::server::{Server, TargetAddress};
 use crate::balance::Dice;
-use crate::settings::Settings;
+use crate::context::settings::Settings;
+use crate::net::stream::BufferedStream;
 use crate::site::HealthCheck;
-use crate::stream::BufferedStream;
 
 /// However short the interval that a parameter gives: the main thread has other things to do.
 const SHORTEST: Duration = Duration::from_millis(10);

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::group::Group;
 use super::race;
 use super::server::{Name, Server, TargetAddress};
-use crate::descriptors::{self, Descriptors};
 use crate::failure::Failure;
-use crate::stream::{BufferedStream, Buffers, Stream};
-use crate::tls::Engine;
+use crate::net::descriptors::{self, Descriptors};
+use crate::net::stream::{BufferedStream, Buffers, Stream};
+use crate::net::tls::Engine;
 
 /// Connects, for one thread.
 #[derive(Clone, Copy)]

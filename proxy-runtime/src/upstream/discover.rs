@@ -17,8 +17,8 @@ use std::time::Duration;
 use super::group::Group;
 use super::server::{DiscoveredEndpoint, Server, TargetAddress};
 use super::servers::Servers;
+use crate::context::settings::Settings;
 use crate::file_pool::{self, Unavailable};
-use crate::settings::Settings;
 use crate::site::{Discover, DiscoverFrom, Discovered, Resolve};
 
 /// How long to wait after a failure.

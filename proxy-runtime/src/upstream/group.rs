@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout_at};
 use super::pending::Pending;
 use super::server::Server;
 use crate::balance::{self, Ask, Balancer, Candidates, Dice, Load};
+use crate::context::settings::Settings;
 use crate::failure::Failure;
 use crate::observe;
-use crate::settings::Settings;
 use crate::site::{BalancePolicy, Upstream};
 
 /// An upstream.

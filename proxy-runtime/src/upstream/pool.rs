@@ -12,7 +12,7 @@ use super::group::Group;
 use super::server::Server;
 use super::servers::Servers;
 use crate::failure::Failure;
-use crate::stream::BufferedStream;
+use crate::net::stream::BufferedStream;
 
 /// A worker's connections to servers.
 pub(crate) struct Pools {

@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::health::Health;
 use crate::balance::Load;
-use crate::settings::{self, Address, Settings};
+use crate::context::settings::{self, Address, Settings};
 use crate::site::{self, Place};
 
 /// A server.

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::group::Group;
 use super::server::Server;
-use crate::settings::Settings;
+use crate::context::settings::Settings;
 use crate::site::{self, Site};
 
 /// All servers of a site, with what changes while it runs.

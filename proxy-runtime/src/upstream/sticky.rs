@@ -6,9 +6,9 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher24;
 
 use crate::balance;
-use crate::settings::Settings;
+use crate::context::settings::Settings;
+use crate::context::template::{Piece, display};
 use crate::site::Upstream;
-use crate::template::{Piece, display};
 
 /// What names are made with: a key from the secret. `None` where there is no `sticky`.
 pub(super) fn key(upstream: &Upstream, settings: &Settings) -> Option<[u64; 2]> {

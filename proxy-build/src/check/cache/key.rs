@@ -1,8 +1,8 @@
 //! `key` of a `cache`, and what responses depend on that it does not have.
 
 use proxy_runtime::cache::device;
+use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{self, Device, Key, Query};
-use proxy_runtime::template::{Piece, Template};
 
 use super::super::text::Phase;
 use super::super::{Check, list};

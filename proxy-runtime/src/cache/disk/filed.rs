@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
-use crate::descriptors::{self, DescriptorBudget, DescriptorPermit};
 use crate::file_pool::FilePool;
+use crate::net::descriptors::{self, DescriptorBudget, DescriptorPermit};
 
 /// Before the head: what it is, how long its parts are, and where it is in the order of purges.
 pub(super) const HEADER: usize = 48;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-use crate::date::Moment;
+use crate::protocol::date::Moment;
 
 /// What files there are.
 #[derive(Default)]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::settings::Settings;
+use crate::context::settings::Settings;
 use crate::site;
 
 /// How much a folder takes.

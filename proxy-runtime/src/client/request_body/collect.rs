@@ -8,7 +8,7 @@ use crate::body::front::Front;
 use crate::body::source::Source as _;
 use crate::failure::Failure;
 use crate::http1::Framing;
-use crate::memory::Charge;
+use crate::net::memory::Charge;
 
 impl RequestBody {
     /// Receives its first `limit` bytes, and what came with them, or all of it, to be looked at before they go on.

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use crate::balance::Dice;
 use crate::client::Client;
 use crate::client::http2::Http2Client;
-use crate::clock::after;
+use crate::content::respond::Answer;
 use crate::exchange::UpstreamExchange;
-use crate::fields::Fields;
-use crate::handler::Answer;
 use crate::http2::DataPiece;
+use crate::net::clock::after;
+use crate::net::stream::BufferedStream;
+use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
-use crate::stream::BufferedStream;
 
 /// What a server is asked with, and has to show that it has understood (RFC 6455 section 1.3).
 pub(super) struct WebSocketKey([u8; 24]);

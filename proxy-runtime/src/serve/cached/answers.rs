@@ -10,12 +10,12 @@ use http::StatusCode;
 
 use crate::cache::key::Pass;
 use crate::cache::{Content, Forms, Head, Reader, Store};
-use crate::changed;
 use crate::client::record::Record;
-use crate::date::Moment;
-use crate::fields::Fields;
-use crate::file_reader::{FileReader, From};
-use crate::handler::Answer;
+use crate::content::file_reader::{FileReader, From};
+use crate::content::respond::Answer;
+use crate::content::transformed;
+use crate::protocol::date::Moment;
+use crate::protocol::fields::Fields;
 use crate::serve::body;
 use crate::serve::selected::{self, Multipart, ROOM, Selected};
 
@@ -121,7 +121,7 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
         }
         (Selected::Part(part), body) => {
             let mut fields = whole();
-            changed::cut(&mut fields);
+            transformed::cut(&mut fields);
             fields.set("content-range", selected::content_range(&part, length.unwrap_or(part.end)).as_bytes());
             let body = match body {
                 Body::Here(content) => part_of(content, part),
@@ -133,7 +133,7 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
         }
         (Selected::Parts(parts), Body::Here(content)) if !matches!(content, Content::Filed(_)) => {
             let mut fields = whole();
-            changed::cut(&mut fields);
+            transformed::cut(&mut fields);
             let multipart = Multipart::new(record, &mut fields, content.len());
             let mut all = VecDeque::new();
             for part in parts {

@@ -29,19 +29,19 @@ use crate::cache::{groups, number};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
-use crate::conditions::weakly_equal;
-use crate::date::Moment;
-use crate::date::date;
-use crate::escape;
-use crate::fields::Fields;
-use crate::handler::Answer;
+use crate::content::respond::Answer;
+use crate::context::settings::Settings;
 use crate::http1::Framing;
-use crate::ranges;
+use crate::protocol::conditions::weakly_equal;
+use crate::protocol::date::Moment;
+use crate::protocol::date::date;
+use crate::protocol::escape;
+use crate::protocol::fields::Fields;
+use crate::protocol::ranges;
 use crate::serve::body::Body;
 use crate::serve::proxy::{self, Reply};
 use crate::serve::retry::Request;
 use crate::serve::stop::Stop;
-use crate::settings::Settings;
 use crate::site::{Proxy, Route, Share};
 
 /// Fetches behind an answer that is stale.

@@ -10,8 +10,8 @@ use crate::cache::key::{self, Selecting};
 use crate::cache::languages;
 use crate::client::Client;
 use crate::client::record::Record;
-use crate::fields::{Fields, split_once};
-use crate::forward;
+use crate::exchange::forward;
+use crate::protocol::fields::{Fields, split_once};
 use crate::serve::proxy;
 use crate::site::{self, Proxy, Route};
 

@@ -7,20 +7,20 @@ use http::{Method, StatusCode, Version};
 use crate::cache::{Pattern, Purge, Store, groups, key};
 use crate::client::Client;
 use crate::client::record::Record;
-use crate::date::Moment;
-use crate::escape;
-use crate::facts::Facts;
+use crate::content::respond::Answer;
+use crate::context::facts::Facts;
+use crate::context::matcher;
+use crate::context::settings::{self, Address};
 use crate::failure::Failure;
-use crate::fields::tokens;
-use crate::handler::Answer;
-use crate::matcher;
 use crate::observe::notice;
+use crate::protocol::date::Moment;
+use crate::protocol::escape;
+use crate::protocol::fields::tokens;
+use crate::protocol::target::{Target, split_port};
 use crate::rehearse;
-use crate::route::RouteLookup;
+use crate::router::route::RouteLookup;
 use crate::serve::body::Body;
-use crate::settings::{self, Address};
 use crate::site::{self, Site};
-use crate::target::{Target, split_port};
 
 /// `PURGE`: of what the request's URL names, of all below it where it ends in `/*`; or of what has the tags in `Purge-Tags`, is in the groups
 /// in `Purge-Groups`, or has a URL of the pattern in `Purge-Pattern`. With `Purge-Mode: soft`, answers become stale instead; with

@@ -15,8 +15,8 @@ use crate::body::source::Source as _;
 use crate::cache::freshness::Unkept;
 use crate::cache::{Content, Filing, Fill, Head, Reserved, Store};
 use crate::client::Client;
-use crate::clock::after;
 use crate::exchange::UpstreamExchange;
+use crate::net::clock::after;
 
 /// Where an answer goes that is being received.
 pub(super) struct Keeping {

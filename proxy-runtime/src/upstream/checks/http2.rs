@@ -7,13 +7,13 @@ use super::super::group::Group;
 use super::super::server::Server;
 use super::super::shared::MAX_HEADER;
 use super::verdict::{MAX_ANSWER, verdict};
-use crate::escape;
-use crate::fields::Fields;
 use crate::http1::Framing;
 use crate::http2::monitor::{Monitor, Monitored, Side};
 use crate::http2::request;
+use crate::net::stream::BufferedStream;
+use crate::protocol::escape;
+use crate::protocol::fields::Fields;
 use crate::site::HealthCheck;
-use crate::stream::BufferedStream;
 
 /// Asks on a connection of its own; why the server is not well.
 pub(super) async fn talk(

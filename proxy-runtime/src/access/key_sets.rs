@@ -1,0 +1,231 @@
+//! The keys of `auth jwt`: as they were last read or fetched, and tokens that were verified lately ([`KeySets`]).
+//!
+//! Keys of a server are fetched before anybody asks, again and again, and at once where a token names one that is not there, as after
+//! a rotation, but not more often than [`SOON`]. While the server can't be reached, what was fetched is used for some
+//! time; after that nobody gets in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use quick_cache::sync::Cache;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::claims::{self, Unmet};
+use super::fingerprint::Fingerprints;
+use super::tokens::{Keys, TokenError};
+use crate::context::claims::Claims;
+use crate::context::settings::{Refused, Settings};
+use crate::failure::Failure;
+use crate::observe::notice;
+use crate::site::{Jwt, KeySource, KeyUrl, Site};
+use crate::upstream::{Dialler, Servers, fetch};
+
+/// Keys are not fetched twice within this time, whatever is asked for.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Keys are used for so many times the time after which they should have been fetched again.
+const GRACE: u32 = 6;
+
+/// How long after a fetch that failed the next is tried; twice as long each time, up to a minute.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+
+/// How long a request waits for keys.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a fetch may take.
+const FETCH: Duration = Duration::from_secs(10);
+
+/// The most bytes that keys may have.
+const MAX_KEYS: usize = 256 << 10;
+
+/// So many tokens that were right are remembered, none longer than [`LONGEST`] bytes.
+const REMEMBERED: usize = 4096;
+const LONGEST: usize = 4096;
+
+/// The keys of a site.
+pub(crate) struct KeySets {
+    sets: Vec<KeySet>,
+    verified: Cache<u128, Arc<Claims>>,
+    fingerprints: Fingerprints,
+    since: Instant,
+}
+
+/// The keys of one source.
+struct KeySet {
+    keys: ArcSwapOption<Keys>,
+    /// Until when they may be used, in milliseconds from the start on.
+    until: AtomicU64,
+    /// Somebody needs other keys than there are.
+    wanted: Notify,
+    arrived: Notify,
+    /// When it was last tried to fetch them, in milliseconds from the start on.
+    tried: AtomicU64,
+}
+
+impl KeySets {
+    /// # Errors
+    /// One for each file that has no keys.
+    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<KeySets, Vec<Refused>> {
+        let sets = site.key_sources.iter().map(|_| KeySet {
+            keys: ArcSwapOption::empty(),
+            until: AtomicU64::new(0),
+            wanted: Notify::new(),
+            arrived: Notify::new(),
+            tried: AtomicU64::new(0),
+        });
+        let sets = KeySets {
+            sets: sets.collect(),
+            verified: Cache::new(REMEMBERED),
+            fingerprints: Fingerprints::new(),
+            since: Instant::now(),
+        };
+        let refused = sets.reload(site, settings);
+        if refused.is_empty() { Ok(sets) } else { Err(refused) }
+    }
+
+    /// Reads all files again; those that have no keys keep what they had. Returns what went wrong.
+    pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        for (source, set) in site.key_sources.iter().zip(&self.sets) {
+            let KeySource::File(file) = source else { continue };
+            match Keys::parse(&settings.file(*file)) {
+                Ok(keys) => set.put(keys, u64::MAX),
+                Err(why) => refused.push(settings.refuse(&site.files[usize::from(*file)], &why)),
+            }
+        }
+        refused
+    }
+
+    /// What a token says, if it lets its bearer in.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(crate) async fn claims(&self, rules: &Jwt, token: &str, now: Duration) -> Result<Arc<Claims>, Failure> {
+        let set = self.sets.get(rules.key_source as usize).ok_or(Failure::Internal)?;
+        let seen = set.generation();
+        let claims = match self.verify(set, rules, token) {
+            Err(failure @ (Failure::KeysUnavailable | Failure::UnknownKey))
+                if self.fetched_again(set, seen, failure).await =>
+            {
+                self.verify(set, rules, token)
+            }
+            outcome => outcome,
+        }?;
+        match claims::meet(&claims, rules, now) {
+            Ok(()) => Ok(claims),
+            Err(Unmet::Invalid) => Err(Failure::InvalidToken),
+            Err(Unmet::Expired) => Err(Failure::ExpiredToken),
+            Err(Unmet::Insufficient) => Err(Failure::InsufficientToken),
+        }
+    }
+
+    fn verify(&self, set: &KeySet, rules: &Jwt, token: &str) -> Result<Arc<Claims>, Failure> {
+        let keys = set.keys.load();
+        let keys = keys.as_ref().filter(|_| self.now() <= set.until.load(Ordering::Relaxed));
+        let keys = keys.ok_or(Failure::KeysUnavailable)?;
+        let fingerprint = self.fingerprints.of([&keys.generation.to_le_bytes(), token.as_bytes()]);
+        if let Some(claims) = self.verified.get(&fingerprint) {
+            return Ok(claims);
+        }
+        let claims = keys.verify(token, &rules.algorithms).map_err(|flaw| match flaw {
+            TokenError::Invalid => Failure::InvalidToken,
+            TokenError::UnknownKey => Failure::UnknownKey,
+        })?;
+        let claims = Arc::new(claims);
+        if token.len() <= LONGEST {
+            self.verified.insert(fingerprint, Arc::clone(&claims));
+        }
+        Ok(claims)
+    }
+
+    /// Waits for other keys than were `seen`; whether there are any.
+    async fn fetched_again(&self, set: &KeySet, seen: Option<u64>, failure: Failure) -> bool {
+        let tried = set.tried.load(Ordering::Relaxed);
+        let soon = self.now().saturating_sub(tried) < SOON.as_millis() as u64;
+        // Files are not fetched, and what was fetched just now won't be another.
+        if set.until.load(Ordering::Relaxed) == u64::MAX || failure == Failure::UnknownKey && soon {
+            return false;
+        }
+        // From here on no arrival is missed; one in between is seen.
+        let arrived = set.arrived.notified();
+        if set.generation() != seen {
+            return true;
+        }
+        set.wanted.notify_one();
+        tokio::time::timeout(PATIENCE, arrived).await.is_ok()
+    }
+
+    /// Fetches the keys of a source, for ever. Does nothing for those in files.
+    pub(crate) async fn keep(
+        &self,
+        source: &'static KeySource,
+        index: usize,
+        servers: &'static Servers,
+        dialler: Dialler,
+    ) {
+        let KeySource::Url(url) = source else { return };
+        let set = &self.sets[index];
+        let mut again = AGAIN;
+        loop {
+            let began = Instant::now();
+            set.tried.store(self.now(), Ordering::Relaxed);
+            let pause = match get(url, servers, dialler).await {
+                Ok(keys) => {
+                    again = AGAIN;
+                    let until = url.refresh.saturating_mul(GRACE).as_millis();
+                    set.put(
+                        keys,
+                        self.now().saturating_add(u64::try_from(until).unwrap_or(u64::MAX)).min(u64::MAX - 1),
+                    );
+                    url.refresh
+                }
+                Err(why) => {
+                    let name = &servers.groups[usize::from(url.upstream)].upstream.name;
+                    notice(&format!("no keys from {name}{}: {why}", url.path));
+                    let pause = again.min(url.refresh);
+                    again = (again * 2).min(AGAIN_AT_MOST);
+                    pause
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = set.wanted.notified() => tokio::time::sleep_until(began + SOON.min(pause)).await,
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.since.elapsed().as_millis() as u64
+    }
+}
+
+impl KeySet {
+    /// Which keys there are.
+    fn generation(&self) -> Option<u64> {
+        self.keys.load().as_ref().map(|keys| keys.generation)
+    }
+
+    fn put(&self, keys: Keys, until: u64) {
+        // In this order: whoever sees the keys sees until when they hold.
+        self.until.store(until, Ordering::Relaxed);
+        self.keys.store(Some(Arc::new(keys)));
+        self.arrived.notify_waiters();
+    }
+}
+
+async fn get(url: &KeyUrl, servers: &'static Servers, dialler: Dialler) -> Result<Keys, String> {
+    let group = &servers.groups[usize::from(url.upstream)];
+    let mut why = "it has no server".to_owned();
+    for server in fetch::members(servers, group) {
+        let fetched = tokio::time::timeout(FETCH, fetch::get(group, server, dialler, &url.path, MAX_KEYS)).await;
+        match fetched.unwrap_or_else(|_| Err(format!("no answer within {FETCH:?}"))) {
+            Ok(body) => return Keys::parse(&body),
+            Err(reason) => why = reason,
+        }
+    }
+    Err(why)
+}

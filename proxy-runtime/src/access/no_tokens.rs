@@ -1,0 +1,31 @@
+//! Stands for `access::tokens` where the runtime is built without the feature `jwt`. No site that needs it gets this far: its
+//! output asserts `CHECKS_TOKENS` when it is compiled.
+
+use crate::context::claims::Claims;
+use crate::site::Algorithm;
+
+/// No keys.
+pub(crate) struct Keys {
+    pub(crate) generation: u64,
+}
+
+/// Why a token is not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenError {
+    /// It can't be.
+    Invalid,
+    /// Not said here.
+    #[allow(dead_code, reason = "the other says it")]
+    UnknownKey,
+}
+
+impl Keys {
+    pub(crate) fn parse(_: &[u8]) -> Result<Keys, String> {
+        Err("this proxy was built without the feature `jwt`".to_owned())
+    }
+
+    #[allow(clippy::unused_self, reason = "as the other does")]
+    pub(crate) fn verify(&self, _: &str, _: &[Algorithm]) -> Result<Claims, TokenError> {
+        Err(TokenError::Invalid)
+    }
+}

@@ -1,0 +1,184 @@
+//! What doors remember, shared by all workers: counts of requests, and lists as they were last read ([`AccessState`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::in_flight::ConcurrencyLimiter;
+use super::key_sets::KeySets;
+use super::limiter::Limiter;
+use super::users::{CredentialList, Verifier};
+use crate::access::inspect::Inspector;
+use crate::context::addresses::{self, Addresses};
+use crate::context::settings::{Refused, Settings};
+use crate::file_pool;
+use crate::site::{AuthScheme, Door, Listed, Maintenance, NetworkRule, Site};
+
+/// How long it is believed whether a file is there, in milliseconds.
+const LOOK: u64 = 1000;
+
+/// The memory of all doors of a site.
+pub(crate) struct AccessState {
+    /// By the numbers of `rate-limit`.
+    pub(crate) limiters: Vec<Limiter>,
+    /// By the numbers of `maintenance`: when its file was looked for, in milliseconds, and in the lowest bit whether it is there.
+    maintained: Vec<AtomicU64>,
+    /// By the numbers of `in-flight`.
+    pub(crate) in_flight: Vec<ConcurrencyLimiter>,
+    /// By the numbers of `Networks::listed`.
+    pub(crate) listed: Vec<ArcSwap<Addresses>>,
+    /// By the file that a list is in, and whether it is one of keys.
+    lists: BTreeMap<(u16, bool), ArcSwap<CredentialList>>,
+    pub(crate) verifier: Verifier,
+    /// By the numbers of `Blocks`.
+    pub(crate) inspectors: Vec<Inspector>,
+    /// The keys of tokens.
+    pub(crate) key_sets: KeySets,
+    /// The moment from which limiters count.
+    pub(crate) since: Instant,
+}
+
+impl AccessState {
+    /// # Errors
+    /// One for each list that is none.
+    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<AccessState, Vec<Refused>> {
+        let mut refused = Vec::new();
+        let mut listed = Vec::new();
+        for networks in site.listed {
+            match flatten(networks, site, settings) {
+                Ok(addresses) => listed.push(ArcSwap::from_pointee(addresses)),
+                Err(error) => refused.push(error),
+            }
+        }
+        let mut lists = BTreeMap::new();
+        for key in wanted(site) {
+            match list(key, site, settings) {
+                Ok(list) => drop(lists.insert(key, ArcSwap::from_pointee(list))),
+                Err(error) => refused.push(error),
+            }
+        }
+        // Policies are shared, and so are the numbers in them.
+        let (mut limiters, mut in_flight, mut maintained) = (BTreeMap::new(), 0, 0);
+        for door in doors(site) {
+            for limit in door.rate_limits.iter() {
+                limiters.entry(limit.id).or_insert_with(|| Limiter::new(limit));
+            }
+            maintained = door.maintenance.iter().map(|known| known.id as usize + 1).fold(maintained, usize::max);
+            in_flight = door.in_flight.iter().map(|limit| limit.id as usize + 1).fold(in_flight, usize::max);
+        }
+        let key_sets = match KeySets::new(site, settings) {
+            Ok(key_sets) => key_sets,
+            Err(errors) => {
+                refused.extend(errors);
+                return Err(refused);
+            }
+        };
+        let mut blocks: Vec<_> = doors(site).filter_map(|door| door.blocks.as_ref()).collect();
+        blocks.sort_unstable_by_key(|blocks| blocks.id);
+        blocks.dedup_by_key(|blocks| blocks.id);
+        let state = AccessState {
+            inspectors: blocks.into_iter().map(Inspector::new).collect(),
+            key_sets,
+            maintained: std::iter::repeat_with(AtomicU64::default).take(maintained).collect(),
+            limiters: limiters.into_values().collect(),
+            in_flight: std::iter::repeat_with(ConcurrencyLimiter::default).take(in_flight).collect(),
+            listed,
+            lists,
+            verifier: Verifier::new(),
+            since: Instant::now(),
+        };
+        if refused.is_empty() { Ok(state) } else { Err(refused) }
+    }
+
+    /// Reads all lists again; those that are none keep what they had. Returns what went wrong.
+    pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        for (networks, kept) in site.listed.iter().zip(&self.listed) {
+            match flatten(networks, site, settings) {
+                Ok(addresses) => kept.store(Arc::new(addresses)),
+                Err(error) => refused.push(error),
+            }
+        }
+        for (key, kept) in &self.lists {
+            match list(*key, site, settings) {
+                Ok(list) => kept.store(Arc::new(list)),
+                Err(error) => refused.push(error),
+            }
+        }
+        refused.extend(self.key_sets.reload(site, settings));
+        refused
+    }
+
+    /// Whether the file of `maintenance` is there. It is looked for once a second, by whoever comes first, beside the event loop;
+    /// while the disk does not respond, what was seen last holds.
+    pub(crate) async fn is_maintained(
+        &self,
+        maintenance: &'static Maintenance,
+        settings: &'static Settings,
+        now: Instant,
+    ) -> bool {
+        let Some(seen) = self.maintained.get(maintenance.id as usize) else { return false };
+        // From 1 on: 0 is never.
+        let now = now.saturating_duration_since(self.since).as_millis() as u64 + 1;
+        let last = seen.load(Ordering::Relaxed);
+        if last != 0 && now.saturating_sub(last >> 1) < LOOK {
+            return last & 1 == 1;
+        }
+        if last != 0 {
+            // Others go by this meanwhile.
+            seen.store(now << 1 | (last & 1), Ordering::Relaxed);
+        }
+        let path = std::path::Path::new(maintenance.when.get(settings));
+        let there = Box::pin(file_pool::run_static(move || path.exists())).await;
+        let there = there.unwrap_or(last & 1 == 1);
+        seen.store(now << 1 | u64::from(there), Ordering::Relaxed);
+        there
+    }
+
+    /// The list of a file.
+    pub(crate) fn list(&self, file: u16, keys: bool) -> Option<Arc<CredentialList>> {
+        self.lists.get(&(file, keys)).map(ArcSwap::load_full)
+    }
+}
+
+fn doors(site: &Site) -> impl Iterator<Item = &'static Door> {
+    site.policies().filter_map(|policy| policy.door.as_ref())
+}
+
+/// The files of lists, each once.
+fn wanted(site: &Site) -> Vec<(u16, bool)> {
+    let key = |door: &Door| match door.auth.as_ref()?.scheme {
+        AuthScheme::Basic(file) => Some((file, false)),
+        AuthScheme::ApiKey(file, _) => Some((file, true)),
+        AuthScheme::Jwt(_) | AuthScheme::Forward(_) => None,
+    };
+    let mut wanted: Vec<_> = doors(site).filter_map(key).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+fn list((file, keys): (u16, bool), site: &Site, settings: &Settings) -> Result<CredentialList, Refused> {
+    CredentialList::parse(&settings.file(file), keys)
+        .map_err(|why| settings.refuse(&site.files[usize::from(file)], &why))
+}
+
+fn flatten(networks: &Listed, site: &Site, settings: &Settings) -> Result<Addresses, Refused> {
+    let mut rules = Vec::new();
+    for rule in networks.rules.iter() {
+        match rule {
+            NetworkRule::Network(network, allow) => rules.push((*network, *allow)),
+            NetworkRule::File(file, allow) => {
+                let list = addresses::parse(&settings.file(*file)).map_err(|line| {
+                    let why = format!("line {line} is no network (as in 10.0.0.0/8) and no address");
+                    settings.refuse(&site.files[usize::from(*file)], &why)
+                })?;
+                rules.extend(list.into_iter().map(|network| (network, *allow)));
+            }
+        }
+    }
+    Ok(Addresses::of(&rules, networks.default))
+}

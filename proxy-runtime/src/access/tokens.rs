@@ -1,0 +1,276 @@
+//! Keys, and the signatures of tokens that they verify.
+//!
+//! What decides how a token is verified is what the site says and what kind of key there is, never the token: it names an
+//! algorithm, and is refused where that is not among the site's, or not the key's. Keys that a token brings along or points to
+//! (`jwk`, `jku`, `x5u`, `x5c`) are not looked at.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{AlgorithmFamily, DecodingKey, Validation};
+use serde_json::{Map, Value};
+
+use crate::context::claims::{Claim, Claims};
+use crate::site::Algorithm;
+
+/// Keys that tokens are verified by.
+pub(crate) struct Keys {
+    keys: Vec<VerificationKey>,
+    /// Tells them from those that were there before.
+    pub(crate) generation: u64,
+}
+
+struct VerificationKey {
+    id: Option<String>,
+    /// What it is for, where it says so.
+    algorithm: Option<Algorithm>,
+    key: DecodingKey,
+}
+
+/// Why a token is not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenError {
+    /// It is none, or nobody's.
+    Invalid,
+    /// It names a key that is not there.
+    UnknownKey,
+}
+
+/// The most keys in a set; more are no set that anybody needs.
+const MOST: usize = 100;
+
+/// The shortest secret, in bytes (RFC 7518 section 3.2): as long as what it makes.
+const SHORTEST_SECRET: usize = 32;
+
+/// A token that names no key is tried with so many: each costs as much as a signature does.
+const TRIED: usize = 4;
+
+impl Keys {
+    /// Reads keys: a JWK Set or a JWK (RFC 7517), a public key in PEM, or else a secret.
+    ///
+    /// # Errors
+    /// What is wrong; never the key itself.
+    pub(crate) fn parse(text: &[u8]) -> Result<Keys, String> {
+        static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+        let text = text.trim_ascii();
+        let keys = if text.starts_with(b"{") {
+            key_set(text)?
+        } else if text.starts_with(b"-----BEGIN") {
+            vec![VerificationKey { id: None, algorithm: None, key: pem(text)? }]
+        } else {
+            if text.len() < SHORTEST_SECRET {
+                return Err(format!("a secret has at least {SHORTEST_SECRET} bytes"));
+            }
+            vec![VerificationKey { id: None, algorithm: None, key: DecodingKey::from_secret(text) }]
+        };
+        Ok(Keys { keys, generation: GENERATIONS.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    /// What a token says, if it is signed as it has to be.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn verify(&self, token: &str, algorithms: &[Algorithm]) -> Result<Claims, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
+        // RFC 7515 section 4.1.11: what it must be understood for is nothing that is understood here.
+        if header.crit.is_some() || header.enc.is_some() || header.zip.is_some() {
+            return Err(TokenError::Invalid);
+        }
+        let algorithm =
+            known(header.alg).filter(|algorithm| algorithms.contains(algorithm)).ok_or(TokenError::Invalid)?;
+        let mut fitting = self.keys.iter().filter(|key| {
+            let is_named = match (&header.kid, &key.id) {
+                (Some(wanted), Some(id)) => wanted == id,
+                _ => true,
+            };
+            is_named && key.algorithm.is_none_or(|own| own == algorithm) && key.key.family() == family(algorithm)
+        });
+        let mut validation = Validation::new(header.alg);
+        // What it says is looked at by `Claims::meet`.
+        (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
+        validation.required_spec_claims.clear();
+        let Some(first) = fitting.next() else {
+            return Err(if header.kid.is_some() { TokenError::UnknownKey } else { TokenError::Invalid });
+        };
+        for key in std::iter::once(first).chain(fitting).take(TRIED) {
+            if let Ok(data) = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation) {
+                return if is_well_formed(&data.claims) {
+                    Ok(claims(algorithm, data.claims))
+                } else {
+                    Err(TokenError::Invalid)
+                };
+            }
+        }
+        Err(TokenError::Invalid)
+    }
+}
+
+/// The keys of a set that can verify something; what is not understood is passed over (RFC 7517 section 5).
+fn key_set(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
+    let mut set: Map<String, Value> = serde_json::from_slice(text).map_err(|error| format!("no JSON: {error}"))?;
+    let all = match set.remove("keys") {
+        Some(Value::Array(keys)) => keys,
+        Some(_) => return Err("`keys` is no list".to_owned()),
+        None => vec![Value::Object(set)],
+    };
+    if all.len() > MOST {
+        return Err(format!("more than {MOST} keys"));
+    }
+    let keys: Vec<VerificationKey> =
+        all.into_iter().filter_map(|key| usable(&serde_json::from_value(key).ok()?)).collect();
+    if keys.is_empty() { Err("no key in it can verify a token".to_owned()) } else { Ok(keys) }
+}
+
+fn usable(jwk: &Jwk) -> Option<VerificationKey> {
+    let common = &jwk.common;
+    let signs = common.public_key_use.as_ref().is_none_or(|used| *used == PublicKeyUse::Signature);
+    let verifies = common.key_operations.as_ref().is_none_or(|all| all.contains(&KeyOperations::Verify));
+    let is_short = match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(secret) => secret.value.len() * 3 / 4 < SHORTEST_SECRET,
+        _ => false,
+    };
+    if !signs || !verifies || is_short {
+        return None;
+    }
+    let algorithm = match &common.key_algorithm {
+        None => None,
+        Some(named) => Some(meant(named)?),
+    };
+    let key = DecodingKey::from_jwk(jwk).ok()?;
+    algorithm.is_none_or(|algorithm| family(algorithm) == key.family()).then(|| VerificationKey {
+        id: common.key_id.clone(),
+        algorithm,
+        key,
+    })
+}
+
+fn pem(text: &[u8]) -> Result<DecodingKey, String> {
+    let key = DecodingKey::from_rsa_pem(text).or_else(|_| DecodingKey::from_ec_pem(text));
+    key.or_else(|_| DecodingKey::from_ed_pem(text)).map_err(|_| "no public key of RSA, EC or Ed25519".to_owned())
+}
+
+/// How a token says that it is signed. What a later version of the library knows besides is not known here.
+fn known(algorithm: jsonwebtoken::Algorithm) -> Option<Algorithm> {
+    use jsonwebtoken::Algorithm as Said;
+    Some(match algorithm {
+        Said::HS256 => Algorithm::Hs256,
+        Said::HS384 => Algorithm::Hs384,
+        Said::HS512 => Algorithm::Hs512,
+        Said::RS256 => Algorithm::Rs256,
+        Said::RS384 => Algorithm::Rs384,
+        Said::RS512 => Algorithm::Rs512,
+        Said::PS256 => Algorithm::Ps256,
+        Said::PS384 => Algorithm::Ps384,
+        Said::PS512 => Algorithm::Ps512,
+        Said::ES256 => Algorithm::Es256,
+        Said::ES384 => Algorithm::Es384,
+        Said::EdDSA => Algorithm::EdDsa,
+        _ => return None,
+    })
+}
+
+/// What a key says that it is for; `None` for what verifies no token.
+fn meant(algorithm: &KeyAlgorithm) -> Option<Algorithm> {
+    Some(match algorithm {
+        KeyAlgorithm::HS256 => Algorithm::Hs256,
+        KeyAlgorithm::HS384 => Algorithm::Hs384,
+        KeyAlgorithm::HS512 => Algorithm::Hs512,
+        KeyAlgorithm::RS256 => Algorithm::Rs256,
+        KeyAlgorithm::RS384 => Algorithm::Rs384,
+        KeyAlgorithm::RS512 => Algorithm::Rs512,
+        KeyAlgorithm::PS256 => Algorithm::Ps256,
+        KeyAlgorithm::PS384 => Algorithm::Ps384,
+        KeyAlgorithm::PS512 => Algorithm::Ps512,
+        KeyAlgorithm::ES256 => Algorithm::Es256,
+        KeyAlgorithm::ES384 => Algorithm::Es384,
+        KeyAlgorithm::EdDSA => Algorithm::EdDsa,
+        _ => return None,
+    })
+}
+
+fn family(algorithm: Algorithm) -> AlgorithmFamily {
+    match algorithm {
+        Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => AlgorithmFamily::Hmac,
+        Algorithm::Es256 | Algorithm::Es384 => AlgorithmFamily::Ec,
+        Algorithm::EdDsa => AlgorithmFamily::Ed,
+        Algorithm::Rs256
+        | Algorithm::Rs384
+        | Algorithm::Rs512
+        | Algorithm::Ps256
+        | Algorithm::Ps384
+        | Algorithm::Ps512 => AlgorithmFamily::Rsa,
+    }
+}
+
+/// Whether the claims that RFC 7519 defines are of the type that it says (sections 4.1.1 to 4.1.7): who issued a token is one, and a list
+/// that has them among others is malformed. Times that are no numbers are never met.
+fn is_well_formed(all: &Map<String, Value>) -> bool {
+    let is = |name: &str, holds: fn(&Value) -> bool| all.get(name).is_none_or(holds);
+    is("iss", Value::is_string)
+        && is("sub", Value::is_string)
+        && is("jti", Value::is_string)
+        && is("iat", Value::is_number)
+        && is("aud", |aud| aud.is_string() || aud.as_array().is_some_and(|all| all.iter().all(Value::is_string)))
+}
+
+fn claims(algorithm: Algorithm, all: Map<String, Value>) -> Claims {
+    let number = |name: &str| all.get(name).map(|value| value.as_f64().unwrap_or(f64::NAN));
+    let (ends, begins) = (number("exp"), number("nbf"));
+    let claims = all.into_iter().map(|(name, value)| {
+        let values = match &value {
+            Value::Array(members) => members.iter().map(text).collect(),
+            // RFC 8693 section 4.2.
+            Value::String(words) if name == "scope" => words.split_ascii_whitespace().map(str::to_owned).collect(),
+            other => vec![text(other)],
+        };
+        let text = if value.is_array() { values.join(",") } else { text(&value) };
+        Claim { name, text, values }
+    });
+    Claims { algorithm, ends, begins, claims: claims.collect() }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_are_what_they_are_called() {
+        for (name, algorithm) in Algorithm::NAMES {
+            let said: jsonwebtoken::Algorithm = name.parse().expect("a name that is known");
+            assert_eq!(known(said), Some(*algorithm));
+            let named: KeyAlgorithm = serde_json::from_value((*name).into()).expect("a name that is known");
+            assert_eq!(meant(&named), Some(*algorithm));
+        }
+        for name in ["none", "RSA-OAEP", "RSA1_5", "hs256", "ES256K"] {
+            assert!(serde_json::from_value::<KeyAlgorithm>(name.into()).is_ok_and(|named| meant(&named).is_none()));
+        }
+    }
+
+    #[test]
+    fn registered_claims_have_their_types() {
+        let check = |text: &str, expected: bool| {
+            assert_eq!(is_well_formed(&serde_json::from_str(text).expect("JSON")), expected, "{text}");
+        };
+        check("{}", true);
+        check(r#"{"iss":"me","sub":"ann","jti":"1","iat":1.5,"aud":"api","role":["a"],"n":1}"#, true);
+        check(r#"{"aud":["api","web"]}"#, true);
+        check(r#"{"aud":[]}"#, true);
+        for name in ["iss", "sub", "jti"] {
+            for value in [r#"["me"]"#, "[]", "1", "null", "true", r#"{"me":1}"#] {
+                check(&format!("{{\"{name}\":{value}}}"), false);
+            }
+        }
+        for value in [r#"["api",1]"#, r#"[["api"]]"#, "1", "null", r#"{"api":1}"#] {
+            check(&format!("{{\"aud\":{value}}}"), false);
+        }
+        check(r#"{"iat":"1"}"#, false);
+    }
+}

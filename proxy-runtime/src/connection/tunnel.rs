@@ -1,0 +1,86 @@
+//! Tunnels: bytes both ways until both sides have ended, or both are silent. After an upgrade, and for streams.
+
+use std::cell::RefCell;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::client::http1::Http1Client;
+use crate::exchange::UpstreamExchange;
+use crate::net::clock::{Timer, after};
+use crate::net::stream::BufferedStream;
+
+/// Passes bytes through. Either side's error ends both; there is nobody left to tell.
+pub(crate) async fn through(client: &Client, http1: &Http1Client, call: UpstreamExchange) {
+    let Some((mut server, _lease)) = call.into_link() else { return };
+    pump((&http1.link, &mut server), (&client.timer, client.idle.get()), |_| {}).await;
+}
+
+/// Passes bytes between a client and a server; `silence` is how long both may be silent. `progress` hears how many bytes went to
+/// the client.
+pub(crate) async fn pump(
+    (client, server): (&RefCell<BufferedStream>, &mut BufferedStream),
+    (timer, silence): (&Timer, Duration),
+    mut progress: impl FnMut(u64),
+) {
+    let (mut up, mut down) = (Direction::default(), Direction::default());
+    let mut silent = (Instant::now(), 0);
+    std::future::poll_fn(|cx| {
+        let mut client = client.borrow_mut();
+        let ended = [up.poll(cx, &mut client, server), down.poll(cx, server, &mut client)];
+        progress(down.moved);
+        if ended.iter().any(|way| matches!(way, Poll::Ready(Err(_)))) || ended.iter().all(Poll::is_ready) {
+            return Poll::Ready(());
+        }
+        let moved = up.moved + down.moved;
+        if moved != silent.1 {
+            silent = (Instant::now(), moved);
+        }
+        if timer.over(after(silent.0, silence)) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// One direction.
+#[derive(Default)]
+struct Direction {
+    /// How many bytes have moved.
+    moved: u64,
+    /// The end was passed on.
+    shut: bool,
+}
+
+impl Direction {
+    /// Passes on what there is; ready when all of it was.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut BufferedStream,
+        to: &mut BufferedStream,
+    ) -> Poll<io::Result<()>> {
+        while !self.shut {
+            if !from.is_empty() {
+                let written = ready!(to.stream.poll_write(cx, [from.bytes(), &[]]))?;
+                from.consume(written);
+                self.moved += written as u64;
+                continue;
+            }
+            match from.poll_fill(cx)? {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
+                    ready!(to.stream.poll_shutdown(cx))?;
+                    self.shut = true;
+                }
+                Poll::Pending => {
+                    // What the other side has taken is seen off before there is more.
+                    let _ = to.stream.poll_write(cx, [&[], &[]])?;
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

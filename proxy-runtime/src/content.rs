@@ -1,0 +1,15 @@
+//! Responses that need no server, and what is done to bodies on their way: files, constants and redirects, compression, replacements.
+
+#[cfg(feature = "serve")]
+pub(crate) mod compress;
+pub mod cookies;
+#[cfg(feature = "serve")]
+pub(crate) mod file_reader;
+pub mod files;
+#[cfg(feature = "serve")]
+pub mod pages;
+#[cfg(feature = "serve")]
+pub(crate) mod replace;
+pub mod respond;
+#[cfg(feature = "serve")]
+pub(crate) mod transformed;

@@ -1,0 +1,187 @@
+//! `compress`: answers are compressed on their way to clients that take that.
+//!
+//! ```text
+//! answer ─ of a type that is worth it, whole, not compressed, not `no-transform` ─→ Vary
+//!     └─ the client takes a coding, and it is long enough ─→ Content-Encoding, a weak tag, no length; the body streams
+//! ```
+//!
+//! What a cache keeps is compressed once: that form of it is kept, too ([`Forms`]), and has a length.
+//!
+//! RFC 9110 sections 8.4 and 12.5.3. What comes in is compressed and sent as it comes: an answer of unknown length is flushed
+//! whenever there is nothing more for the moment, so that an event is with the client when it is with the proxy.
+
+#[cfg_attr(not(feature = "compress"), path = "compress/no_encoder.rs")]
+mod encoder;
+
+use std::cell::Cell;
+use std::task::{Context, Poll};
+
+use self::encoder::Encoder;
+use crate::body::source::Source;
+use crate::cache::Forms;
+use crate::content::transformed::{self, Made};
+use crate::failure::Failure;
+use crate::protocol::fields::Fields;
+use crate::site::{Coding, Site};
+
+/// No worker compresses more answers than this at once: each takes up to a few megabytes. Beyond, they go as they are.
+const AT_ONCE: usize = 256;
+
+/// An answer that is compressed on its way.
+pub(crate) struct Compressed<S> {
+    body: S,
+    /// `None` when all is out.
+    encoder: Option<Encoder>,
+    out: Made,
+    /// Where it will be kept, and what there is of it.
+    kept: Option<(Forms, Coding, Vec<u8>)>,
+    flushes: bool,
+    unflushed: bool,
+    /// Why there is no more; what was taken before is sent first.
+    failed: Option<Failure>,
+    _running: CompressionGuard,
+}
+
+impl<S> Compressed<S> {
+    /// Compresses a body of this length, by a coding at its level. What comes of it is kept in `forms`, where there are any.
+    ///
+    /// # Errors
+    /// As many are compressed as may be, or the coding can't be had: the body as it is.
+    pub(crate) fn new(
+        all: &'static Compressing,
+        body: S,
+        length: Option<u64>,
+        (coding, level): (Coding, u8),
+        forms: Option<Forms>,
+    ) -> Result<Compressed<S>, S> {
+        let Some(running) = CompressionGuard::start(all) else { return Err(body) };
+        let Some(encoder) = Encoder::new(coding, level, length) else { return Err(body) };
+        Ok(Compressed {
+            body,
+            encoder: Some(encoder),
+            out: Made::default(),
+            kept: forms.map(|forms| (forms, coding, Vec::new())),
+            flushes: length.is_none(),
+            unflushed: false,
+            failed: None,
+            _running: running,
+        })
+    }
+
+    /// What was made from there on is kept, as long as it is not too much.
+    fn keep(&mut self, before: usize) {
+        let made = &self.out.bytes()[before..];
+        match &mut self.kept {
+            Some((forms, _, bytes)) if bytes.len() + made.len() <= forms.largest() => bytes.extend_from_slice(made),
+            kept => *kept = None,
+        }
+    }
+}
+
+impl<S: Source> Source for Compressed<S> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        loop {
+            if self.out.is_ready() {
+                return Poll::Ready(Ok(true));
+            }
+            let Some(encoder) = &mut self.encoder else { return Poll::Ready(Ok(false)) };
+            if let Some(failure) = self.failed {
+                return Poll::Ready(Err(failure));
+            }
+            match self.body.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => {
+                    let (out, mut fine) = (self.out.bytes(), true);
+                    let before = out.len();
+                    self.body.take(|data| {
+                        fine = encoder.encode(data, out);
+                        data.len()
+                    });
+                    self.unflushed = true;
+                    if !fine {
+                        return Poll::Ready(Err(Failure::Internal));
+                    }
+                    self.keep(before);
+                }
+                Poll::Ready(Ok(false)) => {
+                    let before = self.out.bytes().len();
+                    let fine = self.encoder.take().is_some_and(|encoder| encoder.finish(self.out.bytes()));
+                    if !fine {
+                        return Poll::Ready(Err(Failure::Internal));
+                    }
+                    self.keep(before);
+                    if let Some((forms, coding, bytes)) = self.kept.take() {
+                        forms.keep(coding, bytes);
+                    }
+                }
+                Poll::Ready(Err(failure)) => {
+                    self.failed = Some(failure);
+                    if self.unflushed && !encoder.flush(self.out.bytes()) {
+                        return Poll::Ready(Err(failure));
+                    }
+                }
+                Poll::Pending if self.flushes && self.unflushed => {
+                    self.unflushed = false;
+                    if !encoder.flush(self.out.bytes()) {
+                        return Poll::Ready(Err(Failure::Internal));
+                    }
+                    if !self.out.is_ready() {
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        self.out.take(to)
+    }
+
+    fn rest(&mut self) -> usize {
+        // How many encoders there are is bounded by itself.
+        self.body.rest() + self.out.bytes().capacity()
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        transformed::trailers(self.body.trailers())
+    }
+
+    fn broken(&self) -> Option<Failure> {
+        self.failed.or_else(|| self.body.broken())
+    }
+}
+
+/// Lets what encoders take be used again by the next, instead of going back to the system. Called once, before there are any.
+///
+/// An encoder takes up to some megabytes for an answer. glibc gives blocks that large back at once, so that the next encoder has
+/// the kernel clear each of their pages anew: half of brotli's time. By a block that was given back glibc learns how large blocks
+/// are that come and go, and keeps up to twice that (mallopt(3), `M_MMAP_THRESHOLD`). This one is never touched.
+pub(crate) fn keep_memory(site: &Site) {
+    const LARGEST: usize = 16 << 20;
+    if site.policies().any(|policy| policy.compress.is_some()) {
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST)));
+    }
+}
+
+/// Counts answers that are compressed now.
+#[derive(Default)]
+pub(crate) struct Compressing(Cell<usize>);
+
+/// One of them, until this is dropped.
+struct CompressionGuard(&'static Compressing);
+
+impl CompressionGuard {
+    fn start(all: &'static Compressing) -> Option<CompressionGuard> {
+        if all.0.get() >= AT_ONCE {
+            return None;
+        }
+        all.0.set(all.0.get() + 1);
+        Some(CompressionGuard(all))
+    }
+}
+
+impl Drop for CompressionGuard {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.0.get() - 1);
+    }
+}

@@ -1,0 +1,224 @@
+//! A body on disk on its way to a client: [`FileReader`], a block at a time, however large it is. What is not in memory
+//! is read beside the event loop, and not waited for longer than `file_pool::WAIT`: a disk may be slow, or hang. Where nothing is to be done with the bytes, the kernel sends them from where
+//! they are (`sendfile`).
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use crate::body::outbound::Broken;
+use crate::body::source::{Source, split_block};
+use crate::cache::Opened;
+use crate::content::files::disk::{self, Patience};
+use crate::failure::Failure;
+use crate::file_pool::{self, Unavailable};
+use crate::net::descriptors::CountedFile;
+use crate::net::stream::Stream;
+use crate::protocol::fields::Fields;
+use bytes::{Buf as _, Bytes};
+
+/// Where it is.
+#[derive(Clone)]
+pub(crate) enum From {
+    /// In a store of the cache.
+    Store(Arc<Opened>),
+    /// In a file of its own.
+    Plain(Arc<CountedFile>),
+}
+
+/// How much of a file is read at a time, in bytes.
+const BLOCK: u64 = 64 << 10;
+
+/// Something that is being read.
+type Reading<T> = Pin<Box<dyn Future<Output = Result<io::Result<T>, Unavailable>>>>;
+
+impl From {
+    /// Reads the block that has a byte, beside the event loop.
+    fn read(&self, at: u64, left: u64) -> Reading<(Bytes, usize)> {
+        let from = self.clone();
+        let read = move || from.block(at, left);
+        match self {
+            From::Store(opened) => {
+                let opened = Arc::clone(opened);
+                Box::pin(async move {
+                    let read = opened.pool().run(read).await;
+                    // One file that can't be read must not take one thread after the other.
+                    read.inspect_err(|why| {
+                        if *why == Unavailable::TimedOut {
+                            opened.spoil()
+                        }
+                    })
+                })
+            }
+            From::Plain(_) => Box::pin(file_pool::run_static(read)),
+        }
+    }
+
+    /// The block that has a byte, and where in it that is.
+    fn block(&self, at: u64, left: u64) -> io::Result<(Bytes, usize)> {
+        match self {
+            From::Store(opened) => opened.block(at),
+            From::Plain(file) => {
+                let block = disk::read(file, at, left.min(BLOCK), Patience::Any)?;
+                // It has become shorter since its length was told.
+                if block.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((block, 0)) }
+            }
+        }
+    }
+
+    /// A block that is in memory, if that can be told: no disk is waited for.
+    fn at_once(&self, at: u64, left: u64) -> Option<Bytes> {
+        let From::Plain(file) = self else { return None };
+        disk::read(file, at, left.min(BLOCK), Patience::None).ok().filter(|block| !block.is_empty())
+    }
+
+    fn failure(&self) -> Failure {
+        match self {
+            From::Store(_) => Failure::StoreUnreadable,
+            From::Plain(_) => Failure::FileUnreadable,
+        }
+    }
+}
+
+/// How much of a file is seen to be in memory at a time, in bytes, before the kernel sends it.
+const WINDOW: u64 = 512 << 10;
+
+/// See above.
+pub(crate) struct FileReader {
+    from: From,
+    /// What is left to read.
+    left: Range<u64>,
+    current: Bytes,
+    reading: Option<Reading<(Bytes, usize)>>,
+    /// What is before this is in memory, as far as can be told.
+    seen: u64,
+    warming: Option<Reading<()>>,
+}
+
+impl FileReader {
+    /// Reads a part of a body.
+    pub(crate) fn new(from: From, part: Range<u64>) -> FileReader {
+        FileReader { from, left: part, current: Bytes::new(), reading: None, seen: 0, warming: None }
+    }
+
+    /// How many bytes are left.
+    pub(crate) fn length(&self) -> u64 {
+        self.left.end - self.left.start + self.current.len() as u64
+    }
+}
+
+/// Without a detour through this program.
+impl FileReader {
+    /// Whether [`FileReader::poll_send`] can be used.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.from, From::Plain(_))
+    }
+
+    /// Sends some of what is left; 0 once nothing is. `Err(None)`: the other side takes nothing just now.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+    ) -> Poll<Result<usize, Option<Broken>>> {
+        let unreadable = || Poll::Ready(Err(Some(Broken::Source(self.from.failure()))));
+        let From::Plain(file) = &self.from else { return unreadable() };
+        if self.left.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if self.left.start >= self.seen {
+            let window = self.left.start..self.left.end.min(self.left.start + WINDOW);
+            if self.warming.is_some() || !is_in_memory(file, &window) {
+                let warming = self.warming.get_or_insert_with(|| {
+                    let (file, window) = (Arc::clone(file), window.clone());
+                    Box::pin(file_pool::run_static(move || read_through(&file, window)))
+                });
+                let read = ready!(warming.as_mut().poll(cx));
+                self.warming = None;
+                if !matches!(read, Ok(Ok(()))) {
+                    return unreadable();
+                }
+            }
+            self.seen = window.end;
+        }
+        match stream.poll_send_file(cx, file, self.left.start, self.seen - self.left.start) {
+            // It has become shorter since its length was told.
+            Poll::Ready(Ok(0)) => unreadable(),
+            Poll::Ready(Ok(sent)) => {
+                self.left.start += sent as u64;
+                Poll::Ready(Ok(sent))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Some(Broken::Sink))),
+            Poll::Pending => Poll::Ready(Err(None)),
+        }
+    }
+}
+
+/// Whether a part of a file is in memory, by its ends: what the kernel reads and forgets are stretches of a file.
+fn is_in_memory(file: &File, part: &Range<u64>) -> bool {
+    let has = |at| disk::read(file, at, 1, Patience::None).is_ok_and(|byte| !byte.is_empty());
+    has(part.start) && has(part.end - 1)
+}
+
+/// Brings a part of a file into memory. Blocks.
+fn read_through(file: &File, part: Range<u64>) -> io::Result<()> {
+    let mut at = part.start;
+    while at < part.end {
+        let block = disk::read(file, at, BLOCK.min(part.end - at), Patience::Any)?;
+        if block.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        at += block.len() as u64;
+    }
+    Ok(())
+}
+
+impl Source for FileReader {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        if !self.current.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        if self.left.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        let (at, left) = (self.left.start, self.left.end - self.left.start);
+        if self.reading.is_none()
+            && let Some(block) = self.from.at_once(at, left)
+        {
+            self.left.start += block.len() as u64;
+            self.current = block;
+            return Poll::Ready(Ok(true));
+        }
+        let reading = self.reading.get_or_insert_with(|| self.from.read(at, left));
+        let read = ready!(reading.as_mut().poll(cx));
+        self.reading = None;
+        let Ok(Ok((mut block, within))) = read else { return Poll::Ready(Err(self.from.failure())) };
+        block.advance(within);
+        block.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        self.left.start += block.len() as u64;
+        self.current = block;
+        Poll::Ready(Ok(true))
+    }
+
+    fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+        let took = to(&self.current);
+        self.current.advance(took);
+        took
+    }
+
+    fn take_bytes(&mut self, most: usize) -> Bytes {
+        split_block(&mut self.current, most)
+    }
+
+    fn rest(&mut self) -> usize {
+        // It is read again.
+        self.left.start -= std::mem::take(&mut self.current).len() as u64;
+        if self.reading.is_some() { BLOCK as usize } else { 0 }
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        None
+    }
+}

@@ -1,0 +1,11 @@
+//! What templates, matchers and filters see: the facts of an exchange, the settings of this start, and what is made of both. Pure;
+//! shared with the compiler.
+
+pub mod addresses;
+pub mod claims;
+pub mod facts;
+pub mod matcher;
+pub mod param;
+pub mod settings;
+pub mod template;
+pub mod view;

@@ -1,0 +1,81 @@
+//! What a token says ([`Claims`]). Pure.
+//!
+//! Signatures are verified by `access::tokens`; whether what it says is enough, `access::claims` decides.
+
+/// What a token says, once its signature is verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claims {
+    /// How it is signed.
+    pub algorithm: Algorithm,
+    /// When it ends (`exp`), in seconds since 1970.
+    pub ends: Option<f64>,
+    /// When it begins (`nbf`), in seconds since 1970.
+    pub begins: Option<f64>,
+    /// Each claim as text, and what is in it where it is a list.
+    pub claims: Vec<Claim>,
+}
+
+/// One of [`Claims`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The name.
+    pub name: String,
+    /// As text: that of a list has commas in it.
+    pub text: String,
+    /// What is in it: the members of a list, the words of `scope`, or the text.
+    pub values: Vec<String>,
+}
+
+impl Claims {
+    /// A claim as text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.claim(name).map(|claim| claim.text.as_str())
+    }
+
+    /// A claim by its name.
+    pub fn claim(&self, name: &str) -> Option<&Claim> {
+        self.claims.iter().find(|claim| claim.name == name)
+    }
+}
+
+/// How tokens are signed (RFC 7518 section 3.1, RFC 8037).
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "named as the words")]
+pub enum Algorithm {
+    Hs256,
+    Hs384,
+    Hs512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+}
+
+impl Algorithm {
+    /// All of them, by the names that tokens call them.
+    pub const NAMES: &'static [(&'static str, Algorithm)] = &[
+        ("HS256", Algorithm::Hs256),
+        ("HS384", Algorithm::Hs384),
+        ("HS512", Algorithm::Hs512),
+        ("RS256", Algorithm::Rs256),
+        ("RS384", Algorithm::Rs384),
+        ("RS512", Algorithm::Rs512),
+        ("PS256", Algorithm::Ps256),
+        ("PS384", Algorithm::Ps384),
+        ("PS512", Algorithm::Ps512),
+        ("ES256", Algorithm::Es256),
+        ("ES384", Algorithm::Es384),
+        ("EdDSA", Algorithm::EdDsa),
+    ];
+
+    /// Whether who can verify a token can make one, too.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
+    }
+}

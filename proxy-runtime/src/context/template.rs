@@ -1,0 +1,189 @@
+//! Text with placeholders: what `{client.ip}` and its kin stand for, and how they are put into text. Pure.
+//!
+//! Templates are data, interpreted: a piece costs a branch and a copy. Which placeholder may stand where is the
+//! compiler's business; one that has no value here writes nothing (`-` in a log line).
+//!
+//! What is rendered is bytes: the value of a field or cookie is put in byte for byte, UTF-8 or not, so that two values that differ
+//! make two keys. Where the result must be text, its user escapes it: URLs by percent-encoding, logs by [`crate::protocol::escape`].
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+use crate::context::facts::{Facts, push_number, push_seconds};
+use crate::context::view::{cookie_values, query_values};
+use crate::value::{List, Text};
+
+/// Pieces, in order.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Template {
+    /// The pieces.
+    pub pieces: List<Piece>,
+}
+
+/// A piece of a [`Template`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Piece {
+    /// Literal text.
+    Text(Text),
+    /// The text that is the route's own: routes with handlers that differ in a text share the handler.
+    Row,
+    /// A start-up parameter.
+    Param(u16),
+    /// A file read at start, without its last line end.
+    File(u16),
+    /// What a pattern or a `path-regex` bound.
+    Capture(u8),
+    /// `{client.ip}`
+    ClientIp,
+    /// `{client.cert.subject}`: whose certificate the client has shown
+    ClientCertSubject,
+    /// `{client.cert.fingerprint}`: SHA-256 of it, in hexadecimal
+    ClientCertFingerprint,
+    /// `{user}`: who the client has shown to be
+    User,
+    /// `{jwt.NAME}`: what the client's token says
+    Claim(Text),
+    /// `{tls.version}`, as in `TLSv1.3`
+    TlsVersion,
+    /// `{scheme}`
+    Scheme,
+    /// `{host}`
+    Host,
+    /// `{method}`
+    Method,
+    /// `{path}`
+    Path,
+    /// `{query}`: without `?`.
+    Query,
+    /// `{uri}`: path, `?` and query; the path alone where there is no query
+    PathAndQuery,
+    /// `{query.NAME}`
+    QueryValue(Text),
+    /// `{header.NAME}`
+    Header(Text),
+    /// `{cookie.NAME}`
+    Cookie(Text),
+    /// `{request.id}`
+    RequestId,
+    /// `{route}`
+    Route,
+    /// `{upstream}`
+    Upstream,
+    /// `{status}`
+    Status,
+    /// `{protocol}`, as in `HTTP/1.1`
+    Protocol,
+    /// `{time}`: RFC 3339, UTC
+    Time,
+    /// `{time.common}`: as the combined log format writes it
+    TimeCommon,
+    /// `{bytes}`: of the response's body
+    Bytes,
+    /// `{duration}`: seconds with six decimals
+    Duration,
+    /// `{reason}`: why the proxy answered itself
+    Reason,
+    /// `{server}`: the address of the server that answered
+    Server,
+}
+
+impl Template {
+    /// A template of one literal.
+    pub fn text(text: impl Into<Text>) -> Template {
+        Template { pieces: Cow::Owned(vec![Piece::Text(text.into())]) }
+    }
+
+    /// The text of a template without placeholders.
+    pub fn literal(&self) -> Option<&str> {
+        match &*self.pieces {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Appends what is rendered. Allocates only by growing `out`.
+    pub fn render(&self, facts: &Facts<'_>, out: &mut Vec<u8>) {
+        for piece in self.pieces.iter() {
+            piece.render(facts, out);
+        }
+    }
+
+    /// What is rendered; a literal is not copied.
+    pub fn rendered(&self, facts: &Facts<'_>) -> Cow<'_, [u8]> {
+        match self.literal() {
+            Some(text) => Cow::Borrowed(text.as_bytes()),
+            None => {
+                let mut out = Vec::new();
+                self.render(facts, &mut out);
+                Cow::Owned(out)
+            }
+        }
+    }
+}
+
+impl Piece {
+    pub(crate) fn render(&self, facts: &Facts<'_>, out: &mut Vec<u8>) {
+        let value: &[u8] = match self {
+            Piece::Text(text) => text.as_bytes(),
+            Piece::Row => facts.row.as_bytes(),
+            Piece::Param(index) => return display(out, facts.settings.param(*index)),
+            Piece::File(index) => return facts.settings.render_file(*index, out),
+            Piece::Capture(slot) => facts.captures.get(usize::from(*slot), facts.path),
+            Piece::ClientIp => return display(out, facts.client),
+            Piece::ClientCertSubject => facts.certificate.map_or(b"", |shown| shown.subject.as_bytes()),
+            Piece::ClientCertFingerprint => facts.certificate.map_or(b"", |shown| shown.fingerprint.as_bytes()),
+            Piece::User => facts.user,
+            Piece::Claim(name) => facts.claims.and_then(|claims| claims.get(name)).unwrap_or_default().as_bytes(),
+            Piece::TlsVersion => facts.tls.as_bytes(),
+            Piece::Scheme => facts.scheme.as_bytes(),
+            Piece::Host => facts.host.as_bytes(),
+            Piece::Method => facts.method.as_str().as_bytes(),
+            Piece::Path => facts.path.as_bytes(),
+            Piece::Query => facts.query.unwrap_or_default().as_bytes(),
+            Piece::PathAndQuery => {
+                out.extend_from_slice(facts.path.as_bytes());
+                match facts.query {
+                    None => return,
+                    Some(query) => {
+                        out.push(b'?');
+                        query.as_bytes()
+                    }
+                }
+            }
+            Piece::QueryValue(name) => {
+                let mut values = query_values(facts.query.unwrap_or_default(), name);
+                values.next().unwrap_or_default().as_bytes()
+            }
+            Piece::Header(name) => facts.header(name).unwrap_or_default(),
+            Piece::Cookie(name) => cookie_values(facts.fields, name).next().unwrap_or_default(),
+            Piece::RequestId => return display(out, facts.request_id),
+            Piece::Route => facts.route.as_bytes(),
+            Piece::Upstream => facts.upstream.as_bytes(),
+            Piece::Status => return push_number(out, u64::from(facts.status)),
+            Piece::Protocol => facts.protocol.as_bytes(),
+            Piece::Time => return facts.time.push_rfc3339(out),
+            Piece::TimeCommon => return display(out, facts.time.common()),
+            Piece::Bytes => return push_number(out, facts.bytes),
+            Piece::Duration => return push_seconds(out, facts.duration),
+            Piece::Reason => facts.reason.as_bytes(),
+            Piece::Server => facts.server.as_bytes(),
+        };
+        out.extend_from_slice(value);
+    }
+}
+
+/// Appends what displays itself.
+pub(crate) fn display(out: &mut Vec<u8>, value: impl fmt::Display) {
+    struct Bytes<'o>(&'o mut Vec<u8>);
+    impl fmt::Write for Bytes<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+    // Appending cannot fail.
+    let _ = write!(Bytes(out), "{value}");
+}

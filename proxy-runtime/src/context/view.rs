@@ -1,0 +1,110 @@
+//! A request as the site's rules see it: [`RequestView`], and the questions matchers and templates ask of it.
+//!
+//! Pure, on the hot path, no allocation. Everything is borrowed; path and host are in normal form (see `target`).
+
+use std::net::IpAddr;
+
+use http::Method;
+
+use crate::protocol::canonical::decodes_to;
+use crate::protocol::fields::{Fields, has_token, split_once};
+use crate::protocol::grpc;
+
+/// What a matcher or a template may ask about.
+#[derive(Clone, Copy)]
+pub struct RequestView<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The host in normal form, without port.
+    pub host: &'a str,
+    /// The path in normal form.
+    pub path: &'a str,
+    /// The query as it arrived, without `?`.
+    pub query: Option<&'a str>,
+    /// The header fields.
+    pub headers: &'a Fields,
+    /// The client: the peer, or what a trusted peer said.
+    pub client: IpAddr,
+    /// Whether it came in HTTP/2.
+    pub http2: bool,
+}
+
+impl<'a> RequestView<'a> {
+    /// The values of the query parameter `name`; see [`query_values`].
+    pub fn query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+        query_values(self.query.unwrap_or_default(), name)
+    }
+
+    /// The values of the cookie `name`. Cost: one pass over the `Cookie` fields.
+    pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        cookie_values(self.headers, name)
+    }
+
+    /// Whether this asks for a WebSocket: `Connection: upgrade` and `Upgrade: websocket` (RFC 6455 section 4.1).
+    pub fn is_websocket(&self) -> bool {
+        has_token(self.headers, "connection", "upgrade") && has_token(self.headers, "upgrade", "websocket")
+    }
+
+    /// Whether this is a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
+    pub fn is_grpc(&self) -> bool {
+        grpc::is_call(self.headers)
+    }
+}
+
+/// The values of the parameter `name` in a query, still encoded; a parameter without `=` has the value "". However the name is spelt
+/// there: servers decode it. Cost: one pass over the query.
+pub fn query_values<'a, 'n>(query: &'a str, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+    query_pairs(query).filter(move |(key, _)| decodes_to(key, name)).map(|(_, value)| value)
+}
+
+/// The `name=value` pairs of a query string, in order.
+pub fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// The values of the cookie `name` in a request's fields. Cost: one pass over the `Cookie` fields.
+///
+/// Names and values are bytes: a value may be none that is UTF-8 (RFC 9110 section 5.5), and then it is there like any other, and so
+/// are the cookies beside it.
+pub fn cookie_values<'a, 'n>(fields: &'a Fields, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    let named = move |(key, _): &(&[u8], &[u8])| *key == name.as_bytes();
+    fields.all("cookie").flat_map(cookie_pairs).filter(named).map(|(_, value)| value)
+}
+
+/// The `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order; the first `=` separates.
+pub fn cookie_pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    raw_cookie_pairs(field).map(|(name, value)| {
+        (name, value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
+    })
+}
+
+/// The same with the quotes that values are in.
+pub(crate) fn raw_cookie_pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    field.split(|&byte| byte == b';').map(|pair| {
+        let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
+        (name.trim_ascii(), value.trim_ascii())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(cookie: &[u8], expected: &[(&[u8], &[u8])]) {
+        assert_eq!(cookie_pairs(cookie).collect::<Vec<_>>(), expected, "{cookie:?}");
+    }
+
+    #[test]
+    fn cookies() {
+        check(b"a=1", &[(b"a", b"1")]);
+        check(b"a=1; b=\"x y\"", &[(b"a", b"1"), (b"b", b"x y")]);
+        check(b"odd; a=b=c", &[(b"odd", b""), (b"a", b"b=c")]);
+        check(b"x=\xe9; session=1", &[(b"x", b"\xe9"), (b"session", b"1")]);
+        check(b"\xe9=\"\xff\";=\"; \tb = \t2", &[(b"\xe9", b"\xff"), (b"", b"\""), (b"b", b"2")]);
+    }
+
+    #[test]
+    fn queries() {
+        assert_eq!(query_pairs("a=1&&b&c=x=y").collect::<Vec<_>>(), [("a", "1"), ("b", ""), ("c", "x=y")]);
+    }
+}

@@ -1,0 +1,469 @@
+//! Which of a client's fields are taken in: those that it may send, under names that no server reads as another's. Pure; on the
+//! hot path, one pass over the names without allocation.
+//!
+//! It happens once, as soon as a request's site is known and before anything looks at its fields: matchers, templates, cache keys,
+//! functions, logs and servers all see the same. What is added later is added to what is left here, so that nothing a client says can
+//! remove, forge or alias what the proxy says.
+//!
+//! - What `Connection` names belongs to the client's connection (RFC 9110 section 7.6.1).
+//! - What only a proxy can know ([`is_claim`]) is believed of trusted peers alone.
+//! - `_` and `.` in a name are read as `-` by CGI, WSGI, PHP and Rack: `Remote_User` would stand beside `Remote-User`. Names with `_` are
+//!   dropped unless the site lets them through, and aliases of names that the proxy or the route sees to always are.
+
+use crate::protocol::fields::{Fields, may_trail, of_message};
+use crate::value::{List, Text};
+
+/// The field in which a trusted peer tells the client's address.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// This one, which has an address and nothing else.
+    Field(Text),
+}
+
+/// Which of a client's fields a site or route takes in. Names are in lower case.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct FieldRules {
+    /// The fields that the route sets, copies, changes, removes, or looks at for `block` and `auth api-key`.
+    pub own: List<Text>,
+    /// One of these has `_` or `.` in its name.
+    pub odd: bool,
+    /// Fields of proxies that clients may send, too; of a site, those of all its routes.
+    pub pass: List<Text>,
+    /// Names with `_` are let through.
+    pub underscores: bool,
+}
+
+/// What holds for the fields of a request.
+#[derive(Debug)]
+pub struct IntakeRules<'a> {
+    /// The field in which trusted peers tell the client's address.
+    pub header: &'a TrustedHeader,
+    /// Whether the peer is trusted.
+    pub trusted: bool,
+    /// What the site says; none where no site is known.
+    pub site: Option<&'a FieldRules>,
+}
+
+/// Drops what a client has no say in. Whether names are left that may be aliases of a route's.
+pub fn take_in(fields: &mut Fields, rules: &IntakeRules<'_>) -> bool {
+    drop_listed(fields, |name| is_claim(name) || rules.is_header(name));
+    let mut odd_ones = false;
+    fields.retain(|name, _| {
+        let (underscore, dot) = odd(name);
+        if underscore || dot {
+            let dropped = underscore && !rules.lets_underscores() || rules.is_reserved_alias(name);
+            odd_ones |= !dropped;
+            return !dropped;
+        }
+        !is_claim_or(name, rules) || rules.believes(name)
+    });
+    odd_ones
+}
+
+/// Drops aliases of the names that a route sees to, and what other routes of its site let through. `odd` is what [`take_in`] has said.
+pub fn for_route(fields: &mut Fields, route: &FieldRules, site: &FieldRules, trusted: bool, odd: bool) {
+    if odd || route.odd {
+        fields.retain(|name, _| !route.own.iter().any(|own| is_alias(name, own.as_bytes())));
+    }
+    if !site.pass.is_empty() {
+        let believed = |name: &[u8]| trusted && !name.eq_ignore_ascii_case(PROXY);
+        fields.retain(|name, _| !is_among(name, &site.pass) || is_among(name, &route.pass) || believed(name));
+    }
+}
+
+/// The trailers of a request that go on. A server may merge them into its fields (RFC 9110 section 6.5.1): what the proxy or the route
+/// sees to is not said behind a body, under any name. `also` are names that functions see to.
+pub fn trailers(mut trailers: Fields, route: &FieldRules, also: &[&str]) -> Fields {
+    trailers.retain(|name, _| {
+        let (underscore, _) = odd(name);
+        let mut read = [0; LONGEST];
+        let read = read_as(name, &mut read);
+        let own = |own: &[u8]| name.eq_ignore_ascii_case(own) || is_alias(name, own);
+        may_trail(name)
+            && !(underscore && !route.underscores
+                || is_reserved(read)
+                || is_claim(read)
+                || route.own.iter().any(|name| own(name.as_bytes()))
+                || also.iter().any(|name| own(name.as_bytes())))
+    });
+    trailers
+}
+
+/// Drops all fields whose names are read as `name` and are not it.
+pub fn displace(fields: &mut Fields, name: &str) {
+    fields.retain(|found, _| !is_alias(found, name.as_bytes()));
+}
+
+/// Whether a name is read as `own`, and is another.
+pub fn is_alias(name: &[u8], own: &[u8]) -> bool {
+    name.len() == own.len()
+        && !name.eq_ignore_ascii_case(own)
+        && name.iter().zip(own).all(|(name, own)| fold(*name) == fold(*own))
+}
+
+/// Whether a name may be read as another: it has `_` or `.`.
+pub fn is_odd(name: &[u8]) -> bool {
+    let (underscore, dot) = odd(name);
+    underscore || dot
+}
+
+/// Drops the fields that `Connection` lists (RFC 9110 section 7.6.1): a list over all its lines. Not those that frame or address the
+/// message, are meant for all recipients, or that `keep` names. What is no token names no field. Allocates for names that are there.
+pub fn drop_listed(fields: &mut Fields, keep: impl Fn(&[u8]) -> bool) {
+    /// `Cache-Control` is what that section has for an example of what must not be listed.
+    const KEPT: [&[u8]; 5] = [b"trailer", b"host", b"content-length", b"cache-control", b"connection"];
+    let options = fields.all("connection").flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let named = options.filter(|option| {
+        !is_usual_option(option)
+            && !KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(option))
+            && fields.raw().any(|(name, _)| name.eq_ignore_ascii_case(option))
+            && !keep(option)
+    });
+    let mut listed: Vec<Vec<u8>> = Vec::new();
+    for name in named {
+        if !listed.iter().any(|listed| listed.eq_ignore_ascii_case(name)) {
+            listed.push(name.to_vec());
+        }
+    }
+    if !listed.is_empty() {
+        fields.retain(|name, _| !listed.iter().any(|listed| name.eq_ignore_ascii_case(listed)));
+    }
+}
+
+/// Options of a connection, and fields that go in any case, each at its place.
+fn is_usual_option(option: &[u8]) -> bool {
+    match option.len() {
+        0 => true,
+        2 => option.eq_ignore_ascii_case(b"te"),
+        5 => option.eq_ignore_ascii_case(b"close"),
+        7 => option.eq_ignore_ascii_case(b"upgrade"),
+        10 => option.eq_ignore_ascii_case(b"keep-alive"),
+        17 => option.eq_ignore_ascii_case(b"transfer-encoding"),
+        _ => false,
+    }
+}
+
+impl IntakeRules<'_> {
+    fn lets_underscores(&self) -> bool {
+        self.site.is_some_and(|site| site.underscores)
+    }
+
+    fn is_header(&self, name: &[u8]) -> bool {
+        matches!(self.header, TrustedHeader::Field(header) if name.eq_ignore_ascii_case(header.as_bytes()))
+    }
+
+    /// Whether a name with `_` or `.` is read as one that the proxy sees to.
+    fn is_reserved_alias(&self, name: &[u8]) -> bool {
+        let mut read = [0; LONGEST];
+        let read = read_as(name, &mut read);
+        let header = matches!(self.header, TrustedHeader::Field(header) if is_alias(name, header.as_bytes()));
+        is_reserved(read) || is_claim(read) || header
+    }
+
+    /// Whether what a claim says is believed, or let through.
+    fn believes(&self, name: &[u8]) -> bool {
+        let is = |claim: &[u8]| name.eq_ignore_ascii_case(claim);
+        if self.site.is_some_and(|site| is_among(name, &site.pass)) {
+            return true;
+        }
+        if !self.trusted || is(PROXY) {
+            return false;
+        }
+        match self.header {
+            TrustedHeader::XForwardedFor => !is(b"forwarded"),
+            TrustedHeader::Forwarded => !is(b"x-forwarded-for") && !is(b"x-forwarded-proto"),
+            TrustedHeader::Field(header) => (!is(b"forwarded") && !is(b"x-forwarded-for")) || is(header.as_bytes()),
+        }
+    }
+}
+
+/// CGI makes a variable of it that HTTP clients go by (CVE-2016-5385, "httpoxy"): no proxy has a reason to send it on.
+const PROXY: &[u8] = b"proxy";
+
+fn is_claim_or(name: &[u8], rules: &IntakeRules<'_>) -> bool {
+    is_claim(name) || rules.is_header(name)
+}
+
+fn is_among(name: &[u8], names: &[Text]) -> bool {
+    names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// Names that the proxy says itself: no site can let a client's through.
+pub const ANNOUNCED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
+/// Whether a field says what only a proxy can know: who the client is, how it came, what it has asked for in truth. In the wild each
+/// of them is believed by some server, framework or middleware.
+pub fn is_claim(name: &[u8]) -> bool {
+    const FAMILIES: [&[u8]; 2] = [b"x-forwarded-", b"x-original-"];
+    const X: [&[u8]; 23] = [
+        b"x-appengine-user-ip",
+        b"x-azure-clientip",
+        b"x-azure-socketip",
+        b"x-client-ip",
+        b"x-clientip",
+        b"x-cluster-client-ip",
+        b"x-coming-from",
+        b"x-envoy-external-address",
+        b"x-envoy-original-path",
+        b"x-forward-for",
+        b"x-forwarded",
+        b"x-host",
+        b"x-http-host-override",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+        b"x-proxyuser-ip",
+        b"x-real-ip",
+        b"x-remote-addr",
+        b"x-remote-ip",
+        b"x-rewrite-url",
+        b"x-scheme",
+        b"x-url-scheme",
+    ];
+    const OTHERS: [&[u8]; 14] = [
+        b"cf-connecting-ip",
+        b"cf-connecting-ipv6",
+        b"client-ip",
+        b"fastly-client-ip",
+        b"forwarded",
+        b"forwarded-for",
+        b"forwarded-for-ip",
+        b"front-end-https",
+        b"http-client-ip",
+        b"proxy",
+        b"proxy-client-ip",
+        b"remote-addr",
+        b"true-client-ip",
+        b"wl-proxy-client-ip",
+    ];
+    let is = |known: &&[u8]| name.eq_ignore_ascii_case(known);
+    match name {
+        [b'x' | b'X', b'-', ..] => {
+            X.iter().any(is)
+                || FAMILIES
+                    .iter()
+                    .any(|family| name.get(..family.len()).is_some_and(|start| start.eq_ignore_ascii_case(family)))
+        }
+        [b'c' | b'C' | b'f' | b'F' | b'h' | b'H' | b'p' | b'P' | b'r' | b'R' | b't' | b'T' | b'w' | b'W', ..] => {
+            OTHERS.iter().any(is)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a field is one that the proxy reads or writes on every way: another that is read as it would say something else.
+fn is_reserved(name: &[u8]) -> bool {
+    of_message(name) || name.eq_ignore_ascii_case(b"via") || name.eq_ignore_ascii_case(b"content-type")
+}
+
+/// Longer than any name that is known here but a family's, of which this much tells enough, in bytes.
+const LONGEST: usize = 32;
+
+/// A name as CGI reads it, with `-` for what is read as that; or as much of it as is compared.
+fn read_as<'b>(name: &[u8], buffer: &'b mut [u8; LONGEST]) -> &'b [u8] {
+    let length = name.len().min(LONGEST);
+    for (to, from) in buffer.iter_mut().zip(name) {
+        *to = fold(*from);
+    }
+    &buffer[..length]
+}
+
+fn fold(byte: u8) -> u8 {
+    match byte {
+        b'_' | b'.' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    }
+}
+
+/// Whether a name has `_`, and whether it has `.`.
+fn odd(name: &[u8]) -> (bool, bool) {
+    name.iter().fold((false, false), |(underscore, dot), &byte| (underscore | (byte == b'_'), dot | (byte == b'.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&str, &str)]) -> Fields {
+        lines.iter().copied().collect()
+    }
+
+    fn texts(names: &[&str]) -> Vec<Text> {
+        names.iter().map(|name| Text::from((*name).to_owned())).collect()
+    }
+
+    fn rules(own: &[&str], pass: &[&str], underscores: bool) -> FieldRules {
+        let odd = own.iter().any(|name| is_odd(name.as_bytes()));
+        FieldRules { own: texts(own).into(), odd, pass: texts(pass).into(), underscores }
+    }
+
+    /// The names that are left of those.
+    #[track_caller]
+    fn check(names: &[&str], rules: &IntakeRules<'_>, expected: &[&str]) {
+        let mut found: Fields = names.iter().map(|name| (*name, "1")).collect();
+        take_in(&mut found, rules);
+        let left: Vec<&str> = found.iter().map(|(name, _)| name).collect();
+        assert_eq!(left, expected, "{names:?}");
+    }
+
+    const XFF: IntakeRules<'static> = IntakeRules { header: &TrustedHeader::XForwardedFor, trusted: false, site: None };
+
+    #[test]
+    fn untrusted_peers_claim_nothing() {
+        let claims = [
+            "X-Forwarded-For",
+            "x-forwarded-anything",
+            "X-FORWARDED-Client-Cert",
+            "X-Real-IP",
+            "X-Client-IP",
+            "True-Client-IP",
+            "CF-Connecting-IP",
+            "X-Cluster-Client-IP",
+            "Fastly-Client-IP",
+            "X-Original-URL",
+            "X-Original-Host",
+            "X-Rewrite-URL",
+            "X-HTTP-Method-Override",
+            "X-HTTP-Method",
+            "X-Method-Override",
+            "X-Host",
+            "X-Forwarded",
+            "Forwarded-For",
+            "Forwarded",
+            "Proxy",
+            "X-ProxyUser-Ip",
+        ];
+        check(&claims, &XFF, &[]);
+        check(
+            &["X-Forwardedfor", "Accept", "Via", "Cookie", "X-Host-Name"],
+            &XFF,
+            &["X-Forwardedfor", "Accept", "Via", "Cookie", "X-Host-Name"],
+        );
+        let site = rules(&[], &["x-http-method-override", "proxy"], false);
+        let passing = IntakeRules { site: Some(&site), ..XFF };
+        check(&["X-HTTP-Method-Override", "Proxy", "X-Real-IP"], &passing, &["X-HTTP-Method-Override", "Proxy"]);
+    }
+
+    #[test]
+    fn trusted_peers_are_believed_where_they_are_asked() {
+        let names =
+            ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP", "Proxy", "X-Me"];
+        let trusted = |header| IntakeRules { header, trusted: true, site: None };
+        check(
+            &names,
+            &trusted(&TrustedHeader::XForwardedFor),
+            &["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "X-Me"],
+        );
+        check(&names, &trusted(&TrustedHeader::Forwarded), &["X-Forwarded-Host", "Forwarded", "X-Real-IP", "X-Me"]);
+        let own = TrustedHeader::Field("x-me".into());
+        check(&names, &trusted(&own), &["X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "X-Me"]);
+        check(&names, &IntakeRules { header: &own, trusted: false, site: None }, &[]);
+    }
+
+    #[test]
+    fn aliases() {
+        check(&["Remote_User", "a_b", "a.b"], &XFF, &["a.b"]);
+        let lets = rules(&[], &[], true);
+        let lets = IntakeRules { site: Some(&lets), ..XFF };
+        check(
+            &[
+                "X_Forwarded_For",
+                "x.forwarded-FOR",
+                "X_Real.IP",
+                "Content_Length",
+                "Transfer.Encoding",
+                "Content_Type",
+                "a_b",
+            ],
+            &lets,
+            &["a_b"],
+        );
+        check(&[&"x_forwarded_".repeat(9)], &lets, &[]);
+        let own = TrustedHeader::Field("x-me".into());
+        check(&["X_Me", "X.Me"], &IntakeRules { header: &own, trusted: true, site: lets.site }, &[]);
+    }
+
+    #[test]
+    fn aliases_of_a_route() {
+        let check = |own: &[&str], names: &[&str], expected: &[&str]| {
+            let (route, site) = (rules(own, &[], true), rules(&[], &[], true));
+            let mut found: Fields = names.iter().map(|name| (*name, "1")).collect();
+            let odd = take_in(&mut found, &IntakeRules { site: Some(&site), ..XFF });
+            for_route(&mut found, &route, &site, false, odd);
+            assert_eq!(found.iter().map(|(name, _)| name).collect::<Vec<_>>(), expected, "{own:?} {names:?}");
+        };
+        check(
+            &["remote-user"],
+            &["Remote_User", "remote.USER", "Remote-User", "Remote-Users", "a_b"],
+            &["Remote-User", "Remote-Users", "a_b"],
+        );
+        check(&["x_user"], &["X-User", "x.user", "x_user"], &["x_user"]);
+        check(&[], &["a_b", "a.b"], &["a_b", "a.b"]);
+    }
+
+    #[test]
+    fn one_route_lets_through_what_another_does_not() {
+        let (site, other) = (rules(&[], &["x-host"], false), rules(&[], &[], false));
+        let mut found = fields(&[("X-Host", "a"), ("X-Real-IP", "b"), ("X-Other", "c")]);
+        take_in(&mut found, &IntakeRules { site: Some(&site), ..XFF });
+        assert_eq!(found, fields(&[("X-Host", "a"), ("X-Other", "c")]));
+        for_route(&mut found, &other, &site, false, false);
+        assert_eq!(found, fields(&[("X-Other", "c")]));
+    }
+
+    #[test]
+    fn what_connection_lists() {
+        let check = |connection: &[&str], expected: &[&str]| {
+            let mut found: Fields = connection.iter().map(|line| ("Connection", *line)).collect();
+            for name in ["X-Hop", "Remote-User", "Host", "Content-Length", "Cache-Control", "x-forwarded-for"] {
+                found.add(name.as_bytes(), b"1");
+            }
+            drop_listed(&mut found, is_claim);
+            found.remove("connection");
+            assert_eq!(found.iter().map(|(name, _)| name).collect::<Vec<_>>(), expected, "{connection:?}");
+        };
+        let kept = ["Host", "Content-Length", "Cache-Control", "x-forwarded-for"];
+        check(&["close, x-HOP", "\tRemote-User ,,"], &kept);
+        check(&["close"], &["X-Hop", "Remote-User", "Host", "Content-Length", "Cache-Control", "x-forwarded-for"]);
+        check(&["x-hop, remote-user, Host, content-length, cache-control, X-Forwarded-For, connection"], &kept);
+        check(
+            &["\"X-Hop\", remote-user;q=1, x-hop remote-user, remote_user"],
+            &["X-Hop", "Remote-User", "Host", "Content-Length", "Cache-Control", "x-forwarded-for"],
+        );
+    }
+
+    #[test]
+    fn trailers_of_requests() {
+        let check = |route: &FieldRules, names: &[&str], expected: &[&str]| {
+            let found = trailers(names.iter().map(|name| (*name, "1")).collect(), route, &["x-tenant"]);
+            assert_eq!(found.iter().map(|(name, _)| name).collect::<Vec<_>>(), expected, "{names:?}");
+        };
+        let names = [
+            "X-Sum",
+            "X-Forwarded-For",
+            "X_Real_IP",
+            "Remote-User",
+            "remote.user",
+            "X-Tenant",
+            "x.tenant",
+            "Via",
+            "Content.Length",
+            "a_b",
+        ];
+        check(&rules(&["remote-user"], &["x-real-ip"], false), &names, &["X-Sum"]);
+        check(&rules(&["remote-user"], &[], true), &names, &["X-Sum", "a_b"]);
+    }
+
+    #[test]
+    fn functions_displace() {
+        let mut found = fields(&[("x_tenant", "1"), ("X-Tenant", "2"), ("x.tenant", "3"), ("x-other", "4")]);
+        displace(&mut found, "x-tenant");
+        assert_eq!(found, fields(&[("X-Tenant", "2"), ("x-other", "4")]));
+    }
+}

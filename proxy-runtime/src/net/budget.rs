@@ -1,0 +1,116 @@
+//! How many client connections and TLS handshakes there may be at once, in the process and from one address ([`ConnectionBudget`]).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::context::settings::Settings;
+use crate::failure::Failure;
+use crate::site::Site;
+
+/// How many connections there may be.
+#[derive(Debug)]
+pub(crate) struct ConnectionBudget {
+    max: usize,
+    open: AtomicUsize,
+    most: AtomicUsize,
+    per_client: u32,
+    handshakes: usize,
+    shaking: AtomicUsize,
+    /// Connections per client, counted only where that is limited. Locked per connection, never per request; as large
+    /// as there are open connections.
+    clients: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// A connection that counts.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    budget: &'static ConnectionBudget,
+    counted: Option<IpAddr>,
+}
+
+impl ConnectionBudget {
+    /// `connections`: as many as there are file descriptors for.
+    pub(crate) fn new(site: &Site, settings: &Settings, connections: usize) -> ConnectionBudget {
+        let limits = &site.root.limits;
+        ConnectionBudget {
+            max: connections,
+            open: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            per_client: u32::try_from(limits.per_client.get(settings)).unwrap_or(u32::MAX),
+            handshakes: usize::try_from(limits.handshakes.get(settings)).unwrap_or(usize::MAX),
+            shaking: AtomicUsize::new(0),
+            clients: Mutex::default(),
+        }
+    }
+
+    /// The most connections that there were since this was asked last, and how many there are.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        let now = self.open.load(Ordering::Relaxed);
+        (self.most.swap(now, Ordering::Relaxed).max(now), now)
+    }
+
+    /// Room for a TLS handshake, until the guard is dropped.
+    pub(crate) fn handshake(&'static self) -> Option<Handshake> {
+        let counted = Handshake(self);
+        (self.shaking.fetch_add(1, Ordering::Relaxed) < self.handshakes).then_some(counted)
+    }
+
+    /// Counts a connection; its client with it, where that is known.
+    pub(crate) fn admit(&'static self, client: Option<IpAddr>) -> Result<Permit, Failure> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        self.most.fetch_max(before + 1, Ordering::Relaxed);
+        if before >= self.max {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(Failure::TooManyConnections);
+        }
+        let mut permit = Permit { budget: self, counted: None };
+        if let Some(client) = client {
+            permit.count(client)?;
+        }
+        Ok(permit)
+    }
+}
+
+impl Permit {
+    /// Counts the client; once for each connection.
+    pub(crate) fn count(&mut self, client: IpAddr) -> Result<(), Failure> {
+        let budget = self.budget;
+        if budget.per_client == u32::MAX || self.counted.is_some() {
+            return Ok(());
+        }
+        let mut clients = budget.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = clients.entry(client).or_insert(0);
+        if *open >= budget.per_client {
+            return Err(Failure::ClientConnectionLimit);
+        }
+        *open += 1;
+        self.counted = Some(client);
+        Ok(())
+    }
+}
+
+/// A TLS handshake under way.
+pub(crate) struct Handshake(&'static ConnectionBudget);
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.shaking.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.budget.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(peer) = self.counted {
+            let mut clients = self.budget.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            if let std::collections::hash_map::Entry::Occupied(mut entry) = clients.entry(peer) {
+                *entry.get_mut() -= 1;
+                if *entry.get() == 0 {
+                    entry.remove();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The process's memory for clients: [`Memory`], one count for all workers of what is held for clients that take nothing, and
+//! shares of it ([`Charge`]). What does not fit is not kept: who asks for it does without, or ends.
+//!
+//! ```text
+//! an exchange in HTTP/2, and what one holds that waits for its client ─┬─ within what each connection may always hold
+//!                                                                      └─ beyond (`connection::http2::budget`) ─→ Memory
+//! a request's body that is kept (`retry`, `mirror`, `block`) ─────→ Memory
+//! ```
+//!
+//! A charge is an atomic addition, and there is none for a connection with a few exchanges that flow. What was held is given back to
+//! the system by [`trim`].
+
+pub(crate) mod trim;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+
+use crate::context::settings::Settings;
+use crate::site::Site;
+
+/// See above.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    limit: usize,
+    used: AtomicUsize,
+    most: AtomicUsize,
+    /// Connections that take no more requests until less is in use; how many there are, so that nobody else has to lock.
+    waiting: Mutex<Vec<Waker>>,
+    waiters: AtomicUsize,
+}
+
+impl Memory {
+    pub(crate) fn new(site: &Site, settings: &Settings) -> Memory {
+        Memory::of(site.root.limits.memory.get(settings))
+    }
+
+    pub(crate) fn of(limit: u64) -> Memory {
+        Memory {
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            used: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            waiters: AtomicUsize::new(0),
+        }
+    }
+
+    /// The most that was in use since this was asked last, and how much is.
+    pub(crate) fn used(&self) -> (usize, usize) {
+        let now = self.used.load(Ordering::Relaxed);
+        (self.most.swap(now, Ordering::Relaxed).max(now), now)
+    }
+
+    /// Takes so many bytes, if there are as many. They are given back by [`Memory::give`].
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        self.take_below(bytes, self.limit)
+    }
+
+    /// The same, if no more than half of all is in use then: for what would be of use, and can be done without.
+    pub(crate) fn take_spare(&self, bytes: usize) -> bool {
+        self.take_below(bytes, self.limit / 2)
+    }
+
+    fn take_below(&self, bytes: usize, limit: usize) -> bool {
+        let more = |used: usize| used.checked_add(bytes).filter(|&used| used <= limit);
+        let taken = self.used.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more);
+        if let Ok(before) = taken {
+            self.most.fetch_max(before + bytes, Ordering::Relaxed);
+        }
+        taken.is_ok()
+    }
+
+    /// Gives back what was taken. Who waits is woken once an eighth is free, not for each byte.
+    pub(crate) fn give(&self, bytes: usize) {
+        let used = self.used.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        if self.waiters.load(Ordering::SeqCst) > 0 && used <= self.limit - self.limit / 8 {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.waiters.store(0, Ordering::SeqCst);
+            for waker in waiting.drain(..) {
+                waker.wake();
+            }
+        }
+    }
+
+    /// A task is woken when there is more again.
+    pub(crate) fn wait(&self, cx: &Context<'_>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        self.waiters.store(waiting.len(), Ordering::SeqCst);
+        if self.used.load(Ordering::SeqCst) <= self.limit - self.limit / 8 {
+            // Given back in between.
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// A share that is nothing yet.
+    pub(crate) fn charge(&'static self) -> Charge {
+        Charge { memory: self, bytes: 0 }
+    }
+}
+
+/// A share, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    memory: &'static Memory,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Makes it larger by so many bytes, if there are as many.
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+        let grown = self.memory.take(bytes);
+        self.bytes += if grown { bytes } else { 0 };
+        grown
+    }
+
+    /// Bytes that have the share for as long as any part of them is held.
+    pub(crate) fn keeps(self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(ChargedBytes { bytes, _charge: self })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.memory.give(self.bytes);
+    }
+}
+
+struct ChargedBytes {
+    bytes: Vec<u8>,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for ChargedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares() {
+        let memory: &'static Memory = Box::leak(Box::new(Memory::of(100)));
+        let (mut first, mut second) = (memory.charge(), memory.charge());
+        assert!(first.grow(60) && !second.grow(41) && !second.grow(usize::MAX) && !memory.take_spare(1));
+        assert!(second.grow(30) && second.grow(10));
+        let kept = second.keeps(vec![1; 40]);
+        let part = kept.slice(1..2);
+        drop(kept);
+        assert_eq!(memory.used(), (100, 100));
+        drop((part, first));
+        assert_eq!(memory.used(), (100, 0));
+        assert_eq!(memory.used(), (0, 0));
+        assert!(memory.take_spare(50));
+    }
+}

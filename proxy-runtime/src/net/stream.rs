@@ -1,0 +1,316 @@
+//! A connection of any kind, over TCP or a unix socket, plain or encrypted: [`Stream`]; with what has been read of it and not
+//! yet used: [`BufferedStream`].
+//!
+//! I/O without decisions. Buffers belong to the worker and are lent to a link only while there are bytes in them: an
+//! idle connection, or one that waits for the other side, holds none.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::net::descriptors::DescriptorPermit;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    /// Over one of the others.
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::TlsStream<BufferedStream>>),
+}
+
+macro_rules! either {
+    ($self:expr, $stream:ident => $do:expr) => {
+        match $self {
+            Stream::Tcp($stream) => $do,
+            Stream::Unix($stream) => $do,
+            #[cfg(feature = "tls")]
+            Stream::Tls($stream) => $do,
+        }
+    };
+}
+
+impl Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+
+    /// The other side's address and this one's; a unix socket has none.
+    pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        match self {
+            Stream::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
+            Stream::Unix(_) => (None, None),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.get_ref().0.stream.addresses(),
+        }
+    }
+
+    /// Writes from the first of `bufs`, and from the second as well where there is something in it. With nothing in either,
+    /// what was taken before is seen off: encrypted, it may still be here.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: [&[u8]; 2]) -> Poll<io::Result<usize>> {
+        let [first, second] = bufs;
+        let written = match (first.is_empty(), second.is_empty()) {
+            (true, true) => return either!(self, stream => Pin::new(stream).poll_flush(cx)).map_ok(|()| 0),
+            // `send` costs less than `writev` with one piece.
+            (false, true) => either!(self, stream => Pin::new(stream).poll_write(cx, first)),
+            (true, false) => either!(self, stream => Pin::new(stream).poll_write(cx, second)),
+            _ => {
+                let both = [IoSlice::new(first), IoSlice::new(second)];
+                either!(self, stream => Pin::new(stream).poll_write_vectored(cx, &both))
+            }
+        };
+        match ready!(written) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            outcome => Poll::Ready(outcome),
+        }
+    }
+
+    /// Whether it is encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !matches!(self, Stream::Tcp(_) | Stream::Unix(_))
+    }
+
+    /// Whether [`Stream::poll_send_file`] works.
+    pub(crate) fn sends_files(&self) -> bool {
+        matches!(self, Stream::Tcp(_))
+    }
+
+    /// Sends some of a stretch of a file as it is; 0 where the file ends before that. May wait for the disk.
+    ///
+    /// # Errors
+    /// Those of writing; and of a connection that is encrypted or no TCP.
+    pub(crate) fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        mut from: u64,
+        length: u64,
+    ) -> Poll<io::Result<usize>> {
+        let Stream::Tcp(stream) = self else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            let sent = stream.try_io(Interest::WRITABLE, || {
+                rustix::fs::sendfile(&*stream, file, Some(&mut from), length).map_err(io::Error::from)
+            });
+            match sent {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    /// Closing will tell the other side that something went wrong.
+    pub(crate) fn reset_on_close(&self) {
+        match self {
+            // Where it can't be set, the close is orderly.
+            Stream::Tcp(stream) => {
+                drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)));
+            }
+            Stream::Unix(_) => {}
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.get_ref().0.stream.reset_on_close(),
+        }
+    }
+
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// A worker's buffers for reading that nobody uses just now.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    size: usize,
+    free: RefCell<Vec<Box<[u8]>>>,
+    /// The fewest that were free since the last sweep.
+    spare: Cell<usize>,
+}
+
+/// The most buffers kept for later.
+const MAX_FREE: usize = 64;
+
+impl Buffers {
+    /// Buffers of `size` bytes, which is the most that a link reads ahead.
+    pub(crate) fn new(size: usize) -> Buffers {
+        Buffers { size, free: RefCell::default(), spare: Cell::new(0) }
+    }
+
+    fn take(&self) -> Box<[u8]> {
+        let mut free = self.free.borrow_mut();
+        let buffer = free.pop();
+        self.spare.set(self.spare.get().min(free.len()));
+        buffer.unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
+    }
+
+    /// Lets go of those that nobody has needed since the last time.
+    pub(crate) fn sweep(&self) {
+        let mut free = self.free.borrow_mut();
+        let needed = free.len().saturating_sub(self.spare.get());
+        free.truncate(needed);
+        self.spare.set(free.len());
+    }
+
+    fn give(&self, buffer: Box<[u8]>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < MAX_FREE {
+            free.push(buffer);
+        }
+    }
+}
+
+/// A connection, and the bytes that were read from it and not yet used.
+#[derive(Debug)]
+pub(crate) struct BufferedStream {
+    pub(crate) stream: Stream,
+    buffers: &'static Buffers,
+    buffer: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+    /// The other side has said all.
+    ended: bool,
+    /// Its descriptor's place in a budget, if it is counted here.
+    #[allow(dead_code, reason = "held until the connection is closed")]
+    descriptor: Option<DescriptorPermit>,
+}
+
+impl BufferedStream {
+    pub(crate) fn new(stream: Stream, buffers: &'static Buffers) -> BufferedStream {
+        BufferedStream { stream, buffers, buffer: None, start: 0, end: 0, ended: false, descriptor: None }
+    }
+
+    /// The same for one whose descriptor has a place in a budget.
+    pub(crate) fn counted(stream: Stream, buffers: &'static Buffers, descriptor: DescriptorPermit) -> BufferedStream {
+        let mut link = BufferedStream::new(stream, buffers);
+        link.descriptor = Some(descriptor);
+        link
+    }
+
+    /// What was read and not used.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..self.end])
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The other side has said all, and it was read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// So many bytes are used.
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.start += len;
+        if self.start == self.end {
+            self.rest();
+        }
+    }
+
+    /// Reads more behind what there is. `Ok(false)`: nothing more comes.
+    ///
+    /// # Errors
+    /// Those of reading, and [`io::ErrorKind::OutOfMemory`] where the buffer is full.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
+        let mut buffer = self.buffer.take().unwrap_or_else(|| self.buffers.take());
+        if self.end == buffer.len() {
+            if buffer.len() < self.buffers.size {
+                let small = std::mem::replace(&mut buffer, self.buffers.take());
+                buffer[..small.len()].copy_from_slice(&small);
+            }
+            buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let mut read = ReadBuf::new(&mut buffer[self.end..]);
+        let outcome = match read.capacity() {
+            0 => Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
+            _ => self.stream.poll_read(cx, &mut read),
+        };
+        let len = read.filled().len();
+        self.end += len;
+        self.buffer = Some(buffer);
+        if self.is_empty() {
+            self.rest();
+        }
+        ready!(outcome)?;
+        self.ended = len == 0;
+        Poll::Ready(Ok(len > 0))
+    }
+
+    /// Nobody takes what was read for a while: it stays in as much memory as it takes. Says how much that is.
+    pub(crate) fn shrink(&mut self) -> usize {
+        let len = self.end - self.start;
+        if let Some(buffer) = self.buffer.take_if(|buffer| buffer.len() == self.buffers.size && len < buffer.len() / 2)
+        {
+            let fits = Box::from(&buffer[self.start..self.end]);
+            self.buffers.give(buffer);
+            (self.buffer, self.start, self.end) = (Some(fits), 0, len);
+        }
+        self.buffer.as_ref().map_or(0, |buffer| buffer.len())
+    }
+
+    /// Gives the buffer back; what is in it is lost.
+    fn rest(&mut self) {
+        (self.start, self.end) = (0, 0);
+        if let Some(buffer) = self.buffer.take().filter(|buffer| buffer.len() == self.buffers.size) {
+            self.buffers.give(buffer);
+        }
+    }
+}
+
+/// For those who speak another protocol over it: first what was read already.
+impl AsyncRead for BufferedStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let link = self.get_mut();
+        if link.is_empty() {
+            return link.stream.poll_read(cx, buf);
+        }
+        let len = link.bytes().len().min(buf.remaining());
+        buf.put_slice(&link.bytes()[..len]);
+        link.consume(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for BufferedStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().stream.poll_write(cx, [buf, &[]])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(&mut self.get_mut().stream, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream.poll_write(cx, [&[], &[]]).map_ok(drop)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream.poll_shutdown(cx)
+    }
+}
+
+impl Drop for BufferedStream {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}

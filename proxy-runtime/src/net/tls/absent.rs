@@ -1,0 +1,47 @@
+//! What stands in for `tls` in a proxy that was built without it: the same names, and nothing of them can exist.
+
+use crate::context::settings::{Refused, Settings};
+use crate::failure::Failure;
+use crate::net::secured::Secured;
+use crate::net::stream::{BufferedStream, Stream};
+use crate::site::{Site, UpstreamTls};
+
+/// What no site needs here.
+pub(crate) struct Engine {
+    pub(crate) challenges: acme::Challenges,
+}
+
+#[path = "no_acme.rs"]
+pub(crate) mod acme;
+
+impl Engine {
+    pub(crate) fn new(_: &Site, _: &Settings) -> Result<Engine, Vec<Refused>> {
+        Ok(Engine { challenges: acme::Challenges::default() })
+    }
+
+    pub(crate) fn reload(&self, _: &Site, _: &Settings) -> Vec<Refused> {
+        Vec::new()
+    }
+
+    pub(crate) async fn accept(&self, _: &Site, _: u32, _: BufferedStream) -> Result<(Stream, Secured), Failure> {
+        Err(Failure::Internal)
+    }
+
+    pub(crate) async fn server_name(&self, _: &mut BufferedStream) -> Option<String> {
+        None
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        _: usize,
+        _: &UpstreamTls,
+        _: &str,
+        _: BufferedStream,
+    ) -> Result<(Stream, bool), String> {
+        Err("built without TLS".to_owned())
+    }
+}
+
+pub(crate) fn warnings(_: &Site, _: &Settings) -> Vec<Refused> {
+    Vec::new()
+}

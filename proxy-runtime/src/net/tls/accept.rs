@@ -1,0 +1,165 @@
+//! A client's handshake: which site it wants, what it is shown, who it is.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use rustls::server::Acceptor;
+use rustls::{NamedGroup, ProtocolVersion};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::acme;
+use super::engine::Engine;
+use super::explain::explain;
+use crate::context::facts::ClientCertificate;
+use crate::failure::Failure;
+use crate::net::certificate::Chain;
+use crate::net::secured::Secured;
+use crate::net::stream::{BufferedStream, Stream};
+use crate::site::{KeyExchangeGroup, Site, TlsVersion};
+
+/// Records of fatal alerts (RFC 8446 section 6): `unrecognized_name` (RFC 6066 section 3), `internal_error`.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
+/// How long a client may take to notice that it was turned away, and how much it may still send, in bytes.
+const PARTING: Duration = Duration::from_secs(1);
+const PARTING_WORDS: u64 = 64 << 10;
+
+/// Closes a connection whose last word was an alert: closing on unread bytes would reset it, and the alert might be lost.
+async fn part(link: Option<BufferedStream>) {
+    let Some(mut link) = link else { return };
+    let _ = link.shutdown().await;
+    let unread = async { tokio::io::copy(&mut (&mut link).take(PARTING_WORDS), &mut tokio::io::sink()).await };
+    let _ = tokio::time::timeout(PARTING, unread).await;
+}
+
+impl Engine {
+    /// Makes the handshake. The caller bounds how long that takes.
+    ///
+    /// # Errors
+    /// [`Failure::Handshake`], or [`Failure::UnknownServerName`]: the client has been told.
+    pub(crate) async fn accept(
+        &self,
+        site: &Site,
+        listener: u32,
+        link: BufferedStream,
+    ) -> Result<(Stream, Secured), Failure> {
+        let speaks = &site.listeners[listener as usize].speaks;
+        let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), link);
+        let mut begun = match (&mut acceptor).await {
+            Ok(begun) => begun,
+            Err(error) => {
+                part(acceptor.take_io()).await;
+                return Err(Failure::Handshake(explain(&error)));
+            }
+        };
+        let name = begun.client_hello().server_name().map(str::to_ascii_lowercase);
+        if self.challenges.any() {
+            let asks = begun.client_hello().alpn().is_some_and(|mut alpn| alpn.any(|one| one == acme::PROTOCOL));
+            if let Some(config) = name.as_deref().filter(|_| asks).and_then(|name| self.challenges.config(name)) {
+                // The handshake is all that the authority wants (RFC 8737 section 3).
+                if let Ok(mut stream) = begun.into_stream(config).await {
+                    let _ = stream.shutdown().await;
+                }
+                return Err(Failure::AcmeChallenge);
+            }
+        }
+        // Asked for where it matters alone: it is a system call.
+        let own = if name.is_none() { begun.io.stream.addresses().1.map(|own| own.ip()) } else { None };
+        let Some(tls) = self.chosen(site, listener, name.as_deref(), own) else {
+            // There is nobody left to tell that this could not be said.
+            let _ = begun.io.write_all(&UNRECOGNIZED_NAME).await;
+            part(Some(begun.io)).await;
+            return Err(Failure::UnknownServerName);
+        };
+        let Some(config) = self.served[usize::from(tls)].load().config(speaks) else {
+            let _ = begun.io.write_all(&INTERNAL_ERROR).await;
+            part(Some(begun.io)).await;
+            return Err(Failure::Handshake("the authority has not issued a certificate yet"));
+        };
+        let stream = match begun.into_stream(config).into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, link)) => {
+                part(Some(link)).await;
+                return Err(Failure::Handshake(explain(&error)));
+            }
+        };
+        let session = stream.get_ref().1;
+        let certificate = session.peer_certificates().and_then(<[_]>::first).map(|der| {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+            Rc::new(ClientCertificate {
+                subject: Chain::of_der(der).map(|chain| chain.subject()).unwrap_or_default(),
+                fingerprint: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            })
+        });
+        let secured = Secured {
+            tls,
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => TlsVersion::V13,
+                _ => TlsVersion::V12,
+            },
+            group: session.negotiated_key_exchange_group().and_then(|group| match group.name() {
+                NamedGroup::X25519MLKEM768 => Some(KeyExchangeGroup::X25519MlKem768),
+                NamedGroup::X25519 => Some(KeyExchangeGroup::X25519),
+                NamedGroup::secp256r1 => Some(KeyExchangeGroup::Secp256r1),
+                NamedGroup::secp384r1 => Some(KeyExchangeGroup::Secp384r1),
+                _ => None,
+            }),
+            http2: session.alpn_protocol() == Some(b"h2"),
+            certificate,
+        };
+        Ok((Stream::Tls(Box::new(stream.into())), secured))
+    }
+
+    /// The host that a client names in its handshake, of which nothing is used up; `None` where it names none, or speaks
+    /// something else.
+    pub(crate) async fn server_name(&self, link: &mut BufferedStream) -> Option<String> {
+        let (mut acceptor, mut fed) = (Acceptor::default(), 0);
+        std::future::poll_fn(|cx| {
+            loop {
+                while fed < link.bytes().len() {
+                    let Ok(read @ 1..) = acceptor.read_tls(&mut &link.bytes()[fed..]) else { return Poll::Ready(None) };
+                    fed += read;
+                    match acceptor.accept() {
+                        Ok(None) => {}
+                        Ok(Some(accepted)) => {
+                            let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
+                            return Poll::Ready(name);
+                        }
+                        Err(_) => return Poll::Ready(None),
+                    }
+                }
+                match ready!(link.poll_fill(cx)) {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return Poll::Ready(None),
+                }
+            }
+        })
+        .await
+    }
+
+    /// The index of the `tls` for a name. A client that names nobody (it connects to an address) gets that of the site which has
+    /// its own address `own` for a host, the default, or the only one there is.
+    fn chosen(&self, site: &Site, listener: u32, name: Option<&str>, own: Option<IpAddr>) -> Option<u16> {
+        let speaks = &site.listeners[listener as usize].speaks;
+        let of_site = |host: &str| {
+            let root = site.tables.site(listener, host)?;
+            site.sites[root.id() as usize].tls
+        };
+        let only = || (self.served.len() == 1).then_some(0);
+        match name {
+            Some(name) => of_site(name).or(speaks.default),
+            None => {
+                // A site that has this address for its host, or one for all.
+                let host = own.map(|own| match own.to_canonical() {
+                    IpAddr::V4(own) => own.to_string(),
+                    IpAddr::V6(own) => format!("[{own}]"),
+                });
+                of_site(&host.unwrap_or_default()).or(speaks.default).or_else(only)
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! When the authority would like a certificate renewed (ACME Renewal Information, RFC 9773): earlier than usual where it has to be revoked, or spread.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use instant_acme::{Account, CertificateIdentifier};
+
+use super::error::AcmeError;
+use super::schedule::{self, Window};
+use crate::net::certificate::Chain;
+
+/// What an authority says about a certificate.
+pub(super) struct RenewalInfo {
+    pub(super) window: Window,
+    /// Where it says why, for people.
+    pub(super) explanation: Option<String>,
+    /// When it is asked again.
+    pub(super) ask_again: Duration,
+}
+
+/// What an authority knows a certificate by (RFC 9773 section 4.1).
+pub(super) fn identifier(chain: &Chain) -> Option<CertificateIdentifier<'static>> {
+    let (signer, serial) = chain.renewal_id()?;
+    Some(CertificateIdentifier::new(signer.as_slice().into(), serial.as_slice().into()).into_owned())
+}
+
+/// Asks about a certificate; nothing, where the authority says nothing of any.
+///
+/// # Errors
+/// It can't be asked, or does not know the certificate, or what it says makes no sense.
+pub(super) async fn ask(account: &Account, id: &CertificateIdentifier<'_>) -> Result<Option<RenewalInfo>, AcmeError> {
+    let (info, retry_after) = match account.renewal_info(id).await {
+        Err(instant_acme::Error::Unsupported(_)) => return Ok(None),
+        outcome => outcome?,
+    };
+    let at = |seconds: i64| -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+    };
+    let window = &info.suggested_window;
+    match (at(window.start.unix_timestamp()), at(window.end.unix_timestamp())) {
+        (Some(start), Some(end)) if start < end => Ok(Some(RenewalInfo {
+            window: Window { start, end },
+            explanation: info.explanation_url,
+            ask_again: schedule::ask_again(retry_after),
+        })),
+        // RFC 9773 section 4.2: as though it had said nothing.
+        _ => Err("a window for renewal ends before it begins".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SerialNumber};
+
+    use super::*;
+
+    #[test]
+    fn identifiers() {
+        let check = |serial: &[u8], expected: &str| {
+            let mut params = CertificateParams::new(Vec::new()).expect("no names");
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let key = KeyPair::generate().expect("a key");
+            let signer = data_encoding::BASE64URL_NOPAD.encode(&params.key_identifier(&key));
+            let issuer = Issuer::new(params, key);
+            let mut params = CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
+            params.serial_number = Some(SerialNumber::from_slice(serial));
+            params.use_authority_key_identifier_extension = true;
+            let signed = params.signed_by(&KeyPair::generate().expect("a key"), &issuer).expect("signed");
+            let chain = Chain::of_der(signed.der()).expect("a certificate");
+            let found = identifier(&chain).expect("an identifier");
+            assert_eq!(found.to_string(), format!("{signer}.{expected}"));
+        };
+        // The example of RFC 9773: 0x8765_4321 is encoded with a zero before it.
+        check(&[0x87, 0x65, 0x43, 0x21], "AIdlQyE");
+        check(&[0x12, 0x34], "EjQ");
+    }
+}

@@ -1,0 +1,102 @@
+//! dns-01 (RFC 8555 section 8.4): a TXT record below the name says that it is one's own. Records are set and removed by a [`DnsProvider`], one value
+//! at a time: a name and its wildcard have two values at the same name.
+
+mod exec;
+mod rfc2136;
+mod txt_record;
+mod webhook;
+
+use std::time::Duration;
+
+use self::txt_record::{Action, TxtRecord};
+use crate::context::settings::{Refused, Settings};
+use crate::observe::notice;
+use crate::site::{Acme, DnsProvider, DnsUpdate};
+
+/// How long a provider may take for a record.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest wait before the authority is told.
+const LONGEST_PROPAGATION: Duration = Duration::from_secs(3600);
+
+/// A record that an authority is to find.
+pub(super) struct DnsChallenge<'a> {
+    provider: &'a DnsProvider,
+    record: TxtRecord,
+}
+
+impl<'a> DnsChallenge<'a> {
+    /// The record that shows that a name is one's own.
+    pub(super) fn new(provider: &'a DnsProvider, name: &str, value: String) -> DnsChallenge<'a> {
+        DnsChallenge { provider, record: TxtRecord { name: format!("_acme-challenge.{name}."), value } }
+    }
+
+    /// Sets it.
+    ///
+    /// # Errors
+    /// The provider has not, as far as is known.
+    pub(super) async fn present(&self, settings: &Settings) -> Result<(), String> {
+        self.act(Action::Present, settings).await
+    }
+
+    /// Removes it, or says why not.
+    pub(super) async fn cleanup(&self, settings: &Settings) {
+        if let Err(reason) = self.act(Action::Cleanup, settings).await {
+            notice(&format!("acme: {reason}"));
+        }
+    }
+
+    /// How long after it was set the authority is told.
+    pub(super) fn propagation(&self, settings: &Settings) -> Duration {
+        self.provider.propagation.get(settings).min(LONGEST_PROPAGATION)
+    }
+
+    async fn act(&self, action: Action, settings: &Settings) -> Result<(), String> {
+        let act = async {
+            match &self.provider.update {
+                DnsUpdate::Exec(command) => exec::run(action, command, &self.record).await,
+                DnsUpdate::Webhook { url, token, ca } => {
+                    let token = token.map(|token| settings.file(token));
+                    webhook::ask(
+                        action,
+                        url.get(settings),
+                        token.as_deref().map(Vec::as_slice),
+                        *ca,
+                        &self.record,
+                        settings,
+                    )
+                    .await
+                }
+                DnsUpdate::Rfc2136 { server, key_name, key, algorithm } => {
+                    let zone = self.provider.zone.as_deref().unwrap_or_default();
+                    let key = rfc2136::TransactionKey::new(key_name, &settings.file(*key), *algorithm)?;
+                    rfc2136::update(action, server.get(settings), zone, key, &self.record).await
+                }
+            }
+        };
+        let done = match tokio::time::timeout(PATIENCE, act).await {
+            Ok(done) => done,
+            Err(_) => Err(format!("it takes longer than {PATIENCE:?}")),
+        };
+        done.map_err(|reason| format!("the TXT record of `{}`, {action}: {reason}", self.record.name))
+    }
+}
+
+/// Why the start fails: what providers are told or asked by can't be used.
+pub(super) fn refused(acme: &Acme, settings: &Settings) -> Vec<Refused> {
+    let wrong = |provider: &DnsProvider| match &provider.update {
+        DnsUpdate::Exec(command) => exec::check(command),
+        DnsUpdate::Webhook { url, token, .. } => {
+            let token = token.map(|token| settings.file(token));
+            webhook::check(url.get(settings), token.as_deref().map(Vec::as_slice))
+        }
+        DnsUpdate::Rfc2136 { server, key_name, key, algorithm } => rfc2136::address(server.get(settings))
+            .and_then(|_| rfc2136::TransactionKey::new(key_name, &settings.file(*key), *algorithm))
+            .map(|_| ()),
+    };
+    let refuse = |provider: &DnsProvider| {
+        let message = wrong(provider).err()?;
+        Some(Refused { message: format!("`dns`: {message}"), place: provider.place.clone() })
+    };
+    acme.dns.iter().filter_map(refuse).collect()
+}

@@ -1,0 +1,241 @@
+//! One order (RFC 8555 section 7.4): [`obtain`] asks for a certificate, meets the authority's challenges and fetches what it signs.
+
+use std::time::Duration;
+
+use instant_acme::{
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Identifier, NewOrder, Order, OrderStatus,
+    RetryPolicy,
+};
+
+use super::account::Accounts;
+use super::challenges::{Challenges, Met, Proof, address};
+use super::dns01::DnsChallenge;
+use super::error::{AcmeError, again};
+use crate::context::settings::Settings;
+use crate::site::{Acme, Challenge, Text};
+
+/// How long an authority may take to look at challenges, and again to sign.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How long an order may take in all.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// What is asked for, and by what means.
+pub(super) struct OrderRequest<'a> {
+    pub(super) acme: &'a Acme,
+    pub(super) settings: &'a Settings,
+    /// What the certificate is for.
+    pub(super) hosts: &'a [Text],
+    /// The certificate that it is for the place of (RFC 9773 section 5).
+    pub(super) replaces: Option<CertificateIdentifier<'static>>,
+    pub(super) challenges: &'a Challenges,
+}
+
+/// Asks for a certificate: its key, and the chain behind it.
+///
+/// # Errors
+/// There is none.
+pub(super) async fn obtain(wanted: &OrderRequest<'_>, accounts: &Accounts) -> Result<String, AcmeError> {
+    let mut records = Vec::new();
+    let propagation = wanted.acme.dns.iter().map(|provider| provider.propagation.get(wanted.settings)).max();
+    let ordered = async {
+        let identifiers: Vec<Identifier> = wanted.hosts.iter().map(|host| identifier(host)).collect();
+        let mut order = begin(wanted, &identifiers, accounts).await?;
+        fetch_authorizations(&mut order).await?;
+        let met = meet(wanted, &mut order, &mut records).await?;
+        say_so(wanted, &mut order).await?;
+        become_ready(&mut order).await?;
+        drop(met);
+        sign(&mut order, wanted.hosts).await
+    };
+    let outcome = tokio::time::timeout(LONGEST + propagation.unwrap_or_default(), ordered).await;
+    // However it has ended.
+    for record in &records {
+        record.cleanup(wanted.settings).await;
+    }
+    outcome.unwrap_or_else(|_| Err("the authority takes too long".into()))
+}
+
+/// A new order. An account that the authority does not know, or not any more, is registered anew, once.
+async fn begin(wanted: &OrderRequest<'_>, identifiers: &[Identifier], accounts: &Accounts) -> Result<Order, AcmeError> {
+    let account = accounts.get().await?;
+    let refused = match ask_for(wanted, identifiers, &account).await {
+        Ok(order) => return Ok(order),
+        Err(refused) => refused,
+    };
+    let unknown = refused.is("accountDoesNotExist")
+        // Of an account that was deactivated; but also of hosts that it may not ask for.
+        || refused.is("unauthorized") && accounts.is_refused(&account).await;
+    if !unknown {
+        return Err(refused);
+    }
+    ask_for(wanted, identifiers, &accounts.replace(&account).await?).await
+}
+
+async fn ask_for(wanted: &OrderRequest<'_>, identifiers: &[Identifier], account: &Account) -> Result<Order, AcmeError> {
+    let new = || {
+        let new = NewOrder::new(identifiers);
+        wanted.acme.profile.as_deref().into_iter().fold(new, NewOrder::profile)
+    };
+    if let Some(profile) = wanted.acme.profile.as_deref() {
+        // draft-ietf-acme-profiles section 4: nobody asks for one that is not offered.
+        let offered: Vec<_> = account.profiles().map(|offered| offered.name).collect();
+        if !offered.contains(&profile) {
+            let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+            return Err(format!("the authority has no profile `{profile}`; it offers: {offered}").into());
+        }
+    }
+    if let Some(replaced) = &wanted.replaces {
+        let replacing = new().replaces(replaced.clone());
+        match again(async || account.new_order(&replacing).await).await {
+            // No order was made, and it may be about the other certificate: it was replaced already, or is not known any more.
+            Err(refused) if ["alreadyReplaced", "malformed", "unauthorized"].iter().any(|name| refused.is(name)) => {}
+            outcome => return outcome,
+        }
+    }
+    let new = new();
+    again(async || account.new_order(&new).await).await
+}
+
+/// What an authority calls a host; addresses have no brackets (RFC 8738 section 3).
+fn identifier(host: &str) -> Identifier {
+    match address(host) {
+        Some(address) => Identifier::Ip(address),
+        None => Identifier::Dns(host.to_owned()),
+    }
+}
+
+/// How it is shown that a host is one's own. The authority says what it wants shown: it must be what was asked for.
+fn challenge(wanted: &OrderRequest<'_>, host: &str) -> Result<Challenge, AcmeError> {
+    if !wanted.hosts.iter().any(|one| **one == *host || address(host).is_some_and(|ip| address(one) == Some(ip))) {
+        return Err(AcmeError::from("the authority asks for a host that it was not asked for").about(host));
+    }
+    Ok(match host {
+        _ if host.starts_with("*.") => Challenge::Dns01,
+        _ if address(host).is_some() => wanted.acme.address_challenge,
+        _ => wanted.acme.challenge,
+    })
+}
+
+fn kind(challenge: Challenge) -> ChallengeType {
+    match challenge {
+        Challenge::Http01 => ChallengeType::Http01,
+        Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        Challenge::Dns01 => ChallengeType::Dns01,
+    }
+}
+
+/// Meets all challenges. Records outlive this: they are on the list before they are set.
+async fn meet<'a>(
+    wanted: &OrderRequest<'a>,
+    order: &mut Order,
+    records: &mut Vec<DnsChallenge<'a>>,
+) -> Result<Vec<Met<'a>>, AcmeError> {
+    let mut met = Vec::new();
+    let mut propagation = Duration::ZERO;
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let host = authorization.identifier().to_string();
+        let chosen = challenge(wanted, &host)?;
+        let Some(challenge) = authorization.challenge(kind(chosen)) else {
+            return Err(AcmeError::from("the authority does not offer the challenge").about(&host));
+        };
+        let proof = challenge.key_authorization();
+        let digest = proof.digest();
+        match chosen {
+            Challenge::Http01 => {
+                met.push(wanted.challenges.meet(Proof::Plain { token: &challenge.token, text: proof.as_str() })?);
+            }
+            Challenge::TlsAlpn01 => {
+                met.push(wanted.challenges.meet(Proof::Handshake { host: &host, digest: digest.as_ref() })?);
+            }
+            Challenge::Dns01 => {
+                let name = host.strip_prefix("*.").unwrap_or(&host);
+                let provider = wanted.acme.dns_provider(name).ok_or_else(|| format!("no `dns` is for `{name}`"))?;
+                let record = DnsChallenge::new(provider, name, proof.dns_value());
+                propagation = propagation.max(record.propagation(wanted.settings));
+                records.push(record);
+                records[records.len() - 1].present(wanted.settings).await?;
+            }
+        }
+    }
+    tokio::time::sleep(propagation).await;
+    Ok(met)
+}
+
+/// Tells the authority that it can look.
+async fn say_so(wanted: &OrderRequest<'_>, order: &mut Order) -> Result<(), AcmeError> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let host = authorization.identifier().to_string();
+        let chosen = challenge(wanted, &host)?;
+        if let Some(mut challenge) = authorization.challenge(kind(chosen)) {
+            again(async || challenge.set_ready().await).await.map_err(|error| error.about(&host))?;
+        }
+    }
+    Ok(())
+}
+
+/// After this, looking at the authorizations asks for nothing.
+async fn fetch_authorizations(order: &mut Order) -> Result<(), AcmeError> {
+    again(async || {
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            authorization?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the authority believes it all.
+async fn become_ready(order: &mut Order) -> Result<(), AcmeError> {
+    let waited = again(async || order.poll_ready(&patience()).await).await;
+    match waited {
+        Ok(OrderStatus::Ready) => return Ok(()),
+        // The order's own word; what the challenges say is nearer to the point.
+        Err(error) if !error.is_refusal() || error.is("accountDoesNotExist") => return Err(error),
+        _ => {}
+    }
+    let mut reasons = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        let _ = again(async || authorization.refresh().await.map(|_| ())).await;
+        let host = authorization.identifier().to_string();
+        for problem in authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref()) {
+            reasons.push(AcmeError::refused(problem, None).about(&host).to_string());
+        }
+    }
+    if reasons.is_empty() {
+        return Err(waited.err().unwrap_or_else(|| "the authority does not believe it".into()));
+    }
+    Err(AcmeError::from(reasons.join("; ")).about("the authority does not believe it"))
+}
+
+/// Has a new key signed. Gives the key, and the chain.
+async fn sign(order: &mut Order, hosts: &[Text]) -> Result<String, AcmeError> {
+    let flaw = |error: rcgen::Error| AcmeError::from(error.to_string());
+    // An address is one without its brackets.
+    let hosts: Vec<String> = hosts.iter().map(|host| host.trim_matches(['[', ']']).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(hosts).map_err(flaw)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let key = rcgen::KeyPair::generate().map_err(flaw)?;
+    let request = params.serialize_request(&key).map_err(flaw)?;
+    again(async || order.finalize_csr(request.der()).await).await?;
+    let chain = again(async || order.poll_certificate(&patience()).await).await?;
+    Ok(format!("{}{chain}", key.serialize_pem()))
+}
+
+/// How an order is looked at again: soon at first, then after a fifth of the time that it has taken so far; or when the authority says.
+fn patience() -> RetryPolicy {
+    RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.2).timeout(PATIENCE)
+}

@@ -1,0 +1,20 @@
+//! What is looked at when the proxy starts: whether certificates can be asked for at all, and which one there is already.
+
+use super::dns01;
+use super::store::StateFolder;
+use crate::context::settings::{Refused, Settings};
+use crate::site::{Site, Tls};
+
+/// Why the start fails: the folder can't be had, or nobody can set records.
+pub(crate) fn refused(site: &Site, settings: &Settings) -> Vec<Refused> {
+    let Some(acme) = site.acme else { return Vec::new() };
+    let mut refused = dns01::refused(acme, settings);
+    let folder = StateFolder::new(acme.state.get(settings)).prepare();
+    refused.extend(folder.err().map(|message| Refused { message, place: acme.place.clone() }));
+    refused
+}
+
+/// The certificate that was got before with its key, if it is still there.
+pub(crate) fn stored(tls: &Tls, site: &Site, settings: &Settings) -> Option<Vec<u8>> {
+    std::fs::read(StateFolder::new(site.acme?.state.get(settings)).certificate(&tls.name)).ok()
+}

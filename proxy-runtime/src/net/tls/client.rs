@@ -1,0 +1,100 @@
+//! What the proxy asks of servers: an upstream's `tls`.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::provider::provider;
+use crate::context::settings::{Refused, Settings};
+use crate::net::certificate::{self, Chain};
+use crate::site::Upstream;
+
+/// Makes what connections to an upstream's servers need; `None` where they are plain.
+///
+/// # Errors
+/// A certificate or key is none, or there is nothing to verify servers by.
+pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Arc<ClientConfig>>, Refused> {
+    let Some(tls) = &upstream.tls else { return Ok(None) };
+    let refuse = |message: String| Refused { message, place: upstream.place.clone() };
+    let provider = provider(&[]);
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refuse(error.to_string()))?;
+    let builder = if tls.verify {
+        builder.with_root_certificates(roots(tls.ca, settings).map_err(refuse)?)
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+    };
+    let mut config = match tls.certificate {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let chain = Chain::read(&settings.file(chain)).map_err(|flaw| refuse(flaw.to_string()))?;
+            let key = certificate::key(&settings.file(key)).map_err(|flaw| refuse(flaw.to_string()))?;
+            builder.with_client_auth_cert(chain.certificates, key).map_err(|error| refuse(error.to_string()))?
+        }
+    };
+    config.alpn_protocols = vec![if upstream.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    Ok(Some(Arc::new(config)))
+}
+
+/// What servers are verified by: the certificates in this file, or those that the machine trusts.
+pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(file) => {
+            let chain = Chain::read(&settings.file(file)).map_err(|flaw| flaw.to_string())?;
+            for certificate in chain.certificates {
+                roots.add(certificate).map_err(|error| error.to_string())?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err("this machine has no certificates to verify servers by: write `ca=`".to_owned());
+            }
+        }
+    }
+    Ok(roots)
+}
+
+/// `verify=#false`: any certificate will do. The handshake's signature is still looked at: the server has the key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

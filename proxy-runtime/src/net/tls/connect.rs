@@ -1,0 +1,30 @@
+//! The handshake with a server ([`Engine::connect`]).
+
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+
+use super::engine::Engine;
+use crate::net::stream::{BufferedStream, Stream};
+use crate::site::UpstreamTls;
+
+impl Engine {
+    /// Makes the handshake with a server of the upstream with this index, which is asked for as `name`. Gives the
+    /// connection, and whether the server has agreed to HTTP/2.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub(crate) async fn connect(
+        &self,
+        upstream: usize,
+        tls: &UpstreamTls,
+        name: &str,
+        link: BufferedStream,
+    ) -> Result<(Stream, bool), String> {
+        let config = self.asked.get(upstream).and_then(|config| config.load_full()).ok_or("nothing is known of it")?;
+        let name = tls.sni.as_deref().unwrap_or(name);
+        let name = ServerName::try_from(name.to_owned()).map_err(|error| format!("`{name}`: {error}"))?;
+        let stream = TlsConnector::from(config).connect(name, link).await.map_err(|error| error.to_string())?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok((Stream::Tls(Box::new(stream.into())), http2))
+    }
+}

@@ -1,0 +1,55 @@
+//! What stands in for `tls::acme` in a proxy that was built without it: nobody is asked for certificates.
+
+use bytes::Bytes;
+
+use crate::filter::Answer;
+
+/// None.
+#[derive(Default)]
+pub(crate) struct Challenges(());
+
+impl Challenges {
+    pub(crate) fn answer(&self, _: &str) -> Option<Answer<Bytes>> {
+        None
+    }
+}
+
+pub(crate) mod keeper {
+    use crate::context::settings::Settings;
+    use crate::net::tls::Engine;
+    use crate::site::Site;
+
+    pub(crate) fn keep_certificates(_: &'static Site, _: &'static Settings, _: &'static Engine) {}
+}
+
+#[cfg(feature = "tls")]
+pub(super) use without::*;
+
+#[cfg(feature = "tls")]
+mod without {
+    use std::sync::Arc;
+
+    use super::Challenges;
+    use crate::context::settings::{Refused, Settings};
+    use crate::site::{Site, Tls};
+
+    pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
+
+    impl Challenges {
+        pub(crate) fn any(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn config(&self, _: &str) -> Option<Arc<rustls::ServerConfig>> {
+            None
+        }
+    }
+
+    pub(crate) fn refused(_: &Site, _: &Settings) -> Vec<Refused> {
+        Vec::new()
+    }
+
+    pub(crate) fn stored(_: &Tls, _: &Site, _: &Settings) -> Option<Vec<u8>> {
+        None
+    }
+}

@@ -1,0 +1,222 @@
+//! What the proxy shows to clients: certificates and settings of each `tls`, as [`TlsConfigs`].
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::crypto::{GetRandomFailed, aws_lc_rs};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::ticketer::TicketRotator;
+use rustls::{RootCertStore, SignatureAlgorithm, SupportedProtocolVersion, version};
+
+use super::provider::provider;
+use crate::context::settings::{Refused, Settings};
+use crate::net::certificate::{self, CertificateError, Chain, covers};
+use crate::site::{Certificate, Certificates, ClientCertificates, Site, Speaks, Tls, TlsVersion};
+
+/// What handshakes of one `tls` go by: by what the listener speaks.
+pub(super) struct TlsConfigs {
+    /// There is no certificate yet: an authority has still to issue it.
+    empty: bool,
+    http1: Arc<ServerConfig>,
+    http2: Arc<ServerConfig>,
+    both: Arc<ServerConfig>,
+}
+
+impl TlsConfigs {
+    /// `None` as long as there is no certificate.
+    pub(super) fn config(&self, speaks: &Speaks) -> Option<Arc<ServerConfig>> {
+        let config = match (speaks.http1, speaks.http2) {
+            (true, true) => &self.both,
+            (false, true) => &self.http2,
+            _ => &self.http1,
+        };
+        (!self.empty).then(|| Arc::clone(config))
+    }
+}
+
+/// Makes what a `tls` needs from the files as they were read; `stored` is what an authority has issued before, the chain with its key.
+///
+/// # Errors
+/// One for each certificate or key that is none.
+pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> Result<TlsConfigs, Vec<Refused>> {
+    let refuse = |message: String| vec![Refused { message, place: tls.place.clone() }];
+    let keys = match &tls.certificates {
+        Certificates::Files(files) => certified(files, settings)?,
+        // Until there is one, nobody is served.
+        Certificates::Acme => stored.iter().filter_map(|pem| candidate(pem, pem, None).ok()).collect(),
+        Certificates::Internal => {
+            vec![internal(tls).map_err(|error| refuse(format!("can't make a certificate: {error}")))?]
+        }
+    };
+    with(keys, tls, settings)
+}
+
+/// The same with these certificates.
+///
+/// # Errors
+/// What the rest is made of is none.
+pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Result<TlsConfigs, Vec<Refused>> {
+    let refuse = |message: String| vec![Refused { message, place: tls.place.clone() }];
+    let provider = provider(&tls.groups);
+    let versions: &[&SupportedProtocolVersion] = match tls.min_version {
+        TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
+        TlsVersion::V13 => &[&version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .map_err(|error| refuse(error.to_string()))?;
+    let builder = match &tls.client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            let roots = roots(client, settings).map_err(refuse)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if client.required { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| refuse(error.to_string()))?)
+        }
+    };
+    let empty = keys.is_empty();
+    let mut config = builder.with_cert_resolver(Arc::new(CertResolver(keys)));
+    // Sessions are kept by clients, in tickets: here they would take memory.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    match &tls.tickets {
+        Some(rotate) => {
+            let seconds = u32::try_from(rotate.get(settings).as_secs()).unwrap_or(u32::MAX).max(1);
+            let rotator = TicketRotator::new(seconds, ticket_key).map_err(|error| refuse(error.to_string()))?;
+            config.ticketer = Arc::new(rotator);
+        }
+        None => config.send_tls13_tickets = 0,
+    }
+    let with = |protocols: &[&[u8]]| {
+        let mut config = config.clone();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
+    };
+    Ok(TlsConfigs { empty, http1: with(&[b"http/1.1"]), http2: with(&[b"h2"]), both: with(&[b"h2", b"http/1.1"]) })
+}
+
+/// The certificates that a client can be shown.
+#[derive(Debug)]
+struct CertResolver(Vec<Candidate>);
+
+/// A certificate that a client can be shown.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    key: Arc<CertifiedKey>,
+    hosts: Vec<String>,
+}
+
+impl ResolvesServerCert for CertResolver {
+    /// The first that is for the host and that the client can verify; with none for the host, any it can verify. With none that it
+    /// can, any at all: then the library finds no signature algorithm in common, and says so (`handshake_failure`), where it would
+    /// deny access to a client that no certificate is found for.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fits = |shown: &&Candidate| shown.key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let host = hello.server_name().unwrap_or_default();
+        let is_for = |shown: &&Candidate| shown.hosts.iter().any(|name| covers(name, host));
+        let mut fitting = self.0.iter().filter(fits);
+        let found = fitting.clone().find(is_for).or_else(|| fitting.next()).or_else(|| self.0.first());
+        found.map(|shown| Arc::clone(&shown.key))
+    }
+}
+
+fn certified(files: &[Certificate], settings: &Settings) -> Result<Vec<Candidate>, Vec<Refused>> {
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
+    for file in files {
+        match certify(file, settings) {
+            Ok(shown) => found.push(shown),
+            Err(flaw) => refused.push(Refused { message: flaw.to_string(), place: file.place.clone() }),
+        }
+    }
+    // Signing with an elliptic curve costs the server a tenth of what RSA does.
+    found.sort_by_key(|shown| shown.key.key.algorithm() == SignatureAlgorithm::RSA);
+    if refused.is_empty() { Ok(found) } else { Err(refused) }
+}
+
+fn certify(file: &Certificate, settings: &Settings) -> Result<Candidate, CertificateError> {
+    candidate(&settings.file(file.chain), &settings.file(file.key), file.ocsp.map(|ocsp| settings.file(ocsp).to_vec()))
+}
+
+/// A chain and its key, as files have them.
+pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<Candidate, CertificateError> {
+    let (chain, key) = (Chain::read(chain)?, certificate::key(key)?);
+    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| CertificateError::NoKey(error.to_string()))?;
+    let hosts = chain.hosts();
+    let mut certified = CertifiedKey::new(chain.certificates, key);
+    if matches!(certified.keys_match(), Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch))) {
+        return Err(CertificateError::KeyMismatch);
+    }
+    certified.ocsp = ocsp.filter(|ocsp| !ocsp.is_empty());
+    Ok(Candidate { key: Arc::new(certified), hosts })
+}
+
+/// `tls internal`: signed by itself, made anew with each start. For development.
+fn internal(tls: &Tls) -> Result<Candidate, Box<dyn std::error::Error>> {
+    let named = tls.hosts.iter().filter(|host| **host != "*").map(ToString::to_string);
+    let hosts: Vec<String> = named.chain(["localhost".to_owned()]).collect();
+    let made = rcgen::generate_simple_self_signed(hosts.clone())?;
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let key = aws_lc_rs::sign::any_supported_type(&key)?;
+    Ok(Candidate { key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)), hosts })
+}
+
+/// What clients' certificates must be signed by.
+fn roots(client: &ClientCertificates, settings: &Settings) -> Result<RootCertStore, String> {
+    let chain = Chain::read(&settings.file(client.ca)).map_err(|flaw| flaw.to_string())?;
+    let mut roots = RootCertStore::empty();
+    for certificate in chain.certificates {
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
+}
+
+/// A key for session tickets.
+fn ticket_key() -> Result<Box<dyn ProducesTickets>, GetRandomFailed> {
+    let key = aws_lc_rs::Ticketer::new().map_err(|_| GetRandomFailed)?;
+    Ok(Box::new(TicketKey(key)))
+}
+
+#[derive(Debug)]
+struct TicketKey(Arc<dyn ProducesTickets>);
+
+impl ProducesTickets for TicketKey {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.encrypt(plain)
+    }
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.decrypt(cipher)
+    }
+}
+
+/// What is wrong with certificates that can be served all the same: expired, for other hosts, in the wrong order.
+pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<Refused> {
+    let mut found = Vec::new();
+    for tls in site.tls {
+        let Certificates::Files(files) = &tls.certificates else { continue };
+        let mut hosts = Vec::new();
+        for file in files.iter() {
+            let Ok(chain) = Chain::read(&settings.file(file.chain)) else { continue };
+            hosts.extend(chain.hosts());
+            let flaws = chain.flaws(None, SystemTime::now(), SOON);
+            let refused = flaws.iter().map(|flaw| Refused { message: flaw.to_string(), place: file.place.clone() });
+            found.extend(refused);
+        }
+        for host in tls.hosts.iter().filter(|host| **host != "*" && !hosts.iter().any(|name| covers(name, host))) {
+            let message = CertificateError::NotFor(host.to_string()).to_string();
+            found.push(Refused { message, place: tls.place.clone() });
+        }
+    }
+    found
+}
+
+/// How near its end a certificate is worth a word.
+const SOON: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -1,0 +1,140 @@
+//! Which bytes a request wants: `Range` (RFC 9110 section 14). Pure.
+
+use std::ops::Range;
+
+use crate::protocol::fields::{Fields, members, number, split_once};
+
+/// What of a body is wanted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum RangeRequest {
+    /// All of it: nothing else is asked for, or what is asked for is no range, or more than anybody needs.
+    All,
+    /// These parts, which are within it.
+    Parts(Vec<Range<u64>>),
+    /// Nothing that is there (section 15.5.17).
+    Nothing,
+}
+
+/// The most parts that are sent. A server may ignore a `Range` (section 14.2), and of many small or overlapping parts it
+/// should (section 17.15).
+const MOST: usize = 16;
+
+/// What a request wants of a body of `length` bytes.
+pub(crate) fn wanted(request: &Fields, length: u64) -> RangeRequest {
+    let mut lines = request.all("range");
+    let (Some(line), None) = (lines.next(), lines.next()) else { return RangeRequest::All };
+    let Some(specs) = specs(line) else { return RangeRequest::All };
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    for spec in specs {
+        let part = match spec {
+            (Some(first), last) => first..last.map_or(length, |last| last.saturating_add(1).min(length)),
+            // Section 14.1.2: the end of something shorter is all of it, also of nothing, which no `Content-Range` can say.
+            (None, Some(1..)) if length == 0 => return RangeRequest::All,
+            (None, Some(suffix)) => length.saturating_sub(suffix)..length,
+            (None, None) => return RangeRequest::All,
+        };
+        if part.start < part.end {
+            parts.push(part);
+        }
+    }
+    if parts.is_empty() {
+        return RangeRequest::Nothing;
+    }
+    let overlap = parts
+        .iter()
+        .enumerate()
+        .any(|(at, part)| parts[at + 1..].iter().any(|other| part.start < other.end && other.start < part.end));
+    if parts.len() > MOST || overlap { RangeRequest::All } else { RangeRequest::Parts(parts) }
+}
+
+/// A first byte, and a last one, where that is said.
+pub(crate) type Only = (u64, Option<u64>);
+
+/// The only range that a request asks for, before the length is known; `None` where it asks for several, or for the end.
+pub(crate) fn only(request: &Fields) -> Option<Only> {
+    match specs(request.get("range")?)?.as_slice() {
+        [(Some(first), last)] => Some((*first, *last)),
+        _ => None,
+    }
+}
+
+/// A first and a last byte, of which one may be missing.
+type Spec = (Option<u64>, Option<u64>);
+
+/// The ranges of a `Range` in bytes, as written; `None` if it is malformed (section 14.1.1).
+fn specs(line: &[u8]) -> Option<Vec<Spec>> {
+    let (unit, set) = split_once(line, b'=')?;
+    if !unit.trim_ascii().eq_ignore_ascii_case(b"bytes") {
+        return None;
+    }
+    let mut specs = Vec::new();
+    for spec in members(set) {
+        let (first, last) = split_once(spec, b'-')?;
+        let spec = (place(first)?, place(last)?);
+        if matches!(spec, (Some(first), Some(last)) if last < first) || spec == (None, None) {
+            return None;
+        }
+        specs.push(spec);
+    }
+    (!specs.is_empty()).then_some(specs)
+}
+
+/// Digits, which may be missing; those that are too many are the largest number.
+fn place(digits: &[u8]) -> Option<Option<u64>> {
+    match digits.trim_ascii() {
+        b"" => Some(None),
+        digits => number(digits).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(range: &str, length: u64, expected: RangeRequest) {
+        let fields: Fields = [("range", range)].into_iter().collect();
+        assert_eq!(wanted(&fields, length), expected, "{range} of {length}");
+    }
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "a list of one part")]
+    fn parts() {
+        let parts = |parts: &[Range<u64>]| RangeRequest::Parts(parts.to_vec());
+        check("bytes=0-4", 10, parts(&[0..5]));
+        check("Bytes = 0-4", 10, parts(&[0..5]));
+        check("bytes=5-", 10, parts(&[5..10]));
+        check("bytes=-3", 10, parts(&[7..10]));
+        check("bytes=-30", 10, parts(&[0..10]));
+        check("bytes=9-99999999999999999999", 10, parts(&[9..10]));
+        check("bytes=0-0, 5-6 ,,-1", 10, parts(&[0..1, 5..7, 9..10]));
+        check("bytes=10-", 10, RangeRequest::Nothing);
+        check("bytes=10-,0-1", 10, parts(&[0..2]));
+        check("bytes=0-", 0, RangeRequest::Nothing);
+        check("bytes=0-0", 0, RangeRequest::Nothing);
+        check("bytes=-0", 0, RangeRequest::Nothing);
+        check("bytes=-5", 0, RangeRequest::All);
+        check("bytes=0-,-5", 0, RangeRequest::All);
+        check("bytes=-0", 10, RangeRequest::Nothing);
+        for odd in ["bytes=", "bytes=-", "bytes=5-4", "bytes=a-b", "bytes 0-4", "lines=0-4", "bytes=0-4;", "bytes=+1-2"]
+        {
+            check(odd, 10, RangeRequest::All);
+        }
+        check("bytes=0-4,4-6", 10, RangeRequest::All);
+        let many: Vec<String> = (0..17).map(|at| format!("{}-{}", 2 * at, 2 * at)).collect();
+        check(&format!("bytes={}", many.join(",")), 100, RangeRequest::All);
+    }
+
+    #[test]
+    fn single_ones() {
+        let cases = [
+            ("bytes=7-", Some((7, None))),
+            ("bytes=7-9", Some((7, Some(9)))),
+            ("bytes=-7", None),
+            ("bytes=1-2,3-4", None),
+            ("x", None),
+        ];
+        for (range, expected) in cases {
+            assert_eq!(only(&[("range", range)].into_iter().collect()), expected, "{range}");
+        }
+    }
+}

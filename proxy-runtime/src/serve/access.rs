@@ -1,0 +1,179 @@
+//! What a request passes before it is answered, in the order of the phases: maintenance, networks, rates, requests in
+//! flight, a browser's question (CORS), certificates, credentials, and what is counted by them. The decisions are made in
+//! `door`; here they are asked for.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::forward_auth;
+use crate::access;
+use crate::access::counted::LimitKey;
+use crate::access::limiter::LimitDecision;
+use crate::access::users;
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::content::respond::Answer;
+use crate::context::facts::ClientCertificate;
+use crate::failure::{Failure, Limited};
+use crate::serve::body::Body;
+use crate::site::{Auth, AuthScheme, By, ClientCertificateRules, Door, RateLimit};
+
+/// Lets a request pass; an answer, where it has come to its end here. `asks`: it is a browser that asks before it sends.
+///
+/// # Errors
+/// It is refused.
+pub(super) async fn pass(
+    client: &Rc<Client>,
+    record: &mut Record,
+    door: &'static Door,
+    (asks, has_body): (bool, bool),
+) -> Result<Option<Answer<Body>>, Failure> {
+    let (state, settings) = (client.worker.doors, client.worker.settings);
+    if let Some(maintenance) = &door.maintenance
+        && state.is_maintained(maintenance, settings, record.began).await
+    {
+        let wait = maintenance.retry_after.as_ref().map(|after| seconds(after.get(settings)));
+        return Err(Failure::Maintenance(wait));
+    }
+    if let Some(networks) = &door.networks {
+        let allowed = match networks.listed {
+            None => networks.allowed.contains(record.client),
+            Some(listed) => state.listed[listed as usize].load().contains(record.client),
+        };
+        if !allowed {
+            return Err(Failure::AddressDenied);
+        }
+    }
+    if has_body && !access::may_be_sent(door, &record.fields) {
+        return Err(Failure::UnsupportedMediaType);
+    }
+    limits(client, record, door, false).await?;
+    if let (Some(cors), true) = (&door.cors, asks) {
+        let fields = access::answer_preflight(cors, &record.fields, settings).ok_or(Failure::CorsRefused)?;
+        record.preflight = true;
+        return Ok(Some(Answer { status: StatusCode::NO_CONTENT, fields, body: Body::Bytes(Bytes::new()) }));
+    }
+    if let Some(rules) = &door.certificate {
+        show_certificate(rules, record.facts().certificate)?;
+    }
+    if let Some(auth) = &door.auth {
+        // Boxed: what it takes to look credentials up is large.
+        return Box::pin(identified(client, record, (door, auth))).await;
+    }
+    Ok(None)
+}
+
+/// Whether a client's certificate lets it in.
+fn show_certificate(rules: &ClientCertificateRules, shown: Option<&ClientCertificate>) -> Result<(), Failure> {
+    let shown = shown.ok_or(Failure::NoCertificate)?;
+    let any = rules.subjects.is_empty() && rules.fingerprints.is_empty();
+    let listed = rules.subjects.iter().any(|subject| *subject == shown.subject)
+        || rules.fingerprints.iter().any(|fingerprint| *fingerprint == shown.fingerprint);
+    if any || listed { Ok(()) } else { Err(Failure::CertificateDenied) }
+}
+
+/// What is counted: those limits that need to know who the client is, or those that do not.
+async fn limits(client: &Client, record: &mut Record, door: &'static Door, identified: bool) -> Result<(), Failure> {
+    let (state, settings) = (client.worker.doors, client.worker.settings);
+    for limit in door.rate_limits.iter().filter(|limit| limit.identified == identified) {
+        let turn = keyed(client, record, &limit.by, |key| {
+            state.limiters[limit.id as usize].take(key, record.began.saturating_duration_since(state.since))
+        });
+        match turn {
+            LimitDecision::Now => {}
+            LimitDecision::After(delay) => tokio::time::sleep(delay).await,
+            LimitDecision::Never(wait) => return Err(Failure::RateLimited(limited(limit, wait))),
+        }
+    }
+    for limit in door.in_flight.iter().filter(|limit| limit.identified == identified) {
+        let most = limit.most.get(settings);
+        let admitted = keyed(client, record, &limit.by, |key| state.in_flight[limit.id as usize].admit(key, most));
+        match admitted {
+            Some(counted) => record.counted.push(counted),
+            None => return Err(Failure::TooManyInFlight(status(limit.status))),
+        }
+    }
+    Ok(())
+}
+
+/// Finds out who the client is, and counts it; an answer, where somebody else has refused it.
+async fn identified(
+    client: &Rc<Client>,
+    record: &mut Record,
+    (door, auth): (&'static Door, &'static Auth),
+) -> Result<Option<Answer<Body>>, Failure> {
+    let answer = identify(client, record, auth).await?;
+    if answer.is_none() {
+        limits(client, record, door, true).await?;
+    }
+    Ok(answer)
+}
+
+/// Finds out who the client is; an answer, where somebody else has refused it.
+async fn identify(
+    client: &Rc<Client>,
+    record: &mut Record,
+    auth: &'static Auth,
+) -> Result<Option<Answer<Body>>, Failure> {
+    let state = client.worker.doors;
+    match &auth.scheme {
+        AuthScheme::Basic(file) => {
+            let list = state.list(*file, false).ok_or(Failure::Internal)?;
+            let (name, password) = access::basic_credentials(&record.fields).ok_or(Failure::Unauthenticated)?;
+            if !state.verifier.verify(&list, &name, password).await? {
+                return Err(Failure::WrongCredentials);
+            }
+            record.user = name.into_bytes();
+        }
+        AuthScheme::ApiKey(file, field) => {
+            let list = state.list(*file, true).ok_or(Failure::Internal)?;
+            let key = access::api_key(&record.fields, field).ok_or(Failure::Unauthenticated)?;
+            record.user = users::key_of(&list, key).ok_or(Failure::WrongCredentials)?.as_bytes().to_owned();
+        }
+        AuthScheme::Jwt(rules) => {
+            let token = access::token(&record.fields, rules.cookie.as_deref()).ok_or(Failure::Unauthenticated)?;
+            let now = Duration::from_millis(client.worker.moment(record.began).0);
+            let claims = state.key_sets.claims(rules, token, now).await?;
+            record.user = claims.get("sub").unwrap_or_default().as_bytes().to_owned();
+            record.claims = Some(claims);
+        }
+        AuthScheme::Forward(rules) => return forward_auth::ask(client, record, rules).await,
+    }
+    Ok(None)
+}
+
+/// Asks about a request's key. One from a template is written into memory that the worker keeps for such.
+fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(LimitKey<'_>) -> T) -> T {
+    match by {
+        By::Client(v4, v6) => ask(LimitKey::network(record.client, (*v4, *v6))),
+        By::Text(template) => {
+            let mut text = client.worker.limited.take();
+            text.clear();
+            template.render(&record.facts(), &mut text);
+            let answer = ask(LimitKey::Bytes(&text));
+            client.worker.limited.set(text);
+            answer
+        }
+    }
+}
+
+fn limited(limit: &RateLimit, wait: Duration) -> Limited {
+    let window = limit.interval.saturating_mul(limit.burst);
+    Limited {
+        status: status(limit.status),
+        wait: seconds(wait).max(1),
+        quota: limit.burst,
+        window: seconds(window).max(1),
+    }
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::TOO_MANY_REQUESTS)
+}
