@@ -46,7 +46,7 @@ impl Check<'_> {
             if items.iter().all(|item| !item.broken) {
                 self.report.add(
                     Diagnostic::error("no-effect", "without a `group`, all clients are in one", span)
-                        .help("add one, as in: group mobile \"iPhone\" \"Android*Mobile\""),
+                        .help("groups stand in its braces, as in: group mobile \"iPhone\" \"Android*Mobile\""),
                 );
             }
             return None;
