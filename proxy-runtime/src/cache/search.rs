@@ -6,10 +6,11 @@
 //! it all that was kept by it: its number is never made again.
 
 use std::cmp::Ordering::Equal;
-use std::hash::RandomState;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
@@ -33,8 +34,11 @@ pub(crate) struct Rule {
 /// Longer fields are not looked at, in bytes.
 const LONGEST: usize = 1024;
 
-/// So many rules are remembered, one for a path.
-const MOST: usize = 4096;
+/// What a path takes whose rule another one has, too, in bytes.
+const OVERHEAD: u64 = 128;
+
+/// Rules take no more than the store's memory by this: there is room for one beside each small response.
+const SHARE: u64 = 8;
 
 impl Rule {
     /// What the fields of a response say. `None`: nothing, or it is malformed, which is the same.
@@ -65,7 +69,7 @@ impl Rule {
     }
 
     /// What counts of a query, in one form, with a mark before each parameter: appended to `out`. Parameters are read as forms are.
-    pub(super) fn write(&self, query: &str, out: &mut String) {
+    fn write(&self, query: &str, out: &mut String) {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let pairs = pairs.map(|(name, value)| (decoded(name).collect::<Vec<u8>>(), value));
@@ -83,33 +87,83 @@ impl Rule {
     }
 }
 
-/// The rules of a store.
+impl Rule {
+    /// The form of a URL, under the number of the rule.
+    fn form(&self, (path, query): (&str, &str), number: u64) -> String {
+        let mut url = path.to_owned();
+        self.write(query, &mut url);
+        url.push_str(&format!("#{number:x}"));
+        url
+    }
+}
+
+/// The rules of a store, bounded in bytes.
 pub(super) struct Searches {
     /// There is one.
     pub(super) any: AtomicBool,
-    pub(super) rules: Cache<u128, Arc<Noted>>,
-    pub(super) numbers: RandomState,
-    pub(super) made: AtomicU64,
+    /// By the paths that they are for.
+    pub(super) rules: Cache<u128, Arc<Noted>, ByBytes>,
+    /// The last one, which other paths are likely to have, too.
+    last: Mutex<Option<Arc<Rule>>>,
+    numbers: RandomState,
+    made: AtomicU64,
 }
 
 pub(super) struct Noted {
-    pub(super) rule: Rule,
-    pub(super) number: u64,
+    rule: Arc<Rule>,
+    number: u64,
+    /// What it takes.
+    bytes: u64,
 }
 
-impl Default for Searches {
-    fn default() -> Searches {
-        let (any, made) = (AtomicBool::new(false), AtomicU64::new(0));
-        Searches { any, rules: Cache::new(MOST), numbers: RandomState::new(), made }
+#[derive(Clone)]
+pub(super) struct ByBytes;
+
+impl Weighter<u128, Arc<Noted>> for ByBytes {
+    fn weight(&self, _: &u128, noted: &Arc<Noted>) -> u64 {
+        noted.bytes
+    }
+}
+
+impl Searches {
+    /// None yet, for a store of so many bytes.
+    pub(super) fn new(memory: u64) -> Searches {
+        let bytes = memory / SHARE;
+        let items = usize::try_from(bytes / OVERHEAD).unwrap_or(usize::MAX).min(1 << 20);
+        Searches {
+            any: AtomicBool::new(false),
+            rules: Cache::with_weighter(items, bytes, ByBytes),
+            last: Mutex::default(),
+            numbers: RandomState::new(),
+            made: AtomicU64::new(0),
+        }
+    }
+
+    /// The rule of a path, which a response has.
+    pub(super) fn note(&self, path: u128, rule: Rule) -> Arc<Noted> {
+        if let Some(noted) = self.rules.get(&path).filter(|noted| *noted.rule == rule) {
+            return noted;
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (rule, bytes) = match last.as_ref().filter(|last| ***last == rule) {
+            Some(last) => (Arc::clone(last), OVERHEAD),
+            None => {
+                let bytes = OVERHEAD + rule.names.iter().map(|name| name.len() as u64 + 32).sum::<u64>();
+                (Arc::clone(last.insert(Arc::new(rule))), bytes)
+            }
+        };
+        drop(last);
+        let number = self.numbers.hash_one(self.made.fetch_add(1, Ordering::Relaxed));
+        let noted = Arc::new(Noted { rule, number, bytes });
+        self.rules.insert(path, Arc::clone(&noted));
+        self.any.store(true, Ordering::Relaxed);
+        noted
     }
 }
 
 impl Noted {
-    pub(super) fn form(&self, (path, query): (&str, &str)) -> String {
-        let mut url = path.to_owned();
-        self.rule.write(query, &mut url);
-        url.push_str(&format!("#{:x}", self.number));
-        url
+    pub(super) fn form(&self, url: (&str, &str)) -> String {
+        self.rule.form(url, self.number)
     }
 }
 
@@ -118,7 +172,7 @@ impl Head {
     pub(crate) fn searched(&self, url: &str) -> Option<String> {
         let (_, number) = self.url.rsplit_once('#')?;
         let number = u64::from_str_radix(number, 16).ok()?;
-        Some(Noted { rule: Rule::of(&self.fields)?, number }.form(parts(url)))
+        Some(Rule::of(&self.fields)?.form(parts(url), number))
     }
 }
 
@@ -170,6 +224,24 @@ mod tests {
             check(none, None);
         }
         assert_eq!(rule(&["params=(\"a\")", "key-order"]), rule(&["params=(\"a\"), key-order"]));
+    }
+
+    /// As many paths as there are small responses in a store; and no more than that, whatever they say.
+    #[test]
+    fn bounded() {
+        let searches = Searches::new(1 << 20);
+        for path in 0..500 {
+            searches.note(path, rule(&["params=(\"utm\")"]).expect("a rule"));
+        }
+        assert_eq!((0..500).filter(|path| searches.rules.get(path).is_some()).count(), 500);
+        let (one, again) =
+            (searches.note(1, rule(&["key-order"]).expect("a rule")), rule(&["key-order"]).expect("a rule"));
+        assert_eq!(searches.note(1, again).number, one.number);
+        for path in 0..5000_u128 {
+            let names = format!("except=(\"{path}{}\")", "a".repeat(900));
+            searches.note(path, rule(&[&names]).expect("a rule"));
+        }
+        assert!(searches.rules.weight() <= 1 << 17 && searches.rules.len() < 200);
     }
 
     /// The examples of the draft, and more.

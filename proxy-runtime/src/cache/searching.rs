@@ -1,12 +1,10 @@
 //! What servers have said of queries, as a store keeps and uses it (No-Vary-Search).
 
-use std::hash::BuildHasher as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::entry::Entry;
 use super::purges::parts;
-use super::search::{Noted, Rule};
+use super::search::Rule;
 use super::store::Store;
 use crate::protocol::fields::Fields;
 
@@ -23,15 +21,7 @@ impl Store {
 
     /// Under what a response is kept that has come for `url`, if it has a rule. The rule holds for later requests.
     pub(crate) fn kept_by_rule(&self, response: &Fields, url: &str) -> Option<String> {
-        let (rule, searches) = (Rule::of(response)?, &self.searches);
-        let name = self.path_name(url);
-        let noted = searches.rules.get(&name).filter(|noted| noted.rule == rule).unwrap_or_else(|| {
-            let number = searches.numbers.hash_one(searches.made.fetch_add(1, Ordering::Relaxed));
-            let noted = Arc::new(Noted { rule, number });
-            searches.rules.insert(name, Arc::clone(&noted));
-            searches.any.store(true, Ordering::Relaxed);
-            noted
-        });
+        let noted = self.searches.note(self.path_name(url), Rule::of(response)?);
         Some(noted.form(parts(url)))
     }
 

@@ -135,7 +135,7 @@ impl Store {
             max_receiving: memory / 4,
             purges: Purges::default(),
             groups: Groups::default(),
-            searches: Searches::default(),
+            searches: Searches::new(memory),
             disks,
         })
     }

@@ -19,6 +19,7 @@ mod parts;
 mod purge;
 mod receive;
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -399,8 +400,8 @@ impl Sought {
     fn is_for(&self, head: &Head, name: u128, request: &Forwarded<'_>) -> bool {
         let url = match self.policy.key.follows_search {
             // By what the response says of queries, which was not known before.
-            true => head.searched(&request.url()).unwrap_or_else(|| request.url()),
-            false => self.url.clone(),
+            true => Cow::Owned(head.searched(&request.url()).unwrap_or_else(|| request.url())),
+            false => Cow::Borrowed(&*self.url),
         };
         (!self.authorized || head.life.for_authorized) && self.store.is_at(name, &self.policy.key, &url, request, head)
     }
