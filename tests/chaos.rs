@@ -26,7 +26,7 @@ param one type=addr
 param two type=addr
 param three type=addr
 log access format=json {
-    fields status tries server reason duration
+    fields status attempts server reason duration
 }
 upstream app {
     server (param)one

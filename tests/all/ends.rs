@@ -27,7 +27,7 @@ process {
     workers 1
 }
 log access format=json {
-    fields method path protocol status bytes reason tries
+    fields method path protocol status bytes reason attempts
 }
 listen (param)listen {
     http h1 h2

@@ -222,7 +222,7 @@ fn hedging() {
     });
     let quick = named("quick");
     let site = "upstream app {\n server (param)one\n server (param)two\n balance first\n}\n\
-        site site.test {\n listen (param)listen\n log access format=json {\n fields status tries server\n }\n retry 1 hedge=\"20ms\"\n proxy app\n}\n";
+        site site.test {\n listen (param)listen\n log access format=json {\n fields status attempts server\n }\n retry 1 hedge=\"20ms\"\n proxy app\n}\n";
     let proxy = proxy("hedge", site, &[("one", &slow), ("two", &quick)]);
     for _ in 0..3 {
         assert_eq!(get(proxy.address("listen"), "site.test", "/").text(), "quick");
