@@ -46,6 +46,8 @@ pub(crate) mod languages;
 #[cfg(feature = "serve")]
 mod orders;
 #[cfg(feature = "serve")]
+pub(crate) mod parts;
+#[cfg(feature = "serve")]
 mod pattern;
 #[cfg(feature = "serve")]
 mod purges;

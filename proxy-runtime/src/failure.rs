@@ -99,6 +99,8 @@ pub(crate) enum Failure {
     BodyIdleTimeout,
     /// The server closed in the middle of the answer's body.
     UpstreamTruncated,
+    /// The server has another version of what the first parts were sent of.
+    UpstreamChanged,
     /// The client has cut off its request's body.
     RequestTruncated,
     /// The client sends or takes a body more slowly than `limits min-rate`.
@@ -234,6 +236,7 @@ impl Failure {
             Failure::TotalTimeout => "total-timeout",
             Failure::BodyIdleTimeout => "body-idle-timeout",
             Failure::UpstreamTruncated => "upstream-truncated",
+            Failure::UpstreamChanged => "upstream-changed",
             Failure::RequestTruncated => "request-truncated",
             Failure::ClientTooSlow => "client-too-slow",
             Failure::ClientDisconnected => "client-disconnected",
@@ -347,6 +350,7 @@ impl Failure {
             | Failure::UpstreamHeadTooLarge
             | Failure::NotUpgraded
             | Failure::UpstreamTruncated
+            | Failure::UpstreamChanged
             | Failure::SendFileRefused(_) => StatusCode::BAD_GATEWAY,
             Failure::ConnectTimeout
             | Failure::ResponseTimeout

@@ -8,6 +8,7 @@ mod controls;
 mod hostile;
 mod inspected;
 mod ordering;
+mod partial;
 mod parts;
 mod purges;
 mod requests;

@@ -83,9 +83,8 @@ fn every_reason_is_explained() {
     let mut of_cache: BTreeSet<_> =
         reasons.lines().filter_map(|line| Some(line.split_once(" => \"")?.1.strip_suffix("\",")?.to_owned())).collect();
     let mut serving = source("proxy-runtime/src/serve/cached.rs");
-    for entry in std::fs::read_dir(workspace().join("proxy-runtime/src/serve/cached")).expect("the folder") {
-        let path = entry.expect("an entry").path();
-        serving += &source(path.strip_prefix(workspace()).expect("within").to_str().expect("text"));
+    for (path, _) in crate::tidy::rust_files(&["proxy-runtime/src/serve/cached"]) {
+        serving += &source(path.to_str().expect("text"));
     }
     let lines = serving.lines().filter(|line| !line.trim_start().starts_with("//"));
     let literals = lines.flat_map(|line| line.split('"').skip(1).step_by(2)).filter(|word| {

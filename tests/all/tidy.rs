@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use kiln_tests::kiln::workspace;
 
-fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
+/// The Rust files below folders, with their text.
+pub(crate) fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let mut open: Vec<_> = folders.iter().map(|folder| workspace().join(folder)).collect();
     let mut files = Vec::new();
     while let Some(path) = open.pop() {

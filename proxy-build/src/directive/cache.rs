@@ -150,7 +150,9 @@ and they get what comes first; a request waits for as long as for a server (`tim
 them, they go on at once, side by side; and for ten seconds nobody waits for an answer to that URL (hit-for-miss). The first that may
 be kept is kept all the same. Where the server fails (it answers with 5xx, resets, can't be reached), one of those who wait asks again, up to
 four times a second; who has waited three times is answered with 503 (`upstream-failing`). A range that begins
-beyond a MiB of something that is not kept is fetched as it is, and, if its `ETag` is strong, kept for those who ask for the same range.
+beyond a MiB of something that is not cached, or is counted from its end, is fetched as it is and stored as a part (RFC 9111 section 3.3), as is what has come of a response that
+the server has cut short. What lies within the parts that are stored is served from them. Where they have a strong validator and are half of what is wanted, the rest
+alone is fetched, with `If-Range`; all of them are the whole. Where the server has another version by then, the response ends (`upstream-changed` in the log), and the next one is new.
 
 `Cache-Status` (RFC 9211) says in each answer what was done; `response-headers { remove Cache-Status }` hides it. The log's
 `cache` and `cache-reason` say the same:

@@ -51,13 +51,19 @@ pub(crate) struct Order {
     pub(crate) made: Option<Moment>,
 }
 
+impl Order {
+    /// See [`Head::supersedes`].
+    pub(super) fn supersedes(self, stored: Order) -> bool {
+        let both_made = stored.made.zip(self.made).filter(|(stored, new)| stored != new);
+        stored.came < self.asked || both_made.map_or(stored.asked <= self.asked, |(stored, new)| stored < new)
+    }
+}
+
 impl Head {
     /// Whether it replaces a stored response. It does if that had come before this one was asked for; of two that were on their way at
     /// once, the one with the later `Date` stays (RFC 9111 section 4), or else the one that was asked for later.
     pub(super) fn supersedes(&self, stored: &Head) -> bool {
-        let (stored, new) = (stored.order, self.order);
-        let both_made = stored.made.zip(new.made).filter(|(stored, new)| stored != new);
-        stored.came < new.asked || both_made.map_or(stored.asked <= new.asked, |(stored, new)| stored < new)
+        self.order.supersedes(stored.order)
     }
 
     /// It is stale if the note of its URL was declared so since it was received.

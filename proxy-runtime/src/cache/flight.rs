@@ -185,6 +185,11 @@ impl Fill {
         reader
     }
 
+    /// A reader of what is put into it, whatever it comes to.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::of(&self.flight)
+    }
+
     /// There is no answer that others may have.
     pub(crate) fn lands_alone(self) {
         self.flight.change(|state| state.land(Landed::Nothing));

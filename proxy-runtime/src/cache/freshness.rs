@@ -73,8 +73,6 @@ pub(crate) struct Asked {
     pub(crate) authorized: bool,
     /// It said `no-store`.
     pub(crate) no_store: bool,
-    /// It asked for a part, and that is what is to be kept.
-    pub(crate) part: bool,
     /// When it was sent.
     pub(crate) sent: Moment,
     /// When the head of the answer came.
@@ -227,8 +225,8 @@ fn may_be_kept(
     if control.must_understand && !understood || control.no_store && !control.must_understand {
         return Err(Unkept::NoStore);
     }
-    let part = status == StatusCode::PARTIAL_CONTENT && !asked.part;
-    if status.is_informational() || part || status == StatusCode::NOT_MODIFIED {
+    // A part that is stored as one is judged as what it is a part of.
+    if status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED) {
         return Err(Unkept::Status);
     }
     if control.private {
@@ -365,7 +363,7 @@ pub(super) mod tests {
     const SENT: Moment = Moment(784_111_777_000);
 
     fn asked() -> Asked {
-        Asked { authorized: false, no_store: false, part: false, sent: SENT, answered: SENT }
+        Asked { authorized: false, no_store: false, sent: SENT, answered: SENT }
     }
 
     fn of(policy: &Cache, status: u16, lines: &[(&str, &str)], asked: &Asked) -> Result<Life, Unkept> {

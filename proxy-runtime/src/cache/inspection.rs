@@ -55,6 +55,7 @@ impl Store {
 
 fn inspected(entry: Entry) -> Option<Inspected> {
     match entry {
+        Entry::Answer(head, _) if head.is_of_list() => None,
         Entry::Answer(head, content) => Some(Inspected { head, length: content.len(), on_disk: false }),
         Entry::Filed(head, filed) => Some(Inspected { head, length: filed.length, on_disk: true }),
         Entry::Varies(_) | Entry::Marker(_) | Entry::Form(..) => None,

@@ -221,14 +221,18 @@ impl Store {
 
     /// Puts something under a name, if it may take the place of what is there.
     pub(super) fn put(&self, name: u128, entry: Entry, may_replace: impl FnOnce(Option<&Entry>) -> bool) -> bool {
-        let head = entry.head().map(Arc::clone);
-        {
+        self.put_made(name, |stored| may_replace(stored).then_some(entry))
+    }
+
+    /// Puts under a name what is made of what is there, if anything is.
+    pub(super) fn put_made(&self, name: u128, make: impl FnOnce(Option<&Entry>) -> Option<Entry>) -> bool {
+        let head = {
             let _locked = self.lock_name(name);
-            if !may_replace(self.entries.peek(&name).as_ref()) {
-                return false;
-            }
+            let Some(entry) = make(self.entries.peek(&name).as_ref()) else { return false };
+            let head = entry.head().map(Arc::clone);
             self.entries.insert(name, entry);
-        }
+            head
+        };
         if let Some(head) = head {
             self.list_variant(name, &head);
         }
@@ -251,22 +255,19 @@ impl Store {
         stored.as_ref().and_then(Entry::head).is_some_and(|stored| !head.supersedes(stored))
     }
 
-    /// Where a part is of what is at a place.
-    pub(super) fn part_of(&self, place: Place, (first, last): Only) -> Place {
-        let range = format!("part {first}-{}", last.map_or(String::new(), |last| last.to_string()));
-        let own = self.name_of([b"", &place.own.to_be_bytes(), range.as_bytes()]);
+    /// Where a part is, by what it is called, of what is at a place.
+    pub(super) fn part_of(&self, place: Place, part: &str) -> Place {
+        let own = self.name_of([b"", &place.own.to_be_bytes(), part.as_bytes()]);
         Place { own, recalled: Some(own), ..place }
     }
 
     /// A name to fetch a part under, before it is known what it depends on.
-    pub(crate) fn part_on_its_way(&self, url: &str, request: &Fields, part: Only) -> Place {
-        let every: Vec<u8> = request.raw().flat_map(|(name, value)| [name, b": ", value, b"\n"].concat()).collect();
-        let own = self.name_of([url.as_bytes(), b"\n", &every]);
-        self.part_of(Place { own, varies: false, recalled: None }, part)
+    pub(crate) fn part_on_its_way(&self, key: &site::Key, url: &str, request: &dyn Selecting, part: &str) -> u128 {
+        self.part_of(self.of_several(key, url, (&[], u64::MAX), request), part).own
     }
 
     /// Where a part is, if there are several answers under the URL.
-    pub(crate) fn part_place(&self, key: &site::Key, url: &str, request: &dyn Selecting, part: Only) -> Option<Place> {
+    pub(crate) fn part_place(&self, key: &site::Key, url: &str, request: &dyn Selecting, part: &str) -> Option<Place> {
         let Some(Entry::Varies(varies)) = self.entries.get(&self.name_of_url(url)) else {
             return None;
         };
@@ -293,7 +294,9 @@ impl Store {
     /// Keeps an answer. Gives why not, if somebody has purged it since its request was sent, or there is a newer one.
     pub(crate) fn keep(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
         self.put_newer(name, &head, Entry::of(&head, &content))?;
-        self.keep_put(name, head, content, since)
+        self.keep_put(name, head, content, since)?;
+        self.counters.stored();
+        Ok(())
     }
 
     /// Keeps a response as the server says that it is now; unless what it asked about is not there any more.
@@ -309,11 +312,19 @@ impl Store {
         if !self.put(name, Entry::of(&head, &content), is_there) {
             return Err(Unkept::Superseded);
         }
-        self.keep_put(name, head, content, since)
+        self.keep_put(name, head, content, since)?;
+        self.counters.stored();
+        Ok(())
     }
 
     /// Keeps what has just been put under a name.
-    fn keep_put(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
+    pub(super) fn keep_put(
+        &'static self,
+        name: u128,
+        head: Arc<Head>,
+        content: Content,
+        since: u64,
+    ) -> Result<(), Unkept> {
         // Looked at behind it: a purge from now on finds it.
         match self.purges.since(since, &head.url, &head.tags) {
             Some(false) => {
@@ -323,7 +334,6 @@ impl Store {
             Some(true) => head.outdated.store(true, Ordering::Relaxed),
             None => {}
         }
-        self.counters.stored();
         self.write_behind(name, head, content, since);
         Ok(())
     }
@@ -429,6 +439,7 @@ pub(super) mod tests {
     use super::super::pattern::Pattern;
     use super::super::purges::Purge;
     use super::*;
+    use crate::fields::Fields;
     use crate::site::{Key, Place as Written, Query, Setting};
 
     pub(crate) fn store(memory: u64) -> &'static Store {
@@ -470,7 +481,7 @@ pub(super) mod tests {
         })
     }
 
-    const KEY: Key = Key {
+    pub(crate) const KEY: Key = Key {
         query: Query::Whole,
         send_keyed: false,
         follows_search: false,
@@ -565,7 +576,7 @@ pub(super) mod tests {
         let store = store(4 << 20);
         let (none, varying) = (fields(&[]), head("http://a/", &["accept"], ""));
         let name = store.name_of_url("http://a/");
-        let is_at = |head: &Head, name| store.is_at(name, &KEY, "http://a/", &none, head);
+        let is_at = |head: &Head, name| store.is_at(name, &KEY, "http://a/", &none, (head, None));
         assert!(!is_at(&varying, name) && is_at(&head("http://a/", &[], ""), name));
         assert_eq!(store.entries.len(), 0);
         let place = store.place(&KEY, "http://a/", &none, &varying, None).expect("a place");

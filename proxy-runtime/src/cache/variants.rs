@@ -27,7 +27,7 @@ impl Store {
         url: &str,
         request: &dyn Selecting,
         head: &Head,
-        part: Option<Only>,
+        part: Option<&str>,
     ) -> Result<Place, Unkept> {
         let name = self.name_of_url(url);
         let is_one_of_several = part.is_some() || !head.vary.is_empty() || key::has_variants(key);
@@ -40,14 +40,22 @@ impl Store {
         Ok(part.map_or(place, |part| self.part_of(place, part)))
     }
 
-    /// Whether a response that is stored under `name` is one to this request, by what it says it depends on.
-    pub(crate) fn is_at(&self, name: u128, key: &site::Key, url: &str, request: &dyn Selecting, head: &Head) -> bool {
+    /// Whether a response, or a part of one, that is stored under `name` is one to this request, by what it says it depends on.
+    pub(crate) fn is_at(
+        &self,
+        name: u128,
+        key: &site::Key,
+        url: &str,
+        request: &dyn Selecting,
+        (head, part): (&Head, Option<&str>),
+    ) -> bool {
         let of_url = self.name_of_url(url);
         match self.noted(of_url) {
             Some(noted) => {
-                noted.knows(&head.vary) && self.of_several(key, url, (&noted.fields, noted.number), request).own == name
+                let place = self.of_several(key, url, (&noted.fields, noted.number), request);
+                noted.knows(&head.vary) && part.map_or(place, |part| self.part_of(place, part)).own == name
             }
-            None => name == of_url && head.vary.is_empty() && !key::has_variants(key),
+            None => part.is_none() && name == of_url && head.vary.is_empty() && !key::has_variants(key),
         }
     }
 
@@ -112,6 +120,16 @@ impl Store {
             }
             EntryAction::Retain(())
         });
+    }
+
+    /// Forgets the note of a URL that has this number, and all that is stored under it.
+    pub(super) fn forget_note(&self, name: u128, number: u64) {
+        let is_this = |entry: &Entry| matches!(entry, Entry::Varies(varies) if varies.number == number);
+        let Some((_, entry)) = self.entries.remove_if(&name, is_this) else { return };
+        if let Some(disk) = &self.disk {
+            disk.forget(name);
+        }
+        self.release(&entry);
     }
 
     /// Removes what goes with an entry that was removed: what nobody can find any more. Looks at memory alone; files go behind it.

@@ -47,15 +47,11 @@ pub(crate) fn wanted(request: &Fields, length: u64) -> RangeRequest {
     if parts.len() > MOST || overlap { RangeRequest::All } else { RangeRequest::Parts(parts) }
 }
 
-/// A first byte, and a last one, where that is said.
-pub(crate) type Only = (u64, Option<u64>);
-
-/// The only range that a request asks for, before the length is known; `None` where it asks for several, or for the end.
-pub(crate) fn only(request: &Fields) -> Option<Only> {
-    match specs(request.get("range")?)?.as_slice() {
-        [(Some(first), last)] => Some((*first, *last)),
-        _ => None,
-    }
+/// Whether the only range that a request asks for begins so far in, or is counted from the end, which may be as far.
+pub(crate) fn is_far(request: &Fields, far: u64) -> bool {
+    let specs = request.get("range").and_then(specs);
+    matches!(specs.as_deref(), Some([(Some(first), _)]) if *first > far)
+        || matches!(specs.as_deref(), Some([(None, Some(_))]))
 }
 
 /// A first and a last byte, of which one may be missing.
@@ -125,16 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn single_ones() {
+    fn far_ones() {
         let cases = [
-            ("bytes=7-", Some((7, None))),
-            ("bytes=7-9", Some((7, Some(9)))),
-            ("bytes=-7", None),
-            ("bytes=1-2,3-4", None),
-            ("x", None),
+            ("bytes=7-", true),
+            ("bytes=7-9", true),
+            ("bytes=6-9", false),
+            ("bytes=-7", true),
+            ("bytes=7-8,10-11", false),
+            ("bytes=-", false),
+            ("x", false),
         ];
         for (range, expected) in cases {
-            assert_eq!(only(&[("range", range)].into_iter().collect()), expected, "{range}");
+            assert_eq!(is_far(&[("range", range)].into_iter().collect(), 6), expected, "{range}");
         }
     }
 }

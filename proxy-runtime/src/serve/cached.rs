@@ -51,6 +51,7 @@ use crate::site::{self, Proxy, Route};
 use answers::{Body as Kept, Told};
 use fetch::{Errand, Sent, fetch, refresh, renew};
 use forwarded::Forwarded;
+use parts::{Asking, Outcome};
 
 /// What an exchange asks the cache for.
 #[derive(Clone)]
@@ -180,6 +181,17 @@ async fn wait(
                 (place, None, lately)
             }
         };
+        // Parts are beside others that `Vary` tells apart.
+        let has_parts = place.varies || ranges::is_far(&record.fields, FAR);
+        if has_parts && stale.is_none() && other.is_none() && lately == Lately::Unknown && !sought.wish.no_store {
+            let (client, sought) = (Rc::clone(client), sought.clone());
+            let asking = Asking { client, route: *route, proxy, sought, place, crowded: pauses > 0 };
+            match Box::pin(asking.answer(record)).await? {
+                Outcome::Answer(answer) => return Ok(answer),
+                Outcome::Again => continue,
+                Outcome::Other => {}
+            }
+        }
         if sought.wish.only_if_cached {
             record.cached("miss", "only-if-cached");
             return Err(Failure::NotCached.into());
@@ -187,10 +199,6 @@ async fn wait(
         let to_head = record.method == Method::HEAD;
         if to_head && stale.is_some() {
             return head_only(client, record, route, proxy, &sought, (place, stale), body).await;
-        }
-        let part = ranges::only(&record.fields).filter(|part| !to_head && stale.is_none() && part.0 > FAR);
-        if let Some(part) = part {
-            return Box::pin(parts::forward(client, record, route, proxy, &sought, part, body)).await;
         }
         if sought.wish.no_store {
             return go_on(client, record, route, proxy, body, ("pass", "request-no-store", "request")).await;
@@ -231,19 +239,19 @@ async fn wait(
                     Seen::Filed(_, head, _) => stale.filter(|(stale, _)| Arc::ptr_eq(stale, &head)),
                     Seen::OnDisk(..) | Seen::NotForUs(..) => None,
                 };
-                let errand = Errand { place, stale, fill, why, beside: false, crowded: pauses > 0, part: None };
+                let errand = Errand { place, stale, fill, why, beside: false, crowded: pauses > 0 };
                 return Box::pin(fetch(client, record, route, proxy, &sought, errand)).await;
             }
         };
         match landed {
             Landed::Answer(head, name, length)
-                if sought.is_for(&head, name, &Forwarded::new(client, record, route, proxy)) =>
+                if sought.is_for((&head, None), name, &Forwarded::new(client, record, route, proxy)) =>
             {
                 let told = Told { word: "joined", reason: "", forward: Some("uri-miss"), stored: true, status: None };
                 return Ok(answers::present(record, &head, Kept::Coming(reader, length), &told, Moment::now()));
             }
             Landed::Refreshed(head, name, content)
-                if sought.is_for(&head, name, &Forwarded::new(client, record, route, proxy)) =>
+                if sought.is_for((&head, None), name, &Forwarded::new(client, record, route, proxy)) =>
             {
                 return Ok(answers::hit(record, &head, &content, ("joined", ""), Moment::now()));
             }
@@ -314,7 +322,7 @@ async fn beside(
         return head_only(client, record, route, proxy, sought, (place, stale), body).await;
     }
     let fill = sought.store.flights.beside(place.own, &sought.url);
-    let errand = Errand { place, stale, fill, why: "", beside: true, crowded: false, part: None };
+    let errand = Errand { place, stale, fill, why: "", beside: true, crowded: false };
     Box::pin(fetch(client, record, route, proxy, sought, errand)).await
 }
 
@@ -396,14 +404,15 @@ impl Sought {
         Seen::Answer(answer)
     }
 
-    /// Whether an answer that is kept under a name is one to this request, too, by what the answer says it depends on.
-    fn is_for(&self, head: &Head, name: u128, request: &Forwarded<'_>) -> bool {
+    /// Whether an answer that is kept under a name, or a part of one, is one to this request, too, by what the answer says it depends on.
+    fn is_for(&self, (head, part): (&Head, Option<&str>), name: u128, request: &Forwarded<'_>) -> bool {
         let url = match self.policy.key.follows_search {
             // By what the response says of queries, which was not known before.
             true => Cow::Owned(head.searched(&request.url()).unwrap_or_else(|| request.url())),
             false => Cow::Borrowed(&*self.url),
         };
-        (!self.authorized || head.life.for_authorized) && self.store.is_at(name, &self.policy.key, &url, request, head)
+        let is_at = || self.store.is_at(name, &self.policy.key, &url, request, (head, part));
+        (!self.authorized || head.life.for_authorized) && is_at()
     }
 }
 

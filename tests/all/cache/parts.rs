@@ -41,12 +41,15 @@ fn parts() {
          \r\n--{boundary}\r\nContent-Type: text/x\r\nContent-Range: bytes 5-6/5000\r\n\r\nfg\r\n--{boundary}--\r\n"
     );
     assert_eq!((several.status, several.text()), (206, expected));
-    // Far into what is not kept: fetched as it is.
+    // Far into what is not kept: fetched as it is. The server ignores that, and there is nothing so far in.
     let far = asked(&proxy, "GET /far", "Range: bytes=9000000-");
-    assert!(shown(&far).ends_with("fwd=partial fwd-status=200 detail=status"), "{far:?}");
+    assert_eq!(
+        (shown(&far).as_str(), far.header("content-range")),
+        ("416 fwd=partial fwd-status=200 stored", Some("bytes */5000"))
+    );
 }
 
-/// RFC 9111 sections 3.3 and 3.4: what comes of a range that begins far in is kept for those who ask for the same.
+/// RFC 9111 section 3.3: what comes of a range that begins far in is kept for those who ask for what lies within it.
 #[test]
 fn far_parts() {
     let origin = Origin::new(move |mut connection, _| {
@@ -75,27 +78,26 @@ fn far_parts() {
     let stored = "fwd=partial fwd-status=206 stored";
     check("/video", "Range: bytes=2600000-2600003", &format!("206 abcd {stored}"));
     check("/video", "Range: bytes=2600000-2600003", "206 abcd hit");
+    check("/video", "Range: bytes=2600001-2600002", "206 bc hit");
     check("/video", "Range: bytes=2600000-2600003;;If-Range: \"a\"", "206 abcd hit");
     check(
         "/video",
         "Range: bytes=2600000-2600003;;If-Range: \"b\"",
         "206 abcd fwd=partial fwd-status=206 detail=range",
     );
-    check("/video", "Range: bytes=2600000-2600004", &format!("206 abcde {stored}"));
+    check("/video", "Range: bytes=2600000-2600003;;If-None-Match: \"a\"", "304 hit");
+    check("/video", "Range: bytes=2600000-2600004", "206 abcde fwd=partial");
     check("/video", "Range: bytes=8999998-", &format!("206 uv {stored}"));
     check("/video", "Range: bytes=8999998-", "206 uv hit");
     check("/video", "Range: bytes=2600000-2600003;;Cache-Control: no-cache", &format!("206 abcd {stored}"));
     check(
         "/video",
-        "Range: bytes=2600000-2600003;;If-None-Match: \"a\"",
+        "Range: bytes=5200000-5200003;;If-None-Match: \"b\"",
         "206 abcd fwd=partial fwd-status=206 detail=range",
     );
-    // Not what was asked for, or nothing to tell versions apart by: passed on, not kept.
-    for (path, lines) in [("/lies", ""), ("/weak", ";;X-Tag: W/\"a\"")] {
-        for _ in 0..2 {
-            let lines = format!("Range: bytes=2600000-2600003{lines}");
-            check(path, &lines, "206 abcd fwd=partial fwd-status=206 detail=status");
-        }
+    // It is not as long as it says it is: passed on, not kept.
+    for _ in 0..2 {
+        check("/lies", "Range: bytes=2600000-2600003", "206 abcd fwd=partial fwd-status=206 detail=status");
     }
     assert_eq!(asked(&proxy, "PURGE /video", "").status, 200);
     check("/video", "Range: bytes=2600000-2600003", &format!("206 abcd {stored}"));

@@ -20,6 +20,7 @@ use crate::serve::body;
 use crate::serve::selected::{self, Multipart, ROOM, Selected};
 
 /// What is said of an exchange.
+#[derive(Clone)]
 pub(super) struct Told {
     /// In the log.
     pub(super) word: &'static str,
@@ -46,6 +47,8 @@ pub(super) enum Body<'a> {
     Here(&'a Content),
     /// With its length, where that is known.
     Coming(Reader, Option<u64>),
+    /// What the request wants of a body of this length.
+    Made(body::Body, u64),
 }
 
 /// An answer that is kept.
@@ -108,6 +111,7 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
     let length = match &body {
         Body::Here(content) => Some(content.len()),
         Body::Coming(_, length) => *length,
+        Body::Made(_, length) => Some(*length),
     };
     match (selected::select(record, &head.fields, length), body) {
         // A kept answer stands for the server's: what is to fail is the server's to say (RFC 9111 section 4.3.2).
@@ -128,6 +132,7 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
                 Body::Coming(reader, _) => {
                     body::Body::Joined(Box::new(reader.only(part.start, Some(part.end - part.start))))
                 }
+                Body::Made(body, _) => body,
             };
             (StatusCode::PARTIAL_CONTENT, fields, body)
         }
@@ -152,11 +157,12 @@ fn all(body: Body<'_>) -> body::Body {
         Body::Here(Content::One(bytes)) => body::Body::Bytes(bytes.clone()),
         Body::Here(content) => part_of(content, 0..content.len()),
         Body::Coming(reader, length) => body::Body::Joined(Box::new(reader.only(0, length))),
+        Body::Made(body, _) => body,
     }
 }
 
 /// A part, not copied.
-fn part_of(content: &Content, part: Range<u64>) -> body::Body {
+pub(super) fn part_of(content: &Content, part: Range<u64>) -> body::Body {
     match content {
         Content::Filed(opened) => body::Body::File(Box::new(FileReader::new(From::Store(Arc::clone(opened)), part))),
         _ => pieces(content, part).into(),

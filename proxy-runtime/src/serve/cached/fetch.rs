@@ -13,18 +13,11 @@ use http::{Method, StatusCode};
 use super::answers::{self, Body as Kept, Told};
 use super::forwarded::{self, Forwarded};
 use super::receive::{Keeping, receive};
-use super::{Sought, Stale, parts};
-use crate::cache::Content;
-use crate::cache::Fill;
-use crate::cache::Head;
-use crate::cache::Joined;
-use crate::cache::Order;
-use crate::cache::Place;
-use crate::cache::Reserved;
-use crate::cache::Store;
+use super::{Sought, Stale};
 use crate::cache::control::Control;
 use crate::cache::freshness::{Asked, Life, Unkept, vary};
 use crate::cache::search::Rule;
+use crate::cache::{Content, Fill, Head, Joined, Order, Place, Reserved, Store};
 use crate::cache::{groups, number};
 use crate::client::Client;
 use crate::client::record::Record;
@@ -33,11 +26,9 @@ use crate::content::respond::Answer;
 use crate::context::settings::Settings;
 use crate::http1::Framing;
 use crate::protocol::conditions::weakly_equal;
-use crate::protocol::date::Moment;
-use crate::protocol::date::date;
-use crate::protocol::escape;
+use crate::protocol::date::{Moment, date};
+use crate::protocol::{escape, ranges};
 use crate::protocol::fields::Fields;
-use crate::protocol::ranges;
 use crate::serve::body::Body;
 use crate::serve::proxy::{self, Reply};
 use crate::serve::retry::Request;
@@ -60,7 +51,7 @@ pub(super) fn refresh(
     let (route, sought) = (*route, sought.clone());
     tokio::task::spawn_local(async move {
         let _running = client.worker.running();
-        let errand = Errand { place, stale: Some(stale), fill, why: "", beside: false, crowded: true, part: None };
+        let errand = Errand { place, stale: Some(stale), fill, why: "", beside: false, crowded: true };
         let fetched = pin!(fetch(&client, &mut record, &route, proxy, &sought, errand));
         // The answer is nobody's; what is to be kept of it is received by a task of its own.
         let _ = client.timer.run(fetched).await;
@@ -70,9 +61,9 @@ pub(super) fn refresh(
 /// When a request was sent to a server.
 #[derive(Clone, Copy)]
 pub(super) struct Sent {
-    at: Moment,
+    pub(super) at: Moment,
     /// How many purges there had been.
-    purges: u64,
+    pub(super) purges: u64,
     /// Its place in [`Order`].
     number: u64,
 }
@@ -82,9 +73,9 @@ impl Sent {
         Sent { at: Moment::now(), purges: store.purges(), number: number() }
     }
 
-    /// The order of its response, which comes now, but for its `Date`.
-    fn order(self) -> Order {
-        Order { asked: self.number, came: number(), made: None }
+    /// The order of its response, which comes now and has these fields.
+    pub(super) fn order(self, response: &Fields) -> Order {
+        Order { asked: self.number, came: number(), made: response.get("date").and_then(date) }
     }
 }
 
@@ -101,13 +92,11 @@ pub(super) struct Errand {
     pub(super) beside: bool,
     /// Others are known to want the same.
     pub(super) crowded: bool,
-    /// It is for this part alone.
-    pub(super) part: Option<ranges::Only>,
 }
 
 impl Errand {
     /// The server has failed. Where others want the same, it is left alone for a moment; one of those who wait asks again then.
-    fn has_failed(&self, sought: &Sought) {
+    pub(super) fn has_failed(&self, sought: &Sought) {
         if self.beside {
             sought.store.unmark(self.place.own);
         } else if self.crowded || self.fill.is_read() {
@@ -143,11 +132,9 @@ pub(super) async fn fetch(
         None if place.varies => "vary-miss",
         None => "uri-miss",
     };
-    let worker = client.worker;
-    let is_down = |share: &Share| worker.servers.groups[usize::from(share.upstream)].is_down(&worker.servers.servers);
     let now = Moment::now();
     if errand.stale.is_some()
-        && proxy.shares.iter().all(is_down)
+        && are_down(client, proxy)
         && let Some(stale) = errand.take_for_failure(now)
     {
         // Even where `panic-threshold` has servers asked that are not healthy: there is something better than to wait for them.
@@ -189,10 +176,8 @@ pub(super) async fn fetch(
         let Some(kept) = errand.stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
             return Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, forward)));
         };
-        // RFC 9111 section 4.3.4: a 304 is about what is kept only if it names the same.
-        let (said, about) = (&reply.answer.fields, kept.0.fields.get("etag"));
-        let same = said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)));
-        if !same {
+        let said = &reply.answer.fields;
+        if !is_about(said, &kept.0) {
             sought.store.forget_this(place.own, &kept.0);
             continue;
         }
@@ -208,9 +193,16 @@ pub(super) async fn fetch(
     }
 }
 
+/// Whether none of the servers is healthy.
+pub(super) fn are_down(client: &Client, proxy: &Proxy) -> bool {
+    let servers = &client.worker.servers;
+    let is_down = |share: &Share| servers.groups[usize::from(share.upstream)].is_down(&servers.servers);
+    proxy.shares.iter().all(is_down)
+}
+
 /// What a request asks that fetches for all: the whole answer, whoever may have what; or, if something is kept already, whether
 /// it is still right (RFC 9111 section 4.3.1).
-fn for_all(fields: &mut Fields, stale: Option<&Head>) {
+pub(super) fn for_all(fields: &mut Fields, stale: Option<&Head>) {
     forwarded::for_all(fields);
     let Some(stale) = stale else { return };
     for (condition, validator) in [("if-none-match", "etag"), ("if-modified-since", "last-modified")] {
@@ -218,6 +210,12 @@ fn for_all(fields: &mut Fields, stale: Option<&Head>) {
             fields.add(condition.as_bytes(), validator);
         }
     }
+}
+
+/// Whether a 304 is about what is kept: only if it names the same (RFC 9111 section 4.3.4).
+pub(super) fn is_about(said: &Fields, kept: &Head) -> bool {
+    let about = kept.fields.get("etag");
+    said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)))
 }
 
 /// A kept answer as it is after the server has said that it is as it was (RFC 9111 sections 3.2 and 4.3.4). `Err`: it must not
@@ -231,7 +229,8 @@ pub(super) fn renew(
     sent: Sent,
 ) -> Result<Arc<Head>, Arc<Head>> {
     let mut fields = head.fields.clone();
-    let replaced = |name: &[u8]| !name.eq_ignore_ascii_case(b"content-length") && !name.eq_ignore_ascii_case(b"age");
+    const OWN: [&[u8]; 3] = [b"content-length", b"content-range", b"age"];
+    let replaced = |name: &[u8]| !OWN.iter().any(|own| name.eq_ignore_ascii_case(own));
     for (name, _) in said.iter().filter(|(name, _)| replaced(name.as_bytes())) {
         fields.remove(name);
     }
@@ -246,10 +245,9 @@ pub(super) fn renew(
     if let Some(age) = said.get("age") {
         judged.set("age", age);
     }
-    let asked =
-        Asked { authorized: sought.authorized, no_store: false, part: false, sent: sent.at, answered: Moment::now() };
-    let ids = (head.number, sent.order());
-    let life = Life::of(sought.policy, record.worker.settings, head.status, &judged, &asked);
+    let asked = Asked { authorized: sought.authorized, no_store: false, sent: sent.at, answered: Moment::now() };
+    let ids = (head.number, sent.order(&fields));
+    let life = Life::of(sought.policy, record.worker.settings, of_whole(head.status), &judged, &asked);
     let settings = record.worker.settings;
     let whole = |life: Life| (&*head.url, head.status, fields.clone(), life, ids);
     let renewed = |life: Life| Arc::new(kept_head(sought, settings, whole(life)));
@@ -268,17 +266,21 @@ pub(super) fn renew(
     }
 }
 
+/// A part that is stored as one is judged as what it is a part of (RFC 9111 section 3.3).
+fn of_whole(status: StatusCode) -> StatusCode {
+    if status == StatusCode::PARTIAL_CONTENT { StatusCode::OK } else { status }
+}
+
 /// The head that is kept: without the fields that must not be.
 fn kept_head(
     sought: &Sought,
     settings: &Settings,
     (url, status, mut fields, life, (number, order)): (&str, StatusCode, Fields, Life, (u64, Order)),
 ) -> Head {
-    for name in Control::under(sought.policy, settings, status, &fields, life.received).unkept {
+    for name in Control::under(sought.policy, settings, of_whole(status), &fields, life.received).unkept {
         fields.remove(&name);
     }
     fields.remove("age");
-    let order = Order { made: fields.get("date").and_then(date), ..order };
     if !fields.contains("date") {
         // RFC 9110 section 6.6.1.
         let received = std::time::UNIX_EPOCH + Duration::from_millis(life.received.0);
@@ -319,17 +321,11 @@ pub(super) fn take_in(
     reply: Reply,
     (sent, forward): (Sent, &'static str),
 ) -> Answer<Body> {
-    let part = errand.part;
     let status = reply.answer.status;
-    let asked = Asked {
-        authorized: sought.authorized,
-        no_store: sought.wish.no_store,
-        part: part.is_some(),
-        sent: sent.at,
-        answered: Moment::now(),
-    };
+    let (authorized, no_store) = (sought.authorized, sought.wish.no_store);
+    let asked = Asked { authorized, no_store, sent: sent.at, answered: Moment::now() };
     let request = Forwarded::new(client, record, route, proxy);
-    let judged = admit(&request, record, sought, &reply.answer, (&asked, sent.order()), part);
+    let judged = admit(&request, record, sought, &reply.answer, (&asked, sent.order(&reply.answer.fields)), None);
     let why = errand.why;
     let (head, place, reserved) = match judged {
         Ok(admitted) => admitted,
@@ -362,8 +358,15 @@ pub(super) fn take_in(
             record.watches(reader.flight());
             let receiver = Rc::new(Client::nobody(&client.peer));
             call.reassign_client(&receiver);
-            let keeping =
-                Keeping { store: sought.store, name: place.own, head: Arc::clone(&head), since: sent.purges, reserved };
+            let keeping = Keeping {
+                policy: sought.policy,
+                store: sought.store,
+                place,
+                head: Arc::clone(&head),
+                since: sent.purges,
+                reserved,
+                list: None,
+            };
             tokio::task::spawn_local(receive(receiver, call, fill, keeping));
             answers::present(record, &head, Kept::Coming(reader, length), &told, asked.answered)
         }
@@ -381,9 +384,6 @@ pub(super) fn take_in(
 /// A response is not kept: what becomes of those who wait, and of what is there.
 fn is_unkept(sought: &Sought, errand: Errand, (status, unkept): (StatusCode, Unkept)) {
     let (store, place) = (sought.store, errand.place);
-    if errand.part.is_some() {
-        return errand.fill.lands_alone();
-    }
     if status.is_server_error() {
         return errand.has_failed(sought);
     }
@@ -402,19 +402,17 @@ fn is_unkept(sought: &Sought, errand: Errand, (status, unkept): (StatusCode, Unk
     errand.fill.lands_alone();
 }
 
-/// Whether an answer is kept: its head, its place, and room for its body.
-fn admit(
+/// Whether an answer is kept: its head, its place, and room for its body. `part` is what it is called as a part.
+pub(super) fn admit(
     request: &Forwarded<'_>,
     record: &Record,
     sought: &Sought,
     answer: &Answer<Body>,
     (asked, order): (&Asked, Order),
-    part: Option<ranges::Only>,
+    part: Option<&str>,
 ) -> Result<(Arc<Head>, Place, Reserved), Unkept> {
-    if part.is_some_and(|part| !parts::is_it(part, answer)) {
-        return Err(Unkept::Status);
-    }
-    let life = Life::of(sought.policy, record.worker.settings, answer.status, &answer.fields, asked)?;
+    let status = if part.is_some() { of_whole(answer.status) } else { answer.status };
+    let life = Life::of(sought.policy, record.worker.settings, status, &answer.fields, asked)?;
     let length = answer.body.length();
     if length.is_some_and(|length| length > sought.store.largest()) {
         return Err(Unkept::TooLarge);

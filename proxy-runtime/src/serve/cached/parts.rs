@@ -1,107 +1,331 @@
-//! Parts of answers that are not kept as a whole: a range that begins far in is fetched as it is, and what comes of it is kept for
-//! those who ask for the same (RFC 9111 sections 3.3 and 3.4). Parts are not put together.
+//! Parts of responses: what a 206 has, and what came of a response that was cut short, is stored, used for what lies within it, and
+//! completed by what is missing (RFC 9111 sections 3.3 and 3.4).
+//!
+//! ```text
+//! parts of the version are stored ─→ enough of them: the rest is fetched between them, as it is sent
+//!                                └→ else ─┐
+//! a range far in, or from the end ────────┴→ fetched as it is ─→ stored, listed
+//! ```
+//!
+//! Parts are put together only if a strong validator says that they are of one version; where one that is fetched is of another, the
+//! response ends there, and what is stored is forgotten. What is sent goes through a window (`Flight`), so that no more than that is held
+//! of it, however long it is. Rules and lists are in `cache::parts`.
 
+mod assemble;
+mod fetch;
+
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::Method;
+use tokio::time::Instant;
 
-use super::answers;
-use super::fetch::{Errand, Sent, take_in};
-use super::forwarded::{self, Forwarded};
-use super::{Sought, go_on};
+use super::answers::{self, Body as Kept, Told};
+use super::forwarded::Forwarded;
+use super::{FAR, Followed, Sought, follow, go_on};
 use crate::cache::freshness::Verdict;
 use crate::cache::key::Pass;
-use crate::cache::{Content, Head, Joined};
+use crate::cache::parts::{self, Layout, Version, content_range};
+use crate::cache::{Content, Head, Landed, Place, Reader};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::content::respond::Answer;
+use crate::escape;
+use crate::failure::Failure;
 use crate::http1::Framing;
 use crate::protocol::conditions;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::{number, split_once};
 use crate::protocol::ranges::Only;
+use crate::ranges;
 use crate::serve::body::Body;
 use crate::serve::proxy;
-use crate::serve::retry::Request;
+use crate::serve::selected::{self, Selected};
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route};
 
-/// Answers a request for a part.
-pub(super) async fn forward(
-    client: &Rc<Client>,
-    record: &mut Record,
-    route: &Route,
-    proxy: &'static Proxy,
-    sought: &Sought,
-    part: Only,
-    body: RequestBody,
-) -> Result<Answer<Body>, Stop> {
-    let conditional = ["if-none-match", "if-modified-since"].iter().any(|name| record.fields.contains(name));
-    let past = ("pass", Pass::Range.reason(), "partial");
-    if conditional || sought.wish.no_store {
-        return go_on(client, record, route, proxy, body, past).await;
-    }
-    let now = Moment::now();
-    if let Some((head, content)) = kept(sought, &Forwarded::new(client, record, route, proxy), part).await {
-        let fresh = head.life.verdict(&sought.wish, head.is_outdated(), now) == Verdict::Fresh;
-        let allowed = !sought.authorized || head.life.for_authorized;
-        if fresh && allowed && conditions::is_of(&record.fields, &head.fields, now) {
-            return Ok(answers::hit(record, &head, &content, ("hit", ""), now));
-        }
-    }
-    if record.fields.contains("if-range") {
-        // The answer may be a whole one, of any size.
-        return go_on(client, record, route, proxy, body, past).await;
-    }
-    let place = sought.store.part_on_its_way(&sought.url, &record.fields, part);
-    let Joined::Fill(fill) = sought.store.flights.join(place.own, &sought.url) else {
-        return go_on(client, record, route, proxy, body, past).await;
-    };
-    let sent = Sent::now(sought.store);
-    record.cached("miss", "");
-    let body = RequestBody::new(client, Framing::Empty);
-    let alter = |request: &mut Request| forwarded::normalize(sought.policy, &mut request.fields);
-    let reply = match proxy::ask(client, record, route, proxy, body, alter).await {
-        Ok(reply) => reply,
-        Err(stop) => {
-            fill.lands_alone();
-            return Err(stop);
-        }
-    };
-    let errand = Errand { place, stale: None, fill, why: "", beside: false, crowded: false, part: Some(part) };
-    Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, "partial")))
+/// What comes of looking at a request that way.
+pub(super) enum Outcome {
+    Answer(Answer<Body>),
+    /// It has nothing to do with parts.
+    Other,
+    /// What it waited for did not come: the store is to be looked at again.
+    Again,
 }
 
-/// A part that is kept, in memory or on disk.
-async fn kept(sought: &Sought, request: &Forwarded<'_>, part: Only) -> Option<(Arc<Head>, Content)> {
-    let store = sought.store;
-    let place = store.part_place(&sought.policy.key, &sought.url, request, part)?;
-    let found = store.at(place).await;
-    if found.is_some() || !store.may_recall(&place) {
-        return found;
-    }
-    if store.recall(place).await { store.at(place).await } else { None }
+/// Who asks for parts: an exchange, or what goes on behind one.
+#[derive(Clone)]
+pub(super) struct Asking {
+    pub(super) client: Rc<Client>,
+    pub(super) route: Route,
+    pub(super) proxy: &'static Proxy,
+    pub(super) sought: Sought,
+    /// Where a whole response would be.
+    pub(super) place: Place,
+    /// Others are known to want the same.
+    pub(super) crowded: bool,
 }
 
-/// Whether an answer is the part that was asked for, of something that can be told from its later versions, and no more than
-/// that is said of it.
-pub(super) fn is_it((first, last): Only, answer: &Answer<Body>) -> bool {
-    let strong = answer.fields.get("etag").is_some_and(|tag| tag.starts_with(b"\""));
-    let said = answer.fields.get("content-range").and_then(|said| {
-        let (range, total) = split_once(said.strip_prefix(b"bytes ")?, b'/')?;
-        let (begin, end) = split_once(range, b'-')?;
-        // One that is too large for a number is not known.
-        let exact = |digits| number(digits).filter(|&number| number < u64::MAX);
-        Some((exact(begin)?, exact(end)?, exact(total)?))
-    });
-    let Some((begin, end, total)) = said else { return false };
-    let wanted = last.map_or(total.checked_sub(1), |last| Some(last.min(total.saturating_sub(1))));
-    let length = end.checked_sub(begin).and_then(|length| length.checked_add(1));
-    answer.status == StatusCode::PARTIAL_CONTENT
-        && strong
-        && begin == first
-        && Some(end) == wanted
-        && answer.body.length() == length
+/// What is asked for.
+struct Wanted {
+    /// The value of `Range`.
+    range: Vec<u8>,
+    /// What it is called while it is on its way.
+    name: String,
+    /// The part that this is, where that is known before.
+    part: Option<Range<u64>>,
+}
+
+impl Wanted {
+    fn part(part: Range<u64>) -> Wanted {
+        Wanted { range: parts::range(&part).into_bytes(), name: parts::label(&part), part: Some(part) }
+    }
+}
+
+/// A part, stored or on its way.
+struct Part {
+    head: Arc<Head>,
+    range: Range<u64>,
+    total: u64,
+    held: Held,
+    told: Told,
+    /// For this client alone.
+    cookies: Vec<String>,
+}
+
+enum Held {
+    Here(Content),
+    Coming(Reader),
+}
+
+/// What comes of asking for a part.
+enum Came {
+    Part(Part),
+    /// A part of the version that was asked for which is not stored: there is no room, or it is not for others.
+    Alone(Range<u64>, Body),
+    /// A response that is no part: for this client, and for the store if it is for all.
+    Other(Answer<Body>),
+    /// A part that is not stored, of something that is not for others, or is not what was asked for.
+    Unkept,
+    /// What it waited for did not come.
+    Again,
+}
+
+impl Asking {
+    /// Answers from parts that are stored, or a request for a part with what comes of that.
+    pub(super) async fn answer(&self, record: &mut Record) -> Result<Outcome, Stop> {
+        if let Some((head, layout)) = self.listed(record).await
+            && let Some(answer) = self.complete(record, &head, layout).await?
+        {
+            return Ok(answer);
+        }
+        let is_far = record.method == Method::GET && ranges::is_far(&record.fields, FAR);
+        if !is_far || self.is_whole_on_its_way() {
+            return Ok(Outcome::Other);
+        }
+        let conditional = ["if-none-match", "if-modified-since", "if-range"];
+        if conditional.iter().any(|name| record.fields.contains(name)) {
+            return self.pass(record, Pass::Range.reason()).await;
+        }
+        if self.sought.wish.only_if_cached {
+            return Ok(Outcome::Other);
+        }
+        let range = record.fields.get("range").unwrap_or_default().to_owned();
+        let wanted = Wanted { name: escape::shown(&range).into_owned(), range, part: None };
+        match self.part(record, wanted, None, Instant::now()).await? {
+            Came::Part(part) => Ok(Outcome::Answer(self.as_it_came(record, part))),
+            Came::Other(answer) => Ok(Outcome::Answer(answer)),
+            Came::Alone(..) | Came::Unkept => self.pass(record, Pass::Range.reason()).await,
+            Came::Again => Ok(Outcome::Again),
+        }
+    }
+
+    /// Whether a fetch has turned out to be for the whole.
+    fn is_whole_on_its_way(&self) -> bool {
+        self.sought.store.flights.join_landed(self.place.own).is_some()
+    }
+
+    /// To the server and back, as the client asks.
+    async fn pass(&self, record: &mut Record, reason: &'static str) -> Result<Outcome, Stop> {
+        let Asking { client, route, proxy, .. } = self;
+        let body = RequestBody::new(client, Framing::Empty);
+        let told = ("pass", reason, "partial");
+        Ok(Outcome::Answer(Box::pin(go_on(client, record, route, proxy, body, told)).await?))
+    }
+
+    /// The parts that are stored of a version that may be used, with the head of one.
+    async fn listed(&self, record: &Record) -> Option<(Arc<Head>, Layout)> {
+        let (_, head, content) = self.kept(record, parts::LIST).await?;
+        self.is_usable(&head, Moment::now()).then(|| (head, Layout::Parts(parts::listed_in(&content))))
+    }
+
+    /// Answers from the parts of a version, and what is to be fetched between them; `None`: another way is better.
+    async fn complete(&self, record: &mut Record, head: &Head, layout: Layout) -> Result<Option<Outcome>, Stop> {
+        let Some(version) = Version::of(&head.fields) else { return Ok(None) };
+        // What is answered with a head alone needs that of a part, whichever.
+        let Some(wanted) = wanted(record, &head.whole(), version.total).or_else(|| layout.any()) else {
+            return Ok(None);
+        };
+        let (part, is_stored) = (layout.part(wanted.start, wanted.end), layout.has(&wanted));
+        let is_one = is_stored && part.end >= wanted.end;
+        if !is_one && (version.validator.is_none() || !layout.is_worth_completing(&wanted)) {
+            return Ok(None);
+        }
+        if self.sought.wish.only_if_cached && !is_stored {
+            return Ok(None);
+        }
+        let of = version.validator.is_some().then_some(&version);
+        let mut came = self.part(record, Wanted::part(part), of, Instant::now()).await?;
+        if let Came::Part(part) = &mut came
+            && part.told.forward.is_none()
+            && !is_stored
+        {
+            (part.told.word, part.told.forward) = ("miss", Some("partial"));
+        }
+        Ok(match came {
+            // One without a validator may be of another length by now.
+            Came::Part(part) if part.total != version.total => None,
+            Came::Part(part) => Some(Outcome::Answer(self.serve(record, part, layout))),
+            Came::Other(answer) => Some(Outcome::Answer(answer)),
+            Came::Alone(..) | Came::Unkept => None,
+            Came::Again => Some(Outcome::Again),
+        })
+    }
+
+    /// What is stored of the response under this name, in memory or on disk.
+    async fn kept(&self, record: &Record, part: &str) -> Option<(Place, Arc<Head>, Content)> {
+        let Sought { store, policy, url, .. } = &self.sought;
+        let place = {
+            let request = Forwarded::new(&self.client, record, &self.route, self.proxy);
+            store.part_place(&policy.key, url, &request, part)?
+        };
+        let mut found = store.at(place).await;
+        if found.is_none() && store.may_recall(&place) && store.recall(place).await {
+            found = store.at(place).await;
+        }
+        found.map(|(head, content)| (place, head, content))
+    }
+
+    fn is_usable(&self, head: &Head, now: Moment) -> bool {
+        let Sought { wish, refreshes, authorized, .. } = &self.sought;
+        !refreshes
+            && (!authorized || head.life.for_authorized)
+            && head.life.verdict(wish, head.is_outdated(), now) == Verdict::Fresh
+    }
+
+    /// A part: one that is stored, or on its way, or fetched; of this version, if there is one.
+    async fn part(
+        &self,
+        record: &mut Record,
+        wanted: Wanted,
+        of: Option<&Version>,
+        began: Instant,
+    ) -> Result<Came, Stop> {
+        let Asking { client, route, sought, .. } = self;
+        let mut stale = None;
+        if let Some((place, head, content)) = self.kept(record, &wanted.name).await
+            && of.is_none_or(|of| of.has(&head.fields))
+            && let Some((range, total)) = content_range(&head.fields)
+        {
+            if self.is_usable(&head, Moment::now()) {
+                let told = Told { word: "hit", reason: "", forward: None, stored: false, status: None };
+                return Ok(Came::Part(Part {
+                    head,
+                    range,
+                    total,
+                    held: Held::Here(content),
+                    told,
+                    cookies: Vec::new(),
+                }));
+            }
+            let may_be_asked_about = !sought.refreshes && (!sought.authorized || head.life.for_authorized);
+            stale = may_be_asked_about.then_some((place, (head, content)));
+        }
+        if sought.wish.only_if_cached {
+            record.cached("miss", "only-if-cached");
+            return Err(Failure::NotCached.into());
+        }
+        let name = {
+            let request = Forwarded::new(client, record, route, self.proxy);
+            sought.store.part_on_its_way(&sought.policy.key, &sought.url, &request, &wanted.name)
+        };
+        let flights = &sought.store.flights;
+        let beside = || flights.beside(name, &sought.url);
+        let joined = flights.join(name, &sought.url);
+        let (reader, landed) = match follow(client, route, sought, joined, began).await? {
+            Followed::First(fill, why) => return self.fetch(record, wanted, of, stale, (fill, why)).await,
+            Followed::Landed(reader, landed) => (reader, landed),
+        };
+        let told = Told { word: "joined", reason: "", forward: Some("uri-miss"), stored: true, status: None };
+        let (head, name, held) = match landed {
+            Landed::Abandoned => return Ok(Came::Again),
+            Landed::Nothing if of.is_none() => return Ok(Came::Unkept),
+            Landed::Nothing => return self.fetch(record, wanted, of, stale, (beside(), "")).await,
+            Landed::Answer(head, name, _) => (head, name, Held::Coming(reader)),
+            Landed::Refreshed(head, name, content) => (head, name, Held::Here(content)),
+        };
+        match content_range(&head.fields).filter(|(range, _)| self.is_for(record, &head, range, name)) {
+            Some((range, total)) if of.is_none_or(|of| of.has(&head.fields)) => {
+                Ok(Came::Part(Part { head, range, total, held, told, cookies: Vec::new() }))
+            }
+            // Of another version, or to another request than this.
+            _ => self.fetch(record, wanted, of, stale, (beside(), "")).await,
+        }
+    }
+
+    /// Whether a part that is stored under a name is one for this request, too.
+    fn is_for(&self, record: &Record, head: &Head, range: &Range<u64>, name: u128) -> bool {
+        let request = Forwarded::new(&self.client, record, &self.route, self.proxy);
+        self.sought.is_for((head, Some(&parts::label(range))), name, &request)
+    }
+
+    /// A part as the server has sent it.
+    fn as_it_came(&self, record: &mut Record, part: Part) -> Answer<Body> {
+        let Part { head, range, held, told, cookies, .. } = part;
+        let length = range.end - range.start;
+        let now = Moment::now();
+        let mut answer = answers::present(record, &head, Kept::Made(held.body(0..length), length), &told, now);
+        proxy::add_cookies(&mut answer.fields, &cookies);
+        answer
+    }
+
+    /// As much as the request wants of what a part is of.
+    fn serve(&self, record: &mut Record, part: Part, layout: Layout) -> Answer<Body> {
+        let (whole, total, told) = (Arc::new(part.head.whole()), part.total, part.told.clone());
+        let cookies = part.cookies.clone();
+        let body = match wanted(record, &whole, total) {
+            None => Body::None((record.method == Method::HEAD).then_some(total)),
+            Some(wanted) if part.range.start <= wanted.start && wanted.end <= part.range.end => {
+                part.held.body(wanted.start - part.range.start..wanted.end - part.range.start)
+            }
+            Some(wanted) => self.assembled(record, part, wanted, layout),
+        };
+        let mut answer = answers::present(record, &whole, Kept::Made(body, total), &told, Moment::now());
+        proxy::add_cookies(&mut answer.fields, &cookies);
+        answer
+    }
+}
+
+/// What a request wants of a whole with this head and length; `None`: nothing of its content.
+fn wanted(record: &Record, whole: &Head, total: u64) -> Option<Range<u64>> {
+    if record.method == Method::HEAD {
+        return None;
+    }
+    match selected::select(record, &whole.fields, Some(total)) {
+        Selected::Whole | Selected::Failed | Selected::Parts(_) => Some(0..total),
+        Selected::Part(part) => Some(part),
+        Selected::Unmodified | Selected::Nothing(_) => None,
+    }
+}
+
+impl Held {
+    /// So much of it.
+    fn body(self, range: Range<u64>) -> Body {
+        match self {
+            Held::Here(content) => answers::part_of(&content, range),
+            Held::Coming(reader) => Body::Joined(Box::new(reader.only(range.start, Some(range.end - range.start)))),
+        }
+    }
 }

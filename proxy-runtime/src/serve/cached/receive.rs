@@ -9,22 +9,27 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::body::source::Source as _;
 use crate::cache::freshness::Unkept;
-use crate::cache::{Content, Filing, Fill, Head, Reserved, Store};
+use crate::cache::{Content, Filing, Fill, Head, Place, Reserved, Store, parts};
 use crate::client::Client;
 use crate::exchange::UpstreamExchange;
 use crate::net::clock::after;
+use crate::site;
 
 /// Where an answer goes that is being received.
 pub(super) struct Keeping {
+    pub(super) policy: &'static site::Cache,
     pub(super) store: &'static Store,
-    pub(super) name: u128,
+    pub(super) place: Place,
     pub(super) head: Arc<Head>,
     pub(super) since: u64,
     pub(super) reserved: Reserved,
+    /// The list that it is for, if it is a part.
+    pub(super) list: Option<u128>,
 }
 
 /// What a chunk takes beside its bytes.
@@ -84,6 +89,9 @@ pub(super) async fn receive(client: Rc<Client>, mut call: Box<UpstreamExchange>,
                     return fill.ends(Ok(()));
                 }
                 Some(Err(failure)) => {
+                    if matches!(manner, Manner::Memory) {
+                        keeping.is_cut_short(&fill, (size, length));
+                    }
                     fill.is_unkept(Unkept::Truncated);
                     return fill.ends(Err(failure));
                 }
@@ -113,7 +121,7 @@ impl Keeping {
                 Manner::Not
             }
             Manner::Memory if size <= store.largest() => {
-                let (name, head, come) = (self.name, Arc::clone(&self.head), fill.chunks());
+                let (name, head, come) = (self.place.own, Arc::clone(&self.head), fill.chunks());
                 let begun = store.begin(name, head, come).await;
                 fill.passes_on(begun.is_none().then_some(Unkept::TooLarge));
                 begun.map_or(Manner::Not, Manner::Disk)
@@ -137,17 +145,35 @@ impl Keeping {
 
     /// It has come whole, with what was not passed on yet.
     async fn ends(self, fill: &Fill, manner: Manner, last: Option<Bytes>) {
-        let Keeping { store, name, head, since, .. } = self;
+        let Keeping { store, place: Place { own: name, .. }, head, since, list, .. } = self;
         let kept = match manner {
             Manner::Memory => {
                 let chunks: Vec<Bytes> = fill.chunks().into_iter().chain(last).collect();
-                store.keep(name, head, Content::of(&chunks), since)
+                store.keep(name, Arc::clone(&head), Content::of(&chunks), since)
             }
-            Manner::Disk(filing) => store.finish(filing, name, head, since).await,
+            Manner::Disk(filing) => store.finish(filing, name, Arc::clone(&head), since).await,
             Manner::Not => return,
         };
-        if let Err(unkept) = kept {
-            fill.is_unkept(unkept);
+        match (kept, list) {
+            (Ok(()), Some(list)) => store.list_part(list, &head, since),
+            (Ok(()), None) => {}
+            (Err(unkept), _) => fill.is_unkept(unkept),
+        }
+    }
+
+    /// The server has closed after so much of it. What can be told from other versions is stored as a part (RFC 9111 section 3.3), so that
+    /// the rest alone is fetched.
+    fn is_cut_short(&self, fill: &Fill, (size, length): (u64, Option<u64>)) {
+        let Some(total) = length.filter(|&length| (1..length).contains(&size)) else { return };
+        if self.head.status != StatusCode::OK || parts::validator(&self.head.fields).is_none() {
+            return;
+        }
+        let part = 0..size;
+        let head = Arc::new(self.head.part(&part, total));
+        let place = |part: &str| self.store.part_of_whole(&self.policy.key, self.place, &head, part);
+        let Some((part, list)) = place(&parts::label(&part)).zip(place(parts::LIST)) else { return };
+        if self.store.keep(part.own, Arc::clone(&head), Content::of(&fill.chunks()), self.since).is_ok() {
+            self.store.list_part(list.own, &head, self.since);
         }
     }
 }

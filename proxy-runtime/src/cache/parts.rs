@@ -1,0 +1,421 @@
+//! Parts of a response (RFC 9111 sections 3.3 and 3.4): which part a 206 is, of what ([`Version`]), how a range that is wanted is put
+//! together of those that are stored ([`Layout`]), and the list of these, which is an entry of the store beside them.
+//!
+//! Each part is an entry with the head that it came with, so that it tells itself what it is a part of, how long it is fresh, and by what
+//! it is purged. The list is a hint: a part that is gone, or of another version, is fetched again.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use http::StatusCode;
+
+use super::content::Content;
+use super::entry::{Entry, Head, Order};
+use super::key::Selecting;
+use super::store::{Place, Store};
+use crate::changed;
+use crate::date::date;
+use crate::fields::{Fields, number, split_once};
+use crate::site;
+
+/// The part that a 206 says it is (RFC 9110 section 14.4), and the length of the whole. `None`: it does not say that, or is several.
+pub(crate) fn content_range(fields: &Fields) -> Option<(Range<u64>, u64)> {
+    let mut lines = fields.all("content-range");
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let is_multipart = |media: &[u8]| media.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"));
+    if fields.get("content-type").is_some_and(is_multipart) {
+        return None;
+    }
+    let (range, total) = split_once(line.strip_prefix(b"bytes ")?, b'/')?;
+    let (first, last) = split_once(range, b'-')?;
+    // One that is too large for a number is not known.
+    let exact = |digits| number(digits).filter(|&number| number < u64::MAX);
+    let (first, last, total) = (exact(first)?, exact(last)?, exact(total)?);
+    (first <= last && last < total).then_some((first..last + 1, total))
+}
+
+/// The value of `Range` that asks for a part, which is not empty (RFC 9110 section 14.1.2).
+pub(crate) fn range(part: &Range<u64>) -> String {
+    format!("bytes={}", label(part))
+}
+
+/// What a part is called within what it is a part of.
+pub(crate) fn label(part: &Range<u64>) -> String {
+    format!("{}-{}", part.start, part.end - 1)
+}
+
+/// What the list of parts is called.
+pub(crate) const LIST: &str = "list";
+
+/// A version of a representation: parts of one may be put together (RFC 9111 section 3.4).
+#[derive(Debug, Clone)]
+pub(crate) struct Version {
+    /// What tells it from all others; where there is nothing, no two parts are known to be of one version.
+    pub(crate) validator: Option<Box<[u8]>>,
+    /// The length of the whole.
+    pub(crate) total: u64,
+}
+
+impl Version {
+    /// The version that a part is of.
+    pub(crate) fn of(part: &Fields) -> Option<Version> {
+        let (_, total) = content_range(part)?;
+        Some(Version { validator: validator(part).map(Box::from), total })
+    }
+
+    /// Whether a part is of this version.
+    pub(crate) fn has(&self, part: &Fields) -> bool {
+        let same = |version: Version| version.total == self.total && version.validator == self.validator;
+        self.validator.is_some() && Version::of(part).is_some_and(same)
+    }
+}
+
+/// What tells a response from all other versions (RFC 9110 section 8.8.1), as `If-Range` names it: a strong tag, or the date of the last
+/// change, if the response was made at least a second later (section 8.8.2.2).
+pub(crate) fn validator(fields: &Fields) -> Option<&[u8]> {
+    if let Some(tag) = fields.get("etag") {
+        return tag.starts_with(b"\"").then_some(tag);
+    }
+    let (modified, made) = (fields.get("last-modified")?, fields.get("date")?);
+    (date(made)?.0 >= date(modified)?.0.saturating_add(1000)).then_some(modified)
+}
+
+/// How what is wanted is put together.
+#[derive(Debug, Clone)]
+pub(crate) enum Layout {
+    /// Of these parts, and what lies between them.
+    Parts(Vec<Range<u64>>),
+}
+
+/// So many requests are made to fill what lies between parts that are stored; who would need more is served in another way.
+const MOST_GAPS: usize = 4;
+
+impl Layout {
+    /// The part to use for what begins at `at`, before `end`: one that is stored, or one to fetch.
+    pub(crate) fn part(&self, at: u64, end: u64) -> Range<u64> {
+        let Layout::Parts(parts) = self;
+        let stored = parts.iter().filter(|part| part.contains(&at)).max_by_key(|part| part.end);
+        let next = parts.iter().map(|part| part.start).filter(|&start| start > at).min();
+        stored.cloned().unwrap_or_else(|| at..next.map_or(end, |next| next.min(end)))
+    }
+
+    /// One that is stored.
+    pub(crate) fn any(&self) -> Option<Range<u64>> {
+        let Layout::Parts(parts) = self;
+        parts.last().cloned()
+    }
+
+    /// Whether all of a range is stored.
+    pub(crate) fn has(&self, wanted: &Range<u64>) -> bool {
+        self.missing(wanted) == (0, 0)
+    }
+
+    /// Whether the proxy has enough of a range to fetch no more than the rest: half of it, with few gaps.
+    pub(crate) fn is_worth_completing(&self, wanted: &Range<u64>) -> bool {
+        let (gaps, missing) = self.missing(wanted);
+        gaps <= MOST_GAPS && missing <= (wanted.end - wanted.start) / 2
+    }
+
+    /// How many gaps there are in a range, and how many bytes in these.
+    fn missing(&self, wanted: &Range<u64>) -> (usize, u64) {
+        let Layout::Parts(parts) = self;
+        let (mut at, mut gaps, mut missing) = (wanted.start, 0, 0);
+        while at < wanted.end {
+            let part = self.part(at, wanted.end);
+            if !parts.contains(&part) {
+                (gaps, missing) = (gaps + 1, missing + (part.end - part.start));
+            }
+            at = part.end;
+        }
+        (gaps, missing)
+    }
+}
+
+impl Head {
+    /// The head of the whole that a part is of.
+    pub(crate) fn whole(&self) -> Head {
+        let mut fields = self.fields.clone();
+        changed::cut(&mut fields);
+        fields.remove("content-range");
+        self.with(StatusCode::OK, fields)
+    }
+
+    fn with(&self, status: StatusCode, fields: Fields) -> Head {
+        Head {
+            status,
+            fields,
+            life: self.life.clone(),
+            url: self.url.clone(),
+            vary: self.vary.clone(),
+            tags: self.tags.clone(),
+            groups_seen: AtomicU64::new(self.groups_seen.load(Ordering::Relaxed)),
+            outdated: AtomicBool::new(self.is_outdated()),
+            not_before: AtomicU32::new(0),
+            number: self.number,
+            order: self.order,
+        }
+    }
+
+    /// The head of a part of what this is the head of.
+    pub(crate) fn part(&self, part: &Range<u64>, total: u64) -> Head {
+        let mut head = self.whole();
+        head.status = StatusCode::PARTIAL_CONTENT;
+        head.fields.set("content-range", format!("bytes {}/{total}", label(part)).as_bytes());
+        head
+    }
+
+    /// Whether it is that of a list of parts, which is no response.
+    pub(super) fn is_of_list(&self) -> bool {
+        self.status == OF_LIST
+    }
+}
+
+/// The status of a list, which no stored response has. All else is from one of its parts.
+const OF_LIST: StatusCode = StatusCode::CONTINUE;
+
+/// So many parts are listed; those that came first go.
+const MOST_LISTED: usize = 64;
+
+impl Store {
+    /// Lists a part that is stored, beside others of its version; in place of those of an older one.
+    pub(crate) fn list_part(&'static self, list: u128, head: &Arc<Head>, since: u64) {
+        let (Some(version), Some((part, _))) = (Version::of(&head.fields), content_range(&head.fields)) else { return };
+        let mut listed = None;
+        self.put_made(list, |stored| {
+            let before = stored.and_then(Entry::head);
+            let is_newest = before.is_none_or(|before| head.supersedes(before));
+            let parts = match stored {
+                Some(Entry::Answer(before, content)) if version.has(&before.fields) => listed_in(content),
+                _ if is_newest => Vec::new(),
+                _ => return None,
+            };
+            let newest = before.filter(|_| !is_newest).unwrap_or(head);
+            let head = Arc::new(newest.with(OF_LIST, newest.fields.clone()));
+            let content = list_of(parts, part);
+            let entry = Entry::of(&head, &content);
+            listed = Some((head, content));
+            Some(entry)
+        });
+        if let Some((head, content)) = listed {
+            let _ = self.keep_put(list, head, content, since);
+        }
+    }
+
+    /// Where a part is of what is stored whole at a place.
+    pub(crate) fn part_of_whole(
+        &'static self,
+        key: &site::Key,
+        place: Place,
+        head: &Head,
+        part: &str,
+    ) -> Option<Place> {
+        if place.varies {
+            return Some(self.part_of(place, part));
+        }
+        // It depends on nothing that a request says.
+        self.place(key, &head.url, &Fields::new(), head, Some(part)).ok()
+    }
+
+    /// Forgets all that is stored under a URL: when the server made a response, it had another version. `false`: there is a newer response
+    /// to this request, or this part of one.
+    pub(crate) fn forget_older(
+        &self,
+        key: &site::Key,
+        url: &str,
+        request: &dyn Selecting,
+        part: &str,
+        order: Order,
+    ) -> bool {
+        let name = self.name_of_url(url);
+        let Some(noted) = self.noted(name) else { return true };
+        let whole = self.of_several(key, url, (&noted.fields, noted.number), request);
+        let is_newer = |place: Place| {
+            let stored = self.entries.peek(&place.own);
+            stored.as_ref().and_then(Entry::head).is_some_and(|stored| !order.supersedes(stored.order))
+        };
+        if [whole, self.part_of(whole, part), self.part_of(whole, LIST)].into_iter().any(is_newer) {
+            return false;
+        }
+        self.forget_note(name, noted.number);
+        true
+    }
+}
+
+/// The parts of a list.
+pub(crate) fn listed_in(content: &Content) -> Vec<Range<u64>> {
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
+    let parts = content.pieces().concat();
+    let parts = parts.chunks_exact(16).map(|ends| number(&ends[..8])..number(&ends[8..]));
+    parts.filter(|part| part.start < part.end).collect()
+}
+
+/// A list with one more part, of which those that came first may have gone.
+fn list_of(mut parts: Vec<Range<u64>>, part: Range<u64>) -> Content {
+    let within = |inner: &Range<u64>, outer: &Range<u64>| outer.start <= inner.start && inner.end <= outer.end;
+    parts.retain(|listed| !within(listed, &part));
+    if !parts.iter().any(|listed| within(&part, listed)) {
+        parts.push(part);
+    }
+    let surplus = parts.len().saturating_sub(MOST_LISTED);
+    let ends = parts[surplus..].iter().flat_map(|part| [part.start, part.end]);
+    let bytes: Vec<u8> = ends.flat_map(u64::to_le_bytes).collect();
+    Content::One(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::store::tests::{self, KEY};
+    use super::*;
+
+    const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const LATE: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+    #[test]
+    fn ranges() {
+        let check = |lines: &[&str], expected: Option<(Range<u64>, u64)>| {
+            let fields: Fields = lines.iter().map(|line| ("content-range", *line)).collect();
+            assert_eq!(content_range(&fields), expected, "{lines:?}");
+        };
+        check(&["bytes 0-4/10"], Some((0..5, 10)));
+        check(&["bytes 9-9/10"], Some((9..10, 10)));
+        check(&["bytes 4-9/10", "bytes 4-9/10"], None);
+        for odd in [
+            "bytes 5-4/10",
+            "bytes 0-10/10",
+            "bytes 0-4/*",
+            "bytes */10",
+            "bytes 0-4",
+            "lines 0-4/10",
+            "bytes 0-/10",
+            "bytes -4/10",
+            "bytes 0-99999999999999999999/999999999999999999999",
+            "",
+        ] {
+            check(&[odd], None);
+        }
+        assert_eq!(range(&(5..6)), "bytes=5-5");
+    }
+
+    #[test]
+    fn versions() {
+        let check = |one: &[(&str, &str)], other: &[(&str, &str)], expected: bool| {
+            let part = |lines: &[(&str, &str)], range| -> Fields {
+                lines.iter().copied().chain([("content-range", range)]).collect()
+            };
+            let version = Version::of(&part(one, "bytes 0-4/10")).expect("a part");
+            assert_eq!(version.has(&part(other, "bytes 5-9/10")), expected, "{one:?} {other:?}");
+            assert!(!version.has(&part(other, "bytes 5-9/11")), "{one:?} {other:?}");
+        };
+        let dated = |date| [("last-modified", EARLY), ("date", date)];
+        check(&[("etag", "\"a\"")], &[("etag", "\"a\"")], true);
+        check(&[("etag", "\"a\"")], &[("etag", "\"b\"")], false);
+        check(&[("etag", "W/\"a\"")], &[("etag", "W/\"a\"")], false);
+        check(&[("etag", "\"a\""), ("last-modified", EARLY)], &[("etag", "\"a\"")], true);
+        check(&dated(LATE), &dated(LATE), true);
+        check(&dated(EARLY), &dated(EARLY), false);
+        check(&[("last-modified", EARLY)], &[("last-modified", EARLY)], false);
+        check(&[("etag", "\"a\"")], &dated(LATE), false);
+        check(&[], &[], false);
+    }
+
+    proptest! {
+        /// However parts lie, what is wanted is put together of neighbours, each of which makes it longer; and what is fetched is not there.
+        #[test]
+        fn put_together(parts in prop::collection::vec((0_u64..50, 1_u64..20), 0..8), start in 0_u64..50, length in 1_u64..50) {
+            let parts: Vec<_> = parts.into_iter().map(|(start, length)| start..start + length).collect();
+            let (layout, wanted) = (Layout::Parts(parts.clone()), start..start + length);
+            let (mut at, mut missing) = (wanted.start, 0);
+            while at < wanted.end {
+                let part = layout.part(at, wanted.end);
+                prop_assert!(part.contains(&at));
+                if !parts.contains(&part) {
+                    prop_assert!(part.start == at && part.end <= wanted.end);
+                    prop_assert!(part.clone().all(|byte| !parts.iter().any(|part| part.contains(&byte))));
+                    missing += part.end - part.start;
+                }
+                at = part.end;
+            }
+            let there = wanted.clone().filter(|byte| parts.iter().any(|part| part.contains(byte))).count() as u64;
+            prop_assert_eq!(missing, length - there);
+            prop_assert!(!layout.is_worth_completing(&wanted) || 2 * there >= length);
+            prop_assert_eq!(layout.has(&wanted), there == length);
+        }
+    }
+
+    /// Parts of one version are listed together; one of another takes their place, and the number of them is bounded.
+    #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "a list of one part")]
+    fn lists() {
+        let store = tests::store(8 << 20);
+        let list = |head: Head| {
+            store.list_part(1, &Arc::new(head), store.purges());
+            match store.entries.peek(&1) {
+                Some(Entry::Answer(_, content)) => listed_in(&content),
+                _ => panic!("a list"),
+            }
+        };
+        let whole = tests::head("http://a/x", &[], "");
+        assert_eq!(list(whole.part(&(0..5), 1000)), [0..5]);
+        assert_eq!(list(whole.part(&(8..9), 1000)), [0..5, 8..9]);
+        assert_eq!(list(whole.part(&(1..3), 1000)), [0..5, 8..9]);
+        assert_eq!(list(whole.part(&(7..10), 1000)), [0..5, 7..10]);
+        for at in 0..100 {
+            list(whole.part(&(10 * at..10 * at + 1), 1000));
+        }
+        assert_eq!(list(whole.part(&(999..1000), 1000)).len(), MOST_LISTED);
+        assert_eq!(list(whole.part(&(0..5), 1001)), [0..5]);
+        let mut weak = whole.part(&(5..6), 1001);
+        weak.fields.set("etag", b"W/\"a\"");
+        assert_eq!(list(weak), [5..6]);
+    }
+
+    fn ordered(part: &Range<u64>, total: u64, (asked, came): (u64, u64)) -> Arc<Head> {
+        let order = Order { asked, came, made: None };
+        Arc::new(Head { order, ..tests::head(URL, &[], "").part(part, total) })
+    }
+
+    const URL: &str = "http://a/x";
+
+    /// A part that was asked for earlier than others, and comes later, is listed if it is of their version.
+    #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "a list of one part")]
+    fn lists_in_order() {
+        let store = tests::store(8 << 20);
+        let check = |part: Range<u64>, total, order, expected: (&[Range<u64>], u64)| {
+            store.list_part(1, &ordered(&part, total, order), store.purges());
+            let Some(Entry::Answer(head, content)) = store.entries.peek(&1) else { panic!("a list") };
+            assert_eq!((&*listed_in(&content), head.order.asked), expected, "{part:?} {total} {order:?}");
+            assert!(head.is_of_list());
+        };
+        check(5..9, 10, (5, 6), (&[5..9], 5));
+        check(0..5, 10, (4, 7), (&[5..9, 0..5], 5));
+        check(0..5, 11, (4, 8), (&[5..9, 0..5], 5));
+        check(0..5, 11, (9, 10), (&[0..5], 9));
+    }
+
+    /// What is stored of a URL goes where the server has had another version since, and not for a response from before.
+    #[test]
+    fn forgets_what_is_older() {
+        let (store, request) = (tests::store(8 << 20), Fields::new());
+        for (part, order) in [(0..5, (5, 6)), (5..9, (7, 8))] {
+            let (head, part) = (ordered(&part, 10, order), label(&part));
+            let place = store.place(&KEY, URL, &request, &head, Some(&part)).expect("a place");
+            store.keep(place.own, head, Content::One("x".into()), store.purges()).expect("kept");
+        }
+        let check = |asked: u64, came: u64, expected: bool| {
+            let order = Order { asked, came, made: None };
+            assert_eq!(store.forget_older(&KEY, URL, &request, "0-4", order), expected, "{asked} {came}");
+            for part in ["0-4", "5-8"] {
+                let place = store.part_place(&KEY, URL, &request, part);
+                let is_stored = place.is_some_and(|place| store.entries.contains_key(&place.own));
+                assert_eq!(is_stored, !expected, "{asked} {came} {part}");
+            }
+        };
+        check(4, 9, false);
+        check(7, 10, true);
+        assert_eq!(store.entries.len(), 0);
+    }
+}
