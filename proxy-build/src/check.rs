@@ -26,6 +26,7 @@ mod process;
 pub mod regex;
 mod replace;
 mod site_tests;
+mod slices;
 mod streams;
 pub(crate) mod text;
 mod tls;

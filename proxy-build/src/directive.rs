@@ -301,6 +301,7 @@ pub static ALL: &[&Directive] = &[
     &cache::REFRESH,
     &cache::IGNORE,
     &cache::LANGUAGES,
+    &cache::slice::SLICE,
     &cache::lifetime::CONTROL_FIELDS,
     &cache::BYPASS_HEADER,
     &cache::BYPASS_QUERY,

@@ -63,6 +63,13 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         Store::new(store, settings, workers, &descriptors.files).map_err(refused)
     });
     let stores: &'static [Store] = Vec::leak(stores.collect::<Result<_, _>>()?);
+    for cache in site.policies().filter_map(|policy| policy.cache.as_ref()) {
+        let store = usize::from(cache.store);
+        if cache.slice.is_some_and(|slice| slice.get(settings) > stores[store].largest()) {
+            let message = "a `slice` of the cache is longer than what its store takes".to_owned();
+            return Err(vec![Refused { message, place: site.stores[store].place.clone() }]);
+        }
+    }
     let failed = |error: std::io::Error| refused(format!("can't start: {error}"));
     for follow in stores.iter().flat_map(Store::followers) {
         let thread = std::thread::Builder::new().name("cache-follow".to_owned());

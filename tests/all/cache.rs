@@ -14,6 +14,7 @@ mod purges;
 mod requests;
 mod search;
 mod selected;
+mod slices;
 mod stale;
 mod waiting;
 mod warm;

@@ -36,6 +36,13 @@ site site.test {
         purge \"127.0.0.0/8\"
     }
     proxy app
+    route \"/sliced/*\" {
+        cache main {
+            slice \"64KiB\"
+            purge \"127.0.0.0/8\"
+        }
+        proxy app
+    }
 }
 site other.test {
     listen (param)listen
@@ -71,9 +78,10 @@ fn origin() -> (Origin, Arc<AtomicUsize>) {
             let range =
                 request.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
             if let Some((first, last)) =
-                range.as_deref().filter(|_| tag == "part").and_then(|range| range.split_once('-'))
+                range.as_deref().filter(|_| ["part", "sliced"].contains(&tag)).and_then(|range| range.split_once('-'))
             {
                 let (first, last): (usize, usize) = (first.parse().expect("a number"), last.parse().expect("a number"));
+                let last = last.min(body.len() - 1);
                 connection.send(format!(
                     "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{last}/{}\r\n\
                      Cache-Control: max-age=600\r\nETag: \"a\"\r\n\r\n",
@@ -167,7 +175,17 @@ fn written(stage: &Stage, count: usize) {
 fn survives_a_restart() {
     let stage = Stage::new("disk-restart");
     // In memory, too; too large for memory; told apart.
-    let paths = ["/a/0", "/a/1", "/a/100000", "/b/131073", "/b/3000000", "/pattern/7", "/group/8", "/group/200000"];
+    let paths = [
+        "/a/0",
+        "/a/1",
+        "/a/100000",
+        "/b/131073",
+        "/b/3000000",
+        "/pattern/7",
+        "/group/8",
+        "/group/200000",
+        "/sliced/200000",
+    ];
     {
         let mut proxy = stage.start();
         for path in paths {
@@ -177,7 +195,8 @@ fn survives_a_restart() {
             assert!(!is_hit(&proxy, "/vary/50", value));
         }
         assert!(!is_part_kept(&proxy));
-        written(&stage, paths.len() + 5);
+        // Four slices; notes about these, about variants and about a part; variants; a part, and the list of it.
+        written(&stage, paths.len() + 10);
         let before = stage.asked();
         for path in paths {
             assert!(is_hit(&proxy, path, ""), "{path}");
@@ -222,11 +241,12 @@ fn survives_a_restart() {
         // A group that a response says has changed, which nobody waits for.
         let changes = "POST /x/group HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         assert_eq!(ask(proxy.address("listen"), changes).status, 200);
+        purge("/sliced/200000", "");
         purge("/nothing", "");
     }
     let proxy = stage.start();
     assert!(is_hit(&proxy, "/a/100000", ""));
-    for path in ["/a/1", "/b/131073", "/b/3000000", "/pattern/7", "/group/8", "/group/200000"] {
+    for path in ["/a/1", "/b/131073", "/b/3000000", "/pattern/7", "/group/8", "/group/200000", "/sliced/200000"] {
         assert!(!is_hit(&proxy, path, ""), "{path}");
     }
     assert!(!is_hit(&proxy, "/vary/50", "X-V: 1\r\n"));

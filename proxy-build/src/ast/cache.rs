@@ -53,6 +53,7 @@ pub enum InCache {
     ControlFields(Vec<Spanned<ControlField>>),
     Refresh(Vec<Item>),
     Languages(Vec<Spanned<String>>),
+    Slice(Spanned<Setting<u64>>),
     Stale(Stale),
     Key(Vec<Item>),
     KeyQuery(KeyQuery),

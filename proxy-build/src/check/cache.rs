@@ -196,6 +196,7 @@ impl Check<'_> {
             strips_set_cookie: cache.strips_set_cookie,
             strips_cookies: cache.strips_cookies.as_ref().is_some_and(|strips| strips.value),
             languages: list(Vec::new()),
+            slice: None,
         };
         if route.matchers.iter().any(|matcher| !matches!(matcher, Matcher::PathRegex(..))) {
             self.zones += 1;
@@ -223,6 +224,7 @@ impl Check<'_> {
                 }
                 InCache::ControlFields(fields) => value.control_fields = list(self.control_fields(fields)),
                 InCache::Languages(names) => value.languages = list(self.once(names, "language")),
+                InCache::Slice(size) => value.slice = self.slice(size, value.store, route),
                 InCache::Refresh(items) => value.refresh = list(marks(items)),
                 InCache::Stale(stale) => self.stale(stale, &mut value.stale, *span),
                 InCache::Key(items) => self.cache_key(items, &mut value.key, route),

@@ -2,6 +2,7 @@
 
 pub(super) mod key;
 pub(super) mod lifetime;
+pub(super) mod slice;
 pub(super) mod warm;
 
 use super::{Directive, POLICY, Place, Prop};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{Cache, ControlField, Key, Mark, Override, Part, Query, Setting};
 
-use super::{duration, list, network, setting};
+use super::{duration, list, network, setting, size};
 use crate::model::Site;
 use crate::syntax::quoted;
 
@@ -49,6 +49,7 @@ pub(crate) fn cache(site: &Site, cache: &Cache) -> Vec<(&'static str, String)> {
     add("cache vary", cache.vary.as_ref().map(|names| list(names)));
     add("cache tags from", cache.tags.as_ref().map(ToString::to_string));
     add("cache languages", named(&cache.languages));
+    add("cache slice", cache.slice.as_ref().map(|slice| setting(site, slice, |&slice| size(slice))));
     add("cache ignore", cache.ignores_requests.then(|| "request-cache-control".to_owned()));
     for mark in cache.bypass.iter() {
         add("cache bypass", Some(in_words(mark)));

@@ -46,6 +46,11 @@ pub(crate) enum Unkept {
 }
 
 impl Unkept {
+    /// Whether it says nothing of the next response to the same.
+    pub(crate) fn is_of_request(self) -> bool {
+        matches!(self, Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom | Unkept::Superseded)
+    }
+
     /// The word in logs and in `Cache-Status`.
     pub(crate) fn reason(self) -> &'static str {
         match self {
@@ -356,6 +361,7 @@ pub(super) mod tests {
             overrides: Cow::Borrowed(&[]),
             strips_set_cookie: false,
             strips_cookies: false,
+            slice: None,
             languages: Cow::Borrowed(&[]),
         }
     }

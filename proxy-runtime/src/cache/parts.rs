@@ -84,26 +84,51 @@ pub(crate) fn validator(fields: &Fields) -> Option<&[u8]> {
 /// How what is wanted is put together.
 #[derive(Debug, Clone)]
 pub(crate) enum Layout {
-    /// Of these parts, and what lies between them.
-    Parts(Vec<Range<u64>>),
+    /// Of the parts that are listed, and what lies between them.
+    Listed(Listed),
+    /// Of slices: parts of this length, each of which begins at a multiple of it.
+    Slices(u64),
 }
+
+impl Layout {
+    /// The part to use for what begins at `at`, before `end`: one that is stored, or one to fetch. Where the whole is over, so is the part.
+    pub(crate) fn part(&self, at: u64, end: u64) -> Range<u64> {
+        match self {
+            Layout::Listed(listed) => listed.part(at, end),
+            Layout::Slices(size) => {
+                let start = at / size * size;
+                start..start.saturating_add(*size)
+            }
+        }
+    }
+}
+
+/// Parts that are stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed(Vec<Range<u64>>);
 
 /// So many requests are made to fill what lies between parts that are stored; who would need more is served in another way.
 const MOST_GAPS: usize = 4;
 
-impl Layout {
-    /// The part to use for what begins at `at`, before `end`: one that is stored, or one to fetch.
-    pub(crate) fn part(&self, at: u64, end: u64) -> Range<u64> {
-        let Layout::Parts(parts) = self;
-        let stored = parts.iter().filter(|part| part.contains(&at)).max_by_key(|part| part.end);
-        let next = parts.iter().map(|part| part.start).filter(|&start| start > at).min();
-        stored.cloned().unwrap_or_else(|| at..next.map_or(end, |next| next.min(end)))
+impl Listed {
+    /// The parts of a list that is stored.
+    pub(crate) fn of(content: &Content) -> Listed {
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
+        let parts = content.pieces().concat();
+        let parts = parts.chunks_exact(16).map(|ends| number(&ends[..8])..number(&ends[8..]));
+        Listed(parts.filter(|part| part.start < part.end).collect())
     }
 
-    /// One that is stored.
+    /// One of them.
     pub(crate) fn any(&self) -> Option<Range<u64>> {
-        let Layout::Parts(parts) = self;
-        parts.last().cloned()
+        self.0.last().cloned()
+    }
+
+    /// The part that has `at`, or what is missing from there, before `end`.
+    fn part(&self, at: u64, end: u64) -> Range<u64> {
+        let stored = self.0.iter().filter(|part| part.contains(&at)).max_by_key(|part| part.end);
+        let next = self.0.iter().map(|part| part.start).filter(|&start| start > at).min();
+        stored.cloned().unwrap_or_else(|| at..next.map_or(end, |next| next.min(end)))
     }
 
     /// Whether all of a range is stored.
@@ -119,11 +144,10 @@ impl Layout {
 
     /// How many gaps there are in a range, and how many bytes in these.
     fn missing(&self, wanted: &Range<u64>) -> (usize, u64) {
-        let Layout::Parts(parts) = self;
         let (mut at, mut gaps, mut missing) = (wanted.start, 0, 0);
         while at < wanted.end {
             let part = self.part(at, wanted.end);
-            if !parts.contains(&part) {
+            if !self.0.contains(&part) {
                 (gaps, missing) = (gaps + 1, missing + (part.end - part.start));
             }
             at = part.end;
@@ -186,8 +210,8 @@ impl Store {
             let before = stored.and_then(Entry::head);
             let is_newest = before.is_none_or(|before| head.supersedes(before));
             let parts = match stored {
-                Some(Entry::Answer(before, content)) if version.has(&before.fields) => listed_in(content),
-                _ if is_newest => Vec::new(),
+                Some(Entry::Answer(before, content)) if version.has(&before.fields) => Listed::of(content),
+                _ if is_newest => Listed(Vec::new()),
                 _ => return None,
             };
             let newest = before.filter(|_| !is_newest).unwrap_or(head);
@@ -242,16 +266,8 @@ impl Store {
     }
 }
 
-/// The parts of a list.
-pub(crate) fn listed_in(content: &Content) -> Vec<Range<u64>> {
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
-    let parts = content.pieces().concat();
-    let parts = parts.chunks_exact(16).map(|ends| number(&ends[..8])..number(&ends[8..]));
-    parts.filter(|part| part.start < part.end).collect()
-}
-
 /// A list with one more part, of which those that came first may have gone.
-fn list_of(mut parts: Vec<Range<u64>>, part: Range<u64>) -> Content {
+fn list_of(Listed(mut parts): Listed, part: Range<u64>) -> Content {
     let within = |inner: &Range<u64>, outer: &Range<u64>| outer.start <= inner.start && inner.end <= outer.end;
     parts.retain(|listed| !within(listed, &part));
     if !parts.iter().any(|listed| within(&part, listed)) {
@@ -262,7 +278,6 @@ fn list_of(mut parts: Vec<Range<u64>>, part: Range<u64>) -> Content {
     let bytes: Vec<u8> = ends.flat_map(u64::to_le_bytes).collect();
     Content::One(bytes.into())
 }
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -326,7 +341,7 @@ mod tests {
         #[test]
         fn put_together(parts in prop::collection::vec((0_u64..50, 1_u64..20), 0..8), start in 0_u64..50, length in 1_u64..50) {
             let parts: Vec<_> = parts.into_iter().map(|(start, length)| start..start + length).collect();
-            let (layout, wanted) = (Layout::Parts(parts.clone()), start..start + length);
+            let (layout, wanted) = (Listed(parts.clone()), start..start + length);
             let (mut at, mut missing) = (wanted.start, 0);
             while at < wanted.end {
                 let part = layout.part(at, wanted.end);
@@ -353,7 +368,7 @@ mod tests {
         let list = |head: Head| {
             store.list_part(1, &Arc::new(head), store.purges());
             match store.entries.peek(&1) {
-                Some(Entry::Answer(_, content)) => listed_in(&content),
+                Some(Entry::Answer(_, content)) => Listed::of(&content).0,
                 _ => panic!("a list"),
             }
         };
@@ -387,7 +402,7 @@ mod tests {
         let check = |part: Range<u64>, total, order, expected: (&[Range<u64>], u64)| {
             store.list_part(1, &ordered(&part, total, order), store.purges());
             let Some(Entry::Answer(head, content)) = store.entries.peek(&1) else { panic!("a list") };
-            assert_eq!((&*listed_in(&content), head.order.asked), expected, "{part:?} {total} {order:?}");
+            assert_eq!((&*Listed::of(&content).0, head.order.asked), expected, "{part:?} {total} {order:?}");
             assert!(head.is_of_list());
         };
         check(5..9, 10, (5, 6), (&[5..9], 5));

@@ -278,6 +278,16 @@ impl Store {
         Some(place)
     }
 
+    /// Whether there is something at a place that `is_usable`; what is on disk alone is taken to be so.
+    pub(crate) fn has_usable(&self, place: &Place, is_usable: impl Fn(&Head) -> bool) -> bool {
+        match self.entries.peek(&place.own) {
+            Some(Entry::Answer(head, _) | Entry::Filed(head, _)) => {
+                !self.groups.have_changed(&head) && is_usable(&head)
+            }
+            _ => self.may_recall(place),
+        }
+    }
+
     /// What is kept at a place.
     pub(crate) async fn at(&self, place: Place) -> Option<(Arc<Head>, Content)> {
         match self.entries.get(&place.own)? {

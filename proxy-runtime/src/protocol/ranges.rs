@@ -21,9 +21,7 @@ const MOST: usize = 16;
 
 /// What a request wants of a body of `length` bytes.
 pub(crate) fn wanted(request: &Fields, length: u64) -> RangeRequest {
-    let mut lines = request.all("range");
-    let (Some(line), None) = (lines.next(), lines.next()) else { return RangeRequest::All };
-    let Some(specs) = specs(line) else { return RangeRequest::All };
+    let Some(specs) = line(request).and_then(specs) else { return RangeRequest::All };
     let mut parts: Vec<Range<u64>> = Vec::new();
     for spec in specs {
         let part = match spec {
@@ -49,9 +47,23 @@ pub(crate) fn wanted(request: &Fields, length: u64) -> RangeRequest {
 
 /// Whether the only range that a request asks for begins so far in, or is counted from the end, which may be as far.
 pub(crate) fn is_far(request: &Fields, far: u64) -> bool {
-    let specs = request.get("range").and_then(specs);
+    let specs = line(request).and_then(specs);
     matches!(specs.as_deref(), Some([(Some(first), _)]) if *first > far)
         || matches!(specs.as_deref(), Some([(None, Some(_))]))
+}
+
+/// The first byte of the only range that a request asks for; of what begins nowhere that is known yet, the first of all.
+pub(crate) fn first(request: &Fields) -> u64 {
+    match line(request).and_then(specs).as_deref() {
+        Some([(Some(first), _)]) => *first,
+        _ => 0,
+    }
+}
+
+/// The only `Range` of a request.
+fn line(request: &Fields) -> Option<&[u8]> {
+    let mut lines = request.all("range");
+    lines.next().filter(|_| lines.next().is_none())
 }
 
 /// A first and a last byte, of which one may be missing.
@@ -133,6 +145,12 @@ mod tests {
         ];
         for (range, expected) in cases {
             assert_eq!(is_far(&[("range", range)].into_iter().collect(), 6), expected, "{range}");
+        }
+        let twice = [("range", "bytes=7-"), ("range", "bytes=7-")].into_iter().collect();
+        assert!(!is_far(&twice, 6) && first(&twice) == 0);
+        for (range, expected) in [("bytes=7-", 7), ("bytes=7-9", 7), ("bytes=-7", 0), ("bytes=7-8,10-11", 0), ("x", 0)]
+        {
+            assert_eq!(first(&[("range", range)].into_iter().collect()), expected, "{range}");
         }
     }
 }

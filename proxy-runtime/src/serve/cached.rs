@@ -182,7 +182,7 @@ async fn wait(
             }
         };
         // Parts are beside others that `Vary` tells apart.
-        let has_parts = place.varies || ranges::is_far(&record.fields, FAR);
+        let has_parts = place.varies || sought.policy.slice.is_some() || ranges::is_far(&record.fields, FAR);
         if has_parts && stale.is_none() && other.is_none() && lately == Lately::Unknown && !sought.wish.no_store {
             let (client, sought) = (Rc::clone(client), sought.clone());
             let asking = Asking { client, route: *route, proxy, sought, place, crowded: pauses > 0 };

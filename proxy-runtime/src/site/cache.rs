@@ -111,6 +111,15 @@ pub struct Cache {
     pub strips_cookies: bool,
     /// The languages of which the server is sent the preferred one; where there are none, it is sent `Accept-Language` as it is.
     pub languages: List<Text>,
+    /// Responses are fetched and stored in slices of so many bytes.
+    pub slice: Option<Setting<u64>>,
+}
+
+impl Cache {
+    /// No slice is shorter, in bytes: each is a request, and an entry of the store.
+    pub const LEAST_SLICE: u64 = 64 << 10;
+    /// No slice is longer, in bytes.
+    pub const MOST_SLICE: u64 = 1 << 30;
 }
 
 /// A response field for caches in front of an origin, which clients do not get.

@@ -3,15 +3,18 @@
 use super::*;
 
 /// An origin with representations of letters, which serves ranges of them, and says of which it was asked.
-struct Letters {
-    origin: Origin,
-    version: Arc<AtomicUsize>,
+pub(super) struct Letters {
+    pub(super) origin: Origin,
+    pub(super) version: Arc<AtomicUsize>,
     /// `Range` and `If-Range` of each request, or its method where it has none.
-    seen: Arc<Mutex<Vec<String>>>,
+    pub(super) seen: Arc<Mutex<Vec<String>>>,
 }
 
+/// The version that is none: the server fails.
+pub(super) const FAILURE: usize = 9;
+
 /// The content of a version.
-fn letters(version: usize, range: std::ops::Range<usize>) -> String {
+pub(super) fn letters(version: usize, range: std::ops::Range<usize>) -> String {
     range.map(|at| char::from(b'a' + ((at + 7 * version) % 26) as u8)).collect()
 }
 
@@ -28,8 +31,9 @@ fn named(range: &str, length: usize) -> Option<std::ops::Range<usize>> {
 }
 
 impl Letters {
-    /// What is said of them depends on the path: `weak`, `dated`, `young`, `bare`, `ignores`, `whole`, `vary`; the rest of it is their own.
-    fn new(length: usize) -> Letters {
+    /// What is said of them depends on the path: `weak`, `dated`, `young`, `bare`, `ignores`, `whole`, `vary`, `private`, `stale`;
+    /// the rest of it is their own. The version 9 is a failure.
+    pub(super) fn new(length: usize) -> Letters {
         let (version, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (current, record) = (Arc::clone(&version), Arc::clone(&seen));
         let origin = Origin::new(move |mut connection, _| {
@@ -51,7 +55,20 @@ impl Letters {
                     "vary" => format!("ETag: {tag}\r\nVary: X-V\r\n"),
                     _ => format!("ETag: {tag}\r\n"),
                 };
-                let fresh = format!("{validators}Cache-Control: max-age=99999999\r\n");
+                let control = match path.split('/').nth(1).unwrap_or_default() {
+                    "private" => "private",
+                    "stale" => "max-age=0",
+                    _ => "max-age=99999999",
+                };
+                let fresh = format!("{validators}Cache-Control: {control}\r\n");
+                if version == FAILURE {
+                    connection.send("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n");
+                    continue;
+                }
+                if field("if-none-match").is_some_and(|said| said == tag) {
+                    connection.send(format!("HTTP/1.1 304 X\r\n{fresh}\r\n"));
+                    continue;
+                }
                 let is_meant =
                     path.starts_with("/whole") || if_range.is_none_or(|said| said == tag || said == modified);
                 let part = range.filter(|_| is_meant && !path.starts_with("/ignores"));
@@ -83,7 +100,7 @@ impl Letters {
 
     /// Requests, one after the other: path and lines; status, part and version that come of it, and what the cache says; and how the
     /// origin was asked meanwhile.
-    fn check(&self, proxy: &Proxy, steps: &[(&str, &str, (u16, &str, usize), &str, &[&str])]) {
+    pub(super) fn check(&self, proxy: &Proxy, steps: &[(&str, &str, (u16, &str, usize), &str, &[&str])]) {
         for (step, (path, lines, (status, part, version), says, asked_for)) in steps.iter().enumerate() {
             let (method, path) = path.split_once(' ').unwrap_or(("GET", path));
             let answer = asked(proxy, &format!("{method} {path}"), lines);
@@ -103,7 +120,7 @@ impl Letters {
     }
 }
 
-const FETCHED: &str = "fwd=partial fwd-status=206 stored";
+pub(super) const FETCHED: &str = "fwd=partial fwd-status=206 stored";
 
 /// What lies within what is stored is served from there; with a strong validator, what is missing is fetched; and the whole is whole.
 #[test]

@@ -390,10 +390,7 @@ fn is_unkept(sought: &Sought, errand: Errand, (status, unkept): (StatusCode, Unk
     if let Some((head, _)) = &errand.stale {
         store.forget_this(place.own, head);
     }
-    let of_this_request = matches!(
-        unkept,
-        Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom | Unkept::Superseded
-    )
+    let of_this_request = unkept.is_of_request()
         // What a condition or a range of the client's has led to.
         || errand.beside && unkept == Unkept::Status;
     if !of_this_request {

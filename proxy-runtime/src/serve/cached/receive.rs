@@ -165,7 +165,9 @@ impl Keeping {
     /// the rest alone is fetched.
     fn is_cut_short(&self, fill: &Fill, (size, length): (u64, Option<u64>)) {
         let Some(total) = length.filter(|&length| (1..length).contains(&size)) else { return };
-        if self.head.status != StatusCode::OK || parts::validator(&self.head.fields).is_none() {
+        // Slices are not listed, and begin where they do.
+        let is_listed = self.policy.slice.is_none() && self.head.status == StatusCode::OK;
+        if !is_listed || parts::validator(&self.head.fields).is_none() {
             return;
         }
         let part = 0..size;

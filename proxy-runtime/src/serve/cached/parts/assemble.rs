@@ -65,7 +65,7 @@ impl Asking {
                 }
                 Came::Alone(range, body) => (body, range.start, range.end.min(wanted.end)),
                 Came::Other(answer) if answer.status.is_server_error() => return Err(Failure::UpstreamTruncated.into()),
-                Came::Other(_) | Came::Unkept => return Err(Failure::UpstreamChanged.into()),
+                Came::Other(_) | Came::Unkept(_) => return Err(Failure::UpstreamChanged.into()),
                 Came::Again => return Err(Failure::UpstreamTruncated.into()),
             };
             while from < end {

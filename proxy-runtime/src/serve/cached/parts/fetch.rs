@@ -139,13 +139,13 @@ impl Asking {
         // RFC 9110 section 15.3.7: a part says which it is, and is as long as that.
         let said = content_range(&answer.fields)
             .filter(|(range, _)| answer.body.length() == Some(range.end - range.start))
-            .filter(|(range, _)| wanted.part.as_ref().is_none_or(|part| part == range));
+            .filter(|(range, total)| wanted.is(range, *total));
         let Some((range, total)) = said.filter(|_| matches!(answer.body, Body::Server(_))) else {
             return self.unkept(record, wanted, errand, Reply { answer, cookies }, Unkept::Status);
         };
         let asked = Asked { authorized: sought.authorized, no_store: false, sent: sent.at, answered: Moment::now() };
         let order = sent.order(&answer.fields);
-        let (request, called) = (Forwarded::new(client, record, route, proxy), parts::label(&range));
+        let (request, called) = (Forwarded::new(client, record, route, proxy), wanted.stored_as(&range));
         let mut admitted = admit(&request, record, sought, &answer, (&asked, order), Some(&called));
         let is_other = |head: &Head| of.is_some_and(|of| !of.has(&head.fields));
         let has_changed = match &admitted {
@@ -163,6 +163,7 @@ impl Asking {
         // What is stored is under a URL that the response may have a say in.
         let url = admitted.as_ref().map_or(&*sought.url, |(head, ..)| &*head.url);
         let list = sought.store.part_place(&sought.policy.key, url, &request, parts::LIST);
+        let list = list.filter(|_| sought.policy.slice.is_none()).map(|list| list.own);
         drop(request);
         let (head, place, reserved) = match admitted {
             Ok(admitted) => admitted,
@@ -179,13 +180,12 @@ impl Asking {
             sought.store.forget_this(place.own, &stale);
         }
         let Body::Server(mut call) = std::mem::replace(&mut answer.body, Body::None(None)) else {
-            return Came::Unkept;
+            return Came::Unkept(Unkept::Status);
         };
         let reader = errand.fill.lands(Arc::clone(&head), place.own, Some(range.end - range.start));
         record.watches(reader.flight());
         let receiver = Rc::new(Client::nobody(&client.peer));
         call.reassign_client(&receiver);
-        let list = list.map(|list| list.own);
         let keeping = Keeping {
             policy: sought.policy,
             store: sought.store,
@@ -197,7 +197,7 @@ impl Asking {
         };
         tokio::task::spawn_local(receive(receiver, call, errand.fill, keeping));
         if has_changed {
-            return Came::Unkept;
+            return Came::Unkept(Unkept::Status);
         }
         let told = Told {
             word: "miss",
@@ -213,7 +213,7 @@ impl Asking {
     fn unkept(&self, record: &mut Record, wanted: Wanted, errand: Errand, reply: Reply, unkept: Unkept) -> Came {
         errand.fill.lands_alone();
         if wanted.part.is_some() {
-            return Came::Unkept;
+            return Came::Unkept(unkept);
         }
         let status = Some(reply.answer.status);
         let reason = unkept.reason();
@@ -242,6 +242,6 @@ fn landed(fill: Fill, place: Place, (head, content): Stale, told: Told) -> Came 
             Came::Part(Part { head, range, total, held: Held::Here(content), told, cookies: Vec::new() })
         }
         // What a 304 says of a part does not say that it is another one.
-        None => Came::Unkept,
+        None => Came::Unkept(Unkept::Status),
     }
 }
