@@ -30,6 +30,9 @@ fn named(range: &str, length: usize) -> Option<std::ops::Range<usize>> {
     Some(part)
 }
 
+/// Path and lines of a request; status, part and version that come of it; what the cache says; and how the origin was asked meanwhile.
+type Step<'s> = (&'s str, &'s str, (u16, &'s str, usize), &'s str, &'s [&'s str]);
+
 impl Letters {
     /// What is said of them depends on the path: `weak`, `dated`, `young`, `bare`, `ignores`, `whole`, `vary`, `private`, `stale`;
     /// the rest of it is their own. The version 9 is a failure.
@@ -98,9 +101,8 @@ impl Letters {
         Letters { origin, version, seen }
     }
 
-    /// Requests, one after the other: path and lines; status, part and version that come of it, and what the cache says; and how the
-    /// origin was asked meanwhile.
-    pub(super) fn check(&self, proxy: &Proxy, steps: &[(&str, &str, (u16, &str, usize), &str, &[&str])]) {
+    /// Requests, one after the other.
+    pub(super) fn check(&self, proxy: &Proxy, steps: &[Step<'_>]) {
         for (step, (path, lines, (status, part, version), says, asked_for)) in steps.iter().enumerate() {
             let (method, path) = path.split_once(' ').unwrap_or(("GET", path));
             let answer = asked(proxy, &format!("{method} {path}"), lines);

@@ -229,8 +229,12 @@ pub(super) fn renew(
     sent: Sent,
 ) -> Result<Arc<Head>, Arc<Head>> {
     let mut fields = head.fields.clone();
-    const OWN: [&[u8]; 3] = [b"content-length", b"content-range", b"age"];
-    let replaced = |name: &[u8]| !OWN.iter().any(|own| name.eq_ignore_ascii_case(own));
+    let is_part = head.status == StatusCode::PARTIAL_CONTENT;
+    let replaced = |name: &[u8]| {
+        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+        // What a part is stays what it is.
+        !(is(b"content-length") || is(b"age") || is_part && is(b"content-range"))
+    };
     for (name, _) in said.iter().filter(|(name, _)| replaced(name.as_bytes())) {
         fields.remove(name);
     }
