@@ -14,10 +14,13 @@
 
 mod answers;
 mod fetch;
+mod follow;
 mod forwarded;
 mod parts;
+mod past;
 mod purge;
 mod receive;
+mod sought;
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -29,13 +32,11 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 pub(super) use self::purge::{PURGE, invalidate, is_purge, json, place_of, purge, purge_any};
-use super::proxy;
 use super::stop::Stop;
 use crate::body::source::Source as _;
-use crate::cache::control::Wish;
 use crate::cache::freshness::Verdict;
 use crate::cache::key::{self, Pass};
-use crate::cache::{Content, Filed, Fill, Head, Joined, Landed, Lately, Looked, PAUSE, Place, Reader, Store};
+use crate::cache::{Content, Filed, Head, Joined, Landed, Lately, Looked, PAUSE, Place};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
@@ -50,20 +51,11 @@ use crate::serve::body::Body;
 use crate::site::{self, Proxy, Route};
 use answers::{Body as Kept, Told};
 use fetch::{Errand, Sent, fetch, refresh, renew};
+use follow::{Followed, follow};
 use forwarded::Forwarded;
-use parts::{Asking, Outcome};
-
-/// What an exchange asks the cache for.
-#[derive(Clone)]
-struct Sought {
-    policy: &'static site::Cache,
-    store: &'static Store,
-    url: String,
-    wish: Wish,
-    /// What is cached does not do: the response is to be fetched, and to replace it.
-    refreshes: bool,
-    authorized: bool,
-}
+use parts::{Asking, FAR, Outcome};
+use past::go_on;
+use sought::{Sought, Stale};
 
 /// What was seen in the store.
 enum Seen {
@@ -78,12 +70,6 @@ enum Seen {
     /// Nothing, or what is to be asked about.
     Wanting(Place, Option<Stale>, Lately),
 }
-
-/// A kept answer that is to be asked about.
-type Stale = (Arc<Head>, Content);
-
-/// A range that begins further in is fetched as it is, not as the whole, in bytes.
-const FAR: u64 = 1 << 20;
 
 /// So often something is brought back from disk for a request: a note that there are several answers, and the answer; and once more, where
 /// it has gone again meanwhile.
@@ -263,51 +249,6 @@ async fn wait(
     }
 }
 
-/// What comes of joining a flight.
-enum Followed {
-    /// The flight has come to this.
-    Landed(Reader, Landed),
-    /// It is this exchange that fetches; and why, where there was a flight.
-    First(Fill, &'static str),
-}
-
-/// Waits for what a flight comes to. Each time that one takes longer than `lock`, one of those who wait begins another, and the others
-/// wait for that: however slow a server is, few requests reach it. Nobody waits for longer than for a server.
-async fn follow(
-    client: &Client,
-    route: &Route,
-    sought: &Sought,
-    mut joined: Joined,
-    began: Instant,
-) -> Result<Followed, Failure> {
-    let settings = client.worker.settings;
-    let (lock, patience) = (sought.policy.lock.get(settings), route.policy.timeouts.response.get(settings));
-    let mut why = "";
-    loop {
-        let mut reader = match joined {
-            Joined::Fill(fill) => return Ok(Followed::First(fill, why)),
-            Joined::Reader(reader) => reader,
-        };
-        let (until, patience) = (after(reader.began(), lock), after(began, patience));
-        let landed = std::future::poll_fn(|cx| match reader.poll_landed(cx) {
-            Poll::Ready(landed) => Poll::Ready(Ok(Some(landed))),
-            Poll::Pending if client.timer.over(patience) => Poll::Ready(Err(Failure::ResponseTimeout)),
-            Poll::Pending if client.timer.over(until) => Poll::Ready(Ok(None)),
-            Poll::Pending => Poll::Pending,
-        });
-        match landed.await? {
-            // What had come before this request did may be used as what is kept may be, and no further.
-            Some(Landed::Answer(head, ..) | Landed::Refreshed(head, ..))
-                if reader.landed_before(began)
-                    && (sought.refreshes
-                        || head.life.verdict(&sought.wish, head.is_outdated(), Moment::now()) == Verdict::Ask) => {}
-            Some(landed) => return Ok(Followed::Landed(reader, landed)),
-            None => why = "lock-timeout",
-        }
-        joined = sought.store.flights.overtake(&reader.flight());
-    }
-}
-
 /// Fetches beside others: the response is not known to be for more than this request.
 async fn beside(
     client: &Rc<Client>,
@@ -327,24 +268,6 @@ async fn beside(
 }
 
 impl Sought {
-    fn of(client: &Client, facts: &Facts<'_>, policy: &'static site::Cache) -> Sought {
-        let mut url = client.worker.keys.take();
-        url.clear();
-        key::url(&policy.key, facts, &mut url);
-        let store = &client.worker.stores[usize::from(policy.store)];
-        if let Some(other) = policy.key.follows_search.then(|| store.searched(&url)).flatten() {
-            url = other;
-        }
-        Sought {
-            policy,
-            store,
-            url,
-            wish: if policy.ignores_requests { Wish::default() } else { Wish::of(facts.fields) },
-            refreshes: policy.refresh.iter().any(|mark| key::has(mark, facts)),
-            authorized: facts.fields.contains("authorization"),
-        }
-    }
-
     /// What the store has, as of `now`.
     fn look(
         &self,
@@ -403,34 +326,6 @@ impl Sought {
         }
         Seen::Answer(answer)
     }
-
-    /// Whether an answer that is kept under a name, or a part of one, is one to this request, too, by what the answer says it depends on.
-    fn is_for(&self, (head, part): (&Head, Option<&str>), name: u128, request: &Forwarded<'_>) -> bool {
-        let url = match self.policy.key.follows_search {
-            // By what the response says of queries, which was not known before.
-            true => Cow::Owned(head.searched(&request.url()).unwrap_or_else(|| request.url())),
-            false => Cow::Borrowed(&*self.url),
-        };
-        let is_at = || self.store.is_at(name, &self.policy.key, &url, request, (head, part));
-        (!self.authorized || head.life.for_authorized) && is_at()
-    }
-}
-
-/// To the server and back, past the store: the word for it, the reason, and why it was forwarded.
-async fn go_on(
-    client: &Rc<Client>,
-    record: &mut Record,
-    route: &Route,
-    proxy: &'static Proxy,
-    body: RequestBody,
-    (word, reason, forward): (&'static str, &'static str, &'static str),
-) -> Result<Answer<Body>, Stop> {
-    record.cached(word, reason);
-    let mut answer = proxy::forward(client, record, route, proxy, body).await?;
-    let status = Some(answer.status);
-    let told = Told { word, reason, forward: Some(forward), stored: false, status };
-    answers::add_status(&mut answer.fields, &told, None);
-    Ok(answer)
 }
 
 /// HEAD that is not fetched as GET for all: an answer to it is not kept, but tells whether what is kept is as it was (RFC 9111 section

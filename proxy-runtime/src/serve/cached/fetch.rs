@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use super::answers::{self, Body as Kept, Told};
 use super::forwarded::{self, Forwarded};
 use super::receive::{Keeping, receive};
-use super::{Sought, Stale};
+use super::sought::{Sought, Stale};
 use crate::cache::control::Control;
 use crate::cache::freshness::{Asked, Life, Unkept, vary};
 use crate::cache::search::Rule;

@@ -25,8 +25,10 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::answers::{self, Body as Kept, Told};
+use super::follow::{Followed, follow};
 use super::forwarded::Forwarded;
-use super::{FAR, Followed, Sought, Stale, follow, go_on};
+use super::past::go_on;
+use super::sought::{Sought, Stale};
 use crate::cache::freshness::{Unkept, Verdict};
 use crate::cache::key::Pass;
 use crate::cache::parts::{self, Layout, Listed, Version, content_range};
@@ -48,6 +50,9 @@ use crate::serve::proxy;
 use crate::serve::selected::{self, Selected};
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route};
+
+/// A range that begins further in is fetched as it is, not as the whole, in bytes.
+pub(super) const FAR: u64 = 1 << 20;
 
 /// What comes of looking at a request that way.
 pub(super) enum Outcome {

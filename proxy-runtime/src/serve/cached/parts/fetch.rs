@@ -19,7 +19,7 @@ use crate::serve::cached::answers::{self, Told};
 use crate::serve::cached::fetch::{Errand, Sent, admit, are_down, for_all, is_about, renew, take_in};
 use crate::serve::cached::forwarded::{self, Forwarded};
 use crate::serve::cached::receive::{Keeping, receive};
-use crate::serve::cached::{Sought, Stale};
+use crate::serve::cached::sought::{Sought, Stale};
 use crate::serve::proxy::{self, Reply};
 use crate::serve::retry::Request;
 use crate::serve::stop::Stop;

@@ -1,0 +1,30 @@
+//! Past the store: to the server and back, as the client asks ([`go_on`]).
+
+use std::rc::Rc;
+
+use super::answers::{self, Told};
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
+use crate::handler::Answer;
+use crate::serve::body::Body;
+use crate::serve::proxy;
+use crate::serve::stop::Stop;
+use crate::site::{Proxy, Route};
+
+/// To the server and back, past the store: the word for it, the reason, and why it was forwarded.
+pub(super) async fn go_on(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    body: RequestBody,
+    (word, reason, forward): (&'static str, &'static str, &'static str),
+) -> Result<Answer<Body>, Stop> {
+    record.cached(word, reason);
+    let mut answer = proxy::forward(client, record, route, proxy, body).await?;
+    let status = Some(answer.status);
+    let told = Told { word, reason, forward: Some(forward), stored: false, status };
+    answers::add_status(&mut answer.fields, &told, None);
+    Ok(answer)
+}
