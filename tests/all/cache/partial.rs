@@ -34,8 +34,8 @@ fn named(range: &str, length: usize) -> Option<std::ops::Range<usize>> {
 type Step<'s> = (&'s str, &'s str, (u16, &'s str, usize), &'s str, &'s [&'s str]);
 
 impl Letters {
-    /// What is said of them depends on the path: `weak`, `dated`, `young`, `bare`, `ignores`, `whole`, `vary`, `private`, `stale`;
-    /// the rest of it is their own. The version 9 is a failure.
+    /// What is said of them depends on the path: `weak`, `dated`, `young`, `bare`, `ignores`, `whole`, `vary`, `search`, `private`,
+    /// `stale`; the rest of it is their own. The version 9 is a failure.
     pub(super) fn new(length: usize) -> Letters {
         let (version, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (current, record) = (Arc::clone(&version), Arc::clone(&seen));
@@ -56,6 +56,7 @@ impl Letters {
                     "young" => "Last-Modified: Fri, 05 Nov 2094 08:49:37 GMT\r\n".to_owned(),
                     "bare" => String::new(),
                     "vary" => format!("ETag: {tag}\r\nVary: X-V\r\n"),
+                    "search" => format!("ETag: {tag}\r\nNo-Vary-Search: params=(\"x\")\r\n"),
                     _ => format!("ETag: {tag}\r\n"),
                 };
                 let control = match path.split('/').nth(1).unwrap_or_default() {
@@ -171,6 +172,12 @@ fn used_and_completed() {
             ("/vary/a", "X-V: 1;;Range: bytes=-9", (206, "91..100/100", 0), "hit", &[]),
             ("/vary/a", "X-V: 2;;Range: bytes=-9", (206, "91..100/100", 0), FETCHED, &["bytes=-9"]),
             ("/vary/a", "X-V: 1", (200, "0..100", 0), FETCHED, &["bytes=0-39 \"v0\""]),
+            // Parts are under the URL that the response says they are under.
+            ("/search/a?x=1", "Range: bytes=-60", (206, "40..100/100", 0), FETCHED, &["bytes=-60"]),
+            ("/search/a?x=2", "Range: bytes=-9", (206, "91..100/100", 0), "hit", &[]),
+            ("/search/a?x=3", "", (200, "0..100", 0), FETCHED, &["bytes=0-39 \"v0\""]),
+            ("/search/a?x=1", "", (200, "0..100", 0), "hit", &[]),
+            ("/search/a?x=1&y=1", "Range: bytes=-9", (206, "91..100/100", 0), FETCHED, &["bytes=-9"]),
             // A server that ignores ranges: the whole is stored, and the range served from it.
             (
                 "/ignores/a",

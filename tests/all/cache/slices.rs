@@ -92,6 +92,10 @@ fn fetched_once_and_joined() {
             ("/vary/a", "X-V: 1;;Range: bytes=0-9", (206, "0..10/300000", 0), FETCHED, &["bytes=0-65535"]),
             ("/vary/a", "X-V: 2;;Range: bytes=0-9", (206, "0..10/300000", 0), FETCHED, &["bytes=0-65535"]),
             ("/vary/a", "X-V: 1;;Range: bytes=5-6", (206, "5..7/300000", 0), "hit", &[]),
+            // By what the response says of queries.
+            ("/search/a?x=1", "", (200, "0..300000", 0), FETCHED, ALL),
+            ("/search/a?x=2", "Range: bytes=100000-199999", (206, "100000..200000/300000", 0), "hit", &[]),
+            ("/search/a?x=3", "", (200, "0..300000", 0), "hit", &[]),
             // What may be of two versions is not put together.
             ("/weak/a", "Range: bytes=0-9", (206, "0..10/300000", 0), FETCHED, &["bytes=0-65535"]),
             ("/weak/a", "Range: bytes=5-6", (206, "5..7/300000", 0), "hit", &[]),
