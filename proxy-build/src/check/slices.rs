@@ -1,6 +1,6 @@
 //! `slice` of a `cache`: what its store takes, and what else asks the server for ranges.
 
-use proxy_runtime::settings::size_text;
+use proxy_runtime::context::settings::size_text;
 use proxy_runtime::site::{self, ParamKind, Setting, Store};
 
 use super::Check;

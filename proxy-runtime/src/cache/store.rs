@@ -33,8 +33,6 @@ use super::search::Searches;
 use crate::context::settings::Settings;
 use crate::net::descriptors::DescriptorBudget;
 use crate::protocol::date::Moment;
-use crate::protocol::fields::Fields;
-use crate::protocol::ranges::Only;
 use crate::site;
 
 /// A store.
@@ -449,7 +447,7 @@ pub(super) mod tests {
     use super::super::pattern::Pattern;
     use super::super::purges::Purge;
     use super::*;
-    use crate::fields::Fields;
+    use crate::protocol::fields::Fields;
     use crate::site::{Key, Place as Written, Query, Setting};
 
     pub(crate) fn store(memory: u64) -> &'static Store {

@@ -12,7 +12,6 @@ use super::freshness::Unkept;
 use super::key::{self, Selecting};
 use super::store::{Place, Store};
 use super::varies::{MOST_FIELDS, MOST_NAMES, NAME, Varies};
-use crate::protocol::ranges::Only;
 use crate::site;
 
 impl Store {
@@ -126,7 +125,7 @@ impl Store {
     pub(super) fn forget_note(&self, name: u128, number: u64) {
         let is_this = |entry: &Entry| matches!(entry, Entry::Varies(varies) if varies.number == number);
         let Some((_, entry)) = self.entries.remove_if(&name, is_this) else { return };
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = self.disks.of(name) {
             disk.forget(name);
         }
         self.release(&entry);

@@ -22,7 +22,6 @@ mod purge;
 mod receive;
 mod sought;
 
-use std::borrow::Cow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,7 +40,6 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::content::respond::Answer;
-use crate::context::facts::Facts;
 use crate::failure::Failure;
 use crate::http1::Framing;
 use crate::net::clock::after;

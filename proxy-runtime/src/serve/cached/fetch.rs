@@ -27,7 +27,7 @@ use crate::context::settings::Settings;
 use crate::http1::Framing;
 use crate::protocol::conditions::weakly_equal;
 use crate::protocol::date::{Moment, date};
-use crate::protocol::{escape, ranges};
+use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 use crate::serve::proxy::{self, Reply};

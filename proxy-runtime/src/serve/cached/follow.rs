@@ -8,9 +8,9 @@ use super::sought::Sought;
 use crate::cache::freshness::Verdict;
 use crate::cache::{Fill, Joined, Landed, Reader};
 use crate::client::Client;
-use crate::clock::after;
-use crate::date::Moment;
 use crate::failure::Failure;
+use crate::net::clock::after;
+use crate::protocol::date::Moment;
 use crate::site::Route;
 
 /// What comes of joining a flight.

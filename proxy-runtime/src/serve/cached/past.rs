@@ -6,7 +6,7 @@ use super::answers::{self, Told};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
-use crate::handler::Answer;
+use crate::content::respond::Answer;
 use crate::serve::body::Body;
 use crate::serve::proxy;
 use crate::serve::stop::Stop;

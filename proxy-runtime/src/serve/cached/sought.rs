@@ -1,5 +1,6 @@
 //! What an exchange asks the cache for ([`Sought`]).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::forwarded::Forwarded;
@@ -7,7 +8,7 @@ use crate::cache::control::Wish;
 use crate::cache::key;
 use crate::cache::{Content, Head, Store};
 use crate::client::Client;
-use crate::facts::Facts;
+use crate::context::facts::Facts;
 use crate::site;
 
 /// What an exchange asks the cache for.
