@@ -14,6 +14,7 @@ pub mod ast;
 pub mod bundle;
 pub mod check;
 pub mod code;
+pub mod declaration;
 #[cfg(feature = "kiln")]
 pub mod diff;
 pub mod directive;

@@ -19,6 +19,7 @@ pub use self::address::{
 };
 pub use self::amount::{MAX_HEADERS, MAX_KEPT_BODY, MAX_MEMORY, MAX_URI, keepalive, number, size_within};
 pub use self::door::{byte_rate, network_or_file, origin, rate};
+pub use self::file::{file_at_start, file_source, media};
 pub use self::upstream::{
     DISCOVER_KINDS, GRPC_STATUSES, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on,
     service_name, statuses,
@@ -27,6 +28,7 @@ pub use self::upstream::{
 mod address;
 mod amount;
 mod door;
+mod file;
 mod meant;
 mod upstream;
 

@@ -2,13 +2,10 @@
 
 use proxy_runtime::site::Algorithm;
 
-use super::respond::file_source;
 use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{
-    Auth, AuthScheme, AuthSource, ClientCertificate, FileSource, InAuth, InClientCertificate, Policy, What,
-};
-use crate::syntax::{Leaf, quoted};
-use crate::value::{self, Parsed, problem};
+use crate::ast::{Auth, AuthScheme, AuthSource, ClientCertificate, InAuth, InClientCertificate, Policy, What};
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed};
 
 const IN_AUTH: &[Place] = &[Place::Auth];
 const IN_CLIENT_CERTIFICATE: &[Place] = &[Place::ClientCertificate];
@@ -137,7 +134,7 @@ const SCHEMES: &[(&str, AuthScheme)] = &[
 ];
 
 fn file(leaf: &Leaf) -> Parsed<AuthSource> {
-    file_at_start(leaf).map(AuthSource::File)
+    value::file_at_start(leaf).map(AuthSource::File)
 }
 
 fn url(leaf: &Leaf) -> Parsed<AuthSource> {
@@ -366,25 +363,6 @@ fn fingerprint(leaf: &Leaf) -> Parsed<String> {
             help: vec!["openssl x509 -in client.pem -noout -fingerprint -sha256 tells it".into()],
             part: None,
         }),
-    }
-}
-
-/// A file that is read at start, never compiled in.
-pub(crate) fn file_at_start(leaf: &Leaf) -> Parsed<FileSource> {
-    match file_source(leaf)? {
-        // `name:hash`, as in a password file.
-        FileSource::Embedded(line) if line.contains(':') && !line.starts_with('/') => Err(problem(
-            "value-type",
-            "credentials are read from a file when the proxy starts: here they would be in the binary",
-        )
-        .write("(file)\"/etc/site/users\"")
-        .help("each line of that file is a name, a colon, and a hash as `htpasswd -B` makes it")),
-        FileSource::Embedded(path) => {
-            Err(problem("value-type", "this is read when the proxy starts, and never compiled in")
-                .write(format!("(file){}", quoted(&path)))
-                .help("(param)NAME is a path that is given at start"))
-        }
-        source => Ok(source),
     }
 }
 

@@ -3,10 +3,9 @@
 use proxy_runtime::inspect::SHORTEST;
 use proxy_runtime::site::Where;
 
-use super::compress::media;
 use super::{Directive, POLICY, Place, Prop};
 use crate::ast::{Block, Policy, What};
-use crate::read::Reading;
+use crate::declaration::Reading;
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
 
@@ -178,5 +177,5 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::Policy(Policy::RequestTypes(r.some("a TYPE", media)))),
+    read: |r| Some(What::Policy(Policy::RequestTypes(r.some("a TYPE", value::media)))),
 };

@@ -4,8 +4,8 @@ use proxy_runtime::site::Coding;
 
 use super::{Directive, POLICY, Place, Prop};
 use crate::ast::{Compress, Policy, What};
-use crate::syntax::{Leaf, Scalar};
-use crate::value::{self, Parsed};
+use crate::syntax::Scalar;
+use crate::value::{self};
 
 pub(super) static COMPRESS: Directive = Directive {
     name: "compress",
@@ -79,27 +79,5 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::Types(r.some("a TYPE", media))),
+    read: |r| Some(What::Types(r.some("a TYPE", value::media))),
 };
-
-/// As the runtime compares it: a whole type, `text/` for `text/*`, `+json` for `*+json`.
-pub(super) fn media(leaf: &Leaf) -> Parsed<String> {
-    let found = value::text(leaf)?.to_ascii_lowercase();
-    let token =
-        |text: &str| !text.is_empty() && http::Method::from_bytes(text.as_bytes()).is_ok() && !text.contains('*');
-    if let Some(suffix) = found.strip_prefix("*+").filter(|suffix| token(suffix)) {
-        return Ok(format!("+{suffix}"));
-    }
-    match found.split_once('/') {
-        Some((kind, "*")) if token(kind) => Ok(format!("{kind}/")),
-        Some((kind, name)) if token(kind) && token(name) => Ok(found),
-        _ => {
-            let wrong = value::problem("bad-type", format!("`{found}` is no media type"));
-            let bare = found.split(';').next().unwrap_or_default().trim();
-            Err(match bare.split_once('/') {
-                Some((kind, name)) if bare != found && token(kind) && token(name) => wrong.write_text(bare),
-                _ => wrong.help("types are written as \"text/html\", \"text/*\" or \"*+json\""),
-            })
-        }
-    }
-}

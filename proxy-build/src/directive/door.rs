@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Directive, POLICY, Prop};
 use crate::ast::{CountedBy, InFlight, Maintenance, Networks, Policy, RateLimit, What};
-use crate::read::Reading;
+use crate::declaration::Reading;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};

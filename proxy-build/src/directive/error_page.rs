@@ -1,6 +1,5 @@
 //! `error-page`: bodies for the proxy's own errors.
 
-use super::respond::file_source;
 use super::{Directive, Prop, ROOT_POLICY};
 use crate::ast::{ErrorPage, Policy, What};
 use crate::report::Diagnostic;
@@ -48,7 +47,7 @@ site example.com {
                 r.add(Diagnostic::error("no-effect", message, code.span).also(first.span, "the first"));
             }
         }
-        let file = r.arg("a FILE", file_source)?;
+        let file = r.arg("a FILE", value::file_source)?;
         Some(What::Policy(Policy::ErrorPage(ErrorPage { codes, file, placeholders, upstream })))
     },
 };

@@ -2,7 +2,7 @@
 
 use super::{Directive, POLICY, Place};
 use crate::ast::{HeaderOp, HeaderOpKind, Policy, Template, What};
-use crate::read::Reading;
+use crate::declaration::Reading;
 use crate::source::Spanned;
 use crate::value;
 

@@ -4,7 +4,7 @@ use proxy_runtime::site::Side;
 
 use super::{Directive, Place, Prop};
 use crate::ast::{Expect, ExpectField, Protocol, Request, Test, What};
-use crate::read::Reading;
+use crate::declaration::Reading;
 use crate::syntax::{Leaf, Scalar};
 use crate::value;
 
