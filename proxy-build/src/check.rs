@@ -15,7 +15,6 @@ mod fields;
 mod files;
 mod foreign;
 mod handlers;
-pub mod joint;
 mod layer;
 pub(crate) mod listeners;
 pub mod matchers;
@@ -25,9 +24,10 @@ mod policies;
 mod process;
 pub mod regex;
 mod replace;
+pub(crate) mod scope;
 mod site_tests;
 mod streams;
-pub(crate) mod text;
+mod text;
 mod tls;
 mod traffic;
 mod upstreams;
@@ -40,8 +40,10 @@ use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, TrustedHead
 use proxy_runtime::site::{Bytes, ErrorPage};
 
 use crate::ast::{self, FileSource, HostPattern, Item, What};
+use crate::expression::Made;
 use crate::model::{self, Host, list};
-use crate::report::{Diagnostic, Edit, Help, Report, nearest};
+use crate::nearest::nearest;
+use crate::report::{Diagnostic, Edit, Help, Report};
 use crate::source::{Sources, Span, Spanned};
 use layer::Layer;
 
@@ -110,7 +112,7 @@ pub fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Op
     let trusted = check.trusted(root.trusted);
     check.trusted_header = trusted.header.clone();
     check.underscores = defaults.underscores();
-    let root_policy = check.policy(&defaults, &text::Scope::no_route());
+    let root_policy = check.policy(&defaults, &scope::Scope::no_route());
     let mut hosts = check.sites(root.sites, &listeners, &secured, &defaults);
     let joined = check.join(&hosts);
     for host in &mut hosts {
@@ -287,7 +289,7 @@ struct Check<'a> {
     http2_spoken: bool,
     presets: Names<(Span, Vec<Item>)>,
     files: Vec<FileRef>,
-    made: Rc<regex::Made>,
+    made: Rc<Made>,
     /// Where each expression on paths is written, the first time.
     expressions: HashMap<String, Span>,
     /// Routes about which something is in the report already.
@@ -483,7 +485,7 @@ impl Check<'_> {
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
             // What it says of who clients are has no value where no route is found, and is then empty.
-            let mut policy = self.policy(&layer, &text::Scope::behind(layer.auth.as_ref().map(|(_, auth)| auth)));
+            let mut policy = self.policy(&layer, &scope::Scope::behind(layer.auth.as_ref().map(|(_, auth)| auth)));
             let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
             let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
             let found = self.routes(span, &site, &layer, &scope_hosts);

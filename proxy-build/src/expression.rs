@@ -1,11 +1,15 @@
 //! Regular expressions of a site, parsed: text → [`Hir`], with the syntax that the binary reads them with
 //! ([`proxy_runtime::regex::syntax`]). Everything in the compiler that takes an expression apart comes here.
 
+mod table;
+
 use proxy_runtime::regex::syntax;
 use regex_automata::util::syntax::parse_with;
 use regex_syntax::ast::parse::Parser;
 use regex_syntax::ast::{self, Ast, Flag, Flags, GroupKind, Visitor};
 use regex_syntax::hir::Hir;
+
+pub(crate) use self::table::{Made, Table, table};
 
 /// An expression; why it is none, in one line.
 pub(crate) fn parse(pattern: &str) -> Result<Hir, String> {
@@ -69,7 +73,7 @@ mod tests {
         // What is accepted here, the binary and the table's builder accept.
         if expected.is_ok() {
             proxy_runtime::regex::compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
-            crate::check::regex::table(pattern, false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            table(pattern, false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
         }
     }
 

@@ -3,6 +3,8 @@
 //!
 //! Plain data. Where the runtime has a type for a thing, that type is used. Spans stay, for messages of later passes.
 
+mod example;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -14,9 +16,9 @@ use proxy_runtime::site::{
 use proxy_runtime::template::Template;
 use serde::Serialize;
 
+pub(crate) use self::example::{ANYBODY, Example, HTTP_VERSION};
 use crate::ast::{HostPattern, Pattern, ValueOf};
-use crate::check::joint::Joined;
-use crate::requests::Example;
+use crate::joint::Joined;
 use crate::source::Span;
 
 /// A checked site.

@@ -17,7 +17,7 @@ use proxy_runtime::site::{Handler, Methods, NormalForm, Policy, Setting, Text, T
 use proxy_runtime::view::RequestView;
 
 use crate::ast::{ValueOf, ValueTest};
-use crate::lower::Interned;
+use crate::interned::Interned;
 use crate::model::{self, Functions, Matcher, RequestFilter, ResponseFilter};
 
 /// A site ready to be written out, or run.

@@ -9,7 +9,8 @@ use crate::ast::{Item, What};
 use crate::declaration::{Around, Directive, Place, Reading};
 use crate::directive;
 use crate::directive::aliases::{self, Alias};
-use crate::report::{Diagnostic, Edit, Help, Report, nearest};
+use crate::nearest::nearest;
+use crate::report::{Diagnostic, Edit, Help, Report};
 use crate::source::{FileId, Sources, Span, Spanned};
 use crate::syntax::{self, Leaf, Node, Scalar};
 

@@ -20,10 +20,9 @@ use proxy_runtime::canonical;
 use proxy_runtime::site::NormalForm;
 
 use crate::ast::{HostPattern, Pattern, Segment};
-use crate::check::regex::Made;
-use crate::model::Route;
+use crate::expression::Made;
+use crate::model::{Example, Route};
 use cube::Cube;
-pub(crate) use cube::Example;
 pub(crate) use formula::Formula;
 use language::Language;
 pub(crate) use language::Undecided;

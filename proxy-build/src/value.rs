@@ -10,7 +10,7 @@ use regex_automata::nfa::thompson;
 
 use crate::ast::{Part, Pattern, Segment, Setting, Template};
 use crate::expression;
-use crate::report::nearest;
+use crate::nearest::nearest;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar, quoted, raw_or_quoted};
 

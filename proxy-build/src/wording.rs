@@ -11,7 +11,7 @@ use proxy_runtime::addresses::Addresses;
 use proxy_runtime::site::{AuthScheme, By, Door, FilePath, FileRef, Handler, NetworkRule, Origin, Setting, Text};
 use proxy_runtime::template::{Piece, Template};
 
-use crate::check::text::SIMPLE;
+use crate::check::scope::SIMPLE;
 use crate::model::Site;
 
 pub(crate) use self::cache::cache;

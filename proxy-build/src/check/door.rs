@@ -12,7 +12,7 @@ use proxy_runtime::site::{
 use proxy_runtime::template::Piece;
 
 use super::layer::Layer;
-use super::text::{Phase, Scope};
+use super::scope::{Phase, Scope};
 use super::{Check, list};
 use crate::ast::{self, CountedBy, FileSource, InCors, Item, NetworkSource, What};
 use crate::report::Diagnostic;

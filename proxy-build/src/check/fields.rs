@@ -4,7 +4,7 @@ use proxy_runtime::intake::{ANNOUNCED, is_claim, is_odd};
 use proxy_runtime::site::{AuthScheme, FieldRules, Policy, Text, Trusted, TrustedHeader, Where};
 
 use super::layer::Layer;
-use super::text::Phase;
+use super::scope::Phase;
 use super::{Check, list};
 use crate::ast::{self, Item, Part, What};
 use crate::model::{HeaderOp, RequestFilter};

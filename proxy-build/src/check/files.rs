@@ -4,10 +4,11 @@ use proxy_runtime::site::{Files, Handler, Methods, SendFile, Setting, Upstream};
 
 use super::Check;
 use super::handlers::is_on;
-use super::text::Scope;
+use super::scope::Scope;
 use crate::ast::{self, HostPattern, Item, Pattern, Segment, What};
 use crate::model::{Folder, list};
-use crate::report::{Diagnostic, Help, nearest};
+use crate::nearest::nearest;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned, Which};
 use crate::syntax::quoted;
 

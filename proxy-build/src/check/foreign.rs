@@ -1,7 +1,7 @@
 //! Variables of other proxies in text: here they are plain text, and would be sent as they stand.
 
 use super::Check;
-use super::text::{Phase, Scope, available};
+use super::scope::{Phase, Scope, available};
 use crate::ast;
 use crate::code::Level;
 use crate::report::{Diagnostic, Edit, Help};

@@ -7,7 +7,7 @@ use proxy_runtime::template::{Piece, Template};
 
 use super::Check;
 use super::layer::Layer;
-use super::text::{Phase, Scope};
+use super::scope::{Phase, Scope};
 use crate::ast::{self, HostChoice, HostPattern, Item, Part, Pattern, ProxyTo, Segment, What};
 use crate::model;
 use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route, list};

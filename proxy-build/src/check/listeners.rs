@@ -8,7 +8,8 @@ use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setti
 use super::{Check, Listen, list};
 use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, What};
 use crate::model;
-use crate::report::{Diagnostic, Help, nearest};
+use crate::nearest::nearest;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// All listeners of a file.

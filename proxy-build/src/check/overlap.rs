@@ -11,12 +11,12 @@ pub(crate) mod candidates;
 use std::collections::HashMap;
 
 use super::Check;
-use super::joint::Joined;
 use super::matchers::implies;
 use crate::ast::Segment;
-use crate::model::{Host, Route};
+use crate::joint::Joined;
+use crate::model::{Example, Host, Route};
 use crate::report::Diagnostic;
-use crate::requests::{Example, Formula, Requests, Undecided};
+use crate::requests::{Formula, Requests, Undecided};
 use candidates::{Patterns, sharing_paths};
 
 /// How two routes of one pattern relate.

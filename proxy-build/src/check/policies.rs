@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxy_runtime::site::{self, CookieRule, ParamKind, Policy, Setting};
 
 use super::layer::Layer;
-use super::{Check, list, text};
+use super::{Check, list, scope};
 use crate::ast;
 use crate::model;
 use crate::report::{Diagnostic, Help};
@@ -31,7 +31,7 @@ impl Check<'_> {
     }
 
     /// The policy that a layer makes, where these placeholders have a value.
-    pub(super) fn policy(&mut self, layer: &Layer, scope: &text::Scope) -> Policy {
+    pub(super) fn policy(&mut self, layer: &Layer, scope: &scope::Scope) -> Policy {
         let limits = self.limits(&layer.limits);
         let timeouts = self.timeouts(&layer.timeouts);
         let fields = self.field_rules(layer);

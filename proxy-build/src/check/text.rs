@@ -4,78 +4,12 @@ use proxy_runtime::site::{Log, LogField, ParamKind};
 use proxy_runtime::template::{Piece, Template};
 
 use super::Check;
+use super::scope::{Phase, SIMPLE, Scope, available};
 use crate::ast::{self, HeaderOpKind, Item, LogFormat, Part, What};
 use crate::model::{HeaderOp, PathStep, Rewrite, list};
-use crate::report::{Diagnostic, Help, nearest};
+use crate::nearest::nearest;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
-
-/// When a template is rendered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// Before anybody was asked.
-    Request,
-    /// With the answer's head in hand.
-    Response,
-    /// When all is over.
-    Log,
-}
-
-/// Which placeholders have a value.
-#[derive(Debug, Clone)]
-pub(super) struct Scope {
-    /// The names bound by pattern and `path-regex`, by slot.
-    pub(super) captures: Vec<String>,
-    /// The pattern, for messages; `None` where no route is known.
-    pub(super) pattern: Option<String>,
-    /// Whether the pattern is for paths in any case.
-    pub(super) any_case: bool,
-    /// Whether the route has an upstream.
-    pub(super) upstream: bool,
-    /// Whether clients have to show who they are.
-    pub(super) user: bool,
-    /// Whether they do so by a token.
-    pub(super) claims: bool,
-}
-
-impl Scope {
-    /// Where no route is known.
-    pub(super) fn no_route() -> Scope {
-        Scope::behind(None)
-    }
-
-    /// Where no route is known, and clients have to show who they are.
-    pub(super) fn behind(auth: Option<&ast::Auth>) -> Scope {
-        let user = auth.is_some_and(ast::Auth::names_users);
-        let claims = auth.is_some_and(|auth| auth.scheme.value == ast::AuthScheme::Jwt);
-        Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user, claims }
-    }
-}
-
-/// Placeholders without a name of their own in them.
-pub(crate) const SIMPLE: &[(&str, Piece, Phase)] = &[
-    ("client.ip", Piece::ClientIp, Phase::Request),
-    ("client.cert.subject", Piece::ClientCertSubject, Phase::Request),
-    ("client.cert.fingerprint", Piece::ClientCertFingerprint, Phase::Request),
-    ("user", Piece::User, Phase::Request),
-    ("tls.version", Piece::TlsVersion, Phase::Request),
-    ("scheme", Piece::Scheme, Phase::Request),
-    ("host", Piece::Host, Phase::Request),
-    ("method", Piece::Method, Phase::Request),
-    ("path", Piece::Path, Phase::Request),
-    ("query", Piece::Query, Phase::Request),
-    ("uri", Piece::PathAndQuery, Phase::Request),
-    ("protocol", Piece::Protocol, Phase::Request),
-    ("request.id", Piece::RequestId, Phase::Request),
-    ("route", Piece::Route, Phase::Request),
-    ("upstream", Piece::Upstream, Phase::Request),
-    ("status", Piece::Status, Phase::Response),
-    ("server", Piece::Server, Phase::Log),
-    ("time", Piece::Time, Phase::Log),
-    ("time.common", Piece::TimeCommon, Phase::Log),
-    ("bytes", Piece::Bytes, Phase::Log),
-    ("duration", Piece::Duration, Phase::Log),
-    ("reason", Piece::Reason, Phase::Log),
-];
 
 /// Fields that belong to a connection or to the framing of a message; the proxy sees to them (RFC 9110 section 7.6.1).
 const UNTOUCHABLE: &[&str] = &[
@@ -88,21 +22,6 @@ const UNTOUCHABLE: &[&str] = &[
     "upgrade",
     "content-length",
 ];
-
-/// Whether a placeholder, in its braces, has a value there.
-pub(super) fn available(placeholder: &str, scope: &Scope, phase: Phase) -> bool {
-    let word = placeholder.trim_start_matches('{').trim_end_matches('}');
-    let Some((_, piece, since)) = SIMPLE.iter().find(|(simple, ..)| *simple == word) else {
-        return ["header.", "cookie.", "query."].iter().any(|family| word.starts_with(family));
-    };
-    let known = match piece {
-        Piece::User => scope.user,
-        Piece::Upstream => scope.upstream,
-        Piece::ClientCertSubject | Piece::ClientCertFingerprint => false,
-        _ => true,
-    };
-    phase >= *since && (known || phase == Phase::Log)
-}
 
 impl Check<'_> {
     /// Resolves a template.

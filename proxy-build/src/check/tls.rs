@@ -10,7 +10,8 @@ use proxy_runtime::site::{
 use super::{Check, list};
 use crate::ast::{self, FileSource, InTls, Item, What};
 use crate::model::Host;
-use crate::report::{Diagnostic, nearest};
+use crate::nearest::nearest;
+use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 /// How many days before its end a certificate is found, where nothing is said.

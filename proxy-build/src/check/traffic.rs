@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxy_runtime::site::{Fault, Mirror, ParamKind, Proxy, Setting, Share};
 
 use super::handlers::{host_field, is_on};
-use super::text::Scope;
+use super::scope::Scope;
 use super::{Check, list};
 use crate::ast::{self, Item, What};
 use crate::report::{Diagnostic, Help};

@@ -9,7 +9,7 @@ use proxy_runtime::site::{
 };
 use proxy_runtime::template::{Piece, Template};
 
-use super::text::{Phase, Scope};
+use super::scope::{Phase, Scope};
 use super::{Check, list};
 use crate::ast::{self, HttpVersion, InHealthCheck, InRetry, InUpstream, Item, Probe, RetryOn, What};
 use crate::model;

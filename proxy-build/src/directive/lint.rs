@@ -3,7 +3,7 @@
 use super::{Directive, Place, Prop};
 use crate::ast::{Lint, What};
 use crate::code::{self, Level};
-use crate::report::nearest;
+use crate::nearest::nearest;
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed, problem};
 

@@ -3,9 +3,8 @@
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote;
 
-use super::data::{networks, text};
 use super::expression::expression;
-use super::numbered;
+use super::literal::{networks, numbered, text};
 use crate::ast::{ValueOf, ValueTest};
 use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter};
 use crate::plan::{Plan, Route};

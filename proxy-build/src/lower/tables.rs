@@ -7,8 +7,8 @@ use proxy_runtime::site::Methods;
 use proxy_runtime::table::{Key, Table};
 
 use crate::ast::{HostPattern, Segment};
-use crate::check::joint::Joined;
 use crate::check::overlap;
+use crate::joint::Joined;
 use crate::model;
 
 /// Builds the tables of a model; routes are numbered in the order of sites and their routes.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Proof;
 use crate::ast::Segment;
-use crate::check::joint::Joined;
+use crate::joint::Joined;
 use crate::model::Route;
 
 /// The tree of a site's patterns; each place holds its routes in order of precedence.

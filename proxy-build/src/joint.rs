@@ -13,15 +13,12 @@ use regex_automata::nfa::thompson;
 use regex_syntax::hir::{Dot, Hir, Look, Repetition};
 
 use self::encode::{Encoded, encode};
-use super::Check;
 use crate::expression;
-use crate::model::Host;
-use crate::report::Diagnostic;
 
 mod encode;
 
 /// The most memory, in bytes, that the tables of one site may take.
-pub const TABLES_LIMIT: usize = 64 << 20;
+pub(crate) const TABLES_LIMIT: usize = 64 << 20;
 
 /// A table up to this size, in bytes, is made as small as it can be; for larger ones that would take minutes, and for many that may
 /// match anywhere seconds.
@@ -48,11 +45,11 @@ pub struct Joined {
 
 /// An expression that no table can be made of, and the size at which that was given up.
 #[derive(Debug)]
-pub struct TooLarge {
+pub(crate) struct TooLarge {
     /// The expression.
-    pub pattern: String,
+    pub(crate) pattern: String,
     /// In bytes.
-    pub size: usize,
+    pub(crate) size: usize,
 }
 
 /// An expression on the way into a table.
@@ -65,7 +62,7 @@ struct Member<'a> {
 ///
 /// # Errors
 /// An expression alone is too large, or all of them are.
-pub fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Joined, TooLarge> {
+pub(crate) fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Joined, TooLarge> {
     let (mut anchored, mut at_end, mut anywhere) = (Vec::new(), Vec::new(), Vec::new());
     for pattern in patterns {
         // Whoever wrote an expression that can't be parsed has been told so already.
@@ -92,27 +89,6 @@ pub fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Joined, T
         joined.add(few, false, minimised)?;
     }
     Ok(joined)
-}
-
-impl Check<'_> {
-    /// The joint tables of all routes' expressions on paths.
-    pub(super) fn join(&mut self, hosts: &[Host]) -> Joined {
-        let routes = hosts.iter().flat_map(|host| &host.routes).filter(|route| !self.unsound.contains(&route.span));
-        let mut expressions: Vec<&str> = routes.filter_map(|route| route.expression().0).collect();
-        expressions.sort_unstable();
-        expressions.dedup();
-        join(expressions).unwrap_or_else(|TooLarge { pattern, size }| {
-            if let Some(&span) = self.expressions.get(&pattern) {
-                let message = format!("the tables of the site's expressions would exceed {} MiB", TABLES_LIMIT >> 20);
-                self.report.add(
-                    Diagnostic::error("tables-too-large", message, span)
-                        .label(format!("with this one, more than {} KiB", size >> 10))
-                        .help("begin expressions with ^/, use [^/]+ in place of .*, or patterns in their place"),
-                );
-            }
-            Joined::default()
-        })
-    }
 }
 
 impl Joined {
