@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_tests::kiln::workspace;
 
-fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
+pub(crate) fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let mut open: Vec<_> = folders.iter().map(|folder| workspace().join(folder)).collect();
     let mut files = Vec::new();
     while let Some(path) = open.pop() {

@@ -1,0 +1,189 @@
+//! Imports point one way: no crate has a circle of modules.
+//!
+//! Every path of a crate is followed, in `use` and elsewhere, to the file that it leads into. A folder counts as one module to all
+//! outside of it, and so do the files within it to each other. What a module has from the modules that it is in, and they
+//! from it, makes no circle: in Rust these are one thing, with one privacy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+
+use crate::tidy::rust_files;
+
+/// The crates that have none.
+const CRATES: &[&str] = &["proxy-build", "proxy-macros"];
+
+#[test]
+fn imports_make_no_circle() {
+    for name in CRATES {
+        let files = rust_files(&[&format!("{name}/src")]);
+        let modules = files.iter().map(|(path, text)| {
+            let path = path.strip_prefix(format!("{name}/src")).expect("within").with_extension("");
+            let path: Vec<_> = path.iter().filter_map(|name| name.to_str()).map(str::to_owned).collect();
+            // The roots of library and binary.
+            (if path == ["lib"] || path == ["main"] { Vec::new() } else { path }, text.as_str())
+        });
+        let found = circles(&modules.collect::<Vec<_>>());
+        assert!(
+            found.is_empty(),
+            "{name} has circles of imports; put what both need below both:\n{}",
+            found.join("\n")
+        );
+    }
+}
+
+/// The path of a module from its crate's root.
+type Module = Vec<String>;
+
+/// Of modules and their texts, the circles: a line for each import in them.
+fn circles(files: &[(Module, &str)]) -> Vec<String> {
+    let known: BTreeSet<&[String]> = files.iter().map(|(module, _)| module.as_slice()).collect();
+    // For each folder: which of its modules imports which, and an example.
+    let mut imports: BTreeMap<&[String], BTreeMap<&str, BTreeMap<String, String>>> = BTreeMap::new();
+    for (module, text) in files {
+        let mut paths = Vec::new();
+        collect(&mut Vec::new(), text.parse::<TokenStream>().expect("Rust"), &mut paths);
+        for path in paths {
+            let Some(other) = resolve(module, &path, &known) else { continue };
+            let same = module.iter().zip(&other).take_while(|(one, other)| one == other).count();
+            if same < module.len() && same < other.len() {
+                let example = format!("  {} has {}", module.join("::"), path.join("::"));
+                let folder = imports.entry(&module[..same]).or_default().entry(&module[same]).or_default();
+                folder.entry(other[same].clone()).or_insert(example);
+            }
+        }
+    }
+    let mut lines = Vec::new();
+    for modules in imports.values() {
+        let reaches = |from: &str, to: &str| {
+            let (mut open, mut seen) = (vec![from], BTreeSet::new());
+            while let Some(module) = open.pop() {
+                for next in modules.get(module).into_iter().flat_map(BTreeMap::keys) {
+                    if next == to {
+                        return true;
+                    }
+                    if seen.insert(next.as_str()) {
+                        open.push(next);
+                    }
+                }
+            }
+            false
+        };
+        for (module, others) in modules {
+            let back = others.iter().filter(|(other, _)| reaches(other, module));
+            lines.extend(back.map(|(_, example)| example.clone()));
+        }
+    }
+    lines
+}
+
+/// The module that a path leads into; `None` for what is not of this crate.
+fn resolve(module: &[String], path: &[String], known: &BTreeSet<&[String]>) -> Option<Module> {
+    let mut at = module.to_vec();
+    let mut rest = path;
+    match rest.first()?.as_str() {
+        "crate" => {
+            at.clear();
+            rest = &rest[1..];
+        }
+        "self" => rest = &rest[1..],
+        "super" => {}
+        child => {
+            at.push(child.to_owned());
+            known.contains(at.as_slice()).then_some(())?;
+            rest = &rest[1..];
+        }
+    }
+    while rest.first().is_some_and(|name| name == "super") {
+        at.pop();
+        rest = &rest[1..];
+    }
+    for name in rest {
+        at.push(name.clone());
+        if !known.contains(at.as_slice()) {
+            at.pop();
+            break;
+        }
+    }
+    Some(at)
+}
+
+/// All paths in tokens, those in braces behind what stands before these; but for what is compiled for tests alone.
+fn collect(before: &mut Vec<String>, tokens: TokenStream, paths: &mut Vec<Vec<String>>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        at += 1;
+        match token {
+            TokenTree::Punct(sign) if sign.as_char() == '#' && is_for_tests(tokens.get(at)) => {
+                let ends = |token: &TokenTree| match token {
+                    TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+                    TokenTree::Punct(sign) => sign.as_char() == ';',
+                    _ => false,
+                };
+                at += tokens[at..].iter().position(ends).map_or(0, |end| end + 1);
+            }
+            TokenTree::Group(group) => collect(&mut Vec::new(), group.stream(), paths),
+            TokenTree::Ident(name) => {
+                let mut path = before.clone();
+                path.push(name.to_string());
+                while is_path_sign(&tokens[at..]) {
+                    match tokens.get(at + 2) {
+                        Some(TokenTree::Ident(name)) => path.push(name.to_string()),
+                        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
+                            collect(&mut path, group.stream(), paths);
+                        }
+                        _ => break,
+                    }
+                    at += 3;
+                }
+                paths.push(path);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_for_tests(attribute: Option<&TokenTree>) -> bool {
+    attribute.is_some_and(|attribute| attribute.to_string().replace(' ', "") == "[cfg(test)]")
+}
+
+fn is_path_sign(tokens: &[TokenTree]) -> bool {
+    let colon = |token: Option<&TokenTree>| matches!(token, Some(TokenTree::Punct(sign)) if sign.as_char() == ':');
+    let joint = matches!(tokens.first(), Some(TokenTree::Punct(sign)) if sign.spacing() == Spacing::Joint);
+    joint && colon(tokens.first()) && colon(tokens.get(1))
+}
+
+#[test]
+fn circles_are_found() {
+    let check = |files: &[(&str, &str)], expected: &[&str]| {
+        let module = |path: &str| path.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let files: Vec<_> = files.iter().map(|(path, text)| (module(path), *text)).collect();
+        assert_eq!(circles(&files), expected);
+    };
+    check(&[("a", "use crate::b::B;"), ("b", "use std::fmt;")], &[]);
+    check(&[("a", "use crate::b::B;"), ("b", "use crate::a::A;")], &["  a has crate::b::B", "  b has crate::a::A"]);
+    // In any form, and over any number of modules.
+    check(
+        &[("a", "use {crate::{b::{self, B}}};"), ("b", "fn f() { super::c::f() }"), ("c", "type A = crate::a::A;")],
+        &["  a has crate::b::self", "  b has super::c::f", "  c has crate::a::A"],
+    );
+    check(
+        &[("a", "use crate::b;"), ("b", "fn f() { assert!(matches!(1, crate::a::ONE)); }")],
+        &["  a has crate::b", "  b has crate::a::ONE"],
+    );
+    // A folder is one to others, and its files are several to each other.
+    check(
+        &[("a", ""), ("a::x", "use crate::b::B;"), ("a::y", ""), ("b", "use crate::a::y::Y;")],
+        &["  a::x has crate::b::B", "  b has crate::a::y::Y"],
+    );
+    check(
+        &[("a", ""), ("a::x", "use super::y::Y;"), ("a::y", "use super::x::X;")],
+        &["  a::x has super::y::Y", "  a::y has super::x::X"],
+    );
+    // A module and those that it is in are one.
+    check(&[("", "use a::A;"), ("a", "use self::x::X;"), ("a::x", "use super::A; use crate::B;")], &[]);
+    // What is said in words, or for tests.
+    check(&[("a", "use crate::b::B; // crate::a"), ("b", "//! crate::a\nfn f() -> &str { \"crate::a::A\" }")], &[]);
+    check(&[("a", "use crate::b::B;"), ("b", "#[cfg(test)]\nmod tests { use crate::a::A; }\nstruct B;")], &[]);
+}
