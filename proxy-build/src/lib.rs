@@ -36,6 +36,7 @@ pub mod reference;
 mod render;
 pub mod report;
 pub(crate) mod requests;
+mod sites;
 pub mod source;
 pub mod span;
 pub mod syntax;
@@ -216,7 +217,7 @@ pub fn compile_text(path: &Path, shown: &str, text: &str) -> Compiled {
 fn finish(mut sources: Sources, mut report: Report, file: Option<FileId>) -> Compiled {
     let Some(file) = file else { return Compiled { sources, report, model: None } };
     let items = read::read(&mut sources, file, &mut report);
-    let mut model = check::check(&mut sources, items, &mut report);
+    let mut model = sites::check(&mut sources, items, &mut report);
     if let Some(site) = &model {
         let plan = lower::lower(site);
         // Who compares two sites wants to know what changes, whatever their tests make of it.

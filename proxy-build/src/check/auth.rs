@@ -16,7 +16,7 @@ use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
-    pub(super) fn auth(&mut self, span: Span, auth: &ast::Auth) -> Option<site::Auth> {
+    pub(crate) fn auth(&mut self, span: Span, auth: &ast::Auth) -> Option<site::Auth> {
         self.all_of_auth_acts(auth);
         let source = auth.source.as_ref()?;
         let realm = auth.realm.as_ref().map_or("restricted", |realm| &realm.value);
@@ -49,7 +49,7 @@ impl Check<'_> {
     }
 
     /// Each way to show who one is has properties and lines of its own.
-    fn all_of_auth_acts(&mut self, auth: &ast::Auth) {
+    pub(crate) fn all_of_auth_acts(&mut self, auth: &ast::Auth) {
         auth.header.iter().for_each(|header| self.gets_through(header));
         let scheme = auth.scheme.value;
         let jwt = scheme == Scheme::Jwt;
@@ -86,7 +86,7 @@ impl Check<'_> {
         }
     }
 
-    fn password_on_plain(&mut self, span: Span) {
+    pub(crate) fn password_on_plain(&mut self, span: Span) {
         self.report.add(
             Diagnostic::lint("password-on-plain", "passwords are sent here that anybody on the way can read", span)
                 .help(
@@ -95,7 +95,7 @@ impl Check<'_> {
         );
     }
 
-    fn jwt(&mut self, span: Span, auth: &ast::Auth, source: &Spanned<AuthSource>) -> Option<Jwt> {
+    pub(crate) fn jwt(&mut self, span: Span, auth: &ast::Auth, source: &Spanned<AuthSource>) -> Option<Jwt> {
         let algorithms = self.algorithms(span, auth)?;
         let keys = match &source.value {
             AuthSource::File(file) => KeySource::File(self.own_file(file, source.span, true)?),
@@ -154,7 +154,7 @@ impl Check<'_> {
     }
 
     /// How tokens have to be signed: it must be said, for the token must not say it.
-    fn algorithms(&mut self, span: Span, auth: &ast::Auth) -> Option<Vec<Algorithm>> {
+    pub(crate) fn algorithms(&mut self, span: Span, auth: &ast::Auth) -> Option<Vec<Algorithm>> {
         let lines = auth.items.iter().filter_map(|item| match &item.what {
             What::InAuth(InAuth::Algorithms(algorithms)) => Some(algorithms),
             _ => None,
@@ -182,7 +182,7 @@ impl Check<'_> {
         Some(written.iter().map(|algorithm| algorithm.value).collect())
     }
 
-    fn forward_auth(&mut self, auth: &ast::Auth, upstream: u16, path: &str) -> Option<ForwardAuth> {
+    pub(crate) fn forward_auth(&mut self, auth: &ast::Auth, upstream: u16, path: &str) -> Option<ForwardAuth> {
         let mut send: Option<Vec<site::Text>> = None;
         let (mut copy, mut copy_response): (Vec<site::Text>, Vec<site::Text>) = (Vec::new(), Vec::new());
         for Item { what, .. } in &auth.items {
@@ -218,14 +218,14 @@ impl Check<'_> {
     }
 
     /// What frames a message, or says where it goes, is the message's own: in another it would be a lie about that.
-    fn is_no_framing(&mut self, names: &[Spanned<String>]) {
+    pub(crate) fn is_no_framing(&mut self, names: &[Spanned<String>]) {
         for name in names.iter().filter(|name| of_message(name.value.as_bytes())) {
             self.error("bad-header-name", format!("`{}` belongs to the message itself", name.value), name.span);
         }
     }
 
     /// What is said of one body is wrong of another.
-    fn is_of_no_body(&mut self, names: &[Spanned<String>]) {
+    pub(crate) fn is_of_no_body(&mut self, names: &[Spanned<String>]) {
         const OF_BODIES: [&str; 5] = ["etag", "last-modified", "accept-ranges", "digest", "repr-digest"];
         let of_body = |name: &str| {
             OF_BODIES.contains(&name) || name.starts_with("content-") && !name.starts_with("content-security-policy")
@@ -237,7 +237,7 @@ impl Check<'_> {
     }
 
     /// Who is asked for something, and for what.
-    fn service<'s>(&mut self, source: &'s Spanned<AuthSource>) -> Option<(u16, &'s str)> {
+    pub(crate) fn service<'s>(&mut self, source: &'s Spanned<AuthSource>) -> Option<(u16, &'s str)> {
         let span = source.span;
         let (upstream, path) = match &source.value {
             AuthSource::File(_) => unreachable!("files are read, and not asked for"),
@@ -250,7 +250,7 @@ impl Check<'_> {
         Some((self.upstream_index(upstream, span), path))
     }
 
-    pub(super) fn client_certificate(
+    pub(crate) fn client_certificate(
         &mut self,
         span: Span,
         rules: &ast::ClientCertificate,

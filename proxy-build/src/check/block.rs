@@ -12,7 +12,7 @@ const MOST: usize = 256 << 10;
 
 impl Check<'_> {
     /// The rules of a layer; the same ones have the same number.
-    pub(super) fn blocks(&mut self, written: &[(Span, ast::Block)]) -> Option<Blocks> {
+    pub(crate) fn blocks(&mut self, written: &[(Span, ast::Block)]) -> Option<Blocks> {
         let mut body = 0;
         let rules: Vec<Block> =
             written.iter().filter_map(|(span, block)| self.block(*span, block, &mut body)).collect();
@@ -30,7 +30,7 @@ impl Check<'_> {
         Some(Blocks { id: id as u32, rules: list(rules), body })
     }
 
-    fn block(&mut self, span: Span, block: &ast::Block, body: &mut u64) -> Option<Block> {
+    pub(crate) fn block(&mut self, span: Span, block: &ast::Block, body: &mut u64) -> Option<Block> {
         if block.is_off() {
             let props = [
                 block.log_only.as_ref().map(|value| value.span),

@@ -9,7 +9,7 @@ use crate::source::Spanned;
 
 impl Check<'_> {
     /// The `compress` of a layer; `None` for `off`.
-    pub(super) fn compress(&mut self, compress: &ast::Compress) -> Option<Compress> {
+    pub(crate) fn compress(&mut self, compress: &ast::Compress) -> Option<Compress> {
         let Some(written) = &compress.codings else {
             let levels = compress.levels.iter().filter_map(|(_, level)| Some(level.as_ref()?.span));
             let others = compress.min_size.as_ref().map(|size| size.span).into_iter().chain(levels);

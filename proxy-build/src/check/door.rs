@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use proxy_runtime::site::{
-    self, Addresses, By, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, ParamKind,
-    RateLimit, Setting,
+    self, Addresses, By, Cors, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, ParamKind, RateLimit,
+    Setting,
 };
 
 use proxy_runtime::template::Piece;
 
-use super::layer::Layer;
 use super::scope::{Phase, Scope};
 use super::{Check, list};
 use crate::ast::{self, CountedBy, FileSource, InCors, Item, NetworkSource, What};
@@ -19,28 +18,7 @@ use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
-    /// What a layer puts before its handlers.
-    pub(super) fn door(&mut self, layer: &Layer, scope: &Scope) -> Option<Door> {
-        let rate_limits: Vec<_> =
-            layer.rate_limits.iter().filter_map(|(span, limit)| self.rate_limit(*span, limit, scope)).collect();
-        let in_flight: Vec<_> =
-            layer.in_flight.iter().filter_map(|(span, limit)| self.in_flight(*span, limit, scope)).collect();
-        let request_types = layer.request_types.iter().flatten();
-        let door = Door {
-            maintenance: layer.maintenance.as_ref().and_then(|(span, written)| self.maintenance(*span, written)),
-            networks: self.networks(&layer.networks),
-            request_types: list(request_types.map(|kind| kind.value.clone().into()).collect()),
-            rate_limits: list(rate_limits),
-            in_flight: list(in_flight),
-            cors: layer.cors.as_ref().and_then(|(_, cors)| self.cors(cors)),
-            certificate: layer.certificate.as_ref().and_then(|(span, rules)| self.client_certificate(*span, rules)),
-            auth: layer.auth.as_ref().and_then(|(span, auth)| self.auth(*span, auth)),
-            blocks: self.blocks(&layer.blocks),
-        };
-        (!door.is_open()).then_some(door)
-    }
-
-    fn maintenance(&mut self, span: Span, written: &ast::Maintenance) -> Option<Maintenance> {
+    pub(crate) fn maintenance(&mut self, span: Span, written: &ast::Maintenance) -> Option<Maintenance> {
         Some(Maintenance {
             id: number(&mut self.maintained, span),
             when: self.absolute_path(&written.when)?,
@@ -52,7 +30,7 @@ impl Check<'_> {
     }
 
     /// A path of the machine that the proxy runs on.
-    pub(super) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+    pub(crate) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
         let path: Setting<site::Text> = match &written.value {
             ast::Setting::Fixed(path) => Setting::Fixed(path.clone().into()),
             ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
@@ -68,7 +46,7 @@ impl Check<'_> {
         Some(path)
     }
 
-    fn networks(&mut self, written: &[ast::Networks]) -> Option<Networks> {
+    pub(crate) fn networks(&mut self, written: &[ast::Networks]) -> Option<Networks> {
         let (mut rules, mut all) = (Vec::new(), Vec::new());
         for (allow, source) in
             written.iter().flat_map(|networks| networks.list.iter().map(|source| (networks.allow, source)))
@@ -99,7 +77,7 @@ impl Check<'_> {
     }
 
     /// A file that is read at start, as the reader has seen to.
-    pub(super) fn own_file(&mut self, file: &FileSource, span: Span, secret: bool) -> Option<u16> {
+    pub(crate) fn own_file(&mut self, file: &FileSource, span: Span, secret: bool) -> Option<u16> {
         match file {
             FileSource::AtStart(path) => {
                 Some(self.file_at_start(site::FilePath::Fixed(path.clone().into()), secret, span))
@@ -110,7 +88,7 @@ impl Check<'_> {
     }
 
     /// Finds networks, written in one place, that change nothing.
-    pub(super) fn networks_act(&mut self, written: &[ast::Networks]) {
+    pub(crate) fn networks_act(&mut self, written: &[ast::Networks]) {
         let rules: Vec<(IpNet, bool, Span)> = written
             .iter()
             .flat_map(|networks| networks.list.iter().map(|source| (networks.allow, source)))
@@ -143,7 +121,7 @@ impl Check<'_> {
         }
     }
 
-    fn rate_limit(&mut self, span: Span, limit: &ast::RateLimit, scope: &Scope) -> Option<RateLimit> {
+    pub(crate) fn rate_limit(&mut self, span: Span, limit: &ast::RateLimit, scope: &Scope) -> Option<RateLimit> {
         let Some(Spanned { value: rate, .. }) = limit.rate else {
             let others = [
                 ("burst", limit.burst.as_ref().map(|value| value.span)),
@@ -167,7 +145,7 @@ impl Check<'_> {
         })
     }
 
-    fn in_flight(&mut self, span: Span, limit: &ast::InFlight, scope: &Scope) -> Option<InFlight> {
+    pub(crate) fn in_flight(&mut self, span: Span, limit: &ast::InFlight, scope: &Scope) -> Option<InFlight> {
         let Some(most) = &limit.most else {
             self.nothing_beside_off([("status", limit.status.as_ref().map(|value| value.span))], &limit.by);
             return None;
@@ -183,7 +161,7 @@ impl Check<'_> {
     }
 
     /// What is said beside `off` is about nothing.
-    fn nothing_beside_off<const N: usize>(&mut self, others: [(&str, Option<Span>); N], by: &CountedBy) {
+    pub(crate) fn nothing_beside_off<const N: usize>(&mut self, others: [(&str, Option<Span>); N], by: &CountedBy) {
         let by = [
             ("by", by.by.as_ref().map(|value| value.span)),
             ("ipv4-prefix", by.ipv4_prefix.as_ref().map(|value| value.span)),
@@ -196,7 +174,7 @@ impl Check<'_> {
         }
     }
 
-    fn counted_by(&mut self, counted: &CountedBy, scope: &Scope) -> Option<By> {
+    pub(crate) fn counted_by(&mut self, counted: &CountedBy, scope: &Scope) -> Option<By> {
         let prefixes = [("ipv4-prefix", &counted.ipv4_prefix), ("ipv6-prefix", &counted.ipv6_prefix)];
         let Some(by) = &counted.by else {
             let bits =
@@ -224,7 +202,7 @@ impl Check<'_> {
         Some(By::Text(template))
     }
 
-    fn cors(&mut self, cors: &ast::Cors) -> Option<Cors> {
+    pub(crate) fn cors(&mut self, cors: &ast::Cors) -> Option<Cors> {
         let any = cors.origins.iter().find(|origin| origin.value == Origin::Any);
         if let (Some(any), Some(other)) = (any, cors.origins.iter().find(|origin| origin.value != Origin::Any)) {
             self.report.add(

@@ -11,7 +11,7 @@ use crate::syntax::quoted;
 
 /// What may turn out to have no effect.
 #[derive(Default)]
-pub(super) struct Effects {
+pub(crate) struct Effects {
     found: Vec<Effect>,
     /// What routes ask of their paths, beside taking them.
     paths: Vec<PathUse>,
@@ -32,7 +32,7 @@ struct PathUse {
 }
 
 /// The paths that something acts on.
-pub(super) enum Paths {
+pub(crate) enum Paths {
     /// Those at and below a prefix.
     Below(Pattern),
     /// Those that an expression matches.
@@ -51,7 +51,7 @@ impl Effects {
 
 impl Check<'_> {
     /// Notes what a route's `rewrite` looks for in paths.
-    pub(super) fn note_rewrite(&mut self, pattern: &Spanned<Pattern>, rewrite: &ast::Rewrite) {
+    pub(crate) fn note_rewrite(&mut self, pattern: &Spanned<Pattern>, rewrite: &ast::Rewrite) {
         let route = pattern.span;
         if let Some(prefix) = &rewrite.strip_prefix {
             let segments = prefix.value[1..].split('/').map(|segment| Segment::Literal(segment.to_owned()));
@@ -79,7 +79,7 @@ impl Check<'_> {
     }
 
     /// Notes that a route has a priority.
-    pub(super) fn note_priority(&mut self, pattern: &Spanned<Pattern>, priority: Option<&Spanned<i64>>) {
+    pub(crate) fn note_priority(&mut self, pattern: &Spanned<Pattern>, priority: Option<&Spanned<i64>>) {
         let Some(priority) = priority.filter(|priority| priority.value != 0) else { return };
         let help = self.without(priority.span, "priority");
         let effect = self.effects.number(priority.span, || {
@@ -92,7 +92,7 @@ impl Check<'_> {
     }
 
     /// Finds out which of all that was noted act on the routes of a site, whose `groups` have one pattern each.
-    pub(super) fn note_effects(&mut self, proof: &Proof<'_>, groups: &[Vec<usize>]) {
+    pub(crate) fn note_effects(&mut self, proof: &Proof<'_>, groups: &[Vec<usize>]) {
         for noted in &self.effects.paths {
             let effect = &mut self.effects.found[noted.effect];
             let Some(index) = proof.routes.iter().position(|route| route.span == noted.route).filter(|_| !effect.acts)
@@ -123,7 +123,7 @@ impl Check<'_> {
     }
 
     /// Reports what never acts.
-    pub(super) fn report_effects(&mut self) {
+    pub(crate) fn report_effects(&mut self) {
         for effect in std::mem::take(&mut self.effects.found) {
             if !effect.acts {
                 self.report.add(effect.diagnostic);
@@ -132,7 +132,7 @@ impl Check<'_> {
     }
 
     /// Leaving a property out, where it stands as `name=value`.
-    pub(super) fn without(&self, value: Span, name: &str) -> Option<Help> {
+    pub(crate) fn without(&self, value: Span, name: &str) -> Option<Help> {
         let text = self.sources.text(value.file);
         let before = text.get(..value.start as usize)?.strip_suffix(&format!("{name}="))?;
         let start = before.trim_end_matches([' ', '\t']).len() as u32;
@@ -141,7 +141,7 @@ impl Check<'_> {
     }
 
     /// Lines of one block that another one of it does away with.
-    pub(super) fn field_lines_act(&mut self, items: &[Item]) {
+    pub(crate) fn field_lines_act(&mut self, items: &[Item]) {
         let mut seen: Vec<(&str, Done, Span)> = Vec::new();
         for Item { what, .. } in items {
             let names: Vec<(&Spanned<String>, Done)> = match what {

@@ -1,9 +1,8 @@
 //! Whose word is taken about clients, and which of a client's fields a route takes in: the names that it sees to itself, and those of proxies that it lets through.
 
 use proxy_runtime::intake::{ANNOUNCED, is_claim, is_odd};
-use proxy_runtime::site::{AuthScheme, FieldRules, Policy, Text, Trusted, TrustedHeader, Where};
+use proxy_runtime::site::{AuthScheme, Policy, Text, Trusted, TrustedHeader, Where};
 
-use super::layer::Layer;
 use super::scope::Phase;
 use super::{Check, list};
 use crate::ast::{self, Item, Part, What};
@@ -13,7 +12,7 @@ use crate::source::{Span, Spanned};
 
 impl Check<'_> {
     /// Whose word about the client is taken.
-    pub(super) fn trusted(&mut self, trusted: Option<(Span, ast::TrustedProxies)>) -> Trusted {
+    pub(crate) fn trusted(&mut self, trusted: Option<(Span, ast::TrustedProxies)>) -> Trusted {
         let Some((_, trusted)) = trusted else {
             return Trusted { networks: list(Vec::new()), header: TrustedHeader::XForwardedFor };
         };
@@ -33,18 +32,8 @@ impl Check<'_> {
         }
     }
 
-    /// What holds where no route is known; routes add to it.
-    pub(super) fn field_rules(&mut self, layer: &Layer) -> FieldRules {
-        let mut pass: Vec<Text> = Vec::new();
-        for item in layer.request_headers.iter().flat_map(|(_, items)| items) {
-            let What::HeaderPass(names) = &item.what else { continue };
-            pass.extend(names.iter().filter(|name| self.may_pass(name)).map(|name| name.value.clone().into()));
-        }
-        FieldRules { pass: list(sorted(pass)), underscores: layer.underscores(), ..FieldRules::default() }
-    }
-
     /// `pass` is for fields of proxies that this one does not write.
-    fn may_pass(&mut self, name: &Spanned<String>) -> bool {
+    pub(crate) fn may_pass(&mut self, name: &Spanned<String>) -> bool {
         let announced = ANNOUNCED.contains(&name.value.as_str());
         let header = matches!(&self.trusted_header, TrustedHeader::Field(header) if *header == name.value);
         if announced || header {
@@ -60,7 +49,7 @@ impl Check<'_> {
     }
 
     /// A field that is asked for before anything of ours is added has to get through.
-    pub(super) fn gets_through(&mut self, name: &Spanned<String>) {
+    pub(crate) fn gets_through(&mut self, name: &Spanned<String>) {
         if name.value.contains('_') && !self.underscores {
             let message = format!("no request has `{name}` here: fields with `_` in their names are dropped");
             self.report.add(
@@ -71,7 +60,7 @@ impl Check<'_> {
     }
 
     /// Fields of responses are not for requests, nor the other way round.
-    pub(super) fn fields_go_this_way(&mut self, block: Span, items: &[Item], phase: Phase) {
+    pub(crate) fn fields_go_this_way(&mut self, block: Span, items: &[Item], phase: Phase) {
         let (wrong, here, there) = match phase {
             Phase::Request => (OF_RESPONSES, "responses", "response-headers"),
             _ => (OF_REQUESTS, "requests", "request-headers"),
@@ -93,21 +82,8 @@ impl Check<'_> {
         }
     }
 
-    /// What `cors` says is not said by hand as well: two voices are none to a browser.
-    pub(super) fn cors_alone(&mut self, layer: &Layer) {
-        let Some((cors, _)) = &layer.cors else { return };
-        for item in layer.response_headers.iter().flat_map(|(_, items)| items) {
-            let What::HeaderOp(op) = &item.what else { continue };
-            if op.name.value.starts_with("access-control-") {
-                let message = format!("`{}` is said by `cors` here: this line contradicts it", op.name);
-                let found = Diagnostic::error("contradiction", message, op.name.span).also(*cors, "it is said here");
-                self.report.add(found.help("leave one of both out; `cors` answers preflights, too"));
-            }
-        }
-    }
-
     /// Who a client is, is not told by a field that it may send.
-    pub(super) fn spoofable(&mut self, template: &ast::Template) {
+    pub(crate) fn spoofable(&mut self, template: &ast::Template) {
         for part in &template.parts {
             let Part::Placeholder(name) = part else { continue };
             let Some(field) = name.value.strip_prefix("header.").map(str::to_ascii_lowercase) else { continue };
@@ -125,25 +101,6 @@ impl Check<'_> {
             );
             let allowed = self.allowed("if only a proxy that writes it can connect", "spoofable-key");
             self.report.add(found.help(ours).help(allowed));
-        }
-    }
-
-    /// Of the fields that `proxy` sets where it is asked to, none is let through.
-    pub(super) fn passes_nothing_that_is_set(&mut self, layer: &Layer, handler: &ast::Handler) {
-        let Some(options) = handler.forwarding() else { return };
-        let set = [("x-forwarded-port", &options.port), ("x-real-ip", &options.real_ip)];
-        for item in layer.request_headers.iter().flat_map(|(_, items)| items) {
-            let What::HeaderPass(names) = &item.what else { continue };
-            for name in names {
-                let is_set = |(set, wanted): &&(&str, &Option<Spanned<bool>>)| {
-                    *set == name.value && wanted.as_ref().is_some_and(|wanted| wanted.value)
-                };
-                if let Some((_, Some(wanted))) = set.iter().find(is_set) {
-                    let message = format!("the proxy sets `{name}` here: what a client says of it can't pass");
-                    self.report
-                        .add(Diagnostic::error("contradiction", message, name.span).also(wanted.span, "set here"));
-                }
-            }
         }
     }
 }
@@ -211,7 +168,7 @@ const OF_REQUESTS: &[&str] = &[
 
 /// Adds the names that a route sees to: what it sets, copies, changes and removes, and what it refuses requests for; and the field that
 /// `trusted-proxies` goes by.
-pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &TrustedHeader) {
+pub(crate) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &TrustedHeader) {
     let mut names: Vec<Text> = Vec::new();
     if let TrustedHeader::Field(name) = trusted {
         names.push(name.clone());
@@ -243,11 +200,11 @@ pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &Trus
 }
 
 /// What one route of a site lets through has to reach it.
-pub(super) fn passed_by_some<'p>(policies: impl Iterator<Item = &'p Policy>) -> Vec<Text> {
+pub(crate) fn passed_by_some<'p>(policies: impl Iterator<Item = &'p Policy>) -> Vec<Text> {
     sorted(policies.flat_map(|policy| policy.fields.pass.iter().cloned()).collect())
 }
 
-fn sorted(mut names: Vec<Text>) -> Vec<Text> {
+pub(crate) fn sorted(mut names: Vec<Text>) -> Vec<Text> {
     names.sort();
     names.dedup();
     names

@@ -16,7 +16,7 @@ use crate::syntax::quoted;
 const MAX_BUNDLE: usize = 256 << 20;
 
 impl Check<'_> {
-    pub(super) fn files(&mut self, files: &ast::Files, scope: &Scope, hosts: &[HostPattern]) -> Option<Files> {
+    pub(crate) fn files(&mut self, files: &ast::Files, scope: &Scope, hosts: &[HostPattern]) -> Option<Files> {
         let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
         let hidden = |name: &str| name.split('/').any(|name| name.starts_with('.'));
         for named in [&files.index, &files.fallback].into_iter().flatten() {
@@ -67,7 +67,7 @@ impl Check<'_> {
     }
 
     /// A folder of `send-file`.
-    pub(super) fn send_file(&mut self, written: &ast::SendFile, upstream: &mut Upstream) {
+    pub(crate) fn send_file(&mut self, written: &ast::SendFile, upstream: &mut Upstream) {
         let Some(folder) = self.absolute_path(&written.folder) else { return };
         let files = Files {
             folder,
@@ -97,7 +97,7 @@ impl Check<'_> {
     }
 
     /// What a cache would keep of a response that names a file is not what the client gets.
-    pub(super) fn keeps_no_named_files(&mut self, cache: Span, handler: &Handler) {
+    pub(crate) fn keeps_no_named_files(&mut self, cache: Span, handler: &Handler) {
         let shares = handler.proxy().map(|proxy| proxy.shares.iter()).into_iter().flatten();
         for share in shares {
             let entry = &self.upstreams.entries[usize::from(share.upstream)];
@@ -130,7 +130,7 @@ impl Check<'_> {
     }
 
     /// Whether a route's methods and paths get to its folder, and, where it is compiled in, to who answers in its place.
-    pub(super) fn files_and_else_are_asked(
+    pub(crate) fn files_and_else_are_asked(
         &mut self,
         files: &ast::Files,
         span: Span,

@@ -13,18 +13,18 @@ use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// All listeners of a file.
-pub(super) struct Listeners {
+pub(crate) struct Listeners {
     /// The listeners.
-    pub(super) list: Vec<Listener>,
+    pub(crate) list: Vec<Listener>,
     /// Per site, in the order of the file: the listeners it is served on.
-    pub(super) of_site: Vec<Vec<usize>>,
+    pub(crate) of_site: Vec<Vec<usize>>,
     /// Listeners that serve nobody.
-    pub(super) unused: Vec<Span>,
+    pub(crate) unused: Vec<Span>,
 }
 
 impl Listeners {
     /// The one of these listeners that speaks `https` for a site with this `tls`.
-    pub(super) fn secure(&self, listeners: &[usize], tls: Option<usize>) -> Option<u16> {
+    pub(crate) fn secure(&self, listeners: &[usize], tls: Option<usize>) -> Option<u16> {
         tls?;
         listeners.iter().copied().find(|&index| self.list[index].speaks.tls).map(|index| index as u16)
     }
@@ -44,7 +44,7 @@ struct Declared {
 
 impl Check<'_> {
     /// `secured` tells of each site which `tls` it has.
-    pub(super) fn listeners(
+    pub(crate) fn listeners(
         &mut self,
         listens: &[Listen],
         sites: &[(Span, ast::Site)],

@@ -19,7 +19,7 @@ use crate::syntax::quoted;
 
 impl Check<'_> {
     /// The joint tables of all routes' expressions on paths.
-    pub(super) fn join(&mut self, hosts: &[Host]) -> Joined {
+    pub(crate) fn join(&mut self, hosts: &[Host]) -> Joined {
         let routes = hosts.iter().flat_map(|host| &host.routes).filter(|route| !self.unsound.contains(&route.span));
         let mut expressions: Vec<&str> = routes.filter_map(|route| route.expression().0).collect();
         expressions.sort_unstable();
@@ -40,7 +40,7 @@ impl Check<'_> {
 
 impl Check<'_> {
     /// Whether the table of an expression fits; says so where not.
-    pub(super) fn table_fits(&mut self, pattern: &Spanned<String>) -> Option<Rc<Table>> {
+    pub(crate) fn table_fits(&mut self, pattern: &Spanned<String>) -> Option<Rc<Table>> {
         match self.made.table(&pattern.value) {
             Ok(table) => Some(table),
             Err(reason) => {
@@ -56,7 +56,7 @@ impl Check<'_> {
     }
 
     /// Paths begin with `/`: an expression that can't match any is a mistake (`^api/`, most often).
-    pub(super) fn never_matches_path(&mut self, pattern: &Spanned<String>) {
+    pub(crate) fn never_matches_path(&mut self, pattern: &Spanned<String>) {
         let Some(table) = self.table_fits(pattern) else { return };
         if can_match_path(&table) == Some(false) {
             let mut diagnostic =
@@ -79,7 +79,7 @@ impl Check<'_> {
 
 impl Check<'_> {
     /// Whether an expression on paths says where it begins or ends.
-    pub(super) fn anchored(&mut self, pattern: &Spanned<String>) {
+    pub(crate) fn anchored(&mut self, pattern: &Spanned<String>) {
         let Ok(hir) = expression::parse(&pattern.value) else { return };
         let (before, after) = (hir.properties().look_set_prefix(), hir.properties().look_set_suffix());
         if !before.contains(Look::Start) && !after.contains(Look::End) {
@@ -133,7 +133,7 @@ fn can_match_path(table: &Table) -> Option<bool> {
 }
 
 /// The groups that a replacement names: `$1`, `$name`, `${name}`; `$$` is a dollar.
-pub(super) fn groups_used(replacement: &str) -> Vec<&str> {
+pub(crate) fn groups_used(replacement: &str) -> Vec<&str> {
     let mut groups = Vec::new();
     let mut rest = replacement;
     while let Some(at) = rest.find('$') {

@@ -11,7 +11,7 @@ use crate::source::Span;
 const MOST: usize = 256 << 10;
 
 impl Check<'_> {
-    pub(super) fn body_replace(&mut self, span: Span, rule: &ast::BodyReplace) -> Option<BodyReplace> {
+    pub(crate) fn body_replace(&mut self, span: Span, rule: &ast::BodyReplace) -> Option<BodyReplace> {
         if !rule.on.value {
             for item in &rule.items {
                 self.error("no-effect", "this has no effect beside `off`", item.span);

@@ -17,29 +17,29 @@ pub(crate) enum Phase {
 
 /// Which placeholders have a value.
 #[derive(Debug, Clone)]
-pub(super) struct Scope {
+pub(crate) struct Scope {
     /// The names bound by pattern and `path-regex`, by slot.
-    pub(super) captures: Vec<String>,
+    pub(crate) captures: Vec<String>,
     /// The pattern, for messages; `None` where no route is known.
-    pub(super) pattern: Option<String>,
+    pub(crate) pattern: Option<String>,
     /// Whether the pattern is for paths in any case.
-    pub(super) any_case: bool,
+    pub(crate) any_case: bool,
     /// Whether the route has an upstream.
-    pub(super) upstream: bool,
+    pub(crate) upstream: bool,
     /// Whether clients have to show who they are.
-    pub(super) user: bool,
+    pub(crate) user: bool,
     /// Whether they do so by a token.
-    pub(super) claims: bool,
+    pub(crate) claims: bool,
 }
 
 impl Scope {
     /// Where no route is known.
-    pub(super) fn no_route() -> Scope {
+    pub(crate) fn no_route() -> Scope {
         Scope::behind(None)
     }
 
     /// Where no route is known, and clients have to show who they are.
-    pub(super) fn behind(auth: Option<&ast::Auth>) -> Scope {
+    pub(crate) fn behind(auth: Option<&ast::Auth>) -> Scope {
         let user = auth.is_some_and(ast::Auth::names_users);
         let claims = auth.is_some_and(|auth| auth.scheme.value == ast::AuthScheme::Jwt);
         Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user, claims }
@@ -73,7 +73,7 @@ pub(crate) const SIMPLE: &[(&str, Piece, Phase)] = &[
 ];
 
 /// Whether a placeholder, in its braces, has a value there.
-pub(super) fn available(placeholder: &str, scope: &Scope, phase: Phase) -> bool {
+pub(crate) fn available(placeholder: &str, scope: &Scope, phase: Phase) -> bool {
     let word = placeholder.trim_start_matches('{').trim_end_matches('}');
     let Some((_, piece, since)) = SIMPLE.iter().find(|(simple, ..)| *simple == word) else {
         return ["header.", "cookie.", "query."].iter().any(|family| word.starts_with(family));

@@ -25,7 +25,7 @@ const UNTOUCHABLE: &[&str] = &[
 
 impl Check<'_> {
     /// Resolves a template.
-    pub(super) fn template(&mut self, template: &ast::Template, scope: &Scope, phase: Phase) -> Option<Template> {
+    pub(crate) fn template(&mut self, template: &ast::Template, scope: &Scope, phase: Phase) -> Option<Template> {
         // `${name}` has a placeholder in it, of which nothing more is said then.
         if self.foreign_variables(template, scope, phase) {
             return None;
@@ -151,7 +151,7 @@ impl Check<'_> {
         None
     }
 
-    pub(super) fn rewrite(&mut self, (span, rewrite): &(Span, ast::Rewrite), scope: &Scope) -> Option<Rewrite> {
+    pub(crate) fn rewrite(&mut self, (span, rewrite): &(Span, ast::Rewrite), scope: &Scope) -> Option<Rewrite> {
         let mut path = Vec::new();
         let strip = if scope.any_case { PathStep::StripPrefixAnyCase } else { PathStep::StripPrefix };
         path.extend(rewrite.strip_prefix.as_ref().map(|prefix| strip(prefix.value.clone())));
@@ -236,7 +236,7 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn header_ops(&mut self, lists: &[(Span, Vec<Item>)], scope: &Scope, phase: Phase) -> Vec<HeaderOp> {
+    pub(crate) fn header_ops(&mut self, lists: &[(Span, Vec<Item>)], scope: &Scope, phase: Phase) -> Vec<HeaderOp> {
         let mut ops = Vec::new();
         for (block, items) in lists {
             self.field_lines_act(items);
@@ -340,7 +340,7 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn log(&mut self, log: Option<&(Span, ast::Log)>, scope: &Scope) -> Log {
+    pub(crate) fn log(&mut self, log: Option<&(Span, ast::Log)>, scope: &Scope) -> Log {
         let Some((_, ast::Log::Access { format, items })) = log else { return Log::Off };
         let format_value = format.as_ref().map(|format| &format.value);
         if let (Some(item), Some(LogFormat::Combined | LogFormat::Template(_))) = (items.first(), format_value) {

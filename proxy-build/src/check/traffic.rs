@@ -12,7 +12,7 @@ use crate::report::{Diagnostic, Help};
 use crate::source::Span;
 
 impl Check<'_> {
-    pub(super) fn split(&mut self, split: &ast::Split, scope: &Scope, span: Span) -> Option<Proxy> {
+    pub(crate) fn split(&mut self, split: &ast::Split, scope: &Scope, span: Span) -> Option<Proxy> {
         let mut shares: Vec<Share> = Vec::new();
         for Item { what, .. } in &split.items {
             let What::To(to) = what else { continue };
@@ -52,14 +52,14 @@ impl Check<'_> {
     }
 
     /// The index of an upstream, as routes hold it.
-    pub(super) fn upstream_index(&mut self, index: usize, span: Span) -> u16 {
+    pub(crate) fn upstream_index(&mut self, index: usize, span: Span) -> u16 {
         if index > usize::from(u16::MAX) {
             self.error("too-many-upstreams", "more than 65536 upstreams", span);
         }
         index as u16
     }
 
-    pub(super) fn mirror(&mut self, mirror: &ast::Mirror) -> Option<Mirror> {
+    pub(crate) fn mirror(&mut self, mirror: &ast::Mirror) -> Option<Mirror> {
         let upstream = self.upstreams.look_up("upstream", &mirror.upstream, self.report)?;
         if self.upstreams.entries[upstream].value.http2 {
             self.report.add(
@@ -79,7 +79,7 @@ impl Check<'_> {
         })
     }
 
-    pub(super) fn fault(&mut self, fault: &ast::Fault, span: Span) -> Option<Fault> {
+    pub(crate) fn fault(&mut self, fault: &ast::Fault, span: Span) -> Option<Fault> {
         for (share, of, what) in [
             (&fault.delay_percent, fault.delay.is_some(), "delay"),
             (&fault.abort_percent, fault.abort.is_some(), "abort"),

@@ -23,7 +23,7 @@ const MAX_SERVERS: usize = 10_000;
 const IDEMPOTENT: [&str; 5] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
 
 impl Check<'_> {
-    pub(super) fn declare_upstreams(&mut self, upstreams: Vec<(Span, ast::Upstream)>) {
+    pub(crate) fn declare_upstreams(&mut self, upstreams: Vec<(Span, ast::Upstream)>) {
         for (span, upstream) in upstreams {
             let mut value = model::upstream(upstream.name.value.clone().into(), Vec::new(), self.place(span));
             let (mut servers, mut unread): (Vec<Server>, bool) = (Vec::new(), false);
@@ -154,7 +154,7 @@ impl Check<'_> {
     }
 
     /// What was written, or the default.
-    pub(super) fn or<T: Copy>(
+    pub(crate) fn or<T: Copy>(
         &mut self,
         written: Option<&Spanned<ast::Setting<T>>>,
         kind: ParamKind,
@@ -259,7 +259,7 @@ impl Check<'_> {
     }
 
     /// A text that decides about a request: it must not be the same for all.
-    pub(super) fn varying(&mut self, key: &Spanned<ast::Template>, scope: &Scope) -> Option<Template> {
+    pub(crate) fn varying(&mut self, key: &Spanned<ast::Template>, scope: &Scope) -> Option<Template> {
         self.spoofable(&key.value);
         let found = self.template(&key.value, scope, Phase::Request)?;
         if found.literal().is_some() {
@@ -380,7 +380,7 @@ impl Check<'_> {
         Some(Sticky { cookie: sticky.cookie.value.clone().into(), secret, attributes: attributes.into() })
     }
 
-    pub(super) fn retry(&mut self, retry: &ast::Retry, timeouts: &site::Timeouts) -> Retry {
+    pub(crate) fn retry(&mut self, retry: &ast::Retry, timeouts: &site::Timeouts) -> Retry {
         let (mut on, mut methods) = (Vec::new(), Methods::NONE);
         for Item { what, .. } in &retry.items {
             match what {

@@ -167,7 +167,7 @@ const LARGE: usize = 16;
 const MAX_PAIRS: usize = 1 << 20;
 
 /// The pairs of a group whose paths may have something in common; `None` where they are too many.
-pub(super) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Option<Vec<(usize, usize)>> {
+pub(crate) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Option<Vec<(usize, usize)>> {
     let mut pairs = Pairs::default();
     if group.len() < LARGE {
         pairs.all(group)?;

@@ -4,8 +4,8 @@
 
 use proxy_runtime::site::NormalForm;
 
-use super::Check;
 use crate::ast::{self, Item, Policy, What};
+use crate::check::Check;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 

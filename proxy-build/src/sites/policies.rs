@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{self, CookieRule, ParamKind, Policy, Setting};
+use proxy_runtime::site::{self, CookieRule, Door, FieldRules, ParamKind, Policy, Setting, Text};
 
 use super::layer::Layer;
-use super::{Check, list, scope};
-use crate::ast;
-use crate::model;
+use crate::ast::{self, What};
+use crate::check::Check;
+use crate::check::fields::sorted;
+use crate::check::scope::{self, Scope};
+use crate::model::{self, list};
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
@@ -158,5 +160,68 @@ impl Check<'_> {
             }
         }
         found
+    }
+
+    /// What a layer puts before its handlers.
+    pub(super) fn door(&mut self, layer: &Layer, scope: &Scope) -> Option<Door> {
+        let rate_limits: Vec<_> =
+            layer.rate_limits.iter().filter_map(|(span, limit)| self.rate_limit(*span, limit, scope)).collect();
+        let in_flight: Vec<_> =
+            layer.in_flight.iter().filter_map(|(span, limit)| self.in_flight(*span, limit, scope)).collect();
+        let request_types = layer.request_types.iter().flatten();
+        let door = Door {
+            maintenance: layer.maintenance.as_ref().and_then(|(span, written)| self.maintenance(*span, written)),
+            networks: self.networks(&layer.networks),
+            request_types: list(request_types.map(|kind| kind.value.clone().into()).collect()),
+            rate_limits: list(rate_limits),
+            in_flight: list(in_flight),
+            cors: layer.cors.as_ref().and_then(|(_, cors)| self.cors(cors)),
+            certificate: layer.certificate.as_ref().and_then(|(span, rules)| self.client_certificate(*span, rules)),
+            auth: layer.auth.as_ref().and_then(|(span, auth)| self.auth(*span, auth)),
+            blocks: self.blocks(&layer.blocks),
+        };
+        (!door.is_open()).then_some(door)
+    }
+
+    /// What holds where no route is known; routes add to it.
+    pub(super) fn field_rules(&mut self, layer: &Layer) -> FieldRules {
+        let mut pass: Vec<Text> = Vec::new();
+        for item in layer.request_headers.iter().flat_map(|(_, items)| items) {
+            let What::HeaderPass(names) = &item.what else { continue };
+            pass.extend(names.iter().filter(|name| self.may_pass(name)).map(|name| name.value.clone().into()));
+        }
+        FieldRules { pass: list(sorted(pass)), underscores: layer.underscores(), ..FieldRules::default() }
+    }
+
+    /// What `cors` says is not said by hand as well: two voices are none to a browser.
+    pub(super) fn cors_alone(&mut self, layer: &Layer) {
+        let Some((cors, _)) = &layer.cors else { return };
+        for item in layer.response_headers.iter().flat_map(|(_, items)| items) {
+            let What::HeaderOp(op) = &item.what else { continue };
+            if op.name.value.starts_with("access-control-") {
+                let message = format!("`{}` is said by `cors` here: this line contradicts it", op.name);
+                let found = Diagnostic::error("contradiction", message, op.name.span).also(*cors, "it is said here");
+                self.report.add(found.help("leave one of both out; `cors` answers preflights, too"));
+            }
+        }
+    }
+
+    /// Of the fields that `proxy` sets where it is asked to, none is let through.
+    pub(super) fn passes_nothing_that_is_set(&mut self, layer: &Layer, handler: &ast::Handler) {
+        let Some(options) = handler.forwarding() else { return };
+        let set = [("x-forwarded-port", &options.port), ("x-real-ip", &options.real_ip)];
+        for item in layer.request_headers.iter().flat_map(|(_, items)| items) {
+            let What::HeaderPass(names) = &item.what else { continue };
+            for name in names {
+                let is_set = |(set, wanted): &&(&str, &Option<Spanned<bool>>)| {
+                    *set == name.value && wanted.as_ref().is_some_and(|wanted| wanted.value)
+                };
+                if let Some((_, Some(wanted))) = set.iter().find(is_set) {
+                    let message = format!("the proxy sets `{name}` here: what a client says of it can't pass");
+                    self.report
+                        .add(Diagnostic::error("contradiction", message, name.span).also(wanted.span, "set here"));
+                }
+            }
+        }
     }
 }
