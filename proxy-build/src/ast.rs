@@ -3,8 +3,10 @@
 //! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive: the
 //! pass `check` matches them all, so nothing that is read can be forgotten.
 
+use std::any::Any;
 use std::fmt;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -12,25 +14,23 @@ use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader, Where};
 
 pub use self::auth::{Auth, AuthScheme, AuthSource, InAuth};
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Override, Stale, Ttl};
-pub use self::compress::Compress;
 pub use self::door::{
-    Block, BodyReplace, ClientCertificate, Cors, CountedBy, Filter, InClientCertificate, InCors, InFlight, Maintenance,
-    NetworkSource, Networks, Rate, RateLimit, ResponseCookies,
+    Block, ClientCertificate, CountedBy, Filter, InClientCertificate, InFlight, NetworkSource, Networks, Rate,
+    RateLimit,
 };
 pub use self::files::{FileSource, Files};
 pub use self::handler::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, Redirect, Respond};
 pub use self::test::{Expect, ExpectField, Request, Test};
 pub use self::tls::{Acme, Dns, DnsBy, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
-    CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
-    Retry, RetryOn, SendFile, Server, Split, Sticky, To, Upstream, UpstreamTls,
+    CircuitBreaker, Discover, HealthCheck, InHealthCheck, InRetry, InUpstream, Outlier, Pool, Probe, Retry, RetryOn,
+    SendFile, Server, Split, Sticky, To, Upstream, UpstreamTls,
 };
 use crate::code::Level;
 use crate::source::{Span, Spanned};
 
 mod auth;
 mod cache;
-mod compress;
 mod door;
 mod files;
 mod handler;
@@ -73,16 +73,14 @@ pub enum What {
     CacheStore(CacheStore),
     DiskStore(DiskStore),
     InCache(InCache),
-    InCors(InCors),
-    /// A text that becomes another.
-    Replacement(Spanned<String>, Spanned<String>),
+    /// A line in the braces of a policy, which is that policy's own.
+    Line(Written),
     /// A line in `block`.
     InBlock(Where, Vec<Spanned<String>>),
     /// A line in `auth`.
     InAuth(InAuth),
     /// A line in `client-certificate`.
     InClientCertificate(InClientCertificate),
-    Types(Vec<Spanned<String>>),
     To(To),
     Resolvers(Vec<Spanned<String>>),
     Param(Param),
@@ -117,6 +115,51 @@ pub enum What {
     QueryRemove(Vec<Spanned<String>>),
     AllowHost(Vec<Spanned<HostPattern>>),
     Fields(Vec<Spanned<LogField>>),
+}
+
+/// What a directive says that only its own file looks into: a policy, or a line of one. It is taken out again by its type.
+#[derive(Debug, Clone)]
+pub struct Written(Rc<dyn Content>);
+
+/// What can be [`Written`].
+trait Content: Any + fmt::Debug {}
+impl<T: Any + fmt::Debug> Content for T {}
+
+impl Written {
+    fn get<T: Any>(&self) -> Option<&T> {
+        let content: &dyn Any = &*self.0;
+        content.downcast_ref()
+    }
+}
+
+impl What {
+    /// A policy.
+    pub fn policy(policy: impl Any + fmt::Debug) -> What {
+        What::Policy(Policy::InFile(Written(Rc::new(policy))))
+    }
+
+    /// A line of a policy.
+    pub fn line(line: impl Any + fmt::Debug) -> What {
+        What::Line(Written(Rc::new(line)))
+    }
+}
+
+impl Item {
+    /// The policy that it is, if it is one of this type.
+    pub fn policy<T: Any>(&self) -> Option<&T> {
+        match &self.what {
+            What::Policy(Policy::InFile(written)) => written.get(),
+            _ => None,
+        }
+    }
+
+    /// The line that it is, if it is one of this type.
+    pub fn line<T: Any>(&self) -> Option<&T> {
+        match &self.what {
+            What::Line(written) => written.get(),
+            _ => None,
+        }
+    }
 }
 
 /// A value that is written, or given at start.
@@ -336,6 +379,8 @@ pub enum Part {
 /// A policy.
 #[derive(Debug, Clone)]
 pub enum Policy {
+    /// One that has a file in `policy`.
+    InFile(Written),
     /// `rewrite`.
     Rewrite(Rewrite),
     /// `request-headers`.
@@ -352,38 +397,22 @@ pub enum Policy {
     Log(Log),
     /// `retry`.
     Retry(Retry),
-    /// `mirror`.
-    Mirror(Mirror),
-    /// `fault`.
-    Fault(Fault),
     /// `filter`.
     Filter(Filter),
     /// `cache`.
     Cache(Cache),
-    /// `maintenance`.
-    Maintenance(Maintenance),
     /// `allow` and `deny`.
     Networks(Networks),
     /// `rate-limit`.
     RateLimit(RateLimit),
     /// `in-flight`.
     InFlight(InFlight),
-    /// `cors`.
-    Cors(Cors),
-    /// `response-cookies`.
-    ResponseCookies(ResponseCookies),
-    /// `body-replace`.
-    BodyReplace(BodyReplace),
     /// `block`.
     Block(Block),
-    /// `request-types`.
-    RequestTypes(Vec<Spanned<String>>),
     /// `client-certificate`.
     ClientCertificate(ClientCertificate),
     /// `auth`.
     Auth(Auth),
-    /// `compress`.
-    Compress(Compress),
 }
 
 /// `rewrite`.

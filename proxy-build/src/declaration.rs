@@ -69,12 +69,9 @@ pub enum Place {
     CacheStore,
     Cache,
     CacheKey,
-    Compress,
-    Cors,
     Auth,
     ClientCertificate,
     Block,
-    BodyReplace,
     Bypass,
     Split,
     Process,
@@ -91,6 +88,8 @@ pub enum Place {
     Any,
     Files,
     Else,
+    /// In the braces of a policy: as in "there is no `x` in `cors`".
+    Within(&'static str),
 }
 
 impl Place {
@@ -113,12 +112,9 @@ impl Place {
             Place::CacheStore => "in a `cache-store`",
             Place::Cache => "in `cache`",
             Place::CacheKey => "in `key`",
-            Place::Compress => "in `compress`",
-            Place::Cors => "in `cors`",
             Place::Auth => "in `auth`",
             Place::ClientCertificate => "in `client-certificate`",
             Place::Block => "in `block`",
-            Place::BodyReplace => "in `body-replace`",
             Place::Bypass => "in `bypass` or `refresh`",
             Place::Split => "in `split`",
             Place::Process => "in `process`",
@@ -134,6 +130,7 @@ impl Place {
             Place::Any => "in `any`",
             Place::Files => "in `files`",
             Place::Else => "in `else`",
+            Place::Within(words) => words,
         }
     }
 }

@@ -9,11 +9,7 @@ mod admin;
 pub mod aliases;
 mod auth;
 mod block;
-mod body_replace;
 mod cache;
-mod compress;
-mod cookies;
-mod cors;
 mod discover;
 mod door;
 mod error_page;
@@ -50,6 +46,7 @@ mod upstream;
 pub use self::upstream::POLICIES;
 pub use crate::declaration::{Directive, Place, Prop};
 use crate::declaration::{HANDLER, MATCHER, POLICY, ROOT_POLICY};
+use crate::policy;
 use crate::syntax::{Leaf, Scalar};
 
 /// Every directive, in the order of the manual.
@@ -102,18 +99,18 @@ pub static ALL: &[&Directive] = &[
     &headers::PASS,
     &limits::LIMITS,
     &timeouts::TIMEOUTS,
-    &door::MAINTENANCE,
+    &policy::maintenance::MAINTENANCE,
     &door::ALLOW,
     &door::DENY,
     &door::RATE_LIMIT,
     &door::IN_FLIGHT,
-    &cors::CORS,
-    &cors::CORS_METHODS,
-    &cors::CORS_HEADERS,
-    &cors::EXPOSE,
-    &body_replace::BODY_REPLACE,
-    &body_replace::REPLACE,
-    &cookies::RESPONSE_COOKIES,
+    &policy::cors::CORS,
+    &policy::cors::CORS_METHODS,
+    &policy::cors::CORS_HEADERS,
+    &policy::cors::EXPOSE,
+    &policy::body_replace::BODY_REPLACE,
+    &policy::body_replace::REPLACE,
+    &policy::response_cookies::RESPONSE_COOKIES,
     &auth::CLIENT_CERTIFICATE,
     &auth::SUBJECT,
     &auth::FINGERPRINT,
@@ -131,7 +128,7 @@ pub static ALL: &[&Directive] = &[
     &block::BLOCK_COOKIE,
     &block::BLOCK_USER_AGENT,
     &block::BLOCK_BODY,
-    &block::REQUEST_TYPES,
+    &policy::request_types::REQUEST_TYPES,
     &filter::FILTER,
     &retry::RETRY,
     &retry::ON,
@@ -158,10 +155,10 @@ pub static ALL: &[&Directive] = &[
     &cache::PURGE,
     &cache::CACHE_STORE,
     &cache::DISK,
-    &compress::COMPRESS,
-    &compress::TYPES,
-    &traffic::MIRROR,
-    &traffic::FAULT,
+    &policy::compress::COMPRESS,
+    &policy::media_types::TYPES,
+    &policy::mirror::MIRROR,
+    &policy::fault::FAULT,
     &error_page::ERROR_PAGE,
     &access_log::LOG,
     &access_log::FIELDS,

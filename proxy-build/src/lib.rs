@@ -31,6 +31,7 @@ pub mod model;
 pub(crate) mod nearest;
 pub mod page;
 pub mod plan;
+pub(crate) mod policy;
 pub mod read;
 pub mod reference;
 mod render;

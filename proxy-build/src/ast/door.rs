@@ -3,18 +3,9 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::Origin;
 
 use super::{FileSource, Item, Setting, Template};
 use crate::source::Spanned;
-
-/// `maintenance`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Maintenance {
-    pub when: Spanned<Setting<String>>,
-    pub retry_after: Option<Spanned<Setting<Duration>>>,
-}
 
 /// `allow` or `deny`.
 #[derive(Debug, Clone)]
@@ -70,46 +61,6 @@ pub struct CountedBy {
     pub by: Option<Spanned<Template>>,
     pub ipv4_prefix: Option<Spanned<u64>>,
     pub ipv6_prefix: Option<Spanned<u64>>,
-}
-
-/// `cors`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the arguments and the properties")]
-pub struct Cors {
-    pub origins: Vec<Spanned<Origin>>,
-    pub credentials: Option<Spanned<bool>>,
-    pub max_age: Option<Spanned<Setting<Duration>>>,
-    pub items: Vec<Item>,
-}
-
-/// A line in `cors`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the directives")]
-pub enum InCors {
-    Methods(Vec<Spanned<String>>),
-    Headers(Vec<Spanned<String>>),
-    Expose(Vec<Spanned<String>>),
-}
-
-/// `response-cookies`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the arguments and the properties")]
-pub struct ResponseCookies {
-    pub names: Vec<Spanned<String>>,
-    pub secure: Option<Spanned<bool>>,
-    pub http_only: Option<Spanned<bool>>,
-    pub same_site: Option<Spanned<&'static str>>,
-    pub domain: Option<Spanned<String>>,
-    pub path: Option<Spanned<String>>,
-}
-
-/// `body-replace`.
-#[derive(Debug, Clone)]
-pub struct BodyReplace {
-    /// Whether it does; else it does away with one from outside.
-    pub on: Spanned<bool>,
-    /// Its lines.
-    pub items: Vec<Item>,
 }
 
 /// `filter`.

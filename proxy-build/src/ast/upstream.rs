@@ -214,22 +214,3 @@ pub struct To {
     /// `weight=`.
     pub weight: Option<Spanned<u64>>,
 }
-
-/// `mirror`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Mirror {
-    pub upstream: Spanned<String>,
-    pub percent: Option<Spanned<u64>>,
-    pub body: Option<Spanned<Setting<u64>>>,
-}
-
-/// `fault`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Fault {
-    pub delay: Option<Spanned<Setting<Duration>>>,
-    pub delay_percent: Option<Spanned<Setting<u64>>>,
-    pub abort: Option<Spanned<u16>>,
-    pub abort_percent: Option<Spanned<Setting<u64>>>,
-}

@@ -5,30 +5,18 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use proxy_runtime::site::{
-    self, Addresses, By, Cors, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, ParamKind, RateLimit,
-    Setting,
+    self, Addresses, By, InFlight, Listed, NetworkRule, Networks, ParamKind, RateLimit, Setting,
 };
 
 use proxy_runtime::template::Piece;
 
 use super::scope::{Phase, Scope};
 use super::{Check, list};
-use crate::ast::{self, CountedBy, FileSource, InCors, Item, NetworkSource, What};
+use crate::ast::{self, CountedBy, FileSource, NetworkSource};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
-    pub(crate) fn maintenance(&mut self, span: Span, written: &ast::Maintenance) -> Option<Maintenance> {
-        Some(Maintenance {
-            id: number(&mut self.maintained, span),
-            when: self.absolute_path(&written.when)?,
-            retry_after: match &written.retry_after {
-                Some(after) => Some(self.setting(after, ParamKind::Duration)?),
-                None => None,
-            },
-        })
-    }
-
     /// A path of the machine that the proxy runs on.
     pub(crate) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
         let path: Setting<site::Text> = match &written.value {
@@ -201,51 +189,6 @@ impl Check<'_> {
         }
         Some(By::Text(template))
     }
-
-    pub(crate) fn cors(&mut self, cors: &ast::Cors) -> Option<Cors> {
-        let any = cors.origins.iter().find(|origin| origin.value == Origin::Any);
-        if let (Some(any), Some(other)) = (any, cors.origins.iter().find(|origin| origin.value != Origin::Any)) {
-            self.report.add(
-                Diagnostic::error("no-effect", "this changes nothing: any origin may", other.span)
-                    .also(any.span, "here"),
-            );
-        }
-        if let (Some(any), Some(credentials)) = (any, cors.credentials.as_ref().filter(|credentials| credentials.value))
-        {
-            self.report.add(
-                Diagnostic::error(
-                    "contradiction",
-                    "browsers send no credentials where anybody may read the answer",
-                    credentials.span,
-                )
-                .also(any.span, "any origin may")
-                .help("name the origins that may"),
-            );
-        }
-        let (mut methods, mut headers, mut expose) = (Vec::new(), Vec::new(), Vec::new());
-        for Item { what, .. } in &cors.items {
-            match what {
-                What::InCors(InCors::Methods(names)) => {
-                    methods.extend(names.iter().map(|name| name.value.clone().into()))
-                }
-                What::InCors(InCors::Headers(names)) => {
-                    headers.extend(names.iter().map(|name| name.value.clone().into()))
-                }
-                What::InCors(InCors::Expose(names)) => expose.extend(names.iter().map(|name| name.value.as_str())),
-                What::Unread => return None,
-                _ => unreachable!("the reader lets nothing else stand in `cors`"),
-            }
-        }
-        let max_age = Setting::Fixed(Duration::from_secs(2 * 3600));
-        Some(Cors {
-            origins: list(cors.origins.iter().map(|origin| origin.value.clone()).collect()),
-            methods: list(methods),
-            headers: list(headers),
-            expose: expose.join(", ").into(),
-            credentials: cors.credentials.as_ref().is_some_and(|credentials| credentials.value),
-            max_age: self.or(cors.max_age.as_ref(), ParamKind::Duration, max_age),
-        })
-    }
 }
 
 /// Whether this has no value before it is known who the client is.
@@ -257,7 +200,7 @@ fn needs_identity(by: &By) -> bool {
 }
 
 /// The number of what is written somewhere, among all of its kind.
-fn number(known: &mut HashMap<Span, u32>, span: Span) -> u32 {
+pub(crate) fn number(known: &mut HashMap<Span, u32>, span: Span) -> u32 {
     let next = known.len() as u32;
     *known.entry(span).or_insert(next)
 }

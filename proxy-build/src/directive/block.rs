@@ -159,23 +159,3 @@ pub(super) static BLOCK_USER_AGENT: Directive =
 
 pub(super) static BLOCK_BODY: Directive =
     line("body", "TEXT...", "Texts that must not be in the beginning of the body.", |r| texts(r, Where::Body));
-
-pub(super) static REQUEST_TYPES: Directive = Directive {
-    name: "request-types",
-    places: POLICY,
-    args: "TYPE...",
-    props: &[],
-    body: None,
-    repeats: false,
-    summary: "Takes request bodies of these types alone.",
-    details: "\
-`application/json` is that type, `text/*` all that begin so, `*+json` all that end so. A request with a body of another type, or of none, is answered with 415 and the reason `media-type` (RFC 9110 section 15.5.16). What the body really is, is
-not looked at.",
-    example: r#"
-site example.com {
-    request-types "application/json" "multipart/form-data"
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| Some(What::Policy(Policy::RequestTypes(r.some("a TYPE", value::media)))),
-};

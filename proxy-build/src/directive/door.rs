@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Directive, POLICY, Prop};
-use crate::ast::{CountedBy, InFlight, Maintenance, Networks, Policy, RateLimit, What};
+use crate::ast::{CountedBy, InFlight, Networks, Policy, RateLimit, What};
 use crate::declaration::Reading;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
@@ -12,35 +12,6 @@ use crate::value::{self, Parsed};
 const BY: &str = "What the requests have in common that are counted together, with placeholders, as in `\"{header.X-Tenant}\"` or `\"{cookie.sid}\"`. Default: the client's address.";
 const IPV4: &str = "How many bits of an IPv4 address count. Default 32.";
 const IPV6: &str = "How many bits of an IPv6 address count. Default 64: as much as one client has.";
-
-pub(super) static MAINTENANCE: Directive = Directive {
-    name: "maintenance",
-    places: POLICY,
-    args: "",
-    props: &[
-        Prop::new("when", "PATH", "The file; `(param)NAME` has it given at start."),
-        Prop::new("retry-after", "DURATION", "When clients are told to come again. Default: they are not told."),
-    ],
-    body: None,
-    repeats: false,
-    summary: "Refuses all requests while a file is there.",
-    details: "\
-With 503, the page of `error-page 503`, and the reason `maintenance` in the log; before all else that a request passes. The file is looked
-for once a second. `touch` it, and remove it when the work is done: nothing is restarted or read again.",
-    example: r#"
-site example.com {
-    maintenance when="/run/site/maintenance" retry-after="5m"
-    error-page 503 (file)"/etc/site/back-soon.html"
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| {
-        Some(What::Policy(Policy::Maintenance(Maintenance {
-            when: r.required("when", value::setting(value::text))?,
-            retry_after: r.prop("retry-after", value::setting(value::duration)),
-        })))
-    },
-};
 
 pub(super) static ALLOW: Directive = Directive {
     name: "allow",

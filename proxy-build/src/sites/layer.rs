@@ -6,11 +6,12 @@ use proxy_runtime::site::NormalForm;
 
 use crate::ast::{self, Item, Policy, What};
 use crate::check::Check;
+use crate::policy;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 /// What one place says, or several merged.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Layer {
     pub(super) rewrite: Option<(Span, ast::Rewrite)>,
     pub(super) request_headers: Vec<(Span, Vec<Item>)>,
@@ -21,25 +22,19 @@ pub(super) struct Layer {
     pub(super) error_pages: Vec<ast::ErrorPage>,
     pub(super) log: Option<(Span, ast::Log)>,
     pub(super) retry: Option<(Span, ast::Retry)>,
-    pub(super) mirror: Option<(Span, ast::Mirror)>,
-    pub(super) fault: Option<(Span, ast::Fault)>,
     pub(super) cache: Option<(Span, ast::Cache)>,
-    pub(super) maintenance: Option<(Span, ast::Maintenance)>,
     /// Outer ones first.
     pub(super) networks: Vec<ast::Networks>,
     /// Those that hold, outer ones first; and `off`.
     pub(super) rate_limits: Vec<(Span, ast::RateLimit)>,
     pub(super) in_flight: Vec<(Span, ast::InFlight)>,
-    pub(super) cookies: Vec<(Span, ast::ResponseCookies)>,
     pub(super) blocks: Vec<(Span, ast::Block)>,
     /// Outer ones first.
     pub(super) filters: Vec<(Span, ast::Filter)>,
-    pub(super) request_types: Option<Vec<Spanned<String>>>,
-    pub(super) cors: Option<(Span, ast::Cors)>,
     pub(super) certificate: Option<(Span, ast::ClientCertificate)>,
     pub(super) auth: Option<(Span, ast::Auth)>,
-    pub(super) replace: Option<(Span, ast::BodyReplace)>,
-    pub(super) compress: Option<(Span, ast::Compress)>,
+    /// What has a file in `policy`.
+    pub(super) said: policy::Layer,
     /// Which directive came from where, for `explain`.
     pub(super) origins: Vec<(&'static str, Span)>,
 }
@@ -67,8 +62,8 @@ impl Layer {
             self.filters.clear();
         }
         self.filters.extend(inner.filters);
-        self.cookies.extend(inner.cookies);
         self.origins.extend(inner.origins);
+        policy::ALL.iter().for_each(|kind| kind.merge(&mut self.said, &inner.said));
         Layer {
             rewrite: inner.rewrite.or(self.rewrite),
             request_headers: self.request_headers,
@@ -100,22 +95,15 @@ impl Layer {
             error_pages: pages,
             log: inner.log.or(self.log),
             retry: inner.retry.or(self.retry),
-            mirror: inner.mirror.or(self.mirror),
-            fault: inner.fault.or(self.fault),
             cache: inner.cache.or(self.cache),
-            maintenance: inner.maintenance.or(self.maintenance),
             networks: self.networks,
             rate_limits: self.rate_limits,
             in_flight: self.in_flight,
-            cookies: self.cookies,
             blocks: self.blocks,
             filters: self.filters,
-            request_types: inner.request_types.or(self.request_types),
-            cors: inner.cors.or(self.cors),
             certificate: inner.certificate.or(self.certificate),
             auth: inner.auth.or(self.auth),
-            replace: inner.replace.or(self.replace),
-            compress: inner.compress.or(self.compress),
+            said: self.said,
             origins: self.origins,
         }
     }
@@ -139,8 +127,15 @@ impl Check<'_> {
     /// The layer that the policies among `items` make on top of `outer`: presets first.
     pub(super) fn layer(&mut self, items: &[Item], outer: &Layer) -> Layer {
         let (presets, own) = self.parts(items, &mut Vec::new());
-        for Item { span, what, .. } in items.iter().filter(|item| !item.broken) {
+        for item @ Item { span, what, .. } in items.iter().filter(|item| !item.broken) {
             let What::Policy(policy) = what else { continue };
+            if let Some(kind) =
+                policy::ALL.iter().find(|kind| kind.turns_nothing_off(item, &[&outer.said, &presets.said]))
+            {
+                let name = kind.name();
+                let message = format!("`{name} off` has no effect: outside of here there is no `{name}`");
+                self.error("no-effect", message, *span);
+            }
             let Some((name, is_in)) = turned_off(policy) else { continue };
             if !is_in(outer) && !is_in(&presets) {
                 let message = format!("`{name} off` has no effect: outside of here there is no `{name}`");
@@ -232,12 +227,6 @@ fn turned_off(policy: &Policy) -> Option<(&'static str, IsIn)> {
         Policy::Auth(auth) => (auth.scheme.value == ast::AuthScheme::Off, "auth", |layer| {
             layer.auth.as_ref().is_some_and(|(_, auth)| auth.scheme.value != ast::AuthScheme::Off)
         }),
-        Policy::BodyReplace(rule) => {
-            (!rule.on.value, "body-replace", |layer| layer.replace.as_ref().is_some_and(|(_, rule)| rule.on.value))
-        }
-        Policy::Compress(compress) => (compress.codings.is_none(), "compress", |layer| {
-            layer.compress.as_ref().is_some_and(|(_, compress)| compress.codings.is_some())
-        }),
         _ => return None,
     };
     off.then_some((name, is_in))
@@ -245,9 +234,13 @@ fn turned_off(policy: &Policy) -> Option<(&'static str, IsIn)> {
 
 fn own(items: &[Item]) -> Layer {
     let mut layer = Layer::default();
-    for Item { span, what, broken } in items {
+    for item @ Item { span, what, .. } in items {
         let What::Policy(policy) = what else { continue };
         let name = match policy {
+            Policy::InFile(_) => {
+                let Some(name) = policy::ALL.iter().find_map(|kind| kind.add(item, &mut layer.said)) else { continue };
+                name
+            }
             Policy::Rewrite(rewrite) => {
                 layer.rewrite = Some((*span, rewrite.clone()));
                 "rewrite"
@@ -280,10 +273,6 @@ fn own(items: &[Item]) -> Layer {
                 layer.retry = Some((*span, retry.clone()));
                 "retry"
             }
-            Policy::Maintenance(maintenance) => {
-                layer.maintenance = Some((*span, maintenance.clone()));
-                "maintenance"
-            }
             Policy::Networks(networks) => {
                 layer.networks.push(networks.clone());
                 if networks.allow { "allow" } else { "deny" }
@@ -296,20 +285,6 @@ fn own(items: &[Item]) -> Layer {
                 layer.in_flight.push((*span, limit.clone()));
                 "in-flight"
             }
-            Policy::Cors(cors) => {
-                layer.cors = Some((*span, cors.clone()));
-                "cors"
-            }
-            // What is missing in it may be what was wrong.
-            Policy::ResponseCookies(_) if *broken => continue,
-            Policy::ResponseCookies(rule) => {
-                layer.cookies.push((*span, rule.clone()));
-                "response-cookies"
-            }
-            Policy::BodyReplace(rule) => {
-                layer.replace = Some((*span, rule.clone()));
-                "body-replace"
-            }
             Policy::Block(block) => {
                 layer.blocks.push((*span, block.clone()));
                 "block"
@@ -317,10 +292,6 @@ fn own(items: &[Item]) -> Layer {
             Policy::Filter(filter) => {
                 layer.filters.push((*span, filter.clone()));
                 "filter"
-            }
-            Policy::RequestTypes(types) => {
-                layer.request_types = Some(types.clone());
-                "request-types"
             }
             Policy::ClientCertificate(rules) => {
                 layer.certificate = Some((*span, rules.clone()));
@@ -330,23 +301,9 @@ fn own(items: &[Item]) -> Layer {
                 layer.auth = Some((*span, auth.clone()));
                 "auth"
             }
-            Policy::Compress(compress) => {
-                layer.compress = Some((*span, compress.clone()));
-                "compress"
-            }
             Policy::Cache(cache) => {
                 layer.cache = Some((*span, cache.clone()));
                 "cache"
-            }
-            Policy::Mirror(mirror) => {
-                layer.mirror = Some((*span, mirror.clone()));
-                "mirror"
-            }
-            // What is missing in it may be what was wrong.
-            Policy::Fault(_) if *broken => continue,
-            Policy::Fault(fault) => {
-                layer.fault = Some((*span, fault.clone()));
-                "fault"
             }
         };
         layer.origins.push((name, *span));

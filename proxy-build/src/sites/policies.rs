@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{self, CookieRule, Door, FieldRules, ParamKind, Policy, Setting, Text};
+use proxy_runtime::site::{self, Door, FieldRules, ParamKind, Policy, Setting, Text};
 
 use super::layer::Layer;
 use crate::ast::{self, What};
@@ -10,8 +10,10 @@ use crate::check::Check;
 use crate::check::fields::sorted;
 use crate::check::scope::{self, Scope};
 use crate::model::{self, list};
+use crate::policy;
+use crate::policy::cors::Cors;
 use crate::report::{Diagnostic, Help};
-use crate::source::{Span, Spanned};
+use crate::source::Spanned;
 
 impl Check<'_> {
     /// What is said of handshakes at the top level, where there are none.
@@ -40,56 +42,24 @@ impl Check<'_> {
         let log = self.log(layer.log.as_ref(), scope);
         let pages: Vec<_> = layer.error_pages.iter().filter_map(|page| self.error_page(page)).collect();
         let retry = layer.retry.as_ref().map(|(_, retry)| self.retry(retry, &timeouts));
-        let mirror = layer.mirror.as_ref().and_then(|(_, mirror)| self.mirror(mirror));
-        let fault = layer.fault.as_ref().and_then(|(span, fault)| self.fault(fault, *span));
         let door = self.door(layer, scope);
-        let compress = layer.compress.as_ref().and_then(|(_, compress)| self.compress(compress));
-        let replace = layer.replace.as_ref().and_then(|(span, rule)| self.body_replace(*span, rule));
-        let cookies: Vec<_> = layer.cookies.iter().filter_map(|(span, rule)| self.cookies(*span, rule)).collect();
-        Policy {
+        let mut policy = Policy {
             limits,
             timeouts,
             fields,
             error_pages: list(pages),
             log,
             retry,
-            mirror,
-            fault,
+            mirror: None,
+            fault: None,
             cache: None,
-            cookies: list(cookies),
+            cookies: list(Vec::new()),
             door,
-            replace,
-            compress,
-        }
-    }
-
-    fn cookies(&mut self, span: Span, rule: &ast::ResponseCookies) -> Option<CookieRule> {
-        let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
-        let text = |written: &Option<Spanned<String>>| written.as_ref().map(|value| value.value.clone().into());
-        let made = CookieRule {
-            names: list(rule.names.iter().map(|name| name.value.clone().into()).collect()),
-            secure: is(&rule.secure),
-            http_only: is(&rule.http_only),
-            same_site: rule.same_site.as_ref().map(|value| value.value.into()),
-            domain: text(&rule.domain),
-            path: text(&rule.path),
+            replace: None,
+            compress: None,
         };
-        let idle = CookieRule { names: made.names.clone(), ..CookieRule::default() };
-        if made == idle {
-            self.error("no-effect", "this changes no cookie", span);
-            return None;
-        }
-        if let (Some(same_site), false) = (rule.same_site.as_ref().filter(|value| value.value == "None"), made.secure) {
-            self.report.add(
-                Diagnostic::error(
-                    "contradiction",
-                    "browsers refuse such cookies where they aren't secure",
-                    same_site.span,
-                )
-                .help(Help::beside(same_site.span, "secure=#true")),
-            );
-        }
-        Some(made)
+        policy::ALL.iter().for_each(|kind| kind.check(self, &layer.said, scope, &mut policy));
+        policy
     }
 
     fn limits(&mut self, limits: &ast::Limits) -> site::Limits {
@@ -168,14 +138,13 @@ impl Check<'_> {
             layer.rate_limits.iter().filter_map(|(span, limit)| self.rate_limit(*span, limit, scope)).collect();
         let in_flight: Vec<_> =
             layer.in_flight.iter().filter_map(|(span, limit)| self.in_flight(*span, limit, scope)).collect();
-        let request_types = layer.request_types.iter().flatten();
         let door = Door {
-            maintenance: layer.maintenance.as_ref().and_then(|(span, written)| self.maintenance(*span, written)),
+            maintenance: None,
             networks: self.networks(&layer.networks),
-            request_types: list(request_types.map(|kind| kind.value.clone().into()).collect()),
+            request_types: list(Vec::new()),
             rate_limits: list(rate_limits),
             in_flight: list(in_flight),
-            cors: layer.cors.as_ref().and_then(|(_, cors)| self.cors(cors)),
+            cors: None,
             certificate: layer.certificate.as_ref().and_then(|(span, rules)| self.client_certificate(*span, rules)),
             auth: layer.auth.as_ref().and_then(|(span, auth)| self.auth(*span, auth)),
             blocks: self.blocks(&layer.blocks),
@@ -195,12 +164,13 @@ impl Check<'_> {
 
     /// What `cors` says is not said by hand as well: two voices are none to a browser.
     pub(super) fn cors_alone(&mut self, layer: &Layer) {
-        let Some((cors, _)) = &layer.cors else { return };
+        let Some(cors) = layer.said.one::<Cors>() else { return };
         for item in layer.response_headers.iter().flat_map(|(_, items)| items) {
             let What::HeaderOp(op) = &item.what else { continue };
             if op.name.value.starts_with("access-control-") {
                 let message = format!("`{}` is said by `cors` here: this line contradicts it", op.name);
-                let found = Diagnostic::error("contradiction", message, op.name.span).also(*cors, "it is said here");
+                let found =
+                    Diagnostic::error("contradiction", message, op.name.span).also(cors.span, "it is said here");
                 self.report.add(found.help("leave one of both out; `cors` answers preflights, too"));
             }
         }

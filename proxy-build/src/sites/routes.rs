@@ -6,7 +6,8 @@ use super::layer::Layer;
 use crate::ast::{self, HostPattern, Item, Pattern, Segment, What};
 use crate::check::Check;
 use crate::check::scope::{Phase, Scope};
-use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route};
+use crate::model::{Functions, RequestFilter, ResponseFilter, Route};
+use crate::policy::{self, Answer, Filters, OfRoute};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -102,24 +103,19 @@ impl Check<'_> {
             upstream: proxied,
             ..Scope::behind(auth)
         };
-        let mut request = Vec::new();
+        let mut filters = Filters::default();
         if proxied {
             if let Some(rewrite) = &layer.rewrite {
                 self.note_rewrite(pattern, &rewrite.1);
-                request.extend(self.rewrite(rewrite, &scope).map(RequestFilter::Rewrite));
+                filters.request.extend(self.rewrite(rewrite, &scope).map(RequestFilter::Rewrite));
             }
-            let mut ops = self.header_ops(&layer.request_headers, &scope, Phase::Request);
-            if layer.replace.as_ref().is_some_and(|(_, rule)| rule.on.value) {
-                // Texts are found in what is whole, and not compressed.
-                let unwanted = ["accept-encoding", "range", "if-range"];
-                ops.extend(unwanted.map(|name| HeaderOp::Remove(name.to_owned())));
-            }
-            if !ops.is_empty() {
-                request.push(RequestFilter::Headers(ops));
-            }
+            let ops = self.header_ops(&layer.request_headers, &scope, Phase::Request);
+            filters.request_headers(ops);
         }
+        let of = OfRoute { scope: &scope };
+        policy::ALL.iter().for_each(|kind| kind.filter(self, &layer.said, &of, &mut filters));
         let mut policy = self.policy(&layer, &scope);
-        super::fields::own(&mut policy, &request, &self.trusted_header);
+        super::fields::own(&mut policy, &filters.request, &self.trusted_header);
         self.passes_nothing_that_is_set(&layer, written);
         self.cors_alone(&layer);
         let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
@@ -139,7 +135,7 @@ impl Check<'_> {
             rank: 0,
             methods: matched.methods,
             matchers: matched.matchers,
-            request,
+            request: filters.request,
             response,
             functions,
             handler: answer,
@@ -214,6 +210,12 @@ impl Check<'_> {
     /// `rewrite` and the like, written in a route that forwards nothing.
     fn no_effect_without_upstream(&mut self, items: &[Item], handler: &Item) {
         self.continue_acts(items, handler);
+        if let What::Handler(written) = &handler.what {
+            let answer = Answer { handler: written, at: handler.span };
+            for item in items {
+                policy::ALL.iter().flat_map(|kind| kind.idle(item, &answer)).for_each(|found| self.report.add(found));
+            }
+        }
         if matches!(&handler.what, What::Handler(handler) if handler.forwarding().is_some()) {
             return;
         }
@@ -221,19 +223,8 @@ impl Check<'_> {
             let name = match what {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
-                What::Policy(policy @ (ast::Policy::Compress(_) | ast::Policy::BodyReplace(_)))
-                    if matches!(handler.what, What::Handler(ast::Handler::Redirect(_) | ast::Handler::Abort)) =>
-                {
-                    let name = if matches!(policy, ast::Policy::Compress(_)) { "compress" } else { "body-replace" };
-                    let message = format!("`{name}` has no effect: the answer has no body");
-                    self.report
-                        .add(Diagnostic::error("no-effect", message, *span).also(handler.span, "it is answered here"));
-                    continue;
-                }
                 What::Policy(ast::Policy::Retry(_)) => "retry",
-                What::Policy(ast::Policy::Mirror(_)) => "mirror",
                 What::Policy(ast::Policy::Cache(_)) => "cache",
-                What::Policy(ast::Policy::ResponseCookies(_)) => "response-cookies",
                 What::Policy(ast::Policy::ErrorPage(ast::ErrorPage { upstream: Some(upstream), .. })) => {
                     let message = "`upstream` has no effect: this route forwards nothing";
                     self.report.add(
@@ -292,14 +283,16 @@ impl Check<'_> {
         if routes.is_empty() || routes.iter().any(|route| route.handler.proxy().is_some()) {
             return;
         }
-        for Item { span, what, .. } in &site.items {
+        for item @ Item { span, what, .. } in &site.items {
             let name = match what {
+                What::Policy(ast::Policy::InFile(_)) => {
+                    let Some(kind) = policy::ALL.iter().find(|kind| kind.needs_upstream(item)) else { continue };
+                    kind.name()
+                }
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
                 What::Policy(ast::Policy::Retry(_)) => "retry",
-                What::Policy(ast::Policy::Mirror(_)) => "mirror",
                 What::Policy(ast::Policy::Cache(_)) => "cache",
-                What::Policy(ast::Policy::ResponseCookies(_)) => "response-cookies",
                 _ => continue,
             };
             self.error("no-effect", format!("`{name}` has no effect: no route of this site forwards anything"), *span);

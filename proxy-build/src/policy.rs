@@ -1,0 +1,201 @@
+//! Policies: what holds for the requests of a route. Each has a file, which is all that the compiler knows of it: its directives and how
+//! they are read, how places around each other merge, how it is checked, and what it becomes for the runtime.
+//!
+//! [`ALL`] lists them in the order in which a request meets them. A new one is its file, a line there, and its directives in
+//! [`crate::directive::ALL`].
+
+pub(crate) mod body_replace;
+pub(crate) mod compress;
+pub(crate) mod cors;
+pub(crate) mod fault;
+mod layer;
+pub(crate) mod maintenance;
+pub(crate) mod media_types;
+pub(crate) mod mirror;
+pub(crate) mod request_types;
+pub(crate) mod response_cookies;
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+use proxy_runtime::site;
+
+pub(crate) use self::layer::{Layer, Merge};
+use crate::ast::{self, Item};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::model::{HeaderOp, RequestFilter};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+/// A policy, as it is written.
+pub(crate) trait Policy: Clone + Debug + 'static {
+    /// The name of its directive.
+    const NAME: &'static str;
+
+    /// What holds where several places around each other say something.
+    const MERGE: Merge = Merge::Inner;
+
+    /// Whether it acts on nothing but what is forwarded.
+    const NEEDS_UPSTREAM: bool = false;
+
+    /// Whether one that was not read in full is left out: what is missing in it may be what was wrong.
+    const NEEDS_ALL: bool = false;
+
+    /// The directive that this one was written as, where there are several.
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    /// Whether it says nothing itself, and does away with those around it.
+    fn is_off(&self) -> bool {
+        false
+    }
+
+    /// What of it has no effect in a route that is answered so.
+    fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+        match Self::NEEDS_UPSTREAM && answer.handler.forwarding().is_none() {
+            true => vec![answer.idle(&format!("`{}`", self.name()), "this route forwards nothing", at)],
+            false => Vec::new(),
+        }
+    }
+
+    /// Checks what holds, and adds what the runtime makes of it: for a route, or where none is known.
+    fn check(_: &mut Check<'_>, _: &Layer, _: &Scope, _: &mut site::Policy) {}
+
+    /// Checks what a route does to requests and responses, and adds that.
+    fn filter(_: &mut Check<'_>, _: &Layer, _: &OfRoute<'_>, _: &mut Filters) {}
+}
+
+/// What answers in a route, as it is written.
+pub(crate) struct Answer<'a> {
+    pub(crate) handler: &'a ast::Handler,
+    pub(crate) at: Span,
+}
+
+impl Answer<'_> {
+    /// That something has no effect, and why.
+    pub(crate) fn idle(&self, what: &str, why: &str, at: Span) -> Diagnostic {
+        let message = format!("{what} has no effect: {why}");
+        Diagnostic::error("no-effect", message, at).also(self.at, "it is answered here")
+    }
+
+    /// What changes the body of a response has no effect where there is none.
+    fn has_no_body(&self, name: &str, at: Span) -> Vec<Diagnostic> {
+        match self.handler {
+            ast::Handler::Redirect(_) | ast::Handler::Abort => {
+                vec![self.idle(&format!("`{name}`"), "the answer has no body", at)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What is known of a route while its policies are checked.
+pub(crate) struct OfRoute<'a> {
+    pub(crate) scope: &'a Scope,
+}
+
+impl OfRoute<'_> {
+    /// Whether it forwards anything.
+    pub(crate) fn forwards(&self) -> bool {
+        self.scope.upstream
+    }
+}
+
+/// What is done to the requests of a route, in the order of phases.
+#[derive(Default)]
+pub(crate) struct Filters {
+    pub(crate) request: Vec<RequestFilter>,
+}
+
+impl Filters {
+    /// Adds to what is done to the header fields of requests.
+    pub(crate) fn request_headers(&mut self, ops: impl IntoIterator<Item = HeaderOp>) {
+        let mut ops = ops.into_iter().peekable();
+        match self.request.last_mut() {
+            Some(RequestFilter::Headers(before)) => before.extend(ops),
+            _ if ops.peek().is_some() => self.request.push(RequestFilter::Headers(ops.collect())),
+            _ => {}
+        }
+    }
+}
+
+/// A policy among all: [`Policy`] for whichever there is.
+pub(crate) trait Kind: Sync {
+    /// The name of its directive.
+    fn name(&self) -> &'static str;
+    /// Adds what an item says to a layer, where it says this; which directive that was.
+    fn add(&self, item: &Item, layer: &mut Layer) -> Option<&'static str>;
+    /// Merges what an inner layer says into one around it.
+    fn merge(&self, outer: &mut Layer, inner: &Layer);
+    /// Whether an item does away with this, and nothing around says it.
+    fn turns_nothing_off(&self, item: &Item, around: &[&Layer]) -> bool;
+    /// See [`Policy::NEEDS_UPSTREAM`]; whether an item says this.
+    fn needs_upstream(&self, item: &Item) -> bool;
+    /// See [`Policy::idle`].
+    fn idle(&self, item: &Item, answer: &Answer<'_>) -> Vec<Diagnostic>;
+    /// See [`Policy::check`].
+    fn check(&self, check: &mut Check<'_>, layer: &Layer, scope: &Scope, policy: &mut site::Policy);
+    /// See [`Policy::filter`].
+    fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters);
+}
+
+/// All policies, in the order in which a request meets them.
+pub(crate) static ALL: &[&dyn Kind] = &[
+    &of::<fault::Fault>(),
+    &of::<maintenance::Maintenance>(),
+    &of::<request_types::RequestTypes>(),
+    &of::<cors::Cors>(),
+    &of::<mirror::Mirror>(),
+    &of::<response_cookies::ResponseCookies>(),
+    &of::<body_replace::BodyReplace>(),
+    &of::<compress::Compress>(),
+];
+
+/// The kind that a policy is.
+struct Of<P>(PhantomData<fn() -> P>);
+
+const fn of<P>() -> Of<P> {
+    Of(PhantomData)
+}
+
+impl<P: Policy> Kind for Of<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn add(&self, item: &Item, layer: &mut Layer) -> Option<&'static str> {
+        let written = item.policy::<P>().filter(|_| !(item.broken && P::NEEDS_ALL))?;
+        layer.push(Spanned { value: written.clone(), span: item.span });
+        Some(written.name())
+    }
+
+    fn merge(&self, outer: &mut Layer, inner: &Layer) {
+        let said = inner.all::<P>();
+        if !said.is_empty() {
+            outer.set(P::MERGE.merge(outer.all(), said));
+        }
+    }
+
+    fn turns_nothing_off(&self, item: &Item, around: &[&Layer]) -> bool {
+        let says = |layer: &&Layer| layer.all::<P>().iter().any(|said| !said.value.is_off());
+        item.policy::<P>().is_some_and(P::is_off) && !around.iter().any(says)
+    }
+
+    fn needs_upstream(&self, item: &Item) -> bool {
+        P::NEEDS_UPSTREAM && item.policy::<P>().is_some()
+    }
+
+    fn idle(&self, item: &Item, answer: &Answer<'_>) -> Vec<Diagnostic> {
+        item.policy::<P>().map_or_else(Vec::new, |policy| policy.idle(item.span, answer))
+    }
+
+    fn check(&self, check: &mut Check<'_>, layer: &Layer, scope: &Scope, policy: &mut site::Policy) {
+        P::check(check, layer, scope, policy);
+    }
+
+    fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters) {
+        P::filter(check, layer, route, filters);
+    }
+}
