@@ -10,14 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader, Where};
+use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader};
 
-pub use self::auth::{Auth, AuthScheme, AuthSource, InAuth};
+pub use self::access::{NetworkSource, Rate};
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Override, Stale, Ttl};
-pub use self::door::{
-    Block, ClientCertificate, CountedBy, Filter, InClientCertificate, InFlight, NetworkSource, Networks, Rate,
-    RateLimit,
-};
 pub use self::files::{FileSource, Files};
 pub use self::handler::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, Redirect, Respond};
 pub use self::test::{Expect, ExpectField, Request, Test};
@@ -29,9 +25,8 @@ pub use self::upstream::{
 use crate::code::Level;
 use crate::source::{Span, Spanned};
 
-mod auth;
+mod access;
 mod cache;
-mod door;
 mod files;
 mod handler;
 mod test;
@@ -75,12 +70,6 @@ pub enum What {
     InCache(InCache),
     /// A line in the braces of a policy, which is that policy's own.
     Line(Written),
-    /// A line in `block`.
-    InBlock(Where, Vec<Spanned<String>>),
-    /// A line in `auth`.
-    InAuth(InAuth),
-    /// A line in `client-certificate`.
-    InClientCertificate(InClientCertificate),
     To(To),
     Resolvers(Vec<Spanned<String>>),
     Param(Param),
@@ -397,22 +386,8 @@ pub enum Policy {
     Log(Log),
     /// `retry`.
     Retry(Retry),
-    /// `filter`.
-    Filter(Filter),
     /// `cache`.
     Cache(Cache),
-    /// `allow` and `deny`.
-    Networks(Networks),
-    /// `rate-limit`.
-    RateLimit(RateLimit),
-    /// `in-flight`.
-    InFlight(InFlight),
-    /// `block`.
-    Block(Block),
-    /// `client-certificate`.
-    ClientCertificate(ClientCertificate),
-    /// `auth`.
-    Auth(Auth),
 }
 
 /// `rewrite`.

@@ -2,10 +2,7 @@
 //! proved. `sites` goes through the file with it.
 
 mod acme;
-mod auth;
-mod block;
 mod cache;
-pub(crate) mod door;
 pub(crate) mod effects;
 pub(crate) mod fields;
 mod files;
@@ -155,6 +152,12 @@ impl<T> Names<T> {
     pub(crate) fn into_values(self) -> Vec<T> {
         self.entries.into_iter().map(|entry| entry.value).collect()
     }
+}
+
+/// The number of what is written somewhere, among all of its kind.
+pub(crate) fn number(known: &mut HashMap<Span, u32>, span: Span) -> u32 {
+    let next = known.len() as u32;
+    *known.entry(span).or_insert(next)
 }
 
 impl<'a> Check<'a> {

@@ -7,14 +7,10 @@ mod access_log;
 mod acme;
 mod admin;
 pub mod aliases;
-mod auth;
-mod block;
 mod cache;
 mod discover;
-mod door;
 mod error_page;
 mod files;
-mod filter;
 mod headers;
 mod health;
 mod http2;
@@ -100,10 +96,10 @@ pub static ALL: &[&Directive] = &[
     &limits::LIMITS,
     &timeouts::TIMEOUTS,
     &policy::maintenance::MAINTENANCE,
-    &door::ALLOW,
-    &door::DENY,
-    &door::RATE_LIMIT,
-    &door::IN_FLIGHT,
+    &policy::networks::ALLOW,
+    &policy::networks::DENY,
+    &policy::rate_limit::RATE_LIMIT,
+    &policy::in_flight::IN_FLIGHT,
     &policy::cors::CORS,
     &policy::cors::CORS_METHODS,
     &policy::cors::CORS_HEADERS,
@@ -111,25 +107,25 @@ pub static ALL: &[&Directive] = &[
     &policy::body_replace::BODY_REPLACE,
     &policy::body_replace::REPLACE,
     &policy::response_cookies::RESPONSE_COOKIES,
-    &auth::CLIENT_CERTIFICATE,
-    &auth::SUBJECT,
-    &auth::FINGERPRINT,
-    &auth::AUTH,
-    &auth::ALGORITHMS,
-    &auth::REQUIRE,
-    &auth::SEND,
-    &auth::COPY,
-    &auth::COPY_RESPONSE,
-    &block::BLOCK,
-    &block::BLOCK_PATH,
-    &block::BLOCK_QUERY,
-    &block::BLOCK_HEADER,
-    &block::BLOCK_HEADERS,
-    &block::BLOCK_COOKIE,
-    &block::BLOCK_USER_AGENT,
-    &block::BLOCK_BODY,
+    &policy::client_certificate::CLIENT_CERTIFICATE,
+    &policy::client_certificate::SUBJECT,
+    &policy::client_certificate::FINGERPRINT,
+    &policy::auth::directives::AUTH,
+    &policy::auth::directives::ALGORITHMS,
+    &policy::auth::directives::REQUIRE,
+    &policy::auth::directives::SEND,
+    &policy::auth::directives::COPY,
+    &policy::auth::directives::COPY_RESPONSE,
+    &policy::block::BLOCK,
+    &policy::block::BLOCK_PATH,
+    &policy::block::BLOCK_QUERY,
+    &policy::block::BLOCK_HEADER,
+    &policy::block::BLOCK_HEADERS,
+    &policy::block::BLOCK_COOKIE,
+    &policy::block::BLOCK_USER_AGENT,
+    &policy::block::BLOCK_BODY,
     &policy::request_types::REQUEST_TYPES,
-    &filter::FILTER,
+    &policy::filter::FILTER,
     &retry::RETRY,
     &retry::ON,
     &retry::METHODS,

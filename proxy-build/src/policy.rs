@@ -4,14 +4,22 @@
 //! [`ALL`] lists them in the order in which a request meets them. A new one is its file, a line there, and its directives in
 //! [`crate::directive::ALL`].
 
+pub(crate) mod auth;
+pub(crate) mod block;
 pub(crate) mod body_replace;
+pub(crate) mod client_certificate;
 pub(crate) mod compress;
 pub(crate) mod cors;
+mod counted;
 pub(crate) mod fault;
+pub(crate) mod filter;
+pub(crate) mod in_flight;
 mod layer;
 pub(crate) mod maintenance;
 pub(crate) mod media_types;
 pub(crate) mod mirror;
+pub(crate) mod networks;
+pub(crate) mod rate_limit;
 pub(crate) mod request_types;
 pub(crate) mod response_cookies;
 
@@ -24,7 +32,7 @@ pub(crate) use self::layer::{Layer, Merge};
 use crate::ast::{self, Item};
 use crate::check::Check;
 use crate::check::scope::Scope;
-use crate::model::{HeaderOp, RequestFilter};
+use crate::model::{Functions, HeaderOp, RequestFilter};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -51,6 +59,9 @@ pub(crate) trait Policy: Clone + Debug + 'static {
     fn is_off(&self) -> bool {
         false
     }
+
+    /// Checks what one place says, by itself.
+    fn check_place(_: &mut Check<'_>, _: &[Spanned<Self>]) {}
 
     /// What of it has no effect in a route that is answered so.
     fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
@@ -103,10 +114,11 @@ impl OfRoute<'_> {
     }
 }
 
-/// What is done to the requests of a route, in the order of phases.
+/// What is done to requests and responses of a route, in the order of phases.
 #[derive(Default)]
 pub(crate) struct Filters {
     pub(crate) request: Vec<RequestFilter>,
+    pub(crate) functions: Functions,
 }
 
 impl Filters {
@@ -131,6 +143,8 @@ pub(crate) trait Kind: Sync {
     fn merge(&self, outer: &mut Layer, inner: &Layer);
     /// Whether an item does away with this, and nothing around says it.
     fn turns_nothing_off(&self, item: &Item, around: &[&Layer]) -> bool;
+    /// See [`Policy::check_place`].
+    fn check_place(&self, check: &mut Check<'_>, layer: &Layer);
     /// See [`Policy::NEEDS_UPSTREAM`]; whether an item says this.
     fn needs_upstream(&self, item: &Item) -> bool;
     /// See [`Policy::idle`].
@@ -145,8 +159,15 @@ pub(crate) trait Kind: Sync {
 pub(crate) static ALL: &[&dyn Kind] = &[
     &of::<fault::Fault>(),
     &of::<maintenance::Maintenance>(),
+    &of::<networks::Networks>(),
     &of::<request_types::RequestTypes>(),
+    &of::<rate_limit::RateLimit>(),
+    &of::<in_flight::InFlight>(),
     &of::<cors::Cors>(),
+    &of::<client_certificate::ClientCertificate>(),
+    &of::<auth::Auth>(),
+    &of::<block::Block>(),
+    &of::<filter::Filter>(),
     &of::<mirror::Mirror>(),
     &of::<response_cookies::ResponseCookies>(),
     &of::<body_replace::BodyReplace>(),
@@ -181,6 +202,10 @@ impl<P: Policy> Kind for Of<P> {
     fn turns_nothing_off(&self, item: &Item, around: &[&Layer]) -> bool {
         let says = |layer: &&Layer| layer.all::<P>().iter().any(|said| !said.value.is_off());
         item.policy::<P>().is_some_and(P::is_off) && !around.iter().any(says)
+    }
+
+    fn check_place(&self, check: &mut Check<'_>, layer: &Layer) {
+        P::check_place(check, layer.all());
     }
 
     fn needs_upstream(&self, item: &Item) -> bool {

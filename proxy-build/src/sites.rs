@@ -15,6 +15,7 @@ use layer::Layer;
 use crate::ast::{self, HostPattern, Item, What};
 use crate::check::{Check, Listen, fields, listeners, scope};
 use crate::model::{self, Host, list};
+use crate::policy;
 use crate::report::{Diagnostic, Report};
 use crate::source::{Sources, Span, Spanned};
 
@@ -140,10 +141,7 @@ impl Root {
                 | What::InHealthCheck(_)
                 | What::InRetry(_)
                 | What::InCache(_)
-                | What::InAuth(_)
                 | What::Line(_)
-                | What::InBlock(..)
-                | What::InClientCertificate(_)
                 | What::DiskStore(_)
                 | What::To(_)
                 | What::Resolvers(_)
@@ -198,7 +196,7 @@ impl Check<'_> {
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
             // What it says of who clients are has no value where no route is found, and is then empty.
-            let mut policy = self.policy(&layer, &scope::Scope::behind(layer.auth.as_ref().map(|(_, auth)| auth)));
+            let mut policy = self.policy(&layer, &policy::auth::scope(&layer.said));
             let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
             let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
             let found = self.routes(span, &site, &layer, &scope_hosts);

@@ -2,8 +2,6 @@
 
 use proxy_runtime::template::Piece;
 
-use crate::ast;
-
 /// When a template is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -35,14 +33,7 @@ pub(crate) struct Scope {
 impl Scope {
     /// Where no route is known.
     pub(crate) fn no_route() -> Scope {
-        Scope::behind(None)
-    }
-
-    /// Where no route is known, and clients have to show who they are.
-    pub(crate) fn behind(auth: Option<&ast::Auth>) -> Scope {
-        let user = auth.is_some_and(ast::Auth::names_users);
-        let claims = auth.is_some_and(|auth| auth.scheme.value == ast::AuthScheme::Jwt);
-        Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user, claims }
+        Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user: false, claims: false }
     }
 }
 

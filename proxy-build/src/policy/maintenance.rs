@@ -6,9 +6,8 @@ use proxy_runtime::site::{self, ParamKind};
 
 use super::{Layer, Policy};
 use crate::ast::{self, What};
-use crate::check::Check;
-use crate::check::door::number;
 use crate::check::scope::Scope;
+use crate::check::{Check, number};
 use crate::declaration::{Directive, POLICY, Prop};
 use crate::source::{Span, Spanned};
 use crate::value;

@@ -23,16 +23,6 @@ pub(super) struct Layer {
     pub(super) log: Option<(Span, ast::Log)>,
     pub(super) retry: Option<(Span, ast::Retry)>,
     pub(super) cache: Option<(Span, ast::Cache)>,
-    /// Outer ones first.
-    pub(super) networks: Vec<ast::Networks>,
-    /// Those that hold, outer ones first; and `off`.
-    pub(super) rate_limits: Vec<(Span, ast::RateLimit)>,
-    pub(super) in_flight: Vec<(Span, ast::InFlight)>,
-    pub(super) blocks: Vec<(Span, ast::Block)>,
-    /// Outer ones first.
-    pub(super) filters: Vec<(Span, ast::Filter)>,
-    pub(super) certificate: Option<(Span, ast::ClientCertificate)>,
-    pub(super) auth: Option<(Span, ast::Auth)>,
     /// What has a file in `policy`.
     pub(super) said: policy::Layer,
     /// Which directive came from where, for `explain`.
@@ -45,23 +35,6 @@ impl Layer {
         let pages = inner.error_pages.into_iter().chain(self.error_pages).collect();
         self.request_headers.extend(inner.request_headers);
         self.response_headers.extend(inner.response_headers);
-        self.networks.extend(inner.networks);
-        if inner.rate_limits.iter().any(|(_, limit)| limit.rate.is_none()) {
-            self.rate_limits.clear();
-        }
-        self.rate_limits.extend(inner.rate_limits);
-        if inner.in_flight.iter().any(|(_, limit)| limit.most.is_none()) {
-            self.in_flight.clear();
-        }
-        self.in_flight.extend(inner.in_flight);
-        if inner.blocks.iter().any(|(_, block)| block.is_off()) {
-            self.blocks.clear();
-        }
-        self.blocks.extend(inner.blocks);
-        if inner.filters.iter().any(|(_, filter)| filter.is_off()) {
-            self.filters.clear();
-        }
-        self.filters.extend(inner.filters);
         self.origins.extend(inner.origins);
         policy::ALL.iter().for_each(|kind| kind.merge(&mut self.said, &inner.said));
         Layer {
@@ -96,13 +69,6 @@ impl Layer {
             log: inner.log.or(self.log),
             retry: inner.retry.or(self.retry),
             cache: inner.cache.or(self.cache),
-            networks: self.networks,
-            rate_limits: self.rate_limits,
-            in_flight: self.in_flight,
-            blocks: self.blocks,
-            filters: self.filters,
-            certificate: inner.certificate.or(self.certificate),
-            auth: inner.auth.or(self.auth),
             said: self.said,
             origins: self.origins,
         }
@@ -127,19 +93,13 @@ impl Check<'_> {
     /// The layer that the policies among `items` make on top of `outer`: presets first.
     pub(super) fn layer(&mut self, items: &[Item], outer: &Layer) -> Layer {
         let (presets, own) = self.parts(items, &mut Vec::new());
-        for item @ Item { span, what, .. } in items.iter().filter(|item| !item.broken) {
-            let What::Policy(policy) = what else { continue };
+        for item in items.iter().filter(|item| !item.broken) {
             if let Some(kind) =
                 policy::ALL.iter().find(|kind| kind.turns_nothing_off(item, &[&outer.said, &presets.said]))
             {
                 let name = kind.name();
                 let message = format!("`{name} off` has no effect: outside of here there is no `{name}`");
-                self.error("no-effect", message, *span);
-            }
-            let Some((name, is_in)) = turned_off(policy) else { continue };
-            if !is_in(outer) && !is_in(&presets) {
-                let message = format!("`{name} off` has no effect: outside of here there is no `{name}`");
-                self.error("no-effect", message, *span);
+                self.error("no-effect", message, item.span);
             }
         }
         outer.clone().overlay(presets).overlay(own)
@@ -170,7 +130,7 @@ impl Check<'_> {
             using.pop();
         }
         let own = own(items);
-        self.networks_act(&own.networks);
+        policy::ALL.iter().for_each(|kind| kind.check_place(self, &own.said));
         (layer, own)
     }
 }
@@ -200,36 +160,6 @@ fn security_headers(span: Span, tls: bool) -> Layer {
     let mut lines: Vec<Item> = FIELDS.into_iter().chain(hsts).map(set).collect();
     lines.push(item(What::HeaderRemove(vec![name("server"), name("x-powered-by")])));
     Layer { response_headers: vec![(span, lines)], origins: vec![("response-headers", span)], ..Layer::default() }
-}
-
-/// Whether a layer has some of something.
-type IsIn = fn(&Layer) -> bool;
-
-/// A directive that does away with something from outside: its name, and whether a layer has any of that. Not `log`: `log off` says
-/// what holds anyway, in so many words.
-fn turned_off(policy: &Policy) -> Option<(&'static str, IsIn)> {
-    let (off, name, is_in): (bool, _, IsIn) = match policy {
-        Policy::RateLimit(limit) => (limit.rate.is_none(), "rate-limit", |layer| {
-            layer.rate_limits.iter().any(|(_, limit)| limit.rate.is_some())
-        }),
-        Policy::InFlight(limit) => {
-            (limit.most.is_none(), "in-flight", |layer| layer.in_flight.iter().any(|(_, limit)| limit.most.is_some()))
-        }
-        Policy::Block(block) => {
-            (block.is_off(), "block", |layer| layer.blocks.iter().any(|(_, block)| !block.is_off()))
-        }
-        Policy::Filter(filter) => {
-            (filter.is_off(), "filter", |layer| layer.filters.iter().any(|(_, filter)| !filter.is_off()))
-        }
-        Policy::ClientCertificate(rules) => (!rules.required.value, "client-certificate", |layer| {
-            layer.certificate.as_ref().is_some_and(|(_, rules)| rules.required.value)
-        }),
-        Policy::Auth(auth) => (auth.scheme.value == ast::AuthScheme::Off, "auth", |layer| {
-            layer.auth.as_ref().is_some_and(|(_, auth)| auth.scheme.value != ast::AuthScheme::Off)
-        }),
-        _ => return None,
-    };
-    off.then_some((name, is_in))
 }
 
 fn own(items: &[Item]) -> Layer {
@@ -272,34 +202,6 @@ fn own(items: &[Item]) -> Layer {
             Policy::Retry(retry) => {
                 layer.retry = Some((*span, retry.clone()));
                 "retry"
-            }
-            Policy::Networks(networks) => {
-                layer.networks.push(networks.clone());
-                if networks.allow { "allow" } else { "deny" }
-            }
-            Policy::RateLimit(limit) => {
-                layer.rate_limits.push((*span, limit.clone()));
-                "rate-limit"
-            }
-            Policy::InFlight(limit) => {
-                layer.in_flight.push((*span, limit.clone()));
-                "in-flight"
-            }
-            Policy::Block(block) => {
-                layer.blocks.push((*span, block.clone()));
-                "block"
-            }
-            Policy::Filter(filter) => {
-                layer.filters.push((*span, filter.clone()));
-                "filter"
-            }
-            Policy::ClientCertificate(rules) => {
-                layer.certificate = Some((*span, rules.clone()));
-                "client-certificate"
-            }
-            Policy::Auth(auth) => {
-                layer.auth = Some((*span, auth.clone()));
-                "auth"
             }
             Policy::Cache(cache) => {
                 layer.cache = Some((*span, cache.clone()));

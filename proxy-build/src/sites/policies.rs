@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use proxy_runtime::site::{self, Door, FieldRules, ParamKind, Policy, Setting, Text};
+use proxy_runtime::site::{self, FieldRules, ParamKind, Policy, Setting, Text};
 
 use super::layer::Layer;
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::fields::sorted;
-use crate::check::scope::{self, Scope};
+use crate::check::scope::{self};
 use crate::model::{self, list};
 use crate::policy;
 use crate::policy::cors::Cors;
@@ -42,7 +42,6 @@ impl Check<'_> {
         let log = self.log(layer.log.as_ref(), scope);
         let pages: Vec<_> = layer.error_pages.iter().filter_map(|page| self.error_page(page)).collect();
         let retry = layer.retry.as_ref().map(|(_, retry)| self.retry(retry, &timeouts));
-        let door = self.door(layer, scope);
         let mut policy = Policy {
             limits,
             timeouts,
@@ -54,7 +53,7 @@ impl Check<'_> {
             fault: None,
             cache: None,
             cookies: list(Vec::new()),
-            door,
+            door: None,
             replace: None,
             compress: None,
         };
@@ -130,26 +129,6 @@ impl Check<'_> {
             }
         }
         found
-    }
-
-    /// What a layer puts before its handlers.
-    pub(super) fn door(&mut self, layer: &Layer, scope: &Scope) -> Option<Door> {
-        let rate_limits: Vec<_> =
-            layer.rate_limits.iter().filter_map(|(span, limit)| self.rate_limit(*span, limit, scope)).collect();
-        let in_flight: Vec<_> =
-            layer.in_flight.iter().filter_map(|(span, limit)| self.in_flight(*span, limit, scope)).collect();
-        let door = Door {
-            maintenance: None,
-            networks: self.networks(&layer.networks),
-            request_types: list(Vec::new()),
-            rate_limits: list(rate_limits),
-            in_flight: list(in_flight),
-            cors: None,
-            certificate: layer.certificate.as_ref().and_then(|(span, rules)| self.client_certificate(*span, rules)),
-            auth: layer.auth.as_ref().and_then(|(span, auth)| self.auth(*span, auth)),
-            blocks: self.blocks(&layer.blocks),
-        };
-        (!door.is_open()).then_some(door)
     }
 
     /// What holds where no route is known; routes add to it.

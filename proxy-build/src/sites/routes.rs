@@ -6,7 +6,7 @@ use super::layer::Layer;
 use crate::ast::{self, HostPattern, Item, Pattern, Segment, What};
 use crate::check::Check;
 use crate::check::scope::{Phase, Scope};
-use crate::model::{Functions, RequestFilter, ResponseFilter, Route};
+use crate::model::{RequestFilter, ResponseFilter, Route};
 use crate::policy::{self, Answer, Filters, OfRoute};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -95,13 +95,12 @@ impl Check<'_> {
         let What::Handler(written) = &handler.what else { return None };
         let matched = self.matchers(items, pattern);
         let proxied = written.forwarding().is_some();
-        let auth = layer.auth.as_ref().map(|(_, auth)| auth);
         let scope = Scope {
             captures: matched.captures,
             pattern: Some(pattern.value.text.clone()),
             any_case: pattern.value.ignores_case(),
             upstream: proxied,
-            ..Scope::behind(auth)
+            ..policy::auth::scope(&layer.said)
         };
         let mut filters = Filters::default();
         if proxied {
@@ -120,7 +119,6 @@ impl Check<'_> {
         self.cors_alone(&layer);
         let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
         let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };
-        let functions = self.functions(&layer.filters);
         let answer = self.handler(written, handler.span, &scope, hosts)?;
         self.grpc_gets_through(items, &answer);
         self.something_is_kept(items, matched.methods.mask);
@@ -137,7 +135,7 @@ impl Check<'_> {
             matchers: matched.matchers,
             request: filters.request,
             response,
-            functions,
+            functions: filters.functions,
             handler: answer,
             handler_span: handler.span,
             policy,
@@ -187,24 +185,6 @@ impl Check<'_> {
             let found = Diagnostic::error("no-effect", message, cache.span);
             self.report.add(found.help("a cache answers GET and HEAD; all other methods pass"));
         }
-    }
-
-    /// `filter`: which functions are asked.
-    fn functions(&mut self, filters: &[(Span, ast::Filter)]) -> Functions {
-        let mut functions = Functions::default();
-        for (_, filter) in filters {
-            let on_response = filter.on_response.as_ref();
-            match (filter.is_off(), on_response) {
-                (true, Some(on)) => self.error("no-effect", "`on` has no effect: `off` is none", on.span),
-                (true, None) => {}
-                (false, on) => {
-                    let list =
-                        if on.is_some_and(|on| on.value) { &mut functions.response } else { &mut functions.request };
-                    list.push(filter.function.value.clone());
-                }
-            }
-        }
-        functions
     }
 
     /// `rewrite` and the like, written in a route that forwards nothing.

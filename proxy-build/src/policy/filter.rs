@@ -1,11 +1,14 @@
 //! `filter`: functions of the user's own crate.
 
-use super::{Directive, POLICY, Prop};
-use crate::ast::{Filter, Policy, What};
+use super::{Filters, Layer, Merge, OfRoute, Policy};
+use crate::ast::What;
+use crate::check::Check;
+use crate::declaration::{Directive, POLICY, Prop};
+use crate::source::Spanned;
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed, problem};
 
-pub(super) static FILTER: Directive = Directive {
+pub(crate) static FILTER: Directive = Directive {
     name: "filter",
     places: POLICY,
     args: "FUNCTION|off",
@@ -55,7 +58,7 @@ site example.com {
     read: |r| {
         let function = r.arg("a FUNCTION or `off`", path)?;
         let on_response = r.prop("on", value::word(&[("request", false), ("response", true)]));
-        Some(What::Policy(Policy::Filter(Filter { function, on_response })))
+        Some(What::policy(Filter { function, on_response }))
     },
 };
 
@@ -87,4 +90,34 @@ fn path(leaf: &Leaf) -> Parsed<String> {
         true => problem.write_text(&format!("crate::{path}")),
         false => problem.help("it is named from the root of the crate, as in \"crate::filters::tenant\""),
     })
+}
+
+/// `filter`.
+#[derive(Debug, Clone)]
+pub(crate) struct Filter {
+    /// The path of a function, or `off`.
+    function: Spanned<String>,
+    /// `on=response`.
+    on_response: Option<Spanned<bool>>,
+}
+
+impl Policy for Filter {
+    const NAME: &'static str = "filter";
+    const MERGE: Merge = Merge::All;
+
+    fn is_off(&self) -> bool {
+        self.function.value == "off"
+    }
+
+    fn filter(check: &mut Check<'_>, layer: &Layer, _: &OfRoute<'_>, filters: &mut Filters) {
+        for Spanned { value: filter, .. } in layer.all::<Filter>() {
+            let functions = &mut filters.functions;
+            match (&filter.on_response, filter.is_off()) {
+                (Some(on), true) => check.error("no-effect", "`on` has no effect: `off` is none", on.span),
+                (None, true) => {}
+                (Some(on), false) if on.value => functions.response.push(filter.function.value.clone()),
+                (_, false) => functions.request.push(filter.function.value.clone()),
+            }
+        }
+    }
 }

@@ -1,47 +1,147 @@
-//! How clients show who they are: credentials, tokens, certificates, another server's word.
+//! `auth`: how clients show who they are: credentials, tokens, another server's word.
+
+pub(crate) mod directives;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use proxy_runtime::fields::of_message;
 use proxy_runtime::settings::{self, Address};
-use proxy_runtime::site::{
-    self, Algorithm, AuthScheme, ClientCertificateRules, ForwardAuth, Jwt, KeySource, KeyUrl, ParamKind, RequiredClaim,
-    Setting,
-};
+use proxy_runtime::site::{self, Algorithm, ForwardAuth, Jwt, KeySource, KeyUrl, ParamKind, RequiredClaim, Setting};
 
-use super::{Check, list};
-use crate::ast::{self, AuthScheme as Scheme, AuthSource, InAuth, InClientCertificate, Item, What};
+use super::{Layer, Policy};
+use crate::ast::{self, FileSource, Item};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::model::list;
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
+/// `auth`.
+#[derive(Debug, Clone)]
+pub(crate) struct Auth {
+    scheme: Spanned<AuthScheme>,
+    /// The second argument.
+    source: Option<Spanned<AuthSource>>,
+    /// Where `upstream=` stands; its name is in the source.
+    upstream: Option<Span>,
+    realm: Option<Spanned<String>>,
+    header: Option<Spanned<String>>,
+    issuer: Option<Spanned<String>>,
+    audience: Option<Spanned<String>>,
+    leeway: Option<Spanned<Duration>>,
+    cookie: Option<Spanned<String>>,
+    refresh: Option<Spanned<Duration>>,
+    timeout: Option<Spanned<ast::Setting<Duration>>>,
+    user: Option<Spanned<String>>,
+    items: Vec<Item>,
+}
+
+impl Auth {
+    /// Whether it is known by a name who the client is.
+    fn names_users(&self) -> bool {
+        match self.scheme.value {
+            AuthScheme::Off => false,
+            AuthScheme::Forward => self.user.is_some(),
+            AuthScheme::Basic | AuthScheme::ApiKey | AuthScheme::Jwt => true,
+        }
+    }
+}
+
+/// The first argument of `auth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AuthScheme {
+    Basic,
+    ApiKey,
+    Jwt,
+    Forward,
+    Off,
+}
+
+/// Where it is known who may come in.
+#[derive(Debug, Clone)]
+enum AuthSource {
+    /// A file, read at start.
+    File(FileSource),
+    /// A server.
+    Url {
+        /// Its address.
+        address: String,
+        /// `https`.
+        tls: bool,
+        /// Path and query.
+        path: String,
+    },
+    /// A declared upstream.
+    Upstream {
+        /// Its name.
+        name: Spanned<String>,
+        /// Path and query.
+        path: String,
+    },
+}
+
+/// A line in `auth`.
+#[derive(Debug)]
+enum InAuth {
+    Algorithms(Vec<Spanned<Algorithm>>),
+    Require(Spanned<String>, Vec<Spanned<String>>),
+    Send(Vec<Spanned<String>>),
+    Copy(Vec<Spanned<String>>),
+    CopyResponse(Vec<Spanned<String>>),
+}
+
+impl Policy for Auth {
+    const NAME: &'static str = "auth";
+
+    fn is_off(&self) -> bool {
+        self.scheme.value == AuthScheme::Off
+    }
+
+    fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        if let Some(auth) = layer.one::<Auth>().and_then(|auth| check.auth(auth.span, &auth.value)) {
+            policy.door.get_or_insert_default().auth = Some(auth);
+        }
+    }
+}
+
+/// Where clients show who they are, as a layer says, and no route is known.
+pub(crate) fn scope(layer: &Layer) -> Scope {
+    let auth = layer.one::<Auth>().map(|auth| &auth.value);
+    Scope {
+        user: auth.is_some_and(Auth::names_users),
+        claims: auth.is_some_and(|auth| auth.scheme.value == AuthScheme::Jwt),
+        ..Scope::no_route()
+    }
+}
+
 impl Check<'_> {
-    pub(crate) fn auth(&mut self, span: Span, auth: &ast::Auth) -> Option<site::Auth> {
+    fn auth(&mut self, span: Span, auth: &Auth) -> Option<site::Auth> {
         self.all_of_auth_acts(auth);
         let source = auth.source.as_ref()?;
         let realm = auth.realm.as_ref().map_or("restricted", |realm| &realm.value);
         let (scheme, challenge) = match (auth.scheme.value, &source.value) {
-            (Scheme::Basic, AuthSource::File(file)) => {
+            (AuthScheme::Basic, AuthSource::File(file)) => {
                 if self.site_tls.is_none() {
                     self.password_on_plain(auth.scheme.span);
                 }
                 // RFC 7617 section 2.1.
                 let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
-                (AuthScheme::Basic(self.own_file(file, source.span, true)?), challenge)
+                (site::AuthScheme::Basic(self.own_file(file, source.span, true)?), challenge)
             }
-            (Scheme::ApiKey, AuthSource::File(file)) => {
+            (AuthScheme::ApiKey, AuthSource::File(file)) => {
                 let header = auth.header.as_ref().map_or("x-api-key", |header| &header.value);
                 let file = self.own_file(file, source.span, true)?;
                 // RFC 9110 section 11.6.1 wants a challenge; of keys in fields of their own no scheme is registered.
-                (AuthScheme::ApiKey(file, header.to_owned().into()), format!("ApiKey header=\"{header}\""))
+                (site::AuthScheme::ApiKey(file, header.to_owned().into()), format!("ApiKey header=\"{header}\""))
             }
-            (Scheme::Jwt, _) => {
+            (AuthScheme::Jwt, _) => {
                 // RFC 6750 section 3.
-                (AuthScheme::Jwt(self.jwt(span, auth, source)?), format!("Bearer realm=\"{realm}\""))
+                (site::AuthScheme::Jwt(self.jwt(span, auth, source)?), format!("Bearer realm=\"{realm}\""))
             }
-            (Scheme::Forward, AuthSource::Url { .. } | AuthSource::Upstream { .. }) => {
+            (AuthScheme::Forward, AuthSource::Url { .. } | AuthSource::Upstream { .. }) => {
                 let (upstream, path) = self.service(source)?;
-                (AuthScheme::Forward(self.forward_auth(auth, upstream, path)?), String::new())
+                (site::AuthScheme::Forward(self.forward_auth(auth, upstream, path)?), String::new())
             }
             _ => unreachable!("the reader lets nothing else stand there"),
         };
@@ -49,34 +149,34 @@ impl Check<'_> {
     }
 
     /// Each way to show who one is has properties and lines of its own.
-    pub(crate) fn all_of_auth_acts(&mut self, auth: &ast::Auth) {
+    fn all_of_auth_acts(&mut self, auth: &Auth) {
         auth.header.iter().for_each(|header| self.gets_through(header));
         let scheme = auth.scheme.value;
-        let jwt = scheme == Scheme::Jwt;
+        let jwt = scheme == AuthScheme::Jwt;
         let source = auth.source.as_ref().map(|source| &source.value);
         let fetched = matches!(source, Some(AuthSource::Url { .. } | AuthSource::Upstream { .. }));
         let text = |value: &Option<Spanned<String>>| value.as_ref().map(|value| value.span);
         let given = [
-            ("upstream", auth.upstream, jwt || scheme == Scheme::Forward),
-            ("realm", text(&auth.realm), jwt || scheme == Scheme::Basic),
-            ("header", text(&auth.header), scheme == Scheme::ApiKey),
+            ("upstream", auth.upstream, jwt || scheme == AuthScheme::Forward),
+            ("realm", text(&auth.realm), jwt || scheme == AuthScheme::Basic),
+            ("header", text(&auth.header), scheme == AuthScheme::ApiKey),
             ("issuer", text(&auth.issuer), jwt),
             ("audience", text(&auth.audience), jwt),
             ("leeway", auth.leeway.as_ref().map(|leeway| leeway.span), jwt),
             ("cookie", text(&auth.cookie), jwt),
             ("refresh", auth.refresh.as_ref().map(|refresh| refresh.span), jwt && fetched),
-            ("timeout", auth.timeout.as_ref().map(|timeout| timeout.span), scheme == Scheme::Forward),
-            ("user", text(&auth.user), scheme == Scheme::Forward),
+            ("timeout", auth.timeout.as_ref().map(|timeout| timeout.span), scheme == AuthScheme::Forward),
+            ("user", text(&auth.user), scheme == AuthScheme::Forward),
         ];
-        let lines = auth.items.iter().filter_map(|item| match &item.what {
-            What::InAuth(InAuth::Algorithms(_)) => Some(("algorithms", Some(item.span), jwt)),
-            What::InAuth(InAuth::Require(..)) => Some(("require", Some(item.span), jwt)),
-            What::InAuth(InAuth::Send(_)) => Some(("send", Some(item.span), scheme == Scheme::Forward)),
-            What::InAuth(InAuth::Copy(_)) => Some(("copy", Some(item.span), scheme == Scheme::Forward)),
-            What::InAuth(InAuth::CopyResponse(_)) => {
-                Some(("copy-response", Some(item.span), scheme == Scheme::Forward))
-            }
-            _ => None,
+        let lines = auth.items.iter().filter_map(|item| {
+            let (name, acts) = match item.line::<InAuth>()? {
+                InAuth::Algorithms(_) => ("algorithms", jwt),
+                InAuth::Require(..) => ("require", jwt),
+                InAuth::Send(_) => ("send", scheme == AuthScheme::Forward),
+                InAuth::Copy(_) => ("copy", scheme == AuthScheme::Forward),
+                InAuth::CopyResponse(_) => ("copy-response", scheme == AuthScheme::Forward),
+            };
+            Some((name, Some(item.span), acts))
         });
         for (name, span, _) in given.into_iter().chain(lines).filter(|(.., acts)| !acts) {
             if let Some(span) = span {
@@ -86,7 +186,7 @@ impl Check<'_> {
         }
     }
 
-    pub(crate) fn password_on_plain(&mut self, span: Span) {
+    fn password_on_plain(&mut self, span: Span) {
         self.report.add(
             Diagnostic::lint("password-on-plain", "passwords are sent here that anybody on the way can read", span)
                 .help(
@@ -95,7 +195,7 @@ impl Check<'_> {
         );
     }
 
-    pub(crate) fn jwt(&mut self, span: Span, auth: &ast::Auth, source: &Spanned<AuthSource>) -> Option<Jwt> {
+    fn jwt(&mut self, span: Span, auth: &Auth, source: &Spanned<AuthSource>) -> Option<Jwt> {
         let algorithms = self.algorithms(span, auth)?;
         let keys = match &source.value {
             AuthSource::File(file) => KeySource::File(self.own_file(file, source.span, true)?),
@@ -134,8 +234,8 @@ impl Check<'_> {
             self.key_sources.push(keys);
             self.key_sources.len() - 1
         });
-        let required = auth.items.iter().filter_map(|item| match &item.what {
-            What::InAuth(InAuth::Require(name, values)) => Some(RequiredClaim {
+        let required = auth.items.iter().filter_map(|item| match item.line::<InAuth>()? {
+            InAuth::Require(name, values) => Some(RequiredClaim {
                 name: name.value.clone().into(),
                 values: list(values.iter().map(|value| value.value.clone().into()).collect()),
             }),
@@ -154,9 +254,9 @@ impl Check<'_> {
     }
 
     /// How tokens have to be signed: it must be said, for the token must not say it.
-    pub(crate) fn algorithms(&mut self, span: Span, auth: &ast::Auth) -> Option<Vec<Algorithm>> {
-        let lines = auth.items.iter().filter_map(|item| match &item.what {
-            What::InAuth(InAuth::Algorithms(algorithms)) => Some(algorithms),
+    fn algorithms(&mut self, span: Span, auth: &Auth) -> Option<Vec<Algorithm>> {
+        let lines = auth.items.iter().filter_map(|item| match item.line::<InAuth>()? {
+            InAuth::Algorithms(algorithms) => Some(algorithms),
             _ => None,
         });
         if lines.clone().next().is_none() {
@@ -182,22 +282,22 @@ impl Check<'_> {
         Some(written.iter().map(|algorithm| algorithm.value).collect())
     }
 
-    pub(crate) fn forward_auth(&mut self, auth: &ast::Auth, upstream: u16, path: &str) -> Option<ForwardAuth> {
+    fn forward_auth(&mut self, auth: &Auth, upstream: u16, path: &str) -> Option<ForwardAuth> {
         let mut send: Option<Vec<site::Text>> = None;
         let (mut copy, mut copy_response): (Vec<site::Text>, Vec<site::Text>) = (Vec::new(), Vec::new());
-        for Item { what, .. } in &auth.items {
+        for line in auth.items.iter().filter_map(Item::line::<InAuth>) {
             let names = |names: &[Spanned<String>]| names.iter().map(|name| name.value.clone().into()).collect();
-            match what {
-                What::InAuth(InAuth::Send(written)) => {
+            match line {
+                InAuth::Send(written) => {
                     self.is_no_framing(written);
                     written.iter().for_each(|name| self.gets_through(name));
                     send.get_or_insert_default().extend::<Vec<_>>(names(written));
                 }
-                What::InAuth(InAuth::Copy(written)) => {
+                InAuth::Copy(written) => {
                     self.is_no_framing(written);
                     copy.extend::<Vec<_>>(names(written));
                 }
-                What::InAuth(InAuth::CopyResponse(written)) => {
+                InAuth::CopyResponse(written) => {
                     self.is_no_framing(written);
                     self.is_of_no_body(written);
                     copy_response.extend::<Vec<_>>(names(written));
@@ -218,14 +318,14 @@ impl Check<'_> {
     }
 
     /// What frames a message, or says where it goes, is the message's own: in another it would be a lie about that.
-    pub(crate) fn is_no_framing(&mut self, names: &[Spanned<String>]) {
+    fn is_no_framing(&mut self, names: &[Spanned<String>]) {
         for name in names.iter().filter(|name| of_message(name.value.as_bytes())) {
             self.error("bad-header-name", format!("`{}` belongs to the message itself", name.value), name.span);
         }
     }
 
     /// What is said of one body is wrong of another.
-    pub(crate) fn is_of_no_body(&mut self, names: &[Spanned<String>]) {
+    fn is_of_no_body(&mut self, names: &[Spanned<String>]) {
         const OF_BODIES: [&str; 5] = ["etag", "last-modified", "accept-ranges", "digest", "repr-digest"];
         let of_body = |name: &str| {
             OF_BODIES.contains(&name) || name.starts_with("content-") && !name.starts_with("content-security-policy")
@@ -237,7 +337,7 @@ impl Check<'_> {
     }
 
     /// Who is asked for something, and for what.
-    pub(crate) fn service<'s>(&mut self, source: &'s Spanned<AuthSource>) -> Option<(u16, &'s str)> {
+    fn service<'s>(&mut self, source: &'s Spanned<AuthSource>) -> Option<(u16, &'s str)> {
         let span = source.span;
         let (upstream, path) = match &source.value {
             AuthSource::File(_) => unreachable!("files are read, and not asked for"),
@@ -248,43 +348,6 @@ impl Check<'_> {
             AuthSource::Upstream { name, path } => (self.upstreams.look_up("upstream", name, self.report)?, path),
         };
         Some((self.upstream_index(upstream, span), path))
-    }
-
-    pub(crate) fn client_certificate(
-        &mut self,
-        span: Span,
-        rules: &ast::ClientCertificate,
-    ) -> Option<ClientCertificateRules> {
-        let (mut subjects, mut fingerprints) = (Vec::new(), Vec::new());
-        for Item { what, span, .. } in &rules.items {
-            if !rules.required.value {
-                self.error("no-effect", "this has no effect beside `off`", *span);
-                continue;
-            }
-            match what {
-                What::InClientCertificate(InClientCertificate::Subject(all)) => {
-                    subjects.extend(all.iter().map(|subject| subject.value.clone().into()));
-                }
-                What::InClientCertificate(InClientCertificate::Fingerprint(all)) => {
-                    fingerprints.extend(all.iter().map(|fingerprint| fingerprint.value.clone().into()));
-                }
-                _ => return None,
-            }
-        }
-        if !rules.required.value {
-            return None;
-        }
-        if !self.site_tls.is_some_and(|tls| self.tls.entries[tls].value.asks_clients()) {
-            self.report.add(
-                Diagnostic::error(
-                    "contradiction",
-                    "no client is asked for a certificate here: nobody would get in",
-                    span,
-                )
-                .help("the site's `tls` asks for one where it has: client-ca (file)\"clients.pem\""),
-            );
-        }
-        Some(ClientCertificateRules { subjects: list(subjects), fingerprints: list(fingerprints) })
     }
 }
 

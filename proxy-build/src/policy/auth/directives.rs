@@ -1,16 +1,16 @@
-//! `auth`: who a client has to show to be.
+//! How `auth` and its lines are written.
 
 use proxy_runtime::site::Algorithm;
 
-use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{Auth, AuthScheme, AuthSource, ClientCertificate, InAuth, InClientCertificate, Policy, What};
+use super::{Auth, AuthScheme, AuthSource, InAuth};
+use crate::ast::What;
+use crate::declaration::{Directive, POLICY, Place, Prop};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
 
-const IN_AUTH: &[Place] = &[Place::Auth];
-const IN_CLIENT_CERTIFICATE: &[Place] = &[Place::ClientCertificate];
+const BRACES: Place = Place::Within("in `auth`");
 
-pub(super) static AUTH: Directive = Directive {
+pub(crate) static AUTH: Directive = Directive {
     name: "auth",
     places: POLICY,
     args: "basic|api-key|jwt|forward|off FILE|URL|PATH",
@@ -26,7 +26,7 @@ pub(super) static AUTH: Directive = Directive {
         Prop::new("timeout", "DURATION", "`forward`: how long the answer may take. Default `\"5s\"`."),
         Prop::new("user", "NAME", "`forward`: the field of the answer that `{user}` is. Default: there is no `{user}`."),
     ],
-    body: Some(Place::Auth),
+    body: Some(BRACES),
     repeats: false,
     summary: "Lets those in who show a password, a key or a token, or whom another server lets in.",
     details: "\
@@ -107,7 +107,7 @@ test "nobody gets in like that" {
             AuthScheme::Jwt => Some(r.arg("a FILE or URL", file)?),
             AuthScheme::Forward => Some(r.arg("a URL", url)?),
         };
-        Some(What::Policy(Policy::Auth(Auth {
+        Some(What::policy(Auth {
             scheme,
             source,
             upstream: upstream.map(|name| name.span),
@@ -121,7 +121,7 @@ test "nobody gets in like that" {
             timeout: r.prop("timeout", value::setting(value::wait("5s"))),
             user: r.prop("user", value::header_name),
             items: r.body(),
-        })))
+        }))
     },
 };
 
@@ -160,9 +160,9 @@ fn refresh(leaf: &Leaf) -> Parsed<std::time::Duration> {
     }
 }
 
-pub(super) static ALGORITHMS: Directive = Directive {
+pub(crate) static ALGORITHMS: Directive = Directive {
     name: "algorithms",
-    places: IN_AUTH,
+    places: &[BRACES],
     args: "ALGORITHM...",
     props: &[],
     body: None,
@@ -179,12 +179,12 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::InAuth(InAuth::Algorithms(r.some("an ALGORITHM", value::word(Algorithm::NAMES))))),
+    read: |r| Some(What::line(InAuth::Algorithms(r.some("an ALGORITHM", value::word(Algorithm::NAMES))))),
 };
 
-pub(super) static REQUIRE: Directive = Directive {
+pub(crate) static REQUIRE: Directive = Directive {
     name: "require",
-    places: IN_AUTH,
+    places: &[BRACES],
     args: "CLAIM [VALUE...]",
     props: &[],
     body: None,
@@ -204,13 +204,13 @@ site example.com {
 }
 "#,
     read: |r| {
-        Some(What::InAuth(InAuth::Require(r.arg("a CLAIM", value::text)?, r.rest(value::text))))
+        Some(What::line(InAuth::Require(r.arg("a CLAIM", value::text)?, r.rest(value::text))))
     },
 };
 
-pub(super) static SEND: Directive = Directive {
+pub(crate) static SEND: Directive = Directive {
     name: "send",
-    places: IN_AUTH,
+    places: &[BRACES],
     args: "NAME...",
     props: &[],
     body: None,
@@ -225,12 +225,12 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::InAuth(InAuth::Send(r.some("a NAME", value::header_name)))),
+    read: |r| Some(What::line(InAuth::Send(r.some("a NAME", value::header_name)))),
 };
 
-pub(super) static COPY: Directive = Directive {
+pub(crate) static COPY: Directive = Directive {
     name: "copy",
-    places: IN_AUTH,
+    places: &[BRACES],
     args: "NAME...",
     props: &[],
     body: None,
@@ -246,12 +246,12 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::InAuth(InAuth::Copy(r.some("a NAME", value::header_name)))),
+    read: |r| Some(What::line(InAuth::Copy(r.some("a NAME", value::header_name)))),
 };
 
-pub(super) static COPY_RESPONSE: Directive = Directive {
+pub(crate) static COPY_RESPONSE: Directive = Directive {
     name: "copy-response",
-    places: IN_AUTH,
+    places: &[BRACES],
     args: "NAME...",
     props: &[],
     body: None,
@@ -270,101 +270,8 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::InAuth(InAuth::CopyResponse(r.some("a NAME", value::header_name)))),
+    read: |r| Some(What::line(InAuth::CopyResponse(r.some("a NAME", value::header_name)))),
 };
-
-pub(super) static CLIENT_CERTIFICATE: Directive = Directive {
-    name: "client-certificate",
-    places: POLICY,
-    args: "required|off",
-    props: &[],
-    body: Some(Place::ClientCertificate),
-    repeats: false,
-    summary: "Lets those in who have shown a certificate.",
-    details: "\
-The site's `tls` has to ask for one ([`client-ca`](#client-ca)), and has verified it by then; where it may be left out there, routes
-can ask for it here. Without lines any certificate does. Nobody else gets in: 403, `no-certificate` or `certificate-denied`.",
-    example: r#"
-site example.com {
-    tls {
-        certificate "/etc/site/cert.pem" key="/etc/site/cert.key"
-        client-ca "/etc/site/clients.pem" required=#false
-    }
-    route "/admin/*" {
-        client-certificate required {
-            subject "CN=alice,O=Example" "CN=bob,O=Example"
-        }
-        proxy "http://127.0.0.1:3000"
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| {
-        let required = r.arg("`required` or `off`", value::word(&[("required", true), ("off", false)]))?;
-        Some(What::Policy(Policy::ClientCertificate(ClientCertificate { required, items: r.body() })))
-    },
-};
-
-pub(super) static SUBJECT: Directive = Directive {
-    name: "subject",
-    places: IN_CLIENT_CERTIFICATE,
-    args: "NAME...",
-    props: &[],
-    body: None,
-    repeats: false,
-    summary: "Whose certificates do.",
-    details: "As in `CN=alice,O=Example` (RFC 4514), all of it, as `{client.cert.subject}` says it.",
-    example: r#"
-site example.com {
-    tls {
-        certificate "/etc/site/cert.pem" key="/etc/site/cert.key"
-        client-ca "/etc/site/clients.pem"
-    }
-    client-certificate required {
-        subject "CN=alice,O=Example"
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| Some(What::InClientCertificate(InClientCertificate::Subject(r.some("a NAME", value::text)))),
-};
-
-pub(super) static FINGERPRINT: Directive = Directive {
-    name: "fingerprint",
-    places: IN_CLIENT_CERTIFICATE,
-    args: "HASH...",
-    props: &[],
-    body: None,
-    repeats: false,
-    summary: "Which certificates do.",
-    details: "SHA-256 of the certificate in 64 hexadecimal digits, with or without colons, as `openssl x509 -fingerprint -sha256` says it.",
-    example: r#"
-site example.com {
-    tls {
-        certificate "/etc/site/cert.pem" key="/etc/site/cert.key"
-        client-ca "/etc/site/clients.pem"
-    }
-    client-certificate required {
-        fingerprint "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-    }
-    proxy "http://127.0.0.1:3000"
-}
-"#,
-    read: |r| Some(What::InClientCertificate(InClientCertificate::Fingerprint(r.some("a HASH", fingerprint)))),
-};
-
-fn fingerprint(leaf: &Leaf) -> Parsed<String> {
-    let found = value::text(leaf)?.replace(':', "").to_ascii_lowercase();
-    match found.len() == 64 && found.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        true => Ok(found),
-        false => Err(value::Problem {
-            code: "bad-fingerprint",
-            message: "this is not the SHA-256 of a certificate: 64 hexadecimal digits".to_owned(),
-            help: vec!["openssl x509 -in client.pem -noout -fingerprint -sha256 tells it".into()],
-            part: None,
-        }),
-    }
-}
 
 /// What fits between quotes (RFC 9110 section 5.6.4).
 fn realm(leaf: &Leaf) -> Parsed<String> {

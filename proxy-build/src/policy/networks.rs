@@ -1,0 +1,172 @@
+//! `allow` and `deny`: which networks clients may come from.
+
+use ipnet::IpNet;
+use proxy_runtime::site::{self, Addresses, Listed, NetworkRule};
+
+use super::{Layer, Merge, Policy};
+use crate::ast::{NetworkSource, What};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, POLICY, Reading};
+use crate::model::list;
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+use crate::value;
+
+pub(crate) static ALLOW: Directive = Directive {
+    name: "allow",
+    places: POLICY,
+    args: "CIDR|(file)PATH...",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Lets clients in from these networks.",
+    details: "\
+Of all networks that `allow` and `deny` name, the most specific one that has the client's address decides; where it is written
+makes no difference. Where there is an `allow`, clients in none of them are refused; else they are let in. Lines of a
+preset, a site and a route are taken together; where the same network is named twice, the inner one holds, so
+`allow \"0.0.0.0/0\" \"::/0\"` opens a route again. Who is refused gets 403, with the reason `address-denied` in the log.
+
+The client is the peer, or what a trusted peer says (see `trusted-proxies`). An IPv4 address that comes as IPv6 counts as IPv4.
+A list in a file has a network or an address a line, and `#` for comments; it is read at start and on SIGHUP, and one that is
+wrong then is not taken. A look-up costs the same for ten networks and for ten thousand. In tests of the site, what is in files
+is not known.",
+    example: r#"
+site example.com {
+    deny (file)"/etc/site/blocked.txt"
+    route "/admin/*" {
+        allow "10.0.0.0/8" "2001:db8::/32"
+        deny "10.66.0.0/16"
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/*" {
+        proxy "http://127.0.0.1:3000"
+    }
+}
+test "the branch office may not" {
+    request GET "http://example.com/admin/" {
+        from "10.66.0.1"
+    }
+    expect status=403
+}
+"#,
+    read: |r| read(r, true),
+};
+
+pub(crate) static DENY: Directive = Directive {
+    name: "deny",
+    places: POLICY,
+    args: "CIDR|(file)PATH...",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Refuses clients from these networks.",
+    details: "See `allow`.",
+    example: r#"
+site example.com {
+    deny "192.0.2.0/24"
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| read(r, false),
+};
+
+fn read(r: &mut Reading<'_, '_>, allow: bool) -> Option<What> {
+    let list = r.some("a CIDR", value::network_or_file);
+    Some(What::policy(Networks { allow, list }))
+}
+
+/// `allow` or `deny`.
+#[derive(Debug, Clone)]
+pub(crate) struct Networks {
+    /// Which of them.
+    allow: bool,
+    /// Networks, and files of them.
+    list: Vec<Spanned<NetworkSource>>,
+}
+
+impl Policy for Networks {
+    const NAME: &'static str = "allow";
+    const MERGE: Merge = Merge::All;
+
+    fn name(&self) -> &'static str {
+        if self.allow { "allow" } else { "deny" }
+    }
+
+    fn check_place(check: &mut Check<'_>, said: &[Spanned<Networks>]) {
+        check.networks_act(said);
+    }
+
+    fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        if let Some(made) = check.networks(layer.all()) {
+            policy.door.get_or_insert_default().networks = Some(made);
+        }
+    }
+}
+
+impl Check<'_> {
+    /// All networks in one table.
+    fn networks(&mut self, written: &[Spanned<Networks>]) -> Option<site::Networks> {
+        let (mut rules, mut all) = (Vec::new(), Vec::new());
+        for (allow, source) in
+            written.iter().flat_map(|said| said.value.list.iter().map(|source| (said.value.allow, source)))
+        {
+            match &source.value {
+                NetworkSource::Network(network) => {
+                    rules.push((*network, allow));
+                    all.push(NetworkRule::Network(*network, allow));
+                }
+                NetworkSource::File(file) => {
+                    all.push(NetworkRule::File(self.own_file(file, source.span, false)?, allow))
+                }
+            }
+        }
+        if all.is_empty() {
+            return None;
+        }
+        let default = !written.iter().any(|networks| networks.value.allow);
+        let listed = all.iter().any(|rule| matches!(rule, NetworkRule::File(..))).then(|| {
+            let listed = Listed { rules: list(all), default };
+            let index = self.listed.iter().position(|known| *known == listed).unwrap_or_else(|| {
+                self.listed.push(listed);
+                self.listed.len() - 1
+            });
+            index as u32
+        });
+        Some(site::Networks { allowed: Addresses::of(&rules, default), listed })
+    }
+
+    /// Finds networks, written in one place, that change nothing.
+    fn networks_act(&mut self, written: &[Spanned<Networks>]) {
+        let rules: Vec<(IpNet, bool, Span)> = written
+            .iter()
+            .flat_map(|said| said.value.list.iter().map(|source| (said.value.allow, source)))
+            .filter_map(|(allow, source)| match &source.value {
+                NetworkSource::Network(network) => Some((*network, allow, source.span)),
+                NetworkSource::File(_) => None,
+            })
+            .collect();
+        let mut sorted: Vec<usize> = (0..rules.len()).collect();
+        // Those around come before those in them.
+        sorted.sort_by_key(|&at| (rules[at].0.network(), rules[at].0.prefix_len(), at));
+        let mut around: Vec<usize> = Vec::new();
+        for at in sorted {
+            let (network, allow, span) = rules[at];
+            while around.pop_if(|&mut outer| !rules[outer].0.contains(&network)).is_some() {}
+            if let Some(&outer) = around.last() {
+                let (other, verdict, first) = rules[outer];
+                let message = match (other == network, verdict == allow) {
+                    (true, false) => format!("`{network}` is allowed and denied"),
+                    (true, true) => format!("`{network}` is there twice"),
+                    (false, true) => format!("`{network}` changes nothing: `{other}` has it already"),
+                    (false, false) => String::new(),
+                };
+                if !message.is_empty() {
+                    let code = if other == network && verdict != allow { "contradiction" } else { "no-effect" };
+                    self.report.add(Diagnostic::error(code, message, span).also(first, "here"));
+                }
+            }
+            around.push(at);
+        }
+    }
+}
