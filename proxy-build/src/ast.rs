@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader};
+use proxy_runtime::site::{ParamKind, Text, TrustedHeader};
 
 pub use self::access::{NetworkSource, Rate};
 pub use self::cache::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Override, Stale, Ttl};
@@ -19,8 +19,8 @@ pub use self::handler::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, Redirec
 pub use self::test::{Expect, ExpectField, Request, Test};
 pub use self::tls::{Acme, Dns, DnsBy, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
-    CircuitBreaker, Discover, HealthCheck, InHealthCheck, InRetry, InUpstream, Outlier, Pool, Probe, Retry, RetryOn,
-    SendFile, Server, Split, Sticky, To, Upstream, UpstreamTls,
+    CircuitBreaker, Discover, HealthCheck, InHealthCheck, InUpstream, Outlier, Pool, Probe, RetryOn, SendFile, Server,
+    Split, Sticky, To, Upstream, UpstreamTls,
 };
 use crate::code::Level;
 use crate::source::{Span, Spanned};
@@ -63,7 +63,6 @@ pub enum What {
     Upstream(Upstream),
     InUpstream(InUpstream),
     InHealthCheck(InHealthCheck),
-    InRetry(InRetry),
     Admin(Spanned<Setting<String>>),
     CacheStore(CacheStore),
     DiskStore(DiskStore),
@@ -103,7 +102,6 @@ pub enum What {
     QuerySet(Spanned<String>, Spanned<Template>),
     QueryRemove(Vec<Spanned<String>>),
     AllowHost(Vec<Spanned<HostPattern>>),
-    Fields(Vec<Spanned<LogField>>),
 }
 
 /// What a directive says that only its own file looks into: a policy, or a line of one. It is taken out again by its type.
@@ -376,16 +374,6 @@ pub enum Policy {
     RequestHeaders(Vec<Item>),
     /// `response-headers`.
     ResponseHeaders(Vec<Item>),
-    /// `limits`.
-    Limits(Box<Limits>),
-    /// `timeouts`.
-    Timeouts(Timeouts),
-    /// `error-page`.
-    ErrorPage(ErrorPage),
-    /// `log`.
-    Log(Log),
-    /// `retry`.
-    Retry(Retry),
     /// `cache`.
     Cache(Cache),
 }
@@ -426,78 +414,6 @@ pub enum HeaderOpKind {
     Add(Spanned<Template>),
     Default(Spanned<Template>),
     Replace(Spanned<String>, Spanned<String>),
-}
-
-/// `limits`.
-#[derive(Debug, Clone, Default)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Limits {
-    pub headers: Option<Spanned<Setting<u64>>>,
-    pub uri: Option<Spanned<Setting<u64>>>,
-    pub body: Option<Spanned<Setting<u64>>>,
-    pub connections: Option<Spanned<Setting<u64>>>,
-    pub per_client: Option<Spanned<Setting<u64>>>,
-    pub handshakes: Option<Spanned<Setting<u64>>>,
-    /// `memory=`.
-    pub memory: Option<Spanned<Setting<u64>>>,
-    pub min_rate: Option<Spanned<u64>>,
-    pub half_close: Option<Spanned<bool>>,
-    pub encoded_slash: Option<Spanned<bool>>,
-    pub merge_slashes: Option<Spanned<bool>>,
-    /// `path-parameters=`: whether they are refused.
-    pub refuse_parameters: Option<Spanned<bool>>,
-    pub underscores: Option<Spanned<bool>>,
-}
-
-/// `timeouts`.
-#[derive(Debug, Clone, Default)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Timeouts {
-    pub handshake: Option<Spanned<Setting<Duration>>>,
-    pub connect: Option<Spanned<Setting<Duration>>>,
-    pub request: Option<Spanned<Setting<Duration>>>,
-    pub response: Option<Spanned<Setting<Duration>>>,
-    pub proceed: Option<Spanned<Setting<Duration>>>,
-    pub idle: Option<Spanned<Setting<Duration>>>,
-    pub total: Option<Spanned<Setting<Duration>>>,
-}
-
-/// `error-page`.
-#[derive(Debug, Clone)]
-pub struct ErrorPage {
-    /// The statuses.
-    pub codes: Vec<Spanned<u16>>,
-    /// The page.
-    pub file: Spanned<FileSource>,
-    /// `placeholders=`.
-    pub placeholders: Option<Spanned<bool>>,
-    /// `upstream=`.
-    pub upstream: Option<Spanned<bool>>,
-}
-
-/// `log`.
-#[derive(Debug, Clone)]
-pub enum Log {
-    /// `log off`.
-    Off,
-    /// `log access`.
-    Access {
-        /// `format=`.
-        format: Option<Spanned<LogFormat>>,
-        /// `fields` lines.
-        items: Vec<Item>,
-    },
-}
-
-/// `log access format=`.
-#[derive(Debug, Clone)]
-pub enum LogFormat {
-    /// `json`.
-    Json,
-    /// `combined`.
-    Combined,
-    /// A line of one's own.
-    Template(Template),
 }
 
 /// `param`.

@@ -25,9 +25,8 @@ mod upstreams;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use proxy_runtime::media;
+use proxy_runtime::site::Bytes;
 use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, TrustedHeader};
-use proxy_runtime::site::{Bytes, ErrorPage};
 
 use crate::ast::{self, FileSource, HostPattern, Item};
 use crate::expression::Made;
@@ -282,28 +281,6 @@ impl Check<'_> {
             }
             FileSource::Param(name) => self.file_param(name).map(|index| (Bytes::File(index), String::new())),
         }
-    }
-
-    pub(crate) fn error_page(&mut self, page: &ast::ErrorPage) -> Option<ErrorPage> {
-        let (body, name) = self.bytes(&page.file)?;
-        let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
-        let placeholders = is(&page.placeholders);
-        if let (Bytes::Fixed(bytes), Some(written), true, false) =
-            (&body, &page.placeholders, placeholders, self.sources.compares())
-            && !ErrorPage::PLACEHOLDERS.iter().any(|known| String::from_utf8_lossy(bytes).contains(known))
-        {
-            self.report.add(
-                Diagnostic::error("no-effect", "nothing in this page stands for anything", written.span)
-                    .help(format!("these do: {}", ErrorPage::PLACEHOLDERS.join(" "))),
-            );
-        }
-        Some(ErrorPage {
-            placeholders,
-            upstream: is(&page.upstream),
-            codes: list(page.codes.iter().map(|code| code.value).collect()),
-            body,
-            content_type: media::of(&name).into(),
-        })
     }
 
     /// What the site says about lints.

@@ -3,19 +3,16 @@
 //! [`ALL`] drives the reader, "did you mean", the reference manual and the tests. One file per directive, or per small
 //! family; to add one: its file, a line in [`ALL`], a variant of `ast::What`, and what `check` does with it.
 
-mod access_log;
 mod acme;
 mod admin;
 pub mod aliases;
 mod cache;
 mod discover;
-mod error_page;
 mod files;
 mod headers;
 mod health;
 mod http2;
 mod include;
-mod limits;
 mod lint;
 mod listen;
 mod matchers;
@@ -25,7 +22,6 @@ mod process;
 mod proxy;
 mod redirect;
 mod respond;
-mod retry;
 mod rewrite;
 mod route;
 mod send_file;
@@ -33,7 +29,6 @@ mod site;
 mod stream;
 mod table;
 mod test;
-mod timeouts;
 mod tls;
 mod traffic;
 mod trusted_proxies;
@@ -41,7 +36,7 @@ mod upstream;
 
 pub use self::upstream::POLICIES;
 pub use crate::declaration::{Directive, Place, Prop};
-use crate::declaration::{HANDLER, MATCHER, POLICY, ROOT_POLICY};
+use crate::declaration::{HANDLER, MATCHER, POLICY};
 use crate::policy;
 use crate::syntax::{Leaf, Scalar};
 
@@ -93,8 +88,8 @@ pub static ALL: &[&Directive] = &[
     &headers::REMOVE,
     &headers::REPLACE,
     &headers::PASS,
-    &limits::LIMITS,
-    &timeouts::TIMEOUTS,
+    &policy::limits::LIMITS,
+    &policy::timeouts::TIMEOUTS,
     &policy::maintenance::MAINTENANCE,
     &policy::networks::ALLOW,
     &policy::networks::DENY,
@@ -126,9 +121,9 @@ pub static ALL: &[&Directive] = &[
     &policy::block::BLOCK_BODY,
     &policy::request_types::REQUEST_TYPES,
     &policy::filter::FILTER,
-    &retry::RETRY,
-    &retry::ON,
-    &retry::METHODS,
+    &policy::retry::RETRY,
+    &policy::retry::ON,
+    &policy::retry::METHODS,
     &cache::CACHE,
     &cache::lifetime::TTL,
     &cache::lifetime::STALE,
@@ -155,9 +150,9 @@ pub static ALL: &[&Directive] = &[
     &policy::media_types::TYPES,
     &policy::mirror::MIRROR,
     &policy::fault::FAULT,
-    &error_page::ERROR_PAGE,
-    &access_log::LOG,
-    &access_log::FIELDS,
+    &policy::error_page::ERROR_PAGE,
+    &policy::log::LOG,
+    &policy::log::FIELDS,
     &upstream::UPSTREAM,
     &upstream::SERVER,
     &send_file::SEND_FILE,

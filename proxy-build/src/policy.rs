@@ -11,10 +11,13 @@ pub(crate) mod client_certificate;
 pub(crate) mod compress;
 pub(crate) mod cors;
 mod counted;
+pub(crate) mod error_page;
 pub(crate) mod fault;
 pub(crate) mod filter;
 pub(crate) mod in_flight;
 mod layer;
+pub(crate) mod limits;
+pub(crate) mod log;
 pub(crate) mod maintenance;
 pub(crate) mod media_types;
 pub(crate) mod mirror;
@@ -22,6 +25,8 @@ pub(crate) mod networks;
 pub(crate) mod rate_limit;
 pub(crate) mod request_types;
 pub(crate) mod response_cookies;
+pub(crate) mod retry;
+pub(crate) mod timeouts;
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -42,7 +47,7 @@ pub(crate) trait Policy: Clone + Debug + 'static {
     const NAME: &'static str;
 
     /// What holds where several places around each other say something.
-    const MERGE: Merge = Merge::Inner;
+    const MERGE: Merge<Self> = Merge::Inner;
 
     /// Whether it acts on nothing but what is forwarded.
     const NEEDS_UPSTREAM: bool = false;
@@ -62,6 +67,9 @@ pub(crate) trait Policy: Clone + Debug + 'static {
 
     /// Checks what one place says, by itself.
     fn check_place(_: &mut Check<'_>, _: &[Spanned<Self>]) {}
+
+    /// Checks what holds at the top level, where the listeners are these.
+    fn check_root(_: &mut Check<'_>, _: &Layer, _: &[site::Listener]) {}
 
     /// What of it has no effect in a route that is answered so.
     fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
@@ -145,6 +153,8 @@ pub(crate) trait Kind: Sync {
     fn turns_nothing_off(&self, item: &Item, around: &[&Layer]) -> bool;
     /// See [`Policy::check_place`].
     fn check_place(&self, check: &mut Check<'_>, layer: &Layer);
+    /// See [`Policy::check_root`].
+    fn check_root(&self, check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]);
     /// See [`Policy::NEEDS_UPSTREAM`]; whether an item says this.
     fn needs_upstream(&self, item: &Item) -> bool;
     /// See [`Policy::idle`].
@@ -157,6 +167,7 @@ pub(crate) trait Kind: Sync {
 
 /// All policies, in the order in which a request meets them.
 pub(crate) static ALL: &[&dyn Kind] = &[
+    &of::<limits::Limits>(),
     &of::<fault::Fault>(),
     &of::<maintenance::Maintenance>(),
     &of::<networks::Networks>(),
@@ -168,10 +179,14 @@ pub(crate) static ALL: &[&dyn Kind] = &[
     &of::<auth::Auth>(),
     &of::<block::Block>(),
     &of::<filter::Filter>(),
+    &of::<timeouts::Timeouts>(),
+    &of::<retry::Retry>(),
     &of::<mirror::Mirror>(),
     &of::<response_cookies::ResponseCookies>(),
     &of::<body_replace::BodyReplace>(),
     &of::<compress::Compress>(),
+    &of::<error_page::ErrorPage>(),
+    &of::<log::Log>(),
 ];
 
 /// The kind that a policy is.
@@ -206,6 +221,10 @@ impl<P: Policy> Kind for Of<P> {
 
     fn check_place(&self, check: &mut Check<'_>, layer: &Layer) {
         P::check_place(check, layer.all());
+    }
+
+    fn check_root(&self, check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]) {
+        P::check_root(check, layer, listeners);
     }
 
     fn needs_upstream(&self, item: &Item) -> bool {

@@ -48,11 +48,11 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     let listeners = check.listeners(&root.listens, &root.sites, &secured, (&root.streams, root.admin.as_ref()));
     check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
     let defaults = check.layer(&root.policies, &Layer::default());
-    check.handshakes_happen(&defaults, &listeners.list);
+    policy::ALL.iter().for_each(|kind| kind.check_root(&mut check, &defaults.said, &listeners.list));
     let process = check.process(&root.process);
     let trusted = check.trusted(root.trusted);
     check.trusted_header = trusted.header.clone();
-    check.underscores = defaults.underscores();
+    check.underscores = policy::limits::underscores(&defaults.said);
     let root_policy = check.policy(&defaults, &scope::Scope::no_route());
     let mut hosts = check.sites(root.sites, &listeners, &secured, &defaults);
     let joined = check.join(&hosts);
@@ -139,7 +139,6 @@ impl Root {
                 | What::InStream(_)
                 | What::InUpstream(_)
                 | What::InHealthCheck(_)
-                | What::InRetry(_)
                 | What::InCache(_)
                 | What::Line(_)
                 | What::DiskStore(_)
@@ -165,8 +164,7 @@ impl Root {
                 | What::HeaderPass(_)
                 | What::QuerySet(..)
                 | What::QueryRemove(_)
-                | What::AllowHost(_)
-                | What::Fields(_) => {
+                | What::AllowHost(_) => {
                     unreachable!("the reader lets no such directive stand at the top level")
                 }
             }
@@ -192,7 +190,7 @@ impl Check<'_> {
         for (index, (span, site)) in sites.into_iter().enumerate() {
             self.site_tls = secured[index];
             let layer = self.layer(&site.items, defaults);
-            self.underscores = layer.underscores();
+            self.underscores = policy::limits::underscores(&layer.said);
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
             // What it says of who clients are has no value where no route is found, and is then empty.
@@ -208,7 +206,7 @@ impl Check<'_> {
                         .help(self.inside(span, "proxy \"http://127.0.0.1:3000\"")),
                 );
             }
-            let mut normal_form = layer.normal_form();
+            let mut normal_form = policy::limits::normal_form(&layer.said);
             normal_form.encoded_slash |= found.iter().any(|route| route.policy.limits.encoded_slash);
             hosts.push(Host {
                 hosts: scope_hosts,

@@ -1,11 +1,11 @@
 //! Placeholders: which may stand where, and what they become. And with them all policies that have text in them.
 
-use proxy_runtime::site::{Log, LogField, ParamKind};
+use proxy_runtime::site::ParamKind;
 use proxy_runtime::template::{Piece, Template};
 
 use super::Check;
 use super::scope::{Phase, SIMPLE, Scope, available};
-use crate::ast::{self, HeaderOpKind, Item, LogFormat, Part, What};
+use crate::ast::{self, HeaderOpKind, Item, Part, What};
 use crate::model::{HeaderOp, PathStep, Rewrite, list};
 use crate::nearest::nearest;
 use crate::report::{Diagnostic, Help};
@@ -339,79 +339,9 @@ impl Check<'_> {
             self.report.add(diagnostic("`host` can't be changed here").help(help));
         }
     }
-
-    pub(crate) fn log(&mut self, log: Option<&(Span, ast::Log)>, scope: &Scope) -> Log {
-        let Some((_, ast::Log::Access { format, items })) = log else { return Log::Off };
-        let format_value = format.as_ref().map(|format| &format.value);
-        if let (Some(item), Some(LogFormat::Combined | LogFormat::Template(_))) = (items.first(), format_value) {
-            self.error("no-effect", "`fields` has no effect: it chooses the members of format=json", item.span);
-        }
-        match format_value {
-            None | Some(LogFormat::Json) => {
-                let chosen = items.iter().find_map(|item| match &item.what {
-                    What::Fields(fields) => Some(fields.iter().map(|field| field.value).collect::<Vec<_>>()),
-                    _ => None,
-                });
-                let fields = chosen.unwrap_or_else(|| DEFAULT_FIELDS.to_vec());
-                Log::Json(list(fields))
-            }
-            Some(LogFormat::Combined) => Log::Template(Template { pieces: list(combined()) }),
-            Some(LogFormat::Template(template)) => match self.template(template, scope, Phase::Log) {
-                Some(template) => Log::Template(template),
-                None => Log::Off,
-            },
-        }
-    }
 }
 
 /// A path that is put together from `{path}` begins with `/` as well.
 fn starts_with_path(template: &ast::Template) -> bool {
     matches!(template.parts.first(), Some(Part::Placeholder(name)) if name.value == "path")
-}
-
-const DEFAULT_FIELDS: &[LogField] = &[
-    LogField::Time,
-    LogField::Client,
-    LogField::Method,
-    LogField::Host,
-    LogField::Path,
-    LogField::Protocol,
-    LogField::Status,
-    LogField::Bytes,
-    LogField::Duration,
-    LogField::Route,
-    LogField::Upstream,
-    LogField::Server,
-    LogField::Reason,
-    LogField::Detail,
-    LogField::Rule,
-    LogField::Cache,
-    LogField::CacheReason,
-];
-
-/// Apache's combined log format.
-fn combined() -> Vec<Piece> {
-    let text = |text: &'static str| Piece::Text(text.into());
-    vec![
-        Piece::ClientIp,
-        text(" - "),
-        Piece::User,
-        text(" ["),
-        Piece::TimeCommon,
-        text("] \""),
-        Piece::Method,
-        text(" "),
-        Piece::PathAndQuery,
-        text(" "),
-        Piece::Protocol,
-        text("\" "),
-        Piece::Status,
-        text(" "),
-        Piece::Bytes,
-        text(" \""),
-        Piece::Header("referer".into()),
-        text("\" \""),
-        Piece::Header("user-agent".into()),
-        text("\""),
-    ]
 }

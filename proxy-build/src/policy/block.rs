@@ -189,7 +189,7 @@ struct Texts(Where, Vec<Spanned<String>>);
 
 impl Policy for Block {
     const NAME: &'static str = "block";
-    const MERGE: Merge = Merge::All;
+    const MERGE: Merge<Self> = Merge::All;
 
     fn is_off(&self) -> bool {
         self.name.value == "off"

@@ -103,7 +103,7 @@ pub(crate) struct Filter {
 
 impl Policy for Filter {
     const NAME: &'static str = "filter";
-    const MERGE: Merge = Merge::All;
+    const MERGE: Merge<Self> = Merge::All;
 
     fn is_off(&self) -> bool {
         self.function.value == "off"

@@ -59,7 +59,7 @@ pub(crate) struct InFlight {
 
 impl Policy for InFlight {
     const NAME: &'static str = "in-flight";
-    const MERGE: Merge = Merge::All;
+    const MERGE: Merge<Self> = Merge::All;
 
     fn is_off(&self) -> bool {
         self.most.is_none()

@@ -7,21 +7,30 @@ use super::Policy;
 use crate::source::Spanned;
 
 /// What holds where a policy is written in several places around each other.
-pub(crate) enum Merge {
+pub(crate) enum Merge<P> {
     /// What the innermost says.
     Inner,
     /// All, outer ones first; but those around an `off`.
     All,
+    /// All, inner ones first.
+    InnerFirst,
+    /// The values of both, of which the inner ones are taken first: the function has the outer one before the inner one.
+    Values(fn(&P, &P) -> P),
 }
 
-impl Merge {
+impl<P: Policy> Merge<P> {
     /// What comes of an outer layer and an inner one.
-    pub(super) fn merge<P: Policy>(self, outer: &[Spanned<P>], inner: &[Spanned<P>]) -> Vec<Spanned<P>> {
+    pub(super) fn merge(self, outer: &[Spanned<P>], inner: &[Spanned<P>]) -> Vec<Spanned<P>> {
         let is_off = inner.iter().any(|said| said.value.is_off());
-        match self {
-            Merge::Inner => inner.to_vec(),
-            Merge::All if is_off => inner.to_vec(),
-            Merge::All => [outer, inner].concat(),
+        match (self, outer) {
+            (Merge::Inner, _) => inner.to_vec(),
+            (Merge::All, _) if is_off => inner.to_vec(),
+            (Merge::All, _) => [outer, inner].concat(),
+            (Merge::InnerFirst, _) => [inner, outer].concat(),
+            (Merge::Values(_), []) => inner.to_vec(),
+            (Merge::Values(both), [outer, ..]) => {
+                inner.iter().map(|said| Spanned { value: both(&outer.value, &said.value), span: said.span }).collect()
+            }
         }
     }
 }

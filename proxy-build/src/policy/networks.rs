@@ -87,7 +87,7 @@ pub(crate) struct Networks {
 
 impl Policy for Networks {
     const NAME: &'static str = "allow";
-    const MERGE: Merge = Merge::All;
+    const MERGE: Merge<Self> = Merge::All;
 
     fn name(&self) -> &'static str {
         if self.allow { "allow" } else { "deny" }

@@ -93,7 +93,7 @@ pub(crate) struct RateLimit {
 
 impl Policy for RateLimit {
     const NAME: &'static str = "rate-limit";
-    const MERGE: Merge = Merge::All;
+    const MERGE: Merge<Self> = Merge::All;
 
     fn is_off(&self) -> bool {
         self.rate.is_none()

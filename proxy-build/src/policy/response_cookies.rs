@@ -76,7 +76,7 @@ pub(crate) struct ResponseCookies {
 
 impl Policy for ResponseCookies {
     const NAME: &'static str = "response-cookies";
-    const MERGE: Merge = Merge::All;
+    const MERGE: Merge<Self> = Merge::All;
     const NEEDS_UPSTREAM: bool = true;
     const NEEDS_ALL: bool = true;
 

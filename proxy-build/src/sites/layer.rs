@@ -2,8 +2,6 @@
 //!
 //! Of values the inner one holds; of lists (header lines, error pages) all hold, inner ones having the last word.
 
-use proxy_runtime::site::NormalForm;
-
 use crate::ast::{self, Item, Policy, What};
 use crate::check::Check;
 use crate::policy;
@@ -16,12 +14,6 @@ pub(super) struct Layer {
     pub(super) rewrite: Option<(Span, ast::Rewrite)>,
     pub(super) request_headers: Vec<(Span, Vec<Item>)>,
     pub(super) response_headers: Vec<(Span, Vec<Item>)>,
-    pub(super) limits: ast::Limits,
-    pub(super) timeouts: ast::Timeouts,
-    /// Inner pages first: the first that has a status answers.
-    pub(super) error_pages: Vec<ast::ErrorPage>,
-    pub(super) log: Option<(Span, ast::Log)>,
-    pub(super) retry: Option<(Span, ast::Retry)>,
     pub(super) cache: Option<(Span, ast::Cache)>,
     /// What has a file in `policy`.
     pub(super) said: policy::Layer,
@@ -32,7 +24,6 @@ pub(super) struct Layer {
 impl Layer {
     /// This layer with `inner` on top.
     pub(super) fn overlay(mut self, inner: Layer) -> Layer {
-        let pages = inner.error_pages.into_iter().chain(self.error_pages).collect();
         self.request_headers.extend(inner.request_headers);
         self.response_headers.extend(inner.response_headers);
         self.origins.extend(inner.origins);
@@ -41,51 +32,10 @@ impl Layer {
             rewrite: inner.rewrite.or(self.rewrite),
             request_headers: self.request_headers,
             response_headers: self.response_headers,
-            limits: ast::Limits {
-                headers: inner.limits.headers.or(self.limits.headers),
-                uri: inner.limits.uri.or(self.limits.uri),
-                body: inner.limits.body.or(self.limits.body),
-                connections: inner.limits.connections.or(self.limits.connections),
-                per_client: inner.limits.per_client.or(self.limits.per_client),
-                handshakes: inner.limits.handshakes.or(self.limits.handshakes),
-                memory: inner.limits.memory.or(self.limits.memory),
-                min_rate: inner.limits.min_rate.or(self.limits.min_rate),
-                half_close: inner.limits.half_close.or(self.limits.half_close),
-                encoded_slash: inner.limits.encoded_slash.or(self.limits.encoded_slash),
-                merge_slashes: inner.limits.merge_slashes.or(self.limits.merge_slashes),
-                refuse_parameters: inner.limits.refuse_parameters.or(self.limits.refuse_parameters),
-                underscores: inner.limits.underscores.or(self.limits.underscores),
-            },
-            timeouts: ast::Timeouts {
-                handshake: inner.timeouts.handshake.or(self.timeouts.handshake),
-                connect: inner.timeouts.connect.or(self.timeouts.connect),
-                request: inner.timeouts.request.or(self.timeouts.request),
-                response: inner.timeouts.response.or(self.timeouts.response),
-                proceed: inner.timeouts.proceed.or(self.timeouts.proceed),
-                idle: inner.timeouts.idle.or(self.timeouts.idle),
-                total: inner.timeouts.total.or(self.timeouts.total),
-            },
-            error_pages: pages,
-            log: inner.log.or(self.log),
-            retry: inner.retry.or(self.retry),
             cache: inner.cache.or(self.cache),
             said: self.said,
             origins: self.origins,
         }
-    }
-
-    /// How paths are brought to canonical form.
-    pub(super) fn normal_form(&self) -> NormalForm {
-        NormalForm {
-            encoded_slash: self.limits.encoded_slash.is_some_and(|value| value.value),
-            merge_slashes: self.limits.merge_slashes.is_none_or(|value| value.value),
-            refuse_parameters: self.limits.refuse_parameters.is_some_and(|value| value.value),
-        }
-    }
-
-    /// Whether names of fields may have `_`.
-    pub(super) fn underscores(&self) -> bool {
-        self.limits.underscores.is_some_and(|value| value.value)
     }
 }
 
@@ -182,26 +132,6 @@ fn own(items: &[Item]) -> Layer {
             Policy::ResponseHeaders(lines) => {
                 layer.response_headers.push((*span, lines.clone()));
                 "response-headers"
-            }
-            Policy::Limits(limits) => {
-                layer.limits = (**limits).clone();
-                "limits"
-            }
-            Policy::Timeouts(timeouts) => {
-                layer.timeouts = timeouts.clone();
-                "timeouts"
-            }
-            Policy::ErrorPage(page) => {
-                layer.error_pages.push(page.clone());
-                "error-page"
-            }
-            Policy::Log(log) => {
-                layer.log = Some((*span, log.clone()));
-                "log"
-            }
-            Policy::Retry(retry) => {
-                layer.retry = Some((*span, retry.clone()));
-                "retry"
             }
             Policy::Cache(cache) => {
                 layer.cache = Some((*span, cache.clone()));

@@ -189,7 +189,6 @@ impl Check<'_> {
 
     /// `rewrite` and the like, written in a route that forwards nothing.
     fn no_effect_without_upstream(&mut self, items: &[Item], handler: &Item) {
-        self.continue_acts(items, handler);
         if let What::Handler(written) = &handler.what {
             let answer = Answer { handler: written, at: handler.span };
             for item in items {
@@ -203,58 +202,11 @@ impl Check<'_> {
             let name = match what {
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
-                What::Policy(ast::Policy::Retry(_)) => "retry",
                 What::Policy(ast::Policy::Cache(_)) => "cache",
-                What::Policy(ast::Policy::ErrorPage(ast::ErrorPage { upstream: Some(upstream), .. })) => {
-                    let message = "`upstream` has no effect: this route forwards nothing";
-                    self.report.add(
-                        Diagnostic::error("no-effect", message, upstream.span)
-                            .also(handler.span, "it is answered here"),
-                    );
-                    continue;
-                }
-                What::Policy(ast::Policy::Timeouts(timeouts)) => {
-                    let own = [("connect", &timeouts.connect), ("response", &timeouts.response)];
-                    for (name, found) in own {
-                        if let Some(found) = found {
-                            self.report.add(
-                                Diagnostic::error(
-                                    "no-effect",
-                                    format!("`{name}` has no effect: this route forwards nothing"),
-                                    found.span,
-                                )
-                                .also(handler.span, "it is answered here"),
-                            );
-                        }
-                    }
-                    continue;
-                }
                 _ => continue,
             };
             let message = format!("`{name}` has no effect: this route forwards nothing");
             self.report.add(Diagnostic::error("no-effect", message, *span).also(handler.span, "it is answered here"));
-        }
-    }
-
-    /// `timeouts continue` in a route where the proxy does not wait for a server to say that.
-    fn continue_acts(&mut self, items: &[Item], handler: &Item) {
-        let What::Handler(written) = &handler.what else { return };
-        let asks_server = written.forwarding().and_then(|forwarding| forwarding.asks_server.as_ref());
-        if asks_server.is_some_and(|asks_server| asks_server.value) {
-            return;
-        }
-        for Item { what, .. } in items {
-            let What::Policy(ast::Policy::Timeouts(ast::Timeouts { proceed: Some(written), .. })) = what else {
-                continue;
-            };
-            self.report.add(
-                Diagnostic::error(
-                    "no-effect",
-                    "`continue` has no effect: it is the proxy that says it here",
-                    written.span,
-                )
-                .also(handler.span, "to leave it to the server write continue=upstream here"),
-            );
         }
     }
 
@@ -271,7 +223,6 @@ impl Check<'_> {
                 }
                 What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
                 What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
-                What::Policy(ast::Policy::Retry(_)) => "retry",
                 What::Policy(ast::Policy::Cache(_)) => "cache",
                 _ => continue,
             };

@@ -1,13 +1,21 @@
 //! `limits`: sizes and counts.
 
-use super::{Directive, Place, Prop, ROOT_POLICY};
-use crate::ast::{Limits, Policy, What};
+use proxy_runtime::site::{self, NormalForm, ParamKind};
+
+use super::{Layer, Merge, Policy};
+use crate::ast::{self, What};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, Place, Prop, ROOT_POLICY};
+use crate::model::LIMITS as DEFAULTS;
+use crate::report::{Diagnostic, Help};
+use crate::source::Spanned;
 use crate::value;
 
 const ROOT: &[Place] = &[Place::Root];
 const ROOT_OR_SITE: &[Place] = &[Place::Root, Place::Site];
 
-pub(super) static LIMITS: Directive = Directive {
+pub(crate) static LIMITS: Directive = Directive {
     name: "limits",
     places: ROOT_POLICY,
     args: "",
@@ -94,7 +102,7 @@ site example.com {
 "#,
     read: |r| {
         r.some_property();
-        Some(What::Policy(Policy::Limits(Box::new(Limits {
+        Some(What::policy(Limits {
             headers: r.prop("headers", value::size_within(1, value::MAX_HEADERS)),
             uri: r.prop("uri", value::size_within(1, value::MAX_URI)),
             body: r.prop("body", value::setting(value::size_or_unlimited)),
@@ -108,6 +116,117 @@ site example.com {
             merge_slashes: r.prop("merge-slashes", value::boolean),
             refuse_parameters: r.prop("path-parameters", value::word(&[("pass", false), ("refuse", true)])),
             underscores: r.prop("underscores", value::boolean),
-        }))))
+        }))
     },
 };
+
+/// `limits`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Limits {
+    headers: Option<Spanned<ast::Setting<u64>>>,
+    uri: Option<Spanned<ast::Setting<u64>>>,
+    body: Option<Spanned<ast::Setting<u64>>>,
+    connections: Option<Spanned<ast::Setting<u64>>>,
+    per_client: Option<Spanned<ast::Setting<u64>>>,
+    handshakes: Option<Spanned<ast::Setting<u64>>>,
+    /// `memory=`.
+    memory: Option<Spanned<ast::Setting<u64>>>,
+    min_rate: Option<Spanned<u64>>,
+    half_close: Option<Spanned<bool>>,
+    encoded_slash: Option<Spanned<bool>>,
+    merge_slashes: Option<Spanned<bool>>,
+    /// `path-parameters=`: whether they are refused.
+    refuse_parameters: Option<Spanned<bool>>,
+    underscores: Option<Spanned<bool>>,
+}
+
+impl Policy for Limits {
+    const NAME: &'static str = "limits";
+    const MERGE: Merge<Self> = Merge::Values(Limits::within);
+
+    fn check_root(check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]) {
+        let written = layer.one::<Limits>().and_then(|limits| limits.value.handshakes.as_ref());
+        if let Some(written) = written.filter(|_| !listeners.iter().any(|listener| listener.speaks.tls)) {
+            check.error("no-effect", "`handshakes` has no effect: no listener speaks TLS", written.span);
+        }
+    }
+
+    fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        if let Some(limits) = layer.one::<Limits>() {
+            policy.limits = limits.value.made(check);
+        }
+        policy.fields.underscores = underscores(layer);
+    }
+}
+
+/// How paths are brought to canonical form.
+pub(crate) fn normal_form(layer: &Layer) -> NormalForm {
+    let limits = layer.one::<Limits>().map(|limits| &limits.value);
+    let said = |value: fn(&Limits) -> &Option<Spanned<bool>>| Some(value(limits?).as_ref()?.value);
+    NormalForm {
+        encoded_slash: said(|limits| &limits.encoded_slash).unwrap_or(false),
+        merge_slashes: said(|limits| &limits.merge_slashes).unwrap_or(true),
+        refuse_parameters: said(|limits| &limits.refuse_parameters).unwrap_or(false),
+    }
+}
+
+/// Whether names of fields may have `_`.
+pub(crate) fn underscores(layer: &Layer) -> bool {
+    layer.one::<Limits>().and_then(|limits| limits.value.underscores.as_ref()).is_some_and(|value| value.value)
+}
+
+impl Limits {
+    /// These, and what they don't say from those around them.
+    fn within(outer: &Limits, inner: &Limits) -> Limits {
+        let (outer, inner) = (outer.clone(), inner.clone());
+        Limits {
+            headers: inner.headers.or(outer.headers),
+            uri: inner.uri.or(outer.uri),
+            body: inner.body.or(outer.body),
+            connections: inner.connections.or(outer.connections),
+            per_client: inner.per_client.or(outer.per_client),
+            handshakes: inner.handshakes.or(outer.handshakes),
+            memory: inner.memory.or(outer.memory),
+            min_rate: inner.min_rate.or(outer.min_rate),
+            half_close: inner.half_close.or(outer.half_close),
+            encoded_slash: inner.encoded_slash.or(outer.encoded_slash),
+            merge_slashes: inner.merge_slashes.or(outer.merge_slashes),
+            refuse_parameters: inner.refuse_parameters.or(outer.refuse_parameters),
+            underscores: inner.underscores.or(outer.underscores),
+        }
+    }
+
+    fn made(&self, check: &mut Check<'_>) -> site::Limits {
+        if let Some(Spanned { value: ast::Setting::Fixed(u64::MAX), span }) = &self.body {
+            check.report.add(
+                Diagnostic::lint("unbounded-body", "request bodies may be of any size here", *span)
+                    .help("name the largest size that is meant, as in body=\"1GiB\""),
+            );
+        }
+        if let (Some(uri), Some(headers)) = (&self.uri, &self.headers)
+            && let (ast::Setting::Fixed(longest), ast::Setting::Fixed(head)) = (&uri.value, &headers.value)
+            && longest > head
+        {
+            let message = "`uri` is more than `headers`, which the target is a part of: it can never be reached";
+            let found = Diagnostic::error("contradiction", message, uri.span).also(headers.span, "all of the head");
+            let slice = check.sources.slice(headers.span).to_owned();
+            check.report.add(found.help(Help::write(uri.span, slice)));
+        }
+        let mut number = |setting: &Option<Spanned<ast::Setting<u64>>>, kind, default| match setting {
+            Some(setting) => check.setting(setting, kind).unwrap_or(default),
+            None => default,
+        };
+        site::Limits {
+            headers: number(&self.headers, ParamKind::Size, DEFAULTS.headers),
+            uri: number(&self.uri, ParamKind::Size, DEFAULTS.uri),
+            body: number(&self.body, ParamKind::Size, DEFAULTS.body),
+            connections: number(&self.connections, ParamKind::Number, DEFAULTS.connections),
+            per_client: number(&self.per_client, ParamKind::Number, DEFAULTS.per_client),
+            handshakes: number(&self.handshakes, ParamKind::Number, DEFAULTS.handshakes),
+            memory: number(&self.memory, ParamKind::Size, DEFAULTS.memory),
+            min_rate: self.min_rate.as_ref().map_or(DEFAULTS.min_rate, |rate| rate.value),
+            half_close: self.half_close.as_ref().map_or(DEFAULTS.half_close, |value| value.value),
+            encoded_slash: self.encoded_slash.as_ref().is_some_and(|value| value.value),
+        }
+    }
+}

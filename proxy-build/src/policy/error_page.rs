@@ -1,12 +1,20 @@
-//! `error-page`: bodies for the proxy's own errors.
+//! `error-page`: the body of the proxy's own error responses.
 
-use super::{Directive, Prop, ROOT_POLICY};
-use crate::ast::{ErrorPage, Policy, What};
+use proxy_runtime::media;
+use proxy_runtime::site::{self, Bytes};
+
+use super::{Answer, Layer, Merge, Policy};
+use crate::ast::{FileSource, What};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, Prop, ROOT_POLICY};
+use crate::model::list;
 use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
 use crate::syntax::{Leaf, Scalar};
-use crate::value;
+use crate::value::{self};
 
-pub(super) static ERROR_PAGE: Directive = Directive {
+pub(crate) static ERROR_PAGE: Directive = Directive {
     name: "error-page",
     places: ROOT_POLICY,
     args: "CODE... FILE",
@@ -48,7 +56,7 @@ site example.com {
             }
         }
         let file = r.arg("a FILE", value::file_source)?;
-        Some(What::Policy(Policy::ErrorPage(ErrorPage { codes, file, placeholders, upstream })))
+        Some(What::policy(ErrorPage { codes, file, placeholders, upstream }))
     },
 };
 
@@ -75,4 +83,57 @@ fn error_status(leaf: &Leaf, any: bool) -> value::Parsed<u16> {
         });
     }
     Ok(code)
+}
+
+/// `error-page`.
+#[derive(Debug, Clone)]
+pub(crate) struct ErrorPage {
+    /// The statuses.
+    codes: Vec<Spanned<u16>>,
+    /// The page.
+    file: Spanned<FileSource>,
+    /// `placeholders=`.
+    placeholders: Option<Spanned<bool>>,
+    /// `upstream=`.
+    upstream: Option<Spanned<bool>>,
+}
+
+impl Policy for ErrorPage {
+    const NAME: &'static str = "error-page";
+    // The first that has a status answers.
+    const MERGE: Merge<Self> = Merge::InnerFirst;
+
+    fn idle(&self, _: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+        let written = self.upstream.iter().filter(|_| answer.handler.forwarding().is_none());
+        written.map(|written| answer.idle("`upstream`", "this route forwards nothing", written.span)).collect()
+    }
+
+    fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        let pages = layer.all::<ErrorPage>().iter();
+        policy.error_pages = list(pages.filter_map(|page| page.value.made(check)).collect());
+    }
+}
+
+impl ErrorPage {
+    fn made(&self, check: &mut Check<'_>) -> Option<site::ErrorPage> {
+        let (body, name) = check.bytes(&self.file)?;
+        let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
+        let placeholders = is(&self.placeholders);
+        if let (Bytes::Fixed(bytes), Some(written), true, false) =
+            (&body, &self.placeholders, placeholders, check.sources.compares())
+            && !site::ErrorPage::PLACEHOLDERS.iter().any(|known| String::from_utf8_lossy(bytes).contains(known))
+        {
+            check.report.add(
+                Diagnostic::error("no-effect", "nothing in this page stands for anything", written.span)
+                    .help(format!("these do: {}", site::ErrorPage::PLACEHOLDERS.join(" "))),
+            );
+        }
+        Some(site::ErrorPage {
+            placeholders,
+            upstream: is(&self.upstream),
+            codes: list(self.codes.iter().map(|code| code.value).collect()),
+            body,
+            content_type: media::of(&name).into(),
+        })
+    }
 }
