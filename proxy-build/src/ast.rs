@@ -95,12 +95,8 @@ pub enum What {
     Matcher(Matcher),
     Handler(Handler),
     Else(Vec<Item>),
-    Policy(Policy),
-    HeaderOp(HeaderOp),
-    HeaderRemove(Vec<Spanned<String>>),
-    HeaderPass(Vec<Spanned<String>>),
-    QuerySet(Spanned<String>, Spanned<Template>),
-    QueryRemove(Vec<Spanned<String>>),
+    /// A policy, which is its own file's.
+    Policy(Written),
     AllowHost(Vec<Spanned<HostPattern>>),
 }
 
@@ -122,7 +118,7 @@ impl Written {
 impl What {
     /// A policy.
     pub fn policy(policy: impl Any + fmt::Debug) -> What {
-        What::Policy(Policy::InFile(Written(Rc::new(policy))))
+        What::Policy(Written(Rc::new(policy)))
     }
 
     /// A line of a policy.
@@ -135,7 +131,7 @@ impl Item {
     /// The policy that it is, if it is one of this type.
     pub fn policy<T: Any>(&self) -> Option<&T> {
         match &self.what {
-            What::Policy(Policy::InFile(written)) => written.get(),
+            What::Policy(written) => written.get(),
             _ => None,
         }
     }
@@ -361,59 +357,6 @@ pub enum Part {
     Param(Spanned<String>),
     /// `(file)"path"`.
     File(Spanned<String>),
-}
-
-/// A policy.
-#[derive(Debug, Clone)]
-pub enum Policy {
-    /// One that has a file in `policy`.
-    InFile(Written),
-    /// `rewrite`.
-    Rewrite(Rewrite),
-    /// `request-headers`.
-    RequestHeaders(Vec<Item>),
-    /// `response-headers`.
-    ResponseHeaders(Vec<Item>),
-    /// `cache`.
-    Cache(Cache),
-}
-
-/// `rewrite`.
-#[derive(Debug, Clone)]
-pub struct Rewrite {
-    /// `strip-prefix=`.
-    pub strip_prefix: Option<Spanned<String>>,
-    /// `add-prefix=`.
-    pub add_prefix: Option<Spanned<String>>,
-    /// `path=`.
-    pub path: Option<Spanned<Template>>,
-    /// `regex=`.
-    pub regex: Option<Spanned<String>>,
-    /// `replace=`.
-    pub replace: Option<Spanned<String>>,
-    /// `raw=`.
-    pub raw: Option<Spanned<bool>>,
-    /// `query-set` and `query-remove` lines.
-    pub items: Vec<Item>,
-}
-
-/// A line of `request-headers` or `response-headers`.
-#[derive(Debug, Clone)]
-pub struct HeaderOp {
-    /// What is done.
-    pub kind: HeaderOpKind,
-    /// To which field.
-    pub name: Spanned<String>,
-}
-
-/// What a header line does.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the directives")]
-pub enum HeaderOpKind {
-    Set(Spanned<Template>),
-    Add(Spanned<Template>),
-    Default(Spanned<Template>),
-    Replace(Spanned<String>, Spanned<String>),
 }
 
 /// `param`.

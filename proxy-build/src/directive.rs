@@ -9,7 +9,6 @@ pub mod aliases;
 mod cache;
 mod discover;
 mod files;
-mod headers;
 mod health;
 mod http2;
 mod include;
@@ -22,7 +21,6 @@ mod process;
 mod proxy;
 mod redirect;
 mod respond;
-mod rewrite;
 mod route;
 mod send_file;
 mod site;
@@ -77,17 +75,17 @@ pub static ALL: &[&Directive] = &[
     &redirect::ALLOW_HOST,
     &respond::ECHO,
     &respond::ABORT,
-    &rewrite::REWRITE,
-    &rewrite::QUERY_SET,
-    &rewrite::QUERY_REMOVE,
-    &headers::REQUEST_HEADERS,
-    &headers::RESPONSE_HEADERS,
-    &headers::SET,
-    &headers::ADD,
-    &headers::DEFAULT,
-    &headers::REMOVE,
-    &headers::REPLACE,
-    &headers::PASS,
+    &policy::rewrite::REWRITE,
+    &policy::rewrite::QUERY_SET,
+    &policy::rewrite::QUERY_REMOVE,
+    &policy::headers::directives::REQUEST_HEADERS,
+    &policy::headers::directives::RESPONSE_HEADERS,
+    &policy::headers::directives::SET,
+    &policy::headers::directives::ADD,
+    &policy::headers::directives::DEFAULT,
+    &policy::headers::directives::REMOVE,
+    &policy::headers::directives::REPLACE,
+    &policy::headers::directives::PASS,
     &policy::limits::LIMITS,
     &policy::timeouts::TIMEOUTS,
     &policy::maintenance::MAINTENANCE,

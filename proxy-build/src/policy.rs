@@ -7,6 +7,7 @@
 pub(crate) mod auth;
 pub(crate) mod block;
 pub(crate) mod body_replace;
+mod cache;
 pub(crate) mod client_certificate;
 pub(crate) mod compress;
 pub(crate) mod cors;
@@ -14,6 +15,7 @@ mod counted;
 pub(crate) mod error_page;
 pub(crate) mod fault;
 pub(crate) mod filter;
+pub(crate) mod headers;
 pub(crate) mod in_flight;
 mod layer;
 pub(crate) mod limits;
@@ -26,6 +28,7 @@ pub(crate) mod rate_limit;
 pub(crate) mod request_types;
 pub(crate) mod response_cookies;
 pub(crate) mod retry;
+pub(crate) mod rewrite;
 pub(crate) mod timeouts;
 
 use std::fmt::Debug;
@@ -34,10 +37,10 @@ use std::marker::PhantomData;
 use proxy_runtime::site;
 
 pub(crate) use self::layer::{Layer, Merge};
-use crate::ast::{self, Item};
+use crate::ast::{self, Item, Pattern};
 use crate::check::Check;
 use crate::check::scope::Scope;
-use crate::model::{Functions, HeaderOp, RequestFilter};
+use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -84,12 +87,17 @@ pub(crate) trait Policy: Clone + Debug + 'static {
 
     /// Checks what a route does to requests and responses, and adds that.
     fn filter(_: &mut Check<'_>, _: &Layer, _: &OfRoute<'_>, _: &mut Filters) {}
+
+    /// Checks what depends on all else of a route, and adds that.
+    fn finish(_: &mut Check<'_>, _: &Layer, _: &mut Route) {}
 }
 
 /// What answers in a route, as it is written.
 pub(crate) struct Answer<'a> {
     pub(crate) handler: &'a ast::Handler,
     pub(crate) at: Span,
+    /// The methods that the route takes, as the runtime has them; `None` where that is not known.
+    pub(crate) methods: Option<u16>,
 }
 
 impl Answer<'_> {
@@ -112,7 +120,9 @@ impl Answer<'_> {
 
 /// What is known of a route while its policies are checked.
 pub(crate) struct OfRoute<'a> {
+    pub(crate) pattern: &'a Spanned<Pattern>,
     pub(crate) scope: &'a Scope,
+    pub(crate) handler: &'a ast::Handler,
 }
 
 impl OfRoute<'_> {
@@ -126,6 +136,7 @@ impl OfRoute<'_> {
 #[derive(Default)]
 pub(crate) struct Filters {
     pub(crate) request: Vec<RequestFilter>,
+    pub(crate) response: Vec<ResponseFilter>,
     pub(crate) functions: Functions,
 }
 
@@ -163,6 +174,8 @@ pub(crate) trait Kind: Sync {
     fn check(&self, check: &mut Check<'_>, layer: &Layer, scope: &Scope, policy: &mut site::Policy);
     /// See [`Policy::filter`].
     fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters);
+    /// See [`Policy::finish`].
+    fn finish(&self, check: &mut Check<'_>, layer: &Layer, route: &mut Route);
 }
 
 /// All policies, in the order in which a request meets them.
@@ -179,12 +192,16 @@ pub(crate) static ALL: &[&dyn Kind] = &[
     &of::<auth::Auth>(),
     &of::<block::Block>(),
     &of::<filter::Filter>(),
+    &of::<rewrite::Rewrite>(),
+    &of::<headers::RequestHeaders>(),
     &of::<timeouts::Timeouts>(),
     &of::<retry::Retry>(),
+    &of::<ast::Cache>(),
     &of::<mirror::Mirror>(),
     &of::<response_cookies::ResponseCookies>(),
     &of::<body_replace::BodyReplace>(),
     &of::<compress::Compress>(),
+    &of::<headers::ResponseHeaders>(),
     &of::<error_page::ErrorPage>(),
     &of::<log::Log>(),
 ];
@@ -241,5 +258,9 @@ impl<P: Policy> Kind for Of<P> {
 
     fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters) {
         P::filter(check, layer, route, filters);
+    }
+
+    fn finish(&self, check: &mut Check<'_>, layer: &Layer, route: &mut Route) {
+        P::finish(check, layer, route);
     }
 }

@@ -4,18 +4,17 @@
 //! policies, resolves placeholders, and proves what can be proved about routes. It adds everything it finds to the
 //! report and goes on; the model is given only where nothing was wrong.
 
-mod layer;
-mod policies;
+mod presets;
 mod routes;
 
 use std::collections::HashMap;
 
-use layer::Layer;
+use proxy_runtime::site;
 
 use crate::ast::{self, HostPattern, Item, What};
 use crate::check::{Check, Listen, fields, listeners, scope};
 use crate::model::{self, Host, list};
-use crate::policy;
+use crate::policy::{self, Layer};
 use crate::report::{Diagnostic, Report};
 use crate::source::{Sources, Span, Spanned};
 
@@ -48,11 +47,11 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     let listeners = check.listeners(&root.listens, &root.sites, &secured, (&root.streams, root.admin.as_ref()));
     check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
     let defaults = check.layer(&root.policies, &Layer::default());
-    policy::ALL.iter().for_each(|kind| kind.check_root(&mut check, &defaults.said, &listeners.list));
+    policy::ALL.iter().for_each(|kind| kind.check_root(&mut check, &defaults, &listeners.list));
     let process = check.process(&root.process);
     let trusted = check.trusted(root.trusted);
     check.trusted_header = trusted.header.clone();
-    check.underscores = policy::limits::underscores(&defaults.said);
+    check.underscores = policy::limits::underscores(&defaults);
     let root_policy = check.policy(&defaults, &scope::Scope::no_route());
     let mut hosts = check.sites(root.sites, &listeners, &secured, &defaults);
     let joined = check.join(&hosts);
@@ -159,11 +158,6 @@ impl Root {
                 | What::Matcher(_)
                 | What::Handler(_)
                 | What::Else(_)
-                | What::HeaderOp(_)
-                | What::HeaderRemove(_)
-                | What::HeaderPass(_)
-                | What::QuerySet(..)
-                | What::QueryRemove(_)
                 | What::AllowHost(_) => {
                     unreachable!("the reader lets no such directive stand at the top level")
                 }
@@ -177,6 +171,13 @@ impl Root {
 type Claims = HashMap<(HostPattern, usize), Span>;
 
 impl Check<'_> {
+    /// The policy that a layer makes, where these placeholders have a value.
+    fn policy(&mut self, layer: &Layer, scope: &scope::Scope) -> site::Policy {
+        let mut made = model::policy();
+        policy::ALL.iter().for_each(|kind| kind.check(self, layer, scope, &mut made));
+        made
+    }
+
     fn sites(
         &mut self,
         sites: Vec<(Span, ast::Site)>,
@@ -190,14 +191,14 @@ impl Check<'_> {
         for (index, (span, site)) in sites.into_iter().enumerate() {
             self.site_tls = secured[index];
             let layer = self.layer(&site.items, defaults);
-            self.underscores = policy::limits::underscores(&layer.said);
+            self.underscores = policy::limits::underscores(&layer);
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
             // What it says of who clients are has no value where no route is found, and is then empty.
-            let mut policy = self.policy(&layer, &policy::auth::scope(&layer.said));
+            let mut policy = self.policy(&layer, &policy::auth::scope(&layer));
             let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
             let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
-            let found = self.routes(span, &site, &layer, &scope_hosts);
+            let found = self.routes(&site, &layer, &scope_hosts);
             routes += found.len();
             policy.fields.pass = list(fields::passed_by_some(found.iter().map(|route| &route.policy)));
             if !site.items.iter().any(|item| matches!(item.what, What::Route(_) | What::Handler(_) | What::Unread)) {
@@ -206,7 +207,7 @@ impl Check<'_> {
                         .help(self.inside(span, "proxy \"http://127.0.0.1:3000\"")),
                 );
             }
-            let mut normal_form = policy::limits::normal_form(&layer.said);
+            let mut normal_form = policy::limits::normal_form(&layer);
             normal_form.encoded_slash |= found.iter().any(|route| route.policy.limits.encoded_slash);
             hosts.push(Host {
                 hosts: scope_hosts,

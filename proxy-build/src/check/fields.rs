@@ -3,9 +3,8 @@
 use proxy_runtime::intake::{ANNOUNCED, is_claim, is_odd};
 use proxy_runtime::site::{AuthScheme, Policy, Text, Trusted, TrustedHeader, Where};
 
-use super::scope::Phase;
 use super::{Check, list};
-use crate::ast::{self, Item, Part, What};
+use crate::ast::{self, Part};
 use crate::model::{HeaderOp, RequestFilter};
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
@@ -32,22 +31,6 @@ impl Check<'_> {
         }
     }
 
-    /// `pass` is for fields of proxies that this one does not write.
-    pub(crate) fn may_pass(&mut self, name: &Spanned<String>) -> bool {
-        let announced = ANNOUNCED.contains(&name.value.as_str());
-        let header = matches!(&self.trusted_header, TrustedHeader::Field(header) if *header == name.value);
-        if announced || header {
-            let message = format!("`{name}` is the proxy's to say: a client could say that it is another");
-            let help = "to believe a proxy in front of this one, name its network: trusted-proxies \"10.0.0.0/8\"";
-            self.report.add(Diagnostic::error("untouchable-header", message, name.span).help(help));
-        } else if !is_claim(name.value.as_bytes()) {
-            let message = format!("`pass` has no effect: `{name}` is let through anyway");
-            self.error("no-effect", message, name.span);
-            return false;
-        }
-        !announced && !header
-    }
-
     /// A field that is asked for before anything of ours is added has to get through.
     pub(crate) fn gets_through(&mut self, name: &Spanned<String>) {
         if name.value.contains('_') && !self.underscores {
@@ -56,29 +39,6 @@ impl Check<'_> {
                 Diagnostic::error("no-effect", message, name.span)
                     .help("a site lets them through that has: limits underscores=#true"),
             );
-        }
-    }
-
-    /// Fields of responses are not for requests, nor the other way round.
-    pub(crate) fn fields_go_this_way(&mut self, block: Span, items: &[Item], phase: Phase) {
-        let (wrong, here, there) = match phase {
-            Phase::Request => (OF_RESPONSES, "responses", "response-headers"),
-            _ => (OF_REQUESTS, "requests", "request-headers"),
-        };
-        for Item { what, .. } in items {
-            let What::HeaderOp(op) = what else { continue };
-            // What a server of another kind says is changed on its way, whatever its name.
-            if matches!(op.kind, ast::HeaderOpKind::Replace(..)) || !wrong.contains(&op.name.value.as_str()) {
-                continue;
-            }
-            let message = format!("`{}` is a field of {here}: the other side makes nothing of it", op.name);
-            let mut found = Diagnostic::lint("field-direction", message, op.name.span);
-            if items.len() == 1 && self.sources.slice(block).ends_with("-headers") {
-                found =
-                    found.help(Help::told(format!("write {there}"), vec![Edit { at: block, text: there.to_owned() }]));
-            }
-            found = found.help(self.allowed("if it is meant", "field-direction"));
-            self.report.add(found);
         }
     }
 
@@ -104,67 +64,6 @@ impl Check<'_> {
         }
     }
 }
-
-/// Fields that only responses have (RFC 9110, RFC 9111, the Fetch standard and what browsers know).
-const OF_RESPONSES: &[&str] = &[
-    "accept-ranges",
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-    "access-control-expose-headers",
-    "access-control-max-age",
-    "age",
-    "alt-svc",
-    "clear-site-data",
-    "content-security-policy",
-    "content-security-policy-report-only",
-    "cross-origin-embedder-policy",
-    "cross-origin-opener-policy",
-    "cross-origin-resource-policy",
-    "etag",
-    "last-modified",
-    "location",
-    "permissions-policy",
-    "proxy-authenticate",
-    "referrer-policy",
-    "retry-after",
-    "server",
-    "server-timing",
-    "set-cookie",
-    "strict-transport-security",
-    "vary",
-    "www-authenticate",
-    "x-content-type-options",
-    "x-frame-options",
-    "x-powered-by",
-    "x-xss-protection",
-];
-
-/// Fields that only requests have.
-const OF_REQUESTS: &[&str] = &[
-    "access-control-request-headers",
-    "access-control-request-method",
-    "authorization",
-    "cookie",
-    "expect",
-    "forwarded",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "max-forwards",
-    "origin",
-    "proxy-authorization",
-    "range",
-    "referer",
-    "user-agent",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-];
 
 /// Adds the names that a route sees to: what it sets, copies, changes and removes, and what it refuses requests for; and the field that
 /// `trusted-proxies` goes by.

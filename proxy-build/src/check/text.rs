@@ -5,23 +5,11 @@ use proxy_runtime::template::{Piece, Template};
 
 use super::Check;
 use super::scope::{Phase, SIMPLE, Scope, available};
-use crate::ast::{self, HeaderOpKind, Item, Part, What};
-use crate::model::{HeaderOp, PathStep, Rewrite, list};
+use crate::ast::{self, Part};
+use crate::model::list;
 use crate::nearest::nearest;
 use crate::report::{Diagnostic, Help};
-use crate::source::{Span, Spanned};
-
-/// Fields that belong to a connection or to the framing of a message; the proxy sees to them (RFC 9110 section 7.6.1).
-const UNTOUCHABLE: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-];
+use crate::source::Spanned;
 
 impl Check<'_> {
     /// Resolves a template.
@@ -151,75 +139,8 @@ impl Check<'_> {
         None
     }
 
-    pub(crate) fn rewrite(&mut self, (span, rewrite): &(Span, ast::Rewrite), scope: &Scope) -> Option<Rewrite> {
-        let mut path = Vec::new();
-        let strip = if scope.any_case { PathStep::StripPrefixAnyCase } else { PathStep::StripPrefix };
-        path.extend(rewrite.strip_prefix.as_ref().map(|prefix| strip(prefix.value.clone())));
-        match (&rewrite.regex, &rewrite.replace) {
-            (Some(regex), Some(replace)) => {
-                self.never_matches_path(regex);
-                self.replacement(regex, replace);
-                path.push(PathStep::Replace(regex.value.clone(), replace.value.clone()));
-            }
-            (Some(alone), None) => self.error("missing-property", "`regex` needs `replace=` beside it", alone.span),
-            (None, Some(alone)) => self.error("missing-property", "`replace` needs `regex=` beside it", alone.span),
-            (None, None) => {}
-        }
-        if let Some(new) = &rewrite.path {
-            if !matches!(new.value.parts.first(), Some(Part::Text(text)) if text.starts_with('/'))
-                && !starts_with_path(&new.value)
-            {
-                self.report.add(Diagnostic::error("bad-path", "a path begins with `/`", new.span));
-            }
-            let asks = |part: &&Part| match part {
-                Part::Text(text) => text.contains('?'),
-                Part::Placeholder(name) => name.value == "uri",
-                _ => false,
-            };
-            if new.value.parts.iter().any(|part| asks(&part)) {
-                let message = "a path has no query: its `?` would be sent as `%3F`";
-                let found = Diagnostic::error("bad-path", message, new.span);
-                self.report.add(found.help("the request's query goes along; `query-set` and `query-remove` change it"));
-            }
-            let others =
-                [rewrite.strip_prefix.as_ref().map(|other| other.span), rewrite.regex.as_ref().map(|other| other.span)];
-            for other in others.into_iter().flatten() {
-                self.report.add(
-                    Diagnostic::error("no-effect", "this has no effect: `path` replaces all of it", other)
-                        .also(new.span, "here"),
-                );
-            }
-            path.extend(self.template(&new.value, scope, Phase::Request).map(PathStep::Path));
-        }
-        path.extend(rewrite.add_prefix.as_ref().map(|prefix| PathStep::AddPrefix(prefix.value.clone())));
-        let (mut query_set, mut query_remove) = (Vec::new(), Vec::new());
-        for item in &rewrite.items {
-            match &item.what {
-                What::QuerySet(name, value) => {
-                    let value = self.template(&value.value, scope, Phase::Request);
-                    query_set.extend(value.map(|value| (name.value.clone(), value)));
-                }
-                What::QueryRemove(names) => query_remove.extend(names.iter().map(|name| name.value.clone())),
-                What::Unread => {}
-                _ => unreachable!("the reader lets nothing else stand in `rewrite`"),
-            }
-        }
-        let raw = rewrite.raw.as_ref().filter(|raw| raw.value);
-        if let Some(raw) = raw
-            && (!path.is_empty() || !rewrite.items.is_empty())
-        {
-            let message = "`raw` forwards path and query as they arrived, and the rest changes them";
-            self.report.add(Diagnostic::error("no-effect", message, raw.span).help("leave one of both out"));
-        }
-        // What is wrong already is no reason to say that it does nothing.
-        if path.is_empty() && rewrite.items.is_empty() && raw.is_none() && !self.report.has_errors() {
-            self.error("no-effect", "this `rewrite` changes nothing", *span);
-        }
-        Some(Rewrite { path, query_remove, query_set, raw: raw.is_some() })
-    }
-
     /// The groups a replacement names must be there.
-    fn replacement(&mut self, regex: &Spanned<String>, replace: &Spanned<String>) {
+    pub(crate) fn replacement(&mut self, regex: &Spanned<String>, replace: &Spanned<String>) {
         let Ok(compiled) = proxy_runtime::regex::compile(&regex.value) else { return };
         for group in super::regex::groups_used(&replace.value) {
             let known = match group.parse::<usize>() {
@@ -235,113 +156,4 @@ impl Check<'_> {
             }
         }
     }
-
-    pub(crate) fn header_ops(&mut self, lists: &[(Span, Vec<Item>)], scope: &Scope, phase: Phase) -> Vec<HeaderOp> {
-        let mut ops = Vec::new();
-        for (block, items) in lists {
-            self.field_lines_act(items);
-            self.fields_go_this_way(*block, items, phase);
-        }
-        for Item { what, .. } in lists.iter().flat_map(|(_, items)| items) {
-            match what {
-                What::HeaderOp(op) => {
-                    self.may_change(&op.name, phase, matches!(op.kind, HeaderOpKind::Replace(..)));
-                    match phase {
-                        Phase::Request => self.secret(op),
-                        _ => self.hsts(op),
-                    }
-                    let name = op.name.value.clone();
-                    ops.extend(match &op.kind {
-                        HeaderOpKind::Set(value) => {
-                            self.template(&value.value, scope, phase).map(|value| HeaderOp::Set(name, value))
-                        }
-                        HeaderOpKind::Add(value) => {
-                            self.template(&value.value, scope, phase).map(|value| HeaderOp::Add(name, value))
-                        }
-                        HeaderOpKind::Default(value) => {
-                            self.template(&value.value, scope, phase).map(|value| HeaderOp::Default(name, value))
-                        }
-                        HeaderOpKind::Replace(regex, replacement) => {
-                            self.replacement(regex, replacement);
-                            Some(HeaderOp::Replace(name, regex.value.clone(), replacement.value.clone()))
-                        }
-                    });
-                }
-                What::HeaderRemove(names) => {
-                    for name in names {
-                        self.may_change(name, phase, false);
-                        ops.push(HeaderOp::Remove(name.value.clone()));
-                    }
-                }
-                What::HeaderPass(names) if phase != Phase::Request => {
-                    for name in names {
-                        self.error("no-effect", "`pass` has no effect: it is for `request-headers`", name.span);
-                    }
-                }
-                What::HeaderPass(_) | What::Unread => {}
-                _ => unreachable!("the reader lets nothing else stand there"),
-            }
-        }
-        ops
-    }
-
-    /// RFC 6797 section 7.2: the field must not be sent over plain HTTP.
-    fn hsts(&mut self, op: &ast::HeaderOp) {
-        if self.site_tls.is_none()
-            && op.name.value == "strict-transport-security"
-            && !matches!(op.kind, HeaderOpKind::Replace(..))
-        {
-            self.report.add(
-                Diagnostic::lint(
-                    "hsts-on-plain",
-                    "this site is served without TLS, where browsers ignore this field",
-                    op.name.span,
-                )
-                .help("give the site a `tls`")
-                .help(self.allowed("if TLS ends at a proxy in front of this one", "hsts-on-plain")),
-            );
-        }
-    }
-
-    /// A credential that is written out.
-    fn secret(&mut self, op: &ast::HeaderOp) {
-        const SECRET: &[&str] =
-            &["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"];
-        let (HeaderOpKind::Set(value) | HeaderOpKind::Add(value) | HeaderOpKind::Default(value)) = &op.kind else {
-            return;
-        };
-        let written = value.value.parts.iter().all(|part| matches!(part, Part::Text(_)));
-        if written && !value.value.parts.is_empty() && SECRET.contains(&op.name.value.as_str()) {
-            self.report.add(
-                Diagnostic::lint(
-                    "secret-in-file",
-                    format!("the value of `{}` is a secret, and would be in the binary", op.name),
-                    value.span,
-                )
-                .help(self.as_secret(value.span)),
-            );
-        }
-    }
-
-    fn may_change(&mut self, name: &Spanned<String>, phase: Phase, replace: bool) {
-        let diagnostic = |message: &str| Diagnostic::error("untouchable-header", message, name.span);
-        if UNTOUCHABLE.contains(&name.value.as_str()) {
-            self.report.add(
-                diagnostic(&format!("`{name}` belongs to the connection: the proxy sees to it"))
-                    .help("setting it by hand would break the framing of messages (RFC 9110 section 7.6.1)"),
-            );
-        } else if name.value == "host" && !(replace && phase == Phase::Response) {
-            let help = if phase == Phase::Request {
-                "the property `host=` of `proxy` is for that"
-            } else {
-                "it is a field of requests"
-            };
-            self.report.add(diagnostic("`host` can't be changed here").help(help));
-        }
-    }
-}
-
-/// A path that is put together from `{path}` begins with `/` as well.
-fn starts_with_path(template: &ast::Template) -> bool {
-    matches!(template.parts.first(), Some(Part::Placeholder(name)) if name.value == "path")
 }

@@ -3,7 +3,7 @@
 pub(super) mod lifetime;
 
 use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Policy, Setting, What};
+use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Setting, What};
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 use proxy_runtime::site::Part;
@@ -171,7 +171,7 @@ site example.com {
         let strips_set_cookie = r.prop("store-set-cookie", value::word(&[("strip", true)])).is_some();
         let strips_cookies = r.prop("strip-cookies", value::boolean);
         let items = r.body();
-        Some(What::Policy(Policy::Cache(Cache { store, lock, strips_set_cookie, strips_cookies, items })))
+        Some(What::policy(Cache { store, lock, strips_set_cookie, strips_cookies, items }))
     },
 };
 

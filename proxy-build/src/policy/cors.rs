@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, Origin, ParamKind, Setting};
 
-use super::{Layer, Policy};
+use super::headers::changed_in_responses;
+use super::{Filters, Layer, OfRoute, Policy};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -148,6 +149,16 @@ impl Policy for Cors {
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         if let Some(made) = layer.one::<Cors>().and_then(|cors| cors.value.made(check)) {
             policy.door.get_or_insert_default().cors = Some(made);
+        }
+    }
+
+    /// What it says is not said by hand as well: two voices are none to a browser.
+    fn filter(check: &mut Check<'_>, layer: &Layer, _: &OfRoute<'_>, _: &mut Filters) {
+        let Some(cors) = layer.one::<Cors>() else { return };
+        for field in changed_in_responses(layer).filter(|field| field.value.starts_with("access-control-")) {
+            let message = format!("`{field}` is said by `cors` here: this line contradicts it");
+            let found = Diagnostic::error("contradiction", message, field.span).also(cors.span, "it is said here");
+            check.report.add(found.help("leave one of both out; `cors` answers preflights, too"));
         }
     }
 }

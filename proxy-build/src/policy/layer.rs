@@ -3,8 +3,9 @@
 use std::any::{Any, TypeId};
 use std::rc::Rc;
 
-use super::Policy;
-use crate::source::Spanned;
+use super::{ALL, Policy};
+use crate::ast::Item;
+use crate::source::{Span, Spanned};
 
 /// What holds where a policy is written in several places around each other.
 pub(crate) enum Merge<P> {
@@ -37,12 +38,40 @@ impl<P: Policy> Merge<P> {
 
 /// What holds, policy by policy.
 #[derive(Clone, Default)]
-pub(crate) struct Layer(Vec<(TypeId, Rc<dyn Any>)>);
+pub(crate) struct Layer {
+    said: Vec<(TypeId, Rc<dyn Any>)>,
+    /// Which directive is written where, for `explain`; those as well that others have done away with.
+    pub(crate) origins: Vec<(&'static str, Span)>,
+}
 
 impl Layer {
+    /// What one place says.
+    pub(crate) fn of(items: &[Item]) -> Layer {
+        let mut layer = Layer::default();
+        for item in items {
+            let name = ALL.iter().find_map(|kind| kind.add(item, &mut layer));
+            layer.origins.extend(name.map(|name| (name, item.span)));
+        }
+        layer
+    }
+
+    /// A policy that is written nowhere, but stands for what is written at a place.
+    pub(crate) fn made<P: Policy>(policy: P, span: Span) -> Layer {
+        let mut layer = Layer { origins: vec![(P::NAME, span)], ..Layer::default() };
+        layer.push(Spanned { value: policy, span });
+        layer
+    }
+
+    /// This layer with another one within it.
+    pub(crate) fn around(mut self, inner: &Layer) -> Layer {
+        ALL.iter().for_each(|kind| kind.merge(&mut self, inner));
+        self.origins.extend_from_slice(&inner.origins);
+        self
+    }
+
     /// All of a policy that holds, in its order.
     pub(crate) fn all<P: Policy>(&self) -> &[Spanned<P>] {
-        let found = self.0.iter().find(|(policy, _)| *policy == TypeId::of::<P>());
+        let found = self.said.iter().find(|(policy, _)| *policy == TypeId::of::<P>());
         found.and_then(|(_, said)| said.downcast_ref::<Vec<Spanned<P>>>()).map_or(&[], Vec::as_slice)
     }
 
@@ -57,7 +86,7 @@ impl Layer {
     }
 
     pub(super) fn set<P: Policy>(&mut self, said: Vec<Spanned<P>>) {
-        self.0.retain(|(policy, _)| *policy != TypeId::of::<P>());
-        self.0.push((TypeId::of::<P>(), Rc::new(said)));
+        self.said.retain(|(policy, _)| *policy != TypeId::of::<P>());
+        self.said.push((TypeId::of::<P>(), Rc::new(said)));
     }
 }

@@ -2,12 +2,11 @@
 
 use proxy_runtime::site::Handler;
 
-use super::layer::Layer;
 use crate::ast::{self, HostPattern, Item, Pattern, Segment, What};
-use crate::check::Check;
-use crate::check::scope::{Phase, Scope};
-use crate::model::{RequestFilter, ResponseFilter, Route};
-use crate::policy::{self, Answer, Filters, OfRoute};
+use crate::check::scope::Scope;
+use crate::check::{Check, fields};
+use crate::model::Route;
+use crate::policy::{self, Answer, Filters, Layer, OfRoute};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -26,13 +25,7 @@ fn whole(items: &[Item]) -> bool {
 
 impl Check<'_> {
     /// The routes of a site; the site's own handler is a route `/*`.
-    pub(super) fn routes(
-        &mut self,
-        site_span: Span,
-        site: &ast::Site,
-        outer: &Layer,
-        hosts: &[HostPattern],
-    ) -> Vec<Route> {
+    pub(super) fn routes(&mut self, site: &ast::Site, outer: &Layer, hosts: &[HostPattern]) -> Vec<Route> {
         let mut routes = Vec::new();
         let handlers: Vec<_> = site.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
         if let Some(item) = handlers.first() {
@@ -50,7 +43,13 @@ impl Check<'_> {
                 }
             }
         }
-        self.policies_act(site_span, site, &routes);
+        if !routes.is_empty() && routes.iter().all(|route| route.handler.proxy().is_none()) {
+            for item in &site.items {
+                let Some(kind) = policy::ALL.iter().find(|kind| kind.needs_upstream(item)) else { continue };
+                let message = format!("`{}` has no effect: no route of this site forwards anything", kind.name());
+                self.error("no-effect", message, item.span);
+            }
+        }
         routes
     }
 
@@ -76,11 +75,17 @@ impl Check<'_> {
         };
         self.one_handler(&handlers);
         let priority = route.priority.as_ref().map_or(0, |priority| priority.value);
+        let first = routes.len();
         for pattern in &route.patterns {
             self.note_priority(pattern, route.priority.as_ref());
             routes.extend(self.route(pattern, priority, &route.items, handler, layer.clone(), hosts));
         }
-        self.no_effect_without_upstream(&route.items, handler);
+        let What::Handler(written) = &handler.what else { return };
+        let methods = routes[first..].first().map(|route| route.methods.mask);
+        let answer = Answer { handler: written, at: handler.span, methods };
+        for item in &route.items {
+            policy::ALL.iter().flat_map(|kind| kind.idle(item, &answer)).for_each(|found| self.report.add(found));
+        }
     }
 
     fn route(
@@ -100,28 +105,15 @@ impl Check<'_> {
             pattern: Some(pattern.value.text.clone()),
             any_case: pattern.value.ignores_case(),
             upstream: proxied,
-            ..policy::auth::scope(&layer.said)
+            ..policy::auth::scope(&layer)
         };
         let mut filters = Filters::default();
-        if proxied {
-            if let Some(rewrite) = &layer.rewrite {
-                self.note_rewrite(pattern, &rewrite.1);
-                filters.request.extend(self.rewrite(rewrite, &scope).map(RequestFilter::Rewrite));
-            }
-            let ops = self.header_ops(&layer.request_headers, &scope, Phase::Request);
-            filters.request_headers(ops);
-        }
-        let of = OfRoute { scope: &scope };
-        policy::ALL.iter().for_each(|kind| kind.filter(self, &layer.said, &of, &mut filters));
+        let of = OfRoute { pattern, scope: &scope, handler: written };
+        policy::ALL.iter().for_each(|kind| kind.filter(self, &layer, &of, &mut filters));
         let mut policy = self.policy(&layer, &scope);
-        super::fields::own(&mut policy, &filters.request, &self.trusted_header);
-        self.passes_nothing_that_is_set(&layer, written);
-        self.cors_alone(&layer);
-        let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
-        let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };
+        fields::own(&mut policy, &filters.request, &self.trusted_header);
         let answer = self.handler(written, handler.span, &scope, hosts)?;
         self.grpc_gets_through(items, &answer);
-        self.something_is_kept(items, matched.methods.mask);
         if let ast::Handler::Files(files) = written {
             self.files_and_else_are_asked(files, handler.span, &pattern.value, &matched.methods);
         }
@@ -134,7 +126,7 @@ impl Check<'_> {
             methods: matched.methods,
             matchers: matched.matchers,
             request: filters.request,
-            response,
+            response: filters.response,
             functions: filters.functions,
             handler: answer,
             handler_span: handler.span,
@@ -142,10 +134,7 @@ impl Check<'_> {
             example: None,
             origins: layer.origins.iter().map(|(name, span)| (*name, self.place(*span))).collect(),
         };
-        if let Some((span, cache)) = layer.cache.as_ref().filter(|_| proxied) {
-            self.keeps_no_named_files(*span, &route.handler);
-            route.policy.cache = self.cache(*span, cache, &route);
-        }
+        policy::ALL.iter().for_each(|kind| kind.finish(self, &layer, &mut route));
         Some(route)
     }
 
@@ -174,59 +163,6 @@ impl Check<'_> {
             let found =
                 Diagnostic::error("contradiction", message, grpc.span).also(entry.span, "it is forwarded to here");
             self.report.add(found.help(help));
-        }
-    }
-
-    /// A cache keeps responses to GET and HEAD alone (`methods` in `cache`).
-    fn something_is_kept(&mut self, items: &[Item], methods: u16) {
-        let cache = items.iter().find(|item| matches!(item.what, What::Policy(ast::Policy::Cache(_))));
-        if let Some(cache) = cache.filter(|_| methods & 0b11 == 0) {
-            let message = "`cache` has no effect: this route takes neither GET nor HEAD";
-            let found = Diagnostic::error("no-effect", message, cache.span);
-            self.report.add(found.help("a cache answers GET and HEAD; all other methods pass"));
-        }
-    }
-
-    /// `rewrite` and the like, written in a route that forwards nothing.
-    fn no_effect_without_upstream(&mut self, items: &[Item], handler: &Item) {
-        if let What::Handler(written) = &handler.what {
-            let answer = Answer { handler: written, at: handler.span };
-            for item in items {
-                policy::ALL.iter().flat_map(|kind| kind.idle(item, &answer)).for_each(|found| self.report.add(found));
-            }
-        }
-        if matches!(&handler.what, What::Handler(handler) if handler.forwarding().is_some()) {
-            return;
-        }
-        for Item { span, what, .. } in items {
-            let name = match what {
-                What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
-                What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
-                What::Policy(ast::Policy::Cache(_)) => "cache",
-                _ => continue,
-            };
-            let message = format!("`{name}` has no effect: this route forwards nothing");
-            self.report.add(Diagnostic::error("no-effect", message, *span).also(handler.span, "it is answered here"));
-        }
-    }
-
-    /// The same for a whole site.
-    fn policies_act(&mut self, _site: Span, site: &ast::Site, routes: &[Route]) {
-        if routes.is_empty() || routes.iter().any(|route| route.handler.proxy().is_some()) {
-            return;
-        }
-        for item @ Item { span, what, .. } in &site.items {
-            let name = match what {
-                What::Policy(ast::Policy::InFile(_)) => {
-                    let Some(kind) = policy::ALL.iter().find(|kind| kind.needs_upstream(item)) else { continue };
-                    kind.name()
-                }
-                What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
-                What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
-                What::Policy(ast::Policy::Cache(_)) => "cache",
-                _ => continue,
-            };
-            self.error("no-effect", format!("`{name}` has no effect: no route of this site forwards anything"), *span);
         }
     }
 }

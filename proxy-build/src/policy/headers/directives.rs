@@ -1,12 +1,12 @@
-//! `request-headers`, `response-headers` and their lines.
+//! How `request-headers`, `response-headers` and their lines are written.
 
-use super::{Directive, POLICY, Place};
-use crate::ast::{HeaderOp, HeaderOpKind, Policy, Template, What};
-use crate::declaration::Reading;
+use super::{Change, Line, RequestHeaders, ResponseHeaders};
+use crate::ast::{Template, What};
+use crate::declaration::{Directive, POLICY, Place, Reading};
 use crate::source::Spanned;
 use crate::value;
 
-pub(super) static REQUEST_HEADERS: Directive = Directive {
+pub(crate) static REQUEST_HEADERS: Directive = Directive {
     name: "request-headers",
     places: POLICY,
     args: "",
@@ -32,10 +32,10 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::Policy(Policy::RequestHeaders(r.body()))),
+    read: |r| Some(What::policy(RequestHeaders(r.body()))),
 };
 
-pub(super) static RESPONSE_HEADERS: Directive = Directive {
+pub(crate) static RESPONSE_HEADERS: Directive = Directive {
     name: "response-headers",
     places: POLICY,
     args: "",
@@ -55,7 +55,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::Policy(Policy::ResponseHeaders(r.body()))),
+    read: |r| Some(What::policy(ResponseHeaders(r.body()))),
 };
 
 const EXAMPLE: &str = r#"
@@ -71,7 +71,7 @@ site example.com {
 }
 "#;
 
-pub(super) static SET: Directive = Directive {
+pub(crate) static SET: Directive = Directive {
     name: "set",
     places: &[Place::Headers],
     args: "NAME VALUE",
@@ -81,10 +81,10 @@ pub(super) static SET: Directive = Directive {
     summary: "Gives a field this value and no other.",
     details: "`VALUE` may have placeholders.",
     example: EXAMPLE,
-    read: |r| with_value(r, HeaderOpKind::Set),
+    read: |r| with_value(r, Change::Set),
 };
 
-pub(super) static ADD: Directive = Directive {
+pub(crate) static ADD: Directive = Directive {
     name: "add",
     places: &[Place::Headers],
     args: "NAME VALUE",
@@ -94,10 +94,10 @@ pub(super) static ADD: Directive = Directive {
     summary: "Adds a line to a field, beside those it has.",
     details: "",
     example: EXAMPLE,
-    read: |r| with_value(r, HeaderOpKind::Add),
+    read: |r| with_value(r, Change::Add),
 };
 
-pub(super) static DEFAULT: Directive = Directive {
+pub(crate) static DEFAULT: Directive = Directive {
     name: "default",
     places: &[Place::Headers],
     args: "NAME VALUE",
@@ -107,10 +107,10 @@ pub(super) static DEFAULT: Directive = Directive {
     summary: "Gives a field this value if it has none.",
     details: "",
     example: EXAMPLE,
-    read: |r| with_value(r, HeaderOpKind::Default),
+    read: |r| with_value(r, Change::Default),
 };
 
-pub(super) static REMOVE: Directive = Directive {
+pub(crate) static REMOVE: Directive = Directive {
     name: "remove",
     places: &[Place::Headers],
     args: "NAME...",
@@ -120,10 +120,10 @@ pub(super) static REMOVE: Directive = Directive {
     summary: "Removes fields.",
     details: "",
     example: EXAMPLE,
-    read: |r| Some(What::HeaderRemove(r.some("a NAME", value::header_name))),
+    read: |r| Some(What::line(Line::Remove(r.some("a NAME", value::header_name)))),
 };
 
-pub(super) static PASS: Directive = Directive {
+pub(crate) static PASS: Directive = Directive {
     name: "pass",
     places: &[Place::Headers],
     args: "NAME...",
@@ -149,10 +149,10 @@ site example.com {
     }
 }
 "#,
-    read: |r| Some(What::HeaderPass(r.some("a NAME", value::header_name))),
+    read: |r| Some(What::line(Line::Pass(r.some("a NAME", value::header_name)))),
 };
 
-pub(super) static REPLACE: Directive = Directive {
+pub(crate) static REPLACE: Directive = Directive {
     name: "replace",
     places: &[Place::Headers],
     args: "NAME RE REPLACEMENT",
@@ -168,12 +168,12 @@ byte but a line end.",
         let name = r.arg("a NAME", value::header_name)?;
         let (regex, replacement) =
             (r.arg("an expression", value::regex)?, r.arg("a REPLACEMENT", value::header_value)?);
-        Some(What::HeaderOp(HeaderOp { kind: HeaderOpKind::Replace(regex, replacement), name }))
+        Some(What::line(Line::Change(name, Change::Replace(regex, replacement))))
     },
 };
 
-fn with_value(r: &mut Reading<'_, '_>, kind: fn(Spanned<Template>) -> HeaderOpKind) -> Option<What> {
+fn with_value(r: &mut Reading<'_, '_>, kind: fn(Spanned<Template>) -> Change) -> Option<What> {
     let name = r.arg("a NAME", value::header_before_value)?;
     let value = r.arg("a VALUE", value::header_template)?;
-    Some(What::HeaderOp(HeaderOp { kind: kind(value), name }))
+    Some(What::line(Line::Change(name, kind(value))))
 }
