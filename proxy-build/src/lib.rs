@@ -31,6 +31,7 @@ pub mod model;
 pub(crate) mod nearest;
 pub mod page;
 pub mod plan;
+#[cfg_attr(not(feature = "kiln"), allow(dead_code, reason = "what policies say for `diff`"))]
 pub(crate) mod policy;
 pub mod read;
 pub mod reference;

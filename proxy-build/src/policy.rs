@@ -30,6 +30,7 @@ pub(crate) mod response_cookies;
 pub(crate) mod retry;
 pub(crate) mod rewrite;
 pub(crate) mod timeouts;
+mod words;
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -37,10 +38,11 @@ use std::marker::PhantomData;
 use proxy_runtime::site;
 
 pub(crate) use self::layer::{Layer, Merge};
+pub(crate) use self::words::{Explained, Line, Step, Told};
 use crate::ast::{self, Item, Pattern};
 use crate::check::Check;
 use crate::check::scope::Scope;
-use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route};
+use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route, Site};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -90,6 +92,17 @@ pub(crate) trait Policy: Clone + Debug + 'static {
 
     /// Checks what depends on all else of a route, and adds that.
     fn finish(_: &mut Check<'_>, _: &Layer, _: &mut Route) {}
+
+    /// For `explain`: what it does to a request.
+    fn explain(of: &Explained<'_>) -> Vec<Line>;
+
+    /// For `report`: what requests have to pass, in a word or two each.
+    fn guards(_: &Route) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// For `diff`: what it says, to be compared.
+    fn diff(site: &Site, policy: &site::Policy) -> Told;
 }
 
 /// What answers in a route, as it is written.
@@ -176,6 +189,12 @@ pub(crate) trait Kind: Sync {
     fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters);
     /// See [`Policy::finish`].
     fn finish(&self, check: &mut Check<'_>, layer: &Layer, route: &mut Route);
+    /// See [`Policy::explain`].
+    fn explain(&self, of: &Explained<'_>) -> Vec<Line>;
+    /// See [`Policy::guards`].
+    fn guards(&self, route: &Route) -> Vec<String>;
+    /// See [`Policy::diff`].
+    fn diff(&self, site: &Site, policy: &site::Policy) -> Told;
 }
 
 /// All policies, in the order in which a request meets them.
@@ -262,5 +281,17 @@ impl<P: Policy> Kind for Of<P> {
 
     fn finish(&self, check: &mut Check<'_>, layer: &Layer, route: &mut Route) {
         P::finish(check, layer, route);
+    }
+
+    fn explain(&self, of: &Explained<'_>) -> Vec<Line> {
+        P::explain(of)
+    }
+
+    fn guards(&self, route: &Route) -> Vec<String> {
+        P::guards(route)
+    }
+
+    fn diff(&self, site: &Site, policy: &site::Policy) -> Told {
+        P::diff(site, policy)
     }
 }

@@ -9,13 +9,16 @@ use proxy_runtime::fields::of_message;
 use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::{self, Algorithm, ForwardAuth, Jwt, KeySource, KeyUrl, ParamKind, RequiredClaim, Setting};
 
-use super::{Layer, Policy};
+use super::{Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::{self, FileSource, Item};
 use crate::check::Check;
 use crate::check::scope::Scope;
+use crate::model::Route;
+use crate::model::Site;
 use crate::model::list;
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
+use crate::wording;
 
 /// `auth`.
 #[derive(Debug, Clone)]
@@ -103,6 +106,40 @@ impl Policy for Auth {
             policy.door.get_or_insert_default().auth = Some(auth);
         }
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let auth = route.policy.door.iter().filter_map(|door| door.auth.as_ref());
+        let name = |scheme: &site::AuthScheme| match scheme {
+            site::AuthScheme::Basic(_) => "auth basic",
+            site::AuthScheme::ApiKey(..) => "auth api-key",
+            site::AuthScheme::Jwt(_) => "auth jwt",
+            site::AuthScheme::Forward(_) => "auth forward",
+        };
+        auth.map(|auth| name(&auth.scheme).to_owned()).collect()
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(site, policy))
+    }
+}
+
+/// What it says, in words.
+fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
+    let auth = policy.door.iter().filter_map(|door| door.auth.as_ref());
+    let text = |scheme: &site::AuthScheme| match scheme {
+        site::AuthScheme::Basic(users) => format!("basic {}", wording::file(site, *users)),
+        site::AuthScheme::ApiKey(keys, header) => format!("api-key {} in {header}", wording::file(site, *keys)),
+        site::AuthScheme::Jwt(jwt) => match &jwt.issuer {
+            Some(issuer) => format!("jwt of {issuer}"),
+            None => "jwt".to_owned(),
+        },
+        site::AuthScheme::Forward(_) => "forward".to_owned(),
+    };
+    auth.map(|auth| text(&auth.scheme)).collect()
 }
 
 /// Where clients show who they are, as a layer says, and no route is known.

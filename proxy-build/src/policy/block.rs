@@ -3,16 +3,19 @@
 use proxy_runtime::inspect::SHORTEST;
 use proxy_runtime::site::{self, Blocks, Where};
 
-use super::{Layer, Merge, Policy};
+use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::{Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY, Place, Prop, Reading};
+use crate::model::Route;
+use crate::model::Site;
 use crate::model::list;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
+use crate::wording;
 
 const BRACES: Place = Place::Within("in `block`");
 
@@ -200,6 +203,32 @@ impl Policy for Block {
             policy.door.get_or_insert_default().blocks = Some(blocks);
         }
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        rules(&route.policy).map(|rule| format!("block {}", rule.name)).collect()
+    }
+
+    fn diff(_: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(policy))
+    }
+}
+
+/// The rules that hold.
+fn rules(policy: &site::Policy) -> impl Iterator<Item = &site::Block> {
+    policy.door.iter().filter_map(|door| door.blocks.as_ref()).flat_map(|blocks| blocks.rules.iter())
+}
+
+/// What it says, in words.
+fn said(policy: &site::Policy) -> Vec<String> {
+    let texts = |rule: &site::Block| {
+        let texts: Vec<_> = rule.patterns.iter().map(|(_, text)| text).collect();
+        format!("{}: {}", rule.name, wording::list(&texts))
+    };
+    rules(policy).map(texts).collect()
 }
 
 impl Block {

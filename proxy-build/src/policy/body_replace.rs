@@ -3,11 +3,12 @@
 use proxy_runtime::site::{self, Text};
 
 use super::media_types::{self, IN_BODY_REPLACE};
-use super::{Answer, Filters, Layer, OfRoute, Policy};
+use super::{Answer, Explained, Filters, Layer, Line, OfRoute, Policy, Step, Told};
 use crate::ast::{Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY};
+use crate::model::Site;
 use crate::model::{HeaderOp, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -120,6 +121,15 @@ impl Policy for BodyReplace {
             let unwanted = ["accept-encoding", "range", "if-range"];
             filters.request_headers(unwanted.map(|name| HeaderOp::Remove(name.to_owned())));
         }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let replace = of.route.policy.replace.iter();
+        of.lines(Step::Response, Self::NAME, replace.map(|replace| format!("{} texts", replace.texts.len())))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("replace", Self::NAME)
     }
 }
 

@@ -1,11 +1,15 @@
 //! `cache`: which responses are kept, and how long. Its directives are in `directive::cache`, its checks in `check::cache`.
 
-use super::{Answer, Layer, Policy};
+use proxy_runtime::site;
+
+use super::{Answer, Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::Cache;
 use crate::check::Check;
 use crate::model::Route;
+use crate::model::Site;
 use crate::report::Diagnostic;
 use crate::source::Span;
+use crate::wording;
 
 impl Policy for Cache {
     const NAME: &'static str = "cache";
@@ -28,5 +32,25 @@ impl Policy for Cache {
         let Some(cache) = layer.one::<Cache>().filter(|_| route.handler.proxy().is_some()) else { return };
         check.keeps_no_named_files(cache.span, &route.handler);
         route.policy.cache = check.cache(cache.span, &cache.value, route);
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let Some(cache) = &of.route.policy.cache else { return Vec::new() };
+        let store = &of.site.stores[usize::from(cache.store)].name;
+        let what = match (of.outcome.cache, &of.outcome.cache_key) {
+            (Some((_, reason)), None) => format!("passes ({reason})"),
+            (_, key) => format!("looked up as {}", key.as_deref().unwrap_or_default()),
+        };
+        let mut lines = of.lines(Step::Forward, Self::NAME, [format!("{store}, {what}")]);
+        let said = wording::cache(of.site, cache);
+        let said =
+            said.iter().filter_map(|(subject, text)| Some(format!("{} {text}", subject.strip_prefix("cache ")?)));
+        lines.push(Line::new(Step::Forward, "", said.collect::<Vec<_>>().join(", ")));
+        lines
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        let said = policy.cache.iter().flat_map(|cache| wording::cache(site, cache));
+        Told::words("cache", said.map(|(subject, text)| (subject.to_owned(), text)).collect())
     }
 }

@@ -2,16 +2,19 @@
 
 use proxy_runtime::site::{self, ClientCertificateRules};
 
-use super::{Layer, Policy};
+use super::{Explained, Layer, Policy, Step, Told, words};
 use crate::ast::{Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY, Place};
+use crate::model::Route;
+use crate::model::Site;
 use crate::model::list;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
+use crate::wording;
 
 const BRACES: Place = Place::Within("in `client-certificate`");
 
@@ -136,6 +139,29 @@ impl Policy for ClientCertificate {
             policy.door.get_or_insert_default().certificate = Some(rules);
         }
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| door.certificate.is_some());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(_: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(policy))
+    }
+}
+
+/// What it says, in words.
+fn said(policy: &site::Policy) -> Vec<String> {
+    let rules = policy.door.iter().filter_map(|door| door.certificate.as_ref());
+    let named = |rules: &ClientCertificateRules| {
+        let named: Vec<_> = rules.subjects.iter().chain(rules.fingerprints.iter()).collect();
+        if named.is_empty() { "any".to_owned() } else { wording::list(&named) }
+    };
+    rules.map(named).collect()
 }
 
 impl ClientCertificate {

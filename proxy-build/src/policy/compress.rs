@@ -3,11 +3,12 @@
 use proxy_runtime::site::{self, Coding, ParamKind, Setting};
 
 use super::media_types::{self, IN_COMPRESS};
-use super::{Answer, Layer, Policy};
+use super::{Answer, Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Site;
 use crate::model::list;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -93,6 +94,16 @@ impl Policy for Compress {
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         policy.compress = layer.one::<Compress>().and_then(|compress| compress.value.made(check));
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let coding = |(coding, level): &(Coding, u8)| format!("{} {level}", coding.name());
+        let codings = of.route.policy.compress.iter().map(|compress| compress.codings.iter().map(coding));
+        of.lines(Step::Response, Self::NAME, codings.map(|codings| codings.collect::<Vec<_>>().join(", ")))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("compress", Self::NAME)
     }
 }
 

@@ -5,15 +5,18 @@ use std::time::Duration;
 use proxy_runtime::site::{self, Origin, ParamKind, Setting};
 
 use super::headers::changed_in_responses;
-use super::{Filters, Layer, OfRoute, Policy};
+use super::{Explained, Filters, Layer, OfRoute, Policy, Step, Told, words};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY, Place, Prop};
+use crate::model::Route;
+use crate::model::Site;
 use crate::model::list;
 use crate::report::Diagnostic;
 use crate::source::Spanned;
 use crate::value;
+use crate::wording;
 
 const BRACES: Place = Place::Within("in `cors`");
 
@@ -161,6 +164,30 @@ impl Policy for Cors {
             check.report.add(found.help("leave one of both out; `cors` answers preflights, too"));
         }
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| door.cors.is_some());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(_: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(policy))
+    }
+}
+
+/// What it says, in words.
+fn said(policy: &site::Policy) -> Vec<String> {
+    let origin = |origin: &Origin| match origin {
+        Origin::Any => "*".to_owned(),
+        Origin::Exact(origin) => origin.to_string(),
+        Origin::Below(scheme, rest) => format!("{scheme}*{rest}"),
+    };
+    let cors = policy.door.iter().filter_map(|door| door.cors.as_ref());
+    cors.map(|cors| wording::list(&cors.origins.iter().map(origin).collect::<Vec<_>>())).collect()
 }
 
 impl Cors {

@@ -3,11 +3,12 @@
 use proxy_runtime::media;
 use proxy_runtime::site::{self, Bytes};
 
-use super::{Answer, Layer, Merge, Policy};
+use super::{Answer, Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::{FileSource, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, Prop, ROOT_POLICY};
+use crate::model::Site;
 use crate::model::list;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -111,6 +112,14 @@ impl Policy for ErrorPage {
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         let pages = layer.all::<ErrorPage>().iter();
         policy.error_pages = list(pages.filter_map(|page| page.value.made(check)).collect());
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Finish, Self::NAME, of.route.policy.error_pages.first().map(|_| ""))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("error_pages", Self::NAME)
     }
 }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind, Setting};
 
-use super::{Layer, Policy};
+use super::{Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Site;
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 use crate::value;
@@ -63,6 +64,14 @@ impl Policy for Fault {
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         policy.fault = layer.one::<Fault>().and_then(|fault| fault.value.drill(check, fault.span));
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, of.route.policy.fault.iter().map(|_| ""))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("fault", Self::NAME)
     }
 }
 

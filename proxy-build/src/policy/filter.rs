@@ -1,9 +1,13 @@
 //! `filter`: functions of the user's own crate.
 
-use super::{Filters, Layer, Merge, OfRoute, Policy};
+use proxy_runtime::site;
+
+use super::{Explained, Filters, Layer, Line, Merge, OfRoute, Policy, Step, Told};
 use crate::ast::What;
 use crate::check::Check;
 use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Route;
+use crate::model::Site;
 use crate::source::Spanned;
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed, problem};
@@ -119,5 +123,24 @@ impl Policy for Filter {
                 (_, false) => functions.request.push(filter.function.value.clone()),
             }
         }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let functions = &of.route.functions;
+        let asked = |step, names: &[String]| match names.is_empty() {
+            true => Vec::new(),
+            false => of.lines(step, Self::NAME, [names.join(", ")]),
+        };
+        let mut lines = asked(Step::Access, &functions.request);
+        lines.extend(asked(Step::Finish, &functions.response));
+        lines
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        route.functions.request.iter().map(|path| format!("filter {path}")).collect()
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::default()
     }
 }

@@ -6,12 +6,13 @@ pub(crate) mod directives;
 use proxy_runtime::intake::{ANNOUNCED, is_claim};
 use proxy_runtime::site::{self, TrustedHeader};
 
-use super::{Filters, Layer, Merge, OfRoute, Policy};
+use super::{Explained, Filters, Layer, Merge, OfRoute, Policy, Step, Told, words};
 use crate::ast::{self, Item, Part, What};
 use crate::check::Check;
 use crate::check::fields::sorted;
 use crate::check::scope::{Phase, Scope};
-use crate::model::{HeaderOp, ResponseFilter, list};
+use crate::model::Site;
+use crate::model::{HeaderOp, RequestFilter, ResponseFilter, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -73,6 +74,25 @@ impl Policy for RequestHeaders {
         }
         passes_nothing_that_is_set(check, layer, route.handler);
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+        let pass = &of.route.policy.fields.pass;
+        let mut lines = Vec::new();
+        if !pass.is_empty() {
+            let text = format!("{} [{}]", pass.join(" "), of.from(Self::NAME));
+            lines.push(words::Line::new(Step::Intake, "pass", text));
+        }
+        let changes = of.route.request.iter().filter_map(|filter| match filter {
+            RequestFilter::Headers(ops) => Some(format!("{} lines", ops.len())),
+            RequestFilter::Rewrite(_) => None,
+        });
+        lines.extend(of.lines(Step::Change, Self::NAME, changes));
+        lines
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("fields", "fields")
+    }
 }
 
 impl Policy for ResponseHeaders {
@@ -85,6 +105,14 @@ impl Policy for ResponseHeaders {
         if !changes.is_empty() {
             filters.response.push(ResponseFilter::Headers(changes));
         }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+        of.lines(Step::Response, Self::NAME, of.route.response.first().map(|_| ""))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::default()
     }
 }
 

@@ -3,15 +3,18 @@
 use proxy_runtime::site::{self, ParamKind};
 
 use super::counted::{BY, CountedBy, IPV4, IPV6, refusal};
-use super::{Layer, Merge, Policy};
+use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::{self, What};
 use crate::check::scope::Scope;
 use crate::check::{Check, number};
 use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Route;
+use crate::model::Site;
 use crate::model::list;
 use crate::source::{Span, Spanned};
 use crate::syntax::Scalar;
 use crate::value::{self};
+use crate::wording;
 
 pub(crate) static IN_FLIGHT: Directive = Directive {
     name: "in-flight",
@@ -72,6 +75,26 @@ impl Policy for InFlight {
             policy.door.get_or_insert_default().in_flight = list(limits);
         }
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| !door.in_flight.is_empty());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(site, policy))
+    }
+}
+
+/// What it says, in words.
+fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
+    let limits = policy.door.iter().flat_map(|door| door.in_flight.iter());
+    let most = |limit: &site::InFlight| wording::setting(site, &limit.most, ToString::to_string);
+    limits.map(|limit| format!("{} by={}", most(limit), wording::by(site, &limit.by))).collect()
 }
 
 impl InFlight {

@@ -2,15 +2,17 @@
 
 use proxy_runtime::site::{self, NormalForm, ParamKind};
 
-use super::{Layer, Merge, Policy};
+use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, Place, Prop, ROOT_POLICY};
 use crate::model::LIMITS as DEFAULTS;
+use crate::model::Site;
 use crate::report::{Diagnostic, Help};
 use crate::source::Spanned;
 use crate::value;
+use crate::wording;
 
 const ROOT: &[Place] = &[Place::Root];
 const ROOT_OR_SITE: &[Place] = &[Place::Root, Place::Site];
@@ -156,6 +158,45 @@ impl Policy for Limits {
             policy.limits = limits.value.made(check);
         }
         policy.fields.underscores = underscores(layer);
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let (limits, fields) = (&of.route.policy.limits, &of.route.policy.fields);
+        let size = |setting| wording::setting(of.site, setting, |&bytes| wording::size(bytes));
+        let mut text =
+            format!("headers={} uri={} body={}", size(&limits.headers), size(&limits.uri), size(&limits.body));
+        if limits.min_rate > 0 {
+            text += &format!(" min-rate={}/s", wording::size(limits.min_rate));
+        }
+        let flags = [
+            (limits.half_close, " half-close"),
+            (limits.encoded_slash, " encoded-slash"),
+            (fields.underscores, " underscores"),
+        ];
+        text.extend(flags.into_iter().filter(|(is, _)| *is).map(|(_, name)| name));
+        of.lines(Step::Intake, Self::NAME, [text])
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        let limits = &policy.limits;
+        let size = |setting| wording::setting(site, setting, |&bytes| wording::size(bytes));
+        let number = |setting| wording::setting(site, setting, |&number| wording::number(number));
+        let min_rate = match limits.min_rate {
+            0 => "off".to_owned(),
+            rate => format!("{}/s", wording::size(rate)),
+        };
+        let words = [
+            ("headers", size(&limits.headers)),
+            ("uri", size(&limits.uri)),
+            ("body", size(&limits.body)),
+            ("memory", size(&limits.memory)),
+            ("connections", number(&limits.connections)),
+            ("per-client", number(&limits.per_client)),
+            ("handshakes", number(&limits.handshakes)),
+            ("min-rate", min_rate),
+            ("half-close", format!("#{}", limits.half_close)),
+        ];
+        Told::words("limits", words.map(|(name, text)| (format!("limits {name}"), text)).into())
     }
 }
 

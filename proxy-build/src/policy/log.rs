@@ -3,11 +3,12 @@
 use proxy_runtime::site::{self, LogField};
 use proxy_runtime::template::{Piece, Template};
 
-use super::{Layer, Policy};
+use super::{Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::check::scope::{Phase, Scope};
 use crate::declaration::{Directive, Place, Prop, ROOT_POLICY};
+use crate::model::Site;
 use crate::model::list;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
@@ -143,6 +144,18 @@ impl Policy for Log {
 
     fn check(check: &mut Check<'_>, layer: &Layer, scope: &Scope, policy: &mut site::Policy) {
         policy.log = layer.one::<Log>().map_or(site::Log::Off, |log| log.value.made(check, scope));
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        match &of.route.policy.log {
+            site::Log::Off => vec![Line::new(Step::Finish, Self::NAME, "off")],
+            site::Log::Json(_) => of.lines(Step::Finish, Self::NAME, ["json"]),
+            site::Log::Template(_) => of.lines(Step::Finish, Self::NAME, ["template"]),
+        }
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("log", Self::NAME)
     }
 }
 

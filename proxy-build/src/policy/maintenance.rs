@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind};
 
-use super::{Layer, Policy};
+use super::{Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::{self, What};
 use crate::check::scope::Scope;
 use crate::check::{Check, number};
 use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Route;
+use crate::model::Site;
 use crate::source::{Span, Spanned};
 use crate::value;
+use crate::wording;
 
 pub(crate) static MAINTENANCE: Directive = Directive {
     name: "maintenance",
@@ -56,6 +59,25 @@ impl Policy for Maintenance {
             policy.door.get_or_insert_default().maintenance = Some(made);
         }
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| door.maintenance.is_some());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(site, policy))
+    }
+}
+
+/// What it says, in words.
+fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
+    let maintenance = policy.door.as_ref().and_then(|door| door.maintenance.as_ref());
+    maintenance.map(|it| wording::setting(site, &it.when, ToString::to_string)).into_iter().collect()
 }
 
 impl Maintenance {

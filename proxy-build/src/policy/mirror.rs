@@ -2,11 +2,12 @@
 
 use proxy_runtime::site::{self, ParamKind, Setting};
 
-use super::{Layer, Policy};
+use super::{Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Site;
 use crate::report::Diagnostic;
 use crate::source::Spanned;
 use crate::value;
@@ -62,6 +63,18 @@ impl Policy for Mirror {
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         policy.mirror = layer.one::<Mirror>().and_then(|mirror| mirror.value.copied(check));
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let mirror = of.route.policy.mirror.iter();
+        let text = |mirror: &site::Mirror| {
+            format!("{}, {} %", of.site.upstreams[usize::from(mirror.upstream)].name, mirror.percent)
+        };
+        of.lines(Step::Forward, Self::NAME, mirror.map(text))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("mirror", Self::NAME)
     }
 }
 

@@ -3,15 +3,18 @@
 use ipnet::IpNet;
 use proxy_runtime::site::{self, Addresses, Listed, NetworkRule};
 
-use super::{Layer, Merge, Policy};
+use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::{NetworkSource, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY, Reading};
+use crate::model::Route;
+use crate::model::Site;
 use crate::model::list;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 use crate::value;
+use crate::wording;
 
 pub(crate) static ALLOW: Directive = Directive {
     name: "allow",
@@ -102,6 +105,59 @@ impl Policy for Networks {
             policy.door.get_or_insert_default().networks = Some(made);
         }
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let written = |name| of.route.origins.iter().any(|(found, _)| *found == name);
+        let line = |(name, text): (&'static str, String)| {
+            // They are told by whichever takes fewer words.
+            let other = if name == "allow" { "deny" } else { "allow" };
+            let origin = of.from(if written(name) { name } else { other });
+            Line::new(Step::Access, name, format!("{text} [{origin}]"))
+        };
+        let networks = of.route.policy.door.iter().filter_map(|door| door.networks.as_ref());
+        networks.flat_map(|networks| said(of.site, networks)).map(line).collect()
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| door.networks.is_some());
+        any.then(|| "allow/deny".to_owned()).into_iter().collect()
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        let networks = policy.door.as_ref().and_then(|door| door.networks.as_ref());
+        match networks {
+            // Who may come in is known when the files are read.
+            Some(networks) if networks.listed.is_some() => {
+                let words = said(site, networks).into_iter().map(|(name, text)| (name.to_owned(), text));
+                Told::words("door", words.collect())
+            }
+            _ => {
+                let everybody = || Addresses::of(&[], true);
+                let allowed = networks.map_or_else(everybody, |networks| networks.allowed.clone());
+                Told { allowed: Some(allowed), ..Told::words("door", Vec::new()) }
+            }
+        }
+    }
+}
+
+/// What they say, in words.
+fn said(site: &Site, networks: &site::Networks) -> Vec<(&'static str, String)> {
+    let Some(listed) = networks.listed.and_then(|index| site.listed.get(index as usize)) else {
+        // In fewer words by those who may come in, or by those who may not.
+        let inside = wording::networks(&networks.allowed);
+        let outside = wording::networks(&wording::complement(&networks.allowed));
+        let (name, found) = if inside.len() <= outside.len() { ("allow", inside) } else { ("deny", outside) };
+        return vec![(name, wording::list(&found.iter().map(wording::network).collect::<Vec<_>>()))];
+    };
+    let rules = |allowed: bool| {
+        let rule = move |rule: &NetworkRule| match rule {
+            NetworkRule::Network(net, is) => (*is == allowed).then(|| wording::network(net)),
+            NetworkRule::File(index, is) => (*is == allowed).then(|| wording::file(site, *index)),
+        };
+        listed.rules.iter().filter_map(rule).collect::<Vec<_>>()
+    };
+    let all = [("allow", rules(true)), ("deny", rules(false))].into_iter().filter(|(_, rules)| !rules.is_empty());
+    all.map(|(name, rules)| (name, wording::list(&rules))).collect()
 }
 
 impl Check<'_> {

@@ -5,15 +5,18 @@ use std::time::Duration;
 use proxy_runtime::site::{self};
 
 use super::counted::{BY, CountedBy, IPV4, IPV6, refusal};
-use super::{Layer, Merge, Policy};
+use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::{Rate, What};
 use crate::check::scope::Scope;
 use crate::check::{Check, number};
 use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Route;
+use crate::model::Site;
 use crate::model::list;
 use crate::source::{Span, Spanned};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
+use crate::wording;
 
 pub(crate) static RATE_LIMIT: Directive = Directive {
     name: "rate-limit",
@@ -106,6 +109,30 @@ impl Policy for RateLimit {
             policy.door.get_or_insert_default().rate_limits = list(limits);
         }
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| !door.rate_limits.is_empty());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(site, policy))
+    }
+}
+
+/// What it says, in words.
+fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
+    let limits = policy.door.iter().flat_map(|door| door.rate_limits.iter());
+    let text = |limit: &site::RateLimit| {
+        let (rate, by) = (wording::rate(limit.interval), wording::by(site, &limit.by));
+        let delay = (!limit.delay.is_zero()).then(|| format!(" delay={}", wording::duration(limit.delay)));
+        format!("{rate} burst={} by={by}{}", limit.burst, delay.unwrap_or_default())
+    };
+    limits.map(text).collect()
 }
 
 impl RateLimit {

@@ -2,14 +2,17 @@
 
 use proxy_runtime::site;
 
-use super::{Layer, Policy};
+use super::{Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::What;
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY};
+use crate::model::Route;
+use crate::model::Site;
 use crate::model::list;
 use crate::source::Spanned;
 use crate::value;
+use crate::wording;
 
 pub(crate) static REQUEST_TYPES: Directive = Directive {
     name: "request-types",
@@ -44,4 +47,23 @@ impl Policy for RequestTypes {
             policy.door.get_or_insert_default().request_types = list(types);
         }
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| !door.request_types.is_empty());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(_: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(policy))
+    }
+}
+
+/// What it says, in words.
+fn said(policy: &site::Policy) -> Vec<String> {
+    let types = policy.door.iter().map(|door| &door.request_types).filter(|types| !types.is_empty());
+    types.map(|types| wording::list(types)).collect()
 }

@@ -2,11 +2,12 @@
 
 use proxy_runtime::site::{self, CookieRule};
 
-use super::{Layer, Merge, Policy};
+use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::What;
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Site;
 use crate::model::list;
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
@@ -83,6 +84,15 @@ impl Policy for ResponseCookies {
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         let rules = layer.all::<ResponseCookies>().iter();
         policy.cookies = list(rules.filter_map(|rule| rule.value.rule(check, rule.span)).collect());
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let rules = of.route.policy.cookies.len();
+        of.lines(Step::Response, Self::NAME, (rules > 0).then(|| rules.to_string()))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("cookies", Self::NAME)
     }
 }
 

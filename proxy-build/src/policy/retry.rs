@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, Methods, ParamKind, Setting};
 
-use super::{Layer, Policy};
+use super::{Explained, Layer, Policy, Step, Told, words};
 use crate::ast::{self, Item, RetryOn, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, POLICY, Place, Prop};
+use crate::model::Site;
 use crate::model::list;
 use crate::report::Diagnostic;
 use crate::source::Spanned;
@@ -166,6 +167,27 @@ impl Policy for Retry {
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         policy.retry = layer.one::<Retry>().map(|retry| retry.value.made(check, &policy.timeouts));
     }
+
+    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+        let retry = of.route.policy.retry.iter();
+        of.lines(Step::Forward, Self::NAME, retry.map(in_words))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("retry", Self::NAME)
+    }
+}
+
+fn in_words(retry: &site::Retry) -> String {
+    let flags = [("reset", retry.on_reset), ("timeout", retry.on_timeout)].into_iter().filter(|(_, on)| *on);
+    let statuses = retry.on_statuses.iter().map(u16::to_string);
+    let calls = retry
+        .on_grpc_statuses
+        .iter()
+        .map(|&code| format!("grpc-{}", value::GRPC_STATUSES.get(usize::from(code)).copied().unwrap_or_default()));
+    let on: Vec<String> = flags.map(|(name, _)| name.to_owned()).chain(statuses).chain(calls).collect();
+    let methods: Vec<_> = retry.methods.names().collect();
+    format!("{} on {} of {}, budget {} %", retry.times, on.join(" "), methods.join(" "), retry.budget)
 }
 
 impl Retry {

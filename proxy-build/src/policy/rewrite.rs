@@ -1,11 +1,14 @@
 //! `rewrite`: another path and query for the upstream.
 
-use super::{Filters, Layer, OfRoute, Policy};
+use proxy_runtime::site;
+
+use super::{Explained, Filters, Layer, OfRoute, Policy, Step, Told, words};
 use crate::ast::{self, Item, Part, Pattern, Segment, What};
 use crate::check::Check;
 use crate::check::effects::Paths;
 use crate::check::scope::{Phase, Scope};
 use crate::declaration::{Directive, POLICY, Place, Prop};
+use crate::model::Site;
 use crate::model::{self, PathStep, RequestFilter};
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
@@ -148,6 +151,16 @@ impl Policy for Rewrite {
         let Some(rewrite) = layer.one::<Rewrite>().filter(|_| route.forwards()) else { return };
         rewrite.value.note_paths(check, route.pattern);
         filters.request.push(RequestFilter::Rewrite(rewrite.value.made(check, rewrite.span, route.scope)));
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+        let rewrites = of.route.request.iter().filter(|filter| matches!(filter, RequestFilter::Rewrite(_)));
+        let path = of.outcome.upstream_path.as_deref().unwrap_or("refused");
+        of.lines(Step::Change, Self::NAME, rewrites.map(|_| path))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::default()
     }
 }
 

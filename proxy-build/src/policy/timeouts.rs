@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind, Setting};
 
-use super::{Answer, Layer, Merge, Policy};
+use super::{Answer, Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, Place, Prop, ROOT_POLICY};
+use crate::model::Site;
 use crate::model::TIMEOUTS as DEFAULTS;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 use crate::value;
+use crate::wording;
 
 pub(crate) static TIMEOUTS: Directive = Directive {
     name: "timeouts",
@@ -111,6 +113,31 @@ impl Policy for Timeouts {
         if let Some(timeouts) = layer.one::<Timeouts>() {
             policy.timeouts = timeouts.value.made(check);
         }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let timeouts = &of.route.policy.timeouts;
+        let time = |setting| wording::setting(of.site, setting, |&duration| wording::duration(duration));
+        let mut lines = Vec::new();
+        if of.route.handler.proxy().is_some_and(|proxy| proxy.asks_server) {
+            let text = format!("said by the server, within {}", time(&timeouts.proceed));
+            lines.push(Line::new(Step::Forward, "continue", text));
+        }
+        let text = format!(
+            "connect={} request={} response={} idle={} total={} [{}]",
+            time(&timeouts.connect),
+            time(&timeouts.request),
+            time(&timeouts.response),
+            time(&timeouts.idle),
+            time(&timeouts.total),
+            of.from(Self::NAME)
+        );
+        lines.push(Line::new(Step::Forward, "time-outs", text));
+        lines
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("timeouts", Self::NAME)
     }
 }
 
