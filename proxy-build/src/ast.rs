@@ -23,6 +23,7 @@ pub use self::upstream::{
     Split, Sticky, To, Upstream, UpstreamTls,
 };
 use crate::code::Level;
+pub use crate::pattern::{HostPattern, Pattern, Segment, ValueOf, ValueTest};
 use crate::source::{Span, Spanned};
 
 mod access;
@@ -44,46 +45,33 @@ pub struct Item {
     pub broken: bool,
 }
 
-/// One variant per directive.
+/// What a directive says.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum What {
     /// A directive that was too wrong to be read at all.
     Unread,
-    Listen(Listen),
+    /// What stands at the top level alone.
+    Top(Top),
     InListen(InListen),
     Tls(Tls),
     InTls(InTls),
-    Acme(Acme),
     Dns(Dns),
-    Stream(Stream),
     InStream(InStream),
-    Site(Site),
     Route(Route),
-    Upstream(Upstream),
     InUpstream(InUpstream),
     InHealthCheck(InHealthCheck),
-    Admin(Spanned<Setting<String>>),
-    CacheStore(CacheStore),
     DiskStore(DiskStore),
     InCache(InCache),
     /// A line in the braces of a policy, which is that policy's own.
     Line(Written),
     To(To),
     Resolvers(Vec<Spanned<String>>),
-    Param(Param),
-    Preset(Preset),
     Use(Spanned<String>),
-    TrustedProxies(TrustedProxies),
-    Process(Vec<Item>),
-    /// `http2`.
-    Http2(Vec<Item>),
     /// `max-streams`.
     MaxStreams(Spanned<Setting<u64>>),
     Workers(Option<Spanned<Setting<u64>>>),
     Drain(Spanned<Setting<Duration>>),
-    Lint(Lint),
-    Test(Test),
     Request(Request),
     RequestField(Spanned<String>, Spanned<String>),
     RequestCookie(Spanned<String>, Spanned<String>),
@@ -145,6 +133,27 @@ impl Item {
     }
 }
 
+/// A directive of the top level.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives, which the reference explains")]
+pub enum Top {
+    Listen(Listen),
+    Acme(Acme),
+    Stream(Stream),
+    Site(Site),
+    Upstream(Upstream),
+    Admin(Spanned<Setting<String>>),
+    CacheStore(CacheStore),
+    Param(Param),
+    Preset(Preset),
+    TrustedProxies(TrustedProxies),
+    Process(Vec<Item>),
+    /// `http2`.
+    Http2(Vec<Item>),
+    Lint(Lint),
+    Test(Test),
+}
+
 /// A value that is written, or given at start.
 #[derive(Debug, Clone)]
 pub enum Setting<T> {
@@ -196,27 +205,6 @@ pub struct Site {
     pub items: Vec<Item>,
 }
 
-/// A host of a site.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-pub enum HostPattern {
-    /// This host.
-    Exact(String),
-    /// All hosts below this suffix.
-    Wildcard(String),
-    /// Any host.
-    Any,
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HostPattern::Exact(host) => f.write_str(host),
-            HostPattern::Wildcard(suffix) => write!(f, "*.{suffix}"),
-            HostPattern::Any => f.write_str("*"),
-        }
-    }
-}
-
 /// `route PATTERN... { }`.
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -226,58 +214,6 @@ pub struct Route {
     pub priority: Option<Spanned<i64>>,
     /// What stands in it.
     pub items: Vec<Item>,
-}
-
-/// The pattern of a route, in normal form.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Pattern {
-    /// As text.
-    pub text: String,
-    /// Taken apart.
-    pub segments: Vec<Segment>,
-}
-
-impl Pattern {
-    /// The same pattern for paths in whatever case.
-    #[must_use]
-    pub fn in_any_case(mut self) -> Pattern {
-        for segment in &mut self.segments {
-            if let Segment::Literal(text) = segment
-                && text.bytes().any(|byte| byte.is_ascii_alphabetic())
-            {
-                *segment = Segment::AnyCase(text.to_ascii_lowercase());
-            }
-        }
-        self
-    }
-
-    /// Whether it is for paths in whatever case.
-    pub fn ignores_case(&self) -> bool {
-        self.segments.iter().any(|segment| matches!(segment, Segment::AnyCase(_)))
-    }
-}
-
-/// A segment of a pattern.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub enum Segment {
-    /// This text.
-    Literal(String),
-    /// This text, whatever the case of its ASCII letters, which are small here.
-    AnyCase(String),
-    /// One segment, bound to a name.
-    Capture(String),
-    /// All that follows.
-    Rest,
-}
-
-impl fmt::Display for Segment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Segment::Literal(text) | Segment::AnyCase(text) => f.write_str(text),
-            Segment::Capture(name) => write!(f, "{{{name}}}"),
-            Segment::Rest => f.write_str("*"),
-        }
-    }
 }
 
 /// A matcher.
@@ -304,26 +240,6 @@ pub enum Matcher {
     Not(Vec<Item>),
     /// `any { }`.
     Any(Vec<Item>),
-}
-
-/// Where a matcher looks for a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[allow(missing_docs, reason = "named as the directives")]
-pub enum ValueOf {
-    Header,
-    Query,
-    Cookie,
-}
-
-/// What a matcher asks of a value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-pub enum ValueTest {
-    /// It is there.
-    Present,
-    /// It is this.
-    Equals(String),
-    /// This matches in it.
-    Matches(String),
 }
 
 /// What a request speaks, or asks to speak.

@@ -18,12 +18,12 @@ use proxy_runtime::route::Tables;
 use proxy_runtime::site::Setting;
 use serde_json::Value;
 
-use crate::ast::HostPattern;
 use crate::check::overlap::by_shape;
 use crate::check::overlap::candidates::Patterns;
 use crate::expression::Made;
 use crate::lower::lower;
 use crate::model::{Example, Host, Route, Site};
+use crate::pattern::HostPattern;
 use crate::requests::{Formula, Requests, Undecided};
 use behaviour::{behaviour, general, policy};
 use words::{Said, differences};

@@ -279,11 +279,11 @@ pub(crate) fn in_order(host: &Host) -> Vec<usize> {
     indices.sort_by_key(|&index| host.routes[index].rank);
     // Stable: routes of one pattern keep the order of their matchers.
     indices.sort_by_key(|&index| {
-        let rank = |segment: &crate::ast::Segment| match segment {
-            crate::ast::Segment::Literal(text) => (0, text.clone()),
-            crate::ast::Segment::AnyCase(text) => (1, text.clone()),
-            crate::ast::Segment::Capture(_) => (2, String::new()),
-            crate::ast::Segment::Rest => (3, String::new()),
+        let rank = |segment: &crate::pattern::Segment| match segment {
+            crate::pattern::Segment::Literal(text) => (0, text.clone()),
+            crate::pattern::Segment::AnyCase(text) => (1, text.clone()),
+            crate::pattern::Segment::Capture(_) => (2, String::new()),
+            crate::pattern::Segment::Rest => (3, String::new()),
         };
         host.routes[index].pattern.segments.iter().map(rank).collect::<Vec<_>>()
     });

@@ -30,6 +30,7 @@ pub mod lower;
 pub mod model;
 pub(crate) mod nearest;
 pub mod page;
+pub mod pattern;
 pub mod plan;
 #[cfg_attr(not(feature = "kiln"), allow(dead_code, reason = "what policies say for `diff`"))]
 pub(crate) mod policy;

@@ -14,10 +14,10 @@ use proxy_runtime::regex::{Capturing, Regex};
 use proxy_runtime::site::{Handler, Redirect};
 use proxy_runtime::template::{Piece, Template};
 
-use crate::ast::ValueTest;
 use crate::expression;
 use crate::interned::Interned;
 use crate::model::{self, HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter};
+use crate::pattern::ValueTest;
 use crate::plan::{Plan, Route};
 
 /// Lowers a model.

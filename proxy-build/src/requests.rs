@@ -19,9 +19,9 @@ use std::rc::Rc;
 use proxy_runtime::canonical;
 use proxy_runtime::site::NormalForm;
 
-use crate::ast::{HostPattern, Pattern, Segment};
 use crate::expression::Made;
 use crate::model::{Example, Route};
+use crate::pattern::{HostPattern, Pattern, Segment};
 use cube::Cube;
 pub(crate) use formula::Formula;
 use language::Language;

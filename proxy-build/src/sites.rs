@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use proxy_runtime::site;
 
-use crate::ast::{self, HostPattern, Item, What};
+use crate::ast::{self, HostPattern, Item, Top, What};
 use crate::check::{Check, Listen, fields, listeners, scope};
 use crate::model::{self, Host, list};
 use crate::policy::{self, Layer};
@@ -115,55 +115,31 @@ impl Root {
             match what {
                 // It is in the report already.
                 What::Unread => {}
-                What::Listen(listen) => root.listens.push(Listen { span, listen, broken }),
-                What::Tls(tls) => root.tls.push((span, tls)),
-                What::Acme(acme) => root.acme = Some(acme),
-                What::Stream(stream) => root.streams.push((span, stream)),
-                What::Site(site) => root.sites.push((span, site)),
-                What::Upstream(upstream) => root.upstreams.push((span, upstream)),
-                What::Admin(address) => root.admin = Some(address),
-                What::CacheStore(store) => root.stores.push((span, store)),
-                What::Param(param) => root.params.push((span, param)),
-                What::Preset(preset) => root.presets.push((span, preset)),
-                What::TrustedProxies(trusted) => root.trusted = Some((span, trusted)),
-                What::Process(items) => root.process.extend(items),
-                What::Http2(items) => root.process.extend(items),
                 What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy), broken }),
-                What::Lint(lint) => root.lints.push(lint),
-                What::Test(test) => root.tests.push((span, test)),
-                What::Route(_)
-                | What::InListen(_)
-                | What::InTls(_)
-                | What::Dns(_)
-                | What::InStream(_)
-                | What::InUpstream(_)
-                | What::InHealthCheck(_)
-                | What::InCache(_)
-                | What::Line(_)
-                | What::DiskStore(_)
-                | What::To(_)
-                | What::Resolvers(_)
-                | What::Use(_)
-                | What::Workers(_)
-                | What::Drain(_)
-                | What::MaxStreams(_)
-                | What::Request(_)
-                | What::RequestField(..)
-                | What::RequestCookie(..)
-                | What::RequestBody(_)
-                | What::RequestProtocol(_)
-                | What::ExpectField(_)
-                | What::From(_)
-                | What::Expect(_)
-                | What::Matcher(_)
-                | What::Handler(_)
-                | What::Else(_)
-                | What::AllowHost(_) => {
-                    unreachable!("the reader lets no such directive stand at the top level")
-                }
+                What::Tls(tls) => root.tls.push((span, tls)),
+                What::Top(top) => root.add(span, top, broken),
+                _ => unreachable!("the reader lets nothing else stand at the top level"),
             }
         }
         root
+    }
+
+    fn add(&mut self, span: Span, top: Top, broken: bool) {
+        match top {
+            Top::Listen(listen) => self.listens.push(Listen { span, listen, broken }),
+            Top::Acme(acme) => self.acme = Some(acme),
+            Top::Stream(stream) => self.streams.push((span, stream)),
+            Top::Site(site) => self.sites.push((span, site)),
+            Top::Upstream(upstream) => self.upstreams.push((span, upstream)),
+            Top::Admin(address) => self.admin = Some(address),
+            Top::CacheStore(store) => self.stores.push((span, store)),
+            Top::Param(param) => self.params.push((span, param)),
+            Top::Preset(preset) => self.presets.push((span, preset)),
+            Top::TrustedProxies(trusted) => self.trusted = Some((span, trusted)),
+            Top::Process(items) | Top::Http2(items) => self.process.extend(items),
+            Top::Lint(lint) => self.lints.push(lint),
+            Top::Test(test) => self.tests.push((span, test)),
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use proxy_runtime::settings;
 use proxy_runtime::site::{NormalForm, Text};
 use regex_automata::nfa::thompson;
 
-use crate::ast::{Part, Pattern, Segment, Setting, Template};
+use crate::ast::{Part, Setting, Template};
 use crate::expression;
 use crate::nearest::nearest;
+use crate::pattern::{Pattern, Segment};
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar, quoted, raw_or_quoted};
 
@@ -719,7 +720,7 @@ pub fn header_template(leaf: &Leaf) -> Parsed<Template> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ast::HostPattern;
+    use crate::pattern::HostPattern;
     use crate::source::Sources;
 
     fn leaf(text: &str) -> Leaf {

@@ -6,7 +6,7 @@ use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setting, SocketFile, Speaks, Text};
 
 use super::{Check, Listen, list};
-use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, What};
+use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, Top, What};
 use crate::model;
 use crate::nearest::nearest;
 use crate::report::{Diagnostic, Help};
@@ -243,7 +243,7 @@ impl Check<'_> {
     fn site_listen(&mut self, site: &ast::Site, declared: &mut Vec<Declared>) -> Option<Vec<usize>> {
         let mut own: Option<Vec<usize>> = None;
         for item in &site.items {
-            let What::Listen(listen) = &item.what else { continue };
+            let What::Top(Top::Listen(listen)) = &item.what else { continue };
             let own = own.get_or_insert_default();
             let (speaks, file) = (self.speaks(&listen.items), self.socket_file(listen));
             for word in &listen.words {

@@ -3,7 +3,7 @@
 pub(super) mod lifetime;
 
 use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Setting, What};
+use crate::ast::{Cache, CacheStore, DiskStore, InCache, KeyQuery, Setting, Top, What};
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 use proxy_runtime::site::Part;
@@ -34,12 +34,12 @@ site example.com {
 }
 "#,
     read: |r| {
-        Some(What::CacheStore(CacheStore {
+        Some(What::Top(Top::CacheStore(CacheStore {
             name: r.arg("a NAME", value::name)?,
             memory: r.prop("memory", memory),
             max_object: r.prop("max-object", value::size_within(0, value::MAX_MEMORY / 4)),
             items: r.body(),
-        }))
+        })))
     },
 };
 

@@ -5,8 +5,8 @@ use quote::quote;
 
 use super::expression::expression;
 use super::literal::{networks, numbered, text};
-use crate::ast::{ValueOf, ValueTest};
 use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter};
+use crate::pattern::{ValueOf, ValueTest};
 use crate::plan::{Plan, Route};
 
 pub(super) fn expressions(plan: &Plan<'_>) -> TokenStream {

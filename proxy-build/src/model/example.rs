@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proxy_runtime::canonical::encoded_parameter;
 
-use crate::ast::ValueOf;
+use crate::pattern::ValueOf;
 
 /// The client of an example where any will do: TEST-NET-1 (RFC 5737).
 pub(crate) const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

@@ -8,8 +8,8 @@ use proxy_runtime::site::Methods;
 
 use super::language::{self, Language, Undecided};
 use super::{Requests, networks};
-use crate::ast::ValueOf;
 use crate::model::{Example, HTTP_VERSION};
+use crate::pattern::ValueOf;
 
 /// A plain fact about a request.
 #[derive(Debug, Clone)]

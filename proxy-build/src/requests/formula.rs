@@ -4,8 +4,8 @@ use proxy_runtime::site::Methods;
 
 use super::cube::Atom;
 use super::{Language, Requests};
-use crate::ast::{Pattern, ValueOf, ValueTest};
 use crate::model::{Example, HTTP_VERSION, Matcher, Route};
+use crate::pattern::{Pattern, ValueOf, ValueTest};
 
 /// Facts, put together.
 #[derive(Debug, Clone)]

@@ -12,8 +12,8 @@ use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
-use crate::ast::{Pattern, Segment};
 use crate::expression::Table;
+use crate::pattern::{Pattern, Segment};
 
 /// The most states of a product that are looked at for one question.
 pub(super) const MAX_STATES: usize = 1 << 16;
