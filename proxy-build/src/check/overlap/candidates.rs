@@ -99,6 +99,8 @@ impl Patterns<'_> {
     pub(crate) fn meeting(&self, segments: &[Segment]) -> Vec<usize> {
         let mut found = Vec::new();
         self.meet(0, segments, &mut found);
+        // The nodes are in tables without an order.
+        found.sort_unstable();
         found
     }
 
