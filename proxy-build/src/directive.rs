@@ -1,7 +1,7 @@
 //! The language, declared once: every directive's name, place, form, documentation, example, and how it is read.
 //!
 //! [`ALL`] drives the reader, "did you mean", the reference manual and the tests. One file per directive, or per small
-//! family; to add one: its file, a line in [`ALL`], a variant of `ast::What`, and what `check` does with it.
+//! family; to add one that is no policy: its file, a line here, a variant of `ast::What`, and what `check` does with it.
 
 mod acme;
 mod admin;
@@ -39,7 +39,24 @@ use crate::policy;
 use crate::syntax::{Leaf, Scalar};
 
 /// Every directive, in the order of the manual.
-pub static ALL: &[&Directive] = &[
+pub static ALL: &[&Directive] = &concat::<{ FIRST.len() + policy::DIRECTIVES.len() + LAST.len() }>();
+
+const fn concat<const N: usize>() -> [&'static Directive; N] {
+    let mut all = [FIRST[0]; N];
+    let (mut at, mut lists) = (0, [FIRST, policy::DIRECTIVES, LAST].as_slice());
+    while let [list, rest @ ..] = lists {
+        let mut list = *list;
+        while let [directive, more @ ..] = list {
+            all[at] = *directive;
+            (at, list) = (at + 1, more);
+        }
+        lists = rest;
+    }
+    all
+}
+
+/// What comes before policies.
+const FIRST: &[&Directive] = &[
     &site::SITE,
     &route::ROUTE,
     &table::TABLE,
@@ -75,53 +92,10 @@ pub static ALL: &[&Directive] = &[
     &redirect::ALLOW_HOST,
     &respond::ECHO,
     &respond::ABORT,
-    &policy::rewrite::REWRITE,
-    &policy::rewrite::QUERY_SET,
-    &policy::rewrite::QUERY_REMOVE,
-    &policy::headers::directives::REQUEST_HEADERS,
-    &policy::headers::directives::RESPONSE_HEADERS,
-    &policy::headers::directives::SET,
-    &policy::headers::directives::ADD,
-    &policy::headers::directives::DEFAULT,
-    &policy::headers::directives::REMOVE,
-    &policy::headers::directives::REPLACE,
-    &policy::headers::directives::PASS,
-    &policy::limits::LIMITS,
-    &policy::timeouts::TIMEOUTS,
-    &policy::maintenance::MAINTENANCE,
-    &policy::networks::ALLOW,
-    &policy::networks::DENY,
-    &policy::rate_limit::RATE_LIMIT,
-    &policy::in_flight::IN_FLIGHT,
-    &policy::cors::CORS,
-    &policy::cors::CORS_METHODS,
-    &policy::cors::CORS_HEADERS,
-    &policy::cors::EXPOSE,
-    &policy::body_replace::BODY_REPLACE,
-    &policy::body_replace::REPLACE,
-    &policy::response_cookies::RESPONSE_COOKIES,
-    &policy::client_certificate::CLIENT_CERTIFICATE,
-    &policy::client_certificate::SUBJECT,
-    &policy::client_certificate::FINGERPRINT,
-    &policy::auth::directives::AUTH,
-    &policy::auth::directives::ALGORITHMS,
-    &policy::auth::directives::REQUIRE,
-    &policy::auth::directives::SEND,
-    &policy::auth::directives::COPY,
-    &policy::auth::directives::COPY_RESPONSE,
-    &policy::block::BLOCK,
-    &policy::block::BLOCK_PATH,
-    &policy::block::BLOCK_QUERY,
-    &policy::block::BLOCK_HEADER,
-    &policy::block::BLOCK_HEADERS,
-    &policy::block::BLOCK_COOKIE,
-    &policy::block::BLOCK_USER_AGENT,
-    &policy::block::BLOCK_BODY,
-    &policy::request_types::REQUEST_TYPES,
-    &policy::filter::FILTER,
-    &policy::retry::RETRY,
-    &policy::retry::ON,
-    &policy::retry::METHODS,
+];
+
+/// What comes after them.
+const LAST: &[&Directive] = &[
     &cache::CACHE,
     &cache::lifetime::TTL,
     &cache::lifetime::STALE,
@@ -144,13 +118,6 @@ pub static ALL: &[&Directive] = &[
     &cache::PURGE,
     &cache::CACHE_STORE,
     &cache::DISK,
-    &policy::compress::COMPRESS,
-    &policy::media_types::TYPES,
-    &policy::mirror::MIRROR,
-    &policy::fault::FAULT,
-    &policy::error_page::ERROR_PAGE,
-    &policy::log::LOG,
-    &policy::log::FIELDS,
     &upstream::UPSTREAM,
     &upstream::SERVER,
     &send_file::SEND_FILE,

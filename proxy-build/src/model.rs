@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use proxy_runtime::site::{
-    self, Acme, BalancePolicy, CircuitBreaker, FieldRules, FileRef, Limits, Listener, Log, NormalForm, Param, Policy,
-    Pool, Process, Server, Setting, Speaks, Stream, Text, Timeouts, Tls, Trusted, Upstream,
+    self, Acme, BalancePolicy, CircuitBreaker, FileRef, Limits, Listener, NormalForm, Param, Policy, Pool, Process,
+    Server, Setting, Speaks, Stream, Text, Timeouts, Tls, Trusted, Upstream,
 };
 use proxy_runtime::template::Template;
 use serde::Serialize;
@@ -291,25 +291,6 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     idle: Setting::Fixed(Duration::from_secs(60)),
     total: Setting::Fixed(Duration::MAX),
 };
-
-/// What holds where nothing is said.
-pub fn policy() -> Policy {
-    Policy {
-        limits: LIMITS,
-        timeouts: TIMEOUTS,
-        fields: FieldRules::default(),
-        error_pages: list(Vec::new()),
-        log: Log::Off,
-        retry: None,
-        mirror: None,
-        fault: None,
-        cache: None,
-        cookies: list(Vec::new()),
-        door: None,
-        replace: None,
-        compress: None,
-    }
-}
 
 /// An upstream of which nothing is said but its servers.
 pub fn upstream(name: Text, servers: Vec<Server>, place: site::Place) -> Upstream {

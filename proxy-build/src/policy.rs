@@ -1,8 +1,8 @@
 //! Policies: what holds for the requests of a route. Each has a file, which is all that the compiler knows of it: its directives and how
 //! they are read, how places around each other merge, how it is checked, and what it becomes for the runtime.
 //!
-//! [`ALL`] lists them in the order in which a request meets them. A new one is its file, a line there, and its directives in
-//! [`crate::directive::ALL`].
+//! [`ALL`] lists them in the order in which a request meets them, and [`DIRECTIVES`] what they are written by. A new one is its file, and
+//! its lines in these two.
 
 pub(crate) mod auth;
 pub(crate) mod block;
@@ -42,7 +42,8 @@ pub(crate) use self::words::{Explained, Line, Step, Told};
 use crate::ast::{self, Item, Pattern};
 use crate::check::Check;
 use crate::check::scope::Scope;
-use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route, Site};
+use crate::declaration::Directive;
+use crate::model::{self, Functions, HeaderOp, RequestFilter, ResponseFilter, Route, Site, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -224,6 +225,83 @@ pub(crate) static ALL: &[&dyn Kind] = &[
     &of::<error_page::ErrorPage>(),
     &of::<log::Log>(),
 ];
+
+/// Their directives, in the order of the manual.
+pub(crate) const DIRECTIVES: &[&Directive] = &[
+    &rewrite::REWRITE,
+    &rewrite::QUERY_SET,
+    &rewrite::QUERY_REMOVE,
+    &headers::directives::REQUEST_HEADERS,
+    &headers::directives::RESPONSE_HEADERS,
+    &headers::directives::SET,
+    &headers::directives::ADD,
+    &headers::directives::DEFAULT,
+    &headers::directives::REMOVE,
+    &headers::directives::REPLACE,
+    &headers::directives::PASS,
+    &limits::LIMITS,
+    &timeouts::TIMEOUTS,
+    &maintenance::MAINTENANCE,
+    &networks::ALLOW,
+    &networks::DENY,
+    &rate_limit::RATE_LIMIT,
+    &in_flight::IN_FLIGHT,
+    &cors::CORS,
+    &cors::CORS_METHODS,
+    &cors::CORS_HEADERS,
+    &cors::EXPOSE,
+    &body_replace::BODY_REPLACE,
+    &body_replace::REPLACE,
+    &response_cookies::RESPONSE_COOKIES,
+    &client_certificate::CLIENT_CERTIFICATE,
+    &client_certificate::SUBJECT,
+    &client_certificate::FINGERPRINT,
+    &auth::directives::AUTH,
+    &auth::directives::ALGORITHMS,
+    &auth::directives::REQUIRE,
+    &auth::directives::SEND,
+    &auth::directives::COPY,
+    &auth::directives::COPY_RESPONSE,
+    &block::BLOCK,
+    &block::BLOCK_PATH,
+    &block::BLOCK_QUERY,
+    &block::BLOCK_HEADER,
+    &block::BLOCK_HEADERS,
+    &block::BLOCK_COOKIE,
+    &block::BLOCK_USER_AGENT,
+    &block::BLOCK_BODY,
+    &request_types::REQUEST_TYPES,
+    &filter::FILTER,
+    &retry::RETRY,
+    &retry::ON,
+    &retry::METHODS,
+    &compress::COMPRESS,
+    &media_types::TYPES,
+    &mirror::MIRROR,
+    &fault::FAULT,
+    &error_page::ERROR_PAGE,
+    &log::LOG,
+    &log::FIELDS,
+];
+
+/// What holds where nothing is said.
+pub(crate) fn defaults() -> site::Policy {
+    site::Policy {
+        limits: model::LIMITS,
+        timeouts: model::TIMEOUTS,
+        fields: site::FieldRules::default(),
+        error_pages: list(Vec::new()),
+        log: site::Log::Off,
+        retry: None,
+        mirror: None,
+        fault: None,
+        cache: None,
+        cookies: list(Vec::new()),
+        door: None,
+        replace: None,
+        compress: None,
+    }
+}
 
 /// The kind that a policy is.
 struct Of<P>(PhantomData<fn() -> P>);

@@ -149,7 +149,7 @@ type Claims = HashMap<(HostPattern, usize), Span>;
 impl Check<'_> {
     /// The policy that a layer makes, where these placeholders have a value.
     fn policy(&mut self, layer: &Layer, scope: &scope::Scope) -> site::Policy {
-        let mut made = model::policy();
+        let mut made = policy::defaults();
         policy::ALL.iter().for_each(|kind| kind.check(self, layer, scope, &mut made));
         made
     }
