@@ -71,7 +71,7 @@ fn imports(files: &[(Module, String)]) -> Vec<Import> {
     let mut all = Vec::new();
     for (module, text) in files {
         let mut paths = Vec::new();
-        collect(&mut Vec::new(), text.parse::<TokenStream>().expect("Rust"), &mut paths);
+        collect(&[], text.parse::<TokenStream>().expect("Rust"), &mut paths);
         let found = paths.into_iter().filter_map(|path| Some((resolve(module, &path, &known)?, path)));
         all.extend(found.map(|(to, path)| Import { from: module.clone(), to, path }));
     }
@@ -145,7 +145,7 @@ fn resolve(module: &[String], path: &[String], known: &BTreeSet<&[String]>) -> O
 }
 
 /// All paths in tokens, those in braces behind what stands before these; but for what is compiled for tests alone.
-fn collect(before: &mut Vec<String>, tokens: TokenStream, paths: &mut Vec<Vec<String>>) {
+fn collect(before: &[String], tokens: TokenStream, paths: &mut Vec<Vec<String>>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
@@ -159,15 +159,15 @@ fn collect(before: &mut Vec<String>, tokens: TokenStream, paths: &mut Vec<Vec<St
                 };
                 at += tokens[at..].iter().position(ends).map_or(0, |end| end + 1);
             }
-            TokenTree::Group(group) => collect(&mut Vec::new(), group.stream(), paths),
+            TokenTree::Group(group) => collect(&[], group.stream(), paths),
             TokenTree::Ident(name) => {
-                let mut path = before.clone();
+                let mut path = before.to_vec();
                 path.push(name.to_string());
                 while is_path_sign(&tokens[at..]) {
                     match tokens.get(at + 2) {
                         Some(TokenTree::Ident(name)) => path.push(name.to_string()),
                         Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
-                            collect(&mut path, group.stream(), paths);
+                            collect(&path, group.stream(), paths);
                         }
                         _ => break,
                     }
