@@ -138,7 +138,7 @@ impl Item {
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum Top {
     Listen(Listen),
-    Acme(Acme),
+    Acme(Box<Acme>),
     Stream(Stream),
     Site(Site),
     Upstream(Upstream),

@@ -57,12 +57,8 @@ pub(crate) struct Check<'a> {
     pub(crate) zones: u32,
     /// Networks of which some are in files.
     pub(crate) listed: Vec<site::Listed>,
-    /// Where each `rate-limit` is written.
-    pub(crate) limiters: HashMap<Span, u32>,
-    /// Where each `maintenance` is written.
-    pub(crate) maintained: HashMap<Span, u32>,
-    /// Where each `in-flight` is written.
-    pub(crate) in_flight: HashMap<Span, u32>,
+    /// What is counted or switched where it is written: by directive, where, and the number that it has there.
+    pub(crate) numbers: HashMap<&'static str, HashMap<Span, u32>>,
     /// The sets of `block`s that hold together, each once.
     pub(crate) blocks: Vec<Vec<site::Block>>,
     /// What `body-replace` replaces, each set once.
@@ -153,12 +149,6 @@ impl<T> Names<T> {
     }
 }
 
-/// The number of what is written somewhere, among all of its kind.
-pub(crate) fn number(known: &mut HashMap<Span, u32>, span: Span) -> u32 {
-    let next = known.len() as u32;
-    *known.entry(span).or_insert(next)
-}
-
 impl<'a> Check<'a> {
     /// Nothing is known yet.
     pub(crate) fn new(sources: &'a mut Sources, report: &'a mut Report) -> Check<'a> {
@@ -171,9 +161,7 @@ impl<'a> Check<'a> {
             stores: Names::default(),
             zones: 0,
             listed: Vec::new(),
-            limiters: HashMap::new(),
-            maintained: HashMap::new(),
-            in_flight: HashMap::new(),
+            numbers: HashMap::new(),
             expiring: tls::DAYS,
             blocks: Vec::new(),
             replacements: Vec::new(),
@@ -229,6 +217,13 @@ impl Check<'_> {
 
     pub(crate) fn error(&mut self, code: &'static str, message: impl Into<String>, at: Span) {
         self.report.add(Diagnostic::error(code, message, at));
+    }
+
+    /// The number of what a directive says at a place, among all of it.
+    pub(crate) fn number(&mut self, directive: &'static str, span: Span) -> u32 {
+        let known = self.numbers.entry(directive).or_default();
+        let next = known.len() as u32;
+        *known.entry(span).or_insert(next)
     }
 
     pub(crate) fn place(&self, span: Span) -> Place {

@@ -127,7 +127,7 @@ impl Root {
     fn add(&mut self, span: Span, top: Top, broken: bool) {
         match top {
             Top::Listen(listen) => self.listens.push(Listen { span, listen, broken }),
-            Top::Acme(acme) => self.acme = Some(acme),
+            Top::Acme(acme) => self.acme = Some(*acme),
             Top::Stream(stream) => self.streams.push((span, stream)),
             Top::Site(site) => self.sites.push((span, site)),
             Top::Upstream(upstream) => self.upstreams.push((span, upstream)),

@@ -82,7 +82,7 @@ site example.com www.example.com {
             state: state?,
             items: r.body(),
         };
-        Some(What::Top(Top::Acme(acme)))
+        Some(What::Top(Top::Acme(Box::new(acme))))
     },
 };
 

@@ -5,8 +5,8 @@ use proxy_runtime::site::{self, ParamKind};
 use super::counted::{BY, CountedBy, IPV4, IPV6, refusal};
 use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::{self, What};
+use crate::check::Check;
 use crate::check::scope::Scope;
-use crate::check::{Check, number};
 use crate::declaration::{Directive, POLICY, Prop};
 use crate::model::Route;
 use crate::model::Site;
@@ -105,7 +105,7 @@ impl InFlight {
         };
         let (by, identified) = self.by.made(check, scope)?;
         Some(site::InFlight {
-            id: number(&mut check.in_flight, span),
+            id: check.number(Self::NAME, span),
             most: check.setting(most, ParamKind::Number)?,
             identified,
             by,

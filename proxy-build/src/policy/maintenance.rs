@@ -6,8 +6,8 @@ use proxy_runtime::site::{self, ParamKind};
 
 use super::{Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::{self, What};
+use crate::check::Check;
 use crate::check::scope::Scope;
-use crate::check::{Check, number};
 use crate::declaration::{Directive, POLICY, Prop};
 use crate::model::Route;
 use crate::model::Site;
@@ -83,7 +83,7 @@ fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
 impl Maintenance {
     fn made(&self, check: &mut Check<'_>, span: Span) -> Option<site::Maintenance> {
         Some(site::Maintenance {
-            id: number(&mut check.maintained, span),
+            id: check.number(Self::NAME, span),
             when: check.absolute_path(&self.when)?,
             retry_after: match &self.retry_after {
                 Some(after) => Some(check.setting(after, ParamKind::Duration)?),

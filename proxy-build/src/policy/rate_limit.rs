@@ -7,8 +7,8 @@ use proxy_runtime::site::{self};
 use super::counted::{BY, CountedBy, IPV4, IPV6, refusal};
 use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
 use crate::ast::{Rate, What};
+use crate::check::Check;
 use crate::check::scope::Scope;
-use crate::check::{Check, number};
 use crate::declaration::{Directive, POLICY, Prop};
 use crate::model::Route;
 use crate::model::Site;
@@ -149,7 +149,7 @@ impl RateLimit {
         };
         let (by, identified) = self.by.made(check, scope)?;
         Some(site::RateLimit {
-            id: number(&mut check.limiters, span),
+            id: check.number(Self::NAME, span),
             interval: rate.per / rate.count,
             burst: self.burst.as_ref().map_or(rate.count, |burst| burst.value as u32),
             identified,
