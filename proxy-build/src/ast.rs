@@ -1,7 +1,8 @@
 //! What stands between `read` and `check`: the site as it was written, every leaf with its span.
 //!
-//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive: the
-//! pass `check` matches them all, so nothing that is read can be forgotten.
+//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive, but for policies and their
+//! lines, whose types are their own files' ([`Written`]): `check` matches all variants, and each policy is asked for by `policy::ALL`,
+//! so nothing that is read can be forgotten.
 
 use std::any::Any;
 use std::fmt;

@@ -170,6 +170,8 @@ impl Filters {
 pub(crate) trait Kind: Sync {
     /// The name of its directive.
     fn name(&self) -> &'static str;
+    /// Whether an item is one.
+    fn is(&self, item: &Item) -> bool;
     /// Adds what an item says to a layer, where it says this; which directive that was.
     fn add(&self, item: &Item, layer: &mut Layer) -> Option<&'static str>;
     /// Merges what an inner layer says into one around it.
@@ -180,8 +182,8 @@ pub(crate) trait Kind: Sync {
     fn check_place(&self, check: &mut Check<'_>, layer: &Layer);
     /// See [`Policy::check_root`].
     fn check_root(&self, check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]);
-    /// See [`Policy::NEEDS_UPSTREAM`]; whether an item says this.
-    fn needs_upstream(&self, item: &Item) -> bool;
+    /// See [`Policy::NEEDS_UPSTREAM`].
+    fn needs_upstream(&self) -> bool;
     /// See [`Policy::idle`].
     fn idle(&self, item: &Item, answer: &Answer<'_>) -> Vec<Diagnostic>;
     /// See [`Policy::check`].
@@ -315,6 +317,10 @@ impl<P: Policy> Kind for Of<P> {
         P::NAME
     }
 
+    fn is(&self, item: &Item) -> bool {
+        item.policy::<P>().is_some()
+    }
+
     fn add(&self, item: &Item, layer: &mut Layer) -> Option<&'static str> {
         let written = item.policy::<P>().filter(|_| !(item.broken && P::NEEDS_ALL))?;
         layer.push(Spanned { value: written.clone(), span: item.span });
@@ -341,8 +347,8 @@ impl<P: Policy> Kind for Of<P> {
         P::check_root(check, layer, listeners);
     }
 
-    fn needs_upstream(&self, item: &Item) -> bool {
-        P::NEEDS_UPSTREAM && item.policy::<P>().is_some()
+    fn needs_upstream(&self) -> bool {
+        P::NEEDS_UPSTREAM
     }
 
     fn idle(&self, item: &Item, answer: &Answer<'_>) -> Vec<Diagnostic> {

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::rc::Rc;
 
 use super::{ALL, Policy};
-use crate::ast::Item;
+use crate::ast::{Item, What};
 use crate::source::{Span, Spanned};
 
 /// What holds where a policy is written in several places around each other.
@@ -49,7 +49,10 @@ impl Layer {
     pub(crate) fn of(items: &[Item]) -> Layer {
         let mut layer = Layer::default();
         for item in items {
-            let name = ALL.iter().find_map(|kind| kind.add(item, &mut layer));
+            let kind = ALL.iter().find(|kind| kind.is(item));
+            // Every example of the manual comes by here in tests.
+            debug_assert!(kind.is_some() || !matches!(item.what, What::Policy(_)), "a policy is not in `ALL`");
+            let name = kind.and_then(|kind| kind.add(item, &mut layer));
             layer.origins.extend(name.map(|name| (name, item.span)));
         }
         layer

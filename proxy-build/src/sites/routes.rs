@@ -45,7 +45,8 @@ impl Check<'_> {
         }
         if !routes.is_empty() && routes.iter().all(|route| route.handler.proxy().is_none()) {
             for item in &site.items {
-                let Some(kind) = policy::ALL.iter().find(|kind| kind.needs_upstream(item)) else { continue };
+                let kind = policy::ALL.iter().find(|kind| kind.is(item) && kind.needs_upstream());
+                let Some(kind) = kind else { continue };
                 let message = format!("`{}` has no effect: no route of this site forwards anything", kind.name());
                 self.error("no-effect", message, item.span);
             }
