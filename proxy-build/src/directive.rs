@@ -41,6 +41,7 @@ use crate::syntax::{Leaf, Scalar};
 /// Every directive, in the order of the manual.
 pub static ALL: &[&Directive] = &concat::<{ FIRST.len() + policy::DIRECTIVES.len() + LAST.len() }>();
 
+/// These three lists in one.
 const fn concat<const N: usize>() -> [&'static Directive; N] {
     let mut all = [FIRST[0]; N];
     let (mut at, mut lists) = (0, [FIRST, policy::DIRECTIVES, LAST].as_slice());
