@@ -5,10 +5,10 @@ use std::cell::Cell;
 
 use http::{Method, Version};
 use proxy_runtime::balance::{Ask, Candidates, Dice, Load, Policy, hash};
+use proxy_runtime::protocol::target::Target;
 use proxy_runtime::rehearse::find;
-use proxy_runtime::route::Found;
+use proxy_runtime::router::route::Found;
 use proxy_runtime::site::{BalancePolicy, NormalForm, Site};
-use proxy_runtime::target::Target;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -48,7 +48,7 @@ fn counted<T>(run: impl FnOnce() -> T) -> (usize, T) {
 fn the_way_to_a_route_allocates_nothing() {
     let linked = proxy_macros::site!("allocations.kdl");
     // Tables that are worth it are put elsewhere at start.
-    for site in [linked, proxy_runtime::pages::settle(linked, 0)] {
+    for site in [linked, proxy_runtime::content::pages::settle(linked, 0)] {
         allocates_nothing(site);
     }
 }

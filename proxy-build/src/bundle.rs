@@ -1,4 +1,4 @@
-//! The files that are compiled in, as the bytes of a `proxy_runtime::files::bundle::Bundle`: each as it is, and compressed where
+//! The files that are compiled in, as the bytes of a `proxy_runtime::site::bundle::Bundle`: each as it is, and compressed where
 //! that makes it smaller. What was compressed once is kept for the next build, by a hash of the content.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use proxy_runtime::fields::Fields;
-use proxy_runtime::files::bundle::{self, FILE, FOLDER, FORMS};
-use proxy_runtime::files::{self, ENCODINGS};
-use proxy_runtime::media;
+use proxy_runtime::content::files::{self, ENCODINGS};
+use proxy_runtime::protocol::fields::Fields;
+use proxy_runtime::protocol::media;
+use proxy_runtime::router::table::NONE;
 use proxy_runtime::site::Compress;
-use proxy_runtime::table::NONE;
+use proxy_runtime::site::bundle::{self, FILE, FOLDER, FORMS};
 
 use crate::lower::table;
 use crate::model::{Folder, Site};
@@ -239,7 +239,7 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use proxy_runtime::files::bundle::{Bundle, Entry, Form};
+    use proxy_runtime::site::bundle::{Bundle, Entry, Form};
     use proxy_runtime::site::{Files, Setting};
 
     use super::*;

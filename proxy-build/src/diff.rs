@@ -14,7 +14,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use proxy_runtime::route::Tables;
+use proxy_runtime::router::route::Tables;
 use proxy_runtime::site::Setting;
 use serde_json::Value;
 

@@ -75,10 +75,10 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
     let items = quote! {
         #[allow(unused_imports)]
         use ::proxy_runtime::{
-            facts::Facts, fields::Fields, filter, filter::Function, filter::Functions, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
-            matcher, regex::Capturing, regex::Joint, regex::Regex, route::Captures,
-            route::Tables, site, site::*, table::Aligned, table::Table, table::Words, template::Piece,
-            template::Template, view::RequestView,
+            context::facts::Facts, protocol::fields::Fields, filter, filter::Function, filter::Functions, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
+            context::matcher, router::regex::Capturing, router::regex::Joint, router::regex::Regex, router::route::Captures,
+            router::route::Tables, site, site::*, router::table::Aligned, router::table::Table, router::table::Words, context::template::Piece,
+            context::template::Template, context::view::RequestView,
         };
         #[allow(unused_imports)]
         use ::std::{borrow::Cow::Borrowed, net::IpAddr, net::Ipv4Addr, net::Ipv6Addr, option::Option::None, option::Option::Some, time::Duration};

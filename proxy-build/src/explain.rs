@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use proxy_runtime::canonical;
+use proxy_runtime::context::settings::{self, Address};
+use proxy_runtime::protocol::canonical;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
-use proxy_runtime::settings::{self, Address};
 use proxy_runtime::site::{BalancePolicy, DiscoverFrom, Files, Handler, HostField, Proxy, Setting, Upstream};
 
 use crate::check::matchers::describe;

@@ -1,9 +1,9 @@
 //! Regular expressions of a site, parsed: text → [`Hir`], with the syntax that the binary reads them with
-//! ([`proxy_runtime::regex::syntax`]). Everything in the compiler that takes an expression apart comes here.
+//! ([`proxy_runtime::router::regex::syntax`]). Everything in the compiler that takes an expression apart comes here.
 
 mod table;
 
-use proxy_runtime::regex::syntax;
+use proxy_runtime::router::regex::syntax;
 use regex_automata::util::syntax::parse_with;
 use regex_syntax::ast::parse::Parser;
 use regex_syntax::ast::{self, Ast, Flag, Flags, GroupKind, Visitor};
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(parse(pattern).map(drop), expected.map_err(str::to_owned), "{pattern}");
         // What is accepted here, the binary and the table's builder accept.
         if expected.is_ok() {
-            proxy_runtime::regex::compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            proxy_runtime::router::regex::compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
             table(pattern, false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
         }
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use proxy_runtime::regex::Joint;
+use proxy_runtime::router::regex::Joint;
 use regex_automata::MatchKind;
 use regex_automata::dfa::{StartKind, dense};
 use regex_automata::nfa::thompson;
@@ -205,7 +205,7 @@ mod tests {
             "(?-u:^/\\x80)",
         ];
         let joined = join(patterns).expect("they fit");
-        let syntax = proxy_runtime::regex::syntax();
+        let syntax = proxy_runtime::router::regex::syntax();
         let alone = patterns.map(|pattern| {
             (pattern, regex_automata::meta::Builder::new().syntax(syntax).build(pattern).expect("a pattern"))
         });

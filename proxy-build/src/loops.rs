@@ -9,9 +9,9 @@ use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::Method;
+use proxy_runtime::context::settings::{self, Address, Settings};
 use proxy_runtime::rehearse::{Outcome, Rehearsal, rehearse};
-use proxy_runtime::route::RouteId;
-use proxy_runtime::settings::{self, Address, Settings};
+use proxy_runtime::router::route::RouteId;
 use proxy_runtime::site::{Handler, HostField, Proxy, Server, Setting, Text};
 
 use crate::check::listeners::normal_host;

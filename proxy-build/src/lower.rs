@@ -10,9 +10,9 @@ pub(crate) use self::tables::table;
 
 use std::borrow::Cow;
 
-use proxy_runtime::regex::{Capturing, Regex};
+use proxy_runtime::context::template::{Piece, Template};
+use proxy_runtime::router::regex::{Capturing, Regex};
 use proxy_runtime::site::{Handler, Redirect};
-use proxy_runtime::template::{Piece, Template};
 
 use crate::expression;
 use crate::interned::Interned;

@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use proxy_runtime::context::template::Template;
 use proxy_runtime::site::{
     self, Acme, BalancePolicy, CircuitBreaker, FileRef, Limits, Listener, NormalForm, Param, Policy, Pool, Process,
     Server, Setting, Speaks, Stream, Text, Timeouts, Tls, Trusted, Upstream,
 };
-use proxy_runtime::template::Template;
 use serde::Serialize;
 
 pub(crate) use self::example::{ANYBODY, Example, HTTP_VERSION};
@@ -408,8 +408,8 @@ impl Site {
                 Setting::Fixed(address) => Some(address.as_ref()),
                 Setting::Param(param) => self.params[usize::from(*param)].default.as_deref(),
             };
-            match address.map(proxy_runtime::settings::address) {
-                Some(Ok(proxy_runtime::settings::Address::Tcp(_, found))) => Some(found) == port,
+            match address.map(proxy_runtime::context::settings::address) {
+                Some(Ok(proxy_runtime::context::settings::Address::Tcp(_, found))) => Some(found) == port,
                 _ => false,
             }
         };

@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use proxy_runtime::router::table::{Table, Words};
 use proxy_runtime::site::{Setting, Timeouts};
-use proxy_runtime::table::{Table, Words};
 
 use crate::explain::{in_order, matchers};
 use crate::lower::lower;

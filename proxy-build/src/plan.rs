@@ -6,15 +6,15 @@
 
 use std::borrow::Cow;
 
-use proxy_runtime::facts::Facts;
-use proxy_runtime::fields::Fields;
+use proxy_runtime::context::facts::Facts;
+use proxy_runtime::context::matcher;
+use proxy_runtime::context::view::RequestView;
 use proxy_runtime::filter::{self, Outgoing};
-use proxy_runtime::matcher;
-use proxy_runtime::regex::{Capturing, Regex};
+use proxy_runtime::protocol::fields::Fields;
 use proxy_runtime::rehearse::{NotCompiled, Rules};
-use proxy_runtime::route::{Captures, RouteId, SiteId, Tables};
+use proxy_runtime::router::regex::{Capturing, Regex};
+use proxy_runtime::router::route::{Captures, RouteId, SiteId, Tables};
 use proxy_runtime::site::{Handler, Methods, NormalForm, Policy, Setting, Text, Trusted};
-use proxy_runtime::view::RequestView;
 
 use crate::interned::Interned;
 use crate::model::{self, Functions, Matcher, RequestFilter, ResponseFilter};

@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use proxy_runtime::canonical;
+use proxy_runtime::protocol::canonical;
 use proxy_runtime::site::NormalForm;
 
 use crate::expression::Made;
@@ -194,7 +194,7 @@ impl Requests {
     }
 }
 
-/// Paths in canonical form, as `proxy_runtime::canonical` makes them, but for dot segments and doubled slashes: made of its own answers.
+/// Paths in canonical form, as `proxy_runtime::protocol::canonical` makes them, but for dot segments and doubled slashes: made of its own answers.
 fn canonical_form(form: NormalForm) -> String {
     let single = NormalForm { merge_slashes: false, ..form };
     let stays = |text: &str| canonical::path(text, single).is_ok_and(|path| path == text);

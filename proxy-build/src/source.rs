@@ -311,8 +311,8 @@ fn read_asset(path: &Path) -> Result<Vec<u8>, String> {
     if !size.is_file() {
         return Err("not a file".to_owned());
     }
-    if size.len() > proxy_runtime::settings::MAX_FILE {
-        return Err(format!("larger than {} MiB", proxy_runtime::settings::MAX_FILE >> 20));
+    if size.len() > proxy_runtime::context::settings::MAX_FILE {
+        return Err(format!("larger than {} MiB", proxy_runtime::context::settings::MAX_FILE >> 20));
     }
     std::fs::read(path).map_err(|error| error.to_string())
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use proxy_runtime::context::settings::Settings;
 use proxy_runtime::rehearse;
-use proxy_runtime::settings::Settings;
 use proxy_runtime::site::{Param, ParamKind};
 
 use crate::code::Level;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use proxy_runtime::canonical;
-use proxy_runtime::settings;
+use proxy_runtime::context::settings;
+use proxy_runtime::protocol::canonical;
 use proxy_runtime::site::{NormalForm, Text};
 use regex_automata::nfa::thompson;
 
@@ -602,7 +602,7 @@ pub fn prefix(leaf: &Leaf) -> Parsed<String> {
 pub fn regex(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     expression::parse(&found).map_err(|reason| no_regex(&reason))?;
-    match proxy_runtime::regex::compile(&found) {
+    match proxy_runtime::router::regex::compile(&found) {
         Ok(_) => Ok(found),
         Err(error) => Err(no_engine(&error)),
     }
@@ -616,7 +616,7 @@ pub fn matching_regex(leaf: &Leaf) -> Parsed<String> {
             .write(raw_or_quoted(&expression)));
     }
     let parsed = expression::parse(&found).map_err(|reason| no_regex(&reason))?;
-    let config = thompson::Config::new().nfa_size_limit(Some(proxy_runtime::regex::CAPTURING_SIZE_LIMIT));
+    let config = thompson::Config::new().nfa_size_limit(Some(proxy_runtime::router::regex::CAPTURING_SIZE_LIMIT));
     // The program alone tells whether it is one; the whole engine costs many times that, and says why not.
     if thompson::Compiler::new().configure(config).build_from_hir(&parsed).is_err() {
         return regex(leaf);

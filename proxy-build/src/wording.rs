@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
-use proxy_runtime::addresses::Addresses;
+use proxy_runtime::context::addresses::Addresses;
+use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{By, FilePath, FileRef, Handler, Setting, Text};
-use proxy_runtime::template::{Piece, Template};
 
 use crate::check::scope::SIMPLE;
 use crate::model::Site;

@@ -218,7 +218,7 @@ proptest! {
         text in "(Basic |)[A-Za-z0-9+/=:, ;.q*-]{0,40}",
         path in "/[a-z./%2eEfF0-9c\\\\]{0,40}",
     ) {
-        use proxy_runtime::{addresses, door, encodings, fields::Fields, files::Below, canonical};
+        use proxy_runtime::{context::addresses, access, protocol::encodings, protocol::fields::Fields, content::files::Below, protocol::canonical};
         let mut fields = Fields::new();
         for name in ["authorization", "accept-encoding", "x-api-key"] {
             fields.add(name.as_bytes(), &value);

@@ -137,7 +137,7 @@ fn folders_are_compiled_in_by_a_build_script() {
 
 const FILTERS: &str = r#"
 use proxy_runtime::filter::{FieldName, Flow, Request, Response};
-use proxy_runtime::handler::Answer;
+use proxy_runtime::content::respond::Answer;
 use proxy_runtime::http::StatusCode;
 
 const TENANT: FieldName = FieldName::new("x-tenant");

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proxy_build::ast::{HostPattern, Segment};
 use proxy_build::lower::lower;
 use proxy_build::model::{Matcher, Route, Site};
+use proxy_runtime::context::settings::Settings;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
-use proxy_runtime::settings::Settings;
 
 /// The rule, said as slowly as possible: all routes whose pattern and matchers take the request, the most specific first.
 fn oracle(site: &Site, host: &str, path: &str, method: &str, headers: &[(&str, &str)]) -> Option<String> {

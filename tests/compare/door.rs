@@ -5,14 +5,14 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use proxy_runtime::addresses::{Addresses, IpNet};
-use proxy_runtime::door::counted::Key;
-use proxy_runtime::door::limiter::{Limiter, Turn};
-use proxy_runtime::facts::Facts;
-use proxy_runtime::fields::Fields;
+use proxy_runtime::access::counted::Key;
+use proxy_runtime::access::inspect::{Inspector, Scratch};
+use proxy_runtime::access::limiter::{Limiter, Turn};
+use proxy_runtime::context::addresses::{Addresses, IpNet};
+use proxy_runtime::context::facts::Facts;
+use proxy_runtime::context::settings::Settings;
 use proxy_runtime::http::Method;
-use proxy_runtime::inspect::{Inspector, Scratch};
-use proxy_runtime::settings::Settings;
+use proxy_runtime::protocol::fields::Fields;
 use proxy_runtime::site::{Block, Blocks, By, RateLimit, Where};
 
 use crate::row;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use http::{Method, Version};
 use proxy_build::lower::lower;
-use proxy_runtime::fields::Fields;
-use proxy_runtime::pages::{WORTHWHILE, settle};
+use proxy_runtime::content::pages::{WORTHWHILE, settle};
+use proxy_runtime::protocol::fields::Fields;
+use proxy_runtime::protocol::target::Target;
 use proxy_runtime::rehearse::find;
+use proxy_runtime::router::table::NONE;
 use proxy_runtime::site::{Bundle, NormalForm, Routes, Site};
-use proxy_runtime::table::NONE;
-use proxy_runtime::target::Target;
 
 use crate::row;
 

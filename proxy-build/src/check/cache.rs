@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{self, AuthScheme, DiskStore, Jwt, Key, Mark, ParamKind, Place, Setting, Store};
-use proxy_runtime::template::{Piece, Template};
 
 use super::{Check, list};
 use crate::ast::{self, InCache, Item, KeyQuery, What};

@@ -1,6 +1,6 @@
 //! Whose word is taken about clients, and which of a client's fields a route takes in: the names that it sees to itself, and those of proxies that it lets through.
 
-use proxy_runtime::intake::{ANNOUNCED, is_claim, is_odd};
+use proxy_runtime::filter::intake::{ANNOUNCED, is_claim, is_odd};
 use proxy_runtime::site::{AuthScheme, Policy, Text, Trusted, TrustedHeader, Where};
 
 use super::{Check, list};

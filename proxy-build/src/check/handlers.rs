@@ -1,9 +1,9 @@
 //! Routes: each pattern with its one handler, and all that holds for it.
 
+use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{
     self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share, UpstreamTls,
 };
-use proxy_runtime::template::{Piece, Template};
 
 use super::Check;
 use super::scope::{Phase, Scope};
@@ -119,7 +119,7 @@ impl Check<'_> {
         let mut default_type = "text/plain; charset=utf-8".to_owned();
         let body = if let Some(file) = &respond.file {
             let (bytes, name) = self.bytes(file)?;
-            default_type = proxy_runtime::media::of(&name).to_owned();
+            default_type = proxy_runtime::protocol::media::of(&name).to_owned();
             RespondBody::Bytes(bytes)
         } else if let Some(body) = &respond.body {
             let template = self.template(&body.value, scope, Phase::Request)?;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use proxy_runtime::settings::{self, Address};
+use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setting, SocketFile, Speaks, Text};
 
 use super::{Check, Listen, list};

@@ -1,6 +1,6 @@
 //! A route's matchers: its methods, and the conjunction of all others.
 
-use proxy_runtime::route::MAX_CAPTURES;
+use proxy_runtime::router::route::MAX_CAPTURES;
 use proxy_runtime::site::Methods;
 
 use super::Check;
@@ -261,7 +261,7 @@ pub(crate) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
     if expression::parse(pattern).is_ok_and(|hir| hir.properties().explicit_captures_len() == 0) {
         return Some(Vec::new());
     }
-    let compiled = proxy_runtime::regex::compile(pattern).ok()?;
+    let compiled = proxy_runtime::router::regex::compile(pattern).ok()?;
     let names = compiled.group_info().pattern_names(regex_automata::PatternID::ZERO);
     Some(names.skip(1).map(|name| name.map(str::to_owned)).collect())
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use proxy_runtime::canonical;
+use proxy_runtime::protocol::canonical;
 use regex_automata::Anchored;
 use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;

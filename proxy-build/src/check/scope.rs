@@ -1,6 +1,6 @@
 //! Where a text stands: which placeholders have a value there, and when.
 
-use proxy_runtime::template::Piece;
+use proxy_runtime::context::template::Piece;
 
 /// When a template is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! Placeholders: which may stand where, and what they become. And with them all policies that have text in them.
 
+use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::ParamKind;
-use proxy_runtime::template::{Piece, Template};
 
 use super::Check;
 use super::scope::{Phase, SIMPLE, Scope, available};
@@ -141,7 +141,7 @@ impl Check<'_> {
 
     /// The groups a replacement names must be there.
     pub(crate) fn replacement(&mut self, regex: &Spanned<String>, replace: &Spanned<String>) {
-        let Ok(compiled) = proxy_runtime::regex::compile(&regex.value) else { return };
+        let Ok(compiled) = proxy_runtime::router::regex::compile(&regex.value) else { return };
         for group in super::regex::groups_used(&replace.value) {
             let known = match group.parse::<usize>() {
                 Ok(number) => number < compiled.group_info().group_len(regex_automata::PatternID::ZERO),

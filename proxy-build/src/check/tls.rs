@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use proxy_runtime::certificate::{self, Chain, Flaw, covers};
+use proxy_runtime::net::certificate::{self, Chain, Flaw, covers};
 use proxy_runtime::site::{
     self, Certificate, Certificates, ClientCertificates, FilePath, ParamKind, Setting, TlsVersion, UpstreamTls,
 };

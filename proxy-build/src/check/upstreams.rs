@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{
     BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, HealthCheck, Outlier, ParamKind, Pool, Server, Setting,
     Sticky, Upstream,
 };
-use proxy_runtime::template::{Piece, Template};
 
 use super::scope::{Phase, Scope};
 use super::{Check, list};

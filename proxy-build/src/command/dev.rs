@@ -17,7 +17,7 @@ use std::time::Duration;
 use command_fds::{CommandFdExt as _, FdMapping};
 use notify::Watcher as _;
 use proxy_build::Compiled;
-use proxy_runtime::settings::{self, Address};
+use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::site::Setting;
 
 use self::proxies::Proxies;

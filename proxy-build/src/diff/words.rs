@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use proxy_runtime::addresses::Addresses;
+use proxy_runtime::context::addresses::Addresses;
 use proxy_runtime::site::Policy;
 use serde_json::{Map, Value, json};
 

@@ -122,8 +122,8 @@ pub(super) fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
     Ok(match value::text(leaf)?.as_str() {
         "client" => HostChoice::Client,
         "upstream" => HostChoice::Upstream,
-        host if proxy_runtime::target::split_port(host)
-            .is_some_and(|(name, _)| !name.is_empty() && proxy_runtime::target::is_host(name)) =>
+        host if proxy_runtime::protocol::target::split_port(host)
+            .is_some_and(|(name, _)| !name.is_empty() && proxy_runtime::protocol::target::is_host(name)) =>
         {
             HostChoice::Fixed(host.to_owned())
         }

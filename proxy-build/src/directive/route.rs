@@ -1,7 +1,7 @@
 //! `route`: which requests of a site, what is done to them, who answers.
 
 use super::{Directive, Place, Prop};
-use proxy_runtime::route::LONGEST_ANY_CASE;
+use proxy_runtime::router::route::LONGEST_ANY_CASE;
 
 use crate::ast::{Pattern, Route, Segment, What};
 use crate::report::Diagnostic;

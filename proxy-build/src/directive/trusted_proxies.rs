@@ -1,7 +1,7 @@
 //! `trusted-proxies`: whose word about the client is taken.
 
-use proxy_runtime::fields::of_message;
-use proxy_runtime::intake::{ANNOUNCED, is_odd};
+use proxy_runtime::filter::intake::{ANNOUNCED, is_odd};
+use proxy_runtime::protocol::fields::of_message;
 use proxy_runtime::site::TrustedHeader;
 
 use super::{Directive, Place, Prop};

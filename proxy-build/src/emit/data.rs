@@ -1,9 +1,9 @@
 //! The contract's data as Rust expressions; what `expression` does not do alone.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
-use proxy_runtime::route::Tables;
+use proxy_runtime::router::route::Tables;
+use proxy_runtime::router::table::{NONE, Table, Words};
 use proxy_runtime::site::{Methods, Routes};
-use proxy_runtime::table::{NONE, Table, Words};
 use quote::quote;
 
 use super::expression::expression;

@@ -25,7 +25,7 @@ pub(crate) fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, 
                 .minimize(ships && pattern.len() < 200),
         )
         .thompson(thompson::Config::new().which_captures(thompson::WhichCaptures::None))
-        .syntax(proxy_runtime::regex::syntax())
+        .syntax(proxy_runtime::router::regex::syntax())
         .build(pattern)
         .map_err(|error| error.to_string())
 }

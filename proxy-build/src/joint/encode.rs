@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use proxy_runtime::regex::{ENDS, Joint, RUN};
+use proxy_runtime::router::regex::{ENDS, Joint, RUN};
 use regex_automata::Anchored;
 use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use proxy_runtime::route::{ALWAYS, ANY_CASE, LITERALS, NONE, ONLY, RouteId, Tables, wildcard_scope};
+use proxy_runtime::router::route::{ALWAYS, ANY_CASE, LITERALS, NONE, ONLY, RouteId, Tables, wildcard_scope};
+use proxy_runtime::router::table::{Key, Table};
 use proxy_runtime::site::Methods;
-use proxy_runtime::table::{Key, Table};
 
 use crate::check::overlap;
 use crate::joint::Joined;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use proxy_runtime::canonical::encoded_parameter;
+use proxy_runtime::protocol::canonical::encoded_parameter;
 
 use crate::pattern::ValueOf;
 

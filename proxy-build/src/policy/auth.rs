@@ -5,8 +5,8 @@ pub(crate) mod directives;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use proxy_runtime::fields::of_message;
-use proxy_runtime::settings::{self, Address};
+use proxy_runtime::context::settings::{self, Address};
+use proxy_runtime::protocol::fields::of_message;
 use proxy_runtime::site::{self, Algorithm, ForwardAuth, Jwt, KeySource, KeyUrl, ParamKind, RequiredClaim, Setting};
 
 use super::{Explained, Layer, Line, Policy, Step, Told};

@@ -1,6 +1,6 @@
 //! `block`: what must not be in requests.
 
-use proxy_runtime::inspect::SHORTEST;
+use proxy_runtime::access::inspect::SHORTEST;
 use proxy_runtime::site::{self, Blocks, Where};
 
 use super::{Explained, Layer, Line, Merge, Policy, Step, Told};

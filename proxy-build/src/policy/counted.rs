@@ -1,7 +1,7 @@
 //! Whose requests are counted together, in `rate-limit` and `in-flight`.
 
+use proxy_runtime::context::template::Piece;
 use proxy_runtime::site::By;
-use proxy_runtime::template::Piece;
 
 use crate::ast;
 use crate::check::Check;

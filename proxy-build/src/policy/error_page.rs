@@ -1,6 +1,6 @@
 //! `error-page`: the body of the proxy's own error responses.
 
-use proxy_runtime::media;
+use proxy_runtime::protocol::media;
 use proxy_runtime::site::{self, Bytes};
 
 use super::{Answer, Explained, Layer, Line, Merge, Policy, Step, Told};

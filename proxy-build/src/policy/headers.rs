@@ -3,7 +3,7 @@
 mod direction;
 pub(crate) mod directives;
 
-use proxy_runtime::intake::{ANNOUNCED, is_claim};
+use proxy_runtime::filter::intake::{ANNOUNCED, is_claim};
 use proxy_runtime::site::{self, TrustedHeader};
 
 use super::{Explained, Filters, Layer, Merge, OfRoute, Policy, Step, Told, words};

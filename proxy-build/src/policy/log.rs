@@ -1,7 +1,7 @@
 //! `log`: the access log.
 
+use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{self, LogField};
-use proxy_runtime::template::{Piece, Template};
 
 use super::{Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::{self, Item, What};
@@ -83,8 +83,8 @@ pub(crate) static FIELDS: Directive = Directive {
     details: "\
 `time` (RFC 3339), `client`, `method`, `scheme`, `host`, `path` (normal form), `query`, `protocol`, `status`, `bytes` (of the
 answer's body), `duration` (seconds), `route`, `upstream`, `server`, `server-connections` (exchanges at the server when it was
-asked), `tries` (how many servers were asked), `reason`, `detail` (more about the reason, such as why a TLS handshake failed), `cache` and `cache-reason` (what the cache has done, and why; see
-`cache`), `request-id`, `referer`, `user-agent`. Without `fields`: all but `scheme`, `query`, `server-connections`, `tries`, `request-id`, `referer` and `user-agent`. What has no
+asked), `attempts` (how many servers were asked), `reason`, `detail` (more about the reason, such as why a TLS handshake failed), `cache` and `cache-reason` (what the cache has done, and why; see
+`cache`), `request-id`, `referer`, `user-agent`. Without `fields`: all but `scheme`, `query`, `server-connections`, `attempts`, `request-id`, `referer` and `user-agent`. What has no
 value is left out.",
     example: r#"
 log access format=json {

@@ -1,6 +1,6 @@
 //! What policies say of themselves: to `kiln explain`, in the page of `kiln report`, and where `kiln diff` finds them changed.
 
-use proxy_runtime::addresses::Addresses;
+use proxy_runtime::context::addresses::Addresses;
 use proxy_runtime::rehearse::Outcome;
 
 use crate::model::{Route, Site};

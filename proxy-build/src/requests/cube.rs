@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use proxy_runtime::canonical;
+use proxy_runtime::protocol::canonical;
 use proxy_runtime::site::Methods;
 
 use super::language::{self, Language, Undecided};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use proxy_runtime::settings;
+use proxy_runtime::context::settings;
 
 use super::{Advice, Parsed, Problem, meant, problem, text};
 use crate::pattern::HostPattern;
@@ -121,7 +121,8 @@ fn with_port(authority: &str, tls: bool) -> Option<String> {
         return Some(authority.to_owned());
     }
     let host = authority.trim_end_matches(':');
-    (!host.is_empty() && proxy_runtime::target::is_host(host)).then(|| format!("{host}:{}", if tls { 443 } else { 80 }))
+    (!host.is_empty() && proxy_runtime::protocol::target::is_host(host))
+        .then(|| format!("{host}:{}", if tls { 443 } else { 80 }))
 }
 
 /// The parts of a URL that was most likely meant: the scheme, whether it encrypts, the authority and the path. Quotes of typography, a
@@ -160,7 +161,7 @@ fn meant_url(found: &str) -> Option<(&'static str, bool, String, String)> {
 /// The name that a server is asked for and that its certificate is for.
 pub fn server_name(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
-    match proxy_runtime::target::is_host(&found) && !found.is_empty() {
+    match proxy_runtime::protocol::target::is_host(&found) && !found.is_empty() {
         true => Ok(found),
         false => Err(problem("bad-host", format!("`{found}` is no host"))),
     }
@@ -258,7 +259,7 @@ fn authority_address(scheme: &str, authority: &str) -> Parsed<(String, bool)> {
     let tls = scheme == "https://";
     let address = match settings::address(authority) {
         Ok(_) => authority.to_owned(),
-        Err(_) if !authority.is_empty() && proxy_runtime::target::is_host(authority) => {
+        Err(_) if !authority.is_empty() && proxy_runtime::protocol::target::is_host(authority) => {
             format!("{authority}:{}", if tls { 443 } else { 80 })
         }
         Err(reason) => {
@@ -338,7 +339,7 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
                 && !label.ends_with('-')
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         });
-    if !labels_fit || !proxy_runtime::target::is_host(&ascii) {
+    if !labels_fit || !proxy_runtime::protocol::target::is_host(&ascii) {
         let problem = wrong(&format!("`{name}` is no host name"));
         return Err(if name.contains('_') { problem.help("a host has no underscore") } else { problem });
     }
@@ -368,6 +369,6 @@ fn meant_host(found: &str) -> Option<String> {
             && suffix.split('.').all(|label| {
                 !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.len() <= 63
             })
-            && proxy_runtime::target::is_host(suffix));
+            && proxy_runtime::protocol::target::is_host(suffix));
     (fits && name != found).then_some(name)
 }

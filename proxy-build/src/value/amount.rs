@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use proxy_runtime::settings;
+use proxy_runtime::context::settings;
 
 use super::{Parsed, duration_or_off, integer, plain, problem, size};
 use crate::ast::{Bounds, Setting};

@@ -101,8 +101,10 @@ pub fn byte_rate(leaf: &Leaf) -> Parsed<u64> {
     let expected = || {
         problem("bad-rate", format!("`{found}` is no rate of bytes")).help("it is a size per second, as in \"1KiB/s\"")
     };
-    let bytes =
-        found.strip_suffix("/s").and_then(|size| proxy_runtime::settings::size(size).ok()).ok_or_else(expected)?;
+    let bytes = found
+        .strip_suffix("/s")
+        .and_then(|size| proxy_runtime::context::settings::size(size).ok())
+        .ok_or_else(expected)?;
     match bytes {
         0 => Err(problem("bad-rate", "a rate of 0 is none").write("off")),
         1..=MOST => Ok(bytes),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Subnets};
-use proxy_runtime::settings;
+use proxy_runtime::context::settings;
 
 use crate::syntax::quoted;
 

@@ -6,13 +6,13 @@ use http::Method;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proxy_runtime::cache::key;
-use proxy_runtime::facts::Facts;
-use proxy_runtime::fields::Fields;
-use proxy_runtime::matcher;
-use proxy_runtime::settings::Settings;
+use proxy_runtime::context::facts::Facts;
+use proxy_runtime::context::matcher;
+use proxy_runtime::context::settings::Settings;
+use proxy_runtime::context::template::{Piece, Template};
+use proxy_runtime::context::view::RequestView;
+use proxy_runtime::protocol::fields::Fields;
 use proxy_runtime::site::{Key, Mark, Part};
-use proxy_runtime::template::{Piece, Template};
-use proxy_runtime::view::RequestView;
 
 use super::{BOTH, Lines, ask, fresh};
 
