@@ -1,40 +1,37 @@
 //! What stands between `read` and `check`: the site as it was written, every leaf with its span.
 //!
-//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive: the
-//! pass `check` matches them all, so nothing that is read can be forgotten.
+//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive, but for policies and their
+//! lines, whose types are their own files' ([`Written`]): `check` matches all variants, and each policy is asked for by `policy::ALL`,
+//! so nothing that is read can be forgotten.
 
+use std::any::Any;
 use std::fmt;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{LogField, ParamKind, Text, TrustedHeader, Where};
+use proxy_runtime::site::{ParamKind, Text, TrustedHeader};
 
-pub use self::auth::{Auth, AuthScheme, AuthSource, InAuth};
+pub use self::access::{NetworkSource, Rate};
 pub use self::cache::{
     Cache, CacheStore, DeviceGroup, DiskStore, Ignored, InCache, KeyDevice, KeyQuery, Override, Stale, Ttl, Warm,
     WarmSource,
-};
-pub use self::compress::Compress;
-pub use self::door::{
-    Block, BodyReplace, ClientCertificate, Cors, CountedBy, Filter, InClientCertificate, InCors, InFlight, Maintenance,
-    NetworkSource, Networks, Rate, RateLimit, ResponseCookies,
 };
 pub use self::files::{FileSource, Files};
 pub use self::handler::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, Redirect, Respond};
 pub use self::test::{Expect, ExpectField, Request, Test};
 pub use self::tls::{Acme, Dns, DnsBy, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{
-    CircuitBreaker, Discover, Fault, HealthCheck, InHealthCheck, InRetry, InUpstream, Mirror, Outlier, Pool, Probe,
-    Retry, RetryOn, SendFile, Server, Split, Sticky, To, Upstream, UpstreamTls,
+    CircuitBreaker, Discover, HealthCheck, InHealthCheck, InUpstream, Outlier, Pool, Probe, RetryOn, SendFile, Server,
+    Split, Sticky, To, Upstream, UpstreamTls,
 };
 use crate::code::Level;
+pub use crate::pattern::{HostPattern, Pattern, Segment, ValueOf, ValueTest};
 use crate::source::{Span, Spanned};
 
-mod auth;
+mod access;
 mod cache;
-mod compress;
-mod door;
 mod files;
 mod handler;
 mod test;
@@ -52,55 +49,33 @@ pub struct Item {
     pub broken: bool,
 }
 
-/// One variant per directive.
+/// What a directive says.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum What {
     /// A directive that was too wrong to be read at all.
     Unread,
-    Listen(Listen),
+    /// What stands at the top level alone.
+    Top(Top),
     InListen(InListen),
     Tls(Tls),
     InTls(InTls),
-    Acme(Acme),
     Dns(Dns),
-    Stream(Stream),
     InStream(InStream),
-    Site(Site),
     Route(Route),
-    Upstream(Upstream),
     InUpstream(InUpstream),
     InHealthCheck(InHealthCheck),
-    InRetry(InRetry),
-    Admin(Spanned<Setting<String>>),
-    CacheStore(CacheStore),
     DiskStore(DiskStore),
     InCache(InCache),
-    InCors(InCors),
-    /// A text that becomes another.
-    Replacement(Spanned<String>, Spanned<String>),
-    /// A line in `block`.
-    InBlock(Where, Vec<Spanned<String>>),
-    /// A line in `auth`.
-    InAuth(InAuth),
-    /// A line in `client-certificate`.
-    InClientCertificate(InClientCertificate),
-    Types(Vec<Spanned<String>>),
+    /// A line in the braces of a policy, which is that policy's own.
+    Line(Written),
     To(To),
     Resolvers(Vec<Spanned<String>>),
-    Param(Param),
-    Preset(Preset),
     Use(Spanned<String>),
-    TrustedProxies(TrustedProxies),
-    Process(Vec<Item>),
-    /// `http2`.
-    Http2(Vec<Item>),
     /// `max-streams`.
     MaxStreams(Spanned<Setting<u64>>),
     Workers(Option<Spanned<Setting<u64>>>),
     Drain(Spanned<Setting<Duration>>),
-    Lint(Lint),
-    Test(Test),
     Request(Request),
     RequestField(Spanned<String>, Spanned<String>),
     RequestCookie(Spanned<String>, Spanned<String>),
@@ -112,14 +87,75 @@ pub enum What {
     Matcher(Matcher),
     Handler(Handler),
     Else(Vec<Item>),
-    Policy(Policy),
-    HeaderOp(HeaderOp),
-    HeaderRemove(Vec<Spanned<String>>),
-    HeaderPass(Vec<Spanned<String>>),
-    QuerySet(Spanned<String>, Spanned<Template>),
-    QueryRemove(Vec<Spanned<String>>),
+    /// A policy, which is its own file's.
+    Policy(Written),
     AllowHost(Vec<Spanned<HostPattern>>),
-    Fields(Vec<Spanned<LogField>>),
+}
+
+/// What a directive says that only its own file looks into: a policy, or a line of one. It is taken out again by its type.
+#[derive(Debug, Clone)]
+pub struct Written(Rc<dyn Content>);
+
+/// What can be [`Written`].
+trait Content: Any + fmt::Debug {}
+impl<T: Any + fmt::Debug> Content for T {}
+
+impl Written {
+    fn get<T: Any>(&self) -> Option<&T> {
+        let content: &dyn Any = &*self.0;
+        content.downcast_ref()
+    }
+}
+
+impl What {
+    /// A policy.
+    pub fn policy(policy: impl Any + fmt::Debug) -> What {
+        What::Policy(Written(Rc::new(policy)))
+    }
+
+    /// A line of a policy.
+    pub fn line(line: impl Any + fmt::Debug) -> What {
+        What::Line(Written(Rc::new(line)))
+    }
+}
+
+impl Item {
+    /// The policy that it is, if it is one of this type.
+    pub fn policy<T: Any>(&self) -> Option<&T> {
+        match &self.what {
+            What::Policy(written) => written.get(),
+            _ => None,
+        }
+    }
+
+    /// The line that it is, if it is one of this type.
+    pub fn line<T: Any>(&self) -> Option<&T> {
+        match &self.what {
+            What::Line(written) => written.get(),
+            _ => None,
+        }
+    }
+}
+
+/// A directive of the top level.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the directives, which the reference explains")]
+pub enum Top {
+    Listen(Listen),
+    Acme(Box<Acme>),
+    Stream(Stream),
+    Site(Site),
+    Upstream(Upstream),
+    Admin(Spanned<Setting<String>>),
+    CacheStore(CacheStore),
+    Param(Param),
+    Preset(Preset),
+    TrustedProxies(TrustedProxies),
+    Process(Vec<Item>),
+    /// `http2`.
+    Http2(Vec<Item>),
+    Lint(Lint),
+    Test(Test),
 }
 
 /// A value that is written, or given at start.
@@ -173,27 +209,6 @@ pub struct Site {
     pub items: Vec<Item>,
 }
 
-/// A host of a site.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-pub enum HostPattern {
-    /// This host.
-    Exact(String),
-    /// All hosts below this suffix.
-    Wildcard(String),
-    /// Any host.
-    Any,
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HostPattern::Exact(host) => f.write_str(host),
-            HostPattern::Wildcard(suffix) => write!(f, "*.{suffix}"),
-            HostPattern::Any => f.write_str("*"),
-        }
-    }
-}
-
 /// `route PATTERN... { }`.
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -203,58 +218,6 @@ pub struct Route {
     pub priority: Option<Spanned<i64>>,
     /// What stands in it.
     pub items: Vec<Item>,
-}
-
-/// The pattern of a route, in normal form.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Pattern {
-    /// As text.
-    pub text: String,
-    /// Taken apart.
-    pub segments: Vec<Segment>,
-}
-
-impl Pattern {
-    /// The same pattern for paths in whatever case.
-    #[must_use]
-    pub fn in_any_case(mut self) -> Pattern {
-        for segment in &mut self.segments {
-            if let Segment::Literal(text) = segment
-                && text.bytes().any(|byte| byte.is_ascii_alphabetic())
-            {
-                *segment = Segment::AnyCase(text.to_ascii_lowercase());
-            }
-        }
-        self
-    }
-
-    /// Whether it is for paths in whatever case.
-    pub fn ignores_case(&self) -> bool {
-        self.segments.iter().any(|segment| matches!(segment, Segment::AnyCase(_)))
-    }
-}
-
-/// A segment of a pattern.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub enum Segment {
-    /// This text.
-    Literal(String),
-    /// This text, whatever the case of its ASCII letters, which are small here.
-    AnyCase(String),
-    /// One segment, bound to a name.
-    Capture(String),
-    /// All that follows.
-    Rest,
-}
-
-impl fmt::Display for Segment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Segment::Literal(text) | Segment::AnyCase(text) => f.write_str(text),
-            Segment::Capture(name) => write!(f, "{{{name}}}"),
-            Segment::Rest => f.write_str("*"),
-        }
-    }
 }
 
 /// A matcher.
@@ -281,26 +244,6 @@ pub enum Matcher {
     Not(Vec<Item>),
     /// `any { }`.
     Any(Vec<Item>),
-}
-
-/// Where a matcher looks for a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[allow(missing_docs, reason = "named as the directives")]
-pub enum ValueOf {
-    Header,
-    Query,
-    Cookie,
-}
-
-/// What a matcher asks of a value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-pub enum ValueTest {
-    /// It is there.
-    Present,
-    /// It is this.
-    Equals(String),
-    /// This matches in it.
-    Matches(String),
 }
 
 /// What a request speaks, or asks to speak.
@@ -334,169 +277,6 @@ pub enum Part {
     Param(Spanned<String>),
     /// `(file)"path"`.
     File(Spanned<String>),
-}
-
-/// A policy.
-#[derive(Debug, Clone)]
-pub enum Policy {
-    /// `rewrite`.
-    Rewrite(Rewrite),
-    /// `request-headers`.
-    RequestHeaders(Vec<Item>),
-    /// `response-headers`.
-    ResponseHeaders(Vec<Item>),
-    /// `limits`.
-    Limits(Box<Limits>),
-    /// `timeouts`.
-    Timeouts(Timeouts),
-    /// `error-page`.
-    ErrorPage(ErrorPage),
-    /// `log`.
-    Log(Log),
-    /// `retry`.
-    Retry(Retry),
-    /// `mirror`.
-    Mirror(Mirror),
-    /// `fault`.
-    Fault(Fault),
-    /// `filter`.
-    Filter(Filter),
-    /// `cache`.
-    Cache(Cache),
-    /// `maintenance`.
-    Maintenance(Maintenance),
-    /// `allow` and `deny`.
-    Networks(Networks),
-    /// `rate-limit`.
-    RateLimit(RateLimit),
-    /// `in-flight`.
-    InFlight(InFlight),
-    /// `cors`.
-    Cors(Cors),
-    /// `response-cookies`.
-    ResponseCookies(ResponseCookies),
-    /// `body-replace`.
-    BodyReplace(BodyReplace),
-    /// `block`.
-    Block(Block),
-    /// `request-types`.
-    RequestTypes(Vec<Spanned<String>>),
-    /// `client-certificate`.
-    ClientCertificate(ClientCertificate),
-    /// `auth`.
-    Auth(Auth),
-    /// `compress`.
-    Compress(Compress),
-}
-
-/// `rewrite`.
-#[derive(Debug, Clone)]
-pub struct Rewrite {
-    /// `strip-prefix=`.
-    pub strip_prefix: Option<Spanned<String>>,
-    /// `add-prefix=`.
-    pub add_prefix: Option<Spanned<String>>,
-    /// `path=`.
-    pub path: Option<Spanned<Template>>,
-    /// `regex=`.
-    pub regex: Option<Spanned<String>>,
-    /// `replace=`.
-    pub replace: Option<Spanned<String>>,
-    /// `raw=`.
-    pub raw: Option<Spanned<bool>>,
-    /// `query-set` and `query-remove` lines.
-    pub items: Vec<Item>,
-}
-
-/// A line of `request-headers` or `response-headers`.
-#[derive(Debug, Clone)]
-pub struct HeaderOp {
-    /// What is done.
-    pub kind: HeaderOpKind,
-    /// To which field.
-    pub name: Spanned<String>,
-}
-
-/// What a header line does.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the directives")]
-pub enum HeaderOpKind {
-    Set(Spanned<Template>),
-    Add(Spanned<Template>),
-    Default(Spanned<Template>),
-    Replace(Spanned<String>, Spanned<String>),
-}
-
-/// `limits`.
-#[derive(Debug, Clone, Default)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Limits {
-    pub headers: Option<Spanned<Setting<u64>>>,
-    pub uri: Option<Spanned<Setting<u64>>>,
-    pub body: Option<Spanned<Setting<u64>>>,
-    pub connections: Option<Spanned<Setting<u64>>>,
-    pub per_client: Option<Spanned<Setting<u64>>>,
-    pub handshakes: Option<Spanned<Setting<u64>>>,
-    /// `memory=`.
-    pub memory: Option<Spanned<Setting<u64>>>,
-    pub min_rate: Option<Spanned<u64>>,
-    pub half_close: Option<Spanned<bool>>,
-    pub encoded_slash: Option<Spanned<bool>>,
-    pub merge_slashes: Option<Spanned<bool>>,
-    /// `path-parameters=`: whether they are refused.
-    pub refuse_parameters: Option<Spanned<bool>>,
-    pub underscores: Option<Spanned<bool>>,
-}
-
-/// `timeouts`.
-#[derive(Debug, Clone, Default)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Timeouts {
-    pub handshake: Option<Spanned<Setting<Duration>>>,
-    pub connect: Option<Spanned<Setting<Duration>>>,
-    pub request: Option<Spanned<Setting<Duration>>>,
-    pub response: Option<Spanned<Setting<Duration>>>,
-    pub proceed: Option<Spanned<Setting<Duration>>>,
-    pub idle: Option<Spanned<Setting<Duration>>>,
-    pub total: Option<Spanned<Setting<Duration>>>,
-}
-
-/// `error-page`.
-#[derive(Debug, Clone)]
-pub struct ErrorPage {
-    /// The statuses.
-    pub codes: Vec<Spanned<u16>>,
-    /// The page.
-    pub file: Spanned<FileSource>,
-    /// `placeholders=`.
-    pub placeholders: Option<Spanned<bool>>,
-    /// `upstream=`.
-    pub upstream: Option<Spanned<bool>>,
-}
-
-/// `log`.
-#[derive(Debug, Clone)]
-pub enum Log {
-    /// `log off`.
-    Off,
-    /// `log access`.
-    Access {
-        /// `format=`.
-        format: Option<Spanned<LogFormat>>,
-        /// `fields` lines.
-        items: Vec<Item>,
-    },
-}
-
-/// `log access format=`.
-#[derive(Debug, Clone)]
-pub enum LogFormat {
-    /// `json`.
-    Json,
-    /// `combined`.
-    Combined,
-    /// A line of one's own.
-    Template(Template),
 }
 
 /// `param`.

@@ -8,7 +8,7 @@ mod lints;
 mod proofs;
 pub mod reasons;
 
-use crate::report::nearest;
+use crate::nearest::nearest;
 
 /// A kind of finding.
 pub struct Code {

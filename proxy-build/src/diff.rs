@@ -18,13 +18,13 @@ use proxy_runtime::router::route::Tables;
 use proxy_runtime::site::Setting;
 use serde_json::Value;
 
-use crate::ast::HostPattern;
 use crate::check::overlap::by_shape;
 use crate::check::overlap::candidates::Patterns;
-use crate::check::regex::Made;
+use crate::expression::Made;
 use crate::lower::lower;
-use crate::model::{Host, Route, Site};
-use crate::requests::{Example, Formula, Requests, Undecided};
+use crate::model::{Example, Host, Route, Site};
+use crate::pattern::HostPattern;
+use crate::requests::{Formula, Requests, Undecided};
 use behaviour::{behaviour, general, policy};
 use words::{Said, differences};
 

@@ -6,6 +6,7 @@
 mod data;
 mod expression;
 mod functions;
+mod literal;
 
 use std::path::Path;
 
@@ -145,9 +146,4 @@ fn site_files(sources: &Sources) -> (String, Vec<TokenStream>) {
     let name = sources.site_files().next().map(|(shown, _)| shown.to_owned()).unwrap_or_default();
     let files = sources.site_files().map(|(path, text)| quote!(SourceFile { path: #path, text: #text }));
     (name, files.collect())
-}
-
-/// `PREFIX_7`
-fn numbered(prefix: &str, index: usize) -> Ident {
-    Ident::new(&format!("{prefix}_{index}"), Span::call_site())
 }

@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::protocol::canonical;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
-use proxy_runtime::site::{BalancePolicy, DiscoverFrom, Files, Handler, HostField, Log, Setting};
+use proxy_runtime::site::{BalancePolicy, DiscoverFrom, Files, Handler, HostField, Proxy, Setting, Upstream};
 
 use crate::check::matchers::describe;
 use crate::lower::lower;
-use crate::model::{Host, RequestFilter, Route, Site};
-use crate::{value, wording};
+use crate::model::{Host, Route, Site};
+use crate::policy::{self, Explained, Step};
+use crate::wording;
 
 /// Explains what becomes of a request.
 ///
@@ -126,221 +127,88 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
         out.line("  matcher", matcher);
     }
     out.0.push_str("phases:\n");
-    let from = |name: &str| {
-        let places: Vec<_> = route
-            .origins
-            .iter()
-            .filter(|(found, _)| *found == name)
-            .map(|(_, place)| format!("{}:{}", place.file, place.line))
-            .collect();
-        if places.is_empty() { "defaults".to_owned() } else { places.join(", ") }
+    let explained = Explained { site: model, route, outcome };
+    let lines: Vec<_> = policy::ALL.iter().flat_map(|kind| kind.explain(&explained)).collect();
+    let step = |out: &mut Text, step: Step, indent: &str| {
+        let lines = lines.iter().filter(|line| line.step == step);
+        lines.for_each(|line| out.line(&format!("{indent}{}", line.name), &line.text));
     };
-    let policy = &route.policy;
-    let (limits, timeouts) = (&policy.limits, &policy.timeouts);
-    let size = |setting: &Setting<u64>| wording::setting(model, setting, |&bytes| wording::size(bytes));
-    let time = |setting: &Setting<_>| wording::setting(model, setting, |&duration| wording::duration(duration));
-    out.line(
-        "  limits",
-        format!(
-            "headers={} uri={} body={}{}{}{}{} [{}]",
-            size(&limits.headers),
-            size(&limits.uri),
-            size(&limits.body),
-            if limits.min_rate > 0 { format!(" min-rate={}/s", wording::size(limits.min_rate)) } else { String::new() },
-            if limits.half_close { " half-close" } else { "" },
-            if limits.encoded_slash { " encoded-slash" } else { "" },
-            if policy.fields.underscores { " underscores" } else { "" },
-            from("limits")
-        ),
-    );
-    if !policy.fields.pass.is_empty() {
-        out.line("  pass", format!("{} [{}]", policy.fields.pass.join(" "), from("request-headers")));
-    }
-    if policy.fault.is_some() {
-        out.line("  fault", format!("[{}]", from("fault")));
-    }
-    for (name, said) in policy.door.iter().flat_map(|door| wording::access(model, door)) {
-        // Networks are told by whichever takes fewer words.
-        let origin = match name {
-            "allow" | "deny" if !route.origins.iter().any(|(found, _)| *found == name) => {
-                if name == "allow" {
-                    "deny"
-                } else {
-                    "allow"
-                }
-            }
-            name => name,
-        };
-        out.line(&format!("  {name}"), format!("{said} [{}]", from(origin)));
-    }
-    if !route.functions.request.is_empty() {
-        out.line("  filter", format!("{} [{}]", route.functions.request.join(", "), from("filter")));
-    }
-    if let Handler::Files(files) = &route.handler {
-        out.line("  files", folders(files, model));
+    step(out, Step::Intake, "  ");
+    step(out, Step::Access, "  ");
+    match &route.handler {
+        Handler::Files(files) => out.line("  files", folders(files, model)),
+        Handler::Redirect(redirect) => {
+            let query = if redirect.keep_query { "keeps the query" } else { "the query as the target says" };
+            out.line("  redirect", format!("{}, {query}", redirect.code));
+        }
+        handler @ (Handler::Respond(_) | Handler::Echo | Handler::Abort) => {
+            out.line(&format!("  {}", handler.name()), "");
+        }
+        Handler::Proxy(_) => {}
     }
     if let Some(proxy) = route.handler.proxy() {
-        for filter in &route.request {
-            match filter {
-                RequestFilter::Rewrite(_) => {
-                    out.line(
-                        "  rewrite",
-                        format!("{} [{}]", outcome.upstream_path.as_deref().unwrap_or("refused"), from("rewrite")),
-                    );
-                }
-                RequestFilter::Headers(ops) => {
-                    out.line("  request-headers", format!("{} lines [{}]", ops.len(), from("request-headers")))
-                }
-            }
-        }
-        let total: u64 = proxy.shares.iter().map(|share| share.weight).sum();
-        for share in proxy.shares.iter() {
-            let upstream = &model.upstreams[usize::from(share.upstream)];
-            let servers: Vec<_> = upstream
-                .servers
-                .iter()
-                .map(|server| match &server.address {
-                    Setting::Fixed(address) => address.to_string(),
-                    Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
-                })
-                .chain(upstream.discover.iter().map(|discover| match &discover.from {
-                    DiscoverFrom::File(path) => format!("(found in {path})"),
-                    DiscoverFrom::Dns(host, port) => format!("(found by {host}:{port})"),
-                    DiscoverFrom::Srv(service) => format!("(found by {service})"),
-                }))
-                .collect();
-            let place = format!("{}:{}", upstream.place.file, upstream.place.line);
-            let part = if proxy.shares.len() > 1 { format!("{} of {total} to ", share.weight) } else { String::new() };
-            out.line(
-                if proxy.shares.len() > 1 { "  split" } else { "  proxy" },
-                format!("{part}{} -> {} ({place})", upstream.name, servers.join(" ")),
-            );
-        }
-        for share in proxy.shares.iter() {
-            let upstream = &model.upstreams[usize::from(share.upstream)];
-            let policy = balance_name(upstream.balance);
-            let mut said = vec![format!("{policy} in {}", upstream.name)];
-            if let Some(check) = &upstream.health_check {
-                said.push(format!(
-                    "checked by {} every {}",
-                    check.path.as_deref().unwrap_or(if check.grpc.is_some() { "grpc" } else { "tcp" }),
-                    time(&check.interval)
-                ));
-            }
-            if upstream.outlier.is_some() {
-                said.push("outliers ejected".to_owned());
-            }
-            out.line("    balance", said.join(", "));
-        }
-        out.line("    path", outcome.upstream_path.as_deref().unwrap_or("refused"));
-        out.line(
-            "    host",
-            match &proxy.host {
-                HostField::Client => "the client's".to_owned(),
-                HostField::Upstream => "the server's address".to_owned(),
-                HostField::Fixed(host) => host.to_string(),
-            },
-        );
-        let said =
-            [("forwarded", proxy.forwarded), ("forwarded-port", proxy.forwarded_port), ("real-ip", proxy.real_ip)];
-        let said: Vec<_> = said.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
-        if !said.is_empty() {
-            out.line("    says", said.join(" "));
-        }
-        if proxy.asks_server {
-            out.line("    continue", format!("said by the server, within {}", time(&timeouts.proceed)));
-        }
-        out.line(
-            "    time-outs",
-            format!(
-                "connect={} request={} response={} idle={} total={} [{}]",
-                time(&timeouts.connect),
-                time(&timeouts.request),
-                time(&timeouts.response),
-                time(&timeouts.idle),
-                time(&timeouts.total),
-                from("timeouts")
-            ),
-        );
-        if let Some(retry) = &policy.retry {
-            let statuses = retry.on_statuses.iter().map(u16::to_string);
-            let calls = retry.on_grpc_statuses.iter().map(|&code| {
-                format!("grpc-{}", value::GRPC_STATUSES.get(usize::from(code)).copied().unwrap_or_default())
-            });
-            let on: Vec<String> = [("reset", retry.on_reset), ("timeout", retry.on_timeout)]
-                .into_iter()
-                .filter(|(_, on)| *on)
-                .map(|(name, _)| name.to_owned())
-                .chain(statuses)
-                .chain(calls)
-                .collect();
-            let methods: Vec<_> = retry.methods.names().collect();
-            out.line(
-                "    retry",
-                format!(
-                    "{} on {} of {}, budget {} % [{}]",
-                    retry.times,
-                    on.join(" "),
-                    methods.join(" "),
-                    retry.budget,
-                    from("retry")
-                ),
-            );
-        }
-        if let Some(cache) = &policy.cache {
-            let store = &model.stores[usize::from(cache.store)].name;
-            let what = match (outcome.cache, &outcome.cache_key) {
-                (Some((_, reason)), None) => format!("passes ({reason})"),
-                (_, key) => format!("looked up as {}", key.as_deref().unwrap_or_default()),
-            };
-            out.line("    cache", format!("{store}, {what} [{}]", from("cache")));
-            let lines = wording::cache(model, cache);
-            let lines =
-                lines.iter().filter_map(|(subject, text)| Some(format!("{} {text}", subject.strip_prefix("cache ")?)));
-            out.line("", lines.collect::<Vec<_>>().join(", "));
-        }
-        if let Some(mirror) = &policy.mirror {
-            let upstream = &model.upstreams[usize::from(mirror.upstream)].name;
-            out.line("    mirror", format!("{upstream}, {} % [{}]", mirror.percent, from("mirror")));
-        }
-    } else {
-        let said = match &route.handler {
-            Handler::Redirect(redirect) if redirect.keep_query => format!("{}, keeps the query", redirect.code),
-            Handler::Redirect(redirect) => format!("{}, the query as the target says", redirect.code),
-            _ => String::new(),
+        step(out, Step::Change, "  ");
+        explain_proxy(out, proxy, model, outcome);
+        step(out, Step::Forward, "    ");
+    }
+    step(out, Step::Response, "  ");
+    step(out, Step::Finish, "  ");
+}
+
+/// Where a request is forwarded to, and as what.
+fn explain_proxy(out: &mut Text, proxy: &Proxy, model: &Site, outcome: &proxy_runtime::rehearse::Outcome) {
+    let total: u64 = proxy.shares.iter().map(|share| share.weight).sum();
+    for share in proxy.shares.iter() {
+        let upstream = &model.upstreams[usize::from(share.upstream)];
+        let place = format!("{}:{}", upstream.place.file, upstream.place.line);
+        let (name, part) = match proxy.shares.len() {
+            1 => ("  proxy", String::new()),
+            _ => ("  split", format!("{} of {total} to ", share.weight)),
         };
-        if !matches!(route.handler, Handler::Files(_)) {
-            out.line(&format!("  {}", route.handler.name()), said);
-        }
+        out.line(name, format!("{part}{} -> {} ({place})", upstream.name, servers(model, upstream)));
     }
-    if !policy.cookies.is_empty() {
-        out.line("  response-cookies", format!("{} [{}]", policy.cookies.len(), from("response-cookies")));
+    for share in proxy.shares.iter() {
+        out.line("    balance", balancing(model, &model.upstreams[usize::from(share.upstream)]));
     }
-    if let Some(replace) = &policy.replace {
-        out.line("  body-replace", format!("{} texts [{}]", replace.texts.len(), from("body-replace")));
-    }
-    if let Some(compress) = &policy.compress {
-        let codings: Vec<_> =
-            compress.codings.iter().map(|(coding, level)| format!("{} {level}", coding.name())).collect();
-        out.line("  compress", format!("{} [{}]", codings.join(", "), from("compress")));
-    }
-    if !route.response.is_empty() {
-        out.line("  response-headers", format!("[{}]", from("response-headers")));
-    }
-    if !route.functions.response.is_empty() {
-        out.line("  filter", format!("{} [{}]", route.functions.response.join(", "), from("filter")));
-    }
-    if !policy.error_pages.is_empty() {
-        out.line("  error-page", format!("[{}]", from("error-page")));
-    }
+    out.line("    path", outcome.upstream_path.as_deref().unwrap_or("refused"));
     out.line(
-        "  log",
-        match policy.log {
-            Log::Off => "off".to_owned(),
-            Log::Json(_) => format!("json [{}]", from("log")),
-            Log::Template(_) => format!("template [{}]", from("log")),
+        "    host",
+        match &proxy.host {
+            HostField::Client => "the client's".to_owned(),
+            HostField::Upstream => "the server's address".to_owned(),
+            HostField::Fixed(host) => host.to_string(),
         },
     );
+    let said = [("forwarded", proxy.forwarded), ("forwarded-port", proxy.forwarded_port), ("real-ip", proxy.real_ip)];
+    let said: Vec<_> = said.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+    if !said.is_empty() {
+        out.line("    says", said.join(" "));
+    }
+}
+
+/// The servers of an upstream, and where others are found.
+fn servers(model: &Site, upstream: &Upstream) -> String {
+    let named = upstream.servers.iter().map(|server| wording::setting(model, &server.address, ToString::to_string));
+    let found = upstream.discover.iter().map(|discover| match &discover.from {
+        DiscoverFrom::File(path) => format!("(found in {path})"),
+        DiscoverFrom::Dns(host, port) => format!("(found by {host}:{port})"),
+        DiscoverFrom::Srv(service) => format!("(found by {service})"),
+    });
+    named.chain(found).collect::<Vec<_>>().join(" ")
+}
+
+/// How a server of an upstream is chosen.
+fn balancing(model: &Site, upstream: &Upstream) -> String {
+    let mut said = vec![format!("{} in {}", balance_name(upstream.balance), upstream.name)];
+    if let Some(check) = &upstream.health_check {
+        let by = check.path.as_deref().unwrap_or(if check.grpc.is_some() { "grpc" } else { "tcp" });
+        let interval = wording::setting(model, &check.interval, |&duration| wording::duration(duration));
+        said.push(format!("checked by {by} every {interval}"));
+    }
+    if upstream.outlier.is_some() {
+        said.push("outliers ejected".to_owned());
+    }
+    said.join(", ")
 }
 
 fn balance_name(policy: BalancePolicy) -> &'static str {
@@ -411,11 +279,11 @@ pub(crate) fn in_order(host: &Host) -> Vec<usize> {
     indices.sort_by_key(|&index| host.routes[index].rank);
     // Stable: routes of one pattern keep the order of their matchers.
     indices.sort_by_key(|&index| {
-        let rank = |segment: &crate::ast::Segment| match segment {
-            crate::ast::Segment::Literal(text) => (0, text.clone()),
-            crate::ast::Segment::AnyCase(text) => (1, text.clone()),
-            crate::ast::Segment::Capture(_) => (2, String::new()),
-            crate::ast::Segment::Rest => (3, String::new()),
+        let rank = |segment: &crate::pattern::Segment| match segment {
+            crate::pattern::Segment::Literal(text) => (0, text.clone()),
+            crate::pattern::Segment::AnyCase(text) => (1, text.clone()),
+            crate::pattern::Segment::Capture(_) => (2, String::new()),
+            crate::pattern::Segment::Rest => (3, String::new()),
         };
         host.routes[index].pattern.segments.iter().map(rank).collect::<Vec<_>>()
     });

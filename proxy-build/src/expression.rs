@@ -2,10 +2,14 @@
 //! ([`proxy_runtime::router::regex::syntax`]). Everything in the compiler that takes an expression apart comes here.
 
 use proxy_runtime::router::regex::syntax;
+mod table;
+
 use regex_automata::util::syntax::parse_with;
 use regex_syntax::ast::parse::Parser;
 use regex_syntax::ast::{self, Ast, Flag, Flags, GroupKind, Visitor};
 use regex_syntax::hir::Hir;
+
+pub(crate) use self::table::{Made, Table, table};
 
 /// An expression; why it is none, in one line.
 pub(crate) fn parse(pattern: &str) -> Result<Hir, String> {
@@ -69,7 +73,7 @@ mod tests {
         // What is accepted here, the binary and the table's builder accept.
         if expected.is_ok() {
             proxy_runtime::router::regex::compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
-            crate::check::regex::table(pattern, false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            table(pattern, false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
         }
     }
 

@@ -14,6 +14,7 @@ pub mod ast;
 pub mod bundle;
 pub mod check;
 pub mod code;
+pub mod declaration;
 #[cfg(feature = "kiln")]
 pub mod diff;
 pub mod directive;
@@ -21,17 +22,26 @@ pub mod emit;
 pub mod explain;
 pub(crate) mod expression;
 pub mod format;
+pub(crate) mod interned;
+pub(crate) mod joint;
 pub mod lexer;
 mod loops;
 pub mod lower;
 pub mod model;
+pub(crate) mod nearest;
 pub mod page;
+pub mod pattern;
 pub mod plan;
+#[cfg_attr(not(feature = "kiln"), allow(dead_code, reason = "what policies say for `diff`"))]
+pub(crate) mod policy;
 pub mod read;
 pub mod reference;
+mod render;
 pub mod report;
 pub(crate) mod requests;
+mod sites;
 pub mod source;
+pub mod span;
 pub mod syntax;
 pub mod testing;
 pub mod value;
@@ -210,7 +220,7 @@ pub fn compile_text(path: &Path, shown: &str, text: &str) -> Compiled {
 fn finish(mut sources: Sources, mut report: Report, file: Option<FileId>) -> Compiled {
     let Some(file) = file else { return Compiled { sources, report, model: None } };
     let items = read::read(&mut sources, file, &mut report);
-    let mut model = check::check(&mut sources, items, &mut report);
+    let mut model = sites::check(&mut sources, items, &mut report);
     if let Some(site) = &model {
         let plan = lower::lower(site);
         // Who compares two sites wants to know what changes, whatever their tests make of it.

@@ -9,16 +9,15 @@ mod tables;
 pub(crate) use self::tables::table;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::hash::Hash;
 
 use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::router::regex::{Capturing, Regex};
 use proxy_runtime::site::{Handler, Redirect};
 
-use crate::ast::ValueTest;
-use crate::check::regex;
+use crate::expression;
+use crate::interned::Interned;
 use crate::model::{self, HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter};
+use crate::pattern::ValueTest;
 use crate::plan::{Plan, Route};
 
 /// Lowers a model.
@@ -80,36 +79,6 @@ fn some<T>(slice: &[T]) -> Option<&[T]> {
     (!slice.is_empty()).then_some(slice)
 }
 
-/// Distinct values, in the order they first came.
-pub struct Interned<T> {
-    /// The values.
-    pub values: Vec<T>,
-    index: HashMap<T, usize>,
-}
-
-impl<T> Default for Interned<T> {
-    fn default() -> Self {
-        Interned { values: Vec::new(), index: HashMap::new() }
-    }
-}
-
-impl<T: Clone + Eq + Hash> Interned<T> {
-    /// The index of a value.
-    pub fn add(&mut self, value: T) -> usize {
-        if let Some(&index) = self.index.get(&value) {
-            return index;
-        }
-        self.index.insert(value.clone(), self.values.len());
-        self.values.push(value);
-        self.values.len() - 1
-    }
-
-    /// The index of a value that is among them.
-    pub fn index(&self, value: &T) -> usize {
-        self.index[value]
-    }
-}
-
 /// Finds all expressions of a plan.
 fn collect_expressions(plan: &mut Plan<'_>) {
     let mut yes_or_no = Vec::new();
@@ -130,7 +99,8 @@ fn collect_expressions(plan: &mut Plan<'_>) {
         in_headers(ops, &mut groups);
     }
     for pattern in distinct(yes_or_no) {
-        let table = regex::table(&pattern, true).and_then(|table| table.to_sparse().map_err(|error| error.to_string()));
+        let table =
+            expression::table(&pattern, true).and_then(|table| table.to_sparse().map_err(|error| error.to_string()));
         let bytes = table.expect("the check has built this table").to_bytes_little_endian();
         plan.regexes.push((pattern, Regex::owned(bytes.clone()), bytes));
     }

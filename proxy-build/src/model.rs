@@ -3,6 +3,8 @@
 //!
 //! Plain data. Where the runtime has a type for a thing, that type is used. Spans stay, for messages of later passes.
 
+mod example;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -14,9 +16,9 @@ use proxy_runtime::site::{
 };
 use serde::Serialize;
 
-use crate::ast::{HostPattern, Pattern, ValueOf};
-use crate::check::joint::Joined;
-use crate::requests::Example;
+pub(crate) use self::example::{ANYBODY, Example, HTTP_VERSION};
+use crate::joint::Joined;
+use crate::pattern::{HostPattern, Pattern, ValueOf};
 use crate::source::Span;
 
 /// A checked site.
@@ -179,7 +181,7 @@ pub enum Matcher {
     /// One of these methods; only within `not` and `any`.
     Method(Vec<String>),
     /// A header field, parameter or cookie.
-    Value(ValueOf, String, crate::ast::ValueTest),
+    Value(ValueOf, String, crate::pattern::ValueTest),
     /// A client in one of these networks.
     ClientIp(Vec<IpNet>),
     /// An upgrade to WebSocket.
@@ -444,20 +446,6 @@ impl Site {
             .or_else(|| indices().find(|index| self.listeners[*index].speaks.tls == tls && serving(index)))
             .or_else(|| indices().find(serving))
             .unwrap_or(0)
-    }
-}
-
-impl HostPattern {
-    /// Whether a host in normal form is one of these.
-    pub fn matches(&self, host: &str) -> bool {
-        match self {
-            HostPattern::Exact(exact) => exact == host,
-            HostPattern::Wildcard(suffix) => host
-                .strip_suffix(suffix.as_str())
-                .and_then(|rest| rest.strip_suffix('.'))
-                .is_some_and(|label| !label.is_empty()),
-            HostPattern::Any => true,
-        }
     }
 }
 

@@ -10,13 +10,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use proxy_runtime::router::table::{Table, Words};
-use proxy_runtime::site::{AuthScheme, Door, Setting, Timeouts};
+use proxy_runtime::site::{Setting, Timeouts};
 
 use crate::explain::{in_order, matchers};
 use crate::lower::lower;
 use crate::model::{Route, Site};
 use crate::plan::Plan;
-use crate::{Compiled, wording};
+use crate::{Compiled, policy, wording};
 
 /// How many routes the table lists; more make no page that anybody reads.
 const LISTED: usize = 2_000;
@@ -88,7 +88,7 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
                 hosts.clone(),
                 route.pattern.text.clone(),
                 matchers(route).join("; "),
-                door(route).join(", "),
+                policy::ALL.iter().flat_map(|kind| kind.guards(route)).collect::<Vec<_>>().join(", "),
                 wording::handler(site, &route.handler),
                 limits(site, route),
                 if untested.contains(&std::ptr::from_ref(route)) { "no" } else { "yes" }.to_owned(),
@@ -107,33 +107,6 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
         out += &format!("<p>and {} more</p>\n", plan.routes.len() - LISTED);
     }
     out
-}
-
-/// What a request passes before it is answered, in that order.
-fn door(route: &Route) -> Vec<String> {
-    let none = Door::default();
-    let door = route.policy.door.as_ref().unwrap_or(&none);
-    let auth = door.auth.as_ref().map(|auth| match &auth.scheme {
-        AuthScheme::Basic(_) => "auth basic",
-        AuthScheme::ApiKey(..) => "auth api-key",
-        AuthScheme::Jwt(_) => "auth jwt",
-        AuthScheme::Forward(_) => "auth forward",
-    });
-    let rules = door.blocks.iter().flat_map(|blocks| blocks.rules.iter());
-    let is = |is: bool, name: &'static str| is.then_some(name);
-    let names = [
-        is(door.maintenance.is_some(), "maintenance"),
-        is(door.networks.is_some(), "allow/deny"),
-        is(!door.request_types.is_empty(), "request-types"),
-        is(!door.rate_limits.is_empty(), "rate-limit"),
-        is(!door.in_flight.is_empty(), "in-flight"),
-        is(door.cors.is_some(), "cors"),
-        is(door.certificate.is_some(), "client-certificate"),
-        auth,
-    ];
-    let blocks = rules.map(|rule| format!("block {}", rule.name));
-    let filters = route.functions.request.iter().map(|path| format!("filter {path}"));
-    names.into_iter().flatten().map(str::to_owned).chain(blocks).chain(filters).collect()
 }
 
 fn limits(site: &Site, route: &Route) -> String {

@@ -16,9 +16,9 @@ use proxy_runtime::router::regex::{Capturing, Regex};
 use proxy_runtime::router::route::{Captures, RouteId, SiteId, Tables};
 use proxy_runtime::site::{Handler, Methods, NormalForm, Policy, Setting, Text, Trusted};
 
-use crate::ast::{ValueOf, ValueTest};
-use crate::lower::Interned;
+use crate::interned::Interned;
 use crate::model::{self, Functions, Matcher, RequestFilter, ResponseFilter};
+use crate::pattern::{ValueOf, ValueTest};
 
 /// A site ready to be written out, or run.
 pub struct Plan<'m> {

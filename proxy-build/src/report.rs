@@ -1,12 +1,9 @@
 //! Diagnostics: what is wrong with a site, where, why, and what to do. Passes add to one [`Report`] and carry on, so
 //! that every error of a run is shown at once.
-//!
-//! Rendered by `annotate-snippets`, rustc's own layout: with colour by `kiln`, plain inside `compile_error!`.
-
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+//! `render` makes text of them.
 
 use crate::code;
-use crate::source::{Sources, Span};
+use crate::span::Span;
 
 /// Something wrong (or doubtful) with a site.
 #[derive(Debug, Clone)]
@@ -147,51 +144,16 @@ impl Diagnostic {
         let helps = self.help.iter().map(|help| help.edits.as_slice()).filter(|edits| !edits.is_empty());
         self.meant.iter().map(std::slice::from_ref).chain(helps)
     }
-
-    fn render(&self, sources: &Sources, renderer: &Renderer) -> String {
-        let level = match self.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning | Severity::Lint => Level::WARNING,
-        };
-        let mut files = vec![self.at.file];
-        for (span, _) in &self.also {
-            if !files.contains(&span.file) {
-                files.push(span.file);
-            }
-        }
-        let mut group = Group::with_title(level.primary_title(&self.message).id(self.code));
-        for file in files {
-            let text = sources.text(file);
-            let mut snippet = Snippet::source(text).path(sources.shown(file)).fold(true);
-            let range = |span: Span| span.start as usize..(span.end as usize).clamp(span.start as usize, text.len());
-            if self.at.file == file {
-                let annotation = AnnotationKind::Primary.span(range(self.at));
-                let label = (!self.label.is_empty()).then_some(self.label.as_str());
-                snippet = snippet.annotation(annotation.label(label));
-            }
-            for (span, label) in self.also.iter().filter(|(span, _)| span.file == file) {
-                snippet = snippet.annotation(AnnotationKind::Context.span(range(*span)).label(label.as_str()));
-            }
-            group = group.element(snippet);
-        }
-        for help in &self.help {
-            group = group.element(Level::HELP.message(help.text.as_str()));
-        }
-        renderer.render(&[group])
-    }
 }
 
 /// All diagnostics of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    diagnostics: Vec<Diagnostic>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
     levels: Vec<(&'static str, code::Level)>,
     /// Names that something declares which could not be read.
     lost: Vec<String>,
 }
-
-/// How many diagnostics are rendered; the rest is counted.
-const SHOWN: usize = 50;
 
 impl Report {
     /// The level of a lint from here on.
@@ -246,34 +208,11 @@ impl Report {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// All warnings, each on a line with its place.
-    pub fn warnings<'a>(&'a self, sources: &'a Sources) -> impl Iterator<Item = String> + 'a {
-        let warnings = self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning);
-        warnings.map(|Diagnostic { code, message, at, .. }| {
-            format!("{}:{}: {message} [{code}]", sources.shown(at.file), sources.line(*at))
-        })
-    }
-
     /// The diagnostics in the order of their places, errors of the main file first.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
         let mut sorted: Vec<_> = self.diagnostics.iter().collect();
         sorted.sort_by_key(|diagnostic| diagnostic.at);
         sorted
-    }
-
-    /// All of them as text, with terminal colours or plain; empty where there are none.
-    pub fn render(&self, sources: &Sources, colour: bool) -> String {
-        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let sorted = self.sorted();
-        let mut out = String::new();
-        for diagnostic in sorted.iter().take(SHOWN) {
-            out.push_str(&diagnostic.render(sources, &renderer));
-            out.push_str("\n\n");
-        }
-        if let Some(more) = sorted.len().checked_sub(SHOWN).filter(|&more| more > 0) {
-            out.push_str(&format!("... and {more} more\n\n"));
-        }
-        out
     }
 
     /// "2 errors, 1 warning"; `None` where there is nothing.
@@ -285,30 +224,5 @@ impl Report {
         let parts: Vec<_> =
             [count(Severity::Error, "error"), count(Severity::Warning, "warning")].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join(", "))
-    }
-}
-
-/// The candidate that `word` is most likely a misspelling of, if one is near enough.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = word.to_ascii_lowercase().replace('_', "-");
-    let near = candidates.into_iter().map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate));
-    let (distance, candidate) = near.min_by_key(|(distance, _)| *distance)?;
-    let tolerated = 1 + word.len().min(candidate.len()) / 4;
-    (distance <= tolerated && distance < candidate.len()).then_some(candidate)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::nearest;
-
-    #[test]
-    fn near_names() {
-        let check =
-            |word, expected| assert_eq!(nearest(word, ["listen", "limits", "log", "proxy"]), expected, "{word}");
-        check("lisen", Some("listen"));
-        check("Limit", Some("limits"));
-        check("pxory", Some("proxy"));
-        check("whatever", None);
-        check("x", None);
     }
 }

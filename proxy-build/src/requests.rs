@@ -19,11 +19,10 @@ use std::rc::Rc;
 use proxy_runtime::protocol::canonical;
 use proxy_runtime::site::NormalForm;
 
-use crate::ast::{HostPattern, Pattern, Segment};
-use crate::check::regex::Made;
-use crate::model::Route;
+use crate::expression::Made;
+use crate::model::{Example, Route};
+use crate::pattern::{HostPattern, Pattern, Segment};
 use cube::Cube;
-pub(crate) use cube::Example;
 pub(crate) use formula::Formula;
 use language::Language;
 pub(crate) use language::Undecided;

@@ -6,7 +6,6 @@
 mod folder;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -14,6 +13,7 @@ use sha2::{Digest, Sha256};
 pub use self::folder::Which;
 use crate::lexer::{Kind, tokens};
 use crate::report::{Diagnostic, Report};
+pub use crate::span::{FileId, Span, Spanned};
 
 /// The largest site file, in bytes.
 pub const MAX_SOURCE: u64 = 64 << 20;
@@ -23,56 +23,6 @@ pub const MAX_FILES: usize = 4096;
 
 /// The most files of one folder that are compiled in.
 pub const MAX_BUNDLED: usize = 50_000;
-
-/// A file of the compilation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(u16);
-
-/// A stretch of a file, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Span {
-    /// Which file.
-    pub file: FileId,
-    /// Its first byte.
-    pub start: u32,
-    /// One past its last byte.
-    pub end: u32,
-}
-
-impl Span {
-    /// The part of this span from `start` to `end`, relative to its beginning.
-    pub fn part(self, start: usize, end: usize) -> Span {
-        let at = |offset: usize| (self.start + u32::try_from(offset).unwrap_or(u32::MAX)).min(self.end);
-        Span { file: self.file, start: at(start), end: at(end) }
-    }
-}
-
-/// A value and where it was written.
-#[derive(Debug, Clone, Copy)]
-pub struct Spanned<T> {
-    /// The value.
-    pub value: T,
-    /// Where it was written.
-    pub span: Span,
-}
-
-impl<T> Spanned<T> {
-    /// The same place with another value.
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Spanned<U> {
-        Spanned { value: f(self.value), span: self.span }
-    }
-
-    /// Borrows the value.
-    pub fn as_ref(&self) -> Spanned<&T> {
-        Spanned { value: &self.value, span: self.span }
-    }
-}
-
-impl<T: fmt::Display> fmt::Display for Spanned<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.value.fmt(f)
-    }
-}
 
 /// All files of a compilation.
 #[derive(Debug, Default)]

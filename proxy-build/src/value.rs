@@ -8,9 +8,10 @@ use proxy_runtime::protocol::canonical;
 use proxy_runtime::site::{NormalForm, Text};
 use regex_automata::nfa::thompson;
 
-use crate::ast::{Part, Pattern, Segment, Setting, Template};
+use crate::ast::{Part, Setting, Template};
 use crate::expression;
-use crate::report::nearest;
+use crate::nearest::nearest;
+use crate::pattern::{Pattern, Segment};
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar, quoted, raw_or_quoted};
 
@@ -19,6 +20,7 @@ pub use self::address::{
 };
 pub use self::amount::{MAX_HEADERS, MAX_KEPT_BODY, MAX_MEMORY, MAX_URI, keepalive, number, size_within};
 pub use self::door::{byte_rate, network_or_file, origin, rate};
+pub use self::file::{file_at_start, file_source, media};
 pub use self::upstream::{
     DISCOVER_KINDS, GRPC_STATUSES, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on,
     service_name, statuses,
@@ -27,6 +29,7 @@ pub use self::upstream::{
 mod address;
 mod amount;
 mod door;
+mod file;
 mod meant;
 mod upstream;
 
@@ -717,7 +720,7 @@ pub fn header_template(leaf: &Leaf) -> Parsed<Template> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ast::HostPattern;
+    use crate::pattern::HostPattern;
     use crate::source::Sources;
 
     fn leaf(text: &str) -> Leaf {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use proxy_runtime::context::addresses::Addresses;
 use proxy_runtime::context::template::{Piece, Template};
-use proxy_runtime::site::{AuthScheme, By, Door, FilePath, FileRef, Handler, NetworkRule, Origin, Setting, Text};
+use proxy_runtime::site::{By, FilePath, FileRef, Handler, Setting, Text};
 
-use crate::check::text::SIMPLE;
+use crate::check::scope::SIMPLE;
 use crate::model::Site;
 
 pub(crate) use self::cache::cache;
@@ -163,83 +163,6 @@ pub(crate) fn handler(site: &Site, handler: &Handler) -> String {
         },
         Handler::Echo | Handler::Abort => handler.name().to_owned(),
     }
-}
-
-/// What stands before a handler, each directive with what it says, in the order in which a request passes them.
-pub(crate) fn access(site: &Site, door: &Door) -> Vec<(&'static str, String)> {
-    let mut all = Vec::new();
-    if let Some(maintenance) = &door.maintenance {
-        all.push(("maintenance", setting(site, &maintenance.when, ToString::to_string)));
-    }
-    if let Some(networks) = &door.networks {
-        let listed = networks.listed.and_then(|index| site.listed.get(index as usize));
-        match listed {
-            Some(listed) => {
-                for (name, allowed) in [("allow", true), ("deny", false)] {
-                    let rules = listed.rules.iter().filter_map(|rule| match rule {
-                        NetworkRule::Network(net, is) => (*is == allowed).then(|| network(net)),
-                        NetworkRule::File(index, is) => (*is == allowed).then(|| file(site, *index)),
-                    });
-                    let rules: Vec<_> = rules.collect();
-                    if !rules.is_empty() {
-                        all.push((name, list(&rules)));
-                    }
-                }
-            }
-            None => {
-                // In fewer words by those who may come in, or by those who may not.
-                let (inside, outside) =
-                    (self::networks(&networks.allowed), self::networks(&complement(&networks.allowed)));
-                let (name, networks) =
-                    if inside.len() <= outside.len() { ("allow", inside) } else { ("deny", outside) };
-                all.push((name, list(&networks.iter().map(network).collect::<Vec<_>>())));
-            }
-        }
-    }
-    if !door.request_types.is_empty() {
-        all.push(("request-types", list(&door.request_types)));
-    }
-    for limit in door.rate_limits.iter() {
-        let mut text = format!("{} burst={} by={}", rate(limit.interval), limit.burst, by(site, &limit.by));
-        if !limit.delay.is_zero() {
-            text += &format!(" delay={}", duration(limit.delay));
-        }
-        all.push(("rate-limit", text));
-    }
-    for limit in door.in_flight.iter() {
-        let most = setting(site, &limit.most, |most| most.to_string());
-        all.push(("in-flight", format!("{most} by={}", by(site, &limit.by))));
-    }
-    if let Some(cors) = &door.cors {
-        let origins = cors.origins.iter().map(|origin| match origin {
-            Origin::Any => "*".to_owned(),
-            Origin::Exact(origin) => origin.to_string(),
-            Origin::Below(scheme, rest) => format!("{scheme}*{rest}"),
-        });
-        all.push(("cors", list(&origins.collect::<Vec<_>>())));
-    }
-    if let Some(rules) = &door.certificate {
-        let any = rules.subjects.is_empty() && rules.fingerprints.is_empty();
-        let named: Vec<_> = rules.subjects.iter().chain(rules.fingerprints.iter()).collect();
-        all.push(("client-certificate", if any { "any".to_owned() } else { list(&named) }));
-    }
-    if let Some(auth) = &door.auth {
-        let scheme = match &auth.scheme {
-            AuthScheme::Basic(users) => format!("basic {}", file(site, *users)),
-            AuthScheme::ApiKey(keys, header) => format!("api-key {} in {header}", file(site, *keys)),
-            AuthScheme::Jwt(jwt) => match &jwt.issuer {
-                Some(issuer) => format!("jwt of {issuer}"),
-                None => "jwt".to_owned(),
-            },
-            AuthScheme::Forward(_) => "forward".to_owned(),
-        };
-        all.push(("auth", scheme));
-    }
-    for block in door.blocks.iter().flat_map(|blocks| blocks.rules.iter()) {
-        let texts: Vec<_> = block.patterns.iter().map(|(_, text)| text).collect();
-        all.push(("block", format!("{}: {}", block.name, list(&texts))));
-    }
-    all
 }
 
 /// The addresses that are in one set and not in another.

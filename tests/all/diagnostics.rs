@@ -108,7 +108,7 @@ fn too_many_overlaps() {
 
 fn codes(sources: &str) -> Vec<String> {
     let mut codes: Vec<String> = Vec::new();
-    for opener in ["Diagnostic::error(", "Diagnostic::lint(", "self.error(", "problem(", "code: "] {
+    for opener in ["Diagnostic::error(", "Diagnostic::lint(", ".error(", "problem(", "code: "] {
         for (at, _) in sources.match_indices(opener) {
             let Some(rest) = sources[at + opener.len()..].trim_start().strip_prefix('"') else { continue };
             let code = rest.split('"').next().unwrap_or_default();

@@ -27,6 +27,18 @@ fn pairs() {
     }
 }
 
+/// Two sites differ in the same words each time, in the order of the new one's routes (of which five are shown).
+#[test]
+fn same_sites_same_text() {
+    let model = |text: &str| proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", text).model.expect("a site");
+    let routes: String = (0..20).map(|n| format!("    route \"/{n}\" {{ respond 200 \"new\"; }}\n")).collect();
+    let (old, new) = (model("site * { respond 200 \"old\"; }"), model(&format!("site * {{\n{routes}}}\n")));
+    let text = proxy_build::diff::diff(&old, &new);
+    let places: Vec<_> = (0..5).map(|n| text.find(&format!("now /{n} (")).unwrap_or_default()).collect();
+    assert!(places[0] > 0 && places.is_sorted(), "{text}");
+    assert_eq!(proxy_build::diff::diff(&old, &new), text);
+}
+
 /// A binary knows what it was built from, tables and files that are compiled in as well.
 #[test]
 fn binaries() {

@@ -28,6 +28,7 @@ mod fuzz;
 mod heads;
 mod http2;
 mod intake;
+mod layout;
 mod lock;
 mod macros;
 mod malicious;

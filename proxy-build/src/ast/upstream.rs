@@ -161,27 +161,6 @@ pub struct Sticky {
     pub http_only: Option<Spanned<bool>>,
 }
 
-/// `retry`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Retry {
-    pub times: Spanned<u64>,
-    pub per_try: Option<Spanned<Setting<Duration>>>,
-    pub budget: Option<Spanned<u64>>,
-    pub hedge: Option<Spanned<Setting<Duration>>>,
-    pub body: Option<Spanned<Setting<u64>>>,
-    pub items: Vec<Item>,
-}
-
-/// What stands in a `retry`.
-#[derive(Debug, Clone)]
-pub enum InRetry {
-    /// `on`.
-    On(Vec<Spanned<RetryOn>>),
-    /// `methods`, and whether those that are not idempotent are meant.
-    Methods(Vec<Spanned<String>>, Option<Spanned<bool>>),
-}
-
 /// What a retry follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryOn {
@@ -213,23 +192,4 @@ pub struct To {
     pub upstream: Spanned<String>,
     /// `weight=`.
     pub weight: Option<Spanned<u64>>,
-}
-
-/// `mirror`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Mirror {
-    pub upstream: Spanned<String>,
-    pub percent: Option<Spanned<u64>>,
-    pub body: Option<Spanned<Setting<u64>>>,
-}
-
-/// `fault`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Fault {
-    pub delay: Option<Spanned<Setting<Duration>>>,
-    pub delay_percent: Option<Spanned<Setting<u64>>>,
-    pub abort: Option<Spanned<u16>>,
-    pub abort_percent: Option<Spanned<Setting<u64>>>,
 }

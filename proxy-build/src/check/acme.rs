@@ -19,7 +19,7 @@ const LONGEST_PROPAGATION: Duration = Duration::from_secs(3600);
 
 impl Check<'_> {
     /// `acme`, and the sites that need it.
-    pub(super) fn acme(&mut self, acme: Option<&ast::Acme>, hosts: &[Host], listeners: &[Listener]) -> Option<Acme> {
+    pub(crate) fn acme(&mut self, acme: Option<&ast::Acme>, hosts: &[Host], listeners: &[Listener]) -> Option<Acme> {
         let wanted = self.tls.entries.iter().find(|entry| entry.value.tls.certificates == Certificates::Acme);
         let Some(acme) = acme else {
             if let Some(span) = wanted.map(|entry| entry.span) {

@@ -26,7 +26,7 @@ const LOCK: Duration = Duration::from_secs(5);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Check<'_> {
-    pub(super) fn declare_stores(&mut self, stores: Vec<(Span, ast::CacheStore)>) {
+    pub(crate) fn declare_stores(&mut self, stores: Vec<(Span, ast::CacheStore)>) {
         for (span, written) in stores {
             let memory = self.or(written.memory.as_ref(), ParamKind::Size, Setting::Fixed(MEMORY));
             let max_object = written.max_object.as_ref().and_then(|size| self.setting(size, ParamKind::Size));
@@ -160,7 +160,7 @@ impl Check<'_> {
     }
 
     /// The `cache` of a route, which `route` has all else of.
-    pub(super) fn cache(&mut self, span: Span, cache: &ast::Cache, route: &Route) -> Option<site::Cache> {
+    pub(crate) fn cache(&mut self, span: Span, cache: &ast::Cache, route: &Route) -> Option<site::Cache> {
         let fixed = |duration| Setting::Fixed(duration);
         let mut value = site::Cache {
             store: self.store(cache, span)?,

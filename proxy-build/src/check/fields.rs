@@ -1,19 +1,48 @@
 //! Whose word is taken about clients, and which of a client's fields a route takes in: the names that it sees to itself, and those of proxies that it lets through.
 
 use proxy_runtime::filter::intake::{ANNOUNCED, is_claim, is_odd};
-use proxy_runtime::site::{AuthScheme, FieldRules, Policy, Text, Trusted, TrustedHeader, Where};
+use proxy_runtime::site::{AuthScheme, Policy, Text, Trusted, TrustedHeader, Where};
 
-use super::layer::Layer;
-use super::text::Phase;
 use super::{Check, list};
-use crate::ast::{self, Item, Part, What};
+use crate::ast::{self, Part};
+use crate::check::scope::Phase;
 use crate::model::RequestFilter;
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 
+/// Fields that belong to a connection or to the framing of a message; the proxy sees to them (RFC 9110 section 7.6.1).
+const UNTOUCHABLE: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+];
+
 impl Check<'_> {
+    /// Holds a directive that changes a field to those that may be changed.
+    pub(crate) fn may_change(&mut self, name: &Spanned<String>, phase: Phase, replace: bool) {
+        let diagnostic = |message: &str| Diagnostic::error("untouchable-header", message, name.span);
+        if UNTOUCHABLE.contains(&name.value.as_str()) {
+            self.report.add(
+                diagnostic(&format!("`{name}` belongs to the connection: the proxy sees to it"))
+                    .help("setting it by hand would break the framing of messages (RFC 9110 section 7.6.1)"),
+            );
+        } else if name.value == "host" && !(replace && phase == Phase::Response) {
+            let help = if phase == Phase::Request {
+                "the property `host=` of `proxy` is for that"
+            } else {
+                "it is a field of requests"
+            };
+            self.report.add(diagnostic("`host` can't be changed here").help(help));
+        }
+    }
+
     /// Whose word about the client is taken.
-    pub(super) fn trusted(&mut self, trusted: Option<(Span, ast::TrustedProxies)>) -> Trusted {
+    pub(crate) fn trusted(&mut self, trusted: Option<(Span, ast::TrustedProxies)>) -> Trusted {
         let Some((_, trusted)) = trusted else {
             return Trusted { networks: list(Vec::new()), header: TrustedHeader::XForwardedFor };
         };
@@ -33,34 +62,8 @@ impl Check<'_> {
         }
     }
 
-    /// What holds where no route is known; routes add to it.
-    pub(super) fn field_rules(&mut self, layer: &Layer) -> FieldRules {
-        let mut pass: Vec<Text> = Vec::new();
-        for item in layer.request_headers.iter().flat_map(|(_, items)| items) {
-            let What::HeaderPass(names) = &item.what else { continue };
-            pass.extend(names.iter().filter(|name| self.may_pass(name)).map(|name| name.value.clone().into()));
-        }
-        FieldRules { pass: list(sorted(pass)), underscores: layer.underscores(), ..FieldRules::default() }
-    }
-
-    /// `pass` is for fields of proxies that this one does not write.
-    fn may_pass(&mut self, name: &Spanned<String>) -> bool {
-        let announced = ANNOUNCED.contains(&name.value.as_str());
-        let header = matches!(&self.trusted_header, TrustedHeader::Field(header) if *header == name.value);
-        if announced || header {
-            let message = format!("`{name}` is the proxy's to say: a client could say that it is another");
-            let help = "to believe a proxy in front of this one, name its network: trusted-proxies \"10.0.0.0/8\"";
-            self.report.add(Diagnostic::error("untouchable-header", message, name.span).help(help));
-        } else if !is_claim(name.value.as_bytes()) {
-            let message = format!("`pass` has no effect: `{name}` is let through anyway");
-            self.error("no-effect", message, name.span);
-            return false;
-        }
-        !announced && !header
-    }
-
     /// A field that is asked for before anything of ours is added has to get through.
-    pub(super) fn gets_through(&mut self, name: &Spanned<String>) {
+    pub(crate) fn gets_through(&mut self, name: &Spanned<String>) {
         if name.value.contains('_') && !self.underscores {
             let message = format!("no request has `{name}` here: fields with `_` in their names are dropped");
             self.report.add(
@@ -70,44 +73,8 @@ impl Check<'_> {
         }
     }
 
-    /// Fields of responses are not for requests, nor the other way round.
-    pub(super) fn fields_go_this_way(&mut self, block: Span, items: &[Item], phase: Phase) {
-        let (wrong, here, there) = match phase {
-            Phase::Request => (OF_RESPONSES, "responses", "response-headers"),
-            _ => (OF_REQUESTS, "requests", "request-headers"),
-        };
-        for Item { what, .. } in items {
-            let What::HeaderOp(op) = what else { continue };
-            // What a server of another kind says is changed on its way, whatever its name.
-            if matches!(op.kind, ast::HeaderOpKind::Replace(..)) || !wrong.contains(&op.name.value.as_str()) {
-                continue;
-            }
-            let message = format!("`{}` is a field of {here}: the other side makes nothing of it", op.name);
-            let mut found = Diagnostic::lint("field-direction", message, op.name.span);
-            if items.len() == 1 && self.sources.slice(block).ends_with("-headers") {
-                found =
-                    found.help(Help::told(format!("write {there}"), vec![Edit { at: block, text: there.to_owned() }]));
-            }
-            found = found.help(self.allowed("if it is meant", "field-direction"));
-            self.report.add(found);
-        }
-    }
-
-    /// What `cors` says is not said by hand as well: two voices are none to a browser.
-    pub(super) fn cors_alone(&mut self, layer: &Layer) {
-        let Some((cors, _)) = &layer.cors else { return };
-        for item in layer.response_headers.iter().flat_map(|(_, items)| items) {
-            let What::HeaderOp(op) = &item.what else { continue };
-            if op.name.value.starts_with("access-control-") {
-                let message = format!("`{}` is said by `cors` here: this line contradicts it", op.name);
-                let found = Diagnostic::error("contradiction", message, op.name.span).also(*cors, "it is said here");
-                self.report.add(found.help("leave one of both out; `cors` answers preflights, too"));
-            }
-        }
-    }
-
     /// Who a client is, is not told by a field that it may send.
-    pub(super) fn spoofable(&mut self, template: &ast::Template) {
+    pub(crate) fn spoofable(&mut self, template: &ast::Template) {
         for part in &template.parts {
             let Part::Placeholder(name) = part else { continue };
             let Some(field) = name.value.strip_prefix("header.").map(str::to_ascii_lowercase) else { continue };
@@ -127,91 +94,11 @@ impl Check<'_> {
             self.report.add(found.help(ours).help(allowed));
         }
     }
-
-    /// Of the fields that `proxy` sets where it is asked to, none is let through.
-    pub(super) fn passes_nothing_that_is_set(&mut self, layer: &Layer, handler: &ast::Handler) {
-        let Some(options) = handler.forwarding() else { return };
-        let set = [("x-forwarded-port", &options.port), ("x-real-ip", &options.real_ip)];
-        for item in layer.request_headers.iter().flat_map(|(_, items)| items) {
-            let What::HeaderPass(names) = &item.what else { continue };
-            for name in names {
-                let is_set = |(set, wanted): &&(&str, &Option<Spanned<bool>>)| {
-                    *set == name.value && wanted.as_ref().is_some_and(|wanted| wanted.value)
-                };
-                if let Some((_, Some(wanted))) = set.iter().find(is_set) {
-                    let message = format!("the proxy sets `{name}` here: what a client says of it can't pass");
-                    self.report
-                        .add(Diagnostic::error("contradiction", message, name.span).also(wanted.span, "set here"));
-                }
-            }
-        }
-    }
 }
-
-/// Fields that only responses have (RFC 9110, RFC 9111, the Fetch standard and what browsers know).
-const OF_RESPONSES: &[&str] = &[
-    "accept-ranges",
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-    "access-control-expose-headers",
-    "access-control-max-age",
-    "age",
-    "alt-svc",
-    "clear-site-data",
-    "content-security-policy",
-    "content-security-policy-report-only",
-    "cross-origin-embedder-policy",
-    "cross-origin-opener-policy",
-    "cross-origin-resource-policy",
-    "etag",
-    "last-modified",
-    "location",
-    "permissions-policy",
-    "proxy-authenticate",
-    "referrer-policy",
-    "retry-after",
-    "server",
-    "server-timing",
-    "set-cookie",
-    "strict-transport-security",
-    "vary",
-    "www-authenticate",
-    "x-content-type-options",
-    "x-frame-options",
-    "x-powered-by",
-    "x-xss-protection",
-];
-
-/// Fields that only requests have.
-const OF_REQUESTS: &[&str] = &[
-    "access-control-request-headers",
-    "access-control-request-method",
-    "authorization",
-    "cookie",
-    "expect",
-    "forwarded",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "max-forwards",
-    "origin",
-    "proxy-authorization",
-    "range",
-    "referer",
-    "user-agent",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-];
 
 /// Adds the names that a route sees to: what it sets, copies, changes and removes, and what it refuses requests for; and the field that
 /// `trusted-proxies` goes by.
-pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &TrustedHeader) {
+pub(crate) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &TrustedHeader) {
     let mut names: Vec<Text> = Vec::new();
     if let TrustedHeader::Field(name) = trusted {
         names.push(name.clone());
@@ -237,18 +124,18 @@ pub(super) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &Trus
 }
 
 /// Adds one more.
-pub(super) fn own_also(policy: &mut Policy, name: Text) {
+pub(crate) fn own_also(policy: &mut Policy, name: Text) {
     policy.fields.odd |= is_odd(name.as_bytes());
     let own = policy.fields.own.iter().cloned().chain([name]);
     policy.fields.own = list(sorted(own.collect()));
 }
 
 /// What one route of a site lets through has to reach it.
-pub(super) fn passed_by_some<'p>(policies: impl Iterator<Item = &'p Policy>) -> Vec<Text> {
+pub(crate) fn passed_by_some<'p>(policies: impl Iterator<Item = &'p Policy>) -> Vec<Text> {
     sorted(policies.flat_map(|policy| policy.fields.pass.iter().cloned()).collect())
 }
 
-fn sorted(mut names: Vec<Text>) -> Vec<Text> {
+pub(crate) fn sorted(mut names: Vec<Text>) -> Vec<Text> {
     names.sort();
     names.dedup();
     names

@@ -1,13 +1,14 @@
 //! `files`: where the folder is, and, where it is compiled in, what is in it.
 
-use proxy_runtime::site::{Files, Handler, Methods, SendFile, Setting, Upstream};
+use proxy_runtime::site::{self, Files, Handler, Methods, ParamKind, SendFile, Setting, Upstream};
 
 use super::Check;
 use super::handlers::is_on;
-use super::text::Scope;
-use crate::ast::{self, HostPattern, Item, Pattern, Segment, What};
+use super::scope::Scope;
+use crate::ast::{self, FileSource, HostPattern, Item, Pattern, Segment, What};
 use crate::model::{Folder, list};
-use crate::report::{Diagnostic, Help, nearest};
+use crate::nearest::nearest;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned, Which};
 use crate::syntax::quoted;
 
@@ -15,7 +16,35 @@ use crate::syntax::quoted;
 const MAX_BUNDLE: usize = 256 << 20;
 
 impl Check<'_> {
-    pub(super) fn files(&mut self, files: &ast::Files, scope: &Scope, hosts: &[HostPattern]) -> Option<Files> {
+    /// A path of the machine that the proxy runs on.
+    pub(crate) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+        let path: Setting<site::Text> = match &written.value {
+            ast::Setting::Fixed(path) => Setting::Fixed(path.clone().into()),
+            ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
+                Setting::Param(self.param(name, &[ParamKind::String])?)
+            }
+        };
+        if matches!(&path, Setting::Fixed(path) if !path.starts_with('/')) {
+            self.report.add(
+                Diagnostic::error("relative-path", "where this is depends on where the proxy is started", written.span)
+                    .help("an absolute path begins with `/`; (param)NAME has it given at start"),
+            );
+        }
+        Some(path)
+    }
+
+    /// A file that is read at start, as the reader has seen to.
+    pub(crate) fn own_file(&mut self, file: &FileSource, span: Span, secret: bool) -> Option<u16> {
+        match file {
+            FileSource::AtStart(path) => {
+                Some(self.file_at_start(site::FilePath::Fixed(path.clone().into()), secret, span))
+            }
+            FileSource::Param(name) => self.file_param(name),
+            FileSource::Embedded(_) => None,
+        }
+    }
+
+    pub(crate) fn files(&mut self, files: &ast::Files, scope: &Scope, hosts: &[HostPattern]) -> Option<Files> {
         let is = |written: &Option<Spanned<bool>>| written.as_ref().is_some_and(|value| value.value);
         let hidden = |name: &str| name.split('/').any(|name| name.starts_with('.'));
         for named in [&files.index, &files.fallback].into_iter().flatten() {
@@ -66,7 +95,7 @@ impl Check<'_> {
     }
 
     /// A folder of `send-file`.
-    pub(super) fn send_file(&mut self, written: &ast::SendFile, upstream: &mut Upstream) {
+    pub(crate) fn send_file(&mut self, written: &ast::SendFile, upstream: &mut Upstream) {
         let Some(folder) = self.absolute_path(&written.folder) else { return };
         let files = Files {
             folder,
@@ -96,7 +125,7 @@ impl Check<'_> {
     }
 
     /// What a cache would keep of a response that names a file is not what the client gets.
-    pub(super) fn keeps_no_named_files(&mut self, cache: Span, handler: &Handler) {
+    pub(crate) fn keeps_no_named_files(&mut self, cache: Span, handler: &Handler) {
         let shares = handler.proxy().map(|proxy| proxy.shares.iter()).into_iter().flatten();
         for share in shares {
             let entry = &self.upstreams.entries[usize::from(share.upstream)];
@@ -129,7 +158,7 @@ impl Check<'_> {
     }
 
     /// Whether a route's methods and paths get to its folder, and, where it is compiled in, to who answers in its place.
-    pub(super) fn files_and_else_are_asked(
+    pub(crate) fn files_and_else_are_asked(
         &mut self,
         files: &ast::Files,
         span: Span,

@@ -1,7 +1,7 @@
 //! Variables of other proxies in text: here they are plain text, and would be sent as they stand.
 
 use super::Check;
-use super::text::{Phase, Scope, available};
+use super::scope::{Phase, Scope, available};
 use crate::ast;
 use crate::code::Level;
 use crate::report::{Diagnostic, Edit, Help};
@@ -105,7 +105,7 @@ const PLACEHOLDERS: &[(&str, &str)] = &[
 ];
 
 /// What a placeholder of another proxy is called here.
-pub(super) fn placeholder(word: &str) -> Option<&'static str> {
+pub(crate) fn placeholder(word: &str) -> Option<&'static str> {
     PLACEHOLDERS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours)
 }
 
@@ -148,7 +148,7 @@ fn variables(text: &str) -> Vec<Variable> {
 
 impl Check<'_> {
     /// Finds variables of nginx in a template. Whether one in braces was, and is an error.
-    pub(super) fn foreign_variables(&mut self, template: &ast::Template, scope: &Scope, phase: Phase) -> bool {
+    pub(crate) fn foreign_variables(&mut self, template: &ast::Template, scope: &Scope, phase: Phase) -> bool {
         // `${name}` was read as a dollar and a placeholder, so it is the source that is looked at.
         let source = self.sources.slice(template.span);
         if !source.contains('$') || template.parts.iter().all(|part| !matches!(part, ast::Part::Text(_))) {
@@ -179,7 +179,7 @@ impl Check<'_> {
     }
 
     /// `$1` in a target: what an expression has matched is bound by a name here.
-    pub(super) fn groups_of_nginx(&mut self, template: &ast::Template) {
+    pub(crate) fn groups_of_nginx(&mut self, template: &ast::Template) {
         let source = self.sources.slice(template.span);
         let is_group = |&(at, _): &(usize, &str)| source[at + 1..].starts_with(|char: char| char.is_ascii_digit());
         let Some((at, _)) = source.match_indices('$').find(is_group) else { return };

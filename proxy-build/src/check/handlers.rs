@@ -6,92 +6,20 @@ use proxy_runtime::site::{
 };
 
 use super::Check;
-use super::layer::Layer;
-use super::text::{Phase, Scope};
-use crate::ast::{self, HostChoice, HostPattern, Item, Part, Pattern, ProxyTo, Segment, What};
+use super::scope::{Phase, Scope};
+use crate::ast::{self, HostChoice, HostPattern, Item, Part, ProxyTo, What};
 use crate::model;
-use crate::model::{Functions, HeaderOp, RequestFilter, ResponseFilter, Route, list};
+use crate::model::list;
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// Whether a property is there, and `#true`.
-pub(super) fn is_on(written: &Option<Spanned<bool>>) -> bool {
+pub(crate) fn is_on(written: &Option<Spanned<bool>>) -> bool {
     written.as_ref().is_some_and(|value| value.value)
 }
 
-/// Whether everything about these directives could be read.
-fn whole(items: &[Item]) -> bool {
-    items.iter().all(|item| {
-        !item.broken
-            && match &item.what {
-                What::Unread => false,
-                What::Matcher(ast::Matcher::Not(inner) | ast::Matcher::Any(inner)) => whole(inner),
-                What::Handler(ast::Handler::Files(files)) => whole(&files.or_else),
-                _ => true,
-            }
-    })
-}
-
 impl Check<'_> {
-    /// The routes of a site; the site's own handler is a route `/*`.
-    pub(super) fn routes(
-        &mut self,
-        site_span: Span,
-        site: &ast::Site,
-        outer: &Layer,
-        hosts: &[HostPattern],
-    ) -> Vec<Route> {
-        let mut routes = Vec::new();
-        let handlers: Vec<_> = site.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
-        if let Some(item) = handlers.first() {
-            self.one_handler(&handlers);
-            let pattern =
-                Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
-            routes.extend(self.route(&pattern, 0, &[], item, outer.clone(), hosts));
-        }
-        for Item { what, span, .. } in &site.items {
-            if let What::Route(route) = what {
-                let (before, first) = (self.report.errors(), routes.len());
-                self.route_node(*span, route, outer, hosts, &mut routes);
-                if self.report.errors() > before || !whole(&route.items) {
-                    self.unsound.extend(routes[first..].iter().map(|route| route.span));
-                }
-            }
-        }
-        self.policies_act(site_span, site, &routes);
-        routes
-    }
-
-    fn route_node(
-        &mut self,
-        span: Span,
-        route: &ast::Route,
-        outer: &Layer,
-        hosts: &[HostPattern],
-        routes: &mut Vec<Route>,
-    ) {
-        let layer = self.layer(&route.items, outer);
-        let handlers: Vec<_> = route.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
-        let Some(handler) = handlers.first() else {
-            if route.items.iter().any(|item| matches!(item.what, What::Unread)) {
-                return;
-            }
-            self.report.add(
-                Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
-                    .help("a route ends in one of: proxy split files respond redirect echo abort"),
-            );
-            return;
-        };
-        self.one_handler(&handlers);
-        let priority = route.priority.as_ref().map_or(0, |priority| priority.value);
-        for pattern in &route.patterns {
-            self.note_priority(pattern, route.priority.as_ref());
-            routes.extend(self.route(pattern, priority, &route.items, handler, layer.clone(), hosts));
-        }
-        self.no_effect_without_upstream(&route.items, handler);
-    }
-
-    pub(super) fn one_handler(&mut self, handlers: &[&Item]) {
+    pub(crate) fn one_handler(&mut self, handlers: &[&Item]) {
         for second in handlers.iter().skip(1) {
             self.report.add(
                 Diagnostic::error("two-handlers", "there is a handler already: only one can answer", second.span)
@@ -101,140 +29,7 @@ impl Check<'_> {
         }
     }
 
-    fn route(
-        &mut self,
-        pattern: &Spanned<Pattern>,
-        priority: i64,
-        items: &[Item],
-        handler: &Item,
-        layer: Layer,
-        hosts: &[HostPattern],
-    ) -> Option<Route> {
-        let What::Handler(written) = &handler.what else { return None };
-        let matched = self.matchers(items, pattern);
-        let proxied = written.forwarding().is_some();
-        let auth = layer.auth.as_ref().map(|(_, auth)| auth);
-        let scope = Scope {
-            captures: matched.captures,
-            pattern: Some(pattern.value.text.clone()),
-            any_case: pattern.value.ignores_case(),
-            upstream: proxied,
-            ..Scope::behind(auth)
-        };
-        let mut request = Vec::new();
-        if proxied {
-            if let Some(rewrite) = &layer.rewrite {
-                self.note_rewrite(pattern, &rewrite.1);
-                request.extend(self.rewrite(rewrite, &scope).map(RequestFilter::Rewrite));
-            }
-            let mut ops = self.header_ops(&layer.request_headers, &scope, Phase::Request);
-            if layer.replace.as_ref().is_some_and(|(_, rule)| rule.on.value) {
-                // Texts are found in what is whole, and not compressed.
-                let unwanted = ["accept-encoding", "range", "if-range"];
-                ops.extend(unwanted.map(|name| HeaderOp::Remove(name.to_owned())));
-            }
-            if !ops.is_empty() {
-                request.push(RequestFilter::Headers(ops));
-            }
-        }
-        let mut policy = self.policy(&layer, &scope);
-        super::fields::own(&mut policy, &request, &self.trusted_header);
-        self.passes_nothing_that_is_set(&layer, written);
-        self.cors_alone(&layer);
-        let ops = self.header_ops(&layer.response_headers, &scope, Phase::Response);
-        let response = if ops.is_empty() { Vec::new() } else { vec![ResponseFilter::Headers(ops)] };
-        let functions = self.functions(&layer.filters);
-        let answer = self.handler(written, handler.span, &scope, hosts)?;
-        self.grpc_gets_through(items, &answer);
-        self.something_is_kept(items, matched.methods.mask);
-        if let ast::Handler::Files(files) = written {
-            self.files_and_else_are_asked(files, handler.span, &pattern.value, &matched.methods);
-        }
-        let mut route = Route {
-            pattern: pattern.value.clone(),
-            span: pattern.span,
-            place: self.place(pattern.span),
-            priority,
-            rank: 0,
-            methods: matched.methods,
-            matchers: matched.matchers,
-            request,
-            response,
-            functions,
-            handler: answer,
-            handler_span: handler.span,
-            policy,
-            example: None,
-            origins: layer.origins.iter().map(|(name, span)| (*name, self.place(*span))).collect(),
-        };
-        if let Some((span, cache)) = layer.cache.as_ref().filter(|_| proxied) {
-            self.keeps_no_named_files(*span, &route.handler);
-            route.policy.cache = self.cache(*span, cache, &route);
-            let device = route.policy.cache.as_ref().and_then(|cache| cache.key.device.as_ref());
-            if let Some(header) = device.and_then(|device| device.header.clone()) {
-                super::fields::own_also(&mut route.policy, header);
-            }
-        }
-        Some(route)
-    }
-
-    /// gRPC goes over HTTP/2 all the way.
-    fn grpc_gets_through(&mut self, items: &[Item], handler: &Handler) {
-        let Some(proxy) = handler.proxy() else { return };
-        let grpc = items.iter().find(|item| match &item.what {
-            What::Matcher(ast::Matcher::Protocol(asked)) => {
-                asked.iter().all(|asked| asked.value == ast::Protocol::Grpc)
-            }
-            _ => false,
-        });
-        let Some(grpc) = grpc else { return };
-        for share in proxy.shares.iter() {
-            let index = usize::from(share.upstream);
-            let entry = &self.upstreams.entries[index];
-            if entry.value.http2 {
-                continue;
-            }
-            let message = format!("gRPC is spoken in HTTP/2 alone, and `{}` in HTTP/1.1", entry.value.name);
-            let declared = self.upstreams.index.values().any(|&named| named == index);
-            let help = match declared {
-                true => self.inside(entry.span, "http h2"),
-                false => "declare an `upstream` for these servers, with: http h2".into(),
-            };
-            let found =
-                Diagnostic::error("contradiction", message, grpc.span).also(entry.span, "it is forwarded to here");
-            self.report.add(found.help(help));
-        }
-    }
-
-    /// A cache keeps responses to GET and HEAD alone (`methods` in `cache`).
-    fn something_is_kept(&mut self, items: &[Item], methods: u16) {
-        let cache = items.iter().find(|item| matches!(item.what, What::Policy(ast::Policy::Cache(_))));
-        if let Some(cache) = cache.filter(|_| methods & 0b11 == 0) {
-            let message = "`cache` has no effect: this route takes neither GET nor HEAD";
-            let found = Diagnostic::error("no-effect", message, cache.span);
-            self.report.add(found.help("a cache answers GET and HEAD; all other methods pass"));
-        }
-    }
-
-    /// `filter`: which functions are asked.
-    fn functions(&mut self, filters: &[(Span, ast::Filter)]) -> Functions {
-        let mut functions = Functions::default();
-        for (_, filter) in filters {
-            let on_response = filter.on_response.as_ref();
-            match (filter.is_off(), on_response) {
-                (true, Some(on)) => self.error("no-effect", "`on` has no effect: `off` is none", on.span),
-                (true, None) => {}
-                (false, on) => {
-                    let list =
-                        if on.is_some_and(|on| on.value) { &mut functions.response } else { &mut functions.request };
-                    list.push(filter.function.value.clone());
-                }
-            }
-        }
-        functions
-    }
-
-    pub(super) fn handler(
+    pub(crate) fn handler(
         &mut self,
         handler: &ast::Handler,
         span: Span,
@@ -252,7 +47,7 @@ impl Check<'_> {
         })
     }
 
-    fn proxy(&mut self, proxy: &ast::Proxy, span: Span) -> Option<Proxy> {
+    pub(crate) fn proxy(&mut self, proxy: &ast::Proxy, span: Span) -> Option<Proxy> {
         let upstream = match &proxy.to {
             ProxyTo::Name(name) => self.upstreams.look_up("upstream", name, self.report)?,
             ProxyTo::Servers(urls, tls) => self.anonymous_upstream(urls, *tls, span)?,
@@ -270,7 +65,7 @@ impl Check<'_> {
     }
 
     /// The upstream that inline URLs stand for; the same URLs are the same upstream.
-    pub(super) fn anonymous_upstream(
+    pub(crate) fn anonymous_upstream(
         &mut self,
         urls: &[Spanned<ast::Setting<String>>],
         tls: bool,
@@ -302,7 +97,7 @@ impl Check<'_> {
         }))
     }
 
-    fn respond(&mut self, respond: &ast::Respond, scope: &Scope) -> Option<Respond> {
+    pub(crate) fn respond(&mut self, respond: &ast::Respond, scope: &Scope) -> Option<Respond> {
         if let (Some(body), Some(file)) = (&respond.body, &respond.file) {
             self.report
                 .add(Diagnostic::error("two-bodies", "there is a body already", file.span).also(body.span, "the body"));
@@ -340,7 +135,12 @@ impl Check<'_> {
         Some(Respond { code: respond.code.value, body, content_type: content_type.into() })
     }
 
-    fn redirect(&mut self, redirect: &ast::Redirect, scope: &Scope, hosts: &[HostPattern]) -> Option<Redirect> {
+    pub(crate) fn redirect(
+        &mut self,
+        redirect: &ast::Redirect,
+        scope: &Scope,
+        hosts: &[HostPattern],
+    ) -> Option<Redirect> {
         let to = self.template(&redirect.to.value, scope, Phase::Request)?;
         self.groups_of_nginx(&redirect.to.value);
         let mut allowed = Vec::new();
@@ -370,7 +170,7 @@ impl Check<'_> {
     }
 
     /// What is known of a target: a URL or a path, whose host does not come from the request unchecked.
-    fn redirect_target(
+    pub(crate) fn redirect_target(
         &mut self,
         redirect: &ast::Redirect,
         to: &Template,
@@ -429,105 +229,10 @@ impl Check<'_> {
             }
         }
     }
-
-    /// `rewrite` and the like, written in a route that forwards nothing.
-    fn no_effect_without_upstream(&mut self, items: &[Item], handler: &Item) {
-        self.continue_acts(items, handler);
-        if matches!(&handler.what, What::Handler(handler) if handler.forwarding().is_some()) {
-            return;
-        }
-        for Item { span, what, .. } in items {
-            let name = match what {
-                What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
-                What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
-                What::Policy(policy @ (ast::Policy::Compress(_) | ast::Policy::BodyReplace(_)))
-                    if matches!(handler.what, What::Handler(ast::Handler::Redirect(_) | ast::Handler::Abort)) =>
-                {
-                    let name = if matches!(policy, ast::Policy::Compress(_)) { "compress" } else { "body-replace" };
-                    let message = format!("`{name}` has no effect: the answer has no body");
-                    self.report
-                        .add(Diagnostic::error("no-effect", message, *span).also(handler.span, "it is answered here"));
-                    continue;
-                }
-                What::Policy(ast::Policy::Retry(_)) => "retry",
-                What::Policy(ast::Policy::Mirror(_)) => "mirror",
-                What::Policy(ast::Policy::Cache(_)) => "cache",
-                What::Policy(ast::Policy::ResponseCookies(_)) => "response-cookies",
-                What::Policy(ast::Policy::ErrorPage(ast::ErrorPage { upstream: Some(upstream), .. })) => {
-                    let message = "`upstream` has no effect: this route forwards nothing";
-                    self.report.add(
-                        Diagnostic::error("no-effect", message, upstream.span)
-                            .also(handler.span, "it is answered here"),
-                    );
-                    continue;
-                }
-                What::Policy(ast::Policy::Timeouts(timeouts)) => {
-                    let own = [("connect", &timeouts.connect), ("response", &timeouts.response)];
-                    for (name, found) in own {
-                        if let Some(found) = found {
-                            self.report.add(
-                                Diagnostic::error(
-                                    "no-effect",
-                                    format!("`{name}` has no effect: this route forwards nothing"),
-                                    found.span,
-                                )
-                                .also(handler.span, "it is answered here"),
-                            );
-                        }
-                    }
-                    continue;
-                }
-                _ => continue,
-            };
-            let message = format!("`{name}` has no effect: this route forwards nothing");
-            self.report.add(Diagnostic::error("no-effect", message, *span).also(handler.span, "it is answered here"));
-        }
-    }
-
-    /// `timeouts continue` in a route where the proxy does not wait for a server to say that.
-    fn continue_acts(&mut self, items: &[Item], handler: &Item) {
-        let What::Handler(written) = &handler.what else { return };
-        let asks_server = written.forwarding().and_then(|forwarding| forwarding.asks_server.as_ref());
-        if asks_server.is_some_and(|asks_server| asks_server.value) {
-            return;
-        }
-        for Item { what, .. } in items {
-            let What::Policy(ast::Policy::Timeouts(ast::Timeouts { proceed: Some(written), .. })) = what else {
-                continue;
-            };
-            self.report.add(
-                Diagnostic::error(
-                    "no-effect",
-                    "`continue` has no effect: it is the proxy that says it here",
-                    written.span,
-                )
-                .also(handler.span, "to leave it to the server write continue=upstream here"),
-            );
-        }
-    }
-
-    /// The same for a whole site.
-    fn policies_act(&mut self, _site: Span, site: &ast::Site, routes: &[Route]) {
-        if routes.is_empty() || routes.iter().any(|route| route.handler.proxy().is_some()) {
-            return;
-        }
-        for Item { span, what, .. } in &site.items {
-            let name = match what {
-                What::Policy(ast::Policy::Rewrite(_)) => "rewrite",
-                What::Policy(ast::Policy::RequestHeaders(_)) => "request-headers",
-                What::Policy(ast::Policy::Retry(_)) => "retry",
-                What::Policy(ast::Policy::Mirror(_)) => "mirror",
-                What::Policy(ast::Policy::Cache(_)) => "cache",
-                What::Policy(ast::Policy::ResponseCookies(_)) => "response-cookies",
-                _ => continue,
-            };
-            self.error("no-effect", format!("`{name}` has no effect: no route of this site forwards anything"), *span);
-        }
-    }
 }
 
 /// The `Host` that a server is to see.
-pub(super) fn host_field(written: Option<&Spanned<HostChoice>>) -> HostField {
+pub(crate) fn host_field(written: Option<&Spanned<HostChoice>>) -> HostField {
     match written.map(|host| &host.value) {
         None | Some(HostChoice::Client) => HostField::Client,
         Some(HostChoice::Upstream) => HostField::Upstream,

@@ -6,24 +6,25 @@ use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setting, SocketFile, Speaks, Text};
 
 use super::{Check, Listen, list};
-use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, What};
+use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, Top, What};
 use crate::model;
-use crate::report::{Diagnostic, Help, nearest};
+use crate::nearest::nearest;
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// All listeners of a file.
-pub(super) struct Listeners {
+pub(crate) struct Listeners {
     /// The listeners.
-    pub(super) list: Vec<Listener>,
+    pub(crate) list: Vec<Listener>,
     /// Per site, in the order of the file: the listeners it is served on.
-    pub(super) of_site: Vec<Vec<usize>>,
+    pub(crate) of_site: Vec<Vec<usize>>,
     /// Listeners that serve nobody.
-    pub(super) unused: Vec<Span>,
+    pub(crate) unused: Vec<Span>,
 }
 
 impl Listeners {
     /// The one of these listeners that speaks `https` for a site with this `tls`.
-    pub(super) fn secure(&self, listeners: &[usize], tls: Option<usize>) -> Option<u16> {
+    pub(crate) fn secure(&self, listeners: &[usize], tls: Option<usize>) -> Option<u16> {
         tls?;
         listeners.iter().copied().find(|&index| self.list[index].speaks.tls).map(|index| index as u16)
     }
@@ -43,7 +44,7 @@ struct Declared {
 
 impl Check<'_> {
     /// `secured` tells of each site which `tls` it has.
-    pub(super) fn listeners(
+    pub(crate) fn listeners(
         &mut self,
         listens: &[Listen],
         sites: &[(Span, ast::Site)],
@@ -242,7 +243,7 @@ impl Check<'_> {
     fn site_listen(&mut self, site: &ast::Site, declared: &mut Vec<Declared>) -> Option<Vec<usize>> {
         let mut own: Option<Vec<usize>> = None;
         for item in &site.items {
-            let What::Listen(listen) = &item.what else { continue };
+            let What::Top(Top::Listen(listen)) = &item.what else { continue };
             let own = own.get_or_insert_default();
             let (speaks, file) = (self.speaks(&listen.items), self.socket_file(listen));
             for word in &listen.words {

@@ -11,15 +11,15 @@ use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 /// What the matchers of a route come to.
-pub(super) struct Matched {
-    pub(super) methods: Methods,
-    pub(super) matchers: Vec<Matcher>,
+pub(crate) struct Matched {
+    pub(crate) methods: Methods,
+    pub(crate) matchers: Vec<Matcher>,
     /// The names bound by pattern and `path-regex`, by slot.
-    pub(super) captures: Vec<String>,
+    pub(crate) captures: Vec<String>,
 }
 
 impl Check<'_> {
-    pub(super) fn matchers(&mut self, items: &[Item], pattern: &Spanned<Pattern>) -> Matched {
+    pub(crate) fn matchers(&mut self, items: &[Item], pattern: &Spanned<Pattern>) -> Matched {
         let mut captures = self.pattern_captures(pattern);
         let mut methods = Methods::ANY;
         let mut matchers = Vec::new();
@@ -256,7 +256,7 @@ impl Check<'_> {
 
 /// The groups of an expression after the whole match: their names, where they have one. `None` where it has groups and is
 /// too large for an engine that knows them.
-pub(super) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
+pub(crate) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
     // Most have none, and an engine that knows groups is costly.
     if expression::parse(pattern).is_ok_and(|hir| hir.properties().explicit_captures_len() == 0) {
         return Some(Vec::new());
@@ -267,7 +267,7 @@ pub(super) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
 }
 
 /// Whether whatever `a` holds for, `b` holds for too. `false` where that is not plain to see.
-pub(super) fn implies(a: &Matcher, b: &Matcher) -> bool {
+pub(crate) fn implies(a: &Matcher, b: &Matcher) -> bool {
     match (a, b) {
         (a, b) if a == b => true,
         (Matcher::Value(of, name, _), Matcher::Value(other_of, other, ValueTest::Present)) => {

@@ -11,17 +11,17 @@ pub(crate) mod candidates;
 use std::collections::HashMap;
 
 use super::Check;
-use super::joint::Joined;
 use super::matchers::implies;
 use crate::ast::Segment;
-use crate::model::{Host, Route};
+use crate::joint::Joined;
+use crate::model::{Example, Host, Route};
 use crate::report::Diagnostic;
-use crate::requests::{Example, Formula, Requests, Undecided};
+use crate::requests::{Formula, Requests, Undecided};
 use candidates::{Patterns, sharing_paths};
 
 /// How two routes of one pattern relate.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Relation {
+pub(crate) enum Relation {
     /// They take the same requests.
     Same(Example),
     /// The first takes some of what the second takes, and no others.
@@ -35,20 +35,20 @@ pub(super) enum Relation {
 }
 
 /// The routes of a site while it is found out about them.
-pub(super) struct Proof<'a> {
-    pub(super) routes: &'a [Route],
-    pub(super) requests: Requests,
-    pub(super) formulas: Vec<Formula>,
+pub(crate) struct Proof<'a> {
+    pub(crate) routes: &'a [Route],
+    pub(crate) requests: Requests,
+    pub(crate) formulas: Vec<Formula>,
     joined: &'a Joined,
     /// Routes about which nothing was in the report before.
-    pub(super) sound: Vec<bool>,
+    pub(crate) sound: Vec<bool>,
     /// Routes whose order can't be told.
     tied: Vec<bool>,
 }
 
 impl Check<'_> {
     /// Ranks the routes of one site, and reports ties, duplicates and what is never reached.
-    pub(super) fn overlaps(&mut self, host: &mut Host, joined: &Joined) {
+    pub(crate) fn overlaps(&mut self, host: &mut Host, joined: &Joined) {
         let requests = Requests::new(self.made.clone(), &host.hosts, host.normal_form, &host.routes);
         let formulas = host.routes.iter().map(|route| requests.of_route(route)).collect();
         let sound = host.routes.iter().map(|route| !self.unsound.contains(&route.span)).collect();
@@ -229,7 +229,7 @@ impl Proof<'_> {
     }
 
     /// How two of them relate, whatever their priorities.
-    pub(super) fn relation(&self, first: usize, second: usize) -> Result<Relation, Undecided> {
+    pub(crate) fn relation(&self, first: usize, second: usize) -> Result<Relation, Undecided> {
         if let Some(relation) = self.by_words(first, second) {
             return Ok(relation);
         }

@@ -9,7 +9,7 @@ use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
-    pub(super) fn declare_params(&mut self, params: Vec<(Span, ast::Param)>) {
+    pub(crate) fn declare_params(&mut self, params: Vec<(Span, ast::Param)>) {
         for (_, param) in params {
             let kind = param.kind.value;
             if site::FLAGS.contains(&param.name.value.as_str()) {
@@ -38,7 +38,7 @@ impl Check<'_> {
     }
 
     /// The index of a parameter whose type is one of `kinds`.
-    pub(super) fn param(&mut self, name: &Spanned<String>, kinds: &[ParamKind]) -> Option<u16> {
+    pub(crate) fn param(&mut self, name: &Spanned<String>, kinds: &[ParamKind]) -> Option<u16> {
         let index = self.params.look_up("param", name, self.report)?;
         let entry = &self.params.entries[index];
         if !kinds.contains(&entry.value.kind) {
@@ -52,7 +52,7 @@ impl Check<'_> {
     }
 
     /// A value that is written, or a parameter of the type.
-    pub(super) fn setting<T: Copy>(
+    pub(crate) fn setting<T: Copy>(
         &mut self,
         setting: &Spanned<ast::Setting<T>>,
         kind: ParamKind,
@@ -81,7 +81,7 @@ impl Check<'_> {
         Some(index)
     }
 
-    pub(super) fn address(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+    pub(crate) fn address(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
         match &setting.value {
             ast::Setting::Fixed(value) => Some(Setting::Fixed(value.clone().into())),
             ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {

@@ -7,7 +7,7 @@ use crate::ast::{Item, What};
 use crate::model;
 
 impl Check<'_> {
-    pub(super) fn process(&mut self, items: &[Item]) -> Process {
+    pub(crate) fn process(&mut self, items: &[Item]) -> Process {
         let (drain, max_streams) = (Setting::Fixed(model::DRAIN), Setting::Fixed(model::MAX_STREAMS));
         let mut process = Process { workers: None, drain, max_streams };
         for item in items {

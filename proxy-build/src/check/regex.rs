@@ -1,68 +1,46 @@
 //! What can be said about an expression without a request: whether it can match a path at all, which groups it has.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use proxy_runtime::protocol::canonical;
 use regex_automata::Anchored;
-use regex_automata::dfa::{Automaton, StartKind, dense};
-use regex_automata::nfa::thompson;
+use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 use regex_syntax::hir::Look;
 
 use super::Check;
-use crate::expression;
+use crate::expression::{self, Table};
+use crate::joint::{Joined, TABLES_LIMIT, TooLarge, join};
+use crate::model::Host;
 use crate::report::{Diagnostic, Help};
 use crate::source::Spanned;
 use crate::syntax::quoted;
 
-/// The most memory, in bytes, that the table of one expression may take.
-pub const DFA_SIZE_LIMIT: usize = 4 << 20;
-
-/// The table of an expression: over bytes, ASCII classes, unanchored as written. One that ships is made as small as can be.
-///
-/// # Errors
-/// It would take more than [`DFA_SIZE_LIMIT`].
-pub fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, String> {
-    dense::Builder::new()
-        .configure(
-            dense::Config::new()
-                .start_kind(StartKind::Unanchored)
-                .dfa_size_limit(Some(DFA_SIZE_LIMIT))
-                .determinize_size_limit(Some(4 * DFA_SIZE_LIMIT))
-                .accelerate(ships)
-                .minimize(ships && pattern.len() < 200),
-        )
-        .thompson(thompson::Config::new().which_captures(thompson::WhichCaptures::None))
-        .syntax(proxy_runtime::router::regex::syntax())
-        .build(pattern)
-        .map_err(|error| error.to_string())
-}
-
-/// The tables that were made during a run; an expression has one, however often it is asked about.
-#[derive(Debug, Default)]
-pub(crate) struct Made(RefCell<HashMap<String, Result<Rc<Table>, String>>>);
-
-/// The table of an expression.
-pub(crate) type Table = dense::DFA<Vec<u32>>;
-
-impl Made {
-    /// The table of an expression, or why it has none.
-    pub(crate) fn table(&self, pattern: &str) -> Result<Rc<Table>, String> {
-        if let Some(made) = self.0.borrow().get(pattern) {
-            return made.clone();
-        }
-        let made = table(pattern, false).map(Rc::new);
-        self.0.borrow_mut().insert(pattern.to_owned(), made.clone());
-        made
+impl Check<'_> {
+    /// The joint tables of all routes' expressions on paths.
+    pub(crate) fn join(&mut self, hosts: &[Host]) -> Joined {
+        let routes = hosts.iter().flat_map(|host| &host.routes).filter(|route| !self.unsound.contains(&route.span));
+        let mut expressions: Vec<&str> = routes.filter_map(|route| route.expression().0).collect();
+        expressions.sort_unstable();
+        expressions.dedup();
+        join(expressions).unwrap_or_else(|TooLarge { pattern, size }| {
+            if let Some(&span) = self.expressions.get(&pattern) {
+                let message = format!("the tables of the site's expressions would exceed {} MiB", TABLES_LIMIT >> 20);
+                self.report.add(
+                    Diagnostic::error("tables-too-large", message, span)
+                        .label(format!("with this one, more than {} KiB", size >> 10))
+                        .help("begin expressions with ^/, use [^/]+ in place of .*, or patterns in their place"),
+                );
+            }
+            Joined::default()
+        })
     }
 }
 
 impl Check<'_> {
     /// Whether the table of an expression fits; says so where not.
-    pub(super) fn table_fits(&mut self, pattern: &Spanned<String>) -> Option<Rc<Table>> {
+    pub(crate) fn table_fits(&mut self, pattern: &Spanned<String>) -> Option<Rc<Table>> {
         match self.made.table(&pattern.value) {
             Ok(table) => Some(table),
             Err(reason) => {
@@ -78,7 +56,7 @@ impl Check<'_> {
     }
 
     /// Paths begin with `/`: an expression that can't match any is a mistake (`^api/`, most often).
-    pub(super) fn never_matches_path(&mut self, pattern: &Spanned<String>) {
+    pub(crate) fn never_matches_path(&mut self, pattern: &Spanned<String>) {
         let Some(table) = self.table_fits(pattern) else { return };
         if can_match_path(&table) == Some(false) {
             let mut diagnostic =
@@ -101,7 +79,7 @@ impl Check<'_> {
 
 impl Check<'_> {
     /// Whether an expression on paths says where it begins or ends.
-    pub(super) fn anchored(&mut self, pattern: &Spanned<String>) {
+    pub(crate) fn anchored(&mut self, pattern: &Spanned<String>) {
         let Ok(hir) = expression::parse(&pattern.value) else { return };
         let (before, after) = (hir.properties().look_set_prefix(), hir.properties().look_set_suffix());
         if !before.contains(Look::Start) && !after.contains(Look::End) {
@@ -155,7 +133,7 @@ fn can_match_path(table: &Table) -> Option<bool> {
 }
 
 /// The groups that a replacement names: `$1`, `$name`, `${name}`; `$$` is a dollar.
-pub(super) fn groups_used(replacement: &str) -> Vec<&str> {
+pub(crate) fn groups_used(replacement: &str) -> Vec<&str> {
     let mut groups = Vec::new();
     let mut rest = replacement;
     while let Some(at) = rest.find('$') {
@@ -183,7 +161,7 @@ mod tests {
     #[test]
     fn paths() {
         let check = |pattern, expected| {
-            assert_eq!(can_match_path(&table(pattern, false).unwrap()), Some(expected), "{pattern}")
+            assert_eq!(can_match_path(&expression::table(pattern, false).unwrap()), Some(expected), "{pattern}")
         };
         check("^/api/", true);
         check("api/", true);

@@ -14,7 +14,7 @@ use crate::source::{Span, Spanned};
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 impl Check<'_> {
-    pub(super) fn tests(&mut self, tests: Vec<(Span, ast::Test)>) -> Vec<model::Test> {
+    pub(crate) fn tests(&mut self, tests: Vec<(Span, ast::Test)>) -> Vec<model::Test> {
         tests.into_iter().filter_map(|(span, test)| self.test(span, test)).collect()
     }
 

@@ -63,6 +63,7 @@ fn largest(store: &Store) -> Option<u64> {
         Some(size) => fixed(size)?,
         None => fixed(&store.memory)? / 16,
     };
-    let on_disk = store.disk.as_ref().map_or(Some(0), |disk| Some(fixed(&disk.size)? / 8))?;
+    let on_disk: Option<Vec<u64>> = store.disks.iter().map(|disk| Some(fixed(&disk.size)? / 8)).collect();
+    let on_disk = on_disk?.into_iter().min().unwrap_or(0);
     Some(in_memory.max(on_disk))
 }

@@ -8,7 +8,7 @@ use crate::report::Diagnostic;
 use crate::source::Span;
 
 impl Check<'_> {
-    pub(super) fn streams(&mut self, streams: &[(Span, ast::Stream)]) -> Vec<site::Stream> {
+    pub(crate) fn streams(&mut self, streams: &[(Span, ast::Stream)]) -> Vec<site::Stream> {
         let mut found: Vec<site::Stream> = Vec::new();
         let mut names: Vec<(&str, Span)> = Vec::new();
         for (_, stream) in streams {

@@ -10,11 +10,12 @@ use proxy_runtime::site::{
 use super::{Check, list};
 use crate::ast::{self, FileSource, InTls, Item, What};
 use crate::model::Host;
-use crate::report::{Diagnostic, nearest};
+use crate::nearest::nearest;
+use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 /// How many days before its end a certificate is found, where nothing is said.
-pub(super) const DAYS: u64 = 14;
+pub(crate) const DAYS: u64 = 14;
 
 /// The longest that a key for session tickets is used: the library's own keys are not used for longer.
 const MAX_ROTATE: Duration = Duration::from_secs(6 * 3600);
@@ -23,22 +24,22 @@ const MAX_ROTATE: Duration = Duration::from_secs(6 * 3600);
 const RESERVED: &[&str] = &["internal", "acme"];
 
 /// A `tls` that was declared.
-pub(super) struct Declared {
-    pub(super) tls: site::Tls,
-    pub(super) span: Span,
+pub(crate) struct Declared {
+    pub(crate) tls: site::Tls,
+    pub(crate) span: Span,
     /// Where the files of its certificates are written.
     files: Vec<(Span, Span)>,
 }
 
 impl Declared {
     /// Whether clients must or may show certificates.
-    pub(super) fn asks_clients(&self) -> bool {
+    pub(crate) fn asks_clients(&self) -> bool {
         self.tls.client.is_some()
     }
 }
 
 impl Check<'_> {
-    pub(super) fn declare_tls(&mut self, declared: Vec<(Span, ast::Tls)>) {
+    pub(crate) fn declare_tls(&mut self, declared: Vec<(Span, ast::Tls)>) {
         for (span, tls) in declared {
             let Some(name) = &tls.name else {
                 self.report.add(
@@ -56,7 +57,7 @@ impl Check<'_> {
     }
 
     /// Per site, in the order of the file: the `tls` it has.
-    pub(super) fn sites_tls(&mut self, sites: &[(Span, ast::Site)]) -> Vec<Option<usize>> {
+    pub(crate) fn sites_tls(&mut self, sites: &[(Span, ast::Site)]) -> Vec<Option<usize>> {
         sites.iter().map(|(_, site)| self.site_tls(site)).collect()
     }
 
@@ -204,7 +205,7 @@ impl Check<'_> {
     }
 
     /// The index of a file that is read at start.
-    pub(super) fn file_of(&mut self, file: &Spanned<FileSource>, secret: bool) -> Option<u16> {
+    pub(crate) fn file_of(&mut self, file: &Spanned<FileSource>, secret: bool) -> Option<u16> {
         match &file.value {
             FileSource::Embedded(path) | FileSource::AtStart(path) => {
                 Some(self.file_at_start(FilePath::Fixed(path.clone().into()), secret, file.span))
@@ -222,7 +223,7 @@ impl Check<'_> {
     }
 
     /// Gives each `tls` the hosts of its sites, and looks at its certificates.
-    pub(super) fn finish_tls(&mut self, hosts: &[Host]) -> Vec<site::Tls> {
+    pub(crate) fn finish_tls(&mut self, hosts: &[Host]) -> Vec<site::Tls> {
         for (index, entry) in self.tls.entries.iter_mut().enumerate() {
             let of_it = hosts.iter().filter(|host| host.tls == Some(index as u16));
             let mut names: Vec<site::Text> = Vec::new();
@@ -303,7 +304,7 @@ impl Check<'_> {
     }
 
     /// `tls` of an upstream. `host` is what servers are asked for where nothing is said.
-    pub(super) fn upstream_tls(&mut self, tls: &ast::UpstreamTls) -> Option<UpstreamTls> {
+    pub(crate) fn upstream_tls(&mut self, tls: &ast::UpstreamTls) -> Option<UpstreamTls> {
         let verify = tls.verify.as_ref().is_none_or(|verify| verify.value);
         if let (false, Some(written)) = (verify, &tls.verify) {
             self.report.add(

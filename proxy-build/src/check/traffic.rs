@@ -1,18 +1,16 @@
 //! `split`, `mirror` and `fault`.
 
-use std::time::Duration;
-
-use proxy_runtime::site::{Fault, Mirror, ParamKind, Proxy, Setting, Share};
+use proxy_runtime::site::{Proxy, Share};
 
 use super::handlers::{host_field, is_on};
-use super::text::Scope;
+use super::scope::Scope;
 use super::{Check, list};
 use crate::ast::{self, Item, What};
-use crate::report::{Diagnostic, Help};
+use crate::report::Diagnostic;
 use crate::source::Span;
 
 impl Check<'_> {
-    pub(super) fn split(&mut self, split: &ast::Split, scope: &Scope, span: Span) -> Option<Proxy> {
+    pub(crate) fn split(&mut self, split: &ast::Split, scope: &Scope, span: Span) -> Option<Proxy> {
         let mut shares: Vec<Share> = Vec::new();
         for Item { what, .. } in &split.items {
             let What::To(to) = what else { continue };
@@ -52,61 +50,10 @@ impl Check<'_> {
     }
 
     /// The index of an upstream, as routes hold it.
-    pub(super) fn upstream_index(&mut self, index: usize, span: Span) -> u16 {
+    pub(crate) fn upstream_index(&mut self, index: usize, span: Span) -> u16 {
         if index > usize::from(u16::MAX) {
             self.error("too-many-upstreams", "more than 65536 upstreams", span);
         }
         index as u16
-    }
-
-    pub(super) fn mirror(&mut self, mirror: &ast::Mirror) -> Option<Mirror> {
-        let upstream = self.upstreams.look_up("upstream", &mirror.upstream, self.report)?;
-        if self.upstreams.entries[upstream].value.http2 {
-            self.report.add(
-                Diagnostic::error(
-                    "contradiction",
-                    "copies are sent in HTTP/1.1, and these servers speak HTTP/2",
-                    mirror.upstream.span,
-                )
-                .also(self.upstreams.entries[upstream].span, "the upstream")
-                .help("declare another `upstream` for copies, without `http h2`"),
-            );
-        }
-        Some(Mirror {
-            upstream: self.upstream_index(upstream, mirror.upstream.span),
-            percent: mirror.percent.as_ref().map_or(100, |percent| percent.value),
-            body: self.or(mirror.body.as_ref(), ParamKind::Size, Setting::Fixed(64 << 10)),
-        })
-    }
-
-    pub(super) fn fault(&mut self, fault: &ast::Fault, span: Span) -> Option<Fault> {
-        for (share, of, what) in [
-            (&fault.delay_percent, fault.delay.is_some(), "delay"),
-            (&fault.abort_percent, fault.abort.is_some(), "abort"),
-        ] {
-            if let Some(share) = share.as_ref().filter(|_| !of) {
-                let message = format!("`{what}-percent` has no effect: there is no `{what}`");
-                self.error("no-effect", message, share.span);
-            }
-        }
-        if fault.delay.is_none() && fault.abort.is_none() {
-            self.report.add(
-                Diagnostic::error("no-effect", "this does nothing", span)
-                    .help(Help::beside(span, "delay=\"300ms\""))
-                    .help(Help::beside(span, "abort=503")),
-            );
-            return None;
-        }
-        self.report.add(
-            Diagnostic::lint("fault", "requests are slowed down or refused here, on purpose", span)
-                .help(self.allowed("for a drill", "fault")),
-        );
-        let all = |given: bool| Setting::Fixed(if given { 100 } else { 0 });
-        Some(Fault {
-            delay: self.or(fault.delay.as_ref(), ParamKind::Duration, Setting::Fixed(Duration::ZERO)),
-            delay_percent: self.or(fault.delay_percent.as_ref(), ParamKind::Number, all(fault.delay.is_some())),
-            abort: fault.abort.as_ref().map_or(503, |status| status.value),
-            abort_percent: self.or(fault.abort_percent.as_ref(), ParamKind::Number, all(fault.abort.is_some())),
-        })
     }
 }

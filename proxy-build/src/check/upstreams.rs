@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{
-    self, BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, HealthCheck, Methods, Outlier, ParamKind, Pool, Retry,
-    Server, Setting, Sticky, Upstream,
+    BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, HealthCheck, Outlier, ParamKind, Pool, Server, Setting,
+    Sticky, Upstream,
 };
 
-use super::text::{Phase, Scope};
+use super::scope::{Phase, Scope};
 use super::{Check, list};
-use crate::ast::{self, HttpVersion, InHealthCheck, InRetry, InUpstream, Item, Probe, RetryOn, What};
+use crate::ast::{self, HttpVersion, InHealthCheck, InUpstream, Item, Probe, What};
 use crate::model;
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
@@ -19,11 +19,8 @@ use crate::source::{Span, Spanned};
 /// The most servers of an upstream.
 const MAX_SERVERS: usize = 10_000;
 
-/// What may be sent twice (RFC 9110 section 9.2.2); TRACE is refused anyway.
-const IDEMPOTENT: [&str; 5] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
-
 impl Check<'_> {
-    pub(super) fn declare_upstreams(&mut self, upstreams: Vec<(Span, ast::Upstream)>) {
+    pub(crate) fn declare_upstreams(&mut self, upstreams: Vec<(Span, ast::Upstream)>) {
         for (span, upstream) in upstreams {
             let mut value = model::upstream(upstream.name.value.clone().into(), Vec::new(), self.place(span));
             let (mut servers, mut unread): (Vec<Server>, bool) = (Vec::new(), false);
@@ -154,7 +151,7 @@ impl Check<'_> {
     }
 
     /// What was written, or the default.
-    pub(super) fn or<T: Copy>(
+    pub(crate) fn or<T: Copy>(
         &mut self,
         written: Option<&Spanned<ast::Setting<T>>>,
         kind: ParamKind,
@@ -259,7 +256,7 @@ impl Check<'_> {
     }
 
     /// A text that decides about a request: it must not be the same for all.
-    pub(super) fn varying(&mut self, key: &Spanned<ast::Template>, scope: &Scope) -> Option<Template> {
+    pub(crate) fn varying(&mut self, key: &Spanned<ast::Template>, scope: &Scope) -> Option<Template> {
         self.spoofable(&key.value);
         let found = self.template(&key.value, scope, Phase::Request)?;
         if found.literal().is_some() {
@@ -379,118 +376,4 @@ impl Check<'_> {
         }
         Some(Sticky { cookie: sticky.cookie.value.clone().into(), secret, attributes: attributes.into() })
     }
-
-    pub(super) fn retry(&mut self, retry: &ast::Retry, timeouts: &site::Timeouts) -> Retry {
-        let (mut on, mut methods) = (Vec::new(), Methods::NONE);
-        for Item { what, .. } in &retry.items {
-            match what {
-                What::InRetry(InRetry::On(written)) => on = written.clone(),
-                What::InRetry(InRetry::Methods(written, anyway)) => methods = self.retried(written, anyway.as_ref()),
-                _ => {}
-            }
-        }
-        if methods == Methods::NONE {
-            methods.mask = IDEMPOTENT.iter().map(|method| bit(method)).sum();
-        }
-        if let Some(grpc) = on.iter().find(|on| matches!(on.value, RetryOn::Grpc(_)))
-            && methods.mask & bit("POST") == 0
-        {
-            self.report.add(
-                Diagnostic::error(
-                    "retry-not-idempotent",
-                    "calls of gRPC are POST requests, which are not sent again",
-                    grpc.span,
-                )
-                .label("never happens")
-                .help("if the calls may be sent twice, add `methods POST non-idempotent=#true`"),
-            );
-        }
-        let on: Vec<RetryOn> = match &*on {
-            [] => vec![RetryOn::Reset],
-            on => on.iter().map(|on| on.value).collect(),
-        };
-        let never = Setting::Fixed(Duration::MAX);
-        let per_try = self.or(retry.per_try.as_ref(), ParamKind::Duration, never);
-        let hedge = self.or(retry.hedge.as_ref(), ParamKind::Duration, never);
-        let mut contradicts = |written: &Option<Spanned<ast::Setting<Duration>>>, value, limit, message: &str| {
-            if let (Some(written), Setting::Fixed(value), Setting::Fixed(limit)) = (written, value, limit)
-                && value >= limit
-            {
-                self.report.add(Diagnostic::error("contradicting-timeouts", message, written.span));
-            }
-        };
-        contradicts(
-            &retry.per_try,
-            per_try,
-            timeouts.total,
-            "`per-try` is not shorter than `timeouts total`: there would be no time for another try",
-        );
-        let one_try = if per_try == never { timeouts.response } else { per_try };
-        contradicts(
-            &retry.hedge,
-            hedge,
-            one_try,
-            "`hedge` is not shorter than a try may take, so it never comes to it",
-        );
-        Retry {
-            times: retry.times.value,
-            on_reset: on.contains(&RetryOn::Reset),
-            on_timeout: on.contains(&RetryOn::Timeout),
-            on_statuses: list(
-                on.iter()
-                    .filter_map(|on| match on {
-                        RetryOn::Status(code) => Some(*code),
-                        RetryOn::Reset | RetryOn::Timeout | RetryOn::Grpc(_) => None,
-                    })
-                    .collect(),
-            ),
-            on_grpc_statuses: list(
-                on.iter()
-                    .filter_map(|on| match on {
-                        RetryOn::Grpc(code) => Some(*code),
-                        RetryOn::Reset | RetryOn::Timeout | RetryOn::Status(_) => None,
-                    })
-                    .collect(),
-            ),
-            methods,
-            body: self.or(retry.body.as_ref(), ParamKind::Size, Setting::Fixed(64 << 10)),
-            per_try,
-            budget: retry.budget.as_ref().map_or(20, |percent| percent.value),
-            hedge,
-        }
-    }
-
-    /// The methods of `retry`; `anyway` says that those that are not idempotent are meant.
-    fn retried(&mut self, written: &[Spanned<String>], anyway: Option<&Spanned<bool>>) -> Methods {
-        let meant = anyway.is_some_and(|anyway| anyway.value);
-        let (mut mask, mut others, mut not_idempotent) = (0, Vec::new(), 0);
-        for method in written {
-            let name = method.value.as_str();
-            if !IDEMPOTENT.contains(&name) {
-                not_idempotent += 1;
-                if !meant {
-                    let message = format!("{method} requests may do their work twice if they are sent again");
-                    self.report.add(
-                        Diagnostic::error("retry-not-idempotent", message, method.span)
-                            .label("not idempotent (RFC 9110 section 9.2.2)")
-                            .help(format!("of these, {} may be sent again", IDEMPOTENT.join(" ")))
-                            .help("if that does no harm, add `non-idempotent=#true`"),
-                    );
-                }
-            }
-            match bit(name) {
-                0 => others.push(name.to_owned().into()),
-                bit => mask |= bit,
-            }
-        }
-        if let Some(anyway) = anyway.filter(|anyway| anyway.value && not_idempotent == 0) {
-            let message = "all of these methods are idempotent: `non-idempotent` says nothing";
-            self.report.add(Diagnostic::error("no-effect", message, anyway.span).help("leave it out"));
-        }
-        Methods { mask, others: list(others) }
-    }
-}
-
-fn bit(method: &str) -> u16 {
-    http::Method::from_bytes(method.as_bytes()).map_or(0, |method| Methods::bit(&method))
 }

@@ -11,43 +11,24 @@ use crate::wording;
 
 /// What becomes of a request that a route takes; and the same in words.
 pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, Said) {
-    let policy = &route.policy;
-    let value = json!({
+    let others = json!({
         "handler": route.handler,
         "request": route.request,
         "response": route.response,
         "filter": route.functions,
-        "limits": policy.limits,
-        "timeouts": policy.timeouts,
-        "fields": policy.fields,
-        "error-page": policy.error_pages,
-        "log": policy.log,
-        "retry": policy.retry,
-        "mirror": policy.mirror,
-        "fault": policy.fault,
-        "cache": policy.cache,
-        "door": policy.door,
-        "response-cookies": policy.cookies,
-        "body-replace": policy.replace,
-        "compress": policy.compress,
     });
-    let value = without_places(named(site, value));
-    let said = words::policy(site, policy, &told_otherwise(&value));
-    (value, said.answered_by(wording::handler(site, &route.handler)))
+    let (values, others) = (values(site, &route.policy), without_places(named(site, others)));
+    let said = words::policy(site, &route.policy, &values, &others);
+    (json!([others, values]), said.answered_by(wording::handler(site, &route.handler)))
 }
 
 /// A policy in words.
 pub(super) fn policy(site: &Site, policy: &Policy) -> Said {
-    words::policy(site, policy, &told_otherwise(&without_places(named(site, json!(policy)))))
+    words::policy(site, policy, &values(site, policy), &Value::Null)
 }
 
-/// Without what words of its own are said about.
-fn told_otherwise(value: &Value) -> Value {
-    let mut rest = value.clone();
-    if let Value::Object(members) = &mut rest {
-        members.retain(|name, _| !["limits", "door", "cache"].contains(&name.as_str()));
-    }
-    rest
+fn values(site: &Site, policy: &Policy) -> Value {
+    without_places(named(site, json!(policy)))
 }
 
 /// What concerns all requests, by name.

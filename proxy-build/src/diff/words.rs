@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use proxy_runtime::context::addresses::Addresses;
-use proxy_runtime::site::{Policy, Setting};
-use serde_json::{Map, Value};
+use proxy_runtime::site::Policy;
+use serde_json::{Map, Value, json};
 
 use crate::model::Site;
-use crate::wording;
+use crate::{policy, wording};
 
 /// What a side says, by subject.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -23,44 +23,17 @@ pub(super) struct Said {
     handler: String,
 }
 
-/// What concerns sizes, time-outs and access, for which there are words; all else is in `rest`.
-pub(super) fn policy(site: &Site, policy: &Policy, rest: &Value) -> Said {
+/// What a policy says, whose values these are, and what else is done.
+pub(super) fn policy(site: &Site, policy: &Policy, values: &Value, others: &Value) -> Said {
     let mut said = Said::default();
-    let limits = &policy.limits;
-    let size = |setting: &Setting<u64>| wording::setting(site, setting, |&bytes| wording::size(bytes));
-    let number = |setting: &Setting<u64>| wording::setting(site, setting, |&number| wording::number(number));
-    for (name, text) in [
-        ("headers", size(&limits.headers)),
-        ("uri", size(&limits.uri)),
-        ("body", size(&limits.body)),
-        ("memory", size(&limits.memory)),
-        ("connections", number(&limits.connections)),
-        ("per-client", number(&limits.per_client)),
-        ("handshakes", number(&limits.handshakes)),
-        (
-            "min-rate",
-            if limits.min_rate > 0 { format!("{}/s", wording::size(limits.min_rate)) } else { "off".to_owned() },
-        ),
-        ("half-close", format!("#{}", limits.half_close)),
-    ] {
-        said.add(format!("limits {name}"), text);
-    }
-    let door = policy.door.as_ref();
-    let by_file = door.and_then(|door| door.networks.as_ref()).is_some_and(|networks| networks.listed.is_some());
-    for (name, text) in door.iter().flat_map(|door| wording::access(site, door)) {
-        if by_file || !["allow", "deny"].contains(&name) {
-            said.add(name.to_owned(), text);
+    for told in policy::ALL.iter().map(|kind| kind.diff(site, policy)) {
+        told.words.into_iter().for_each(|(subject, text)| said.add(subject, text));
+        said.allowed = said.allowed.or(told.allowed);
+        if let Some(subject) = told.values {
+            said.take("", &json!({ subject: values[told.member] }));
         }
     }
-    for (name, text) in policy.cache.iter().flat_map(|cache| wording::cache(site, cache)) {
-        said.add(name.to_owned(), text);
-    }
-    let networks = door.and_then(|door| door.networks.as_ref()).filter(|_| !by_file);
-    said.allowed = (!by_file).then(|| match networks {
-        Some(networks) => networks.allowed.clone(),
-        None => Addresses::of(&[], true),
-    });
-    said.take("", rest);
+    said.take("", others);
     said
 }
 
@@ -270,7 +243,8 @@ fn word(key: &str) -> String {
 
 /// The subject of one of several.
 fn singular(subject: &str) -> String {
-    subject.strip_suffix("ies").map(|stem| format!("{stem}y")).unwrap_or_else(|| match subject.strip_suffix('s') {
+    let ies = subject.strip_suffix("ies").filter(|_| !subject.ends_with("cookies"));
+    ies.map(|stem| format!("{stem}y")).unwrap_or_else(|| match subject.strip_suffix('s') {
         Some(stem) if !stem.ends_with('s') => stem.to_owned(),
         _ => subject.to_owned(),
     })
@@ -287,8 +261,6 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -315,6 +287,21 @@ mod tests {
             json!({"names": ["b", "a"]}),
             &["name: in another order, or another number of times"],
         );
+    }
+
+    /// No member of a policy is left out.
+    #[test]
+    fn all_is_told() {
+        let site =
+            crate::compile_text("site.kdl".as_ref(), "site.kdl", "site * { respond 200; }").model.expect("a site");
+        let mut told: Vec<_> = policy::ALL.iter().map(|kind| kind.diff(&site, &site.root).member).collect();
+        told.retain(|member| !member.is_empty());
+        told.sort_unstable();
+        told.dedup();
+        let values = json!(site.root);
+        let mut members: Vec<_> = values.as_object().expect("an object").keys().map(String::as_str).collect();
+        members.sort_unstable();
+        assert_eq!(told, members);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use proxy_runtime::site::{Challenge, TsigAlgorithm};
 
 use super::{Directive, Place, Prop};
-use crate::ast::{Acme, Dns, DnsBy, HostPattern, What};
+use crate::ast::{Acme, Dns, DnsBy, HostPattern, Top, What};
 use crate::syntax::Leaf;
 use crate::value::{self, Advice, Parsed, Problem};
 
@@ -82,7 +82,7 @@ site example.com www.example.com {
             state: state?,
             items: r.body(),
         };
-        Some(What::Acme(acme))
+        Some(What::Top(Top::Acme(Box::new(acme))))
     },
 };
 

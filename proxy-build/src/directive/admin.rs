@@ -1,7 +1,7 @@
 //! `admin`: a door for those who operate the proxy.
 
 use super::{Directive, Place};
-use crate::ast::What;
+use crate::ast::{Top, What};
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 
@@ -34,7 +34,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::Admin(r.arg("an ADDR", value::setting(address))?)),
+    read: |r| Some(What::Top(Top::Admin(r.arg("an ADDR", value::setting(address))?))),
 };
 
 fn address(leaf: &Leaf) -> Parsed<String> {

@@ -6,7 +6,7 @@ pub(super) mod slice;
 pub(super) mod warm;
 
 use super::{Directive, POLICY, Place, Prop};
-use crate::ast::{Cache, CacheStore, DiskStore, Ignored, InCache, Policy, Setting, What};
+use crate::ast::{Cache, CacheStore, DiskStore, Ignored, InCache, Setting, Top, What};
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 use proxy_runtime::site::Part;
@@ -37,12 +37,12 @@ site example.com {
 }
 "#,
     read: |r| {
-        Some(What::CacheStore(CacheStore {
+        Some(What::Top(Top::CacheStore(CacheStore {
             name: r.arg("a NAME", value::name)?,
             memory: r.prop("memory", memory),
             max_object: r.prop("max-object", value::size_within(0, value::MAX_MEMORY / 4)),
             items: r.body(),
-        }))
+        })))
     },
 };
 
@@ -182,7 +182,7 @@ site example.com {
         let strips_set_cookie = r.prop("store-set-cookie", value::word(&[("strip", true)])).is_some();
         let strips_cookies = r.prop("strip-cookies", value::boolean);
         let items = r.body();
-        Some(What::Policy(Policy::Cache(Cache { store, lock, strips_set_cookie, strips_cookies, items })))
+        Some(What::policy(Cache { store, lock, strips_set_cookie, strips_cookies, items }))
     },
 };
 

@@ -1,7 +1,7 @@
 //! `http2`: what holds for clients' connections in HTTP/2.
 
 use super::{Directive, Place};
-use crate::ast::What;
+use crate::ast::{Top, What};
 use crate::value;
 
 pub(super) static HTTP2: Directive = Directive {
@@ -24,7 +24,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::Http2(r.body())),
+    read: |r| Some(What::Top(Top::Http2(r.body()))),
 };
 
 pub(super) static MAX_STREAMS: Directive = Directive {

@@ -1,9 +1,9 @@
 //! `lint`: how serious a doubtful thing is.
 
 use super::{Directive, Place, Prop};
-use crate::ast::{Lint, What};
+use crate::ast::{Lint, Top, What};
 use crate::code::{self, Level};
-use crate::report::nearest;
+use crate::nearest::nearest;
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed, problem};
 
@@ -30,11 +30,11 @@ test "hello" {
 }
 "#,
     read: |r| {
-        Some(What::Lint(Lint {
+        Some(What::Top(Top::Lint(Lint {
             level: r.arg("a level", value::word(Level::NAMES))?.value,
             codes: r.some("a CODE", lint),
             days: r.prop("days", value::integer(1, 36_500)),
-        }))
+        })))
     },
 };
 

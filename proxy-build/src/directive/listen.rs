@@ -1,7 +1,7 @@
 //! `listen`: the sockets to accept from, and what is spoken there.
 
 use super::{Directive, Place, Prop};
-use crate::ast::{HttpVersion, InListen, Listen, ListenWord, What};
+use crate::ast::{HttpVersion, InListen, Listen, ListenWord, Top, What};
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed, problem};
 
@@ -59,12 +59,12 @@ site status.example.com {
 }
 "#,
     read: |r| {
-        Some(What::Listen(Listen {
+        Some(What::Top(Top::Listen(Listen {
             words: r.some("an ADDR", listen_word),
             mode: r.prop("mode", mode),
             owner: r.prop("owner", owner),
             items: r.body(),
-        }))
+        })))
     },
 };
 

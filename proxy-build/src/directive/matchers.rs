@@ -2,7 +2,7 @@
 
 use super::{Directive, MATCHER, Place};
 use crate::ast::{Matcher, Protocol, ValueOf, ValueTest, What};
-use crate::read::Reading;
+use crate::declaration::Reading;
 use crate::source::Spanned;
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};

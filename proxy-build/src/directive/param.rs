@@ -3,7 +3,7 @@
 use proxy_runtime::site::ParamKind;
 
 use super::{Directive, Place, Prop};
-use crate::ast::{Param, What};
+use crate::ast::{Param, Top, What};
 use crate::value;
 
 pub(super) static PARAM: Directive = Directive {
@@ -47,11 +47,11 @@ site example.com {
 }
 "#,
     read: |r| {
-        Some(What::Param(Param {
+        Some(What::Top(Top::Param(Param {
             name: r.arg("a NAME", value::name)?,
             kind: r.required("type", value::word(&ParamKind::NAMES))?,
             default: r.prop("default", value::text),
             help: r.prop("help", value::header_value),
-        }))
+        })))
     },
 };

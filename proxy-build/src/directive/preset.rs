@@ -1,7 +1,7 @@
 //! `preset` and `use`: policies written once.
 
 use super::{Directive, Place};
-use crate::ast::{Preset, What};
+use crate::ast::{Preset, Top, What};
 use crate::value;
 
 pub(super) static PRESET: Directive = Directive {
@@ -25,7 +25,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::Preset(Preset { name: r.arg("a NAME", value::name)?, items: r.body() })),
+    read: |r| Some(What::Top(Top::Preset(Preset { name: r.arg("a NAME", value::name)?, items: r.body() }))),
 };
 
 pub(super) static USE: Directive = Directive {

@@ -1,7 +1,7 @@
 //! `process`: what holds for the program as a whole.
 
 use super::{Directive, Place, Prop};
-use crate::ast::What;
+use crate::ast::{Top, What};
 use crate::syntax::Scalar;
 use crate::value;
 
@@ -23,7 +23,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::Process(r.body())),
+    read: |r| Some(What::Top(Top::Process(r.body()))),
 };
 
 pub(super) static WORKERS: Directive = Directive {

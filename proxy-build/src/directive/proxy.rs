@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::{Directive, HANDLER, Prop};
 use crate::ast::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, What};
-use crate::read::Reading;
+use crate::declaration::Reading;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};

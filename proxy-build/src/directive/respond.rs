@@ -1,9 +1,8 @@
 //! `respond`, `echo`, `abort`: handlers that need nobody else.
 
 use super::{Directive, HANDLER, Prop, is_number};
-use crate::ast::{FileSource, Handler, Respond, What};
-use crate::syntax::Leaf;
-use crate::value::{self, Parsed};
+use crate::ast::{Handler, Respond, What};
+use crate::value::{self};
 
 pub(super) static RESPOND: Directive = Directive {
     name: "respond",
@@ -44,7 +43,7 @@ site example.com {
             code: r.arg("a CODE", value::status)?,
             body: r.opt_arg(value::template),
             content_type: r.prop("type", value::header_value),
-            file: r.prop("file", file_source),
+            file: r.prop("file", value::file_source),
         })))
     },
 };
@@ -85,15 +84,3 @@ site * {
 "#,
     read: |_| Some(What::Handler(Handler::Abort)),
 };
-
-/// A path that is compiled in, `(file)PATH`, or `(param)NAME`.
-pub(super) fn file_source(leaf: &Leaf) -> Parsed<FileSource> {
-    let plain = Leaf { ty: None, ..leaf.clone() };
-    let text = value::text(&plain)?;
-    match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
-        None => Ok(FileSource::Embedded(text)),
-        Some("file") => Ok(FileSource::AtStart(text)),
-        Some("param") => Ok(FileSource::Param(crate::source::Spanned { value: text, span: leaf.span })),
-        Some(_) => value::text(leaf).map(FileSource::Embedded),
-    }
-}

@@ -1,7 +1,7 @@
 //! `site`: a group of routes under one or more hosts.
 
 use super::{Directive, Place};
-use crate::ast::{Site, What};
+use crate::ast::{Site, Top, What};
 use crate::value;
 
 pub(super) static SITE: Directive = Directive {
@@ -27,5 +27,5 @@ site *.example.com {
     respond 404 "no such shop\n"
 }
 "#,
-    read: |r| Some(What::Site(Site { hosts: r.some("a HOST", value::host), items: r.body() })),
+    read: |r| Some(What::Top(Top::Site(Site { hosts: r.some("a HOST", value::host), items: r.body() }))),
 };

@@ -1,7 +1,7 @@
 //! `stream`: connections that are passed through as they are.
 
 use super::{Directive, Place, Prop};
-use crate::ast::{InStream, ProxyTo, Stream, What};
+use crate::ast::{InStream, ProxyTo, Stream, Top, What};
 use crate::syntax::Scalar;
 use crate::value;
 
@@ -33,7 +33,7 @@ site example.com {
     respond 200 "hello\n"
 }
 "#,
-    read: |r| Some(What::Stream(Stream { name: r.arg("a NAME", value::name)?, items: r.body() })),
+    read: |r| Some(What::Top(Top::Stream(Stream { name: r.arg("a NAME", value::name)?, items: r.body() }))),
 };
 
 pub(super) static STREAM_LISTEN: Directive = Directive {

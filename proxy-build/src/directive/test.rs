@@ -3,8 +3,8 @@
 use proxy_runtime::site::Side;
 
 use super::{Directive, Place, Prop};
-use crate::ast::{Expect, ExpectField, Protocol, Request, Test, What};
-use crate::read::Reading;
+use crate::ast::{Expect, ExpectField, Protocol, Request, Test, Top, What};
+use crate::declaration::Reading;
 use crate::syntax::{Leaf, Scalar};
 use crate::value;
 
@@ -90,7 +90,7 @@ pub(super) static TEST: Directive = Directive {
 Tests run at every build, against the tables that are compiled in; one that fails stops the build at its line. The binary
 runs them again with `--self-test`. Nothing is sent: parameters have their defaults, and upstreams are not asked.",
     example: EXAMPLE,
-    read: |r| Some(What::Test(Test { name: r.arg("a NAME", value::text)?, items: r.body() })),
+    read: |r| Some(What::Top(Top::Test(Test { name: r.arg("a NAME", value::text)?, items: r.body() }))),
 };
 
 pub(super) static REQUEST: Directive = Directive {

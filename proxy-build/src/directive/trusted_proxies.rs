@@ -5,7 +5,7 @@ use proxy_runtime::protocol::fields::of_message;
 use proxy_runtime::site::TrustedHeader;
 
 use super::{Directive, Place, Prop};
-use crate::ast::{TrustedProxies, What};
+use crate::ast::{Top, TrustedProxies, What};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed, Problem};
 
@@ -41,10 +41,10 @@ site example.com {
 }
 "#,
     read: |r| {
-        Some(What::TrustedProxies(TrustedProxies {
+        Some(What::Top(Top::TrustedProxies(TrustedProxies {
             networks: r.some("a CIDR", value::network),
             header: r.prop("header", header),
-        }))
+        })))
     },
 };
 

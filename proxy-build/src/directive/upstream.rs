@@ -3,7 +3,7 @@
 use proxy_runtime::site::{BalancePolicy, ProxyProtocol};
 
 use super::{Directive, Place, Prop};
-use crate::ast::{CircuitBreaker, InUpstream, Pool, Server, Sticky, Upstream, What};
+use crate::ast::{CircuitBreaker, InUpstream, Pool, Server, Sticky, Top, Upstream, What};
 use crate::value;
 
 const IN_UPSTREAM: &[Place] = &[Place::Upstream];
@@ -43,7 +43,7 @@ site example.com {
     proxy api
 }
 "#,
-    read: |r| Some(What::Upstream(Upstream { name: r.arg("a NAME", value::name)?, items: r.body() })),
+    read: |r| Some(What::Top(Top::Upstream(Upstream { name: r.arg("a NAME", value::name)?, items: r.body() }))),
 };
 
 pub(super) static SERVER: Directive = Directive {

@@ -1,6 +1,5 @@
 //! The contract's data as Rust expressions; what `expression` does not do alone.
 
-use ipnet::IpNet;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use proxy_runtime::router::route::Tables;
 use proxy_runtime::router::table::{NONE, Table, Words};
@@ -8,12 +7,8 @@ use proxy_runtime::site::{Methods, Routes};
 use quote::quote;
 
 use super::expression::expression;
-use super::numbered;
+use super::literal::{numbered, text};
 use crate::plan::Plan;
-
-pub(super) fn text(text: &str) -> TokenStream {
-    quote!(Borrowed(#text))
-}
 
 pub(super) fn policies(plan: &Plan<'_>) -> TokenStream {
     let statics = plan.policies.values.iter().enumerate().map(|(index, value)| {
@@ -105,12 +100,6 @@ pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
             policies: POLICIES,
         };
     }
-}
-
-/// `&[IpNet, ...]`
-pub(super) fn networks(networks: &[IpNet]) -> TokenStream {
-    let networks = networks.iter().map(expression);
-    quote!(&[#(#networks),*])
 }
 
 /// `static JOINT`: the tables of expressions on paths.

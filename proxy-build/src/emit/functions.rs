@@ -3,11 +3,10 @@
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote;
 
-use super::data::{networks, text};
 use super::expression::expression;
-use super::numbered;
-use crate::ast::{ValueOf, ValueTest};
+use super::literal::{networks, numbered, text};
 use crate::model::{HeaderOp, Matcher, PathStep, RequestFilter, ResponseFilter};
+use crate::pattern::{ValueOf, ValueTest};
 use crate::plan::{Plan, Route};
 
 pub(super) fn expressions(plan: &Plan<'_>) -> TokenStream {

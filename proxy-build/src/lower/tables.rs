@@ -6,10 +6,10 @@ use proxy_runtime::router::route::{ALWAYS, ANY_CASE, LITERALS, NONE, ONLY, Route
 use proxy_runtime::router::table::{Table, TableKey};
 use proxy_runtime::site::Methods;
 
-use crate::ast::{HostPattern, Segment};
-use crate::check::joint::Joined;
 use crate::check::overlap;
+use crate::joint::Joined;
 use crate::model;
+use crate::pattern::{HostPattern, Segment};
 
 /// Builds the tables of a model; routes are numbered in the order of sites and their routes.
 pub(super) fn build(model: &model::Site) -> Tables {
@@ -132,7 +132,7 @@ impl<'m> Tree<'m> {
         self.leaves.len() as u32 - 1
     }
 
-    fn add_pattern(&mut self, site: u32, pattern: &crate::ast::Pattern, leaf: u32) {
+    fn add_pattern(&mut self, site: u32, pattern: &crate::pattern::Pattern, leaf: u32) {
         if pattern.segments.iter().all(|segment| matches!(segment, Segment::Literal(_))) {
             self.exact.push((site, pattern.text.clone(), leaf));
             return;

@@ -1,23 +1,14 @@
 //! What to write instead of a node that is known, but stands elsewhere or has another form: properties in braces, braces for
 //! properties, arguments that are properties, and what other configurations call the same.
 
-use super::{Reader, Reading};
-use crate::directive::{self, Directive, Place};
+use super::Reader;
+use crate::declaration::{Directive, Place};
+use crate::directive;
 use crate::lexer::{Kind, tokens};
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 use crate::syntax::{Leaf, Node, Scalar, quoted};
 use crate::value;
-
-/// What is said to who writes a variable of the environment.
-pub(super) const ENVIRONMENT: &str = "variables of the environment are read when the proxy starts, by parameters: param port type=addr default=\":8080\" \
-     is the flag --port or the variable PORT, and (param)port its value";
-
-/// Whether a text has a variable in it as shells, Docker or Caddy write them.
-pub(super) fn is_of_the_environment(text: &str) -> bool {
-    let name = |rest: &str| rest.starts_with(|char: char| char.is_ascii_uppercase() || char == '_');
-    ["${", "{$", "$"].iter().any(|sign| text.split(sign).skip(1).any(name))
-}
 
 /// Properties that others name otherwise: of which directive, theirs, ours.
 const PROPERTIES: &[(&str, &str, &str)] = &[
@@ -196,16 +187,5 @@ impl Reader<'_> {
             ("upstream", None) => self.with_braces(node, leaf.span, &format!("server {}", quoted(word))),
             _ => form(),
         }
-    }
-}
-
-#[allow(private_interfaces)]
-impl Reading<'_, '_> {
-    /// An argument too many, as the property that is missing.
-    pub(super) fn as_property(&self, name: &str) -> Option<Help> {
-        let left = self.node.args.get(self.next..)?;
-        let [leaf] = left else { return None };
-        let text = format!("{name}={}", self.reader.sources.slice(leaf.span));
-        Some(Help::write(leaf.span, text))
     }
 }

@@ -1,16 +1,15 @@
 //! A conjunction of plain facts about a request, and a request of which all of them are true.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
-use proxy_runtime::protocol::canonical::{self, encoded_parameter};
+use proxy_runtime::protocol::canonical;
 use proxy_runtime::site::Methods;
 
 use super::language::{self, Language, Undecided};
 use super::{Requests, networks};
-use crate::ast::ValueOf;
+use crate::model::{Example, HTTP_VERSION};
+use crate::pattern::ValueOf;
 
 /// A plain fact about a request.
 #[derive(Debug, Clone)]
@@ -37,66 +36,6 @@ impl Atom {
                 .filter(|(found_of, found, _)| found_of == of && found == name)
                 .any(|(_, _, value)| language.contains(value.as_bytes())),
         }
-    }
-}
-
-/// The version of HTTP as a header field: no field can have this name.
-pub(crate) const HTTP_VERSION: &str = "(version)";
-
-/// A request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Example {
-    /// Its method.
-    pub(crate) method: String,
-    /// Its host.
-    pub(crate) host: String,
-    /// Its path, in normal form.
-    pub(crate) path: String,
-    /// Who sends it.
-    pub(crate) client: IpAddr,
-    /// Its fields, parameters and cookies, as far as they matter.
-    pub(crate) values: Vec<(ValueOf, String, String)>,
-}
-
-impl Example {
-    fn of(&self, of: ValueOf) -> impl Iterator<Item = (&str, &str)> {
-        self.values.iter().filter(move |value| value.0 == of).map(|(_, name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// Its URL.
-    pub(crate) fn url(&self) -> String {
-        let pairs: Vec<_> =
-            self.of(ValueOf::Query).map(|(name, value)| format!("{}={value}", encoded_parameter(name))).collect();
-        let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
-        format!("http://{}{}{query}", self.host, self.path)
-    }
-
-    /// Whether it comes in HTTP/2.
-    pub(crate) fn is_http2(&self) -> bool {
-        self.of(ValueOf::Header).any(|(name, value)| name == HTTP_VERSION && value == "HTTP/2")
-    }
-
-    /// Its header fields, cookies among them.
-    pub(crate) fn headers(&self) -> Vec<(String, String)> {
-        let cookies: Vec<_> = self.of(ValueOf::Cookie).map(|(name, value)| format!("{name}={value}")).collect();
-        let fields = self.of(ValueOf::Header).filter(|(name, _)| *name != HTTP_VERSION);
-        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let cookies = (!cookies.is_empty()).then(|| ("cookie".to_owned(), cookies.join("; ")));
-        fields.chain(cookies).collect()
-    }
-}
-
-impl fmt::Display for Example {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.url())?;
-        let mut with: Vec<_> = self.headers().iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        if self.client != networks::ANYBODY {
-            with.push(format!("client {}", self.client));
-        }
-        if self.is_http2() {
-            with.push("HTTP/2".to_owned());
-        }
-        if with.is_empty() { Ok(()) } else { write!(f, " with {}", with.join(", ")) }
     }
 }
 

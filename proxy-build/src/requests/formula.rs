@@ -2,10 +2,10 @@
 
 use proxy_runtime::site::Methods;
 
-use super::cube::{Atom, Example, HTTP_VERSION};
+use super::cube::Atom;
 use super::{Language, Requests};
-use crate::ast::{Pattern, ValueOf, ValueTest};
-use crate::model::{Matcher, Route};
+use crate::model::{Example, HTTP_VERSION, Matcher, Route};
+use crate::pattern::{Pattern, ValueOf, ValueTest};
 
 /// Facts, put together.
 #[derive(Debug, Clone)]

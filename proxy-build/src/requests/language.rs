@@ -12,8 +12,8 @@ use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
-use crate::ast::{Pattern, Segment};
-use crate::check::regex::Table;
+use crate::expression::Table;
+use crate::pattern::{Pattern, Segment};
 
 /// The most states of a product that are looked at for one question.
 pub(super) const MAX_STATES: usize = 1 << 16;
@@ -261,7 +261,7 @@ fn representatives(parts: &[&Language], alphabet: impl Fn(u8) -> bool) -> Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::regex::table;
+    use crate::expression::table;
 
     fn language(pattern: &str) -> Language {
         Language::Table(Rc::new(table(pattern, false).expect("a table")))

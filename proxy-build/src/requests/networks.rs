@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// The client of an example where any will do: TEST-NET-1 (RFC 5737).
-pub(super) const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+use crate::model::ANYBODY;
 
 /// A stretch of addresses of one family: whether it is IPv6, first and last.
 type Stretch = (bool, u128, u128);

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::{Leaf, Node, Scalar};
-use crate::report::{Diagnostic, Report, nearest};
+use crate::nearest::nearest;
+use crate::report::{Diagnostic, Report};
 use crate::source::{FileId, Sources, Span, Spanned};
 
 /// The columns, in the order that `kiln fmt` gives them.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use proxy_runtime::context::settings;
 
 use super::{Advice, Parsed, Problem, meant, problem, text};
-use crate::ast::HostPattern;
+use crate::pattern::HostPattern;
 use crate::syntax::{Leaf, quoted};
 
 /// A network, as in `10.0.0.0/8`, or an address alone. Bits behind the prefix are a mistake, not a wish.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::Origin;
 
-use super::{Advice, Parsed, network, problem, text};
+use super::{Advice, Parsed, file_at_start, network, problem, text};
 use crate::ast::{NetworkSource, Rate};
 use crate::syntax::{Leaf, Scalar};
 
@@ -19,7 +19,7 @@ pub fn network_or_file(leaf: &Leaf) -> Parsed<NetworkSource> {
             problem
         });
     }
-    crate::directive::file_at_start(leaf).map(NetworkSource::File)
+    file_at_start(leaf).map(NetworkSource::File)
 }
 
 /// As in `50/s`; `None` for `off`.

@@ -59,7 +59,7 @@ pub(super) fn word(found: &str, known: &[&'static str]) -> Option<String> {
         (Some(only), None) => Some(written(only)),
         // TLS and a version of HTTP are near in letters alone.
         _ if lower == "https" => None,
-        _ => crate::report::nearest(&lower, known.iter().copied()).map(written),
+        _ => crate::nearest::nearest(&lower, known.iter().copied()).map(written),
     }
 }
 

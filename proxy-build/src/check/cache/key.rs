@@ -4,7 +4,7 @@ use proxy_runtime::cache::device;
 use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{self, Device, Key, Query};
 
-use super::super::text::Phase;
+use super::super::scope::Phase;
 use super::super::{Check, list};
 use crate::ast::{DeviceGroup, InCache, Item, KeyDevice, KeyQuery, What};
 use crate::model::{HeaderOp, PathStep, RequestFilter, Route};

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Proof;
 use crate::ast::Segment;
-use crate::check::joint::Joined;
+use crate::joint::Joined;
 use crate::model::Route;
 
 /// The tree of a site's patterns; each place holds its routes in order of precedence.
@@ -99,6 +99,8 @@ impl Patterns<'_> {
     pub(crate) fn meeting(&self, segments: &[Segment]) -> Vec<usize> {
         let mut found = Vec::new();
         self.meet(0, segments, &mut found);
+        // The nodes are in tables without an order.
+        found.sort_unstable();
         found
     }
 
@@ -167,7 +169,7 @@ const LARGE: usize = 16;
 const MAX_PAIRS: usize = 1 << 20;
 
 /// The pairs of a group whose paths may have something in common; `None` where they are too many.
-pub(super) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Option<Vec<(usize, usize)>> {
+pub(crate) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Option<Vec<(usize, usize)>> {
     let mut pairs = Pairs::default();
     if group.len() < LARGE {
         pairs.all(group)?;

@@ -1,7 +1,7 @@
 //! `key` of a `cache`: what tells cached responses apart.
 
 use crate::ast::{DeviceGroup, InCache, KeyDevice, KeyQuery, What};
-use crate::directive::{Directive, Place, Prop};
+use crate::declaration::{Directive, Place, Prop};
 use crate::syntax::Leaf;
 use crate::value;
 

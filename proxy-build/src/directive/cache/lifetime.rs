@@ -1,8 +1,7 @@
 //! How long responses are fresh, and who says so: `ttl`, `stale`, `negative`, `control-fields`.
 
 use crate::ast::{InCache, Override, Stale, Ttl, What};
-use crate::directive::compress::media;
-use crate::directive::{Directive, Place, Prop};
+use crate::declaration::{Directive, Place, Prop};
 use crate::report::Diagnostic;
 use crate::syntax::{Leaf, quoted};
 use crate::value;
@@ -64,7 +63,7 @@ site example.com {
             refresh_ahead: r.prop("refresh-ahead", value::setting(value::duration)),
         };
         let overriding = r.prop("override", value::setting(value::duration));
-        let media_type = r.prop("type", media);
+        let media_type = r.prop("type", value::media);
         let Some(overriding) = overriding else {
             let narrow = statuses.first().map(|status| status.span).or(media_type.map(|media_type| media_type.span));
             if let Some(narrow) = narrow {

@@ -1,7 +1,7 @@
 //! `slice`: ranges of large responses, fetched and stored in parts of one size.
 
 use crate::ast::{InCache, What};
-use crate::directive::{Directive, Place};
+use crate::declaration::{Directive, Place};
 use crate::value;
 use proxy_runtime::site;
 

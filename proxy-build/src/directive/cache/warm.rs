@@ -3,9 +3,9 @@
 use proxy_runtime::cache::warm::Url;
 
 use crate::ast::{InCache, Warm, WarmSource, What};
-use crate::directive::{Directive, Place, Prop, file_at_start};
+use crate::declaration::{Directive, Place, Prop};
 use crate::syntax::Leaf;
-use crate::value::{self, Parsed};
+use crate::value::{self, Parsed, file_at_start};
 
 pub(in crate::directive) static WARM: Directive = Directive {
     name: "warm",

@@ -1,0 +1,24 @@
+//! Values of access control: networks and rates.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::FileSource;
+
+/// An argument of `allow` and `deny`.
+#[derive(Debug, Clone)]
+pub enum NetworkSource {
+    /// A network.
+    Network(IpNet),
+    /// A list that is read at start.
+    File(FileSource),
+}
+
+/// So many in so long.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "named as they are")]
+pub struct Rate {
+    pub count: u32,
+    pub per: Duration,
+}

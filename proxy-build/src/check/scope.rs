@@ -1,0 +1,79 @@
+//! Where a text stands: which placeholders have a value there, and when.
+
+use proxy_runtime::context::template::Piece;
+
+/// When a template is rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Before anybody was asked.
+    Request,
+    /// With the answer's head in hand.
+    Response,
+    /// When all is over.
+    Log,
+}
+
+/// Which placeholders have a value.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    /// The names bound by pattern and `path-regex`, by slot.
+    pub(crate) captures: Vec<String>,
+    /// The pattern, for messages; `None` where no route is known.
+    pub(crate) pattern: Option<String>,
+    /// Whether the pattern is for paths in any case.
+    pub(crate) any_case: bool,
+    /// Whether the route has an upstream.
+    pub(crate) upstream: bool,
+    /// Whether clients have to show who they are.
+    pub(crate) user: bool,
+    /// Whether they do so by a token.
+    pub(crate) claims: bool,
+}
+
+impl Scope {
+    /// Where no route is known.
+    pub(crate) fn no_route() -> Scope {
+        Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user: false, claims: false }
+    }
+}
+
+/// Placeholders without a name of their own in them.
+pub(crate) const SIMPLE: &[(&str, Piece, Phase)] = &[
+    ("client.ip", Piece::ClientIp, Phase::Request),
+    ("client.cert.subject", Piece::ClientCertSubject, Phase::Request),
+    ("client.cert.fingerprint", Piece::ClientCertFingerprint, Phase::Request),
+    ("user", Piece::User, Phase::Request),
+    ("tls.version", Piece::TlsVersion, Phase::Request),
+    ("scheme", Piece::Scheme, Phase::Request),
+    ("host", Piece::Host, Phase::Request),
+    ("method", Piece::Method, Phase::Request),
+    ("path", Piece::Path, Phase::Request),
+    ("query", Piece::Query, Phase::Request),
+    ("uri", Piece::PathAndQuery, Phase::Request),
+    ("protocol", Piece::Protocol, Phase::Request),
+    ("request.id", Piece::RequestId, Phase::Request),
+    ("route", Piece::Route, Phase::Request),
+    ("upstream", Piece::Upstream, Phase::Request),
+    ("status", Piece::Status, Phase::Response),
+    ("server", Piece::Server, Phase::Log),
+    ("time", Piece::Time, Phase::Log),
+    ("time.common", Piece::TimeCommon, Phase::Log),
+    ("bytes", Piece::Bytes, Phase::Log),
+    ("duration", Piece::Duration, Phase::Log),
+    ("reason", Piece::Reason, Phase::Log),
+];
+
+/// Whether a placeholder, in its braces, has a value there.
+pub(crate) fn available(placeholder: &str, scope: &Scope, phase: Phase) -> bool {
+    let word = placeholder.trim_start_matches('{').trim_end_matches('}');
+    let Some((_, piece, since)) = SIMPLE.iter().find(|(simple, ..)| *simple == word) else {
+        return ["header.", "cookie.", "query."].iter().any(|family| word.starts_with(family));
+    };
+    let known = match piece {
+        Piece::User => scope.user,
+        Piece::Upstream => scope.upstream,
+        Piece::ClientCertSubject | Piece::ClientCertFingerprint => false,
+        _ => true,
+    };
+    phase >= *since && (known || phase == Phase::Log)
+}

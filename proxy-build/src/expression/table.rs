@@ -1,0 +1,50 @@
+//! Tables of expressions: [`table`], and those of a run ([`Made`]).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use regex_automata::dfa::{StartKind, dense};
+use regex_automata::nfa::thompson;
+
+/// The most memory, in bytes, that the table of one expression may take.
+const DFA_SIZE_LIMIT: usize = 4 << 20;
+
+/// The table of an expression: over bytes, ASCII classes, unanchored as written. One that ships is made as small as can be.
+///
+/// # Errors
+/// It would take more than [`DFA_SIZE_LIMIT`].
+pub(crate) fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, String> {
+    dense::Builder::new()
+        .configure(
+            dense::Config::new()
+                .start_kind(StartKind::Unanchored)
+                .dfa_size_limit(Some(DFA_SIZE_LIMIT))
+                .determinize_size_limit(Some(4 * DFA_SIZE_LIMIT))
+                .accelerate(ships)
+                .minimize(ships && pattern.len() < 200),
+        )
+        .thompson(thompson::Config::new().which_captures(thompson::WhichCaptures::None))
+        .syntax(proxy_runtime::router::regex::syntax())
+        .build(pattern)
+        .map_err(|error| error.to_string())
+}
+
+/// The tables that were made during a run; an expression has one, however often it is asked about.
+#[derive(Debug, Default)]
+pub(crate) struct Made(RefCell<HashMap<String, Result<Rc<Table>, String>>>);
+
+/// The table of an expression.
+pub(crate) type Table = dense::DFA<Vec<u32>>;
+
+impl Made {
+    /// The table of an expression, or why it has none.
+    pub(crate) fn table(&self, pattern: &str) -> Result<Rc<Table>, String> {
+        if let Some(made) = self.0.borrow().get(pattern) {
+            return made.clone();
+        }
+        let made = table(pattern, false).map(Rc::new);
+        self.0.borrow_mut().insert(pattern.to_owned(), made.clone());
+        made
+    }
+}

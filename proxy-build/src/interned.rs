@@ -1,0 +1,34 @@
+//! Values that are there once: [`Interned`].
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Distinct values, in the order they first came.
+pub struct Interned<T> {
+    /// The values.
+    pub values: Vec<T>,
+    index: HashMap<T, usize>,
+}
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Interned { values: Vec::new(), index: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Interned<T> {
+    /// The index of a value.
+    pub fn add(&mut self, value: T) -> usize {
+        if let Some(&index) = self.index.get(&value) {
+            return index;
+        }
+        self.index.insert(value.clone(), self.values.len());
+        self.values.push(value);
+        self.values.len() - 1
+    }
+
+    /// The index of a value that is among them.
+    pub fn index(&self, value: &T) -> usize {
+        self.index[value]
+    }
+}

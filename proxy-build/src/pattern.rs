@@ -1,0 +1,111 @@
+//! By what sites and routes are found: hosts, patterns of paths, and what is asked of fields, parameters and cookies. The same as it is
+//! written and as it is meant.
+
+use std::fmt;
+
+/// A host of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub enum HostPattern {
+    /// This host.
+    Exact(String),
+    /// All hosts below this suffix.
+    Wildcard(String),
+    /// Any host.
+    Any,
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostPattern::Exact(host) => f.write_str(host),
+            HostPattern::Wildcard(suffix) => write!(f, "*.{suffix}"),
+            HostPattern::Any => f.write_str("*"),
+        }
+    }
+}
+
+impl HostPattern {
+    /// Whether a host in normal form is one of these.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            HostPattern::Exact(exact) => exact == host,
+            HostPattern::Wildcard(suffix) => host
+                .strip_suffix(suffix.as_str())
+                .and_then(|rest| rest.strip_suffix('.'))
+                .is_some_and(|label| !label.is_empty()),
+            HostPattern::Any => true,
+        }
+    }
+}
+
+/// The pattern of a route, in normal form.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Pattern {
+    /// As text.
+    pub text: String,
+    /// Taken apart.
+    pub segments: Vec<Segment>,
+}
+
+impl Pattern {
+    /// The same pattern for paths in whatever case.
+    #[must_use]
+    pub fn in_any_case(mut self) -> Pattern {
+        for segment in &mut self.segments {
+            if let Segment::Literal(text) = segment
+                && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+            {
+                *segment = Segment::AnyCase(text.to_ascii_lowercase());
+            }
+        }
+        self
+    }
+
+    /// Whether it is for paths in whatever case.
+    pub fn ignores_case(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::AnyCase(_)))
+    }
+}
+
+/// A segment of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub enum Segment {
+    /// This text.
+    Literal(String),
+    /// This text, whatever the case of its ASCII letters, which are small here.
+    AnyCase(String),
+    /// One segment, bound to a name.
+    Capture(String),
+    /// All that follows.
+    Rest,
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Segment::Literal(text) | Segment::AnyCase(text) => f.write_str(text),
+            Segment::Capture(name) => write!(f, "{{{name}}}"),
+            Segment::Rest => f.write_str("*"),
+        }
+    }
+}
+
+/// Where a matcher looks for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[allow(missing_docs, reason = "named as the directives")]
+pub enum ValueOf {
+    Header,
+    Query,
+    Cookie,
+}
+
+/// What a matcher asks of a value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub enum ValueTest {
+    /// It is there.
+    Present,
+    /// It is this.
+    Equals(String),
+    /// This matches in it.
+    Matches(String),
+}

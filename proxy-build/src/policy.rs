@@ -1,0 +1,381 @@
+//! Policies: what holds for the requests of a route. Each has a file, which is all that the compiler knows of it: its directives and how
+//! they are read, how places around each other merge, how it is checked, and what it becomes for the runtime.
+//!
+//! [`ALL`] lists them in the order in which a request meets them, and [`DIRECTIVES`] what they are written by. A new one is its file, and
+//! its lines in these two.
+
+pub(crate) mod auth;
+pub(crate) mod block;
+pub(crate) mod body_replace;
+mod cache;
+pub(crate) mod client_certificate;
+pub(crate) mod compress;
+pub(crate) mod cors;
+mod counted;
+pub(crate) mod error_page;
+pub(crate) mod fault;
+pub(crate) mod filter;
+pub(crate) mod headers;
+pub(crate) mod in_flight;
+mod layer;
+pub(crate) mod limits;
+pub(crate) mod log;
+pub(crate) mod maintenance;
+pub(crate) mod media_types;
+pub(crate) mod mirror;
+pub(crate) mod networks;
+pub(crate) mod rate_limit;
+pub(crate) mod request_types;
+pub(crate) mod response_cookies;
+pub(crate) mod retry;
+pub(crate) mod rewrite;
+pub(crate) mod timeouts;
+mod words;
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+use proxy_runtime::site;
+
+pub(crate) use self::layer::{Layer, Merge};
+pub(crate) use self::words::{Explained, Line, Step, Told};
+use crate::ast::{self, Item, Pattern};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::Directive;
+use crate::model::{self, Functions, HeaderOp, RequestFilter, ResponseFilter, Route, Site, list};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+/// A policy, as it is written.
+pub(crate) trait Policy: Clone + Debug + 'static {
+    /// The name of its directive.
+    const NAME: &'static str;
+
+    /// What holds where several places around each other say something.
+    const MERGE: Merge<Self> = Merge::Inner;
+
+    /// Whether it acts on nothing but what is forwarded.
+    const NEEDS_UPSTREAM: bool = false;
+
+    /// Whether one that was not read in full is left out: what is missing in it may be what was wrong.
+    const NEEDS_ALL: bool = false;
+
+    /// The directive that this one was written as, where there are several.
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    /// Whether it says nothing itself, and does away with those around it.
+    fn is_off(&self) -> bool {
+        false
+    }
+
+    /// Checks what one place says, by itself.
+    fn check_place(_: &mut Check<'_>, _: &[Spanned<Self>]) {}
+
+    /// Checks what holds at the top level, where the listeners are these.
+    fn check_root(_: &mut Check<'_>, _: &Layer, _: &[site::Listener]) {}
+
+    /// What of it has no effect in a route that is answered so.
+    fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+        match Self::NEEDS_UPSTREAM && answer.handler.forwarding().is_none() {
+            true => vec![answer.idle(&format!("`{}`", self.name()), "this route forwards nothing", at)],
+            false => Vec::new(),
+        }
+    }
+
+    /// Checks what holds, and adds what the runtime makes of it: for a route, or where none is known.
+    fn check(_: &mut Check<'_>, _: &Layer, _: &Scope, _: &mut site::Policy) {}
+
+    /// Checks what a route does to requests and responses, and adds that.
+    fn filter(_: &mut Check<'_>, _: &Layer, _: &OfRoute<'_>, _: &mut Filters) {}
+
+    /// Checks what depends on all else of a route, and adds that.
+    fn finish(_: &mut Check<'_>, _: &Layer, _: &mut Route) {}
+
+    /// For `explain`: what it does to a request.
+    fn explain(of: &Explained<'_>) -> Vec<Line>;
+
+    /// For `report`: what requests have to pass, in a word or two each.
+    fn guards(_: &Route) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// For `diff`: what it says, to be compared.
+    fn diff(site: &Site, policy: &site::Policy) -> Told;
+}
+
+/// What answers in a route, as it is written.
+pub(crate) struct Answer<'a> {
+    pub(crate) handler: &'a ast::Handler,
+    pub(crate) at: Span,
+    /// The methods that the route takes, as the runtime has them; `None` where that is not known.
+    pub(crate) methods: Option<u16>,
+}
+
+impl Answer<'_> {
+    /// That something has no effect, and why.
+    pub(crate) fn idle(&self, what: &str, why: &str, at: Span) -> Diagnostic {
+        let message = format!("{what} has no effect: {why}");
+        Diagnostic::error("no-effect", message, at).also(self.at, "it is answered here")
+    }
+
+    /// What changes the body of a response has no effect where there is none.
+    fn has_no_body(&self, name: &str, at: Span) -> Vec<Diagnostic> {
+        match self.handler {
+            ast::Handler::Redirect(_) | ast::Handler::Abort => {
+                vec![self.idle(&format!("`{name}`"), "the answer has no body", at)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What is known of a route while its policies are checked.
+pub(crate) struct OfRoute<'a> {
+    pub(crate) pattern: &'a Spanned<Pattern>,
+    pub(crate) scope: &'a Scope,
+    pub(crate) handler: &'a ast::Handler,
+}
+
+impl OfRoute<'_> {
+    /// Whether it forwards anything.
+    pub(crate) fn forwards(&self) -> bool {
+        self.scope.upstream
+    }
+}
+
+/// What is done to requests and responses of a route, in the order of phases.
+#[derive(Default)]
+pub(crate) struct Filters {
+    pub(crate) request: Vec<RequestFilter>,
+    pub(crate) response: Vec<ResponseFilter>,
+    pub(crate) functions: Functions,
+}
+
+impl Filters {
+    /// Adds to what is done to the header fields of requests.
+    pub(crate) fn request_headers(&mut self, ops: impl IntoIterator<Item = HeaderOp>) {
+        let mut ops = ops.into_iter().peekable();
+        match self.request.last_mut() {
+            Some(RequestFilter::Headers(before)) => before.extend(ops),
+            _ if ops.peek().is_some() => self.request.push(RequestFilter::Headers(ops.collect())),
+            _ => {}
+        }
+    }
+}
+
+/// A policy among all: [`Policy`] for whichever there is.
+pub(crate) trait Kind: Sync {
+    /// The name of its directive.
+    fn name(&self) -> &'static str;
+    /// Whether an item is one.
+    fn is(&self, item: &Item) -> bool;
+    /// Adds what an item says to a layer, where it says this; which directive that was.
+    fn add(&self, item: &Item, layer: &mut Layer) -> Option<&'static str>;
+    /// Merges what an inner layer says into one around it.
+    fn merge(&self, outer: &mut Layer, inner: &Layer);
+    /// Whether an item does away with this, and nothing around says it.
+    fn turns_nothing_off(&self, item: &Item, around: &[&Layer]) -> bool;
+    /// See [`Policy::check_place`].
+    fn check_place(&self, check: &mut Check<'_>, layer: &Layer);
+    /// See [`Policy::check_root`].
+    fn check_root(&self, check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]);
+    /// See [`Policy::NEEDS_UPSTREAM`].
+    fn needs_upstream(&self) -> bool;
+    /// See [`Policy::idle`].
+    fn idle(&self, item: &Item, answer: &Answer<'_>) -> Vec<Diagnostic>;
+    /// See [`Policy::check`].
+    fn check(&self, check: &mut Check<'_>, layer: &Layer, scope: &Scope, policy: &mut site::Policy);
+    /// See [`Policy::filter`].
+    fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters);
+    /// See [`Policy::finish`].
+    fn finish(&self, check: &mut Check<'_>, layer: &Layer, route: &mut Route);
+    /// See [`Policy::explain`].
+    fn explain(&self, of: &Explained<'_>) -> Vec<Line>;
+    /// See [`Policy::guards`].
+    fn guards(&self, route: &Route) -> Vec<String>;
+    /// See [`Policy::diff`].
+    fn diff(&self, site: &Site, policy: &site::Policy) -> Told;
+}
+
+/// All policies, in the order in which a request meets them.
+pub(crate) static ALL: &[&dyn Kind] = &[
+    &of::<limits::Limits>(),
+    &of::<fault::Fault>(),
+    &of::<maintenance::Maintenance>(),
+    &of::<networks::Networks>(),
+    &of::<request_types::RequestTypes>(),
+    &of::<rate_limit::RateLimit>(),
+    &of::<in_flight::InFlight>(),
+    &of::<cors::Cors>(),
+    &of::<client_certificate::ClientCertificate>(),
+    &of::<auth::Auth>(),
+    &of::<block::Block>(),
+    &of::<filter::Filter>(),
+    &of::<rewrite::Rewrite>(),
+    &of::<headers::RequestHeaders>(),
+    &of::<timeouts::Timeouts>(),
+    &of::<retry::Retry>(),
+    &of::<ast::Cache>(),
+    &of::<mirror::Mirror>(),
+    &of::<response_cookies::ResponseCookies>(),
+    &of::<body_replace::BodyReplace>(),
+    &of::<compress::Compress>(),
+    &of::<headers::ResponseHeaders>(),
+    &of::<error_page::ErrorPage>(),
+    &of::<log::Log>(),
+];
+
+/// Their directives, in the order of the manual.
+pub(crate) const DIRECTIVES: &[&Directive] = &[
+    &rewrite::REWRITE,
+    &rewrite::QUERY_SET,
+    &rewrite::QUERY_REMOVE,
+    &headers::directives::REQUEST_HEADERS,
+    &headers::directives::RESPONSE_HEADERS,
+    &headers::directives::SET,
+    &headers::directives::ADD,
+    &headers::directives::DEFAULT,
+    &headers::directives::REMOVE,
+    &headers::directives::REPLACE,
+    &headers::directives::PASS,
+    &limits::LIMITS,
+    &timeouts::TIMEOUTS,
+    &maintenance::MAINTENANCE,
+    &networks::ALLOW,
+    &networks::DENY,
+    &rate_limit::RATE_LIMIT,
+    &in_flight::IN_FLIGHT,
+    &cors::CORS,
+    &cors::CORS_METHODS,
+    &cors::CORS_HEADERS,
+    &cors::EXPOSE,
+    &body_replace::BODY_REPLACE,
+    &body_replace::REPLACE,
+    &response_cookies::RESPONSE_COOKIES,
+    &client_certificate::CLIENT_CERTIFICATE,
+    &client_certificate::SUBJECT,
+    &client_certificate::FINGERPRINT,
+    &auth::directives::AUTH,
+    &auth::directives::ALGORITHMS,
+    &auth::directives::REQUIRE,
+    &auth::directives::SEND,
+    &auth::directives::COPY,
+    &auth::directives::COPY_RESPONSE,
+    &block::BLOCK,
+    &block::BLOCK_PATH,
+    &block::BLOCK_QUERY,
+    &block::BLOCK_HEADER,
+    &block::BLOCK_HEADERS,
+    &block::BLOCK_COOKIE,
+    &block::BLOCK_USER_AGENT,
+    &block::BLOCK_BODY,
+    &request_types::REQUEST_TYPES,
+    &filter::FILTER,
+    &retry::RETRY,
+    &retry::ON,
+    &retry::METHODS,
+    &compress::COMPRESS,
+    &media_types::TYPES,
+    &mirror::MIRROR,
+    &fault::FAULT,
+    &error_page::ERROR_PAGE,
+    &log::LOG,
+    &log::FIELDS,
+];
+
+/// What holds where nothing is said.
+pub(crate) fn defaults() -> site::Policy {
+    site::Policy {
+        limits: model::LIMITS,
+        timeouts: model::TIMEOUTS,
+        fields: site::FieldRules::default(),
+        error_pages: list(Vec::new()),
+        log: site::Log::Off,
+        retry: None,
+        mirror: None,
+        fault: None,
+        cache: None,
+        cookies: list(Vec::new()),
+        door: None,
+        replace: None,
+        compress: None,
+    }
+}
+
+/// The kind that a policy is.
+struct Of<P>(PhantomData<fn() -> P>);
+
+const fn of<P>() -> Of<P> {
+    Of(PhantomData)
+}
+
+impl<P: Policy> Kind for Of<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn is(&self, item: &Item) -> bool {
+        item.policy::<P>().is_some()
+    }
+
+    fn add(&self, item: &Item, layer: &mut Layer) -> Option<&'static str> {
+        let written = item.policy::<P>().filter(|_| !(item.broken && P::NEEDS_ALL))?;
+        layer.push(Spanned { value: written.clone(), span: item.span });
+        Some(written.name())
+    }
+
+    fn merge(&self, outer: &mut Layer, inner: &Layer) {
+        let said = inner.all::<P>();
+        if !said.is_empty() {
+            outer.set(P::MERGE.merge(outer.all(), said));
+        }
+    }
+
+    fn turns_nothing_off(&self, item: &Item, around: &[&Layer]) -> bool {
+        let says = |layer: &&Layer| layer.all::<P>().iter().any(|said| !said.value.is_off());
+        item.policy::<P>().is_some_and(P::is_off) && !around.iter().any(says)
+    }
+
+    fn check_place(&self, check: &mut Check<'_>, layer: &Layer) {
+        P::check_place(check, layer.all());
+    }
+
+    fn check_root(&self, check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]) {
+        P::check_root(check, layer, listeners);
+    }
+
+    fn needs_upstream(&self) -> bool {
+        P::NEEDS_UPSTREAM
+    }
+
+    fn idle(&self, item: &Item, answer: &Answer<'_>) -> Vec<Diagnostic> {
+        item.policy::<P>().map_or_else(Vec::new, |policy| policy.idle(item.span, answer))
+    }
+
+    fn check(&self, check: &mut Check<'_>, layer: &Layer, scope: &Scope, policy: &mut site::Policy) {
+        P::check(check, layer, scope, policy);
+    }
+
+    fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters) {
+        P::filter(check, layer, route, filters);
+    }
+
+    fn finish(&self, check: &mut Check<'_>, layer: &Layer, route: &mut Route) {
+        P::finish(check, layer, route);
+    }
+
+    fn explain(&self, of: &Explained<'_>) -> Vec<Line> {
+        P::explain(of)
+    }
+
+    fn guards(&self, route: &Route) -> Vec<String> {
+        P::guards(route)
+    }
+
+    fn diff(&self, site: &Site, policy: &site::Policy) -> Told {
+        P::diff(site, policy)
+    }
+}

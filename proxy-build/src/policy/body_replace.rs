@@ -1,0 +1,174 @@
+//! `body-replace`: texts in responses become others.
+
+use proxy_runtime::site::{self, Text};
+
+use super::media_types::{self, IN_BODY_REPLACE};
+use super::{Answer, Explained, Filters, Layer, Line, OfRoute, Policy, Step, Told};
+use crate::ast::{Item, What};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, POLICY};
+use crate::model::Site;
+use crate::model::{HeaderOp, list};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed};
+
+pub(crate) static BODY_REPLACE: Directive = Directive {
+    name: "body-replace",
+    places: POLICY,
+    args: "on|off",
+    props: &[],
+    body: Some(IN_BODY_REPLACE),
+    repeats: false,
+    summary: "Replaces texts in answers.",
+    details: "\
+As they stream through: no answer is collected, and a text is found also where it comes in two pieces. Of texts that begin at one place, the
+longest counts; what was put in is not looked at again. Letters match as they are.
+
+So that there is something to find, servers are asked for answers that are whole and not compressed (`Accept-Encoding` and `Range` are not passed
+on); `compress` compresses them on their way to the client. What comes compressed all the same, parts, and what says `no-transform` go
+as they are. `Content-Length` and digests go, `ETag` becomes a weak one.",
+    example: r#"
+site www.example.com {
+    body-replace on {
+        replace "http://app.internal:3000" "https://www.example.com"
+        replace "<!-- version -->" ""
+        types "text/html" "text/css"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        let on = r.arg("`on` or `off`", value::word(&[("on", true), ("off", false)]))?;
+        Some(What::policy(BodyReplace { on, items: r.body() }))
+    },
+};
+
+pub(crate) static REPLACE: Directive = Directive {
+    name: "replace",
+    places: &[IN_BODY_REPLACE],
+    args: "TEXT WITH",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "A text, and what becomes of it.",
+    details: "A text has 1 to 1024 bytes; what becomes of it may be empty, and has no more than 4096.",
+    example: r#"
+site www.example.com {
+    body-replace on {
+        replace "http://app.internal:3000" "https://www.example.com"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::line(Replacement(
+            r.arg("a TEXT", |leaf| text(leaf, 1, 1024))?,
+            r.arg("what becomes of it", |leaf| text(leaf, 0, 4096))?,
+        )))
+    },
+};
+
+fn text(leaf: &Leaf, shortest: usize, longest: usize) -> Parsed<String> {
+    let found = value::text(leaf)?;
+    if (shortest..=longest).contains(&found.len()) {
+        return Ok(found);
+    }
+    Err(value::Problem {
+        code: "bad-pattern",
+        message: format!("this has {shortest} to {longest} bytes"),
+        help: Vec::new(),
+        part: None,
+    })
+}
+
+/// All texts of one have together at most, in bytes.
+const MOST: usize = 256 << 10;
+
+/// `body-replace`.
+#[derive(Debug, Clone)]
+pub(crate) struct BodyReplace {
+    /// Whether it does; else it does away with one from outside.
+    on: Spanned<bool>,
+    /// Its lines.
+    items: Vec<Item>,
+}
+
+/// A text that becomes another.
+#[derive(Debug)]
+struct Replacement(Spanned<String>, Spanned<String>);
+
+impl Policy for BodyReplace {
+    const NAME: &'static str = "body-replace";
+
+    fn is_off(&self) -> bool {
+        !self.on.value
+    }
+
+    fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+        answer.has_no_body("body-replace", at)
+    }
+
+    fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        policy.replace = layer.one::<BodyReplace>().and_then(|rule| rule.value.made(check, rule.span));
+    }
+
+    fn filter(_: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters) {
+        if route.forwards() && layer.one::<BodyReplace>().is_some_and(|rule| rule.value.on.value) {
+            // Texts are found in what is whole, and not compressed.
+            let unwanted = ["accept-encoding", "range", "if-range"];
+            filters.request_headers(unwanted.map(|name| HeaderOp::Remove(name.to_owned())));
+        }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let replace = of.route.policy.replace.iter();
+        of.lines(Step::Response, Self::NAME, replace.map(|replace| format!("{} texts", replace.texts.len())))
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("replace", Self::NAME)
+    }
+}
+
+impl BodyReplace {
+    fn made(&self, check: &mut Check<'_>, span: Span) -> Option<site::BodyReplace> {
+        if !self.on.value {
+            for item in &self.items {
+                check.error("no-effect", "this has no effect beside `off`", item.span);
+            }
+            return None;
+        }
+        let mut texts: Vec<(Text, Text)> = Vec::new();
+        for item in &self.items {
+            match item.line::<Replacement>() {
+                Some(Replacement(text, with)) => {
+                    if texts.iter().any(|(known, _)| *known == text.value) {
+                        check.error("no-effect", format!("`{}` is replaced already", text.value), text.span);
+                    }
+                    texts.push((text.value.clone().into(), with.value.clone().into()));
+                }
+                None if matches!(item.what, What::Unread) => return None,
+                None => {}
+            }
+        }
+        if texts.is_empty() {
+            check.report.add(
+                Diagnostic::error("no-effect", "this replaces nothing", span)
+                    .help("name a text, and what becomes of it, as in: body-replace on { replace \"http://app\" \"https://www\"; }"),
+            );
+            return None;
+        }
+        if texts.iter().map(|(text, _)| text.len()).sum::<usize>() > MOST {
+            check.error("too-many-patterns", format!("more than {} KiB of texts", MOST >> 10), span);
+        }
+        let id = check.replacements.iter().position(|known| *known == texts).unwrap_or_else(|| {
+            check.replacements.push(texts.clone());
+            check.replacements.len() - 1
+        });
+        let types = media_types::among(&self.items).unwrap_or_else(|| vec!["text/html".into()]);
+        Some(site::BodyReplace { id: id as u32, texts: list(texts), types: list(types) })
+    }
+}

@@ -1,0 +1,60 @@
+//! `cache`: which responses are kept, and how long. Its directives are in `directive::cache`, its checks in `check::cache`.
+
+use proxy_runtime::site;
+
+use super::{Answer, Explained, Layer, Line, Policy, Step, Told};
+use crate::ast::Cache;
+use crate::check::Check;
+use crate::model::Route;
+use crate::model::Site;
+use crate::report::Diagnostic;
+use crate::source::Span;
+use crate::wording;
+
+impl Policy for Cache {
+    const NAME: &'static str = "cache";
+    const NEEDS_UPSTREAM: bool = true;
+
+    fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+        if answer.handler.forwarding().is_none() {
+            return vec![answer.idle("`cache`", "this route forwards nothing", at)];
+        }
+        // GET and HEAD are kept alone (`methods` in `cache`).
+        if answer.methods.is_some_and(|methods| methods & 0b11 == 0) {
+            let message = "`cache` has no effect: this route takes neither GET nor HEAD";
+            let found = Diagnostic::error("no-effect", message, at);
+            return vec![found.help("a cache answers GET and HEAD; all other methods pass")];
+        }
+        Vec::new()
+    }
+
+    fn finish(check: &mut Check<'_>, layer: &Layer, route: &mut Route) {
+        let Some(cache) = layer.one::<Cache>().filter(|_| route.handler.proxy().is_some()) else { return };
+        check.keeps_no_named_files(cache.span, &route.handler);
+        route.policy.cache = check.cache(cache.span, &cache.value, route);
+        let device = route.policy.cache.as_ref().and_then(|cache| cache.key.device.as_ref());
+        if let Some(header) = device.and_then(|device| device.header.clone()) {
+            crate::check::fields::own_also(&mut route.policy, header);
+        }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let Some(cache) = &of.route.policy.cache else { return Vec::new() };
+        let store = &of.site.stores[usize::from(cache.store)].name;
+        let what = match (of.outcome.cache, &of.outcome.cache_key) {
+            (Some((_, reason)), None) => format!("passes ({reason})"),
+            (_, key) => format!("looked up as {}", key.as_deref().unwrap_or_default()),
+        };
+        let mut lines = of.lines(Step::Forward, Self::NAME, [format!("{store}, {what}")]);
+        let said = wording::cache(of.site, cache);
+        let said =
+            said.iter().filter_map(|(subject, text)| Some(format!("{} {text}", subject.strip_prefix("cache ")?)));
+        lines.push(Line::new(Step::Forward, "", said.collect::<Vec<_>>().join(", ")));
+        lines
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        let said = policy.cache.iter().flat_map(|cache| wording::cache(site, cache));
+        Told::words("cache", said.map(|(subject, text)| (subject.to_owned(), text)).collect())
+    }
+}

@@ -1,0 +1,233 @@
+//! `cors`: from whose pages scripts may read responses.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{self, Origin, ParamKind, Setting};
+
+use super::headers::changed_in_responses;
+use super::{Explained, Filters, Layer, OfRoute, Policy, Step, Told, words};
+use crate::ast::{self, Item, What};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, POLICY, Place, Prop};
+use crate::model::Route;
+use crate::model::Site;
+use crate::model::list;
+use crate::report::Diagnostic;
+use crate::source::Spanned;
+use crate::value;
+use crate::wording;
+
+const BRACES: Place = Place::Within("in `cors`");
+
+pub(crate) static CORS: Directive = Directive {
+    name: "cors",
+    places: POLICY,
+    args: "ORIGIN...",
+    props: &[
+        Prop::new("credentials", "BOOL", "Pages may send cookies and the like. Default `#false`."),
+        Prop::new("max-age", "DURATION", "How long a browser remembers what it was told. Default `\"2h\"`, the most that browsers take."),
+    ],
+    body: Some(BRACES),
+    repeats: false,
+    summary: "Lets scripts of other origins read answers.",
+    details: "\
+`ORIGIN` is as browsers write it, `https://app.example.com`; `https://*.example.com` is all hosts below; `*` is anybody, which
+goes with no credentials. What a browser asks before it sends a request (a \"preflight\": OPTIONS with `Origin` and
+`Access-Control-Request-Method`) is answered here, with 204, by the route that would take the request it asks about, before
+credentials are asked for; one that may not gets 403 and the reason `cors-refused`. Other requests go on, and their answers, errors too, say who
+may read them; what a server says itself about that is replaced. A page that may not read an answer does so because its browser keeps it
+from it: the request has been answered. `Vary: Origin` is added where it matters.
+
+Fetch standard, \"HTTP-CORS protocol\".",
+    example: r#"
+site api.example.com {
+    cors "https://app.example.com" "https://*.dev.example.com" credentials=#true {
+        methods GET POST DELETE
+        headers Authorization Content-Type
+        expose X-Total-Count
+    }
+    proxy "http://127.0.0.1:3000"
+}
+test "the app may delete" {
+    request OPTIONS "http://api.example.com/items/7" {
+        header Origin "https://app.example.com"
+        header Access-Control-Request-Method DELETE
+    }
+    expect status=204 {
+        response-header Access-Control-Allow-Origin "https://app.example.com"
+    }
+}
+"#,
+    read: |r| {
+        Some(What::policy(Cors {
+            origins: r.some("an ORIGIN", value::origin),
+            credentials: r.prop("credentials", value::boolean),
+            max_age: r.prop("max-age", value::setting(value::duration)),
+            items: r.body(),
+        }))
+    },
+};
+
+pub(crate) static CORS_METHODS: Directive = Directive {
+    name: "methods",
+    places: &[BRACES],
+    args: "METHOD...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The methods that pages may use.",
+    details: "Default: all that the route takes.",
+    example: r#"
+site example.com {
+    cors "https://app.example.com" {
+        methods GET POST
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::line(Line::Methods(r.some("a METHOD", value::method)))),
+};
+
+pub(crate) static CORS_HEADERS: Directive = Directive {
+    name: "headers",
+    places: &[BRACES],
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The header fields that pages may send.",
+    details: "Default: all.",
+    example: r#"
+site example.com {
+    cors "https://app.example.com" {
+        headers Authorization
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::line(Line::Headers(r.some("a NAME", value::header_name)))),
+};
+
+pub(crate) static EXPOSE: Directive = Directive {
+    name: "expose",
+    places: &[BRACES],
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The header fields of answers that pages may read, beside the usual ones.",
+    details: "Default: none.",
+    example: r#"
+site example.com {
+    cors "https://app.example.com" {
+        expose X-Total-Count
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::line(Line::Expose(r.some("a NAME", value::header_name)))),
+};
+
+/// `cors`.
+#[derive(Debug, Clone)]
+pub(crate) struct Cors {
+    origins: Vec<Spanned<Origin>>,
+    credentials: Option<Spanned<bool>>,
+    max_age: Option<Spanned<ast::Setting<Duration>>>,
+    items: Vec<Item>,
+}
+
+/// A line in `cors`.
+#[derive(Debug)]
+enum Line {
+    Methods(Vec<Spanned<String>>),
+    Headers(Vec<Spanned<String>>),
+    Expose(Vec<Spanned<String>>),
+}
+
+impl Policy for Cors {
+    const NAME: &'static str = "cors";
+
+    fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        if let Some(made) = layer.one::<Cors>().and_then(|cors| cors.value.made(check)) {
+            policy.door.get_or_insert_default().cors = Some(made);
+        }
+    }
+
+    /// What it says is not said by hand as well: two voices are none to a browser.
+    fn filter(check: &mut Check<'_>, layer: &Layer, _: &OfRoute<'_>, _: &mut Filters) {
+        let Some(cors) = layer.one::<Cors>() else { return };
+        for field in changed_in_responses(layer).filter(|field| field.value.starts_with("access-control-")) {
+            let message = format!("`{field}` is said by `cors` here: this line contradicts it");
+            let found = Diagnostic::error("contradiction", message, field.span).also(cors.span, "it is said here");
+            check.report.add(found.help("leave one of both out; `cors` answers preflights, too"));
+        }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| door.cors.is_some());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(_: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(policy))
+    }
+}
+
+/// What it says, in words.
+fn said(policy: &site::Policy) -> Vec<String> {
+    let origin = |origin: &Origin| match origin {
+        Origin::Any => "*".to_owned(),
+        Origin::Exact(origin) => origin.to_string(),
+        Origin::Below(scheme, rest) => format!("{scheme}*{rest}"),
+    };
+    let cors = policy.door.iter().filter_map(|door| door.cors.as_ref());
+    cors.map(|cors| wording::list(&cors.origins.iter().map(origin).collect::<Vec<_>>())).collect()
+}
+
+impl Cors {
+    fn made(&self, check: &mut Check<'_>) -> Option<site::Cors> {
+        let any = self.origins.iter().find(|origin| origin.value == Origin::Any);
+        if let (Some(any), Some(other)) = (any, self.origins.iter().find(|origin| origin.value != Origin::Any)) {
+            check.report.add(
+                Diagnostic::error("no-effect", "this changes nothing: any origin may", other.span)
+                    .also(any.span, "here"),
+            );
+        }
+        if let (Some(any), Some(credentials)) = (any, self.credentials.as_ref().filter(|credentials| credentials.value))
+        {
+            check.report.add(
+                Diagnostic::error(
+                    "contradiction",
+                    "browsers send no credentials where anybody may read the answer",
+                    credentials.span,
+                )
+                .also(any.span, "any origin may")
+                .help("name the origins that may"),
+            );
+        }
+        let (mut methods, mut headers, mut expose) = (Vec::new(), Vec::new(), Vec::new());
+        let texts = |names: &[Spanned<String>]| names.iter().map(|name| name.value.clone().into()).collect::<Vec<_>>();
+        for item in &self.items {
+            match item.line::<Line>()? {
+                Line::Methods(names) => methods.extend(texts(names)),
+                Line::Headers(names) => headers.extend(texts(names)),
+                Line::Expose(names) => expose.extend(names.iter().map(|name| name.value.as_str())),
+            }
+        }
+        let max_age = Setting::Fixed(Duration::from_secs(2 * 3600));
+        Some(site::Cors {
+            origins: list(self.origins.iter().map(|origin| origin.value.clone()).collect()),
+            methods: list(methods),
+            headers: list(headers),
+            expose: expose.join(", ").into(),
+            credentials: self.credentials.as_ref().is_some_and(|credentials| credentials.value),
+            max_age: check.or(self.max_age.as_ref(), ParamKind::Duration, max_age),
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! `filter`: functions of the user's own crate.
+
+use proxy_runtime::site;
+
+use super::{Explained, Filters, Layer, Line, Merge, OfRoute, Policy, Step, Told};
+use crate::ast::What;
+use crate::check::Check;
+use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Route;
+use crate::model::Site;
+use crate::source::Spanned;
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed, problem};
+
+pub(crate) static FILTER: Directive = Directive {
+    name: "filter",
+    places: POLICY,
+    args: "FUNCTION|off",
+    props: &[Prop::new("on", "request|response", "What the function is shown. Default `request`.")],
+    body: None,
+    repeats: true,
+    summary: "Asks a Rust function of your own crate.",
+    details: "\
+`FUNCTION` is its path, as in `crate::filters::tenant`; rustc checks that it is there and of the right type. So the site has to be compiled
+into a crate (`kiln new` makes one) by `site!`: `kiln build`, `run` and `dev` can't know the function.
+
+```rust
+use proxy_runtime::filter::{FieldName, Flow, Request, Response};
+
+pub fn tenant(request: &mut Request<'_>) -> Flow {
+    let tenant = request.host().split('.').next().unwrap_or_default();
+    request.set(FieldName::new(\"x-tenant\"), tenant);
+    Flow::Continue // or Flow::Respond(Answer::text(StatusCode::FORBIDDEN, \"no\\n\"))
+}
+
+pub fn stamp(response: &mut Response<'_>) {
+    response.set(FieldName::new(\"x-checked\"), \"yes\");
+}
+```
+
+A function on requests comes last at the door, behind `auth` and `block`, and before caches, `rewrite` and `request-headers`: what it sets is
+in `{header.NAME}` there, and in a cache's key. If it answers, that is the answer, and the log has its name in the field `rule`. One on answers
+comes behind `response-headers`, and sees answers from a cache, files and the proxy's own errors, too. Several are asked in the order they are
+written, those from outside first; `filter off` does away with these. They run on the event loop: no waiting, no long computing. One that
+panics fails its exchange alone: 500, `filter-panicked` in the log.
+
+Tests of the site that reach such a route can't ask the function while the site is compiled: what comes out otherwise than they
+expect (the route excepted) is left to the binary's `--self-test`, which asks it, and to `proxy_runtime::self_test` in a test of the crate.",
+    example: r#"
+site example.com {
+    filter "crate::filters::tenant"
+    route "/api/*" {
+        filter "crate::filters::stamp" on=response
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/health" {
+        filter off
+        respond 200 "ok"
+    }
+}
+"#,
+    read: |r| {
+        let function = r.arg("a FUNCTION or `off`", path)?;
+        let on_response = r.prop("on", value::word(&[("request", false), ("response", true)]));
+        Some(What::policy(Filter { function, on_response }))
+    },
+};
+
+/// The path of a function in the crate, or below one it depends on.
+fn path(leaf: &Leaf) -> Parsed<String> {
+    /// What is no name, of what else would be one (The Rust Reference, "Keywords"); but for what begins a path.
+    const KEYWORDS: &[&str] = &[
+        "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern", "false", "fn",
+        "for", "gen", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "self",
+        "Self", "static", "struct", "super", "trait", "true", "type", "unsafe", "use", "where", "while", "_",
+    ];
+    let found = value::text(leaf)?;
+    let is_name = |name: &str| {
+        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
+            && !KEYWORDS.contains(&name)
+    };
+    let fits = match found.split_once("::") {
+        Some((first, rest)) => (first == "crate" || is_name(first)) && rest.split("::").all(is_name),
+        None => found == "off",
+    };
+    if fits {
+        return Ok(found);
+    }
+    let problem = problem("bad-function", format!("`{found}` is no path of a function"));
+    let bare = found.trim_end_matches("()").trim_start_matches("::");
+    let path = bare.strip_prefix("self::").or_else(|| bare.strip_prefix("crate::")).unwrap_or(bare);
+    Err(match !path.is_empty() && path.split("::").all(is_name) {
+        true => problem.write_text(&format!("crate::{path}")),
+        false => problem.help("it is named from the root of the crate, as in \"crate::filters::tenant\""),
+    })
+}
+
+/// `filter`.
+#[derive(Debug, Clone)]
+pub(crate) struct Filter {
+    /// The path of a function, or `off`.
+    function: Spanned<String>,
+    /// `on=response`.
+    on_response: Option<Spanned<bool>>,
+}
+
+impl Policy for Filter {
+    const NAME: &'static str = "filter";
+    const MERGE: Merge<Self> = Merge::All;
+
+    fn is_off(&self) -> bool {
+        self.function.value == "off"
+    }
+
+    fn filter(check: &mut Check<'_>, layer: &Layer, _: &OfRoute<'_>, filters: &mut Filters) {
+        for Spanned { value: filter, .. } in layer.all::<Filter>() {
+            let functions = &mut filters.functions;
+            match (&filter.on_response, filter.is_off()) {
+                (Some(on), true) => check.error("no-effect", "`on` has no effect: `off` is none", on.span),
+                (None, true) => {}
+                (Some(on), false) if on.value => functions.response.push(filter.function.value.clone()),
+                (_, false) => functions.request.push(filter.function.value.clone()),
+            }
+        }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let functions = &of.route.functions;
+        let asked = |step, names: &[String]| match names.is_empty() {
+            true => Vec::new(),
+            false => of.lines(step, Self::NAME, [names.join(", ")]),
+        };
+        let mut lines = asked(Step::Access, &functions.request);
+        lines.extend(asked(Step::Finish, &functions.response));
+        lines
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        route.functions.request.iter().map(|path| format!("filter {path}")).collect()
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::default()
+    }
+}

@@ -1,0 +1,179 @@
+//! How `request-headers`, `response-headers` and their lines are written.
+
+use super::{Change, Line, RequestHeaders, ResponseHeaders};
+use crate::ast::{Template, What};
+use crate::declaration::{Directive, POLICY, Place, Reading};
+use crate::source::Spanned;
+use crate::value;
+
+pub(crate) static REQUEST_HEADERS: Directive = Directive {
+    name: "request-headers",
+    places: POLICY,
+    args: "",
+    props: &[],
+    body: Some(Place::Headers),
+    repeats: false,
+    summary: "Changes header fields on their way to the upstream.",
+    details: "\
+Lines act in the order they are written. Lists merge inward: what presets and the site say comes first, then what the
+route says; nothing outside is lost. Fields that belong to the connection or to the framing of the message
+(`Connection`, `Content-Length`, `Transfer-Encoding`, ...) can't be set by hand; `Host` is set with `proxy host=`.
+
+What a line here sets stands, whatever the client says: fields that its `Connection` names are dropped first (RFC 9110 section 7.6.1), and so
+are other spellings of the names here (`X_User` and `X.User` for `X-User`; see `underscores` of [`limits`](#limits)). Of fields that
+only proxies have a reason to send, see [`pass`](#pass).",
+    example: r#"
+site example.com {
+    request-headers {
+        set X-Request-Id "{request.id}"
+        default Accept-Language "en"
+        remove Cookie
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::policy(RequestHeaders(r.body()))),
+};
+
+pub(crate) static RESPONSE_HEADERS: Directive = Directive {
+    name: "response-headers",
+    places: POLICY,
+    args: "",
+    props: &[],
+    body: Some(Place::Headers),
+    repeats: false,
+    summary: "Changes header fields on their way to the client.",
+    details: "They hold for every answer of the route, the proxy's own errors included. Lines act in the order they are written, and\nlists merge inward as those of `request-headers` do.",
+    example: r#"
+site example.com {
+    response-headers {
+        set X-Frame-Options DENY
+        add Vary Accept-Language
+        remove Server
+        replace Location "^http://internal\\." "https://"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::policy(ResponseHeaders(r.body()))),
+};
+
+const EXAMPLE: &str = r#"
+site example.com {
+    request-headers {
+        set X-Client "{client.ip}"
+        add X-Trace "{request.id}"
+        default Accept "*/*"
+        remove X-Debug X-Internal
+        replace Referer "\\?.*$" ""
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#;
+
+pub(crate) static SET: Directive = Directive {
+    name: "set",
+    places: &[Place::Headers],
+    args: "NAME VALUE",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Gives a field this value and no other.",
+    details: "`VALUE` may have placeholders.",
+    example: EXAMPLE,
+    read: |r| with_value(r, Change::Set),
+};
+
+pub(crate) static ADD: Directive = Directive {
+    name: "add",
+    places: &[Place::Headers],
+    args: "NAME VALUE",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Adds a line to a field, beside those it has.",
+    details: "",
+    example: EXAMPLE,
+    read: |r| with_value(r, Change::Add),
+};
+
+pub(crate) static DEFAULT: Directive = Directive {
+    name: "default",
+    places: &[Place::Headers],
+    args: "NAME VALUE",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Gives a field this value if it has none.",
+    details: "",
+    example: EXAMPLE,
+    read: |r| with_value(r, Change::Default),
+};
+
+pub(crate) static REMOVE: Directive = Directive {
+    name: "remove",
+    places: &[Place::Headers],
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Removes fields.",
+    details: "",
+    example: EXAMPLE,
+    read: |r| Some(What::line(Line::Remove(r.some("a NAME", value::header_name)))),
+};
+
+pub(crate) static PASS: Directive = Directive {
+    name: "pass",
+    places: &[Place::Headers],
+    args: "NAME...",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "`request-headers`: lets fields of proxies through that clients send.",
+    details: "\
+Fields that say who a client is, how it came or what it has asked for in truth are believed by many servers, and are a proxy's to say. From peers
+that are not in `trusted-proxies` they are dropped before anything looks at the request (matchers, templates, cache keys and logs included):
+`Forwarded`, `X-Forwarded-*`, `X-Original-*`, `X-Forwarded`, `Forwarded-For`, `X-Real-IP`, `X-Client-IP`, `True-Client-IP`,
+`CF-Connecting-IP`, `X-Cluster-Client-IP`, `Fastly-Client-IP`, `X-Remote-IP`, `X-ProxyUser-Ip` and their like, `X-Scheme`, `X-Host`, `X-Rewrite-URL`,
+`X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`. `Proxy` is dropped from all peers. `pass` lets a field through that the route's
+server is to have from anybody. Not `Forwarded` and `X-Forwarded-For`, `-Host` and `-Proto`, which the proxy says itself, nor the field that
+`trusted-proxies` goes by. Matchers see a field that any route of the site lets through.",
+    example: r#"
+site example.com {
+    route "/api/*" {
+        request-headers {
+            pass X-HTTP-Method-Override
+        }
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| Some(What::line(Line::Pass(r.some("a NAME", value::header_name)))),
+};
+
+pub(crate) static REPLACE: Directive = Directive {
+    name: "replace",
+    places: &[Place::Headers],
+    args: "NAME RE REPLACEMENT",
+    props: &[],
+    body: None,
+    repeats: true,
+    summary: "Replaces what an expression matches in a field's values.",
+    details: "\
+`$1` and `${name}` stand for groups. The expression is matched over bytes, with ASCII classes, as values need not be UTF-8; `.` is any
+byte but a line end.",
+    example: EXAMPLE,
+    read: |r| {
+        let name = r.arg("a NAME", value::header_name)?;
+        let (regex, replacement) =
+            (r.arg("an expression", value::regex)?, r.arg("a REPLACEMENT", value::header_value)?);
+        Some(What::line(Line::Change(name, Change::Replace(regex, replacement))))
+    },
+};
+
+fn with_value(r: &mut Reading<'_, '_>, kind: fn(Spanned<Template>) -> Change) -> Option<What> {
+    let name = r.arg("a NAME", value::header_before_value)?;
+    let value = r.arg("a VALUE", value::header_template)?;
+    Some(What::line(Line::Change(name, kind(value))))
+}

@@ -1,0 +1,273 @@
+//! `limits`: sizes and counts.
+
+use proxy_runtime::site::{self, NormalForm, ParamKind};
+
+use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
+use crate::ast::{self, What};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, Place, Prop, ROOT_POLICY};
+use crate::model::LIMITS as DEFAULTS;
+use crate::model::Site;
+use crate::report::{Diagnostic, Help};
+use crate::source::Spanned;
+use crate::value;
+use crate::wording;
+
+const ROOT: &[Place] = &[Place::Root];
+const ROOT_OR_SITE: &[Place] = &[Place::Root, Place::Site];
+
+pub(crate) static LIMITS: Directive = Directive {
+    name: "limits",
+    places: ROOT_POLICY,
+    args: "",
+    props: &[
+        Prop::new("headers", "SIZE", "The request's head: request line and header fields. Beyond: 431. Default `\"16KiB\"`."),
+        Prop::new("uri", "SIZE", "The request's target. Beyond: 414. Default `\"8KiB\"`."),
+        Prop::new("body", "SIZE|unlimited", "The request's body. Beyond: 413. Default `\"16MiB\"`."),
+        Prop { name: "connections", value: "N", docs: "Client connections at once, for the whole process; fewer where there are too few file descriptors, see below. Beyond: 503. Default 10000.", places: ROOT },
+        Prop { name: "per-client", value: "N", docs: "Client connections at once from one address. Beyond: 503. Default: as `connections`.", places: ROOT },
+        Prop { name: "handshakes", value: "N", docs: "TLS handshakes at once, for the whole process. Beyond: the connection is closed. Default 1000.", places: ROOT },
+        Prop { name: "memory", value: "SIZE", docs: "What is held for clients that take nothing, and of bodies that are kept, in the whole process; see below. Default `\"10MiB\"`.", places: ROOT },
+        Prop::new("min-rate", "SIZE/s|off", "The least that a client sends of its body, and takes of the response's, over ten seconds in which the proxy waits for it, as in `\"1KiB/s\"`. Slower: 408, or the connection (HTTP/2: the stream) is cut. Default `off`."),
+        Prop::new("half-close", "BOOL", "A client that closes its sending side (FIN) is still served. Default `#false`: it is gone, and what a server does for it is cancelled."),
+        Prop::new("encoded-slash", "BOOL", "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400, by the route that takes the path."),
+        Prop { name: "merge-slashes", value: "BOOL", docs: "Merges doubled slashes in paths. Default `#true`.", places: ROOT_OR_SITE },
+        Prop { name: "path-parameters", value: "pass|refuse", docs: "Whether paths may have parameters (`/a;v=1/b`). Default `pass`; `refuse`: 400.", places: ROOT_OR_SITE },
+        Prop { name: "underscores", value: "BOOL", docs: "Lets header fields and trailers through that have `_` in their names. Default `#false`: they are dropped.", places: ROOT_OR_SITE },
+    ],
+    body: None,
+    repeats: false,
+    summary: "Limits sizes and counts.",
+    details: "\
+At the top level these are the defaults of all sites; each value is replaced by what a site or route says. Heads are read
+before the site is known, so the reading buffer is as large as the largest `headers` of all. A request
+has at most 100 header fields; beyond: 431. `headers` and `uri` are at most 1 MiB.
+
+`memory` bounds what clients can make the process hold by reading nothing (HTTP/2, RFC 9113 section 10.5). An exchange in HTTP/2
+counts as 16 KiB; one that waits for its client counts what it holds of its response as well. A connection may hold 64 KiB in
+any case; all beyond that, and the bodies of requests that are kept (`retry`, `mirror`, `block`), come out of `memory`, and up to half of
+it is lent to bodies of requests that servers don't read. Where it is used up, connections that hold more than their 64 KiB
+take no more requests until something is done, for up to ten seconds, after which requests are refused so that they may be
+sent again (`REFUSED_STREAM`); responses with data in hand whose client takes nothing end, with the reason `memory-full`
+in the log; a body is not kept, so its request is sent once, or refused with 503 if `block` has to see it.
+
+So a hundred connections with a hundred requests each on large responses, none of which reads, take less than 40 MB in all,
+whatever windows they announce: `memory`, and for each connection 64 KiB, another 64 KiB that wait to be written, and 40 KiB for
+itself. When they have left, it goes back to the system within seconds. A server with many idle streams of gRPC needs 16 KiB
+for each: `memory=\"256MiB\"` has room for 16,000.
+
+File descriptors (`ulimit -n`) are shared out at start, after the soft limit was raised to the hard one: some for the process itself, an eighth
+of the rest, up to 1024, for files (static ones that are being sent, cached responses on disk), and as many for connections to servers as for
+client connections at least. Where that makes fewer client connections than `connections`, a notice at start says how many, and what limit
+would do; a limit that leaves none ends the start. A request for which no descriptor is left gets 503 (`no-descriptors`). Where accepting finds
+none, idle connections to servers are closed, and it goes on after a pause of 10 milliseconds to a second.
+
+Paths and queries have one canonical form, in which they are matched, compared, cached, purged, opened as files and forwarded (but see
+`rewrite raw`). In a path: escapes of bytes that may stand raw (letters, digits and `-._~!$&'()*+,;=:@`) are decoded, every other
+byte is escaped (`%C3%BC`, `%7C`), escapes are in upper case, dot segments are resolved and doubled slashes merged. Refused
+with 400: an encoded slash or backslash, a raw backslash, control bytes and blanks (raw or, but for the blank, encoded), `#`, `%` without two
+hexadecimal digits, `..` above the root, and dot segments in disguise: `..;x`, and `..%2F` where `encoded-slash` lets that through.
+In a query: escapes of letters, digits and `-._~` are decoded, bytes that no query may have are escaped, and control bytes, blanks
+and `#` are refused; names of parameters are compared by what they mean, so `p%61ge` is `page`.
+
+Servlet containers and some others cut parameters off before they look a path up: `/admin;x` is `/admin` to them, but not to a route
+that guards `/admin`. In front of such servers say `path-parameters=refuse`.
+
+Servers that hand fields on as variables (CGI, WSGI, PHP, Rack) read `Remote_User` and `Remote.User` as `Remote-User`, so a client could say
+what only the proxy may say. Names with `_` are therefore dropped, as by nginx, before anything looks at the request (metadata of gRPC
+among them); `underscores=#true` lets them through. Names with `_` or `.` that are read as one which the route sets, copies, changes,
+removes or looks at (`block`, `auth api-key`), or which the proxy or a function of `filter` sees to, are dropped in any case, in
+trailers too; other names with `.` pass.
+
+A client that closes its sending side while its response is waited for has most often given up: the exchange with the server
+is cancelled, as in nginx, and logged as `client-disconnected`. Requests that it sent before in one go are answered in order; the
+last is cancelled only if a server has to be waited for. `half-close=#true` is for clients that close early and still read
+(old `nc`, scripts that speak HTTP/1.0). Requests whose body is cut off are a 400 either way (`request-truncated`).
+
+`min-rate` counts only time in which the client is waited for, not the server. Whoever sends or takes much at once has ten seconds for
+the rest, no more; what waits in buffers counts as taken, and is allowed for: 16 KiB, in HTTP/2 32 KiB. The reason in the log is
+`client-too-slow`. `timeouts idle` holds beside it: full silence.",
+    example: r#"
+limits headers="32KiB" connections=20000 per-client=100
+
+site example.com {
+    limits body="1MiB"
+    route "/upload" {
+        limits body=unlimited min-rate="1KiB/s"
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/*" {
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| {
+        r.some_property();
+        Some(What::policy(Limits {
+            headers: r.prop("headers", value::size_within(1, value::MAX_HEADERS)),
+            uri: r.prop("uri", value::size_within(1, value::MAX_URI)),
+            body: r.prop("body", value::setting(value::size_or_unlimited)),
+            connections: r.prop("connections", value::number(1, 1 << 24)),
+            per_client: r.prop("per-client", value::number(1, 1 << 24)),
+            handshakes: r.prop("handshakes", value::number(1, 1 << 24)),
+            memory: r.prop("memory", value::size_within(1 << 20, value::MAX_MEMORY)),
+            min_rate: r.prop("min-rate", value::byte_rate),
+            half_close: r.prop("half-close", value::boolean),
+            encoded_slash: r.prop("encoded-slash", value::boolean),
+            merge_slashes: r.prop("merge-slashes", value::boolean),
+            refuse_parameters: r.prop("path-parameters", value::word(&[("pass", false), ("refuse", true)])),
+            underscores: r.prop("underscores", value::boolean),
+        }))
+    },
+};
+
+/// `limits`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Limits {
+    headers: Option<Spanned<ast::Setting<u64>>>,
+    uri: Option<Spanned<ast::Setting<u64>>>,
+    body: Option<Spanned<ast::Setting<u64>>>,
+    connections: Option<Spanned<ast::Setting<u64>>>,
+    per_client: Option<Spanned<ast::Setting<u64>>>,
+    handshakes: Option<Spanned<ast::Setting<u64>>>,
+    /// `memory=`.
+    memory: Option<Spanned<ast::Setting<u64>>>,
+    min_rate: Option<Spanned<u64>>,
+    half_close: Option<Spanned<bool>>,
+    encoded_slash: Option<Spanned<bool>>,
+    merge_slashes: Option<Spanned<bool>>,
+    /// `path-parameters=`: whether they are refused.
+    refuse_parameters: Option<Spanned<bool>>,
+    underscores: Option<Spanned<bool>>,
+}
+
+impl Policy for Limits {
+    const NAME: &'static str = "limits";
+    const MERGE: Merge<Self> = Merge::Values(Limits::within);
+
+    fn check_root(check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]) {
+        let written = layer.one::<Limits>().and_then(|limits| limits.value.handshakes.as_ref());
+        if let Some(written) = written.filter(|_| !listeners.iter().any(|listener| listener.speaks.tls)) {
+            check.error("no-effect", "`handshakes` has no effect: no listener speaks TLS", written.span);
+        }
+    }
+
+    fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        if let Some(limits) = layer.one::<Limits>() {
+            policy.limits = limits.value.made(check);
+        }
+        policy.fields.underscores = underscores(layer);
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let (limits, fields) = (&of.route.policy.limits, &of.route.policy.fields);
+        let size = |setting| wording::setting(of.site, setting, |&bytes| wording::size(bytes));
+        let mut text =
+            format!("headers={} uri={} body={}", size(&limits.headers), size(&limits.uri), size(&limits.body));
+        if limits.min_rate > 0 {
+            text += &format!(" min-rate={}/s", wording::size(limits.min_rate));
+        }
+        let flags = [
+            (limits.half_close, " half-close"),
+            (limits.encoded_slash, " encoded-slash"),
+            (fields.underscores, " underscores"),
+        ];
+        text.extend(flags.into_iter().filter(|(is, _)| *is).map(|(_, name)| name));
+        of.lines(Step::Intake, Self::NAME, [text])
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        let limits = &policy.limits;
+        let size = |setting| wording::setting(site, setting, |&bytes| wording::size(bytes));
+        let number = |setting| wording::setting(site, setting, |&number| wording::number(number));
+        let min_rate = match limits.min_rate {
+            0 => "off".to_owned(),
+            rate => format!("{}/s", wording::size(rate)),
+        };
+        let words = [
+            ("headers", size(&limits.headers)),
+            ("uri", size(&limits.uri)),
+            ("body", size(&limits.body)),
+            ("memory", size(&limits.memory)),
+            ("connections", number(&limits.connections)),
+            ("per-client", number(&limits.per_client)),
+            ("handshakes", number(&limits.handshakes)),
+            ("min-rate", min_rate),
+            ("half-close", format!("#{}", limits.half_close)),
+        ];
+        Told::words("limits", words.map(|(name, text)| (format!("limits {name}"), text)).into())
+    }
+}
+
+/// How paths are brought to canonical form.
+pub(crate) fn normal_form(layer: &Layer) -> NormalForm {
+    let limits = layer.one::<Limits>().map(|limits| &limits.value);
+    let said = |value: fn(&Limits) -> &Option<Spanned<bool>>| Some(value(limits?).as_ref()?.value);
+    NormalForm {
+        encoded_slash: said(|limits| &limits.encoded_slash).unwrap_or(false),
+        merge_slashes: said(|limits| &limits.merge_slashes).unwrap_or(true),
+        refuse_parameters: said(|limits| &limits.refuse_parameters).unwrap_or(false),
+    }
+}
+
+/// Whether names of fields may have `_`.
+pub(crate) fn underscores(layer: &Layer) -> bool {
+    layer.one::<Limits>().and_then(|limits| limits.value.underscores.as_ref()).is_some_and(|value| value.value)
+}
+
+impl Limits {
+    /// These, and what they don't say from those around them.
+    fn within(outer: &Limits, inner: &Limits) -> Limits {
+        let (outer, inner) = (outer.clone(), inner.clone());
+        Limits {
+            headers: inner.headers.or(outer.headers),
+            uri: inner.uri.or(outer.uri),
+            body: inner.body.or(outer.body),
+            connections: inner.connections.or(outer.connections),
+            per_client: inner.per_client.or(outer.per_client),
+            handshakes: inner.handshakes.or(outer.handshakes),
+            memory: inner.memory.or(outer.memory),
+            min_rate: inner.min_rate.or(outer.min_rate),
+            half_close: inner.half_close.or(outer.half_close),
+            encoded_slash: inner.encoded_slash.or(outer.encoded_slash),
+            merge_slashes: inner.merge_slashes.or(outer.merge_slashes),
+            refuse_parameters: inner.refuse_parameters.or(outer.refuse_parameters),
+            underscores: inner.underscores.or(outer.underscores),
+        }
+    }
+
+    fn made(&self, check: &mut Check<'_>) -> site::Limits {
+        if let Some(Spanned { value: ast::Setting::Fixed(u64::MAX), span }) = &self.body {
+            check.report.add(
+                Diagnostic::lint("unbounded-body", "request bodies may be of any size here", *span)
+                    .help("name the largest size that is meant, as in body=\"1GiB\""),
+            );
+        }
+        if let (Some(uri), Some(headers)) = (&self.uri, &self.headers)
+            && let (ast::Setting::Fixed(longest), ast::Setting::Fixed(head)) = (&uri.value, &headers.value)
+            && longest > head
+        {
+            let message = "`uri` is more than `headers`, which the target is a part of: it can never be reached";
+            let found = Diagnostic::error("contradiction", message, uri.span).also(headers.span, "all of the head");
+            let slice = check.sources.slice(headers.span).to_owned();
+            check.report.add(found.help(Help::write(uri.span, slice)));
+        }
+        let mut number = |setting: &Option<Spanned<ast::Setting<u64>>>, kind, default| match setting {
+            Some(setting) => check.setting(setting, kind).unwrap_or(default),
+            None => default,
+        };
+        site::Limits {
+            headers: number(&self.headers, ParamKind::Size, DEFAULTS.headers),
+            uri: number(&self.uri, ParamKind::Size, DEFAULTS.uri),
+            body: number(&self.body, ParamKind::Size, DEFAULTS.body),
+            connections: number(&self.connections, ParamKind::Number, DEFAULTS.connections),
+            per_client: number(&self.per_client, ParamKind::Number, DEFAULTS.per_client),
+            handshakes: number(&self.handshakes, ParamKind::Number, DEFAULTS.handshakes),
+            memory: number(&self.memory, ParamKind::Size, DEFAULTS.memory),
+            min_rate: self.min_rate.as_ref().map_or(DEFAULTS.min_rate, |rate| rate.value),
+            half_close: self.half_close.as_ref().map_or(DEFAULTS.half_close, |value| value.value),
+            encoded_slash: self.encoded_slash.as_ref().is_some_and(|value| value.value),
+        }
+    }
+}

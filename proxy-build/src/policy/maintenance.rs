@@ -1,0 +1,94 @@
+//! `maintenance`: all requests are refused while a file is there.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{self, ParamKind};
+
+use super::{Explained, Layer, Line, Policy, Step, Told};
+use crate::ast::{self, What};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Route;
+use crate::model::Site;
+use crate::source::{Span, Spanned};
+use crate::value;
+use crate::wording;
+
+pub(crate) static MAINTENANCE: Directive = Directive {
+    name: "maintenance",
+    places: POLICY,
+    args: "",
+    props: &[
+        Prop::new("when", "PATH", "The file; `(param)NAME` has it given at start."),
+        Prop::new("retry-after", "DURATION", "When clients are told to come again. Default: they are not told."),
+    ],
+    body: None,
+    repeats: false,
+    summary: "Refuses all requests while a file is there.",
+    details: "\
+With 503, the page of `error-page 503`, and the reason `maintenance` in the log; before all else that a request passes. The file is looked
+for once a second. `touch` it, and remove it when the work is done: nothing is restarted or read again.",
+    example: r#"
+site example.com {
+    maintenance when="/run/site/maintenance" retry-after="5m"
+    error-page 503 (file)"/etc/site/back-soon.html"
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        Some(What::policy(Maintenance {
+            when: r.required("when", value::setting(value::text))?,
+            retry_after: r.prop("retry-after", value::setting(value::duration)),
+        }))
+    },
+};
+
+/// `maintenance`.
+#[derive(Debug, Clone)]
+pub(crate) struct Maintenance {
+    when: Spanned<ast::Setting<String>>,
+    retry_after: Option<Spanned<ast::Setting<Duration>>>,
+}
+
+impl Policy for Maintenance {
+    const NAME: &'static str = "maintenance";
+
+    fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        if let Some(made) = layer.one::<Maintenance>().and_then(|written| written.value.made(check, written.span)) {
+            policy.door.get_or_insert_default().maintenance = Some(made);
+        }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| door.maintenance.is_some());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(site, policy))
+    }
+}
+
+/// What it says, in words.
+fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
+    let maintenance = policy.door.as_ref().and_then(|door| door.maintenance.as_ref());
+    maintenance.map(|it| wording::setting(site, &it.when, ToString::to_string)).into_iter().collect()
+}
+
+impl Maintenance {
+    fn made(&self, check: &mut Check<'_>, span: Span) -> Option<site::Maintenance> {
+        Some(site::Maintenance {
+            id: check.number(Self::NAME, span),
+            when: check.absolute_path(&self.when)?,
+            retry_after: match &self.retry_after {
+                Some(after) => Some(check.setting(after, ParamKind::Duration)?),
+                None => None,
+            },
+        })
+    }
+}

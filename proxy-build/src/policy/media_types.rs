@@ -1,0 +1,44 @@
+//! `types`: which responses are compressed, or have texts replaced.
+
+use proxy_runtime::site::Text;
+
+use crate::ast::{Item, What};
+use crate::declaration::{Directive, Place};
+use crate::source::Spanned;
+use crate::value;
+
+/// In the braces of `compress`.
+pub(super) const IN_COMPRESS: Place = Place::Within("in `compress`");
+/// In the braces of `body-replace`.
+pub(super) const IN_BODY_REPLACE: Place = Place::Within("in `body-replace`");
+
+pub(crate) static TYPES: Directive = Directive {
+    name: "types",
+    places: &[IN_COMPRESS, IN_BODY_REPLACE],
+    args: "TYPE...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Which answers are compressed, or have texts replaced, by their `Content-Type`.",
+    details: "\
+`text/html` is that type, `text/*` all that begin so, `*+json` all that end so. Default in `body-replace`: `text/html`; in `compress`: text, JSON, XML, JavaScript, WebAssembly,
+YAML, uncompressed fonts, bitmaps and icons.",
+    example: r#"
+site example.com {
+    compress gzip {
+        types "text/html" "*+xml"
+    }
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::line(Types(r.some("a TYPE", value::media)))),
+};
+
+#[derive(Debug)]
+pub(super) struct Types(Vec<Spanned<String>>);
+
+/// The types among a policy's lines, if they are there.
+pub(super) fn among(items: &[Item]) -> Option<Vec<Text>> {
+    let types = items.iter().find_map(Item::line::<Types>)?;
+    Some(types.0.iter().map(|kind| kind.value.clone().into()).collect())
+}

@@ -1,0 +1,162 @@
+//! `rate-limit`: how often requests may come.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{self};
+
+use super::counted::{BY, CountedBy, IPV4, IPV6, refusal};
+use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
+use crate::ast::{Rate, What};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, POLICY, Prop};
+use crate::model::Route;
+use crate::model::Site;
+use crate::model::list;
+use crate::source::{Span, Spanned};
+use crate::syntax::Leaf;
+use crate::value::{self, Parsed};
+use crate::wording;
+
+pub(crate) static RATE_LIMIT: Directive = Directive {
+    name: "rate-limit",
+    places: POLICY,
+    args: "RATE|off",
+    props: &[
+        Prop::new("burst", "N", "So many requests may come at once, after a pause. Default: the number in RATE."),
+        Prop::new("by", "TEXT", BY),
+        Prop::new("ipv4-prefix", "N", IPV4),
+        Prop::new("ipv6-prefix", "N", IPV6),
+        Prop::new("delay", "DURATION", "Requests that come too early are held back, if by no longer than this, up to a minute. Default: none is."),
+        Prop::new("status", "429|503", "The status of a refusal. Default 429."),
+        Prop::new("keys", "N", "So many clients are told apart at a time, 8 to 16777216. Default 65536."),
+    ],
+    body: None,
+    repeats: true,
+    summary: "Limits how often requests come.",
+    details: "\
+`RATE` is a number per `s`, `m`, `h` or `d`, as in `\"50/s\"`. Requests are counted where the limit is written: one in a site
+counts the requests of all its routes together, one in a route those of that route, one in a preset all that use it. All limits that
+hold for a request must let it pass: a route's comes on top of its site's. `rate-limit off` does away with those from outside.
+
+The generic cell rate algorithm (GCRA): the rate holds at every moment, without windows in which twice as much could pass.
+A refusal has `Retry-After`, `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), and the reason
+`rate-limited` in the log. All workers count together. Memory is eight bytes for each of `keys`; when more clients come than that, those are
+forgotten first that have been idle longest.",
+    example: r#"
+site example.com {
+    rate-limit "50/s" burst=100
+    route "/login" {
+        rate-limit "5/m" delay="2s"
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/*" {
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| {
+        let rate = r.arg("a RATE", value::rate)?;
+        let limit = RateLimit {
+            rate: rate.value.map(|value| Spanned { value, span: rate.span }),
+            burst: r.prop("burst", value::integer(1, 1_000_000)),
+            by: CountedBy::read(r),
+            delay: r.prop("delay", short),
+            status: r.prop("status", refusal),
+            keys: r.prop("keys", value::integer(8, 1 << 24)),
+        };
+        Some(What::policy(limit))
+    },
+};
+
+/// A connection is held for as long.
+fn short(leaf: &Leaf) -> Parsed<Duration> {
+    let delay = value::duration(leaf)?;
+    if delay <= Duration::from_secs(60) {
+        return Ok(delay);
+    }
+    Err(value::Problem {
+        code: "out-of-range",
+        message: "a request is held back for a minute at most".to_owned(),
+        help: Vec::new(),
+        part: None,
+    })
+}
+
+/// `rate-limit`; `None` for `off`.
+#[derive(Debug, Clone)]
+pub(crate) struct RateLimit {
+    rate: Option<Spanned<Rate>>,
+    burst: Option<Spanned<u64>>,
+    by: CountedBy,
+    delay: Option<Spanned<Duration>>,
+    status: Option<Spanned<u16>>,
+    keys: Option<Spanned<u64>>,
+}
+
+impl Policy for RateLimit {
+    const NAME: &'static str = "rate-limit";
+    const MERGE: Merge<Self> = Merge::All;
+
+    fn is_off(&self) -> bool {
+        self.rate.is_none()
+    }
+
+    fn check(check: &mut Check<'_>, layer: &Layer, scope: &Scope, policy: &mut site::Policy) {
+        let limits = layer.all::<RateLimit>().iter();
+        let limits: Vec<_> = limits.filter_map(|limit| limit.value.made(check, limit.span, scope)).collect();
+        if !limits.is_empty() {
+            policy.door.get_or_insert_default().rate_limits = list(limits);
+        }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| !door.rate_limits.is_empty());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(site: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(site, policy))
+    }
+}
+
+/// What it says, in words.
+fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
+    let limits = policy.door.iter().flat_map(|door| door.rate_limits.iter());
+    let text = |limit: &site::RateLimit| {
+        let (rate, by) = (wording::rate(limit.interval), wording::by(site, &limit.by));
+        let delay = (!limit.delay.is_zero()).then(|| format!(" delay={}", wording::duration(limit.delay)));
+        format!("{rate} burst={} by={by}{}", limit.burst, delay.unwrap_or_default())
+    };
+    limits.map(text).collect()
+}
+
+impl RateLimit {
+    fn made(&self, check: &mut Check<'_>, span: Span, scope: &Scope) -> Option<site::RateLimit> {
+        let Some(Spanned { value: rate, .. }) = self.rate else {
+            let others = [
+                ("burst", self.burst.as_ref().map(|value| value.span)),
+                ("delay", self.delay.as_ref().map(|value| value.span)),
+                ("status", self.status.as_ref().map(|value| value.span)),
+                ("keys", self.keys.as_ref().map(|value| value.span)),
+            ];
+            self.by.nothing_beside_off(check, others);
+            return None;
+        };
+        let (by, identified) = self.by.made(check, scope)?;
+        Some(site::RateLimit {
+            id: check.number(Self::NAME, span),
+            interval: rate.per / rate.count,
+            burst: self.burst.as_ref().map_or(rate.count, |burst| burst.value as u32),
+            identified,
+            by,
+            delay: self.delay.as_ref().map_or(Duration::ZERO, |delay| delay.value),
+            status: self.status.as_ref().map_or(429, |status| status.value),
+            keys: self.keys.as_ref().map_or(1 << 16, |keys| keys.value),
+        })
+    }
+}

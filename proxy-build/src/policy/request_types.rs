@@ -1,0 +1,69 @@
+//! `request-types`: what bodies of requests may be.
+
+use proxy_runtime::site;
+
+use super::{Explained, Layer, Line, Policy, Step, Told};
+use crate::ast::What;
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, POLICY};
+use crate::model::Route;
+use crate::model::Site;
+use crate::model::list;
+use crate::source::Spanned;
+use crate::value;
+use crate::wording;
+
+pub(crate) static REQUEST_TYPES: Directive = Directive {
+    name: "request-types",
+    places: POLICY,
+    args: "TYPE...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Takes request bodies of these types alone.",
+    details: "\
+`application/json` is that type, `text/*` all that begin so, `*+json` all that end so. A request with a body of another type, or of none, is answered with 415 and the reason `unsupported-media-type` (RFC 9110 section 15.5.16). What the body really is, is
+not looked at.",
+    example: r#"
+site example.com {
+    request-types "application/json" "multipart/form-data"
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::policy(RequestTypes(r.some("a TYPE", value::media)))),
+};
+
+#[derive(Debug, Clone)]
+pub(crate) struct RequestTypes(Vec<Spanned<String>>);
+
+impl Policy for RequestTypes {
+    const NAME: &'static str = "request-types";
+
+    fn check(_: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        let types = layer.one::<RequestTypes>().into_iter().flat_map(|types| &types.value.0);
+        let types: Vec<_> = types.map(|kind| kind.value.clone().into()).collect();
+        if !types.is_empty() {
+            policy.door.get_or_insert_default().request_types = list(types);
+        }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    }
+
+    fn guards(route: &Route) -> Vec<String> {
+        let any = route.policy.door.as_ref().is_some_and(|door| !door.request_types.is_empty());
+        any.then(|| Self::NAME.to_owned()).into_iter().collect()
+    }
+
+    fn diff(_: &Site, policy: &site::Policy) -> Told {
+        Told::lines("door", Self::NAME, said(policy))
+    }
+}
+
+/// What it says, in words.
+fn said(policy: &site::Policy) -> Vec<String> {
+    let types = policy.door.iter().map(|door| &door.request_types).filter(|types| !types.is_empty());
+    types.map(|types| wording::list(types)).collect()
+}

@@ -1,0 +1,194 @@
+//! `timeouts`: how long each wait may take.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{self, ParamKind, Setting};
+
+use super::{Answer, Explained, Layer, Line, Merge, Policy, Step, Told};
+use crate::ast::{self, What};
+use crate::check::Check;
+use crate::check::scope::Scope;
+use crate::declaration::{Directive, Place, Prop, ROOT_POLICY};
+use crate::model::Site;
+use crate::model::TIMEOUTS as DEFAULTS;
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+use crate::value;
+use crate::wording;
+
+pub(crate) static TIMEOUTS: Directive = Directive {
+    name: "timeouts",
+    places: ROOT_POLICY,
+    args: "",
+    props: &[
+        Prop { name: "handshake", value: "DURATION", docs: "A client's TLS handshake, and its PROXY header. Beyond: the connection is closed. Default `\"10s\"`.", places: &[Place::Root] },
+        Prop::new("connect", "DURATION", "Connecting to a server, the TLS handshake included. Beyond: the next server, then 504. Default `\"5s\"`."),
+        Prop::new("request", "DURATION", "Receiving the request: the head, then the body, which gets a second more for each KiB that arrives. Beyond: 408. Default `\"10s\"`."),
+        Prop::new("response", "DURATION", "From the request being sent to the head of the answer. Beyond: 504. Default `\"60s\"`."),
+        Prop::new("continue", "DURATION", "From the request's head being sent to the server saying `100 Continue`, where `proxy continue=upstream` leaves that to it. Beyond: the body is sent all the same. Default `\"1s\"`."),
+        Prop::new("idle", "DURATION", "Silence: of a kept connection between requests, of a body on its way, of a tunnel. Default `\"60s\"`."),
+        Prop::new("total", "DURATION|off", "The whole exchange, from the request's head to the end of the answer; tunnels excepted. Default `off`."),
+    ],
+    body: None,
+    repeats: false,
+    summary: "Limits every wait.",
+    details: "\
+At the top level these are the defaults of all sites; each value is replaced by what a site or route says. A request's head
+is read, and a kept connection waits, before a site is known: for these the top level's `request` and `idle` count. The
+growing deadline of a body cuts off clients that send a byte now and then, and leaves slow lines alone.",
+    example: r#"
+timeouts request="15s" idle="2m"
+
+site example.com {
+    timeouts connect="1s" response="10s"
+    route "/reports/*" {
+        timeouts response="5m" total="10m"
+        proxy "http://127.0.0.1:3000"
+    }
+    route "/*" {
+        proxy "http://127.0.0.1:3000"
+    }
+}
+"#,
+    read: |r| {
+        r.some_property();
+        Some(What::policy(Timeouts {
+            handshake: r.prop("handshake", value::setting(value::wait("10s"))),
+            connect: r.prop("connect", value::setting(value::wait("5s"))),
+            request: r.prop("request", value::setting(value::wait("10s"))),
+            response: r.prop("response", value::setting(value::wait("60s"))),
+            proceed: r.prop("continue", value::setting(value::wait("1s"))),
+            idle: r.prop("idle", value::setting(value::wait("60s"))),
+            total: r.prop("total", value::setting(value::duration_or_off)),
+        }))
+    },
+};
+
+/// `timeouts`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Timeouts {
+    handshake: Option<Spanned<ast::Setting<Duration>>>,
+    connect: Option<Spanned<ast::Setting<Duration>>>,
+    request: Option<Spanned<ast::Setting<Duration>>>,
+    response: Option<Spanned<ast::Setting<Duration>>>,
+    proceed: Option<Spanned<ast::Setting<Duration>>>,
+    idle: Option<Spanned<ast::Setting<Duration>>>,
+    total: Option<Spanned<ast::Setting<Duration>>>,
+}
+
+impl Policy for Timeouts {
+    const NAME: &'static str = "timeouts";
+    const MERGE: Merge<Self> = Merge::Values(Timeouts::within);
+
+    fn check_root(check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]) {
+        // These wait for something before the first request.
+        let waits = |listener: &site::Listener| {
+            listener.speaks.tls || listener.speaks.proxy_protocol.is_some() || listener.speaks.stream.is_some()
+        };
+        let written = layer.one::<Timeouts>().and_then(|timeouts| timeouts.value.handshake.as_ref());
+        if let Some(written) = written.filter(|_| !listeners.iter().any(waits)) {
+            let message = "`handshake` has no effect: no listener speaks TLS or expects a PROXY header";
+            check.error("no-effect", message, written.span);
+        }
+    }
+
+    fn idle(&self, _: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+        let forwarding = answer.handler.forwarding();
+        let asks_server = forwarding.and_then(|forwarding| forwarding.asks_server.as_ref());
+        let mut found = Vec::new();
+        if let (Some(written), false) = (&self.proceed, asks_server.is_some_and(|asks_server| asks_server.value)) {
+            let message = "`continue` has no effect: it is the proxy that says it here";
+            let label = "to leave it to the server write continue=upstream here";
+            found.push(Diagnostic::error("no-effect", message, written.span).also(answer.at, label));
+        }
+        if forwarding.is_none() {
+            let own = [("`connect`", &self.connect), ("`response`", &self.response)];
+            let own = own.into_iter().filter_map(|(name, written)| Some((name, written.as_ref()?.span)));
+            found.extend(own.map(|(name, at)| answer.idle(name, "this route forwards nothing", at)));
+        }
+        found
+    }
+
+    fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
+        if let Some(timeouts) = layer.one::<Timeouts>() {
+            policy.timeouts = timeouts.value.made(check);
+        }
+    }
+
+    fn explain(of: &Explained<'_>) -> Vec<Line> {
+        let timeouts = &of.route.policy.timeouts;
+        let time = |setting| wording::setting(of.site, setting, |&duration| wording::duration(duration));
+        let mut lines = Vec::new();
+        if of.route.handler.proxy().is_some_and(|proxy| proxy.asks_server) {
+            let text = format!("said by the server, within {}", time(&timeouts.proceed));
+            lines.push(Line::new(Step::Forward, "continue", text));
+        }
+        let text = format!(
+            "connect={} request={} response={} idle={} total={} [{}]",
+            time(&timeouts.connect),
+            time(&timeouts.request),
+            time(&timeouts.response),
+            time(&timeouts.idle),
+            time(&timeouts.total),
+            of.from(Self::NAME)
+        );
+        lines.push(Line::new(Step::Forward, "time-outs", text));
+        lines
+    }
+
+    fn diff(_: &Site, _: &site::Policy) -> Told {
+        Told::values("timeouts", Self::NAME)
+    }
+}
+
+impl Timeouts {
+    /// These, and what they don't say from those around them.
+    fn within(outer: &Timeouts, inner: &Timeouts) -> Timeouts {
+        let (outer, inner) = (outer.clone(), inner.clone());
+        Timeouts {
+            handshake: inner.handshake.or(outer.handshake),
+            connect: inner.connect.or(outer.connect),
+            request: inner.request.or(outer.request),
+            response: inner.response.or(outer.response),
+            proceed: inner.proceed.or(outer.proceed),
+            idle: inner.idle.or(outer.idle),
+            total: inner.total.or(outer.total),
+        }
+    }
+
+    fn made(&self, check: &mut Check<'_>) -> site::Timeouts {
+        let mut duration = |setting: &Option<Spanned<ast::Setting<Duration>>>, default| match setting {
+            Some(setting) => check.setting(setting, ParamKind::Duration).unwrap_or(default),
+            None => default,
+        };
+        let found = site::Timeouts {
+            connect: duration(&self.connect, DEFAULTS.connect),
+            handshake: duration(&self.handshake, DEFAULTS.handshake),
+            request: duration(&self.request, DEFAULTS.request),
+            response: duration(&self.response, DEFAULTS.response),
+            proceed: duration(&self.proceed, DEFAULTS.proceed),
+            idle: duration(&self.idle, DEFAULTS.idle),
+            total: duration(&self.total, DEFAULTS.total),
+        };
+        let (Some(total), Setting::Fixed(limit)) = (&self.total, found.total) else { return found };
+        let parts = [
+            ("connect", &self.connect, found.connect),
+            ("request", &self.request, found.request),
+            ("response", &self.response, found.response),
+        ];
+        for (name, written, value) in parts {
+            let (Some(written), Setting::Fixed(value)) = (written, value) else { continue };
+            if value > limit {
+                check.report.add(
+                    Diagnostic::error(
+                        "contradicting-timeouts",
+                        format!("`{name}` is longer than `total`, so it can never run out"),
+                        written.span,
+                    )
+                    .also(total.span, "all of it takes no longer than this"),
+                );
+            }
+        }
+        found
+    }
+}

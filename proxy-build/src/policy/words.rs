@@ -1,0 +1,94 @@
+//! What policies say of themselves: to `kiln explain`, in the page of `kiln report`, and where `kiln diff` finds them changed.
+
+use proxy_runtime::context::addresses::Addresses;
+use proxy_runtime::rehearse::Outcome;
+
+use crate::model::{Route, Site};
+
+/// A part of the way of a request, as `explain` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// What is taken in.
+    Intake,
+    /// Whether it may pass.
+    Access,
+    /// What is changed before it is forwarded.
+    Change,
+    /// How it is forwarded.
+    Forward,
+    /// What becomes of the response.
+    Response,
+    /// What comes last.
+    Finish,
+}
+
+/// A line of `explain`.
+pub(crate) struct Line {
+    pub(crate) step: Step,
+    pub(crate) name: &'static str,
+    pub(crate) text: String,
+}
+
+impl Line {
+    /// A line that is as it is, wherever that is said.
+    pub(super) fn new(step: Step, name: &'static str, text: impl Into<String>) -> Line {
+        Line { step, name, text: text.into() }
+    }
+}
+
+/// A request that is explained, as far as its route.
+pub(crate) struct Explained<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) route: &'a Route,
+    pub(crate) outcome: &'a Outcome,
+}
+
+impl Explained<'_> {
+    /// Lines about a directive, each with the places where it is written.
+    pub(super) fn lines(
+        &self,
+        step: Step,
+        name: &'static str,
+        texts: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Vec<Line> {
+        let line = |text: String| Line::new(step, name, format!("{text} [{}]", self.from(name)).trim_start());
+        texts.into_iter().map(Into::into).map(line).collect()
+    }
+
+    /// The places where a directive is written.
+    pub(super) fn from(&self, name: &str) -> String {
+        let written = self.route.origins.iter().filter(|(found, _)| *found == name);
+        let places: Vec<_> = written.map(|(_, place)| format!("{}:{}", place.file, place.line)).collect();
+        if places.is_empty() { "defaults".to_owned() } else { places.join(", ") }
+    }
+}
+
+/// What `diff` compares.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// The member of the runtime's policy that this is about; none, where the filters of a route are.
+    pub(crate) member: &'static str,
+    /// The subject of the values in that member, where they tell it.
+    pub(crate) values: Option<&'static str>,
+    /// Subjects, and what is said about each, in words.
+    pub(crate) words: Vec<(String, String)>,
+    /// Who may come in, where that is known at build.
+    pub(crate) allowed: Option<Addresses>,
+}
+
+impl Told {
+    /// By the values in a member, about a subject.
+    pub(super) fn values(member: &'static str, subject: &'static str) -> Told {
+        Told { member, values: Some(subject), ..Told::default() }
+    }
+
+    /// In words, in place of the values in a member.
+    pub(super) fn words(member: &'static str, words: Vec<(String, String)>) -> Told {
+        Told { member, words, ..Told::default() }
+    }
+
+    /// The same, all about one subject.
+    pub(super) fn lines(member: &'static str, subject: &str, texts: Vec<String>) -> Told {
+        Told::words(member, texts.into_iter().map(|text| (subject.to_owned(), text)).collect())
+    }
+}

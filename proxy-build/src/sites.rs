@@ -1,0 +1,241 @@
+//! Pass 4, `check`: the site as written becomes the site as meant, or diagnostics.
+//!
+//! After this pass **no user error at all** can come up. It looks names up, fills defaults, merges presets and outer
+//! policies, resolves placeholders, and proves what can be proved about routes. It adds everything it finds to the
+//! report and goes on; the model is given only where nothing was wrong.
+
+mod presets;
+mod routes;
+
+use std::collections::HashMap;
+
+use proxy_runtime::site;
+
+use crate::ast::{self, HostPattern, Item, Top, What};
+use crate::check::{Check, Listen, fields, listeners, scope};
+use crate::model::{self, Host, list};
+use crate::policy::{self, Layer};
+use crate::report::{Diagnostic, Report};
+use crate::source::{Sources, Span, Spanned};
+
+/// The most routes of one site file; ids are 32 bits, and memory is what bounds it before.
+pub(crate) const MAX_ROUTES: usize = 1 << 20;
+
+/// Checks a file's items.
+pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report) -> Option<model::Site> {
+    let errors_before = report.has_errors();
+    let root = Root::sort(items);
+    let mut check = Check::new(sources, report);
+    check.lint_levels(root.lints);
+    if root.sites.is_empty() && root.streams.is_empty() && !check.report.has_errors() {
+        let wrong = Diagnostic::error(
+            "no-site",
+            "there is no site in this file: nobody would be answered",
+            check.sources.start(),
+        );
+        let help = check.at_top("site example.com { respond 200 \"hello\\n\"; }");
+        check.report.add(wrong.help(help));
+    }
+    check.declare_params(root.params);
+    for (span, preset) in root.presets {
+        check.presets.declare("preset", &preset.name.clone(), (span, preset.items), check.report);
+    }
+    check.declare_upstreams(root.upstreams);
+    check.declare_stores(root.stores);
+    check.declare_tls(root.tls);
+    let secured = check.sites_tls(&root.sites);
+    let listeners = check.listeners(&root.listens, &root.sites, &secured, (&root.streams, root.admin.as_ref()));
+    check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
+    let defaults = check.layer(&root.policies, &Layer::default());
+    policy::ALL.iter().for_each(|kind| kind.check_root(&mut check, &defaults, &listeners.list));
+    let process = check.process(&root.process);
+    let trusted = check.trusted(root.trusted);
+    check.trusted_header = trusted.header.clone();
+    check.underscores = policy::limits::underscores(&defaults);
+    let root_policy = check.policy(&defaults, &scope::Scope::no_route());
+    let mut hosts = check.sites(root.sites, &listeners, &secured, &defaults);
+    let joined = check.join(&hosts);
+    for host in &mut hosts {
+        check.overlaps(host, &joined);
+    }
+    check.report_effects();
+    let tests = check.tests(root.tests);
+    let streams = check.streams(&root.streams);
+    let tls = check.finish_tls(&hosts);
+    let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
+    check.unused(&listeners);
+    let Check { params, upstreams, stores, warmed, listed, key_sources, files, bundle, .. } = check;
+    let mut site = model::Site {
+        params: params.into_values(),
+        files,
+        process,
+        listeners: listeners.list,
+        tls,
+        acme,
+        streams,
+        trusted,
+        root: root_policy,
+        joined,
+        hosts,
+        upstreams: upstreams.into_values(),
+        stores: stores.into_values(),
+        listed,
+        key_sources,
+        bundle,
+        tests,
+        warmed,
+    };
+    site.place_tests();
+    (!errors_before && !report.has_errors()).then_some(site)
+}
+
+/// The items of the top level, sorted by what they are.
+#[derive(Default)]
+struct Root {
+    listens: Vec<Listen>,
+    tls: Vec<(Span, ast::Tls)>,
+    acme: Option<ast::Acme>,
+    admin: Option<Spanned<ast::Setting<String>>>,
+    streams: Vec<(Span, ast::Stream)>,
+    sites: Vec<(Span, ast::Site)>,
+    upstreams: Vec<(Span, ast::Upstream)>,
+    stores: Vec<(Span, ast::CacheStore)>,
+    params: Vec<(Span, ast::Param)>,
+    presets: Vec<(Span, ast::Preset)>,
+    trusted: Option<(Span, ast::TrustedProxies)>,
+    process: Vec<Item>,
+    policies: Vec<Item>,
+    lints: Vec<ast::Lint>,
+    tests: Vec<(Span, ast::Test)>,
+}
+
+impl Root {
+    fn sort(items: Vec<Item>) -> Root {
+        let mut root = Root::default();
+        for Item { span, what, broken } in items {
+            match what {
+                // It is in the report already.
+                What::Unread => {}
+                What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy), broken }),
+                What::Tls(tls) => root.tls.push((span, tls)),
+                What::Top(top) => root.add(span, top, broken),
+                _ => unreachable!("the reader lets nothing else stand at the top level"),
+            }
+        }
+        root
+    }
+
+    fn add(&mut self, span: Span, top: Top, broken: bool) {
+        match top {
+            Top::Listen(listen) => self.listens.push(Listen { span, listen, broken }),
+            Top::Acme(acme) => self.acme = Some(*acme),
+            Top::Stream(stream) => self.streams.push((span, stream)),
+            Top::Site(site) => self.sites.push((span, site)),
+            Top::Upstream(upstream) => self.upstreams.push((span, upstream)),
+            Top::Admin(address) => self.admin = Some(address),
+            Top::CacheStore(store) => self.stores.push((span, store)),
+            Top::Param(param) => self.params.push((span, param)),
+            Top::Preset(preset) => self.presets.push((span, preset)),
+            Top::TrustedProxies(trusted) => self.trusted = Some((span, trusted)),
+            Top::Process(items) | Top::Http2(items) => self.process.extend(items),
+            Top::Lint(lint) => self.lints.push(lint),
+            Top::Test(test) => self.tests.push((span, test)),
+        }
+    }
+}
+
+/// Which site has a host on a listener.
+type Claims = HashMap<(HostPattern, usize), Span>;
+
+impl Check<'_> {
+    /// The policy that a layer makes, where these placeholders have a value.
+    fn policy(&mut self, layer: &Layer, scope: &scope::Scope) -> site::Policy {
+        let mut made = policy::defaults();
+        policy::ALL.iter().for_each(|kind| kind.check(self, layer, scope, &mut made));
+        made
+    }
+
+    fn sites(
+        &mut self,
+        sites: Vec<(Span, ast::Site)>,
+        listeners: &listeners::Listeners,
+        secured: &[Option<usize>],
+        defaults: &Layer,
+    ) -> Vec<Host> {
+        let mut hosts: Vec<Host> = Vec::new();
+        let mut claims = Claims::new();
+        let mut routes = 0;
+        for (index, (span, site)) in sites.into_iter().enumerate() {
+            self.site_tls = secured[index];
+            let layer = self.layer(&site.items, defaults);
+            self.underscores = policy::limits::underscores(&layer);
+            let served_on = listeners.of_site[index].clone();
+            self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
+            // What it says of who clients are has no value where no route is found, and is then empty.
+            let mut policy = self.policy(&layer, &policy::auth::scope(&layer));
+            let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
+            let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
+            let found = self.routes(&site, &layer, &scope_hosts);
+            routes += found.len();
+            policy.fields.pass = list(fields::passed_by_some(found.iter().map(|route| &route.policy)));
+            if !site.items.iter().any(|item| matches!(item.what, What::Route(_) | What::Handler(_) | What::Unread)) {
+                self.report.add(
+                    Diagnostic::error("no-route", format!("the site `{name}` answers nothing"), span)
+                        .help(self.inside(span, "proxy \"http://127.0.0.1:3000\"")),
+                );
+            }
+            let mut normal_form = policy::limits::normal_form(&layer);
+            normal_form.encoded_slash |= found.iter().any(|route| route.policy.limits.encoded_slash);
+            hosts.push(Host {
+                hosts: scope_hosts,
+                span,
+                normal_form,
+                policy,
+                tls: secured[index].map(|tls| tls as u16),
+                secure: listeners.secure(&served_on, secured[index]),
+                listeners: served_on,
+                routes: found,
+            });
+        }
+        self.site_tls = None;
+        // The key has no port: where one host may be two sites, by the listener, they are told apart.
+        if hosts.iter().any(|host| host.listeners != hosts[0].listeners) {
+            for (index, host) in hosts.iter_mut().enumerate() {
+                for cache in host.routes.iter_mut().filter_map(|route| route.policy.cache.as_mut()) {
+                    cache.key.site = index as u16 + 1;
+                }
+            }
+        }
+        if let (true, Some(last)) = (routes > MAX_ROUTES, hosts.last()) {
+            let message = format!("{routes} routes, and there is room for {MAX_ROUTES}");
+            self.error("too-many-routes", message, last.span);
+        }
+        hosts
+    }
+
+    /// A host may belong to one site per listener. `claims` are those of the sites before.
+    fn claimed_twice(&mut self, claims: &mut Claims, site: Span, hosts: &[Spanned<HostPattern>], listeners: &[usize]) {
+        for (index, host) in hosts.iter().enumerate() {
+            if let Some(first) = hosts[..index].iter().find(|earlier| earlier.value == host.value) {
+                self.report.add(
+                    Diagnostic::error("duplicate-host", format!("the host `{host}` is there twice"), host.span)
+                        .also(first.span, "the first"),
+                );
+                continue;
+            }
+            let mut other = None;
+            for &listener in listeners {
+                let first = *claims.entry((host.value.clone(), listener)).or_insert(site);
+                other = other.or(Some(first).filter(|first| *first != site));
+            }
+            if let Some(other) = other {
+                self.report.add(
+                    Diagnostic::error("duplicate-host", format!("two sites claim the host `{host}`"), host.span)
+                        .label("the second")
+                        .also(other, "the first")
+                        .help("put the routes of both into one site, or give the sites listeners of their own"),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Routes: each pattern with its one handler, and all that holds for it.
+
+use proxy_runtime::site::Handler;
+
+use crate::ast::{self, HostPattern, Item, Pattern, Segment, What};
+use crate::check::scope::Scope;
+use crate::check::{Check, fields};
+use crate::model::Route;
+use crate::policy::{self, Answer, Filters, Layer, OfRoute};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+/// Whether everything about these directives could be read.
+fn whole(items: &[Item]) -> bool {
+    items.iter().all(|item| {
+        !item.broken
+            && match &item.what {
+                What::Unread => false,
+                What::Matcher(ast::Matcher::Not(inner) | ast::Matcher::Any(inner)) => whole(inner),
+                What::Handler(ast::Handler::Files(files)) => whole(&files.or_else),
+                _ => true,
+            }
+    })
+}
+
+impl Check<'_> {
+    /// The routes of a site; the site's own handler is a route `/*`.
+    pub(super) fn routes(&mut self, site: &ast::Site, outer: &Layer, hosts: &[HostPattern]) -> Vec<Route> {
+        let mut routes = Vec::new();
+        let handlers: Vec<_> = site.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
+        if let Some(item) = handlers.first() {
+            self.one_handler(&handlers);
+            let pattern =
+                Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
+            routes.extend(self.route(&pattern, 0, &[], item, outer.clone(), hosts));
+        }
+        for Item { what, span, .. } in &site.items {
+            if let What::Route(route) = what {
+                let (before, first) = (self.report.errors(), routes.len());
+                self.route_node(*span, route, outer, hosts, &mut routes);
+                if self.report.errors() > before || !whole(&route.items) {
+                    self.unsound.extend(routes[first..].iter().map(|route| route.span));
+                }
+            }
+        }
+        if !routes.is_empty() && routes.iter().all(|route| route.handler.proxy().is_none()) {
+            for item in &site.items {
+                let kind = policy::ALL.iter().find(|kind| kind.is(item) && kind.needs_upstream());
+                let Some(kind) = kind else { continue };
+                let message = format!("`{}` has no effect: no route of this site forwards anything", kind.name());
+                self.error("no-effect", message, item.span);
+            }
+        }
+        routes
+    }
+
+    fn route_node(
+        &mut self,
+        span: Span,
+        route: &ast::Route,
+        outer: &Layer,
+        hosts: &[HostPattern],
+        routes: &mut Vec<Route>,
+    ) {
+        let layer = self.layer(&route.items, outer);
+        let handlers: Vec<_> = route.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
+        let Some(handler) = handlers.first() else {
+            if route.items.iter().any(|item| matches!(item.what, What::Unread)) {
+                return;
+            }
+            self.report.add(
+                Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
+                    .help("a route ends in one of: proxy split files respond redirect echo abort"),
+            );
+            return;
+        };
+        self.one_handler(&handlers);
+        let priority = route.priority.as_ref().map_or(0, |priority| priority.value);
+        let first = routes.len();
+        for pattern in &route.patterns {
+            self.note_priority(pattern, route.priority.as_ref());
+            routes.extend(self.route(pattern, priority, &route.items, handler, layer.clone(), hosts));
+        }
+        let What::Handler(written) = &handler.what else { return };
+        let methods = routes[first..].first().map(|route| route.methods.mask);
+        let answer = Answer { handler: written, at: handler.span, methods };
+        for item in &route.items {
+            policy::ALL.iter().flat_map(|kind| kind.idle(item, &answer)).for_each(|found| self.report.add(found));
+        }
+    }
+
+    fn route(
+        &mut self,
+        pattern: &Spanned<Pattern>,
+        priority: i64,
+        items: &[Item],
+        handler: &Item,
+        layer: Layer,
+        hosts: &[HostPattern],
+    ) -> Option<Route> {
+        let What::Handler(written) = &handler.what else { return None };
+        let matched = self.matchers(items, pattern);
+        let proxied = written.forwarding().is_some();
+        let scope = Scope {
+            captures: matched.captures,
+            pattern: Some(pattern.value.text.clone()),
+            any_case: pattern.value.ignores_case(),
+            upstream: proxied,
+            ..policy::auth::scope(&layer)
+        };
+        let mut filters = Filters::default();
+        let of = OfRoute { pattern, scope: &scope, handler: written };
+        policy::ALL.iter().for_each(|kind| kind.filter(self, &layer, &of, &mut filters));
+        let mut policy = self.policy(&layer, &scope);
+        fields::own(&mut policy, &filters.request, &self.trusted_header);
+        let answer = self.handler(written, handler.span, &scope, hosts)?;
+        self.grpc_gets_through(items, &answer);
+        if let ast::Handler::Files(files) = written {
+            self.files_and_else_are_asked(files, handler.span, &pattern.value, &matched.methods);
+        }
+        let mut route = Route {
+            pattern: pattern.value.clone(),
+            span: pattern.span,
+            place: self.place(pattern.span),
+            priority,
+            rank: 0,
+            methods: matched.methods,
+            matchers: matched.matchers,
+            request: filters.request,
+            response: filters.response,
+            functions: filters.functions,
+            handler: answer,
+            handler_span: handler.span,
+            policy,
+            example: None,
+            origins: layer.origins.iter().map(|(name, span)| (*name, self.place(*span))).collect(),
+        };
+        policy::ALL.iter().for_each(|kind| kind.finish(self, &layer, &mut route));
+        Some(route)
+    }
+
+    /// gRPC goes over HTTP/2 all the way.
+    fn grpc_gets_through(&mut self, items: &[Item], handler: &Handler) {
+        let Some(proxy) = handler.proxy() else { return };
+        let grpc = items.iter().find(|item| match &item.what {
+            What::Matcher(ast::Matcher::Protocol(asked)) => {
+                asked.iter().all(|asked| asked.value == ast::Protocol::Grpc)
+            }
+            _ => false,
+        });
+        let Some(grpc) = grpc else { return };
+        for share in proxy.shares.iter() {
+            let index = usize::from(share.upstream);
+            let entry = &self.upstreams.entries[index];
+            if entry.value.http2 {
+                continue;
+            }
+            let message = format!("gRPC is spoken in HTTP/2 alone, and `{}` in HTTP/1.1", entry.value.name);
+            let declared = self.upstreams.index.values().any(|&named| named == index);
+            let help = match declared {
+                true => self.inside(entry.span, "http h2"),
+                false => "declare an `upstream` for these servers, with: http h2".into(),
+            };
+            let found =
+                Diagnostic::error("contradiction", message, grpc.span).also(entry.span, "it is forwarded to here");
+            self.report.add(found.help(help));
+        }
+    }
+}
