@@ -32,6 +32,8 @@ mod entry;
 #[cfg(feature = "serve")]
 mod figures;
 #[cfg(feature = "serve")]
+mod filed;
+#[cfg(feature = "serve")]
 mod flight;
 #[cfg(feature = "serve")]
 pub(crate) mod freshness;
@@ -75,11 +77,11 @@ pub(crate) use self::coded::Forms;
 #[cfg(feature = "serve")]
 pub(crate) use self::content::Content;
 #[cfg(feature = "serve")]
-pub(crate) use self::disk::{Filed, Opened};
-#[cfg(feature = "serve")]
 pub(crate) use self::entry::{Head, Lately, Order, PAUSE, number};
 #[cfg(feature = "serve")]
 pub(crate) use self::figures::{Figures, OnDisk};
+#[cfg(feature = "serve")]
+pub(crate) use self::filed::{Filed, Opened};
 #[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]

@@ -11,5 +11,3 @@ pub mod pages;
 #[cfg(feature = "serve")]
 pub(crate) mod replace;
 pub mod respond;
-#[cfg(feature = "serve")]
-pub(crate) mod transformed;

@@ -16,3 +16,5 @@ pub mod methods;
 #[cfg(feature = "serve")]
 pub(crate) mod ranges;
 pub mod target;
+#[cfg(feature = "serve")]
+pub(crate) mod transformed;

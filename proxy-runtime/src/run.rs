@@ -117,7 +117,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         }
         tokio::task::spawn_local(watch_certificates(site, settings, engine, doors));
         tokio::task::spawn_local(keep_trimming(memory, budget));
-        tls::acme::keeper::keep_certificates(site, settings, engine);
+        tls::keeper::keep_certificates(site, settings, engine);
         signals.supervise(site, settings, (engine, doors), &stop, &mut all_done).await;
     });
     for store in stores {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::content::Content;
-use super::disk::{Disk, Filed, Found, Writer};
+use super::disk::{Disk, Found, Writer};
 use super::entry::{Entry, Head};
+use super::filed::Filed;
 use super::freshness::Unkept;
 use super::groups;
 use super::record;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::disk::filed::Opened;
+use super::filed::Opened;
 
 /// The body of a kept answer.
 #[derive(Clone)]

@@ -8,7 +8,6 @@
 //! A disk may hang. What looks at files runs in the folder's pool ([`FilePool`]); workers call [`Disk::may_have`] and
 //! [`Disk::forget`] alone, which look at memory.
 
-pub(crate) mod filed;
 mod index;
 mod limits;
 mod room;
@@ -26,14 +25,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-pub(crate) use self::filed::{Filed, Opened};
-use self::filed::{Folder, HEADER, Handle, SUM, sum};
 use self::index::Index;
 pub(crate) use self::limits::Limits;
 use self::limits::occupied;
 pub(super) use self::writer::Writer;
 use super::bans::{Ban, Bans};
 use super::entry::Head;
+use super::filed::{Filed, Folder, HEADER, Handle, Opened, SUM, sum};
 use super::journal::Journal;
 use super::orders::Orders;
 use super::purges::Purge;
@@ -448,8 +446,8 @@ fn write_secret(folder: &Path, (low, high): Secret) -> io::Result<Secret> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::filed::BLOCK;
     use super::super::store::tests::head;
-    use super::filed::BLOCK;
     use super::*;
 
     const AMPLE: Limits = Limits { bytes: 1 << 30, files: 1 << 30, min_free: 0 };

@@ -10,7 +10,7 @@ use http::StatusCode;
 use quick_cache::Weighter;
 
 use super::content::Content;
-use super::disk::filed::Filed;
+use super::filed::Filed;
 use super::freshness::Life;
 use super::purges::Purge;
 use super::varies::Varies;

@@ -14,9 +14,9 @@ use super::content::Content;
 use super::entry::{Entry, Head, Order};
 use super::key::Selecting;
 use super::store::{Place, Store};
-use crate::content::transformed;
 use crate::protocol::date::date;
 use crate::protocol::fields::{Fields, number, split_once};
+use crate::protocol::transformed;
 use crate::site;
 
 /// The part that a 206 says it is (RFC 9110 section 14.4), and the length of the whole. `None`: it does not say that, or is several.

@@ -19,9 +19,9 @@ use std::task::{Context, Poll};
 use self::encoder::Encoder;
 use crate::body::source::Source;
 use crate::cache::Forms;
-use crate::content::transformed::{self, Made};
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
+use crate::protocol::transformed::{self, Made};
 use crate::site::{Coding, Site};
 
 /// No worker compresses more answers than this at once: each takes up to a few megabytes. Beyond, they go as they are.

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use crate::body::source::Source;
-use crate::content::transformed::{self, Made};
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
+use crate::protocol::transformed::{self, Made};
 use crate::site::BodyReplace;
 
 /// So much is made at a time, about, in bytes: what is put in may be longer than what it is put in for.

@@ -15,6 +15,8 @@ mod client;
 mod connect;
 mod engine;
 mod explain;
+#[cfg_attr(not(feature = "acme"), path = "tls/no_keeper.rs")]
+pub(crate) mod keeper;
 mod provider;
 mod server;
 

@@ -5,11 +5,11 @@ use http::{Method, StatusCode};
 use super::body::Body;
 use crate::client::record::Record;
 use crate::content::compress::Compressed;
-use crate::content::transformed;
 use crate::filter::Answer;
 use crate::protocol::conditions;
 use crate::protocol::encodings;
 use crate::protocol::fields::{Fields, has_token};
+use crate::protocol::transformed;
 use crate::site::{Coding, Compress};
 
 /// Compresses an answer, if it should be and the client takes it.

@@ -7,13 +7,13 @@ use crate::body::source::Source;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::content::respond::{self, Answer};
-use crate::content::transformed;
 use crate::context::facts::Timestamp;
 use crate::failure::{Failure, Limited};
 use crate::http1;
 use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
+use crate::protocol::transformed;
 use crate::serve::body::Body;
 use crate::site::{ErrorPage, Policy};
 

@@ -5,9 +5,9 @@ use http::Method;
 use super::body::Body;
 use crate::client::record::Record;
 use crate::content::replace::Replacer;
-use crate::content::transformed;
 use crate::filter::Answer;
 use crate::protocol::media;
+use crate::protocol::transformed;
 
 /// Replaces texts in an answer, if it is of a type for that, whole, and not compressed.
 pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answer<Body>) -> Answer<Body> {

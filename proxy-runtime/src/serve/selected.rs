@@ -8,11 +8,11 @@ use http::{Method, StatusCode};
 use super::compress;
 use crate::client::record::Record;
 use crate::content::respond::Answer;
-use crate::content::transformed;
 use crate::protocol::conditions;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
 use crate::protocol::ranges::{self, RangeRequest};
+use crate::protocol::transformed;
 use crate::serve::body::Body;
 
 /// What is to be sent.

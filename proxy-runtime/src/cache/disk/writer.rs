@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::filed::{Folder, Handle};
+use crate::cache::filed::{Folder, Handle};
 
 /// What a file of a response begins with.
 pub(super) const MAGIC: &[u8; 6] = b"KILN2\n";

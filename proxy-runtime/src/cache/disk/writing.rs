@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use super::Disk;
-use super::filed::{BLOCK, Filed, HEADER, SUM};
 use super::limits::{UNIT, occupied};
 use super::writer::{MAGIC, Writer, create};
+use crate::cache::filed::{BLOCK, Filed, HEADER, SUM};
 
 impl Disk {
     /// Begins a file, whose body follows. Blocks.

@@ -13,6 +13,8 @@ pub(crate) struct Engine {
 
 #[path = "no_acme.rs"]
 pub(crate) mod acme;
+#[path = "no_keeper.rs"]
+pub(crate) mod keeper;
 
 impl Engine {
     pub(crate) fn new(_: &Site, _: &Settings) -> Result<Engine, Vec<Refused>> {

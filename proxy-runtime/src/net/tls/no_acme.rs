@@ -14,14 +14,6 @@ impl Challenges {
     }
 }
 
-pub(crate) mod keeper {
-    use crate::context::settings::Settings;
-    use crate::net::tls::Engine;
-    use crate::site::Site;
-
-    pub(crate) fn keep_certificates(_: &'static Site, _: &'static Settings, _: &'static Engine) {}
-}
-
 #[cfg(feature = "tls")]
 pub(super) use without::*;
 

@@ -13,9 +13,9 @@ use crate::cache::{Content, Forms, Head, Reader, Store};
 use crate::client::record::Record;
 use crate::content::file_reader::{FileReader, From};
 use crate::content::respond::Answer;
-use crate::content::transformed;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
+use crate::protocol::transformed;
 use crate::serve::body;
 use crate::serve::selected::{self, Multipart, ROOM, Selected};
 

@@ -15,7 +15,7 @@ use crate::observe::notice;
 use crate::site::Acme;
 
 /// The account of a site.
-pub(super) struct Accounts {
+pub(crate) struct Accounts {
     acme: &'static Acme,
     settings: &'static Settings,
     path: PathBuf,
@@ -35,7 +35,7 @@ struct Registered {
 }
 
 impl Accounts {
-    pub(super) fn new(acme: &'static Acme, settings: &'static Settings) -> Accounts {
+    pub(crate) fn new(acme: &'static Acme, settings: &'static Settings) -> Accounts {
         let path = StateFolder::new(acme.state.get(settings)).account(acme.directory.get(settings));
         Accounts { acme, settings, path, registered: Mutex::default() }
     }
@@ -44,7 +44,7 @@ impl Accounts {
     ///
     /// # Errors
     /// The authority can't be asked, or refuses.
-    pub(super) async fn get(&self) -> Result<Account, AcmeError> {
+    pub(crate) async fn get(&self) -> Result<Account, AcmeError> {
         let mut registered = self.registered.lock().await;
         if registered.credentials.is_none() {
             registered.credentials = self.kept()?;
@@ -60,7 +60,7 @@ impl Accounts {
     ///
     /// # Errors
     /// The authority can't be asked, or refuses.
-    pub(super) async fn replace(&self, unknown: &Account) -> Result<Account, AcmeError> {
+    pub(crate) async fn replace(&self, unknown: &Account) -> Result<Account, AcmeError> {
         let mut registered = self.registered.lock().await;
         if let Some(credentials) = registered.credentials.as_deref()
             && let Ok(account) = self.restore(credentials).await
@@ -73,7 +73,7 @@ impl Accounts {
     }
 
     /// Whether the authority refuses whatever comes from this account.
-    pub(super) async fn is_refused(&self, account: &Account) -> bool {
+    pub(crate) async fn is_refused(&self, account: &Account) -> bool {
         let contact = self.contact();
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
         let asked = again(async || account.update_contacts(&contact).await).await;

@@ -9,16 +9,16 @@ use super::schedule::{self, Window};
 use crate::net::certificate::Chain;
 
 /// What an authority says about a certificate.
-pub(super) struct RenewalInfo {
-    pub(super) window: Window,
+pub(crate) struct RenewalInfo {
+    pub(crate) window: Window,
     /// Where it says why, for people.
-    pub(super) explanation: Option<String>,
+    pub(crate) explanation: Option<String>,
     /// When it is asked again.
-    pub(super) ask_again: Duration,
+    pub(crate) ask_again: Duration,
 }
 
 /// What an authority knows a certificate by (RFC 9773 section 4.1).
-pub(super) fn identifier(chain: &Chain) -> Option<CertificateIdentifier<'static>> {
+pub(crate) fn identifier(chain: &Chain) -> Option<CertificateIdentifier<'static>> {
     let (signer, serial) = chain.renewal_id()?;
     Some(CertificateIdentifier::new(signer.as_slice().into(), serial.as_slice().into()).into_owned())
 }
@@ -27,7 +27,7 @@ pub(super) fn identifier(chain: &Chain) -> Option<CertificateIdentifier<'static>
 ///
 /// # Errors
 /// It can't be asked, or does not know the certificate, or what it says makes no sense.
-pub(super) async fn ask(account: &Account, id: &CertificateIdentifier<'_>) -> Result<Option<RenewalInfo>, AcmeError> {
+pub(crate) async fn ask(account: &Account, id: &CertificateIdentifier<'_>) -> Result<Option<RenewalInfo>, AcmeError> {
     let (info, retry_after) = match account.renewal_info(id).await {
         Err(instant_acme::Error::Unsupported(_)) => return Ok(None),
         outcome => outcome?,

@@ -61,7 +61,7 @@ impl Challenges {
     ///
     /// # Errors
     /// There is no certificate to be made for that host.
-    pub(super) fn meet(&self, proof: Proof<'_>) -> Result<Met<'_>, String> {
+    pub(crate) fn meet(&self, proof: Proof<'_>) -> Result<Met<'_>, String> {
         let key = match proof {
             Proof::Plain { token, text } => {
                 self.plain.write().unwrap_or_else(PoisonError::into_inner).insert(token.to_owned(), text.to_owned());
@@ -80,7 +80,7 @@ impl Challenges {
 }
 
 /// How a host is shown to be one's own.
-pub(super) enum Proof<'a> {
+pub(crate) enum Proof<'a> {
     /// This text, to whoever asks for the token.
     Plain { token: &'a str, text: &'a str },
     /// A certificate for the host with this digest in it.
@@ -88,7 +88,7 @@ pub(super) enum Proof<'a> {
 }
 
 /// A challenge that is met until this is dropped.
-pub(super) struct Met<'a> {
+pub(crate) struct Met<'a> {
     challenges: &'a Challenges,
     key: MetBy,
 }
@@ -146,7 +146,7 @@ fn handshake(host: &str, digest: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn std
 }
 
 /// The address that a host is, if it is one.
-pub(super) fn address(host: &str) -> Option<IpAddr> {
+pub(crate) fn address(host: &str) -> Option<IpAddr> {
     host.trim_matches(['[', ']']).parse().ok()
 }
 

@@ -13,44 +13,44 @@ const LONGEST_REASON: usize = 1000;
 
 /// Why an order fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AcmeError {
+pub(crate) struct AcmeError {
     /// For people.
     reason: String,
     /// How long the authority wants to be left alone.
-    pub(super) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
     /// The name of the authority's problem, as in `rateLimited`.
     problem: Option<String>,
 }
 
 impl AcmeError {
     /// What the authority says about a request that it refuses.
-    pub(super) fn refused(problem: &Problem, retry_after: Option<Duration>) -> AcmeError {
+    pub(crate) fn refused(problem: &Problem, retry_after: Option<Duration>) -> AcmeError {
         let name = problem.r#type.as_deref().and_then(|kind| kind.strip_prefix(NAMESPACE));
         AcmeError { retry_after, problem: name.map(str::to_owned), ..AcmeError::from(said(problem)) }
     }
 
     /// The authority refuses a request without a problem document.
-    pub(super) fn status(status: http::StatusCode, retry_after: Option<Duration>) -> AcmeError {
+    pub(crate) fn status(status: http::StatusCode, retry_after: Option<Duration>) -> AcmeError {
         AcmeError { retry_after, ..AcmeError::from(format!("the authority responds {}", status.as_u16())) }
     }
 
     /// The same about something.
-    pub(super) fn about(self, what: &str) -> AcmeError {
+    pub(crate) fn about(self, what: &str) -> AcmeError {
         AcmeError { reason: shortened(format!("{what}: {}", self.reason)), ..self }
     }
 
     /// The same, to be tried again after this time.
-    pub(super) fn after(self, wait: Duration) -> AcmeError {
+    pub(crate) fn after(self, wait: Duration) -> AcmeError {
         AcmeError { retry_after: Some(wait), ..self }
     }
 
     /// Whether the authority has this problem.
-    pub(super) fn is(&self, problem: &str) -> bool {
+    pub(crate) fn is(&self, problem: &str) -> bool {
         self.problem.as_deref() == Some(problem)
     }
 
     /// Whether it is the authority that refuses, for a reason that it names.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         self.problem.is_some()
     }
 }
@@ -128,7 +128,7 @@ fn shortened(reason: String) -> String {
 const NONCES: u32 = 6;
 
 /// Makes a request again for as long as the authority only dislikes the nonce, of which it sends another each time (RFC 8555 section 6.5).
-pub(super) async fn again<T>(mut ask: impl AsyncFnMut() -> Result<T, instant_acme::Error>) -> Result<T, AcmeError> {
+pub(crate) async fn again<T>(mut ask: impl AsyncFnMut() -> Result<T, instant_acme::Error>) -> Result<T, AcmeError> {
     let mut left = NONCES;
     loop {
         match ask().await.map_err(AcmeError::from) {

@@ -21,21 +21,21 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// What is asked for, and by what means.
-pub(super) struct OrderRequest<'a> {
-    pub(super) acme: &'a Acme,
-    pub(super) settings: &'a Settings,
+pub(crate) struct OrderRequest<'a> {
+    pub(crate) acme: &'a Acme,
+    pub(crate) settings: &'a Settings,
     /// What the certificate is for.
-    pub(super) hosts: &'a [Text],
+    pub(crate) hosts: &'a [Text],
     /// The certificate that it is for the place of (RFC 9773 section 5).
-    pub(super) replaces: Option<CertificateIdentifier<'static>>,
-    pub(super) challenges: &'a Challenges,
+    pub(crate) replaces: Option<CertificateIdentifier<'static>>,
+    pub(crate) challenges: &'a Challenges,
 }
 
 /// Asks for a certificate: its key, and the chain behind it.
 ///
 /// # Errors
 /// There is none.
-pub(super) async fn obtain(wanted: &OrderRequest<'_>, accounts: &Accounts) -> Result<String, AcmeError> {
+pub(crate) async fn obtain(wanted: &OrderRequest<'_>, accounts: &Accounts) -> Result<String, AcmeError> {
     let mut records = Vec::new();
     let propagation = wanted.acme.dns.iter().map(|provider| provider.propagation.get(wanted.settings)).max();
     let ordered = async {

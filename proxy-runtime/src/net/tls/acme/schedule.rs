@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 
 /// No authority makes anybody wait for longer: the longest limit of Let's Encrypt is per week.
-pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Certificates with a shorter life are renewed when half of it is over, others at two thirds.
 const SHORT_LIVED: Duration = Duration::from_secs(10 * 24 * 3600);
@@ -21,31 +21,31 @@ const LATEST: f64 = 0.95;
 
 /// The time, by both clocks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) wall: SystemTime,
-    pub(super) monotonic: Instant,
+pub(crate) struct Now {
+    pub(crate) wall: SystemTime,
+    pub(crate) monotonic: Instant,
 }
 
 impl Now {
-    pub(super) fn read() -> Now {
+    pub(crate) fn read() -> Now {
         Now { wall: SystemTime::now(), monotonic: Instant::now() }
     }
 }
 
 /// A pause as it is kept in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pause {
+pub(crate) struct Pause {
     /// Orders in a row that have not come to a certificate of use.
-    pub(super) failures: u32,
+    pub(crate) failures: u32,
     /// Until when, in seconds since 1970.
-    pub(super) until: u64,
+    pub(crate) until: u64,
     /// How long it is, in seconds.
-    pub(super) wait: u64,
+    pub(crate) wait: u64,
 }
 
 /// When one certificate may be ordered.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// Orders in a row that have failed, or have come to a certificate that was ordered again soon.
     failures: u32,
     not_before: Instant,
@@ -55,7 +55,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// Goes on with what was kept.
-    pub(super) fn restored(kept: Option<Pause>, now: Now) -> Schedule {
+    pub(crate) fn restored(kept: Option<Pause>, now: Now) -> Schedule {
         let Some(Pause { failures, until, wait }) = kept else {
             return Schedule { failures: 0, not_before: now.monotonic, settled: None };
         };
@@ -66,27 +66,27 @@ impl Schedule {
     }
 
     /// Orders in a row that have not come to a certificate of use, that which is under way included.
-    pub(super) fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// Whether the last order has come to a certificate of use.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.settled.is_some()
     }
 
     /// How long it is until the next order of a certificate that is due then.
-    pub(super) fn wait(&self, due: SystemTime, now: Now) -> Duration {
+    pub(crate) fn wait(&self, due: SystemTime, now: Now) -> Duration {
         due.duration_since(now.wall).unwrap_or_default().max(self.pause(now))
     }
 
     /// What is left of the pause, whatever is due.
-    pub(super) fn pause(&self, now: Now) -> Duration {
+    pub(crate) fn pause(&self, now: Now) -> Duration {
         self.not_before.saturating_duration_since(now.monotonic)
     }
 
     /// An order begins. It counts as failed until it has succeeded: a process that ends meanwhile has had it.
-    pub(super) fn began(&mut self, now: Now, luck: f64) -> Pause {
+    pub(crate) fn began(&mut self, now: Now, luck: f64) -> Pause {
         // One that is ordered again before a quarter of its life is over, by a clock that is wrong or an authority that wants it, is no success.
         if self.settled.take().is_some_and(|(at, life)| now.monotonic.saturating_duration_since(at) >= life / 4) {
             self.failures = 0;
@@ -96,13 +96,13 @@ impl Schedule {
     }
 
     /// The order has failed, and the authority may have said how long to wait.
-    pub(super) fn failed(&mut self, retry_after: Option<Duration>, now: Now, luck: f64) -> Pause {
+    pub(crate) fn failed(&mut self, retry_after: Option<Duration>, now: Now, luck: f64) -> Pause {
         let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
         self.put_off(pause(self.failures, luck).max(asked), now)
     }
 
     /// The order has come to a certificate with such a life, which is due again at `due`: at once, where a clock is wrong.
-    pub(super) fn succeeded(&mut self, life: Duration, due: SystemTime, now: Now, luck: f64) -> Option<Pause> {
+    pub(crate) fn succeeded(&mut self, life: Duration, due: SystemTime, now: Now, luck: f64) -> Option<Pause> {
         if due <= now.wall {
             return Some(self.put_off(pause(self.failures, luck), now));
         }
@@ -120,22 +120,22 @@ impl Schedule {
 }
 
 /// How long to wait after so many failures in a row, give or take a fifth; `luck` is from 0 to 1.
-pub(super) fn pause(failures: u32, luck: f64) -> Duration {
+pub(crate) fn pause(failures: u32, luck: f64) -> Duration {
     let long = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     long.mul_f64(0.8 + luck * 0.4)
 }
 
 /// When an authority would like a certificate renewed (RFC 9773 section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) start: SystemTime,
-    pub(super) end: SystemTime,
+pub(crate) struct Window {
+    pub(crate) start: SystemTime,
+    pub(crate) end: SystemTime,
 }
 
 /// When a certificate with this validity is renewed: at some time within the authority's window, as `luck` has it, from 0 to 1. Without a window,
 /// when two thirds of its life are over, of a short one half, or up to a twentieth of it earlier, so that proxies that were started
 /// together do not ask together. In any case before it ends.
-pub(super) fn renewal((from, until): (SystemTime, SystemTime), window: Option<Window>, luck: f64) -> SystemTime {
+pub(crate) fn renewal((from, until): (SystemTime, SystemTime), window: Option<Window>, luck: f64) -> SystemTime {
     let life = until.duration_since(from).unwrap_or_default();
     let part = if life < SHORT_LIVED { 1.0 / 2.0 } else { 2.0 / 3.0 };
     match window {
@@ -148,7 +148,7 @@ pub(super) fn renewal((from, until): (SystemTime, SystemTime), window: Option<Wi
 }
 
 /// When an authority is asked again about a window: what it says, from a minute to a day (RFC 9773 section 4.3.2).
-pub(super) fn ask_again(retry_after: Duration) -> Duration {
+pub(crate) fn ask_again(retry_after: Duration) -> Duration {
     retry_after.clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600))
 }
 

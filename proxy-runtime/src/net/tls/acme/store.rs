@@ -12,10 +12,10 @@ use super::schedule::Pause;
 
 /// `state` of `acme`.
 #[derive(Debug, Clone)]
-pub(super) struct StateFolder(PathBuf);
+pub(crate) struct StateFolder(PathBuf);
 
 impl StateFolder {
-    pub(super) fn new(path: &str) -> StateFolder {
+    pub(crate) fn new(path: &str) -> StateFolder {
         StateFolder(PathBuf::from(path))
     }
 
@@ -23,7 +23,7 @@ impl StateFolder {
     ///
     /// # Errors
     /// It can't be had.
-    pub(super) fn prepare(&self) -> Result<(), String> {
+    pub(crate) fn prepare(&self) -> Result<(), String> {
         let probe = self.0.join(".writable");
         let tried = std::fs::create_dir_all(self.0.join("certificates"))
             .and_then(|()| write(&probe, b""))
@@ -32,19 +32,19 @@ impl StateFolder {
     }
 
     /// Where the certificate of the `tls` with this name is, with its key.
-    pub(super) fn certificate(&self, name: &str) -> PathBuf {
+    pub(crate) fn certificate(&self, name: &str) -> PathBuf {
         self.of_certificate(name, "pem")
     }
 
     /// The file of an account, which is one authority's.
-    pub(super) fn account(&self, directory: &str) -> PathBuf {
+    pub(crate) fn account(&self, directory: &str) -> PathBuf {
         let name: String =
             directory.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
         self.0.join(format!("account-{name}.json"))
     }
 
     /// The pause before the next order.
-    pub(super) fn pause(&self, name: &str) -> Option<Pause> {
+    pub(crate) fn pause(&self, name: &str) -> Option<Pause> {
         let text = std::fs::read(self.of_certificate(name, "pause")).ok()?;
         let found: serde_json::Value = serde_json::from_slice(&text).ok()?;
         let number = |field: &str| found.get(field)?.as_u64();
@@ -53,7 +53,7 @@ impl StateFolder {
     }
 
     /// Keeps the pause, or that there is none.
-    pub(super) fn keep_pause(&self, name: &str, pause: Option<Pause>) -> std::io::Result<()> {
+    pub(crate) fn keep_pause(&self, name: &str, pause: Option<Pause>) -> std::io::Result<()> {
         let path = self.of_certificate(name, "pause");
         let Some(Pause { failures, until, wait }) = pause else {
             return match std::fs::remove_file(path) {
@@ -73,7 +73,7 @@ impl StateFolder {
 }
 
 /// A file for the owner's eyes alone, replaced whole.
-pub(super) fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant, SystemTime};
 use instant_acme::CertificateIdentifier;
 use tokio::sync::Semaphore;
 
-use super::account::Accounts;
-use super::ari::{self, RenewalInfo};
-use super::challenges::address;
-use super::error::AcmeError;
-use super::order::{self, OrderRequest};
-use super::schedule::{self, Now, Schedule, Window};
-use super::store::{self, StateFolder};
+use super::acme::account::Accounts;
+use super::acme::ari::{self, RenewalInfo};
+use super::acme::challenges::address;
+use super::acme::error::AcmeError;
+use super::acme::order::{self, OrderRequest};
+use super::acme::schedule::{self, Now, Schedule, Window};
+use super::acme::store::{self, StateFolder};
+use super::engine::Engine;
+use super::server::{self, TlsConfigs};
 use crate::context::settings::Settings;
 use crate::dice::Dice;
 use crate::net::certificate::Chain;
-use crate::net::tls::engine::Engine;
-use crate::net::tls::server::{self, TlsConfigs};
 use crate::observe::notice;
 use crate::site::{Acme, Certificates, Site, Tls};
 
