@@ -104,6 +104,15 @@ impl Flights {
         }
     }
 
+    /// Lists a flight under the name that its response is stored under, too: a request that comes after the response has said what it depends on
+    /// looks there, and does not know the name that the flight was begun under.
+    fn list_as(&self, flight: &Arc<Flight>, name: u128) {
+        let mut flights = self.shard(name);
+        if self.purges.load(Ordering::SeqCst) == flight.purges {
+            flights.entry(name).or_insert_with(|| Arc::clone(flight));
+        }
+    }
+
     /// Nobody who comes from now on joins a flight that was begun before and that a purge means, or may mean. Cost: a look at each
     /// flight that is listed.
     pub(super) fn purge(&self, purge: &Purge) {
@@ -116,15 +125,21 @@ impl Flights {
 
     /// Nobody joins it from here on.
     fn delist(&self, flight: &Arc<Flight>) {
-        let mut flights = self.shard(flight.name);
-        if flights.get(&flight.name).is_some_and(|listed| Arc::ptr_eq(listed, flight)) {
-            flights.remove(&flight.name);
+        let landed = locked(&flight.state).landed().and_then(Landed::name);
+        for name in [Some(flight.name), landed].into_iter().flatten() {
+            let mut flights = self.shard(name);
+            if flights.get(&name).is_some_and(|listed| Arc::ptr_eq(listed, flight)) {
+                flights.remove(&name);
+            }
         }
     }
 
     /// How many there are that can be joined.
     pub(super) fn count(&self) -> u64 {
-        self.shards.iter().map(|shard| locked(shard).len() as u64).sum()
+        let begun = |flights: &HashMap<u128, Arc<Flight>>| {
+            flights.iter().filter(|(name, flight)| **name == flight.name).count() as u64
+        };
+        self.shards.iter().map(|shard| begun(&locked(shard))).sum()
     }
 
     fn shard(&self, name: u128) -> MutexGuard<'_, HashMap<u128, Arc<Flight>>> {
@@ -201,8 +216,12 @@ impl Fill {
     }
 
     fn lands_for_all(&self, landed: Landed) {
+        let stored = landed.name().filter(|name| *name != self.flight.name);
         self.flight.change(|state| state.land(landed));
         self.flights.list(&self.flight);
+        if let Some(name) = stored {
+            self.flights.list_as(&self.flight, name);
+        }
     }
 
     /// More of the body has come.

@@ -29,6 +29,16 @@ pub(crate) enum Landed {
     Abandoned,
 }
 
+impl Landed {
+    /// The name that the response is stored under.
+    pub(super) fn name(&self) -> Option<u128> {
+        match self {
+            Landed::Answer(_, name, _) | Landed::Refreshed(_, name, _) => Some(*name),
+            Landed::Nothing | Landed::Abandoned => None,
+        }
+    }
+}
+
 /// See above.
 #[derive(Default)]
 pub(super) struct State {
