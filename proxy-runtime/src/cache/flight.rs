@@ -66,6 +66,14 @@ impl Flights {
         has_landed.then(|| Reader::of(flight))
     }
 
+    /// Joins the flight of this name, if no response has come.
+    pub(crate) fn join_undecided(&self, name: u128) -> Option<Reader> {
+        let flights = self.shard(name);
+        let flight = flights.get(&name)?;
+        let undecided = locked(&flight.state).landed().is_none();
+        undecided.then(|| Reader::of(flight))
+    }
+
     /// Begins another flight in the place of one that is too slow, or does not do; of those who want to, the first does, and the
     /// others join that.
     pub(crate) fn overtake(&'static self, slow: &Arc<Flight>) -> Joined {
@@ -216,12 +224,12 @@ impl Fill {
     }
 
     fn lands_for_all(&self, landed: Landed) {
-        let stored = landed.name().filter(|name| *name != self.flight.name);
-        self.flight.change(|state| state.land(landed));
-        self.flights.list(&self.flight);
-        if let Some(name) = stored {
+        // First: who is woken may look there.
+        if let Some(name) = landed.name().filter(|name| *name != self.flight.name) {
             self.flights.list_as(&self.flight, name);
         }
+        self.flight.change(|state| state.land(landed));
+        self.flights.list(&self.flight);
     }
 
     /// More of the body has come.

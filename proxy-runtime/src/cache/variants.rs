@@ -8,6 +8,7 @@ use std::time::Duration;
 use quick_cache::sync::EntryAction;
 
 use super::entry::{Entry, Head};
+use super::flight::Reader;
 use super::freshness::Unkept;
 use super::key::{self, Selecting};
 use super::store::{Place, Store};
@@ -37,6 +38,12 @@ impl Store {
         };
         let place = self.of_several(key, url, (&varies.fields, varies.number), request);
         Ok(part.map_or(place, |part| self.part_of(place, part)))
+    }
+
+    /// Joins the fetch that was begun before it was known that there are several responses under a URL, as long as its response, which has said
+    /// so, is not there to be joined itself.
+    pub(crate) fn join_undecided(&self, place: Place, url: &str) -> Option<Reader> {
+        if place.varies { self.flights.join_undecided(self.name_of_url(url)) } else { None }
     }
 
     /// Whether a response, or a part of one, that is stored under `name` is one to this request, by what it says it depends on.

@@ -188,6 +188,8 @@ async fn wait(
             return go_on(client, record, route, proxy, body, ("pass", "request-no-store", "request")).await;
         }
         let flights = &sought.store.flights;
+        let undecided = sought.store.join_undecided(place, &sought.url);
+        let may_be_another = undecided.is_some();
         let joined = match lately {
             Lately::Failed(until) => {
                 pauses += 1;
@@ -207,7 +209,7 @@ async fn wait(
             Lately::Unknown if other == Some(place.own) => {
                 return beside(client, record, route, proxy, &sought, (place, stale), body).await;
             }
-            Lately::Unknown => flights.join(place.own, &sought.url),
+            Lately::Unknown => undecided.map_or_else(|| flights.join(place.own, &sought.url), Joined::Reader),
         };
         let (reader, landed) = match follow(client, route, &sought, joined, began).await? {
             Followed::Landed(reader, landed) => (reader, landed),
@@ -239,6 +241,8 @@ async fn wait(
             {
                 return Ok(answers::hit(record, &head, &content, ("joined", ""), Moment::now()));
             }
+            // Only now it is known to whom: this one looks again.
+            Landed::Answer(..) | Landed::Refreshed(..) if may_be_another => {}
             // To another request than this.
             Landed::Answer(..) | Landed::Refreshed(..) => other = Some(place.own),
             Landed::Abandoned => {}
