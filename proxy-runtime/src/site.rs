@@ -62,7 +62,7 @@ use crate::router::route::Tables;
 pub use crate::value::{Bytes, List, Place, Text};
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 21;
+pub const VERSION: u32 = 22;
 
 /// A whole compiled site.
 #[derive(Clone)]

@@ -1,10 +1,11 @@
 #[allow(unused_imports)]
 use ::proxy_runtime::{
-    context::facts::Facts, protocol::fields::Fields, filter, filter::Function, filter::Functions,
-    filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite, context::matcher,
-    router::regex::Capturing, router::regex::Joint, router::regex::Regex, router::route::Captures, router::route::Tables, site,
-    site::*, router::table::Aligned, router::table::Table, router::table::Words, context::template::Piece,
-    context::template::Template, context::view::RequestView,
+    context::facts::Facts, protocol::fields::Fields, filter, filter::Function,
+    filter::Functions, filter::HeaderOp, filter::Outgoing, filter::PathStep,
+    filter::Rewrite, context::matcher, router::regex::Capturing, router::regex::Joint,
+    router::regex::Regex, router::route::Captures, router::route::Tables, site, site::*,
+    router::table::Aligned, router::table::Table, router::table::Words,
+    context::template::Piece, context::template::Template, context::view::RequestView,
 };
 #[allow(unused_imports)]
 use ::std::{
@@ -12,7 +13,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 21,
+    ::proxy_runtime::site::VERSION == 22,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
