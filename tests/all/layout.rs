@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
+use kiln_tests::kiln::workspace;
+
 use crate::tidy::rust_files;
 
 /// The crates that have none.
@@ -24,6 +26,33 @@ fn imports_make_no_circle() {
         let found = circles(&imports(&sources(name)));
         assert!(found.is_empty(), "{name} has circles: put what both need below both:\n{}", found.join("\n"));
     }
+}
+
+/// ARCHITECTURE.md lists the runtime's files and folders from the top floor down: the list is the tree, and nothing imports from above.
+#[test]
+fn the_map_of_the_runtime_is_the_tree() {
+    let map = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("a map");
+    let listed = map.split("```text\nlib.rs").nth(1).and_then(|rest| rest.split("```").next()).expect("a list");
+    let floors: Vec<String> = format!("lib.rs{listed}")
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(|name| name.trim_end_matches(['/']).trim_end_matches(".rs").to_owned())
+        .collect();
+    let sources = sources("proxy-runtime");
+    let top = |module: &Module| module.first().cloned().unwrap_or_else(|| "lib".to_owned());
+    let tree: BTreeSet<String> = sources.iter().map(|(module, _)| top(module)).collect();
+    assert_eq!(
+        floors.iter().cloned().collect::<BTreeSet<_>>(),
+        tree,
+        "ARCHITECTURE.md lists other files than there are"
+    );
+    let floor = |module: &Module| floors.iter().position(|name| *name == top(module));
+    let upward: Vec<_> = imports(&sources)
+        .iter()
+        .filter(|import| !import.from.is_empty() && !import.to.is_empty() && floor(&import.from) > floor(&import.to))
+        .map(Import::shown)
+        .collect();
+    assert_eq!(upward, [""; 0], "imports from a higher floor");
 }
 
 #[test]
