@@ -126,7 +126,7 @@ pub(crate) enum Failure {
     AddressDenied,
     /// More often than `rate-limit`.
     RateLimited(Limited),
-    /// More at once than `in-flight`.
+    /// More at once than `concurrency-limit`.
     TooManyInFlight(StatusCode),
     /// A browser asks for pages that may not.
     CorsRefused,

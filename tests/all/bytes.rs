@@ -111,7 +111,7 @@ site a.test {
         respond 200
     }
     route "/in-flight" {
-        in-flight 1 by="{header.X-Tenant}"
+        concurrency-limit 1 by="{header.X-Tenant}"
         respond 200
     }
     route "/hashed" {
@@ -192,7 +192,7 @@ site a.test {
     }
     route "/forwarded" {
         auth forward "/who" upstream=app user=Remote-User {
-            send X-Head
+            send-headers X-Head
         }
         rate-limit "1/d" burst=1 by="{user}"
         respond 200 "<{user}>"

@@ -69,7 +69,7 @@ site example.com {
     allow "10.0.0.0/8" "192.0.2.7"
     rate-limit "100/s" burst=20
     rate-limit "1000/h" by="{header.X-Key}"
-    in-flight 5
+    concurrency-limit 5
     block probes {
         path "/.env"
     }
@@ -101,7 +101,7 @@ site secure.test {
             "  rate-limit         100/s burst=20 by=client [",
             "  rate-limit         1000/h burst=",
             "by={header.x-key} [",
-            "  in-flight          5 by=client [",
+            "  concurrency-limit  5 by=client [",
             "  block              probes: /.env [",
         ],
     );

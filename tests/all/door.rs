@@ -15,7 +15,7 @@ log access {
     fields path status reason
 }
 site * {
-    in-flight 2
+    concurrency-limit 2
     proxy (param)one
 }
 ";

@@ -61,7 +61,7 @@ site a.test {
     }
     route "/user" {
         auth forward "/verify" upstream=authority {
-            copy Remote-User Remote-Groups
+            copy-headers Remote-User Remote-Groups
         }
         proxy origins
     }
@@ -92,7 +92,7 @@ site under.test {
     }
     route "/user" {
         auth forward "/verify" upstream=authority {
-            copy Remote-User Remote-Groups
+            copy-headers Remote-User Remote-Groups
         }
         proxy origins
     }

@@ -209,8 +209,8 @@ impl Check<'_> {
             let (name, acts) = match item.line::<InAuth>()? {
                 InAuth::Algorithms(_) => ("algorithms", jwt),
                 InAuth::Require(..) => ("require", jwt),
-                InAuth::Send(_) => ("send", scheme == AuthScheme::Forward),
-                InAuth::Copy(_) => ("copy", scheme == AuthScheme::Forward),
+                InAuth::Send(_) => ("send-headers", scheme == AuthScheme::Forward),
+                InAuth::Copy(_) => ("copy-headers", scheme == AuthScheme::Forward),
                 InAuth::CopyResponse(_) => ("copy-response", scheme == AuthScheme::Forward),
             };
             Some((name, Some(item.span), acts))

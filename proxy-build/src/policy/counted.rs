@@ -1,4 +1,4 @@
-//! Whose requests are counted together, in `rate-limit` and `in-flight`.
+//! Whose requests are counted together, in `rate-limit` and `concurrency-limit`.
 
 use proxy_runtime::context::template::Piece;
 use proxy_runtime::site::By;

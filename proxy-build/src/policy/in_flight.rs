@@ -1,4 +1,4 @@
-//! `in-flight`: how many requests of a client are answered at once.
+//! `concurrency-limit`: how many requests of a client are answered at once.
 
 use proxy_runtime::site::{self, ParamKind};
 
@@ -17,7 +17,7 @@ use crate::value::{self};
 use crate::wording;
 
 pub(crate) static IN_FLIGHT: Directive = Directive {
-    name: "in-flight",
+    name: "concurrency-limit",
     places: POLICY,
     args: "N|off",
     props: &[
@@ -31,12 +31,12 @@ pub(crate) static IN_FLIGHT: Directive = Directive {
     summary: "Limits how many requests of a client are answered at once.",
     details: "\
 A request counts until the last byte of its answer is sent, so downloads count, and so does each stream of HTTP/2. As for
-`rate-limit`, requests are counted where the limit is written, all limits hold, and `in-flight off` does away with those
+`rate-limit`, requests are counted where the limit is written, all limits hold, and `concurrency-limit off` does away with those
 from outside. The reason in the log is `too-many-in-flight`. How many connections a client may have says `limits per-client`.",
     example: r#"
 site example.com {
     route "/downloads/*" {
-        in-flight 4
+        concurrency-limit 4
         proxy "http://127.0.0.1:3000"
     }
 }
@@ -52,7 +52,7 @@ site example.com {
     },
 };
 
-/// `in-flight`; `None` for `off`.
+/// `concurrency-limit`; `None` for `off`.
 #[derive(Debug, Clone)]
 pub(crate) struct InFlight {
     most: Option<Spanned<ast::Setting<u64>>>,
@@ -61,7 +61,7 @@ pub(crate) struct InFlight {
 }
 
 impl Policy for InFlight {
-    const NAME: &'static str = "in-flight";
+    const NAME: &'static str = "concurrency-limit";
     const MERGE: Merge<Self> = Merge::All;
 
     fn is_off(&self) -> bool {

@@ -1,4 +1,4 @@
-//! `request-types`: what bodies of requests may be.
+//! `request-content-types`: what bodies of requests may be.
 
 use proxy_runtime::site;
 
@@ -15,7 +15,7 @@ use crate::value;
 use crate::wording;
 
 pub(crate) static REQUEST_TYPES: Directive = Directive {
-    name: "request-types",
+    name: "request-content-types",
     places: POLICY,
     args: "TYPE...",
     props: &[],
@@ -27,7 +27,7 @@ pub(crate) static REQUEST_TYPES: Directive = Directive {
 not looked at.",
     example: r#"
 site example.com {
-    request-types "application/json" "multipart/form-data"
+    request-content-types "application/json" "multipart/form-data"
     proxy "http://127.0.0.1:3000"
 }
 "#,
@@ -38,7 +38,7 @@ site example.com {
 pub(crate) struct RequestTypes(Vec<Spanned<String>>);
 
 impl Policy for RequestTypes {
-    const NAME: &'static str = "request-types";
+    const NAME: &'static str = "request-content-types";
 
     fn check(_: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         let types = layer.one::<RequestTypes>().into_iter().flat_map(|types| &types.value.0);

@@ -13,7 +13,7 @@ use crate::value;
 /// Properties that others name otherwise: of which directive, theirs, ours.
 const PROPERTIES: &[(&str, &str, &str)] = &[
     ("rate-limit", "key", "by"),
-    ("in-flight", "key", "by"),
+    ("concurrency-limit", "key", "by"),
     ("split", "key", "by"),
     ("server", "max_conns", "max-connections"),
     ("server", "maxconn", "max-connections"),

@@ -26,7 +26,7 @@ pub(crate) struct AccessState {
     pub(crate) limiters: Vec<Limiter>,
     /// By the numbers of `maintenance`: when its file was looked for, in milliseconds, and in the lowest bit whether it is there.
     maintained: Vec<AtomicU64>,
-    /// By the numbers of `in-flight`.
+    /// By the numbers of `concurrency-limit`.
     pub(crate) in_flight: Vec<ConcurrencyLimiter>,
     /// By the numbers of `Networks::listed`.
     pub(crate) listed: Vec<ArcSwap<Addresses>>,

@@ -19,11 +19,11 @@ pub struct Door {
     pub maintenance: Option<Maintenance>,
     /// `allow` and `deny`.
     pub networks: Option<Networks>,
-    /// `request-types`: what bodies may be; empty for anything.
+    /// `request-content-types`: what bodies may be; empty for anything.
     pub request_types: List<Text>,
     /// `rate-limit`; all hold.
     pub rate_limits: List<RateLimit>,
-    /// `in-flight`; all hold.
+    /// `concurrency-limit`; all hold.
     pub in_flight: List<InFlight>,
     /// `cors`.
     pub cors: Option<Cors>,
@@ -106,7 +106,7 @@ pub struct RateLimit {
     pub keys: u64,
 }
 
-/// `in-flight`.
+/// `concurrency-limit`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InFlight {

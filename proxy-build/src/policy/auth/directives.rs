@@ -44,8 +44,8 @@ pub(crate) static AUTH: Directive = Directive {
   `refresh`, and then nobody gets in. A token ends (`exp`, required) and begins (`nbf`) by this machine's clock. One that names no key is tried with at
   most four. What it says is `{jwt.NAME}`, `{user}` is its `sub`. A token whose `iss`, `sub` or `jti` is no text, or whose `aud` is neither text nor
   a list of texts, is malformed.
-- `forward`: a GET goes to the URL with those fields of the request that `send` names, and `X-Forwarded-Method`, `-Proto`, `-Host`,
-  `-Uri`, `-For`. An answer with 2xx lets the request on, with the fields that `copy` names instead of the client's; one with
+- `forward`: a GET goes to the URL with those fields of the request that `send-headers` names, and `X-Forwarded-Method`, `-Proto`, `-Host`,
+  `-Uri`, `-For`. An answer with 2xx lets the request on, with the fields that `copy-headers` names instead of the client's; one with
   3xx or 4xx is what the client gets (`auth-refused`). Anything else is 503, `auth-unreachable`. Of an answer with 2xx the client
   gets the fields that `copy-response` names; interim answers (1xx) are not passed on.
 - `off`: does away with what a site says.
@@ -83,7 +83,7 @@ site example.com {
     }
     route "/wiki/*" {
         auth forward "http://127.0.0.1:9091/verify" timeout="2s" user=Remote-User {
-            copy Remote-User Remote-Groups
+            copy-headers Remote-User Remote-Groups
         }
         proxy "http://127.0.0.1:3000"
     }
@@ -209,7 +209,7 @@ site example.com {
 };
 
 pub(crate) static SEND: Directive = Directive {
-    name: "send",
+    name: "send-headers",
     places: &[BRACES],
     args: "NAME...",
     props: &[],
@@ -220,7 +220,7 @@ pub(crate) static SEND: Directive = Directive {
     example: r#"
 site example.com {
     auth forward "http://127.0.0.1:9091/verify" {
-        send Authorization X-Tenant
+        send-headers Authorization X-Tenant
     }
     proxy "http://127.0.0.1:3000"
 }
@@ -229,7 +229,7 @@ site example.com {
 };
 
 pub(crate) static COPY: Directive = Directive {
-    name: "copy",
+    name: "copy-headers",
     places: &[BRACES],
     args: "NAME...",
     props: &[],
@@ -241,7 +241,7 @@ They take the place of what the client has sent under these names, also where th
     example: r#"
 site example.com {
     auth forward "http://127.0.0.1:9091/verify" {
-        copy Remote-User Remote-Groups
+        copy-headers Remote-User Remote-Groups
     }
     proxy "http://127.0.0.1:3000"
 }
@@ -264,7 +264,7 @@ what is there, and `response-headers` has the last word. They are not kept in ca
     example: r#"
 site example.com {
     auth forward "http://127.0.0.1:9091/verify" {
-        copy Remote-User
+        copy-headers Remote-User
         copy-response Set-Cookie
     }
     proxy "http://127.0.0.1:3000"
