@@ -49,7 +49,7 @@ fn start(name: &str, memory: &str, workers: usize, origin: &Origin) -> Proxy {
 /// `only` one of its parts, where it is named.
 pub(crate) fn report(only: Option<&str>) {
     let origin = origin();
-    for (name, part) in [("hits", hits as fn(&Origin)), ("memory", memory), ("cores", cores)] {
+    for (name, part) in [("hits", hits as fn(&Origin)), ("memory", memory), ("cores", cores), ("entries", entries)] {
         if only.is_none_or(|only| only == name) {
             part(&origin);
         }
@@ -232,13 +232,50 @@ fn memory(origin: &Origin) {
     println!("| resident memory beside answers, % of them | {:.1} |", 100.0 * (grown / payload - 1.0));
 }
 
+/// CPU per hit with one entry, a thousand and a million, asked for by chance, in turns.
+fn entries(origin: &Origin) {
+    const COUNTS: [usize; 3] = [1, 1000, 1_000_000];
+    let proxies = COUNTS.map(|count| {
+        let proxy = start(&format!("entries-{count}"), "3GiB", 1, origin);
+        std::thread::scope(|scope| {
+            for part in 0..4 {
+                let address = proxy.address("listen");
+                scope.spawn(move || {
+                    let mut client = Client::to(address);
+                    for object in (part..count).step_by(4) {
+                        client.send(format!("GET /100/{object} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+                        assert_eq!(client.answer().status, 200);
+                    }
+                });
+            }
+        });
+        proxy
+    });
+    let script = scratch("compare-cache-script").join("random.lua");
+    let mut costs = COUNTS.map(|_| Vec::new());
+    for _ in 0..7 {
+        for ((proxy, costs), count) in proxies.iter().zip(&mut costs).zip(COUNTS) {
+            let text = format!(
+                "request = function() return wrk.format('GET', '/100/' .. math.random(0, {})) end\n",
+                count - 1
+            );
+            std::fs::write(&script, text).expect("written");
+            costs.push(cost(proxy, &["-s", script.to_str().expect("text")]));
+        }
+    }
+    println!("\n| entries | in the store | CPU per hit, us |\n|---|---|---|");
+    for ((proxy, costs), count) in proxies.iter().zip(costs).zip(COUNTS) {
+        println!("| {count} | {} | {:.2} |", state(proxy, "entries"), crate::median(costs));
+    }
+}
+
 /// CPU per hit with one worker and with two, in turns. The load shares the cores, so that time itself says nothing.
 fn cores(origin: &Origin) {
     let proxies = [1, 2].map(|workers| start(&format!("cores-{workers}"), "64MiB", workers, origin));
     let mut costs = [Vec::new(), Vec::new()];
     for _ in 0..7 {
         for (proxy, costs) in proxies.iter().zip(&mut costs) {
-            costs.push(cost(proxy));
+            costs.push(cost(proxy, &[]));
         }
     }
     let [one, two] = costs.map(crate::median);
@@ -246,7 +283,7 @@ fn cores(origin: &Origin) {
     println!("\nTwo cores do {:.2} times what one does, by the CPU that a hit takes.", 2.0 * one / two);
 }
 
-fn cost(proxy: &Proxy) -> f64 {
+fn cost(proxy: &Proxy, more: &[&str]) -> f64 {
     let ticks = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", proxy.pid())).expect("a process");
         let fields: Vec<f64> = stat
@@ -260,7 +297,7 @@ fn cost(proxy: &Proxy) -> f64 {
     };
     let before = ticks();
     let url = format!("http://{}/100/hot", proxy.address("listen"));
-    let wrk = Command::new("wrk").args(["-t1", "-c32", "-d1s", &url]).output().expect("wrk runs");
+    let wrk = Command::new("wrk").args(["-t1", "-c32", "-d1s"]).args(more).arg(&url).output().expect("wrk runs");
     let text = String::from_utf8_lossy(&wrk.stdout).into_owned();
     let requests =
         text.lines().find(|line| line.contains("requests in")).and_then(|line| line.split_whitespace().next());
