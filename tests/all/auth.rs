@@ -307,8 +307,8 @@ fn another_server_is_asked() {
     });
     let site = format!(
         "param listen type=addr\nparam origin type=addr\nlisten (param)listen\nlog access {{\n fields path status reason \
-         user\n}}\nsite * {{\n auth forward \"http://{}/verify?app=1\" timeout=\"300ms\" user=Remote-User {{\n send Authorization \
-         X-Tenant X-Forwarded-For\n copy Remote-User Remote-Groups\n }}\n route \"/gone\" {{\n auth forward \"http://{}/verify\"\n respond \
+         user\n}}\nsite * {{\n auth forward \"http://{}/verify?app=1\" timeout=\"300ms\" user=Remote-User {{\n send-headers Authorization \
+         X-Tenant X-Forwarded-For\n copy-headers Remote-User Remote-Groups\n }}\n route \"/gone\" {{\n auth forward \"http://{}/verify\"\n respond \
          200\n }}\n route \"/*\" {{\n proxy (param)origin\n }}\n}}\n",
         asked.address,
         address()
