@@ -200,7 +200,7 @@ pub static TABLE: &[Alias] = &[
     alias("limit-req-zone", "rate-limit", RATE),
     alias("stick-table", "rate-limit", RATE),
     same("in-flight", "concurrency-limit", "concurrency-limit 100"),
-    alias("request-types", "request-content-types", "request-content-types application/json"),
+    alias("request-types", "request-content-types", "request-content-types \"application/json\""),
     alias("send", "send-headers", "send-headers Authorization Cookie"),
     alias("copy", "copy-headers", "copy-headers Remote-User"),
     alias("limit-conn", "concurrency-limit", "concurrency-limit 100"),
