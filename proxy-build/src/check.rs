@@ -1,4 +1,4 @@
-//! What pass 4 works with: [`Check`] knows what the file declares, and has a method for each thing that is looked up, resolved or
+//! What pass 4 works with: `Check` knows what the file declares, and has a method for each thing that is looked up, resolved or
 //! proved. `sites` goes through the file with it.
 
 mod acme;
