@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "kiln",
     version,
-    after_help = "Exit codes: 0 well; 1 the site is wrong, or something failed; 2 wrong usage.\n\
+    after_help = "Exit codes: 0 success; 1 the site is wrong, or something failed; 2 wrong usage.\n\
                   Variables: KILN_CACHE, where builds are kept (default ~/.cache/kiln); KILN_SOURCE, a checkout of Kiln \
                   to build with in place of what is packed into this command; KILN_FEATURES=all, so that all sites that need an optional part \
                   of the runtime share one build of it; NO_COLOR, for messages without colour."

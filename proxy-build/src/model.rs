@@ -390,7 +390,7 @@ impl Site {
             || self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
         let feature = |name, constant, does| Feature { name, constant, does };
         let looks_up = |scheme: &_| matches!(scheme, site::AuthScheme::Basic(_) | site::AuthScheme::ApiKey(..));
-        let mut schemes = policies().filter_map(|policy| Some(&policy.door.as_ref()?.auth.as_ref()?.scheme));
+        let mut schemes = policies().filter_map(|policy| Some(&policy.access.as_ref()?.auth.as_ref()?.scheme));
         [
             (feature("acme", "SPEAKS_ACME", "gets certificates from an authority"), self.acme.is_some()),
             (feature("auth", "CHECKS_CREDENTIALS", "looks credentials up"), schemes.any(looks_up)),

@@ -72,7 +72,7 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
         crate::testing::untested(site, plan).into_iter().map(std::ptr::from_ref).collect();
     let mut out = String::from(
         "<p><input id=\"filter\" type=\"search\" placeholder=\"filter routes\" aria-label=\"filter routes\"></p>\n\
-         <div class=\"wide\"><table>\n<thead><tr><th>host</th><th>pattern</th><th>matchers</th><th>door</th><th>answer</th><th>limits</th>\
+         <div class=\"wide\"><table>\n<thead><tr><th>host</th><th>pattern</th><th>matchers</th><th>access</th><th>answer</th><th>limits</th>\
          <th>tested</th><th>an example</th><th>place</th></tr></thead>\n<tbody>\n",
     );
     let mut left = LISTED;

@@ -299,7 +299,7 @@ pub(crate) fn defaults() -> site::Policy {
         fault: None,
         cache: None,
         cookies: list(Vec::new()),
-        door: None,
+        access: None,
         replace: None,
         compress: None,
     }

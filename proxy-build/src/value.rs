@@ -15,20 +15,20 @@ use crate::pattern::{Pattern, Segment};
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar, quoted, raw_or_quoted};
 
+pub use self::access::{byte_rate, network_or_file, origin, rate};
 pub use self::address::{
     asked_path, host, ip, listen_address, network, server_address, server_name, server_url, service_url,
 };
 pub use self::amount::{MAX_HEADERS, MAX_KEPT_BODY, MAX_MEMORY, MAX_URI, keepalive, number, size_within};
-pub use self::door::{byte_rate, network_or_file, origin, rate};
 pub use self::file::{file_at_start, file_source, media};
 pub use self::upstream::{
     DISCOVER_KINDS, GRPC_STATUSES, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on,
     service_name, statuses,
 };
 
+mod access;
 mod address;
 mod amount;
-mod door;
 mod file;
 mod meant;
 mod upstream;

@@ -1,6 +1,6 @@
 //! What a request passes before it is answered: decisions that need nothing but the request and the site. Pure.
 //!
-//! What needs memory of other requests, or a file, is in `door/` for the runtime alone; `serve::door` asks all of them, in
+//! What needs memory of other requests, or a file, is in `access/` for the runtime alone; `serve::access` asks all of them, in
 //! the order of the phases: networks, rates, requests in flight, a browser's question (CORS), credentials.
 
 #[cfg(feature = "serve")]
@@ -33,7 +33,7 @@ use crate::context::settings::Settings;
 use crate::context::view::cookie_values;
 use crate::protocol::fields::{Fields, is_token, members, split_once};
 use crate::protocol::media;
-use crate::site::{Auth, AuthScheme, Cors, Door, Origin};
+use crate::site::{Access, Auth, AuthScheme, Cors, Origin};
 
 /// The methods that a browser asks about with OPTIONS before it uses them (Fetch standard, "CORS-preflight request"): the
 /// method it asks about.
@@ -138,13 +138,13 @@ pub fn api_key<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
 }
 
 /// Whether a body may be of the type that a request says it is of.
-pub fn may_be_sent(door: &Door, fields: &Fields) -> bool {
-    if door.request_types.is_empty() {
+pub fn may_be_sent(access: &Access, fields: &Fields) -> bool {
+    if access.request_types.is_empty() {
         return true;
     }
     let mut lines = fields.all("content-type");
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
-    media::is_among(&door.request_types, line)
+    media::is_among(&access.request_types, line)
 }
 
 /// The only token of a request: in a cookie, or as RFC 6750 section 2.1 has it.

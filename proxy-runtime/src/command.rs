@@ -1,4 +1,4 @@
-//! The binary's own face: flags, help, checks. Exit codes: 0 well, 1 the start or a test failed, 2 wrong usage.
+//! The binary's own face: flags, help, checks. Exit codes: 0 success, 1 the start or a test failed, 2 wrong usage.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -128,7 +128,7 @@ fn help(site: &Site) -> String {
     }
     out.push_str(
         "\nSignals: TERM and INT stop (running exchanges are finished first; a second one cuts them off), HUP reads files again.\n\
-        Exit codes: 0 well, 1 the start or a test failed, 2 wrong usage.\n",
+        Exit codes: 0 success, 1 the start or a test failed, 2 wrong usage.\n",
     );
     out
 }

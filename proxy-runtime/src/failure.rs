@@ -67,7 +67,7 @@ pub(crate) enum Failure {
     ClientConnectionLimit,
     /// No server of the upstream has an address.
     NameUnresolved,
-    /// No server of the upstream is well, or all were tried.
+    /// No server of the upstream is healthy, or all were tried.
     NoHealthyUpstream,
     /// All servers are full, and enough requests wait for that to change.
     UpstreamOverloaded,

@@ -22,7 +22,7 @@ use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::router::route::{Captures, MethodSet, Node, RouteId, RouteLookup, RouteVerdict, SiteId, Tables};
 use crate::site::{
-    Door, Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text, Trusted,
+    Access, Expect, ExpectField, Handler, Methods, NormalForm, Policy, Setting, Side, Site, Test, Text, Trusted,
 };
 
 /// A site's rules, compiled or not: the compiler has them as a plan, the binary as functions.
@@ -161,7 +161,7 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
         });
     }
     let about = (origin.client, request.http2);
-    let has_cors = |route| door_of(rules.policy(route)).is_some_and(|door| door.cors.is_some());
+    let has_cors = |route| access_of(rules.policy(route)).is_some_and(|access| access.cors.is_some());
     let preflight = access::preflight(&method, &fields).map(|asked| find(rules, root, &target, &asked, &fields, about));
     let preflight = preflight.filter(|found| matches!(found, RouteLookup::Route(route, _) if has_cors(*route)));
     let asks = preflight.is_some();
@@ -173,8 +173,9 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
     if policy.is_some_and(|policy| policy.refuses(target.path(), form)) {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(400, "bad-path") });
     }
-    if let (Some(door), RouteLookup::Nothing | RouteLookup::OtherMethod(_)) = (door_of(rules.site_policy(site)), &found)
-        && let Some((status, reason)) = turned_away(door, &fields, request.body, origin.client)
+    if let (Some(access), RouteLookup::Nothing | RouteLookup::OtherMethod(_)) =
+        (access_of(rules.site_policy(site)), &found)
+        && let Some((status, reason)) = turned_away(access, &fields, request.body, origin.client)
     {
         return Ok(Outcome { site: Some(site), ..Outcome::refused(status, reason) });
     }
@@ -220,11 +221,11 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
     }
     let mut answer = Fields::new();
     let mut answers_preflight = false;
-    if let (Some(door), None) = (door_of(rules.policy(route)), outcome.reason) {
+    if let (Some(access), None) = (access_of(rules.policy(route)), outcome.reason) {
         let preflight =
-            door.cors.as_ref().filter(|_| asks).map(|cors| access::answer_preflight(cors, &fields, settings));
+            access.cors.as_ref().filter(|_| asks).map(|cors| access::answer_preflight(cors, &fields, settings));
         let denied =
-            turned_away(door, &fields, request.body, origin.client).filter(|(status, _)| *status != 401 || !asks);
+            turned_away(access, &fields, request.body, origin.client).filter(|(status, _)| *status != 401 || !asks);
         let refused = match (denied, preflight) {
             (None, Some(None)) => Some((403, "cors-refused")),
             (None, Some(Some(fields))) => {
@@ -238,7 +239,7 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
             (outcome.status, outcome.reason, outcome.handler) = (Some(status), Some(reason), None);
         }
     }
-    let blocks = door_of(rules.policy(route)).and_then(|door| door.blocks.as_ref());
+    let blocks = access_of(rules.policy(route)).and_then(|access| access.blocks.as_ref());
     if let (Some(blocks), None, false) = (blocks, outcome.reason, answers_preflight) {
         // What is in bodies is not known.
         if let Some(rule) = Inspector::new(blocks).head(&facts, &mut Scratch::default()).refused {
@@ -290,7 +291,7 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
         Handler::Echo => outcome.status = Some(200),
         Handler::Abort => return Ok(outcome),
     }
-    let cors = door_of(rules.policy(route)).and_then(|door| door.cors.as_ref()).filter(|_| !answers_preflight);
+    let cors = access_of(rules.policy(route)).and_then(|access| access.cors.as_ref()).filter(|_| !answers_preflight);
     if let Some(cors) = cors {
         access::cross_origin(cors, &fields, &mut answer);
     }
@@ -304,20 +305,20 @@ pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Sett
     Ok(outcome)
 }
 
-fn door_of(policy: Option<&Policy>) -> Option<&Door> {
-    policy?.door.as_ref()
+fn access_of(policy: Option<&Policy>) -> Option<&Access> {
+    policy?.access.as_ref()
 }
 
 /// Why a request does not get in, as far as that is known before the proxy runs: what is in files is not, nor how often and
 /// how many requests come, and whoever's credentials those are that it shows.
-fn turned_away(door: &Door, fields: &Fields, body: u64, from: IpAddr) -> Option<(u16, &'static str)> {
-    if door.networks.as_ref().is_some_and(|networks| !networks.allowed.contains(from)) {
+fn turned_away(access: &Access, fields: &Fields, body: u64, from: IpAddr) -> Option<(u16, &'static str)> {
+    if access.networks.as_ref().is_some_and(|networks| !networks.allowed.contains(from)) {
         return Some((403, "address-denied"));
     }
-    if body > 0 && !access::may_be_sent(door, fields) {
+    if body > 0 && !access::may_be_sent(access, fields) {
         return Some((415, "unsupported-media-type"));
     }
-    let missing = door.auth.as_ref().is_some_and(|auth| !access::shows_credentials(auth, fields));
+    let missing = access.auth.as_ref().is_some_and(|auth| !access::shows_credentials(auth, fields));
     missing.then_some((401, "unauthenticated"))
 }
 

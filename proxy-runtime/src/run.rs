@@ -51,7 +51,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         notice(&too_few);
     }
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
-    let doors: &'static AccessState = Box::leak(Box::new(AccessState::new(site, settings)?));
+    let access: &'static AccessState = Box::leak(Box::new(AccessState::new(site, settings)?));
     let replacers: &'static [Replacer] = Vec::leak(replacers(site));
     let mut sockets = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
@@ -87,7 +87,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
         let shared =
-            WorkerShared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers };
+            WorkerShared { site, settings, servers, budget, descriptors, memory, engine, stores, access, replacers };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -110,15 +110,15 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             tokio::task::spawn_local(keep_discovering(servers, group, settings, site.resolve));
         }
         for (index, source) in site.key_sources.iter().enumerate() {
-            tokio::task::spawn_local(doors.key_sets.keep(source, index, servers, dialler));
+            tokio::task::spawn_local(access.key_sets.keep(source, index, servers, dialler));
         }
         for (group, server) in servers.members() {
             tokio::task::spawn_local(keep_checking(group, server, settings, dialler));
         }
-        tokio::task::spawn_local(watch_certificates(site, settings, engine, doors));
+        tokio::task::spawn_local(watch_certificates(site, settings, engine, access));
         tokio::task::spawn_local(keep_trimming(memory, budget));
         tls::keeper::keep_certificates(site, settings, engine);
-        signals.supervise(site, settings, (engine, doors), &stop, &mut all_done).await;
+        signals.supervise(site, settings, (engine, access), &stop, &mut all_done).await;
     });
     for store in stores {
         store.settle(SETTLE);
@@ -198,12 +198,12 @@ impl Signals {
         mut self,
         site: &'static Site,
         settings: &'static Settings,
-        (engine, doors): (&'static Engine, &'static AccessState),
+        (engine, access): (&'static Engine, &'static AccessState),
         stop: &watch::Sender<StopSignal>,
         all_done: &mut mpsc::Receiver<()>,
     ) {
         while !self.stop_or_hangup().await {
-            reread(site, settings, engine, doors).await;
+            reread(site, settings, engine, access).await;
         }
         let drain = site.process.drain.get(settings);
         notice(&format!("stopping: running exchanges have {drain:?}"));
@@ -234,7 +234,7 @@ async fn watch_certificates(
     site: &'static Site,
     settings: &'static Settings,
     engine: &'static Engine,
-    doors: &'static AccessState,
+    access: &'static AccessState,
 ) {
     let files = site.certificate_files();
     if files.is_empty() {
@@ -249,7 +249,7 @@ async fn watch_certificates(
         let Ok(now) = file_pool::run_static(seen).await else { continue };
         if now != before {
             before = now;
-            reread(site, settings, engine, doors).await;
+            reread(site, settings, engine, access).await;
         }
     }
 }
@@ -258,12 +258,12 @@ async fn reread(
     site: &'static Site,
     settings: &'static Settings,
     engine: &'static Engine,
-    doors: &'static AccessState,
+    access: &'static AccessState,
 ) {
     let reread = file_pool::run_static(move || {
         let mut refused = settings.reread_files(site.files);
         refused.extend(engine.reload(site, settings));
-        refused.extend(doors.reload(site, settings));
+        refused.extend(access.reload(site, settings));
         refused
     });
     let Ok(refused) = reread.await else {

@@ -155,11 +155,11 @@ async fn steps(
     record.holds(route.policy);
     let mut body = within_limits(client, record, framing)?;
     expects_only_continue(&record.fields)?;
-    if let Some(door) = &route.policy.door {
-        if let Some(answer) = access::pass(client, record, door, (asks, !body.is_empty())).await? {
+    if let Some(access) = &route.policy.access {
+        if let Some(answer) = access::enforce(client, record, access, (asks, !body.is_empty())).await? {
             return Ok(answer);
         }
-        if let Some(blocks) = &door.blocks {
+        if let Some(blocks) = &access.blocks {
             inspected::head(client, record, blocks)?;
             if blocks.body > 0 && !body.is_empty() {
                 body = Box::pin(inspected::body(client, record, blocks, body)).await?;
@@ -349,17 +349,17 @@ fn answered_by(
     }
 }
 
-/// Who looks for what is not there passes the site's door before that is said.
+/// Who looks for what is not there passes the site's access before that is said.
 async fn not_found_after_access(client: &Rc<Client>, record: &mut Record, host: &Host, failure: Failure) -> Failure {
-    match &host.policy.door {
-        Some(door) => access::pass(client, record, door, (false, false)).await.err().unwrap_or(failure),
+    match &host.policy.access {
+        Some(access) => access::enforce(client, record, access, (false, false)).await.err().unwrap_or(failure),
         None => failure,
     }
 }
 
 /// What a route says about pages of others.
 fn cors(record: &Record) -> Option<&'static Cors> {
-    record.route.as_ref()?.policy.door.as_ref()?.cors.as_ref()
+    record.route.as_ref()?.policy.access.as_ref()?.cors.as_ref()
 }
 
 /// The route that a browser asks about before it sends its request (Fetch standard, "CORS-preflight request"), if it is one that
@@ -368,7 +368,7 @@ fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) ->
     let method = crate::access::preflight(&record.method, &record.fields)?;
     let found = rehearse::find(site, root, record.target.as_ref()?, &method, &record.fields, about);
     let RouteLookup::Route(id, _) = &found else { return None };
-    site.routes.get(*id)?.policy.door.as_ref()?.cors.is_some().then_some(found)
+    site.routes.get(*id)?.policy.access.as_ref()?.cors.is_some().then_some(found)
 }
 
 /// Whether a site is reached by the right connection: one that is encrypted where it is to be, by its own rules.

@@ -26,7 +26,7 @@ mod upstream;
 pub use ipnet::IpNet;
 
 pub use self::access::{
-    By, ClientCertificateRules, Cors, Door, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
+    Access, By, ClientCertificateRules, Cors, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
 };
 pub use self::auth::{Auth, AuthScheme, ForwardAuth, Jwt, KeySource, KeyUrl, RequiredClaim};
 pub use self::block::{Block, Blocks, Where};

@@ -53,8 +53,8 @@ pub(crate) struct Worker {
     pub(crate) tls: &'static Engine,
     /// Where answers are kept.
     pub(crate) stores: &'static [Store],
-    /// What doors remember.
-    pub(crate) doors: &'static AccessState,
+    /// What access control remembers.
+    pub(crate) access: &'static AccessState,
     /// By the numbers of `BodyReplace`.
     pub(crate) replacers: &'static [Replacer],
     /// Some upstream is told where clients connect from and to.
@@ -65,7 +65,7 @@ pub(crate) struct Worker {
     pub(crate) stop: watch::Receiver<StopSignal>,
     /// The largest head that any policy allows, in bytes.
     pub(crate) head_limit: u64,
-    /// What keys of the cache are written into, lest each is an allocation.
+    /// What keys of the cache are written into, so that none of them is an allocation.
     pub(crate) keys: Cell<String>,
     /// The same for keys of limits.
     pub(crate) limited: Cell<Vec<u8>>,
@@ -93,7 +93,7 @@ impl Worker {
         log: LogBuffer,
         stop: watch::Receiver<StopSignal>,
     ) -> Worker {
-        let WorkerShared { site, settings, servers, budget, descriptors, memory, engine, stores, doors, replacers } =
+        let WorkerShared { site, settings, servers, budget, descriptors, memory, engine, stores, access, replacers } =
             *shared;
         let head_limit = largest_head(site, settings);
         // A head must fit in, and bodies are read by as much.
@@ -110,7 +110,7 @@ impl Worker {
             memory,
             tls: engine,
             stores,
-            doors,
+            access,
             replacers,
             announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
             pools: Rc::new(Pools::new(servers, dialler)),
@@ -232,7 +232,7 @@ pub(crate) struct WorkerShared {
     pub(crate) memory: &'static Memory,
     pub(crate) engine: &'static Engine,
     pub(crate) stores: &'static [Store],
-    pub(crate) doors: &'static AccessState,
+    pub(crate) access: &'static AccessState,
     pub(crate) replacers: &'static [Replacer],
 }
 

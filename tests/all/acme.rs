@@ -84,7 +84,7 @@ fn obtained_and_kept() {
     }
     assert_eq!(shown(&listen, "www.a.test"), first);
     assert!(!shown(&listen, "b.test").contains("Pebble"));
-    // Who asks for a challenge that is over is a client like any other.
+    // A request for a challenge that is over is like any other.
     let answer = get(&other, "a.test", "/.well-known/acme-challenge/x");
     assert_eq!(answer.status, 308);
     for path in secret_files(&state) {

@@ -80,7 +80,7 @@ fn the_same_bytes_from_two_folders_and_two_users() {
     licences(&here);
 
     // What was made of the site as it was before is not kept.
-    let changed = SITE.replace("made of", "made anew of");
+    let changed = SITE.replace("made of", "made again of");
     std::fs::write(here.join("site.kdl"), changed).expect("written");
     let output = one.kiln(&here, &["build", "--fast", "site.kdl", "-o", "shop.v1"]);
     assert!(output.status.success(), "{}", stderr(&output));

@@ -395,7 +395,7 @@ fn asked_about() {
             ),
         ],
     );
-    // A 304 does not wait for the body: who asks before that is there joins.
+    // A 304 does not wait for the body: a request that comes before it joins.
     let next = shown(&asked(&proxy, "GET /cond", ""));
     assert!(["200 1 hit", "200 1 fwd=uri-miss stored collapsed"].contains(&next.as_str()), "{next}");
     check(

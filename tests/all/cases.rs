@@ -44,7 +44,7 @@ cases! {
     balance "balance",
     block "block",
     body_replace "body-replace",
-    door "door",
+    access "access",
     error_pages "error-pages",
     expressions "expressions",
     files "files",

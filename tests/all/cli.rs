@@ -52,7 +52,7 @@ fn asking_about_a_site() {
     assert!(stdout(&kiln(&["reference"])).starts_with("# The site language"));
     assert!(stdout(&kiln(&["completions", "bash"])).contains("_kiln"));
     let help = stdout(&kiln(&["--help"]));
-    assert!(help.contains("Exit codes: 0 well; 1 the site is wrong"), "{help}");
+    assert!(help.contains("Exit codes: 0 success; 1 the site is wrong"), "{help}");
 }
 
 /// Scheme and port have to be those of a listener; what holds for the request is told in full.

@@ -1,6 +1,6 @@
 //! Wrong sites: each `diagnostics/NAME.kdl` must be refused with exactly the text of `NAME.txt`.
 //!
-//! `KILN_UPDATE=1 cargo test` writes the texts anew; their diff is reviewed as code is.
+//! `KILN_UPDATE=1 cargo test` writes the texts again; their diff is reviewed as code is.
 
 use std::path::Path;
 

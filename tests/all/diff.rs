@@ -1,6 +1,6 @@
 //! `kiln diff`: pairs of sites with the exact text of what changes between them, and random sites with their routes in another order, or one less.
 //!
-//! `KILN_UPDATE=1 cargo test` writes the texts anew.
+//! `KILN_UPDATE=1 cargo test` writes the texts again.
 
 use kiln_tests::kiln::{kiln, scratch, stdout, workspace};
 use proptest::prelude::*;

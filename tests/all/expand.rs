@@ -1,6 +1,6 @@
 //! What the compiler writes: small sites and the Rust they become, reviewed as code is; and it compiles, as the cases do.
 //!
-//! `KILN_UPDATE=1 cargo test` writes the Rust anew.
+//! `KILN_UPDATE=1 cargo test` writes the Rust again.
 
 use kiln_tests::kiln::workspace;
 

@@ -211,7 +211,7 @@ proptest! {
 proptest! {
     #![proptest_config(crate::kiln_config(2000))]
 
-    /// What clients send to the door: credentials, codings, addresses and paths of any bytes. No path of a file leads out of its folder.
+    /// What clients send to access control: credentials, codings, addresses and paths of any bytes. No path of a file leads out of its folder.
     #[test]
     fn what_clients_send(
         value in prop::collection::vec(any::<u8>(), 0..60),

@@ -96,4 +96,4 @@ deadline = time.monotonic() + 10
 while min(asked.count(b""), len(asked) - asked.count(b"")) < 4 and time.monotonic() < deadline:
     time.sleep(0.05)
 server.stop(0)
-print("all is well")
+print("all is healthy")

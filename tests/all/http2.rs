@@ -411,17 +411,17 @@ fn grpc() {
     let site = "param listen type=addr\nparam server type=addr\nparam nobody type=addr\nlog access format=json\nlisten (param)listen {\n http h2\n}\n\
         upstream greeter {\n server (param)server\n http h2\n\
         health-check grpc service=\"t.T\" interval=\"100ms\" fall=1\n}\n\
-        upstream ill {\n server (param)server\n http h2\n health-check grpc interval=\"100ms\" fall=1\n}\nupstream nobody {\n server (param)nobody\n http h2\n}\n\
-        site a.test {\n route \"/t.T/*\" {\n protocol grpc\n proxy greeter\n }\n route \"/gone.T/*\" {\n proxy nobody\n }\n route \"/ill.T/*\" {\n proxy ill\n }\n}\n";
+        upstream failing {\n server (param)server\n http h2\n health-check grpc interval=\"100ms\" fall=1\n}\nupstream nobody {\n server (param)nobody\n http h2\n}\n\
+        site a.test {\n route \"/t.T/*\" {\n protocol grpc\n proxy greeter\n }\n route \"/gone.T/*\" {\n proxy nobody\n }\n route \"/failing.T/*\" {\n proxy failing\n }\n}\n";
     let proxy = proxy("h2-grpc", site, &[("server", &server)]);
     let output =
         Command::new("python3").args(["-c", GRPC, &server, proxy.address("listen")]).output().expect("python runs");
     let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.ends_with("all is well\n"), "{said}");
-    // Before the server was there both were ill. One service serves; the server as a whole does not say so.
+    // Before the server was there both were unhealthy. One service serves; the server as a whole does not say so.
     let well = |upstream: &str| {
         let noticed = proxy.noticed();
         noticed.iter().any(|line| line.contains(&format!("upstream `{upstream}`")) && line.contains("well again"))
     };
-    assert!(well("greeter") && !well("ill"), "{:?}", proxy.noticed());
+    assert!(well("greeter") && !well("failing"), "{:?}", proxy.noticed());
 }

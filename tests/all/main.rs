@@ -1,5 +1,6 @@
 //! All tests from outside, in one binary.
 
+mod access;
 mod acme;
 mod alone;
 mod artefact;
@@ -17,7 +18,6 @@ mod diagnostics;
 mod diff;
 mod disk;
 mod docs;
-mod door;
 mod ends;
 mod expand;
 mod files;

@@ -37,7 +37,7 @@ fn page(text: &str) -> String {
 }
 
 /// What a request to the API passes.
-const DOOR: &str = "allow/deny, rate-limit, auth api-key, block probes, filter crate::filters::tenant";
+const GUARDS: &str = "allow/deny, rate-limit, auth api-key, block probes, filter crate::filters::tenant";
 
 #[test]
 fn the_page_stands_alone() {
@@ -46,7 +46,8 @@ fn the_page_stands_alone() {
         assert!(!page.contains(reference), "{reference}");
     }
     assert!(!page.contains("<script>alert"), "what a site says became markup");
-    for shown in ["&lt;script&gt;alert(1)&lt;/script&gt;", "/new?a=1&amp;b=2", "proxy api", "1s", "site.kdl:6", DOOR] {
+    for shown in ["&lt;script&gt;alert(1)&lt;/script&gt;", "/new?a=1&amp;b=2", "proxy api", "1s", "site.kdl:6", GUARDS]
+    {
         assert!(page.contains(shown), "{shown}");
     }
 }

@@ -1,4 +1,4 @@
-//! Servers that have several addresses, take the place of others, or are asked whether they are well.
+//! Servers that have several addresses, take the place of others, or are asked whether they are healthy.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -180,7 +180,7 @@ fn all_addresses_of_a_name_are_tried() {
     assert_eq!((status(&proxy, "/impatient"), status(&proxy, "/impatient")), (200, 200));
     assert_eq!(status(&proxy, "/nobody"), 502);
     proxy.log("\"reason\":\"connect-failed\"");
-    assert!(!proxy.noticed().iter().any(|line| line.contains("is ill")), "{:?}", proxy.noticed());
+    assert!(!proxy.noticed().iter().any(|line| line.contains("is unhealthy")), "{:?}", proxy.noticed());
 }
 
 const FOUND: &str = r#"
@@ -267,7 +267,7 @@ fn no_more_than_a_share_is_ejected(proxy: &Proxy, folder: &Path) {
     assert_eq!(proxy.noticed().iter().filter(ejected).count(), 2, "{:?}", proxy.noticed());
 }
 
-/// One of three is well, which is less than half, so all are asked.
+/// One of three is healthy, which is less than half, so all are asked.
 fn too_few_are_well(proxy: &Proxy, folder: &Path) {
     let servers = [FAILED, FAILED, OK].map(|health| {
         Origin::new(move |mut connection, _| {
@@ -278,15 +278,15 @@ fn too_few_are_well(proxy: &Proxy, folder: &Path) {
     });
     let lines: Vec<_> = servers.iter().map(|origin| origin.address.clone()).collect();
     replace(&folder.join("panicking"), &lines.join("\n"));
-    for ill in &lines[..2] {
-        proxy.notice(&format!("upstream `panicking`: server {ill} is ill"));
+    for failing in &lines[..2] {
+        proxy.notice(&format!("upstream `panicking`: server {failing} is unhealthy"));
     }
     // It is counted when somebody asks, and now and then.
     let until = Instant::now() + PATIENCE;
     while !proxy
         .noticed()
         .iter()
-        .any(|line| line.contains("upstream `panicking`: 1 of 3 servers are well: all are asked"))
+        .any(|line| line.contains("upstream `panicking`: 1 of 3 servers are healthy: all are asked"))
     {
         assert!(Instant::now() < until, "{:?}", proxy.noticed());
         assert_eq!(status(proxy, "/panicking"), 200);
@@ -325,14 +325,14 @@ fn another_takes_the_place(proxy: &Proxy, folder: &Path) {
     assert!(!proxy.noticed().iter().any(|line| line.contains(&format!("server {} is ejected", next.address))));
 }
 
-/// The same for one that checks say is ill, and would have to pass a hundred to be well again.
+/// The same for one that checks say is unhealthy, and would have to pass a hundred to be healthy again.
 fn a_check_is_of_one_server(proxy: &Proxy, folder: &Path) {
-    let (ill, next) = (Origin::always(FAILED), named("next"));
-    replace(&folder.join("checked"), &ill.address);
-    proxy.notice(&format!("upstream `checked`: server {} is ill", ill.address));
+    let (failing, next) = (Origin::always(FAILED), named("next"));
+    replace(&folder.join("checked"), &failing.address);
+    proxy.notice(&format!("upstream `checked`: server {} is unhealthy", failing.address));
     assert_eq!(status(proxy, "/checked"), 503);
     replace(&folder.join("checked"), &next.address);
-    proxy.notice(&format!("upstream `checked`: 1 servers: +{} -{}", next.address, ill.address));
+    proxy.notice(&format!("upstream `checked`: 1 servers: +{} -{}", next.address, failing.address));
     assert_eq!(status(proxy, "/checked"), 200);
 }
 

@@ -44,7 +44,7 @@ fn permissions_and_owners() {
     let flags = ["plain", "strict", "owned"].map(|name| (name, format!("unix:{}", path(name).display())));
     let flags: Vec<(&str, &str)> = flags.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let binary = build_text("sockets", &site);
-    // The files are left behind by the first, and made anew by the second.
+    // The files are left behind by the first, and made again by the second.
     for _ in 0..2 {
         let _proxy = Proxy::start(&binary, &site, &flags);
         let about = |name: &str| path(name).metadata().expect("a socket");

@@ -420,7 +420,7 @@ fn clients_show_certificates() {
     assert!(ask("https://must.test/", &[]).contains("alert certificate required"));
     assert!(ask("https://must.test/", &with(&others, "eve")).contains("alert"));
     assert!(ask("https://may.test/", &with(&others, "eve")).contains("alert"));
-    // Through another site's door: the rules are others. Also where they are the listener's own.
+    // Through another site's access: the rules are others. Also where they are the listener's own.
     let lenient = "https://open.test/";
     assert!(
         curl(proxy.address("other"), lenient, &["--cacert", &root, "-H", "Host: bare.test", "-w", " %{http_code}"])
@@ -540,7 +540,7 @@ fn servers_are_verified() {
     }
     proxy.log("\"reason\":\"upstream-tls\"");
     proxy.notice("upstream `second`: server");
-    proxy.notice("is ill: `nobody` is not in its answer");
+    proxy.notice("is unhealthy: `nobody` is not in its answer");
     proxy.notice("upstream `unknown`: no handshake with server");
     proxy.notice("upstream `misnamed`: no handshake with server");
 }

@@ -186,8 +186,8 @@ fn clients_are_announced() {
 /// A server that comes back gets little at first.
 #[test]
 fn servers_warm_up() {
-    let ill = Arc::new(AtomicUsize::new(1));
-    let said = Arc::clone(&ill);
+    let failing = Arc::new(AtomicUsize::new(1));
+    let said = Arc::clone(&failing);
     let one = Origin::new(move |mut connection, _| {
         while let Some(request) = connection.request() {
             let bad = request.starts_with("GET /health") && said.load(Ordering::SeqCst) == 1;
@@ -202,11 +202,11 @@ fn servers_warm_up() {
     let site = "upstream app {\n server (param)one\n server (param)two\n slow-start \"10h\"\n health-check \"/health\" interval=\"30ms\" timeout=\"30ms\" rise=1 fall=1\n}\n\
         site site.test {\n listen (param)listen\n proxy app\n}\n";
     let proxy = proxy("warm", site, &[("one", &one), ("two", &two)]);
-    proxy.notice("is ill: it answers 503");
+    proxy.notice("is unhealthy: it answers 503");
     let counted = || (0..300).filter(|_| get(proxy.address("listen"), "site.test", "/").text() == "one").count();
     assert_eq!(counted(), 0);
-    ill.store(0, Ordering::SeqCst);
-    proxy.notice("is well again");
+    failing.store(0, Ordering::SeqCst);
+    proxy.notice("is healthy again");
     // A tenth of its half is 15; half would be 150.
     let share = counted();
     assert!(share < 75, "{share}");

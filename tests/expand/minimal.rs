@@ -51,7 +51,7 @@ static POLICY_0: Policy = Policy {
     fault: None,
     cache: None,
     cookies: Borrowed(&[]),
-    door: None,
+    access: None,
     replace: None,
     compress: None,
 };

@@ -88,7 +88,7 @@ static POLICY_0: Policy = Policy {
     fault: None,
     cache: None,
     cookies: Borrowed(&[]),
-    door: None,
+    access: None,
     replace: None,
     compress: None,
 };
@@ -127,7 +127,7 @@ static POLICY_1: Policy = Policy {
     fault: None,
     cache: None,
     cookies: Borrowed(&[]),
-    door: None,
+    access: None,
     replace: None,
     compress: None,
 };

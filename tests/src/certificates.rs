@@ -1,4 +1,4 @@
-//! Certificates for tests: an authority that signs what it is asked to, made anew each time.
+//! Certificates for tests: an authority that signs what it is asked to, made again each time.
 
 use std::path::{Path, PathBuf};
 

@@ -76,7 +76,7 @@ const KINDS: [&str; 2] =
 /// Builds a site and gives the binary.
 ///
 /// The first build of all compiles the runtime, once for each kind of site; everybody waits for that, so that no test is
-/// timed while a compiler has the machine. Who asks for some tests alone gets what these need.
+/// timed while a compiler has the machine. A run of some tests alone builds what these need.
 pub fn build(site: &Path) -> PathBuf {
     static COMPILED: Once = Once::new();
     COMPILED.call_once(|| {

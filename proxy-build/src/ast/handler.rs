@@ -48,7 +48,7 @@ pub struct Proxy {
     pub forwarding: Forwarding,
 }
 
-/// How `proxy` and `split` forward: what they say of the client beside what they say anyway, and who asks for bodies.
+/// How `proxy` and `split` forward: what they say of the client beside what they say anyway, and whether the server asks for bodies.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the properties")]
 pub struct Forwarding {

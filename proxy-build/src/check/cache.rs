@@ -444,7 +444,7 @@ impl Check<'_> {
     fn is_for_all(&mut self, span: Span, route: &Route, key: &Key) {
         // Answers to requests with Authorization are kept only if the server says so (RFC 9111 section 3.5); a field of one's own
         // says nothing to anybody.
-        let auth = route.policy.door.as_ref().and_then(|door| door.auth.as_ref());
+        let auth = route.policy.access.as_ref().and_then(|access| access.auth.as_ref());
         let told_apart = match auth.map(|auth| &auth.scheme) {
             Some(AuthScheme::ApiKey(_, header)) if !key.headers.contains(header) => Some(format!("`{header}` tells")),
             Some(AuthScheme::Jwt(Jwt { cookie: Some(cookie), .. })) if !key.cookies.contains(cookie) => {

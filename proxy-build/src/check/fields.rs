@@ -107,13 +107,14 @@ pub(crate) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &Trus
         let RequestFilter::Headers(ops) = filter else { continue };
         names.extend(ops.iter().map(|op| Text::from(op.name().to_owned())));
     }
-    if let Some(door) = &policy.door {
-        match door.auth.as_ref().map(|auth| &auth.scheme) {
+    if let Some(access) = &policy.access {
+        match access.auth.as_ref().map(|auth| &auth.scheme) {
             Some(AuthScheme::Forward(forward)) => names.extend(forward.copy.iter().cloned()),
             Some(AuthScheme::ApiKey(_, header)) => names.push(header.clone()),
             _ => {}
         }
-        let patterns = door.blocks.iter().flat_map(|blocks| blocks.rules.iter()).flat_map(|rule| rule.patterns.iter());
+        let patterns =
+            access.blocks.iter().flat_map(|blocks| blocks.rules.iter()).flat_map(|rule| rule.patterns.iter());
         names.extend(patterns.filter_map(|(place, _)| match place {
             Where::Header(name) => Some(name.clone()),
             _ => None,

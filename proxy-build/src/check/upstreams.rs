@@ -95,9 +95,11 @@ impl Check<'_> {
                 What::InUpstream(InUpstream::SlowStart(_)) if never_away => {
                     ("slow-start", "no server ever comes back", "a `health-check` or `outlier` would find some")
                 }
-                What::InUpstream(InUpstream::PanicThreshold(_)) if never_away => {
-                    ("panic-threshold", "no server is ever found ill", "a `health-check` or `outlier` would find some")
-                }
+                What::InUpstream(InUpstream::PanicThreshold(_)) if never_away => (
+                    "panic-threshold",
+                    "no server is ever found unhealthy",
+                    "a `health-check` or `outlier` would find some",
+                ),
                 What::InUpstream(InUpstream::CircuitBreaker(_)) if never_full && !broken => (
                     "circuit-breaker",
                     "nothing is ever full",

@@ -1,4 +1,4 @@
-//! `admin`: a door for those who operate the proxy.
+//! `admin`: the endpoint for those who operate the proxy.
 
 use super::{Directive, Place};
 use crate::ast::{Top, What};

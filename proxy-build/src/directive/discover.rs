@@ -20,7 +20,7 @@ pub(super) static DISCOVER: Directive = Directive {
 - `srv \"_SERVICE._PROTO.NAME\"`: the servers of a service (RFC 2782), with their ports and weights. Those of the first priority
   are asked first, all others are backups.
 - `file \"PATH\"`: a line for each server, `ADDRESS:PORT`, and behind it perhaps `weight=N` and `backup`; `#` begins a comment.
-  Put a new file in place of the old one (`mv`), lest half of it is read. The path is seen from where the proxy was started.
+  Put a new file in place of the old one (`mv`), so that half of it is never read. The path is seen from where the proxy was started.
 
 Names are asked of the system's name servers, with the search list of `/etc/resolv.conf`, or of `resolvers`. Changes drop no
 request: a server that is gone finishes what it has, one that is new has to prove nothing. An answer that can't be read, is

@@ -1,4 +1,4 @@
-//! `health-check`, `outlier`, `panic-threshold`: which servers are well.
+//! `health-check`, `outlier`, `panic-threshold`: which servers are healthy.
 
 use super::{Directive, Place, Prop};
 use crate::ast::{HealthCheck, InHealthCheck, InUpstream, Outlier, What};
@@ -11,20 +11,20 @@ pub(super) static HEALTH_CHECK: Directive = Directive {
     props: &[
         Prop::new("interval", "DURATION", "From one check to the next, give or take a tenth. Default `\"5s\"`."),
         Prop::new("timeout", "DURATION", "How long a check may take; not longer than `interval`. Default `\"1s\"`."),
-        Prop::new("rise", "N", "So many good checks in a row make a server well. Default 2."),
-        Prop::new("fall", "N", "So many bad ones make it ill. Default 3."),
+        Prop::new("rise", "N", "So many good checks in a row make a server healthy. Default 2."),
+        Prop::new("fall", "N", "So many bad ones make it unhealthy. Default 3."),
         Prop::new("port", "N", "Another port than the server's own."),
         Prop::new("host", "HOST", "The `Host` to send. Default: the server's address."),
         Prop::new("service", "NAME", "For `grpc`: the service that is asked about. Default: the server as a whole."),
     ],
     body: Some(Place::HealthCheck),
     repeats: false,
-    summary: "Asks every server, all the time, whether it is well.",
+    summary: "Asks every server, all the time, whether it is healthy.",
     details: "\
 `PATH` is asked for with GET on a connection of its own, and good is an answer of `expect-status` with `expect-body` in it;
 for `tcp` it is good that the server can be connected to, and for `grpc` that it says `SERVING` (grpc.health.v1). In the
-version of HTTP, and with the `tls`, that requests have. The process checks, not each worker. A server is taken to be well
-until a check says otherwise; one that is ill is not asked, but see `panic-threshold`. Every change is told on standard error
+version of HTTP, and with the `tls`, that requests have. The process checks, not each worker. A server is taken to be healthy
+until a check says otherwise; one that is unhealthy is not asked, but see `panic-threshold`. Every change is told on standard error
 with its reason.",
     example: r#"
 upstream app {
@@ -128,7 +128,7 @@ pub(super) static OUTLIER: Directive = Directive {
     details: "\
 An ejected server is not asked for a while, but see `panic-threshold`. The percentage is of the servers that there are, discovered
 ones included, not of those that there is room for. One that has stayed for as long as it was ejected
-last begins anew. Every ejection is told on standard error.",
+last begins again. Every ejection is told on standard error.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -155,10 +155,10 @@ pub(super) static PANIC_THRESHOLD: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "When too few servers are well, all are asked.",
+    summary: "When too few servers are healthy, all are asked.",
     details: "\
-If less than this percentage of the servers are well, all are taken to be: the checks may be wrong, and the few would break
-down under the load of all. Default 1: all are asked when none is well. 0: none is asked then, and the answer is a 503.",
+If less than this percentage of the servers are healthy, all are taken to be: the checks may be wrong, and the few would break
+down under the load of all. Default 1: all are asked when none is healthy. 0: none is asked then, and the answer is a 503.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"

@@ -90,7 +90,7 @@ fn is_name(leaf: &Leaf) -> bool {
     matches!((&leaf.value, &leaf.ty), (Scalar::Text(text), None) if !text.contains([':', '/']))
 }
 
-/// Who asks for the body of a client that waits: whether it is the server.
+/// Whether the server asks for the body of a client that waits.
 const WHO_ASKS: &[(&str, bool)] = &[("proxy", false), ("upstream", true)];
 
 /// The URL of a server; counts the encrypted ones and the others, of which there must not be both.

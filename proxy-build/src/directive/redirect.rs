@@ -21,7 +21,7 @@ The request's query goes along: `/old?a=b` is sent to `/new?a=b`. `query=drop` l
 is to be there, the target says so: `/new?from=old&{query}`. `{uri}` is path and query as one. Without a query in the request,
 `?{query}` leaves no bare `?`.
 
-A target whose host comes from the request is an open door for phishing: `{host}` may be part of the target's host in a
+A target whose host comes from the request is an open redirect for phishing: `{host}` may be part of the target's host in a
 site that names its hosts; elsewhere the hosts it may lead to are listed with `allow-host`, and others are answered with
 421. Other parts of the request can't be in the target's host.",
     example: r#"

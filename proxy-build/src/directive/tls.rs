@@ -20,7 +20,7 @@ pub(super) static TLS: Directive = Directive {
     summary: "Encrypts connections, with these certificates.",
     details: "\
 At the top level it has a name, and sites use it by that; in a site it may also stand with its own braces and without a
-name. `tls internal` makes a certificate that nobody else has signed, anew with each start: for development. `tls acme` has
+name. `tls internal` makes a certificate that nobody else has signed, a new one at each start: for development. `tls acme` has
 an authority sign one; see [`acme`](#acme).
 
 TLS 1.3 and 1.2 are spoken, with the cipher suites and groups that are held to be safe today, X25519MLKEM768 first. Sessions

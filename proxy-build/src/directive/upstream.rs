@@ -117,7 +117,7 @@ pub(super) static BALANCE: Directive = Directive {
 - `maglev`: the same from a table; shares are even to a percent, and a server that comes or goes moves a few more keys.
 - `first`: the first server, in the order of the file, that may be asked; with `max-connections` they fill up in turn.
 
-Workers share what is counted of a server. A server that can't be asked (ill, full, tried already) is left out, and its
+Workers share what is counted of a server. A server that can't be asked (unhealthy, full, tried already) is left out, and its
 share goes to all others; under `hash` and `maglev` each of its keys has one other server.",
     example: r#"
 upstream app {
@@ -144,7 +144,7 @@ pub(super) static SLOW_START: Directive = Directive {
     repeats: false,
     summary: "Lets a server that comes back warm up.",
     details: "\
-Over this time after a server has become well again (by `health-check`, or at the end of an ejection by `outlier`), it gets
+Over this time after a server has become healthy again (by `health-check`, or at the end of an ejection by `outlier`), it gets
 a part of its share that grows from a tenth to all of it. Not at the start of the proxy, when all are new.",
     example: r#"
 upstream app {
@@ -209,7 +209,7 @@ pub(super) static POOL: Directive = Directive {
     summary: "Which connections to servers are kept for later exchanges.",
     details: "\
 Each worker keeps its own. The connection used last is used first, so that those too many run out. `max-age` lets servers
-behind another balancer be spread anew.",
+behind another balancer be spread again.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"

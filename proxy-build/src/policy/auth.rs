@@ -103,7 +103,7 @@ impl Policy for Auth {
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         if let Some(auth) = layer.one::<Auth>().and_then(|auth| check.auth(auth.span, &auth.value)) {
-            policy.door.get_or_insert_default().auth = Some(auth);
+            policy.access.get_or_insert_default().auth = Some(auth);
         }
     }
 
@@ -112,7 +112,7 @@ impl Policy for Auth {
     }
 
     fn guards(route: &Route) -> Vec<String> {
-        let auth = route.policy.door.iter().filter_map(|door| door.auth.as_ref());
+        let auth = route.policy.access.iter().filter_map(|access| access.auth.as_ref());
         let name = |scheme: &site::AuthScheme| match scheme {
             site::AuthScheme::Basic(_) => "auth basic",
             site::AuthScheme::ApiKey(..) => "auth api-key",
@@ -123,13 +123,13 @@ impl Policy for Auth {
     }
 
     fn diff(site: &Site, policy: &site::Policy) -> Told {
-        Told::lines("door", Self::NAME, said(site, policy))
+        Told::lines("access", Self::NAME, said(site, policy))
     }
 }
 
 /// What it says, in words.
 fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
-    let auth = policy.door.iter().filter_map(|door| door.auth.as_ref());
+    let auth = policy.access.iter().filter_map(|access| access.auth.as_ref());
     let text = |scheme: &site::AuthScheme| match scheme {
         site::AuthScheme::Basic(users) => format!("basic {}", wording::file(site, *users)),
         site::AuthScheme::ApiKey(keys, header) => format!("api-key {} in {header}", wording::file(site, *keys)),

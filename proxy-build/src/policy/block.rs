@@ -35,7 +35,7 @@ pub(crate) static BLOCK: Directive = Directive {
 Each line names texts and where they are looked for; one that is found is enough. Letters match in any case. Paths and queries are looked
 at as they are, and decoded once (in queries, `+` is a blank). The beginning of a body is waited for and looked at before any of
 it goes on; what is compressed is not unpacked. All rules that hold are in force together, a route's on top of its site's; `block off`
-does away with those from outside. They come last at the door, when it is known who the client is.
+does away with those from outside. They come last in access control, when it is known who the client is.
 
 The texts of all rules that hold for a request are looked for together, and each part of it is read once: how many there are, and what
 clients send, makes no difference. In the log: the reason `blocked`, and the field `rule` with `NAME`, also of rules with
@@ -200,7 +200,7 @@ impl Policy for Block {
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         if let Some(blocks) = Block::all(check, layer.all()) {
-            policy.door.get_or_insert_default().blocks = Some(blocks);
+            policy.access.get_or_insert_default().blocks = Some(blocks);
         }
     }
 
@@ -213,13 +213,13 @@ impl Policy for Block {
     }
 
     fn diff(_: &Site, policy: &site::Policy) -> Told {
-        Told::lines("door", Self::NAME, said(policy))
+        Told::lines("access", Self::NAME, said(policy))
     }
 }
 
 /// The rules that hold.
 fn rules(policy: &site::Policy) -> impl Iterator<Item = &site::Block> {
-    policy.door.iter().filter_map(|door| door.blocks.as_ref()).flat_map(|blocks| blocks.rules.iter())
+    policy.access.iter().filter_map(|access| access.blocks.as_ref()).flat_map(|blocks| blocks.rules.iter())
 }
 
 /// What it says, in words.

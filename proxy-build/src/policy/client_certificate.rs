@@ -136,7 +136,7 @@ impl Policy for ClientCertificate {
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         if let Some(rules) = layer.one::<ClientCertificate>().and_then(|rules| rules.value.made(check, rules.span)) {
-            policy.door.get_or_insert_default().certificate = Some(rules);
+            policy.access.get_or_insert_default().certificate = Some(rules);
         }
     }
 
@@ -145,18 +145,18 @@ impl Policy for ClientCertificate {
     }
 
     fn guards(route: &Route) -> Vec<String> {
-        let any = route.policy.door.as_ref().is_some_and(|door| door.certificate.is_some());
+        let any = route.policy.access.as_ref().is_some_and(|access| access.certificate.is_some());
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
     fn diff(_: &Site, policy: &site::Policy) -> Told {
-        Told::lines("door", Self::NAME, said(policy))
+        Told::lines("access", Self::NAME, said(policy))
     }
 }
 
 /// What it says, in words.
 fn said(policy: &site::Policy) -> Vec<String> {
-    let rules = policy.door.iter().filter_map(|door| door.certificate.as_ref());
+    let rules = policy.access.iter().filter_map(|access| access.certificate.as_ref());
     let named = |rules: &ClientCertificateRules| {
         let named: Vec<_> = rules.subjects.iter().chain(rules.fingerprints.iter()).collect();
         if named.is_empty() { "any".to_owned() } else { wording::list(&named) }

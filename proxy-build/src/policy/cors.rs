@@ -151,7 +151,7 @@ impl Policy for Cors {
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         if let Some(made) = layer.one::<Cors>().and_then(|cors| cors.value.made(check)) {
-            policy.door.get_or_insert_default().cors = Some(made);
+            policy.access.get_or_insert_default().cors = Some(made);
         }
     }
 
@@ -170,12 +170,12 @@ impl Policy for Cors {
     }
 
     fn guards(route: &Route) -> Vec<String> {
-        let any = route.policy.door.as_ref().is_some_and(|door| door.cors.is_some());
+        let any = route.policy.access.as_ref().is_some_and(|access| access.cors.is_some());
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
     fn diff(_: &Site, policy: &site::Policy) -> Told {
-        Told::lines("door", Self::NAME, said(policy))
+        Told::lines("access", Self::NAME, said(policy))
     }
 }
 
@@ -186,7 +186,7 @@ fn said(policy: &site::Policy) -> Vec<String> {
         Origin::Exact(origin) => origin.to_string(),
         Origin::Below(scheme, rest) => format!("{scheme}*{rest}"),
     };
-    let cors = policy.door.iter().filter_map(|door| door.cors.as_ref());
+    let cors = policy.access.iter().filter_map(|access| access.cors.as_ref());
     cors.map(|cors| wording::list(&cors.origins.iter().map(origin).collect::<Vec<_>>())).collect()
 }
 

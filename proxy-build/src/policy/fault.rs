@@ -29,7 +29,7 @@ pub(crate) static FAULT: Directive = Directive {
     summary: "Makes a part of the requests slow or fail, for drills.",
     details: "\
 Before the handler, whatever it is; a request may be held back and refused after that. Refused ones are logged with the reason
-`fault`. A lint points at it, lest it is forgotten; with a `(param)` the share can be given at start, and be 0.",
+`fault`. A lint points at it, so that it is not forgotten; with a `(param)` the share can be given at start, and be 0.",
     example: r#"
 param share type=number default="0"
 lint allow fault

@@ -38,7 +38,7 @@ pub fn stamp(response: &mut Response<'_>) {
 }
 ```
 
-A function on requests comes last at the door, behind `auth` and `block`, and before caches, `rewrite` and `request-headers`: what it sets is
+A function on requests comes last in access control, behind `auth` and `block`, and before caches, `rewrite` and `request-headers`: what it sets is
 in `{header.NAME}` there, and in a cache's key. If it answers, that is the answer, and the log has its name in the field `rule`. One on answers
 comes behind `response-headers`, and sees answers from a cache, files and the proxy's own errors, too. Several are asked in the order they are
 written, those from outside first; `filter off` does away with these. They run on the event loop: no waiting, no long computing. One that

@@ -72,7 +72,7 @@ impl Policy for InFlight {
         let limits = layer.all::<InFlight>().iter();
         let limits: Vec<_> = limits.filter_map(|limit| limit.value.made(check, limit.span, scope)).collect();
         if !limits.is_empty() {
-            policy.door.get_or_insert_default().in_flight = list(limits);
+            policy.access.get_or_insert_default().in_flight = list(limits);
         }
     }
 
@@ -81,18 +81,18 @@ impl Policy for InFlight {
     }
 
     fn guards(route: &Route) -> Vec<String> {
-        let any = route.policy.door.as_ref().is_some_and(|door| !door.in_flight.is_empty());
+        let any = route.policy.access.as_ref().is_some_and(|access| !access.in_flight.is_empty());
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
     fn diff(site: &Site, policy: &site::Policy) -> Told {
-        Told::lines("door", Self::NAME, said(site, policy))
+        Told::lines("access", Self::NAME, said(site, policy))
     }
 }
 
 /// What it says, in words.
 fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
-    let limits = policy.door.iter().flat_map(|door| door.in_flight.iter());
+    let limits = policy.access.iter().flat_map(|access| access.in_flight.iter());
     let most = |limit: &site::InFlight| wording::setting(site, &limit.most, ToString::to_string);
     limits.map(|limit| format!("{} by={}", most(limit), wording::by(site, &limit.by))).collect()
 }

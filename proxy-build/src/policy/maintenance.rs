@@ -56,7 +56,7 @@ impl Policy for Maintenance {
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         if let Some(made) = layer.one::<Maintenance>().and_then(|written| written.value.made(check, written.span)) {
-            policy.door.get_or_insert_default().maintenance = Some(made);
+            policy.access.get_or_insert_default().maintenance = Some(made);
         }
     }
 
@@ -65,18 +65,18 @@ impl Policy for Maintenance {
     }
 
     fn guards(route: &Route) -> Vec<String> {
-        let any = route.policy.door.as_ref().is_some_and(|door| door.maintenance.is_some());
+        let any = route.policy.access.as_ref().is_some_and(|access| access.maintenance.is_some());
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
     fn diff(site: &Site, policy: &site::Policy) -> Told {
-        Told::lines("door", Self::NAME, said(site, policy))
+        Told::lines("access", Self::NAME, said(site, policy))
     }
 }
 
 /// What it says, in words.
 fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
-    let maintenance = policy.door.as_ref().and_then(|door| door.maintenance.as_ref());
+    let maintenance = policy.access.as_ref().and_then(|access| access.maintenance.as_ref());
     maintenance.map(|it| wording::setting(site, &it.when, ToString::to_string)).into_iter().collect()
 }
 

@@ -102,7 +102,7 @@ impl Policy for Networks {
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         if let Some(made) = check.networks(layer.all()) {
-            policy.door.get_or_insert_default().networks = Some(made);
+            policy.access.get_or_insert_default().networks = Some(made);
         }
     }
 
@@ -114,27 +114,27 @@ impl Policy for Networks {
             let origin = of.from(if written(name) { name } else { other });
             Line::new(Step::Access, name, format!("{text} [{origin}]"))
         };
-        let networks = of.route.policy.door.iter().filter_map(|door| door.networks.as_ref());
+        let networks = of.route.policy.access.iter().filter_map(|access| access.networks.as_ref());
         networks.flat_map(|networks| said(of.site, networks)).map(line).collect()
     }
 
     fn guards(route: &Route) -> Vec<String> {
-        let any = route.policy.door.as_ref().is_some_and(|door| door.networks.is_some());
+        let any = route.policy.access.as_ref().is_some_and(|access| access.networks.is_some());
         any.then(|| "allow/deny".to_owned()).into_iter().collect()
     }
 
     fn diff(site: &Site, policy: &site::Policy) -> Told {
-        let networks = policy.door.as_ref().and_then(|door| door.networks.as_ref());
+        let networks = policy.access.as_ref().and_then(|access| access.networks.as_ref());
         match networks {
             // Who may come in is known when the files are read.
             Some(networks) if networks.listed.is_some() => {
                 let words = said(site, networks).into_iter().map(|(name, text)| (name.to_owned(), text));
-                Told::words("door", words.collect())
+                Told::words("access", words.collect())
             }
             _ => {
                 let everybody = || Addresses::of(&[], true);
                 let allowed = networks.map_or_else(everybody, |networks| networks.allowed.clone());
-                Told { allowed: Some(allowed), ..Told::words("door", Vec::new()) }
+                Told { allowed: Some(allowed), ..Told::words("access", Vec::new()) }
             }
         }
     }

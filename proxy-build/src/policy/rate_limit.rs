@@ -106,7 +106,7 @@ impl Policy for RateLimit {
         let limits = layer.all::<RateLimit>().iter();
         let limits: Vec<_> = limits.filter_map(|limit| limit.value.made(check, limit.span, scope)).collect();
         if !limits.is_empty() {
-            policy.door.get_or_insert_default().rate_limits = list(limits);
+            policy.access.get_or_insert_default().rate_limits = list(limits);
         }
     }
 
@@ -115,18 +115,18 @@ impl Policy for RateLimit {
     }
 
     fn guards(route: &Route) -> Vec<String> {
-        let any = route.policy.door.as_ref().is_some_and(|door| !door.rate_limits.is_empty());
+        let any = route.policy.access.as_ref().is_some_and(|access| !access.rate_limits.is_empty());
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
     fn diff(site: &Site, policy: &site::Policy) -> Told {
-        Told::lines("door", Self::NAME, said(site, policy))
+        Told::lines("access", Self::NAME, said(site, policy))
     }
 }
 
 /// What it says, in words.
 fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
-    let limits = policy.door.iter().flat_map(|door| door.rate_limits.iter());
+    let limits = policy.access.iter().flat_map(|access| access.rate_limits.iter());
     let text = |limit: &site::RateLimit| {
         let (rate, by) = (wording::rate(limit.interval), wording::by(site, &limit.by));
         let delay = (!limit.delay.is_zero()).then(|| format!(" delay={}", wording::duration(limit.delay)));

@@ -44,7 +44,7 @@ impl Policy for RequestTypes {
         let types = layer.one::<RequestTypes>().into_iter().flat_map(|types| &types.value.0);
         let types: Vec<_> = types.map(|kind| kind.value.clone().into()).collect();
         if !types.is_empty() {
-            policy.door.get_or_insert_default().request_types = list(types);
+            policy.access.get_or_insert_default().request_types = list(types);
         }
     }
 
@@ -53,17 +53,17 @@ impl Policy for RequestTypes {
     }
 
     fn guards(route: &Route) -> Vec<String> {
-        let any = route.policy.door.as_ref().is_some_and(|door| !door.request_types.is_empty());
+        let any = route.policy.access.as_ref().is_some_and(|access| !access.request_types.is_empty());
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
     fn diff(_: &Site, policy: &site::Policy) -> Told {
-        Told::lines("door", Self::NAME, said(policy))
+        Told::lines("access", Self::NAME, said(policy))
     }
 }
 
 /// What it says, in words.
 fn said(policy: &site::Policy) -> Vec<String> {
-    let types = policy.door.iter().map(|door| &door.request_types).filter(|types| !types.is_empty());
+    let types = policy.access.iter().map(|access| &access.request_types).filter(|types| !types.is_empty());
     types.map(|types| wording::list(types)).collect()
 }

@@ -220,7 +220,8 @@ mod interleavings {
             model.preemption_bound = Some(2);
             model.check(move || {
                 let limiter = Arc::new(super::tests::limiter(Duration::from_secs(1), burst, Duration::ZERO, 8));
-                let take = |limiter: &Limiter| limiter.take(LimitKey::Bytes(b"a"), Duration::ZERO) == LimitDecision::Now;
+                let take =
+                    |limiter: &Limiter| limiter.take(LimitKey::Bytes(b"a"), Duration::ZERO) == LimitDecision::Now;
                 let others: Vec<_> = (1..requests)
                     .map(|_| {
                         let limiter = Arc::clone(&limiter);

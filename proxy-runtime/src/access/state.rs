@@ -1,4 +1,4 @@
-//! What doors remember, shared by all workers: counts of requests, and lists as they were last read ([`AccessState`]).
+//! What access control remembers, shared by all workers: counts of requests, and lists as they were last read ([`AccessState`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::access::inspect::Inspector;
 use crate::context::addresses::{self, Addresses};
 use crate::context::settings::{Refused, Settings};
 use crate::file_pool;
-use crate::site::{AuthScheme, Door, Listed, Maintenance, NetworkRule, Site};
+use crate::site::{Access, AuthScheme, Listed, Maintenance, NetworkRule, Site};
 
 /// How long it is believed whether a file is there, in milliseconds.
 const LOOK: u64 = 1000;
 
-/// The memory of all doors of a site.
+/// What access control remembers for a site.
 pub(crate) struct AccessState {
     /// By the numbers of `rate-limit`.
     pub(crate) limiters: Vec<Limiter>,
@@ -62,12 +62,12 @@ impl AccessState {
         }
         // Policies are shared, and so are the numbers in them.
         let (mut limiters, mut in_flight, mut maintained) = (BTreeMap::new(), 0, 0);
-        for door in doors(site) {
-            for limit in door.rate_limits.iter() {
+        for access in access_policies(site) {
+            for limit in access.rate_limits.iter() {
                 limiters.entry(limit.id).or_insert_with(|| Limiter::new(limit));
             }
-            maintained = door.maintenance.iter().map(|known| known.id as usize + 1).fold(maintained, usize::max);
-            in_flight = door.in_flight.iter().map(|limit| limit.id as usize + 1).fold(in_flight, usize::max);
+            maintained = access.maintenance.iter().map(|known| known.id as usize + 1).fold(maintained, usize::max);
+            in_flight = access.in_flight.iter().map(|limit| limit.id as usize + 1).fold(in_flight, usize::max);
         }
         let key_sets = match KeySets::new(site, settings) {
             Ok(key_sets) => key_sets,
@@ -76,7 +76,7 @@ impl AccessState {
                 return Err(refused);
             }
         };
-        let mut blocks: Vec<_> = doors(site).filter_map(|door| door.blocks.as_ref()).collect();
+        let mut blocks: Vec<_> = access_policies(site).filter_map(|access| access.blocks.as_ref()).collect();
         blocks.sort_unstable_by_key(|blocks| blocks.id);
         blocks.dedup_by_key(|blocks| blocks.id);
         let state = AccessState {
@@ -144,18 +144,18 @@ impl AccessState {
     }
 }
 
-fn doors(site: &Site) -> impl Iterator<Item = &'static Door> {
-    site.policies().filter_map(|policy| policy.door.as_ref())
+fn access_policies(site: &Site) -> impl Iterator<Item = &'static Access> {
+    site.policies().filter_map(|policy| policy.access.as_ref())
 }
 
 /// The files of lists, each once.
 fn wanted(site: &Site) -> Vec<(u16, bool)> {
-    let key = |door: &Door| match door.auth.as_ref()?.scheme {
+    let key = |access: &Access| match access.auth.as_ref()?.scheme {
         AuthScheme::Basic(file) => Some((file, false)),
         AuthScheme::ApiKey(file, _) => Some((file, true)),
         AuthScheme::Jwt(_) | AuthScheme::Forward(_) => None,
     };
-    let mut wanted: Vec<_> = doors(site).filter_map(key).collect();
+    let mut wanted: Vec<_> = access_policies(site).filter_map(key).collect();
     wanted.sort_unstable();
     wanted.dedup();
     wanted

@@ -18,7 +18,7 @@ pub(crate) struct Front {
     limit: u64,
     /// The memory that they take.
     charge: Option<Charge>,
-    /// Some of what was taken is not here: the body can't begin anew.
+    /// Some of what was taken is not here: the body can't begin again.
     gone: bool,
     /// What followed the body.
     trailers: Option<Fields>,
@@ -66,7 +66,7 @@ impl Front {
         self.sent = self.bytes.len();
     }
 
-    /// Begins anew with the first byte. `false`: it is not here.
+    /// Begins again with the first byte. `false`: it is not here.
     pub(crate) fn rewind(&mut self) -> bool {
         if !self.gone {
             self.sent = 0;
@@ -74,7 +74,7 @@ impl Front {
         !self.gone
     }
 
-    /// The body won't begin anew.
+    /// The body won't begin again.
     pub(crate) fn settle(&mut self) {
         self.limit = 0;
         if self.unsent().is_empty() && !self.bytes.is_empty() {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_begin_anew() {
+    fn bodies_begin_again() {
         let check = |looked_at: &str, limit: u64, taken: &[&str], expected: Option<&str>| {
             let mut front = Front::of(looked_at.as_bytes().to_vec(), memory().charge());
             front.keep(limit, memory());

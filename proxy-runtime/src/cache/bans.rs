@@ -281,7 +281,7 @@ mod tests {
                 bans.add(&Ban { sequence: number, soft: *soft, purge });
             }
             prop_assert_eq!(bans.mean(&url, &tags, sequence), expected);
-            // As it comes back from what a journal is written anew with.
+            // As it comes back from what a journal is rewritten with.
             let again = Bans::new(u64::MAX);
             bans.all().iter().for_each(|ban| again.add(ban));
             prop_assert_eq!(again.mean(&url, &tags, sequence), expected);

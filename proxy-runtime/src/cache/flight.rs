@@ -218,7 +218,7 @@ impl Fill {
         self.flight.change(|state| state.land(Landed::Nothing));
     }
 
-    /// What was kept is as it was. It is kept anew by now.
+    /// What was kept is as it was. It is kept again by now.
     pub(crate) fn refreshes(self, head: Arc<Head>, name: u128, content: Content) {
         self.lands_for_all(Landed::Refreshed(head, name, content));
     }

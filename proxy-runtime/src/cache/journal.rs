@@ -1,7 +1,7 @@
 //! The order of purges in a folder of cached responses: [`Journal`], a file that is only ever appended to, under a lock, with a line for each
 //! purge. All processes that have the folder follow it, so a purge reaches an old and a new binary alike, and outlives both.
 //!
-//! A place in the order is a sequence number: how many bytes were in the journal before, however often it was written anew. A cached response
+//! A place in the order is a sequence number: how many bytes were in the journal before, however often it was rewritten. A cached response
 //! says how far its process had followed when it was written. What is followed is on the disk, so no number is given twice.
 //!
 //! A purge is answered once its line is on the disk and every process with the folder holds to it. Each says so in a file of its own, a
@@ -50,7 +50,7 @@ struct Reading {
     offset: u64,
     /// What its beginning is in the order.
     base: u64,
-    /// If it is larger, it is written anew, with what still counts.
+    /// If it is larger, it is rewritten, with what still counts.
     large: u64,
 }
 
@@ -78,7 +78,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is tried meanwhile.
 const TRIAL: Duration = Duration::from_millis(2);
 
-/// Smaller ones are not written anew, in bytes.
+/// Smaller ones are not rewritten, in bytes.
 const LARGE: u64 = 1 << 20;
 
 impl Journal {
@@ -159,7 +159,7 @@ impl Journal {
     fn read_on(&self, reading: &mut Reading, each: &mut dyn FnMut(&Ban)) -> io::Result<()> {
         let mut about = reading.file.metadata()?;
         if about.nlink() == 0 {
-            // It was written anew: what is known already is passed over.
+            // It was rewritten: what is known already is passed over.
             let file = open(&self.folder.join("journal"))?;
             let (identity, base) = read_first(&file, self.secret).ok_or(io::ErrorKind::InvalidData)?;
             self.identity.store(identity, Ordering::Release);
@@ -265,7 +265,7 @@ impl Locked<'_> {
         Ok(self.journal.followed())
     }
 
-    /// Writes the journal anew, if it has become too large, with what still counts. Blocks.
+    /// Writes the journal again, if it has become too large, with what still counts. Blocks.
     ///
     /// # Errors
     /// It can't be written; the one that is there goes on.
@@ -530,7 +530,7 @@ mod tests {
         let _ = fs::remove_dir_all(folder);
     }
 
-    /// A journal that is written anew says the same to who has read it before, and to who has not.
+    /// A journal that is rewritten says the same to who has read it before, and to who has not.
     #[test]
     fn compacted() {
         let folder = folder("compacted");

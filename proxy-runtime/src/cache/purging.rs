@@ -133,7 +133,7 @@ impl Store {
             // Once more, now that it has its place: meanwhile a file of another process may have been read, which had followed further.
             let so_far = locked.follow(&mut |ban| self.follow(disk, ban))?;
             if let Err(error) = locked.compact(|| disk.bans.all()) {
-                notice(&format!("cache: the folder's journal can't be written anew: {error}"));
+                notice(&format!("cache: the folder's journal can't be rewritten: {error}"));
             }
             Ok(so_far)
         });

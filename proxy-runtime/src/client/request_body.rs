@@ -168,10 +168,10 @@ impl RequestBody {
         }
     }
 
-    /// Begins anew with its first byte. `false`: it can't.
+    /// Begins again with its first byte. `false`: it can't.
     pub(crate) fn rewind(&mut self) -> bool {
-        let comes_anew = |coming: &mut Box<Coming>| coming.failure.is_none() && coming.front.rewind();
-        self.kept.is_none() && self.coming.as_mut().is_none_or(comes_anew)
+        let comes_again = |coming: &mut Box<Coming>| coming.failure.is_none() && coming.front.rewind();
+        self.kept.is_none() && self.coming.as_mut().is_none_or(comes_again)
     }
 
     /// It won't be sent again: what was kept for that is let go.

@@ -154,7 +154,7 @@ impl<S: Source> Source for Compressed<S> {
 /// Lets what encoders take be used again by the next, instead of going back to the system. Called once, before there are any.
 ///
 /// An encoder takes up to some megabytes for an answer. glibc gives blocks that large back at once, so that the next encoder has
-/// the kernel clear each of their pages anew: half of brotli's time. By a block that was given back glibc learns how large blocks
+/// the kernel clear each of their pages again: half of brotli's time. By a block that was given back glibc learns how large blocks
 /// are that come and go, and keeps up to twice that (mallopt(3), `M_MMAP_THRESHOLD`). This one is never touched.
 pub(crate) fn keep_memory(site: &Site) {
     const LARGEST: usize = 16 << 20;

@@ -22,7 +22,7 @@ pub(crate) fn upgrade(fields: &Fields) -> Option<&[u8]> {
 }
 
 /// Leaves the fields that go beyond a connection: neither those that belong to it, nor those that frame the body, which are written
-/// anew. `Trailer` stays, and so does `TE: trailers`, whose meaning both of our sides share. What `Connection` lists beside them is
+/// again. `Trailer` stays, and so does `TE: trailers`, whose meaning both of our sides share. What `Connection` lists beside them is
 /// dropped where a message is taken in, before anything is added to it: by `intake` for requests, by [`received`] for responses.
 pub(crate) fn end_to_end(fields: Fields) -> Fields {
     without(fields, of_connection)

@@ -16,7 +16,7 @@ use crate::context::view::{cookie_values, query_values};
 use crate::filter::intake;
 use crate::protocol::fields::{Fields, of_connection};
 
-/// A function that is asked about each request of a route: before the cache and the upstream, behind the door.
+/// A function that is asked about each request of a route: before the cache and the upstream, behind access control.
 pub type OnRequest = fn(&mut Request<'_>) -> Flow;
 
 /// A function that is shown each answer of a route, behind `response-headers`.

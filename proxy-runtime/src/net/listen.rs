@@ -1,6 +1,6 @@
 //! Sockets to accept from: bound before anything is served, one per worker and listener ([`Bound`]).
 //!
-//! Listeners that a parent process hands over (`LISTEN_FDS`) are taken instead of binding anew.
+//! Listeners that a parent process hands over (`LISTEN_FDS`) are taken instead of binding.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,5 +1,5 @@
 //! The process's memory for clients: [`Memory`], one count for all workers of what is held for clients that take nothing, and
-//! shares of it ([`Charge`]). What does not fit is not kept: who asks for it does without, or ends.
+//! shares of it ([`Charge`]). What does not fit is not kept: the exchange does without, or ends.
 //!
 //! ```text
 //! an exchange in HTTP/2, and what one holds that waits for its client ─┬─ within what each connection may always hold

@@ -3,7 +3,7 @@
 //!
 //! The router, matchers, files, cache keys, purges, the compiler's patterns and its proofs all use what these functions return,
 //! so that two spellings of one path can't be treated in two ways (RFC 3986 section 6.2.2). Each function makes one pass over text that
-//! is canonical already, and borrows it; only other text is written anew.
+//! is canonical already, and borrows it; only other text is rewritten.
 //!
 //! [`path`]: every byte that may stand raw in a segment (`pchar`) stands raw, every other one is percent-encoded in upper case, dot
 //! segments are resolved. What could be read as a separator, a dot segment or an end of text by some server is refused ([`Malformed`]).

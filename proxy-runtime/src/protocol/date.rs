@@ -29,7 +29,7 @@ const LONGEST: usize = 33;
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// A date in one of the three forms, in any case (RFC 9111 section 4.2), and whichever day of the week it says: that follows from the rest.
-/// `None`: it is malformed, which means something else to each who asks.
+/// `None`: it is malformed, which means something else to each caller.
 pub(crate) fn date(value: &[u8]) -> Option<Moment> {
     let (value, mut buffer) = (value.trim_ascii(), [0; LONGEST]);
     let text = buffer.get_mut(..value.len())?;

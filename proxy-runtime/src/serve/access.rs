@@ -1,6 +1,6 @@
 //! What a request passes before it is answered, in the order of the phases: maintenance, networks, rates, requests in
 //! flight, a browser's question (CORS), certificates, credentials, and what is counted by them. The decisions are made in
-//! `door`; here they are asked for.
+//! `access`; here they are asked for.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,26 +19,26 @@ use crate::content::respond::Answer;
 use crate::context::facts::ClientCertificate;
 use crate::failure::{Failure, Limited};
 use crate::serve::body::Body;
-use crate::site::{Auth, AuthScheme, By, ClientCertificateRules, Door, RateLimit};
+use crate::site::{Access, Auth, AuthScheme, By, ClientCertificateRules, RateLimit};
 
 /// Lets a request pass; an answer, where it has come to its end here. `asks`: it is a browser that asks before it sends.
 ///
 /// # Errors
 /// It is refused.
-pub(super) async fn pass(
+pub(super) async fn enforce(
     client: &Rc<Client>,
     record: &mut Record,
-    door: &'static Door,
+    access: &'static Access,
     (asks, has_body): (bool, bool),
 ) -> Result<Option<Answer<Body>>, Failure> {
-    let (state, settings) = (client.worker.doors, client.worker.settings);
-    if let Some(maintenance) = &door.maintenance
+    let (state, settings) = (client.worker.access, client.worker.settings);
+    if let Some(maintenance) = &access.maintenance
         && state.is_maintained(maintenance, settings, record.began).await
     {
         let wait = maintenance.retry_after.as_ref().map(|after| seconds(after.get(settings)));
         return Err(Failure::Maintenance(wait));
     }
-    if let Some(networks) = &door.networks {
+    if let Some(networks) = &access.networks {
         let allowed = match networks.listed {
             None => networks.allowed.contains(record.client),
             Some(listed) => state.listed[listed as usize].load().contains(record.client),
@@ -47,21 +47,21 @@ pub(super) async fn pass(
             return Err(Failure::AddressDenied);
         }
     }
-    if has_body && !access::may_be_sent(door, &record.fields) {
+    if has_body && !access::may_be_sent(access, &record.fields) {
         return Err(Failure::UnsupportedMediaType);
     }
-    limits(client, record, door, false).await?;
-    if let (Some(cors), true) = (&door.cors, asks) {
+    limits(client, record, access, false).await?;
+    if let (Some(cors), true) = (&access.cors, asks) {
         let fields = access::answer_preflight(cors, &record.fields, settings).ok_or(Failure::CorsRefused)?;
         record.preflight = true;
         return Ok(Some(Answer { status: StatusCode::NO_CONTENT, fields, body: Body::Bytes(Bytes::new()) }));
     }
-    if let Some(rules) = &door.certificate {
+    if let Some(rules) = &access.certificate {
         show_certificate(rules, record.facts().certificate)?;
     }
-    if let Some(auth) = &door.auth {
+    if let Some(auth) = &access.auth {
         // Boxed: what it takes to look credentials up is large.
-        return Box::pin(identified(client, record, (door, auth))).await;
+        return Box::pin(identified(client, record, (access, auth))).await;
     }
     Ok(None)
 }
@@ -76,9 +76,14 @@ fn show_certificate(rules: &ClientCertificateRules, shown: Option<&ClientCertifi
 }
 
 /// What is counted: those limits that need to know who the client is, or those that do not.
-async fn limits(client: &Client, record: &mut Record, door: &'static Door, identified: bool) -> Result<(), Failure> {
-    let (state, settings) = (client.worker.doors, client.worker.settings);
-    for limit in door.rate_limits.iter().filter(|limit| limit.identified == identified) {
+async fn limits(
+    client: &Client,
+    record: &mut Record,
+    access: &'static Access,
+    identified: bool,
+) -> Result<(), Failure> {
+    let (state, settings) = (client.worker.access, client.worker.settings);
+    for limit in access.rate_limits.iter().filter(|limit| limit.identified == identified) {
         let turn = keyed(client, record, &limit.by, |key| {
             state.limiters[limit.id as usize].take(key, record.began.saturating_duration_since(state.since))
         });
@@ -88,7 +93,7 @@ async fn limits(client: &Client, record: &mut Record, door: &'static Door, ident
             LimitDecision::Never(wait) => return Err(Failure::RateLimited(limited(limit, wait))),
         }
     }
-    for limit in door.in_flight.iter().filter(|limit| limit.identified == identified) {
+    for limit in access.in_flight.iter().filter(|limit| limit.identified == identified) {
         let most = limit.most.get(settings);
         let admitted = keyed(client, record, &limit.by, |key| state.in_flight[limit.id as usize].admit(key, most));
         match admitted {
@@ -103,11 +108,11 @@ async fn limits(client: &Client, record: &mut Record, door: &'static Door, ident
 async fn identified(
     client: &Rc<Client>,
     record: &mut Record,
-    (door, auth): (&'static Door, &'static Auth),
+    (access, auth): (&'static Access, &'static Auth),
 ) -> Result<Option<Answer<Body>>, Failure> {
     let answer = identify(client, record, auth).await?;
     if answer.is_none() {
-        limits(client, record, door, true).await?;
+        limits(client, record, access, true).await?;
     }
     Ok(answer)
 }
@@ -118,7 +123,7 @@ async fn identify(
     record: &mut Record,
     auth: &'static Auth,
 ) -> Result<Option<Answer<Body>>, Failure> {
-    let state = client.worker.doors;
+    let state = client.worker.access;
     match &auth.scheme {
         AuthScheme::Basic(file) => {
             let list = state.list(*file, false).ok_or(Failure::Internal)?;

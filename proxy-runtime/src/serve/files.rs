@@ -183,7 +183,7 @@ fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Option<Asks<'a
     })
 }
 
-/// Sends who asks for a folder to its path with a slash.
+/// Redirects a request for a folder to its path with a slash.
 fn to_folder(facts: &Facts<'_>) -> Answer<Body> {
     let mut answer = Answer::new(StatusCode::PERMANENT_REDIRECT, Body::Bytes(Bytes::new()));
     answer.fields.add(b"location", respond::with_slash(facts).as_bytes());

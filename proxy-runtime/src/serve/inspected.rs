@@ -15,7 +15,7 @@ use crate::site::Blocks;
 /// # Errors
 /// It is refused.
 pub(super) fn head(client: &Client, record: &mut Record, blocks: &'static Blocks) -> Result<(), Failure> {
-    let inspector: &Inspector = &client.worker.doors.inspectors[blocks.id as usize];
+    let inspector: &Inspector = &client.worker.access.inspectors[blocks.id as usize];
     let mut scratch = client.worker.scratch.take();
     let found = inspector.head(&record.facts(), &mut scratch);
     client.worker.scratch.set(scratch);
@@ -32,7 +32,7 @@ pub(super) async fn body(
     blocks: &'static Blocks,
     mut body: RequestBody,
 ) -> Result<RequestBody, Failure> {
-    let inspector: &Inspector = &client.worker.doors.inspectors[blocks.id as usize];
+    let inspector: &Inspector = &client.worker.access.inspectors[blocks.id as usize];
     body.look(blocks.body).await?;
     let beginning = body.front().len().min(usize::try_from(blocks.body).unwrap_or(usize::MAX));
     let mut scratch = client.worker.scratch.take();

@@ -52,7 +52,7 @@ pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
 
 /// Says how a client shows who it is.
 fn challenge(record: &Record, error: &str, fields: &mut Fields) {
-    let auth = record.policy().door.as_ref().and_then(|door| door.auth.as_ref());
+    let auth = record.policy().access.as_ref().and_then(|access| access.auth.as_ref());
     if let Some(auth) = auth.filter(|auth| !auth.challenge.is_empty()) {
         fields.add(b"www-authenticate", format!("{}{error}", auth.challenge).as_bytes());
     }

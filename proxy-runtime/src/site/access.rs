@@ -14,7 +14,7 @@ use crate::value::{List, Text};
 /// What stands before a handler. Its parts in the order in which a request passes them.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Door {
+pub struct Access {
     /// `maintenance`.
     pub maintenance: Option<Maintenance>,
     /// `allow` and `deny`.
@@ -35,10 +35,10 @@ pub struct Door {
     pub blocks: Option<Blocks>,
 }
 
-impl Door {
+impl Access {
     /// Whether nothing stands there.
     pub fn is_open(&self) -> bool {
-        *self == Door::default()
+        *self == Access::default()
     }
 }
 

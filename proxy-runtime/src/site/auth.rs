@@ -10,13 +10,13 @@ use crate::value::{List, Text};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Auth {
-    /// How it is shown who asks.
+    /// How clients authenticate.
     pub scheme: AuthScheme,
     /// `WWW-Authenticate` of a refusal; empty for none.
     pub challenge: Text,
 }
 
-/// How it is shown who asks.
+/// How clients authenticate.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AuthScheme {

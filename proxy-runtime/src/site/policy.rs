@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::access::Door;
+use super::access::Access;
 use super::cache::Cache;
 use super::compress::Compress;
 use super::cookies::CookieRule;
@@ -42,7 +42,7 @@ pub struct Policy {
     /// What becomes of the cookies that servers set.
     pub cookies: List<CookieRule>,
     /// What a request passes first.
-    pub door: Option<Door>,
+    pub access: Option<Access>,
     /// Texts in answers that become others.
     pub replace: Option<BodyReplace>,
     /// How answers are compressed.

@@ -28,7 +28,7 @@ pub struct Upstream {
     pub key: Option<Template>,
     /// How long a server that comes back takes to get its full share.
     pub slow_start: Setting<Duration>,
-    /// Below this percentage of servers that are well, all are taken to be.
+    /// Below this percentage of servers that are healthy, all are taken to be.
     pub panic_threshold: u64,
     /// How many exchanges there may be, and how many may wait.
     pub circuit_breaker: CircuitBreaker,
@@ -177,9 +177,9 @@ pub struct HealthCheck {
     pub interval: Setting<Duration>,
     /// How long a check may take.
     pub timeout: Setting<Duration>,
-    /// So many good checks make a server well.
+    /// So many good checks make a server healthy.
     pub rise: u64,
-    /// So many bad ones make it ill.
+    /// So many bad ones make it unhealthy.
     pub fall: u64,
     /// The statuses that are good, from and to.
     pub statuses: List<(u16, u16)>,

@@ -1,4 +1,4 @@
-//! `health-check`: every server is asked, all the time, whether it is well. One task per server, on the main thread; workers
+//! `health-check`: every server is asked, all the time, whether it is healthy. One task per server, on the main thread; workers
 //! read what comes of it in [`Health`](super::health::Health).
 
 mod http2;
@@ -57,10 +57,10 @@ pub(crate) async fn keep_checking(
         if server.generation() == generation && server.health.checked(found.is_ok(), (check.rise, check.fall), now) {
             match found {
                 Ok(()) => {
-                    group.notice(&format!("server {} is well again", server.name()));
+                    group.notice(&format!("server {} is healthy again", server.name()));
                     group.wake();
                 }
-                Err(reason) => group.notice(&format!("server {} is ill: {reason}", server.name())),
+                Err(reason) => group.notice(&format!("server {} is unhealthy: {reason}", server.name())),
             }
         }
         let tenth = u64::try_from(interval.as_micros() / 10).unwrap_or(u64::MAX) as usize;
@@ -69,7 +69,7 @@ pub(crate) async fn keep_checking(
     }
 }
 
-/// Asks once; why it is not well.
+/// Asks once; why it is not healthy.
 async fn ask(
     group: &Group,
     check: &HealthCheck,

@@ -47,7 +47,7 @@ impl Dialler {
         tokio::time::timeout(patience, connected).await.map_err(|_| Failure::ConnectTimeout)?
     }
 
-    /// Connects to ask whether a server is well; another port than its own may be asked. Whoever calls it waits for `patience`.
+    /// Connects to ask whether a server is healthy; another port than its own may be asked. Whoever calls it waits for `patience`.
     ///
     /// # Errors
     /// See [`Dialler::connect`].

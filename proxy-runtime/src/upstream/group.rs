@@ -40,7 +40,7 @@ pub(crate) struct Group {
     slow_start: u64,
     /// For how many nanoseconds `outlier` ejects.
     eject: u64,
-    /// Too few are well; when that was last counted.
+    /// Too few are healthy; when that was last counted.
     panics: AtomicBool,
     counted: AtomicU64,
     start: Instant,
@@ -83,7 +83,7 @@ pub(crate) struct Lease {
     generation: u32,
 }
 
-/// How long a count of those that are well holds, in nanoseconds.
+/// How long a count of those that are healthy holds, in nanoseconds.
 const COUNT_HOLDS: u64 = 100_000_000;
 
 /// How many retries are always allowed.
@@ -202,7 +202,7 @@ impl Group {
         self.upstream.outlier.is_some() || self.upstream.balance == BalancePolicy::Ewma
     }
 
-    /// Chooses and counts: first those to be asked first, then backups, then, if none is well, any.
+    /// Chooses and counts: first those to be asked first, then backups, then, if none is healthy, any.
     fn choose(&'static self, tiers: &[Priority; 2], view: &View<'_>) -> Option<&'static Server> {
         if let Some(sticky) = view.wish.sticky.map(|index| &view.servers[index])
             && view.may(sticky)
@@ -233,16 +233,16 @@ impl Group {
         }
     }
 
-    /// Whether no server is well, as far as checks and ejections tell.
+    /// Whether no server is healthy, as far as checks and ejections tell.
     pub(crate) fn is_down(&self, servers: &[Server]) -> bool {
         let now = self.time(Instant::now());
         self.count(servers, |server| server.health.is_healthy(now)).1 == 0
     }
 
-    /// Whether too few servers are well for that to be believed.
+    /// Whether too few servers are healthy for that to be believed.
     fn panics(&self, servers: &[Server], now: u64) -> bool {
         let threshold = self.upstream.panic_threshold;
-        // That none is well is found out in passing.
+        // that none is healthy is found out in passing.
         if threshold <= 1 {
             return false;
         }
@@ -252,7 +252,7 @@ impl Group {
             let panics = 100 * well < threshold * all;
             if self.panics.swap(panics, Ordering::Relaxed) != panics {
                 let what = if panics { "all are asked" } else { "the others are left out again" };
-                self.notice(&format!("{well} of {all} servers are well: {what}"));
+                self.notice(&format!("{well} of {all} servers are healthy: {what}"));
             }
         }
         self.panics.load(Ordering::Relaxed)
@@ -325,7 +325,7 @@ struct View<'a> {
     tier: &'a Priority,
     wish: &'a PickRequest<'a>,
     now: u64,
-    /// Whether they are well is not asked.
+    /// Whether they are healthy is not asked.
     panics: bool,
     /// Whether those that warm up are spared.
     warm: bool,
@@ -540,14 +540,14 @@ mod tests {
         with_paused_clock(async {
             let (servers, dice) = (servers(|upstream| upstream.panic_threshold = 50), Dice::new(1));
             tokio::time::advance(Duration::from_secs(1)).await;
-            let ill = |index: usize| assert!(servers.servers[index].health.checked(false, (1, 1), 1));
-            ill(0);
+            let failing = |index: usize| assert!(servers.servers[index].health.checked(false, (1, 1), 1));
+            failing(0);
             assert_eq!(
                 (given(servers, &dice).expect("a server").0, given(servers, &dice).expect("a server").0),
                 (1, 1)
             );
-            // Two of three: too few are well for that to be believed, once they are counted again.
-            ill(1);
+            // Two of three: too few are healthy for that to be believed, once they are counted again.
+            failing(1);
             tokio::time::advance(Duration::from_secs(1)).await;
             let (first, second) = (given(servers, &dice).expect("a server"), given(servers, &dice).expect("a server"));
             assert_eq!([first.0, second.0].iter().sum::<usize>(), 1, "both are asked");

@@ -1,9 +1,9 @@
-//! Whether a server is well: what checks say ([`Health::checked`]), and what its exchanges come to ([`Health::failed`]).
+//! Whether a server is healthy: what checks say ([`Health::checked`]), and what its exchanges come to ([`Health::failed`]).
 //! Lock-free; time is told, in nanoseconds since the start.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// See above. A server is well until something says otherwise.
+/// See above. A server is healthy until something says otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     /// Checks say that it is not.
@@ -18,7 +18,7 @@ pub(crate) struct Health {
     ejections: AtomicU32,
     /// It was ejected, and not asked since.
     away: AtomicBool,
-    /// When checks found it well again; 0 if it always was.
+    /// When checks found it healthy again; 0 if it always was.
     recovered: AtomicU64,
 }
 

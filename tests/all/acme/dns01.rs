@@ -231,7 +231,7 @@ fn by_a_name_server() {
         let said = String::from_utf8_lossy(&checked.stderr).into_owned();
         assert!(!checked.status.success() && said.contains("site.kdl:4: `dns`: the key is no base64"), "{said}");
     }
-    // Somebody else who says that all is well.
+    // Somebody else who says that all is healthy.
     let server = name_server(hmac::HMAC_SHA256, false, |_, _, _| {});
     let state = dir.join("impostor");
     let dns = format!("\n dns rfc2136 \"{server}\" zone=w.test key-name=\"kiln.test\" key=(param)secret");

@@ -78,7 +78,7 @@ impl Pebble {
         format!("{}:8055", self.own)
     }
 
-    /// Ends the authority and starts it anew: it has forgotten everything.
+    /// Ends the authority and starts it again: it has forgotten everything.
     pub(super) fn restart(&mut self) {
         let _ = self.authority.kill();
         let _ = self.authority.wait();

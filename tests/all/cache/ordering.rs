@@ -105,7 +105,7 @@ fn start(name: &str, origin: &Origin) -> Proxy {
     )
 }
 
-/// Who asks after a purge has been answered gets nothing that was asked for before it.
+/// A request after a purge was answered gets nothing that was asked for before it.
 #[test]
 fn purged_on_the_way() {
     let (origin, held) = origin();

@@ -216,8 +216,8 @@ fn stale_and_changed() {
         assert!(answer.text() == letters(1, 0..100_000), "{path}: mixed");
     }
     origin.seen.lock().expect("a list").clear();
-    let asked_anew: &[&str] = &[first, "bytes=65536-131071 \"v1\""];
-    origin.check(&proxy, &[("/stale/a", "", (200, "0..100000", 1), FETCHED, asked_anew)]);
+    let asked_again: &[&str] = &[first, "bytes=65536-131071 \"v1\""];
+    origin.check(&proxy, &[("/stale/a", "", (200, "0..100000", 1), FETCHED, asked_again)]);
 }
 
 /// Each slice is fetched once for all who want it, whatever they want it for.

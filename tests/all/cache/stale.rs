@@ -183,8 +183,8 @@ site site.test {
     proxy app
 }
 ";
-    let (ill, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-    let (state, counted) = (Arc::clone(&ill), Arc::clone(&count));
+    let (failing, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let (state, counted) = (Arc::clone(&failing), Arc::clone(&count));
     let origin = Origin::new(move |mut connection, _| {
         while let Some(request) = connection.request() {
             let is_ill = state.load(Ordering::SeqCst);
@@ -207,13 +207,13 @@ site site.test {
     let ask = |path: &str| shown(&asked(&proxy, &format!("GET {path}"), ""));
     assert_eq!(ask("/a"), format!("200 1 {MISS}"));
     assert_eq!(ask("/a"), "200 2 fwd=stale fwd-status=200 stored");
-    ill.store(true, Ordering::SeqCst);
-    proxy.notice("is ill: it answers 503");
+    failing.store(true, Ordering::SeqCst);
+    proxy.notice("is unhealthy: it answers 503");
     for _ in 0..3 {
         assert_eq!(ask("/a"), "200 2 hit detail=if-error");
     }
     assert_eq!(count.load(Ordering::SeqCst), 2);
-    ill.store(false, Ordering::SeqCst);
-    proxy.notice("is well again");
+    failing.store(false, Ordering::SeqCst);
+    proxy.notice("is healthy again");
     assert_eq!(ask("/a"), "200 3 fwd=stale fwd-status=200 stored");
 }

@@ -14,7 +14,7 @@ pub(crate) fn page<'n>(path: &str, names: impl Iterator<Item = &'n str>, top: bo
         out.push_str("<li><a href=\"../\">../</a>\n");
     }
     for name in names {
-        // Behind `./`, lest a name with a colon is taken for a scheme (RFC 3986 section 4.2).
+        // Behind `./`, so that a name with a colon is not taken for a scheme (RFC 3986 section 4.2).
         out.push_str(&format!("<li><a href=\"./{}\">{}</a>\n", encoded_name(name), html(name)));
     }
     out.push_str("</ul>\n");

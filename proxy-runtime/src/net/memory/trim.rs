@@ -35,7 +35,7 @@ pub(crate) async fn keep_trimming(memory: &Memory, budget: &ConnectionBudget) {
     }
 }
 
-/// Whether less than half is left of the most that there was of either, when that and what there is now are told; it is counted anew
+/// Whether less than half is left of the most that there was of either, when that and what there is now are told; it is counted again
 /// from there.
 fn has_fallen(most: &mut [usize; 2], seen: [(usize, usize); 2]) -> bool {
     let mut fallen = false;

@@ -44,7 +44,7 @@ impl Engine {
         if refused.is_empty() { Ok(Engine { served, asked, challenges }) } else { Err(refused) }
     }
 
-    /// Makes it all anew from files that were read again; what can't be made stays as it was. Returns what went wrong.
+    /// Makes it all again from files that were read again; what can't be made stays as it was. Returns what went wrong.
     pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<Refused> {
         let mut refused = Vec::new();
         for (tls, served) in site.tls.iter().zip(&self.served) {

@@ -153,7 +153,7 @@ pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Resu
     Ok(Candidate { key: Arc::new(certified), hosts })
 }
 
-/// `tls internal`: signed by itself, made anew with each start. For development.
+/// `tls internal`: signed by itself, made at each start. For development.
 fn internal(tls: &Tls) -> Result<Candidate, Box<dyn std::error::Error>> {
     let named = tls.hosts.iter().filter(|host| **host != "*").map(ToString::to_string);
     let hosts: Vec<String> = named.chain(["localhost".to_owned()]).collect();

@@ -60,7 +60,7 @@ pub(super) enum Outcome {
     Again,
 }
 
-/// Who asks for parts: an exchange, or what goes on behind one.
+/// A request for parts: an exchange, or what goes on behind one.
 #[derive(Clone)]
 pub(super) struct Asking {
     pub(super) client: Rc<Client>,

@@ -15,7 +15,7 @@ use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 use crate::site::HealthCheck;
 
-/// Asks on a connection of its own; why the server is not well.
+/// Asks on a connection of its own; why the server is not healthy.
 pub(super) async fn talk(
     group: &Group,
     check: &HealthCheck,

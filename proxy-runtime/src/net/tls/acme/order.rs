@@ -56,7 +56,7 @@ pub(crate) async fn obtain(wanted: &OrderRequest<'_>, accounts: &Accounts) -> Re
     outcome.unwrap_or_else(|_| Err("the authority takes too long".into()))
 }
 
-/// A new order. An account that the authority does not know, or not any more, is registered anew, once.
+/// A new order. An account that the authority does not know, or not any more, is registered again, once.
 async fn begin(wanted: &OrderRequest<'_>, identifiers: &[Identifier], accounts: &Accounts) -> Result<Order, AcmeError> {
     let account = accounts.get().await?;
     let refused = match ask_for(wanted, identifiers, &account).await {

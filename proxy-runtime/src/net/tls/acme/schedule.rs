@@ -256,7 +256,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the clock says, whatever comes of orders and however often the process starts anew with the right time, two
+        /// Whatever the clock says, whatever comes of orders and however often the process starts again with the right time, two
         /// orders are never nearer to each other than the shortest pause.
         #[test]
         fn never_without_a_pause(steps in proptest::collection::vec((0..4_u8, 0..4_000_000_u64, 0.0..1.0_f64), 1..60)) {

@@ -2,7 +2,7 @@
 //! while there is one.
 //!
 //! Files are for the owner alone and replaced whole. What can't be read as what it should be is as good as not there: it is
-//! obtained anew.
+//! obtained again.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;

@@ -1,4 +1,4 @@
-//! What it costs to pass the door: a look-up in a list of networks, and a turn at a rate limit.
+//! What access control costs: a look-up in a list of networks, and a turn at a rate limit.
 
 use std::collections::HashSet;
 use std::hint::black_box;

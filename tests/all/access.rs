@@ -1,4 +1,4 @@
-//! What stands at the door, where it takes more than one request at a time to see.
+//! Access control, where it takes more than one request at a time to see.
 
 use kiln_tests::client::{Client, get};
 use kiln_tests::origin::Origin;

@@ -1,4 +1,4 @@
-//! Leaf parsers of what stands at the door: networks, rates, origins.
+//! Leaf parsers of access control: networks, rates, origins.
 
 use std::time::Duration;
 
