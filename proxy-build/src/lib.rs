@@ -9,6 +9,8 @@
 //! [`compile`] is all of it; `proxy_macros::site!` and the command `kiln` are shells around it. Passes add to one
 //! `Report` and carry on, so that every error of a run is shown.
 
+#![forbid(unsafe_code)]
+
 pub mod ast;
 #[cfg(feature = "bundle")]
 pub mod bundle;

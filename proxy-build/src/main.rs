@@ -1,6 +1,8 @@
 //! `kiln`: the command line around the compiler. One module per command; messages go to standard error, results to
 //! standard output.
 
+#![forbid(unsafe_code)]
+
 mod command;
 
 use std::ffi::OsString;
@@ -9,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Fires a site description into one immutable reverse proxy.
+/// Compiles a site description into one immutable reverse proxy.
 #[derive(Parser)]
 #[command(
     name = "kiln",

@@ -4,6 +4,8 @@
 //! of type `&'static proxy_runtime::site::Site`. On errors it is one `compile_error!` with all diagnostics, and a
 //! stand-in, so that rustc adds nothing of its own. Cargo learns of the files through an `include_bytes!` of each.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 
 use proc_macro::TokenStream;

@@ -55,6 +55,7 @@ mod allocator {
 
     // SAFETY: the declaration is that of malloc.h: `int malloc_trim(size_t pad)`. The function may be called by any thread at any
     // time (malloc_trim(3): MT-Safe), takes no pointer, and touches nothing but pages that are free.
+    #[allow(unsafe_code, reason = "proved above")]
     unsafe extern "C" {
         safe fn malloc_trim(pad: usize) -> c_int;
     }
