@@ -13,9 +13,8 @@ pub(crate) fn fails(request: &Fields, answer: &Fields) -> bool {
         return !lines
             .any(|line| is_any(line) || tags(line).any(|tag| !tag.starts_with(b"W/") && current == Some(tag)));
     }
-    let since = request.get("if-unmodified-since").and_then(date);
-    let modified = answer.get("last-modified").and_then(date);
-    matches!((since, modified), (Some(since), Some(modified)) if modified > since)
+    let Some(since) = request.get("if-unmodified-since").and_then(date) else { return false };
+    answer.get("last-modified").and_then(date).is_some_and(|modified| modified > since)
 }
 
 /// Whether the client has this answer already, so that a 304 will do (section 13.2.2).
@@ -26,10 +25,10 @@ pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
         let is_current = |tag: &[u8]| current.is_some_and(|current| weakly_equal(tag, current));
         return request.all("if-none-match").any(|line| is_any(line) || tags(line).any(is_current));
     }
-    let since = request.get("if-modified-since").and_then(date);
+    let Some(since) = request.get("if-modified-since").and_then(date) else { return false };
     // RFC 9111 section 4.3.2: where nothing says when it was modified, that was before it was made.
     let modified = answer.get("last-modified").or(answer.get("date")).and_then(date);
-    matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
+    modified.is_some_and(|modified| modified <= since)
 }
 
 /// Whether the client has the weak form of a response's strong tag, and not the tag itself: what it has was compressed on its way.
