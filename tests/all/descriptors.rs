@@ -108,9 +108,22 @@ fn open(proxy: &Proxy) -> BTreeSet<usize> {
 
 /// Whoever opens anything from now on finds no descriptor: the limit is the lowest number that is free.
 fn use_up(proxy: &Proxy) {
+    // What its threads have open for a moment, such as a folder of the cache that is being read, would become free again.
+    let until = std::time::Instant::now() + PATIENCE;
+    while !is_idle(proxy) {
+        assert!(std::time::Instant::now() < until, "it comes to rest");
+        std::thread::yield_now();
+    }
     let open = open(proxy);
     let free = (0..).find(|number| !open.contains(number)).expect("a number");
     limit(proxy, free);
+}
+
+/// Whether all its threads sleep.
+fn is_idle(proxy: &Proxy) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).expect("a process");
+    let stat = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat")).ok();
+    threads.flatten().filter_map(stat).all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')))
 }
 
 fn limit(proxy: &Proxy, soft: usize) {

@@ -280,7 +280,10 @@ pub static TABLE: &[Alias] = &[
         "proxy-ssl-verify",
         "the certificates of servers are verified; which authorities may sign them says `tls` in an `upstream`",
     ),
-    none("stub-status", "there is no endpoint for metrics yet; what caches hold and do is at: admin \"127.0.0.1:9000\""),
+    none(
+        "stub-status",
+        "there is no endpoint for metrics yet; what caches hold and do is at: admin \"127.0.0.1:9000\"",
+    ),
     none("metrics", "there is no endpoint for metrics yet; what caches hold and do is at: admin \"127.0.0.1:9000\""),
     none("stats", "there is no endpoint for metrics yet; what caches hold and do is at: admin \"127.0.0.1:9000\""),
     none("internal", "what only the proxy may ask for is not in a site"),
