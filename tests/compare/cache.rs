@@ -253,10 +253,12 @@ fn entries(origin: &Origin) {
     });
     let script = scratch("compare-cache-script").join("random.lua");
     let mut costs = COUNTS.map(|_| Vec::new());
-    for _ in 0..7 {
+    for round in 0..7 {
         for ((proxy, costs), count) in proxies.iter().zip(&mut costs).zip(COUNTS) {
+            // Each round asks for others.
             let text = format!(
-                "request = function() return wrk.format('GET', '/100/' .. math.random(0, {})) end\n",
+                "math.randomseed({round})\nlocal fields = {{ Host = 'a.test' }}\n\
+                 request = function() return wrk.format('GET', '/100/' .. math.random(0, {}), fields) end\n",
                 count - 1
             );
             std::fs::write(&script, text).expect("written");

@@ -311,10 +311,10 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
     format!("{modules}{conf}")
 }
 
-/// An nginx of one worker.
+/// An nginx of one worker. As root, it would give up rights to the folder; as another user, it passes over `user`.
 pub(crate) fn nginx(dir: &Path, name: &str, http: &str) -> String {
     format!(
-        "daemon off; worker_processes 1; pid {0}/{name}.pid; error_log /dev/null;\nevents {{ worker_connections 16384; }}\n\
+        "user root; daemon off; worker_processes 1; pid {0}/{name}.pid; error_log /dev/null;\nevents {{ worker_connections 16384; }}\n\
          http {{ keepalive_requests 100000000; client_body_temp_path {0}/{name}-body; proxy_temp_path {0}/{name}-proxy;\n{http} }}\n",
         dir.display()
     )
