@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use proxy_runtime::context::settings;
 use proxy_runtime::protocol::canonical;
-use proxy_runtime::site::{NormalForm, Text};
+use proxy_runtime::site::Text;
 use regex_automata::nfa::thompson;
 
 use crate::ast::{Part, Setting, Template};
 use crate::expression;
 use crate::nearest::nearest;
-use crate::pattern::{Pattern, Segment};
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar, quoted, raw_or_quoted};
 
@@ -21,6 +20,7 @@ pub use self::address::{
 };
 pub use self::amount::{MAX_HEADERS, MAX_KEPT_BODY, MAX_MEMORY, MAX_URI, keepalive, number, size_within};
 pub use self::file::{file_at_start, file_source, media};
+pub use self::path::{MAX_SEGMENTS, is_capture_name, pattern, prefix};
 pub use self::upstream::{
     DISCOVER_KINDS, GRPC_STATUSES, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on,
     service_name, statuses,
@@ -31,6 +31,7 @@ mod address;
 mod amount;
 mod file;
 mod meant;
+mod path;
 mod upstream;
 
 /// Why a value is refused.
@@ -390,182 +391,6 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
     Err(problem("bad-method", format!("`{found}` is no usual method")).help("methods are written in upper case"))
 }
 
-/// A route's pattern: `/exact`, `/u/{id}`, `/x/*`, `/*`.
-pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
-    let found = text(leaf)?;
-    if let Some(habit) = pattern_habit(&found) {
-        return Err(habit);
-    }
-    let Some(rest) = found.strip_prefix('/') else {
-        let problem = problem("bad-pattern", "a pattern begins with `/`");
-        let rooted = format!("/{found}");
-        return Err(match literals(&rooted) {
-            true => problem.write_text(&rooted),
-            false => problem,
-        });
-    };
-    if let Some(at) = found.find(['?', '#']) {
-        let problem = problem("bad-pattern", "a pattern is about the path alone").part(at, found.len());
-        return Err(match literals(&found[..at]) {
-            true => problem.write_text(&found[..at]).help("match parameters with `query NAME VALUE`"),
-            false => problem.help("match parameters with `query NAME VALUE`"),
-        });
-    }
-    let mut segments = Vec::new();
-    let mut at = 1;
-    let count = rest.split('/').count();
-    if count > MAX_SEGMENTS {
-        return Err(problem("bad-pattern", format!("a pattern has at most {MAX_SEGMENTS} segments")));
-    }
-    for (index, segment) in rest.split('/').enumerate() {
-        let span = (at, at + segment.len());
-        at = span.1 + 1;
-        segments.push(if segment == "*" {
-            if index + 1 != count {
-                return Err(problem("bad-pattern", "`*` stands for everything below: it is the last segment")
-                    .part(span.0, span.1)
-                    .help("bind one segment with a name, as in `/{name}/x`"));
-            }
-            Segment::Rest
-        } else if segment.contains(['{', '}', '*']) {
-            let name = segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}'));
-            let Some(name) = name.filter(|name| is_capture_name(name)) else {
-                return Err(problem("bad-pattern", format!("`{segment}` is neither text, `{{name}}` nor `*`"))
-                    .part(span.0, span.1)
-                    .help("a name stands for a whole segment; for parts of one use `path-regex`"));
-            };
-            if segments.contains(&Segment::Capture(name.to_owned())) {
-                return Err(problem("bad-pattern", format!("`{{{name}}}` is bound twice")).part(span.0, span.1));
-            }
-            Segment::Capture(name.to_owned())
-        } else {
-            Segment::Literal(literal_segment(segment).map_err(|reason| {
-                let problem = problem("bad-pattern", "requests never have this in their path, which is in normal form")
-                    .part(span.0, span.1);
-                match reason {
-                    NotNormal::Refused(why) => problem.help(why),
-                    NotNormal::As(normal) => {
-                        let problem = problem.help(format!("the normal form of `{segment}` is `{normal}`"));
-                        problem.write_text(&format!("{}{normal}{}", &found[..span.0], &found[span.1..]))
-                    }
-                }
-            })?)
-        });
-    }
-    let text = segments.iter().fold(String::new(), |text, segment| text + "/" + &segment.to_string());
-    Ok(Pattern { text, segments })
-}
-
-/// The most segments of a pattern; the router's recursion is as deep.
-pub const MAX_SEGMENTS: usize = 64;
-
-/// Whether a placeholder may be called so: what `(?<name>...)` takes, too.
-pub fn is_capture_name(name: &str) -> bool {
-    name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
-        && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
-        && name.len() <= 32
-}
-
-/// The expression that a pattern was meant as, where it looks like one.
-fn expression_meant(found: &str) -> Option<String> {
-    let inner = found.trim_start_matches(['~', '*', ' ']);
-    let alternatives = inner.find('(').is_some_and(|at| inner[at..].contains('|') && inner[at..].contains(')'));
-    let repeats = ["(?", ".*", ".+", "]+", "]*", "]{", "\\"].iter().any(|part| inner.contains(part));
-    let anchored = inner.starts_with('^') || (inner.ends_with('$') && inner.len() > 1);
-    if !(found.starts_with('~') || alternatives || repeats || anchored) {
-        return None;
-    }
-    let inner = inner.strip_suffix("/*").map_or_else(|| inner.to_owned(), |start| format!("{start}/"));
-    let anchored = inner.starts_with('^') || inner.ends_with('$');
-    let expression = if anchored { inner } else { format!("^{inner}") };
-    let parsed = expression::parse(&expression).ok()?;
-    // A repeated slash is no path in canonical form, and an expression of nothing is no match of anything.
-    (parsed.properties().minimum_len() != Some(0) && expression.contains(['/', '.'])).then_some(expression)
-}
-
-/// Why text is in no request's path.
-enum NotNormal {
-    /// Requests with it are refused, for this reason.
-    Refused(&'static str),
-    /// Requests have this instead.
-    As(String),
-}
-
-/// Whether a text is a pattern of plain segments, and perhaps a `*` at its end.
-fn literals(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix('/') else { return false };
-    let mut segments = rest.split('/').rev().peekable();
-    segments.next_if_eq(&"*");
-    segments.all(|segment| !segment.contains(['{', '}', '*', '?', '#']) && literal_segment(segment).is_ok())
-}
-
-/// What people write for a pattern who come from nginx, Express, Caddy or Traefik, where it has a meaning: here it would be the
-/// plain text of a path that no request has.
-fn pattern_habit(found: &str) -> Option<Problem> {
-    let wrong = |message: &str| problem("bad-pattern", message);
-    // nginx: `~ \\.php$`, `^~ /x`; Traefik and others: `/(a|b)`.
-    if let Some(expression) = expression_meant(found) {
-        return Some(
-            wrong("a pattern is no expression: each character stands for itself")
-                .help(Advice::WriteInside("\"/*\"".to_owned(), format!("path-regex {}", raw_or_quoted(&expression)))),
-        );
-    }
-    // `*.php`, `/files/*.png`: a suffix.
-    if let Some((folder, suffix)) = found.split_once('*')
-        && suffix.starts_with('.')
-        && !suffix.contains(['*', '/', '{'])
-        && (folder.is_empty() || folder.ends_with('/') && literals(folder))
-    {
-        let folder = if folder.is_empty() { "/" } else { folder };
-        return Some(wrong("`*` stands for everything below: it is the last segment").help(Advice::WriteInside(
-            quoted(&format!("{folder}*")),
-            format!("path-regex {}", raw_or_quoted(&format!("{}$", regex_syntax::escape(suffix)))),
-        )));
-    }
-    // Express and Rails: `/u/:id`.
-    if found.starts_with('/') && found.split('/').any(|part| part.strip_prefix(':').is_some_and(is_capture_name)) {
-        let named = found.split('/').map(|part| match part.strip_prefix(':').filter(|name| is_capture_name(name)) {
-            Some(name) => format!("{{{name}}}"),
-            None => part.to_owned(),
-        });
-        let named = named.collect::<Vec<_>>().join("/");
-        return Some(
-            wrong("`:name` stands for itself here: a name that is bound stands between braces").write_text(&named),
-        );
-    }
-    // Globs: `/x/**`, `/x*`.
-    if let Some(below) = found.strip_suffix("**").map(|start| format!("{start}*")).filter(|below| literals(below)) {
-        return Some(wrong("`**` is no segment").write_text(&below));
-    }
-    if let Some(start) = found.strip_suffix('*')
-        && !start.ends_with('/')
-        && literals(start)
-    {
-        return Some(wrong("`*` stands for whole segments").write(format!(
-            "{} {}",
-            quoted(start),
-            quoted(&format!("{start}/*"))
-        )));
-    }
-    None
-}
-
-/// A segment as it comes in requests: in canonical form. What a path may not have is encoded; what is encoded and could stand there raw
-/// is an error, so that each pattern has one spelling.
-fn literal_segment(segment: &str) -> Result<String, NotNormal> {
-    if segment.contains(|char: char| char.is_control() || char == '\\') {
-        return Err(NotNormal::Refused("control characters and backslashes are refused with 400"));
-    }
-    let encoded = canonical::encoded_path(segment);
-    let form = NormalForm { encoded_slash: true, merge_slashes: false, refuse_parameters: false };
-    match canonical::path(&format!("/{encoded}"), form) {
-        Ok(normal) if normal[1..] == encoded => Ok(encoded),
-        // One segment stays one: `..` and an encoded slash are no spelling of something else.
-        Ok(normal) if normal.len() > 1 && !normal[1..].contains('/') => Err(NotNormal::As(normal[1..].to_owned())),
-        Ok(_) | Err(_) => Err(NotNormal::Refused("such requests are refused with 400, or come with another path")),
-    }
-}
-
 /// The name of a query parameter as it may stand in a URL, decoded: it is compared with what the names in requests mean.
 pub fn query_name(leaf: &Leaf) -> Parsed<String> {
     let name = text(leaf)?;
@@ -582,20 +407,6 @@ pub fn decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     canonical::decode(text, &mut out);
     String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
-}
-
-/// A path prefix for `rewrite`: `/x`, no slash at the end.
-pub fn prefix(leaf: &Leaf) -> Parsed<String> {
-    let found = text(leaf)?;
-    if !found.starts_with('/') || found.len() == 1 || found.ends_with('/') {
-        return Err(problem("bad-prefix", "a prefix is `/` and whole segments, without a slash at the end")
-            .write_text(&format!("/{}", found.trim_matches('/'))));
-    }
-    let parsed = pattern(leaf)?;
-    if parsed.segments.iter().any(|segment| !matches!(segment, Segment::Literal(_))) {
-        return Err(problem("bad-prefix", "a prefix is plain text"));
-    }
-    Ok(parsed.text)
 }
 
 /// A regular expression whose groups the runtime will ask for: one that it will be able to compile, too.

@@ -1,5 +1,7 @@
 //! Encrypted connections, with clients that nobody here wrote: curl and `openssl s_client`. Which certificate is shown to whom,
 //! who is turned away and how, what changes while the proxy runs, and the same towards servers.
+//!
+//! Long but flat: one test after the other, with the certificates that all of them need.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
