@@ -417,11 +417,11 @@ fn grpc() {
     let output =
         Command::new("python3").args(["-c", GRPC, &server, proxy.address("listen")]).output().expect("python runs");
     let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.ends_with("all is well\n"), "{said}");
+    assert!(output.status.success() && said.ends_with("all is healthy\n"), "{said}");
     // Before the server was there both were unhealthy. One service serves; the server as a whole does not say so.
-    let well = |upstream: &str| {
+    let healthy = |upstream: &str| {
         let noticed = proxy.noticed();
-        noticed.iter().any(|line| line.contains(&format!("upstream `{upstream}`")) && line.contains("well again"))
+        noticed.iter().any(|line| line.contains(&format!("upstream `{upstream}`")) && line.contains("healthy again"))
     };
-    assert!(well("greeter") && !well("failing"), "{:?}", proxy.noticed());
+    assert!(healthy("greeter") && !healthy("failing"), "{:?}", proxy.noticed());
 }

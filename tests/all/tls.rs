@@ -626,5 +626,5 @@ fn websockets() {
     let output =
         Command::new("python3").args(["-c", WEBSOCKET, &server, &url, &ca.ca()]).output().expect("python runs");
     let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.ends_with("all is well\n"), "{said}");
+    assert!(output.status.success() && said.ends_with("all is healthy\n"), "{said}");
 }
