@@ -42,9 +42,9 @@ pub struct Plan<'m> {
     pub methods: Interned<&'m Methods>,
     /// Distinct handlers.
     pub handlers: Interned<Cow<'m, Handler>>,
-    /// Expressions that answer yes or no, each with its table.
+    /// Expressions that answer yes or no, each with its table; in order.
     pub regexes: Vec<(String, Regex, Vec<u8>)>,
-    /// Expressions whose groups are wanted.
+    /// Expressions whose groups are wanted; in order.
     pub capturing: Vec<(String, &'static Capturing)>,
 }
 
@@ -75,12 +75,12 @@ pub struct Route<'m> {
 impl Plan<'_> {
     /// The index of an expression in [`Plan::regexes`].
     pub fn regex(&self, pattern: &str) -> usize {
-        self.regexes.iter().position(|(known, ..)| known == pattern).expect("lowered")
+        self.regexes.binary_search_by(|(known, ..)| known.as_str().cmp(pattern)).expect("lowered")
     }
 
     /// The index of an expression in [`Plan::capturing`].
     pub fn capturing(&self, pattern: &str) -> usize {
-        self.capturing.iter().position(|(known, _)| known == pattern).expect("lowered")
+        self.capturing.binary_search_by(|(known, _)| known.as_str().cmp(pattern)).expect("lowered")
     }
 
     fn holds(&self, matcher: &Matcher, view: &RequestView<'_>, captures: &mut Captures) -> bool {

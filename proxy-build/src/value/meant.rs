@@ -8,37 +8,37 @@ use proxy_runtime::context::settings;
 use crate::syntax::quoted;
 
 /// Words for the values that [`word`](super::word) takes: theirs, and ours with what belongs to it.
-const WORDS: &[(&str, &str)] = &[
-    ("ip-hash", "hash key=\"{client.ip}\""),
-    ("source", "hash key=\"{client.ip}\""),
-    ("consistent-hash", "hash key=\"{client.ip}\""),
-    ("least-connections", "least-conn"),
-    ("least-request", "least-conn"),
-    ("common", "combined"),
-    ("int", "number"),
-    ("integer", "number"),
-    ("text", "string"),
-    ("address", "addr"),
-    ("path", "file"),
-    ("password", "secret"),
-    ("ignore", "allow"),
-    ("off", "allow"),
-    ("error", "deny"),
-    ("tlsv1.2", "\"1.2\""),
-    ("tlsv1.3", "\"1.3\""),
-    ("tls1.2", "\"1.2\""),
-    ("tls1.3", "\"1.3\""),
-    ("1.0", "\"1.2\""),
-    ("1.1", "\"1.2\""),
-    ("p-256", "secp256r1"),
-    ("prime256v1", "secp256r1"),
-    ("p-384", "secp384r1"),
-    ("deflate", "gzip"),
-    ("brotli", "br"),
-    ("ws", "websocket"),
-    ("wss", "websocket"),
-    ("token", "jwt"),
-];
+static WORDS: phf::Map<&str, &str> = phf::phf_map! {
+    "ip-hash" => "hash key=\"{client.ip}\"",
+    "source" => "hash key=\"{client.ip}\"",
+    "consistent-hash" => "hash key=\"{client.ip}\"",
+    "least-connections" => "least-conn",
+    "least-request" => "least-conn",
+    "common" => "combined",
+    "int" => "number",
+    "integer" => "number",
+    "text" => "string",
+    "address" => "addr",
+    "path" => "file",
+    "password" => "secret",
+    "ignore" => "allow",
+    "off" => "allow",
+    "error" => "deny",
+    "tlsv1.2" => "\"1.2\"",
+    "tlsv1.3" => "\"1.3\"",
+    "tls1.2" => "\"1.2\"",
+    "tls1.3" => "\"1.3\"",
+    "1.0" => "\"1.2\"",
+    "1.1" => "\"1.2\"",
+    "p-256" => "secp256r1",
+    "prime256v1" => "secp256r1",
+    "p-384" => "secp384r1",
+    "deflate" => "gzip",
+    "brotli" => "br",
+    "ws" => "websocket",
+    "wss" => "websocket",
+    "token" => "jwt",
+};
 
 /// One of the words that are known, as it stands in a file: in other letters, by another name, or by its beginning.
 pub(super) fn word(found: &str, known: &[&'static str]) -> Option<String> {
@@ -46,11 +46,8 @@ pub(super) fn word(found: &str, known: &[&'static str]) -> Option<String> {
     if let Some(same) = known.iter().find(|word| word.eq_ignore_ascii_case(&lower)) {
         return Some(written(same));
     }
-    let named = WORDS.iter().find(|(theirs, ours)| {
-        let ours = ours.split(' ').next().unwrap_or_default().trim_matches('"');
-        *theirs == lower && known.contains(&ours)
-    });
-    if let Some((_, ours)) = named {
+    let first = |ours: &str| ours.split(' ').next().unwrap_or_default().trim_matches('"').to_owned();
+    if let Some(ours) = WORDS.get(lower.as_str()).filter(|ours| known.contains(&first(ours).as_str())) {
         return Some((*ours).to_owned());
     }
     let mut longer =
