@@ -15,6 +15,7 @@ use proc_macro2::{Ident, Literal, Span, TokenStream};
 use proxy_runtime::site::Upstream;
 use quote::quote;
 
+use crate::model::Site;
 use crate::plan::Plan;
 use crate::source::Sources;
 
@@ -28,51 +29,14 @@ pub struct Output {
 
 /// Writes a plan out.
 pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> Output {
-    let version = Literal::u32_unsuffixed(proxy_runtime::site::VERSION);
-    let (regexes, matchers) = (functions::expressions(plan), functions::matchers(plan));
-    let (requests, responses) = (functions::requests(plan), functions::responses(plan));
-    let policies = data::policies(plan);
-    let routes = data::routes(plan);
-    let sites = data::sites(plan);
-    let mut slots = data::slots("HOSTS", &plan.tables.hosts);
-    slots.extend(data::slots("EXACT", &plan.tables.exact));
-    slots.extend(data::slots("SEGMENTS", &plan.tables.segments));
-    let (tables, joint) = (data::tables(&plan.tables), data::joint(&plan.tables));
-    let tests = plan.model.tests.iter().map(|test| expression(&test.test));
-    let params = plan.model.params.iter().map(expression);
-    let files = plan.model.files.iter().map(expression);
-    let listeners = plan.model.listeners.iter().map(expression);
-    let tls = plan.model.tls.iter().map(expression);
-    let streams = plan.model.streams.iter().map(expression);
-    let acme = plan.model.acme.as_ref().map(expression).map(|acme| quote!(static ACME: Acme = #acme;));
-    let asked = if acme.is_some() { quote!(Some(&ACME)) } else { quote!(None) };
-    let upstreams = plan.model.upstreams.iter().map(expression);
-    let listed = plan.model.listed.iter().map(expression);
-    let features = plan.model.features().into_iter().filter(|(_, needed)| *needed).map(|(feature, _)| {
-        let constant = Ident::new(feature.constant, Span::call_site());
-        let message =
-            format!("this site {}: give proxy-runtime the feature `{}` in Cargo.toml", feature.does, feature.name);
-        quote!(
-            const _: () = ::std::assert!(::proxy_runtime::#constant, #message);
-        )
-    });
-    let key_sources = plan.model.key_sources.iter().map(expression);
-    let stores = plan.model.stores.iter().map(expression);
-    let bundle = if plan.model.bundle.is_empty() {
-        quote!(Bundle::new(&[]))
-    } else {
-        let path = bundle.display().to_string();
-        quote!(Bundle::new(include_bytes!(#path)))
-    };
-    let resolve = match plan.model.upstreams.iter().any(Upstream::asks_dns) {
-        true => quote!(Some(::proxy_runtime::resolve)),
-        false => quote!(None),
-    };
-    let (process, trusted) = (expression(&plan.model.process), expression(&plan.model.trusted));
-    let (name, files_read) = site_files(sources);
-    let assets = sources.assets().map(|(path, digest)| quote!(Asset { path: #path, digest: #digest }));
-    let built = concat!("kiln ", env!("CARGO_PKG_VERSION"));
-    let items = quote! {
+    let (checks, prelude, functions) = (checks(plan.model), prelude(), functions(plan));
+    let (tables, declarations, site) = (tables(plan), declarations(plan.model), site(plan, sources, digest, bundle));
+    Output { items: quote!(#prelude #checks #functions #tables #declarations #site), site: quote!(&SITE) }
+}
+
+/// The names that the items use.
+fn prelude() -> TokenStream {
+    quote! {
         #[allow(unused_imports)]
         use ::proxy_runtime::{
             context::facts::Facts, protocol::fields::Fields, filter, filter::Function, filter::Functions, filter::HeaderOp, filter::Outgoing, filter::PathStep, filter::Rewrite,
@@ -82,24 +46,68 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
         };
         #[allow(unused_imports)]
         use ::std::{borrow::Cow::Borrowed, net::IpAddr, net::Ipv4Addr, net::Ipv6Addr, option::Option::None, option::Option::Some, time::Duration};
+    }
+}
 
+/// The runtime is the one that the site was compiled for, and has what the site needs.
+fn checks(model: &Site) -> TokenStream {
+    let version = Literal::u32_unsuffixed(proxy_runtime::site::VERSION);
+    let features = model.features().into_iter().filter(|(_, needed)| *needed).map(|(feature, _)| {
+        let constant = Ident::new(feature.constant, Span::call_site());
+        let message =
+            format!("this site {}: give proxy-runtime the feature `{}` in Cargo.toml", feature.does, feature.name);
+        quote!(
+            const _: () = ::std::assert!(::proxy_runtime::#constant, #message);
+        )
+    });
+    quote! {
         const _: () = ::std::assert!(
             ::proxy_runtime::site::VERSION == #version,
             "proxy-build and proxy-runtime are of different versions"
         );
 
         #(#features)*
+    }
+}
 
-        #regexes
-        #matchers
-        #requests
-        #responses
+/// Expressions, matchers and filters.
+fn functions(plan: &Plan<'_>) -> TokenStream {
+    let (regexes, matchers) = (functions::expressions(plan), functions::matchers(plan));
+    let (requests, responses) = (functions::requests(plan), functions::responses(plan));
+    quote!(#regexes #matchers #requests #responses)
+}
+
+/// What requests are looked up in, and what routes refer to.
+fn tables(plan: &Plan<'_>) -> TokenStream {
+    let (policies, sites, routes) = (data::policies(plan), data::sites(plan), data::routes(plan));
+    let mut slots = data::slots("HOSTS", &plan.tables.hosts);
+    slots.extend(data::slots("EXACT", &plan.tables.exact));
+    slots.extend(data::slots("SEGMENTS", &plan.tables.segments));
+    let joint = data::joint(&plan.tables);
+    quote! {
         #policies
 
         static SITES: &[Host] = &[#(#sites),*];
         #slots
         #joint
         #routes
+    }
+}
+
+/// What the file declares beside its hosts and routes.
+fn declarations(model: &Site) -> TokenStream {
+    let upstreams = model.upstreams.iter().map(expression);
+    let stores = model.stores.iter().map(expression);
+    let listed = model.listed.iter().map(expression);
+    let listeners = model.listeners.iter().map(expression);
+    let tls = model.tls.iter().map(expression);
+    let streams = model.streams.iter().map(expression);
+    let acme = model.acme.as_ref().map(expression).map(|acme| quote!(static ACME: Acme = #acme;));
+    let params = model.params.iter().map(expression);
+    let files = model.files.iter().map(expression);
+    let (process, trusted) = (expression(&model.process), expression(&model.trusted));
+    let tests = model.tests.iter().map(|test| expression(&test.test));
+    quote! {
         static UPSTREAMS: &[Upstream] = &[#(#upstreams),*];
         static STORES: &[Store] = &[#(#stores),*];
         static LISTED: &[Listed] = &[#(#listed),*];
@@ -112,6 +120,28 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
         static PROCESS: Process = #process;
         static TRUSTED: Trusted = #trusted;
         static TESTS: &[Test] = &[#(#tests),*];
+    }
+}
+
+/// The site: all of it, and where it comes from.
+fn site(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> TokenStream {
+    let (name, files_read) = site_files(sources);
+    let built = concat!("kiln ", env!("CARGO_PKG_VERSION"));
+    let assets = sources.assets().map(|(path, digest)| quote!(Asset { path: #path, digest: #digest }));
+    let acme = if plan.model.acme.is_some() { quote!(Some(&ACME)) } else { quote!(None) };
+    let tables = data::tables(&plan.tables);
+    let key_sources = plan.model.key_sources.iter().map(expression);
+    let bundle = if plan.model.bundle.is_empty() {
+        quote!(Bundle::new(&[]))
+    } else {
+        let path = bundle.display().to_string();
+        quote!(Bundle::new(include_bytes!(#path)))
+    };
+    let resolve = match plan.model.upstreams.iter().any(Upstream::asks_dns) {
+        true => quote!(Some(::proxy_runtime::resolve)),
+        false => quote!(None),
+    };
+    quote! {
         static SITE: Site = Site {
             name: #name,
             digest: #digest,
@@ -123,7 +153,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
             process: &PROCESS,
             listeners: LISTENERS,
             tls: TLS,
-            acme: #asked,
+            acme: #acme,
             streams: STREAMS,
             trusted: &TRUSTED,
             root: &POLICY_0,
@@ -138,8 +168,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
             resolve: #resolve,
             tests: TESTS,
         };
-    };
-    Output { items, site: quote!(&SITE) }
+    }
 }
 
 fn site_files(sources: &Sources) -> (String, Vec<TokenStream>) {

@@ -5,6 +5,7 @@ mod key;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use proxy_runtime::site::{self, AuthScheme, DiskStore, Jwt, Key, Mark, ParamKind, Place, Query, Setting, Store};
 
 use super::{Check, list};
@@ -24,6 +25,61 @@ const LOCK: Duration = Duration::from_secs(5);
 
 /// What is fresh for longer than a year is fresh for a year.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What several lines of a `cache` say, and what is checked when all are read.
+#[derive(Default)]
+struct Lines {
+    /// Statuses with a lifetime of their own.
+    negative: Vec<(u16, Duration)>,
+    overrides: Vec<(Span, site::Override)>,
+    /// Where the `ttl` for all responses is.
+    for_all: Option<Span>,
+    /// The statuses of `negative`, where they are written.
+    failures: Vec<Spanned<u16>>,
+    /// Where No-Vary-Search is ignored.
+    ignores_search: Option<Span>,
+}
+
+/// A `cache` without lines.
+fn nothing_said(store: u16) -> site::Cache {
+    let fixed = |duration| Setting::Fixed(duration);
+    site::Cache {
+        store,
+        ttl: site::Ttl {
+            default: None,
+            min: fixed(Duration::ZERO),
+            max: fixed(YEAR),
+            heuristic: 0,
+            refresh_ahead: None,
+        },
+        stale: site::Stale { while_revalidate: fixed(Duration::ZERO), if_error: fixed(Duration::ZERO) },
+        key: Key {
+            query: Query::Whole,
+            send_keyed: false,
+            follows_search: false,
+            headers: list(Vec::new()),
+            cookies: list(Vec::new()),
+            device: None,
+            zone: 0,
+            site: 0,
+        },
+        vary: None,
+        tags: None,
+        bypass: list(Vec::new()),
+        head: true,
+        negative: list(Vec::new()),
+        lock: fixed(LOCK),
+        purge: list(Vec::new()),
+        refresh: list(Vec::new()),
+        ignores_requests: false,
+        control_fields: list(Vec::new()),
+        overrides: list(Vec::new()),
+        strips_set_cookie: false,
+        strips_cookies: false,
+        languages: list(Vec::new()),
+        slice: None,
+    }
+}
 
 impl Check<'_> {
     pub(crate) fn declare_stores(&mut self, stores: Vec<(Span, ast::CacheStore)>) {
@@ -161,107 +217,24 @@ impl Check<'_> {
 
     /// The `cache` of a route, which `route` has all else of.
     pub(crate) fn cache(&mut self, span: Span, cache: &ast::Cache, route: &Route) -> Option<site::Cache> {
-        let fixed = |duration| Setting::Fixed(duration);
-        let mut value = site::Cache {
-            store: self.store(cache, span)?,
-            ttl: site::Ttl {
-                default: None,
-                min: fixed(Duration::ZERO),
-                max: fixed(YEAR),
-                heuristic: 0,
-                refresh_ahead: None,
-            },
-            stale: site::Stale { while_revalidate: fixed(Duration::ZERO), if_error: fixed(Duration::ZERO) },
-            key: Key {
-                query: Query::Whole,
-                send_keyed: false,
-                follows_search: false,
-                headers: list(Vec::new()),
-                cookies: list(Vec::new()),
-                device: None,
-                zone: 0,
-                site: 0,
-            },
-            vary: None,
-            tags: None,
-            bypass: list(Vec::new()),
-            head: true,
-            negative: list(Vec::new()),
-            lock: self.or(cache.lock.as_ref(), ParamKind::Duration, fixed(LOCK)),
-            purge: list(Vec::new()),
-            refresh: list(Vec::new()),
-            ignores_requests: false,
-            control_fields: list(Vec::new()),
-            overrides: list(Vec::new()),
-            strips_set_cookie: cache.strips_set_cookie,
-            strips_cookies: cache.strips_cookies.as_ref().is_some_and(|strips| strips.value),
-            languages: list(Vec::new()),
-            slice: None,
-        };
+        let mut value = nothing_said(self.store(cache, span)?);
+        value.lock = self.or(cache.lock.as_ref(), ParamKind::Duration, value.lock);
+        value.strips_set_cookie = cache.strips_set_cookie;
+        value.strips_cookies = cache.strips_cookies.as_ref().is_some_and(|strips| strips.value);
         if route.matchers.iter().any(|matcher| !matches!(matcher, Matcher::PathRegex(..))) {
             self.zones += 1;
             value.key.zone = self.zones;
         }
-        let mut negative: Vec<(u16, Duration)> = Vec::new();
-        let (mut overrides, mut for_all, mut failures) = (Vec::new(), None, Vec::new());
-        let mut ignores_search = None;
+        let mut lines = Lines::default();
         for Item { span, what, .. } in cache.items.iter().filter(|item| !item.broken) {
             let What::InCache(what) = what else { continue };
-            match what {
-                InCache::Ttl(ttl) => match for_all.replace(*span) {
-                    None => self.ttl(ttl, &mut value.ttl, *span),
-                    Some(first) => self.report.add(
-                        Diagnostic::error("duplicate-node", "`ttl` without `override` stands here twice", *span)
-                            .also(first, "the first"),
-                    ),
-                },
-                InCache::Override(rule) => overrides.extend(self.overriding(rule).map(|rule| (*span, rule))),
-                InCache::Ignore(words) => {
-                    self.no_word_twice(words);
-                    let named = |word| words.iter().find(|named| named.value == word);
-                    value.ignores_requests = named(Ignored::RequestCacheControl).is_some();
-                    ignores_search = named(Ignored::NoVarySearch).map(|word| word.span);
-                }
-                InCache::ControlFields(fields) => value.control_fields = list(self.control_fields(fields)),
-                InCache::Languages(names) => value.languages = list(self.once(names, "language")),
-                InCache::Slice(size) => value.slice = self.slice(size, value.store, route),
-                InCache::Refresh(items) => value.refresh = list(marks(items)),
-                InCache::Stale(stale) => self.stale(stale, &mut value.stale, *span),
-                InCache::Key(items) => self.cache_key(items, &mut value.key, route),
-                InCache::Vary(names) => value.vary = Some(list(self.once(names, "field"))),
-                InCache::Tags(field) => value.tags = Some(field.value.clone().into()),
-                InCache::Methods(methods) => value.head = self.methods_kept(methods),
-                InCache::Negative { statuses, ttl } => {
-                    self.negative(statuses, ttl.value, &mut negative);
-                    failures.extend(statuses.iter().cloned());
-                }
-                InCache::Bypass(items) => value.bypass = list(marks(items)),
-                InCache::Purge(networks) => {
-                    value.purge = list(networks.iter().map(|network| network.value).collect());
-                    for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
-                        self.report.add(
-                            Diagnostic::lint("open-purge", "anybody may purge here", network.span)
-                                .help("name the networks of those who deploy"),
-                        );
-                    }
-                }
-                InCache::Warm(_)
-                | InCache::KeyQuery(_)
-                | InCache::KeyExcept(_)
-                | InCache::KeyDevice(_)
-                | InCache::DeviceGroup(_)
-                | InCache::KeyHeader(_)
-                | InCache::KeyCookie(_)
-                | InCache::Mark { .. } => {
-                    unreachable!("the reader lets these stand in `cache-store`, `key` and `bypass` alone")
-                }
-            }
+            self.cache_line(*span, what, &mut value, &mut lines, route);
         }
-        value.negative = list(negative);
-        self.overrides_act(&overrides, &failures, for_all.map(|span| (span, &value.ttl)));
-        value.overrides = list(overrides.into_iter().map(|(_, rule)| rule).collect());
-        value.key.follows_search = ignores_search.is_none() && key::may_follow_search(&value.key, route);
-        if let Some(at) = ignores_search.filter(|_| !key::may_follow_search(&value.key, route)) {
+        value.negative = list(lines.negative);
+        self.overrides_act(&lines.overrides, &lines.failures, lines.for_all.map(|span| (span, &value.ttl)));
+        value.overrides = list(lines.overrides.into_iter().map(|(_, rule)| rule).collect());
+        value.key.follows_search = lines.ignores_search.is_none() && key::may_follow_search(&value.key, route);
+        if let Some(at) = lines.ignores_search.filter(|_| !key::may_follow_search(&value.key, route)) {
             self.report.add(
                 Diagnostic::error("no-effect", "No-Vary-Search has no effect here anyway", at).help(
                     "the site says itself what counts of the query, or puts parts of it elsewhere: leave this out",
@@ -272,6 +245,61 @@ impl Check<'_> {
         self.is_for_all(span, route, &value.key);
         self.can_be_asked_about(span, route);
         Some(value)
+    }
+
+    /// A line of a route's `cache`.
+    fn cache_line(&mut self, span: Span, what: &InCache, value: &mut site::Cache, lines: &mut Lines, route: &Route) {
+        match what {
+            InCache::Ttl(ttl) => match lines.for_all.replace(span) {
+                None => self.ttl(ttl, &mut value.ttl, span),
+                Some(first) => self.report.add(
+                    Diagnostic::error("duplicate-node", "`ttl` without `override` stands here twice", span)
+                        .also(first, "the first"),
+                ),
+            },
+            InCache::Override(rule) => lines.overrides.extend(self.overriding(rule).map(|rule| (span, rule))),
+            InCache::Ignore(words) => {
+                self.no_word_twice(words);
+                let named = |word| words.iter().find(|named| named.value == word);
+                value.ignores_requests = named(Ignored::RequestCacheControl).is_some();
+                lines.ignores_search = named(Ignored::NoVarySearch).map(|word| word.span);
+            }
+            InCache::ControlFields(fields) => value.control_fields = list(self.control_fields(fields)),
+            InCache::Languages(names) => value.languages = list(self.once(names, "language")),
+            InCache::Slice(size) => value.slice = self.slice(size, value.store, route),
+            InCache::Refresh(items) => value.refresh = list(marks(items)),
+            InCache::Stale(stale) => self.stale(stale, &mut value.stale, span),
+            InCache::Key(items) => self.cache_key(items, &mut value.key, route),
+            InCache::Vary(names) => value.vary = Some(list(self.once(names, "field"))),
+            InCache::Tags(field) => value.tags = Some(field.value.clone().into()),
+            InCache::Methods(methods) => value.head = self.methods_kept(methods),
+            InCache::Negative { statuses, ttl } => {
+                self.negative(statuses, ttl.value, &mut lines.negative);
+                lines.failures.extend(statuses.iter().cloned());
+            }
+            InCache::Bypass(items) => value.bypass = list(marks(items)),
+            InCache::Purge(networks) => value.purge = list(self.purgers(networks)),
+            InCache::Warm(_)
+            | InCache::KeyQuery(_)
+            | InCache::KeyExcept(_)
+            | InCache::KeyDevice(_)
+            | InCache::DeviceGroup(_)
+            | InCache::KeyHeader(_)
+            | InCache::KeyCookie(_)
+            | InCache::Mark { .. } => {
+                unreachable!("the reader lets these stand in `cache-store`, `key` and `bypass` alone")
+            }
+        }
+    }
+
+    fn purgers(&mut self, networks: &[Spanned<IpNet>]) -> Vec<IpNet> {
+        for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
+            self.report.add(
+                Diagnostic::lint("open-purge", "anybody may purge here", network.span)
+                    .help("name the networks of those who deploy"),
+            );
+        }
+        networks.iter().map(|network| network.value).collect()
     }
 
     fn ttl(&mut self, written: &ast::Ttl, ttl: &mut site::Ttl, span: Span) {
