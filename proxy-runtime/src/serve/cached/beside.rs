@@ -1,0 +1,63 @@
+//! Fetches that no other request waits for: beside others ([`beside`]), and for HEAD alone ([`head_only`]).
+
+use std::rc::Rc;
+
+use http::{Method, StatusCode};
+
+use super::fetch::{Errand, Sent, fetch, renew};
+use super::past::go_on;
+use super::sought::{Sought, Stale};
+use crate::cache::Place;
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
+use crate::content::respond::Answer;
+use crate::serve::body::Body;
+use crate::serve::stop::Stop;
+use crate::site::{Proxy, Route};
+
+/// Fetches beside others: the response is not known to be for more than this request.
+pub(super) async fn beside(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    sought: &Sought,
+    (place, stale): (Place, Option<Stale>),
+    body: RequestBody,
+) -> Result<Answer<Body>, Stop> {
+    if record.method == Method::HEAD {
+        return head_only(client, record, route, proxy, sought, (place, stale), body).await;
+    }
+    let fill = sought.store.flights.beside(place.own, &sought.url);
+    let errand = Errand { place, stale, fill, why: "", beside: true, crowded: false };
+    Box::pin(fetch(client, record, route, proxy, sought, errand)).await
+}
+
+/// HEAD that is not fetched as GET for all: an answer to it is not kept, but tells whether what is kept is as it was (RFC 9111 section
+/// 4.3.5).
+pub(super) async fn head_only(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    sought: &Sought,
+    (place, stale): (Place, Option<Stale>),
+    body: RequestBody,
+) -> Result<Answer<Body>, Stop> {
+    let sent = Sent::now(sought.store);
+    let forward = if stale.is_some() { "stale" } else { "uri-miss" };
+    let answer = go_on(client, record, route, proxy, body, ("miss", "head", forward)).await?;
+    if let Some((head, content)) = stale.filter(|_| answer.status == StatusCode::OK) {
+        let same = |name: &str| answer.fields.get(name) == head.fields.get(name);
+        let length = answer.body.length().is_none_or(|length| length == content.len());
+        if same("etag") && same("last-modified") && length && head.fields.contains("etag") {
+            let mut fields = answer.fields.clone();
+            fields.remove("cache-status");
+            let _ = renew(record, sought, place, &(head, content), &fields, sent);
+        } else {
+            sought.store.forget_this(place.own, &head);
+        }
+    }
+    Ok(answer)
+}

@@ -1,0 +1,287 @@
+//! Waiting for a response that was not in the store when it was looked for ([`Waiting`]).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::Method;
+use tokio::time::Instant;
+
+use super::answers::{self, Body as Kept, Told};
+use super::beside::{beside, head_only};
+use super::fetch::{Errand, fetch};
+use super::follow::{Followed, follow};
+use super::forwarded::Forwarded;
+use super::look::Seen;
+use super::parts::{Asking, FAR, Outcome};
+use super::past::go_on;
+use super::sought::{Sought, Stale};
+use crate::cache::{Fill, Head, Joined, Landed, Lately, PAUSE, Place, Reader};
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
+use crate::content::respond::Answer;
+use crate::failure::Failure;
+use crate::net::clock::after;
+use crate::protocol::date::Moment;
+use crate::protocol::ranges;
+use crate::serve::body::Body;
+use crate::serve::stop::Stop;
+use crate::site::{Proxy, Route};
+
+/// So often something is brought back from disk for a request: a note that there are several answers, and the answer; and once more, where
+/// it has gone again meanwhile.
+const MOST_RECALLS: u8 = 3;
+
+/// So often a request waits because the server has failed, until it fails, too.
+const MOST_PAUSES: u8 = 3;
+
+/// A request whose response was not in the store when it was looked for.
+pub(super) struct Waiting<'w> {
+    client: &'w Rc<Client>,
+    record: &'w mut Record,
+    route: &'w Route,
+    proxy: &'static Proxy,
+    sought: Sought,
+    began: Instant,
+    /// How often something was brought back from disk for it.
+    recalls: u8,
+    /// How often it has waited because the server had failed.
+    pauses: u8,
+    /// The name of a flight whose response was not for this request.
+    other: Option<u128>,
+}
+
+/// What a look into the store comes to when disks and other fetches have been waited for.
+enum Found {
+    Answer(Answer<Body>),
+    /// What is there does not answer this request: why, and why it goes on.
+    NotForUs(&'static str, &'static str),
+    /// Nothing, or what is to be asked about.
+    Wanting(Place, Option<Stale>, Lately),
+    /// It is to be looked for again.
+    Again,
+}
+
+/// How a request comes by its response.
+enum Way {
+    /// With a flight, its own or another's; whether that may turn out to be for other requests.
+    Flight(Joined, bool),
+    /// By a fetch of its own.
+    Beside,
+    /// It has waited, and looks again.
+    Again,
+}
+
+/// Whether the first of a flight still has to fetch.
+enum Still {
+    Answer(Answer<Body>),
+    /// Something else is there now.
+    Changed(Seen),
+    Wanting(Option<Stale>),
+}
+
+impl<'w> Waiting<'w> {
+    pub(super) fn new(
+        client: &'w Rc<Client>,
+        record: &'w mut Record,
+        route: &'w Route,
+        proxy: &'static Proxy,
+        sought: Sought,
+    ) -> Waiting<'w> {
+        Waiting { client, record, route, proxy, sought, began: Instant::now(), recalls: 0, pauses: 0, other: None }
+    }
+
+    /// Waits until there is a response.
+    pub(super) async fn wait(mut self, seen: Seen, body: RequestBody) -> Result<Answer<Body>, Stop> {
+        self.record.cached("miss", "");
+        let mut next = Some(seen);
+        loop {
+            let seen = next.take().unwrap_or_else(|| self.look());
+            let (place, stale, lately) = match self.found(seen).await? {
+                Found::Answer(answer) => return Ok(answer),
+                Found::NotForUs(reason, forward) => return self.pass(body, ("pass", reason, forward)).await,
+                Found::Wanting(place, stale, lately) => (place, stale, lately),
+                Found::Again => continue,
+            };
+            if self.sought.wish.only_if_cached {
+                self.record.cached("miss", "only-if-cached");
+                return Err(Failure::NotCached.into());
+            }
+            if self.record.method == Method::HEAD && stale.is_some() {
+                let Waiting { client, record, route, proxy, sought, .. } = self;
+                return head_only(client, record, route, proxy, &sought, (place, stale), body).await;
+            }
+            if self.sought.wish.no_store {
+                return self.pass(body, ("pass", "request-no-store", "request")).await;
+            }
+            let (joined, may_be_another) = match self.way(place, lately).await? {
+                Way::Flight(joined, may_be_another) => (joined, may_be_another),
+                Way::Beside => return self.beside((place, stale), body).await,
+                Way::Again => continue,
+            };
+            let (reader, landed) = match follow(self.client, self.route, &self.sought, joined, self.began).await? {
+                Followed::Landed(reader, landed) => (reader, landed),
+                Followed::First(fill, why) => match self.still(place, stale) {
+                    Still::Answer(answer) => return Ok(answer),
+                    Still::Wanting(stale) => return self.fetch((place, stale), fill, why).await,
+                    Still::Changed(changed) => {
+                        next = Some(changed);
+                        continue;
+                    }
+                },
+            };
+            if matches!(landed, Landed::Nothing) {
+                return self.beside((place, stale), body).await;
+            }
+            if let Some(answer) = self.landed(reader, landed, (place, may_be_another)) {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn look(&mut self) -> Seen {
+        self.sought.look(self.client, self.record, self.route, self.proxy, Moment::now())
+    }
+
+    /// Waits for files and for what other requests fetch of the same response, as far as there are any.
+    async fn found(&mut self, seen: Seen) -> Result<Found, Stop> {
+        let seen = match seen {
+            Seen::Filed(place, head, filed) => match self.sought.store.open(place, filed).await {
+                Some(content) => {
+                    let stored = (place, head, content);
+                    self.sought.weigh(self.client, self.record, self.route, self.proxy, stored, Moment::now())
+                }
+                None => Seen::Wanting(place, None, Lately::Unknown),
+            },
+            seen => seen,
+        };
+        let (place, stale, lately) = match seen {
+            Seen::Answer(answer) => return Ok(Found::Answer(answer)),
+            Seen::NotForUs(reason, forward) => return Ok(Found::NotForUs(reason, forward)),
+            // It is open now, or not to be had.
+            Seen::Filed(place, ..) => (place, None, Lately::Unknown),
+            Seen::Wanting(place, stale, lately) => (place, stale, lately),
+            Seen::OnDisk(place, lately) => {
+                self.recalls += 1;
+                if self.recalls <= MOST_RECALLS && self.sought.store.recall(place).await {
+                    return Ok(Found::Again);
+                }
+                (place, None, lately)
+            }
+        };
+        let is_new = stale.is_none() && self.other.is_none() && lately == Lately::Unknown;
+        if is_new && !self.sought.wish.no_store && self.may_have_parts(place) {
+            let (client, sought) = (Rc::clone(self.client), self.sought.clone());
+            let (route, proxy, crowded) = (*self.route, self.proxy, self.pauses > 0);
+            let asking = Asking { client, route, proxy, sought, place, crowded };
+            match Box::pin(asking.answer(self.record)).await? {
+                Outcome::Answer(answer) => return Ok(Found::Answer(answer)),
+                Outcome::Again => return Ok(Found::Again),
+                Outcome::Other => {}
+            }
+        }
+        Ok(Found::Wanting(place, stale, lately))
+    }
+
+    /// Whether parts of the response may be in the store: they are beside others that `Vary` tells apart.
+    fn may_have_parts(&self, place: Place) -> bool {
+        place.varies || self.sought.policy.slice.is_some() || ranges::is_far(&self.record.fields, FAR)
+    }
+
+    /// Joins the flight under a name, or begins it, by what was lately fetched under it.
+    async fn way(&mut self, place: Place, lately: Lately) -> Result<Way, Failure> {
+        let flights = &self.sought.store.flights;
+        let undecided = self.sought.store.join_undecided(place, &self.sought.url);
+        let may_be_another = undecided.is_some();
+        let is_other = self.other == Some(place.own);
+        Ok(match lately {
+            Lately::Failed(until) => {
+                self.pauses += 1;
+                if self.pauses > MOST_PAUSES {
+                    return Err(Failure::UpstreamFailing);
+                }
+                // The clock on the wall may be set meanwhile.
+                let pause = until.since(Moment::now()).min(PAUSE);
+                let (timer, until) = (&self.client.timer, after(Instant::now(), pause));
+                std::future::poll_fn(|_| if timer.over(until) { Poll::Ready(()) } else { Poll::Pending }).await;
+                Way::Again
+            }
+            Lately::Unshared => match flights.join_landed(place.own).filter(|_| !is_other) {
+                Some(reader) => Way::Flight(Joined::Reader(reader), may_be_another),
+                None => Way::Beside,
+            },
+            Lately::Unknown if is_other => Way::Beside,
+            Lately::Unknown => {
+                let joined = undecided.map_or_else(|| flights.join(place.own, &self.sought.url), Joined::Reader);
+                Way::Flight(joined, may_be_another)
+            }
+        })
+    }
+
+    /// Looks once more before it fetches for all: a fetch that is over by now may have changed what is there, and a purge what may be asked
+    /// about.
+    fn still(&mut self, place: Place, stale: Option<Stale>) -> Still {
+        match self.look() {
+            Seen::Answer(answer) => Still::Answer(answer),
+            Seen::Wanting(same, stale, Lately::Unknown) if same.own == place.own => Still::Wanting(stale),
+            changed @ Seen::Wanting(..) => Still::Changed(changed),
+            Seen::Filed(_, head, _) => Still::Wanting(stale.filter(|(stale, _)| Arc::ptr_eq(stale, &head))),
+            Seen::OnDisk(..) | Seen::NotForUs(..) => Still::Wanting(None),
+        }
+    }
+
+    /// The answer that a flight has come to, if it is one to this request.
+    fn landed(
+        &mut self,
+        reader: Reader,
+        landed: Landed,
+        (place, may_be_another): (Place, bool),
+    ) -> Option<Answer<Body>> {
+        match landed {
+            Landed::Answer(head, name, length) if self.is_ours(&head, name) => {
+                let told = Told { word: "joined", reason: "", forward: Some("uri-miss"), stored: true, status: None };
+                return Some(answers::present(self.record, &head, Kept::Coming(reader, length), &told, Moment::now()));
+            }
+            Landed::Refreshed(head, name, content) if self.is_ours(&head, name) => {
+                return Some(answers::hit(self.record, &head, &content, ("joined", ""), Moment::now()));
+            }
+            // Only now it is known to whom: this one looks again.
+            Landed::Answer(..) | Landed::Refreshed(..) if may_be_another => {}
+            // To another request than this.
+            Landed::Answer(..) | Landed::Refreshed(..) => self.other = Some(place.own),
+            Landed::Abandoned | Landed::Nothing => {}
+        }
+        None
+    }
+
+    fn is_ours(&self, head: &Head, name: u128) -> bool {
+        self.sought.is_for((head, None), name, &Forwarded::new(self.client, self.record, self.route, self.proxy))
+    }
+
+    /// Goes past the cache.
+    async fn pass(
+        self,
+        body: RequestBody,
+        told: (&'static str, &'static str, &'static str),
+    ) -> Result<Answer<Body>, Stop> {
+        go_on(self.client, self.record, self.route, self.proxy, body, told).await
+    }
+
+    async fn beside(self, stored: (Place, Option<Stale>), body: RequestBody) -> Result<Answer<Body>, Stop> {
+        let Waiting { client, record, route, proxy, sought, .. } = self;
+        beside(client, record, route, proxy, &sought, stored, body).await
+    }
+
+    /// Fetches for all that wait.
+    async fn fetch(
+        self,
+        (place, stale): (Place, Option<Stale>),
+        fill: Fill,
+        why: &'static str,
+    ) -> Result<Answer<Body>, Stop> {
+        let Waiting { client, record, route, proxy, sought, pauses, .. } = self;
+        let errand = Errand { place, stale, fill, why, beside: false, crowded: pauses > 0 };
+        Box::pin(fetch(client, record, route, proxy, &sought, errand)).await
+    }
+}
