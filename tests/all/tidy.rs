@@ -44,6 +44,35 @@ fn files_are_small() {
     }
 }
 
+/// Most files and functions are read at one look.
+#[test]
+fn most_are_short() {
+    let (mut files, mut functions) = (Vec::new(), Vec::new());
+    for (_, text) in rust_files(&["proxy-build/src", "proxy-macros/src", "proxy-runtime/src"]) {
+        let lines: Vec<&str> = without_tests(&text).lines().collect();
+        files.push(lines.len());
+        functions.extend((0..lines.len()).filter_map(|start| function(&lines[start..])));
+    }
+    files.sort_unstable();
+    functions.sort_unstable();
+    let (median, long) = (files[files.len() / 2], functions[functions.len() * 99 / 100]);
+    assert!(functions.len() > 1000 && median <= 130, "half of the files have more than {median} lines");
+    assert!(long <= 60, "one function of a hundred has more than {long} lines");
+}
+
+/// How many lines a function has that begins in the first of these, as rustfmt writes it: to the brace below its beginning.
+fn function(lines: &[&str]) -> Option<usize> {
+    let first = lines[0].trim_start();
+    let indent = &lines[0][..lines[0].len() - first.len()];
+    let (before, _) = first.split_once("fn ")?;
+    let is_one = before.split_whitespace().all(|word| {
+        ["pub", "const", "async", "unsafe"].contains(&word) || word.starts_with("pub(") || word.ends_with(')')
+    });
+    let end = format!("{indent}}}");
+    let length = if first.ends_with('}') { 1 } else { 1 + lines.iter().position(|line| line.starts_with(&end))? };
+    (is_one && !first.ends_with(';')).then_some(length)
+}
+
 #[test]
 fn names_say_something() {
     const VAGUE: &[&str] =

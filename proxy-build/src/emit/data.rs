@@ -8,7 +8,7 @@ use quote::quote;
 
 use super::expression::expression;
 use super::literal::{numbered, text};
-use crate::plan::Plan;
+use crate::plan::{Plan, Route};
 
 pub(super) fn policies(plan: &Plan<'_>) -> TokenStream {
     let statics = plan.policies.values.iter().enumerate().map(|(index, value)| {
@@ -39,36 +39,8 @@ const LISTED: usize = 1000;
 
 /// `static ROUTES`, with a line of documentation for each.
 pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
-    let mut strings = String::new();
-    let mut add = |text: &str| {
-        let start = strings.len() as u32;
-        strings.push_str(text);
-        [start, text.len() as u32]
-    };
-    let mut rows = Vec::with_capacity(Routes::COLUMNS * plan.routes.len());
-    for route in &plan.routes {
-        let some = |index: Option<usize>| index.map_or(NONE, |index| index as u32);
-        rows.extend(add(&route.model.pattern.text));
-        rows.extend([route.methods as u32, some(route.matches), some(route.request), some(route.response)]);
-        rows.extend([some(route.functions), route.handler as u32, route.policy as u32]);
-        rows.extend(add(route.row));
-    }
-    let lines = plan.routes.iter().enumerate().take(LISTED).map(|(index, route)| {
-        let host = plan.model.hosts[route.site as usize].hosts.first().map(ToString::to_string).unwrap_or_default();
-        let (pattern, place) = (&route.model.pattern.text, &route.model.place);
-        let number = |name: &str, index: Option<usize>| index.map_or(String::new(), |index| format!(" {name}_{index}"));
-        format!(
-            " {index}: `{host}{pattern}`{}{}{}{} HANDLERS[{}] POLICY_{} ({}:{})",
-            number("matches", route.matches),
-            number("request", route.request),
-            number("response", route.response),
-            route.functions.map_or(String::new(), |index| format!(" FUNCTIONS[{index}]")),
-            route.handler,
-            route.policy,
-            place.file,
-            place.line
-        )
-    });
+    let (rows, strings) = rows(plan);
+    let lines = plan.routes.iter().enumerate().take(LISTED).map(|(index, route)| line(plan, index, route));
     let functions = |prefix: &'static str, count: usize| (0..count).map(move |index| numbered(prefix, index));
     let matches = functions("matches", plan.matchers.values.len());
     let request = functions("request", plan.requests.values.len());
@@ -80,7 +52,7 @@ pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
     });
     let handlers = plan.handlers.values.iter().map(|handler| expression(handler.as_ref()));
     let functions = super::functions::of_the_user(plan);
-    let rows = words(&rows.into_iter().collect());
+    let rows = words(&rows);
     quote! {
         #functions
         static HANDLERS: &[Handler] = &[#(#handlers),*];
@@ -100,6 +72,43 @@ pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
             policies: POLICIES,
         };
     }
+}
+
+/// The rows of the table of routes, and the texts they refer to.
+fn rows(plan: &Plan<'_>) -> (Words, String) {
+    let mut strings = String::new();
+    let mut add = |text: &str| {
+        let start = strings.len() as u32;
+        strings.push_str(text);
+        [start, text.len() as u32]
+    };
+    let mut rows = Vec::with_capacity(Routes::COLUMNS * plan.routes.len());
+    for route in &plan.routes {
+        let some = |index: Option<usize>| index.map_or(NONE, |index| index as u32);
+        rows.extend(add(&route.model.pattern.text));
+        rows.extend([route.methods as u32, some(route.matches), some(route.request), some(route.response)]);
+        rows.extend([some(route.functions), route.handler as u32, route.policy as u32]);
+        rows.extend(add(route.row));
+    }
+    (rows.into_iter().collect(), strings)
+}
+
+/// What the documentation of the table says of a route.
+fn line(plan: &Plan<'_>, index: usize, route: &Route<'_>) -> String {
+    let host = plan.model.hosts[route.site as usize].hosts.first().map(ToString::to_string).unwrap_or_default();
+    let (pattern, place) = (&route.model.pattern.text, &route.model.place);
+    let number = |name: &str, index: Option<usize>| index.map_or(String::new(), |index| format!(" {name}_{index}"));
+    format!(
+        " {index}: `{host}{pattern}`{}{}{}{} HANDLERS[{}] POLICY_{} ({}:{})",
+        number("matches", route.matches),
+        number("request", route.request),
+        number("response", route.response),
+        route.functions.map_or(String::new(), |index| format!(" FUNCTIONS[{index}]")),
+        route.handler,
+        route.policy,
+        place.file,
+        place.line
+    )
 }
 
 /// `static JOINT`: the tables of expressions on paths.

@@ -32,9 +32,22 @@ impl Column {
 
 /// Draws it.
 pub(super) fn draw(site: &Site) -> String {
-    let mut columns = ["Listeners", "Hosts", "Routes", "Answers"].map(|title| Column { title, boxes: Vec::new() });
-    let mut lines: Vec<(usize, usize, usize)> = Vec::new();
+    let (columns, lines) = boxes(site);
     let routes: usize = site.hosts.iter().map(|host| host.routes.len()).sum();
+    let mut out = svg(&columns, &lines);
+    if routes > DRAWN {
+        out += &format!("<p>and {} more routes</p>\n", routes - DRAWN);
+    }
+    out
+}
+
+/// A line from a box of a column to one of the next: the column, and the two by their number.
+type Edge = (usize, usize, usize);
+
+/// The columns, and how their boxes hang together.
+fn boxes(site: &Site) -> ([Column; 4], Vec<Edge>) {
+    let mut columns = ["Listeners", "Hosts", "Routes", "Answers"].map(|title| Column { title, boxes: Vec::new() });
+    let mut lines = Vec::new();
     let mut left = DRAWN;
     for host in &site.hosts {
         let names: Vec<_> = host.hosts.iter().map(ToString::to_string).collect();
@@ -57,6 +70,10 @@ pub(super) fn draw(site: &Site) -> String {
             break;
         }
     }
+    (columns, lines)
+}
+
+fn svg(columns: &[Column], lines: &[Edge]) -> String {
     let height = columns.iter().map(|column| column.boxes.len()).max().unwrap_or(0) * STEP + 2 * STEP;
     let width = 4 * WIDTH + 3 * GAP;
     let mut out = format!(
@@ -67,7 +84,7 @@ pub(super) fn draw(site: &Site) -> String {
     let tallest = columns.iter().map(|column| column.boxes.len()).max().unwrap_or(0);
     let y =
         |column: usize, row: usize| STEP + STEP / 2 + (tallest - columns[column].boxes.len()) * STEP / 2 + row * STEP;
-    for (column, from, to) in lines {
+    for &(column, from, to) in lines {
         let (x1, y1) = (x(column) + WIDTH, y(column, from) + HEIGHT / 2);
         let (x2, y2) = (x(column + 1), y(column + 1, to) + HEIGHT / 2);
         let middle = (x1 + x2) / 2;
@@ -91,9 +108,5 @@ pub(super) fn draw(site: &Site) -> String {
             );
         }
     }
-    out += "</svg>\n";
-    if routes > DRAWN {
-        out += &format!("<p>and {} more routes</p>\n", routes - DRAWN);
-    }
-    out
+    out + "</svg>\n"
 }
