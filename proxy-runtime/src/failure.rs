@@ -6,176 +6,201 @@ use http::StatusCode;
 use crate::protocol::target::Refusal;
 use crate::router::route::MethodSet;
 
-/// Why an exchange failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
+/// Declares the reasons: each with its word in logs, and the status it is answered with, where there still is an answer to give.
+macro_rules! failures {
+    ($($(#[$about:meta])* $name:ident $(($with:ident: $type:ty))? = $reason:literal, $status:expr;)*) => {
+        /// Why an exchange failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Failure {
+            $($(#[$about])* $name $(($type))?,)*
+        }
+
+        impl Failure {
+            /// The word in logs.
+            pub(crate) fn reason(self) -> &'static str {
+                match self {
+                    $(Failure::$name { .. } => $reason,)*
+                }
+            }
+
+            /// The status it is answered with, where there still is an answer to give.
+            pub(crate) fn status(self) -> StatusCode {
+                match self {
+                    $(Failure::$name $(($with))? => $status,)*
+                }
+            }
+        }
+    };
+}
+
+failures! {
     /// The head is not one (RFC 9112 section 2.2).
-    BadRequest,
+    BadRequest = "bad-request", StatusCode::BAD_REQUEST;
     /// The host is missing or is none (RFC 9112 section 3.2).
-    BadHost,
+    BadHost = "bad-host", StatusCode::BAD_REQUEST;
     /// The path is one that must not be matched.
-    BadPath,
+    BadPath = "bad-path", StatusCode::BAD_REQUEST;
     /// The body's framing is not one (RFC 9112 section 6.1): both lengths, several lengths, bad chunks.
-    BadFraming,
+    BadFraming = "bad-framing", StatusCode::BAD_REQUEST;
     /// The client breaks the rules of HTTP/2, and the connection with it (RFC 9113 section 5.4.1).
-    Http2Protocol,
+    Http2Protocol = "http2-protocol", StatusCode::BAD_REQUEST;
     /// The client sends frames of HTTP/2 without end that ask for nothing (RFC 9113 section 10.5).
-    FrameFlood,
+    FrameFlood = "frame-flood", StatusCode::BAD_REQUEST;
     /// Another major version of HTTP than 1, in HTTP/1.1's form (RFC 9110 section 15.6.6).
-    UnsupportedVersion,
+    UnsupportedVersion = "unsupported-version", StatusCode::HTTP_VERSION_NOT_SUPPORTED;
     /// What `rewrite` made of the path would leave the root.
-    BadRewrite,
+    BadRewrite = "bad-rewrite", StatusCode::BAD_REQUEST;
     /// No site has the host.
-    UnknownHost,
+    UnknownHost = "unknown-host", StatusCode::MISDIRECTED_REQUEST;
     /// The site has no route for the path.
-    NoRoute,
+    NoRoute = "no-route", StatusCode::NOT_FOUND;
     /// The path has routes, but not for this method.
-    MethodNotAllowed(MethodSet),
+    MethodNotAllowed(_methods: MethodSet) = "method-not-allowed", StatusCode::METHOD_NOT_ALLOWED;
     /// The head is larger than `limits headers`.
-    HeadersTooLarge,
+    HeadersTooLarge = "headers-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     /// The target is longer than `limits uri`.
-    UriTooLong,
+    UriTooLong = "uri-too-long", StatusCode::URI_TOO_LONG;
     /// The body is larger than `limits body`.
-    BodyTooLarge,
+    BodyTooLarge = "body-too-large", StatusCode::PAYLOAD_TOO_LARGE;
     /// The request did not arrive in time.
-    RequestTimeout,
+    RequestTimeout = "request-timeout", StatusCode::REQUEST_TIMEOUT;
     /// An `Expect` that is not `100-continue` (RFC 9110 section 10.1.1).
-    ExpectationFailed,
+    ExpectationFailed = "expectation-failed", StatusCode::EXPECTATION_FAILED;
     /// The site is reached by a connection that was made for another, and that its own `tls` would not have let come about
     /// (client certificates, version, groups); or an `https` URL by one that is not encrypted.
-    MisdirectedRequest,
+    MisdirectedRequest = "misdirected-request", StatusCode::MISDIRECTED_REQUEST;
     /// A plain request where TLS is spoken.
-    PlainHttp,
+    PlainHttp = "plain-http", StatusCode::BAD_REQUEST;
     /// The TLS handshake failed, for this reason.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
-    Handshake(&'static str),
+    Handshake(_detail: &'static str) = "tls-handshake", StatusCode::BAD_REQUEST;
     /// It was no client, but an authority's look at a host (RFC 8737).
     #[cfg_attr(not(feature = "acme"), allow(dead_code, reason = "made by `acme` alone"))]
-    AcmeChallenge,
+    AcmeChallenge = "acme-challenge", StatusCode::BAD_REQUEST;
     /// What comes before the first request took too long.
-    HandshakeTimeout,
+    HandshakeTimeout = "handshake-timeout", StatusCode::BAD_REQUEST;
     /// More TLS handshakes at once than `limits handshakes`.
-    TooManyHandshakes,
+    TooManyHandshakes = "too-many-handshakes", StatusCode::SERVICE_UNAVAILABLE;
     /// The client names a host in its handshake that no site has.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
-    UnknownServerName,
+    UnknownServerName = "unknown-server-name", StatusCode::BAD_REQUEST;
     /// The connection does not begin with a PROXY header from somebody who may send one.
-    ProxyProtocol,
+    ProxyProtocol = "proxy-protocol", StatusCode::BAD_REQUEST;
     /// More client connections than `limits connections`.
-    TooManyConnections,
+    TooManyConnections = "too-many-connections", StatusCode::SERVICE_UNAVAILABLE;
     /// More of one client's connections than `limits per-client`.
-    ClientConnectionLimit,
+    ClientConnectionLimit = "client-connection-limit", StatusCode::SERVICE_UNAVAILABLE;
     /// No server of the upstream has an address.
-    NameUnresolved,
+    NameUnresolved = "dns-failure", StatusCode::SERVICE_UNAVAILABLE;
     /// No server of the upstream is healthy, or all were tried.
-    NoHealthyUpstream,
+    NoHealthyUpstream = "no-healthy-upstream", StatusCode::SERVICE_UNAVAILABLE;
     /// All servers are full, and enough requests wait for that to change.
-    UpstreamOverloaded,
+    UpstreamOverloaded = "upstream-overloaded", StatusCode::SERVICE_UNAVAILABLE;
     /// All servers were full for too long.
-    PendingTimeout,
+    PendingTimeout = "pending-timeout", StatusCode::SERVICE_UNAVAILABLE;
     /// No server could be connected to.
-    ConnectFailed,
+    ConnectFailed = "connect-failed", StatusCode::BAD_GATEWAY;
     /// No server could be connected to in time.
-    ConnectTimeout,
+    ConnectTimeout = "connect-timeout", StatusCode::GATEWAY_TIMEOUT;
     /// The process has no file descriptor for it, or none that this use may have.
-    NoDescriptors,
+    NoDescriptors = "no-descriptors", StatusCode::SERVICE_UNAVAILABLE;
     /// No handshake with the server: it is not the one that is meant, or can't be talked to.
-    UpstreamTls,
+    UpstreamTls = "upstream-tls", StatusCode::BAD_GATEWAY;
     /// The server closed or reset before it answered.
-    UpstreamReset,
+    UpstreamReset = "upstream-reset", StatusCode::BAD_GATEWAY;
     /// What the server sent is no answer.
-    UpstreamInvalid,
+    UpstreamInvalid = "upstream-invalid", StatusCode::BAD_GATEWAY;
     /// The head of the server's answer, or its trailers, are larger than 64 KiB.
-    UpstreamHeadTooLarge,
+    UpstreamHeadTooLarge = "upstream-head-too-large", StatusCode::BAD_GATEWAY;
     /// The server does not change to the protocol that the client has asked for by extended CONNECT (RFC 8441).
-    NotUpgraded,
+    NotUpgraded = "not-upgraded", StatusCode::BAD_GATEWAY;
     /// The upstream fails each time it is asked on behalf of the requests for the same, of which this is one.
-    UpstreamFailing,
+    UpstreamFailing = "upstream-failing", StatusCode::SERVICE_UNAVAILABLE;
     /// The server did not answer in time.
-    ResponseTimeout,
+    ResponseTimeout = "response-timeout", StatusCode::GATEWAY_TIMEOUT;
     /// The exchange took longer than `timeouts total`.
-    TotalTimeout,
+    TotalTimeout = "total-timeout", StatusCode::GATEWAY_TIMEOUT;
     /// The answer's body stopped moving.
-    BodyIdleTimeout,
+    BodyIdleTimeout = "body-idle-timeout", StatusCode::GATEWAY_TIMEOUT;
     /// The server closed in the middle of the answer's body.
-    UpstreamTruncated,
+    UpstreamTruncated = "upstream-truncated", StatusCode::BAD_GATEWAY;
     /// The server has another version of what the first parts were sent of.
-    UpstreamChanged,
+    UpstreamChanged = "upstream-changed", StatusCode::BAD_GATEWAY;
     /// The client has cut off its request's body.
-    RequestTruncated,
+    RequestTruncated = "request-truncated", StatusCode::BAD_REQUEST;
     /// The client sends or takes a body more slowly than `limits min-rate`.
-    ClientTooSlow,
+    ClientTooSlow = "client-too-slow", StatusCode::REQUEST_TIMEOUT;
     /// The client was gone before the answer was.
-    ClientDisconnected,
+    ClientDisconnected = "client-disconnected", StatusCode::INTERNAL_SERVER_ERROR;
     /// The client takes nothing, and there is no memory for more of those (`limits memory`).
-    MemoryFull,
+    MemoryFull = "memory-full", StatusCode::SERVICE_UNAVAILABLE;
     /// What is kept does not do, and the client wants nothing else (RFC 9111 section 5.2.1.7).
-    NotCached,
+    NotCached = "not-cached", StatusCode::GATEWAY_TIMEOUT;
     /// What is kept on disk can't be read, or is not what was written.
-    StoreUnreadable,
+    StoreUnreadable = "store-unreadable", StatusCode::INTERNAL_SERVER_ERROR;
     /// A PURGE from somebody who may not.
-    PurgeRefused,
+    PurgeRefused = "purge-refused", StatusCode::FORBIDDEN;
     /// A PURGE whose pattern or groups can't be read.
-    PurgeMalformed,
+    PurgeMalformed = "purge-malformed", StatusCode::BAD_REQUEST;
     /// A purge could not be written to disk, or does not hold in another process with the folder: it holds in this process, and is
     /// forgotten with a restart.
-    PurgeNotDurable,
+    PurgeNotDurable = "purge-not-durable", StatusCode::SERVICE_UNAVAILABLE;
     /// The file of `maintenance` is there; when clients may come again, in seconds.
-    Maintenance(Option<u32>),
+    Maintenance(_wait: Option<u32>) = "maintenance", StatusCode::SERVICE_UNAVAILABLE;
     /// `deny`, or not `allow`ed.
-    AddressDenied,
+    AddressDenied = "address-denied", StatusCode::FORBIDDEN;
     /// More often than `rate-limit`.
-    RateLimited(Limited),
+    RateLimited(limited: Limited) = "rate-limited", limited.status;
     /// More at once than `concurrency-limit`.
-    TooManyInFlight(StatusCode),
+    TooManyInFlight(status: StatusCode) = "too-many-in-flight", status;
     /// A browser asks for pages that may not.
-    CorsRefused,
+    CorsRefused = "cors-refused", StatusCode::FORBIDDEN;
     /// No credentials, or none of the right form.
-    Unauthenticated,
+    Unauthenticated = "unauthenticated", StatusCode::UNAUTHORIZED;
     /// Credentials, but nobody's.
-    WrongCredentials,
+    WrongCredentials = "wrong-credentials", StatusCode::UNAUTHORIZED;
     /// Too many passwords are looked up already.
     #[cfg_attr(not(feature = "auth"), allow(dead_code, reason = "made by `auth` alone"))]
-    AuthBusy,
+    AuthBusy = "auth-busy", StatusCode::SERVICE_UNAVAILABLE;
     /// A token that is none, or signed by nobody who may.
-    InvalidToken,
+    InvalidToken = "invalid-token", StatusCode::UNAUTHORIZED;
     /// A token that names a key that is not there.
     #[cfg_attr(not(feature = "jwt"), allow(dead_code, reason = "made by `jwt` alone"))]
-    UnknownKey,
+    UnknownKey = "unknown-key", StatusCode::UNAUTHORIZED;
     /// A token that has ended, or not begun.
-    ExpiredToken,
+    ExpiredToken = "expired-token", StatusCode::UNAUTHORIZED;
     /// A token that does not say what it has to.
-    InsufficientToken,
+    InsufficientToken = "insufficient-token", StatusCode::FORBIDDEN;
     /// There are no keys to verify a token by, or they are too old.
-    KeysUnavailable,
+    KeysUnavailable = "keys-unavailable", StatusCode::SERVICE_UNAVAILABLE;
     /// Who is asked by `auth forward` has refused.
-    AuthRefused,
+    AuthRefused = "auth-refused", StatusCode::FORBIDDEN;
     /// Who is asked by `auth forward` does not answer, or fails.
-    AuthUnreachable,
+    AuthUnreachable = "auth-unreachable", StatusCode::SERVICE_UNAVAILABLE;
     /// The client has shown no certificate.
-    NoCertificate,
+    NoCertificate = "no-certificate", StatusCode::FORBIDDEN;
     /// The client's certificate is another's.
-    CertificateDenied,
+    CertificateDenied = "certificate-denied", StatusCode::FORBIDDEN;
     /// A body of a type that is not taken.
-    UnsupportedMediaType,
+    UnsupportedMediaType = "unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE;
     /// A `block` has found something.
-    Blocked(StatusCode),
+    Blocked(status: StatusCode) = "blocked", status;
     /// A function of the user's (`filter`) has panicked.
-    FilterPanicked,
+    FilterPanicked = "filter-panicked", StatusCode::INTERNAL_SERVER_ERROR;
     /// No file has this name, or none that may be served.
-    NoFile,
+    NoFile = "no-file", StatusCode::NOT_FOUND;
     /// A server has named a file to be sent that it may not have sent, for this reason.
-    SendFileRefused(&'static str),
+    SendFileRefused(_detail: &'static str) = "send-file-refused", StatusCode::BAD_GATEWAY;
     /// A file is there and can't be read.
-    FileUnreadable,
+    FileUnreadable = "file-unreadable", StatusCode::INTERNAL_SERVER_ERROR;
     /// The disk with the files does not respond.
-    DiskUnavailable,
+    DiskUnavailable = "disk-unavailable", StatusCode::SERVICE_UNAVAILABLE;
     /// `If-Match` or `If-Unmodified-Since` does not hold (RFC 9110 section 13.1).
-    PreconditionFailed,
+    PreconditionFailed = "precondition-failed", StatusCode::PRECONDITION_FAILED;
     /// `fault` has it so.
-    Fault(StatusCode),
+    Fault(status: StatusCode) = "fault", status;
     /// The proxy is at fault.
-    Internal,
+    Internal = "internal", StatusCode::INTERNAL_SERVER_ERROR;
 }
 
 /// What is said to who comes too often.
@@ -190,178 +215,11 @@ pub(crate) struct Limited {
 }
 
 impl Failure {
-    /// The word in logs.
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Failure::BadRequest => "bad-request",
-            Failure::BadHost => "bad-host",
-            Failure::BadPath => "bad-path",
-            Failure::BadFraming => "bad-framing",
-            Failure::Http2Protocol => "http2-protocol",
-            Failure::FrameFlood => "frame-flood",
-            Failure::UnsupportedVersion => "unsupported-version",
-            Failure::BadRewrite => "bad-rewrite",
-            Failure::UnknownHost => "unknown-host",
-            Failure::NoRoute => "no-route",
-            Failure::MethodNotAllowed(_) => "method-not-allowed",
-            Failure::HeadersTooLarge => "headers-too-large",
-            Failure::UriTooLong => "uri-too-long",
-            Failure::BodyTooLarge => "body-too-large",
-            Failure::RequestTimeout => "request-timeout",
-            Failure::ExpectationFailed => "expectation-failed",
-            Failure::MisdirectedRequest => "misdirected-request",
-            Failure::PlainHttp => "plain-http",
-            Failure::Handshake(_) => "tls-handshake",
-            Failure::AcmeChallenge => "acme-challenge",
-            Failure::HandshakeTimeout => "handshake-timeout",
-            Failure::TooManyHandshakes => "too-many-handshakes",
-            Failure::UnknownServerName => "unknown-server-name",
-            Failure::ProxyProtocol => "proxy-protocol",
-            Failure::TooManyConnections => "too-many-connections",
-            Failure::ClientConnectionLimit => "client-connection-limit",
-            Failure::NameUnresolved => "dns-failure",
-            Failure::NoHealthyUpstream => "no-healthy-upstream",
-            Failure::UpstreamOverloaded => "upstream-overloaded",
-            Failure::PendingTimeout => "pending-timeout",
-            Failure::ConnectFailed => "connect-failed",
-            Failure::ConnectTimeout => "connect-timeout",
-            Failure::NoDescriptors => "no-descriptors",
-            Failure::UpstreamTls => "upstream-tls",
-            Failure::UpstreamReset => "upstream-reset",
-            Failure::UpstreamInvalid => "upstream-invalid",
-            Failure::UpstreamHeadTooLarge => "upstream-head-too-large",
-            Failure::NotUpgraded => "not-upgraded",
-            Failure::UpstreamFailing => "upstream-failing",
-            Failure::ResponseTimeout => "response-timeout",
-            Failure::TotalTimeout => "total-timeout",
-            Failure::BodyIdleTimeout => "body-idle-timeout",
-            Failure::UpstreamTruncated => "upstream-truncated",
-            Failure::UpstreamChanged => "upstream-changed",
-            Failure::RequestTruncated => "request-truncated",
-            Failure::ClientTooSlow => "client-too-slow",
-            Failure::ClientDisconnected => "client-disconnected",
-            Failure::MemoryFull => "memory-full",
-            Failure::NotCached => "not-cached",
-            Failure::StoreUnreadable => "store-unreadable",
-            Failure::PurgeRefused => "purge-refused",
-            Failure::PurgeMalformed => "purge-malformed",
-            Failure::PurgeNotDurable => "purge-not-durable",
-            Failure::Maintenance(_) => "maintenance",
-            Failure::AddressDenied => "address-denied",
-            Failure::RateLimited(_) => "rate-limited",
-            Failure::TooManyInFlight(_) => "too-many-in-flight",
-            Failure::CorsRefused => "cors-refused",
-            Failure::Unauthenticated => "unauthenticated",
-            Failure::WrongCredentials => "wrong-credentials",
-            Failure::AuthBusy => "auth-busy",
-            Failure::InvalidToken => "invalid-token",
-            Failure::UnknownKey => "unknown-key",
-            Failure::ExpiredToken => "expired-token",
-            Failure::InsufficientToken => "insufficient-token",
-            Failure::KeysUnavailable => "keys-unavailable",
-            Failure::AuthRefused => "auth-refused",
-            Failure::AuthUnreachable => "auth-unreachable",
-            Failure::NoCertificate => "no-certificate",
-            Failure::CertificateDenied => "certificate-denied",
-            Failure::UnsupportedMediaType => "unsupported-media-type",
-            Failure::Blocked(_) => "blocked",
-            Failure::FilterPanicked => "filter-panicked",
-            Failure::NoFile => "no-file",
-            Failure::SendFileRefused(_) => "send-file-refused",
-            Failure::FileUnreadable => "file-unreadable",
-            Failure::DiskUnavailable => "disk-unavailable",
-            Failure::PreconditionFailed => "precondition-failed",
-            Failure::Fault(_) => "fault",
-            Failure::Internal => "internal",
-        }
-    }
-
     /// What there is to say beyond the reason, for people; empty for most.
     pub(crate) fn detail(self) -> &'static str {
         match self {
             Failure::Handshake(detail) | Failure::SendFileRefused(detail) => detail,
             _ => "",
-        }
-    }
-
-    /// The status it is answered with, where there still is an answer to give.
-    pub(crate) fn status(self) -> StatusCode {
-        match self {
-            Failure::BadRequest
-            | Failure::BadHost
-            | Failure::BadPath
-            | Failure::BadFraming
-            | Failure::Http2Protocol
-            | Failure::FrameFlood
-            | Failure::BadRewrite
-            | Failure::RequestTruncated
-            | Failure::PurgeMalformed
-            | Failure::PlainHttp
-            | Failure::Handshake(_)
-            | Failure::AcmeChallenge
-            | Failure::HandshakeTimeout
-            | Failure::UnknownServerName
-            | Failure::ProxyProtocol => StatusCode::BAD_REQUEST,
-            Failure::Fault(status) | Failure::TooManyInFlight(status) | Failure::Blocked(status) => status,
-            Failure::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Failure::RateLimited(limited) => limited.status,
-            Failure::PurgeRefused
-            | Failure::AddressDenied
-            | Failure::CorsRefused
-            | Failure::InsufficientToken
-            | Failure::AuthRefused
-            | Failure::NoCertificate
-            | Failure::CertificateDenied => StatusCode::FORBIDDEN,
-            Failure::Unauthenticated
-            | Failure::WrongCredentials
-            | Failure::InvalidToken
-            | Failure::UnknownKey
-            | Failure::ExpiredToken => StatusCode::UNAUTHORIZED,
-            Failure::UnknownHost | Failure::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,
-            Failure::NoRoute | Failure::NoFile => StatusCode::NOT_FOUND,
-            Failure::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Failure::UnsupportedVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Failure::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Failure::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Failure::UriTooLong => StatusCode::URI_TOO_LONG,
-            Failure::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Failure::RequestTimeout | Failure::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Failure::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
-            Failure::TooManyConnections
-            | Failure::ClientConnectionLimit
-            | Failure::TooManyHandshakes
-            | Failure::NameUnresolved
-            | Failure::NoHealthyUpstream
-            | Failure::UpstreamOverloaded
-            | Failure::UpstreamFailing
-            | Failure::AuthBusy
-            | Failure::KeysUnavailable
-            | Failure::MemoryFull
-            | Failure::AuthUnreachable
-            | Failure::PurgeNotDurable
-            | Failure::DiskUnavailable
-            | Failure::NoDescriptors
-            | Failure::Maintenance(_)
-            | Failure::PendingTimeout => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::ConnectFailed
-            | Failure::UpstreamTls
-            | Failure::UpstreamReset
-            | Failure::UpstreamInvalid
-            | Failure::UpstreamHeadTooLarge
-            | Failure::NotUpgraded
-            | Failure::UpstreamTruncated
-            | Failure::UpstreamChanged
-            | Failure::SendFileRefused(_) => StatusCode::BAD_GATEWAY,
-            Failure::ConnectTimeout
-            | Failure::ResponseTimeout
-            | Failure::TotalTimeout
-            | Failure::BodyIdleTimeout
-            | Failure::NotCached => StatusCode::GATEWAY_TIMEOUT,
-            Failure::ClientDisconnected
-            | Failure::StoreUnreadable
-            | Failure::FilterPanicked
-            | Failure::FileUnreadable
-            | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

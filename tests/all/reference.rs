@@ -1,6 +1,6 @@
 //! The manual is what the compiler says it is, and every example in it compiles.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_tests::kiln::workspace;
 use proxy_build::code::reasons::{self, Kind};
@@ -52,24 +52,16 @@ fn every_reason_is_explained() {
     assert_eq!(codes, explained, "codes of the compiler");
 
     let failure = source("proxy-runtime/src/failure.rs");
+    // As `NoRoute = "no-route", StatusCode::NOT_FOUND;`.
     let word = |line: &str| {
-        let (variant, word) = line.trim().strip_prefix("Failure::")?.split_once(" => \"")?;
-        let name = variant.split('(').next().unwrap_or_default().to_owned();
-        Some((name, word.trim_end_matches("\",").to_owned()))
+        let (word, status) = line.strip_suffix(';')?.split_once(" = \"")?.1.split_once("\", ")?;
+        let status = status.strip_prefix("StatusCode::").map(|name| name.replace('_', " ").to_lowercase());
+        Some((word.to_owned(), status))
     };
-    let words: Vec<(String, String)> = failure.lines().filter_map(word).collect();
-    let in_log: BTreeSet<_> = words.iter().map(|(_, word)| word.clone()).collect();
-    assert_eq!(in_log, of_kind(Kind::Log), "reasons in the log");
-    let statuses =
-        failure.split("fn status(self)").nth(1).expect("statuses").split("\n    }\n").next().expect("an end");
+    let words: BTreeMap<String, Option<String>> = failure.lines().filter_map(word).collect();
+    assert_eq!(words.keys().cloned().collect::<BTreeSet<_>>(), of_kind(Kind::Log), "reasons in the log");
     for reason in reasons::all().filter(|reason| reason.kind == Kind::Log) {
-        let (variant, _) = words.iter().find(|(_, word)| word == reason.name).expect("a variant");
-        let names =
-            |at: &(usize, &str)| !statuses[at.0 + at.1.len()..].starts_with(|next: char| next.is_alphanumeric());
-        let variant = format!("Failure::{variant}");
-        let (at, _) = statuses.match_indices(&variant).find(names).expect("a status");
-        let arm = statuses[at..].split("=> ").nth(1).and_then(|arm| arm.split(',').next()).expect("a status");
-        let status = arm.strip_prefix("StatusCode::").map(|name| name.replace('_', " ").to_lowercase());
+        let status = words[reason.name].clone();
         let name =
             |code: &str| Some(http::StatusCode::from_bytes(code.as_bytes()).ok()?.canonical_reason()?.to_lowercase());
         match reason.status {
