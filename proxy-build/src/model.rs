@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use proxy_runtime::context::template::Template;
 use proxy_runtime::site::{
-    self, Acme, BalancePolicy, CircuitBreaker, FileRef, Limits, Listener, NormalForm, Param, Policy, Pool, Process,
-    Server, Setting, Speaks, Stream, Text, Timeouts, Tls, Trusted, Upstream,
+    self, Acme, FileRef, Limits, Listener, NormalForm, Param, Policy, Process, Setting, Speaks, Stream, Timeouts, Tls,
+    Trusted, Upstream,
 };
 use serde::Serialize;
 
@@ -318,44 +318,6 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     idle: Setting::Fixed(Duration::from_secs(60)),
     total: Setting::Fixed(Duration::MAX),
 };
-
-/// An upstream of which nothing is said but its servers.
-pub fn upstream(name: Text, servers: Vec<Server>, place: site::Place) -> Upstream {
-    Upstream {
-        name,
-        servers: list(servers),
-        discover: None,
-        balance: BalancePolicy::RoundRobin,
-        key: None,
-        slow_start: Setting::Fixed(Duration::ZERO),
-        panic_threshold: 1,
-        circuit_breaker: CircuitBreaker {
-            max_connections: Setting::Fixed(u64::MAX),
-            max_pending: Setting::Fixed(100),
-            pending_timeout: Setting::Fixed(Duration::from_secs(1)),
-        },
-        pool: Pool {
-            max_idle: Setting::Fixed(64),
-            // Most servers close theirs after 60 seconds or more.
-            idle_timeout: Setting::Fixed(Duration::from_secs(60)),
-            max_age: Setting::Fixed(Duration::MAX),
-            tcp_keepalive: Setting::Fixed(Duration::MAX),
-        },
-        health_check: None,
-        outlier: None,
-        sticky: None,
-        proxy_protocol: None,
-        tls: None,
-        http2: false,
-        send_files: list(Vec::new()),
-        place,
-    }
-}
-
-/// A server of which nothing is said but its address.
-pub fn server(address: Setting<Text>, place: site::Place) -> Server {
-    Server { address, weight: Setting::Fixed(1), backup: false, max_connections: Setting::Fixed(u64::MAX), place }
-}
 
 /// How long running exchanges may go on after SIGTERM, where nothing is said.
 pub const MAX_STREAMS: u64 = 100;

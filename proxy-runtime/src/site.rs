@@ -48,10 +48,7 @@ pub use self::tls::{
     ProxyProtocolIn, Speaks, Stream, Tls, TlsVersion, TsigAlgorithm, Tunnel, UpstreamTls,
 };
 pub use self::trust::Trusted;
-pub use self::upstream::{
-    BalancePolicy, CircuitBreaker, Discover, DiscoverFrom, Discovered, Fault, HealthCheck, Mirror, Outlier, Pool,
-    ProxyProtocol, Resolve, Resolved, Retry, Server, Sticky, Upstream,
-};
+pub use self::upstream::*;
 pub use crate::context::addresses::Addresses;
 pub use crate::context::claims::Algorithm;
 pub use crate::context::param::{FilePath, FileRef, Param, ParamKind, Setting};

@@ -2,13 +2,12 @@
 
 use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{
-    self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share, UpstreamTls,
+    self, Handler, HostField, Proxy, Redirect, Respond, RespondBody, Server, Setting, Share, Upstream, UpstreamTls,
 };
 
 use super::Check;
 use super::scope::{Phase, Scope};
 use crate::ast::{self, HostChoice, HostPattern, Item, Part, ProxyTo, What};
-use crate::model;
 use crate::model::list;
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
@@ -77,13 +76,13 @@ impl Check<'_> {
             if servers.iter().any(|other| other.address == address) {
                 self.error("duplicate-server", "this server is there already", url.span);
             }
-            servers.push(model::server(address, self.place(url.span)));
+            servers.push(Server::new(address, self.place(url.span)));
         }
         let name = match &servers.first()?.address {
             Setting::Fixed(address) => address.clone(),
             Setting::Param(index) => self.params.entries[usize::from(*index)].value.name.clone(),
         };
-        let same = |other: &site::Upstream| {
+        let same = |other: &Upstream| {
             other.tls.is_some() == tls
                 && other.servers.len() == servers.len()
                 && other.servers.iter().zip(&servers).all(|(a, b)| a.address == b.address && a.weight == b.weight)
@@ -91,7 +90,7 @@ impl Check<'_> {
         let existing = self.upstreams.entries.iter().position(|entry| entry.value.name == name && same(&entry.value));
         Some(existing.unwrap_or_else(|| {
             let place = self.sources.place(span);
-            let mut upstream = model::upstream(name, servers, place);
+            let mut upstream = Upstream::new(name, servers, place);
             upstream.tls = tls.then_some(UpstreamTls { sni: None, ca: None, certificate: None, verify: true });
             self.upstreams.anonymous(span, upstream)
         }))

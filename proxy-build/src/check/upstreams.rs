@@ -12,7 +12,6 @@ use proxy_runtime::site::{
 use super::scope::{Phase, Scope};
 use super::{Check, list};
 use crate::ast::{self, HttpVersion, InHealthCheck, InUpstream, Item, Probe, What};
-use crate::model;
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
@@ -22,7 +21,7 @@ const MAX_SERVERS: usize = 10_000;
 impl Check<'_> {
     pub(crate) fn declare_upstreams(&mut self, upstreams: Vec<(Span, ast::Upstream)>) {
         for (span, upstream) in upstreams {
-            let mut value = model::upstream(upstream.name.value.clone().into(), Vec::new(), self.place(span));
+            let mut value = Upstream::new(upstream.name.value.clone().into(), Vec::new(), self.place(span));
             let (mut servers, mut unread): (Vec<Server>, bool) = (Vec::new(), false);
             for Item { span, what, .. } in &upstream.items {
                 match what {

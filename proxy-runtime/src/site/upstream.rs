@@ -1,6 +1,7 @@
 //! The part of the contract that says who is behind the proxy: which upstream a route has, their servers, and how they are
 //! treated.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
@@ -53,6 +54,29 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// An upstream of which nothing is said but its servers.
+    pub fn new(name: Text, servers: Vec<Server>, place: Place) -> Upstream {
+        Upstream {
+            name,
+            servers: Cow::Owned(servers),
+            discover: None,
+            balance: BalancePolicy::RoundRobin,
+            key: None,
+            slow_start: Setting::Fixed(Duration::ZERO),
+            panic_threshold: 1,
+            circuit_breaker: CircuitBreaker::default(),
+            pool: Pool::default(),
+            health_check: None,
+            outlier: None,
+            sticky: None,
+            proxy_protocol: None,
+            tls: None,
+            http2: false,
+            send_files: Cow::Borrowed(&[]),
+            place,
+        }
+    }
+
     /// Whether its servers are found by DNS.
     pub fn asks_dns(&self) -> bool {
         self.discover.as_ref().is_some_and(|discover| !matches!(discover.from, DiscoverFrom::File(_)))
@@ -120,6 +144,13 @@ pub struct Server {
     pub place: Place,
 }
 
+impl Server {
+    /// A server of which nothing is said but its address.
+    pub fn new(address: Setting<Text>, place: Place) -> Server {
+        Server { address, weight: Setting::Fixed(1), backup: false, max_connections: Setting::Fixed(u64::MAX), place }
+    }
+}
+
 /// `balance`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +178,16 @@ pub struct CircuitBreaker {
     pub pending_timeout: Setting<Duration>,
 }
 
+impl Default for CircuitBreaker {
+    fn default() -> CircuitBreaker {
+        CircuitBreaker {
+            max_connections: Setting::Fixed(u64::MAX),
+            max_pending: Setting::Fixed(100),
+            pending_timeout: Setting::Fixed(Duration::from_secs(1)),
+        }
+    }
+}
+
 /// `pool`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
@@ -159,6 +200,18 @@ pub struct Pool {
     pub max_age: Setting<Duration>,
     /// After how much silence TCP asks whether the other side is there; `Duration::MAX` for never.
     pub tcp_keepalive: Setting<Duration>,
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool {
+            max_idle: Setting::Fixed(64),
+            // Most servers close theirs after 60 seconds or more.
+            idle_timeout: Setting::Fixed(Duration::from_secs(60)),
+            max_age: Setting::Fixed(Duration::MAX),
+            tcp_keepalive: Setting::Fixed(Duration::MAX),
+        }
+    }
 }
 
 /// `health-check`.

@@ -446,51 +446,20 @@ impl Drop for Retrying {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::*;
-    use crate::site::{self, CircuitBreaker, Place, Pool, Setting};
+    use crate::site::{self, Place, Setting};
     use crate::upstream::servers::Servers;
 
     /// Three servers, the last a backup, each with room for two; one request may wait, for a second.
     fn servers(change: impl FnOnce(&mut Upstream)) -> &'static Servers {
         let place = Place { file: "site.kdl".into(), line: 1 };
         let server = |number: usize| site::Server {
-            address: Setting::Fixed(format!("10.0.0.{number}:80").into()),
-            weight: Setting::Fixed(1),
             backup: number == 3,
             max_connections: Setting::Fixed(2),
-            place: place.clone(),
+            ..site::Server::new(Setting::Fixed(format!("10.0.0.{number}:80").into()), place.clone())
         };
-        let duration = |seconds| Setting::Fixed(Duration::from_secs(seconds));
-        let mut upstream = Upstream {
-            name: "app".into(),
-            servers: Cow::Owned((1..=3).map(server).collect()),
-            discover: None,
-            balance: BalancePolicy::RoundRobin,
-            key: None,
-            slow_start: duration(0),
-            panic_threshold: 1,
-            circuit_breaker: CircuitBreaker {
-                max_connections: Setting::Fixed(u64::MAX),
-                max_pending: Setting::Fixed(1),
-                pending_timeout: duration(1),
-            },
-            pool: Pool {
-                max_idle: Setting::Fixed(0),
-                idle_timeout: duration(1),
-                max_age: duration(1),
-                tcp_keepalive: Setting::Fixed(Duration::MAX),
-            },
-            health_check: None,
-            outlier: None,
-            sticky: None,
-            proxy_protocol: None,
-            tls: None,
-            http2: false,
-            send_files: Cow::Borrowed(&[]),
-            place: place.clone(),
-        };
+        let mut upstream = Upstream::new("app".into(), (1..=3).map(server).collect(), place.clone());
+        upstream.circuit_breaker.max_pending = Setting::Fixed(1);
         change(&mut upstream);
         // A test's life is short.
         let upstreams: &'static [Upstream] = Box::leak(vec![upstream].into_boxed_slice());
