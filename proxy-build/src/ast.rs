@@ -1,8 +1,8 @@
 //! What stands between `read` and `check`: the site as it was written, every leaf with its span.
 //!
-//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive, but for policies and their
-//! lines, whose types are their own files' ([`Written`]): `check` matches all variants, and each policy is asked for by `policy::ALL`,
-//! so nothing that is read can be forgotten.
+//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive, but for policies, options of
+//! upstreams and their lines, whose types are their own files' ([`Written`]): `check` matches all variants, and each policy and option is asked
+//! for by `policy::ALL` and `upstream::ALL`, so nothing that is read can be forgotten.
 
 use std::any::Any;
 use std::fmt;
@@ -22,10 +22,7 @@ pub use self::files::{FileSource, Files};
 pub use self::handler::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, Redirect, Respond};
 pub use self::test::{Expect, ExpectField, Request, Test};
 pub use self::tls::{Acme, Dns, DnsBy, HttpVersion, InListen, InStream, InTls, Stream, Tls};
-pub use self::upstream::{
-    CircuitBreaker, Discover, HealthCheck, InHealthCheck, InUpstream, Outlier, Pool, Probe, RetryOn, SendFile, Server,
-    Split, Sticky, To, Upstream, UpstreamTls,
-};
+pub use self::upstream::{RetryOn, Split, To, Upstream};
 use crate::code::Level;
 pub use crate::pattern::{HostPattern, Pattern, Segment, ValueOf, ValueTest};
 use crate::source::{Span, Spanned};
@@ -63,14 +60,13 @@ pub enum What {
     Dns(Dns),
     InStream(InStream),
     Route(Route),
-    InUpstream(InUpstream),
-    InHealthCheck(InHealthCheck),
+    /// An option of an upstream, which is its own file's.
+    InUpstream(Written),
     DiskStore(DiskStore),
     InCache(InCache),
-    /// A line in the braces of a policy, which is that policy's own.
+    /// A line in the braces of a policy or of an option, which is that one's own.
     Line(Written),
     To(To),
-    Resolvers(Vec<Spanned<String>>),
     Use(Spanned<String>),
     /// `max-streams`.
     MaxStreams(Spanned<Setting<u64>>),
@@ -92,7 +88,7 @@ pub enum What {
     AllowHost(Vec<Spanned<HostPattern>>),
 }
 
-/// What a directive says that only its own file looks into: a policy, or a line of one. It is taken out again by its type.
+/// What a directive says that only its own file looks into: a policy, an option of an upstream, or a line of one. It is taken out again by its type.
 #[derive(Debug, Clone)]
 pub struct Written(Rc<dyn Content>);
 
@@ -113,7 +109,12 @@ impl What {
         What::Policy(Written(Rc::new(policy)))
     }
 
-    /// A line of a policy.
+    /// An option of an upstream.
+    pub fn in_upstream(option: impl Any + fmt::Debug) -> What {
+        What::InUpstream(Written(Rc::new(option)))
+    }
+
+    /// A line of a policy, or of an option.
     pub fn line(line: impl Any + fmt::Debug) -> What {
         What::Line(Written(Rc::new(line)))
     }
@@ -124,6 +125,14 @@ impl Item {
     pub fn policy<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::Policy(written) => written.get(),
+            _ => None,
+        }
+    }
+
+    /// The option of an upstream that it is, if it is one of this type.
+    pub fn in_upstream<T: Any>(&self) -> Option<&T> {
+        match &self.what {
+            What::InUpstream(written) => written.get(),
             _ => None,
         }
     }

@@ -21,7 +21,6 @@ mod streams;
 pub(crate) mod text;
 pub(crate) mod tls;
 mod traffic;
-mod upstreams;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;

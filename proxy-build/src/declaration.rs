@@ -63,8 +63,6 @@ pub enum Place {
     Stream,
     StreamRoute,
     Upstream,
-    HealthCheck,
-    Discover,
     CacheStore,
     Cache,
     CacheKey,
@@ -85,7 +83,7 @@ pub enum Place {
     Any,
     Files,
     Else,
-    /// In the braces of a policy: as in "there is no `x` in `cors`".
+    /// In the braces of a policy or of an option: as in "there is no `x` in `cors`".
     Within(&'static str),
 }
 
@@ -103,8 +101,6 @@ impl Place {
             Place::Stream => "in a `stream`",
             Place::StreamRoute => "in a `route` of a `stream`",
             Place::Upstream => "in an `upstream`",
-            Place::HealthCheck => "in a `health-check`",
-            Place::Discover => "in `discover`",
             Place::CacheStore => "in a `cache-store`",
             Place::Cache => "in `cache`",
             Place::CacheKey => "in `key`",

@@ -34,7 +34,7 @@ pub fn diff(old: &Site, new: &Site) -> String {
     for (name, before, now) in changed(general(old), general(new)) {
         match (before, now) {
             (Some(before), Some(now)) => {
-                let said = differences(&words::value(&before), &words::value(&now));
+                let said = differences(&before.1, &now.1);
                 out += &entry(&name, if said.is_empty() { vec![UNTOLD.to_owned()] } else { said });
             }
             (Some(_), None) => out += &entry(&name, vec!["is gone".to_owned()]),
@@ -208,9 +208,11 @@ fn described(route: Option<&Route>) -> String {
     }
 }
 
-type Change = (String, Option<Value>, Option<Value>);
+/// Something that concerns all requests: its values, and the same in words.
+type General = (Value, Said);
+type Change = (String, Option<General>, Option<General>);
 
-fn changed(old: BTreeMap<String, Value>, mut new: BTreeMap<String, Value>) -> Vec<Change> {
+fn changed(old: BTreeMap<String, General>, mut new: BTreeMap<String, General>) -> Vec<Change> {
     let mut changes = Vec::new();
     for (name, before) in old {
         let now = new.remove(&name);

@@ -1,15 +1,14 @@
 //! The language, declared once: every directive's name, place, form, documentation, example, and how it is read.
 //!
 //! [`ALL`] drives the reader, "did you mean", the reference manual and the tests. One file per directive, or per small
-//! family; to add one that is no policy: its file, a line here, a variant of `ast::What`, and what `check` does with it.
+//! family. Policies and options of upstreams have lists of their own; to add another one: its file, a line here, a variant of `ast::What`, and what
+//! `check` does with it.
 
 mod acme;
 mod admin;
 pub mod aliases;
 mod cache;
-mod discover;
 mod files;
-mod health;
 mod http2;
 mod include;
 mod lint;
@@ -22,7 +21,6 @@ mod proxy;
 mod redirect;
 mod respond;
 mod route;
-mod send_file;
 mod site;
 mod stream;
 mod table;
@@ -30,31 +28,19 @@ mod test;
 mod tls;
 mod traffic;
 mod trusted_proxies;
-mod upstream;
 
-pub use self::upstream::POLICIES;
+use std::sync::LazyLock;
+
 pub use crate::declaration::{Directive, Place, Prop};
 use crate::declaration::{HANDLER, MATCHER, POLICY};
-use crate::policy;
 use crate::syntax::{Leaf, Scalar};
+use crate::{policy, upstream};
 
 /// Every directive, in the order of the manual.
-pub static ALL: &[&Directive] = &concat::<{ FIRST.len() + policy::DIRECTIVES.len() + LAST.len() }>();
-
-/// These three lists in one.
-const fn concat<const N: usize>() -> [&'static Directive; N] {
-    let mut all = [FIRST[0]; N];
-    let (mut at, mut lists) = (0, [FIRST, policy::DIRECTIVES, LAST].as_slice());
-    while let [list, rest @ ..] = lists {
-        let mut list = *list;
-        while let [directive, more @ ..] = list {
-            all[at] = *directive;
-            (at, list) = (at + 1, more);
-        }
-        lists = rest;
-    }
-    all
-}
+pub static ALL: LazyLock<Vec<&Directive>> = LazyLock::new(|| {
+    let options: Vec<_> = upstream::ALL.iter().flat_map(|kind| kind.directives()).copied().collect();
+    [FIRST, policy::DIRECTIVES, CACHE, &[&upstream::UPSTREAM], &options, LAST].concat()
+});
 
 /// What comes before policies.
 const FIRST: &[&Directive] = &[
@@ -95,8 +81,8 @@ const FIRST: &[&Directive] = &[
     &respond::ABORT,
 ];
 
-/// What comes after them.
-const LAST: &[&Directive] = &[
+/// Caching, which comes after them, and before upstreams.
+const CACHE: &[&Directive] = &[
     &cache::CACHE,
     &cache::lifetime::TTL,
     &cache::lifetime::STALE,
@@ -124,24 +110,10 @@ const LAST: &[&Directive] = &[
     &cache::CACHE_STORE,
     &cache::DISK,
     &cache::warm::WARM,
-    &upstream::UPSTREAM,
-    &upstream::SERVER,
-    &send_file::SEND_FILE,
-    &discover::DISCOVER,
-    &discover::RESOLVERS,
-    &upstream::BALANCE,
-    &upstream::STICKY,
-    &health::HEALTH_CHECK,
-    &health::EXPECT_STATUS,
-    &health::EXPECT_BODY,
-    &health::OUTLIER,
-    &health::PANIC_THRESHOLD,
-    &upstream::SLOW_START,
-    &upstream::CIRCUIT_BREAKER,
-    &upstream::POOL,
-    &upstream::PROXY_PROTOCOL,
-    &tls::UPSTREAM_TLS,
-    &tls::UPSTREAM_HTTP,
+];
+
+/// What comes after upstreams.
+const LAST: &[&Directive] = &[
     &stream::STREAM,
     &stream::STREAM_LISTEN,
     &stream::STREAM_ROUTE,

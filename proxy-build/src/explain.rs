@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::protocol::canonical;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
-use proxy_runtime::site::{BalancePolicy, DiscoverFrom, Files, Handler, HostField, Proxy, Setting, Upstream};
+use proxy_runtime::site::{Files, Handler, HostField, Proxy, Setting, Upstream};
 
 use crate::check::matchers::describe;
 use crate::lower::lower;
 use crate::model::{Host, Route, Site};
 use crate::policy::{self, Explained, Step};
-use crate::wording;
+use crate::{upstream, wording};
 
 /// Explains what becomes of a request.
 ///
@@ -188,31 +188,12 @@ fn explain_proxy(out: &mut Text, proxy: &Proxy, model: &Site, outcome: &proxy_ru
 
 /// The servers of an upstream, and where others are found.
 fn servers(model: &Site, upstream: &Upstream) -> String {
-    let named = upstream.servers.iter().map(|server| wording::setting(model, &server.address, ToString::to_string));
-    let found = upstream.discover.iter().map(|discover| match &discover.from {
-        DiscoverFrom::File(path) => format!("(found in {path})"),
-        DiscoverFrom::Dns(host, port) => format!("(found by {host}:{port})"),
-        DiscoverFrom::Srv(service) => format!("(found by {service})"),
-    });
-    named.chain(found).collect::<Vec<_>>().join(" ")
+    upstream::ALL.iter().flat_map(|kind| kind.servers(model, upstream)).collect::<Vec<_>>().join(" ")
 }
 
 /// How a server of an upstream is chosen.
 fn balancing(model: &Site, upstream: &Upstream) -> String {
-    let mut said = vec![format!("{} in {}", balance_name(upstream.balance), upstream.name)];
-    if let Some(check) = &upstream.health_check {
-        let by = check.path.as_deref().unwrap_or(if check.grpc.is_some() { "grpc" } else { "tcp" });
-        let interval = wording::setting(model, &check.interval, |&duration| wording::duration(duration));
-        said.push(format!("checked by {by} every {interval}"));
-    }
-    if upstream.outlier.is_some() {
-        said.push("outliers ejected".to_owned());
-    }
-    said.join(", ")
-}
-
-fn balance_name(policy: BalancePolicy) -> &'static str {
-    crate::directive::POLICIES.iter().find(|(_, known)| *known == policy).map_or("", |(name, _)| name)
+    upstream::ALL.iter().flat_map(|kind| kind.explain(model, upstream)).collect::<Vec<_>>().join(", ")
 }
 
 /// Text in two columns.

@@ -46,6 +46,8 @@ pub mod source;
 pub mod span;
 pub mod syntax;
 pub mod testing;
+#[cfg_attr(not(feature = "kiln"), allow(dead_code, reason = "what options of upstreams say for `diff`"))]
+pub(crate) mod upstream;
 pub mod value;
 pub(crate) mod wording;
 

@@ -49,7 +49,7 @@ They are the same for every site: limits on the head, client address, site and r
 pub fn reference() -> String {
     let mut out = HEAD.to_owned();
     out += "## Directives\n\n| directive | stands | |\n|---|---|---|\n";
-    for directive in ALL {
+    for directive in ALL.iter() {
         out += &format!(
             "| [`{}`](#{}) | {} | {} |\n",
             directive.name,
@@ -58,7 +58,7 @@ pub fn reference() -> String {
             directive.summary
         );
     }
-    for directive in ALL {
+    for directive in ALL.iter() {
         out += &entry(directive);
     }
     out += "\n## Lints\n\n| code | level | |\n|---|---|---|\n";

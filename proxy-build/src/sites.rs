@@ -17,6 +17,7 @@ use crate::model::{self, Host, list};
 use crate::policy::{self, Layer};
 use crate::report::{Diagnostic, Report};
 use crate::source::{Sources, Span, Spanned};
+use crate::upstream;
 
 /// The most routes of one site file; ids are 32 bits, and memory is what bounds it before.
 pub(crate) const MAX_ROUTES: usize = 1 << 20;
@@ -40,7 +41,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     for (span, preset) in root.presets {
         check.presets.declare("preset", &preset.name.clone(), (span, preset.items), check.report);
     }
-    check.declare_upstreams(root.upstreams);
+    upstream::declare(&mut check, root.upstreams);
     check.declare_stores(root.stores);
     check.declare_tls(root.tls);
     let secured = check.sites_tls(&root.sites);

@@ -15,24 +15,26 @@ use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar, quoted, raw_or_quoted};
 
 pub use self::access::{byte_rate, network_or_file, origin, rate};
+pub(crate) use self::address::to_ask_for;
 pub use self::address::{
-    asked_path, host, ip, listen_address, network, server_address, server_name, server_url, service_url,
+    asked_path, host, ip, listen_address, name_server, network, server_address, server_name, server_url, service_url,
 };
 pub use self::amount::{MAX_HEADERS, MAX_KEPT_BODY, MAX_MEMORY, MAX_URI, keepalive, number, size_within};
-pub use self::file::{file_at_start, file_source, media};
+pub use self::cookie::{cookie_attribute, cookie_name};
+pub use self::file::{file_at_start, file_source, media, own_file};
 pub use self::path::{MAX_SEGMENTS, is_capture_name, pattern, prefix};
-pub use self::upstream::{
-    DISCOVER_KINDS, GRPC_STATUSES, cookie_attribute, cookie_name, discover_target, health_check, name_server, retry_on,
-    service_name, statuses,
-};
+pub use self::protocol::{PROXY_PROTOCOLS, http_version};
+pub use self::retry::{GRPC_STATUSES, retry_on};
 
 mod access;
 mod address;
 mod amount;
+mod cookie;
 mod file;
 mod meant;
 mod path;
-mod upstream;
+mod protocol;
+mod retry;
 
 /// Why a value is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

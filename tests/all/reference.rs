@@ -130,7 +130,7 @@ fn every_example_compiles() {
     let folder = kiln_tests::kiln::scratch("examples");
     std::fs::create_dir(folder.join("pages")).expect("made");
     std::fs::write(folder.join("pages/index.html"), "<p>home\n").expect("written");
-    for directive in ALL {
+    for directive in ALL.iter() {
         let compiled = proxy_build::compile_text(&folder.join("example.kdl"), "example.kdl", directive.example);
         assert!(compiled.model.is_some(), "the example of `{}`:\n{}", directive.name, compiled.diagnostics(false));
     }
@@ -196,7 +196,7 @@ fn every_directive_runs_in_a_case() {
         }
     }
     let mut missing = Vec::new();
-    for directive in ALL {
+    for directive in ALL.iter() {
         let used = sites.lines().any(|line| line.split_whitespace().next() == Some(directive.name));
         if !used {
             missing.push(directive.name.to_owned());

@@ -1,6 +1,6 @@
 //! `files`: where the folder is, and, where it is compiled in, what is in it.
 
-use proxy_runtime::site::{self, Files, Handler, Methods, ParamKind, SendFile, Setting, Upstream};
+use proxy_runtime::site::{self, Files, Handler, Methods, ParamKind, Setting};
 
 use super::Check;
 use super::handlers::is_on;
@@ -92,36 +92,6 @@ impl Check<'_> {
             made.or_else = list(vec![self.or_else(files, scope, hosts)?]);
         }
         Some(made)
-    }
-
-    /// A folder of `send-file`.
-    pub(crate) fn send_file(&mut self, written: &ast::SendFile, upstream: &mut Upstream) {
-        let Some(folder) = self.absolute_path(&written.folder) else { return };
-        let files = Files {
-            folder,
-            bundled: None,
-            rest: None,
-            index: "".into(),
-            fallback: None,
-            listing: false,
-            dotfiles: is_on(&written.dotfiles),
-            symlinks: is_on(&written.symlinks),
-            precompressed: false,
-            immutable: false,
-            or_else: list(Vec::new()),
-        };
-        let prefix = written.prefix.as_ref().map(|prefix| prefix.value.clone().into());
-        let same =
-            |other: &SendFile| other.prefix == prefix && (prefix.is_some() || other.files.folder == files.folder);
-        if upstream.send_files.iter().any(same) {
-            let (what, span) = match &written.prefix {
-                Some(prefix) => ("prefix", prefix.span),
-                None => ("folder", written.folder.span),
-            };
-            let message = format!("this {what} has a `send-file` already, and only one of them would act");
-            self.report.add(Diagnostic::error("no-effect", message, span));
-        }
-        upstream.send_files.to_mut().push(SendFile { prefix, files });
     }
 
     /// What a cache would keep of a response that names a file is not what the client gets.

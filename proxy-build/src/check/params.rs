@@ -64,6 +64,16 @@ impl Check<'_> {
         }
     }
 
+    /// What was written, or the default.
+    pub(crate) fn or<T: Copy>(
+        &mut self,
+        written: Option<&Spanned<ast::Setting<T>>>,
+        kind: ParamKind,
+        default: Setting<T>,
+    ) -> Setting<T> {
+        written.and_then(|written| self.setting(written, kind)).unwrap_or(default)
+    }
+
     /// A parameter whose value is a number within bounds: of several uses, within all of them.
     fn bounded(&mut self, name: &Spanned<String>, kind: ParamKind, bounds: Bounds) -> Option<u16> {
         let index = self.param(name, &[kind])?;

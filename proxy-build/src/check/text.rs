@@ -39,6 +39,19 @@ impl Check<'_> {
         right.then(|| Template { pieces: list(pieces) })
     }
 
+    /// A text that decides about a request: it must not be the same for all.
+    pub(crate) fn varying(&mut self, key: &Spanned<ast::Template>, scope: &Scope) -> Option<Template> {
+        self.spoofable(&key.value);
+        let found = self.template(&key.value, scope, Phase::Request)?;
+        if found.literal().is_some() {
+            self.report.add(
+                Diagnostic::error("constant-key", "this key is the same for all requests", key.span)
+                    .help("put a placeholder in, as in \"{client.ip}\""),
+            );
+        }
+        Some(found)
+    }
+
     fn text_param(&mut self, name: &Spanned<String>) -> Option<Piece> {
         let index = self.params.look_up("param", name, self.report)?;
         match self.params.entries[index].value.kind {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use proxy_runtime::net::certificate::{self, CertificateError, Chain, covers};
 use proxy_runtime::site::{
-    self, Certificate, Certificates, ClientCertificates, FilePath, ParamKind, Setting, TlsVersion, UpstreamTls,
+    self, Certificate, Certificates, ClientCertificates, FilePath, ParamKind, Setting, TlsVersion,
 };
 
 use super::{Check, list};
@@ -301,44 +301,5 @@ impl Check<'_> {
                 );
             }
         }
-    }
-
-    /// `tls` of an upstream. `host` is what servers are asked for where nothing is said.
-    pub(crate) fn upstream_tls(&mut self, tls: &ast::UpstreamTls) -> Option<UpstreamTls> {
-        let verify = tls.verify.as_ref().is_none_or(|verify| verify.value);
-        if let (false, Some(written)) = (verify, &tls.verify) {
-            self.report.add(
-                Diagnostic::lint(
-                    "unverified-upstream",
-                    "anybody could answer in the place of these servers",
-                    written.span,
-                )
-                .help("name what has signed their certificates: ca=\"ca.pem\""),
-            );
-            if let Some(ca) = &tls.ca {
-                self.error("no-effect", "`ca` has no effect: nothing is verified", ca.span);
-            }
-        }
-        let own = match (&tls.certificate, &tls.key) {
-            (Some(certificate), Some(key)) => Some((self.file_of(certificate, false)?, self.file_of(key, true)?)),
-            (Some(alone), None) => {
-                self.error("missing-property", "`certificate` needs `key=` beside it", alone.span);
-                None
-            }
-            (None, Some(alone)) => {
-                self.error("missing-property", "`key` needs `certificate=` beside it", alone.span);
-                None
-            }
-            (None, None) => None,
-        };
-        Some(UpstreamTls {
-            sni: tls.sni.as_ref().map(|sni| sni.value.clone().into()),
-            ca: match &tls.ca {
-                Some(ca) => Some(self.file_of(ca, false)?),
-                None => None,
-            },
-            certificate: own,
-            verify,
-        })
     }
 }

@@ -31,11 +31,18 @@ fn values(site: &Site, policy: &Policy) -> Value {
     without_places(named(site, json!(policy)))
 }
 
-/// What concerns all requests, by name.
-pub(super) fn general(site: &Site) -> BTreeMap<String, Value> {
+/// What concerns all requests, by name; and the same in words.
+pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, Said)> {
     let mut all = BTreeMap::new();
+    for upstream in &site.upstreams {
+        let values = without_places(named(site, json!(upstream)));
+        let said = words::upstream(site, upstream, &values);
+        all.insert(format!("upstream {}", upstream.name), (values, said));
+    }
     let mut add = |name: String, value: Value| {
-        all.insert(name, without_places(named(site, value)));
+        let value = without_places(named(site, value));
+        let said = words::value(&value);
+        all.insert(name, (value, said));
     };
     for param in &site.params {
         add(format!("param {}", param.name), json!(param));
@@ -54,9 +61,6 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, Value> {
     }
     for store in &site.stores {
         add(format!("cache-store {}", store.name), json!(store));
-    }
-    for upstream in &site.upstreams {
-        add(format!("upstream {}", upstream.name), json!(upstream));
     }
     add("process".to_owned(), json!(site.process));
     add("acme".to_owned(), json!(site.acme));

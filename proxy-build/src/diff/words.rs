@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use proxy_runtime::context::addresses::Addresses;
-use proxy_runtime::site::Policy;
+use proxy_runtime::site::{Policy, Upstream};
 use serde_json::{Map, Value, json};
 
 use crate::model::Site;
-use crate::{policy, wording};
+use crate::policy::Told;
+use crate::{policy, upstream, wording};
 
 /// What a side says, by subject.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -26,14 +27,15 @@ pub(super) struct Said {
 /// What a policy says, whose values these are, and what else is done.
 pub(super) fn policy(site: &Site, policy: &Policy, values: &Value, others: &Value) -> Said {
     let mut said = Said::default();
-    for told in policy::ALL.iter().map(|kind| kind.diff(site, policy)) {
-        told.words.into_iter().for_each(|(subject, text)| said.add(subject, text));
-        said.allowed = said.allowed.or(told.allowed);
-        if let Some(subject) = told.values {
-            said.take("", &json!({ subject: values[told.member] }));
-        }
-    }
+    policy::ALL.iter().for_each(|kind| said.tell(kind.diff(site, policy), values));
     said.take("", others);
+    said
+}
+
+/// What an upstream says, whose values these are.
+pub(super) fn upstream(site: &Site, upstream: &Upstream, values: &Value) -> Said {
+    let mut said = Said::default();
+    upstream::ALL.iter().flat_map(|kind| kind.diff(site, upstream)).for_each(|told| said.tell(told, values));
     said
 }
 
@@ -48,6 +50,15 @@ impl Said {
     /// With a handler.
     pub(super) fn answered_by(self, handler: String) -> Said {
         Said { handler, ..self }
+    }
+
+    /// Adds what is told of a member, of which these are the values.
+    fn tell(&mut self, told: Told, values: &Value) {
+        told.words.into_iter().for_each(|(subject, text)| self.add(subject, text));
+        self.allowed = self.allowed.take().or(told.allowed);
+        if let Some(subject) = told.values {
+            self.take("", &json!({ subject: values[told.member] }));
+        }
     }
 
     fn add(&mut self, subject: String, text: String) {
@@ -202,7 +213,7 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// A size as one, and a policy by its name.
+/// A size as one.
 fn in_units(key: &str, value: &Value) -> Value {
     match (key, value) {
         ("memory" | "max_object" | "size", Value::Object(setting)) if setting.contains_key("Fixed") => {
@@ -211,7 +222,6 @@ fn in_units(key: &str, value: &Value) -> Value {
         ("memory" | "max_object" | "size", Value::Number(bytes)) => {
             bytes.as_u64().map_or(value.clone(), |bytes| wording::size(bytes).into())
         }
-        ("balance", Value::String(name)) => word(name).into(),
         _ => value.clone(),
     }
 }
@@ -300,6 +310,22 @@ mod tests {
         told.dedup();
         let values = json!(site.root);
         let mut members: Vec<_> = values.as_object().expect("an object").keys().map(String::as_str).collect();
+        members.sort_unstable();
+        assert_eq!(told, members);
+    }
+
+    /// Nor one of an upstream.
+    #[test]
+    fn all_of_an_upstream_is_told() {
+        let text = "upstream app { server \"10.0.0.1:80\"; }; site * { proxy app; }";
+        let site = crate::compile_text("site.kdl".as_ref(), "site.kdl", text).model.expect("a site");
+        let upstream = &site.upstreams[0];
+        let mut told: Vec<_> = upstream::ALL.iter().flat_map(|kind| kind.diff(&site, upstream)).collect();
+        told.sort_unstable_by_key(|told| told.member);
+        let told: Vec<_> = told.iter().map(|told| told.member).collect();
+        let values = json!(upstream);
+        let members = values.as_object().expect("an object").keys().map(String::as_str);
+        let mut members: Vec<_> = members.filter(|member| !["name", "place"].contains(member)).collect();
         members.sort_unstable();
         assert_eq!(told, members);
     }

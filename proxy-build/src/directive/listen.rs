@@ -1,7 +1,7 @@
 //! `listen`: the sockets to accept from, and what is spoken there.
 
 use super::{Directive, Place, Prop};
-use crate::ast::{HttpVersion, InListen, Listen, ListenWord, Top, What};
+use crate::ast::{InListen, Listen, ListenWord, Top, What};
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed, problem};
 
@@ -120,24 +120,6 @@ fn listen_word(leaf: &Leaf) -> Parsed<ListenWord> {
     }
 }
 
-const VERSIONS: &[(&str, HttpVersion)] = &[("h1", HttpVersion::H1), ("h2", HttpVersion::H2)];
-
-/// A version of HTTP, by its name in TLS.
-pub(super) fn version(leaf: &Leaf) -> Parsed<HttpVersion> {
-    let written = match &leaf.value {
-        Scalar::Text(text) => text.to_ascii_lowercase(),
-        Scalar::Float(number) => number.to_string(),
-        Scalar::Integer(_, repr) => repr.clone(),
-        _ => String::new(),
-    };
-    match written.trim_start_matches("http").trim_start_matches('/') {
-        "h3" | "3" | "3.0" => Err(problem("unknown-value", "HTTP/3 is not spoken yet").write("h2")),
-        "1" | "1.0" | "1.1" => Err(problem("unknown-value", "HTTP/1.1 is called h1").write("h1")),
-        "2" | "2.0" | "h2c" => Err(problem("unknown-value", "HTTP/2 is called h2, with TLS and without").write("h2")),
-        _ => value::word(VERSIONS)(leaf),
-    }
-}
-
 pub(super) static HTTP: Directive = Directive {
     name: "http",
     places: IN_LISTEN,
@@ -158,7 +140,7 @@ site example.com {
     respond 200 "hello\n"
 }
 "#,
-    read: |r| Some(What::InListen(InListen::Http(r.some("a version", version)))),
+    read: |r| Some(What::InListen(InListen::Http(r.some("a version", value::http_version)))),
 };
 
 pub(super) static LISTEN_TLS: Directive = Directive {
@@ -212,7 +194,7 @@ site example.com {
 "#,
     read: |r| {
         Some(What::InListen(InListen::ProxyProtocol {
-            versions: r.some("a version", value::word(super::upstream::PROXY_VERSIONS)),
+            versions: r.some("a version", value::word(value::PROXY_PROTOCOLS)),
             from: r.required("from", value::network)?,
         }))
     },

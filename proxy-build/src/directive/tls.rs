@@ -1,12 +1,10 @@
-//! `tls`: certificates, and what is asked of handshakes. For sites, and for servers.
+//! `tls`: certificates, and what is asked of handshakes.
 
 use proxy_runtime::site::{KeyExchangeGroup, TlsVersion};
 
 use super::{Directive, Place, Prop};
-use crate::ast::{FileSource, InTls, InUpstream, Tls, UpstreamTls, What};
-use crate::source::Spanned;
-use crate::syntax::Leaf;
-use crate::value::{self, Parsed};
+use crate::ast::{InTls, Tls, What};
+use crate::value;
 
 const IN_TLS: &[Place] = &[Place::Tls];
 
@@ -47,18 +45,6 @@ site dev.example.com {
     read: |r| Some(What::Tls(Tls { name: r.opt_arg(value::name), span: r.span(), items: r.body() })),
 };
 
-/// A file that is read at start: a path, or a parameter.
-pub(super) fn file(leaf: &Leaf) -> Parsed<FileSource> {
-    match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
-        Some("param") => {
-            let name = value::text(&Leaf { ty: None, ..leaf.clone() })?;
-            Ok(FileSource::Param(Spanned { value: name, span: leaf.span }))
-        }
-        Some("file") => value::text(&Leaf { ty: None, ..leaf.clone() }).map(FileSource::AtStart),
-        _ => value::text(leaf).map(FileSource::AtStart),
-    }
-}
-
 pub(super) static CERTIFICATE: Directive = Directive {
     name: "certificate",
     places: IN_TLS,
@@ -86,9 +72,9 @@ site example.com {
 "#,
     read: |r| {
         Some(What::InTls(InTls::Certificate {
-            chain: r.arg("a PATH", file)?,
-            key: r.required("key", file)?,
-            ocsp: r.prop("ocsp", file),
+            chain: r.arg("a PATH", value::own_file)?,
+            key: r.required("key", value::own_file)?,
+            ocsp: r.prop("ocsp", value::own_file),
         }))
     },
 };
@@ -176,7 +162,7 @@ site example.com {
 "#,
     read: |r| {
         Some(What::InTls(InTls::ClientCa {
-            file: r.arg("a PATH", file)?,
+            file: r.arg("a PATH", value::own_file)?,
             required: r.prop("required", value::boolean),
         }))
     },
@@ -205,70 +191,5 @@ site example.com {
     read: |r| {
         let off = r.opt_arg(value::word(&[("off", ())]));
         Some(What::InTls(InTls::SessionTickets { off, rotate: r.prop("rotate", value::setting(value::duration)) }))
-    },
-};
-
-pub(super) static UPSTREAM_TLS: Directive = Directive {
-    name: "tls",
-    places: &[Place::Upstream],
-    args: "",
-    props: &[
-        Prop::new("sni", "HOST", "The host that is asked for, and that the certificate must be for. Default: the server's own, or the name that `discover dns` asks for."),
-        Prop::new("ca", "PATH", "The certificates that must have signed the server's. Default: those that the machine trusts."),
-        Prop::new("certificate", "PATH", "The certificate that the proxy shows itself. Default: none."),
-        Prop::new("key", "PATH", "Its key."),
-        Prop::new("verify", "BOOL", "`#false` takes any certificate, and so anybody for the server. Default `#true`."),
-    ],
-    body: None,
-    repeats: false,
-    summary: "Connections to servers are encrypted.",
-    details: "\
-Servers' certificates are verified. Sessions are resumed. Files are read at start, and again on SIGHUP and when they change. A
-server whose handshake fails is passed over like one that can't be connected to; why it failed is said on standard error.
-`health-check` speaks TLS, too.",
-    example: r#"
-upstream api {
-    server "10.0.0.11:8443"
-    server "10.0.0.12:8443"
-    tls sni=api.internal ca="/etc/site/ca.pem" certificate="/etc/site/proxy.pem" key="/etc/site/proxy.key"
-}
-site example.com {
-    proxy api
-}
-"#,
-    read: |r| {
-        Some(What::InUpstream(InUpstream::Tls(UpstreamTls {
-            sni: r.prop("sni", value::server_name),
-            ca: r.prop("ca", file),
-            certificate: r.prop("certificate", file),
-            key: r.prop("key", file),
-            verify: r.prop("verify", value::boolean),
-        })))
-    },
-};
-
-pub(super) static UPSTREAM_HTTP: Directive = Directive {
-    name: "http",
-    places: &[Place::Upstream],
-    args: "h1|h2",
-    props: &[],
-    body: None,
-    repeats: false,
-    summary: "Which version of HTTP servers speak.",
-    details: "\
-`h1` where nothing is said. With `h2` exchanges share connections, as many on each as the server allows; without `tls` the
-server has to know that HTTP/2 is spoken (RFC 9113 section 3.3). gRPC needs it.",
-    example: r#"
-upstream greeter {
-    server "10.0.0.11:50051"
-    http h2
-}
-site grpc.example.com {
-    proxy greeter
-}
-"#,
-    read: |r| {
-        let version = r.arg("a version", super::listen::version)?;
-        Some(What::InUpstream(InUpstream::Http(version)))
     },
 };

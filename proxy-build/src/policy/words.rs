@@ -66,7 +66,7 @@ impl Explained<'_> {
 /// What `diff` compares.
 #[derive(Default)]
 pub(crate) struct Told {
-    /// The member of the runtime's policy that this is about; none, where the filters of a route are.
+    /// The member of the runtime's policy, or upstream, that this is about; none, where the filters of a route are.
     pub(crate) member: &'static str,
     /// The subject of the values in that member, where they tell it.
     pub(crate) values: Option<&'static str>,
@@ -78,7 +78,7 @@ pub(crate) struct Told {
 
 impl Told {
     /// By the values in a member, about a subject.
-    pub(super) fn values(member: &'static str, subject: &'static str) -> Told {
+    pub(crate) fn values(member: &'static str, subject: &'static str) -> Told {
         Told { member, values: Some(subject), ..Told::default() }
     }
 
@@ -88,7 +88,7 @@ impl Told {
     }
 
     /// The same, all about one subject.
-    pub(super) fn lines(member: &'static str, subject: &str, texts: Vec<String>) -> Told {
+    pub(crate) fn lines(member: &'static str, subject: &str, texts: Vec<String>) -> Told {
         Told::words(member, texts.into_iter().map(|text| (subject.to_owned(), text)).collect())
     }
 }

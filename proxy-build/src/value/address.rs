@@ -1,6 +1,6 @@
 //! Leaf parsers of addresses, hosts and URLs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use proxy_runtime::context::settings;
@@ -225,7 +225,7 @@ pub fn asked_path(leaf: &Leaf) -> Parsed<String> {
 }
 
 /// A path that the proxy asks for itself: what may stand in a request line (RFC 9112 section 3.2). It is what begins at `from`.
-pub(super) fn to_ask_for(found: &str, from: usize) -> Parsed<()> {
+pub(crate) fn to_ask_for(found: &str, from: usize) -> Parsed<()> {
     let Some(at) = found[from..].find(|char: char| !char.is_ascii_graphic() || char == '#') else { return Ok(()) };
     let wrong = found[from + at..].chars().next().unwrap_or_default();
     Err(problem("bad-path", "a path to ask for has no blanks, control characters, `#` or letters beyond ASCII")
@@ -371,4 +371,14 @@ fn meant_host(found: &str) -> Option<String> {
             })
             && proxy_runtime::protocol::target::is_host(suffix));
     (fits && name != found).then_some(name)
+}
+
+/// A name server: an IP address, perhaps with a port.
+pub fn name_server(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    if found.parse::<IpAddr>().is_ok() || found.parse::<SocketAddr>().is_ok() {
+        return Ok(found);
+    }
+    Err(problem("bad-address", format!("`{found}` is no IP address"))
+        .help("a name server is written as \"10.0.0.2\", or with a port as \"10.0.0.2:5353\""))
 }

@@ -36,6 +36,18 @@ pub fn file_at_start(leaf: &Leaf) -> Parsed<FileSource> {
     }
 }
 
+/// A file that is read at start: a path, or a parameter.
+pub fn own_file(leaf: &Leaf) -> Parsed<FileSource> {
+    match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
+        Some("param") => {
+            let name = text(&Leaf { ty: None, ..leaf.clone() })?;
+            Ok(FileSource::Param(Spanned { value: name, span: leaf.span }))
+        }
+        Some("file") => text(&Leaf { ty: None, ..leaf.clone() }).map(FileSource::AtStart),
+        _ => text(leaf).map(FileSource::AtStart),
+    }
+}
+
 /// As the runtime compares it: a whole type, `text/` for `text/*`, `+json` for `*+json`.
 pub fn media(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?.to_ascii_lowercase();

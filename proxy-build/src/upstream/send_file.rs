@@ -1,10 +1,18 @@
 //! `send-file`: servers name files, and the proxy sends them.
 
-use super::{Directive, Place, Prop};
-use crate::ast::{InUpstream, SendFile, What};
+use proxy_runtime::site::{self, Files, Upstream};
+
+use super::{At, UpstreamOption};
+use crate::ast::{self, What};
+use crate::check::Check;
+use crate::check::handlers::is_on;
+use crate::declaration::{Directive, Place, Prop};
+use crate::model::list;
+use crate::report::Diagnostic;
+use crate::source::Spanned;
 use crate::value;
 
-pub(super) static SEND_FILE: Directive = Directive {
+static SEND_FILE: Directive = Directive {
     name: "send-file",
     places: &[Place::Upstream],
     args: "DIR",
@@ -40,11 +48,54 @@ site example.com {
 }
 "#,
     read: |r| {
-        Some(What::InUpstream(InUpstream::SendFile(SendFile {
+        Some(What::in_upstream(SendFile {
             folder: r.arg("a DIR", value::setting(value::text))?,
             prefix: r.prop("prefix", value::prefix),
             dotfiles: r.prop("dotfiles", value::boolean),
             symlinks: r.prop("symlinks", value::boolean),
-        })))
+        }))
     },
 };
+
+/// `send-file`.
+#[derive(Debug)]
+pub(super) struct SendFile {
+    folder: Spanned<ast::Setting<String>>,
+    prefix: Option<Spanned<String>>,
+    dotfiles: Option<Spanned<bool>>,
+    symlinks: Option<Spanned<bool>>,
+}
+
+impl UpstreamOption for SendFile {
+    const DIRECTIVES: &'static [&'static Directive] = &[&SEND_FILE];
+    const MEMBER: &'static str = "send_files";
+
+    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+        let Some(folder) = check.absolute_path(&self.folder) else { return };
+        let files = Files {
+            folder,
+            bundled: None,
+            rest: None,
+            index: "".into(),
+            fallback: None,
+            listing: false,
+            dotfiles: is_on(&self.dotfiles),
+            symlinks: is_on(&self.symlinks),
+            precompressed: false,
+            immutable: false,
+            or_else: list(Vec::new()),
+        };
+        let prefix = self.prefix.as_ref().map(|prefix| prefix.value.clone().into());
+        let same =
+            |other: &site::SendFile| other.prefix == prefix && (prefix.is_some() || other.files.folder == files.folder);
+        if upstream.send_files.iter().any(same) {
+            let (what, span) = match &self.prefix {
+                Some(prefix) => ("prefix", prefix.span),
+                None => ("folder", self.folder.span),
+            };
+            let message = format!("this {what} has a `send-file` already, and only one of them would act");
+            check.report.add(Diagnostic::error("no-effect", message, span));
+        }
+        upstream.send_files.to_mut().push(site::SendFile { prefix, files });
+    }
+}

@@ -1,0 +1,48 @@
+//! `http` of an upstream: which version of HTTP its servers speak.
+
+use proxy_runtime::site::Upstream;
+
+use super::{At, UpstreamOption};
+use crate::ast::{HttpVersion, What};
+use crate::check::Check;
+use crate::declaration::{Directive, Place};
+use crate::value;
+
+static HTTP: Directive = Directive {
+    name: "http",
+    places: &[Place::Upstream],
+    args: "h1|h2",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Which version of HTTP servers speak.",
+    details: "\
+`h1` where nothing is said. With `h2` exchanges share connections, as many on each as the server allows; without `tls` the
+server has to know that HTTP/2 is spoken (RFC 9113 section 3.3). gRPC needs it.",
+    example: r#"
+upstream greeter {
+    server "10.0.0.11:50051"
+    http h2
+}
+site grpc.example.com {
+    proxy greeter
+}
+"#,
+    read: |r| {
+        let version = r.arg("a version", value::http_version)?;
+        Some(What::in_upstream(Http(version.value)))
+    },
+};
+
+/// `http`.
+#[derive(Debug)]
+pub(super) struct Http(HttpVersion);
+
+impl UpstreamOption for Http {
+    const DIRECTIVES: &'static [&'static Directive] = &[&HTTP];
+    const MEMBER: &'static str = "http2";
+
+    fn check(&self, _: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+        upstream.http2 = self.0 == HttpVersion::H2;
+    }
+}

@@ -1,0 +1,86 @@
+//! `outlier`: servers that fail are ejected.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{self, ParamKind, Setting, Upstream};
+
+use super::{At, UpstreamOption};
+use crate::ast::{self, What};
+use crate::check::Check;
+use crate::declaration::{Directive, Place, Prop};
+use crate::model::Site;
+use crate::source::Spanned;
+use crate::value;
+
+static OUTLIER: Directive = Directive {
+    name: "outlier",
+    places: &[Place::Upstream],
+    args: "",
+    props: &[
+        Prop::new(
+            "consecutive-5xx",
+            "N",
+            "So many failures in a row eject a server: answers of 5xx, and no answers at all. Default 5.",
+        ),
+        Prop::new(
+            "eject",
+            "DURATION",
+            "For how long the first time; each time after that twice as long, up to 16 times. Default `\"30s\"`.",
+        ),
+        Prop::new(
+            "max-ejected-percent",
+            "N",
+            "No more of the servers than this are ejected at once, but always one. Default 50.",
+        ),
+    ],
+    body: None,
+    repeats: false,
+    summary: "Ejects servers that fail, by what their exchanges come to.",
+    details: "\
+An ejected server is not asked for a while, but see `panic-threshold`. The percentage is of the servers that there are, discovered
+ones included, not of those that there is room for. One that has stayed for as long as it was ejected
+last begins again. Every ejection is told on standard error.",
+    example: r#"
+upstream app {
+    server "10.0.0.11:8080"
+    server "10.0.0.12:8080"
+    outlier consecutive-5xx=5 eject="30s" max-ejected-percent=50
+}
+site example.com {
+    proxy app
+}
+"#,
+    read: |r| {
+        Some(What::in_upstream(Outlier {
+            consecutive_5xx: r.prop("consecutive-5xx", value::integer(1, 1000)),
+            eject: r.prop("eject", value::setting(value::wait("30s"))),
+            max_ejected_percent: r.prop("max-ejected-percent", value::integer(1, 100)),
+        }))
+    },
+};
+
+/// `outlier`.
+#[derive(Debug)]
+pub(super) struct Outlier {
+    consecutive_5xx: Option<Spanned<u64>>,
+    eject: Option<Spanned<ast::Setting<Duration>>>,
+    max_ejected_percent: Option<Spanned<u64>>,
+}
+
+impl UpstreamOption for Outlier {
+    const DIRECTIVES: &'static [&'static Directive] = &[&OUTLIER];
+    const MEMBER: &'static str = "outlier";
+
+    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+        let eject = Setting::Fixed(Duration::from_secs(30));
+        upstream.outlier = Some(site::Outlier {
+            consecutive_5xx: self.consecutive_5xx.as_ref().map_or(5, |count| count.value),
+            eject: check.or(self.eject.as_ref(), ParamKind::Duration, eject),
+            max_ejected_percent: self.max_ejected_percent.as_ref().map_or(50, |percent| percent.value),
+        });
+    }
+
+    fn explain(_: &Site, upstream: &Upstream) -> Vec<String> {
+        upstream.outlier.iter().map(|_| "outliers ejected".to_owned()).collect()
+    }
+}

@@ -1,0 +1,56 @@
+//! `panic-threshold`: when too few servers are healthy, all are asked.
+
+use proxy_runtime::site::Upstream;
+
+use super::{At, UpstreamOption, is_ever_unhealthy};
+use crate::ast::What;
+use crate::check::Check;
+use crate::declaration::{Directive, Place};
+use crate::value;
+
+static PANIC_THRESHOLD: Directive = Directive {
+    name: "panic-threshold",
+    places: &[Place::Upstream],
+    args: "PERCENT",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "When too few servers are healthy, all are asked.",
+    details: "\
+If less than this percentage of the servers are healthy, all are taken to be: the checks may be wrong, and the few would break
+down under the load of all. Default 1: all are asked when none is healthy. 0: none is asked then, and the answer is a 503.",
+    example: r#"
+upstream app {
+    server "10.0.0.11:8080"
+    server "10.0.0.12:8080"
+    health-check tcp
+    panic-threshold 0
+}
+site example.com {
+    proxy app
+}
+"#,
+    read: |r| {
+        Some(What::in_upstream(PanicThreshold(r.arg("a PERCENT", value::integer(0, 100))?.value)))
+    },
+};
+
+/// `panic-threshold`.
+#[derive(Debug)]
+pub(super) struct PanicThreshold(u64);
+
+impl UpstreamOption for PanicThreshold {
+    const DIRECTIVES: &'static [&'static Directive] = &[&PANIC_THRESHOLD];
+    const MEMBER: &'static str = "panic_threshold";
+
+    fn check(&self, _: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+        upstream.panic_threshold = self.0;
+    }
+
+    fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
+        if !is_ever_unhealthy(upstream) {
+            let idle = at.idle("panic-threshold", "no server is ever found unhealthy");
+            check.report.add(idle.help("a `health-check` or `outlier` would find some"));
+        }
+    }
+}

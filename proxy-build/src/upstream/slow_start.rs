@@ -1,0 +1,57 @@
+//! `slow-start`: a server that comes back warms up.
+
+use std::time::Duration;
+
+use proxy_runtime::site::{ParamKind, Upstream};
+
+use super::{At, UpstreamOption, is_ever_unhealthy};
+use crate::ast::{self, What};
+use crate::check::Check;
+use crate::declaration::{Directive, Place};
+use crate::source::Spanned;
+use crate::value;
+
+static SLOW_START: Directive = Directive {
+    name: "slow-start",
+    places: &[Place::Upstream],
+    args: "DURATION",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Lets a server that comes back warm up.",
+    details: "\
+Over this time after a server has become healthy again (by `health-check`, or at the end of an ejection by `outlier`), it gets
+a part of its share that grows from a tenth to all of it. Not at the start of the proxy, when all are new.",
+    example: r#"
+upstream app {
+    server "10.0.0.11:8080"
+    server "10.0.0.12:8080"
+    health-check "/healthz"
+    slow-start "30s"
+}
+site example.com {
+    proxy app
+}
+"#,
+    read: |r| Some(What::in_upstream(SlowStart(r.arg("a DURATION", value::setting(value::wait("30s")))?))),
+};
+
+/// `slow-start`.
+#[derive(Debug)]
+pub(super) struct SlowStart(Spanned<ast::Setting<Duration>>);
+
+impl UpstreamOption for SlowStart {
+    const DIRECTIVES: &'static [&'static Directive] = &[&SLOW_START];
+    const MEMBER: &'static str = "slow_start";
+
+    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+        upstream.slow_start = check.or(Some(&self.0), ParamKind::Duration, upstream.slow_start);
+    }
+
+    fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
+        if !is_ever_unhealthy(upstream) {
+            let idle = at.idle("slow-start", "no server ever comes back");
+            check.report.add(idle.help("a `health-check` or `outlier` would find some"));
+        }
+    }
+}
