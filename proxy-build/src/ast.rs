@@ -88,7 +88,8 @@ pub enum What {
     AllowHost(Vec<Spanned<HostPattern>>),
 }
 
-/// What a directive says that only its own file looks into: a policy, an option of an upstream, or a line of one. It is taken out again by its type.
+/// What a directive says that only its own file looks into: a policy, an option of an upstream, or a line of one. It is taken out again by its
+/// type.
 #[derive(Debug, Clone)]
 pub struct Written(Rc<dyn Content>);
 
