@@ -1,8 +1,8 @@
 //! What stands between `read` and `check`: the site as it was written, every leaf with its span.
 //!
-//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive, but for policies, options of
-//! upstreams and their lines, whose types are their own files' ([`Written`]): `check` matches all variants, and each policy and option is asked
-//! for by `policy::ALL` and `upstream::ALL`, so nothing that is read can be forgotten.
+//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive, but for policies, handlers,
+//! options of upstreams and their lines, whose types are their own files' ([`Written`]): `check` matches all variants, each policy and option is
+//! asked for by `policy::ALL` and `upstream::ALL`, and each handler is found by `handler::of`, so nothing that is read can be forgotten.
 
 use std::any::Any;
 use std::fmt;
@@ -18,19 +18,19 @@ pub use self::cache::{
     Cache, CacheStore, DeviceGroup, DiskStore, Ignored, InCache, KeyDevice, KeyQuery, Override, Stale, Ttl, Warm,
     WarmSource,
 };
-pub use self::files::{FileSource, Files};
-pub use self::handler::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, Redirect, Respond};
+pub use self::file_source::FileSource;
+pub use self::proxy_to::ProxyTo;
 pub use self::test::{Expect, ExpectField, Request, Test};
 pub use self::tls::{Acme, Dns, DnsBy, HttpVersion, InListen, InStream, InTls, Stream, Tls};
-pub use self::upstream::{RetryOn, Split, To, Upstream};
+pub use self::upstream::{RetryOn, Upstream};
 use crate::code::Level;
 pub use crate::pattern::{HostPattern, Pattern, Segment, ValueOf, ValueTest};
 use crate::source::{Span, Spanned};
 
 mod access;
 mod cache;
-mod files;
-mod handler;
+mod file_source;
+mod proxy_to;
 mod test;
 mod tls;
 mod upstream;
@@ -64,9 +64,8 @@ pub enum What {
     InUpstream(Written),
     DiskStore(DiskStore),
     InCache(InCache),
-    /// A line in the braces of a policy or of an option, which is that one's own.
+    /// A line in the braces of a policy, a handler or an option, which is that one's own.
     Line(Written),
-    To(To),
     Use(Spanned<String>),
     /// `max-streams`.
     MaxStreams(Spanned<Setting<u64>>),
@@ -81,15 +80,14 @@ pub enum What {
     ExpectField(ExpectField),
     Expect(Expect),
     Matcher(Matcher),
-    Handler(Handler),
-    Else(Vec<Item>),
+    /// A handler, which is its own file's.
+    Handler(Written),
     /// A policy, which is its own file's.
     Policy(Written),
-    AllowHost(Vec<Spanned<HostPattern>>),
 }
 
-/// What a directive says that only its own file looks into: a policy, an option of an upstream, or a line of one. It is taken out again by its
-/// type.
+/// What a directive says that only its own file looks into: a policy, a handler, an option of an upstream, or a line of one. It is taken out
+/// again by its type.
 #[derive(Debug, Clone)]
 pub struct Written(Rc<dyn Content>);
 
@@ -115,7 +113,12 @@ impl What {
         What::InUpstream(Written(Rc::new(option)))
     }
 
-    /// A line of a policy, or of an option.
+    /// A handler.
+    pub fn handler(handler: impl Any + fmt::Debug) -> What {
+        What::Handler(Written(Rc::new(handler)))
+    }
+
+    /// A line of a policy, a handler or an option.
     pub fn line(line: impl Any + fmt::Debug) -> What {
         What::Line(Written(Rc::new(line)))
     }
@@ -134,6 +137,14 @@ impl Item {
     pub fn in_upstream<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::InUpstream(written) => written.get(),
+            _ => None,
+        }
+    }
+
+    /// The handler that it is, if it is one of this type.
+    pub fn handler<T: Any>(&self) -> Option<&T> {
+        match &self.what {
+            What::Handler(written) => written.get(),
             _ => None,
         }
     }

@@ -2,16 +2,16 @@
 //! proved. `sites` goes through the file with it.
 
 mod acme;
+mod anonymous;
 mod cache;
 pub(crate) mod effects;
 pub(crate) mod fields;
-mod files;
 mod foreign;
-pub(crate) mod handlers;
 pub(crate) mod listeners;
 pub mod matchers;
 pub mod overlap;
 mod params;
+mod paths;
 mod process;
 pub mod regex;
 pub(crate) mod scope;
@@ -20,7 +20,6 @@ mod slices;
 mod streams;
 pub(crate) mod text;
 pub(crate) mod tls;
-mod traffic;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -89,6 +88,11 @@ pub(crate) struct Check<'a> {
     pub(crate) unsound: HashSet<Span>,
     /// What may have no effect.
     pub(crate) effects: effects::Effects,
+}
+
+/// Whether a property is there, and `#true`.
+pub(crate) fn is_on(written: &Option<Spanned<bool>>) -> bool {
+    written.as_ref().is_some_and(|value| value.value)
 }
 
 /// Things with names: declared once, looked up, and missed where nobody does.

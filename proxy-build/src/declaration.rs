@@ -70,7 +70,6 @@ pub enum Place {
     KeyQuery,
     Device,
     Bypass,
-    Split,
     Process,
     /// In `http2`.
     Http2,
@@ -78,12 +77,10 @@ pub enum Place {
     Request,
     Expect,
     Headers,
-    Redirect,
     Not,
     Any,
-    Files,
     Else,
-    /// In the braces of a policy or of an option: as in "there is no `x` in `cors`".
+    /// In the braces of a policy, a handler or an option: as in "there is no `x` in `cors`".
     Within(&'static str),
 }
 
@@ -107,17 +104,14 @@ impl Place {
             Place::KeyQuery => "in `query`",
             Place::Device => "in `device`",
             Place::Bypass => "in `bypass` or `refresh`",
-            Place::Split => "in `split`",
             Place::Process => "in `process`",
             Place::Http2 => "in `http2`",
             Place::Test => "in a `test`",
             Place::Request => "in a test's `request`",
             Place::Expect => "in a test's `expect`",
             Place::Headers => "in `request-headers` or `response-headers`",
-            Place::Redirect => "in `redirect`",
             Place::Not => "in `not`",
             Place::Any => "in `any`",
-            Place::Files => "in `files`",
             Place::Else => "in `else`",
             Place::Within(words) => words,
         }

@@ -1,14 +1,13 @@
 //! The language, declared once: every directive's name, place, form, documentation, example, and how it is read.
 //!
 //! [`ALL`] drives the reader, "did you mean", the reference manual and the tests. One file per directive, or per small
-//! family. Policies and options of upstreams have lists of their own; to add another one: its file, a line here, a variant of `ast::What`, and what
-//! `check` does with it.
+//! family. Policies, handlers and options of upstreams have lists of their own; to add another one: its file, a line here, a variant of `ast::What`,
+//! and what `check` does with it.
 
 mod acme;
 mod admin;
 pub mod aliases;
 mod cache;
-mod files;
 mod http2;
 mod include;
 mod lint;
@@ -17,32 +16,27 @@ mod matchers;
 mod param;
 mod preset;
 mod process;
-mod proxy;
-mod redirect;
-mod respond;
 mod route;
 mod site;
 mod stream;
 mod table;
 mod test;
 mod tls;
-mod traffic;
 mod trusted_proxies;
 
 use std::sync::LazyLock;
 
 pub use crate::declaration::{Directive, Place, Prop};
-use crate::declaration::{HANDLER, MATCHER, POLICY};
-use crate::syntax::{Leaf, Scalar};
-use crate::{policy, upstream};
+use crate::declaration::{MATCHER, POLICY};
+use crate::{handler, policy, upstream};
 
 /// Every directive, in the order of the manual.
 pub static ALL: LazyLock<Vec<&Directive>> = LazyLock::new(|| {
     let options: Vec<_> = upstream::ALL.iter().flat_map(|kind| kind.directives()).copied().collect();
-    [FIRST, policy::DIRECTIVES, CACHE, &[&upstream::UPSTREAM], &options, LAST].concat()
+    [FIRST, handler::DIRECTIVES, policy::DIRECTIVES, CACHE, &[&upstream::UPSTREAM], &options, LAST].concat()
 });
 
-/// What comes before policies.
+/// What comes before handlers and policies.
 const FIRST: &[&Directive] = &[
     &site::SITE,
     &route::ROUTE,
@@ -69,16 +63,6 @@ const FIRST: &[&Directive] = &[
     &matchers::PATH_REGEX,
     &matchers::NOT,
     &matchers::ANY,
-    &proxy::PROXY,
-    &traffic::SPLIT,
-    &traffic::TO,
-    &files::FILES,
-    &files::ELSE,
-    &respond::RESPOND,
-    &redirect::REDIRECT,
-    &redirect::ALLOW_HOST,
-    &respond::ECHO,
-    &respond::ABORT,
 ];
 
 /// Caching, which comes after them, and before upstreams.
@@ -150,15 +134,6 @@ pub fn find(name: &str, place: Place) -> Option<&'static Directive> {
 /// The directives that may stand at a place.
 pub fn within(place: Place) -> impl Iterator<Item = &'static Directive> {
     ALL.iter().copied().filter(move |directive| directive.places.contains(&place))
-}
-
-/// Whether a value is a number, in quotes or not.
-fn is_number(leaf: &Leaf) -> bool {
-    match &leaf.value {
-        Scalar::Integer(..) => true,
-        Scalar::Text(text) => text.starts_with(|char: char| char.is_ascii_digit()),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::protocol::canonical;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
-use proxy_runtime::site::{Files, Handler, HostField, Proxy, Setting, Upstream};
+use proxy_runtime::site::{Proxy, Setting, Upstream};
 
 use crate::check::matchers::describe;
+use crate::handler;
 use crate::lower::lower;
 use crate::model::{Host, Route, Site};
 use crate::policy::{self, Explained, Step};
@@ -135,16 +136,8 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     };
     step(out, Step::Intake, "  ");
     step(out, Step::Access, "  ");
-    match &route.handler {
-        Handler::Files(files) => out.line("  files", folders(files, model)),
-        Handler::Redirect(redirect) => {
-            let query = if redirect.keep_query { "keeps the query" } else { "the query as the target says" };
-            out.line("  redirect", format!("{}, {query}", redirect.code));
-        }
-        handler @ (Handler::Respond(_) | Handler::Echo | Handler::Abort) => {
-            out.line(&format!("  {}", handler.name()), "");
-        }
-        Handler::Proxy(_) => {}
+    if let Some(text) = handler::checked(&route.handler).explain(model) {
+        out.line(&format!("  {}", route.handler.name()), text);
     }
     if let Some(proxy) = route.handler.proxy() {
         step(out, Step::Change, "  ");
@@ -161,28 +154,21 @@ fn explain_proxy(out: &mut Text, proxy: &Proxy, model: &Site, outcome: &proxy_ru
     for share in proxy.shares.iter() {
         let upstream = &model.upstreams[usize::from(share.upstream)];
         let place = format!("{}:{}", upstream.place.file, upstream.place.line);
-        let (name, part) = match proxy.shares.len() {
-            1 => ("  proxy", String::new()),
-            _ => ("  split", format!("{} of {total} to ", share.weight)),
+        let part = match proxy.shares.len() {
+            1 => String::new(),
+            _ => format!("{} of {total} to ", share.weight),
         };
-        out.line(name, format!("{part}{} -> {} ({place})", upstream.name, servers(model, upstream)));
+        out.line(
+            &format!("  {}", proxy.name()),
+            format!("{part}{} -> {} ({place})", upstream.name, servers(model, upstream)),
+        );
     }
     for share in proxy.shares.iter() {
         out.line("    balance", balancing(model, &model.upstreams[usize::from(share.upstream)]));
     }
     out.line("    path", outcome.upstream_path.as_deref().unwrap_or("refused"));
-    out.line(
-        "    host",
-        match &proxy.host {
-            HostField::Client => "the client's".to_owned(),
-            HostField::Upstream => "the server's address".to_owned(),
-            HostField::Fixed(host) => host.to_string(),
-        },
-    );
-    let said = [("forwarded", proxy.forwarded), ("forwarded-port", proxy.forwarded_port), ("real-ip", proxy.real_ip)];
-    let said: Vec<_> = said.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
-    if !said.is_empty() {
-        out.line("    says", said.join(" "));
+    for (name, text) in handler::forwarding::said(proxy) {
+        out.line(&format!("    {name}"), text);
     }
 }
 
@@ -225,7 +211,7 @@ pub fn routes(model: &Site) -> String {
     for host in &model.hosts {
         for index in in_order(host) {
             let route = &host.routes[index];
-            let handler = wording::handler(model, &route.handler);
+            let handler = handler::checked(&route.handler).short(model);
             let place = format!("{}:{}", route.place.file, route.place.line);
             rows.push([names(host), route.pattern.text.clone(), matchers(route).join("; "), handler, place]);
         }
@@ -239,19 +225,6 @@ pub fn routes(model: &Site) -> String {
         out.push('\n');
     }
     out
-}
-
-/// A folder, and who answers where it has no file.
-fn folders(files: &Files, model: &Site) -> String {
-    let folder = match &files.folder {
-        Setting::Fixed(folder) => folder.to_string(),
-        Setting::Param(index) => format!("(param){}", model.params[usize::from(*index)].name),
-    };
-    match files.or_else.first() {
-        Some(Handler::Files(next)) => format!("{folder}, else {}", folders(next, model)),
-        Some(next) => format!("{folder}, else {}", wording::handler(model, next)),
-        None => folder,
-    }
 }
 
 /// The routes of a site in the order in which they are asked: segment by segment text before `{name}` before `*`.

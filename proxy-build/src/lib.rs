@@ -24,6 +24,8 @@ pub mod emit;
 pub mod explain;
 pub(crate) mod expression;
 pub mod format;
+#[cfg_attr(not(feature = "kiln"), allow(dead_code, reason = "what handlers say for `diff`"))]
+pub(crate) mod handler;
 pub(crate) mod interned;
 pub(crate) mod joint;
 pub mod lexer;

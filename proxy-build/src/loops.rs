@@ -12,9 +12,10 @@ use http::Method;
 use proxy_runtime::context::settings::{self, Address, Settings};
 use proxy_runtime::rehearse::{Outcome, Rehearsal, rehearse};
 use proxy_runtime::router::route::RouteId;
-use proxy_runtime::site::{Handler, HostField, Proxy, Server, Setting, Text};
+use proxy_runtime::site::{HostField, Proxy, Server, Setting, Text};
 
 use crate::check::listeners::normal_host;
+use crate::handler::{self, Leads};
 use crate::model::Site;
 use crate::plan::Plan;
 use crate::report::{Diagnostic, Report};
@@ -55,12 +56,14 @@ pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
         let host = &site.hosts[route.site as usize];
         let (Some(example), Some(&listener)) = (&route.model.example, host.listeners.first()) else { continue };
         let (mut example, mut handler) = (example.clone(), &route.model.handler);
-        if matches!(handler, Handler::Files(_)) && route.model.methods.contains(&Method::POST) {
-            // Whether a file ends a round is not known; this gets past the folder for certain.
-            handler = handler.for_method(&Method::POST);
+        // Whether a file ends a round is not known; this gets past the folder for certain.
+        let past = handler.for_method(&Method::POST);
+        if past != handler && route.model.methods.contains(&Method::POST) {
+            handler = past;
             example.method = Method::POST.to_string();
         }
-        if !walk.leads_on(handler) {
+        let leads = handler::checked(handler).leads();
+        if !walk.leads_on(&leads) {
             continue;
         }
         // Of a site with TLS it is what comes encrypted that gets to its handlers.
@@ -79,8 +82,8 @@ pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
         let mut path = Vec::new();
         walk.left.set(FOLLOWED);
         let Some(round) = walk.round(id as RouteId, &first, &mut path) else { continue };
-        let diagnostic = match handler {
-            Handler::Redirect(_) => Diagnostic::error(
+        let diagnostic = match leads {
+            Leads::Elsewhere { .. } => Diagnostic::error(
                 "redirect-loop",
                 "this redirect leads back to itself: clients would go round until they give up",
                 route.model.handler_span,
@@ -105,12 +108,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Whether a handler could lead to this site again.
-    fn leads_on(&self, handler: &Handler) -> bool {
-        match handler {
-            Handler::Redirect(_) => true,
-            Handler::Proxy(proxy) => self.servers(proxy).any(|server| self.reached(&server.address).next().is_some()),
-            _ => false,
+    /// Whether a request could come to this site again.
+    fn leads_on(&self, leads: &Leads<'_>) -> bool {
+        match leads {
+            Leads::Elsewhere { .. } => true,
+            Leads::To(proxy) => self.servers(proxy).any(|server| self.reached(&server.address).next().is_some()),
+            Leads::Nowhere => false,
         }
     }
 
@@ -160,14 +163,13 @@ impl Walk<'_> {
             return outcome.location.iter().filter_map(|location| follow(location, step.method.clone())).collect();
         };
         let Ok(method) = step.method.parse() else { return Vec::new() };
-        match self.plan.routes[route as usize].model.handler.for_method(&method) {
-            Handler::Redirect(redirect) => {
-                // RFC 9110 sections 15.4.2 to 15.4.4: these may turn into a GET, and with all clients do.
-                let get = matches!(redirect.code, 301..=303) && step.method != "HEAD";
+        match handler::checked(self.plan.routes[route as usize].model.handler.for_method(&method)).leads() {
+            Leads::Elsewhere { by_get } => {
+                let get = by_get && step.method != "HEAD";
                 let method = if get { "GET".to_owned() } else { step.method.clone() };
                 outcome.location.iter().filter_map(|location| follow(location, method.clone())).collect()
             }
-            Handler::Proxy(proxy) => {
+            Leads::To(proxy) => {
                 let Some(path) = &outcome.upstream_path else { return Vec::new() };
                 let shares = proxy.shares.iter().map(|share| &self.site.upstreams[usize::from(share.upstream)]);
                 let servers = shares.flat_map(|upstream| {
@@ -197,7 +199,7 @@ impl Walk<'_> {
                     })
                     .collect()
             }
-            _ => Vec::new(),
+            Leads::Nowhere => Vec::new(),
         }
     }
 

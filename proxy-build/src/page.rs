@@ -16,7 +16,7 @@ use crate::explain::{in_order, matchers};
 use crate::lower::lower;
 use crate::model::{Route, Site};
 use crate::plan::Plan;
-use crate::{Compiled, policy, wording};
+use crate::{Compiled, handler, policy};
 
 /// How many routes the table lists; more make no page that anybody reads.
 const LISTED: usize = 2_000;
@@ -89,7 +89,7 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
                 route.pattern.text.clone(),
                 matchers(route).join("; "),
                 policy::ALL.iter().flat_map(|kind| kind.guards(route)).collect::<Vec<_>>().join(", "),
-                wording::handler(site, &route.handler),
+                handler::checked(&route.handler).short(site),
                 limits(site, route),
                 if untested.contains(&std::ptr::from_ref(route)) { "no" } else { "yes" }.to_owned(),
                 route.example.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -43,6 +43,7 @@ use crate::ast::{self, Item, Pattern};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::Directive;
+use crate::handler::WrittenHandler;
 use crate::model::{self, Functions, HeaderOp, RequestFilter, ResponseFilter, Route, Site, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
@@ -108,7 +109,7 @@ pub(crate) trait Policy: Clone + Debug + 'static {
 
 /// What answers in a route, as it is written.
 pub(crate) struct Answer<'a> {
-    pub(crate) handler: &'a ast::Handler,
+    pub(crate) handler: &'a dyn WrittenHandler,
     pub(crate) at: Span,
     /// The methods that the route takes, as the runtime has them; `None` where that is not known.
     pub(crate) methods: Option<u16>,
@@ -123,11 +124,9 @@ impl Answer<'_> {
 
     /// What changes the body of a response has no effect where there is none.
     fn has_no_body(&self, name: &str, at: Span) -> Vec<Diagnostic> {
-        match self.handler {
-            ast::Handler::Redirect(_) | ast::Handler::Abort => {
-                vec![self.idle(&format!("`{name}`"), "the answer has no body", at)]
-            }
-            _ => Vec::new(),
+        match self.handler.has_body() {
+            true => Vec::new(),
+            false => vec![self.idle(&format!("`{name}`"), "the answer has no body", at)],
         }
     }
 }
@@ -136,7 +135,7 @@ impl Answer<'_> {
 pub(crate) struct OfRoute<'a> {
     pub(crate) pattern: &'a Spanned<Pattern>,
     pub(crate) scope: &'a Scope,
-    pub(crate) handler: &'a ast::Handler,
+    pub(crate) handler: &'a dyn WrittenHandler,
 }
 
 impl OfRoute<'_> {

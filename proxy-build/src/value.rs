@@ -193,18 +193,28 @@ pub fn integer(min: u64, max: u64) -> impl Fn(&Leaf) -> Parsed<u64> {
 /// One of a few words.
 pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Leaf) -> Parsed<T> {
     move |leaf| {
-        let found = text(leaf)?;
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == found) {
-            return Ok(*value);
-        }
-        let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        let problem = problem("unknown-value", format!("`{found}` is none of {}", known.join(", ")));
         let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        Err(match meant::word(&found, &names) {
-            Some(near) => problem.write(near),
-            None => problem,
-        })
+        Ok(words[index(leaf, &names)?].1)
     }
+}
+
+/// One of these names.
+pub fn one_of(names: &'static [&'static str]) -> impl Fn(&Leaf) -> Parsed<&'static str> {
+    move |leaf| Ok(names[index(leaf, names)?])
+}
+
+/// Which of these words a value is.
+fn index(leaf: &Leaf, words: &[&'static str]) -> Parsed<usize> {
+    let found = text(leaf)?;
+    if let Some(index) = words.iter().position(|word| *word == found) {
+        return Ok(index);
+    }
+    let known: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    let problem = problem("unknown-value", format!("`{found}` is none of {}", known.join(", ")));
+    Err(match meant::word(&found, words) {
+        Some(near) => problem.write(near),
+        None => problem,
+    })
 }
 
 /// A name that a site gives to something: letters, digits, `-` and `_`.

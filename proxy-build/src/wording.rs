@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use proxy_runtime::context::addresses::Addresses;
 use proxy_runtime::context::template::{Piece, Template};
-use proxy_runtime::site::{By, FilePath, FileRef, Handler, Setting, Text};
+use proxy_runtime::site::{By, FilePath, FileRef, Setting, Text};
 
 use crate::check::scope::SIMPLE;
 use crate::model::Site;
@@ -143,25 +143,6 @@ pub(crate) fn by(site: &Site, by: &By) -> String {
         By::Client(32, 64) => "client".to_owned(),
         By::Client(v4, v6) => format!("client ipv4-prefix={v4} ipv6-prefix={v6}"),
         By::Text(text) => template(site, text),
-    }
-}
-
-/// Who answers, in short.
-pub(crate) fn handler(site: &Site, handler: &Handler) -> String {
-    match handler {
-        Handler::Proxy(proxy) => {
-            let names = proxy.shares.iter().map(|share| &*site.upstreams[usize::from(share.upstream)].name);
-            format!("{} {}", handler.name(), names.collect::<Vec<_>>().join(" "))
-        }
-        Handler::Respond(respond) => format!("respond {}", respond.code),
-        Handler::Redirect(redirect) => {
-            format!("redirect {} {}", redirect.code, redirect.to.literal().unwrap_or_default()).trim_end().to_owned()
-        }
-        Handler::Files(files) => match files.or_else.first() {
-            Some(next) => format!("files, else {}", self::handler(site, next)),
-            None => "files".to_owned(),
-        },
-        Handler::Echo | Handler::Abort => handler.name().to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is written about upstreams, and about what goes to them. Their options are `upstream`'s.
 
-use super::{Forwarding, HostChoice, Item, Template};
+use super::Item;
 use crate::source::Spanned;
 
 /// `upstream`.
@@ -23,24 +23,4 @@ pub enum RetryOn {
     Status(u16),
     /// A call of gRPC that has failed with this status.
     Grpc(u8),
-}
-
-/// `split`.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as the properties")]
-pub struct Split {
-    pub by: Option<Spanned<Template>>,
-    pub sticky: Option<Spanned<String>>,
-    pub host: Option<Spanned<HostChoice>>,
-    pub forwarding: Forwarding,
-    pub items: Vec<Item>,
-}
-
-/// `to`.
-#[derive(Debug, Clone)]
-pub struct To {
-    /// The upstream.
-    pub upstream: Spanned<String>,
-    /// `weight=`.
-    pub weight: Option<Spanned<u64>>,
 }

@@ -6,8 +6,8 @@ use proxy_runtime::site::Policy;
 use serde_json::{Map, Value, json};
 
 use super::words::{self, Said};
+use crate::handler;
 use crate::model::{Folder, Route, Site};
-use crate::wording;
 
 /// What becomes of a request that a route takes; and the same in words.
 pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, Said) {
@@ -19,7 +19,7 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, Said) {
     });
     let (values, others) = (values(site, &route.policy), without_places(named(site, others)));
     let said = words::policy(site, &route.policy, &values, &others);
-    (json!([others, values]), said.answered_by(wording::handler(site, &route.handler)))
+    (json!([others, values]), said.answered_by(handler::checked(&route.handler).short(site)))
 }
 
 /// A policy in words.

@@ -5,6 +5,7 @@ use proxy_runtime::site::Side;
 use super::{Directive, Place, Prop};
 use crate::ast::{Expect, ExpectField, Protocol, Request, Test, Top, What};
 use crate::declaration::Reading;
+use crate::handler;
 use crate::syntax::{Leaf, Scalar};
 use crate::value;
 
@@ -206,7 +207,7 @@ pub(super) static EXPECT: Directive = Directive {
         Prop::new(
             "handler",
             "NAME",
-            "`proxy`, `files`, `respond`, `redirect`, `echo` or `abort`. Of `files` it is not known whether there is one; what `else` would forward is known.",
+            "The name of the handler that answers, as in `handler=proxy`. Of `files` it is not known whether there is one; what `else` would forward is known.",
         ),
         Prop::new("upstream", "NAME", "The upstream; an inline one has the name of its first server."),
         Prop::new("upstream-path", "TEXT", "Path and query as the upstream sees them."),
@@ -231,17 +232,7 @@ pub(super) static EXPECT: Directive = Directive {
         Some(What::Expect(Expect {
             status: r.prop("status", value::status),
             route: r.prop("route", value::text),
-            handler: r.prop(
-                "handler",
-                value::word(&[
-                    ("proxy", "proxy"),
-                    ("files", "files"),
-                    ("respond", "respond"),
-                    ("redirect", "redirect"),
-                    ("echo", "echo"),
-                    ("abort", "abort"),
-                ]),
-            ),
+            handler: r.prop("handler", value::one_of(&handler::NAMES)),
             upstream: r.prop("upstream", value::text),
             upstream_path: r.prop("upstream-path", value::text),
             cache: r.prop("cache", value::word(&[("lookup", "lookup"), ("pass", "pass"), ("off", "off")])),

@@ -2,8 +2,8 @@
 
 use super::escape;
 use crate::explain::in_order;
+use crate::handler;
 use crate::model::Site;
-use crate::wording;
 
 /// How many routes are drawn; of each host the first ones in order of precedence.
 const DRAWN: usize = 80;
@@ -63,7 +63,7 @@ fn boxes(site: &Site) -> ([Column; 4], Vec<Edge>) {
             columns[2].boxes.push(route.pattern.text.clone());
             let here = columns[2].boxes.len() - 1;
             lines.push((1, at, here));
-            let answer = columns[3].add(wording::handler(site, &route.handler));
+            let answer = columns[3].add(handler::checked(&route.handler).short(site));
             lines.push((2, here, answer));
         }
         if left == 0 {

@@ -1,6 +1,6 @@
 //! `cache`: which responses are kept, and how long. Its directives are in `directive::cache`, its checks in `check::cache`.
 
-use proxy_runtime::site;
+use proxy_runtime::site::{self, Handler};
 
 use super::{Answer, Explained, Layer, Line, Policy, Step, Told};
 use crate::ast::Cache;
@@ -30,7 +30,7 @@ impl Policy for Cache {
 
     fn finish(check: &mut Check<'_>, layer: &Layer, route: &mut Route) {
         let Some(cache) = layer.one::<Cache>().filter(|_| route.handler.proxy().is_some()) else { return };
-        check.keeps_no_named_files(cache.span, &route.handler);
+        keeps_no_named_files(check, cache.span, &route.handler);
         route.policy.cache = check.cache(cache.span, &cache.value, route);
         let device = route.policy.cache.as_ref().and_then(|cache| cache.key.device.as_ref());
         if let Some(header) = device.and_then(|device| device.header.clone()) {
@@ -56,5 +56,20 @@ impl Policy for Cache {
     fn diff(site: &Site, policy: &site::Policy) -> Told {
         let said = policy.cache.iter().flat_map(|cache| wording::cache(site, cache));
         Told::words("cache", said.map(|(subject, text)| (subject.to_owned(), text)).collect())
+    }
+}
+
+/// What a cache would keep of a response that names a file is not what the client gets.
+fn keeps_no_named_files(check: &mut Check<'_>, cache: Span, handler: &Handler) {
+    let shares = handler.proxy().map(|proxy| proxy.shares.iter()).into_iter().flatten();
+    for share in shares {
+        let entry = &check.upstreams.entries[usize::from(share.upstream)];
+        if !entry.value.send_files.is_empty() {
+            let message = "`cache` would keep responses without the files that they name by `send-file`";
+            let found = Diagnostic::error("contradiction", message, cache).also(entry.span, "forwarded to here");
+            let help = "an upstream without `send-file` may be cached: declare one for these paths";
+            check.report.add(found.help(help));
+            return;
+        }
     }
 }

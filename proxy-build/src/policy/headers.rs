@@ -11,6 +11,7 @@ use crate::ast::{self, Item, Part, What};
 use crate::check::Check;
 use crate::check::fields::sorted;
 use crate::check::scope::{Phase, Scope};
+use crate::handler::WrittenHandler;
 use crate::model::Site;
 use crate::model::{HeaderOp, RequestFilter, ResponseFilter, list};
 use crate::report::Diagnostic;
@@ -217,7 +218,7 @@ fn may_pass(check: &mut Check<'_>, name: &Spanned<String>) -> bool {
 }
 
 /// Of the fields that `proxy` sets where it is asked to, none is let through.
-fn passes_nothing_that_is_set(check: &mut Check<'_>, layer: &Layer, handler: &ast::Handler) {
+fn passes_nothing_that_is_set(check: &mut Check<'_>, layer: &Layer, handler: &dyn WrittenHandler) {
     let Some(options) = handler.forwarding() else { return };
     let set = [("x-forwarded-port", &options.port), ("x-real-ip", &options.real_ip)];
     for line in layer.all::<RequestHeaders>().iter().flat_map(|said| lines(&said.value.0)) {

@@ -1,10 +1,11 @@
 //! Routes: each pattern with its one handler, and all that holds for it.
 
-use proxy_runtime::site::Handler;
+use proxy_runtime::site;
 
 use crate::ast::{self, HostPattern, Item, Pattern, Segment, What};
 use crate::check::scope::Scope;
 use crate::check::{Check, fields};
+use crate::handler::{self, Around, WrittenHandler};
 use crate::model::Route;
 use crate::policy::{self, Answer, Filters, Layer, OfRoute};
 use crate::report::Diagnostic;
@@ -17,8 +18,7 @@ fn whole(items: &[Item]) -> bool {
             && match &item.what {
                 What::Unread => false,
                 What::Matcher(ast::Matcher::Not(inner) | ast::Matcher::Any(inner)) => whole(inner),
-                What::Handler(ast::Handler::Files(files)) => whole(&files.or_else),
-                _ => true,
+                _ => handler::of(item).is_none_or(|handler| whole(handler.others())),
             }
     })
 }
@@ -27,12 +27,10 @@ impl Check<'_> {
     /// The routes of a site; the site's own handler is a route `/*`.
     pub(super) fn routes(&mut self, site: &ast::Site, outer: &Layer, hosts: &[HostPattern]) -> Vec<Route> {
         let mut routes = Vec::new();
-        let handlers: Vec<_> = site.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
-        if let Some(item) = handlers.first() {
-            self.one_handler(&handlers);
+        if let Some((item, handler)) = handler::only(self, &site.items) {
             let pattern =
                 Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
-            routes.extend(self.route(&pattern, 0, &[], item, outer.clone(), hosts));
+            routes.extend(self.route(&pattern, 0, &[], (item.span, handler), outer.clone(), hosts));
         }
         for Item { what, span, .. } in &site.items {
             if let What::Route(route) = what {
@@ -63,27 +61,24 @@ impl Check<'_> {
         routes: &mut Vec<Route>,
     ) {
         let layer = self.layer(&route.items, outer);
-        let handlers: Vec<_> = route.items.iter().filter(|item| matches!(item.what, What::Handler(_))).collect();
-        let Some(handler) = handlers.first() else {
+        let Some((item, handler)) = handler::only(self, &route.items) else {
             if route.items.iter().any(|item| matches!(item.what, What::Unread)) {
                 return;
             }
             self.report.add(
                 Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
-                    .help("a route ends in one of: proxy split files respond redirect echo abort"),
+                    .help(format!("a route ends in one of: {}", handler::NAMES.join(" "))),
             );
             return;
         };
-        self.one_handler(&handlers);
         let priority = route.priority.as_ref().map_or(0, |priority| priority.value);
         let first = routes.len();
         for pattern in &route.patterns {
             self.note_priority(pattern, route.priority.as_ref());
-            routes.extend(self.route(pattern, priority, &route.items, handler, layer.clone(), hosts));
+            routes.extend(self.route(pattern, priority, &route.items, (item.span, handler), layer.clone(), hosts));
         }
-        let What::Handler(written) = &handler.what else { return };
         let methods = routes[first..].first().map(|route| route.methods.mask);
-        let answer = Answer { handler: written, at: handler.span, methods };
+        let answer = Answer { handler, at: item.span, methods };
         for item in &route.items {
             policy::ALL.iter().flat_map(|kind| kind.idle(item, &answer)).for_each(|found| self.report.add(found));
         }
@@ -94,30 +89,26 @@ impl Check<'_> {
         pattern: &Spanned<Pattern>,
         priority: i64,
         items: &[Item],
-        handler: &Item,
+        (at, handler): (Span, &dyn WrittenHandler),
         layer: Layer,
         hosts: &[HostPattern],
     ) -> Option<Route> {
-        let What::Handler(written) = &handler.what else { return None };
         let matched = self.matchers(items, pattern);
-        let proxied = written.forwarding().is_some();
         let scope = Scope {
             captures: matched.captures,
             pattern: Some(pattern.value.text.clone()),
             any_case: pattern.value.ignores_case(),
-            upstream: proxied,
+            upstream: handler.forwarding().is_some(),
             ..policy::auth::scope(&layer)
         };
         let mut filters = Filters::default();
-        let of = OfRoute { pattern, scope: &scope, handler: written };
+        let of = OfRoute { pattern, scope: &scope, handler };
         policy::ALL.iter().for_each(|kind| kind.filter(self, &layer, &of, &mut filters));
         let mut policy = self.policy(&layer, &scope);
         fields::own(&mut policy, &filters.request, &self.trusted_header);
-        let answer = self.handler(written, handler.span, &scope, hosts)?;
-        self.grpc_gets_through(items, &answer);
-        if let ast::Handler::Files(files) = written {
-            self.files_and_else_are_asked(files, handler.span, &pattern.value, &matched.methods);
-        }
+        let made = handler.check(self, &Around { at, scope: &scope, hosts })?;
+        self.grpc_gets_through(items, &made);
+        handler.check_requests(self, at, &pattern.value, &matched.methods);
         let mut route = Route {
             pattern: pattern.value.clone(),
             span: pattern.span,
@@ -129,8 +120,8 @@ impl Check<'_> {
             request: filters.request,
             response: filters.response,
             functions: filters.functions,
-            handler: answer,
-            handler_span: handler.span,
+            handler: made,
+            handler_span: at,
             policy,
             example: None,
             origins: layer.origins.iter().map(|(name, span)| (*name, self.place(*span))).collect(),
@@ -140,7 +131,7 @@ impl Check<'_> {
     }
 
     /// gRPC goes over HTTP/2 all the way.
-    fn grpc_gets_through(&mut self, items: &[Item], handler: &Handler) {
+    fn grpc_gets_through(&mut self, items: &[Item], handler: &site::Handler) {
         let Some(proxy) = handler.proxy() else { return };
         let grpc = items.iter().find(|item| match &item.what {
             What::Matcher(ast::Matcher::Protocol(asked)) => {

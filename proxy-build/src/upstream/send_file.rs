@@ -4,8 +4,7 @@ use proxy_runtime::site::{self, Files, Upstream};
 
 use super::{At, UpstreamOption};
 use crate::ast::{self, What};
-use crate::check::Check;
-use crate::check::handlers::is_on;
+use crate::check::{Check, is_on};
 use crate::declaration::{Directive, Place, Prop};
 use crate::model::list;
 use crate::report::Diagnostic;

@@ -48,8 +48,7 @@ impl Handler {
     /// The name of its directive.
     pub fn name(&self) -> &'static str {
         match self {
-            Handler::Proxy(proxy) if proxy.shares.len() > 1 => "split",
-            Handler::Proxy(_) => "proxy",
+            Handler::Proxy(proxy) => proxy.name(),
             Handler::Respond(_) => "respond",
             Handler::Redirect(_) => "redirect",
             Handler::Files(_) => "files",
@@ -115,6 +114,13 @@ pub struct Proxy {
     pub real_ip: bool,
     /// The server says whether a client that waits (`Expect: 100-continue`) is to send its body.
     pub asks_server: bool,
+}
+
+impl Proxy {
+    /// The name of its directive.
+    pub fn name(&self) -> &'static str {
+        if self.shares.len() > 1 { "split" } else { "proxy" }
+    }
 }
 
 /// `files`.

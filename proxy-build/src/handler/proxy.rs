@@ -2,9 +2,12 @@
 
 use std::cell::Cell;
 
-use super::{Directive, HANDLER, Prop};
-use crate::ast::{Forwarding, Handler, HostChoice, Proxy, ProxyTo, What};
-use crate::declaration::Reading;
+use proxy_runtime::site::{self, Share};
+
+use super::{Around, Forwarding, WrittenHandler};
+use crate::ast::{Item, ProxyTo};
+use crate::check::Check;
+use crate::declaration::{Directive, HANDLER, Prop};
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
@@ -61,37 +64,53 @@ site sock.example.com {
             let servers = r.some("a NAME or URL", value::setting(|leaf| server_url(leaf, &plain, &secure)));
             ProxyTo::Servers(servers, secure.get() > 0)
         };
-        let (host, forwarding) = (r.prop("host", host_choice), forwarding(r));
+        let forwarding = Forwarding::read(r);
         if matches!(&to, ProxyTo::Servers(servers, _) if servers.is_empty()) {
             return None;
         }
-        Some(What::Handler(Handler::Proxy(Proxy { to, host, forwarding })))
+        Some(super::written(Proxy { to, forwarding }))
     },
 };
 
-/// An upstream's name, or one URL.
-pub(super) fn to(leaf: &Leaf) -> Parsed<ProxyTo> {
-    let span = leaf.span;
-    if is_name(leaf) {
-        return Ok(ProxyTo::Name(Spanned { value: value::name(leaf)?, span }));
-    }
-    let secure = Cell::new(0);
-    let server = value::setting(|leaf| server_url(leaf, &Cell::new(0), &secure))(leaf)?;
-    Ok(ProxyTo::Servers(vec![Spanned { value: server, span }], secure.get() > 0))
+/// `proxy`.
+#[derive(Debug)]
+struct Proxy {
+    to: ProxyTo,
+    forwarding: Forwarding,
 }
 
-/// `proxy` without properties.
-pub(super) fn plain(to: ProxyTo) -> Handler {
-    let forwarding = Forwarding { forwarded: None, port: None, real_ip: None, asks_server: None };
-    Handler::Proxy(Proxy { to, host: None, forwarding })
+impl WrittenHandler for Proxy {
+    fn forwarding(&self) -> Option<&Forwarding> {
+        Some(&self.forwarding)
+    }
+
+    fn check(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler> {
+        let upstream = match &self.to {
+            ProxyTo::Name(name) => check.upstreams.look_up("upstream", name, check.report)?,
+            ProxyTo::Servers(urls, tls) => check.anonymous_upstream(urls, *tls, around.at)?,
+        };
+        let share = Share { upstream: check.upstream_index(upstream, around.at), weight: 1 };
+        Some(self.forwarding.to(vec![share], None, None))
+    }
+}
+
+/// A `proxy` without properties, which stands for the value of another directive's property: an upstream's name, or one URL.
+pub(super) fn plain(leaf: &Leaf) -> Parsed<Item> {
+    let span = leaf.span;
+    let to = if is_name(leaf) {
+        ProxyTo::Name(Spanned { value: value::name(leaf)?, span })
+    } else {
+        let secure = Cell::new(0);
+        let server = value::setting(|leaf| server_url(leaf, &Cell::new(0), &secure))(leaf)?;
+        ProxyTo::Servers(vec![Spanned { value: server, span }], secure.get() > 0)
+    };
+    let what = super::written(Proxy { to, forwarding: Forwarding::default() });
+    Ok(Item { span, what, broken: false })
 }
 
 fn is_name(leaf: &Leaf) -> bool {
     matches!((&leaf.value, &leaf.ty), (Scalar::Text(text), None) if !text.contains([':', '/']))
 }
-
-/// Whether the server asks for the body of a client that waits.
-const WHO_ASKS: &[(&str, bool)] = &[("proxy", false), ("upstream", true)];
 
 /// The URL of a server; counts the encrypted ones and the others, of which there must not be both.
 fn server_url(leaf: &Leaf, plain: &Cell<u32>, secure: &Cell<u32>) -> Parsed<String> {
@@ -107,34 +126,4 @@ fn server_url(leaf: &Leaf, plain: &Cell<u32>, secure: &Cell<u32>) -> Parsed<Stri
         });
     }
     Ok(address)
-}
-
-pub(super) fn forwarding(r: &mut Reading<'_, '_>) -> Forwarding {
-    Forwarding {
-        forwarded: r.prop("forwarded", value::boolean),
-        port: r.prop("forwarded-port", value::boolean),
-        real_ip: r.prop("real-ip", value::boolean),
-        asks_server: r.prop("continue", value::word(WHO_ASKS)),
-    }
-}
-
-pub(super) fn host_choice(leaf: &Leaf) -> Parsed<HostChoice> {
-    Ok(match value::text(leaf)?.as_str() {
-        "client" => HostChoice::Client,
-        "upstream" => HostChoice::Upstream,
-        host if proxy_runtime::protocol::target::split_port(host)
-            .is_some_and(|(name, _)| !name.is_empty() && proxy_runtime::protocol::target::is_host(name)) =>
-        {
-            HostChoice::Fixed(host.to_owned())
-        }
-        other => {
-            return Err(value::Problem {
-                code: "bad-host",
-                message: format!("`{other}` is neither `client`, `upstream` nor a host"),
-                // nginx's variable for what is the default here.
-                help: if other.starts_with('$') { vec![value::Advice::Write("client".to_owned())] } else { Vec::new() },
-                part: None,
-            });
-        }
-    })
 }

@@ -1,10 +1,21 @@
-//! `files`: answers with files of a folder.
+//! `files`: a file of a folder answers, or, where there is none, another handler. Folders that are compiled in are [`embedded`]'s.
 
-use super::{Directive, HANDLER, Place, Prop, proxy};
-use crate::ast::{Files, Handler, Item, What};
-use crate::report::Diagnostic;
+mod embedded;
+
+use proxy_runtime::site::{self, Methods};
+
+use super::{Around, CheckedHandler, WrittenHandler, proxy};
+use crate::ast::{Item, Pattern, Segment, Setting, What};
+use crate::check::{Check, is_on};
+use crate::declaration::{Directive, HANDLER, Place, Prop};
+use crate::model::{Site, list};
+use crate::report::{Diagnostic, Help};
+use crate::source::{Span, Spanned};
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
+use crate::wording;
+
+const BRACES: Place = Place::Within("in `files`");
 
 pub(super) static FILES: Directive = Directive {
     name: "files",
@@ -21,7 +32,7 @@ pub(super) static FILES: Directive = Directive {
         Prop::new("else", "NAME|URL", "The upstream that is asked where there is no file, and for all methods but GET and HEAD."),
         Prop::new("immutable", "BOOL", "Names with a hash of their content in them, as bundlers write them (`app-3f9ac01b.js`), are kept by browsers for a year, unasked. Default `#false`."),
     ],
-    body: Some(Place::Files),
+    body: Some(BRACES),
     repeats: true,
     summary: "Answers with the files of a folder.",
     details: "\
@@ -68,14 +79,13 @@ site app.example.com {
 "#,
     read: |r| {
         let folder = r.arg("a DIR", value::setting(value::text))?;
-        let shorthand = r.prop("else", proxy::to);
-        let shorthand = shorthand.map(|to| Item { span: to.span, what: What::Handler(proxy::plain(to.value)), broken: false });
-        let blocks = r.body().into_iter().flat_map(|item| match item.what {
-            What::Else(items) => items,
-            _ => vec![item],
+        let shorthand = r.prop("else", proxy::plain).map(|proxy| proxy.value);
+        let blocks = r.body().into_iter().flat_map(|item| match item.line() {
+            Some(Else(items)) => items.clone(),
+            None => vec![item],
         });
         let or_else = shorthand.into_iter().chain(blocks).collect();
-        Some(What::Handler(Handler::Files(Files {
+        Some(super::written(Files {
             or_else,
             folder,
             embed: r.prop("embed", value::boolean),
@@ -86,13 +96,13 @@ site app.example.com {
             symlinks: r.prop("symlinks", value::boolean),
             precompressed: r.prop("precompressed", value::boolean),
             immutable: r.prop("immutable", value::boolean),
-        })))
+        }))
     },
 };
 
 pub(super) static ELSE: Directive = Directive {
     name: "else",
-    places: &[Place::Files],
+    places: &[BRACES],
     args: "",
     props: &[],
     body: Some(Place::Else),
@@ -119,12 +129,140 @@ site example.com {
         let items = r.body();
         if items.is_empty() {
             let found = Diagnostic::error("no-handler", "there is no handler in here: nobody would answer", r.span());
-            r.add(found.help("a handler is one of: proxy split files respond redirect echo abort"));
+            r.add(found.help(format!("a handler is one of: {}", super::NAMES.join(" "))));
             return None;
         }
-        Some(What::Else(items))
+        Some(What::line(Else(items)))
     },
 };
+
+/// `files`.
+#[derive(Debug)]
+struct Files {
+    folder: Spanned<Setting<String>>,
+    embed: Option<Spanned<bool>>,
+    index: Option<Spanned<String>>,
+    fallback: Option<Spanned<String>>,
+    listing: Option<Spanned<bool>>,
+    dotfiles: Option<Spanned<bool>>,
+    symlinks: Option<Spanned<bool>>,
+    precompressed: Option<Spanned<bool>>,
+    immutable: Option<Spanned<bool>>,
+    /// The handlers of `else=` and `else`, of which there is one at most.
+    or_else: Vec<Item>,
+}
+
+/// `else`.
+#[derive(Debug)]
+struct Else(Vec<Item>);
+
+impl WrittenHandler for Files {
+    fn others(&self) -> &[Item] {
+        &self.or_else
+    }
+
+    fn check(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler> {
+        self.names_are_served(check);
+        let embed = is_on(&self.embed);
+        let folder = match (&self.folder.value, embed) {
+            (Setting::Fixed(path), true) => site::Setting::Fixed(path.clone().into()),
+            (Setting::Param(_) | Setting::Bounded(..), true) => {
+                let message = "what is compiled in is known when it is built";
+                let found = Diagnostic::error("contradiction", message, self.folder.span);
+                check.report.add(found.help("it is a path relative to this file"));
+                return None;
+            }
+            (_, false) => check.absolute_path(&self.folder)?,
+        };
+        let index = self.index.as_ref().map_or("index.html", |index| &index.value);
+        let mut made = site::Files {
+            folder,
+            bundled: None,
+            rest: around.scope.captures.iter().position(|name| name == "*").map(|slot| slot as u8),
+            index: index.to_owned().into(),
+            fallback: self.fallback.as_ref().map(|fallback| fallback.value.clone().into()),
+            listing: is_on(&self.listing),
+            dotfiles: is_on(&self.dotfiles),
+            symlinks: is_on(&self.symlinks),
+            precompressed: self.precompressed.as_ref().map_or(embed, |value| value.value),
+            immutable: is_on(&self.immutable),
+            or_else: list(Vec::new()),
+        };
+        if let (true, Setting::Fixed(path)) = (embed, &self.folder.value) {
+            made.bundled = Some(embedded::embed(check, self, path, &made)?);
+        }
+        if !self.or_else.is_empty() {
+            made.or_else = list(vec![self.check_else(check, around)?]);
+        }
+        Some(site::Handler::Files(made))
+    }
+
+    /// Whether a route's methods and paths get to the folder, and, where it is compiled in, to what answers in its place.
+    fn check_requests(&self, check: &mut Check<'_>, at: Span, pattern: &Pattern, methods: &Methods) {
+        if methods.mask & Methods::GET_AND_HEAD.mask == 0 {
+            let message = "no file is ever sent: this route takes neither GET nor HEAD";
+            check.report.add(Diagnostic::error("no-effect", message, at).help("files are for GET and HEAD"));
+        }
+        let others = methods.mask & !Methods::GET_AND_HEAD.mask != 0 || !methods.others.is_empty();
+        let (Setting::Fixed(path), Some(next)) = (&self.folder.value, self.or_else.first()) else { return };
+        if !pattern.segments.iter().all(|segment| matches!(segment, Segment::Literal(_))) {
+            return;
+        }
+        let name = pattern.text.trim_start_matches('/');
+        if !others && is_on(&self.embed) && embedded::has(check, path, name) {
+            let message = format!("`else` is never asked: `{name}` is in the folder, and all that this route takes");
+            check.report.add(Diagnostic::error("no-effect", message, next.span).also(at, "what answers"));
+        }
+    }
+}
+
+impl Files {
+    /// Names that begin with a dot are served where that is said alone.
+    fn names_are_served(&self, check: &mut Check<'_>) {
+        let hidden = |name: &str| name.split('/').any(|name| name.starts_with('.'));
+        for named in [&self.index, &self.fallback].into_iter().flatten() {
+            if hidden(&named.value) && !is_on(&self.dotfiles) {
+                check.report.add(
+                    Diagnostic::error("contradiction", "names that begin with a dot are not there", named.span)
+                        .help(Help::beside(named.span, "dotfiles=#true")),
+                );
+            }
+        }
+    }
+
+    /// What answers where there is no file.
+    fn check_else(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler> {
+        let (item, handler) = super::only(check, &self.or_else)?;
+        let others = [
+            ("fallback", self.fallback.as_ref().map(|given| given.span)),
+            ("listing", self.listing.as_ref().filter(|given| given.value).map(|given| given.span)),
+        ];
+        for (name, span) in others.into_iter().filter_map(|(name, span)| Some((name, span?))) {
+            let message = format!("`{name}` and `else` both say who answers what is not there");
+            let found = Diagnostic::error("contradiction", message, span).also(item.span, "the other one");
+            check.report.add(found.maybe_help(check.without(span, name)));
+        }
+        handler.check(check, &Around { at: item.span, ..*around })
+    }
+}
+
+impl CheckedHandler for site::Files {
+    fn short(&self, site: &Site) -> String {
+        match self.or_else.first() {
+            Some(next) => format!("files, else {}", super::checked(next).short(site)),
+            None => "files".to_owned(),
+        }
+    }
+
+    fn explain(&self, site: &Site) -> Option<String> {
+        let folder = wording::setting(site, &self.folder, ToString::to_string);
+        let next = match self.or_else.first() {
+            Some(site::Handler::Files(next)) => next.explain(site),
+            other => other.map(|next| super::checked(next).short(site)),
+        };
+        Some(next.map_or(folder.clone(), |next| format!("{folder}, else {next}")))
+    }
+}
 
 fn name(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;

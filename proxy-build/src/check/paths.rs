@@ -1,0 +1,38 @@
+//! Paths that the site names: of the machine that the proxy runs on, and of files that are read at start.
+
+use proxy_runtime::site::{self, ParamKind, Setting};
+
+use super::Check;
+use crate::ast::{self, FileSource};
+use crate::report::Diagnostic;
+use crate::source::{Span, Spanned};
+
+impl Check<'_> {
+    /// A path of the machine that the proxy runs on.
+    pub(crate) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+        let path: Setting<site::Text> = match &written.value {
+            ast::Setting::Fixed(path) => Setting::Fixed(path.clone().into()),
+            ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
+                Setting::Param(self.param(name, &[ParamKind::String])?)
+            }
+        };
+        if matches!(&path, Setting::Fixed(path) if !path.starts_with('/')) {
+            self.report.add(
+                Diagnostic::error("relative-path", "where this is depends on where the proxy is started", written.span)
+                    .help("an absolute path begins with `/`; (param)NAME has it given at start"),
+            );
+        }
+        Some(path)
+    }
+
+    /// A file that is read at start, as the reader has seen to.
+    pub(crate) fn own_file(&mut self, file: &FileSource, span: Span, secret: bool) -> Option<u16> {
+        match file {
+            FileSource::AtStart(path) => {
+                Some(self.file_at_start(site::FilePath::Fixed(path.clone().into()), secret, span))
+            }
+            FileSource::Param(name) => self.file_param(name),
+            FileSource::Embedded(_) => None,
+        }
+    }
+}
