@@ -15,6 +15,7 @@ mod cached;
 mod compress;
 mod files;
 mod forward_auth;
+mod handler;
 mod inspected;
 pub(crate) mod local_response;
 mod mirror;
@@ -52,7 +53,7 @@ use crate::protocol::grpc;
 use crate::protocol::target::Target;
 use crate::rehearse::{self, SiteRules as _};
 use crate::router::route::{MethodSet, Node, RouteId, RouteLookup, SiteId};
-use crate::site::{Cors, Fault, Handler, Host, Methods, Route, Site};
+use crate::site::{Cors, Fault, Host, Route, Site};
 
 /// One request and its answer. `target` is the request's as it arrived, and `framing` how its body comes; all else that its head says
 /// is in `record`.
@@ -182,50 +183,7 @@ async fn steps(
         Box::pin(inject(client, fault)).await?;
     }
 
-    // Who answers: where there is no file, who is asked instead.
-    let mut handler = route.handler;
-    while let Handler::Files(files) = handler {
-        let found = match files.bundled {
-            _ if !Methods::GET_AND_HEAD.contains(&record.method) => None,
-            Some(number) => files::bundled(client, record, files, number)?,
-            None => Box::pin(files::answer(client, record, files)).await?,
-        };
-        match found {
-            Some(answer) => return Ok(answer),
-            None => handler = files::instead(record, files)?,
-        }
-    }
-    match handler {
-        Handler::Proxy(proxy) => {
-            if let Some(answer) = goes_no_further(client, record) {
-                return Ok(answer);
-            }
-            let answer = match &route.policy.cache {
-                Some(cache) => match cached::forward(client, record, &route, proxy, cache, body) {
-                    Ok(answer) => answer,
-                    Err(later) => later.await?,
-                },
-                None => proxy::forward(client, record, &route, proxy, body).await?,
-            };
-            cached::invalidate(client, record, &answer);
-            Ok(local_response::or_page(record, answer))
-        }
-        Handler::Respond(respond) => Ok(local_response(record, |facts| respond::respond(facts, respond))),
-        Handler::Redirect(redirect) => Ok(local_response(record, |facts| respond::redirect(facts, redirect))),
-        Handler::Files(_) => Err(Failure::NoFile.into()),
-        Handler::Echo => Ok(Box::pin(local_response::echo(record, body)).await?),
-        Handler::Abort => Err(Stop::Abort),
-    }
-}
-
-/// The answer to an `OPTIONS` that no server is to see.
-fn goes_no_further(client: &Client, record: &Record) -> Option<Answer<Body>> {
-    if record.method != Method::OPTIONS {
-        return None;
-    }
-    let site = client.worker.site;
-    let root = site.tables.site(client.peer.listener, record.target.as_ref()?.host())?;
-    options::goes_no_further(site, root, record)
+    handler::answer(client, record, &route, body).await
 }
 
 /// Where a request goes.

@@ -1,6 +1,4 @@
-//! Handlers that answer without I/O: `respond` and `redirect`. Pure.
-//!
-//! The compiler's output wraps them in one function per route, whose data is a `static` beside it.
+//! Handlers that answer without I/O: `respond` and `redirect`; and what is known of any handler's response before it is made. Pure.
 
 use std::borrow::Cow;
 
@@ -12,19 +10,31 @@ use crate::context::settings::{self, Address};
 use crate::context::template::Piece;
 pub use crate::filter::Answer;
 use crate::protocol::escape::UPPER;
-use crate::site::{self, Redirect, Respond, RespondBody};
+use crate::site::{self, Handler, Redirect, Respond, RespondBody};
+
+/// The head of a handler's response, as far as it is known from the head of the request alone; `None` where it is not.
+pub fn head(facts: &Facts<'_>, handler: &Handler) -> Option<Answer<()>> {
+    match handler {
+        Handler::Respond(respond) => Some(head_of(respond)),
+        Handler::Redirect(redirect) => Some(self::redirect(facts, redirect).map(|_| ())),
+        other => other.status().map(|code| Answer::new(status(code), ())),
+    }
+}
 
 /// Answers with a status and a body.
 pub fn respond(facts: &Facts<'_>, respond: &'static Respond) -> Answer<Bytes> {
-    let body = match &respond.body {
+    head_of(respond).map(|()| match &respond.body {
         RespondBody::Bytes(bytes) => body(facts, bytes),
         RespondBody::Template(template) => Bytes::from(template.rendered(facts).into_owned()),
-    };
-    let mut answer = Answer::new(status(respond.code), body);
+    })
+}
+
+fn head_of(respond: &Respond) -> Answer<()> {
+    let mut head = Answer::new(status(respond.code), ());
     if !respond.content_type.is_empty() {
-        answer.fields.add(b"content-type", respond.content_type.as_bytes());
+        head.fields.add(b"content-type", respond.content_type.as_bytes());
     }
-    answer
+    head
 }
 
 /// Sends the client elsewhere.

@@ -1,24 +1,18 @@
-//! Answers that the proxy gives itself: errors with their pages, and `echo`.
+//! Answers that the proxy gives in place of others: errors with their pages.
 
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::body::source::Source;
 use crate::client::record::Record;
-use crate::client::request_body::RequestBody;
 use crate::content::respond::{self, Answer};
 use crate::context::facts::Timestamp;
 use crate::failure::{Failure, Limited};
 use crate::http1;
-use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
 use crate::protocol::transformed;
 use crate::serve::body::Body;
 use crate::site::{ErrorPage, Policy};
-
-/// How much of a body `echo` shows, in bytes.
-const ECHO_LIMIT: usize = 64 << 10;
 
 /// The answer to something that went wrong.
 pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
@@ -130,62 +124,4 @@ fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Answer<
     let mut answer = Answer::new(status, body);
     answer.fields.add(b"content-type", content_type.as_bytes());
     answer
-}
-
-/// `echo`: what arrived, as JSON.
-pub(crate) async fn echo(record: &Record, mut body: RequestBody) -> Result<Answer<Body>, Failure> {
-    let (mut size, mut shown) = (0_u64, Vec::new());
-    while std::future::poll_fn(|cx| body.poll_fill(cx)).await? {
-        body.take(|data| {
-            size += data.len() as u64;
-            shown.extend_from_slice(&data[..data.len().min(ECHO_LIMIT - shown.len())]);
-            data.len()
-        });
-    }
-    let trailers = body.trailers().unwrap_or_default();
-    let facts = record.facts();
-    let mut out = b"{".to_vec();
-    for (name, value) in [
-        ("method", facts.method.as_str()),
-        ("host", facts.host),
-        ("path", facts.path),
-        ("query", facts.query.unwrap_or_default()),
-        ("protocol", facts.protocol),
-        ("client", &facts.client.to_string()),
-    ] {
-        escape::json_text(name, &mut out);
-        out.push(b':');
-        escape::json(value.as_bytes(), &mut out);
-        out.push(b',');
-    }
-    for (name, fields) in [("headers", &record.fields), ("trailers", &trailers)] {
-        escape::json_text(name, &mut out);
-        out.extend_from_slice(b":{");
-        fields_as_json(fields, &mut out);
-        out.extend_from_slice(b"},");
-    }
-    out.extend_from_slice(format!("\"body-size\":{size},\"body\":").as_bytes());
-    escape::json(&shown, &mut out);
-    out.extend_from_slice(b"}\n");
-    let mut answer = Answer::new(StatusCode::OK, Body::Bytes(Bytes::from(out)));
-    answer.fields.add(b"content-type", b"application/json");
-    Ok(answer)
-}
-
-/// Names in lower case, each once, with all its values.
-fn fields_as_json(fields: &Fields, out: &mut Vec<u8>) {
-    let mut written: Vec<&str> = Vec::new();
-    for (name, _) in fields.iter() {
-        if written.iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
-            continue;
-        }
-        if !written.is_empty() {
-            out.push(b',');
-        }
-        written.push(name);
-        escape::json(name.to_ascii_lowercase().as_bytes(), out);
-        out.push(b':');
-        let values: Vec<_> = fields.all(name).collect();
-        escape::json(&values.join(b", ".as_slice()), out);
-    }
 }

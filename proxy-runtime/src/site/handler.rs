@@ -26,22 +26,49 @@ pub enum Handler {
 }
 
 impl Handler {
-    /// The upstreams that may be asked: by this handler, or by the one that answers where it has no file.
-    pub fn proxy(&self) -> Option<&Proxy> {
+    /// The handler that answers what this one does not.
+    pub fn otherwise(&self) -> Option<&Handler> {
         match self {
-            Handler::Proxy(proxy) => Some(proxy),
-            Handler::Files(files) => files.or_else.first()?.proxy(),
+            Handler::Files(files) => files.or_else.first(),
             _ => None,
         }
     }
 
-    /// Who answers a method: of folders the one that is asked instead, where it is not for files.
-    pub fn for_method(&self, method: &Method) -> &Handler {
+    /// The upstreams that may be asked: by this handler, or by the one that answers in its place.
+    pub fn proxy(&self) -> Option<&Proxy> {
         match self {
-            Handler::Files(files) if !Methods::GET_AND_HEAD.contains(method) => {
-                files.or_else.first().map_or(self, |next| next.for_method(method))
-            }
+            Handler::Proxy(proxy) => Some(proxy),
+            _ => self.otherwise()?.proxy(),
+        }
+    }
+
+    /// Whether it answers requests with a method.
+    pub fn takes(&self, method: &Method) -> bool {
+        match self {
+            Handler::Files(_) => Methods::GET_AND_HEAD.contains(method),
+            _ => true,
+        }
+    }
+
+    /// Which handler answers requests with a method.
+    pub fn for_method(&self, method: &Method) -> &Handler {
+        match self.otherwise() {
+            Some(next) if !self.takes(method) => next.for_method(method),
             _ => self,
+        }
+    }
+
+    /// Whether there is a response at all.
+    pub fn responds(&self) -> bool {
+        !matches!(self, Handler::Abort)
+    }
+
+    /// The status of its response, where it is the same for all requests.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Handler::Respond(respond) => Some(respond.code),
+            Handler::Echo => Some(200),
+            _ => None,
         }
     }
 

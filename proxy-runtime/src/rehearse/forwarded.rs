@@ -1,0 +1,58 @@
+//! What an upstream would see of a request, and what a cache would make of it.
+
+use super::outcome::{Outcome, pairs, text};
+use super::rules::SiteRules;
+use crate::cache::{device, key};
+use crate::context::facts::Facts;
+use crate::filter::Outgoing;
+use crate::protocol::target::Target;
+use crate::router::route::RouteId;
+use crate::site::{NormalForm, Policy};
+
+/// Adds what a request that is forwarded comes to.
+pub(super) fn forward(
+    rules: &impl SiteRules,
+    route: RouteId,
+    form: NormalForm,
+    (target, has_body): (&Target, bool),
+    facts: &Facts<'_>,
+    outcome: &mut Outcome,
+) {
+    outcome.upstream = Some(facts.upstream.to_owned());
+    let form = rules.policy(route).map_or(form, |policy| policy.form(form));
+    let mut headers = facts.fields.clone();
+    let sent = key::sent(rules.policy(route).and_then(|policy| policy.cache.as_ref()), facts, has_body);
+    let mut out = Outgoing::of(target, sent.as_deref(), &mut headers);
+    rules.filter(route, &mut out, facts);
+    match out.target(target, form) {
+        Ok(path) => outcome.upstream_path = Some(path),
+        Err(_) => {
+            outcome.status = Some(400);
+            outcome.reason = Some("bad-rewrite");
+        }
+    }
+    if let Some(device) = rules.policy(route).and_then(|policy| policy.cache.as_ref()?.key.device.as_ref()) {
+        device::announce(device, facts.fields, &mut headers);
+    }
+    outcome.upstream_headers = pairs(&headers);
+    cached(rules.policy(route), facts, has_body, outcome);
+}
+
+/// What the cache would do, before anything is in it.
+fn cached(policy: Option<&Policy>, facts: &Facts<'_>, has_body: bool, outcome: &mut Outcome) {
+    let Some(cache) = policy.and_then(|policy| policy.cache.as_ref()) else {
+        outcome.cache = Some(("off", ""));
+        return;
+    };
+    if let Some(pass) = key::passes(cache, facts, has_body) {
+        outcome.cache = Some(("pass", pass.reason()));
+        return;
+    }
+    let (mut url, mut variant) = (String::new(), Vec::new());
+    key::url(&cache.key, facts, &mut url);
+    key::variant(&cache.key, std::iter::empty(), facts.fields, &mut variant);
+    // A route's number is no business of anybody's.
+    let said = variant.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"route "));
+    outcome.cache = Some(("lookup", ""));
+    outcome.cache_key = Some(said.fold(url, |key, line| key + " " + &text(line)));
+}

@@ -1,0 +1,82 @@
+//! Which route a request gets to, and what it may say there.
+
+use std::net::IpAddr;
+
+use http::Method;
+
+use super::admission::turned_away;
+use super::outcome::{Ended, Outcome};
+use super::request::{Arrived, Rehearsal};
+use super::rules::SiteRules;
+use crate::access;
+use crate::context::view::RequestView;
+use crate::filter::intake;
+use crate::protocol::fields::Fields;
+use crate::protocol::target::Target;
+use crate::router::route::{Captures, MethodSet, Node, RouteId, RouteLookup, RouteVerdict};
+
+/// The route for a request, whose host has led to the site with this root.
+pub fn find(
+    rules: &impl SiteRules,
+    root: Node,
+    target: &Target,
+    method: &Method,
+    headers: &Fields,
+    (client, http2): (IpAddr, bool),
+) -> RouteLookup {
+    let (host, path, query) = (target.host(), target.path(), target.query());
+    let view = RequestView { method, host, path, query, headers, client, http2 };
+    rules.tables().route(root, target.path(), |route, captures| {
+        if !rules.matches(route, &view, captures) {
+            return RouteVerdict::No;
+        }
+        let methods = rules.methods(route);
+        if methods.contains(method) { RouteVerdict::Yes } else { RouteVerdict::OtherMethod(MethodSet::of(methods)) }
+    })
+}
+
+/// A route that a request gets to.
+pub(super) struct Found {
+    pub(super) route: RouteId,
+    pub(super) captures: Captures,
+    /// A browser asks before it sends the request.
+    pub(super) asks: bool,
+}
+
+/// Finds the route of a request that has arrived, and drops the fields that it may not send there.
+pub(super) fn of(rules: &impl SiteRules, request: &Rehearsal<'_>, arrived: &mut Arrived) -> Result<Found, Ended> {
+    let site = arrived.root.id();
+    let refused = |status, reason| Err(Outcome::refused(Some(site), status, reason));
+    let about = (arrived.client, request.http2);
+    let find = |method: &Method| find(rules, arrived.root, &arrived.target, method, &arrived.fields, about);
+    let has_cors = |route| rules.access(route).is_some_and(|access| access.cors.is_some());
+    let preflight = access::preflight(&arrived.method, &arrived.fields).map(|asked| find(&asked));
+    let preflight = preflight.filter(|found| matches!(found, RouteLookup::Route(route, _) if has_cors(*route)));
+    let asks = preflight.is_some();
+    let found = preflight.unwrap_or_else(|| find(&arrived.method));
+    let around = rules.site_policy(site);
+    let policy = match &found {
+        RouteLookup::Route(route, _) => rules.policy(*route),
+        _ => around,
+    };
+    if policy.is_some_and(|policy| policy.refuses(arrived.target.path(), rules.normal_form(site))) {
+        return refused(400, "bad-path");
+    }
+    let (route, captures) = match found {
+        RouteLookup::Route(route, captures) => (route, captures),
+        // What is not there is told to those alone who may come in.
+        other => {
+            let access = around.and_then(|policy| policy.access.as_ref());
+            let denied = access.and_then(|access| turned_away(access, &arrived.fields, request.body, arrived.client));
+            let (status, reason) = denied.unwrap_or(match other {
+                RouteLookup::OtherMethod(_) => (405, "method-not-allowed"),
+                _ => (404, "no-route"),
+            });
+            return refused(status, reason);
+        }
+    };
+    if let (Some(policy), Some(around)) = (rules.policy(route), around) {
+        intake::for_route(&mut arrived.fields, &policy.fields, &around.fields, arrived.trusted, arrived.odd);
+    }
+    Ok(Found { route, captures, asks })
+}

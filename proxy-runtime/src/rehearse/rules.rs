@@ -1,0 +1,108 @@
+//! What a rehearsal knows of a site: [`SiteRules`], which the compiler has as a plan and the binary as tables and functions.
+
+use crate::context::facts::Facts;
+use crate::context::view::RequestView;
+use crate::filter::{Functions, Outgoing};
+use crate::protocol::fields::Fields;
+use crate::router::route::{Captures, RouteId, SiteId, Tables};
+use crate::site::{Access, Handler, Methods, NormalForm, Policy, Setting, Site, Text, Trusted};
+
+/// A site's rules, compiled or not: the compiler has them as a plan, the binary as functions.
+pub trait SiteRules {
+    /// The look-up tables.
+    fn tables(&self) -> &Tables;
+    /// How a site's paths are brought to normal form.
+    fn normal_form(&self, site: SiteId) -> NormalForm;
+    /// The methods of a route.
+    fn methods(&self, route: RouteId) -> &Methods;
+    /// Whether a route's other matchers hold.
+    fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool;
+    /// Applies a route's request filters.
+    fn filter(&self, route: RouteId, out: &mut Outgoing<'_>, facts: &Facts<'_>);
+    /// Applies a route's response filters.
+    fn respond(&self, route: RouteId, fields: &mut Fields, facts: &Facts<'_>);
+    /// The user's functions on a route.
+    ///
+    /// # Errors
+    /// They are not compiled yet.
+    fn functions(&self, route: RouteId) -> Result<Option<&'static Functions>, NotCompiled>;
+    /// What surrounds a route's handler.
+    fn policy(&self, route: RouteId) -> Option<&Policy>;
+    /// Access control of a route.
+    fn access(&self, route: RouteId) -> Option<&Access> {
+        self.policy(route)?.access.as_ref()
+    }
+    /// What surrounds a site's handlers, where no route is known.
+    fn site_policy(&self, site: SiteId) -> Option<&Policy>;
+    /// A route's pattern.
+    fn pattern(&self, route: RouteId) -> &str;
+    /// Who answers.
+    fn handler(&self, route: RouteId) -> &Handler;
+    /// The text that is a route's own.
+    fn row(&self, route: RouteId) -> &str;
+    /// The name of an upstream.
+    fn upstream(&self, index: u16) -> &str;
+    /// Whose word about the client is taken.
+    fn trusted(&self) -> &Trusted;
+    /// Where plain requests for a site that come to a listener are redirected to: the address of the listener that speaks
+    /// `https`.
+    fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>>;
+}
+
+/// There are functions of the user's, and the compiler can't run them: the binary can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotCompiled;
+
+impl SiteRules for Site {
+    fn tables(&self) -> &Tables {
+        &self.tables
+    }
+    fn normal_form(&self, site: SiteId) -> NormalForm {
+        self.sites[site as usize].normal_form
+    }
+    fn methods(&self, route: RouteId) -> &Methods {
+        self.routes.methods(route)
+    }
+    fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool {
+        self.routes.matches(route, view, captures)
+    }
+    fn filter(&self, route: RouteId, out: &mut Outgoing<'_>, facts: &Facts<'_>) {
+        if let Some(filter) = self.routes.get(route).and_then(|route| route.request) {
+            filter(out, facts);
+        }
+    }
+    fn respond(&self, route: RouteId, fields: &mut Fields, facts: &Facts<'_>) {
+        if let Some(filter) = self.routes.get(route).and_then(|route| route.response) {
+            filter(fields, facts);
+        }
+    }
+    fn functions(&self, route: RouteId) -> Result<Option<&'static Functions>, NotCompiled> {
+        Ok(self.routes.get(route).and_then(|route| route.functions))
+    }
+    fn policy(&self, route: RouteId) -> Option<&Policy> {
+        self.routes.get(route).map(|route| route.policy)
+    }
+    fn site_policy(&self, site: SiteId) -> Option<&Policy> {
+        self.sites.get(site as usize).map(|host| host.policy)
+    }
+    fn pattern(&self, route: RouteId) -> &str {
+        self.routes.get(route).map_or("", |route| route.pattern)
+    }
+    fn handler(&self, route: RouteId) -> &Handler {
+        self.routes.get(route).map_or(&Handler::Abort, |route| route.handler)
+    }
+    fn row(&self, route: RouteId) -> &str {
+        self.routes.get(route).map_or("", |route| route.row)
+    }
+    fn upstream(&self, index: u16) -> &str {
+        &self.upstreams[usize::from(index)].name
+    }
+    fn trusted(&self) -> &Trusted {
+        self.trusted
+    }
+    fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>> {
+        let redirects = self.listeners.get(listener as usize)?.speaks.redirect_https;
+        let secure = self.sites[site as usize].secure.filter(|_| redirects)?;
+        Some(&self.listeners[usize::from(secure)].address)
+    }
+}

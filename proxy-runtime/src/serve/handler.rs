@@ -1,0 +1,76 @@
+//! Who answers: from a route's handler to the file that does it.
+
+mod echo;
+
+use std::rc::Rc;
+
+use http::Method;
+
+use super::body::Body;
+use super::stop::Stop;
+use super::{cached, files, local_response, options, proxy};
+use crate::client::Client;
+use crate::client::record::Record;
+use crate::client::request_body::RequestBody;
+use crate::content::respond::{self, Answer};
+use crate::site::{Handler, Route};
+
+/// Has a request answered by the handler of its route.
+///
+/// # Errors
+/// There is no response, or it is a failure's.
+pub(super) async fn answer(
+    client: &Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    body: RequestBody,
+) -> Result<Answer<Body>, Stop> {
+    let mut handler = route.handler;
+    loop {
+        return match handler {
+            Handler::Proxy(proxy) => {
+                if let Some(answer) = goes_no_further(client, record) {
+                    return Ok(answer);
+                }
+                let answer = match &route.policy.cache {
+                    Some(cache) => match cached::forward(client, record, route, proxy, cache, body) {
+                        Ok(answer) => answer,
+                        Err(later) => later.await?,
+                    },
+                    None => proxy::forward(client, record, route, proxy, body).await?,
+                };
+                cached::invalidate(client, record, &answer);
+                Ok(local_response::or_page(record, answer))
+            }
+            Handler::Respond(respond) => Ok(respond::respond(&record.facts(), respond).map(Body::Bytes)),
+            Handler::Redirect(redirect) => Ok(respond::redirect(&record.facts(), redirect).map(Body::Bytes)),
+            Handler::Files(files) => {
+                let found = match files.bundled {
+                    _ if !handler.takes(&record.method) => None,
+                    Some(number) => files::bundled(client, record, files, number)?,
+                    None => Box::pin(files::answer(client, record, files)).await?,
+                };
+                match found {
+                    Some(answer) => Ok(answer),
+                    // Where there is no file, another one is asked.
+                    None => {
+                        handler = files::instead(record, files)?;
+                        continue;
+                    }
+                }
+            }
+            Handler::Echo => Ok(Box::pin(echo::echo(record, body)).await?),
+            Handler::Abort => Err(Stop::Abort),
+        };
+    }
+}
+
+/// The answer to an `OPTIONS` that no server is to see.
+fn goes_no_further(client: &Client, record: &Record) -> Option<Answer<Body>> {
+    if record.method != Method::OPTIONS {
+        return None;
+    }
+    let site = client.worker.site;
+    let root = site.tables.site(client.peer.listener, record.target.as_ref()?.host())?;
+    options::goes_no_further(site, root, record)
+}
