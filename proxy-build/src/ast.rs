@@ -167,7 +167,7 @@ pub enum Top {
     Stream(Stream),
     Site(Site),
     Upstream(Upstream),
-    Admin(Spanned<Setting<String>>),
+    Admin(Admin),
     CacheStore(CacheStore),
     Param(Param),
     Preset(Preset),
@@ -204,6 +204,19 @@ pub struct Bounds {
 pub struct Listen {
     /// A name, and addresses.
     pub words: Vec<Spanned<ListenWord>>,
+    /// `mode=`.
+    pub mode: Option<Spanned<u16>>,
+    /// `owner=`: user and group.
+    pub owner: Option<Spanned<(Option<String>, Option<String>)>>,
+    /// What stands in it.
+    pub items: Vec<Item>,
+}
+
+/// `admin`.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: Spanned<Setting<String>>,
     /// `mode=`.
     pub mode: Option<Spanned<u16>>,
     /// `owner=`: user and group.

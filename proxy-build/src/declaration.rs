@@ -80,6 +80,7 @@ pub enum Place {
     Not,
     Any,
     Else,
+    Metrics,
     /// In the braces of a policy, a handler or an option: as in "there is no `x` in `cors`".
     Within(&'static str),
 }
@@ -112,6 +113,7 @@ impl Place {
             Place::Headers => "in `request-headers` or `response-headers`",
             Place::Not => "in `not`",
             Place::Any => "in `any`",
+            Place::Metrics => "in `metrics`",
             Place::Else => "in `else`",
             Place::Within(words) => words,
         }

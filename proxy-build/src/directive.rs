@@ -5,7 +5,6 @@
 //! and what `check` does with it.
 
 mod acme;
-mod admin;
 pub mod aliases;
 mod cache;
 mod http2;
@@ -28,12 +27,23 @@ use std::sync::LazyLock;
 
 pub use crate::declaration::{Directive, Place, Prop};
 use crate::declaration::{MATCHER, POLICY};
-use crate::{handler, policy, upstream};
+use crate::{admin, handler, policy, upstream};
 
 /// Every directive, in the order of the manual.
 pub static ALL: LazyLock<Vec<&Directive>> = LazyLock::new(|| {
     let options: Vec<_> = upstream::ALL.iter().flat_map(|kind| kind.directives()).copied().collect();
-    [FIRST, handler::DIRECTIVES, policy::DIRECTIVES, CACHE, &[&upstream::UPSTREAM], &options, LAST].concat()
+    [
+        FIRST,
+        handler::DIRECTIVES,
+        policy::DIRECTIVES,
+        CACHE,
+        &[&upstream::UPSTREAM],
+        &options,
+        STREAMS,
+        admin::DIRECTIVES,
+        LAST,
+    ]
+    .concat()
 });
 
 /// What comes before handlers and policies.
@@ -97,13 +107,16 @@ const CACHE: &[&Directive] = &[
 ];
 
 /// What comes after upstreams.
-const LAST: &[&Directive] = &[
+const STREAMS: &[&Directive] = &[
     &stream::STREAM,
     &stream::STREAM_LISTEN,
     &stream::STREAM_ROUTE,
     &stream::TUNNEL,
     &trusted_proxies::TRUSTED_PROXIES,
-    &admin::ADMIN,
+];
+
+/// What comes after `admin`.
+const LAST: &[&Directive] = &[
     &process::PROCESS,
     &process::WORKERS,
     &process::DRAIN,

@@ -103,6 +103,7 @@ fn declarations(model: &Site) -> TokenStream {
     let tls = model.tls.iter().map(expression);
     let streams = model.streams.iter().map(expression);
     let acme = model.acme.as_ref().map(expression).map(|acme| quote!(static ACME: Acme = #acme;));
+    let admin = model.admin.as_ref().map(expression).map(|admin| quote!(static ADMIN: Admin = #admin;));
     let params = model.params.iter().map(expression);
     let files = model.files.iter().map(expression);
     let (process, trusted) = (expression(&model.process), expression(&model.trusted));
@@ -115,6 +116,7 @@ fn declarations(model: &Site) -> TokenStream {
         static TLS: &[Tls] = &[#(#tls),*];
         static STREAMS: &[Stream] = &[#(#streams),*];
         #acme
+        #admin
         static PARAMS: &[Param] = &[#(#params),*];
         static FILES: &[FileRef] = &[#(#files),*];
         static PROCESS: Process = #process;
@@ -129,6 +131,7 @@ fn site(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> Toke
     let built = concat!("kiln ", env!("CARGO_PKG_VERSION"));
     let assets = sources.assets().map(|(path, digest)| quote!(Asset { path: #path, digest: #digest }));
     let acme = if plan.model.acme.is_some() { quote!(Some(&ACME)) } else { quote!(None) };
+    let admin = if plan.model.admin.is_some() { quote!(Some(&ADMIN)) } else { quote!(None) };
     let tables = data::tables(&plan.tables);
     let key_sources = plan.model.key_sources.iter().map(expression);
     let bundle = if plan.model.bundle.is_empty() {
@@ -154,6 +157,7 @@ fn site(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> Toke
             listeners: LISTENERS,
             tls: TLS,
             acme: #acme,
+            admin: #admin,
             streams: STREAMS,
             trusted: &TRUSTED,
             root: &POLICY_0,

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod admin;
 pub mod ast;
 #[cfg(feature = "bundle")]
 pub mod bundle;

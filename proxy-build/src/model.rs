@@ -36,6 +36,8 @@ pub struct Site {
     pub tls: Vec<Tls>,
     /// Who is asked for certificates.
     pub acme: Option<Acme>,
+    /// Where those listen to who operate the proxy.
+    pub admin: Option<site::Admin>,
     /// Connections that are passed through.
     pub streams: Vec<Stream>,
     /// Whose word about the client is taken.
@@ -347,7 +349,7 @@ pub const PLAIN: Speaks = Speaks {
 
 impl Site {
     /// What a site may need of the runtime that is not always there, and whether this one does.
-    pub fn features(&self) -> [(Feature, bool); 6] {
+    pub fn features(&self) -> [(Feature, bool); 7] {
         let policies =
             || self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
         let feature = |name, constant, does| Feature { name, constant, does };
@@ -355,6 +357,7 @@ impl Site {
         let mut schemes = policies().filter_map(|policy| Some(&policy.access.as_ref()?.auth.as_ref()?.scheme));
         [
             (feature("acme", "SPEAKS_ACME", "gets certificates from an authority"), self.acme.is_some()),
+            (feature("admin", "HAS_ADMIN", "is operated by `admin`"), self.admin.is_some()),
             (feature("auth", "CHECKS_CREDENTIALS", "looks credentials up"), schemes.any(looks_up)),
             (
                 feature("compress", "COMPRESSES", "compresses answers"),

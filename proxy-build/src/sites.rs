@@ -63,6 +63,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     let tests = check.tests(root.tests);
     let streams = check.streams(&root.streams);
     let tls = check.finish_tls(&hosts);
+    let admin = check.admin(root.admin.as_ref(), &listeners);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
     let Check { params, upstreams, stores, warmed, listed, key_sources, files, bundle, .. } = check;
@@ -73,6 +74,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
         listeners: listeners.list,
         tls,
         acme,
+        admin,
         streams,
         trusted,
         root: root_policy,
@@ -96,7 +98,7 @@ struct Root {
     listens: Vec<Listen>,
     tls: Vec<(Span, ast::Tls)>,
     acme: Option<ast::Acme>,
-    admin: Option<Spanned<ast::Setting<String>>>,
+    admin: Option<ast::Admin>,
     streams: Vec<(Span, ast::Stream)>,
     sites: Vec<(Span, ast::Site)>,
     upstreams: Vec<(Span, ast::Upstream)>,
@@ -133,7 +135,7 @@ impl Root {
             Top::Stream(stream) => self.streams.push((span, stream)),
             Top::Site(site) => self.sites.push((span, site)),
             Top::Upstream(upstream) => self.upstreams.push((span, upstream)),
-            Top::Admin(address) => self.admin = Some(address),
+            Top::Admin(admin) => self.admin = Some(admin),
             Top::CacheStore(store) => self.stores.push((span, store)),
             Top::Param(param) => self.params.push((span, param)),
             Top::Preset(preset) => self.presets.push((span, preset)),

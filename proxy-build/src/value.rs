@@ -35,6 +35,7 @@ mod meant;
 mod path;
 mod protocol;
 mod retry;
+pub mod socket;
 
 /// Why a value is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

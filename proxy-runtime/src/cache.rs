@@ -30,6 +30,7 @@ mod disks;
 #[cfg(feature = "serve")]
 mod entry;
 #[cfg(feature = "serve")]
+#[cfg(feature = "admin")]
 mod figures;
 #[cfg(feature = "serve")]
 mod filed;
@@ -40,6 +41,7 @@ pub(crate) mod freshness;
 #[cfg(feature = "serve")]
 pub(crate) mod groups;
 #[cfg(feature = "serve")]
+#[cfg(feature = "admin")]
 mod inspection;
 #[cfg(feature = "serve")]
 mod journal;
@@ -79,12 +81,14 @@ pub(crate) use self::content::Content;
 #[cfg(feature = "serve")]
 pub(crate) use self::entry::{Head, Lately, Order, PAUSE, number};
 #[cfg(feature = "serve")]
-pub(crate) use self::figures::{Figures, OnDisk};
+#[cfg(feature = "admin")]
+pub(crate) use self::figures::Figures;
 #[cfg(feature = "serve")]
 pub(crate) use self::filed::{Filed, Opened};
 #[cfg(feature = "serve")]
 pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
 #[cfg(feature = "serve")]
+#[cfg(feature = "admin")]
 pub(crate) use self::inspection::Inspected;
 #[cfg(feature = "serve")]
 pub(crate) use self::pattern::Pattern;

@@ -15,7 +15,23 @@ macro_rules! failures {
             $($(#[$about])* $name $(($type))?,)*
         }
 
+        /// The reasons by number.
+        #[derive(Clone, Copy)]
+        enum Number {
+            $($name,)*
+        }
+
         impl Failure {
+            /// The words of all reasons.
+            pub(crate) const REASONS: &[&str] = &[$($reason),*];
+
+            /// Where its word stands in [`Failure::REASONS`].
+            pub(crate) fn index(self) -> usize {
+                match self {
+                    $(Failure::$name { .. } => Number::$name as usize,)*
+                }
+            }
+
             /// The word in logs.
             pub(crate) fn reason(self) -> &'static str {
                 match self {

@@ -26,6 +26,7 @@ pub mod content;
 pub mod context;
 pub mod dice;
 pub mod filter;
+pub mod metrics;
 pub mod net;
 pub mod protocol;
 pub mod rehearse;
@@ -33,6 +34,8 @@ pub mod router;
 pub mod site;
 pub mod value;
 
+#[cfg(feature = "admin")]
+mod admin;
 #[cfg(feature = "serve")]
 mod body;
 #[cfg(feature = "serve")]
@@ -76,6 +79,9 @@ pub const CHECKS_CREDENTIALS: bool = cfg!(feature = "auth");
 
 /// Whether this was built to verify tokens; what a site that does asserts.
 pub const CHECKS_TOKENS: bool = cfg!(feature = "jwt");
+
+/// Whether this was built to be operated by `admin`; what a site that has it asserts.
+pub const HAS_ADMIN: bool = cfg!(feature = "admin");
 
 /// Whether this was built to compress answers; what a site that does asserts.
 pub const COMPRESSES: bool = cfg!(feature = "compress");

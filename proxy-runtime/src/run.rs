@@ -11,6 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::access::state::AccessState;
+#[cfg(feature = "admin")]
+use crate::admin::{self, Operated};
 use crate::cache::Store;
 use crate::connection;
 use crate::content::compress;
@@ -18,9 +20,11 @@ use crate::content::pages;
 use crate::content::replace::Replacer;
 use crate::context::settings::{Refused, Settings};
 use crate::file_pool;
+use crate::metrics::BUCKETS;
+use crate::metrics::counters::Metrics;
 use crate::net::budget::ConnectionBudget;
 use crate::net::descriptors::Descriptors;
-use crate::net::listen::{self, Bound};
+use crate::net::listen::{self, Accepting};
 use crate::net::memory::{Memory, trim::keep_trimming};
 use crate::net::stream::Buffers;
 use crate::net::tls::{self, Engine};
@@ -53,7 +57,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
     let access: &'static AccessState = Box::leak(Box::new(AccessState::new(site, settings)?));
     let replacers: &'static [Replacer] = Vec::leak(replacers(site));
-    let mut sockets = listen::bind_all(site, settings, workers)?;
+    let (mut sockets, admin_socket) = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static ConnectionBudget =
         Box::leak(Box::new(ConnectionBudget::new(site, settings, descriptors.budgets.clients)));
@@ -78,6 +82,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     for warning in tls::warnings(site, settings) {
         notice(&warning.to_string());
     }
+    let metrics = metrics(site, workers, servers.servers.len());
     let (sink, writer) = Sink::start().map_err(failed)?;
     let (stop, stopped) = watch::channel(StopSignal::No);
     let (done, mut all_done) = mpsc::channel::<()>(1);
@@ -86,8 +91,19 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
-        let shared =
-            WorkerShared { site, settings, servers, budget, descriptors, memory, engine, stores, access, replacers };
+        let shared = WorkerShared {
+            site,
+            settings,
+            servers,
+            budget,
+            descriptors,
+            memory,
+            engine,
+            stores,
+            access,
+            replacers,
+            metrics,
+        };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -96,6 +112,14 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             })
             .map_err(failed)?;
     }
+    #[cfg(feature = "admin")]
+    if let (Some(admin), Some(socket)) = (site.admin, admin_socket) {
+        let stop = stopped.clone();
+        let operated = Operated { site, admin, settings, servers, budget, memory, stores, metrics, stop };
+        admin::start(socket, operated).map_err(failed)?;
+    }
+    #[cfg(not(feature = "admin"))]
+    drop(admin_socket);
     drop((sink, done, stopped));
     for listener in site.listeners {
         notice(&format!("listening on {}", listener.address.get(settings)));
@@ -126,6 +150,13 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     // The writer ends once the workers' buffers are closed.
     let _ = writer.join();
     Ok(ExitCode::SUCCESS)
+}
+
+/// What workers count, where somebody may ask for it.
+fn metrics(site: &'static Site, workers: usize, servers: usize) -> Option<&'static Metrics> {
+    let admin = site.admin.filter(|admin| admin.metrics)?;
+    let buckets = if admin.buckets.is_empty() { &BUCKETS[..] } else { &admin.buckets };
+    Some(Box::leak(Box::new(Metrics::new(site, buckets, workers, servers))))
 }
 
 fn workers(site: &Site, settings: &Settings) -> usize {
@@ -278,7 +309,13 @@ async fn reread(
 }
 
 /// A worker's life. The first one makes the requests of `warm`.
-fn work(number: usize, shared: &WorkerShared, sockets: Vec<Bound>, log: LogBuffer, stop: watch::Receiver<StopSignal>) {
+fn work(
+    number: usize,
+    shared: &WorkerShared,
+    sockets: Vec<Accepting>,
+    log: LogBuffer,
+    stop: watch::Receiver<StopSignal>,
+) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return notice(&format!("a worker can't start: {error}")),
@@ -292,8 +329,11 @@ fn work(number: usize, shared: &WorkerShared, sockets: Vec<Bound>, log: LogBuffe
                 tokio::task::spawn_local(keep_warm(worker, store, warm));
             }
         }
-        let listening: Vec<_> = (0_u32..)
-            .zip(sockets)
+        if let Some(counters) = worker.counters {
+            tokio::task::spawn_local(worker.keep_measuring_lag(counters));
+        }
+        let listening: Vec<_> = sockets
+            .into_iter()
             .map(|(listener, socket)| tokio::task::spawn_local(connection::accept(worker, listener, socket)))
             .collect();
         let drained = async {

@@ -9,7 +9,6 @@
 //! the server closes, the record is written).
 
 mod access;
-mod admin;
 pub(crate) mod body;
 mod cached;
 mod compress;
@@ -21,6 +20,7 @@ pub(crate) mod local_response;
 mod mirror;
 mod options;
 mod proxy;
+pub(crate) mod purge;
 mod replace;
 mod retry;
 mod selected;
@@ -149,7 +149,6 @@ async fn steps(
         RouteDecision::Nowhere(host, failure) => {
             return Err(Box::pin(not_found_after_access(client, record, host, failure)).await.into());
         }
-        RouteDecision::Admin(target) => return Box::pin(admin::answer(client, record, target)).await,
         RouteDecision::Answered(answer) => return Ok(answer),
     };
     record.route = Some(route);
@@ -192,8 +191,6 @@ enum RouteDecision {
     To(Route, bool),
     /// To none of a host's.
     Nowhere(&'static Host, Failure),
-    /// To `admin`.
-    Admin(Target),
     /// It is answered already.
     Answered(Answer<Body>),
 }
@@ -215,9 +212,6 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<RouteDeci
     if target.is_https() && !client.peer.may_say_https() {
         record.target = Some(target);
         return Err(Failure::MisdirectedRequest);
-    }
-    if site.listeners[client.peer.listener as usize].speaks.admin {
-        return Ok(RouteDecision::Admin(target));
     }
     if let Some(answer) = client.worker.tls.challenges.answer(target.path()) {
         record.target = Some(target);
@@ -255,7 +249,7 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<RouteDeci
             // A route for GET alone is purged all the same.
             match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
                 RouteLookup::Route(id, captures)
-                    if record.method.as_str() == cached::PURGE && may_be_purged(site, id) =>
+                    if record.method.as_str() == purge::PURGE && may_be_purged(site, id) =>
                 {
                     (id, captures)
                 }

@@ -7,6 +7,7 @@
 //! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
 
 mod access;
+mod admin;
 mod auth;
 mod block;
 pub mod bundle;
@@ -28,6 +29,7 @@ pub use ipnet::IpNet;
 pub use self::access::{
     Access, By, ClientCertificateRules, Cors, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
 };
+pub use self::admin::Admin;
 pub use self::auth::{Auth, AuthScheme, ForwardAuth, Jwt, KeySource, KeyUrl, RequiredClaim};
 pub use self::block::{Block, Blocks, Where};
 pub use self::bundle::Bundle;
@@ -59,7 +61,7 @@ use crate::router::route::Tables;
 pub use crate::value::{Bytes, List, Place, Text};
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 22;
+pub const VERSION: u32 = 23;
 
 /// A whole compiled site.
 #[derive(Clone)]
@@ -86,6 +88,8 @@ pub struct Site {
     pub tls: &'static [Tls],
     /// Who is asked for certificates.
     pub acme: Option<&'static Acme>,
+    /// Where those listen to who operate the proxy.
+    pub admin: Option<&'static Admin>,
     /// Connections that are passed through.
     pub streams: &'static [Stream],
     /// Networks whose word about the client is taken.
@@ -169,6 +173,8 @@ pub struct Host {
     pub tls: Option<u16>,
     /// The listener that speaks `https` for it, by index.
     pub secure: Option<u16>,
+    /// The first of its routes; all up to the next one's are its own.
+    pub first_route: u32,
 }
 
 /// The flags of a compiled proxy, which no parameter can have as its name.

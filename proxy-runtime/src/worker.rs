@@ -18,6 +18,7 @@ use crate::content::compress::Compressing;
 use crate::content::replace::Replacer;
 use crate::context::facts::RequestId;
 use crate::context::settings::Settings;
+use crate::metrics::counters::{Counters, Metrics};
 use crate::net::budget::ConnectionBudget;
 use crate::net::descriptors::Descriptors;
 use crate::net::memory::Memory;
@@ -55,6 +56,8 @@ pub(crate) struct Worker {
     pub(crate) stores: &'static [Store],
     /// What access control remembers.
     pub(crate) access: &'static AccessState,
+    /// What it counts, where somebody may ask.
+    pub(crate) counters: Option<&'static Counters>,
     /// By the numbers of `BodyReplace`.
     pub(crate) replacers: &'static [Replacer],
     /// Some upstream is told where clients connect from and to.
@@ -93,8 +96,19 @@ impl Worker {
         log: LogBuffer,
         stop: watch::Receiver<StopSignal>,
     ) -> Worker {
-        let WorkerShared { site, settings, servers, budget, descriptors, memory, engine, stores, access, replacers } =
-            *shared;
+        let WorkerShared {
+            site,
+            settings,
+            servers,
+            budget,
+            descriptors,
+            memory,
+            engine,
+            stores,
+            access,
+            replacers,
+            metrics,
+        } = *shared;
         let head_limit = largest_head(site, settings);
         // A head must fit in, and bodies are read by as much.
         let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
@@ -111,6 +125,7 @@ impl Worker {
             tls: engine,
             stores,
             access,
+            counters: metrics.and_then(|metrics| metrics.workers.get(number)),
             replacers,
             announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
             pools: Rc::new(Pools::new(servers, dialler)),
@@ -193,9 +208,25 @@ impl Worker {
         line
     }
 
+    fn run(&self, running: usize) {
+        self.running.set(running);
+        if let Some(counters) = self.counters {
+            counters.running(running);
+        }
+    }
+
+    /// Says again and again how late its timers are.
+    pub(crate) async fn keep_measuring_lag(&self, counters: &Counters) {
+        loop {
+            let due = Instant::now() + LAG;
+            tokio::time::sleep_until(due).await;
+            counters.late(Instant::now() - due);
+        }
+    }
+
     /// Counts something that the drain waits for, until the guard is dropped.
     pub(crate) fn running(&'static self) -> DrainGuard {
-        self.running.set(self.running.get() + 1);
+        self.run(self.running.get() + 1);
         DrainGuard(self)
     }
 }
@@ -215,7 +246,7 @@ pub(crate) struct DrainGuard(&'static Worker);
 
 impl Drop for DrainGuard {
     fn drop(&mut self) {
-        self.0.running.set(self.0.running.get() - 1);
+        self.0.run(self.0.running.get() - 1);
         if self.0.running.get() == 0 {
             self.0.idle.notify_one();
         }
@@ -234,7 +265,11 @@ pub(crate) struct WorkerShared {
     pub(crate) stores: &'static [Store],
     pub(crate) access: &'static AccessState,
     pub(crate) replacers: &'static [Replacer],
+    pub(crate) metrics: Option<&'static Metrics>,
 }
+
+/// How often the lag of timers is measured.
+const LAG: Duration = Duration::from_secs(1);
 
 /// How often idle connections to servers are looked through.
 const SWEEP: Duration = Duration::from_secs(2);

@@ -31,7 +31,10 @@ const SITE: &str = "\
 param listen type=addr
 param app type=addr
 param admin type=addr
-admin (param)admin
+admin (param)admin {
+ status
+ purge
+}
 log access format=json {
     fields method path status cache cache-reason reason
 }

@@ -159,7 +159,7 @@ fn sites_compile() {
                     (!clean).then(|| compiled.diagnostics(false))
                 }
                 "kdl site" | "kdl upstream" => wrong_with(&folder, block.text),
-                "kdl wrong" | "sh" | "text" | "ini" | "dockerfile" | "csv" | "rust" => continue,
+                "kdl wrong" | "sh" | "text" | "ini" | "yaml" | "dockerfile" | "csv" | "rust" => continue,
                 info => Some(format!("no test knows blocks of `{info}`\n")),
             };
             count += 1;

@@ -34,6 +34,7 @@ mod macros;
 mod malicious;
 mod memory;
 mod mistakes;
+mod operate;
 mod oracle;
 mod page;
 mod reference;

@@ -34,6 +34,28 @@ fn the_page_of_reasons_is_up_to_date() {
     );
 }
 
+/// The table of metrics in the documentation is made from their declarations.
+#[test]
+fn the_table_of_metrics_is_up_to_date() {
+    const MARKS: (&str, &str) = ("<!-- metrics: generated -->\n", "<!-- metrics: end -->");
+    let path = workspace().join("docs/observability.md");
+    let text = std::fs::read_to_string(&path).expect("a page");
+    let (before, rest) = text.split_once(MARKS.0).expect("the mark before the table");
+    let (_, after) = rest.split_once(MARKS.1).expect("the mark behind the table");
+    let mut table = String::from("\n| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n");
+    for metric in proxy_runtime::metrics::ALL {
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        table += &format!("| `{}` | {kind} | {} | {} |\n", metric.sample(), labels.join(", "), metric.help);
+    }
+    let generated = format!("{before}{}{table}\n{}{after}", MARKS.0, MARKS.1);
+    if std::env::var_os("KILN_UPDATE").is_some() {
+        std::fs::write(&path, &generated).expect("written");
+    }
+    let written = std::fs::read_to_string(&path).expect("a page");
+    assert!(written == generated, "docs/observability.md: KILN_UPDATE=1 cargo test writes the table");
+}
+
 /// Every word that the compiler or the proxy can give as a reason is in the table, with the status that it has; and no other.
 #[test]
 fn every_reason_is_explained() {
@@ -175,6 +197,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/files.rs",
         "tests/all/files/or_else.rs",
         "tests/all/files/send_file.rs",
+        "tests/all/operate.rs",
         "tests/all/sockets.rs",
         "tests/all/intake.rs",
         "tests/all/compress.rs",

@@ -29,7 +29,7 @@ fn origin() -> Origin {
 fn start(name: &str, memory: &str, workers: usize, origin: &Origin) -> Proxy {
     let dir = scratch(&format!("compare-cache-{name}"));
     let text = format!(
-        "param listen type=addr\nparam admin type=addr\nadmin (param)admin\nprocess {{\nworkers {workers}\n}}\n\
+        "param listen type=addr\nparam admin type=addr\nadmin (param)admin {{\nstatus\n}}\nprocess {{\nworkers {workers}\n}}\n\
          cache-store all memory=\"{memory}\"\nsite * {{\nlisten (param)listen\ncache\nproxy \"http://{}\"\n}}\n",
         origin.address
     );

@@ -120,6 +120,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             listeners: &model.listeners,
             tls: &model.tls,
             acme: None,
+            admin: None,
             streams: &[],
             trusted: &model.trusted,
             root: &model.root,

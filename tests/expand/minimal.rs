@@ -13,7 +13,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 22,
+    ::proxy_runtime::site::VERSION == 23,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -66,6 +66,7 @@ static SITES: &[Host] = &[
         policy: &POLICY_0,
         tls: None,
         secure: None,
+        first_route: 0,
     },
 ];
 /// 1 entries of 64 bytes
@@ -205,6 +206,7 @@ static SITE: Site = Site {
     listeners: LISTENERS,
     tls: TLS,
     acme: None,
+    admin: None,
     streams: STREAMS,
     trusted: &TRUSTED,
     root: &POLICY_0,

@@ -13,7 +13,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 22,
+    ::proxy_runtime::site::VERSION == 23,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`
@@ -142,6 +142,7 @@ static SITES: &[Host] = &[
         policy: &POLICY_0,
         tls: None,
         secure: None,
+        first_route: 0,
     },
 ];
 /// 2 entries of 64 bytes
@@ -310,6 +311,7 @@ static SITE: Site = Site {
     listeners: LISTENERS,
     tls: TLS,
     acme: None,
+    admin: None,
     streams: STREAMS,
     trusted: &TRUSTED,
     root: &POLICY_0,

@@ -30,11 +30,8 @@ impl Listeners {
     }
 }
 
-/// An address as it is written.
-type Written = Spanned<ast::Setting<String>>;
-
 /// A listener while names are looked up.
-struct Declared {
+pub(crate) struct Declared {
     listener: Listener,
     name: Option<String>,
     span: Span,
@@ -49,14 +46,14 @@ impl Check<'_> {
         listens: &[Listen],
         sites: &[(Span, ast::Site)],
         secured: &[Option<usize>],
-        (streams, admin): (&[(Span, ast::Stream)], Option<&Written>),
+        (streams, admin): (&[(Span, ast::Stream)], Option<&ast::Admin>),
     ) -> Listeners {
         let mut declared: Vec<Declared> = Vec::new();
         for listen in listens {
             self.declare_listen(listen, &mut declared);
         }
         let mut streaming = self.stream_listen(streams, &mut declared);
-        streaming.extend(admin.and_then(|address| self.admin_listen(address, &mut declared)));
+        streaming.extend(admin.and_then(|admin| self.admin_listen(admin, &mut declared)));
         let own: Vec<Option<Vec<usize>>> =
             sites.iter().map(|(_, site)| self.site_listen(site, &mut declared)).collect();
         let shared: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].shared).collect();
@@ -164,7 +161,7 @@ impl Check<'_> {
         }
     }
 
-    fn add_listener(
+    pub(crate) fn add_listener(
         &mut self,
         address: &Spanned<ast::Setting<String>>,
         name: Option<&Spanned<String>>,
@@ -224,21 +221,6 @@ impl Check<'_> {
         all
     }
 
-    /// The listener of `admin`.
-    fn admin_listen(&mut self, address: &Spanned<ast::Setting<String>>, declared: &mut Vec<Declared>) -> Option<usize> {
-        if let ast::Setting::Fixed(written) = &address.value
-            && let Ok(Address::Tcp(host, _)) = settings::address(written)
-            && !host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-        {
-            self.report.add(
-                Diagnostic::lint("open-admin", "whoever can connect to this address may do anything", address.span)
-                    .help(Help::write(address.span, "\"unix:/run/site/admin.sock\"")),
-            );
-        }
-        let speaks = Speaks { admin: true, ..model::PLAIN };
-        self.add_listener(address, None, (false, &speaks, &SocketFile::default()), declared)
-    }
-
     /// The listeners a site names, or `None` where it says nothing.
     fn site_listen(&mut self, site: &ast::Site, declared: &mut Vec<Declared>) -> Option<Vec<usize>> {
         let mut own: Option<Vec<usize>> = None;
@@ -274,7 +256,7 @@ impl Check<'_> {
     }
 
     /// Who may connect, where a `listen` says so.
-    fn socket_file(&mut self, listen: &ast::Listen) -> SocketFile {
+    pub(crate) fn socket_file(&mut self, listen: &ast::Listen) -> SocketFile {
         let given = [
             ("mode", listen.mode.as_ref().map(|mode| mode.span)),
             ("owner", listen.owner.as_ref().map(|owner| owner.span)),

@@ -208,16 +208,20 @@ site example.com {
         level: Some(Level::Deny),
         what: "`admin` listens where others can connect.",
         why: "\
-There is no password: whoever can connect may purge the cache, and whatever else `admin` will learn. A unix socket is for those whom
-the file system lets in, a loopback address for this machine. Where a firewall keeps all others out, `lint allow open-admin`
-says so.",
+There is no password: whoever can connect sees metrics and caches, and may purge them, as far as `admin` has lines for that. A unix socket is
+for those whom the file system lets in, a loopback address for this machine, and `allow` names networks. Where a firewall keeps all others
+out, `lint allow open-admin` says so.",
         wrong: "
-admin \"0.0.0.0:9000\"
+admin \"0.0.0.0:9000\" {
+    metrics
+}
 site example.com {
     proxy \"http://127.0.0.1:3000\"
 }",
         right: "
-admin \"127.0.0.1:9000\"
+admin \"127.0.0.1:9000\" {
+    metrics
+}
 site example.com {
     proxy \"http://127.0.0.1:3000\"
 }",

@@ -132,10 +132,10 @@ impl<'a, 'r> Reading<'a, 'r> {
             items.push(Item { span: self.node.name.span, what: What::Unread, broken: true });
         }
         let empty = self.node.children.as_ref().is_none_or(Vec::is_empty);
-        // All that it can say stands in its braces. (Of an `else`, it is said that it has no handler.)
+        // All that it can say stands in its braces. (Of an `else`, it is said that it has no handler; `metrics` says enough by itself.)
         let braces_alone = self.directive.args.is_empty()
             && self.directive.props.is_empty()
-            && self.directive.body != Some(Place::Else);
+            && !matches!(self.directive.body, Some(Place::Else | Place::Metrics));
         if empty && braces_alone && !wrong {
             let message = format!("`{}` says nothing", self.directive.name);
             self.add(

@@ -19,7 +19,10 @@ pub(super) fn policies(plan: &Plan<'_>) -> TokenStream {
 }
 
 pub(super) fn sites<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = TokenStream> + 'a {
-    plan.model.hosts.iter().map(|host| {
+    let mut next = 0;
+    plan.model.hosts.iter().map(move |host| {
+        let first = Literal::u32_unsuffixed(next);
+        next += host.routes.len() as u32;
         let name = text(&host.hosts.first().map(ToString::to_string).unwrap_or_default());
         let (normal_form, policy) =
             (expression(&host.normal_form), numbered("POLICY", plan.policies.index(&&host.policy)));
@@ -30,6 +33,7 @@ pub(super) fn sites<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = TokenStream>
             policy: &#policy,
             tls: #tls,
             secure: #secure,
+            first_route: #first,
         })
     })
 }

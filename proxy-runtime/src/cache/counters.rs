@@ -15,7 +15,7 @@ pub(super) struct Counters {
     pub(super) evicted: Arc<AtomicU64>,
 }
 
-/// The counts of [`Requests`], in the order of [`WORDS`]. Two lines of memory, as processors fetch them in pairs.
+/// Requests by what became of them, in the order of [`WORDS`]. Two lines of memory, as processors fetch them in pairs.
 #[derive(Default)]
 #[repr(align(128))]
 pub(super) struct OfWorker(pub(super) [AtomicU64; WORDS.len()]);
@@ -37,12 +37,6 @@ impl Counters {
     pub(super) fn stored(&self) {
         self.stored.fetch_add(1, Ordering::Relaxed);
     }
-
-    pub(super) fn requests(&self) -> Requests {
-        let sum = |index: usize| self.workers.iter().map(|of| of.0[index].load(Ordering::Relaxed)).sum();
-        let [hit, stale, revalidated, joined, miss, pass] = std::array::from_fn(sum);
-        Requests { hit, stale, revalidated, joined, miss, pass }
-    }
 }
 
 /// Counts responses that are evicted from memory.
@@ -62,15 +56,4 @@ impl Lifecycle<u128, Entry> for Evictions {
     fn on_evict(&self, state: &mut Self::RequestState, name: u128, entry: Entry) {
         DefaultLifecycle::default().on_evict(state, name, entry);
     }
-}
-
-/// Requests, by what became of them: the words of the log.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Requests {
-    pub(crate) hit: u64,
-    pub(crate) stale: u64,
-    pub(crate) revalidated: u64,
-    pub(crate) joined: u64,
-    pub(crate) miss: u64,
-    pub(crate) pass: u64,
 }

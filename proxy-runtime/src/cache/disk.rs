@@ -173,6 +173,7 @@ impl Disk {
         (index.list.len() as u64, index.total)
     }
 
+    #[cfg(feature = "admin")]
     /// How many files were removed for want of room.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)

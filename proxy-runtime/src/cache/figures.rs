@@ -5,12 +5,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::counters::{OfWorker, Requests, WORDS};
+use super::counters::{Counters, WORDS};
 use super::disk::Disk;
 use super::store::Store;
 
 /// How much there is in a store, and what it has done.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Figures {
     /// In memory.
     pub(crate) entries: u64,
@@ -31,7 +32,7 @@ pub(crate) struct Figures {
 }
 
 /// What there is in a folder.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct OnDisk {
     pub(crate) folder: String,
     pub(crate) files: u64,
@@ -43,15 +44,6 @@ pub(crate) struct OnDisk {
 }
 
 impl Store {
-    /// A request is over: what the log says of it. Called by the worker of this number alone, so nobody else writes its counts.
-    pub(crate) fn count(&self, worker: usize, word: &str) {
-        let index = WORDS.iter().position(|known| *known == word);
-        if let Some((OfWorker(counts), index)) = self.counters.workers.get(worker).zip(index) {
-            let count = &counts[index];
-            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        }
-    }
-
     /// All figures. Cost: a lock for each shard of the flights.
     pub(crate) fn figures(&self) -> Figures {
         let disks: Vec<_> = self.disks.iter().map(|disk| disk.figures()).collect();
@@ -85,8 +77,37 @@ impl Disk {
     }
 }
 
+impl Counters {
+    pub(super) fn requests(&self) -> Requests {
+        let sum = |index: usize| self.workers.iter().map(|of| of.0[index].load(Ordering::Relaxed)).sum();
+        let [hit, stale, revalidated, joined, miss, pass] = std::array::from_fn(sum);
+        Requests { hit, stale, revalidated, joined, miss, pass }
+    }
+}
+
+impl Requests {
+    /// Each with its word.
+    pub(crate) fn named(&self) -> [(&'static str, u64); WORDS.len()] {
+        let Requests { hit, stale, revalidated, joined, miss, pass } = *self;
+        let counts = [hit, stale, revalidated, joined, miss, pass];
+        std::array::from_fn(|index| (WORDS[index], counts[index]))
+    }
+}
+
+/// Requests, by what became of them: the words of the log.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Requests {
+    pub(crate) hit: u64,
+    pub(crate) stale: u64,
+    pub(crate) revalidated: u64,
+    pub(crate) joined: u64,
+    pub(crate) miss: u64,
+    pub(crate) pass: u64,
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::counters::OfWorker;
     use super::super::store::tests::store;
     use super::*;
 

@@ -142,6 +142,7 @@ impl Flights {
         }
     }
 
+    #[cfg(feature = "admin")]
     /// How many there are that can be joined.
     pub(super) fn count(&self) -> u64 {
         let begun = |flights: &HashMap<u128, Arc<Flight>>| {

@@ -135,6 +135,7 @@ pub(crate) fn tag(group: &str, origin: &str) -> String {
     format!("{MARK}{origin}{MARK}{}", group.replace('%', "%25").replace(' ', "%20"))
 }
 
+#[cfg(any(feature = "admin", test))]
 /// The group that a tag stands for.
 pub(crate) fn group_of(tag: &str) -> Option<String> {
     let (_, group) = tag.strip_prefix(MARK)?.split_once(MARK)?;

@@ -189,6 +189,7 @@ impl Head {
         head
     }
 
+    #[cfg(any(feature = "admin", test))]
     /// Whether it is that of a list of parts, which is no response.
     pub(super) fn is_of_list(&self) -> bool {
         self.status == OF_LIST

@@ -20,7 +20,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::as_is::AsIs;
 use super::content::Content;
-use super::counters::{Counters, Evictions};
+use super::counters::{Counters, Evictions, OfWorker, WORDS};
 use super::disks::Disks;
 use super::entry::{ByBytes, Entry, Head, Lately, Marker, PAUSE};
 use super::filed::Filed;
@@ -149,6 +149,15 @@ impl Store {
     /// Where a URL's answer is, or the note that there are several.
     pub(super) fn name_of_url(&self, url: &str) -> u128 {
         self.name_of([url.as_bytes(), b"", b""])
+    }
+
+    /// A request is over: what the log says of it. Called by the worker of this number alone, so nobody else writes its counts.
+    pub(crate) fn count(&self, worker: usize, word: &str) {
+        let index = WORDS.iter().position(|known| *known == word);
+        if let Some((OfWorker(counts), index)) = self.counters.workers.get(worker).zip(index) {
+            let count = &counts[index];
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
     }
 
     /// Looks for the answer to a request for `url`.

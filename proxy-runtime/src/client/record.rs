@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use crate::cache::Flight;
 use crate::context::claims::Claims;
 use crate::context::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
+use crate::metrics::counters::Exchange;
 use crate::observe::line;
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
@@ -47,6 +49,8 @@ pub(crate) struct Record {
     attempts: u32,
     pub(crate) request_id: RequestId,
     pub(crate) began: Instant,
+    /// When there was the head of a response, where that is counted.
+    first_byte: Option<Instant>,
     policy: &'static Policy,
     status: u16,
     /// What the server calls its status, where that is not the usual.
@@ -101,6 +105,7 @@ impl Record {
             attempts: 0,
             request_id: worker.request_id(),
             began,
+            first_byte: None,
             policy: worker.site.root,
             status: 0,
             reason: None,
@@ -190,6 +195,9 @@ impl Record {
 
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = status;
+        if self.worker.counters.is_some() {
+            self.first_byte = Some(Instant::now());
+        }
     }
 
     /// The client is gone before a byte of the answer was sent. What the client itself did wrong keeps its status.
@@ -216,6 +224,18 @@ impl Record {
     /// How many bytes of a body the answer had, so far.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.bytes = bytes;
+    }
+
+    fn count(&self, took: Duration) {
+        let Some(counters) = self.worker.counters else { return };
+        counters.exchange(&Exchange {
+            route: self.route.map(|route| route.id),
+            status: self.status,
+            bytes: self.bytes,
+            took,
+            first_byte: self.first_byte.map(|at| at.saturating_duration_since(self.began)),
+            failure: self.failure,
+        });
     }
 
     /// The path in normal form; as it arrived, where it has none.
@@ -254,7 +274,7 @@ impl Record {
             attempts: self.attempts,
             status: self.status,
             bytes: self.bytes,
-            duration: std::time::Duration::ZERO,
+            duration: Duration::ZERO,
             reason: self.failure.map_or("", Failure::reason),
             detail: self.failure.map_or("", Failure::detail),
             rule: self.rule,
@@ -273,13 +293,18 @@ impl Drop for Record {
         if let Some(cache) = self.route.as_ref().and_then(|route| route.policy.cache.as_ref()) {
             self.worker.stores[usize::from(cache.store)].count(self.worker.number, self.cache.0);
         }
-        if matches!(self.policy.log, Log::Off) {
+        if self.worker.counters.is_none() && matches!(self.policy.log, Log::Off) {
             return;
         }
         if !self.over {
             self.failed(Failure::ClientDisconnected);
         }
-        let facts = Facts { duration: self.began.elapsed(), time: Timestamp::now(), ..self.facts() };
+        let took = self.began.elapsed();
+        self.count(took);
+        if matches!(self.policy.log, Log::Off) {
+            return;
+        }
+        let facts = Facts { duration: took, time: Timestamp::now(), ..self.facts() };
         self.worker.log.write(|out| line::write(&self.policy.log, &facts, out));
     }
 }

@@ -112,6 +112,9 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
     let introduced = worker.site.listeners[listener as usize].speaks.proxy_protocol.is_some();
     match worker.budget.admit((!introduced).then_some(peer)) {
         Ok(permit) => {
+            if let Some(counters) = worker.counters {
+                counters.accepted();
+            }
             tokio::task::spawn_local(serve(worker, Accepted { stream, peer, listener, permit }));
         }
         Err(failure) => {

@@ -116,6 +116,9 @@ async fn secure(peer: &mut Peer, mut link: BufferedStream) -> Result<Option<(Buf
     let secured = worker.tls.accept(worker.site, peer.listener, link).await;
     let (stream, secured) = secured.map_err(|failure| (failure, None))?;
     let http2 = secured.http2 || !peer.listener().speaks.http1;
+    if let Some(counters) = worker.counters {
+        counters.handshake(secured.version);
+    }
     peer.secured = Some(secured);
     Ok(Some((BufferedStream::new(stream, worker.buffers), http2)))
 }

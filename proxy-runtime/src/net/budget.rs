@@ -51,6 +51,12 @@ impl ConnectionBudget {
         (self.most.swap(now, Ordering::Relaxed).max(now), now)
     }
 
+    #[cfg(feature = "admin")]
+    /// How many connections there are.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Room for a TLS handshake, until the guard is dropped.
     pub(crate) fn handshake(&'static self) -> Option<Handshake> {
         let counted = Handshake(self);

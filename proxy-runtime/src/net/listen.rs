@@ -40,22 +40,31 @@ impl Bound {
     }
 }
 
-/// Binds every listener, once per worker. Result: per worker, per listener.
+/// What a worker accepts from: the listener's number, and its socket.
+pub(crate) type Accepting = (u32, Bound);
+
+/// Per worker, what it accepts from; and the socket of `admin`.
+type AllBound = (Vec<Vec<Accepting>>, Option<Bound>);
+
+/// Binds every listener, once per worker, and that of `admin` once.
 ///
 /// # Errors
 /// One for each address that can't be had.
-pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Result<Vec<Vec<Bound>>, Vec<Refused>> {
+pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Result<AllBound, Vec<Refused>> {
     let mut inherited = Inherited::take();
     let measures = site.policies().any(|policy| policy.limits.min_rate > 0);
     let queue = if measures { FINE_QUEUE as u32 } else { QUEUE };
-    let mut per_worker: Vec<Vec<Bound>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut per_worker: Vec<Vec<Accepting>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut admin = None;
     let mut refused = Vec::new();
-    for listener in site.listeners {
-        match bind(listener, settings, workers, &mut inherited) {
+    for (index, listener) in (0..).zip(site.listeners) {
+        let count = if listener.speaks.admin { 1 } else { workers };
+        match bind(listener, settings, count, &mut inherited) {
+            Ok(mut sockets) if listener.speaks.admin => admin = sockets.pop(),
             Ok(sockets) => {
                 sockets.iter().for_each(|socket| socket.bound_queue(queue));
                 for (worker, socket) in per_worker.iter_mut().zip(sockets) {
-                    worker.push(socket);
+                    worker.push((index, socket));
                 }
             }
             Err(error) => {
@@ -64,7 +73,7 @@ pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Resu
             }
         }
     }
-    if refused.is_empty() { Ok(per_worker) } else { Err(refused) }
+    if refused.is_empty() { Ok((per_worker, admin)) } else { Err(refused) }
 }
 
 fn bind(listener: &Listener, settings: &Settings, workers: usize, inherited: &mut Inherited) -> io::Result<Vec<Bound>> {

@@ -53,6 +53,12 @@ impl Memory {
         (self.most.swap(now, Ordering::Relaxed).max(now), now)
     }
 
+    #[cfg(feature = "admin")]
+    /// How much is in use.
+    pub(crate) fn in_use(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Takes so many bytes, if there are as many. They are given back by [`Memory::give`].
     pub(crate) fn take(&self, bytes: usize) -> bool {
         self.take_below(bytes, self.limit)

@@ -30,6 +30,7 @@ use crate::exchange::{Http1Exchange, Http2Exchange, NotProcessed, Unanswered, Up
 use crate::failure::Failure;
 use crate::http1::{self, Framing, MessageHead};
 use crate::http2::request;
+use crate::metrics::counters::AttemptFailure;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
 use crate::site::Retry;
@@ -88,6 +89,16 @@ enum AttemptErrorKind {
 }
 
 impl AttemptErrorKind {
+    fn counted(self) -> AttemptFailure {
+        match self {
+            AttemptErrorKind::Unreachable => AttemptFailure::Unreachable,
+            AttemptErrorKind::Reset => AttemptFailure::Reset,
+            AttemptErrorKind::Timeout => AttemptFailure::Timeout,
+            AttemptErrorKind::Unprocessed => AttemptFailure::Unprocessed,
+            AttemptErrorKind::Final => AttemptFailure::Other,
+        }
+    }
+
     /// No connection: another server may have one to give, unless it is this process that has none.
     fn of_unconnected(failure: Failure) -> AttemptErrorKind {
         if failure == Failure::NoDescriptors { AttemptErrorKind::Final } else { AttemptErrorKind::Unreachable }
@@ -148,6 +159,11 @@ pub(super) async fn send(
         };
         let index = lease.server.index;
         record.asked(lease.server.name(), lease.server.load.active());
+        if let Some(counters) = worker.counters
+            && (resending || retrying.is_some() || !tried.is_empty())
+        {
+            counters.retry(group.index);
+        }
         let tries = Tries { client, record, group, request: &request, framing, kept: kept.clone(), connect, waits };
         let hedge = retry.map(|retry| (retry, retry.hedge.get(worker.settings)));
         let outcome = match (hedge, &kept) {
@@ -250,8 +266,21 @@ pub(super) fn sticky(servers: &Servers, group: &Group, fields: &Fields) -> Optio
 type Begun = Result<(Box<UpstreamExchange>, bool), Box<(Lease, RequestBody, Failure, AttemptErrorKind)>>;
 
 impl Tries<'_> {
-    /// One try, from when it began. The outcome is told to the server's group.
-    async fn once(&self, mut lease: Lease, mut body: RequestBody, began: Instant) -> Result<Answer, AttemptError> {
+    /// One try, from when it began. The outcome is told to the server's group, and counted.
+    async fn once(&self, lease: Lease, body: RequestBody, began: Instant) -> Result<Answer, AttemptError> {
+        let place = (self.group.index, lease.server.index);
+        let outcome = self.attempt(lease, body, began).await;
+        if let Some(counters) = self.client.worker.counters {
+            let counted = match &outcome {
+                Ok((_, head)) => Ok(head.start.as_u16()),
+                Err(error) => Err(error.kind.counted()),
+            };
+            counters.attempt(place, counted, began.elapsed());
+        }
+        outcome
+    }
+
+    async fn attempt(&self, mut lease: Lease, mut body: RequestBody, began: Instant) -> Result<Answer, AttemptError> {
         let mut first = true;
         loop {
             let begun = if self.group.upstream.http2 {
@@ -407,6 +436,9 @@ impl Tries<'_> {
         let Some(_retrying) = self.group.retry(retry.budget) else { return first.await };
         let lease = self.group.lease(&self.client.worker.servers.servers, wish, Instant::now());
         let Ok(lease) = lease else { return first.await };
+        if let Some(counters) = self.client.worker.counters {
+            counters.retry(self.group.index);
+        }
         let second = lease.server.index;
         let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(start(lease, Instant::now()))];
         std::future::poll_fn(|cx| {

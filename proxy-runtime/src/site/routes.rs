@@ -47,6 +47,8 @@ pub struct Routes {
 /// A route: which requests, what is done to them, who answers.
 #[derive(Clone, Copy)]
 pub struct Route {
+    /// Its number.
+    pub id: RouteId,
     /// Its pattern, for `{route}`.
     pub pattern: &'static str,
     /// The text that is its own: what its handler's `Piece::Row` stands for.
@@ -97,6 +99,7 @@ impl Routes {
         let [start, length, _, _, request, response, functions, handler, policy, row, row_length] =
             self.rows.row(route as usize);
         Some(Route {
+            id: route,
             pattern: self.text(start, length),
             row: self.text(row, row_length),
             request: self.request.get(request as usize).copied(),

@@ -239,6 +239,24 @@ impl Group {
         self.count(servers, |server| server.health.is_healthy(now)).1 == 0
     }
 
+    #[cfg(feature = "admin")]
+    /// Whether a server is healthy, as far as checks and ejections tell, and has an address.
+    pub(crate) fn is_healthy(&self, server: &Server) -> bool {
+        server.resolved() && server.health.is_healthy(self.time(Instant::now()))
+    }
+
+    #[cfg(feature = "admin")]
+    /// Whether `outlier` has ejected a server.
+    pub(crate) fn is_ejected(&self, server: &Server) -> bool {
+        server.health.is_ejected(self.time(Instant::now()))
+    }
+
+    #[cfg(feature = "admin")]
+    /// How many requests wait for room.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.count()
+    }
+
     /// Whether too few servers are healthy for that to be believed.
     fn panics(&self, servers: &[Server], now: u64) -> bool {
         let threshold = self.upstream.panic_threshold;

@@ -28,6 +28,12 @@ impl Pending {
         Waiting { pending: self, others }
     }
 
+    #[cfg(feature = "admin")]
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// There is room for one more. Cost where nobody waits: a fence and a load.
     pub(super) fn wake_one(&self) {
         fence(Ordering::SeqCst);

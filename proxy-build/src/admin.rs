@@ -1,0 +1,352 @@
+//! `admin`: the endpoint for operators, its directives, and what they come to.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use proxy_runtime::context::settings::{self, Address};
+use proxy_runtime::metrics::MAX_BUCKETS;
+use proxy_runtime::site::{self, Speaks};
+
+use crate::ast::{self, Item, ListenWord, Setting, Top, What};
+use crate::check::Check;
+use crate::check::listeners::{Declared, Listeners};
+use crate::declaration::{Directive, Place, Prop};
+use crate::model::{self, list};
+use crate::report::{Diagnostic, Help};
+use crate::source::Spanned;
+use crate::syntax::{Leaf, Scalar};
+use crate::value::{self, Parsed};
+
+/// The directives of `admin`, in the order of the manual.
+pub(crate) const DIRECTIVES: &[&Directive] = &[&ADMIN, &METRICS, &BUCKETS, &STATUS, &PURGE, &ALLOW, &READY];
+
+const BRACES: Place = Place::Within("in `admin`");
+
+/// A line of `admin`.
+#[derive(Debug)]
+enum AdminLine {
+    /// `metrics`, and what stands in it.
+    Metrics(Vec<Item>),
+    /// `status`.
+    Status,
+    /// `purge`.
+    Purge,
+    /// `allow`.
+    Allow(Vec<Spanned<IpNet>>),
+    /// `ready`.
+    Ready(Vec<Spanned<String>>),
+}
+
+/// `buckets`.
+#[derive(Debug)]
+struct Buckets(Vec<Spanned<Duration>>);
+
+static ADMIN: Directive = Directive {
+    name: "admin",
+    places: &[Place::Root],
+    args: "ADDR|unix:PATH",
+    props: &[
+        Prop::new("mode", "MODE", "The permissions of a unix socket's file, as of [`listen`](#listen)."),
+        Prop::new("owner", "USER:GROUP", "Whose file it is, as of [`listen`](#listen)."),
+    ],
+    body: Some(BRACES),
+    repeats: false,
+    summary: "The address for operators: health, metrics, caches.",
+    details: "\
+It speaks HTTP/1.1, in a thread of its own: no worker waits for it, and it goes on answering while the process drains. No site is served
+there. 32 connections are served at once, each for up to a minute.
+
+- `GET /healthz`: 200 while the process runs.
+- `GET /readyz`: 200 while it accepts connections; 503 once it drains, and while an upstream of `ready` has no healthy server.
+- `GET /metrics`, with `metrics`.
+- `GET /stores` and `GET /entry`, with `status`.
+- `PURGE`, with `purge`.
+
+A part without its line in the braces is answered with 403. An address that others can reach needs `allow`: without it, it is found by the lint
+`open-admin`.",
+    example: r#"
+admin "unix:/run/site/admin.sock" mode="0660" owner=":ops" {
+    metrics
+    status
+    purge
+    ready app
+}
+cache-store main memory="256MiB"
+upstream app {
+    server "127.0.0.1:3000"
+    health-check "/healthz"
+}
+site example.com {
+    cache main
+    proxy app
+}
+"#,
+    read: |r| {
+        Some(What::Top(Top::Admin(ast::Admin {
+            address: r.arg("an ADDR", value::setting(address))?,
+            mode: r.prop("mode", value::socket::mode),
+            owner: r.prop("owner", value::socket::owner),
+            items: r.body(),
+        })))
+    },
+};
+
+static METRICS: Directive = Directive {
+    name: "metrics",
+    places: &[BRACES],
+    args: "",
+    props: &[],
+    body: Some(Place::Metrics),
+    repeats: false,
+    summary: "Metrics for Prometheus.",
+    details: "\
+`GET /metrics` has them as text, or in OpenMetrics where the client accepts that: by route, upstream, server and store, with the names that the
+site gives them. They are listed under [Metrics](observability.md#metrics). Workers count without locks; where there is no `metrics`, nothing is
+counted. Routes of a site with the same pattern are one series, and series of which nothing was counted are left out.",
+    example: METRICS_EXAMPLE,
+    read: |r| Some(What::line(AdminLine::Metrics(r.body()))),
+};
+
+static BUCKETS: Directive = Directive {
+    name: "buckets",
+    places: &[Place::Metrics],
+    args: "DURATION...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The upper bounds of histograms' buckets.",
+    details: "\
+1 to 32, each longer than the one before it. Default: 1, 2.5, 5, 10, 25, 50, 100, 250 and 500 ms, 1, 2.5, 5 and 10 s. Each bucket is a series for each route and
+upstream.",
+    example: METRICS_EXAMPLE,
+    read: |r| Some(What::line(Buckets(r.some("a DURATION", value::duration)))),
+};
+
+static STATUS: Directive = Directive {
+    name: "status",
+    places: &[BRACES],
+    args: "",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "What the caches hold and have done, as JSON.",
+    details: "\
+- `GET /stores`: what is in the stores: `name`, `entries`, `bytes` and `capacity` of what is in memory, `files` and
+  `disk-bytes` of what is on disk, and of each `folder` in `disks` whether it `works`; `fetching`: fetches that are under way; and what has been since the process began: `requests` by the words of the log
+  (`hit`, `stale`, `revalidated`, `joined`, `miss`, `pass`), responses that were `stored`, `evicted` from memory and `disk-evicted`.
+- `GET /entry?url=URL`: what is cached under a URL. All behind `url=` is the URL, as in
+  `curl --unix-socket /run/site.sock 'http://admin/entry?url=http://example.com/x?y=1'`; it is taken for whichever scheme and port, as `PURGE` does. `responses` has up to 64, with
+  `url` as it is keyed, `on` (`memory` or `disk`), `status`, `bytes`, `age`, `ttl`, `stale-while-revalidate` and `stale-if-error` in seconds,
+  `purged-softly`, the names in `vary`, `tags`, `groups`, and some of their `fields`. Of a URL with variants those are shown that are in memory.",
+    example: STATUS_EXAMPLE,
+    read: |_| Some(What::line(AdminLine::Status)),
+};
+
+static PURGE: Directive = Directive {
+    name: "purge",
+    places: &[BRACES],
+    args: "",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Responses may be purged here.",
+    details: "\
+`PURGE` of any site's URL, as in `curl --unix-socket /run/site.sock -X PURGE http://example.com/x`: as [`purge` in `cache`](#purge)
+describes it, whatever that says; `Purge-Tags`, `Purge-Groups`, `Purge-Pattern` and `Purge-Mode: all` are about all stores. A request with
+`Origin`, as pages in browsers send it, is answered with 403.",
+    example: STATUS_EXAMPLE,
+    read: |_| Some(What::line(AdminLine::Purge)),
+};
+
+static ALLOW: Directive = Directive {
+    name: "allow",
+    places: &[BRACES],
+    args: "CIDR...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The networks whose requests are answered.",
+    details: "All others get 403. Default: anybody who can reach the address. Who connects to a unix socket is `127.0.0.1`.",
+    example: r#"
+admin ":9000" {
+    metrics
+    allow "10.0.0.0/8"
+}
+site example.com {
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::line(AdminLine::Allow(r.some("a CIDR", value::network)))),
+};
+
+static READY: Directive = Directive {
+    name: "ready",
+    places: &[BRACES],
+    args: "UPSTREAM...",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The upstreams without which the proxy is not ready.",
+    details: "`GET /readyz` is 503 while one of them has no healthy server, by `health-check` and `outlier`. Default: none.",
+    example: r#"
+admin "127.0.0.1:9000" {
+    ready app
+}
+upstream app {
+    server "127.0.0.1:3000"
+    health-check "/healthz"
+}
+site example.com {
+    proxy app
+}
+"#,
+    read: |r| Some(What::line(AdminLine::Ready(r.some("an UPSTREAM", value::name)))),
+};
+
+const METRICS_EXAMPLE: &str = r#"
+admin "127.0.0.1:9000" {
+    metrics {
+        buckets "5ms" "25ms" "100ms" "1s"
+    }
+}
+site example.com {
+    proxy "http://127.0.0.1:3000"
+}
+"#;
+
+const STATUS_EXAMPLE: &str = r#"
+admin "unix:/run/site.sock" {
+    status
+    purge
+}
+site example.com {
+    cache
+    proxy "http://127.0.0.1:3000"
+}
+"#;
+
+fn address(leaf: &Leaf) -> Parsed<String> {
+    match &leaf.value {
+        Scalar::Integer(port @ 1..=65535, _) => Err(value::problem("bad-address", "a port alone is no address")
+            .write_text(&format!("127.0.0.1:{port}"))
+            .write_text("unix:/run/site/admin.sock")),
+        _ => value::listen_address(leaf),
+    }
+}
+
+impl Check<'_> {
+    /// The listener of `admin`.
+    pub(crate) fn admin_listen(&mut self, admin: &ast::Admin, declared: &mut Vec<Declared>) -> Option<usize> {
+        let address = &admin.address;
+        let allows = admin.items.iter().any(|item| matches!(item.line(), Some(AdminLine::Allow(_))));
+        if let Setting::Fixed(written) = &address.value
+            && let Ok(Address::Tcp(host, _)) = settings::address(written)
+            && !host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+            && !allows
+        {
+            let found = "whoever can connect to this address is an operator";
+            self.report.add(
+                Diagnostic::lint("open-admin", found, address.span)
+                    .help(Help::write(address.span, "\"unix:/run/site/admin.sock\""))
+                    .help(self.inside(address.span, "allow \"10.0.0.0/8\"")),
+            );
+        }
+        let words = vec![Spanned { value: ListenWord::Address(address.value.clone()), span: address.span }];
+        let (mode, owner) = (admin.mode, admin.owner.clone());
+        let file = self.socket_file(&ast::Listen { words, mode, owner, items: Vec::new() });
+        let speaks = Speaks { admin: true, ..model::PLAIN };
+        self.add_listener(address, None, (false, &speaks, &file), declared)
+    }
+
+    /// What operators may do.
+    pub(crate) fn admin(&mut self, written: Option<&ast::Admin>, listeners: &Listeners) -> Option<site::Admin> {
+        let written = written?;
+        let listener = listeners.list.iter().position(|listener| listener.speaks.admin)?;
+        let mut admin = site::Admin {
+            listener: listener as u16,
+            metrics: false,
+            status: false,
+            purge: false,
+            allow: list(Vec::new()),
+            buckets: list(Vec::new()),
+            ready: list(Vec::new()),
+        };
+        for item in &written.items {
+            match item.line() {
+                Some(AdminLine::Metrics(items)) => {
+                    admin.metrics = true;
+                    let buckets = items.iter().find_map(Item::line::<Buckets>);
+                    admin.buckets = list(buckets.map(|buckets| self.buckets(buckets)).unwrap_or_default());
+                }
+                Some(AdminLine::Status) => admin.status = true,
+                Some(AdminLine::Purge) => admin.purge = true,
+                Some(AdminLine::Allow(networks)) => {
+                    admin.allow = list(networks.iter().map(|network| network.value).collect());
+                }
+                Some(AdminLine::Ready(names)) => admin.ready = list(self.upstreams_named(names)),
+                None => {}
+            }
+            self.shows_stores(item);
+        }
+        Some(admin)
+    }
+
+    /// What is about caches has no effect where there is none.
+    fn shows_stores(&mut self, item: &Item) {
+        let name = match item.line() {
+            Some(AdminLine::Status) => "status",
+            Some(AdminLine::Purge) => "purge",
+            _ => return,
+        };
+        if self.stores.entries.is_empty() && !self.report.has_errors() {
+            let message = format!("`{name}` has no effect: there is no cache");
+            self.error("no-effect", message, item.span);
+        }
+    }
+
+    fn buckets(&mut self, Buckets(written): &Buckets) -> Vec<u64> {
+        for pair in written.windows(2).filter(|pair| pair[1].value <= pair[0].value) {
+            self.report.add(
+                Diagnostic::error(
+                    "contradiction",
+                    "this bucket has no room: it ends where one before it does",
+                    pair[1].span,
+                )
+                .also(pair[0].span, "the one before it")
+                .help("write them in order, each longer than the one before it"),
+            );
+        }
+        if let Some(first) = written.get(MAX_BUCKETS) {
+            self.error("out-of-range", format!("there may be {MAX_BUCKETS} buckets"), first.span);
+        }
+        if let Some(none) = written.iter().find(|bucket| bucket.value.is_zero()) {
+            self.error("out-of-range", "nothing takes no time", none.span);
+        }
+        written.iter().map(|bucket| u64::try_from(bucket.value.as_micros()).unwrap_or(u64::MAX)).collect()
+    }
+
+    /// Upstreams by name, each once.
+    fn upstreams_named(&mut self, names: &[Spanned<String>]) -> Vec<u16> {
+        let mut found: Vec<u16> = Vec::new();
+        for name in names {
+            let Some(index) = self.upstreams.look_up("upstream", name, self.report) else { continue };
+            let upstream = &self.upstreams.entries[index].value;
+            if upstream.health_check.is_none() && upstream.outlier.is_none() {
+                let message = format!("`{name}` is always ready: nothing finds out that a server is unhealthy");
+                self.report.add(
+                    Diagnostic::error("no-effect", message, name.span)
+                        .also(self.upstreams.entries[index].span, "this upstream")
+                        .help("add a `health-check` or `outlier` to the upstream, or leave it out here"),
+                );
+            }
+            let index = self.upstream_index(index, name.span);
+            if found.contains(&index) {
+                self.error("duplicate", format!("`{name}` is there already"), name.span);
+            } else {
+                found.push(index);
+            }
+        }
+        found
+    }
+}

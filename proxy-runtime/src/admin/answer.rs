@@ -1,0 +1,221 @@
+//! Answers the requests of operators ([`Answerer::answer`]): which part of `admin` one is for, and whether the site has it.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Version, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::process::Process;
+use super::{Operated, metrics, stores};
+use crate::context::facts::Facts;
+use crate::context::matcher;
+use crate::failure::Failure;
+use crate::metrics::text::Format;
+use crate::observe::notice;
+use crate::protocol::fields::Fields;
+use crate::protocol::target::Target;
+use crate::serve::purge;
+use crate::worker::StopSignal;
+
+/// What is answered with.
+pub(super) type Reply = Response<Full<Bytes>>;
+
+/// What there is for `GET`, and what for.
+const PATHS: [(&str, &str); 5] = [
+    ("/healthz", "200 while the process runs"),
+    ("/readyz", "200 while it accepts connections and `ready` holds, else 503"),
+    ("/metrics", "metrics for Prometheus"),
+    ("/stores", "what the caches have and have done, as JSON"),
+    ("/entry?url=URL", "what is cached under a URL, as JSON"),
+];
+
+/// How long a text of metrics is used again: many that ask at once get the same one.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// Answers requests.
+pub(super) struct Answerer {
+    pub(super) operated: Operated,
+    pub(super) process: Process,
+    text: RefCell<Option<(Instant, Format, Bytes)>>,
+}
+
+impl Answerer {
+    pub(super) fn new(operated: Operated) -> Answerer {
+        Answerer { operated, process: Process { began: SystemTime::now() }, text: RefCell::default() }
+    }
+
+    /// Answers a request. Its body is not read: none has a meaning here.
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
+        let (admin, path) = (self.operated.admin, request.uri().path());
+        if !admin.allow.is_empty() && !matcher::contains(&admin.allow, peer) {
+            return refuse(StatusCode::FORBIDDEN, "`admin` does not allow this address");
+        }
+        if request.method().as_str() == purge::PURGE {
+            return self.purge(&request, peer).await;
+        }
+        if !PATHS.iter().any(|(known, _)| known.split('?').next() == Some(path)) && path != "/" {
+            let known: Vec<_> = PATHS.iter().map(|(path, _)| *path).collect();
+            return refuse(
+                StatusCode::NOT_FOUND,
+                &format!("there is no `{path}` here; there are {}", known.join(", ")),
+            );
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut reply = refuse(StatusCode::METHOD_NOT_ALLOWED, "this is asked for with GET");
+            reply.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
+        match path {
+            "/" => text(StatusCode::OK, index()),
+            "/healthz" => text(StatusCode::OK, "alive\n"),
+            "/readyz" => self.ready(),
+            "/metrics" if admin.metrics => self.metrics(&request),
+            "/stores" if admin.status => json(&stores::list(self.operated.stores)),
+            "/entry" if admin.status => self.entry(&request, peer).await,
+            _ => forbidden(path.trim_start_matches('/')),
+        }
+    }
+
+    /// Whether the process accepts connections and can do something with them.
+    fn ready(&self) -> Reply {
+        if *self.operated.stop.borrow() != StopSignal::No {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "the process is stopping");
+        }
+        let servers = self.operated.servers;
+        let down = self.operated.admin.ready.iter().filter_map(|&upstream| servers.groups.get(usize::from(upstream)));
+        match down.into_iter().find(|upstream| upstream.is_down(&servers.servers)) {
+            Some(down) => refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &format!("upstream `{}` has no healthy server", down.upstream.name),
+            ),
+            None => text(StatusCode::OK, "ready\n"),
+        }
+    }
+
+    fn metrics(&self, request: &Request<Incoming>) -> Reply {
+        let accept = request.headers().get(header::ACCEPT).map_or(&b""[..], header::HeaderValue::as_bytes);
+        let (format, now) = (Format::of(accept), Instant::now());
+        let mut known = self.text.borrow_mut();
+        let text = match &*known {
+            Some((made, of, text)) if *of == format && now.saturating_duration_since(*made) < FRESH => text.clone(),
+            _ => {
+                let text = Bytes::from(metrics::write(&self.operated, &self.process, format));
+                *known = Some((now, format, text.clone()));
+                text
+            }
+        };
+        reply(StatusCode::OK, format.content_type(), text)
+    }
+
+    /// `GET /entry`: what is behind `url=` is the URL, as it is.
+    async fn entry(&self, request: &Request<Incoming>, peer: IpAddr) -> Reply {
+        let url = request.uri().query().and_then(|query| query.strip_prefix("url="));
+        let Some(url) = url.filter(|url| url.contains("://")) else {
+            return refuse(StatusCode::BAD_REQUEST, "write /entry?url=http://example.com/path");
+        };
+        // A target that is a URL has its host in it, and needs the field all the same (RFC 9112 section 3.2.2).
+        let host: Fields = [("host", "admin")].into_iter().collect();
+        let Operated { site, settings, stores, .. } = self.operated;
+        let Ok(mut target) = Target::parse(url.to_owned(), &host, Version::HTTP_11) else {
+            return refuse(StatusCode::BAD_REQUEST, "the URL is malformed");
+        };
+        let policy = purge::policy_of(site, &mut target, &host, (peer, false));
+        let facts = facts(&Method::GET, &host, &target, Facts::nothing(&Method::GET, &host, settings));
+        match policy.and_then(|policy| purge::place_of(&facts, site, policy, stores)) {
+            Some((store, urls)) => json(&stores::entry(store, urls).await),
+            None => refuse(StatusCode::NOT_FOUND, "no route with `cache` has this URL"),
+        }
+    }
+
+    /// `PURGE`, of the URL that the request is for, or what its fields say.
+    async fn purge(&self, request: &Request<Incoming>, peer: IpAddr) -> Reply {
+        let Operated { site, admin, settings, stores, .. } = self.operated;
+        if !admin.purge {
+            return forbidden("purge");
+        }
+        // A page in a browser on this machine can reach what listens here; programs don't say where they come from.
+        if request.headers().contains_key(header::ORIGIN) {
+            return refuse(StatusCode::FORBIDDEN, "pages of browsers may not change anything here");
+        }
+        let mut fields = Fields::new();
+        for (name, value) in request.headers() {
+            fields.add(name.as_str().as_bytes(), value.as_bytes());
+        }
+        let Ok(mut target) = Target::parse(request.uri().to_string(), &fields, request.version()) else {
+            return refuse(StatusCode::BAD_REQUEST, "the host or the path is malformed");
+        };
+        let method = request.method();
+        let policy = purge::policy_of(site, &mut target, &fields, (peer, false));
+        let about = policy.and_then(|policy| Some((&policy.key, stores.get(usize::from(policy.store))?)));
+        let facts = facts(method, &fields, &target, Facts::nothing(method, &fields, settings));
+        match purge::carry_out(&facts, site, about, stores).await {
+            Ok(purged) => json(&serde_json::json!({ "purged": purged })),
+            Err(Failure::NoRoute) => refuse(StatusCode::NOT_FOUND, "no route with `cache` has this URL"),
+            Err(failure) => refuse(failure.status(), failure.reason()),
+        }
+    }
+}
+
+fn facts<'f>(method: &'f Method, fields: &'f Fields, target: &'f Target, nothing: Facts<'f>) -> Facts<'f> {
+    Facts {
+        method,
+        fields,
+        host: target.host(),
+        authority: target.authority("http").unwrap_or_default(),
+        path: target.path(),
+        query: target.query(),
+        ..nothing
+    }
+}
+
+/// What there is, for people.
+fn index() -> String {
+    let mut out = String::new();
+    for (path, what) in PATHS {
+        out.extend(["GET ", path, "  ", what, "\n"]);
+    }
+    out + "PURGE URL  takes responses out of caches\n"
+}
+
+/// A part that the site does not let be used.
+fn forbidden(part: &str) -> Reply {
+    let line = match part {
+        "stores" | "entry" => "status",
+        part => part,
+    };
+    notice(&format!("admin: a request was refused that needs `{line}` in `admin`"));
+    refuse(StatusCode::FORBIDDEN, &format!("`admin` has no line `{line}` in the site"))
+}
+
+fn refuse(status: StatusCode, why: &str) -> Reply {
+    text(status, format!("{status}: {why}\n"))
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+    reply(status, "text/plain; charset=utf-8", text.into())
+}
+
+fn json(value: &impl Serialize) -> Reply {
+    match serde_json::to_vec(value) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            reply(StatusCode::OK, "application/json", text.into())
+        }
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    reply
+}

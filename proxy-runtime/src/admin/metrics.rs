@@ -1,0 +1,165 @@
+//! `GET /metrics`: what the workers have counted and what there is now, as text ([`write`]).
+
+use super::Operated;
+use super::process::Process;
+use crate::cache::Store;
+use crate::metrics::counters::{AttemptFailure, Metrics};
+use crate::metrics::text::{Exposition, Format, seconds};
+use crate::metrics::{self as declared, CLASSES};
+use crate::upstream::Servers;
+
+/// Writes all metrics. Series of which nothing was counted yet are left out: a site with many routes has many.
+pub(super) fn write(operated: &Operated, process: &Process, format: Format) -> String {
+    let mut out = Exposition::new(format);
+    let site = operated.site;
+    let digest = site.digest.get(..12).unwrap_or(site.digest);
+    out.family(&declared::BUILD).sample(&[env!("CARGO_PKG_VERSION"), site.name, digest], 1);
+    if let Some(metrics) = operated.metrics {
+        requests(metrics, &mut out);
+        upstreams(metrics, operated.servers, &mut out);
+        workers(metrics, &mut out);
+    }
+    servers(operated.servers, &mut out);
+    caches(operated.stores, &mut out);
+    out.family(&declared::CONNECTIONS).sample(&[], operated.budget.open());
+    out.family(&declared::CLIENT_MEMORY).sample(&[], operated.memory.in_use());
+    of_process(process, &mut out);
+    out.end()
+}
+
+/// What was counted by route.
+fn requests(metrics: &Metrics, out: &mut Exposition) {
+    let all = || metrics.series.iter().enumerate();
+    let seen: Vec<bool> = all().map(|(index, _)| metrics.requests(index).iter().any(|count| *count > 0)).collect();
+    let seen = || all().filter(|(index, _)| seen[*index]);
+    let mut family = out.family(&declared::REQUESTS);
+    for (index, series) in seen() {
+        for (class, count) in CLASSES.iter().zip(metrics.requests(index)).filter(|(_, count)| *count > 0) {
+            family.sample(&[&series.site, series.route, class], count);
+        }
+    }
+    let mut family = out.family(&declared::RESPONSE_BYTES);
+    for (index, series) in seen() {
+        family.sample(&[&series.site, series.route], metrics.bytes(index));
+    }
+    for (which, metric) in [&declared::DURATION, &declared::FIRST_BYTE].into_iter().enumerate() {
+        let mut family = out.family(metric);
+        for (index, series) in seen() {
+            let histogram = &metrics.durations(index)[which];
+            family.histogram(&[&series.site, series.route], metrics.buckets, &histogram.buckets, histogram.sum);
+        }
+    }
+    let mut family = out.family(&declared::FAILURES);
+    for (reason, count) in metrics.failures().filter(|(_, count)| *count > 0) {
+        family.sample(&[reason], count);
+    }
+}
+
+/// What was counted by upstream and server.
+fn upstreams(metrics: &Metrics, servers: &Servers, out: &mut Exposition) {
+    let attempts = |index: usize| metrics.attempts(index);
+    let mut family = out.family(&declared::UPSTREAM_RESPONSES);
+    for (group, server) in servers.members() {
+        for (class, count) in CLASSES.iter().zip(attempts(server.index).0).filter(|(_, count)| *count > 0) {
+            family.sample(&[&group.upstream.name, server.name(), class], count);
+        }
+    }
+    let mut family = out.family(&declared::UPSTREAM_FAILURES);
+    for (group, server) in servers.members() {
+        let kinds = AttemptFailure::NAMES.iter().zip(attempts(server.index).1);
+        for (kind, count) in kinds.filter(|(_, count)| *count > 0) {
+            family.sample(&[&group.upstream.name, server.name(), kind], count);
+        }
+    }
+    let mut family = out.family(&declared::UPSTREAM_RETRIES);
+    for group in &servers.groups {
+        family.sample(&[&group.upstream.name], metrics.retries(group.index));
+    }
+    let mut family = out.family(&declared::UPSTREAM_DURATION);
+    for group in &servers.groups {
+        let took = metrics.responses_took(group.index);
+        family.histogram(&[&group.upstream.name], metrics.buckets, &took.buckets, took.sum);
+    }
+}
+
+/// What each worker says of itself.
+fn workers(metrics: &Metrics, out: &mut Exposition) {
+    let numbers: Vec<_> = (0..metrics.workers.len()).map(|number| number.to_string()).collect();
+    let workers = || numbers.iter().zip(metrics.workers.iter().map(|worker| worker.of_worker()));
+    let mut family = out.family(&declared::ACCEPTED);
+    workers().for_each(|(number, [accepted, ..])| family.sample(&[number], accepted));
+    let mut family = out.family(&declared::IN_FLIGHT);
+    workers().for_each(|(number, [_, running, _])| family.sample(&[number], running));
+    let mut family = out.family(&declared::LAG);
+    workers().for_each(|(number, [_, _, lag])| family.sample(&[number], seconds(lag)));
+    let mut family = out.family(&declared::HANDSHAKES);
+    for (version, count) in ["1.2", "1.3"].iter().zip(metrics.handshakes()).filter(|(_, count)| *count > 0) {
+        family.sample(&[version], count);
+    }
+}
+
+/// How servers are now. A place that no server has yet is none.
+fn servers(servers: &Servers, out: &mut Exposition) {
+    let members = || servers.members().filter(|(_, server)| !server.name().is_empty());
+    let mut family = out.family(&declared::UPSTREAM_WAITING);
+    for group in &servers.groups {
+        family.sample(&[&group.upstream.name], group.waiting());
+    }
+    let mut family = out.family(&declared::SERVER_HEALTHY);
+    for (group, server) in members() {
+        family.sample(&[&group.upstream.name, server.name()], u8::from(group.is_healthy(server)));
+    }
+    let mut family = out.family(&declared::SERVER_EJECTED);
+    for (group, server) in members() {
+        family.sample(&[&group.upstream.name, server.name()], u8::from(group.is_ejected(server)));
+    }
+    let mut family = out.family(&declared::SERVER_ACTIVE);
+    for (group, server) in members() {
+        family.sample(&[&group.upstream.name, server.name()], server.load.active());
+    }
+    let mut family = out.family(&declared::SERVER_WEIGHT);
+    for (group, server) in members() {
+        family.sample(&[&group.upstream.name, server.name()], server.weight());
+    }
+}
+
+fn caches(stores: &[Store], out: &mut Exposition) {
+    let all: Vec<_> = stores.iter().map(|store| (&*store.name, store.figures())).collect();
+    let mut family = out.family(&declared::CACHE_REQUESTS);
+    for (name, figures) in &all {
+        figures.requests.named().into_iter().for_each(|(word, count)| family.sample(&[name, word], count));
+    }
+    let mut family = out.family(&declared::CACHE_STORED);
+    all.iter().for_each(|(name, figures)| family.sample(&[name], figures.stored));
+    let mut family = out.family(&declared::CACHE_EVICTED);
+    for (name, figures) in &all {
+        family.sample(&[name, "memory"], figures.evicted);
+        family.sample(&[name, "disk"], figures.disk_evicted);
+    }
+    let mut family = out.family(&declared::CACHE_ENTRIES);
+    all.iter().for_each(|(name, figures)| family.sample(&[name], figures.entries));
+    let mut family = out.family(&declared::CACHE_BYTES);
+    for (name, figures) in &all {
+        family.sample(&[name, "memory"], figures.bytes);
+        family.sample(&[name, "disk"], figures.disk_bytes);
+    }
+    let mut family = out.family(&declared::CACHE_CAPACITY);
+    all.iter().for_each(|(name, figures)| family.sample(&[name], figures.capacity));
+    let mut family = out.family(&declared::CACHE_FETCHING);
+    all.iter().for_each(|(name, figures)| family.sample(&[name], figures.fetching));
+}
+
+fn of_process(process: &Process, out: &mut Exposition) {
+    let usage = process.now();
+    out.family(&declared::CPU).sample(&[], seconds(usage.cpu));
+    let known = [
+        (&declared::RESIDENT, usage.resident),
+        (&declared::VIRTUAL, usage.virtual_memory),
+        (&declared::OPEN_FDS, usage.open_fds),
+        (&declared::MAX_FDS, usage.max_fds),
+        (&declared::START, Some(usage.began)),
+    ];
+    for (metric, value) in known.into_iter().filter_map(|(metric, value)| Some((metric, value?))) {
+        out.family(metric).sample(&[], value);
+    }
+}

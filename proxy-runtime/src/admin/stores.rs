@@ -1,0 +1,99 @@
+//! Caches as JSON: what the stores have and have done ([`list`]), and what is cached under a URL ([`entry`]).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cache::{Figures, Inspected, Store, groups};
+use crate::protocol::date::Moment;
+use crate::protocol::escape;
+
+/// A store.
+#[derive(Serialize)]
+pub(super) struct OfStore<'s> {
+    name: &'s str,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+/// All stores.
+pub(super) fn list(stores: &[Store]) -> Vec<OfStore<'_>> {
+    stores.iter().map(|store| OfStore { name: &store.name, figures: store.figures() }).collect()
+}
+
+/// What is cached under a URL.
+#[derive(Serialize)]
+pub(super) struct Entry {
+    store: String,
+    responses: Vec<Cached>,
+    /// There are more than are shown.
+    more: bool,
+}
+
+/// A cached response; times are in seconds. What tells it from others under its URL is seen from its fields.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Cached {
+    url: String,
+    /// `memory` or `disk`.
+    on: &'static str,
+    status: u16,
+    bytes: u64,
+    age: i64,
+    ttl: i64,
+    stale_while_revalidate: i64,
+    stale_if_error: i64,
+    purged_softly: bool,
+    vary: Vec<String>,
+    tags: Vec<String>,
+    groups: Vec<String>,
+    fields: BTreeMap<&'static str, String>,
+}
+
+/// So many cached responses are shown of one URL at most.
+const MOST_SHOWN: usize = 64;
+
+/// So many tags and groups are shown of one response at most.
+const MOST_TAGS: usize = 128;
+
+/// What is cached under these URLs, which are one to people.
+pub(super) async fn entry(store: &'static Store, urls: Vec<String>) -> Entry {
+    let (found, more) = store.inspect(urls, MOST_SHOWN).await;
+    let now = Moment::now();
+    Entry { store: store.name.to_string(), responses: found.iter().map(|one| cached(one, now)).collect(), more }
+}
+
+fn cached(Inspected { head, length, on_disk }: &Inspected, now: Moment) -> Cached {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    let (mut tags, mut groups) = (Vec::new(), Vec::new());
+    for tag in head.tags.split(' ').filter(|tag| !tag.is_empty()).take(MOST_TAGS) {
+        match groups::group_of(tag) {
+            Some(group) => groups.push(group),
+            None => tags.push(tag.to_owned()),
+        }
+    }
+    let fields = ["content-type", "content-language", "content-encoding", "etag", "last-modified"];
+    Cached {
+        url: head.url.to_string(),
+        on: if *on_disk { "disk" } else { "memory" },
+        status: head.status.as_u16(),
+        bytes: *length,
+        age: seconds(head.life.age_at(now)),
+        ttl: match head.life.left_at(now) {
+            // As `Cache-Status` has it.
+            Ok(left) => seconds(if head.is_outdated() { Duration::ZERO } else { left }),
+            Err(stale) => -seconds(stale),
+        },
+        stale_while_revalidate: seconds(head.life.while_revalidate),
+        stale_if_error: seconds(head.life.if_error),
+        purged_softly: head.is_outdated(),
+        vary: head.vary.iter().map(ToString::to_string).collect(),
+        tags,
+        groups,
+        fields: fields
+            .into_iter()
+            .filter_map(|name| Some((name, escape::shown(head.fields.get(name)?).into_owned())))
+            .collect(),
+    }
+}

@@ -1,0 +1,119 @@
+//! Metrics: what there is ([`ALL`], pure), what workers count (`counters`), and the text that Prometheus reads (`text`, pure).
+//!
+//! Names, labels and units are those of OpenMetrics: a counter's samples end in `_total`, times are in seconds.
+
+#[cfg(feature = "serve")]
+pub(crate) mod counters;
+#[cfg(feature = "admin")]
+mod sums;
+#[cfg(feature = "admin")]
+pub(crate) mod text;
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Counts up, from 0 at the start of the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts values by size: `_bucket`, `_sum` and `_count`.
+    Histogram,
+}
+
+/// A metric, as the documentation lists it and as it is written.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name, without the `_total` of a counter's samples.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: MetricKind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+impl Metric {
+    /// The name of its samples, or for a histogram what their names begin with.
+    pub fn sample(&self) -> String {
+        format!("{}{}", self.name, if self.kind == MetricKind::Counter { "_total" } else { "" })
+    }
+}
+
+macro_rules! metrics {
+    ($($id:ident: $kind:ident $name:literal $labels:tt $help:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $help)]
+            pub const $id: Metric =
+                Metric { name: $name, kind: MetricKind::$kind, labels: &$labels, help: $help };
+        )*
+
+        /// All metrics, in the order in which they are written.
+        pub const ALL: &[Metric] = &[$($id),*];
+    };
+}
+
+metrics! {
+    BUILD: Gauge "kiln_build_info" ["version", "site", "digest"] "Always 1; the labels say what was built from which site.";
+    REQUESTS: Counter "kiln_requests" ["site", "route", "code"] "Requests by the class of the response's status, as in 2xx; `none` where there was no response.";
+    RESPONSE_BYTES: Counter "kiln_response_body_bytes" ["site", "route"] "Bytes of responses' bodies.";
+    DURATION: Histogram "kiln_request_duration_seconds" ["site", "route"] "Time from the request's first byte to the response's last.";
+    FIRST_BYTE: Histogram "kiln_request_first_byte_seconds" ["site", "route"] "Time from the request's first byte to the response's head.";
+    FAILURES: Counter "kiln_failures" ["reason"] "Exchanges and connections that went wrong, by the reason in the access log.";
+    IN_FLIGHT: Gauge "kiln_connections_busy" ["worker"] "Client connections, fetches of the cache and tunnels that a worker has now.";
+    UPSTREAM_RESPONSES: Counter "kiln_upstream_responses" ["upstream", "server", "code"] "Responses of servers by the class of their status.";
+    UPSTREAM_FAILURES: Counter "kiln_upstream_failures" ["upstream", "server", "kind"] "Attempts that got no response: `unreachable`, `reset`, `timeout`, `unprocessed` or `other`.";
+    UPSTREAM_RETRIES: Counter "kiln_upstream_retries" ["upstream"] "Attempts after the first.";
+    UPSTREAM_DURATION: Histogram "kiln_upstream_response_seconds" ["upstream"] "Time from the attempt's beginning to the head of the server's response.";
+    UPSTREAM_WAITING: Gauge "kiln_upstream_waiting" ["upstream"] "Requests that wait for a server to have room.";
+    SERVER_HEALTHY: Gauge "kiln_server_healthy" ["upstream", "server"] "1 while requests are sent to the server, 0 while checks or `outlier` keep them from it.";
+    SERVER_EJECTED: Gauge "kiln_server_ejected" ["upstream", "server"] "1 while `outlier` has ejected the server.";
+    SERVER_ACTIVE: Gauge "kiln_server_active" ["upstream", "server"] "Exchanges with the server now.";
+    SERVER_WEIGHT: Gauge "kiln_server_weight" ["upstream", "server"] "The server's weight.";
+    CACHE_REQUESTS: Counter "kiln_cache_requests" ["store", "result"] "Requests by what the cache did: the words of the access log.";
+    CACHE_STORED: Counter "kiln_cache_stored" ["store"] "Responses that were stored.";
+    CACHE_EVICTED: Counter "kiln_cache_evicted" ["store", "from"] "Responses that made room for others, in `memory` or on `disk`.";
+    CACHE_ENTRIES: Gauge "kiln_cache_entries" ["store"] "Responses in memory, and notes about others.";
+    CACHE_BYTES: Gauge "kiln_cache_bytes" ["store", "in"] "Bytes in use, in `memory` or on `disk`.";
+    CACHE_CAPACITY: Gauge "kiln_cache_capacity_bytes" ["store"] "Bytes of memory that the store may use.";
+    CACHE_FETCHING: Gauge "kiln_cache_fetching" ["store"] "Fetches under way.";
+    CONNECTIONS: Gauge "kiln_connections" [] "Client connections now.";
+    ACCEPTED: Counter "kiln_connections_accepted" ["worker"] "Client connections that were accepted.";
+    HANDSHAKES: Counter "kiln_tls_handshakes" ["version"] "TLS handshakes with clients that succeeded.";
+    CLIENT_MEMORY: Gauge "kiln_client_memory_bytes" [] "Memory that is held for clients, of what `limits memory` allows.";
+    LAG: Gauge "kiln_worker_lag_seconds" ["worker"] "How late a worker's last timer of a second was: time in which it was busy with something else.";
+    CPU: Counter "process_cpu_seconds" [] "CPU time of the process, in user mode and in the kernel.";
+    RESIDENT: Gauge "process_resident_memory_bytes" [] "Memory of the process that is in RAM.";
+    VIRTUAL: Gauge "process_virtual_memory_bytes" [] "Address space of the process.";
+    OPEN_FDS: Gauge "process_open_fds" [] "Open file descriptors.";
+    MAX_FDS: Gauge "process_max_fds" [] "File descriptors that the process may have open.";
+    START: Gauge "process_start_time_seconds" [] "When the process began, in seconds since 1970.";
+}
+
+/// The upper bounds of histograms' buckets where a site says nothing, in microseconds.
+pub const BUCKETS: [u64; 13] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+/// The most buckets that a site may name.
+pub const MAX_BUCKETS: usize = 32;
+
+/// The classes of statuses, for the label `code`; `none` for an exchange that had no response.
+pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_once_and_as_prometheus_has_it() {
+        for (index, metric) in ALL.iter().enumerate() {
+            let name = metric.name;
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert!(ALL[..index].iter().all(|other| other.name != name), "{name} is there twice");
+            assert!(!name.ends_with("_total"), "{name}: the samples of a counter end in it");
+            assert!(metric.help.ends_with('.'), "{name}: a sentence");
+        }
+        assert!(BUCKETS.is_sorted());
+    }
+}

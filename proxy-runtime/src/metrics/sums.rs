@@ -1,0 +1,76 @@
+//! What all workers have counted together, for who asks ([`Metrics::requests`] and so on). It waits for no worker: a sum may miss what is
+//! counted meanwhile.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::CLASSES;
+use super::counters::{AttemptFailure, BYTES, Counters, HISTOGRAMS, Metrics};
+use crate::failure::Failure;
+
+/// A histogram's numbers: of each bucket by itself, of what is above all, and the sum in microseconds.
+pub(crate) struct Histogram {
+    pub(crate) buckets: Vec<u64>,
+    pub(crate) sum: u64,
+}
+
+impl Metrics {
+    /// The sum of what all workers have in a cell.
+    fn sum(&self, cell: impl Fn(&Counters) -> Option<&AtomicU64>) -> u64 {
+        self.workers.iter().filter_map(cell).map(|cell| cell.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+    }
+
+    /// Requests of a series by class.
+    pub(crate) fn requests(&self, series: usize) -> [u64; CLASSES.len()] {
+        std::array::from_fn(|class| self.sum(|of| of.requests.row(series).get(class)))
+    }
+
+    /// Bytes of a series.
+    pub(crate) fn bytes(&self, series: usize) -> u64 {
+        self.sum(|of| of.requests.row(series).get(BYTES))
+    }
+
+    /// How long requests of a series took, and how long until the head of the response.
+    pub(crate) fn durations(&self, series: usize) -> [Histogram; 2] {
+        [HISTOGRAMS, HISTOGRAMS + self.buckets.len() + 2]
+            .map(|start| self.histogram(start, |of| of.requests.row(series)))
+    }
+
+    /// How often an upstream was asked again.
+    pub(crate) fn retries(&self, upstream: usize) -> u64 {
+        self.sum(|of| of.upstreams.row(upstream).first())
+    }
+
+    /// How long responses of an upstream's servers took.
+    pub(crate) fn responses_took(&self, upstream: usize) -> Histogram {
+        self.histogram(1, |of| of.upstreams.row(upstream))
+    }
+
+    /// Responses of a server by class, and its failures by kind.
+    pub(crate) fn attempts(&self, server: usize) -> ([u64; CLASSES.len()], [u64; AttemptFailure::NAMES.len()]) {
+        let cell = |at: usize| self.sum(|of| of.servers.row(server).get(at));
+        (std::array::from_fn(cell), std::array::from_fn(|kind| cell(CLASSES.len() + kind)))
+    }
+
+    /// Failures, each with its reason.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let reasons = Failure::REASONS.iter().enumerate();
+        reasons.map(|(index, reason)| (*reason, self.sum(|of| of.failures.get(index))))
+    }
+
+    /// Handshakes by version: TLS 1.2, TLS 1.3.
+    pub(crate) fn handshakes(&self) -> [u64; 2] {
+        std::array::from_fn(|version| self.sum(|of| of.handshakes.get(version)))
+    }
+
+    fn histogram(&self, start: usize, row: impl Fn(&Counters) -> &[AtomicU64]) -> Histogram {
+        let cell = |at: usize| self.sum(|of| row(of).get(start + at));
+        Histogram { buckets: (0..=self.buckets.len()).map(cell).collect(), sum: cell(self.buckets.len() + 1) }
+    }
+}
+
+impl Counters {
+    /// Connections that were accepted, what runs now, and how late the last timer was, in microseconds.
+    pub(crate) fn of_worker(&self) -> [u64; 3] {
+        [&self.accepted, &self.running, &self.lag].map(|cell| cell.load(Ordering::Relaxed))
+    }
+}

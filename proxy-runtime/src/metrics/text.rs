@@ -1,0 +1,192 @@
+//! Metrics as text: the format of Prometheus (version 0.0.4) and OpenMetrics 1.0 ([`Exposition`]). Pure.
+
+use super::{Metric, MetricKind};
+
+/// Which of the two is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Prometheus,
+    OpenMetrics,
+}
+
+impl Format {
+    /// The one that a client wants, by its `Accept`.
+    pub(crate) fn of(accept: &[u8]) -> Format {
+        let wanted = b"application/openmetrics-text";
+        if accept.windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted)) {
+            Format::OpenMetrics
+        } else {
+            Format::Prometheus
+        }
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// The text, as it is written: a family after the other, each with all of its samples.
+pub(crate) struct Exposition {
+    out: String,
+    format: Format,
+}
+
+/// A metric whose samples are written.
+pub(crate) struct Family<'e> {
+    out: &'e mut String,
+    metric: &'static Metric,
+}
+
+impl Exposition {
+    pub(crate) fn new(format: Format) -> Exposition {
+        Exposition { out: String::new(), format }
+    }
+
+    /// Begins a metric.
+    pub(crate) fn family(&mut self, metric: &'static Metric) -> Family<'_> {
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        };
+        // In the older format a family has the name of its samples.
+        let suffix = match (self.format, metric.kind) {
+            (Format::Prometheus, MetricKind::Counter) => "_total",
+            _ => "",
+        };
+        for (word, text) in [("HELP", metric.help), ("TYPE", kind)] {
+            self.out.extend(["# ", word, " ", metric.name, suffix, " ", text, "\n"]);
+        }
+        Family { out: &mut self.out, metric }
+    }
+
+    /// The whole text.
+    pub(crate) fn end(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.out.push_str("# EOF\n");
+        }
+        self.out
+    }
+}
+
+impl Family<'_> {
+    /// A sample, with a value for each label.
+    pub(crate) fn sample(&mut self, labels: &[&str], value: impl std::fmt::Display) {
+        let suffix = if self.metric.kind == MetricKind::Counter { "_total" } else { "" };
+        self.start(suffix, labels, None);
+        self.value(value);
+    }
+
+    /// The samples of a histogram: how many values each bucket has by itself, what is above all, and the sum. Bounds and sum are in
+    /// microseconds.
+    pub(crate) fn histogram(&mut self, labels: &[&str], bounds: &[u64], buckets: &[u64], sum: u64) {
+        let start = self.out.len();
+        let mut below = 0;
+        for (index, count) in buckets.iter().enumerate() {
+            below += count;
+            match bounds.get(index) {
+                Some(bound) => self.start("_bucket", labels, Some(&seconds(*bound))),
+                None => self.start("_bucket", labels, Some("+Inf")),
+            }
+            self.value(below);
+        }
+        debug_assert!(self.out.len() > start, "a histogram has a bucket");
+        self.start("_sum", labels, None);
+        self.value(seconds(sum));
+        self.start("_count", labels, None);
+        self.value(below);
+    }
+
+    fn start(&mut self, suffix: &str, labels: &[&str], le: Option<&str>) {
+        debug_assert_eq!(labels.len(), self.metric.labels.len(), "{}", self.metric.name);
+        self.out.extend([self.metric.name, suffix]);
+        let mut separator = '{';
+        for (name, value) in
+            self.metric.labels.iter().copied().zip(labels.iter().copied()).chain(le.map(|le| ("le", le)))
+        {
+            self.out.push(separator);
+            self.out.extend([name, "=\""]);
+            escaped(value, self.out);
+            self.out.push('"');
+            separator = ',';
+        }
+        if separator == ',' {
+            self.out.push('}');
+        }
+    }
+
+    fn value(&mut self, value: impl std::fmt::Display) {
+        use std::fmt::Write as _;
+        // Writing to a string can't fail.
+        let _ = writeln!(self.out, " {value}");
+    }
+}
+
+/// A label's value: with `\\`, `\"` and `\n` for these three.
+fn escaped(value: &str, out: &mut String) {
+    if !value.contains(['\\', '"', '\n']) {
+        return out.push_str(value);
+    }
+    for char in value.chars() {
+        match char {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            other => out.push(other),
+        }
+    }
+}
+
+/// Microseconds as seconds, without zeros at the end: `0.0025`, `10`.
+pub(crate) fn seconds(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{CONNECTIONS, DURATION, REQUESTS};
+
+    #[test]
+    fn as_prometheus_reads_it() {
+        let write = |format| {
+            let mut text = Exposition::new(format);
+            text.family(&REQUESTS).sample(&["a\"b\\c\nd", "/x", "2xx"], 7);
+            text.family(&CONNECTIONS).sample(&[], 2);
+            text.family(&DURATION).histogram(&["a", "/"], &[1_000, 2_500_000], &[1, 0, 2], 61_000_500);
+            text.end()
+        };
+        let expected = "\
+# HELP kiln_requests Requests by the class of the response's status, as in 2xx; `none` where there was no response.
+# TYPE kiln_requests counter
+kiln_requests_total{site=\"a\\\"b\\\\c\\nd\",route=\"/x\",code=\"2xx\"} 7
+# HELP kiln_connections Client connections now.
+# TYPE kiln_connections gauge
+kiln_connections 2
+# HELP kiln_request_duration_seconds Time from the request's first byte to the response's last.
+# TYPE kiln_request_duration_seconds histogram
+kiln_request_duration_seconds_bucket{site=\"a\",route=\"/\",le=\"0.001\"} 1
+kiln_request_duration_seconds_bucket{site=\"a\",route=\"/\",le=\"2.5\"} 1
+kiln_request_duration_seconds_bucket{site=\"a\",route=\"/\",le=\"+Inf\"} 3
+kiln_request_duration_seconds_sum{site=\"a\",route=\"/\"} 61.0005
+kiln_request_duration_seconds_count{site=\"a\",route=\"/\"} 3
+";
+        assert_eq!(write(Format::OpenMetrics), format!("{expected}# EOF\n"));
+        let older = ["# HELP kiln_requests ", "# TYPE kiln_requests "]
+            .iter()
+            .fold(expected.to_owned(), |text, line| text.replace(line, &format!("{}_total ", line.trim_end())));
+        assert_eq!(write(Format::Prometheus), older);
+    }
+
+    #[test]
+    fn wanted_by_accept() {
+        let check = |accept: &str, expected| assert_eq!(Format::of(accept.as_bytes()), expected, "{accept}");
+        check("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2", Format::OpenMetrics);
+        check("text/plain", Format::Prometheus);
+        check("", Format::Prometheus);
+    }
+}
