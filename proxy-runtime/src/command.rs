@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::context::settings::{Refused, Settings, variable};
 use crate::net::tls::{self, Engine};
 use crate::protocol::escape;
 use crate::site::{Param, ParamKind, Setting, Site};
-use crate::{net::listen, rehearse};
+use crate::{net::listen, observe, rehearse};
 
 /// What is asked of the binary.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,8 +61,13 @@ pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// How long notices have before the errors of a start: as long as whoever has started it cares to wait.
+const START_FAILED: Duration = Duration::from_secs(3600);
+
 fn finish(outcome: Result<ExitCode, Vec<Refused>>) -> ExitCode {
     outcome.unwrap_or_else(|refused| {
+        // Notices that came before stand before, and the errors themselves are not dropped either.
+        observe::notice::finish(START_FAILED);
         for refused in refused {
             eprintln!("error: {refused}");
         }
@@ -127,7 +133,8 @@ fn help(site: &Site) -> String {
         }
     }
     out.push_str(
-        "\nSignals: TERM and INT stop (running exchanges are finished first; a second one cuts them off), HUP reads files again.\n\
+        "\nSignals: TERM and INT stop (running exchanges are finished first; a second one ends the process at once), HUP reads files again,\n\
+        USR1 and USR2 only write a line to standard error.\n\
         Exit codes: 0 success, 1 the start or a test failed, 2 wrong usage.\n",
     );
     out

@@ -61,6 +61,8 @@ mod run;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
+mod signals;
+#[cfg(feature = "serve")]
 mod upstream;
 #[cfg(feature = "serve")]
 mod worker;

@@ -1,10 +1,15 @@
-//! What is seen from outside: lines of the access log ([`line`], [`sink`]), and notices on standard error ([`notice`]).
+//! What is seen from outside: lines of the access log ([`line`], [`access_log`]), and notices on standard error ([`notice`]).
+//!
+//! Both are written by threads of their own ([`queue`]), one each, so that no worker waits for who reads them, nor one for the other.
 
+mod access_log;
 mod ids;
 pub(crate) mod line;
-mod notice;
-mod sink;
+pub(crate) mod notice;
+mod output;
+mod queue;
+mod repeats;
 
+pub(crate) use access_log::{AccessLog, LogBuffer};
 pub(crate) use ids::RequestIds;
-pub(crate) use notice::notice;
-pub(crate) use sink::{LogBuffer, Sink};
+pub(crate) use notice::{announce, notice};

@@ -4,11 +4,10 @@
 //! What workers use lives as long as the process and is leaked once, so that tasks can hold plain references.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::access::state::AccessState;
 #[cfg(feature = "admin")]
@@ -28,8 +27,9 @@ use crate::net::listen::{self, Accepting};
 use crate::net::memory::{Memory, trim::keep_trimming};
 use crate::net::stream::Buffers;
 use crate::net::tls::{self, Engine};
-use crate::observe::{LogBuffer, Sink, notice};
+use crate::observe::{self, AccessLog, LogBuffer, announce, notice};
 use crate::serve::warm::keep_warm;
+use crate::signals;
 use crate::site::Site;
 use crate::upstream::{Dialler, Servers, keep_checking, keep_discovering, keep_resolving};
 use crate::worker::{MIN_BUFFER, StopSignal, Worker, WorkerShared};
@@ -48,6 +48,8 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         let place = crate::site::Place { file: site.name.into(), line: 0 };
         vec![Refused { message, place }]
     };
+    let failed = |error: std::io::Error| refused(format!("can't start: {error}"));
+    observe::notice::start().map_err(failed)?;
     let connections = usize::try_from(site.root.limits.connections.get(settings)).unwrap_or(usize::MAX);
     let (descriptors, too_few) = Descriptors::new(reserve(site, workers), connections).map_err(refused)?;
     let descriptors: &'static Descriptors = Box::leak(Box::new(descriptors));
@@ -74,7 +76,6 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             return Err(vec![Refused { message, place: site.stores[store].place.clone() }]);
         }
     }
-    let failed = |error: std::io::Error| refused(format!("can't start: {error}"));
     for follow in stores.iter().flat_map(Store::followers) {
         let thread = std::thread::Builder::new().name("cache-follow".to_owned());
         thread.spawn(follow).map_err(failed)?;
@@ -83,14 +84,16 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         notice(&warning.to_string());
     }
     let metrics = metrics(site, workers, servers.servers.len());
-    let (sink, writer) = Sink::start().map_err(failed)?;
+    let log = AccessLog::start().map_err(failed)?;
     let (stop, stopped) = watch::channel(StopSignal::No);
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let main = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
     // Signals are caught before anybody can be told that the proxy is ready.
-    let signals = main.block_on(async { Signals::new() }).map_err(failed)?;
+    let drain = site.process.drain.get(settings);
+    let reread_wanted: &'static Notify = Box::leak(Box::default());
+    signals::follow(stop.clone(), reread_wanted, drain, CUT_OFF + SETTLE + LAST_WORDS).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
-        let (log, stop, done) = (sink.buffer(), stopped.clone(), done.clone());
+        let (log, stop, done) = (log.buffer(), stopped.clone(), done.clone());
         let shared = WorkerShared {
             site,
             settings,
@@ -120,9 +123,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     }
     #[cfg(not(feature = "admin"))]
     drop(admin_socket);
-    drop((sink, done, stopped));
+    drop((done, stopped));
     for listener in site.listeners {
-        notice(&format!("listening on {}", listener.address.get(settings)));
+        announce(&format!("listening on {}", listener.address.get(settings)));
     }
     let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
     let dialler = Dialler { tls: engine, buffers, descriptors };
@@ -141,14 +144,21 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         }
         tokio::task::spawn_local(watch_certificates(site, settings, engine, access));
         tokio::task::spawn_local(keep_trimming(memory, budget));
+        tokio::task::spawn_local(keep_rereading(site, settings, engine, access, reread_wanted));
+        tokio::task::spawn_local(observe::notice::keep_counting());
         tls::keeper::keep_certificates(site, settings, engine);
-        signals.supervise(site, settings, (engine, access), &stop, &mut all_done).await;
+        supervise(&stop, drain, &mut all_done).await;
     });
+    let until = Instant::now() + SETTLE;
     for store in stores {
-        store.settle(SETTLE);
+        store.settle(until.saturating_duration_since(Instant::now()));
     }
-    // The writer ends once the workers' buffers are closed.
-    let _ = writer.join();
+    log.finish(until);
+    observe::notice::count_all();
+    announce("stopped");
+    observe::notice::finish(LAST_WORDS);
+    // A look-up of a name that hangs is not waited for.
+    main.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -180,7 +190,7 @@ fn reserve(site: &Site, workers: usize) -> usize {
     };
     let checks: usize = checked.map(places).sum();
     let journals = site.stores.iter().map(|store| store.disks.len()).sum::<usize>();
-    MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 1) + checks
+    MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 2) + checks
 }
 
 /// What replaces texts, by the numbers of `body-replace`.
@@ -191,71 +201,31 @@ fn replacers(site: &Site) -> Vec<Replacer> {
     rules.into_iter().map(Replacer::new).collect()
 }
 
-/// The signals that matter.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The signal to stop.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// The next signal: to stop, or to read files again.
-    async fn stop_or_hangup(&mut self) -> bool {
-        tokio::select! {
-            _ = self.hangup.recv() => false,
-            _ = self.terminate.recv() => true,
-            _ = self.interrupt.recv() => true,
-        }
-    }
-
-    /// Waits for the signal to stop, then for the workers: until they are done, or the drain is over, or a second signal.
-    async fn supervise(
-        mut self,
-        site: &'static Site,
-        settings: &'static Settings,
-        (engine, access): (&'static Engine, &'static AccessState),
-        stop: &watch::Sender<StopSignal>,
-        all_done: &mut mpsc::Receiver<()>,
-    ) {
-        while !self.stop_or_hangup().await {
-            reread(site, settings, engine, access).await;
-        }
-        let drain = site.process.drain.get(settings);
-        notice(&format!("stopping: running exchanges have {drain:?}"));
-        stop.send_replace(StopSignal::Drain);
-        let complete = tokio::select! {
-            _ = all_done.recv() => true,
-            () = tokio::time::sleep(drain) => false,
-            () = self.stop() => false,
-        };
-        if !complete {
-            notice("cutting off what still runs");
-            stop.send_replace(StopSignal::Now);
-            // Cutting off is dropping: a worker that does not get round to it in a second never will.
-            let _ = tokio::time::timeout(Duration::from_secs(1), all_done.recv()).await;
-        }
-        notice("stopped");
+/// Waits for the signal to stop, then for the workers: until they are done, or the drain is over, or a second signal.
+async fn supervise(stop: &watch::Sender<StopSignal>, drain: Duration, all_done: &mut mpsc::Receiver<()>) {
+    let mut stopping = stop.subscribe();
+    let _ = stopping.wait_for(|stop| *stop != StopSignal::No).await;
+    let complete = tokio::select! {
+        _ = all_done.recv() => true,
+        () = tokio::time::sleep(drain) => false,
+        _ = stopping.wait_for(|stop| *stop == StopSignal::Now) => false,
+    };
+    if !complete {
+        announce("cutting off what still runs");
+        stop.send_replace(StopSignal::Now);
+        // Cutting off is dropping: a worker that does not get round to it in a second never will.
+        let _ = tokio::time::timeout(CUT_OFF, all_done.recv()).await;
     }
 }
 
-/// How long writes to disk that are under way have at the end.
+/// How long workers have to cut off what still runs.
+const CUT_OFF: Duration = Duration::from_secs(1);
+
+/// How long there is at the end for writes to disk that are under way, and for what standard output has not taken.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long there is for notices after that.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How often files of certificates and keys are looked at for changes.
 const WATCH: Duration = Duration::from_secs(1);
@@ -285,6 +255,20 @@ async fn watch_certificates(
     }
 }
 
+/// Reads files again each time that this is wanted.
+async fn keep_rereading(
+    site: &'static Site,
+    settings: &'static Settings,
+    engine: &'static Engine,
+    access: &'static AccessState,
+    wanted: &'static Notify,
+) {
+    loop {
+        wanted.notified().await;
+        reread(site, settings, engine, access).await;
+    }
+}
+
 async fn reread(
     site: &'static Site,
     settings: &'static Settings,
@@ -298,13 +282,13 @@ async fn reread(
         refused
     });
     let Ok(refused) = reread.await else {
-        return notice("files can't be read again: the disk does not respond; what was there is kept");
+        return announce("files can't be read again: the disk does not respond; what was there is kept");
     };
     for refused in &refused {
-        notice(&format!("{refused}; what was there is kept"));
+        announce(&format!("{refused}; what was there is kept"));
     }
     if refused.is_empty() {
-        notice("files were read again");
+        announce("files were read again");
     }
 }
 
@@ -350,7 +334,8 @@ fn work(
             _ = stop.wait_for(|stop| *stop == StopSignal::Now) => {}
         }
     });
-    // Dropping the runtime drops all tasks, and with them the records of what was cut off.
-    drop(runtime);
-    worker.log.close();
+    // This drops all tasks, and with them the records of what was cut off; what hangs in a thread beside them (a disk, a password) is not
+    // waited for.
+    runtime.shutdown_background();
+    worker.log.flush();
 }

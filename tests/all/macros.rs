@@ -260,6 +260,7 @@ fn functions_of_the_crate() {
         let answer = get("clumsy.test", "/b");
         assert_eq!(answer.status, 500);
     }
+    proxy.notice("panic in the thread `worker-");
     let line = proxy.log("filter-panicked");
     assert!(line.contains("\"rule\":\"crate::filters::tenant\""), "{line}");
     assert_eq!(get("alice.test", "/a").status, 200);

@@ -36,6 +36,7 @@ mod memory;
 mod mistakes;
 mod operate;
 mod oracle;
+mod outputs;
 mod page;
 mod reference;
 mod resend;

@@ -64,7 +64,7 @@ pub(super) static DRAIN: Directive = Directive {
     body: None,
     repeats: false,
     summary: "How the program stops.",
-    details: "On SIGTERM or SIGINT it stops accepting, finishes what runs, and exits with 0; what is left when the time is over is cut\noff. A second signal cuts off at once.",
+    details: "On SIGTERM or SIGINT it stops accepting, finishes what runs, and exits with 0; what is left when the time is over is cut\noff. A second signal ends the process at once.",
     example: r#"
 process {
     drain timeout="5s"

@@ -25,7 +25,7 @@ pub(super) static FILES: Directive = Directive {
         Prop::new("embed", "BOOL", "The files are compiled in. Default `#false`: they are read from the disk when they are asked for."),
         Prop::new("index", "NAME", "The file that stands for its folder. Default `index.html`."),
         Prop::new("fallback", "PATH", "The file in DIR that answers, with 200, for what is not there: for pages that find their way by themselves."),
-        Prop::new("listing", "BOOL", "Folders without an index are listed. Default `#false`: 404."),
+        Prop::new("listing", "BOOL", "Folders without an index are listed, with up to 10,000 names. Default `#false`: 404."),
         Prop::new("dotfiles", "BOOL", "Files and folders whose names begin with a dot are there. Default `#false`."),
         Prop::new("symlinks", "BOOL", "Symbolic links are followed, if they are relative and stay in DIR. Default `#false`: they are not there."),
         Prop::new("precompressed", "BOOL", "`x.br`, `x.zst` or `x.gz` is sent for `x` to clients that take it, unless it is older than `x`. Default `#false`; with `embed` it is made by the build, and the default is `#true`."),

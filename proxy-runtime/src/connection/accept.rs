@@ -34,7 +34,7 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
         Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
     };
     let mut stop = worker.stop.clone();
-    let mut exhausted = Exhausted::default();
+    let mut pause = SHORTEST_PAUSE;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -43,7 +43,7 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
         };
         match accepted {
             Ok((stream, peer)) => {
-                exhausted.pause = Exhausted::SHORTEST;
+                pause = SHORTEST_PAUSE;
                 admit(worker, listener, stream, peer);
             }
             // The peer was gone again, or the like.
@@ -54,43 +54,18 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
                     worker.descriptors.press();
                     worker.pools.let_go();
                 }
-                if exhausted.is_worth_a_notice(Instant::now()) {
-                    let name = &worker.site.listeners[listener as usize].name;
-                    notice(&format!("can't accept on `{name}`, and goes on trying: {error}"));
-                }
-                tokio::time::sleep(exhausted.pause).await;
-                exhausted.pause = (exhausted.pause * 2).min(Exhausted::LONGEST);
+                let name = &worker.site.listeners[listener as usize].name;
+                notice(&format!("can't accept on `{name}`, and goes on trying: {error}"));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
 }
 
-/// What to do while nothing can be accepted: pauses, longer and longer, and notices that are not too many.
-struct Exhausted {
-    pause: Duration,
-    noticed: Option<Instant>,
-}
-
-impl Default for Exhausted {
-    fn default() -> Exhausted {
-        Exhausted { pause: Exhausted::SHORTEST, noticed: None }
-    }
-}
-
-impl Exhausted {
-    const SHORTEST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_secs(1);
-    /// No more notices than one in this time.
-    const APART: Duration = Duration::from_secs(10);
-
-    fn is_worth_a_notice(&mut self, now: Instant) -> bool {
-        let due = self.noticed.is_none_or(|noticed| now.saturating_duration_since(noticed) >= Exhausted::APART);
-        if due {
-            self.noticed = Some(now);
-        }
-        due
-    }
-}
+/// How long to pause while nothing can be accepted: longer and longer.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Listening {
     async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
@@ -135,17 +110,5 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
             record.answered(failure.status().as_u16());
             record.finished();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn notices_are_apart() {
-        let (mut exhausted, now) = (Exhausted::default(), Instant::now());
-        let said = [0, 1, 9, 10, 11, 25].map(|second| exhausted.is_worth_a_notice(now + Duration::from_secs(second)));
-        assert_eq!(said, [true, false, false, true, false, true]);
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
 
 use super::group::Group;
 use super::race;
@@ -73,7 +72,7 @@ impl Dialler {
         let Some(tls) = &group.upstream.tls else { return Ok(link) };
         link.write_all(introduction).await.map_err(|_| Failure::ConnectFailed)?;
         let refused = |reason: &str| {
-            group.tell(&format!("no handshake with server {}: {reason}", server.name()), Instant::now());
+            group.notice(&format!("no handshake with server {}: {reason}", server.name()));
             Failure::UpstreamTls
         };
         let secured = self.tls.connect(group.index, tls, server.bare_host(), link).await;

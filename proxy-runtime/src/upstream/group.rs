@@ -46,8 +46,6 @@ pub(crate) struct Group {
     start: Instant,
     /// Where it stands among the upstreams.
     pub(crate) index: usize,
-    /// When a failed handshake was last told of.
-    told: AtomicU64,
 }
 
 /// Servers of one rank.
@@ -126,7 +124,6 @@ impl Group {
             counted: AtomicU64::new(0),
             start,
             index,
-            told: AtomicU64::new(0),
         }
     }
 
@@ -319,16 +316,7 @@ impl Group {
         self.pending.wake_all();
     }
 
-    /// Says something that requests may be the cause of: once in a while.
-    pub(crate) fn tell(&self, what: &str, now: Instant) {
-        const PAUSE: u64 = 10_000_000_000;
-        let (now, told) = (self.time(now).max(1), self.told.load(Ordering::Relaxed));
-        let due = told == 0 || now.saturating_sub(told) > PAUSE;
-        if due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.notice(what);
-        }
-    }
-
+    #[track_caller]
     pub(crate) fn notice(&self, what: &str) {
         let Upstream { name, place, .. } = self.upstream;
         observe::notice(&format!("{}:{}: upstream `{name}`: {what}", place.file, place.line));

@@ -34,8 +34,8 @@ pub(crate) static AUTH: Directive = Directive {
 `name:secret` a line, and lines that begin with `#` for comments.
 
 - `basic`: a name and a password (RFC 7617). The secret is the password's hash, by argon2, bcrypt or sha-crypt, as of
-  `htpasswd -B` or `mkpasswd`. Hashes are computed beside the event loop, as many at once as there are cores; what was right is remembered by a keyed
-  fingerprint. It takes as long for a name that nobody has. Whoever can listen has the password: use it with `tls`.
+  `htpasswd -B` or `mkpasswd`. Hashes are computed beside the event loop, as many at once as there are cores, and clients take turns; what was right is remembered by a
+  keyed fingerprint. It takes as long for a name that nobody has. Whoever can listen has the password: use it with `tls`.
 - `api-key`: a key in a field. The secret is the key, of 16 characters or more that nobody can guess, or `sha256:` and its SHA-256 in
   hexadecimal. All keys are compared, in constant time.
 - `jwt`: a token (RFC 7519), signed in one of the `algorithms` by one of the keys in `FILE`, or at a `URL` that they are fetched from: a JWK

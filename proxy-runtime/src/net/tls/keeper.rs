@@ -292,6 +292,7 @@ impl Keeper {
         self.dice.below(1000) as f64 / 1000.0
     }
 
+    #[track_caller]
     fn say(&self, what: &str) {
         notice(&format!("{}:{}: tls of `{}`: {what}", self.tls.place.file, self.tls.place.line, self.tls.name));
     }

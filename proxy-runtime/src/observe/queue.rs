@@ -1,0 +1,299 @@
+//! Lines on their way to an output that may block ([`Queue`]): bounded in bytes, and written by a thread of its own.
+//!
+//! Adding lines never waits and makes no write system call. Lines that find no room are dropped and counted, and the loss is
+//! reported as soon as the output takes lines again. A thread that hangs in a write can't be ended, so nobody waits for it longer
+//! than [`Queue::finish`] is told to.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Where the lines of a queue go, for instance standard output.
+pub(super) trait Output: Send + 'static {
+    /// Writes whole lines. May block.
+    fn write(&mut self, lines: &[u8]) -> io::Result<()>;
+}
+
+/// The end of a queue that lines are added to.
+#[derive(Clone)]
+pub(super) struct Queue(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to write, or the end has come.
+    added: Condvar,
+    /// The writer has nothing to do.
+    idle: Condvar,
+    /// How many bytes may wait.
+    room: usize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Vec<u8>>,
+    /// Bytes in `waiting`.
+    bytes: usize,
+    /// The writer writes or reports.
+    busy: bool,
+    /// Lines that the writer has taken and not written yet.
+    writing: u64,
+    /// Lines that were lost since the last report.
+    lost: u64,
+    /// Nothing is added any more.
+    closed: bool,
+}
+
+/// What the writer does next.
+enum Turn {
+    Write(Vec<u8>),
+    Report(u64),
+    End,
+}
+
+/// Losses are reported at once, and then no more often than this.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Lines are written in portions of at most so many bytes, where a line is not longer: a pipe takes as many (`PIPE_BUF`) as a whole
+/// or not at all, so that what was written and what was lost can be told apart, and lines of several processes don't mix.
+const PORTION: usize = 4096;
+
+impl Queue {
+    /// Starts the writer, a thread with this name, for up to `room` bytes that wait. `report` is told how many lines were lost, and
+    /// says whether it could pass that on.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub(super) fn start(
+        name: &str,
+        room: usize,
+        output: impl Output,
+        report: impl FnMut(u64) -> bool + Send + 'static,
+    ) -> io::Result<Queue> {
+        let shared = Arc::new(Shared { state: Mutex::default(), added: Condvar::new(), idle: Condvar::new(), room });
+        let queue = Queue(Arc::clone(&shared));
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || shared.write_all(output, report))?;
+        Ok(queue)
+    }
+
+    /// Adds lines, or drops and counts them.
+    pub(super) fn add(&self, lines: Vec<u8>) {
+        let added = count(&lines);
+        let mut state = self.0.lock();
+        if !self.0.put(&mut state, lines) {
+            state.lost += added;
+        }
+    }
+
+    /// Adds lines, and says whether there was room for them.
+    pub(super) fn offer(&self, lines: Vec<u8>) -> bool {
+        self.0.put(&mut self.0.lock(), lines)
+    }
+
+    /// Waits until everything is written, but no longer than until then. Nothing is added any more, and what is left is dropped.
+    /// Returns how many lines were lost and not reported. Blocks.
+    pub(super) fn finish(&self, until: Instant) -> u64 {
+        let mut state = self.0.lock();
+        state.closed = true;
+        self.0.added.notify_one();
+        while state.busy || !state.waiting.is_empty() {
+            let Some(patience) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+                break;
+            };
+            let waited = self.0.idle.wait_timeout(state, patience);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let left: u64 = state.waiting.drain(..).map(|lines| count(&lines)).sum();
+        state.bytes = 0;
+        std::mem::take(&mut state.lost) + std::mem::take(&mut state.writing) + left
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, state: &mut State, lines: Vec<u8>) -> bool {
+        if state.closed || state.bytes + lines.len() > self.room {
+            return false;
+        }
+        state.bytes += lines.len();
+        state.waiting.push_back(lines);
+        self.added.notify_one();
+        true
+    }
+
+    /// The life of the writer.
+    fn write_all(&self, mut output: impl Output, mut report: impl FnMut(u64) -> bool) {
+        let mut quiet_until = Instant::now();
+        loop {
+            match self.next(quiet_until) {
+                Turn::Write(lines) => self.write(&mut output, &lines),
+                Turn::Report(lost) => {
+                    quiet_until = Instant::now() + REPORT_EVERY;
+                    if !report(lost) {
+                        self.lock().lost += lost;
+                    }
+                }
+                Turn::End => return,
+            }
+        }
+    }
+
+    /// Waits for something to do. Reports go before lines: the writer is here, so the output is not blocked.
+    fn next(&self, quiet_until: Instant) -> Turn {
+        let mut state = self.lock();
+        (state.busy, state.writing) = (false, 0);
+        loop {
+            let quiet = quiet_until.saturating_duration_since(Instant::now());
+            if state.lost > 0 && quiet.is_zero() && !state.closed {
+                state.busy = true;
+                return Turn::Report(std::mem::take(&mut state.lost));
+            }
+            if let Some(lines) = state.waiting.pop_front() {
+                state.busy = true;
+                state.bytes -= lines.len();
+                state.writing = count(&lines);
+                return Turn::Write(lines);
+            }
+            self.idle.notify_all();
+            if state.closed {
+                return Turn::End;
+            }
+            state = if state.lost > 0 {
+                self.added.wait_timeout(state, quiet).unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                self.added.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
+        }
+    }
+
+    fn write(&self, output: &mut impl Output, lines: &[u8]) {
+        for portion in portions(lines) {
+            let written = output.write(portion);
+            let mut state = self.lock();
+            if state.writing == 0 {
+                // They were given up meanwhile.
+                return;
+            }
+            let lines = count(portion);
+            state.writing = state.writing.saturating_sub(lines);
+            if written.is_err() {
+                state.lost += lines;
+            }
+        }
+    }
+}
+
+fn count(lines: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', lines).count() as u64
+}
+
+/// Lines in portions: each as many whole lines as there is room for, and at least one.
+fn portions(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = lines;
+    std::iter::from_fn(move || {
+        let fits = memchr::memrchr(b'\n', &rest[..rest.len().min(PORTION)]);
+        let end = fits.or_else(|| memchr::memchr(b'\n', rest)).map_or(rest.len(), |end| end + 1);
+        let portion;
+        (portion, rest) = rest.split_at(end);
+        (!portion.is_empty()).then_some(portion)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+    use super::*;
+
+    /// Says when a write begins, and ends it when it is told how.
+    struct Slow {
+        begun: Sender<Vec<u8>>,
+        end: Receiver<bool>,
+    }
+
+    impl Output for Slow {
+        fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+            let _ = self.begun.send(lines.to_owned());
+            match self.end.recv() {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(io::ErrorKind::BrokenPipe.into()),
+                // The test is over.
+                Err(_) => Ok(()),
+            }
+        }
+    }
+
+    struct Test {
+        queue: Queue,
+        begun: Receiver<Vec<u8>>,
+        end: SyncSender<bool>,
+        reports: Receiver<u64>,
+    }
+
+    fn test(room: usize) -> Test {
+        let ((begun, has_begun), (end, ends), (told, reports)) = (channel(), sync_channel(10), channel());
+        let output = Slow { begun, end: ends };
+        let queue = Queue::start("test", room, output, move |lost| told.send(lost).is_ok()).expect("a thread");
+        Test { queue, begun: has_begun, end, reports }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_finds_no_room_is_reported_once_there_is_some() {
+        let test = test(4);
+        test.queue.add(b"1\n".to_vec());
+        assert_eq!(test.begun.recv_timeout(LONG).expect("a write"), b"1\n");
+        // Two lines wait, and no more.
+        for line in ["2\n", "3\n", "4\n", "5\n"] {
+            test.queue.add(line.into());
+        }
+        assert!(!test.queue.offer(b"6\n".to_vec()));
+        assert!(test.reports.try_recv().is_err());
+        test.end.send(true).expect("it waits");
+        assert_eq!(test.reports.recv_timeout(LONG), Ok(2));
+        for line in [b"2\n", b"3\n"] {
+            assert_eq!(test.begun.recv_timeout(LONG).expect("a write"), line);
+            test.end.send(true).expect("it waits");
+        }
+        assert_eq!(test.queue.finish(Instant::now() + LONG), 0);
+        assert!(!test.queue.offer(b"7\n".to_vec()));
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_reported() {
+        let test = test(100);
+        test.queue.add(b"1\n2\n".to_vec());
+        test.begun.recv_timeout(LONG).expect("a write");
+        test.end.send(false).expect("it waits");
+        assert_eq!(test.reports.recv_timeout(LONG), Ok(2));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_writer_that_hangs() {
+        let test = test(100);
+        test.queue.add(b"1\n2\n".to_vec());
+        test.begun.recv_timeout(LONG).expect("a write");
+        test.queue.add(b"3\n".to_vec());
+        assert_eq!(test.queue.finish(Instant::now() + Duration::from_millis(10)), 3);
+    }
+
+    #[test]
+    fn lines_stay_whole() {
+        let check = |lengths: &[usize], expected: &[usize]| {
+            let line = |length: &usize| format!("{}\n", "x".repeat(length - 1));
+            let text: String = lengths.iter().map(line).collect();
+            let found: Vec<usize> = portions(text.as_bytes()).map(<[u8]>::len).collect();
+            assert_eq!(found, expected, "{lengths:?}");
+        };
+        check(&[], &[]);
+        check(&[1, 2], &[3]);
+        check(&[4096, 1], &[4096, 1]);
+        check(&[4095, 1, 1], &[4096, 1]);
+        check(&[1, 4096], &[1, 4096]);
+        check(&[1, 5000, 10, 10], &[1, 5000, 20]);
+    }
+}

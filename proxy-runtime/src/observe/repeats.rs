@@ -1,0 +1,123 @@
+//! Which notices are held back because there were many like them ([`Repeats`]). Pure: time is given.
+//!
+//! Notices of one kind come from one place in the code. Within [`WINDOW`], a text is said [`SAME`] times, and there are [`DIFFERENT`]
+//! texts of a kind; what is more is counted, and said in one line when the window is over. So the size is bounded by the number of
+//! places that say something.
+
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+/// What is counted.
+#[derive(Default)]
+pub(super) struct Repeats {
+    kinds: BTreeMap<Kind, Window>,
+}
+
+/// The place in the code that a notice comes from.
+pub(super) type Kind = &'static Location<'static>;
+
+/// The notices of a kind since the first of them.
+struct Window {
+    began: Instant,
+    /// Different texts, in the order in which they came first.
+    texts: Vec<Repeated>,
+    /// The last of those for which there was no room in `texts`, with their count in `held`.
+    others: Repeated,
+}
+
+#[derive(Default)]
+struct Repeated {
+    text: String,
+    said: u32,
+    held: u64,
+}
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// So often the same text is said within a window.
+const SAME: u32 = 3;
+
+/// So many different texts of a kind are said within a window.
+const DIFFERENT: usize = 20;
+
+impl Repeats {
+    /// Whether a notice is to be said; one that is not is counted.
+    pub(super) fn admit(&mut self, kind: Kind, text: &str, now: Instant) -> bool {
+        let window = self.kinds.entry(kind).or_insert_with(|| Window {
+            began: now,
+            texts: Vec::new(),
+            others: Repeated::default(),
+        });
+        if let Some(known) = window.texts.iter_mut().find(|known| known.text == text) {
+            let admitted = known.said < SAME;
+            if admitted {
+                known.said += 1;
+            } else {
+                known.held += 1;
+            }
+            return admitted;
+        }
+        if window.texts.len() < DIFFERENT {
+            window.texts.push(Repeated { text: text.to_owned(), said: 1, held: 0 });
+            return true;
+        }
+        text.clone_into(&mut window.others.text);
+        window.others.held += 1;
+        false
+    }
+
+    /// Lines about what was held back, for windows that are over.
+    pub(super) fn over(&mut self, now: Instant) -> Vec<String> {
+        let is_over = |window: &Window| now.saturating_duration_since(window.began) >= WINDOW;
+        self.take(is_over)
+    }
+
+    /// Lines about all that was held back.
+    pub(super) fn all(&mut self) -> Vec<String> {
+        self.take(|_| true)
+    }
+
+    fn take(&mut self, ended: impl Fn(&Window) -> bool) -> Vec<String> {
+        let ended = self.kinds.extract_if(.., |_, window| ended(window));
+        let repeated = ended.flat_map(|(_, window)| window.texts.into_iter().chain([window.others]));
+        let line = |one: Repeated| format!("{} ({} more like it within {} s)", one.text, one.held, WINDOW.as_secs());
+        repeated.filter(|one| one.held > 0).map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here() -> (Kind, Kind) {
+        (Location::caller(), Location::caller())
+    }
+
+    #[test]
+    fn the_same_text() {
+        let ((kind, other), now) = (here(), Instant::now());
+        let at = |seconds: u64| now + Duration::from_secs(seconds);
+        let mut repeats = Repeats::default();
+        let said: Vec<bool> = (0..9).map(|second| repeats.admit(kind, "a is down", at(second))).collect();
+        assert_eq!(said, [true, true, true, false, false, false, false, false, false]);
+        // Neither another text nor another place has to do with it.
+        assert!(repeats.admit(kind, "b is down", at(9)));
+        assert!(repeats.admit(other, "a is down", at(9)));
+        assert_eq!(repeats.over(at(9)), [""; 0]);
+        assert_eq!(repeats.over(at(10)), ["a is down (6 more like it within 10 s)"]);
+        assert_eq!(repeats.over(at(10)), [""; 0]);
+        assert!(repeats.admit(kind, "a is down", at(10)));
+    }
+
+    #[test]
+    fn many_texts() {
+        let (kind, now) = (here().0, Instant::now());
+        let mut repeats = Repeats::default();
+        let said = (0..1000).filter(|number| repeats.admit(kind, &format!("{number} is down"), now)).count();
+        assert_eq!(said, DIFFERENT);
+        assert!(repeats.admit(kind, "0 is down", now));
+        assert_eq!(repeats.all(), ["999 is down (980 more like it within 10 s)"]);
+        assert!(repeats.kinds.is_empty());
+    }
+}

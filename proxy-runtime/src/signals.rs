@@ -1,0 +1,103 @@
+//! What each signal does ([`follow`]): TERM and INT stop, HUP reads files again, and USR1 and USR2 only say what there is not.
+//!
+//! A thread of its own waits for them, which blocks in nothing else: a second TERM or INT ends the process even where all other
+//! threads hang.
+
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::observe::announce;
+use crate::worker::StopSignal;
+
+/// Catches signals from now on. After the first that stops, the process ends when the drain and `ending` are over; after the second
+/// at once, but for what little time it takes to log what is cut off.
+///
+/// # Errors
+/// The system has no thread for it, or no descriptors.
+pub(crate) fn follow(
+    stop: watch::Sender<StopSignal>,
+    reread: &'static Notify,
+    drain: Duration,
+    ending: Duration,
+) -> std::io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let caught = runtime.block_on(async { Caught::new() })?;
+    let follow = move || runtime.block_on(caught.follow(&stop, reread, drain, ending));
+    std::thread::Builder::new().name("signals".to_owned()).spawn(follow)?;
+    Ok(())
+}
+
+/// How long the process has after a second signal.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// How much longer than its parts the whole end may take.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// The signals that are caught.
+struct Caught {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Caught {
+    fn new() -> std::io::Result<Caught> {
+        Ok(Caught {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn follow(mut self, stop: &watch::Sender<StopSignal>, reread: &Notify, drain: Duration, ending: Duration) {
+        let mut deadline = None;
+        loop {
+            let stops = tokio::select! {
+                _ = self.terminate.recv() => true,
+                _ = self.interrupt.recv() => true,
+                _ = self.hangup.recv() => {
+                    reread.notify_one();
+                    false
+                }
+                _ = self.user1.recv() => {
+                    announce("SIGUSR1: logs go to standard output and standard error, there is no log file to reopen");
+                    false
+                }
+                _ = self.user2.recv() => {
+                    announce("SIGUSR2: nothing is done, as this version can't start its successor by itself");
+                    false
+                }
+                () = over(deadline) => std::process::exit(0),
+            };
+            let before = *stop.borrow();
+            match (stops, before) {
+                (false, _) => {}
+                (true, StopSignal::No) => {
+                    announce(&format!("stopping: running exchanges have {drain:?}"));
+                    stop.send_replace(StopSignal::Drain);
+                    deadline = Instant::now().checked_add(drain.saturating_add(ending + MARGIN));
+                }
+                (true, StopSignal::Drain | StopSignal::Now) => {
+                    stop.send_replace(StopSignal::Now);
+                    let soon = Instant::now() + AT_ONCE;
+                    deadline = Some(deadline.map_or(soon, |deadline| soon.min(deadline)));
+                }
+            }
+        }
+    }
+}
+
+async fn over(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
