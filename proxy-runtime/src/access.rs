@@ -7,6 +7,8 @@
 pub(crate) mod claims;
 #[cfg(feature = "serve")]
 pub mod counted;
+#[cfg(all(feature = "serve", feature = "auth"))]
+pub(crate) mod fair_queue;
 #[cfg(feature = "serve")]
 pub(crate) mod fingerprint;
 #[cfg(feature = "serve")]

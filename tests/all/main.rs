@@ -25,6 +25,7 @@ mod findings;
 mod floods;
 mod framing;
 mod fuzz;
+mod guessing;
 mod heads;
 mod http2;
 mod intake;

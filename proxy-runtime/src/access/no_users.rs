@@ -1,6 +1,8 @@
 //! Stands for `access::users` where the runtime is built without the feature `auth`. No site that needs it gets this far: its
 //! output asserts `CHECKS_CREDENTIALS` when it is compiled.
 
+use std::net::IpAddr;
+
 use crate::failure::Failure;
 
 /// No list.
@@ -21,7 +23,7 @@ impl Verifier {
     }
 
     #[allow(clippy::unused_async, reason = "as the other does")]
-    pub(crate) async fn verify(&self, _: &CredentialList, _: &str, _: String) -> Result<bool, Failure> {
+    pub(crate) async fn verify(&self, _: &CredentialList, _: &str, _: String, _: IpAddr) -> Result<bool, Failure> {
         Ok(false)
     }
 }

@@ -5,6 +5,7 @@
 //! right is remembered by a fingerprint that is keyed at random, never the password itself.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use argon2::Argon2;
@@ -13,8 +14,8 @@ use quick_cache::sync::Cache;
 use sha_crypt::ShaCrypt;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
 
+use super::fair_queue::FairQueue;
 use super::fingerprint::Fingerprints;
 use crate::failure::Failure;
 
@@ -115,32 +116,30 @@ pub(crate) struct Verifier {
     /// What was right lately: the fingerprint of a name, a password and the hash that it was right for.
     known: Cache<u128, ()>,
     fingerprints: Fingerprints,
-    running: Semaphore,
-    waiting: Semaphore,
+    /// For hashing.
+    turns: Arc<FairQueue>,
 }
 
 /// So many passwords that were right are remembered.
 const REMEMBERED: usize = 10_000;
 
-/// So many requests wait for their password to be looked up; more are refused, for those who guess come in crowds.
-const WAITING: usize = 100;
-
 impl Verifier {
     pub(crate) fn new() -> Verifier {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Verifier {
-            known: Cache::new(REMEMBERED),
-            fingerprints: Fingerprints::new(),
-            running: Semaphore::new(threads),
-            waiting: Semaphore::new(WAITING),
-        }
+        Verifier { known: Cache::new(REMEMBERED), fingerprints: Fingerprints::new(), turns: FairQueue::new(threads) }
     }
 
     /// Whether a user's password is right. Nobody can tell by the time it takes whether there is such a user.
     ///
     /// # Errors
     /// Too many passwords are looked up already.
-    pub(crate) async fn verify(&self, list: &CredentialList, name: &str, password: String) -> Result<bool, Failure> {
+    pub(crate) async fn verify(
+        &self,
+        list: &CredentialList,
+        name: &str,
+        password: String,
+        client: IpAddr,
+    ) -> Result<bool, Failure> {
         let CredentialList::Users(users) = list else { return Ok(false) };
         let found = users.get(name).cloned();
         let Some(hash) = found.clone().or_else(|| users.values().next().cloned()) else { return Ok(false) };
@@ -148,9 +147,13 @@ impl Verifier {
         if found.is_some() && self.known.get(&fingerprint).is_some() {
             return Ok(true);
         }
-        let Ok(_waiting) = self.waiting.try_acquire() else { return Err(Failure::AuthBusy) };
-        let Ok(_running) = self.running.acquire().await else { return Err(Failure::Internal) };
-        let right = tokio::task::spawn_blocking(move || is_right(&password, &hash)).await.unwrap_or(false);
+        let turn = self.turns.turn(client).await.ok_or(Failure::AuthBusy)?;
+        // The turn goes along: hashing ends by itself, whether the client still waits for it or not.
+        let hashing = move || {
+            let _turn = turn;
+            is_right(&password, &hash)
+        };
+        let right = tokio::task::spawn_blocking(hashing).await.unwrap_or(false);
         let right = right && found.is_some();
         if right {
             self.known.insert(fingerprint, ());

@@ -128,7 +128,7 @@ async fn identify(
         AuthScheme::Basic(file) => {
             let list = state.list(*file, false).ok_or(Failure::Internal)?;
             let (name, password) = access::basic_credentials(&record.fields).ok_or(Failure::Unauthenticated)?;
-            if !state.verifier.verify(&list, &name, password).await? {
+            if !state.verifier.verify(&list, &name, password, record.client).await? {
                 return Err(Failure::WrongCredentials);
             }
             record.user = name.into_bytes();
