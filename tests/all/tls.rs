@@ -208,7 +208,7 @@ fn why_a_handshake_fails() {
     check("a.test", &["-sigalgs", "RSA-PSS+SHA256"], "handshake failure", signature);
     check("r.test", &["-sigalgs", "ECDSA+SHA256"], "handshake failure", signature);
     check("r.test", &["-tls1_2", "-sigalgs", "ECDSA+SHA256"], "handshake failure", "");
-    check("a.test", &["-tls1_2", "-cipher", "AES128-SHA"], "handshake failure", "");
+    check("a.test", &["-tls1_2", "-cipher", "AES128-SHA"], "handshake failure", cipher);
     check("a.test", &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"], "handshake failure", "");
     check("r.test", &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"], "handshake failure", "");
     check("a.test", &["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"], "handshake failure", cipher);
@@ -218,6 +218,54 @@ fn why_a_handshake_fails() {
     check("c.test", &[], "certificate required", "the client sent no certificate");
     assert!(curl(address, "https://r.test/", &[]).contains("SSL certificate problem"), "curl believes it");
     proxy.log("\"detail\":\"the client sent the alert unknown_ca");
+    // Certificates of clients.
+    let other = scratch("tls-why-other");
+    let (this, other) = (&ca, &Authority::named(&other, "Another authority"));
+    for (signer, name, years, alert, detail) in [
+        (this, "expired", (2001, 2002), "certificate expired", "the client's certificate has expired"),
+        (this, "early", (2101, 2102), "certificate", "the client's certificate is not valid yet"),
+        (other, "stranger", (2001, 2101), "unknown ca", "the client's certificate is not signed by `client-ca`"),
+    ] {
+        signer.sign_for_years(name, name, years);
+        let (certificate, key) = (signer.path(&format!("{name}.pem")), signer.path(&format!("{name}.key")));
+        check("c.test", &["-cert", &certificate, "-key", &key], alert, detail);
+    }
+    assert!(openssl(address, &["-servername", "nobody.test"]).contains("unrecognized name"));
+    proxy.log("\"reason\":\"unknown-server-name\"");
+    // What is no handshake, or not all of one.
+    let sends = |bytes: &[u8], ends: bool, detail: &str| {
+        let mut client = Client::to(address);
+        client.send(bytes);
+        if ends {
+            client.half_close();
+        }
+        proxy.log(&format!("\"reason\":\"tls-handshake\",\"detail\":\"{detail}"));
+    };
+    sends(&[22, 3, 1, 255, 255, 1], false, "not TLS");
+    sends(&[22, 3, 1, 0, 200, 1, 0], true, "the client closed the connection");
+    sends(&[21, 3, 1, 0, 2, 2, 40], true, "the client sent the alert handshake_failure");
+}
+
+/// A client that is turned away and stays is logged for what it was turned away for, not for staying.
+#[test]
+fn why_a_handshake_failed_that_is_over() {
+    let site = "param listen type=addr\nprocess {\n workers 1\n}\ntimeouts handshake=\"300ms\"\nlimits handshakes=1\n\
+        log access format=json\nlisten (param)listen {\n tls\n}\n\
+        site a.test {\n tls internal\n respond 200 \"fine\"\n}\n";
+    let proxy = proxy("tls-stays", site, &[]);
+    let mut stays: Vec<Client> = (0..3).map(|_| Client::to(proxy.address("listen"))).collect();
+    for client in &mut stays {
+        client.send([22, 3, 1, 255, 255, 1]);
+        // An alert: the handshake is over, and with it its place among the handshakes.
+        assert_eq!(client.exactly(1), [21]);
+    }
+    stays[0].rest();
+    let until = Instant::now() + PATIENCE;
+    while proxy.logged().len() < 3 {
+        assert!(Instant::now() < until, "{:?}", proxy.logged());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(proxy.logged().iter().all(|line| line.contains("\"detail\":\"not TLS\"")), "{:?}", proxy.logged());
 }
 
 #[test]

@@ -16,9 +16,14 @@ pub struct Authority {
 impl Authority {
     /// A new one; its own certificate is `ca.pem` in the folder.
     pub fn new(folder: &Path) -> Authority {
+        Authority::named(folder, "Test authority")
+    }
+
+    /// The same with a name.
+    pub fn named(folder: &Path, name: &str) -> Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "Test authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         std::fs::write(folder.join("ca.pem"), certificate.pem()).expect("written");
@@ -39,6 +44,15 @@ impl Authority {
     pub fn sign_for_client(&self, name: &str, common_name: &str, hosts: &[&str]) {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
         self.sign_for(&[ExtendedKeyUsagePurpose::ClientAuth], name, common_name, hosts, key);
+    }
+
+    /// The same for a client, from the first day of one year to that of another.
+    pub fn sign_for_years(&self, name: &str, common_name: &str, (from, to): (i32, i32)) {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.write(name, params, &KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key"));
     }
 
     /// The same with an RSA key.
@@ -63,7 +77,11 @@ impl Authority {
         let mut params = CertificateParams::new(hosts).expect("names");
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = purposes.to_vec();
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        self.write(name, params, &key);
+    }
+
+    fn write(&self, name: &str, params: CertificateParams, key: &KeyPair) {
+        let certificate = params.signed_by(key, &self.issuer).expect("a certificate");
         std::fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem()).expect("written");
         std::fs::write(self.folder.join(format!("{name}.pem")), certificate.pem()).expect("written");
     }

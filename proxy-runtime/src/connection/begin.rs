@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use super::draining::{DRAIN_GRACE, Draining};
@@ -56,20 +57,38 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
             Ok(Some((link, false))) => http1::serve(Rc::new(peer), link).await,
             Ok(Some((link, true))) => Box::pin(http2::serve(Rc::new(peer), link)).await,
             Ok(None) => {}
-            Err((failure, Some(link))) => Box::pin(http1::turn_away(Rc::new(peer), link, failure)).await,
-            Err((failure, None)) => {
+            Err((failure @ Failure::PlainHttp, Some(link))) => {
+                Box::pin(http1::turn_away(Rc::new(peer), link, failure)).await;
+            }
+            Err((failure, link)) => {
                 let method = http::Method::from_bytes(b"-").unwrap_or_default();
                 let mut record =
                     Record::new(&Rc::new(peer), method, http::Version::HTTP_11, Fields::new(), Instant::now());
                 record.failed(failure);
                 record.finished();
+                if let Some(link) = link {
+                    Box::pin(part(link)).await;
+                }
             }
         }
     }
     drop(permit);
 }
 
-/// Why a connection is not served, and the connection if the client can be told.
+/// How long a client may take to notice that it was turned away, and how much it may still send, in bytes.
+const PARTING: Duration = Duration::from_secs(1);
+const PARTING_WORDS: u64 = 64 << 10;
+
+/// Closes a connection whose last word was an alert: closing on unread bytes would reset it, and the alert might be lost.
+async fn part(mut link: BufferedStream) {
+    let parted = async {
+        let _ = link.shutdown().await;
+        tokio::io::copy(&mut (&mut link).take(PARTING_WORDS), &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(PARTING, parted).await;
+}
+
+/// Why a connection is not served, and the connection if it is still there.
 type TurnedAway = (Failure, Option<BufferedStream>);
 
 /// What comes before the first request. Gives the connection, and whether HTTP/2 is spoken on it; `None` if the client has
@@ -114,7 +133,7 @@ async fn secure(peer: &mut Peer, mut link: BufferedStream) -> Result<Option<(Buf
     // Who connects and says nothing takes nobody's place.
     let Some(_shaking) = worker.budget.handshake() else { return Err((Failure::TooManyHandshakes, None)) };
     let secured = worker.tls.accept(worker.site, peer.listener, link).await;
-    let (stream, secured) = secured.map_err(|failure| (failure, None))?;
+    let (stream, secured) = secured?;
     let http2 = secured.http2 || !peer.listener().speaks.http1;
     if let Some(counters) = worker.counters {
         counters.handshake(secured.version);

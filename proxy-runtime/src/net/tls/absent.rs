@@ -25,8 +25,13 @@ impl Engine {
         Vec::new()
     }
 
-    pub(crate) async fn accept(&self, _: &Site, _: u32, _: BufferedStream) -> Result<(Stream, Secured), Failure> {
-        Err(Failure::Internal)
+    pub(crate) async fn accept(
+        &self,
+        _: &Site,
+        _: u32,
+        link: BufferedStream,
+    ) -> Result<(Stream, Secured), (Failure, Option<BufferedStream>)> {
+        Err((Failure::Internal, Some(link)))
     }
 
     pub(crate) async fn server_name(&self, _: &mut BufferedStream) -> Option<String> {

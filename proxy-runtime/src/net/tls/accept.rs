@@ -3,16 +3,15 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Poll, ready};
-use std::time::Duration;
 
 use rustls::server::Acceptor;
 use rustls::{NamedGroup, ProtocolVersion};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::acme;
 use super::engine::Engine;
-use super::explain::explain;
+use super::explain::{NO_CIPHER_SUITE, NO_GROUP, explain};
 use crate::context::facts::ClientCertificate;
 use crate::failure::Failure;
 use crate::net::certificate::Chain;
@@ -24,36 +23,24 @@ use crate::site::{KeyExchangeGroup, Site, TlsVersion};
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
-/// How long a client may take to notice that it was turned away, and how much it may still send, in bytes.
-const PARTING: Duration = Duration::from_secs(1);
-const PARTING_WORDS: u64 = 64 << 10;
-
-/// Closes a connection whose last word was an alert: closing on unread bytes would reset it, and the alert might be lost.
-async fn part(link: Option<BufferedStream>) {
-    let Some(mut link) = link else { return };
-    let _ = link.shutdown().await;
-    let unread = async { tokio::io::copy(&mut (&mut link).take(PARTING_WORDS), &mut tokio::io::sink()).await };
-    let _ = tokio::time::timeout(PARTING, unread).await;
-}
-
 impl Engine {
     /// Makes the handshake. The caller bounds how long that takes.
     ///
     /// # Errors
-    /// [`Failure::Handshake`], or [`Failure::UnknownServerName`]: the client has been told.
+    /// [`Failure::Handshake`], or [`Failure::UnknownServerName`]: the client has been told. The connection, if it is still there, can only be
+    /// closed.
     pub(crate) async fn accept(
         &self,
         site: &Site,
         listener: u32,
         link: BufferedStream,
-    ) -> Result<(Stream, Secured), Failure> {
+    ) -> Result<(Stream, Secured), (Failure, Option<BufferedStream>)> {
         let speaks = &site.listeners[listener as usize].speaks;
         let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), link);
         let mut begun = match (&mut acceptor).await {
             Ok(begun) => begun,
             Err(error) => {
-                part(acceptor.take_io()).await;
-                return Err(Failure::Handshake(explain(&error)));
+                return Err((Failure::Handshake(explain(&error)), acceptor.take_io()));
             }
         };
         let name = begun.client_hello().server_name().map(str::to_ascii_lowercase);
@@ -64,7 +51,7 @@ impl Engine {
                 if let Ok(mut stream) = begun.into_stream(config).await {
                     let _ = stream.shutdown().await;
                 }
-                return Err(Failure::AcmeChallenge);
+                return Err((Failure::AcmeChallenge, None));
             }
         }
         // Asked for where it matters alone: it is a system call.
@@ -72,21 +59,24 @@ impl Engine {
         let Some(tls) = self.chosen(site, listener, name.as_deref(), own) else {
             // There is nobody left to tell that this could not be said.
             let _ = begun.io.write_all(&UNRECOGNIZED_NAME).await;
-            part(Some(begun.io)).await;
-            return Err(Failure::UnknownServerName);
+            return Err((Failure::UnknownServerName, Some(begun.io)));
         };
         let Some(config) = self.served[usize::from(tls)].load().config(speaks) else {
             let _ = begun.io.write_all(&INTERNAL_ERROR).await;
-            part(Some(begun.io)).await;
-            return Err(Failure::Handshake("the authority has not issued a certificate yet"));
+            return Err((Failure::Handshake("the authority has not issued a certificate yet"), Some(begun.io)));
         };
-        let stream = match begun.into_stream(config).into_fallible().await {
-            Ok(stream) => stream,
-            Err((error, link)) => {
-                part(Some(link)).await;
-                return Err(Failure::Handshake(explain(&error)));
-            }
-        };
+        let hello = begun.client_hello();
+        let suites = &config.crypto_provider().cipher_suites;
+        let in_common = suites.iter().any(|suite| hello.cipher_suites().contains(&suite.suite()));
+        let stream = begun.into_stream(config).into_fallible().await;
+        let stream = stream.map_err(|(error, link)| {
+            let why = match explain(&error) {
+                // A client offers no groups where none of its suites needs one.
+                NO_GROUP if !in_common => NO_CIPHER_SUITE,
+                why => why,
+            };
+            (Failure::Handshake(why), Some(link))
+        })?;
         let session = stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(<[_]>::first).map(|der| {
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);

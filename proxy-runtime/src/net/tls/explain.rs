@@ -4,6 +4,9 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
+pub(super) const NO_CIPHER_SUITE: &str = "no cipher suite in common";
+pub(super) const NO_GROUP: &str = "no key exchange group in common";
+
 /// What an operator can do something about has words of its own: the client and the site have nothing in common, a certificate
 /// is refused by either side, or the other side is gone.
 pub(super) fn explain(error: &io::Error) -> &'static str {
@@ -19,8 +22,8 @@ pub(super) fn explain(error: &io::Error) -> &'static str {
 
 fn of_library(error: &Error) -> &'static str {
     match error {
-        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => "no cipher suite in common",
-        Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => "no key exchange group in common",
+        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => NO_CIPHER_SUITE,
+        Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => NO_GROUP,
         Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon) => {
             "no signature algorithm in common that a certificate is for"
         }
