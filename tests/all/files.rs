@@ -31,6 +31,9 @@ site * {
             set X-Served yes
         }
     }
+    route \"/list/*\" {
+        files (param)root listing=#true
+    }
     route \"/app/*\" {
         files (param)root fallback=\"/app.html\"
     }
@@ -433,3 +436,26 @@ site * {
     }
 }
 ";
+
+/// A listing that is incomplete says so: to who sees it, and once in the error log.
+#[test]
+fn listings_that_are_cut() {
+    let served = Served::new("many");
+    let many = served.root.join("many");
+    std::fs::create_dir(&many).expect("made");
+    let file = |number: usize| many.join(format!("{number}.txt"));
+    // Those that are not listed don't count.
+    (0..20).for_each(|number| std::os::unix::fs::symlink("/", many.join(format!("out{number}"))).expect("linked"));
+    (0..10_000).for_each(|number| drop(std::fs::File::create(file(number)).expect("made")));
+    let listed = |route: &str| {
+        let page = served.get(&format!("/{route}/many/")).text();
+        (page.matches("<li>").count() - 1, page.contains("more than these 10000 names"))
+    };
+    assert_eq!(listed("list"), (10_000, false));
+    std::fs::File::create(file(10_000)).expect("made");
+    for _ in 0..3 {
+        assert_eq!(listed("list"), (10_000, true));
+    }
+    served.proxy.notice("the listing of a.test/list/many/ is incomplete: it has no more than 10000 names");
+    assert_eq!(served.proxy.noticed().iter().filter(|line| line.contains("incomplete")).count(), 1);
+}

@@ -47,6 +47,7 @@ struct Cached {
     purged_softly: bool,
     vary: Vec<String>,
     tags: Vec<String>,
+    more_tags: bool,
     groups: Vec<String>,
     fields: BTreeMap<&'static str, String>,
 }
@@ -67,7 +68,8 @@ pub(super) async fn entry(store: &'static Store, urls: Vec<String>) -> Entry {
 fn cached(Inspected { head, length, on_disk }: &Inspected, now: Moment) -> Cached {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     let (mut tags, mut groups) = (Vec::new(), Vec::new());
-    for tag in head.tags.split(' ').filter(|tag| !tag.is_empty()).take(MOST_TAGS) {
+    let mut all = head.tags.split(' ').filter(|tag| !tag.is_empty());
+    for tag in all.by_ref().take(MOST_TAGS) {
         match groups::group_of(tag) {
             Some(group) => groups.push(group),
             None => tags.push(tag.to_owned()),
@@ -90,6 +92,7 @@ fn cached(Inspected { head, length, on_disk }: &Inspected, now: Moment) -> Cache
         purged_softly: head.is_outdated(),
         vary: head.vary.iter().map(ToString::to_string).collect(),
         tags,
+        more_tags: all.next().is_some(),
         groups,
         fields: fields
             .into_iter()

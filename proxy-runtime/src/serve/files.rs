@@ -1,10 +1,10 @@
 //! `files`: a path, a file, and as much of it as the request wants.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -14,13 +14,14 @@ use super::selected::{self, Multipart, ROOM, Selected};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::content::file_reader::{FileReader, From};
-use crate::content::files::disk::{self, FileLookup, FileQuery, OpenedFile, Patience};
+use crate::content::files::disk::{self, FileLookup, FileQuery, LISTED, Listing, OpenedFile, Patience};
 use crate::content::files::{self, Below, ENCODINGS, listing};
 use crate::content::respond::{self, Answer};
 use crate::context::facts::Facts;
 use crate::failure::Failure;
 use crate::file_pool::{self, Unavailable};
 use crate::net::descriptors::CountedFile;
+use crate::observe::notice;
 use crate::protocol::encodings;
 use crate::protocol::fields::Fields;
 use crate::router::route::MethodSet;
@@ -61,7 +62,12 @@ pub(super) async fn answer(
             opened(client, record, file, fields).await.map(Some)
         }
         FileLookup::Folder => Ok(Some(to_folder(&facts))),
-        FileLookup::Listing(names) => Ok(Some(listed(&facts, path, names.iter().map(String::as_str)))),
+        FileLookup::Listing(Listing { names, cut }) => {
+            if cut {
+                tell_of_cut(files, &facts);
+            }
+            Ok(Some(listed(&facts, path, names.iter().map(String::as_str), cut)))
+        }
         FileLookup::Nothing => Ok(None),
         FileLookup::Unreadable | FileLookup::WouldWait => Err(Failure::FileUnreadable),
     }
@@ -139,7 +145,7 @@ pub(super) fn bundled(
             return Ok(Some(to_folder(&facts)));
         }
         Some(Entry::Folder(names)) if folder => match index() {
-            None if files.listing => return Ok(Some(listed(&facts, path, names.split_terminator('\0')))),
+            None if files.listing => return Ok(Some(listed(&facts, path, names.split_terminator('\0'), false))),
             forms => forms,
         },
         _ => None,
@@ -190,9 +196,19 @@ fn to_folder(facts: &Facts<'_>) -> Answer<Body> {
     answer
 }
 
-fn listed<'n>(facts: &Facts<'_>, path: &str, names: impl Iterator<Item = &'n str>) -> Answer<Body> {
+/// Says that a folder has more names than are listed, once for each `files`: clients can ask for it again and again.
+fn tell_of_cut(files: &'static Files, facts: &Facts<'_>) {
+    static TOLD: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+    let handler = std::ptr::from_ref(files).addr();
+    if TOLD.lock().is_ok_and(|mut told| told.insert(handler)) {
+        let (host, path) = (facts.host, facts.path);
+        notice(&format!("files: the listing of {host}{path} is incomplete: it has no more than {LISTED} names"));
+    }
+}
+
+fn listed<'n>(facts: &Facts<'_>, path: &str, names: impl Iterator<Item = &'n str>, cut: bool) -> Answer<Body> {
     let top = path.trim_matches('/').is_empty();
-    let page = listing::page(facts.path, names, top);
+    let page = listing::page(facts.path, names, top, cut);
     let mut answer = Answer::new(StatusCode::OK, Body::Bytes(page.into()));
     answer.fields.add(b"content-type", b"text/html; charset=utf-8");
     answer

@@ -40,10 +40,10 @@ pub(super) fn send(
     (framing, body): (Framing, Bytes),
 ) {
     let worker = client.worker;
-    if worker.mirrored.get() >= MOST {
-        return;
-    }
     let group = &worker.servers.groups[usize::from(mirror.upstream)];
+    if worker.mirrored.get() >= MOST {
+        return group.notice(&format!("a copy of a request is not sent: {MOST} of a worker are under way"));
+    }
     let wish = PickRequest { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
     let Ok(lease) = group.lease(&worker.servers.servers, &wish, tokio::time::Instant::now()) else { return };
     let host = request.fields.get("host").map_or(lease.server.host().as_bytes(), |host| host);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::race::MAX_ADDRESSES;
 use super::server::{Name, Server, TargetAddress};
 use crate::observe;
+use crate::site::Place;
 
 /// How long an answer is good.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -21,11 +22,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Keeps the addresses of a server up to date, for ever. Does nothing for one that has no name.
 pub(crate) async fn keep_resolving(server: &Server) {
     let TargetAddress::Name(Name { host, port, addresses: known, failed, .. }) = &server.target else { return };
-    let mut failing = false;
+    let (mut failing, mut cut) = (false, false);
     loop {
         let looked_up = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port))).await;
         let answer = match looked_up {
-            Ok(Ok(addresses)) => Ok(addresses.take(MAX_ADDRESSES).collect::<Vec<SocketAddr>>()),
+            Ok(Ok(mut addresses)) => {
+                let used: Vec<SocketAddr> = addresses.by_ref().take(MAX_ADDRESSES).collect();
+                if addresses.next().is_some() && !std::mem::replace(&mut cut, true) {
+                    let Place { file, line } = &server.place;
+                    observe::notice(&format!(
+                        "{file}:{line}: `{host}` has more than {MAX_ADDRESSES} addresses: the others are not used"
+                    ));
+                }
+                Ok(used)
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer in time".to_owned()),
         };

@@ -27,7 +27,7 @@ pub(crate) enum FileLookup {
     /// A folder, asked for without the slash at its end.
     Folder,
     /// A folder without an index: its names, those of folders with a slash behind them.
-    Listing(Vec<String>),
+    Listing(Listing),
     /// Nothing, or nothing that may be served.
     Nothing,
     /// It is there and can't be read.
@@ -61,8 +61,18 @@ pub(crate) struct OpenedFile {
 /// Files up to this length are read as they are opened, in bytes.
 pub(crate) const SMALL: u64 = 64 << 10;
 
+/// The names in a folder.
+pub(crate) struct Listing {
+    pub(crate) names: Vec<String>,
+    /// There are more; which ones are left out is up to the file system.
+    pub(crate) cut: bool,
+}
+
 /// No more names than this are listed.
-const LISTED: usize = 10_000;
+pub(crate) const LISTED: usize = 10_000;
+
+/// No more entries of a folder are looked at, those included that are not listed.
+const READ: usize = 100_000;
 
 /// A path, and how it is asked for.
 #[derive(Clone)]
@@ -208,17 +218,23 @@ impl Look<'_> {
 fn list(files: &Files, folder: &File) -> FileLookup {
     let Ok(entries) = rustix::fs::Dir::read_from(folder) else { return FileLookup::Unreadable };
     let mut names = Vec::new();
-    for entry in entries.take(LISTED) {
+    let mut cut = false;
+    for (number, entry) in entries.enumerate() {
         let Ok(entry) = entry else { return FileLookup::Unreadable };
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = entry.file_type();
         let served = kind.is_file() || kind.is_dir() || (kind.is_symlink() && files.symlinks);
-        if served && (files.dotfiles || !name.starts_with('.')) && name != "." && name != ".." {
+        let listed = served && (files.dotfiles || !name.starts_with('.')) && name != "." && name != "..";
+        if number >= READ || (listed && names.len() >= LISTED) {
+            cut = true;
+            break;
+        }
+        if listed {
             names.push(if kind.is_dir() { name + "/" } else { name });
         }
     }
     names.sort_by_key(|name| (!name.ends_with('/'), name.clone()));
-    FileLookup::Listing(names)
+    FileLookup::Listing(Listing { names, cut })
 }
 
 /// Reads a part of a file; less where it has become shorter, or, without patience, where the rest is not in memory. May block,

@@ -50,7 +50,11 @@ async fn service(resolver: &TokioResolver, name: &str) -> Resolved {
         RData::SRV(server) => Some(server),
         _ => None,
     });
-    let targets: Vec<&SRV> = servers.take(MOST_TARGETS).collect();
+    let mut servers = servers.peekable();
+    let targets: Vec<&SRV> = servers.by_ref().take(MOST_TARGETS).collect();
+    if servers.peek().is_some() {
+        return Err(format!("`{name}` has more than {MOST_TARGETS} servers"));
+    }
     let first = targets.iter().map(|target| target.priority).min().unwrap_or_default();
     let heaviest = targets.iter().map(|target| target.weight).max().unwrap_or_default().max(1);
     let (mut servers, mut until, mut failed) = (Vec::new(), answer.valid_until(), None);
