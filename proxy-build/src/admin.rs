@@ -138,7 +138,7 @@ static STATUS: Directive = Directive {
 - `GET /entry?url=URL`: what is cached under a URL. All behind `url=` is the URL, as in
   `curl --unix-socket /run/site.sock 'http://admin/entry?url=http://example.com/x?y=1'`; it is taken for whichever scheme and port, as `PURGE` does. `responses` has up to 64, with
   `url` as it is keyed, `on` (`memory` or `disk`), `status`, `bytes`, `age`, `ttl`, `stale-while-revalidate` and `stale-if-error` in seconds,
-  `purged-softly`, the names in `vary`, `tags`, `groups`, and some of their `fields`. Of a URL with variants those are shown that are in memory.",
+  `purged-softly`, the names in `vary`, `tags`, `groups` (128 of both; `more-tags` says whether there are more), and some of their `fields`. Of a URL with variants those are shown that are in memory.",
     example: STATUS_EXAMPLE,
     read: |_| Some(What::line(AdminLine::Status)),
 };

@@ -106,6 +106,13 @@ impl Unread {
     }
 }
 
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// How many lines of the access log were lost, as the notices have it.
 fn lost(notices: &str) -> usize {
     let number = |line: &str| {

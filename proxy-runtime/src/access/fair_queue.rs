@@ -214,7 +214,7 @@ mod tests {
             matches!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Closed))
         };
         assert_eq!(clients.iter_mut().flatten().filter_map(|one| evicted(one).then_some(())).count(), 50);
-        assert!(!new.iter_mut().any(|one| evicted(one)));
+        assert!(!new.iter_mut().any(evicted));
         // Those that have left make room.
         clients.clear();
         assert!(!is_refused(&queue, "192.0.2.1"));

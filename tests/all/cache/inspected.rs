@@ -25,7 +25,7 @@ fn entries() {
     assert_eq!(entry("http://site.test/a?x=1&y=2"), nothing);
     check(&proxy, &[("GET /a?x=1&y=2", said, &format!("200 1 {MISS}"))]);
     let before = "{\"store\":\"main\",\"responses\":[{\"url\":\"http://site.test/a?x=1&y=2\",\"on\":\"memory\",\"status\":200,\"bytes\":1,\"age\":";
-    let behind = ",\"stale-while-revalidate\":5,\"stale-if-error\":7,\"purged-softly\":false,\"vary\":[],\"tags\":[\"one\",\"two\"],\
+    let behind = ",\"stale-while-revalidate\":5,\"stale-if-error\":7,\"purged-softly\":false,\"vary\":[],\"tags\":[\"one\",\"two\"],\"more-tags\":false,\
                   \"groups\":[\"a b\"],\"fields\":{\"etag\":\"\\\"a\\\"\"}}],\"more\":false}\n";
     for url in ["http://site.test/a?x=1&y=2", "https://SITE.test:443/%61?x=1&y=2"] {
         let text = entry(url);
