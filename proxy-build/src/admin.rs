@@ -228,7 +228,7 @@ site example.com {
 
 fn address(leaf: &Leaf) -> Parsed<String> {
     match &leaf.value {
-        Scalar::Integer(port @ 1..=65535, _) => Err(value::problem("bad-address", "a port alone is no address")
+        Scalar::Integer(port @ 1..=65535, _) => Err(value::problem("bad-address", "a port alone is not an address")
             .write_text(&format!("127.0.0.1:{port}"))
             .write_text("unix:/run/site/admin.sock")),
         _ => value::listen_address(leaf),

@@ -1,4 +1,4 @@
-//! What stands between `read` and `check`: the site as it was written, every leaf with its span.
+//! The syntax tree between `read` and `check`: the site as it was written, every leaf with its span.
 //!
 //! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive, but for policies, handlers,
 //! options of upstreams and their lines, whose types are their own files' ([`Written`]): `check` matches all variants, each policy and option is
@@ -46,7 +46,7 @@ pub struct Item {
     pub broken: bool,
 }
 
-/// What a directive says.
+/// The parsed value of a directive.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum What {
@@ -190,7 +190,7 @@ pub enum Setting<T> {
     Bounded(Spanned<String>, Bounds),
 }
 
-/// What a number may be, or a size in bytes.
+/// The bounds of a number, or of a size in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// This, or more.
@@ -280,7 +280,7 @@ pub enum Matcher {
     Any(Vec<Item>),
 }
 
-/// What a request speaks, or asks to speak.
+/// The protocol that a request uses, or asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "named as the words of `protocol`")]
 pub enum Protocol {

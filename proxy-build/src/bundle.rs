@@ -1,5 +1,5 @@
-//! The files that are compiled in, as the bytes of a `proxy_runtime::site::bundle::Bundle`: each as it is, and compressed where
-//! that makes it smaller. What was compressed once is kept for the next build, by a hash of the content.
+//! Builds the embedded files, as the bytes of a `proxy_runtime::site::bundle::Bundle`: each as it is, and compressed where
+//! that makes it smaller. Compressed files are cached for the next build, by a hash of the content.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use crate::lower::table;
 use crate::model::{Folder, Site};
 use crate::source::sha256;
 
-/// How much time is spent on making files small.
+/// The effort for compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
     /// Little: the result is tried out.

@@ -1,5 +1,5 @@
-//! What pass 4 works with: `Check` knows what the file declares, and has a method for each thing that is looked up, resolved or
-//! proved. `sites` goes through the file with it.
+//! The context of pass 4: `Check` knows what the file declares, and has a method for each thing to look up, resolve or
+//! prove. `sites` walks through the file with it.
 
 mod acme;
 mod anonymous;
@@ -53,7 +53,7 @@ pub(crate) struct Check<'a> {
     pub(crate) tls: Names<tls::Declared>,
     pub(crate) stores: Names<site::Store>,
     pub(crate) warmed: Vec<model::Warmed>,
-    /// Routes whose answers are told apart by the route.
+    /// Routes whose responses are told apart by the route.
     pub(crate) zones: u32,
     /// Networks of which some are in files.
     pub(crate) listed: Vec<site::Listed>,
@@ -117,7 +117,7 @@ impl<T> Names<T> {
     pub(crate) fn declare(&mut self, kind: &str, name: &Spanned<String>, value: T, report: &mut Report) {
         if let Some(&first) = self.index.get(&name.value) {
             let first = self.entries[first].span;
-            let message = format!("there are two of the {kind} `{name}`");
+            let message = format!("the {kind} `{name}` is declared twice");
             report.add(Diagnostic::error("duplicate-name", message, name.span).also(first, "the first"));
             return;
         }
@@ -263,7 +263,7 @@ impl Check<'_> {
                     if bytes.windows(PRIVATE_KEY.len()).any(|part| part == PRIVATE_KEY) {
                         let message = format!("there is a private key in `{path}`, and the file is compiled in");
                         let found = Diagnostic::lint("secret-in-file", message, file.span);
-                        self.report.add(found.help(self.allowed("if everybody may have it", "secret-in-file")));
+                        self.report.add(found.help(self.allowed("if it may be public", "secret-in-file")));
                     }
                     Some((Bytes::Fixed(bytes.into()), path.clone()))
                 }
@@ -290,7 +290,7 @@ impl Check<'_> {
         for lint in lints {
             for code in lint.codes {
                 if let Some(first) = seen.iter().find(|first| first.value == code.value) {
-                    let message = format!("the level of `{code}` is given twice");
+                    let message = format!("the level of `{code}` is set twice");
                     let diagnostic = Diagnostic::error("duplicate-lint", message, code.span);
                     self.report.add(diagnostic.also(first.span, "the first"));
                     continue;

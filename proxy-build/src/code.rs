@@ -1,8 +1,8 @@
-//! Every word that the compiler or the proxy gives as a reason, with what it means and what to do: lints with their levels and
+//! The codes and reasons of the compiler and the proxy, each with its meaning and remedy: lints with their levels and
 //! proofs about a site ([`all`]), which have examples; other errors, and the reasons in logs ([`reasons`]).
 //!
-//! Drives `lint`, `kiln explain CODE`, the manual's list, docs/reasons.md and the tests, which compile the examples and look for
-//! words that are not here.
+//! Used by `lint`, `kiln explain CODE`, the manual's list, docs/reasons.md and the tests, which compile the examples and look for
+//! words that are missing here.
 
 mod lints;
 mod proofs;
@@ -26,7 +26,7 @@ pub struct Code {
     pub right: &'static str,
 }
 
-/// What becomes of a lint's finding.
+/// The level of a lint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// Nothing.
@@ -93,7 +93,7 @@ impl Code {
         let Code { name, what, why, .. } = self;
         let level = match self.level {
             Some(level) => format!("A lint; the level is `{}` unless the site says `lint LEVEL {name}`.", level.name()),
-            None => "An error: the site would be wrong.".to_owned(),
+            None => "An error; it has no level.".to_owned(),
         };
         let example = |text: &str| text.trim().lines().map(|line| format!("    {line}\n")).collect::<String>();
         let (wrong, right) = (example(self.wrong), example(self.right));
@@ -106,8 +106,8 @@ pub fn manual() -> String {
     let mut out = "\
 # Reasons, errors and lints
 
-Generated from the table that `kiln explain CODE` prints from. Every word that the compiler gives in brackets, that an access
-log has as `reason`, `cache` or `cache-reason`, or that `Cache-Status` has as `detail`, stands here.
+Generated from the table that `kiln explain CODE` prints from. It has every code that the compiler prints in
+brackets, every `reason`, `cache` and `cache-reason` of an access log, and every `detail` of `Cache-Status`.
 "
     .to_owned();
     let mut section = |title: &str, intro: &str, columns: &str, rows: Vec<Vec<String>>| {
@@ -126,7 +126,7 @@ log has as `reason`, `cache` or `cache-reason`, or that `Cache-Status` has as `d
     };
     section(
         "Reasons in the log",
-        "Why the proxy responded itself, or closed a connection: `reason` in an access log. Where a response has begun already, the\nstatus is the server's.",
+        "The causes of the proxy's own error responses, and of closed connections: `reason` in an access log. If a response has begun already, the\nstatus is the server's.",
         "reason | status | meaning | what to do",
         of_kind(reasons::Kind::Log).collect(),
     );

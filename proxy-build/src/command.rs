@@ -1,4 +1,4 @@
-//! The commands, and what several of them need.
+//! The commands, and the code that several of them share.
 
 mod artefact;
 pub(crate) mod build;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use proxy_build::Compiled;
 
-/// How a command ends: with an exit code, or something to say and 1.
+/// The result of a command: an exit code, or a message and exit code 1.
 pub(crate) type Outcome = Result<ExitCode, String>;
 
 /// Compiles a site and shows what was found; `None` where it is wrong.

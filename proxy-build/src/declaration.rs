@@ -1,4 +1,4 @@
-//! What declares a directive: its name, place, form, documentation, example, and how it is read. `directive` has the list of all.
+//! The type that declares a directive: its name, place, form, documentation, example, and reader. `directive` has the list of all.
 
 mod reading;
 
@@ -49,7 +49,7 @@ impl Prop {
     }
 }
 
-/// Where a directive may stand.
+/// A place where a directive is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as the directive whose braces it stands in")]
 pub enum Place {

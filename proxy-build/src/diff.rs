@@ -1,12 +1,12 @@
-//! What changes for users between two sites: [`diff`], found on the checked models and not on their texts.
+//! Finds what changes for clients between two sites: [`diff`], on the checked models and not on their texts.
 //!
-//! For every host and every pair of an old and a new route that behave differently, it is asked whether some request
-//! goes to the one before and to the other now; if so, that request stands for all of its class. What is the same for
-//! every request that there is does not show, however different the files are. Beside that, what concerns all requests:
+//! For every host and every pair of an old and a new route that behave differently, it searches for a request that
+//! went to the old one and now goes to the new one; such a request is the example of its class. Changes of the file that
+//! affect no request are not shown. In addition, it compares settings for all requests:
 //! listeners, params, upstreams, the process.
 //!
-//! What is said is in the words of the language (`words`), and once: what has changed for a site, or for all, is not said again
-//! of its routes, and classes of requests with the same changes stand together.
+//! Changes are described in the words of the language (`words`), and once: a change of a site, or of all sites, is not repeated
+//! for its routes, and classes of requests with the same changes are grouped.
 
 mod behaviour;
 mod words;
@@ -43,7 +43,7 @@ pub fn diff(old: &Site, new: &Site) -> String {
         }
     }
     let everywhere = differences(&policy(old, &old.root), &policy(new, &new.root));
-    out += &entry("all sites, but for what they say themselves", everywhere.clone());
+    out += &entry("all sites, except where they have their own", everywhere.clone());
     let made = Rc::new(Made::default());
     let mut compared: Vec<(usize, usize)> = Vec::new();
     let tables = (lower(old).tables, lower(new).tables);
@@ -53,8 +53,8 @@ pub fn diff(old: &Site, new: &Site) -> String {
         let name = format!("{} on {listener}", host_name(&host));
         match (before, now) {
             (None, None) => {}
-            (Some(_), None) => out += &format!("host {name}\n  was answered, and is refused with 421 now\n"),
-            (None, Some(_)) => out += &format!("host {name}\n  was refused with 421, and is answered now\n"),
+            (Some(_), None) => out += &format!("host {name}\n  was served, and is refused with 421 now\n"),
+            (None, Some(_)) => out += &format!("host {name}\n  was refused with 421, and is served now\n"),
             (Some(before), Some(now)) if compared.contains(&(before, now)) => {}
             (Some(before), Some(now)) => {
                 compared.push((before, now));
@@ -64,7 +64,7 @@ pub fn diff(old: &Site, new: &Site) -> String {
                 let of_site: Vec<_> =
                     differences(&policies.0, &policies.1).into_iter().filter(|line| !known.contains(line)).collect();
                 out += &entry(
-                    &format!("site {}, but for what routes say themselves", sides.1.host.name()),
+                    &format!("site {}, except where routes have their own", sides.1.host.name()),
                     of_site.clone(),
                 );
                 known.extend(of_site);

@@ -1,4 +1,4 @@
-//! The language, declared once: every directive's name, place, form, documentation, example, and how it is read.
+//! The declarations of the language: every directive's name, place, form, documentation, example, and reader.
 //!
 //! [`ALL`] drives the reader, "did you mean", the reference manual and the tests. One file per directive, or per small
 //! family. Policies, handlers and options of upstreams have lists of their own; to add another one: its file, a line here, a variant of `ast::What`,

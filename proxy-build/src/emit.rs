@@ -1,4 +1,4 @@
-//! Pass 6, `emit`: a plan becomes Rust. Decides nothing; one function per type of the contract.
+//! Pass 6, `emit`: generates Rust from a plan. It decides nothing; there is one function per type of the contract.
 //!
 //! The output is data, one `static` per table, and functions only where interpreting would cost per request: matchers
 //! and the sequence of filters. It names everything by its full path and asserts the contract's version.
@@ -19,7 +19,7 @@ use crate::model::Site;
 use crate::plan::Plan;
 use crate::source::Sources;
 
-/// What a compiled site is written as: items, and the expression `&SITE`.
+/// The generated code of a site: items, and the expression `&SITE`.
 pub struct Output {
     /// `use`s, `static`s and functions.
     pub items: TokenStream,

@@ -1,6 +1,6 @@
-//! "Who answers `GET ...`, and why": [`explain`] one request, or list all [`routes`], over a checked site.
+//! Explains how a checked site handles one request ([`explain`]), or lists all [`routes`].
 //!
-//! Uses the plan and the runtime's own rehearsal, so that it can't say anything else than what will happen.
+//! It runs the plan by the runtime's own code, so that the explanation is what will happen.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -48,7 +48,7 @@ pub fn explain(
     }
     out.line("answer", outcome.in_short());
     if outcome.not_asked {
-        out.line("", "if the functions of `filter`, which are asked by the binary alone, let it be");
+        out.line("", "unless the functions of `filter`, which only the binary calls, change it");
     }
     if let Some(location) = &outcome.location {
         out.line("location", location);
@@ -84,7 +84,7 @@ fn listener(model: &Site, uri: &http::Uri) -> Result<usize, String> {
     }
     if model.listeners[index].speaks.tls != tls {
         return Err(format!(
-            "no listener speaks {} for {host} there; there are: {}",
+            "no listener there has {} for {host}; there are: {}",
             uri.scheme_str().unwrap_or_default(),
             all()
         ));

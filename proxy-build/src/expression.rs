@@ -1,5 +1,5 @@
-//! Regular expressions of a site, parsed: text → [`Hir`], with the syntax that the binary reads them with
-//! ([`proxy_runtime::router::regex::syntax`]). Everything in the compiler that takes an expression apart comes here.
+//! Parses the regular expressions of a site: text → [`Hir`], with the syntax of the binary
+//! ([`proxy_runtime::router::regex::syntax`]). All code of the compiler that analyses an expression uses this.
 
 use proxy_runtime::router::regex::syntax;
 mod table;

@@ -1,7 +1,7 @@
 //! The formatter: indentation, blanks and blank lines, nothing else. Every word, string and comment stays as written.
 //!
-//! Works on the outline of the text (see `lexer`), not on a tree, so that nothing it does not know can get lost; and it
-//! checks its own work: what it gives parses to what it was given.
+//! It works on the outline of the text (see `lexer`), not on a tree, so that it loses nothing that it does not know; and it
+//! checks its own work: its output parses to the same tree as its input.
 
 use crate::lexer::{Kind, Token, tokens};
 
@@ -15,7 +15,7 @@ pub fn format(text: &str, shown: &str) -> Result<String, String> {
     let before = parse(text, shown)?;
     let formatted = layout(text);
     if parse(&formatted, shown)? != before {
-        return Err("formatting would change what this says, which is a bug in kiln: nothing was changed".to_owned());
+        return Err("formatting would change the meaning, which is a bug in kiln: nothing was changed".to_owned());
     }
     Ok(formatted)
 }

@@ -139,7 +139,7 @@ pub(crate) fn only<'i>(check: &mut Check<'_>, items: &'i [Item]) -> Option<(&'i 
     let first = all.next()?;
     for (second, _) in all {
         check.report.add(
-            Diagnostic::error("two-handlers", "there is a handler already: only one can answer", second.span)
+            Diagnostic::error("two-handlers", "there is a handler already: a route has one", second.span)
                 .label("the second")
                 .also(first.0.span, "the first"),
         );

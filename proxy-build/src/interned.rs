@@ -1,4 +1,4 @@
-//! Values that are there once: [`Interned`].
+//! Values without duplicates: [`Interned`].
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,8 +1,8 @@
-//! Many expressions on paths, put together in as few tables as they fit into: [`join`].
+//! Combines many expressions on paths into as few tables as possible: [`join`].
 //!
-//! One table takes all that begin at the start of the path, as a rule, however many: their states are a tree of
-//! prefixes; and another those that end with it. Expressions that may match anywhere multiply each other's states, so these
-//! are put together only as long as the table grows no faster than their text; halves are tried where it does.
+//! Usually one table holds all expressions that begin at the start of the path, however many: their states are a tree of
+//! prefixes; and another one those that end with it. Expressions that may match anywhere multiply each other's states, so these
+//! are combined only as long as the table grows no faster than their text; otherwise halves are tried.
 
 use std::collections::{HashMap, HashSet};
 

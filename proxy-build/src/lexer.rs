@@ -1,4 +1,4 @@
-//! The outline of KDL text: braces, line ends, comments and strings, no more. For what must look at text before or
+//! The outline of KDL text: only braces, line ends, comments and strings. It is for code that looks at text before or
 //! without parsing it: the guard against deep nesting, and `kiln fmt`, which keeps every word as it was written.
 
 /// A token: `start..end` in bytes. Tokens cover the whole text, without gaps.

@@ -6,7 +6,7 @@
 //!                                                └ from here on, no user error
 //! ```
 //!
-//! [`compile`] is all of it; `proxy_macros::site!` and the command `kiln` are shells around it. Passes add to one
+//! [`compile`] runs all passes; `proxy_macros::site!` and the command `kiln` are thin wrappers. Passes add to one
 //! `Report` and carry on, so that every error of a run is shown.
 
 #![forbid(unsafe_code)]
@@ -61,7 +61,7 @@ use sha2::{Digest, Sha256};
 use crate::report::{Diagnostic, Report};
 use crate::source::{FileId, Sources};
 
-/// What became of a site file.
+/// The result of compiling a site file.
 #[derive(Debug)]
 pub struct Compiled {
     /// The files it was made from.
@@ -191,10 +191,10 @@ pub fn compile_without_crate(path: &Path, shown: &str) -> Compiled {
     if let Some(route) = with_functions {
         let mut places = route.origins.iter().filter(|(name, _)| *name == "filter").map(|(_, place)| place);
         let place = places.next().map_or(String::new(), |place| format!(" ({}:{})", place.file, place.line));
-        let message = format!("the function that `filter`{place} asks on this route is in a crate, and here is none");
+        let message = format!("the function of `filter`{place} on this route is in a crate, and there is none here");
         compiled.report.add(
             Diagnostic::error("needs-crate", message, route.span)
-                .help("compile the site into a crate by `site!`; `kiln new` makes one that shows how"),
+                .help("compile the site into a crate by `site!`; `kiln new` makes an example"),
         );
         compiled.model = None;
     }

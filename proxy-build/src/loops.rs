@@ -1,8 +1,8 @@
-//! Requests that would go round for ever: redirects that lead back, and routes that forward to this very site.
+//! Finds loops: redirects that lead back, and routes that forward to the same site.
 //!
-//! Each route that could begin such a round is followed with a request that is known to reach it, through the tables that
-//! will be compiled in: what is reported is a round that will happen, and the message tells it step by step. A scheme that
-//! no listener speaks there ends a round, and so does a port that is not a listener's. Error pages are bytes, so they
+//! Each route that could begin a loop is followed with a request that is known to reach it, through the tables that
+//! will be compiled in: a reported loop will happen, and the message shows it step by step. A scheme that
+//! no listener has ends the search, and so does a port that is not a listener's. Error pages are bytes, so they
 //! can't lead anywhere.
 
 use std::cell::Cell;
@@ -85,12 +85,12 @@ pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
         let diagnostic = match leads {
             Leads::Elsewhere { .. } => Diagnostic::error(
                 "redirect-loop",
-                "this redirect leads back to itself: clients would go round until they give up",
+                "this redirect leads back to itself: clients would loop until they give up",
                 route.model.handler_span,
             ),
             _ => Diagnostic::error(
                 "proxy-loop",
-                "this forwards to a listener of this very site: requests would go round for ever",
+                "this forwards to a listener of the same site: requests would loop",
                 route.model.handler_span,
             )
             .help("give the upstream's port, or send another `Host` with `host=`"),

@@ -1,5 +1,5 @@
-//! Pass 5, `lower`: the model becomes a plan. Numbers routes, shares what is equal, builds the look-up tables and the
-//! tables of expressions. Decides nothing about the site: that was `check`.
+//! Pass 5, `lower`: turns the model into a plan. It numbers routes, shares equal values, builds the look-up tables and the
+//! tables of expressions. It decides nothing about the site: that was `check`.
 //!
 //! After this pass no order and no number is open. Same model, same plan: nothing here depends on hashes of memory.
 

@@ -1,7 +1,7 @@
-//! What stands between `check` and `lower`: the site as it is meant. Names are looked up, defaults filled, presets and
-//! outer policies merged in; every route knows all that holds for it.
+//! The model between `check` and `lower`: the checked site. Names are looked up, defaults filled, presets and
+//! outer policies merged in; every route has all of its policies.
 //!
-//! Plain data. Where the runtime has a type for a thing, that type is used. Spans stay, for messages of later passes.
+//! It is plain data. If the runtime has a type for a thing, the model uses it. Spans stay, for messages of later passes.
 
 mod example;
 
@@ -207,7 +207,7 @@ pub enum Matcher {
 pub struct Functions {
     /// Those for requests.
     pub request: Vec<String>,
-    /// Those for answers.
+    /// Those for responses.
     pub response: Vec<String>,
 }
 

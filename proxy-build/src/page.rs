@@ -1,7 +1,7 @@
-//! A site on a page, for people who would rather look than read: [`page`] gives one HTML file that needs nothing else.
+//! Draws a site on a page: [`page`] makes one self-contained HTML file.
 //!
-//! The map (listeners, hosts, routes, who answers), the findings, the routes in order of precedence with what holds for
-//! them, the time-outs along the way of a request, and the sizes of the tables. Made from the model and the plan alone.
+//! It shows the map (listeners, hosts, routes, handlers), the findings, the routes in order of precedence with their
+//! policies, the time-outs along the path of a request, and the sizes of the tables, all from the model and the plan.
 
 mod map;
 
@@ -36,7 +36,7 @@ pub fn page(compiled: &Compiled) -> Option<String> {
     section(&mut out, "map", "Map", &map::draw(site));
     section(&mut out, "routes", "Routes, in order of precedence", &routes(site, &plan));
     section(&mut out, "findings", "Findings", &findings(compiled));
-    section(&mut out, "timeouts", "Time-outs along the way", &timeouts(site));
+    section(&mut out, "timeouts", "Time-outs along the path of a request", &timeouts(site));
     section(&mut out, "tables", "Tables in the binary", &tables(&plan));
     out += &format!("</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n");
     Some(out)
@@ -62,7 +62,7 @@ fn summary(compiled: &Compiled, site: &Site, plan: &Plan<'_>) -> String {
 fn findings(compiled: &Compiled) -> String {
     let found = compiled.diagnostics(false);
     if found.is_empty() {
-        return "<p>None: no lint has anything to say.</p>\n".to_owned();
+        return "<p>None.</p>\n".to_owned();
     }
     format!("<pre>{}</pre>\n", escape(found.trim_end()))
 }
@@ -72,7 +72,7 @@ fn routes(site: &Site, plan: &Plan<'_>) -> String {
         crate::testing::untested(site, plan).into_iter().map(std::ptr::from_ref).collect();
     let mut out = String::from(
         "<p><input id=\"filter\" type=\"search\" placeholder=\"filter routes\" aria-label=\"filter routes\"></p>\n\
-         <div class=\"wide\"><table>\n<thead><tr><th>host</th><th>pattern</th><th>matchers</th><th>access</th><th>answer</th><th>limits</th>\
+         <div class=\"wide\"><table>\n<thead><tr><th>host</th><th>pattern</th><th>matchers</th><th>access</th><th>handler</th><th>limits</th>\
          <th>tested</th><th>an example</th><th>place</th></tr></thead>\n<tbody>\n",
     );
     let mut left = LISTED;
@@ -149,7 +149,7 @@ fn timeouts(site: &Site) -> String {
         let steps = [
             ("request", "the request arrives", &timeouts.request),
             ("connect", "a connection to the server", &timeouts.connect),
-            ("response", "the server's answer begins", &timeouts.response),
+            ("response", "the server's response begins", &timeouts.response),
             ("idle", "silence on either side", &timeouts.idle),
             ("total", "all of it", &timeouts.total),
         ];

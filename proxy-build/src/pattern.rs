@@ -1,5 +1,5 @@
-//! By what sites and routes are found: hosts, patterns of paths, and what is asked of fields, parameters and cookies. The same as it is
-//! written and as it is meant.
+//! Patterns of hosts and paths, and conditions on fields, parameters and cookies. They are the same in the syntax tree
+//! and in the model.
 
 use std::fmt;
 
@@ -90,7 +90,7 @@ impl fmt::Display for Segment {
     }
 }
 
-/// Where a matcher looks for a name.
+/// The part of the request that a matcher looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[allow(missing_docs, reason = "named as the directives")]
 pub enum ValueOf {
@@ -99,7 +99,7 @@ pub enum ValueOf {
     Cookie,
 }
 
-/// What a matcher asks of a value.
+/// The condition of a matcher on a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub enum ValueTest {
     /// It is there.

@@ -1,7 +1,7 @@
-//! What stands between `lower` and `emit`: everything numbered, ordered and shared. No name is left to look up, no order
-//! left to choose.
+//! The plan between `lower` and `emit`: everything is numbered, ordered and shared. No name is left to look up, no order
+//! to choose.
 //!
-//! The plan can run: [`Plan`] implements the runtime's `SiteRules`, so that a site's tests and `kiln explain` see the very
+//! The plan can run: [`Plan`] implements the runtime's `SiteRules`, so that a site's tests and `kiln explain` use the
 //! tables that are compiled in.
 
 use std::borrow::Cow;

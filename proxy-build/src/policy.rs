@@ -1,7 +1,7 @@
-//! Policies: what holds for the requests of a route. Each has a file, which is all that the compiler knows of it: its directives and how
-//! they are read, how places around each other merge, how it is checked, and what it becomes for the runtime.
+//! Policies: the settings that apply to the requests of a route. Each has a file with everything that the compiler knows about it: its
+//! directives and their readers, how nested scopes merge, its checks, and its value for the runtime.
 //!
-//! [`ALL`] lists them in the order in which a request meets them, and [`DIRECTIVES`] what they are written by. A new one is its file, and
+//! [`ALL`] lists them in the order in which they act on a request, and [`DIRECTIVES`] lists their directives. A new policy needs a file, and
 //! its lines in these two.
 
 pub(crate) mod auth;
@@ -107,7 +107,7 @@ pub(crate) trait Policy: Clone + Debug + 'static {
     fn diff(site: &Site, policy: &site::Policy) -> Told;
 }
 
-/// What answers in a route, as it is written.
+/// The handler of a route, as it is written.
 pub(crate) struct Answer<'a> {
     pub(crate) handler: &'a dyn WrittenHandler,
     pub(crate) at: Span,
@@ -119,19 +119,19 @@ impl Answer<'_> {
     /// That something has no effect, and why.
     pub(crate) fn idle(&self, what: &str, why: &str, at: Span) -> Diagnostic {
         let message = format!("{what} has no effect: {why}");
-        Diagnostic::error("no-effect", message, at).also(self.at, "it is answered here")
+        Diagnostic::error("no-effect", message, at).also(self.at, "this handler responds itself")
     }
 
     /// What changes the body of a response has no effect where there is none.
     fn has_no_body(&self, name: &str, at: Span) -> Vec<Diagnostic> {
         match self.handler.has_body() {
             true => Vec::new(),
-            false => vec![self.idle(&format!("`{name}`"), "the answer has no body", at)],
+            false => vec![self.idle(&format!("`{name}`"), "the response has no body", at)],
         }
     }
 }
 
-/// What is known of a route while its policies are checked.
+/// The route whose policies are checked.
 pub(crate) struct OfRoute<'a> {
     pub(crate) pattern: &'a Spanned<Pattern>,
     pub(crate) scope: &'a Scope,
@@ -145,7 +145,7 @@ impl OfRoute<'_> {
     }
 }
 
-/// What is done to requests and responses of a route, in the order of phases.
+/// The filters for requests and responses of a route, in the order of phases.
 #[derive(Default)]
 pub(crate) struct Filters {
     pub(crate) request: Vec<RequestFilter>,

@@ -1,7 +1,7 @@
 //! Pass 3, `read`: nodes to [`Item`]s, guided by their declarations, which `directive` lists.
 //!
-//! After this pass it cannot happen that a node, argument or property is unknown, misplaced, doubled or of the wrong
-//! type. What a directive does not ask for is an error here, so nothing is accepted and ignored.
+//! After this pass it cannot happen that a node, argument or property is unknown, misplaced, duplicated or of the wrong
+//! type. Everything that a directive does not read is an error here, so nothing is accepted and ignored.
 
 mod advice;
 
@@ -46,7 +46,7 @@ impl Reader<'_> {
                 if let Some((_, first)) = seen.iter().find(|(name, _)| *name == directive.name) {
                     let diagnostic = Diagnostic::error(
                         "duplicate-node",
-                        format!("`{}` stands here twice, and one of them would be without effect", directive.name),
+                        format!("`{}` is written twice here, and one of them would have no effect", directive.name),
                         node.name.span,
                     );
                     self.report.add(diagnostic.label("the second").also(*first, "the first"));
@@ -94,13 +94,13 @@ impl Reader<'_> {
             diagnostic = diagnostic.meant(near);
         } else if !elsewhere.is_empty() {
             let places: Vec<_> = elsewhere.iter().flat_map(|found| found.places).map(|place| place.inside()).collect();
-            diagnostic = diagnostic.label(format!("it stands {}", places.join(", ")));
+            diagnostic = diagnostic.label(format!("it is allowed {}", places.join(", ")));
         } else if here.is_empty() {
-            diagnostic = diagnostic.label("nothing stands here");
+            diagnostic = diagnostic.label("nothing is allowed here");
         } else if here.len() <= 12 {
-            diagnostic = diagnostic.help(format!("here can stand: {}", here.join(" ")));
+            diagnostic = diagnostic.help(format!("allowed here: {}", here.join(" ")));
         } else {
-            diagnostic = diagnostic.help("`kiln reference` has all directives, and where each can stand");
+            diagnostic = diagnostic.help("`kiln reference` has all directives, and where each is allowed");
         }
         self.report.add(diagnostic);
         None
@@ -193,7 +193,7 @@ impl Reader<'_> {
             let message = format!("`{name}` has no effect {}", place.inside());
             self.report.add(
                 Diagnostic::error("misplaced-property", message, name.span)
-                    .help(format!("it acts before that is known: write it {}", places.join(", "))),
+                    .help(format!("it acts before this is known: write it {}", places.join(", "))),
             );
             return false;
         }

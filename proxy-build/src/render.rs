@@ -1,4 +1,4 @@
-//! Diagnostics as text, with the lines they are about: by `annotate-snippets`, in rustc's own layout. With colour for `kiln`, plain
+//! Renders diagnostics as text, with their source lines: by `annotate-snippets`, in rustc's own layout, with colour for `kiln`, plain
 //! inside `compile_error!`.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};

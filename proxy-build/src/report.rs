@@ -1,4 +1,4 @@
-//! Diagnostics: what is wrong with a site, where, why, and what to do. Passes add to one [`Report`] and carry on, so
+//! Diagnostics: errors and warnings about a site, with place, reason and help. Passes add to one [`Report`] and carry on, so
 //! that every error of a run is shown at once.
 //! `render` makes text of them.
 

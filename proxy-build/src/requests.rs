@@ -1,11 +1,11 @@
-//! Sets of requests, and proofs about them: does any request reach both routes, is one set within another, which request
-//! shows it ([`Requests::example`]).
+//! Sets of requests, and proofs about them: whether a request reaches both of two routes, whether one set contains another, and an
+//! example request ([`Requests::example`]).
 //!
 //! A route's set is a [`Formula`] over path, method, client, header fields, parameters and cookies. A question is a
-//! conjunction of formulas, of which one is not to hold, perhaps: it is taken apart into [`cube::Cube`]s (conjunctions
-//! of plain facts), and each either has an example request or none. What the answers rest on is exactly what the runtime
-//! does: fields may come several times, one value that fits is enough, and paths are in normal form.
-//! Everything is bounded; what can't be decided within bounds is [`Undecided`].
+//! conjunction of formulas, one of which may be negated: it is split into [`cube::Cube`]s (conjunctions
+//! of plain facts), and each either has an example request or none. The semantics are exactly those of the runtime:
+//! fields may occur several times, one matching value is enough, and paths are in normal form.
+//! Everything is bounded; a question that can't be decided within bounds is [`Undecided`].
 
 mod cube;
 mod formula;
@@ -89,7 +89,7 @@ impl Requests {
         self.avoiding(hold, fails, |_| None)
     }
 
-    /// The same, but requests are no answer for which `taken` gives a formula: that formula must not hold either.
+    /// The same, except that requests are excluded for which `taken` gives a formula: that formula must not hold either.
     ///
     /// # Errors
     /// As above.
@@ -194,7 +194,8 @@ impl Requests {
     }
 }
 
-/// Paths in canonical form, as `proxy_runtime::protocol::canonical` makes them, but for dot segments and doubled slashes: made of its own answers.
+/// Paths in canonical form, as `proxy_runtime::protocol::canonical` makes them, but for dot segments and doubled slashes: made of its own
+/// answers.
 fn canonical_form(form: NormalForm) -> String {
     let single = NormalForm { merge_slashes: false, ..form };
     let stays = |text: &str| canonical::path(text, single).is_ok_and(|path| path == text);

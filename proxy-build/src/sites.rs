@@ -1,8 +1,8 @@
-//! Pass 4, `check`: the site as written becomes the site as meant, or diagnostics.
+//! Pass 4, `check`: turns the syntax tree into the model, or reports errors.
 //!
 //! After this pass **no user error at all** can come up. It looks names up, fills defaults, merges presets and outer
 //! policies, resolves placeholders, and proves what can be proved about routes. It adds everything it finds to the
-//! report and goes on; the model is given only where nothing was wrong.
+//! report and continues; it returns the model only if there was no error.
 
 mod presets;
 mod routes;
@@ -31,7 +31,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     if root.sites.is_empty() && root.streams.is_empty() && !check.report.has_errors() {
         let wrong = Diagnostic::error(
             "no-site",
-            "there is no site in this file: nobody would be answered",
+            "there is no site in this file: no request would be served",
             check.sources.start(),
         );
         let help = check.at_top("site example.com { respond 200 \"hello\\n\"; }");
@@ -122,7 +122,7 @@ impl Root {
                 What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy), broken }),
                 What::Tls(tls) => root.tls.push((span, tls)),
                 What::Top(top) => root.add(span, top, broken),
-                _ => unreachable!("the reader lets nothing else stand at the top level"),
+                _ => unreachable!("the reader allows nothing else at the top level"),
             }
         }
         root
@@ -183,7 +183,7 @@ impl Check<'_> {
             policy.fields.pass = list(fields::passed_by_some(found.iter().map(|route| &route.policy)));
             if !site.items.iter().any(|item| matches!(item.what, What::Route(_) | What::Handler(_) | What::Unread)) {
                 self.report.add(
-                    Diagnostic::error("no-route", format!("the site `{name}` answers nothing"), span)
+                    Diagnostic::error("no-route", format!("the site `{name}` has no routes"), span)
                         .help(self.inside(span, "proxy \"http://127.0.0.1:3000\"")),
                 );
             }
@@ -221,7 +221,7 @@ impl Check<'_> {
         for (index, host) in hosts.iter().enumerate() {
             if let Some(first) = hosts[..index].iter().find(|earlier| earlier.value == host.value) {
                 self.report.add(
-                    Diagnostic::error("duplicate-host", format!("the host `{host}` is there twice"), host.span)
+                    Diagnostic::error("duplicate-host", format!("the host `{host}` is listed twice"), host.span)
                         .also(first.span, "the first"),
                 );
                 continue;

@@ -1,7 +1,7 @@
 //! Pass 1, `source`: path to text. Owns the files of a compilation, and the map from offsets to lines.
 //!
 //! After this pass it cannot happen that a file is unreadable, too large, or not UTF-8.
-//! Spans are byte offsets into one file and are kept to the very end; see [`Span`].
+//! Spans are byte offsets into one file and are available in all passes; see [`Span`].
 
 mod folder;
 
@@ -43,7 +43,7 @@ pub struct Sources {
     bundled: Option<Span>,
 }
 
-/// What a site was built from.
+/// The sources that a site was built from.
 #[derive(Debug, Default)]
 pub struct Archive {
     /// The text of each file, by what messages call it. Empty: files are read from the disk.
@@ -74,9 +74,11 @@ impl Sources {
 
     fn text_of(&self, path: &Path, shown: &str) -> Result<String, String> {
         match &self.archive {
-            Some(archive) if !archive.files.is_empty() => {
-                archive.files.get(shown).cloned().ok_or_else(|| "not among what the binary was built from".to_owned())
-            }
+            Some(archive) if !archive.files.is_empty() => archive
+                .files
+                .get(shown)
+                .cloned()
+                .ok_or_else(|| "not among the files that the binary was built from".to_owned()),
             _ => read_text(path),
         }
     }

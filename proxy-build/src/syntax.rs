@@ -1,7 +1,7 @@
 //! Pass 2, `syntax`: text to KDL nodes with spans, in the shape the next pass wants: [`Node`], [`Leaf`].
 //!
-//! After this pass it cannot happen that the text is not KDL. What people who come from other languages write is
-//! caught before the parser gets confused by it (`habits`).
+//! After this pass it cannot happen that the text is not KDL. Habits from other languages are
+//! found before they confuse the parser (`habits`).
 
 mod habits;
 pub mod table;
@@ -196,7 +196,7 @@ fn report_errors(error: &kdl::KdlError, text: &str, file: FileId, report: &mut R
     span.end = span.start + marked.find('\n').unwrap_or(marked.len()) as u32;
     let diagnostic = Diagnostic::error("syntax", "this can't be read", span)
         .help("a line is a directive and its values, as in: respond 200 \"a text\" type=\"text/plain\"")
-        .help("a value that has blanks or one of ( ) { } [ ] / \\ # ; = in it stands in quotes");
+        .help("quote a value that has blanks or one of ( ) { } [ ] / \\ # ; = in it");
     report.add(match found.and_then(|found| found.message.as_deref()) {
         Some(message) => diagnostic.label(lower_first(message)),
         None => diagnostic,

@@ -1,4 +1,4 @@
-//! The tests of a site, run against its plan while it is built; and which routes they reach.
+//! Runs the tests of a site against its plan while it is built, and finds the routes that they reach.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -31,7 +31,7 @@ pub(crate) fn run(site: &Site, plan: &Plan<'_>, report: &mut Report) {
                         format!("the test \"{}\" fails: {property} is {found}, not {expected}", test.test.name);
                     report.add(
                         Diagnostic::error("test-failed", message, span)
-                            .label(format!("came out as {found}"))
+                            .label(format!("the result is {found}"))
                             .also(test.span, "in this test"),
                     );
                 }
@@ -81,7 +81,7 @@ fn is_cached(site: &Site, plan: &Plan<'_>, settings: &Settings, warmed: &Warmed,
             (format!("the response is cached in the store `{name}`"), format!("list the URL in the `warm` of `{name}`"))
         }
         (_, Some(("pass", why))) => {
-            (format!("the response is not cached: the request passes the cache ({why})"), "leave it out".to_owned())
+            (format!("the response is not cached: the request bypasses the cache ({why})"), "leave it out".to_owned())
         }
         _ => {
             let help = "leave it out, or give its route a `cache`".to_owned();

@@ -193,22 +193,22 @@ pub(crate) static UPSTREAM: Directive = Directive {
     repeats: true,
     summary: "Names a group of servers.",
     details: "\
-Nothing is connected at start, and a server's name that does not resolve never stops the start: the server is left out
-until it does. Names are looked up again every 30 seconds, and every second while there is no answer.
+The proxy opens no connections at start, and a server name that does not resolve never stops the start: the server gets no requests
+until it resolves. Names are resolved again every 30 seconds, and every second while there is no result.
 
-A name with several addresses is one server, and all of them are tried within `timeouts connect` (RFC 8305, \"Happy Eyeballs\"): IPv4 and
+A name with several addresses is one server, and the proxy tries all of them within `timeouts connect` (RFC 8305, \"Happy Eyeballs\"): IPv4 and
 IPv6 alternate, the next attempt begins when one fails or has taken 250 ms, and the first that connects is used. Connections begin with
-another address in turn; one that could not be connected to is tried last for up to 30 seconds.
+the addresses in turn; an address that failed to connect is tried last for up to 30 seconds.
 
-A server that can't be connected to is passed over for the next, whatever `retry` says: the request has not left. What
-happens after it has left is a matter of [`retry`](#retry); but what an HTTP/2 server says that it has not processed is sent
-again in any case, as it says there.
+A server that can't be connected to is skipped for the next one, with or without `retry`, because the request has not been sent. After
+it has been sent, [`retry`](#retry) decides; but requests that an HTTP/2 server reports as not processed are always sent
+again, as described there.
 
-Of a response that can be read in two ways nothing is passed on: 502. Bare LFs for line ends are taken where all line ends are
-such, or where none stands before a field that frames the message or at the end of the head; and so are blanks behind the sizes
-of chunks. Versions 1.2 to 1.9 are read as 1.1. The reason phrase goes to HTTP/1.1 clients as it is, but for responses from a
-cache, which have the usual one. A 101 must be to a protocol that the client has asked for, and over HTTP/2 have the right
-`Sec-WebSocket-Accept`. A 205 has no body, whatever comes. `TE` is left out.",
+An ambiguous response is not passed on: the client gets a 502. Bare LFs as line ends are accepted if all line ends are bare LFs,
+or if none stands before a field that frames the message or at the end of the head; blanks after chunk sizes are accepted, too.
+Versions 1.2 to 1.9 are read as 1.1. HTTP/1.1 clients receive the server's reason phrase unchanged, except for responses from a
+cache, which have the usual one. A 101 must be for a protocol that the client has asked for, and over HTTP/2 have the right
+`Sec-WebSocket-Accept`. The body of a 205 is dropped. `TE` is not forwarded.",
     example: r#"
 upstream api {
     server "10.0.0.11:8080" weight=2

@@ -1,5 +1,5 @@
-//! Leaf parsers: what an argument or property may be. Each takes a [`Leaf`] and gives a checked value or a [`Problem`]
-//! that says what is expected instead. Pure; no file is read here, no name looked up.
+//! Parsers of arguments and properties. Each takes a [`Leaf`] and returns a checked value or a [`Problem`]
+//! with the expected form. They are pure; no file is read here, no name looked up.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub struct Problem {
     pub part: Option<(usize, usize)>,
 }
 
-/// What is advised about a value, by a parser that does not know where the value stands.
+/// A proposal about a value, by a parser that does not know the place of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advice {
     /// Something to decide.
@@ -114,7 +114,7 @@ pub fn text(leaf: &Leaf) -> Parsed<String> {
 
 fn annotation(found: &str) -> Problem {
     let near = nearest(found, ["param", "file", "regex"]);
-    let problem = problem("value-type", format!("a value of type `({found})` can't stand here"));
+    let problem = problem("value-type", format!("a value of type `({found})` is not allowed here"));
     match near.filter(|near| *near != found) {
         Some(near) => problem.help(format!("did you mean `({near})`?")),
         None => problem,
@@ -173,7 +173,9 @@ pub fn integer(min: u64, max: u64) -> impl Fn(&Leaf) -> Parsed<u64> {
                 return Err(problem("value-type", "a number is written without quotes").write(text));
             }
             (Scalar::Float(number), None) if number.fract() == 0.0 && (min as f64..=max as f64).contains(number) => {
-                return Err(problem("value-type", "a whole number has no point").write((*number as u64).to_string()));
+                return Err(
+                    problem("value-type", "a whole number has no decimal point").write((*number as u64).to_string())
+                );
             }
             (Scalar::Text(text), None) if text.starts_with(|char: char| char.is_ascii_digit()) => {
                 let wrong = problem("value-type", format!("a whole number from {min} to {max} is expected here"));
@@ -211,7 +213,7 @@ fn index(leaf: &Leaf, words: &[&'static str]) -> Parsed<usize> {
         return Ok(index);
     }
     let known: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
-    let problem = problem("unknown-value", format!("`{found}` is none of {}", known.join(", ")));
+    let problem = problem("unknown-value", format!("`{found}` is not one of {}", known.join(", ")));
     Err(match meant::word(&found, words) {
         Some(near) => problem.write(near),
         None => problem,
@@ -226,7 +228,7 @@ pub fn name(leaf: &Leaf) -> Parsed<String> {
     if fits && found.len() <= 64 {
         return Ok(found);
     }
-    Err(problem("bad-name", format!("`{found}` is no name: up to 64 letters, digits, `-` and `_`, a letter first")))
+    Err(problem("bad-name", format!("`{found}` is not a name: up to 64 letters, digits, `-` and `_`, a letter first")))
 }
 
 /// A duration, as in `"5s"`.
@@ -260,7 +262,9 @@ pub fn duration(leaf: &Leaf) -> Parsed<Duration> {
 /// How long something may take: not no time at all. `usual` is what others write.
 pub fn wait(usual: &'static str) -> impl Fn(&Leaf) -> Parsed<Duration> {
     move |leaf| match duration(leaf)? {
-        Duration::ZERO => Err(problem("bad-duration", "this is over before anything can happen").write_text(usual)),
+        Duration::ZERO => {
+            Err(problem("bad-duration", "this time-out ends before anything can happen").write_text(usual))
+        }
         found => Ok(found),
     }
 }
@@ -271,7 +275,7 @@ pub fn duration_or_off(leaf: &Leaf) -> Parsed<Duration> {
         return Ok(Duration::MAX);
     }
     match duration(leaf)? {
-        Duration::ZERO => Err(problem("bad-duration", "this is over before anything can happen").write("off")),
+        Duration::ZERO => Err(problem("bad-duration", "this time-out ends before anything can happen").write("off")),
         found => Ok(found),
     }
 }
@@ -315,7 +319,7 @@ pub fn status(leaf: &Leaf) -> Parsed<u16> {
         && text.len() == 3
         && text.ends_with("xx")
     {
-        return Err(problem("bad-status", "a class of statuses can't stand here").help("each status is written out"));
+        return Err(problem("bad-status", "a class of statuses is not allowed here").help("list each status"));
     }
     integer(200, 599)(leaf).map(|code| code as u16)
 }
@@ -332,10 +336,10 @@ pub fn header_name(leaf: &Leaf) -> Parsed<String> {
             Err(problem("bad-header-name", "a header name has no colon: name and value are two arguments").write(text))
         }
         Err(_) if found.contains(' ') && name_of(&found.trim().replace(' ', "-")).is_some() => {
-            Err(problem("bad-header-name", format!("`{found}` is no header name: it has a blank"))
+            Err(problem("bad-header-name", format!("`{found}` is not a header name: it has a blank"))
                 .write(found.trim().replace(' ', "-")))
         }
-        Err(_) => Err(problem("bad-header-name", format!("`{found}` is no header name"))
+        Err(_) => Err(problem("bad-header-name", format!("`{found}` is not a header name"))
             .help("letters, digits and ! # $ % & ' * + - . ^ _ ` | ~ are allowed")),
     }
 }
@@ -375,13 +379,13 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
     let upper = found.to_ascii_uppercase();
     if matches!(upper.as_str(), "*" | "ANY" | "ALL") {
         return Err(
-            problem("bad-method", format!("`{found}` is no method")).help("where no method is named, any will do")
+            problem("bad-method", format!("`{found}` is not a method")).help("without `method`, all methods match")
         );
     }
     // An expression, or a list with commas: no method of HTTP has such a name.
     let several: Vec<_> = upper.split(['|', ',', ' ']).filter(|method| !method.is_empty()).collect();
     if several.len() > 1 && several.iter().all(|method| proxy_runtime::site::Methods::NAMES.contains(method)) {
-        return Err(problem("bad-method", "methods are separated by blanks alone").write(several.join(" ")));
+        return Err(problem("bad-method", "methods are separated by blanks").write(several.join(" ")));
     }
     if found != upper && proxy_runtime::site::Methods::NAMES.contains(&upper.as_str()) {
         return Err(problem("bad-method", "methods are written in upper case").write(upper));
@@ -389,7 +393,8 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
     if upper == "CONNECT" || upper == "TRACE" {
         return Err(problem("bad-method", format!("{upper} is always refused by the proxy")));
     }
-    http::Method::from_bytes(found.as_bytes()).map_err(|_| problem("bad-method", format!("`{found}` is no method")))?;
+    http::Method::from_bytes(found.as_bytes())
+        .map_err(|_| problem("bad-method", format!("`{found}` is not a method")))?;
     if found == upper {
         if let Some(near) =
             nearest(&found.to_ascii_lowercase(), ["get", "head", "post", "put", "delete", "options", "patch"])
@@ -401,7 +406,7 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
         }
         return Ok(found);
     }
-    Err(problem("bad-method", format!("`{found}` is no usual method")).help("methods are written in upper case"))
+    Err(problem("bad-method", format!("`{found}` is an unusual method")).help("methods are written in upper case"))
 }
 
 /// The name of a query parameter as it may stand in a URL, decoded: it is compared with what the names in requests mean.
@@ -409,7 +414,7 @@ pub fn query_name(leaf: &Leaf) -> Parsed<String> {
     let name = text(leaf)?;
     let apart = |char: char| matches!(char, '&' | '=' | '#' | '?' | ' ') || char.is_control();
     if name.is_empty() || name.contains(apart) {
-        let message = format!("`{name}` can't be the name of a query parameter as it stands in a URL");
+        let message = format!("`{name}` can't be the name of a query parameter in a URL");
         return Err(problem("bad-query-name", message));
     }
     Ok(decoded(&name))
@@ -436,7 +441,7 @@ pub fn regex(leaf: &Leaf) -> Parsed<String> {
 pub fn matching_regex(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     if let Some(expression) = expression::of_javascript(&found) {
-        return Err(problem("bad-regex", "an expression stands between quotes alone, without slashes")
+        return Err(problem("bad-regex", "an expression is written between quotes, without slashes")
             .write(raw_or_quoted(&expression)));
     }
     let parsed = expression::parse(&found).map_err(|reason| no_regex(&reason))?;
@@ -460,7 +465,7 @@ fn no_engine(error: &regex_automata::meta::BuildError) -> Problem {
 fn no_regex(reason: &str) -> Problem {
     let problem = problem("bad-regex", format!("not a regular expression: {reason}"));
     if reason.contains("look-around") || reason.contains("backreference") {
-        return problem.help("expressions run in linear time, so look-around and back-references are not there; use `not { }` or two routes");
+        return problem.help("expressions run in linear time, so look-around and back-references are not supported; use `not { }` or two routes");
     }
     if reason.contains("Unicode") {
         return problem.help("expressions are over bytes, with ASCII classes: write a character outside ASCII by itself or as an alternative, `(é|è)`");
@@ -476,7 +481,7 @@ pub fn text_or_regex(leaf: &Leaf) -> Parsed<Result<String, String>> {
             let found = text(leaf)?;
             // No value of a request begins so.
             if found.starts_with("(?") || (found.starts_with('^') && expression::parse(&found).is_ok()) {
-                return Err(problem("value-type", "this is compared as it stands, and is meant as an expression")
+                return Err(problem("value-type", "this is compared literally, and looks like an expression")
                     .write(format!("(regex){}", raw_or_quoted(&found))));
             }
             Ok(Ok(found))
@@ -512,7 +517,7 @@ pub fn template(leaf: &Leaf) -> Parsed<Template> {
         }
         let end = rest.find('}').filter(|_| rest.starts_with('{'));
         let Some(end) = end else {
-            return Err(problem("bad-template", "a lone brace").part(next, next + 1).write_text(&format!(
+            return Err(problem("bad-template", "a single brace").part(next, next + 1).write_text(&format!(
                 "{}{}{}",
                 &found[..next],
                 &found[next..=next].repeat(2),

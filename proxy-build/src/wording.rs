@@ -1,5 +1,5 @@
-//! Values of a checked site as its language writes them: `"100/s"`, `"16MiB"`, `10.0.0.0/8`. For messages to people
-//! (`explain`, `diff`); nothing is decided here.
+//! Formats values of a checked site in the language of sites: `"100/s"`, `"16MiB"`, `10.0.0.0/8`. It is for messages
+//! (`explain`, `diff`), and decides nothing.
 
 mod cache;
 
@@ -137,7 +137,7 @@ pub(crate) fn network(network: &IpNet) -> String {
     }
 }
 
-/// Whose requests are counted together.
+/// The key by which requests are counted.
 pub(crate) fn by(site: &Site, by: &By) -> String {
     match by {
         By::Client(32, 64) => "client".to_owned(),

@@ -1,7 +1,7 @@
-//! What a request passes before it is answered: decisions that need nothing but the request and the site. Pure.
+//! Access control: decisions that need only the request and the site. Pure.
 //!
-//! What needs memory of other requests, or a file, is in `access/` for the runtime alone; `serve::access` asks all of them, in
-//! the order of the phases: networks, rates, requests in flight, a browser's question (CORS), credentials.
+//! Decisions that need state, or a file, are in `access/`, for the runtime only; `serve::access` calls all of them, in
+//! the order of the phases: networks, rate limits, concurrency limits, CORS preflights, credentials.
 
 #[cfg(feature = "serve")]
 pub(crate) mod claims;
@@ -46,7 +46,7 @@ pub fn preflight(method: &Method, fields: &Fields) -> Option<Method> {
     Method::from_bytes(fields.get("access-control-request-method")?).ok()
 }
 
-/// The fields of the answer to a preflight; `None` if that origin, method or field may not be used.
+/// The fields of the response to a preflight; `None` if that origin, method or field may not be used.
 pub fn answer_preflight(cors: &Cors, request: &Fields, settings: &Settings) -> Option<Fields> {
     let method = request.get("access-control-request-method")?;
     if !cors.methods.is_empty() && !cors.methods.iter().any(|known| known.as_bytes() == method) {
@@ -74,7 +74,7 @@ pub fn answer_preflight(cors: &Cors, request: &Fields, settings: &Settings) -> O
     Some(fields)
 }
 
-/// Says in an answer who may read it. Whatever a server says about that goes: two voices are none.
+/// Says in a response who may read it. Whatever a server says about that goes: two voices are none.
 pub fn cross_origin(cors: &Cors, request: &Fields, answer: &mut Fields) {
     const PREFIX: &[u8] = b"access-control-";
     let said = |name: &[u8]| name.len() > PREFIX.len() && name[..PREFIX.len()].eq_ignore_ascii_case(PREFIX);

@@ -1,8 +1,8 @@
-//! Whose turn it is: a [`Balancer`] chooses among [`Candidates`]. Pure, on the hot path, lock-free, no allocation.
+//! Load balancing: a [`Balancer`] chooses among [`Candidates`]. Pure, on the hot path, lock-free, no allocation.
 //!
-//! Each policy is a file. What they share is what they may know of a server: its weight, and its [`Load`], which all
-//! workers count in. Whether a server may be asked at all (health, room, tried already) is not theirs to know: they are
-//! told by [`Candidates::can`], and every policy spreads what a server can't take over all others.
+//! Each policy is a file. Policies know only a server's weight and its [`Load`], which all
+//! workers update. They do not know why a server is available or not (health, capacity, already tried):
+//! [`Candidates::can`] tells them, and every policy spreads the share of an unavailable server over all others.
 
 mod candidates;
 mod ewma;
@@ -25,7 +25,7 @@ use self::round_robin::RoundRobin;
 pub use crate::dice::Dice;
 use crate::site::BalancePolicy;
 
-/// How servers take turns, with what a policy remembers.
+/// A load-balancing policy, with its state.
 #[derive(Debug)]
 pub enum Balancer {
     /// In turn, in proportion to weights.

@@ -1,8 +1,8 @@
-//! Answers that are kept to be used again: a shared cache (RFC 9111).
+//! A shared cache for responses (RFC 9111).
 //!
-//! What the rules are is pure: `control` reads what messages say, `freshness` decides what is kept and what may be used,
-//! [`key`] tells answers apart (shared with the compiler). What is kept is in a `Store`, shared by all workers; an answer on
-//! its way is a `Flight`, which others may join. `serve::cached` is where an exchange meets them.
+//! The rules are pure: `control` reads the directives of messages, `freshness` decides which responses are stored and used,
+//! [`key`] makes cache keys (shared with the compiler). Cached responses are in a `Store`, shared by all workers; a response that
+//! is being fetched is a `Flight`, which other requests may join. `serve::cached` uses them for an exchange.
 
 pub mod device;
 pub mod key;

@@ -1,6 +1,6 @@
-//! The client's side of an exchange ([`Client`]): who it is, what it speaks, its request's body, and the exchange's [`Record`](record::Record).
+//! The client's side of an exchange ([`Client`]): its address, its protocol, its request's body, and the exchange's [`Record`](record::Record).
 //!
-//! State alone: the loops that drive connections are in `connection`.
+//! It is only state: the loops that drive connections are in `connection`.
 
 pub(crate) mod http1;
 pub(crate) mod http2;
@@ -35,7 +35,7 @@ pub(crate) struct Client {
     pub(crate) wire: Wire,
 }
 
-/// What a client speaks.
+/// The protocol of a client's connection.
 pub(crate) enum Wire {
     Http1(Http1Client),
     Http2(Http2Client),
@@ -111,7 +111,7 @@ impl Client {
         }
     }
 
-    /// Sends an interim answer, as soon as the exchange has to wait.
+    /// Sends an interim response, as soon as the exchange has to wait.
     pub(crate) fn interim(&self, status: StatusCode, fields: &Fields) {
         match &self.wire {
             Wire::Http1(http1) => http1.interim(status, fields),

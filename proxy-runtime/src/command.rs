@@ -1,4 +1,4 @@
-//! The binary's own face: flags, help, checks. Exit codes: 0 success, 1 the start or a test failed, 2 wrong usage.
+//! The command line of the binary: flags, help, checks. Exit codes: 0 success, 1 the start or a test failed, 2 wrong usage.
 
 use std::collections::HashMap;
 use std::io::Write as _;

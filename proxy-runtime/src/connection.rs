@@ -1,5 +1,5 @@
-//! Connections of clients: accepted ([`accept`]), introduced and encrypted ([`begin`]), and served to their end in HTTP/1.1 ([`http1`]),
-//! in HTTP/2 ([`http2`]), or passed through ([`stream`]).
+//! Client connections: accept ([`accept`]), PROXY header and TLS ([`begin`]), and the loops of HTTP/1.1 ([`http1`]),
+//! HTTP/2 ([`http2`]), and streams ([`stream`]).
 
 mod accept;
 mod begin;

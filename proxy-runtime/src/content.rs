@@ -1,4 +1,4 @@
-//! Responses that need no server, and what is done to bodies on their way: files, constants and redirects, compression, replacements.
+//! Responses without a server, and transformations of bodies: files, constants and redirects, compression, replacements.
 
 #[cfg(feature = "serve")]
 pub(crate) mod compress;

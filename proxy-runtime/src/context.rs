@@ -1,4 +1,4 @@
-//! What templates, matchers and filters see: the facts of an exchange, the settings of this start, and what is made of both. Pure;
+//! The input of templates, matchers and filters: the facts of an exchange, the settings of this start, and what is derived from both. Pure;
 //! shared with the compiler.
 
 pub mod addresses;

@@ -1,4 +1,4 @@
-//! Chance ([`Dice`]), quick and good enough to spread by; nothing to keep a secret with.
+//! Random numbers ([`Dice`]): fast, and good enough for load balancing, but not for secrets.
 
 use std::cell::Cell;
 

@@ -1,7 +1,7 @@
-//! A request at a server, and its answer as it comes: [`UpstreamExchange`].
+//! A request at a server and its response: [`UpstreamExchange`].
 //!
-//! The request's body goes out while the answer comes in, driven by whoever waits for the answer. Dropped early, the
-//! connection closes (in HTTP/2, the stream); complete, it is there for the next.
+//! The request's body is sent while the response is received, both driven by the task that waits for the response. If the exchange is
+//! dropped early, the connection closes (in HTTP/2, the stream); if it is complete, the connection returns to the pool.
 
 #[cfg(feature = "serve")]
 pub(crate) mod forward;
@@ -43,7 +43,7 @@ macro_rules! either {
 }
 
 impl UpstreamExchange {
-    /// The head of the answer.
+    /// The head of the response.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -51,7 +51,7 @@ impl UpstreamExchange {
         std::future::poll_fn(|cx| either!(self, call => call.poll_answer(cx))).await
     }
 
-    /// How long the answer's body is, where that is known.
+    /// How long the response's body is, where that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         either!(self, call => call.length())
     }
@@ -90,12 +90,12 @@ impl UpstreamExchange {
         either!(self, call => call.take_body())
     }
 
-    /// The answer is the one that is passed on: the request won't be sent again.
+    /// The response is the one that is passed on: the request won't be sent again.
     pub(crate) fn settle(&mut self) {
         either!(self, call => call.body.settle());
     }
 
-    /// The answer is complete: its connection is there for the next, if it can be.
+    /// The response is complete: its connection is there for the next, if it can be.
     pub(crate) fn release(&mut self) {
         either!(self, call => call.release());
     }

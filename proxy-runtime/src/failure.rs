@@ -1,4 +1,4 @@
-//! Every "no": why the proxy answers itself because something is wrong. One word per reason, the same in this enum, the
+//! Every reason for an error response of the proxy's own. There is one word per reason, the same in this enum, the
 //! log and the tests. Pure.
 
 use http::StatusCode;
@@ -39,7 +39,7 @@ macro_rules! failures {
                 }
             }
 
-            /// The status it is answered with, where there still is an answer to give.
+            /// The status it is answered with, where there still is a response to give.
             pub(crate) fn status(self) -> StatusCode {
                 match self {
                     $(Failure::$name $(($with))? => $status,)*
@@ -124,9 +124,9 @@ failures! {
     UpstreamTls = "upstream-tls", StatusCode::BAD_GATEWAY;
     /// The server closed or reset before it answered.
     UpstreamReset = "upstream-reset", StatusCode::BAD_GATEWAY;
-    /// What the server sent is no answer.
+    /// What the server sent is no response.
     UpstreamInvalid = "upstream-invalid", StatusCode::BAD_GATEWAY;
-    /// The head of the server's answer, or its trailers, are larger than 64 KiB.
+    /// The head of the server's response, or its trailers, are larger than 64 KiB.
     UpstreamHeadTooLarge = "upstream-head-too-large", StatusCode::BAD_GATEWAY;
     /// The server does not change to the protocol that the client has asked for by extended CONNECT (RFC 8441).
     NotUpgraded = "not-upgraded", StatusCode::BAD_GATEWAY;
@@ -136,9 +136,9 @@ failures! {
     ResponseTimeout = "response-timeout", StatusCode::GATEWAY_TIMEOUT;
     /// The exchange took longer than `timeouts total`.
     TotalTimeout = "total-timeout", StatusCode::GATEWAY_TIMEOUT;
-    /// The answer's body stopped moving.
+    /// The response's body stopped moving.
     BodyIdleTimeout = "body-idle-timeout", StatusCode::GATEWAY_TIMEOUT;
-    /// The server closed in the middle of the answer's body.
+    /// The server closed in the middle of the response's body.
     UpstreamTruncated = "upstream-truncated", StatusCode::BAD_GATEWAY;
     /// The server has another version of what the first parts were sent of.
     UpstreamChanged = "upstream-changed", StatusCode::BAD_GATEWAY;
@@ -146,7 +146,7 @@ failures! {
     RequestTruncated = "request-truncated", StatusCode::BAD_REQUEST;
     /// The client sends or takes a body more slowly than `limits min-rate`.
     ClientTooSlow = "client-too-slow", StatusCode::REQUEST_TIMEOUT;
-    /// The client was gone before the answer was.
+    /// The client was gone before the response was.
     ClientDisconnected = "client-disconnected", StatusCode::INTERNAL_SERVER_ERROR;
     /// The client takes nothing, and there is no memory for more of those (`limits memory`).
     MemoryFull = "memory-full", StatusCode::SERVICE_UNAVAILABLE;
@@ -219,7 +219,7 @@ failures! {
     Internal = "internal", StatusCode::INTERNAL_SERVER_ERROR;
 }
 
-/// What is said to who comes too often.
+/// The response data for a client over its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limited {
     pub(crate) status: StatusCode,

@@ -1,9 +1,9 @@
 //! Threads for file operations: [`FilePool`]. A disk may hang (a frozen file system, a network mount whose server is gone), and a
-//! worker that waits for it stops all of its sites. So workers hand each operation to a pool, and wait no longer than [`WAIT`].
+//! worker that waits for it blocks all of its sites. Workers therefore pass each operation to a pool, and wait no longer than [`WAIT`].
 //!
-//! A pool is bounded in threads and in operations that wait for one. While a disk hangs, its pool refuses at once, but for one trial
-//! a second: requests go to the origin without waiting. Each folder of a cache store and the static files have a pool of their own, so one
-//! disk that hangs stops nothing that is on another.
+//! A pool is bounded in threads and in operations that wait for one. While a disk hangs, its pool refuses operations at once, except for
+//! one trial a second: requests go to the origin without waiting. Each folder of a cache store and the static files have separate pools, so
+//! a disk that hangs does not affect the others.
 
 use std::cell::Cell;
 use std::sync::LazyLock;

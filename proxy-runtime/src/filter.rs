@@ -1,6 +1,6 @@
-//! Filters: what is done to a request before it is sent on, and to a response before it is sent back. Pure.
+//! Filters: changes to requests before they are forwarded, and to responses before they are sent. Pure.
 //!
-//! One file per filter; the compiler's output calls them by name, so a site links only those it uses. [`FieldName`], [`Flow`],
+//! There is one file per filter; the compiler's output calls them by name, so a site links only those that it uses. [`FieldName`], [`Flow`],
 //! [`Request`] and [`Response`] are for functions of the user's own.
 //!
 //! ```

@@ -1,9 +1,9 @@
-//! HTTP/1.1 messages as bytes (RFC 9112): heads, and how bodies are framed. Pure; on the hot path.
+//! HTTP/1.1 messages as bytes (RFC 9112): heads, and the framing of bodies. Pure; on the hot path.
 //!
-//! `httparse` reads the lines; what they mean for the message's extent is decided here, and strictly: whatever two
-//! programs could read in two ways (both lengths, several lengths, chunks with anything odd about them) is refused, from
-//! clients and from servers, as that is what request smuggling is made of. Line ends without CR and padded chunk sizes, which
-//! real servers send, are accepted from these where they can be read in one way alone.
+//! `httparse` reads the lines; this module decides the extent of the message, strictly: messages that two
+//! programs could read in two ways (both lengths, several lengths, chunks with anything odd about them) are refused, from
+//! clients and from servers, as request smuggling relies on these. Line ends without CR and padded chunk sizes, which
+//! real servers send, are accepted from servers if they are unambiguous.
 
 mod chunks;
 mod framing;

@@ -1,5 +1,5 @@
-//! What both sides of the proxy have in common in HTTP/2 (RFC 9113): how fields become header maps and back, how a body
-//! goes out ([`Http2Outbound`]), in pieces ([`DataPiece`]), and what is looked at beside the library ([`monitor`]).
+//! Code for both sides of HTTP/2 (RFC 9113): conversion of fields, sending a body
+//! ([`Http2Outbound`]) in pieces ([`DataPiece`]), and checks beside the library ([`monitor`]).
 
 pub(crate) mod budget;
 mod fields;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`site`] is the contract between a compiled site and this crate. Pure modules (`site table target route view matcher
-//! regex template facts fields settings filter handler`) do no I/O and are what the compiler shares: it uses this
+//! regex template facts fields settings filter handler`) do no I/O and are shared with the compiler: it uses this
 //! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
 
 // Atomics and locks of what is checked by loom: the standard library's, or loom's own in tests that are built with `--cfg kiln_loom`. (Tokio

@@ -1,4 +1,4 @@
-//! Sockets and what they cost: listeners, streams, TLS, time, and the budgets of connections, descriptors and memory.
+//! Network and resources: listeners, streams, TLS, timers, and the budgets of connections, descriptors and memory.
 
 #[cfg(feature = "serve")]
 pub(crate) mod accounts;

@@ -1,4 +1,4 @@
-//! HTTP's own rules, as far as they are the same for every version: targets and their canonical form, fields, media types, codings,
+//! HTTP's rules that are the same for every version: targets and their canonical form, fields, media types, codings,
 //! ranges and conditions. Pure; shared with the compiler.
 
 pub mod canonical;

@@ -1,7 +1,7 @@
-//! A request that is not sent: what the site's rules make of it. For the tests of a site file, run by the compiler
+//! Simulates a request: applies the site's rules without sending it. For the tests of a site file, run by the compiler
 //! over its plan and by the binary over its tables, and for `kiln explain`. Pure.
 //!
-//! Follows the same steps as `serve::exchange`, through the same functions, up to the point where I/O would begin.
+//! It follows the same steps as `serve::exchange`, through the same functions, up to the point where I/O would begin.
 
 mod admission;
 mod expectations;

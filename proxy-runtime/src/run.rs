@@ -1,7 +1,7 @@
-//! The program: bind everything, start workers, listen to signals, drain.
+//! The program: binds listeners, starts workers, waits for signals, drains.
 //!
-//! One thread per worker, each with an event loop of its own; the main thread waits for signals and looks up names.
-//! What workers use lives as long as the process and is leaked once, so that tasks can hold plain references.
+//! There is one thread per worker, each with its own event loop; the main thread waits for signals and resolves names.
+//! Shared data of workers lives as long as the process and is leaked once, so that tasks can hold plain references.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     for cache in site.policies().filter_map(|policy| policy.cache.as_ref()) {
         let store = usize::from(cache.store);
         if cache.slice.is_some_and(|slice| slice.get(settings) > stores[store].largest()) {
-            let message = "a `slice` of the cache is longer than what its store takes".to_owned();
+            let message = "a `slice` of the cache is larger than its store accepts".to_owned();
             return Err(vec![Refused { message, place: site.stores[store].place.clone() }]);
         }
     }
@@ -211,7 +211,7 @@ async fn supervise(stop: &watch::Sender<StopSignal>, drain: Duration, all_done: 
         _ = stopping.wait_for(|stop| *stop == StopSignal::Now) => false,
     };
     if !complete {
-        announce("cutting off what still runs");
+        announce("cutting off the remaining exchanges");
         stop.send_replace(StopSignal::Now);
         // Cutting off is dropping: a worker that does not get round to it in a second never will.
         let _ = tokio::time::timeout(CUT_OFF, all_done.recv()).await;
@@ -282,13 +282,13 @@ async fn reread(
         refused
     });
     let Ok(refused) = reread.await else {
-        return announce("files can't be read again: the disk does not respond; what was there is kept");
+        return announce("files can't be read again: the disk does not respond; keeping the previous version");
     };
     for refused in &refused {
-        announce(&format!("{refused}; what was there is kept"));
+        announce(&format!("{refused}; keeping the previous version"));
     }
     if refused.is_empty() {
-        announce("files were read again");
+        announce("files were reloaded");
     }
 }
 

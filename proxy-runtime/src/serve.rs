@@ -1,11 +1,10 @@
-//! THE PATH OF A REQUEST: [`exchange`], one request and its answer.
+//! THE PATH OF A REQUEST: [`exchange`], one request and its response.
 //!
 //! ```text
-//! request ─framing, target→ host, path ─route→ RouteLookup ─limits→ handler ─response filters→ answer
-//! ```
+//! request ─framing, target→ host, path ─route→ RouteLookup ─limits→ handler ─response filters→ response//! ```
 //!
-//! Its steps stand in this order in [`steps`]. A step that says no gives a [`Failure`], which is answered and logged by
-//! its name. Futures may be dropped at every `await`: what must be let go then is let go by `Drop` (the connection to
+//! [`steps`] has the steps in this order. A step that rejects the request returns a [`Failure`], which becomes an error response and the
+//! reason in the log. Futures may be dropped at every `await`: `Drop` releases everything then (the connection to
 //! the server closes, the record is written).
 
 mod access;
@@ -55,7 +54,7 @@ use crate::rehearse::{self, SiteRules as _};
 use crate::router::route::{MethodSet, Node, RouteId, RouteLookup, SiteId};
 use crate::site::{Cors, Fault, Host, Route, Site};
 
-/// One request and its answer. `target` is the request's as it arrived, and `framing` how its body comes; all else that its head says
+/// One request and its response. `target` is the request's as it arrived, and `framing` how its body comes; all else that its head says
 /// is in `record`.
 ///
 /// # Errors
@@ -74,13 +73,13 @@ pub(crate) async fn exchange(
     Ok(finished(record, answer))
 }
 
-/// The answer in place of one of which nothing was sent, as it is broken.
+/// The response in place of one of which nothing was sent, as it is broken.
 pub(crate) fn instead(record: &mut Record, failure: Failure) -> Answer<Body> {
     let answer = refuse(record, failure);
     finished(record, answer)
 }
 
-/// What holds for every answer of a route.
+/// What holds for every response of a route.
 fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
     record.answered(answer.status.as_u16());
     apply_response_policy(record, &mut answer);
@@ -104,7 +103,7 @@ fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
     }
 }
 
-/// The fields that hold for every answer of a route.
+/// The fields that hold for every response of a route.
 fn apply_response_policy(record: &Record, answer: &mut Answer<Body>) {
     if let (Some(cors), false) = (cors(record), record.preflight) {
         crate::access::cross_origin(cors, &record.fields, &mut answer.fields);
@@ -119,13 +118,13 @@ fn apply_response_policy(record: &Record, answer: &mut Answer<Body>) {
     }
 }
 
-/// The answer to what is no request.
+/// The response to what is no request.
 pub(crate) fn refuse_malformed(client: &Client, record: &mut Record, failure: Failure) -> Answer<Body> {
     take_in(client, record, None);
     refuse(record, failure)
 }
 
-/// The answer to what can't be done.
+/// The response to what can't be done.
 pub(crate) fn refuse(record: &mut Record, failure: Failure) -> Answer<Body> {
     record.failed(failure);
     if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {

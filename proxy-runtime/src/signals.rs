@@ -81,7 +81,7 @@ impl Caught {
             match (stops, before) {
                 (false, _) => {}
                 (true, StopSignal::No) => {
-                    announce(&format!("stopping: running exchanges have {drain:?}"));
+                    announce(&format!("stopping: draining for up to {drain:?}"));
                     stop.send_replace(StopSignal::Drain);
                     deadline = Instant::now().checked_add(drain.saturating_add(ending + MARGIN));
                 }

@@ -1,10 +1,10 @@
 //! THE CONTRACT between a compiled site and the runtime: plain data, and the few functions that a site's output names.
 //!
-//! The compiler builds these very types (with owned storage) to run a site's tests during the build; its output spells
+//! The compiler builds the same types (with owned storage) to run a site's tests during the build; its output has
 //! them as `static`s (with borrowed storage). Hence [`Text`] and [`List`]: one type, two kinds of storage.
-//! Nothing here does I/O and nothing decides: see `route`, `filter` and `serve` for what is done with it.
+//! This module does no I/O and makes no decisions: see `route`, `filter` and `serve` for its use.
 //!
-//! Whoever changes the meaning or shape of a type here raises [`VERSION`]; the output asserts it at compile time.
+//! A change of the meaning or shape of a type here must raise [`VERSION`]; the output asserts it at compile time.
 
 mod access;
 mod admin;

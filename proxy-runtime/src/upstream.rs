@@ -1,9 +1,9 @@
-//! Servers, whose turn it is, and the connections to them: [`Servers`] (shared by all workers), [`Lease`] (a server held for
-//! one exchange), [`Pools`] (one per worker), [`UpstreamConnection`] (a connection at work).
+//! Servers, load balancing among them, and the connections to them: [`Servers`] (shared by all workers), [`Lease`] (a server held for
+//! one exchange), [`Pools`] (one per worker), [`UpstreamConnection`] (a connection in use).
 //!
 //! A connection is driven by the exchange that uses it, within the same task: no task per connection, no hand-over
-//! between tasks per request. An idle one rests in its pool undriven; whether its server has closed it is seen when it
-//! is taken out, and by the sweep.
+//! between tasks per request. An idle connection is in its pool and is not driven; the proxy notices that its server has closed it
+//! when it is taken out, and by the sweep.
 
 mod checks;
 mod connect;

@@ -1,4 +1,4 @@
-//! Values of a compiled site: `'static` in the binary, owned inside the compiler. Data alone.
+//! Values of a compiled site: `'static` in the binary, owned inside the compiler. Only data.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ pub type Text = Cow<'static, str>;
 /// A list that is `'static` in a compiled site and owned inside the compiler.
 pub type List<T> = Cow<'static, [T]>;
 
-/// Where the words came from: file (as the user named it) and line (from 1). Printed in messages at start and in logs.
+/// The source location of a setting: file (as the user named it) and line (from 1). Printed in messages at start and in logs.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {

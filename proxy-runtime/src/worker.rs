@@ -1,7 +1,6 @@
-//! What the tasks of one worker share ([`Worker`]), and how far stopping has come ([`StopSignal`]).
+//! The shared state of one worker's tasks ([`Worker`]), and the progress of stopping ([`StopSignal`]).
 //!
-//! It lives as long as the process: tasks hold plain references.
-
+//! It lives as long as the process, so tasks hold plain references.
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
@@ -29,7 +28,7 @@ use crate::protocol::date::Moment;
 use crate::site::Site;
 use crate::upstream::{Dialler, Pools, Servers, SharedPools};
 
-/// How far stopping has come.
+/// The progress of stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopSignal {
     /// Not at all.
@@ -40,7 +39,7 @@ pub(crate) enum StopSignal {
     Now,
 }
 
-/// What the tasks of one worker share.
+/// The shared state of one worker's tasks.
 pub(crate) struct Worker {
     /// Which of the workers it is.
     pub(crate) number: usize,
@@ -77,7 +76,7 @@ pub(crate) struct Worker {
     /// What connections read into.
     pub(crate) buffers: &'static Buffers,
     pub(crate) dice: Dice,
-    /// Answers that are compressed now.
+    /// Responses that are compressed now.
     pub(crate) compressing: Compressing,
     /// Copies that `mirror` has under way.
     pub(crate) mirrored: Cell<usize>,
@@ -253,7 +252,7 @@ impl Drop for DrainGuard {
     }
 }
 
-/// What all workers share.
+/// The shared state of all workers.
 pub(crate) struct WorkerShared {
     pub(crate) site: &'static Site,
     pub(crate) settings: &'static Settings,
@@ -274,7 +273,7 @@ const LAG: Duration = Duration::from_secs(1);
 /// How often idle connections to servers are looked through.
 const SWEEP: Duration = Duration::from_secs(2);
 
-/// The size of a buffer, in bytes, where no head may be larger; also the largest head of an answer.
+/// The size of a buffer, in bytes, where no head may be larger; also the largest head of a response.
 pub(crate) const MIN_BUFFER: usize = 64 << 10;
 
 fn largest_head(site: &Site, settings: &Settings) -> u64 {

@@ -4,7 +4,7 @@ use kiln_tests::client::{Client, get};
 use kiln_tests::origin::Origin;
 use kiln_tests::proxy::Proxy;
 
-/// A request counts until its answer is over, and no longer.
+/// A request counts until its response is over, and no longer.
 #[test]
 fn in_flight() {
     let site = "\
@@ -114,6 +114,6 @@ site * {
         .expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(said.contains("blocked`: line 2 is no network"), "{said}");
+    assert!(said.contains("blocked`: line 2 is not a network"), "{said}");
     assert!(said.contains("line 2 has no hash of argon2") && !said.contains("hunter2"), "{said}");
 }

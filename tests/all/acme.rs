@@ -77,7 +77,7 @@ fn obtained_and_kept() {
     let state = scratch("acme-kept").join("state");
     let binary = build_text("acme-kept", &site(&kept(&state, &pebble.ca)));
     let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
-    proxy.notice("tls of `a.test`: a certificate was obtained, good until");
+    proxy.notice("tls of `a.test`: a certificate was obtained, valid until");
     let first = shown(&listen, "a.test");
     for part in ["Pebble Intermediate", "DNS:a.test", "DNS:www.a.test"] {
         assert!(first.contains(part), "{first}");
@@ -221,7 +221,7 @@ fn a_pause_outlives_the_process() {
         // A new start waits for as long; the other certificate does not.
         std::fs::remove_file(state.join("certificates/c.test.pem")).expect("removed");
         let proxy = start(&binary, &front.directory, &listen, &other, &[]);
-        proxy.notice("tls of `a.test`: no order for another ");
+        proxy.notice("tls of `a.test`: the next order is in ");
         proxy.notice("tls of `c.test`: a certificate was obtained");
         assert_eq!(front.count(for_a), 1, "{name}");
         drop(proxy);
@@ -317,7 +317,7 @@ fn why_there_is_no_certificate() {
     let state = scratch("acme-astray").join("state");
     let binary = build_text("acme-astray", &site(&kept(&state, &pebble.ca)));
     let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
-    let line = proxy.notice("tls of `a.test`: no certificate: the authority does not believe it: ");
+    let line = proxy.notice("tls of `a.test`: no certificate: the authority could not verify it: ");
     assert!(line.contains("a.test: ") && line.contains("connection refused"), "{line}");
 }
 

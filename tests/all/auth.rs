@@ -268,7 +268,10 @@ fn files_without_keys() {
         "{\"keys\":[{\"kty\":\"RSA\",\"use\":\"enc\",\"n\":\"AA\",\"e\":\"AQAB\"}]}",
         "no key in it can verify a token",
     );
-    check("-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n", "no public key of RSA, EC or Ed25519");
+    check(
+        "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+        "it is not an RSA, EC or Ed25519 public key",
+    );
 }
 
 /// Another server decides.

@@ -1,8 +1,8 @@
 //! The cache over real sockets, section by section of RFC 9111: what is kept, used again, asked about, shared, removed.
 //!
 //! The origin says what a request tells it to say: `X-Status`, and `X-Head` with header fields parted by `|`. Its answers'
-//! bodies count the requests it has seen for a path, so an answer that was kept has an old number. Nothing waits for time
-//! to pass: an answer that comes with `Age` is as old as that.
+//! bodies count the requests it has seen for a path, so a response that was kept has an old number. Nothing waits for time
+//! to pass: a response that comes with `Age` is as old as that.
 
 mod controls;
 mod hostile;
@@ -285,7 +285,7 @@ fn what_is_kept() {
     assert!(again.header("date").is_some() && again.header("age") == Some("0"), "{again:?}");
 }
 
-/// Sections 4.2, 5.2.1 and RFC 5861: freshness, age, stale answers, and what requests ask for.
+/// Sections 4.2, 5.2.1 and RFC 5861: freshness, age, stale responses, and what requests ask for.
 #[test]
 fn fresh_and_stale() {
     let (_origin, proxy) = started("cache-fresh");
@@ -372,7 +372,7 @@ fn asked_about() {
     let (_origin, proxy) = started("cache-asked");
     let old = "X-Head: Cache-Control: max-age=60|Age: 100|ETag: \"a\"|X-Part: one";
     check(&proxy, &[("GET /tag", old, &format!("200 1 {MISS}"))]);
-    // A 304 brings fields up to date (section 3.2), and makes the answer fresh.
+    // A 304 brings fields up to date (section 3.2), and makes the response fresh.
     let renewed = asked(&proxy, "GET /tag", "X-Head: Cache-Control: max-age=90|ETag: \"a\"|X-Part: two");
     assert_eq!(shown(&renewed), "200 1 fwd=stale fwd-status=304");
     assert_eq!((renewed.header("x-part"), renewed.header("x-asked")), (Some("two"), Some("\"a\"")));
@@ -432,7 +432,7 @@ fn asked_about() {
             ("GET /other", "", "200 3 hit"),
         ],
     );
-    // HEAD (section 4.3.5): answered from what is kept; an answer to it tells whether that is as it was.
+    // HEAD (section 4.3.5): answered from what is kept; a response to it tells whether that is as it was.
     check(
         &proxy,
         &[
@@ -468,7 +468,7 @@ fn told_apart() {
             ("GET /vary", &de, "200 2 fwd=vary-miss fwd-status=200 stored"),
             ("GET /vary", "Accept-Language: de", "200 2 hit"),
             ("GET /vary", &en, "200 1 hit"),
-            // An answer without Vary is one of several all the same.
+            // A response without Vary is one of several all the same.
             ("GET /vary", "X-Head: Cache-Control: max-age=60", "200 3 fwd=vary-miss fwd-status=200 stored"),
             ("GET /vary", "Accept-Language: de", "200 2 hit"),
         ],

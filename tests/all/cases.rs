@@ -9,10 +9,10 @@
 //! ask [@PARAM] METHOD TARGET a request, to the address of PARAM (default `listen`)
 //!     Name: value            its header fields; a Host of its own replaces `Host: site.test`
 //!     | text                 its body
-//! = 200                      the status; `= closed` for no answer at all
-//! = Name: value              a header field of the answer
+//! = 200                      the status; `= closed` for no response at all
+//! = Name: value              a header field of the response
 //! ! Name                     a field that must not be there
-//! ~ text                     is in the answer's body
+//! ~ text                     is in the response's body
 //! !~ text                    is not
 //! log text                   is in a line of the access log
 //! notice text                is in a line on standard error

@@ -107,8 +107,8 @@ site secure.test {
     );
     check("https://secure.test:8443/", &["  deny               203.0.113.0/24 ["]);
     check("http://example.com:81/", &["error: no listener has port 81; there are: :8080 (http), :8443 (https)"]);
-    check("https://example.com:8080/", &["error: no listener speaks https for example.com there"]);
-    check("https://example.com/", &["error: no listener speaks https for example.com there"]);
+    check("https://example.com:8080/", &["error: no listener there has https for example.com"]);
+    check("https://example.com/", &["error: no listener there has https for example.com"]);
     check("ftp://example.com/", &["error: `ftp` is neither http nor https"]);
     check("http://example.com:8080/%2e%2e%2f", &["400 (bad-path)", "is refused"]);
 }

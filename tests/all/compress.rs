@@ -49,7 +49,7 @@ fn text() -> String {
     (0..2000).map(|number| format!("line {number}\n")).collect()
 }
 
-/// Answers with [`text`], and the fields that the query says, `;` between them.
+/// Responses with [`text`], and the fields that the query says, `;` between them.
 fn origin() -> Origin {
     let counted = AtomicUsize::new(0);
     Origin::new(move |mut connection, _| {
@@ -202,7 +202,7 @@ fn forms_are_kept() {
     assert_eq!((part.header("vary"), part.text().as_str()), (Some("Accept-Encoding"), "line"));
     let unmodified = asked("GET", "If-None-Match: *");
     assert_eq!((unmodified.status, unmodified.header("vary")), (304, Some("Accept-Encoding")));
-    // RFC 9111 section 4.4: what was changed is kept no longer, in no form. The answer to POST counts, too.
+    // RFC 9111 section 4.4: what was changed is kept no longer, in no form. The response to POST counts, too.
     assert_eq!(asked("POST", "Content-Length: 0").status, 200);
     check("gzip", false, 2);
     check("gzip", false, 2);

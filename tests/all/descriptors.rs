@@ -218,7 +218,7 @@ fn none_left() {
     use_up(&proxy);
     let mut another = Client::new(&proxy);
     assert_eq!(another.get("/here"), Some(200));
-    assert!(proxy.notice("can't accept").contains("goes on trying"));
+    assert!(proxy.notice("can't accept").contains("trying again"));
     // And with nothing to let go of, it goes on once there are descriptors again.
     use_up(&proxy);
     let mut waiting = Client::new(&proxy);

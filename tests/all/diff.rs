@@ -85,7 +85,7 @@ proptest! {
     /// Order in the file changes nothing; a route less always does, as every route of a right site is reached.
     #[test]
     fn order_is_nothing_and_every_route_something(mut old in parts(), remove in any::<bool>(), which in any::<prop::sample::Index>()) {
-        // Each route has an answer of its own.
+        // Each route has a response of its own.
         for (number, route) in old.iter_mut().flat_map(|(_, routes)| routes).enumerate() {
             *route = route.replace("respond 200", &format!("respond 200 \"{number}\""));
         }

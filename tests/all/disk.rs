@@ -1,4 +1,4 @@
-//! Answers on disk: they survive restarts and crashes, stream whatever their size, and stay purged.
+//! Responses on disk: they survive restarts and crashes, stream whatever their size, and stay purged.
 
 mod several;
 mod shared;
@@ -136,7 +136,7 @@ fn get(proxy: &Proxy, path: &str, lines: &str) -> Answer {
     ask(proxy.address("listen"), &request)
 }
 
-/// Whether an answer is whole and right, and was kept.
+/// Whether a response is whole and right, and was kept.
 fn is_hit(proxy: &Proxy, path: &str, lines: &str) -> bool {
     let answer = get(proxy, path, lines);
     assert!(
@@ -162,7 +162,7 @@ fn files(folder: &Path) -> usize {
     folders.filter(|entry| entry.file_name() != "new").map(files).sum()
 }
 
-/// Answers are written behind: waits until there are so many.
+/// Responses are written behind: waits until there are so many.
 fn written(stage: &Stage, count: usize) {
     let until = Instant::now() + PATIENCE;
     while files(&stage.folder) < count {
@@ -275,7 +275,7 @@ fn torn_files() {
     for path in &paths[..3] {
         assert!(!is_hit(&proxy, path, ""), "{path}");
     }
-    // A large one is looked at as it goes: what is torn ends the answer, which can't be taken for a whole one.
+    // A large one is looked at as it goes: what is torn ends the response, which can't be taken for a whole one.
     let mut client = TcpStream::connect(proxy.address("listen")).expect("connected");
     client.write_all(b"GET /a/1000000 HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n").expect("sent");
     let mut all = Vec::new();
@@ -289,7 +289,7 @@ fn torn_files() {
     assert!(is_hit(&proxy, paths[3], ""));
 }
 
-/// Killed at random points under load, again and again, with bytes flipped and files cut off in between: every answer is right or not whole, and
+/// Killed at random points under load, again and again, with bytes flipped and files cut off in between: every response is right or not whole, and
 /// what was kept is used. Nothing half is left.
 #[test]
 fn killed_under_load() {
@@ -371,12 +371,12 @@ fn killed_under_load() {
     assert!(right > 0 && hits > 0);
 }
 
-/// The answer to a GET, if it came whole.
+/// The response to a GET, if it came whole.
 fn whole(address: &str, path: &str, lines: &str) -> Option<(String, Vec<u8>)> {
     sent(address, "GET", path, lines)
 }
 
-/// The answer to a request, if it came whole.
+/// The response to a request, if it came whole.
 fn sent(address: &str, method: &str, path: &str, lines: &str) -> Option<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;

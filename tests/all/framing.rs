@@ -100,7 +100,7 @@ fn interim_answers() {
     let mut client = Client::to(proxy.address("listen"));
     client.send("GET / HTTP/1.0\r\nHost: site.test\r\n\r\n");
     assert!(client.head().starts_with("HTTP/1.1 200 OK"));
-    // Interim answers without end are no answer.
+    // Interim answers without end are no response.
     let endless = Origin::new(|mut connection, _| {
         let _ = connection.head();
         for _ in 0..1000 {
@@ -269,7 +269,7 @@ fn odd_requests() -> impl Strategy<Value = String> {
 }
 
 /// However odd the bytes: the origin reads what the proxy sends in one way only, and gets exactly the requests that the
-/// client gets its answers for.
+/// client gets its responses for.
 #[test]
 fn nothing_is_smuggled() {
     let seen: Arc<Mutex<Vec<Result<String, String>>>> = Arc::default();

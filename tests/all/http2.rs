@@ -141,7 +141,7 @@ fn what_http2_says_otherwise() {
     });
 }
 
-/// What goes to servers and comes from them: bodies, trailers, interim answers, both ways between versions.
+/// What goes to servers and comes from them: bodies, trailers, interim responses, both ways between versions.
 #[test]
 fn through_to_servers() {
     let origin = Origin::new(|mut connection, _| {
@@ -348,7 +348,7 @@ fn tiny_windows_and_slow_readers() {
     std::fs::write(dir.join("site.kdl"), site).expect("written");
     let proxy = Proxy::of(&dir.join("site.kdl"), &[]);
     let address = proxy.address("listen");
-    // A window of one byte, and nobody who makes it larger: the answer is given up, and the connection goes.
+    // A window of one byte, and nobody who makes it larger: the response is given up, and the connection goes.
     let raw = Raw::to(address).frame(4, 0, 0, &[0, 4, 0, 0, 0, 1]).frame(1, 5, 1, GET);
     let began = Instant::now();
     assert_eq!(raw.goaway(), Some(0));

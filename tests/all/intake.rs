@@ -639,7 +639,7 @@ fn what_an_authorization_service_says_to_the_client() {
                 got.all("x-silent").is_empty() && got.all("x-session").len() == 1 && got.all("x-session") != ["theirs"]
             );
         }
-        // Each its own, of the same kept answer.
+        // Each its own, of the same cached response.
         let key = [("X-Key", if std::ptr::fn_addr_eq(ask, http1 as Ask) { "1" } else { "2" })];
         let (first, second) = (
             ask(&site, STRANGER, "session.test/kept", &key, &[]),

@@ -134,7 +134,7 @@ fn serve(case: &'static Case) -> String {
 
 fn converse(stream: TcpStream, case: &Case) -> Option<()> {
     let mut frames = Frames::silent(stream)?;
-    // The proxy sends its request before it has heard anything; so even the opening can be an answer to it.
+    // The proxy sends its request before it has heard anything; so even the opening can be a response to it.
     while frames.any_frame()?.kind != h2::HEADERS {}
     let usual = || [frame(h2::SETTINGS, 0, 0, &[]), frame(h2::SETTINGS, h2::ACK, 0, &[])].concat();
     let opening = case.opening.clone().unwrap_or_else(usual);

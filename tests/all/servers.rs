@@ -342,27 +342,26 @@ fn what_is_empty_is_not_found_again(proxy: &Proxy, folder: &Path) {
     let server = named("server");
     let said = |upstream: &str| {
         let noticed = proxy.noticed();
-        let about =
-            noticed.iter().filter_map(|line| line.split_once(&format!("upstream `{upstream}`: its servers are ")));
+        let about = noticed.iter().filter_map(|line| line.split_once(&format!("upstream `{upstream}`: its servers ")));
         about.map(|(_, said)| said.split([',', ':']).next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
     for (wrong, round) in ["# nobody\n", "nonsense", ""].into_iter().zip(1..) {
         replace(&folder.join("one"), wrong);
-        proxy.notices("upstream `one`: its servers are not found", round);
+        proxy.notices("upstream `one`: its servers can't be discovered", round);
         replace(&folder.join("other"), "nonsense");
-        proxy.notices("upstream `other`: its servers are not found", round);
+        proxy.notices("upstream `other`: its servers can't be discovered", round);
         replace(&folder.join("other"), &server.address);
-        proxy.notices("upstream `other`: its servers are found again", round);
+        proxy.notices("upstream `other`: its servers are discovered again", round);
         assert_eq!(said("one").len(), 2 * round - 1, "{:?}", proxy.noticed());
         replace(&folder.join("one"), &server.address);
-        proxy.notices("upstream `one`: its servers are found again", round);
+        proxy.notices("upstream `one`: its servers are discovered again", round);
     }
-    assert_eq!(said("one"), ["not found", "found again"].repeat(3));
+    assert_eq!(said("one"), ["can't be discovered", "are discovered again"].repeat(3));
     // One that was away, and is as it was.
     std::fs::rename(folder.join("one"), folder.join("away")).expect("renamed");
-    proxy.notices("upstream `one`: its servers are not found", 4);
+    proxy.notices("upstream `one`: its servers can't be discovered", 4);
     std::fs::rename(folder.join("away"), folder.join("one")).expect("renamed");
-    proxy.notices("upstream `one`: its servers are found again", 4);
+    proxy.notices("upstream `one`: its servers are discovered again", 4);
 }
 
 /// HAProxy's proxy-protocol.txt, section 2.2: checks are the proxy's own connections (LOCAL), which are nobody's.

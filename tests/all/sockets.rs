@@ -75,5 +75,5 @@ fn what_is_not_to_be_had() {
     let socket = scratch("sockets-owner").join("a.sock");
     check(&format!("unix:{}", socket.display()), "the user `nobody-of-that-name`: there is none in /etc/passwd");
     assert!(!socket.exists());
-    check(&address(), "`mode` and `owner` are of the file of a unix socket");
+    check(&address(), "`mode` and `owner` are for unix sockets");
 }

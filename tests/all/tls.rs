@@ -368,7 +368,7 @@ fn certificates_change_while_it_runs() {
     assert_eq!(subject(), "second");
     ca.sign("a", "third", &["a.test"]);
     proxy.signal("HUP");
-    proxy.notice("files were read again");
+    proxy.notice("files were reloaded");
     let until = Instant::now() + PATIENCE;
     while subject() != "third" {
         assert!(Instant::now() < until, "the signal is not noticed");
@@ -591,7 +591,7 @@ fn servers_are_verified() {
     }
     proxy.log("\"reason\":\"upstream-tls\"");
     proxy.notice("upstream `second`: server");
-    proxy.notice("is unhealthy: `nobody` is not in its answer");
+    proxy.notice("is unhealthy: `nobody` is not in its response");
     proxy.notice("upstream `unknown`: no handshake with server");
     proxy.notice("upstream `misnamed`: no handshake with server");
 }

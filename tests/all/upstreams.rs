@@ -25,7 +25,7 @@ fn proxy(name: &str, text: &str, servers: &[(&str, &Origin)]) -> Proxy {
     Proxy::start(&build_text(name, &all), &all, &given)
 }
 
-/// Answers with a name, and keeps connections.
+/// Responses with a name, and keeps connections.
 fn named(name: &'static str) -> Origin {
     Origin::always(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
 }
@@ -295,7 +295,7 @@ site site.test {{
     );
     let proxy = proxy("discover-file", &site, &[]);
     let get = || get(proxy.address("listen"), "site.test", "/");
-    proxy.notice("its servers are not found, there are none:");
+    proxy.notice("its servers can't be discovered, there are none:");
     assert_eq!(get().status, 503);
     replace(&path, &format!("# the first\n{} weight=2\n", one.address));
     proxy.notice(&format!("1 servers: +{}", one.address));
@@ -308,8 +308,8 @@ site site.test {{
     assert_eq!((get().text(), get().text()), ("one".to_owned(), "one".to_owned()));
     // What is no list of servers changes nothing.
     for ((wrong, said), recovered) in [
-        ("nonsense", "the last ones are kept: "),
-        ("# nobody\n", "the answer is empty"),
+        ("nonsense", "the last ones stay in use: "),
+        ("# nobody\n", "the result is empty"),
         ("10.0.0.1:1\n10.0.0.2:1\n10.0.0.3:1\n", "3 servers are more than `max`, 2"),
     ]
     .into_iter()
@@ -319,11 +319,11 @@ site site.test {{
         proxy.notice(said);
         assert_eq!(get().text(), "one");
         replace(&path, &format!("{}\n{} backup\n# after {wrong:?}\n", one.address, two.address));
-        proxy.notices("are found again", recovered);
+        proxy.notices("are discovered again", recovered);
     }
     // At start, and once for each of these: what is as wrong as before is not found again.
     let noticed = proxy.noticed();
-    assert_eq!(noticed.iter().filter(|line| line.contains("are found again")).count(), 4, "{noticed:?}");
+    assert_eq!(noticed.iter().filter(|line| line.contains("are discovered again")).count(), 4, "{noticed:?}");
     replace(&path, &two.address);
     proxy.notice(&format!("1 servers: -{}", one.address));
     let moved = with_cookie(&proxy, &cookie);
@@ -417,18 +417,18 @@ site site.test {{
     let proxy = proxy("discover-dns", &site, &[]);
     let get = |path: &str| get(proxy.address("listen"), "site.test", path);
     // No such name: that stops nothing.
-    proxy.notice("upstream `app`: its servers are not found, there are none: `app.test`");
+    proxy.notice("upstream `app`: its servers can't be discovered, there are none: `app.test`");
     assert_eq!(get("/").status, 503);
     names.set("app.test", vec![Record::A(ip(&one))]);
     proxy.notice(&format!("upstream `app`: 1 servers: +{one}"));
     assert_eq!(get("/").text(), "one");
-    // Within the second that the answer is good for.
+    // Within the second that the response is good for.
     names.set("app.test", vec![Record::A(ip(&two))]);
     proxy.notice(&format!("upstream `app`: 1 servers: +{two} -{one}"));
     assert_eq!(get("/").text(), "two");
     // What is gone from DNS is kept.
     names.set("app.test", Vec::new());
-    proxy.notice("upstream `app`: its servers are not found, the last ones are kept");
+    proxy.notice("upstream `app`: its servers can't be discovered, the last ones stay in use");
     assert_eq!(get("/").text(), "two");
     names.set("one.test", vec![Record::A(ip(&one))]);
     names.set("two.test", vec![Record::A(ip(&two))]);

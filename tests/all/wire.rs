@@ -174,7 +174,7 @@ fn bad_bodies() {
     check("/small", "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", 413, "body-too-large");
 }
 
-/// Answers that are none, or two at once: 502.
+/// Responses that are none, or two at once: 502.
 #[test]
 fn bad_answers() {
     let check = |answer: &str, reason: &str| {
@@ -196,7 +196,7 @@ fn bad_answers() {
     check("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "upstream-invalid");
 }
 
-/// An answer that ends early is passed on as one that ends early, never as whole; bytes after one are never another's.
+/// A response that ends early is passed on as one that ends early, never as whole; bytes after one are never another's.
 #[test]
 fn truncated_and_extra() {
     let origin = Origin::new(|mut connection, _| {
@@ -235,12 +235,12 @@ fn truncated_and_extra() {
     assert!(refused(&chunks) || chunks.ends_with("5\r\nshort\r\n"), "no last chunk: {chunks}");
     proxy.log("\"reason\":\"upstream-truncated\"");
     assert_eq!(send("/close").answer().text(), "until the end");
-    // Whatever came after an answer is nobody's: the connection it came on is not used again.
+    // Whatever came after a response is nobody's: the connection it came on is not used again.
     for _ in 0..5 {
         assert_eq!(send("/extra").answer().text(), "ok");
         assert_eq!(send("/after").answer().text(), "ok");
     }
-    // Answers without a body leave the connections as they were.
+    // Responses without a body leave the connections as they were.
     let mut client = Client::to(proxy.address("listen"));
     for _ in 0..3 {
         client.send("HEAD /head HTTP/1.1\r\nHost: site.test\r\n\r\n");
@@ -326,7 +326,7 @@ fn servers_that_are_not_there() {
     // A name that does not resolve is no reason not to start.
     assert_eq!(get(proxy.address("listen"), "site.test", "/named").status, 503);
     proxy.log("\"reason\":\"dns-failure\"");
-    proxy.notice("`does-not-resolve.invalid` does not resolve, the server is left out");
+    proxy.notice("`does-not-resolve.invalid` does not resolve, the server gets no requests");
 }
 
 #[test]
@@ -489,7 +489,7 @@ fn old_and_odd_clients() {
     let origin = Origin::always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
     let proxy = proxy_to(&origin);
     let address = proxy.address("listen");
-    // HTTP/1.0 knows no chunks: the answer ends with the connection.
+    // HTTP/1.0 knows no chunks: the response ends with the connection.
     let mut client = Client::to(address);
     client.send("GET / HTTP/1.0\r\nHost: site.test\r\n\r\n");
     let answer = String::from_utf8(client.rest()).expect("text");
@@ -553,7 +553,7 @@ fn upgrades_become_tunnels() {
     client.half_close();
     assert!(client.closed());
     proxy.log("\"status\":101");
-    // An upgrade that the origin declines is an answer like any other.
+    // An upgrade that the origin declines is a response like any other.
     let origin = Origin::always(
         "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nno",
     );

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 
 use crate::proxy::PATIENCE;
 
-/// An answer, taken apart.
+/// A response, taken apart.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
@@ -108,7 +108,7 @@ impl Client {
         String::from_utf8_lossy(&head).into_owned()
     }
 
-    /// The next answer to a request with a body in its answer; 1xx are skipped.
+    /// The next answer to a request with a body in its response; 1xx are skipped.
     pub fn answer(&mut self) -> Answer {
         self.answer_to("GET")
     }

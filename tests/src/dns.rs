@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
-/// A record of an answer.
+/// A record of a response.
 #[derive(Debug, Clone)]
 pub enum Record {
     /// An address.
@@ -23,7 +23,7 @@ pub struct NameServer {
 }
 
 impl NameServer {
-    /// Answers with a TTL of a second.
+    /// Responses with a TTL of a second.
     pub fn new() -> NameServer {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("an address");
         let address = socket.local_addr().expect("an address").to_string();

@@ -15,7 +15,7 @@ pub enum NetworkSource {
     File(FileSource),
 }
 
-/// So many in so long.
+/// A rate: a count per time.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs, reason = "named as they are")]
 pub struct Rate {

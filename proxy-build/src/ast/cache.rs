@@ -1,4 +1,4 @@
-//! What is written about caches.
+//! Syntax tree of caches.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub struct Cache {
     pub items: Vec<Item>,
 }
 
-/// What stands in a `cache`, its `key` and its `bypass`.
+/// The lines of a `cache`, its `key` and its `bypass`.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum InCache {
@@ -131,7 +131,7 @@ pub struct DeviceGroup {
     pub mobile: Option<Spanned<bool>>,
 }
 
-/// What `ignore` lists.
+/// The arguments of `ignore`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as its arguments")]
 pub enum Ignored {

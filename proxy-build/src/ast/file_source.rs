@@ -2,7 +2,7 @@
 
 use crate::source::Spanned;
 
-/// Where bytes come from.
+/// The source of bytes.
 #[derive(Debug, Clone)]
 pub enum FileSource {
     /// A file that is compiled in.

@@ -1,4 +1,4 @@
-//! `test`, as it was written.
+//! Syntax tree of `test`.
 
 use proxy_runtime::site::Side;
 

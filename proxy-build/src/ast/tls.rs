@@ -1,4 +1,4 @@
-//! What is written about TLS, about what listeners speak, and about streams.
+//! Syntax tree of TLS, of the protocols of listeners, and of streams.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use proxy_runtime::site::{Challenge, KeyExchangeGroup, ProxyProtocol, TlsVersion
 use super::{FileSource, HostPattern, Item, ProxyTo, Setting};
 use crate::source::{Span, Spanned};
 
-/// What stands in a `listen`.
+/// The lines of a `listen`.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum InListen {
@@ -70,7 +70,7 @@ pub struct Dns {
     pub propagation: Option<Spanned<Setting<Duration>>>,
 }
 
-/// How `dns` sets records.
+/// The kind of a `dns`.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the words of `dns`")]
 pub enum DnsBy {
@@ -79,7 +79,7 @@ pub enum DnsBy {
     Exec(Vec<Spanned<String>>),
 }
 
-/// What stands in a `tls`.
+/// The lines of a `tls`.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum InTls {
@@ -99,7 +99,7 @@ pub struct Stream {
     pub items: Vec<Item>,
 }
 
-/// What stands in a `stream`, and in a `route` of one.
+/// The lines of a `stream`, and of a `route` in one.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum InStream {

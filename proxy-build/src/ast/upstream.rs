@@ -12,14 +12,14 @@ pub struct Upstream {
     pub items: Vec<Item>,
 }
 
-/// What a retry follows.
+/// A failure that is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryOn {
-    /// The connection ended before the answer.
+    /// The connection ended before the response.
     Reset,
-    /// No answer in time.
+    /// No response in time.
     Timeout,
-    /// An answer of this status.
+    /// A response of this status.
     Status(u16),
     /// A call of gRPC that has failed with this status.
     Grpc(u8),

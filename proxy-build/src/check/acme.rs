@@ -1,4 +1,4 @@
-//! `acme`: whether the authority can be shown what it asks of each host, and by whom.
+//! Checks `acme`: which challenge each host can use, and who sets its DNS records.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,8 +24,12 @@ impl Check<'_> {
         let Some(acme) = acme else {
             if let Some(span) = wanted.map(|entry| entry.span) {
                 self.report.add(
-                    Diagnostic::error("no-acme", "it is not said where certificates are kept", span)
-                        .help(self.at_top("acme state=\"/var/lib/site\" email=\"you@example.com\"")),
+                    Diagnostic::error(
+                        "no-acme",
+                        "`tls acme` needs an `acme` with the folder of the certificates",
+                        span,
+                    )
+                    .help(self.at_top("acme state=\"/var/lib/site\" email=\"you@example.com\"")),
                 );
             }
             return None;
@@ -41,9 +45,13 @@ impl Check<'_> {
             (written, &acme.challenge, (0..listeners.len()).any(|index| plain(&index)))
         {
             self.report.add(
-                Diagnostic::error("no-effect", "nobody can be asked on port 80: all listeners speak TLS", place.span)
-                    .help(Help::write(place.span, "tls-alpn-01"))
-                    .help(self.at_top("listen \":80\" { redirect-https; }")),
+                Diagnostic::error(
+                    "no-effect",
+                    "the challenge `http-01` needs a plain listener, and all listeners have TLS",
+                    place.span,
+                )
+                .help(Help::write(place.span, "tls-alpn-01"))
+                .help(self.at_top("listen \":80\" { redirect-https; }")),
             );
         }
         let asked_plain = hosts
@@ -120,7 +128,7 @@ impl Check<'_> {
                 _ => None,
             });
             if let Some(name) = name {
-                let message = format!("no authority gives a certificate for `{name}`: it is in no public DNS");
+                let message = format!("no authority signs a certificate for `{name}`: it is not in public DNS");
                 let found = Diagnostic::error("acme-host", message, span);
                 let internal = self.sources.argument(span).map(|at| Edit { at, text: "internal".to_owned() });
                 // Without any site that asks, `acme` would be idle. One with a block is more than a line.
@@ -132,7 +140,7 @@ impl Check<'_> {
                 self.report.add(
                     found
                         .maybe_help(help)
-                        .help("where an authority of one's own does, `acme` has: directory=\"https://...\""),
+                        .help("for an authority of your own, write in `acme`: directory=\"https://...\""),
                 );
             }
         }
@@ -158,9 +166,9 @@ impl Check<'_> {
                         format!("a certificate for `{host}` needs the challenge `dns-01`, and `acme` has no `dns`")
                     }
                     (_, true) => format!("`dns-01` needs a `dns` to set the record of `{host}`"),
-                    (_, false) => format!("`{host}` is in the zone of no `dns`"),
+                    (_, false) => format!("no `dns` has the zone of `{host}`"),
                 };
-                let help = "say in `acme` what sets its record, as in: dns exec \"/usr/local/bin/set-record\"; or give it a site of its own, with a `certificate`";
+                let help = "declare a `dns` in `acme`, as in: dns exec \"/usr/local/bin/set-record\"; or give it a site of its own, with a `certificate`";
                 self.not_shown(message, &host, span, help);
                 continue;
             };
@@ -180,7 +188,7 @@ impl Check<'_> {
 
     fn not_shown(&mut self, message: String, host: &Spanned<HostPattern>, asked: Span, help: &str) {
         let wrong = Diagnostic::error("acme-host", message, host.span);
-        self.report.add(wrong.also(asked, "an authority is asked for it here").help(help));
+        self.report.add(wrong.also(asked, "it is ordered from an authority here").help(help));
     }
 
     fn dns_provider(&mut self, dns: &ast::Dns) -> Option<DnsProvider> {

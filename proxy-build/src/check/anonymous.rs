@@ -18,7 +18,7 @@ impl Check<'_> {
         for url in urls {
             let address = self.address(url)?;
             if servers.iter().any(|other| other.address == address) {
-                self.error("duplicate-server", "this server is there already", url.span);
+                self.error("duplicate-server", "this server is listed already", url.span);
             }
             servers.push(Server::new(address, self.place(url.span)));
         }

@@ -1,4 +1,4 @@
-//! `cache-store` and `cache`: stores by their names, and settings that contradict each other.
+//! Checks `cache-store` and `cache`: names of stores, and settings that contradict each other.
 
 mod key;
 
@@ -87,7 +87,7 @@ impl Check<'_> {
             let memory = self.or(written.memory.as_ref(), ParamKind::Size, Setting::Fixed(MEMORY));
             let max_object = written.max_object.as_ref().and_then(|size| self.setting(size, ParamKind::Size));
             if let (Some(size), Setting::Fixed(..Store::LEAST)) = (&written.memory, memory) {
-                let message = "a store takes 1 MiB at least";
+                let message = "a store has at least 1 MiB";
                 self.report.add(
                     Diagnostic::error("store-too-small", message, size.span).help(Help::write(size.span, "\"64MiB\"")),
                 );
@@ -97,7 +97,7 @@ impl Check<'_> {
                 && largest > memory / 4
             {
                 self.report.add(
-                    Diagnostic::error("contradiction", "an answer may take a quarter of the store at most", size.span)
+                    Diagnostic::error("contradiction", "a response may take at most a quarter of the store", size.span)
                         .help(Help::write(size.span, format!("\"{}KiB\"", memory / 4 / 1024)))
                         .help("or give the store more `memory`"),
                 );
@@ -127,7 +127,7 @@ impl Check<'_> {
         };
         let size = self.setting(&disk.size, ParamKind::Size)?;
         if let Setting::Fixed(..DiskStore::LEAST) = size {
-            let message = "a folder takes 16 MiB at least";
+            let message = "a folder has at least 16 MiB";
             self.report.add(
                 Diagnostic::error("store-too-small", message, disk.size.span)
                     .help(Help::write(disk.size.span, "\"1GiB\"")),
@@ -163,7 +163,7 @@ impl Check<'_> {
                 ast::WarmSource::Url(url) => {
                     if let Some(first) = seen.insert(url, *span) {
                         self.report.add(
-                            Diagnostic::error("duplicate", "this URL is there twice", *span).also(first, "the first"),
+                            Diagnostic::error("duplicate", "this URL is listed twice", *span).also(first, "the first"),
                         );
                     }
                     self.warmed.push(Warmed { url: url.clone(), store: self.stores.entries.len(), span: *span });
@@ -178,7 +178,7 @@ impl Check<'_> {
             None => PAUSE,
             Some(Spanned { value: Some(rate), .. }) => rate.per / rate.count,
             Some(off) => {
-                self.error("no-effect", "without a rate nothing is fetched", off.span);
+                self.error("no-effect", "a rate of 0 fetches nothing", off.span);
                 PAUSE
             }
         };
@@ -206,7 +206,7 @@ impl Check<'_> {
             (None, _) => {
                 let names: Vec<_> = self.stores.entries.iter().map(|store| store.value.name.to_string()).collect();
                 self.report.add(
-                    Diagnostic::error("which-store", "there are several stores: which of them?", span)
+                    Diagnostic::error("which-store", "there are several stores: name one", span)
                         .help(format!("there are: {}", names.join(" "))),
                 );
                 return None;
@@ -235,11 +235,9 @@ impl Check<'_> {
         value.overrides = list(lines.overrides.into_iter().map(|(_, rule)| rule).collect());
         value.key.follows_search = lines.ignores_search.is_none() && key::may_follow_search(&value.key, route);
         if let Some(at) = lines.ignores_search.filter(|_| !key::may_follow_search(&value.key, route)) {
-            self.report.add(
-                Diagnostic::error("no-effect", "No-Vary-Search has no effect here anyway", at).help(
-                    "the site says itself what counts of the query, or puts parts of it elsewhere: leave this out",
-                ),
-            );
+            self.report.add(Diagnostic::error("no-effect", "No-Vary-Search has no effect here anyway", at).help(
+                "the site selects the parameters of the key, or uses parts of the query elsewhere: leave this out",
+            ));
         }
         self.key_is_whole(span, &value, route);
         self.is_for_all(span, route, &value.key);
@@ -253,7 +251,7 @@ impl Check<'_> {
             InCache::Ttl(ttl) => match lines.for_all.replace(span) {
                 None => self.ttl(ttl, &mut value.ttl, span),
                 Some(first) => self.report.add(
-                    Diagnostic::error("duplicate-node", "`ttl` without `override` stands here twice", span)
+                    Diagnostic::error("duplicate-node", "`ttl` without `override` is written twice", span)
                         .also(first, "the first"),
                 ),
             },
@@ -295,8 +293,8 @@ impl Check<'_> {
     fn purgers(&mut self, networks: &[Spanned<IpNet>]) -> Vec<IpNet> {
         for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
             self.report.add(
-                Diagnostic::lint("open-purge", "anybody may purge here", network.span)
-                    .help("name the networks of those who deploy"),
+                Diagnostic::lint("open-purge", "every client may purge here", network.span)
+                    .help("name the networks from which you deploy"),
             );
         }
         networks.iter().map(|network| network.value).collect()
@@ -310,7 +308,7 @@ impl Check<'_> {
         ttl.refresh_ahead = written.refresh_ahead.as_ref().and_then(|ahead| self.setting(ahead, ParamKind::Duration));
         let nothing = written.default.is_none() && written.min.is_none() && written.max.is_none();
         if nothing && written.heuristic.is_none() && written.refresh_ahead.is_none() {
-            self.error("no-effect", "this says nothing", span);
+            self.error("no-effect", "this has no effect", span);
         }
         let (Setting::Fixed(min), Setting::Fixed(max)) = (ttl.min, ttl.max) else { return };
         if min > max {
@@ -328,7 +326,7 @@ impl Check<'_> {
         {
             self.report.add(
                 Diagnostic::error("contradiction", "`default` is not between `min` and `max`", written.span)
-                    .help("no answer would be fresh for so long: `min` and `max` hold for it, too"),
+                    .help("no response has this lifetime: `min` and `max` apply to it, too"),
             );
         }
     }
@@ -337,18 +335,18 @@ impl Check<'_> {
         let ttl = self.setting(&written.ttl, ParamKind::Duration)?;
         if ttl == Setting::Fixed(Duration::ZERO) {
             self.report.add(
-                Diagnostic::error("no-effect", "responses that are fresh for no time are not cached", written.ttl.span)
-                    .help("a route without `cache`, or `bypass`, says that"),
+                Diagnostic::error("no-effect", "responses with a lifetime of 0 are not cached", written.ttl.span)
+                    .help("for that, use a route without `cache`, or `bypass`"),
             );
         }
         for (index, status) in written.statuses.iter().enumerate() {
             if matches!(status.value, ..200 | 206 | 304) {
                 self.report.add(
                     Diagnostic::error("not-kept", format!("responses with {status} are not cached"), status.span)
-                        .help("all other statuses from 200 on may be"),
+                        .help("all other statuses from 200 on can be cached"),
                 );
             } else if written.statuses[..index].iter().any(|other| other.value == status.value) {
-                self.error("duplicate", format!("the status {status} is there twice"), status.span);
+                self.error("duplicate", format!("the status {status} is listed twice"), status.span);
             }
         }
         let statuses = list(written.statuses.iter().map(|status| status.value).collect());
@@ -366,9 +364,9 @@ impl Check<'_> {
         for (index, (span, rule)) in overrides.iter().enumerate() {
             if let Some((earlier, _)) = overrides[..index].iter().find(|(_, earlier)| earlier.covers(rule)) {
                 self.report.add(
-                    Diagnostic::error("no-effect", "an earlier line is for all of these responses", *span)
+                    Diagnostic::error("no-effect", "an earlier line matches all of these responses", *span)
                         .also(*earlier, "the earlier line")
-                        .help("the first that matches counts: put the narrower one first"),
+                        .help("the first matching line is used: put the narrower one first"),
                 );
             }
         }
@@ -378,7 +376,7 @@ impl Check<'_> {
         };
         for status in negative {
             if let Some(rule) = for_all_with(status.value) {
-                let message = format!("how long responses with {status} are fresh is overridden");
+                let message = format!("the lifetime of responses with {status} is overridden");
                 self.report.add(Diagnostic::error("no-effect", message, status.span).also(rule, "here"));
             }
         }
@@ -412,7 +410,7 @@ impl Check<'_> {
             self.or(written.while_revalidate.as_ref(), ParamKind::Duration, stale.while_revalidate);
         stale.if_error = self.or(written.if_error.as_ref(), ParamKind::Duration, stale.if_error);
         match (&written.while_revalidate, &written.if_error, stale.while_revalidate, stale.if_error) {
-            (None, None, ..) => self.error("no-effect", "this says nothing", span),
+            (None, None, ..) => self.error("no-effect", "this has no effect", span),
             (Some(revalidate), Some(error), Setting::Fixed(longer), Setting::Fixed(shorter)) if shorter < longer => {
                 self.report.add(
                     Diagnostic::lint(
@@ -420,7 +418,7 @@ impl Check<'_> {
                         "`if-error` ends before `while-revalidate`, which covers errors as well",
                         error.span,
                     )
-                    .also(revalidate.span, "until then a stale answer is used, whatever the server says")
+                    .also(revalidate.span, "until then the stale response is used, whatever the server responds")
                     .help("leave out `if-error`, or make it the longer one"),
                 );
             }
@@ -432,7 +430,7 @@ impl Check<'_> {
     fn once(&mut self, names: &[Spanned<String>], kind: &str) -> Vec<site::Text> {
         for (index, name) in names.iter().enumerate() {
             if let Some(first) = names[..index].iter().find(|first| first.value == name.value) {
-                let message = format!("the {kind} `{name}` is there twice");
+                let message = format!("the {kind} `{name}` is listed twice");
                 self.report.add(Diagnostic::error("duplicate", message, name.span).also(first.span, "the first"));
             }
         }
@@ -443,13 +441,13 @@ impl Check<'_> {
     fn methods_kept(&mut self, methods: &[Spanned<String>]) -> bool {
         for method in methods.iter().filter(|method| !["GET", "HEAD"].contains(&method.value.as_str())) {
             self.report.add(
-                Diagnostic::error("not-kept", format!("answers to {method} are not kept"), method.span)
-                    .help("a cache answers GET and HEAD; all other methods pass"),
+                Diagnostic::error("not-kept", format!("responses to {method} are not cached"), method.span)
+                    .help("a cache serves GET and HEAD; all other methods bypass it"),
             );
         }
         let known = methods.iter().all(|method| method.value == "HEAD");
         if let Some(method) = methods.first().filter(|_| known) {
-            self.error("not-kept", "without GET nothing is kept that could be an answer", method.span);
+            self.error("not-kept", "without GET nothing is cached", method.span);
         }
         methods.iter().any(|method| method.value == "HEAD")
     }
@@ -458,11 +456,11 @@ impl Check<'_> {
         for status in statuses {
             if status.value < 302 || matches!(status.value, 304 | 308) {
                 self.report.add(
-                    Diagnostic::error("not-negative", format!("{status} is no failure"), status.span)
+                    Diagnostic::error("not-negative", format!("{status} is not an error"), status.span)
                         .help("`ttl default` is for 200, 203, 204, 300, 301 and 308"),
                 );
             } else if negative.iter().any(|(other, _)| *other == status.value) {
-                self.error("duplicate", format!("the status {status} is there twice"), status.span);
+                self.error("duplicate", format!("the status {status} is listed twice"), status.span);
             }
             negative.push((status.value, ttl));
         }
@@ -470,7 +468,7 @@ impl Check<'_> {
 
     /// Whether clients are told apart before they get here.
     fn is_for_all(&mut self, span: Span, route: &Route, key: &Key) {
-        // Answers to requests with Authorization are kept only if the server says so (RFC 9111 section 3.5); a field of one's own
+        // Responses to requests with Authorization are kept only if the server says so (RFC 9111 section 3.5); a field of one's own
         // says nothing to anybody.
         let auth = route.policy.access.as_ref().and_then(|access| access.auth.as_ref());
         let told_apart = match auth.map(|auth| &auth.scheme) {
@@ -483,7 +481,7 @@ impl Check<'_> {
         };
         if let Some(told_apart) = told_apart {
             self.report.add(
-                Diagnostic::lint("cache-behind-auth", "what one client may see is kept for all who get in here", span)
+                Diagnostic::lint("cache-behind-auth", "a response for one client is cached for all clients here", span)
                     .label(format!("and {told_apart} them apart"))
                     .help(self.allowed("if all of them may see the same", "cache-behind-auth"))
                     .help("else add to `key` what tells them apart"),
@@ -494,8 +492,8 @@ impl Check<'_> {
             return;
         };
         self.report.add(
-            Diagnostic::lint("cache-behind-auth", "what one client may see is kept for all who get in here", span)
-                .also(asks.span, "clients show certificates")
+            Diagnostic::lint("cache-behind-auth", "a response for one client is cached for all clients here", span)
+                .also(asks.span, "clients present certificates")
                 .help(self.allowed("if all of them may see the same", "cache-behind-auth")),
         );
     }
@@ -511,13 +509,9 @@ impl Check<'_> {
             .collect();
         if removed.contains(&"etag") && removed.contains(&"last-modified") {
             self.report.add(
-                Diagnostic::lint(
-                    "no-validator",
-                    "answers are kept here, and leave without ETag and Last-Modified",
-                    span,
-                )
-                .label("clients can't ask whether theirs are still right")
-                .help("remove one of them at most"),
+                Diagnostic::lint("no-validator", "cached responses are sent without ETag and Last-Modified", span)
+                    .label("clients can't revalidate their copies")
+                    .help("remove one of them at most"),
             );
         }
     }

@@ -1,6 +1,6 @@
-//! What is accepted and could have no effect: prefixes and expressions that no path of a route has, priorities that settle nothing,
-//! fields that a later line sets again. Whether something acts is often known only when all of its routes have been looked at (a
-//! preset's `rewrite`, a route's patterns), so it is noted where it is written, and reported at the end where it never did.
+//! Finds settings without effect: prefixes and expressions that no path of a route has, priorities that decide nothing,
+//! fields that a later line sets again. Whether a setting has an effect is often known only when all of its routes have been checked (a
+//! preset's `rewrite`, a route's patterns), so it is recorded where it is written, and reported at the end if it never had one.
 
 use super::Check;
 use super::overlap::{Proof, Relation};
@@ -8,7 +8,7 @@ use crate::ast::Pattern;
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 
-/// What may turn out to have no effect.
+/// Settings that may turn out to have no effect.
 #[derive(Default)]
 pub(crate) struct Effects {
     found: Vec<Effect>,
@@ -60,9 +60,9 @@ impl Check<'_> {
         let Some(priority) = priority.filter(|priority| priority.value != 0) else { return };
         let help = self.without(priority.span, "priority");
         let effect = self.effects.number(priority.span, || {
-            let message = "this priority settles nothing: no other route takes the same requests by a pattern like this one";
+            let message = "this priority has no effect: no other route with the same pattern matches the same requests";
             Diagnostic::lint("idle-priority", message, priority.span)
-                .help("routes go by their patterns first, the more specific one before the other, whatever their priorities")
+                .help("routes with different patterns are ordered by their patterns, whatever their priorities")
                 .maybe_help(help)
         });
         self.effects.priorities.push((pattern.span, effect));

@@ -1,4 +1,5 @@
-//! Whose word is taken about clients, and which of a client's fields a route takes in: the names that it sees to itself, and those of proxies that it lets through.
+//! Checks trusted proxies, and which of a client's fields a route accepts: the names that it sets itself, and the fields of proxies that it
+//! passes.
 
 use proxy_runtime::filter::intake::{ANNOUNCED, is_claim, is_odd};
 use proxy_runtime::site::{AuthScheme, Policy, Text, Trusted, TrustedHeader, Where};
@@ -28,12 +29,12 @@ impl Check<'_> {
         let diagnostic = |message: &str| Diagnostic::error("untouchable-header", message, name.span);
         if UNTOUCHABLE.contains(&name.value.as_str()) {
             self.report.add(
-                diagnostic(&format!("`{name}` belongs to the connection: the proxy sees to it"))
-                    .help("setting it by hand would break the framing of messages (RFC 9110 section 7.6.1)"),
+                diagnostic(&format!("`{name}` belongs to the connection, and the proxy sets it"))
+                    .help("setting it would break the framing of messages (RFC 9110 section 7.6.1)"),
             );
         } else if name.value == "host" && !(replace && phase == Phase::Response) {
             let help = if phase == Phase::Request {
-                "the property `host=` of `proxy` is for that"
+                "use the property `host=` of `proxy`"
             } else {
                 "it is a field of requests"
             };
@@ -50,7 +51,7 @@ impl Check<'_> {
             self.report.add(
                 Diagnostic::lint(
                     "trusts-everybody",
-                    "this trusts everybody: any client could say it is another",
+                    "this trusts everybody: any client could forge its address",
                     network.span,
                 )
                 .help("name the networks of the proxies in front of this one"),
@@ -68,7 +69,7 @@ impl Check<'_> {
             let message = format!("no request has `{name}` here: fields with `_` in their names are dropped");
             self.report.add(
                 Diagnostic::error("no-effect", message, name.span)
-                    .help("a site lets them through that has: limits underscores=#true"),
+                    .help("to let them through, write in the site: limits underscores=#true"),
             );
         }
     }
@@ -83,14 +84,13 @@ impl Check<'_> {
             {
                 continue;
             }
-            let message =
-                format!("clients can write what they like into `{field}`, and be counted as somebody new each time");
+            let message = format!("clients can forge `{field}`, and would be counted as a new client each time");
             let found = Diagnostic::lint("spoofable-key", message, name.span);
             let ours = Help::told(
-                "write {client.ip}, which goes by `trusted-proxies`",
+                "write {client.ip}, which `trusted-proxies` determine",
                 vec![Edit { at: name.span, text: "{client.ip}".to_owned() }],
             );
-            let allowed = self.allowed("if only a proxy that writes it can connect", "spoofable-key");
+            let allowed = self.allowed("if only a proxy that sets it can connect", "spoofable-key");
             self.report.add(found.help(ours).help(allowed));
         }
     }

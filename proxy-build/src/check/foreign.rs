@@ -1,4 +1,4 @@
-//! Variables of other proxies in text: here they are plain text, and would be sent as they stand.
+//! Finds variables of other proxies in strings: here they are plain text, and would be sent literally.
 
 use super::Check;
 use super::scope::{Phase, Scope, available};
@@ -160,18 +160,20 @@ impl Check<'_> {
             let name = self.sources.slice(at);
             let found = Diagnostic::lint(
                 "foreign-variable",
-                format!("`{name}` stands for nothing here: it would be sent as it is written"),
+                format!("`{name}` has no meaning here: it would be sent as it is written"),
                 at,
             );
             let has_value = available(&variable.ours, scope, phase);
             let edit = Edit { at, text: variable.ours.clone() };
             let help = match (variable.ours.is_empty(), has_value) {
                 (false, true) => Help::told(format!("write {}", variable.ours), vec![edit]),
-                (false, false) => Help::from(format!("{} stands for it, and has no value here", variable.ours)),
-                (true, _) => Help::from("no placeholder stands for it"),
+                (false, false) => {
+                    Help::from(format!("{} is the placeholder for it, and has no value here", variable.ours))
+                }
+                (true, _) => Help::from("there is no placeholder for it"),
             };
             let braces = name.ends_with('}');
-            let allowed = (!braces).then(|| self.allowed("if it is meant as it stands", "foreign-variable"));
+            let allowed = (!braces).then(|| self.allowed("if it is intended literally", "foreign-variable"));
             in_braces |= braces;
             self.report.add(found.help(help).maybe_help(allowed));
         }
@@ -184,9 +186,9 @@ impl Check<'_> {
         let is_group = |&(at, _): &(usize, &str)| source[at + 1..].starts_with(|char: char| char.is_ascii_digit());
         let Some((at, _)) = source.match_indices('$').find(is_group) else { return };
         let at = template.span.part(at, at + 2);
-        let found = format!("`{}` stands for nothing here: it would be sent as it is written", self.sources.slice(at));
-        let help = "what `*` in the pattern stands for is {*}; a group of `path-regex` has a name, as in (?<page>[a-z]+), and is {page}";
-        let allowed = self.allowed("if it is meant as it stands", "foreign-variable");
+        let found = format!("`{}` has no meaning here: it would be sent as it is written", self.sources.slice(at));
+        let help = "the part of the path that `*` matches is {*}; a group of `path-regex` has a name, as in (?<page>[a-z]+), and is {page}";
+        let allowed = self.allowed("if it is intended literally", "foreign-variable");
         self.report.add(Diagnostic::lint("foreign-variable", found, at).help(help).help(allowed));
     }
 }

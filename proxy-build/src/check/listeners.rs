@@ -1,4 +1,4 @@
-//! Which sockets there are, what is spoken there, and which site is served on which.
+//! Checks listeners: their sockets, their protocols, and the sites that they serve.
 
 use std::net::IpAddr;
 
@@ -91,7 +91,7 @@ impl Check<'_> {
         let clash = of_site.iter().flatten().find(|index| streaming.contains(index));
         if let Some(other) = clash.map(|&index| &declared[index]) {
             let message =
-                format!("sites are served at {} where nothing is said, and this has the address", other.listener.name);
+                format!("sites without `listen` are served at {}, and this has the address", other.listener.name);
             self.report.add(
                 Diagnostic::error("duplicate-listener", message, other.span).help(self.at_top("listen \":8081\"")),
             );
@@ -135,12 +135,12 @@ impl Check<'_> {
             match &word.value {
                 ListenWord::Name(found) if name.is_none() && addresses == 0 => {
                     if declared.iter().any(|other| other.name.as_ref() == Some(found)) {
-                        self.error("duplicate-name", format!("there are two listeners `{found}`"), word.span);
+                        self.error("duplicate-name", format!("the listener `{found}` is declared twice"), word.span);
                     }
                     name = Some(Spanned { value: found.clone(), span: word.span });
                 }
                 ListenWord::Name(found) => {
-                    let message = format!("`{found}` is no address");
+                    let message = format!("`{found}` is not an address");
                     self.report.add(
                         Diagnostic::error("bad-address", message, word.span)
                             .help("a listener has one name, and it comes before the addresses"),
@@ -237,7 +237,7 @@ impl Check<'_> {
                     ListenWord::Name(name) => {
                         if let Some(item) = listen.items.first() {
                             let message =
-                                "this has no effect: what a named listener speaks is said where it is declared";
+                                "this has no effect: the protocols of a named listener are set at its declaration";
                             self.error("no-effect", message, item.span);
                         }
                         self.named_listener(name, word.span, declared)
@@ -269,7 +269,7 @@ impl Check<'_> {
                 ListenWord::Name(_) => listen.words.len() == 1,
             });
             if let Some(other) = other {
-                let message = format!("`{name}` is of the file of a unix socket, which this is not");
+                let message = format!("`{name}` is for unix sockets, and this is not one");
                 self.report.add(Diagnostic::error("no-effect", message, span).also(other.span, "this one"));
             }
         }
@@ -312,7 +312,7 @@ impl Check<'_> {
                         self.report.add(
                             Diagnostic::lint(
                                 "trusts-everybody",
-                                "this trusts everybody: any client could say it is another",
+                                "this trusts everybody: any client could forge its address",
                                 from.span,
                             )
                             .help("name the networks of the proxies in front of this one"),
@@ -330,7 +330,7 @@ impl Check<'_> {
         }
         let redirects = items.iter().find(|item| matches!(item.what, What::InListen(InListen::RedirectHttps)));
         if let (true, Some(item)) = (speaks.tls, redirects) {
-            self.error("no-effect", "`redirect-https` has no effect: all that comes here is `https`", item.span);
+            self.error("no-effect", "`redirect-https` has no effect: all requests here are `https`", item.span);
         }
         speaks
     }
@@ -364,7 +364,7 @@ impl Check<'_> {
                         self.report.add(
                             Diagnostic::error(
                                 "tls-on-plain",
-                                format!("`{name}` has `tls`, and no listener of it speaks that"),
+                                format!("`{name}` has `tls`, and none of its listeners has"),
                                 tls_span,
                             )
                             .also(declared[listeners[0]].span, "it is served here")
@@ -380,7 +380,7 @@ impl Check<'_> {
                                 format!("`{name}` asks for client certificates, and is served without TLS as well"),
                                 tls_span,
                             )
-                            .also(declared[open].span, "here nobody is asked")
+                            .also(declared[open].span, "here no client is asked for one")
                             .help("that listener may have `redirect-https`, or the site a `listen` of its own"),
                         );
                     }
@@ -395,7 +395,7 @@ impl Check<'_> {
                     {
                         self.report.add(
                             Diagnostic::error("no-certificate", format!("there is no certificate for `{name}`"), *span)
-                                .also(declared[first].span, "this listener speaks TLS")
+                                .also(declared[first].span, "this listener has TLS")
                                 .help(
                                     self.inside(*span, "tls { certificate (file)\"cert.pem\" key=(file)\"key.pem\"; }"),
                                 ),

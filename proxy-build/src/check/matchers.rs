@@ -1,4 +1,4 @@
-//! A route's matchers: its methods, and the conjunction of all others.
+//! Checks a route's matchers: its methods, and the conjunction of all others.
 
 use proxy_runtime::router::route::MAX_CAPTURES;
 use proxy_runtime::site::Methods;
@@ -10,7 +10,7 @@ use crate::model::{Matcher, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
-/// What the matchers of a route come to.
+/// The checked matchers of a route.
 pub(crate) struct Matched {
     pub(crate) methods: Methods,
     pub(crate) matchers: Vec<Matcher>,
@@ -44,7 +44,7 @@ impl Check<'_> {
                 .rev()
                 .find(|item| matches!(item.what, What::Matcher(_)))
                 .map_or(pattern.span, |item| item.span);
-            self.error("duplicate-matcher", format!("the matcher {} is there twice", describe(&twice[0])), span);
+            self.error("duplicate-matcher", format!("the matcher {} is written twice", describe(&twice[0])), span);
         }
         matchers.dedup();
         self.contradictions(&matchers, items, pattern.span);
@@ -74,7 +74,7 @@ impl Check<'_> {
         let mut seen: Vec<&str> = Vec::new();
         for name in names {
             if seen.contains(&name.value.as_str()) {
-                let message = format!("{name} is there twice");
+                let message = format!("{name} is listed twice");
                 self.report.add(Diagnostic::error("duplicate-matcher", message, name.span).help("one is enough"));
             }
             seen.push(&name.value);
@@ -183,10 +183,10 @@ impl Check<'_> {
                 });
                 if let Some((one, other, own, wider)) = other {
                     let (code, message) = match one == other {
-                        true => ("duplicate-matcher", format!("the matcher {} is there twice", describe(&one))),
+                        true => ("duplicate-matcher", format!("the matcher {} is written twice", describe(&one))),
                         false => (
                             "no-effect",
-                            format!("{} has no effect: {} holds as well", describe(&one), describe(&other)),
+                            format!("{} has no effect: {} matches as well", describe(&one), describe(&other)),
                         ),
                     };
                     self.report.add(Diagnostic::error(code, message, own).also(wider, "the other one"));
@@ -215,12 +215,12 @@ impl Check<'_> {
                     self.report.add(
                         Diagnostic::error(
                             "no-such-protocol",
-                            "no listener speaks this: the route would never be reached",
+                            "no listener supports this: the route would never be reached",
                             protocol.span,
                         )
                         .help(match protocol.value {
                             Protocol::Http2 => "let a listener speak it: listen \":8080\" { http h1 h2; }",
-                            _ => "HTTP/3 is not to be had yet",
+                            _ => "HTTP/3 is not supported yet",
                         }),
                     );
                     continue;
@@ -246,7 +246,7 @@ impl Check<'_> {
                     .map_or(span, |item| item.span);
                 self.error(
                     "contradiction",
-                    format!("the route wants {} and excludes it: no request can reach it", describe(matcher)),
+                    format!("the route requires {} and excludes it: no request can reach it", describe(matcher)),
                     at,
                 );
             }

@@ -1,10 +1,10 @@
-//! Proofs about the routes of one site: which of those with one pattern goes first, where that can't be told, and which
-//! are never reached.
+//! Proofs about the routes of one site: the order of routes with one pattern, ties among them, and routes that are
+//! never reached.
 //!
-//! Of two routes with one pattern, the one whose requests the other takes as well goes first: that is what "its matchers
-//! include all of the other's" comes to. Two that share some requests, while each has some of its own, are an error with
-//! a request that both take, unless `priority` settles it. A route whose requests all go to routes before it is an
-//! error, whichever routes these are. What can't be decided within bounds counts as a tie, and never as unreachable.
+//! Of two routes with one pattern, a route goes first if the other one matches all of its requests as well: that is the meaning of
+//! "its matchers include all of the other's". If two routes share some requests, and each has some of its own, that is an error with
+//! a request that both match, unless `priority` decides. A route whose requests all go to routes before it is an
+//! error, too. A question that can't be decided within bounds counts as a tie, and never as unreachable.
 
 pub(crate) mod candidates;
 
@@ -19,7 +19,7 @@ use crate::report::Diagnostic;
 use crate::requests::{Formula, Requests, Undecided};
 use candidates::{Patterns, sharing_paths};
 
-/// How two routes of one pattern relate.
+/// The relation of two routes of one pattern.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Relation {
     /// They take the same requests.
@@ -106,7 +106,7 @@ impl Check<'_> {
                     self.report.add(
                         Diagnostic::error(
                             "duplicate-route",
-                            format!("the route `{}` is there twice", routes[second].pattern.text),
+                            format!("the route `{}` is written twice", routes[second].pattern.text),
                             routes[second].span,
                         )
                         .label("the second")
@@ -136,11 +136,11 @@ impl Check<'_> {
         group.iter().for_each(|&route| proof.tied[route] = true);
         let route = &proof.routes[group[0]];
         let message =
-            format!("too many of the {} routes `{}` may take the same request", group.len(), route.pattern.text);
+            format!("too many of the {} routes `{}` may match the same request", group.len(), route.pattern.text);
         self.report.add(
             Diagnostic::error("too-many-overlaps", message, route.span)
                 .label(format!("more than {MAX_PROOFS} pairs of them would have to be compared"))
-                .help("begin expressions with ^/ and a name, or write patterns in their place: then few can meet"),
+                .help("begin expressions with ^/ and a name, or write patterns in their place: then few can overlap"),
         );
     }
 
@@ -151,13 +151,13 @@ impl Check<'_> {
         self.report.add(
             Diagnostic::error(
                 "ambiguous-routes",
-                "two routes take this request, and neither goes before the other",
+                "two routes match this request, and neither goes before the other",
                 routes[second].span,
             )
             .label("this one")
             .also(routes[first].span, "and this one")
             .help(example)
-            .help("settle it with `priority=1` on one of them, or add a matcher"),
+            .help("choose one with `priority=1`, or add a matcher"),
         );
     }
 
@@ -183,8 +183,8 @@ impl Check<'_> {
         if before.is_empty() {
             self.report.add(
                 Diagnostic::error("contradiction", "no request can reach this route", route.span)
-                    .label("what it asks for can't all be true")
-                    .help("take out one of its matchers"),
+                    .label("no request satisfies all of its matchers")
+                    .help("remove one of its matchers"),
             );
             return None;
         }

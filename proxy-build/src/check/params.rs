@@ -1,5 +1,5 @@
-//! `param`: what is declared, and what each use of one asks of its value. All uses together are the bounds that the binary
-//! holds the value to when it starts.
+//! Checks `param`: declarations, and the requirements of each use. All uses together are the bounds that the binary
+//! enforces when it starts.
 
 use proxy_runtime::site::{self, ParamKind, Setting};
 

@@ -18,8 +18,12 @@ impl Check<'_> {
         };
         if matches!(&path, Setting::Fixed(path) if !path.starts_with('/')) {
             self.report.add(
-                Diagnostic::error("relative-path", "where this is depends on where the proxy is started", written.span)
-                    .help("an absolute path begins with `/`; (param)NAME has it given at start"),
+                Diagnostic::error(
+                    "relative-path",
+                    "this path depends on the folder where the proxy is started",
+                    written.span,
+                )
+                .help("an absolute path begins with `/`; with (param)NAME it is given at start"),
             );
         }
         Some(path)

@@ -1,4 +1,4 @@
-//! `process` and `http2`: what holds for the program as a whole.
+//! Checks `process` and `http2`: settings of the whole program.
 
 use proxy_runtime::site::{ParamKind, Process, Setting};
 
@@ -23,7 +23,7 @@ impl Check<'_> {
                     }
                     process.max_streams = self.setting(streams, ParamKind::Number).unwrap_or(process.max_streams);
                 }
-                _ => unreachable!("the reader lets nothing else stand in `process` or `http2`"),
+                _ => unreachable!("the reader allows nothing else in `process` or `http2`"),
             }
         }
         process

@@ -1,4 +1,4 @@
-//! What can be said about an expression without a request: whether it can match a path at all, which groups it has.
+//! Checks expressions: whether one can match a path at all, and which groups it has.
 
 use std::rc::Rc;
 
@@ -70,7 +70,7 @@ impl Check<'_> {
             }
             if let Some(char) = pattern.value.chars().find(|char| !char.is_ascii() || "\"<>`".contains(*char)) {
                 let encoded = canonical::encoded_path(char.to_string());
-                diagnostic = diagnostic.help(format!("paths are in canonical form: `{char}` stands as {encoded}"));
+                diagnostic = diagnostic.help(format!("paths are in canonical form: write `{char}` as {encoded}"));
             }
             self.report.add(diagnostic);
         }
@@ -84,9 +84,9 @@ impl Check<'_> {
         let (before, after) = (hir.properties().look_set_prefix(), hir.properties().look_set_suffix());
         if !before.contains(Look::Start) && !after.contains(Look::End) {
             self.report.add(
-                Diagnostic::lint("unanchored-expression", "this matches anywhere within a path", pattern.span)
+                Diagnostic::lint("unanchored-expression", "this matches anywhere in a path", pattern.span)
                     .help(Help::write(pattern.span, quoted(&from_the_start(&pattern.value))))
-                    .help(self.allowed("if it is to match anywhere", "unanchored-expression")),
+                    .help(self.allowed("if it should match anywhere", "unanchored-expression")),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Where a text stands: which placeholders have a value there, and when.
+//! The scope of a template: which placeholders have a value there, and when.
 
 use proxy_runtime::context::template::Piece;
 
@@ -7,7 +7,7 @@ use proxy_runtime::context::template::Piece;
 pub(crate) enum Phase {
     /// Before anybody was asked.
     Request,
-    /// With the answer's head in hand.
+    /// With the response's head in hand.
     Response,
     /// When all is over.
     Log,

@@ -1,4 +1,4 @@
-//! The tests of a site file: each is one request, and at least one expectation.
+//! Checks the tests of a site file: each has one request, and at least one expectation.
 
 use std::net::{IpAddr, Ipv4Addr};
 

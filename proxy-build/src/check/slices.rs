@@ -1,4 +1,4 @@
-//! `slice` of a `cache`: what its store takes, and what else asks the server for ranges.
+//! Checks `slice` of a `cache`: the limits of its store, and other settings that request ranges from the server.
 
 use proxy_runtime::context::settings::size_text;
 use proxy_runtime::site::{self, ParamKind, Setting, Store};
@@ -23,7 +23,8 @@ impl Check<'_> {
         if let (Setting::Fixed(slice), Some(largest)) = (slice, largest(&store.value))
             && slice > largest
         {
-            let message = format!("a slice is longer than what the store takes, which is {}", size_text(largest));
+            let message =
+                format!("a slice is larger than the largest response of the store, which is {}", size_text(largest));
             let diagnostic = Diagnostic::error("contradiction", message, written.span).also(span, "the store");
             self.report.add(if largest < site::Cache::LEAST_SLICE {
                 diagnostic.help("give the store a larger `max-object`, or a `disk`")
@@ -42,10 +43,10 @@ impl Check<'_> {
             ["range", "if-range"].into_iter().find(is)
         };
         if let Some(name) = ops.flatten().find_map(changed) {
-            let message = format!("`request-headers` changes `{name}`, which is the slices' own");
+            let message = format!("`request-headers` changes `{name}`, which `slice` sets");
             self.report.add(
                 Diagnostic::error("contradiction", message, written.span)
-                    .label("the server is asked for these, whatever a request says")
+                    .label("the proxy requests these, whatever range a client asks for")
                     .help("leave out one of them"),
             );
         }

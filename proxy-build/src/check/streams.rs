@@ -1,4 +1,4 @@
-//! `stream`: which connections go where.
+//! Checks `stream`: its routes and their servers.
 
 use proxy_runtime::site::{self, Place, Tunnel};
 
@@ -14,7 +14,7 @@ impl Check<'_> {
         for (_, stream) in streams {
             let name = &stream.name;
             if let Some((_, first)) = names.iter().find(|(other, _)| *other == name.value) {
-                let message = format!("there are two of the stream `{name}`");
+                let message = format!("the stream `{name}` is declared twice");
                 self.report.add(Diagnostic::error("duplicate-name", message, name.span).also(*first, "the first"));
             }
             names.push((&name.value, name.span));
@@ -38,7 +38,7 @@ impl Check<'_> {
         }
         if whole && !has(|item| matches!(item, InStream::Route { .. } | InStream::Tunnel(_))) {
             self.report.add(
-                Diagnostic::error("no-handler", format!("the stream `{name}` leads nowhere"), name.span)
+                Diagnostic::error("no-handler", format!("the stream `{name}` has no `tunnel`"), name.span)
                     .help(self.inside(name.span, "tunnel \"10.0.0.1:5432\"")),
             );
         }
@@ -54,7 +54,7 @@ impl Check<'_> {
             if sni.value == HostPattern::Any {
                 self.report.add(
                     Diagnostic::error("bad-host", "a name is needed here", sni.span)
-                        .help("connections that no route takes go by a `tunnel` beside the routes"),
+                        .help("for connections that no route matches, write a `tunnel` beside the routes"),
                 );
             } else if let Some((_, first, _)) = routes.iter().find(|(other, ..)| *other == sni.value) {
                 let message = format!("two routes claim `{}`", sni.value);

@@ -1,4 +1,4 @@
-//! Placeholders: which may stand where, and what they become. And with them all policies that have text in them.
+//! Checks templates and resolves their placeholders; and with them all policies that have templates.
 
 use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::ParamKind;
@@ -46,7 +46,7 @@ impl Check<'_> {
         if found.literal().is_some() {
             self.report.add(
                 Diagnostic::error("constant-key", "this key is the same for all requests", key.span)
-                    .help("put a placeholder in, as in \"{client.ip}\""),
+                    .help("put a placeholder in it, as in \"{client.ip}\""),
             );
         }
         Some(found)
@@ -69,7 +69,7 @@ impl Check<'_> {
             if phase < *since {
                 let message = format!(
                     "`{{{word}}}` has no value yet: it is known when the {}",
-                    if *since == Phase::Log { "exchange is over" } else { "answer is there" }
+                    if *since == Phase::Log { "exchange is over" } else { "response is there" }
                 );
                 self.error("placeholder-scope", message, name.span);
                 return None;
@@ -91,10 +91,10 @@ impl Check<'_> {
                 self.report.add(
                     Diagnostic::error(
                         "placeholder-scope",
-                        "`{user}` has no value: nobody is asked for credentials here",
+                        "`{user}` has no value: no credentials are required here",
                         name.span,
                     )
-                    .help("it has one under `auth`; `auth forward` is told by user=NAME where it is"),
+                    .help("it has one with `auth`; for `auth forward`, user=NAME names its field"),
                 );
                 return None;
             }
@@ -107,9 +107,9 @@ impl Check<'_> {
         match word.split_once('.') {
             Some(("jwt", claim)) if !claim.is_empty() => {
                 if !scope.claims && phase < Phase::Log {
-                    let message = format!("`{{{word}}}` has no value: nobody is asked for a token here");
+                    let message = format!("`{{{word}}}` has no value: no token is required here");
                     self.report.add(
-                        Diagnostic::error("placeholder-scope", message, name.span).help("it has one under `auth jwt`"),
+                        Diagnostic::error("placeholder-scope", message, name.span).help("it has one with `auth jwt`"),
                     );
                     return None;
                 }
@@ -145,7 +145,7 @@ impl Check<'_> {
             let alone = source.matches('{').count() == 1 && source.matches('}').count() == 1;
             diagnostic = diagnostic.help(match alone {
                 true => Help::write(name.span, source.replace('{', "{{").replace('}', "}}")),
-                false => "braces that are meant are written twice: {{ and }}".into(),
+                false => "double literal braces: {{ and }}".into(),
             });
         }
         self.report.add(diagnostic);

@@ -1,4 +1,4 @@
-//! `tls`: which site has which, and whether the certificates that are there are what the sites need.
+//! Checks `tls`: the settings of each site, and whether the existing certificates are what the sites need.
 
 use std::time::{Duration, SystemTime};
 
@@ -44,7 +44,7 @@ impl Check<'_> {
             let Some(name) = &tls.name else {
                 self.report.add(
                     Diagnostic::error("missing-argument", "a `tls` of the top level needs a name", span)
-                        .help("sites use it by that: tls NAME"),
+                        .help("sites refer to it by that: tls NAME"),
                 );
                 continue;
             };
@@ -168,7 +168,7 @@ impl Check<'_> {
         }
         if certificates.is_empty() && !unread {
             self.report.add(
-                Diagnostic::error("no-certificate", "there is no certificate to show to clients", tls.span)
+                Diagnostic::error("no-certificate", "there is no certificate for clients", tls.span)
                     .help(self.inside(tls.span, "certificate (file)\"cert.pem\" key=(file)\"key.pem\""))
                     .help("for development there is: tls internal"),
             );
@@ -269,14 +269,14 @@ impl Check<'_> {
                 let message = flaw.to_string();
                 self.report.add(match flaw {
                     CertificateError::Soon(_) => Diagnostic::lint("cert-expiry", message, *span)
-                        .help("put a new one in its place; the proxy reads it without a new start"),
+                        .help("replace it with a new one; the proxy reads it without a restart"),
                     CertificateError::KeyMismatch => {
                         Diagnostic::error("key-mismatch", message, *key_span).also(*span, "the certificate")
                     }
                     CertificateError::Order(_) => Diagnostic::error("certificate-order", message, *span)
-                        .help("the site's own comes first, and each one is followed by the one that has signed it"),
+                        .help("the site's own comes first, and each one is followed by its issuer"),
                     CertificateError::Purpose(_) => Diagnostic::error("certificate-purpose", message, *span).help(
-                        "ask for one for servers: `extendedKeyUsage = serverAuth`, `keyUsage = digitalSignature`",
+                        "request one for servers: `extendedKeyUsage = serverAuth`, `keyUsage = digitalSignature`",
                     ),
                     _ => Diagnostic::error("certificate-expired", message, *span),
                 });

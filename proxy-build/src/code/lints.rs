@@ -9,8 +9,8 @@ pub(super) static LINTS: &[Code] = &[
         level: Some(Level::Deny),
         what: "Something is declared, and nothing uses it.",
         why: "\
-An upstream, param, preset or listener without a use is most often a name that was changed in one place only, so that
-requests go elsewhere than meant. Remove it, or use it. While a site is taken apart, `lint warn unused` lets it build.",
+If an upstream, param, preset or listener is unused, a name was usually changed in one place only, so that
+requests go to the wrong place. Remove it, or use it. While you restructure a site, `lint warn unused` lets it build.",
         wrong: "
 upstream blue {
     server \"10.0.0.1:80\"
@@ -34,9 +34,9 @@ site example.com {
         level: Some(Level::Deny),
         what: "`trusted-proxies` names all addresses.",
         why: "\
-Whoever connects could say that it is somebody else: `client-ip`, limits per client and logs would all believe it. Name
-the networks of the proxies in front of this one. Where nobody but such a proxy can connect at all (a private network,
-a unix socket), `lint allow trusts-everybody` says so.",
+Every client could forge its address, and `client-ip`, limits per client and logs would trust it. Name
+the networks of the proxies in front of this one. If only such a proxy can connect (a private network,
+a unix socket), write `lint allow trusts-everybody`.",
         wrong: "
 trusted-proxies \"0.0.0.0/0\"
 site example.com {
@@ -51,13 +51,13 @@ site example.com {
     Code {
         name: "cache-key",
         level: Some(Level::Warn),
-        what: "What a server answers depends on something that the key of the cache does not have.",
+        what: "The response depends on something that the cache key does not have.",
         why: "\
 The site itself puts a cookie, a field or the client's address into the request, or chooses the upstream by it. Two clients
-who differ in that get different answers, but the cache keeps one for both: what is one client's is shown to another. Add it
-to `key`, or make a route without `cache` of it. Fields that tell servers who the client is for their logs (`X-Real-IP`,
-`X-Forwarded-For`, `X-Request-Id`) are not meant. Where the server does not look at it, or says so in `Vary`, `lint allow
-cache-key` says so.",
+that differ in it get different responses, but the cache stores one for both, so a client may get another client's response. Add it
+to `key`, or use a separate route without `cache`. The lint ignores fields that servers use for their logs (`X-Real-IP`,
+`X-Forwarded-For`, `X-Request-Id`). If the server does not use the value, or names it in `Vary`, write `lint allow
+cache-key`.",
         wrong: "
 site example.com {
     cache
@@ -82,12 +82,12 @@ site example.com {
     Code {
         name: "unkeyed-query",
         level: Some(Level::Warn),
-        what: "The server is sent query parameters that the key of the cache does not have.",
+        what: "The server receives query parameters that the cache key does not have.",
         why: "\
-`key { query ... }` keeps one response for all values of the parameters that it does not list. A server that looks at one of them,
-or writes the URL into what it responds, has what one client asked shown to all others: with a parameter that nobody knew of,
-anybody can put a response of his choice there. `send=keyed` leaves them out of what the server is sent. Where the server does not look at them,
-`send=all` says so.",
+With `key { query ... }` the cache stores one response for all values of the parameters that it does not list. If the server uses one of
+them, or writes the URL into its response, all clients get the response to one client's parameters: an attacker can use such a parameter to
+store a response of his choice (cache poisoning). `send=keyed` removes them from the request to the server. If the server does not use them,
+write `send=all`.",
         wrong: "
 site example.com {
     cache {
@@ -110,11 +110,11 @@ site example.com {
     Code {
         name: "cache-behind-auth",
         level: Some(Level::Warn),
-        what: "Answers are kept where clients have to show who they are.",
+        what: "Responses are cached in routes with authentication.",
         why: "\
-A cache keeps one answer for all. Where the site lets in only those who show a certificate, an answer that was meant for one of
-them is given to the next. If all who get in may see the same, `lint allow cache-behind-auth` says so; else leave these
-routes out of the cache, or have the server say `Cache-Control: private`.",
+A cache has one response for all clients. If the site requires client certificates, a response for one
+client is served to the next. If all of them may see the same, write `lint allow cache-behind-auth`; otherwise turn the cache off in these
+routes, or have the server send `Cache-Control: private`.",
         wrong: "
 site example.com {
     tls {
@@ -138,10 +138,10 @@ site example.com {
     Code {
         name: "no-validator",
         level: Some(Level::Warn),
-        what: "Answers that are kept leave without ETag and Last-Modified.",
+        what: "Cached responses are sent without ETag and Last-Modified.",
         why: "\
-When a client's own copy is no longer fresh it can ask whether it is still right, and gets a few bytes if it is. Without either
-field it has to fetch all of it again, each time.",
+When a client's own copy is stale, the client can revalidate it, and gets a few bytes if it is current. Without these
+fields it has to fetch the whole response again, each time.",
         wrong: "
 site example.com {
     cache
@@ -164,8 +164,8 @@ site example.com {
         level: Some(Level::Warn),
         what: "`if-error` of a cache ends before `while-revalidate`.",
         why: "\
-While `while-revalidate` lasts, a stale answer is used whatever the server says to the request behind it, errors included. An
-`if-error` that is shorter adds nothing, and looks as if errors were shown sooner than they are.",
+During `while-revalidate`, the stale response is used whatever the background fetch returns, errors included. A
+shorter `if-error` has no effect, although it looks as if clients would see errors sooner.",
         wrong: "
 site example.com {
     cache {
@@ -186,8 +186,8 @@ site example.com {
         level: Some(Level::Deny),
         what: "`purge` names all addresses.",
         why: "\
-Whoever can reach the site could empty its cache, again and again, and put all of its load on the servers. Name the networks of
-those who deploy. Where nobody else can connect at all, `lint allow open-purge` says so.",
+Every client could empty the cache, again and again, and send the whole load to the servers. Name the networks from
+which you deploy. If nobody else can connect, write `lint allow open-purge`.",
         wrong: "
 site example.com {
     cache {
@@ -229,9 +229,9 @@ site example.com {
     Code {
         name: "secret-in-file",
         level: Some(Level::Deny),
-        what: "A password or token is written in the site file.",
+        what: "The site file contains a password or token.",
         why: "\
-What stands in a site file stands in the binary, too, in its `--config`, and in everybody's history of the file. Declare
+The text of a site file is also in the binary, in its `--config`, and in the version history of the file. Declare
 a `param type=secret`, whose value is read from a file when the proxy starts and never printed.",
         wrong: "
 site example.com {
@@ -252,10 +252,10 @@ site example.com {
     Code {
         name: "fault",
         level: Some(Level::Warn),
-        what: "Requests are slowed down or refused on purpose.",
+        what: "Requests are delayed or refused on purpose.",
         why: "\
-`fault` is for drills, and a drill that is forgotten is an outage. Where it is meant, `lint allow fault` says so; with a
-`(param)` for the share it can be there all the time and do nothing until it is asked to.",
+`fault` is for tests, and a forgotten one is an outage. If it is intended, write `lint allow fault`; with a
+`(param)` for the share it can stay in the site and do nothing until the share is raised.",
         wrong: "
 site example.com {
     fault abort=503 abort-percent=10
@@ -269,10 +269,10 @@ site example.com {
     Code {
         name: "unverified-upstream",
         level: Some(Level::Deny),
-        what: "The certificates of an upstream's servers are not looked at.",
+        what: "The certificates of an upstream's servers are not verified.",
         why: "\
-`verify=#false` encrypts, but anybody in between can be the server: whoever can redirect the connection reads and
-changes everything. Name what has signed the servers' certificates, also if that is the server itself: `ca=\"ca.pem\"`.",
+With `verify=#false` connections are encrypted, but anybody who can redirect them can pose as the server, and read and
+change everything. Name the CA certificate of the servers, even if it is self-signed: `ca=\"ca.pem\"`.",
         wrong: "
 upstream api {
     server \"10.0.0.2:443\"
@@ -295,9 +295,9 @@ site example.com {
         level: Some(Level::Warn),
         what: "A certificate is about to expire.",
         why: "\
-Found for certificates that are there when the site is built, 14 days before their end, or as many as
-`lint warn cert-expiry days=30` says. One that has expired is an error. The proxy reads certificates again when they change, so that
-neither a new build nor a new start is needed for a new one; `--check` looks at the files of a proxy.",
+The lint checks certificates that exist when the site is built, 14 days before their expiry, or the number of days in
+`lint warn cert-expiry days=30`. An expired certificate is an error. The proxy reads certificates again when they change, so that
+a new one needs neither a build nor a restart; `--check` checks the files of a proxy.",
         wrong: "
 lint warn cert-expiry days=36500
 site a.example {
@@ -319,8 +319,8 @@ site a.example {
         level: Some(Level::Warn),
         what: "Request bodies may be of any size.",
         why: "\
-The proxy itself takes no harm, as bodies stream; the server behind it may. Name a size that is large enough for what the
-route is for. Where no size is, `lint allow unbounded-body` says that it is meant.",
+The proxy itself is not affected, as bodies stream; the server may be. Set a size that is large enough for the
+route. If no size is, write `lint allow unbounded-body`.",
         wrong: "
 site example.com {
     limits body=unlimited
@@ -337,8 +337,8 @@ site example.com {
         level: Some(Level::Warn),
         what: "An expression on the path may match anywhere within it.",
         why: "\
-`path-regex \"admin\"` takes `/admin`, and `/blog/administration/readmind` as well. Begin it with `^/`, or end it with
-`$`. Expressions that begin with `^` also share one table, so that their number costs requests nothing.",
+`path-regex \"admin\"` matches `/admin`, and `/blog/administration/readmind` as well. Begin it with `^/`, or end it with
+`$`. Expressions that begin with `^` also share one table, so that their number does not slow down requests.",
         wrong: "
 site example.com {
     route \"/*\" {
@@ -365,8 +365,8 @@ site example.com {
         level: Some(Level::Warn),
         what: "`Strict-Transport-Security` is sent over plain HTTP.",
         why: "\
-Browsers ignore it there (RFC 6797 section 8.1), and a server must not send it (section 7.2). Where TLS ends in a proxy in
-front of this one, the field reaches browsers over TLS after all: `lint allow hsts-on-plain` says so.",
+Browsers ignore it there (RFC 6797 section 8.1), and a server must not send it (section 7.2). If TLS ends in a proxy in
+front of this one, the field reaches browsers over TLS after all: write `lint allow hsts-on-plain`.",
         wrong: "
 site example.com {
     response-headers {
@@ -388,7 +388,7 @@ site example.com {
         level: Some(Level::Allow),
         what: "No test of the site reaches a route.",
         why: "\
-With `lint deny untested-route` a route can't be added without saying in a `test` what it is for. `kiln test --coverage`
+With `lint deny untested-route`, every new route needs a `test`. `kiln test --coverage`
 lists the same routes without failing.",
         wrong: "
 lint deny untested-route
@@ -426,10 +426,10 @@ test \"b\" {
     Code {
         name: "keys-on-plain",
         level: Some(Level::Warn),
-        what: "`auth jwt` with keys from a server that is asked without TLS.",
+        what: "`auth jwt` fetches keys without TLS.",
         why: "\
-Whoever is on the way to that server can answer in its place, with keys of their own, and make tokens for anybody. Write `https://`; where the
-way is safe, `lint allow keys-on-plain` says so.",
+An attacker on the network can respond in place of that server, with other keys, and forge tokens. Write `https://`; if the
+network is safe, write `lint allow keys-on-plain`.",
         wrong: "
 site example.com {
     auth jwt \"http://id.example.com/jwks.json\" {
@@ -450,8 +450,8 @@ site example.com {
         level: Some(Level::Warn),
         what: "`auth basic` on a site without TLS.",
         why: "\
-With this scheme the password itself is sent, with each request. Without TLS, whoever is on the way reads it. Give the site a `tls`; where
-TLS ends at a proxy in front of this one, `lint allow password-on-plain` says so.",
+With this scheme the password itself is sent with each request. Without TLS, anybody on the network can read it. Give the site a `tls`; if
+TLS ends at a proxy in front of this one, write `lint allow password-on-plain`.",
         wrong: "
 site example.com {
     auth basic (file)\"/etc/site/users\"
@@ -469,10 +469,10 @@ site example.com {
     Code {
         name: "idle-priority",
         level: Some(Level::Deny),
-        what: "A `priority` settles nothing.",
+        what: "A `priority` has no effect.",
         why: "\
-Patterns decide first: of two that take a path, the more specific one has it, whatever is said of priority. Only between routes with
-the same pattern, whose requests overlap, does `priority` say which goes first. On any other route it looks as if it did.",
+Patterns decide first: of two that match a path, the more specific one is used, with any priority. `priority` orders only routes with
+the same pattern whose requests overlap. On any other route it only looks as if it did.",
         wrong: "
 site example.com {
     route \"/*\" priority=9 {
@@ -495,10 +495,10 @@ site example.com {
     Code {
         name: "foreign-variable",
         level: Some(Level::Deny),
-        what: "A text has a variable of nginx in it.",
+        what: "A string contains a variable of nginx.",
         why: "\
-`$remote_addr` and its like stand for nothing here: the text is sent as it is written, and the server behind sees a dollar and a word.
-Placeholders stand in braces, as in `{client.ip}`; what is meant as it stands is allowed by `lint allow foreign-variable`.",
+`$remote_addr` and the like have no meaning here: the string is sent as it is written, and the server receives a dollar and a word.
+Placeholders are written in braces, as in `{client.ip}`. If the string is intended, write `lint allow foreign-variable`.",
         wrong: "
 site example.com {
     request-headers {
@@ -519,8 +519,8 @@ site example.com {
         level: Some(Level::Deny),
         what: "A field of responses is set in requests, or the other way round.",
         why: "\
-A server makes nothing of an `X-Frame-Options`, nor a browser of an `Authorization`: the line is in the wrong block, and what it was for does not
-happen. Where the other side has a use for it after all, `lint allow field-direction` says so.",
+A server ignores `X-Frame-Options`, and a browser ignores `Authorization`: the line is in the wrong block, and has no
+effect. If the other side does use the field, write `lint allow field-direction`.",
         wrong: "
 site example.com {
     request-headers {
@@ -539,11 +539,11 @@ site example.com {
     Code {
         name: "spoofable-key",
         level: Some(Level::Deny),
-        what: "Clients are told apart by a field that they can write.",
+        what: "Clients are distinguished by a field that they can forge.",
         why: "\
-What is counted or chosen by `X-Forwarded-For` and its like is counted by what the client says of itself: a limit is passed by another
-value in each request. `{client.ip}` is the client's address, and what `trusted-proxies` say of it where there are any; it is what
-`rate-limit` counts by where nothing is said.",
+A client can choose the value of `X-Forwarded-For` and similar fields, and evades a limit with another
+value in each request. `{client.ip}` is the client's address, as named by `trusted-proxies` if there are any; it is the default key of
+`rate-limit`.",
         wrong: "
 site example.com {
     rate-limit \"10/s\" by=\"{header.X-Forwarded-For}\"

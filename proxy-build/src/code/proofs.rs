@@ -1,4 +1,4 @@
-//! The pages of proofs: what makes a site wrong, whatever is said.
+//! The pages of proofs: errors that the compiler finds by reasoning about all requests.
 
 use super::Code;
 
@@ -7,10 +7,10 @@ pub(super) static PROOFS: &[Code] = &[
     Code {
         name: "ambiguous-routes",
         level: None,
-        what: "Some request reaches two routes, and neither goes before the other.",
+        what: "Two routes match the same request, and neither goes before the other.",
         why: "\
-Order in the file means nothing, so it can't be what decides. The message has a request that both would take. Say which is
-meant with `priority=1` on one of them, or add a matcher so that they no longer meet.",
+The order in the file means nothing, so it can't decide. The message has a request that both routes match. Choose one
+with `priority=1`, or add a matcher so that they no longer overlap.",
         wrong: r#"
 site example.com {
     route "/*" {
@@ -37,8 +37,8 @@ site example.com {
     Code {
         name: "duplicate-route",
         level: None,
-        what: "Two routes take the very same requests.",
-        why: "One of them would be without effect, and a reader could not tell which. Remove one, or tell them apart.",
+        what: "Two routes match exactly the same requests.",
+        why: "One of them would have no effect, and a reader could not tell which. Remove one, or add a matcher.",
         wrong: r#"
 site example.com {
     route "/a" {
@@ -62,10 +62,10 @@ site example.com {
     Code {
         name: "unreachable-route",
         level: None,
-        what: "All requests of a route go to routes before it.",
+        what: "Other routes match all requests of a route first.",
         why: "\
-It is proved, over paths, expressions, methods, fields and networks: no request at all reaches the route. Most often a
-more specific pattern covers more than was thought (`/{x}/*` is every path but `/`), or a `priority` is on the wrong one.",
+The compiler has proved, over paths, expressions, methods, fields and networks, that no request reaches the route. Usually a
+more specific pattern covers more than intended (`/{x}/*` is every path except `/`), or a `priority` is on the wrong route.",
         wrong: r#"
 site example.com {
     route "/" {
@@ -95,8 +95,8 @@ site example.com {
     Code {
         name: "contradiction",
         level: None,
-        what: "What a route asks for can't all be true of one request.",
-        why: "Two values of a field that comes once, a network and its own exclusion, two expressions that share no path.",
+        what: "No request can satisfy all matchers of a route.",
+        why: "Examples are two values of a field that occurs once, a network and its own exclusion, and two expressions without a common path.",
         wrong: r#"
 site example.com {
     route "/a" {
@@ -115,7 +115,7 @@ site example.com {
         name: "regex-never-matches",
         level: None,
         what: "An expression can't match any path.",
-        why: "Paths begin with `/` and have no blanks in them. `^api/` is written by people who know other proxies.",
+        why: "Paths begin with `/` and have no blanks in them. `^api/` is a habit from other proxies.",
         wrong: r#"
 site example.com {
     route "/*" {
@@ -136,8 +136,8 @@ site example.com {
         level: None,
         what: "A redirect leads back to itself.",
         why: "\
-Followed with a request that reaches the route, through all of the site's own redirects, it comes back: clients give up
-after some twenty rounds. Exclude the target from the route, or mend the target.",
+A request that reaches the route comes back to it through the site's own redirects: clients give up
+after some twenty rounds. Exclude the target from the route, or correct the target.",
         wrong: r#"
 site example.com {
     route "/a/*" {
@@ -160,8 +160,8 @@ site example.com {
     Code {
         name: "proxy-loop",
         level: None,
-        what: "A route forwards to a listener of this very site, which gives the request to the route again.",
-        why: "Every request would go round until a limit is hit. Most often the port is the proxy's own, not the server's.",
+        what: "A route forwards to a listener of the same site, which routes the request to the same route again.",
+        why: "Every request would loop until a limit is reached. Usually the port is the proxy's own, not the server's.",
         wrong: r#"
 listen ":8080"
 site example.com {
@@ -176,10 +176,10 @@ site example.com {
     Code {
         name: "open-redirect",
         level: None,
-        what: "Where a redirect leads to is the client's word.",
+        what: "The client chooses the target host of a redirect (an open redirect).",
         why: "\
-A link to your site that ends up anywhere is what phishing is made of. Write the host out; or let `{host}` stand for hosts
-that are listed.",
+Phishing uses links to a trusted site that lead elsewhere. Write the host in the target; or list the
+permitted values of `{host}`.",
         wrong: r#"
 site * {
     redirect 301 "https://{host}{path}"
@@ -195,7 +195,7 @@ site * {
         name: "contradicting-timeouts",
         level: None,
         what: "A time-out is longer than the one around it, so that it can never run out.",
-        why: "`total` is all of an exchange: connecting and waiting for an answer are parts of it.",
+        why: "`total` is the time of the whole exchange, including connecting and waiting for a response.",
         wrong: r#"
 site example.com {
     timeouts connect="10s" total="5s"
@@ -210,8 +210,8 @@ site example.com {
     Code {
         name: "test-failed",
         level: None,
-        what: "A test of the site does not come out as it expects.",
-        why: "The request was rehearsed on the tables that would be compiled in. `kiln explain FILE METHOD URL` tells who answers and why.",
+        what: "A test of the site fails.",
+        why: "The request was simulated on the tables that would be compiled in. `kiln explain FILE METHOD URL` shows the route and the reasons.",
         wrong: r#"
 site example.com {
     respond 404

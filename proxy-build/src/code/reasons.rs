@@ -1,5 +1,5 @@
-//! What needs no examples: the errors of the compiler beside proofs, the reasons in logs, and what a cache says of itself. They
-//! stand in `reasons.txt`, a line each; `kiln explain` and docs/reasons.md are made of them.
+//! Entries without examples: the compiler's errors other than proofs, the reasons in logs, and the words of the cache. They
+//! are lines of `reasons.txt`, from which `kiln explain` and docs/reasons.md are generated.
 
 /// A line of the table.
 pub struct Reason {
@@ -15,7 +15,7 @@ pub struct Reason {
     pub advice: &'static str,
 }
 
-/// Where a word is met.
+/// The kind of a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// In brackets before a message of the compiler.
@@ -57,7 +57,7 @@ impl Reason {
     pub(super) fn page(&self) -> String {
         let kind = match (self.kind, self.status) {
             (Kind::Error, _) => "An error: the site does not compile.".to_owned(),
-            (Kind::Log, Some("*")) => "A reason in the log; the site says with which status.".to_owned(),
+            (Kind::Log, Some("*")) => "A reason in the log; the site sets its status.".to_owned(),
             (Kind::Log, status) => format!("A reason in the log, with status {}.", status.unwrap_or_default()),
             (Kind::Cache, _) => "In the log's `cache` or `cache-reason`, and in `Cache-Status`.".to_owned(),
         };

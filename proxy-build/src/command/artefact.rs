@@ -1,10 +1,10 @@
-//! From a compiled site to its binary in the cache.
+//! Builds the binary of a compiled site, in a cache.
 //!
 //! The site is written as a crate, and built by cargo against the runtime's own source ([`Source`]) and the `Cargo.lock` that it came
 //! with. All sites share one target folder, so the runtime is compiled once.
 //!
-//! The same site, Kiln and toolchain make the same bytes, wherever and by whomever they are built. What would tell them apart is kept
-//! out: a site's crate is named by its content; the runtime is within it (a link), as cargo hashes paths that lead elsewhere; and
+//! The same site, Kiln and toolchain make the same bytes on any machine. Therefore everything that differs between machines is
+//! excluded: a site's crate is named by its content; the runtime is within it (a link), as cargo hashes paths that lead elsewhere; and
 //! the places of sources and caches are replaced by names.
 
 use std::collections::BTreeSet;

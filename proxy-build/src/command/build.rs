@@ -1,4 +1,4 @@
-//! `kiln build`: from a site file to one binary, without a crate of the user's.
+//! `kiln build`: builds the binary of a site file, without a crate of the user's.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

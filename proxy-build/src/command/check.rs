@@ -1,4 +1,4 @@
-//! `kiln check`: for people on standard error; for programs on standard output.
+//! `kiln check`: prints findings, for people on standard error, for programs on standard output.
 
 mod findings;
 
@@ -10,7 +10,7 @@ use proxy_build::Compiled;
 
 use super::{Outcome, count, print, stdin};
 
-/// How findings are written.
+/// The output format of findings.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Format {
     /// For people

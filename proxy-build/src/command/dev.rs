@@ -2,7 +2,7 @@
 //!
 //! The listening sockets belong to this process and are handed to each proxy it starts (`LISTEN_FDS`), so that no
 //! connection is refused or reset while one proxy takes over from the other: the new one accepts before the old one
-//! stops, and the old one finishes what it has. Whatever ends this process ends the proxies ([`proxies`]).
+//! stops, and the old one finishes its exchanges. When this process ends, in any way, the proxies end, too ([`proxies`]).
 
 pub(crate) mod proxies;
 
@@ -63,7 +63,7 @@ pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
             anstream::eprintln!("error: {error}");
         }
         if !matches!(swapped, Some(Ok(()))) && proxies.serve() {
-            anstream::eprintln!("the proxy of before goes on");
+            anstream::eprintln!("keeping the previous version");
         }
         wait_for_change(&changes)?;
     }

@@ -43,7 +43,7 @@ fn load(path: &Path) -> Result<Compiled, String> {
     };
     if compiled.model.is_none() {
         anstream::eprint!("{}", compiled.diagnostics(true));
-        return Err(format!("{shown} is no site"));
+        return Err(format!("{shown} has errors"));
     }
     Ok(compiled)
 }
@@ -61,5 +61,6 @@ fn manifest(path: &Path) -> Result<Value, String> {
     let output = Command::new(&path).arg("--manifest").output();
     let output = output.map_err(|error| format!("can't start {}: {error}", path.display()))?;
     let manifest: Option<Value> = serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success());
-    manifest.ok_or_else(|| format!("{} is no binary of kiln, or of one that knew no --manifest yet", path.display()))
+    manifest
+        .ok_or_else(|| format!("{} is not a binary of kiln, or of an older kiln without --manifest", path.display()))
 }

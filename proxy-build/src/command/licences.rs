@@ -1,4 +1,4 @@
-//! The licences of what is linked into a site's binary: which packages, by which terms, and the texts that these ask to be handed on.
+//! The licences of the packages that are linked into a site's binary: their names, terms, and the texts that must be distributed.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

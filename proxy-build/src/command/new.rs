@@ -17,7 +17,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(crate) fn new(dir: &Path) -> Outcome {
     if dir.exists() {
-        return Err(format!("{} is there already", dir.display()));
+        return Err(format!("{} exists already", dir.display()));
     }
     let name = dir.file_name().and_then(|name| name.to_str()).ok_or("a folder's name is needed")?;
     if !name.starts_with(|char: char| char.is_ascii_alphabetic())

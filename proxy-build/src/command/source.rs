@@ -1,4 +1,4 @@
-//! Kiln's own source, which sites are compiled with: what is packed into `kiln` (see `build.rs`), or a checkout that
+//! Kiln's own source, which sites are compiled with: the source packed into `kiln` (see `build.rs`), or a checkout that
 //! `KILN_SOURCE` names.
 
 use std::ffi::OsStr;

@@ -14,7 +14,7 @@ pub(crate) fn test(file: &Path, coverage: bool) -> Outcome {
     for test in &model.tests {
         let name = &*test.test.name;
         out += &match left.contains(&name) {
-            true => format!("left  {name}: it needs the functions of `filter`, which the binary's --self-test asks\n"),
+            true => format!("left  {name}: it needs the functions of `filter`, which the binary's --self-test calls\n"),
             false => format!("ok    {name}\n"),
         };
     }

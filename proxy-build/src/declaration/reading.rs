@@ -1,4 +1,4 @@
-//! What directives read with: one node, of which they take what they declare; what is left over is an error.
+//! The reader of a directive's node: takes the declared arguments and properties, and reports what is left over.
 
 use super::{Directive, Place};
 use crate::ast::{Item, What};
@@ -121,7 +121,8 @@ impl<'a, 'r> Reading<'a, 'r> {
 
     /// What stands between the braces.
     ///
-    /// It is read after the arguments: those that are left by then are too many. Where something else is wrong with the node, there is a broken item beside it: what seems to be missing may be what was meant.
+    /// It is read after the arguments: those that are left by then are too many. Where something else is wrong with the node, there is a
+    /// broken item beside it: what seems to be missing may be what was meant.
     pub fn body(&mut self) -> Vec<Item> {
         let mut items = match (&self.node.children, self.directive.body) {
             (Some(children), Some(place)) => self.reader.items(children, place),
@@ -192,7 +193,7 @@ impl<'a, 'r> Reading<'a, 'r> {
     fn parse<T>(&mut self, leaf: &Leaf, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
         if matches!(&leaf.value, Scalar::Text(text) if text.contains("PRIVATE KEY-----")) {
             let message =
-                "a private key is written here: it would be in the binary, and in everybody's history of the file";
+                "a private key is written here: it would be in the binary, and in the version history of the file";
             let help =
                 "a key stays in a file of its own, which the proxy reads when it starts: (file)\"/etc/site/site.key\"";
             self.add(Diagnostic::error("private-key", message, leaf.span).help(help));

@@ -1,4 +1,4 @@
-//! What a route does, and what holds for all, as values that can be compared: everything by name, nothing by number.
+//! The behaviour of a route, and the settings for all, as values that can be compared: everything by name, nothing by number.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! What differs, in the words of the language: `limits body 1MiB becomes 2MiB`, `203.0.113.0/24 no longer allowed`.
+//! Differences, in the words of the language: `limits body 1MiB becomes 2MiB`, `203.0.113.0/24 no longer allowed`.
 //!
-//! A side is a map from subjects (`limits body`, `rate-limit`, `server`) to what is said about each. What the language has words of
-//! its own for comes from [`wording`]; all else from the values themselves ([`flat`]), so that nothing is left out.
+//! A side is a map from subjects (`limits body`, `rate-limit`, `server`) to their descriptions. Values with a form in the
+//! language come from [`wording`]; all others from the values themselves ([`flat`]), so that nothing is left out.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::model::Site;
 use crate::policy::Told;
 use crate::{policy, upstream, wording};
 
-/// What a side says, by subject.
+/// The settings of a side, by subject.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Said {
     texts: BTreeMap<String, Vec<String>>,

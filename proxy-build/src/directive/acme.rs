@@ -1,4 +1,4 @@
-//! `acme`: who is asked for certificates, and `dns` in it: who sets records of names.
+//! `acme`: the certificate authority, and its `dns`: the program or server that sets DNS records.
 
 use proxy_runtime::site::{Challenge, TsigAlgorithm};
 
@@ -19,39 +19,59 @@ pub(super) static ACME: Directive = Directive {
     places: &[Place::Root],
     args: "",
     props: &[
-        Prop::new("state", "PATH", "The folder where the account and the certificates are kept. Must be given."),
-        Prop::new("email", "ADDRESS", "Whom the authority may write to. Default: nobody."),
-        Prop::new("directory", "NAME|URL", "The authority: `letsencrypt` (default), `letsencrypt-staging`, `zerossl`, or the URL of another one's directory."),
-        Prop::new("challenge", "http-01|tls-alpn-01|dns-01", "How hosts are shown to be one's own. Default: `dns-01` if there is a `dns`, else `http-01` if all sites have a plain listener, else `tls-alpn-01`."),
-        Prop::new("profile", "NAME", "The kind of certificate, as the authority calls it: Let's Encrypt has `shortlived`, for six days. Default: what the authority gives where nothing is said."),
-        Prop::new("ca", "PATH", "The certificate that the authority's own server is verified by. Default: those that the machine trusts."),
-        Prop::new("eab-id", "TEXT", "The id of an account elsewhere that the authority asks for."),
-        Prop::new("eab-key", "PATH", "A file with its key, best a `(param)` of type secret."),
+        Prop::new("state", "PATH", "The folder of the account and the certificates. Required."),
+        Prop::new("email", "ADDRESS", "The e-mail address for the authority's messages. Default: none."),
+        Prop::new(
+            "directory",
+            "NAME|URL",
+            "The authority: `letsencrypt` (default), `letsencrypt-staging`, `zerossl`, or the directory URL of \
+             another one.",
+        ),
+        Prop::new(
+            "challenge",
+            "http-01|tls-alpn-01|dns-01",
+            "How control over hosts is proved. Default: `dns-01` if there is a `dns`, else `http-01` if all sites \
+             have a plain listener, else `tls-alpn-01`.",
+        ),
+        Prop::new(
+            "profile",
+            "NAME",
+            "The certificate profile, by the authority's name for it: Let's Encrypt has `shortlived`, for six \
+             days. Default: the authority's default.",
+        ),
+        Prop::new(
+            "ca",
+            "PATH",
+            "The CA certificate to verify the authority's own server with. Default: those that the machine \
+             trusts.",
+        ),
+        Prop::new("eab-id", "TEXT", "The key id of the external account that the authority requires."),
+        Prop::new("eab-key", "PATH", "A file with the external account's key, best a `(param)` of type secret."),
     ],
     body: Some(Place::Acme),
     repeats: false,
-    summary: "Gets certificates for sites with `tls acme` from an authority, and renews them.",
+    summary: "Orders and renews certificates for sites with `tls acme` (automatic HTTPS).",
     details: "\
-RFC 8555. Writing it agrees to the authority's terms of service. A certificate is ordered when there is none in `state`, and again
-when two thirds of its life are over, or half of a life of less than ten days; each site has one of its own, for all its hosts. All
-share one account with the authority. `state` is the one folder that a proxy writes to: it must survive a new start, and be
-readable by the proxy alone.
+The protocol is ACME (RFC 8555). By writing this directive, you agree to the authority's terms of service. The proxy orders a certificate
+when there is none in `state`, and again after two thirds of its lifetime, or half of a lifetime of less than ten days. Each site has its
+own certificate, for all its hosts. All share one account with the authority. `state` is the only folder that a proxy writes to: it must
+survive restarts, and only the proxy should be able to read it.
 
-An authority that says when it would like a certificate renewed (RFC 9773) is asked about that as often as it says, and the certificate is renewed at some
-time within that window; why is logged where the authority says it. A `profile` that the authority does not offer is an order that fails, and
-the log has those that it offers.
+If the authority suggests when to renew a certificate (RFC 9773), the proxy asks for that as often as the authority says, and renews the
+certificate at a random time within the window; it logs the authority's reason, if there is one. An order with a `profile` that the
+authority does not offer fails, and the log lists the profiles that it offers.
 
-An order that fails is logged on standard error, with what the authority says about each host. The next one is after a minute, then after
-twice as long each time, up to six hours, and never sooner than `Retry-After` says, up to a week; meanwhile the certificate that is there
-is served, and so are all other sites. That pause is kept in `state`, and a new start waits for the rest of it (to order at once, remove
-the certificate's `.pause`). A certificate that can't be written is served from memory, and writing it is tried again every few minutes. If the authority does not
-know the account any more, another one is registered.
+An order that fails is logged on standard error, with the authority's message about each host. The next one follows after a minute, then
+after twice as long each time, up to six hours, and never sooner than `Retry-After` says, up to a week. Meanwhile the existing certificate
+stays in use, and other sites are not affected. The pause is stored in `state`, and a restarted proxy waits for the rest of it (to order at
+once, remove the certificate's `.pause`). A certificate that can't be written is served from memory, and the proxy tries to write it every
+few minutes. If the authority no longer knows the account, the proxy registers another one.
 
-With `http-01` the authority asks on port 80 of each host, with `tls-alpn-01` on port 443: these have to lead here, whatever
-the listeners' own ports are. With `dns-01` it looks for a TXT record of the name, which [`dns`](#dns) sets. Hosts with a wildcard are always shown
-by `dns-01`, and their certificates are for names one label below; `*` is more than any certificate can be for. A host that is an IP address
-(RFC 8738) is shown by one of the first two, and the authority connects to that address; Let's Encrypt signs for addresses with
-`profile=shortlived` alone. Clients that connect to an address name no host: they get the certificate of the site that has this address for its
+With `http-01` the authority connects to port 80 of each host, with `tls-alpn-01` to port 443: these ports must lead to the proxy, whatever
+the listeners' own ports are. With `dns-01` it looks for a TXT record of the name, which [`dns`](#dns) sets. Hosts with a wildcard always use
+`dns-01`, and their certificates are for names one label below; no certificate covers `*`. A host that is an IP address
+(RFC 8738) uses one of the first two, and the authority connects to that address; Let's Encrypt signs certificates for addresses only with
+`profile=shortlived`. Clients that connect to an address send no host name: they get the certificate of the site that has this address as its
 host.",
     example: r#"
 acme email="ops@example.com" state="/var/lib/site" directory=letsencrypt-staging
@@ -98,31 +118,55 @@ pub(super) static DNS: Directive = Directive {
     places: &[Place::Acme],
     args: "rfc2136|webhook|exec ADDR|URL|PROGRAM ARG...",
     props: &[
-        Prop::new("zone", "NAME", "For names in this zone; of several `dns`, the one with the longest zone is asked. `rfc2136` must have it. Default: for any name."),
-        Prop::new("propagation", "DURATION", "How long after the records are set the authority is told, up to an hour. Default `\"10s\"`."),
-        Prop::new("key-name", "NAME", "`rfc2136`: the name of the key, as the name server has it. Must be given."),
-        Prop::new("key", "PATH", "`rfc2136`: a file with the key in base64, best a `(param)` of type secret. Must be given."),
+        Prop::new(
+            "zone",
+            "NAME",
+            "Only for names in this zone; of several `dns`, the one with the longest zone is used. Required for \
+             `rfc2136`. Default: any name.",
+        ),
+        Prop::new(
+            "propagation",
+            "DURATION",
+            "How long the proxy waits after it has set the records, up to an hour. Default `\"10s\"`.",
+        ),
+        Prop::new("key-name", "NAME", "`rfc2136`: the name of the key on the name server. Required."),
+        Prop::new(
+            "key",
+            "PATH",
+            "`rfc2136`: a file with the key in base64, best a `(param)` of type secret. Required.",
+        ),
         Prop::new("algorithm", "NAME", "`rfc2136`: `hmac-sha256` (default), `hmac-sha384` or `hmac-sha512`."),
-        Prop::new("token", "PATH", "`webhook`: a file with the token that the service is shown, best a `(param)` of type secret. Default: none."),
-        Prop::new("ca", "PATH", "`webhook`: the certificates that the service is verified by. Default: those that the machine trusts."),
+        Prop::new(
+            "token",
+            "PATH",
+            "`webhook`: a file with the bearer token for the service, best a `(param)` of type secret. Default: \
+             none.",
+        ),
+        Prop::new(
+            "ca",
+            "PATH",
+            "`webhook`: the CA certificates to verify the service with. Default: those that the machine trusts.",
+        ),
     ],
     body: None,
     repeats: true,
     summary: "Sets the TXT records of `dns-01`, and removes them.",
     details: "\
-A certificate for `example.com` needs a TXT record at `_acme-challenge.example.com` while it is ordered; one for `*.example.com` at the same name, and one
-for both two records there at once. Each is set (`present`), and after the order removed (`cleanup`), however that has ended.
+While a certificate for `example.com` is ordered, there must be a TXT record at `_acme-challenge.example.com`; for `*.example.com` the name
+is the same, and a certificate for both needs two records there at once. Each is set (`present`), and removed after the order (`cleanup`),
+whether it succeeded or not.
 
-- `rfc2136 ADDR`: signed updates (RFC 2136 and 8945) over TCP to the zone's primary name server, an IP address and perhaps a port. The name server has
-  to let the key add and delete TXT records, and its response must be signed with the key.
-- `webhook URL`: `POST URL/present` and `POST URL/cleanup` with `Content-Type: application/json` and
-  `{\"fqdn\": \"_acme-challenge.example.com.\", \"value\": \"...\"}`, as of lego's provider `httpreq`; with `Authorization: Bearer ...` where there is a
-  `token`. A response with 2xx says that it is done. `http` is taken for loopback addresses alone.
-- `exec PROGRAM ARG...`: `PROGRAM ARG... present|cleanup _acme-challenge.example.com. VALUE`, as of lego's provider `exec`, without a shell, with the
-  environment and the rights of the proxy. `PROGRAM` is an absolute path. Status 0 says that it is done; of another one the log has what is on standard error.
+- `rfc2136 ADDR`: signed updates (RFC 2136 and 8945) over TCP to the zone's primary name server, an IP address and perhaps a port. The name
+  server must allow the key to add and delete TXT records, and must sign its response with the key.
+- `webhook URL`: `POST URL/present` and `POST URL/cleanup` with `Content-Type: application/json` and `{\"fqdn\":
+  \"_acme-challenge.example.com.\", \"value\": \"...\"}`, as in lego's provider `httpreq`; with `Authorization: Bearer ...` if there is a
+  `token`. A 2xx response means success. `http` is allowed for loopback addresses only.
+- `exec PROGRAM ARG...`: `PROGRAM ARG... present|cleanup _acme-challenge.example.com. VALUE`, as in lego's provider `exec`, without a shell,
+  with the environment and the rights of the proxy. `PROGRAM` is an absolute path. Status 0 means success; for another status, the log has
+  the program's standard error.
 
-Each may take a minute. `present` must add to what is there, and `cleanup` take away this value only. The authority asks all name servers of the zone:
-`propagation` is for as long as its secondaries take. What is wrong with a key, a URL or a program stops the start.",
+Each call may take a minute. `present` must add to the existing records, and `cleanup` must remove only this value. The authority asks all
+name servers of the zone: set `propagation` to the time that its secondaries need. An error in a key, a URL or a program stops the start.",
     example: r#"
 param dns-key type=secret
 param dns-token type=secret
@@ -171,7 +215,7 @@ fn zone(leaf: &Leaf) -> Parsed<String> {
         other => Err(Problem {
             code: "bad-host",
             message: format!("`{other}` is no zone"),
-            help: vec!["leave `*.` out: all names below are in a zone".into()],
+            help: vec!["leave `*.` out: a zone includes all names below it".into()],
             part: None,
         }),
     }
@@ -191,7 +235,7 @@ fn webhook(leaf: &Leaf) -> Parsed<String> {
         part: None,
     };
     if let Some((url, _)) = found.split_once('?').filter(|_| path.contains('?')) {
-        return Err(wrong("a path is put behind it, so that it has no query", url.to_owned()));
+        return Err(wrong("the proxy appends a path to it, so it must not have a query", url.to_owned()));
     }
     if !tls && !here {
         let url = format!("https://{}", found.trim_start_matches("http://"));

@@ -1,5 +1,5 @@
-//! The words of other proxies, and ours for the same. Whoever brings a configuration along writes these; a guess by spelling
-//! would lead astray (`return` is not `retry`, `root` not `route`).
+//! The words of other proxies, and Kiln's equivalents. People who translate a configuration write these; a guess by spelling
+//! would be wrong (`return` is not `retry`, `root` not `route`).
 
 use super::{ALL, Directive, Place};
 
@@ -96,7 +96,7 @@ pub static TABLE: &[Alias] = &[
     alias("server-name", "site", SITE),
     alias("servername", "site", SITE),
     alias("serveralias", "site", SITE),
-    none("http", "there is no block around sites: each `site` stands at the top level"),
+    none("http", "there is no block around sites: write each `site` at the top level"),
     none("events", NO_STATE),
     none("worker-connections", "connections are bounded by: limits connections=10000"),
     alias("worker-processes", "process", "process { workers 4; }"),
@@ -245,11 +245,13 @@ pub static TABLE: &[Alias] = &[
     alias("protocols", "min-version", "min-version \"1.3\""),
     none(
         "ssl-ciphers",
-        "cipher suites are those of TLS 1.3 and the strong ones of TLS 1.2; the version is said in `tls` by: min-version \"1.3\"",
+        "cipher suites are those of TLS 1.3 and the strong ones of TLS 1.2; the version is said in `tls` by: \
+         min-version \"1.3\"",
     ),
     none(
         "ciphers",
-        "cipher suites are those of TLS 1.3 and the strong ones of TLS 1.2; the version is said in `tls` by: min-version \"1.3\"",
+        "cipher suites are those of TLS 1.3 and the strong ones of TLS 1.2; the version is said in `tls` by: \
+         min-version \"1.3\"",
     ),
     none("ssl-session-cache", "sessions resume by tickets, which `tls` says by: session-tickets rotate=\"1h\""),
     alias("email", "acme", "acme state=\"/var/lib/site\" email=\"you@example.com\""),

@@ -1,4 +1,4 @@
-//! `cache-store` and `cache`: which answers are kept, where, and how long.
+//! `cache-store` and `cache`: which responses are cached, where, and for how long.
 
 pub(super) mod key;
 pub(super) mod lifetime;
@@ -16,17 +16,26 @@ pub(super) static CACHE_STORE: Directive = Directive {
     places: &[Place::Root],
     args: "NAME",
     props: &[
-        Prop::new("memory", "SIZE", "How much memory it takes, all that it needs beside the answers included; from `\"1MiB\"`. Default `\"64MiB\"`."),
-        Prop::new("max-object", "SIZE", "Larger answers are not kept in memory; up to a quarter of `memory`. Default: a sixteenth of it."),
+        Prop::new(
+            "memory",
+            "SIZE",
+            "The memory of the store, including its overhead; at least `\"1MiB\"`. Default `\"64MiB\"`.",
+        ),
+        Prop::new(
+            "max-object",
+            "SIZE",
+            "The size of the largest response that is cached in memory; up to a quarter of `memory`. Default: a \
+             sixteenth of it.",
+        ),
     ],
     body: Some(Place::CacheStore),
     repeats: true,
-    summary: "A place where answers are kept.",
+    summary: "Declares a store for cached responses.",
     details: "\
-In memory, shared by all workers, bounded in bytes. What is seldom asked for goes first; answers that are asked for once, as a
-crawler does, push out nothing that is asked for often. A restart empties it, unless there
+The store is in memory, shared by all workers, and bounded in bytes. Rarely requested responses are evicted first; responses that are
+requested once, as by a crawler, do not evict popular ones. A restart empties the store, unless there
 is a `disk`. A site that has `cache` and no `cache-store` has
-one of 64 MiB. While they are received, answers may take another quarter of `memory`.",
+a store of 64 MiB. While they are received, responses may take another quarter of `memory`.",
     example: r#"
 cache-store main memory="256MiB" max-object="8MiB"
 site example.com {
@@ -61,37 +70,44 @@ pub(super) static DISK: Directive = Directive {
     places: &[Place::CacheStore],
     args: "DIR",
     props: &[
-        Prop::new("size", "SIZE", "How much it takes of the disk; from `\"16MiB\"`."),
-        Prop::new("max-files", "N", "How many files it takes. Default: as many as `size` has room for."),
-        Prop::new("min-free", "SIZE", "How much it leaves free on its file system, whoever takes the rest. Default `\"0B\"`."),
+        Prop::new("size", "SIZE", "The disk space of the store; at least `\"16MiB\"`."),
+        Prop::new("max-files", "N", "The maximum number of files. Default: as many as `size` has room for."),
+        Prop::new(
+            "min-free",
+            "SIZE",
+            "The space to leave free on the file system, whichever programs use the rest. Default `\"0B\"`.",
+        ),
     ],
     body: None,
     repeats: true,
-    summary: "Keeps answers in a folder, too, where they survive a restart; in several, on as many disks.",
+    summary: "Also stores responses in a folder, where they survive a restart; several folders use several disks.",
     details: "\
-All that is kept is written there, behind the answers; what memory has let go comes back when it is asked for. Answers that are
-too large for memory, up to an eighth of the smallest `size`, are on disk alone, and stream from there. What was not asked for for the longest
-time goes first, by samples. Purges survive a restart, too.
+All cached responses are also written there, in the background; a response that memory has evicted is read from disk when it is requested.
+Responses that are too large for memory, up to an eighth of the smallest `size`, are only on disk, and stream from there. The least recently
+requested responses are evicted first, by sampling. Purges survive a restart, too.
 
-`size` is what `du` says: a file counts as the blocks that it occupies, 4 KiB at least, and what is being written and the directories count,
-too. Where less than `min-free` would be free, or the disk is full, cached responses are removed before another one is written; where
-there are none to remove, responses are kept in memory alone. The list of files takes 80 bytes of memory for each; `max-files` bounds it.
+`size` is the size that `du` reports: a file counts as the blocks that it occupies, at least 4 KiB, and files that are being written and
+directories count, too. If less than `min-free` would be free, or the disk is full, cached responses are removed before another one is
+written; if there are none to remove, responses are cached in memory only. The list of files takes 80 bytes of memory for each; `max-files`
+limits it.
 
-No request waits for a disk that hangs: after two seconds it goes to the origin, and while the disk does not respond, others go there
+No request waits for a disk that hangs: after two seconds it goes to the origin, and while the disk does not respond, other requests go there
 at once.
 
-A purge is a line in the folder's journal. An old and a new binary that have the folder both follow it: a purge is answered with 200 once
-its line is on the disk and it holds in all processes, and otherwise with 503 (`purge-not-durable` in the log). It holds in this process even
-so, and may be forgotten with a restart.
+A purge is a line in the folder's journal. An old and a new binary that share the folder both follow it: the response to a purge is 200 once
+its line is on the disk and it is in effect in all processes, and otherwise 503 (`purge-not-durable` in the log). In that case it is still
+in effect in this process, but a restart may forget it.
 
-Every block has a checksum, which is looked at before it is passed on: what a crash has left torn is never served. A
-start reads no file. The folder is made where it is missing; no two stores may share one, but an old and a new binary may while
-one takes over. Where it can't be written, answers are kept in memory, and a notice says so.
+Every block has a checksum, which is verified before it is sent: a file that a crash has left incomplete is never served. No file is read
+at start. The folder is created if it is missing; no two stores may share one, but an old and a new binary may while
+one takes over. If the folder can't be written, responses are cached in memory, and there is a notice.
 
-A store may have several, each on a disk of its own: a response is on the one that its name chooses, in proportion to `size`. A disk that fails, is full or hangs costs the
-responses that are on it, and no other. One that can't be opened at a start is left out until the next, and is empty then, as it has missed purges; where none can be opened, the proxy does not
-start. Each has a journal of its own with all purges, so that they hold whatever disks the next start has: a purge
-is answered with 503 while one of them hangs or can't be written, and holds in this process. Where a disk is added, taken away or given another `size`, the others keep what is theirs still. One that was taken away should be emptied before it is used again.",
+A store may have several folders, each on a disk of its own: the key of a response determines its disk, in proportion to `size`. A disk that
+fails, is full or hangs affects only the responses on it. A disk that can't be opened at a start is left out until the next start, and is
+empty then, as it has missed purges; if none can be opened, the proxy does not start. Each disk has its own journal with all purges, so that
+purges hold with any of the disks at the next start: the response to a purge is 503 while one of them hangs or can't be written, and the
+purge is in effect in this process. If a disk is added, removed or given another `size`, responses whose disk stays the same are not lost.
+Empty a removed disk before you use it again.",
     example: r#"
 cache-store main memory="256MiB" {
     disk "/ssd1/cache" size="10GiB" max-files=1000000 min-free="1GiB"
@@ -120,49 +136,55 @@ pub(super) static CACHE: Directive = Directive {
         Prop::new(
             "lock",
             "DURATION",
-            "How long requests wait for the answer to another one for the same until one more is sent. Default `\"5s\"`.",
+            "How long requests wait for the fetch of the same response by another request, before one more is \
+             sent. Default `\"5s\"`.",
         ),
         Prop::new(
             "store-set-cookie",
             "strip",
-            "Responses that set cookies are cached too, without their `Set-Cookie`; no client gets it, not even the one whose request was forwarded. Without this, they are not cached.",
+            "Responses that set cookies are cached too, without their `Set-Cookie`; no client gets it, not even \
+             the client whose request was forwarded. Without this, they are not cached.",
         ),
         Prop::new(
             "strip-cookies",
             "BOOL",
-            "The server is sent no cookies where its response may be cached, but those that `key` has. Requests that pass the cache keep theirs. Default `#false`.",
+            "If a response may be cached, the server receives only the cookies that `key` has. Requests that \
+             bypass the cache keep theirs. Default `#false`.",
         ),
     ],
     body: Some(Place::Cache),
     repeats: false,
-    summary: "Keeps answers of servers, and answers with them again.",
+    summary: "Caches upstream responses.",
     details: "\
-A shared cache after RFC 9111. Answers are kept as long as they say (`CDN-Cache-Control`, RFC 9213, before `Cache-Control`
-before `Expires`), or as long as `ttl` and `negative` say where they don't say themselves; asked about once they are stale, with
-their `ETag` and `Last-Modified`; told apart by the fields that `Vary` lists, as the server was sent them; and removed when a request succeeds that
-may have changed what is at their URL (POST, PUT and the like). Conditions and ranges of requests are answered from what is kept. What requests say in `Cache-Control` is obeyed.
+A shared cache that follows RFC 9111. Responses are cached for the lifetime that they state (`CDN-Cache-Control`, RFC 9213, before
+`Cache-Control` before `Expires`), or for that of `ttl` and `negative` if they state none. Stale responses are revalidated with their `ETag`
+and `Last-Modified`. Variants are distinguished by the fields that `Vary` lists, as the server received them. A successful request that may
+have changed the resource (POST, PUT and the like) removes the responses of its URL. Conditional and range requests are served from cached
+responses. `Cache-Control` of requests is obeyed.
 
-Never kept are answers that are `private`, `no-store` or set a cookie; answers to requests with `Authorization` that don't say
-that others may have them (`public`, `s-maxage`, `must-revalidate`; RFC 9111 section 3.5), nor are answers without one of these
-used for requests with `Authorization`; and answers of which nothing says how long they are good.
+Never cached are responses that are `private`, `no-store` or set a cookie; responses to requests with `Authorization` that do not permit
+sharing (`public`, `s-maxage`, `must-revalidate`; RFC 9111 section 3.5), nor are responses without one of these
+used for requests with `Authorization`; and responses without any lifetime.
 
-One request fetches for all that come meanwhile: they get the answer as it arrives. Where it takes longer than `lock`, one more is sent,
-and they get what comes first; a request waits for as long as for a server (`timeouts response`). Where it turns out that the answer is not for
-them, they go on at once, side by side; and for ten seconds nobody waits for an answer to that URL (hit-for-miss). The first that may
-be kept is kept all the same. Where the server fails (it answers with 5xx, resets, can't be reached), one of those who wait asks again, up to
-four times a second; who has waited three times is answered with 503 (`upstream-failing`). A range that begins
-beyond a MiB of something that is not cached, or is counted from its end, is fetched as it is and stored as a part (RFC 9111 section 3.3), as is what has come of a response that
-the server has cut short. What lies within the parts that are stored is served from them. Where they have a strong validator and are half of what is wanted, the rest
-alone is fetched, with `If-Range`; all of them are the whole. Where the server has another version by then, the response ends (`upstream-changed` in the log), and the next one is new.
+Concurrent requests for a response share one fetch: they get the response as it arrives. If it takes longer than `lock`, one more request is
+sent, and they get the response that comes first; a request waits at most as long as for a server (`timeouts response`). If the response
+must not be shared, the waiting requests are forwarded at once, in parallel; and for ten seconds no request waits for a response to that URL
+(hit-for-miss). The first response that may be stored in that time is stored. If the server fails (it responds with 5xx, resets, can't be
+reached), one of the waiting requests asks again, up to four times a second; a request that has waited three times gets a 503
+(`upstream-failing`). A range of an uncached response that begins beyond a MiB, or is counted from the end, is fetched as requested and
+stored as a part (RFC 9111 section 3.3), and so is the received part of a response that the server has cut short. Ranges within the stored
+parts are served from them. If the parts have a strong validator and cover half of the requested range, only the rest is fetched, with
+`If-Range`; all parts together are the whole response. If the server has another version by then, the response ends (`upstream-changed` in
+the log), and the next one is new.
 
-`Cache-Status` (RFC 9211) says in each answer what was done; `response-headers { remove Cache-Status }` hides it. The log's
+`Cache-Status` (RFC 9211) in each response says what the cache did; `response-headers { remove Cache-Status }` hides it. The log's
 `cache` and `cache-reason` say the same:
 
 - `hit`; `stale` (`while-revalidate`, `if-error`, `max-stale`); `revalidated`; `joined`: fetched by another request; `miss`; `pass`; `purge`.
-- Why it passed: `method`, `body`, `bypass`, `condition`, `upgrade`, `range`, `authorization`, `request-no-store`.
-- Why it was not kept: `no-store`, `private`, `request-no-store`, `authorization`, `set-cookie`, `vary`, `status`, `no-lifetime`,
+- Why the request bypassed the cache: `method`, `body`, `bypass`, `condition`, `upgrade`, `range`, `authorization`, `request-no-store`.
+- Why the response was not stored: `no-store`, `private`, `request-no-store`, `authorization`, `set-cookie`, `vary`, `status`, `no-lifetime`,
   `too-large`, `no-room`, `truncated`, `purged`, `superseded`, `no-longer-kept`, `head`.
-- Why it was fetched beside another: `lock-timeout`. And `only-if-cached`, which is answered with 504.",
+- Why it was fetched in parallel to another fetch: `lock-timeout`. Also `only-if-cached`, with a 504.",
     example: r#"
 cache-store main memory="256MiB"
 site example.com {
@@ -193,9 +215,10 @@ pub(super) static VARY: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The request fields that answers may depend on.",
+    summary: "Limits the request fields that `Vary` may list.",
     details: "\
-An answer whose `Vary` lists another is not kept. Without this any may, up to 16 for a URL; but for `*`, which never is.",
+A response whose `Vary` lists another field is not cached. By default all fields are allowed, up to 16 for a URL, except `*`, which is never
+cached.",
     example: r#"
 site example.com {
     cache {
@@ -211,15 +234,15 @@ pub(super) static TAGS: Directive = Directive {
     name: "tags",
     places: &[Place::Cache],
     args: "",
-    props: &[Prop::new("from", "FIELD", "The field of answers that has them, parted by spaces or commas.")],
+    props: &[Prop::new("from", "FIELD", "The response field with the tags, separated by spaces or commas.")],
     body: None,
     repeats: false,
-    summary: "Names by which answers can be purged.",
+    summary: "Gives responses tags, by which they can be purged.",
     details: "\
 The field is passed on; `response-headers` can remove it.
 
-Groups need no `tags`: a response is in those that its `Cache-Groups` lists (RFC 9875), and whatever a server answers to POST, PUT and the like, with
-`Cache-Group-Invalidation`, removes what is in these groups of the same scheme, host and port.",
+Groups need no `tags`: a response belongs to the groups that its `Cache-Groups` lists (RFC 9875). If a server responds to POST, PUT and the
+like with `Cache-Group-Invalidation`, in any status, the responses in these groups of the same scheme, host and port are removed.",
     example: r#"
 site example.com {
     cache {
@@ -239,8 +262,8 @@ pub(super) static CACHE_METHODS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Which requests are answered from what is kept.",
-    details: "Answers to GET are what is kept; HEAD is answered with their heads, unless only `GET` is listed.",
+    summary: "Sets the methods that are served from the cache.",
+    details: "Responses to GET are cached; HEAD is served with their heads, unless only `GET` is listed.",
     example: r#"
 site example.com {
     cache {
@@ -259,8 +282,8 @@ pub(super) static BYPASS: Directive = Directive {
     props: &[],
     body: Some(Place::Bypass),
     repeats: false,
-    summary: "Requests that pass: they are not answered from what is kept, nor are their answers kept.",
-    details: "One of the lines is enough.",
+    summary: "Lets requests bypass the cache: they are not served from it, and their responses are not stored.",
+    details: "One matching line is enough.",
     example: r#"
 site example.com {
     cache {
@@ -283,9 +306,10 @@ pub(super) static REFRESH: Directive = Directive {
     props: &[],
     body: Some(Place::Bypass),
     repeats: false,
-    summary: "Requests that are forwarded though a response is cached: the new one replaces it.",
+    summary: "Forwards requests although a response is cached; the new response replaces it.",
     details: "\
-One of the lines is enough. So a deploy, or an editor's browser, can renew a single page; `bypass` leaves the cached response as it is.",
+One matching line is enough. A deployment, or an editor's browser, can refresh a single page in this way; `bypass` leaves the cached
+response unchanged.",
     example: r#"
 site example.com {
     cache {
@@ -306,11 +330,11 @@ pub(super) static LANGUAGES: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The languages that there are responses in: the server is sent the client's preferred one alone.",
+    summary: "Lists the languages of the site's responses: the server receives only the client's preferred one.",
     details: "\
-Browsers send thousands of different `Accept-Language` fields, and `Vary: Accept-Language` stores a response for each. With this the server is sent `de` where a client says
-`de-CH, de;q=0.9, fr;q=0.8` (RFC 4647 section 3.4), and the first of the list where a client wants none of them. `key { header Accept-Language }` means the same one then. Where the cache is passed, the
-field goes to the server as it is.",
+Browsers send thousands of different `Accept-Language` fields, and `Vary: Accept-Language` stores a response for each. With this directive,
+the server receives `de` if a client sends `de-CH, de;q=0.9, fr;q=0.8` (RFC 4647 section 3.4), and the first of the list if a client wants
+none of them. `key { header Accept-Language }` then refers to this value. Requests that bypass the cache are sent with the client's field.",
     example: r#"
 site example.com {
     cache {
@@ -347,15 +371,16 @@ pub(super) static IGNORE: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "What requests or responses say that has no effect.",
+    summary: "Ignores instructions of requests or responses to the cache.",
     details: "\
-`request-cache-control`: `Cache-Control` and `Pragma` of requests. Without this, any client can have a response fetched again (`no-cache`, which browsers send on reload, and
-`max-age=0`), keep it from being cached (`no-store`), or ask for a stale one (`max-stale`), as RFC 9111 section 5.2.1 says.
+`request-cache-control` ignores `Cache-Control` and `Pragma` of requests. By default, any client can have a response fetched again
+(`no-cache`, which browsers send on reload, and `max-age=0`), prevent its storage (`no-store`), or ask for a stale one (`max-stale`), as RFC
+9111 section 5.2.1 says.
 
-`no-vary-search`: `No-Vary-Search` of responses. Without this, a server can say which parameters of the query a response does not depend on
-(`params=(\"utm_source\")`, `except=(\"id\")`, `key-order`), and the response is used for all requests that differ in these alone. What `key` says
-of the query goes before; and where the site itself puts parts of the query into the path, fields, or the choice of the upstream, the field has no effect. A
-purge of a URL purges all that was cached for its path in this way.",
+`no-vary-search` ignores `No-Vary-Search` of responses. By default, a server can say which parameters of the query a response does not
+depend on (`params=(\"utm_source\")`, `except=(\"id\")`, `key-order`), and the response is used for all requests that differ only in these.
+`key { query }` overrides the field; and if the site itself puts parts of the query into the path, fields, or the choice of the upstream,
+the field has no effect. A purge of a URL purges all responses that were cached for its path in this way.",
     example: r#"
 site example.com {
     cache {
@@ -399,7 +424,7 @@ mark!(
     "header",
     Header,
     value::header_name,
-    "A request has this field, with this value if there is one.",
+    "Matches requests with this field, with this value if one is given.",
     r#"
 site example.com {
     cache {
@@ -416,7 +441,7 @@ mark!(
     "query",
     Query,
     value::query_name,
-    "A request has this parameter, with this value if there is one.",
+    "Matches requests with this parameter, with this value if one is given.",
     r#"
 site example.com {
     cache {
@@ -433,7 +458,7 @@ mark!(
     "cookie",
     Cookie,
     value::cookie_name,
-    "A request has this cookie, with this value if there is one.",
+    "Matches requests with this cookie, with this value if one is given.",
     r#"
 site example.com {
     cache {
@@ -453,21 +478,21 @@ pub(super) static PURGE: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Who may purge, with requests of the method PURGE.",
+    summary: "Allows clients in these networks to purge, with requests of the method PURGE.",
     details: "\
-A PURGE of a URL removes all answers that are kept under it, whatever they are told apart by, with `http` and with `https`, with the port it
-names, with those of the site's listeners and without one; one of
-`/x/*` those of `/x` and all below it, on that host; one with `Purge-Tags: a b` those with one of these tags; one with
-`Purge-Groups: \"a\", \"b\"` those in one of these groups (RFC 9875) of that host; one with
-`Purge-Mode: all` the whole store. With `Purge-Mode: soft` they become stale instead: they are asked about before they are used again, or used
-as `stale` allows. The answer tells how many there were. What is on its way from a server when it is purged is not kept.
+A PURGE of a URL removes all responses that are cached under it, all variants included, with `http` and with `https`, with the port of the
+request, with those of the site's listeners and without one. A PURGE of
+`/x/*` removes those of `/x` and everything below it, on that host; with `Purge-Tags: a b` those with one of these tags; with
+`Purge-Groups: \"a\", \"b\"` those in one of these groups (RFC 9875) of that host; with
+`Purge-Mode: all` the whole store. With `Purge-Mode: soft` they become stale instead: they are revalidated before they are used again, or used
+as `stale` allows. The response says how many there were. A response that is being fetched when it is purged is not stored.
 
-`Purge-Pattern: /img/*.jpg` means the paths of this pattern on that host, `*` standing for any characters, slashes included; `*/img/*.jpg` means all hosts of the store,
-`*.example.com/*` those below one. A pattern without `?` means a path with any query, and one with it the query as it is kept. There may be 16 such fields, of up to 1024 bytes;
-what is no pattern is answered with 400 (`purge-malformed`). On disk, files are held against the patterns when they are read: against 64 at most, and beyond
-that the older half stands for all of their hosts.
+`Purge-Pattern: /img/*.jpg` matches paths on that host, and `*` any characters, slashes included; `*/img/*.jpg` matches all hosts of the
+store, `*.example.com/*` those below a domain. A pattern without `?` matches a path with any query, and a pattern with `?` the query as in
+the key. There may be 16 such fields, of up to 1024 bytes; a malformed pattern gets a 400 (`purge-malformed`). On disk, files are compared
+with the patterns when they are read: with 64 at most, and beyond that the older half purges all of their hosts.
 
-PURGE from anybody else is answered with 403. Where there is no `purge`, it is a method like others, and is forwarded.",
+PURGE from other clients gets a 403. Without `purge`, it is a method like others, and is forwarded.",
     example: r#"
 site example.com {
     cache {

@@ -1,4 +1,4 @@
-//! `http2`: what holds for clients' connections in HTTP/2.
+//! `http2`: settings of clients' HTTP/2 connections.
 
 use super::{Directive, Place};
 use crate::ast::{Top, What};
@@ -11,8 +11,8 @@ pub(super) static HTTP2: Directive = Directive {
     props: &[],
     body: Some(Place::Http2),
     repeats: false,
-    summary: "What holds for clients' connections in HTTP/2.",
-    details: "Of listeners that speak it: see [`http`](#http-in-a-listen).",
+    summary: "Configures clients' HTTP/2 connections.",
+    details: "It applies to listeners with HTTP/2: see [`http`](#http).",
     example: r#"
 http2 {
     max-streams 250
@@ -34,10 +34,10 @@ pub(super) static MAX_STREAMS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "How many requests a client may have under way on one connection.",
+    summary: "Limits the concurrent requests on a client's connection.",
     details: "\
-`SETTINGS_MAX_CONCURRENT_STREAMS` of RFC 9113 section 6.5.2: clients wait, or open another connection, and what comes beyond is
-refused so that it may be sent again. 1 to 1000. Default 100, the least that the RFC recommends.",
+`SETTINGS_MAX_CONCURRENT_STREAMS` of RFC 9113 section 6.5.2: clients wait, or open another connection, and requests beyond the limit are
+refused so that they may be sent again. 1 to 1000. Default 100, the least that the RFC recommends.",
     example: r#"
 http2 {
     max-streams 250

@@ -1,4 +1,4 @@
-//! `include`: other files.
+//! `include`: reads other files.
 
 use super::{Directive, Place};
 use crate::value;
@@ -10,8 +10,8 @@ pub(super) static INCLUDE: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Reads other files as if they stood here.",
-    details: "`PATH` is relative to the file it stands in; `*`, `?` and `[...]` match names, in the order of names. A path that\nmatches nothing is an error, as is a file that includes itself. Messages point into the file the words came from.",
+    summary: "Reads other files as if their text were here.",
+    details: "`PATH` is relative to the including file; `*`, `?` and `[...]` match names, in the order of names. A path that\nmatches nothing is an error, as is a file that includes itself. Messages point into the included file.",
     // A single file stands for itself; that several are read is tested with real ones.
     example: r#"
 // include "sites/*.kdl"

@@ -1,4 +1,4 @@
-//! `lint`: how serious a doubtful thing is.
+//! `lint`: sets the levels of lints.
 
 use super::{Directive, Place, Prop};
 use crate::ast::{Lint, Top, What};
@@ -11,12 +11,12 @@ pub(super) static LINT: Directive = Directive {
     name: "lint",
     places: &[Place::Root],
     args: "allow|warn|deny CODE...",
-    props: &[Prop::new("days", "N", "For `cert-expiry` alone: how near its end a certificate is found. Default 14.")],
+    props: &[Prop::new("days", "N", "For `cert-expiry` only: how many days before its expiry a certificate is reported. Default 14.")],
     body: None,
     repeats: true,
-    summary: "Says how serious a doubtful thing is: nothing, a warning, or an error.",
+    summary: "Sets the level of a lint: nothing, a warning, or an error.",
     details: "\
-For findings that may be meant; what makes a site wrong is always an error. The lints are listed [below](#lints);
+Lints report things that may be intended; things that make a site wrong are always errors. The lints are listed [below](#lints);
 `kiln explain CODE` has a page for each.",
     example: r#"
 lint warn unused

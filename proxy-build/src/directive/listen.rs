@@ -1,4 +1,4 @@
-//! `listen`: the sockets to accept from, and what is spoken there.
+//! `listen`: the sockets of a listener, and its protocols.
 
 use super::{Directive, Place, Prop};
 use crate::ast::{InListen, Listen, ListenWord, Top, What};
@@ -12,32 +12,42 @@ pub(super) static LISTEN: Directive = Directive {
     places: &[Place::Root, Place::Site],
     args: "NAME? ADDR...",
     props: &[
-        Prop::new("mode", "MODE", "The permissions of a unix socket's file, in octal, as in `\"0660\"`: who may write to it may connect. Default: what the umask leaves, `0755` as a rule."),
-        Prop::new("owner", "USER:GROUP", "Whose file it is, by name or number: `\"www-data\"`, `\"www-data:www-data\"` or `\":www-data\"`."),
+        Prop::new(
+            "mode",
+            "MODE",
+            "The permissions of a unix socket's file, in octal, as in `\"0660\"`: users with write permission may \
+             connect. Default: by the umask, usually `0755`.",
+        ),
+        Prop::new(
+            "owner",
+            "USER:GROUP",
+            "The owner of the file, by name or number: `\"www-data\"`, `\"www-data:www-data\"` or \
+             `\":www-data\"`.",
+        ),
     ],
     body: Some(Place::Listen),
     repeats: true,
     summary: "Accepts connections on these addresses.",
     details: "\
 `ADDR` is `:8080` (all of the machine's addresses, IPv6 and IPv4), `\"127.0.0.1:8080\"`, `\"[::1]:8080\"`,
-`\"unix:/run/site.sock\"` or `(param)NAME`. At the top level a listener may have a name, and serves every site that
-says no `listen` itself. In a site, `listen` takes names of listeners, or addresses, and the site is served there alone.
+`\"unix:/run/site.sock\"` or `(param)NAME`. At the top level a listener may have a name, and serves every site
+without a `listen` of its own. In a site, `listen` takes names of listeners, or addresses, and the site is served only there.
 
-A unix socket's file has its permissions (`mode`) and owner (`owner`) from the moment others could connect; one that a parent process hands over gets them as
-well. Names of users and groups are looked up in `/etc/passwd` and `/etc/group` at start; one that is not there, or can't be set, ends the start.
+A unix socket's file gets its permissions (`mode`) and owner (`owner`) before others can connect; a socket from a parent process gets them as
+well. Names of users and groups are looked up in `/etc/passwd` and `/etc/group` at start; the start fails if one is unknown or can't be set.
 
-Without any `listen` a site is served on `[::]:8080` (on `0.0.0.0:8080` where the machine has no IPv6); one with `tls`
-on `[::]:443`, and requests that come to `[::]:80` are redirected there.
+Without any `listen` a site is served on `[::]:8080` (on `0.0.0.0:8080` if the machine has no IPv6). A site with `tls` is served
+on `[::]:443`, and requests to `[::]:80` are redirected there.
 
-What is read in two ways by two programs is refused. In HTTP/1.1 that is, among others, a bare LF for a line end, a blank or
-anything that is no extension behind the size of a chunk, and a URL for a target without a `Host` field: 400. In HTTP/2, so is
+Requests that two programs may read in two ways are refused. In HTTP/1.1 these are, among others, a bare LF as a line end, a blank or
+anything that is not an extension after a chunk size, and a URL as the target without a `Host` field: 400. In HTTP/2, it is
 a field value with a blank at either end (RFC 9113 section 8.2.1). Versions 1.2 to 1.9 are read as 1.1; another major version in
-a request line is answered with 505. An `https` URL over a connection that is not encrypted is answered with 421 (RFC 9110
+a request line gets a 505. An `https` URL over an unencrypted connection gets a 421 (RFC 9110
 section 7.4), unless the peer is one of [`trusted-proxies`](#trusted-proxies) or the listener expects a PROXY header; an `http`
-URL is taken on any listener, and other schemes on none (400). `Upgrade` means nothing in HTTP/1.0.
+URL is accepted on any listener, and other schemes on none (400). `Upgrade` is ignored in HTTP/1.0.
 
-`OPTIONS *` is answered by the proxy, without any site. So is an `OPTIONS` with `Max-Forwards: 0` that would be forwarded; a
-larger number is counted down (RFC 9110 section 7.6.2). `TRACE` and `CONNECT` are refused (405).",
+The proxy itself responds to `OPTIONS *`, without any site, and to an `OPTIONS` with `Max-Forwards: 0` that would be forwarded; a
+larger number is decremented (RFC 9110 section 7.6.2). `TRACE` and `CONNECT` are refused (405).",
     example: r#"
 listen public ":8080"
 listen "127.0.0.1:8081"
@@ -71,13 +81,13 @@ site status.example.com {
 fn listen_word(leaf: &Leaf) -> Parsed<ListenWord> {
     match (&leaf.value, &leaf.ty) {
         (Scalar::Text(text), None) if text.parse::<u16>().is_ok_and(|port| port > 0) => {
-            Err(problem("bad-address", "a port alone is no address").write_text(&format!(":{text}")))
+            Err(problem("bad-address", "a port alone is not an address").write_text(&format!(":{text}")))
         }
         (Scalar::Text(text), None) if !text.contains(':') && text.parse::<std::net::IpAddr>().is_err() => {
             value::name(leaf).map(ListenWord::Name)
         }
         (Scalar::Integer(port @ 1..=65535, _), None) => {
-            Err(problem("bad-address", "a port alone is no address").write_text(&format!(":{port}")))
+            Err(problem("bad-address", "a port alone is not an address").write_text(&format!(":{port}")))
         }
         _ => value::setting(value::listen_address)(leaf).map(ListenWord::Address),
     }
@@ -90,11 +100,11 @@ pub(super) static HTTP: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Which versions of HTTP a listener speaks.",
+    summary: "Sets the HTTP versions of a listener.",
     details: "\
-Over TLS the client chooses (ALPN), and both are spoken where nothing is said. Without TLS it is HTTP/1.1 alone, unless
-`h2` is written; a client then has to know that HTTP/2 is spoken (RFC 9113 section 3.3). Prefer `h1 h2` to
-`h2` alone, which turns away all who speak HTTP/1.1.",
+Over TLS the client chooses (ALPN), and both are supported by default. Without TLS the default is HTTP/1.1 only. With
+`h2`, a client has to know that the listener supports HTTP/2 (RFC 9113 section 3.3). Prefer `h1 h2` to
+`h2` alone, which rejects all HTTP/1.1 clients.",
     example: r#"
 listen ":8080" {
     http h1 h2
@@ -113,13 +123,13 @@ pub(super) static LISTEN_TLS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Connections to a listener are encrypted.",
+    summary: "Encrypts the connections to a listener (HTTPS).",
     details: "\
-The client says which host it wants, and sees the certificate of the site's [`tls`](#tls-in-a-site). With `NAME`, a `tls` of
-the top level, it sees that one if it wants a host that no site here has; without it, it gets the alert
+The client names a host (SNI), and gets the certificate of the site's [`tls`](#tls-in-a-site). If no site here has that host, it
+gets the certificate of `NAME`, a `tls` of the top level, or, without a `NAME`, the alert
 `unrecognized_name`. Sites without a `tls` of their own are served here if there is a `NAME`.
 
-A plain request is answered with a 400 that says so. Handshakes are bounded by `timeouts handshake` and
+A plain request gets a 400 with an explanation. Handshakes are limited by `timeouts handshake` and
 `limits handshakes` of the top level.",
     example: r#"
 tls fallback {
@@ -139,14 +149,14 @@ pub(super) static LISTEN_PROXY_PROTOCOL: Directive = Directive {
     name: "proxy-protocol",
     places: IN_LISTEN,
     args: "v1|v2...",
-    props: &[Prop::new("from", "CIDR", "Peers in this network send it. Must be given.")],
+    props: &[Prop::new("from", "CIDR", "The network of the peers that send the header. Required.")],
     body: None,
     repeats: true,
-    summary: "Each connection to a listener begins with a PROXY header, which tells who the client is.",
+    summary: "Expects a PROXY header with the client's address at the beginning of each connection.",
     details: "\
-As HAProxy and cloud balancers send it, as text (`v1`) or binary (`v2`). The address it tells is the client's from then
-on: in `client-ip`, in limits, in logs, and for `trusted-proxies`. Whoever is not in a `from` network, or does not send it, is turned away.
-It may stand several times, for several networks.",
+HAProxy and cloud load balancers send it, as text (`v1`) or binary (`v2`). Its address is then used as the client's
+in `client-ip`, in limits, in logs, and for `trusted-proxies`. Connections from outside the `from` networks, or without the header, are closed.
+Repeat the directive for several networks.",
     example: r#"
 listen ":8080" {
     proxy-protocol v1 v2 from="10.0.0.0/8"
@@ -170,10 +180,10 @@ pub(super) static REDIRECT_HTTPS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Sites with `tls` are redirected to `https` here.",
+    summary: "Redirects sites with `tls` to `https`.",
     details: "\
-With a 308, to the same host and path, at the port of the listener with `tls` that serves the site. Sites without `tls`
-are served.",
+The redirect is a 308 to the same host and path, at the port of the listener with `tls` that serves the site. Sites without `tls`
+are served here.",
     example: r#"
 listen ":8080" {
     redirect-https

@@ -1,4 +1,4 @@
-//! Matchers: what a request must be, beside its path, for a route to take it.
+//! Matchers: conditions of a route besides the path.
 
 use super::{Directive, MATCHER, Place};
 use crate::ast::{Matcher, Protocol, ValueOf, ValueTest, What};
@@ -15,7 +15,7 @@ pub(super) static METHOD: Directive = Directive {
     body: None,
     repeats: false,
     summary: "The request's method is one of these.",
-    details: "`GET` includes `HEAD`. A request that lacks nothing but the method is answered with 405 and `Allow`. CONNECT and\nTRACE are always refused.",
+    details: "`GET` includes `HEAD`. If only the method does not match, the response is 405 with `Allow`. CONNECT and\nTRACE are always refused.",
     example: r#"
 site example.com {
     route "/items" {
@@ -35,7 +35,7 @@ pub(super) static HEADER: Directive = Directive {
     body: None,
     repeats: true,
     summary: "The request has this header field.",
-    details: "With `VALUE`, one of its lines is exactly that; with `(regex)RE`, the expression matches somewhere in one of them\n(anchor it with `^` and `$`). Expressions run in linear time, over bytes: `\\w`, `\\d`, `\\s`, `\\b` and
+    details: "With `VALUE`, one of its lines must be equal to it; with `(regex)RE`, the expression must match somewhere in one of them\n(anchor it with `^` and `$`). Expressions run in linear time, over bytes: `\\w`, `\\d`, `\\s`, `\\b` and
 `(?i)` are ASCII, and `(?u)` and `\\p{...}` are refused.",
     example: r#"
 site example.com {
@@ -57,7 +57,7 @@ pub(super) static QUERY: Directive = Directive {
     body: None,
     repeats: true,
     summary: "The query has this parameter.",
-    details: "Names and values are compared as they stand in the URL. With `VALUE`, one of the parameter's values is exactly that;\nwith `(regex)RE`, the expression matches somewhere in one of them.",
+    details: "Names and values are compared as they appear in the URL. With `VALUE`, one of the parameter's values must be equal to it;\nwith `(regex)RE`, the expression must match somewhere in one of them.",
     example: r#"
 site example.com {
     route "/search" {
@@ -78,7 +78,7 @@ pub(super) static COOKIE: Directive = Directive {
     body: None,
     repeats: true,
     summary: "The request has this cookie.",
-    details: "With `VALUE`, it is exactly that; with `(regex)RE`, the expression matches somewhere in it.",
+    details: "With `VALUE`, it must be equal to it; with `(regex)RE`, the expression must match somewhere in it.",
     example: r#"
 site example.com {
     route "/*" {
@@ -101,7 +101,7 @@ pub(super) static CLIENT_IP: Directive = Directive {
     body: None,
     repeats: false,
     summary: "The client's address is in one of these networks.",
-    details: "The client is the peer, or what a trusted peer says (see `trusted-proxies`). An IPv4 address that comes as IPv6 counts\nas IPv4.",
+    details: "The client is the peer, or the client that a trusted peer names (see `trusted-proxies`). An IPv4 address in IPv6 form counts\nas IPv4.",
     example: r#"
 site example.com {
     route "/admin/*" {
@@ -120,8 +120,8 @@ pub(super) static PROTOCOL: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The request speaks, or asks to speak, one of these.",
-    details: "`websocket`: it asks for an upgrade to WebSocket (RFC 6455). `grpc`: its content is `application/grpc`. `http1`: it came\nover HTTP/1.0 or HTTP/1.1, as all requests do that a listener of this version takes.",
+    summary: "The request uses, or asks for, one of these protocols.",
+    details: "`websocket`: it asks for an upgrade to WebSocket (RFC 6455). `grpc`: its content is `application/grpc`. `http1`: it arrived\nover HTTP/1.0 or HTTP/1.1, like all requests on a listener of this version.",
     example: r#"
 site example.com {
     route "/live" {
@@ -149,7 +149,7 @@ pub(super) static PATH_REGEX: Directive = Directive {
     body: None,
     repeats: false,
     summary: "The expression matches somewhere in the path.",
-    details: "Anchor it with `^` and `$`; a path begins with `/`. Named groups, as in `(?<year>[0-9]{4})`, bind placeholders, except\nwithin `not` and `any`. The expressions of all routes become one table at\nbuild, which is walked once per request, in linear time; one that neither begins with `^` nor ends with `$` may need one of\nits own, and is pointed out by a lint. It is matched over bytes: `\\w`, `\\d`, `\\s`, `\\b` and `(?i)`\nare ASCII. All tables of a site may take 64 MiB.",
+    details: "Anchor it with `^` and `$`; a path begins with `/`. Named groups, as in `(?<year>[0-9]{4})`, bind placeholders, except\nwithin `not` and `any`. The expressions of all routes become one table at\nbuild, which is read once per request, in linear time; an expression that neither begins with `^` nor ends with `$` may need a table of\nits own, and a lint reports it. It is matched over bytes: `\\w`, `\\d`, `\\s`, `\\b` and `(?i)`\nare ASCII. All tables of a site may take 64 MiB.",
     example: r#"
 site example.com {
     route "/archive/*" {
@@ -168,7 +168,7 @@ pub(super) static NOT: Directive = Directive {
     props: &[],
     body: Some(Place::Not),
     repeats: true,
-    summary: "The matchers inside do not all hold.",
+    summary: "At least one of the matchers inside does not match.",
     details: "",
     example: r#"
 site example.com {
@@ -193,8 +193,8 @@ pub(super) static ANY: Directive = Directive {
     props: &[],
     body: Some(Place::Any),
     repeats: true,
-    summary: "At least one of the matchers inside holds.",
-    details: "Each kind of matcher may stand here several times, `path-regex` and `client-ip` among them. One whose requests another one takes as\nwell is an error.",
+    summary: "At least one of the matchers inside matches.",
+    details: "Each kind of matcher may occur several times here, `path-regex` and `client-ip` included. A matcher whose requests another one matches as\nwell is an error.",
     example: r#"
 site example.com {
     route "/*" {

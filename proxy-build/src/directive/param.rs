@@ -1,4 +1,4 @@
-//! `param`: what may differ between two starts of the same binary.
+//! `param`: values that are given at start.
 
 use proxy_runtime::site::ParamKind;
 
@@ -14,20 +14,20 @@ pub(super) static PARAM: Directive = Directive {
         Prop::new(
             "type",
             "addr|string|number|duration|size|file|secret",
-            "What its value must be; `file` and `secret` are paths, whose content is used.",
+            "The type of its value; `file` and `secret` are paths of files, whose content is used.",
         ),
         Prop::new(
             "default",
             "TEXT",
-            "Its value where neither flag nor variable is given. Without it, one of them must be.",
+            "Its value if neither the flag nor the variable is given. Without a default, one of them is required.",
         ),
         Prop::new("help", "TEXT", "A line for the binary's `--help`."),
     ],
     body: None,
     repeats: true,
-    summary: "Declares a value that is given at start.",
+    summary: "Declares a parameter, whose value is given at start (flag or environment variable).",
     details: "\
-`(param)NAME` uses it: as an address, number, duration, size or text, by its type. The binary takes it as the flag
+`(param)NAME` uses it, as an address, number, duration, size or text, according to its type. The binary takes it as the flag
 `--NAME` or the variable `NAME` in capitals with `_` for `-`, and lists it in `--help`. A value that is missing or
 malformed stops the start with this line. A `secret` is the path of a file whose content is never printed.",
     example: r#"

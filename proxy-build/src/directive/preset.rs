@@ -1,4 +1,4 @@
-//! `preset` and `use`: policies written once.
+//! `preset` and `use`: named groups of policies.
 
 use super::{Directive, Place};
 use crate::ast::{Preset, Top, What};
@@ -12,7 +12,7 @@ pub(super) static PRESET: Directive = Directive {
     body: Some(Place::Preset),
     repeats: true,
     summary: "Names a group of policies.",
-    details: "A preset may `use` others. Messages about what a preset says point into the preset.",
+    details: "A preset may `use` others. Messages about a policy of a preset point into the preset.",
     example: r#"
 preset secure {
     response-headers {
@@ -35,13 +35,13 @@ pub(super) static USE: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Puts the policies of a preset here.",
-    details: "What stands here beside it goes before the preset's; of two presets, the one used later goes before the earlier one.\nLists of header lines merge: the preset's come first.
+    summary: "Applies the policies of a preset.",
+    details: "Policies beside it override the preset's; of two presets, the later one overrides the earlier one.\nLists of header lines are merged: the preset's come first.
 
-`security-headers` comes with Kiln. Where the server sets them not itself it sets `X-Content-Type-Options: nosniff`, `X-Frame-Options: SAMEORIGIN`,
+`security-headers` comes with Kiln. Unless the server sets them itself, it sets `X-Content-Type-Options: nosniff`, `X-Frame-Options: SAMEORIGIN`,
 `Referrer-Policy: strict-origin-when-cross-origin`, `Cross-Origin-Opener-Policy: same-origin`, `Permissions-Policy` without camera,
-place and microphone, and with `tls` `Strict-Transport-Security` for a year; and it removes `Server` and `X-Powered-By`. What a
-`response-headers` beside it sets holds. A preset of that name in the file takes its place.",
+location and microphone, and with `tls` `Strict-Transport-Security` for a year; and it removes `Server` and `X-Powered-By`. A
+`response-headers` beside it overrides it. A preset of that name in the file replaces it.",
     example: r#"
 preset patient {
     timeouts response="5m"

@@ -1,4 +1,4 @@
-//! `process`: what holds for the program as a whole.
+//! `process`: settings of the process.
 
 use super::{Directive, Place, Prop};
 use crate::ast::{Top, What};
@@ -12,7 +12,7 @@ pub(super) static PROCESS: Directive = Directive {
     props: &[],
     body: Some(Place::Process),
     repeats: false,
-    summary: "Workers, and how the program stops.",
+    summary: "Configures the process: workers and shutdown.",
     details: "",
     example: r#"
 process {
@@ -33,8 +33,8 @@ pub(super) static WORKERS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "How many threads serve.",
-    details: "Each has its own event loop, listening sockets and connections to upstreams. `auto` (default): one for each core this\nprocess may run on. At most 1024.",
+    summary: "Sets the number of worker threads.",
+    details: "Each has its own event loop, listening sockets and connections to upstreams. `auto` (default): one for each core that this\nprocess may run on. At most 1024.",
     example: r#"
 process {
     workers auto
@@ -59,11 +59,11 @@ pub(super) static DRAIN: Directive = Directive {
     props: &[Prop::new(
         "timeout",
         "DURATION",
-        "How long running exchanges and tunnels may go on after SIGTERM. Default `\"30s\"`.",
+        "How long running exchanges and tunnels may continue after SIGTERM. Default `\"30s\"`.",
     )],
     body: None,
     repeats: false,
-    summary: "How the program stops.",
+    summary: "Configures the graceful shutdown.",
     details: "On SIGTERM or SIGINT it stops accepting, finishes what runs, and exits with 0; what is left when the time is over is cut\noff. A second signal ends the process at once.",
     example: r#"
 process {

@@ -1,4 +1,4 @@
-//! `route`: which requests of a site, what is done to them, who answers.
+//! `route`: a pattern with matchers, policies and a handler.
 
 use super::{Directive, Place, Prop};
 use proxy_runtime::router::route::LONGEST_ANY_CASE;
@@ -16,33 +16,37 @@ pub(super) static ROUTE: Directive = Directive {
         Prop::new(
             "priority",
             "N",
-            "Settles a tie between routes of the same pattern; the higher number goes first. Default 0.",
+            "Decides a tie between routes of the same pattern; the higher number goes first. Default 0.",
         ),
-        Prop::new("ignore-case", "BOOL", "The text of the patterns matches in capital and small letters (ASCII). Default `#false`."),
+        Prop::new(
+            "ignore-case",
+            "BOOL",
+            "The text of the patterns matches in upper and lower case (ASCII). Default `#false`.",
+        ),
     ],
     body: Some(Place::Route),
     repeats: true,
-    summary: "Says who answers for some of a site's paths.",
+    summary: "Selects requests of a site by path and matchers, and their handler.",
     details: "\
 `PATTERN` is `/x` (exactly this), `/u/{id}` (one segment, bound to a name), `/x/*` (`/x` and everything below it, by
-whole segments) or `/*` (everything). In placeholders `{id}` is the bound segment and `{*}` what `*` stands for.
+whole segments) or `/*` (everything). In placeholders `{id}` is the bound segment and `{*}` the part of the path that `*` matches.
 
-With `ignore-case=#true` the letters `a` to `z` in a pattern match in either case: `/Admin/*` takes `/ADMIN/x`. Segment by segment,
-text that matches exactly goes before text that matches in any case, so that `/about` can answer what `/About` with `ignore-case` is
-redirected to. What is bound, forwarded, cached and opened as a file keeps its case; `strip-prefix` in such a route ignores it.
-`path-regex` has `(?i)` for the same.
+With `ignore-case=#true` the letters `a` to `z` in a pattern match in either case: `/Admin/*` matches `/ADMIN/x`. Segment by segment,
+text that matches exactly goes before text that matches in any case, so that `/About` with `ignore-case` can redirect to
+`/about`. Bound segments, forwarded paths, cache keys and file names keep their case; `strip-prefix` in such a route ignores it.
+In `path-regex`, use `(?i)`.
 
-**Precedence.** Order in the file means nothing. Segment by segment, text goes before `{name}`, and that before `*`.
-Among routes of one pattern, the one whose matchers include all of the other's goes first: the one, that is, whose
-requests the other takes as well. A tie that some request can hit is an error that prints such a request; `priority=`
-settles it. A route that no request reaches is an error, too. A route whose matchers decline leaves the request to the
-next less specific one.
+**Precedence.** The order in the file means nothing. Segment by segment, text goes before `{name}`, and `{name}` before `*`.
+Among routes of one pattern, the route whose matchers include all of the other's goes first, that is, the other route
+matches all of its requests as well. If two routes tie for some request, that is an error, and the message shows such a request; `priority=`
+decides. A route that no request reaches is an error, too. If the matchers of a route do not match, the request goes to the
+next less specific route.
 
-No route: 404. A path that only lacks the method: 405, with `Allow`.
+Without a matching route, the response is 404. If only the method does not match, it is 405, with `Allow`.
 
 Paths are matched in normal form (RFC 3986 section 6.2.2): unreserved characters decoded, dot segments removed,
-doubled slashes merged. `%2F`, `%5C`, control bytes, a backslash and a `..` above the root are refused with 400. What is
-matched is what is forwarded.",
+doubled slashes merged. `%2F`, `%5C`, control bytes, a backslash and a `..` above the root are refused with 400. The path
+is forwarded in the form in which it was matched.",
     example: r#"
 site example.com {
     route "/users/{id}" {
@@ -89,7 +93,7 @@ fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
     let inside = |word: &String| super::find(word, Place::Route).is_some();
     match &leaf.value {
         Scalar::Text(word) if leaf.ty.is_none() && inside(word) => {
-            Err(value::problem("bad-pattern", format!("`{word}` stands in the braces of a route")).help(Advice::Inside))
+            Err(value::problem("bad-pattern", format!("write `{word}` in the braces of a route")).help(Advice::Inside))
         }
         Scalar::Text(word) if proxy_runtime::site::Methods::NAMES.contains(&word.as_str()) => {
             let matcher = format!("method {word}");

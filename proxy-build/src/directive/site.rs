@@ -11,14 +11,14 @@ pub(super) static SITE: Directive = Directive {
     props: &[],
     body: Some(Place::Site),
     repeats: true,
-    summary: "Answers for one or more hosts.",
+    summary: "Serves one or more hosts (a virtual host).",
     details: "\
 `HOST` is `example.com` (this host), `*.example.com` (all hosts below it, one or more labels) or `*` (any host).
-Hosts are compared in lower case, without port and trailing dot; names outside ASCII are written as they are read and
-become punycode. An exact host goes before a wildcard, a longer wildcard before a shorter one, `*` last; the host alone
-decides which site answers. A request for a host that no site has is answered with 421.
+Hosts are compared in lower case, without port and trailing dot; write names outside ASCII as they are;
+Kiln converts them to punycode. An exact host goes before a wildcard, a longer wildcard before a shorter one, `*` last; only the host
+decides which site serves a request. A request for a host that no site has gets a 421.
 
-A handler directly in a site is a `route \"/*\"`. Policies in a site hold for all its routes.",
+A handler directly in a site is a `route \"/*\"`. Policies in a site apply to all its routes.",
     example: r#"
 site example.com www.example.com {
     proxy "http://127.0.0.1:3000"

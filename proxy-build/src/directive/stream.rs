@@ -1,4 +1,4 @@
-//! `stream`: connections that are passed through as they are.
+//! `stream`: TCP connections that are passed through.
 
 use super::{Directive, Place, Prop};
 use crate::ast::{InStream, ProxyTo, Stream, Top, What};
@@ -12,11 +12,11 @@ pub(super) static STREAM: Directive = Directive {
     props: &[],
     body: Some(Place::Stream),
     repeats: true,
-    summary: "Passes connections through as they are, whatever is spoken on them.",
+    summary: "Passes TCP connections through, for any protocol.",
     details: "\
-Nothing is decrypted and nothing is looked at, but for the host that a client names in its TLS handshake, if there are
-routes. Servers are chosen by the upstream's `balance` and `health-check`; one that can't be connected to is passed over
-for the next. The access log of the top level has a line for each connection, when it is over.",
+The proxy decrypts nothing and looks only at the host that a client names in its TLS handshake, if there are
+routes. Servers are chosen by the upstream's `balance` and `health-check`; a server that can't be connected to is skipped
+for the next one. The access log of the top level has a line for each connection, when it ends.",
     example: r#"
 stream databases {
     listen "127.0.0.1:5432"
@@ -44,7 +44,7 @@ pub(super) static STREAM_LISTEN: Directive = Directive {
     body: None,
     repeats: true,
     summary: "Accepts the connections of a stream on these addresses.",
-    details: "As a `listen` of the top level; no site is served there.",
+    details: "It works like a `listen` of the top level; no site is served there.",
     example: STREAM.example,
     read: |r| {
         let addresses = r.some("an ADDR", value::setting(value::listen_address));
@@ -56,13 +56,13 @@ pub(super) static STREAM_ROUTE: Directive = Directive {
     name: "route",
     places: &[Place::Stream],
     args: "",
-    props: &[Prop::new("sni", "HOST", "The host that the client names, exact or as `*.example.com`. Must be given.")],
+    props: &[Prop::new("sni", "HOST", "The host that the client names, exact or as `*.example.com`. Required.")],
     body: Some(Place::StreamRoute),
     repeats: true,
-    summary: "Where connections for a host go.",
+    summary: "Selects connections by the TLS host name (SNI).",
     details: "\
-By the name in the client's TLS handshake (RFC 6066 section 3); an exact host goes before a wildcard, a longer wildcard before
-a shorter one. Connections for other hosts, or without TLS, go by the stream's own `tunnel`; without one they are closed.",
+The name is that of the client's TLS handshake (RFC 6066 section 3); an exact host goes before a wildcard, a longer wildcard before
+a shorter one. Connections for other hosts, or without TLS, use the stream's own `tunnel`; without one they are closed.",
     example: STREAM.example,
     read: |r| {
         let sni = r.required("sni", value::host);
@@ -78,10 +78,10 @@ pub(super) static TUNNEL: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Passes bytes both ways.",
+    summary: "Forwards a connection to a server, in both directions.",
     details: "\
-To an `upstream`, or to one of these servers. A connection is over when both sides have ended, or both have been silent for
-`timeouts idle` of the top level. With `proxy-protocol` in the upstream, the server is told who the client is.",
+The server is one of an `upstream`, or one of these. A connection ends when both sides have ended, or both have been idle for
+`timeouts idle` of the top level. With `proxy-protocol` in the upstream, the server gets the client's address.",
     example: STREAM.example,
     read: |r| {
         let named = r.peek().is_some_and(

@@ -1,4 +1,4 @@
-//! `table`: routes from the lines of a companion file.
+//! `table`: routes from the lines of a CSV file.
 
 use super::{Directive, Place};
 use crate::value;
@@ -12,10 +12,10 @@ pub(super) static TABLE: Directive = Directive {
     repeats: true,
     summary: "Reads routes from a CSV file when the site is built.",
     details: "\
-For very many routes or redirects. `PATH` is relative to the file it stands in. The first line names the columns:
-`pattern`, and as needed `handler` (`redirect` where it is left out, `proxy`, `respond`, `echo`, `abort`), `status` and
-`target` (where to, the upstream's name or its URLs, or the body). A line is the same as a `route` with its handler, and
-checked the same; policies are those of the site. Placeholders may stand in targets. `kiln fmt` formats tables, too.
+Use it for very many routes or redirects. `PATH` is relative to the file that contains the directive. The first line names the columns:
+`pattern`, and as needed `handler` (`redirect` by default, or `proxy`, `respond`, `echo`, `abort`), `status` and
+`target` (the redirect's target, the upstream's name or its URLs, or the body). A line is equivalent to a `route` with its handler, and
+has the same checks; policies are those of the site. Targets may have placeholders. `kiln fmt` formats tables, too.
 
 ```csv
 pattern,handler,status,target

@@ -1,4 +1,4 @@
-//! `test`: what must come out, checked at every build.
+//! `test`: requests and the expected results, checked at every build.
 
 use proxy_runtime::site::Side;
 
@@ -86,10 +86,10 @@ pub(super) static TEST: Directive = Directive {
     props: &[],
     body: Some(Place::Test),
     repeats: true,
-    summary: "Says what must become of a request.",
+    summary: "Tests how the site handles a request.",
     details: "\
-Tests run at every build, against the tables that are compiled in; one that fails stops the build at its line. The binary
-runs them again with `--self-test`. Nothing is sent: parameters have their defaults, and upstreams are not asked.",
+Tests run at every build, against the tables that are compiled in; a failing test stops the build with a message at its line. The binary
+runs them again with `--self-test`. Nothing is sent over the network: parameters have their defaults, and upstreams get no requests.",
     example: EXAMPLE,
     read: |r| Some(What::Top(Top::Test(Test { name: r.arg("a NAME", value::text)?, items: r.body() }))),
 };
@@ -101,8 +101,8 @@ pub(super) static REQUEST: Directive = Directive {
     props: &[],
     body: Some(Place::Request),
     repeats: false,
-    summary: "The request of a test.",
-    details: "The URL is absolute. It arrives at the listener whose port it names, or else at the first that the host is served on.",
+    summary: "Sets the request of a test.",
+    details: "The URL is absolute. The request arrives at the listener with the URL's port, or else at the first listener that serves the host.",
     example: EXAMPLE,
     read: |r| {
         let method = |leaf: &Leaf| matches!(&leaf.value, Scalar::Text(text) if !text.contains(['/', ':', '.']));
@@ -122,7 +122,7 @@ pub(super) static REQUEST_HEADER: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "A header field of a test's request.",
+    summary: "Adds a header field to a test's request.",
     details: "",
     example: EXAMPLE,
     read: |r| Some(What::RequestField(r.arg("a NAME", value::header_name)?, r.arg("a VALUE", value::header_value)?)),
@@ -135,7 +135,7 @@ pub(super) static REQUEST_COOKIE: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "A cookie of a test's request.",
+    summary: "Adds a cookie to a test's request.",
     details: "",
     example: FIELDS,
     read: |r| {
@@ -153,7 +153,7 @@ pub(super) static BODY: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The size of the body of a test's request. Default none.",
+    summary: "Sets the body size of a test's request. Default: no body.",
     details: "",
     example: FIELDS,
     read: |r| Some(What::RequestBody(r.arg("a SIZE", value::size)?)),
@@ -166,8 +166,8 @@ pub(super) static REQUEST_PROTOCOL: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "What a test's request speaks, or asks to speak. Default `http1`.",
-    details: "`websocket` and `grpc` stand for the header fields that say so.",
+    summary: "Sets the protocol that a test's request uses, or asks for. Default `http1`.",
+    details: "`websocket` and `grpc` set the corresponding header fields.",
     example: FIELDS,
     read: |r| {
         let words = value::word(&[
@@ -187,7 +187,7 @@ pub(super) static FROM: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The client's address in a test. Default 192.0.2.1.",
+    summary: "Sets the client's address in a test. Default 192.0.2.1.",
     details: "",
     example: EXAMPLE,
     read: |r| Some(What::From(r.arg("an IP", value::ip)?)),
@@ -201,32 +201,33 @@ pub(super) static EXPECT: Directive = Directive {
         Prop::new(
             "status",
             "CODE",
-            "The status of an answer that the proxy gives itself: of `respond`, `redirect` or an error.",
+            "The status of a response of the proxy's own: of `respond`, `redirect` or an error.",
         ),
-        Prop::new("route", "PATTERN", "The pattern of the route that answers."),
+        Prop::new("route", "PATTERN", "The pattern of the matching route."),
         Prop::new(
             "handler",
             "NAME",
             "The name of the handler that answers, as in `handler=proxy`. Of `files` it is not known whether there is one; what `else` would forward is known.",
         ),
-        Prop::new("upstream", "NAME", "The upstream; an inline one has the name of its first server."),
-        Prop::new("upstream-path", "TEXT", "Path and query as the upstream sees them."),
+        Prop::new("upstream", "NAME", "The upstream; an inline upstream has the name of its first server."),
+        Prop::new("upstream-path", "TEXT", "Path and query of the request to the upstream."),
         Prop::new(
             "cache",
             "lookup|pass|off",
-            "Whether the request is looked up in a cache, passes it, or there is none.",
+            "Whether the request is looked up in a cache, bypasses it, or there is no cache.",
         ),
         Prop::new(
             "cache-key",
             "TEXT",
-            "What the answer would be kept under: the URL as the key has it, then fields and cookies of the key, as in `\"http://example.com/x?page=2 accept-language:en theme=dark\"`.",
+            "The key of the cached response: the URL as in the key, then fields and cookies of the key, as in \
+             `\"http://example.com/x?page=2 accept-language:en theme=dark\"`.",
         ),
-        Prop::new("location", "TEXT", "The target of a redirect."),
+        Prop::new("location", "TEXT", "The target of the redirect."),
     ],
     body: Some(Place::Expect),
     repeats: false,
-    summary: "What must come out of a test.",
-    details: "Everything that is given must hold. Header fields are expected by lines of their own.",
+    summary: "Sets the expected result of a test.",
+    details: "All given expectations must hold. Header fields have separate lines.",
     example: EXAMPLE,
     read: |r| {
         Some(What::Expect(Expect {
@@ -244,7 +245,7 @@ pub(super) static EXPECT: Directive = Directive {
 };
 
 const FIELD_PROPS: &[Prop] =
-    &[Prop::new("missing", "BOOL", "The field must not be there (or not with this value). Default `#false`.")];
+    &[Prop::new("missing", "BOOL", "The field must be absent (or not have this value). Default `#false`.")];
 
 pub(super) static UPSTREAM_HEADER: Directive = Directive {
     name: "upstream-header",
@@ -253,8 +254,8 @@ pub(super) static UPSTREAM_HEADER: Directive = Directive {
     props: FIELD_PROPS,
     body: None,
     repeats: true,
-    summary: "A header field that the upstream must see; with any value, where none is given.",
-    details: "As the route's `request-headers` leave it. What the connection adds (`Via`, `X-Forwarded-*`) is not rehearsed.",
+    summary: "Expects a header field in the request to the upstream, with any value if none is given.",
+    details: "The test sees the fields after the route's `request-headers`. Fields that forwarding adds (`Via`, `X-Forwarded-*`) are not simulated.",
     example: FIELDS,
     read: |r| expect_field(r, Side::Upstream),
 };
@@ -266,8 +267,8 @@ pub(super) static RESPONSE_HEADER: Directive = Directive {
     props: FIELD_PROPS,
     body: None,
     repeats: true,
-    summary: "A header field that the answer must have; with any value, where none is given.",
-    details: "Of a proxied answer, what `response-headers` make of one without any fields.",
+    summary: "Expects a header field in the response, with any value if none is given.",
+    details: "For a proxied response, the test applies `response-headers` to a response without any fields.",
     example: FIELDS,
     read: |r| expect_field(r, Side::Response),
 };

@@ -15,18 +15,18 @@ pub(super) static TLS: Directive = Directive {
     props: &[],
     body: Some(Place::Tls),
     repeats: true,
-    summary: "Encrypts connections, with these certificates.",
+    summary: "Configures TLS (HTTPS) for sites: certificates and handshakes.",
     details: "\
-At the top level it has a name, and sites use it by that; in a site it may also stand with its own braces and without a
-name. `tls internal` makes a certificate that nobody else has signed, a new one at each start: for development. `tls acme` has
-an authority sign one; see [`acme`](#acme).
+At the top level it has a name, which sites refer to; in a site it may instead have its own braces and no
+name. `tls internal` makes a self-signed certificate, a new one at each start, for development. `tls acme` orders
+a certificate from an authority; see [`acme`](#acme).
 
-TLS 1.3 and 1.2 are spoken, with the cipher suites and groups that are held to be safe today, X25519MLKEM768 first. Sessions
-are resumed by tickets; there is no early data, which could be replayed.
+TLS 1.3 and 1.2 are supported, with the cipher suites and groups that are considered safe today, X25519MLKEM768 first. Sessions
+are resumed by tickets; early data, which could be replayed, is not supported.
 
-Certificates and keys are files that are read at start, and again on SIGHUP and when they change: connections go on with
-what they began with. Keys are never compiled in. Files that are there when the site is built are checked then: a
-certificate that is expired, is not for the site's hosts or has another key is an error. `--check` looks at the same.",
+Certificates and keys are files that are read at start, and again on SIGHUP and when they change: open connections continue with
+the certificate that they began with. Keys are never compiled in. Files that exist when the site is built are checked then: a
+certificate that is expired, is not for the site's hosts or has another key is an error. `--check` does the same checks.",
     example: r#"
 tls company {
     certificate "/etc/site/ecdsa.pem" key="/etc/site/ecdsa.key"
@@ -50,16 +50,16 @@ pub(super) static CERTIFICATE: Directive = Directive {
     places: IN_TLS,
     args: "PATH",
     props: &[
-        Prop::new("key", "PATH", "The file with its key. Must be given."),
-        Prop::new("ocsp", "PATH", "A file with an OCSP response, which clients get with it. Default: none."),
+        Prop::new("key", "PATH", "The file with its key. Required."),
+        Prop::new("ocsp", "PATH", "A file with an OCSP response, which is stapled to the certificate. Default: none."),
     ],
     body: None,
     repeats: true,
-    summary: "A certificate and its key.",
+    summary: "Adds a certificate and its key.",
     details: "\
-PEM: the certificate, then those that vouch for it. The key is PKCS #8, PKCS #1 or SEC 1, and not encrypted. Instead of a path
-`(param)NAME` may stand, of a `param` of type file or secret. Of several, a client sees the first that is for its host and
-that it can verify, those with elliptic curves before RSA.",
+The files are PEM: the certificate first, then its intermediate certificates (the chain). The key is PKCS #8, PKCS #1 or SEC 1, and not
+encrypted. Instead of a path, `(param)NAME` can refer to a `param` of type file or secret. Of several certificates, a client gets the first that
+is for its host and that it can verify, elliptic curves before RSA.",
     example: r#"
 param key type=secret
 
@@ -86,10 +86,10 @@ pub(super) static MIN_VERSION: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The oldest version of TLS that is spoken.",
+    summary: "Sets the oldest TLS version that is accepted.",
     details: "\
-`\"1.2\"` where nothing is said. All that is older is broken (RFC 8996), and not to be had. A request for this site on
-a connection that was made for another, with an older version, is answered with 421.",
+The default is `\"1.2\"`. Older versions are broken (RFC 8996) and not supported. A request for this site on
+a connection that was opened for another site, with an older version, gets a 421.",
     example: r#"
 site example.com {
     tls {
@@ -112,11 +112,11 @@ pub(super) static GROUPS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Groups for the key exchange, the best first.",
+    summary: "Sets the key exchange groups, the preferred one first.",
     details: "\
-`x25519mlkem768` (safe from quantum computers, RFC 9794's hybrid), `x25519`, `secp256r1`, `secp384r1`: this is also what is
-offered where nothing is said. A request for this site on a connection that was made for another, with none of these groups, is
-answered with 421.",
+`x25519mlkem768` (safe from quantum computers, RFC 9794's hybrid), `x25519`, `secp256r1`, `secp384r1`: this is also the
+default. A request for this site on a connection that was opened for another site, with none of these groups, gets
+a 421.",
     example: r#"
 site example.com {
     tls {
@@ -136,18 +136,18 @@ pub(super) static CLIENT_CA: Directive = Directive {
     props: &[Prop::new(
         "required",
         "BOOL",
-        "A client without a certificate is turned away in the handshake. Default `#true`.",
+        "The handshake fails for a client without a certificate. Default `#true`.",
     )],
     body: None,
     repeats: false,
-    summary: "Asks clients for certificates, which these have signed.",
+    summary: "Asks clients for certificates of this authority (mTLS).",
     details: "\
-Whose certificate a client has shown is in `{client.cert.subject}` (as in `CN=alice,O=Example`, RFC 4514) and
-`{client.cert.fingerprint}` (SHA-256, hexadecimal); both are empty for a client that has shown none. A client that has
-shown one that is not signed by these is turned away in either case.
+The client's certificate is in `{client.cert.subject}` (as in `CN=alice,O=Example`, RFC 4514) and
+`{client.cert.fingerprint}` (SHA-256, hexadecimal); both are empty for a client without a certificate. The handshake fails in either case
+for a client with a certificate that this authority has not signed.
 
-A request for this site on a connection that was made for another with other rules is answered with 421: the client
-has to make a connection of its own.",
+A request for this site on a connection that was opened for another site with other rules gets a 421: the client
+has to open another connection.",
     example: r#"
 site example.com {
     tls {
@@ -172,13 +172,13 @@ pub(super) static SESSION_TICKETS: Directive = Directive {
     name: "session-tickets",
     places: IN_TLS,
     args: "off?",
-    props: &[Prop::new("rotate", "DURATION", "How long a key is used before there is a new one, up to `\"6h\"`. Default `\"6h\"`.")],
+    props: &[Prop::new("rotate", "DURATION", "How long a key is used before it is replaced, up to `\"6h\"`. Default `\"6h\"`.")],
     body: None,
     repeats: false,
-    summary: "How sessions are resumed.",
+    summary: "Configures session resumption by tickets.",
     details: "\
-A client that comes again shows a ticket (RFC 8446 section 2.2) and saves the server the signature. Tickets are good for
-up to twice `rotate`; the keys are in memory alone, and new with each start. `off`: no tickets, and full handshakes always.",
+A returning client presents a ticket (RFC 8446 section 2.2), which saves the server the signature. Tickets are valid for
+up to twice `rotate`; the keys are in memory only, and new at each start. With `off`, there are no tickets, and all handshakes are full.",
     example: r#"
 site example.com {
     tls {

@@ -1,4 +1,4 @@
-//! `trusted-proxies`: whose word about the client is taken.
+//! `trusted-proxies`: the peers whose forwarding fields are trusted.
 
 use proxy_runtime::filter::intake::{ANNOUNCED, is_odd};
 use proxy_runtime::protocol::fields::of_message;
@@ -16,23 +16,26 @@ pub(super) static TRUSTED_PROXIES: Directive = Directive {
     props: &[Prop::new(
         "header",
         "x-forwarded-for|forwarded|NAME",
-        "Where they tell the client's address: in one of these lists, or alone in the field of this name, as in `header=\"CF-Connecting-IP\"`. Default `x-forwarded-for`.",
+        "The field with the client's address: one of these lists, or a field with a single address, as in \
+         `header=\"CF-Connecting-IP\"`. Default `x-forwarded-for`.",
     )],
     body: None,
     repeats: false,
-    summary: "Believes what these peers say about the client.",
+    summary: "Trusts these peers' fields about the client (X-Forwarded-For).",
     details: "\
 A list is read from its end, where the nearest proxy writes: the client is the last address that is not itself a trusted one. Empty elements
-don't count; what is no address ends the list. A field of another `NAME` has to have one line with one address, or the client is the peer.
+are ignored; an element that is not an address ends the list. A field of another `NAME` must have one line with one address; otherwise the
+client is the peer.
 
-Such a peer is also believed about the scheme: `X-Forwarded-Proto`, or with `header=forwarded` the `proto` of the element that the client was
-found in. Of several schemes in `X-Forwarded-Proto` that counts which stands as far from the end as the client's address does in its list,
-or else the first. `{scheme}` is what it says, `http` or `https`, in matchers, templates, cache keys and logs, and nothing is redirected by
-`redirect-https` that came by `https`.
+Such a peer is also trusted about the scheme: `X-Forwarded-Proto`, or with `header=forwarded` the `proto` of the element with the
+client's address. Of several schemes in `X-Forwarded-Proto`, the one at the position of the client's address, counted from the end, is used,
+or else the first. `{scheme}` is this value, `http` or `https`, in matchers, templates, cache keys and logs, and `redirect-https`
+does not redirect requests that arrived by `https`.
 
-Servers get the list continued: in `X-Forwarded-For`, and where `proxy` says so in `Forwarded`, in whichever form it came. Of `X-Forwarded-For` and
-`Forwarded` the one that is not named in `header` is replaced, with `header=forwarded` also `X-Forwarded-Proto`. The other fields of proxies
-pass from trusted peers; from all other peers they are dropped (see [`pass`](#pass)). To trust everybody is an error.",
+The proxy appends to the list for servers: in `X-Forwarded-For`, and with `proxy forwarded=#true` in `Forwarded`, in either form. Of
+`X-Forwarded-For` and `Forwarded` the one that is not named in `header` is replaced, with `header=forwarded` also `X-Forwarded-Proto`. The
+other fields of proxies pass from trusted peers; from all other peers they are dropped (see [`pass`](#pass)). Trusting everybody is an
+error.",
     example: r#"
 trusted-proxies "10.0.0.0/8" "2001:db8::/32" header=x-forwarded-for
 

@@ -1,4 +1,4 @@
-//! The contract's data as Rust expressions; what `expression` does not do alone.
+//! The contract's data as Rust expressions, where `expression` alone is not enough.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use proxy_runtime::router::route::Tables;

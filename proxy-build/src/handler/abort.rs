@@ -14,7 +14,7 @@ pub(super) static ABORT: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Closes the connection without an answer.",
+    summary: "Closes the connection without a response.",
     details: "",
     example: r#"
 site example.com {

@@ -14,8 +14,8 @@ pub(super) static ECHO: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Answers with what arrived, as JSON.",
-    details: "For trying things out: method, host, path, query, header fields, client address, protocol, trailers, the size of the\nbody, and the body itself up to 64 KiB.",
+    summary: "Responds with the request as it arrived, as JSON.",
+    details: "For debugging: method, host, path, query, header fields, client address, protocol, trailers, the size of the\nbody, and the body itself up to 64 KiB.",
     example: r#"
 site example.com {
     echo

@@ -22,42 +22,46 @@ pub(super) static FILES: Directive = Directive {
     places: HANDLER,
     args: "DIR",
     props: &[
-        Prop::new("embed", "BOOL", "The files are compiled in. Default `#false`: they are read from the disk when they are asked for."),
-        Prop::new("index", "NAME", "The file that stands for its folder. Default `index.html`."),
-        Prop::new("fallback", "PATH", "The file in DIR that answers, with 200, for what is not there: for pages that find their way by themselves."),
+        Prop::new("embed", "BOOL", "The files are compiled in. Default `#false`: they are read from the disk for each request."),
+        Prop::new("index", "NAME", "The file to serve for a folder. Default `index.html`."),
+        Prop::new("fallback", "PATH", "The file in DIR to serve, with 200, for missing paths: for single-page applications."),
         Prop::new("listing", "BOOL", "Folders without an index are listed, with up to 10,000 names. Default `#false`: 404."),
-        Prop::new("dotfiles", "BOOL", "Files and folders whose names begin with a dot are there. Default `#false`."),
-        Prop::new("symlinks", "BOOL", "Symbolic links are followed, if they are relative and stay in DIR. Default `#false`: they are not there."),
-        Prop::new("precompressed", "BOOL", "`x.br`, `x.zst` or `x.gz` is sent for `x` to clients that take it, unless it is older than `x`. Default `#false`; with `embed` it is made by the build, and the default is `#true`."),
-        Prop::new("else", "NAME|URL", "The upstream that is asked where there is no file, and for all methods but GET and HEAD."),
-        Prop::new("immutable", "BOOL", "Names with a hash of their content in them, as bundlers write them (`app-3f9ac01b.js`), are kept by browsers for a year, unasked. Default `#false`."),
+        Prop::new("dotfiles", "BOOL", "Files and folders whose names begin with a dot are served. Default `#false`."),
+        Prop::new("symlinks", "BOOL", "Symbolic links are followed, if they are relative and stay in DIR. Default `#false`: they are \
+             treated as missing."),
+        Prop::new("precompressed", "BOOL", "`x.br`, `x.zst` or `x.gz` is sent for `x` to clients that accept it, unless it is older than `x`. \
+             Default `#false`; with `embed` the build makes these files, and the default is `#true`."),
+        Prop::new("else", "NAME|URL", "The upstream for requests without a file, and for all methods except GET and HEAD."),
+        Prop::new("immutable", "BOOL", "Browsers cache files with a hash of the content in their name, as bundlers write them \
+             (`app-3f9ac01b.js`), for a year without revalidation. Default `#false`."),
     ],
     body: Some(BRACES),
     repeats: true,
-    summary: "Answers with the files of a folder.",
+    summary: "Serves the files of a folder (static files).",
     details: "\
-`DIR` is a folder of the machine that the proxy runs on; `(param)NAME` is given at start. What `*` in the pattern stands for is the
-path in it: `/static/app.js` is `app.js` in `route \"/static/*\" { files \"public\"; }`. A pattern without `*` stands for its whole
-path. For a folder its index answers, behind a redirect to the path with a slash.
+`DIR` is a folder of the machine that the proxy runs on; `(param)NAME` is given at start. The part of the path that `*` in the pattern matches
+is the path in the folder (as with nginx's `alias`, not `root`): `/static/app.js` is `app.js` in `route \"/static/*\" { files \"public\"; }`.
+With a pattern without `*` it is the whole path. For a folder the proxy serves its index, after a redirect to the path with a slash.
 
-GET and HEAD; others get 405. `ETag` is of the file's time and length, `Last-Modified` its time; `If-Match`, `If-None-Match` and
-their like are heeded in the order of RFC 9110 section 13.2.2, `Range` and `If-Range`, with several parts if need be, as section 14 says.
-`Content-Type` goes by the extension; to set `Cache-Control` use `response-headers`.
+The methods are GET and HEAD; others get 405. `ETag` is derived from the file's time and length, `Last-Modified` is its time; `If-Match`,
+`If-None-Match` and similar fields are evaluated in the order of RFC 9110 section 13.2.2, `Range` and `If-Range`, also with several parts,
+as section 14 says. `Content-Type` follows from the extension; to set `Cache-Control` use `response-headers`.
 
-With `else` another handler answers what the folder does not have: an upstream (`else=app`), or any handler in an `else` block. What
-no file can be named gets there as well (a name with a dot in front, unless `dotfiles` is set), and every method but GET and HEAD
-goes there at once, without a look at the folder. A folder is there if its index is. `rewrite`, `cache`, `retry` and other policies of
-forwarded requests act on what is forwarded. What is there and can't be read remains an error (500, 503): the upstream is not asked.
+With `else` another handler responds if the folder has no such file: an upstream (`else=app`), or any handler in an `else` block. Paths that
+cannot name a file go there as well (a name that begins with a dot, unless `dotfiles` is set), and every method except GET and HEAD goes
+there at once, without a look at the folder. A folder exists if its index does. `rewrite`, `cache`, `retry` and other policies of forwarded
+requests act on the requests that are forwarded. A file that exists and can't be read remains an error (500, 503): the upstream is not
+asked.
 
-Nothing outside of DIR is ever read, whatever the path says: each file is opened by the kernel's own rule for that (`openat2`,
-Linux 5.6), and looked at once it is open. What is no regular file is not there. DIR itself may be a link, and is looked up for each request: a new version can be
-put in its place as a whole. Reading is done beside the event loop. In the log: `no-file`, `file-unreadable` (500).
+Nothing outside of DIR is ever read, whatever the path says: the kernel enforces this when it opens each file (`openat2`, Linux 5.6), and
+the proxy examines the open file. Only regular files are served. DIR itself may be a link, and is looked up for each request, so that a new
+version can replace it as a whole. Files are read outside the event loop. In the log: `no-file`, `file-unreadable` (500).
 
-With `embed` the files are in the binary, as they were when it was built: DIR is relative to the site file, and nothing of it is needed
-where the proxy runs. The build compresses what is worth it by brotli, zstd and gzip at their highest levels (`kiln run`, `kiln dev` and debug builds: at
-quick ones), and keeps that for the next build. `ETag` is a hash of the content, strong; there is no `Last-Modified`, so that the same
-files make the same binary. A file may have 16 MiB, a folder 50,000 files, a site 256 MiB of them. `index` and `fallback` are
-checked by the build. A crate with `site!` needs a build script for it: `proxy_build::prepare`, with proxy-build's feature `bundle`.",
+With `embed` the files are in the binary, as they were when it was built: DIR is relative to the site file, and is not needed
+on the machine where the proxy runs. The build compresses files that benefit from it by brotli, zstd and gzip at their highest levels (`kiln run`,
+`kiln dev` and debug builds: at fast ones), and caches the results for the next build. `ETag` is a strong hash of the content; there is no
+`Last-Modified`, so that the same files make the same binary. A file may have 16 MiB, a folder 50,000 files, a site 256 MiB of them. The build
+checks `index` and `fallback`. A crate with `site!` needs a build script for it: `proxy_build::prepare`, with proxy-build's feature `bundle`.",
     example: r#"
 site example.com {
     route "/assets/*" {
@@ -107,8 +111,8 @@ pub(super) static ELSE: Directive = Directive {
     props: &[],
     body: Some(Place::Else),
     repeats: false,
-    summary: "The handler that answers where a folder has no file, and all methods but GET and HEAD.",
-    details: "For an upstream alone, `else=NAME` in the line of `files` says the same. Another `files` may stand here: the next folder.",
+    summary: "The handler for requests without a file in the folder, and for all methods except GET and HEAD.",
+    details: "For an upstream, `else=NAME` in the line of `files` is the short form. Another `files` may stand here, for a second folder.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -167,7 +171,7 @@ impl WrittenHandler for Files {
         let folder = match (&self.folder.value, embed) {
             (Setting::Fixed(path), true) => site::Setting::Fixed(path.clone().into()),
             (Setting::Param(_) | Setting::Bounded(..), true) => {
-                let message = "what is compiled in is known when it is built";
+                let message = "embedded files are fixed at build time";
                 let found = Diagnostic::error("contradiction", message, self.folder.span);
                 check.report.add(found.help("it is a path relative to this file"));
                 return None;
@@ -210,7 +214,8 @@ impl WrittenHandler for Files {
         }
         let name = pattern.text.trim_start_matches('/');
         if !others && is_on(&self.embed) && embedded::has(check, path, name) {
-            let message = format!("`else` is never asked: `{name}` is in the folder, and all that this route takes");
+            let message =
+                format!("`else` is never used: `{name}` is in the folder, and this route matches nothing else");
             check.report.add(Diagnostic::error("no-effect", message, next.span).also(at, "what answers"));
         }
     }
@@ -223,7 +228,7 @@ impl Files {
         for named in [&self.index, &self.fallback].into_iter().flatten() {
             if hidden(&named.value) && !is_on(&self.dotfiles) {
                 check.report.add(
-                    Diagnostic::error("contradiction", "names that begin with a dot are not there", named.span)
+                    Diagnostic::error("contradiction", "names that begin with a dot are not served", named.span)
                         .help(Help::beside(named.span, "dotfiles=#true")),
                 );
             }
@@ -238,7 +243,7 @@ impl Files {
             ("listing", self.listing.as_ref().filter(|given| given.value).map(|given| given.span)),
         ];
         for (name, span) in others.into_iter().filter_map(|(name, span)| Some((name, span?))) {
-            let message = format!("`{name}` and `else` both say who answers what is not there");
+            let message = format!("`{name}` and `else` both handle missing files");
             let found = Diagnostic::error("contradiction", message, span).also(item.span, "the other one");
             check.report.add(found.maybe_help(check.without(span, name)));
         }

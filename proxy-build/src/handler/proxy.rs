@@ -1,4 +1,4 @@
-//! `proxy`: an upstream answers.
+//! `proxy`: the handler that forwards to an upstream.
 
 use std::cell::Cell;
 
@@ -17,30 +17,45 @@ pub(super) static PROXY: Directive = Directive {
     places: HANDLER,
     args: "NAME|URL...",
     props: &[
-        Prop::new("host", "client|upstream|HOST", "The `Host` that the server sees: the client's (default), the server's own address, or this one."),
+        Prop::new(
+            "host",
+            "client|upstream|HOST",
+            "The `Host` for the server: the client's (default), the server's own address, or this one.",
+        ),
         Prop::new("forwarded", "BOOL", "Sends `Forwarded` (RFC 7239) beside `X-Forwarded-*`. Default `#false`."),
-        Prop::new("forwarded-port", "BOOL", "Sends `X-Forwarded-Port`: the port in the client's `Host`, else that of its scheme. Default `#false`."),
+        Prop::new(
+            "forwarded-port",
+            "BOOL",
+            "Sends `X-Forwarded-Port`: the port in the client's `Host`, else that of its scheme. Default \
+             `#false`.",
+        ),
         Prop::new("real-ip", "BOOL", "Sends `X-Real-IP`: the client's address. Default `#false`."),
-        Prop::new("continue", "proxy|upstream", "Who tells a client that waits (`Expect: 100-continue`) to send its body: the proxy, at once (default), or the server."),
+        Prop::new(
+            "continue",
+            "proxy|upstream",
+            "Which side tells a waiting client (`Expect: 100-continue`) to send its body: the proxy, at once \
+             (default), or the server.",
+        ),
     ],
     body: None,
     repeats: true,
     summary: "Forwards the request to an upstream.",
     details: "\
-Either the name of an `upstream`, or one or more URLs (`http://host:port`, `https://host`, `unix:/path`, `(param)NAME`) that
-become one. With `https` the server's certificate is verified, and must be for its host; for more, see `tls` of an `upstream`.
-Bodies stream both ways with back-pressure, however large. Fields that belong to a connection are not forwarded (RFC 9110
-section 7.6.1); `Via` is added, and `X-Forwarded-For`, `-Proto` and `-Host` are set. What the client sent of these, and of all fields that
-only proxies have a reason to send, is dropped (see [`pass`](#pass)), unless the peer is in `trusted-proxies`, whose list is continued. Upgrades (WebSocket and any other) become a tunnel.
+The argument is either the name of an `upstream`, or one or more URLs (`http://host:port`, `https://host`, `unix:/path`, `(param)NAME`) that
+form an upstream. With `https` the server's certificate is verified, and must be for its host; for more, see `tls` of an `upstream`. Bodies
+of any size stream both ways with back-pressure. Fields that belong to a connection are not forwarded (RFC 9110 section 7.6.1); `Via` is
+added, and `X-Forwarded-For`, `-Proto` and `-Host` are set. If the client sends these fields, or others that only proxies have a reason to
+send, they are dropped (see [`pass`](#pass)), unless the peer is in `trusted-proxies`; then its list is continued. Upgrades (WebSocket and
+any other) become a tunnel.
 
-A server that can't be reached is skipped for the next one, as nothing was sent yet. A kept connection that turns out to
-be closed is replaced by a fresh one, once, if nothing was sent, or the method is idempotent and there is no body. With
-no server left: 502, or 504 if it was a matter of time.
+A server that can't be reached is skipped for the next one, as nothing was sent yet. A pooled connection that turns out to
+be closed is replaced by a fresh one, once, if nothing was sent, or the method is idempotent and there is no body. When
+no server is left, the response is 502, or 504 after a time-out.
 
-With `continue=upstream` a request with `Expect: 100-continue` goes to the server without its body: what the server says,
-`100 Continue` or a response (a 401 before a large upload), goes to the client, and the body only after a 100. A server that says
-nothing gets it after `timeouts continue`. Such a body is not kept for `retry`: the request is tried again as long as
-none of it was asked for. Where `mirror` or `block` need the body before, it is the proxy that asks for it.",
+With `continue=upstream` a request with `Expect: 100-continue` goes to the server without its body: the server's
+`100 Continue` or response (a 401 before a large upload) goes to the client, and the body is sent only after a 100. A server that sends
+neither gets the body after `timeouts continue`. Such a body is not buffered for `retry`: the request is retried only while
+none of it has been requested. If `mirror` or `block` need the body before, the proxy itself asks for it.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -121,7 +136,7 @@ fn server_url(leaf: &Leaf, plain: &Cell<u32>, secure: &Cell<u32>) -> Parsed<Stri
         return Err(value::Problem {
             code: "bad-url",
             message: "either all servers are `https`, or none is".to_owned(),
-            help: vec!["declare an `upstream` for each, and give each its route".into()],
+            help: vec!["declare an `upstream` for each, and give each a route".into()],
             part: None,
         });
     }

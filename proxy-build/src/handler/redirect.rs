@@ -21,20 +21,20 @@ pub(super) static REDIRECT: Directive = Directive {
     name: "redirect",
     places: HANDLER,
     args: "CODE TO",
-    props: &[Prop::new("query", "drop", "The request's query is left out of the target.")],
+    props: &[Prop::new("query", "drop", "Leaves the request's query out of the target.")],
     body: Some(BRACES),
     repeats: true,
     summary: "Sends the client to another URL.",
     details: "\
 `CODE` is 301, 302, 303, 307 or 308 (307 and 308 keep the method). `TO` is an absolute URL or a path, with placeholders.
 
-The request's query goes along: `/old?a=b` is sent to `/new?a=b`. `query=drop` leaves it out. A target with a query of its own
-(`/new?from=old`) is complete: what the request has is not added, as a parameter could then be replaced from outside; where it
-is to be there, the target says so: `/new?from=old&{query}`. `{uri}` is path and query as one. Without a query in the request,
+The request's query is kept: `/old?a=b` is sent to `/new?a=b`. `query=drop` leaves it out. A target with a query of its own
+(`/new?from=old`) is complete: the request's query is not added, because clients could then override a parameter; to
+add it, write it in the target: `/new?from=old&{query}`. `{uri}` is path and query together. Without a query in the request,
 `?{query}` leaves no bare `?`.
 
-A target whose host comes from the request is an open redirect for phishing: `{host}` may be part of the target's host in a
-site that names its hosts; elsewhere the hosts it may lead to are listed with `allow-host`, and others are answered with
+A target whose host comes from the request is an open redirect, which phishing uses: `{host}` may be part of the target's host in a
+site that names its hosts; in other sites, list the permitted hosts with `allow-host`; requests for others get a
 421. Other parts of the request can't be in the target's host.",
     example: r#"
 site example.com {
@@ -73,8 +73,8 @@ pub(super) static ALLOW_HOST: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The hosts that `{host}` may stand for in a redirect's target.",
-    details: "A request for another host is answered with 421.",
+    summary: "Lists the permitted values of `{host}` in a redirect's target.",
+    details: "A request for another host gets a 421.",
     example: r#"
 site * {
     redirect 301 "https://{host}{path}" {
@@ -123,7 +123,7 @@ impl WrittenHandler for Redirect {
         target::check(check, &self.to, &to, around.hosts, listed);
         let own_query = target::has_query(&to);
         if let (Some(written), true) = (&self.drop_query, own_query) {
-            let message = "`query=drop` has no effect: the request's query is in this target only where it is written";
+            let message = "`query=drop` has no effect: this target has the request's query only if it is written";
             check.report.add(
                 Diagnostic::error("no-effect", message, written.span)
                     .also(self.to.span, "it has a query of its own")
@@ -142,7 +142,7 @@ impl CheckedHandler for site::Redirect {
     }
 
     fn explain(&self, _: &Site) -> Option<String> {
-        let query = if self.keep_query { "keeps the query" } else { "the query as the target says" };
+        let query = if self.keep_query { "keeps the query" } else { "the query of the target" };
         Some(format!("{}, {query}", self.code))
     }
 

@@ -31,7 +31,7 @@ pub(super) static RESPOND: Directive = Directive {
     ],
     body: None,
     repeats: true,
-    summary: "Answers with a status and a body.",
+    summary: "Responds with a fixed status and body.",
     details: "A body without placeholders is a constant of the binary. `BODY` may be `(file)PATH` or `(param)NAME` as well.",
     example: r#"
 site example.com {
@@ -100,7 +100,7 @@ impl Respond {
         let has_none = matches!(self.code.value, 204 | 205 | 304);
         let body = self.body.as_ref().map(|body| body.span);
         if let Some(span) = body.or(self.file.as_ref().map(|file| file.span)).filter(|_| has_none) {
-            check.error("body-not-allowed", format!("an answer with {} has no body", self.code), span);
+            check.error("body-not-allowed", format!("a response with {} has no body", self.code), span);
         }
         if let (Some(given), None, None) = (&self.content_type, &self.body, &self.file) {
             check.error("no-effect", "`type` has no effect: there is no body", given.span);

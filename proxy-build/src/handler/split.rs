@@ -17,8 +17,13 @@ pub(super) static SPLIT: Directive = Directive {
     places: HANDLER,
     args: "",
     props: &[
-        Prop::new("by", "TEXT", "What decides, with placeholders, as in `\"{client.ip}\"`: requests with the same text go to the same upstream. Default: chance."),
-        Prop::new("sticky", "COOKIE", "A cookie that keeps a client with the upstream it had first."),
+        Prop::new(
+            "by",
+            "TEXT",
+            "The key, with placeholders, as in `\"{client.ip}\"`: requests with the same key go to the same \
+             upstream. Default: random.",
+        ),
+        Prop::new("sticky", "COOKIE", "A cookie that keeps a client with its first upstream."),
         Prop::new("host", "client|upstream|HOST", "As in `proxy`."),
         Prop::new("forwarded", "BOOL", "As in `proxy`."),
         Prop::new("forwarded-port", "BOOL", "As in `proxy`."),
@@ -29,9 +34,9 @@ pub(super) static SPLIT: Directive = Directive {
     repeats: true,
     summary: "Forwards each request to one of several upstreams.",
     details: "\
-For canaries and experiments: the upstreams share the requests in proportion to their weights. When a weight changes, only
-as many keys of `by` change sides as must. In all else it is a `proxy`. In tests of the site, where chance decides, the first
-upstream with a weight stands for all.",
+For canaries and experiments: the upstreams share the requests in proportion to their weights. When a weight changes, as few
+keys of `by` as possible move to another upstream. Otherwise it works as `proxy`. In tests of the site, a random choice is the first
+upstream with a weight.",
     example: r#"
 upstream stable {
     server "10.0.0.11:8080"
@@ -60,10 +65,14 @@ pub(super) static TO: Directive = Directive {
     name: "to",
     places: &[BRACES],
     args: "UPSTREAM",
-    props: &[Prop::new("weight", "N", "Its share of the requests relative to the others', 0 to 1000000. Default 1.")],
+    props: &[Prop::new(
+        "weight",
+        "N",
+        "The upstream's share of the requests, relative to the others, 0 to 1000000. Default 1.",
+    )],
     body: None,
     repeats: true,
-    summary: "An upstream that has a share.",
+    summary: "Adds an upstream with its share of the requests.",
     details: "",
     example: r#"
 upstream a {
@@ -117,7 +126,7 @@ impl WrittenHandler for Split {
             if shares.iter().any(|share| share.upstream == upstream) {
                 check.report.add(
                     Diagnostic::error("duplicate-share", "this upstream has a share already", to.upstream.span)
-                        .help("one line is enough; a larger share is given by `weight`"),
+                        .help("one line is enough; for a larger share use `weight`"),
                 );
             }
             shares.push(Share { upstream, weight: to.weight.as_ref().map_or(1, |weight| weight.value) });
@@ -126,10 +135,10 @@ impl WrittenHandler for Split {
         if self.items.iter().filter(written).count() < 2 {
             check.report.add(
                 Diagnostic::error("no-shares", "there is nothing to split among", around.at)
-                    .help("there are two lines or more, as in: to NAME weight=1; a single upstream is for `proxy`"),
+                    .help("give it two lines or more, as in: to NAME weight=1; for a single upstream use `proxy`"),
             );
         } else if !shares.is_empty() && shares.iter().all(|share| share.weight == 0) {
-            check.error("no-weight", "the weights sum to 0: no upstream would ever be asked", around.at);
+            check.error("no-weight", "the weights sum to 0: no upstream would get requests", around.at);
         }
         let by = match &self.by {
             Some(by) => Some(check.varying(by, around.scope)?),

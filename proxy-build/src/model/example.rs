@@ -1,4 +1,4 @@
-//! A request that stands for many: what messages call "for example".
+//! An example request of a class, which messages show after "for example".
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,4 +1,4 @@
-//! The map of a site as SVG: four columns of boxes, and a line for everything that leads from one to the next.
+//! The map of a site as SVG: four columns of boxes, and lines between them.
 
 use super::escape;
 use crate::explain::in_order;

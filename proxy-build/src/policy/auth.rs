@@ -1,4 +1,4 @@
-//! `auth`: how clients show who they are: credentials, tokens, another server's word.
+//! `auth`: authentication by credentials, tokens or an authorization service.
 
 pub(crate) mod directives;
 
@@ -217,7 +217,7 @@ impl Check<'_> {
         });
         for (name, span, _) in given.into_iter().chain(lines).filter(|(.., acts)| !acts) {
             if let Some(span) = span {
-                let message = format!("`{name}` has no effect with this way to show who one is");
+                let message = format!("`{name}` has no effect with this kind of `auth`");
                 self.report.add(Diagnostic::error("no-effect", message, span).also(auth.scheme.span, "here"));
             }
         }
@@ -225,10 +225,9 @@ impl Check<'_> {
 
     fn password_on_plain(&mut self, span: Span) {
         self.report.add(
-            Diagnostic::lint("password-on-plain", "passwords are sent here that anybody on the way can read", span)
-                .help(
-                    "give the site a `tls`; if TLS ends at a proxy in front of this one: lint allow password-on-plain",
-                ),
+            Diagnostic::lint("password-on-plain", "passwords are sent unencrypted here", span).help(
+                "give the site a `tls`; if TLS ends at a proxy in front of this one: lint allow password-on-plain",
+            ),
         );
     }
 
@@ -240,7 +239,7 @@ impl Check<'_> {
                 let (upstream, path) = self.service(source)?;
                 let asked = &self.upstreams.entries[usize::from(upstream)].value;
                 if let (AuthSource::Upstream { name, .. }, true) = (&source.value, asked.http2) {
-                    let message = format!("`{name}` speaks HTTP/2, and keys are asked for in HTTP/1.1");
+                    let message = format!("`{name}` uses HTTP/2, and keys are fetched over HTTP/1.1");
                     self.error("contradiction", message, name.span);
                     return None;
                 }
@@ -253,11 +252,11 @@ impl Check<'_> {
                     self.report.add(
                         Diagnostic::lint(
                             "keys-on-plain",
-                            "whoever is on the way can give keys of their own",
+                            "keys are fetched unencrypted: an attacker on the network can replace them",
                             source.span,
                         )
                         .maybe_help(encrypted)
-                        .help(self.allowed("if the way is safe", "keys-on-plain")),
+                        .help(self.allowed("if the network is safe", "keys-on-plain")),
                     );
                 }
                 KeySource::Url(KeyUrl {
@@ -298,7 +297,7 @@ impl Check<'_> {
         });
         if lines.clone().next().is_none() {
             self.report.add(
-                Diagnostic::error("no-algorithms", "it is not said how tokens are signed", span)
+                Diagnostic::error("no-algorithms", "the algorithms of tokens are missing", span)
                     .help("name what your issuer uses, as in: auth jwt ... { algorithms ES256; }"),
             );
         }
@@ -309,7 +308,7 @@ impl Check<'_> {
             self.report.add(
                 Diagnostic::error(
                     "contradiction",
-                    "a key is a secret or a public key, not now this and now that",
+                    "these algorithms need two kinds of keys: a secret and a public key",
                     other.span,
                 )
                 .also(first.span, "the other kind")
@@ -368,7 +367,7 @@ impl Check<'_> {
             OF_BODIES.contains(&name) || name.starts_with("content-") && !name.starts_with("content-security-policy")
         };
         for name in names.iter().filter(|name| of_body(&name.value) && !of_message(name.value.as_bytes())) {
-            let message = format!("`{name}` is about the body that it comes with, and the client gets another");
+            let message = format!("`{name}` describes the body that it comes with, and the client gets another");
             self.error("bad-header-name", message, name.span);
         }
     }
@@ -377,7 +376,7 @@ impl Check<'_> {
     fn service<'s>(&mut self, source: &'s Spanned<AuthSource>) -> Option<(u16, &'s str)> {
         let span = source.span;
         let (upstream, path) = match &source.value {
-            AuthSource::File(_) => unreachable!("files are read, and not asked for"),
+            AuthSource::File(_) => unreachable!("this is for keys at a URL, not in a file"),
             AuthSource::Url { address, tls, path } => {
                 let url = Spanned { value: ast::Setting::Fixed(address.clone()), span };
                 (self.anonymous_upstream(&[url], *tls, span)?, path)

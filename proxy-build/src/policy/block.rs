@@ -1,4 +1,4 @@
-//! `block`: what must not be in requests.
+//! `block`: patterns that must not be in requests.
 
 use proxy_runtime::access::inspect::SHORTEST;
 use proxy_runtime::site::{self, Blocks, Where};
@@ -24,21 +24,21 @@ pub(crate) static BLOCK: Directive = Directive {
     places: POLICY,
     args: "NAME|off",
     props: &[
-        Prop::new("action", "refuse|log", "`log`: it is only written down that a request would be refused. Default `refuse`."),
+        Prop::new("action", "refuse|log", "`log`: only logs that a request would be refused. Default `refuse`."),
         Prop::new("status", "CODE", "The status of a refusal. Default 403."),
-        Prop::new("body-prefix", "SIZE", "So much of a body is looked at, up to `\"1MiB\"`. Default `\"8KiB\"`."),
+        Prop::new("body-prefix", "SIZE", "How much of a body is searched, up to `\"1MiB\"`. Default `\"8KiB\"`."),
     ],
     body: Some(BRACES),
     repeats: true,
-    summary: "Refuses requests for what is in them.",
+    summary: "Refuses requests that contain given strings (a blocklist).",
     details: "\
-Each line names texts and where they are looked for; one that is found is enough. Letters match in any case. Paths and queries are looked
-at as they are, and decoded once (in queries, `+` is a blank). The beginning of a body is waited for and looked at before any of
-it goes on; what is compressed is not unpacked. All rules that hold are in force together, a route's on top of its site's; `block off`
-does away with those from outside. They come last in access control, when it is known who the client is.
+Each line names strings and the part of the request to search; one match is enough. Letters match in upper and lower case. Paths and queries
+are searched as they are, and decoded once (in queries, `+` is a blank). The proxy waits for the beginning of a body and searches it before
+it forwards any of it; compressed bodies are not decompressed. All rules apply together, a route's in addition to its site's; `block off`
+turns off the outer ones. They come last in access control, after authentication.
 
-The texts of all rules that hold for a request are looked for together, and each part of it is read once: how many there are, and what
-clients send, makes no difference. In the log: the reason `blocked`, and the field `rule` with `NAME`, also of rules with
+The strings of all rules for a request are searched together, in one pass over each part, so neither their number nor the content
+of requests makes a difference. In the log: the reason `blocked`, and the field `rule` with `NAME`, also for rules with
 `action=log`. For expressions use matchers, and a route with `respond 403`.",
     example: r#"
 site example.com {
@@ -71,7 +71,7 @@ fn name(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     match found.is_empty() || found.contains(char::is_control) {
         false => Ok(found),
-        true => Err(wrong("a rule is called something, and without control characters")),
+        true => Err(wrong("a rule needs a name, without control characters")),
     }
 }
 
@@ -80,7 +80,7 @@ fn body_prefix(leaf: &Leaf) -> Parsed<u64> {
     if (1..=1 << 20).contains(&found) {
         return Ok(found);
     }
-    Err(value::Problem { code: "out-of-range", ..wrong("of a body, a byte up to a MiB is looked at") })
+    Err(value::Problem { code: "out-of-range", ..wrong("this is from a byte to a MiB") })
 }
 
 /// The longest text that is looked for.
@@ -90,7 +90,7 @@ fn pattern(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     match found.len() {
         SHORTEST..=LONGEST => Ok(found),
-        _ => Err(wrong("a text that is looked for has 3 to 1024 bytes")),
+        _ => Err(wrong("a string to search for has 3 to 1024 bytes")),
     }
 }
 
@@ -118,7 +118,7 @@ const fn line(
         body: None,
         repeats: true,
         summary,
-        details: "A text has 3 to 1024 bytes, and matches in any case.",
+        details: "A string has 3 to 1024 bytes, and matches in upper and lower case.",
         example: EXAMPLE,
         read,
     }
@@ -140,33 +140,37 @@ site example.com {
 "#;
 
 pub(crate) static BLOCK_PATH: Directive =
-    line("path", "TEXT...", "Texts that must not be in the path.", |r| texts(r, Where::Path));
+    line("path", "TEXT...", "Refuses requests with one of these strings in the path.", |r| texts(r, Where::Path));
 
 pub(crate) static BLOCK_QUERY: Directive =
-    line("query", "TEXT...", "Texts that must not be in the query.", |r| texts(r, Where::Query));
+    line("query", "TEXT...", "Refuses requests with one of these strings in the query.", |r| texts(r, Where::Query));
 
 pub(crate) static BLOCK_HEADER: Directive =
-    line("header", "NAME TEXT...", "Texts that must not be in the field NAME.", |r| {
+    line("header", "NAME TEXT...", "Refuses requests with one of these strings in the field NAME.", |r| {
         let name = r.arg("a NAME", value::header_name)?;
         texts(r, Where::Header(name.value.into()))
     });
 
 pub(crate) static BLOCK_HEADERS: Directive =
-    line("headers", "TEXT...", "Texts that must not be in any field.", |r| texts(r, Where::AnyHeader));
+    line("headers", "TEXT...", "Refuses requests with one of these strings in any field.", |r| {
+        texts(r, Where::AnyHeader)
+    });
 
 pub(crate) static BLOCK_COOKIE: Directive =
-    line("cookie", "NAME TEXT...", "Texts that must not be in the cookie NAME.", |r| {
+    line("cookie", "NAME TEXT...", "Refuses requests with one of these strings in the cookie NAME.", |r| {
         let name = r.arg("a NAME", value::text)?;
         texts(r, Where::Cookie(name.value.into()))
     });
 
 pub(crate) static BLOCK_USER_AGENT: Directive =
-    line("user-agent", "TEXT...", "Texts that must not be in `User-Agent`.", |r| {
+    line("user-agent", "TEXT...", "Refuses requests with one of these strings in `User-Agent`.", |r| {
         texts(r, Where::Header("user-agent".into()))
     });
 
 pub(crate) static BLOCK_BODY: Directive =
-    line("body", "TEXT...", "Texts that must not be in the beginning of the body.", |r| texts(r, Where::Body));
+    line("body", "TEXT...", "Refuses requests with one of these strings in the beginning of the body.", |r| {
+        texts(r, Where::Body)
+    });
 
 /// All texts that hold for a request have together at most, in bytes: an automaton takes some fifty times as much.
 const MOST: usize = 256 << 10;
@@ -242,7 +246,11 @@ impl Block {
         }
         let size: usize = rules.iter().flat_map(|rule| &*rule.patterns).map(|(_, text)| text.len()).sum();
         if let (Some(last), true) = (written.last(), size > MOST) {
-            check.error("too-many-patterns", format!("more than {} KiB of texts hold together", MOST >> 10), last.span);
+            check.error(
+                "too-many-patterns",
+                format!("more than {} KiB of strings apply together", MOST >> 10),
+                last.span,
+            );
         }
         let id = check.blocks.iter().position(|known| *known == rules).unwrap_or_else(|| {
             check.blocks.push(rules.clone());
@@ -269,15 +277,15 @@ impl Block {
                 // As they are looked for: in any case.
                 let pattern = (place.clone(), text.value.to_ascii_lowercase().into());
                 if patterns.contains(&pattern) {
-                    check.error("no-effect", format!("`{}` is looked for there already", text.value), text.span);
+                    check.error("no-effect", format!("this rule has `{}` there already", text.value), text.span);
                 }
                 patterns.push(pattern);
             }
         }
         if self.items.is_empty() {
             check.report.add(
-                Diagnostic::error("no-effect", "this rule looks for nothing", span)
-                    .help("name what must not be there, as in: block probes { path \"/.env\"; }"),
+                Diagnostic::error("no-effect", "this rule has no strings", span)
+                    .help("name the strings to refuse, as in: block probes { path \"/.env\"; }"),
             );
         }
         let log_only = self.log_only.as_ref().is_some_and(|log_only| log_only.value);
@@ -287,7 +295,7 @@ impl Block {
         let looks = patterns.iter().any(|(place, _)| *place == Where::Body);
         match &self.body_prefix {
             Some(prefix) if !looks => {
-                check.error("no-effect", "`body-prefix` has no effect: nothing is looked for in bodies", prefix.span);
+                check.error("no-effect", "`body-prefix` has no effect: this rule does not search bodies", prefix.span);
             }
             prefix if looks => *body = (*body).max(prefix.as_ref().map_or(8 << 10, |prefix| prefix.value)),
             _ => {}

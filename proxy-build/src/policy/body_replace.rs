@@ -1,4 +1,4 @@
-//! `body-replace`: texts in responses become others.
+//! `body-replace`: replaces strings in response bodies.
 
 use proxy_runtime::site::{self, Text};
 
@@ -22,14 +22,14 @@ pub(crate) static BODY_REPLACE: Directive = Directive {
     props: &[],
     body: Some(IN_BODY_REPLACE),
     repeats: false,
-    summary: "Replaces texts in answers.",
+    summary: "Replaces strings in response bodies.",
     details: "\
-As they stream through: no answer is collected, and a text is found also where it comes in two pieces. Of texts that begin at one place, the
-longest counts; what was put in is not looked at again. Letters match as they are.
+Bodies are changed as they stream through: responses are not buffered, and a string is found even if it arrives in two pieces. Of strings
+that match at one place, the longest is replaced; replacements are not searched again. Matching is case-sensitive.
 
-So that there is something to find, servers are asked for answers that are whole and not compressed (`Accept-Encoding` and `Range` are not passed
-on); `compress` compresses them on their way to the client. What comes compressed all the same, parts, and what says `no-transform` go
-as they are. `Content-Length` and digests go, `ETag` becomes a weak one.",
+The proxy asks servers for complete, uncompressed responses (`Accept-Encoding` and `Range` are not passed on); `compress` compresses them
+for the client. Responses that are compressed nevertheless, partial responses (206), and responses with `no-transform` are passed on
+unchanged. `Content-Length` and digests are removed, `ETag` becomes a weak one.",
     example: r#"
 site www.example.com {
     body-replace on {
@@ -53,8 +53,8 @@ pub(crate) static REPLACE: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "A text, and what becomes of it.",
-    details: "A text has 1 to 1024 bytes; what becomes of it may be empty, and has no more than 4096.",
+    summary: "Replaces a string by another.",
+    details: "A string has 1 to 1024 bytes; its replacement may be empty, and has at most 4096.",
     example: r#"
 site www.example.com {
     body-replace on {
@@ -66,7 +66,7 @@ site www.example.com {
     read: |r| {
         Some(What::line(Replacement(
             r.arg("a TEXT", |leaf| text(leaf, 1, 1024))?,
-            r.arg("what becomes of it", |leaf| text(leaf, 0, 4096))?,
+            r.arg("the replacement", |leaf| text(leaf, 0, 4096))?,
         )))
     },
 };
@@ -155,14 +155,13 @@ impl BodyReplace {
             }
         }
         if texts.is_empty() {
-            check.report.add(
-                Diagnostic::error("no-effect", "this replaces nothing", span)
-                    .help("name a text, and what becomes of it, as in: body-replace on { replace \"http://app\" \"https://www\"; }"),
-            );
+            check.report.add(Diagnostic::error("no-effect", "this replaces nothing", span).help(
+                "name a string and its replacement, as in: body-replace on { replace \"http://app\" \"https://www\"; }",
+            ));
             return None;
         }
         if texts.iter().map(|(text, _)| text.len()).sum::<usize>() > MOST {
-            check.error("too-many-patterns", format!("more than {} KiB of texts", MOST >> 10), span);
+            check.error("too-many-patterns", format!("more than {} KiB of strings", MOST >> 10), span);
         }
         let id = check.replacements.iter().position(|known| *known == texts).unwrap_or_else(|| {
             check.replacements.push(texts.clone());

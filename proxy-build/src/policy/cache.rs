@@ -1,4 +1,4 @@
-//! `cache`: which responses are kept, and how long. Its directives are in `directive::cache`, its checks in `check::cache`.
+//! `cache`: which responses are cached, and for how long. Its directives are in `directive::cache`, its checks in `check::cache`.
 
 use proxy_runtime::site::{self, Handler};
 
@@ -23,7 +23,7 @@ impl Policy for Cache {
         if answer.methods.is_some_and(|methods| methods & 0b11 == 0) {
             let message = "`cache` has no effect: this route takes neither GET nor HEAD";
             let found = Diagnostic::error("no-effect", message, at);
-            return vec![found.help("a cache answers GET and HEAD; all other methods pass")];
+            return vec![found.help("a cache serves GET and HEAD; all other methods bypass it")];
         }
         Vec::new()
     }
@@ -65,7 +65,7 @@ fn keeps_no_named_files(check: &mut Check<'_>, cache: Span, handler: &Handler) {
     for share in shares {
         let entry = &check.upstreams.entries[usize::from(share.upstream)];
         if !entry.value.send_files.is_empty() {
-            let message = "`cache` would keep responses without the files that they name by `send-file`";
+            let message = "`cache` would store responses without the files of `send-file`";
             let found = Diagnostic::error("contradiction", message, cache).also(entry.span, "forwarded to here");
             let help = "an upstream without `send-file` may be cached: declare one for these paths";
             check.report.add(found.help(help));

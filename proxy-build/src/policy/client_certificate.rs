@@ -1,4 +1,4 @@
-//! `client-certificate`: whose certificates let clients in.
+//! `client-certificate`: the client certificates that a route requires.
 
 use proxy_runtime::site::{self, ClientCertificateRules};
 
@@ -25,10 +25,10 @@ pub(crate) static CLIENT_CERTIFICATE: Directive = Directive {
     props: &[],
     body: Some(BRACES),
     repeats: false,
-    summary: "Lets those in who have shown a certificate.",
+    summary: "Requires a client certificate (mTLS).",
     details: "\
-The site's `tls` has to ask for one ([`client-ca`](#client-ca)), and has verified it by then; where it may be left out there, routes
-can ask for it here. Without lines any certificate does. Nobody else gets in: 403, `no-certificate` or `certificate-denied`.",
+The site's `tls` has to ask for a certificate ([`client-ca`](#client-ca)), and verifies it in the handshake; if it is optional there, single
+routes can require it here. Without lines any certificate is accepted. Other requests get 403, `no-certificate` or `certificate-denied`.",
     example: r#"
 site example.com {
     tls {
@@ -57,8 +57,8 @@ pub(crate) static SUBJECT: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Whose certificates do.",
-    details: "As in `CN=alice,O=Example` (RFC 4514), all of it, as `{client.cert.subject}` says it.",
+    summary: "Accepts certificates with these subjects.",
+    details: "The whole subject, as in `CN=alice,O=Example` (RFC 4514), as in `{client.cert.subject}`.",
     example: r#"
 site example.com {
     tls {
@@ -81,8 +81,8 @@ pub(crate) static FINGERPRINT: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Which certificates do.",
-    details: "SHA-256 of the certificate in 64 hexadecimal digits, with or without colons, as `openssl x509 -fingerprint -sha256` says it.",
+    summary: "Accepts certificates with these fingerprints.",
+    details: "SHA-256 of the certificate in 64 hexadecimal digits, with or without colons, as `openssl x509 -fingerprint -sha256` prints it.",
     example: r#"
 site example.com {
     tls {
@@ -105,7 +105,7 @@ fn fingerprint(leaf: &Leaf) -> Parsed<String> {
         false => Err(value::Problem {
             code: "bad-fingerprint",
             message: "this is not the SHA-256 of a certificate: 64 hexadecimal digits".to_owned(),
-            help: vec!["openssl x509 -in client.pem -noout -fingerprint -sha256 tells it".into()],
+            help: vec!["openssl x509 -in client.pem -noout -fingerprint -sha256 prints it".into()],
             part: None,
         }),
     }
@@ -184,10 +184,10 @@ impl ClientCertificate {
             check.report.add(
                 Diagnostic::error(
                     "contradiction",
-                    "no client is asked for a certificate here: nobody would get in",
+                    "the site's `tls` asks no client for a certificate: all requests would be refused",
                     span,
                 )
-                .help("the site's `tls` asks for one where it has: client-ca (file)\"clients.pem\""),
+                .help("to make it ask, write in the site's `tls`: client-ca (file)\"clients.pem\""),
             );
         }
         Some(ClientCertificateRules { subjects: list(subjects), fingerprints: list(fingerprints) })

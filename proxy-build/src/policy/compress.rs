@@ -1,4 +1,4 @@
-//! `compress`: responses are compressed on their way.
+//! `compress`: compresses responses.
 
 use proxy_runtime::site::{self, Coding, ParamKind, Setting};
 
@@ -20,25 +20,25 @@ pub(crate) static COMPRESS: Directive = Directive {
     places: POLICY,
     args: "[zstd|br|gzip...|off]",
     props: &[
-        Prop::new("min-size", "SIZE", "Answers that are known to be shorter are left as they are. Default `\"1KiB\"`."),
-        Prop::new("zstd-level", "N", "1 to 12. Default 3."),
-        Prop::new("br-level", "N", "0 to 9. Default 4."),
-        Prop::new("gzip-level", "N", "1 to 9. Default 5."),
+        Prop::new("min-size", "SIZE", "Shorter responses of known length are not compressed. Default `\"1KiB\"`."),
+        Prop::new("zstd-level", "N", "The level of zstd, 1 to 12. Default 3."),
+        Prop::new("br-level", "N", "The level of brotli, 0 to 9. Default 4."),
+        Prop::new("gzip-level", "N", "The level of gzip, 1 to 9. Default 5."),
     ],
     body: Some(IN_COMPRESS),
     repeats: false,
-    summary: "Compresses answers for clients that take that.",
+    summary: "Compresses responses (zstd, brotli, gzip).",
     details: "\
-Of the codings that are written, or of `zstd br gzip`, the one that the client likes best by `Accept-Encoding` is taken; of equals, the first
-that is written. Answers of servers are compressed, and those of files, `respond` and the cache; what is compressed already is not
-compressed again, nor are parts (206), answers with `Cache-Control: no-transform` or `Content-Digest`, and other types than
-`types`. `Vary: Accept-Encoding` is added to all that could have been compressed, and a strong `ETag` becomes a weak one (RFC 9110
-section 8.8.1). What comes in is sent as it comes: an answer of unknown length, as a stream of events has, is flushed
-whenever there is nothing more for the moment. Requests pass untouched. A worker compresses up to 256 answers at once; more go as they are.
-What a cache keeps in memory is compressed once for each coding, and kept in that form, too, as long as there is room.
+Of the listed codings, or of `zstd br gzip`, the proxy uses the one that the client prefers by `Accept-Encoding`; of equals, the first in
+the list. Responses of servers, files, `respond` and the cache are compressed. Responses that are compressed already are not compressed
+again, nor are partial responses (206), responses with `Cache-Control: no-transform` or `Content-Digest`, and types other than `types`.
+`Vary: Accept-Encoding` is added to all responses that could have been compressed, and a strong `ETag` becomes a weak one (RFC 9110 section
+8.8.1). Data is sent as it arrives: a response of unknown length, such as an event stream, is flushed whenever no more data is available.
+Request bodies are not changed. A worker compresses up to 256 responses at once; further ones are sent uncompressed. Responses that are
+cached in memory are compressed once for each coding, and the compressed form is cached, too, as long as there is room.
 
-Where an answer has both a secret and what an attacker may choose, its length gives the secret away bit by bit (BREACH): leave
-such routes out with `compress off`.",
+If a response has both a secret and text that an attacker may choose, its length reveals the secret bit by bit (BREACH): turn compression off in
+such routes with `compress off`.",
     example: r#"
 site example.com {
     compress zstd br gzip min-size="1KiB" {
@@ -131,7 +131,7 @@ impl Compress {
         }
         for (coding, level) in &self.levels {
             if let Some(level) = level.as_ref().filter(|_| !codings.contains(coding)) {
-                let message = format!("this has no effect: nothing is compressed by `{}`", coding.name());
+                let message = format!("this has no effect: `{}` is not used here", coding.name());
                 check.report.add(Diagnostic::error("no-effect", message, level.span));
             }
         }

@@ -1,4 +1,4 @@
-//! `cors`: from whose pages scripts may read responses.
+//! `cors`: the origins whose scripts may read responses.
 
 use std::time::Duration;
 
@@ -25,19 +25,24 @@ pub(crate) static CORS: Directive = Directive {
     places: POLICY,
     args: "ORIGIN...",
     props: &[
-        Prop::new("credentials", "BOOL", "Pages may send cookies and the like. Default `#false`."),
-        Prop::new("max-age", "DURATION", "How long a browser remembers what it was told. Default `\"2h\"`, the most that browsers take."),
+        Prop::new("credentials", "BOOL", "Pages may send credentials, such as cookies. Default `#false`."),
+        Prop::new(
+            "max-age",
+            "DURATION",
+            "How long a browser caches the result of a preflight request. Default `\"2h\"`, the maximum in \
+             browsers.",
+        ),
     ],
     body: Some(BRACES),
     repeats: false,
-    summary: "Lets scripts of other origins read answers.",
+    summary: "Lets scripts of other origins read responses (CORS).",
     details: "\
-`ORIGIN` is as browsers write it, `https://app.example.com`; `https://*.example.com` is all hosts below; `*` is anybody, which
-goes with no credentials. What a browser asks before it sends a request (a \"preflight\": OPTIONS with `Origin` and
-`Access-Control-Request-Method`) is answered here, with 204, by the route that would take the request it asks about, before
-credentials are asked for; one that may not gets 403 and the reason `cors-refused`. Other requests go on, and their answers, errors too, say who
-may read them; what a server says itself about that is replaced. A page that may not read an answer does so because its browser keeps it
-from it: the request has been answered. `Vary: Origin` is added where it matters.
+`ORIGIN` has the form that browsers send, `https://app.example.com`; `https://*.example.com` matches all hosts below; `*` matches any
+origin, and does not allow credentials. The proxy responds to a browser's preflight request (OPTIONS with `Origin` and
+`Access-Control-Request-Method`) with 204, in the route that would match the actual request, before it asks for credentials; a preflight
+that is not allowed gets 403 and the reason `cors-refused`. Other requests are handled, and their responses, errors included, say which
+origin may read them; the server's own CORS fields are replaced. The browser enforces this: a request from another page is handled, but the
+page cannot read the response. `Vary: Origin` is added where it matters.
 
 Fetch standard, \"HTTP-CORS protocol\".",
     example: r#"
@@ -76,8 +81,8 @@ pub(crate) static CORS_METHODS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The methods that pages may use.",
-    details: "Default: all that the route takes.",
+    summary: "Sets the methods that pages may use.",
+    details: "Default: all methods of the route.",
     example: r#"
 site example.com {
     cors "https://app.example.com" {
@@ -96,7 +101,7 @@ pub(crate) static CORS_HEADERS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The header fields that pages may send.",
+    summary: "Sets the header fields that pages may send.",
     details: "Default: all.",
     example: r#"
 site example.com {
@@ -116,7 +121,7 @@ pub(crate) static EXPOSE: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The header fields of answers that pages may read, beside the usual ones.",
+    summary: "Sets the response fields that pages may read, besides the usual ones.",
     details: "Default: none.",
     example: r#"
 site example.com {
@@ -159,9 +164,9 @@ impl Policy for Cors {
     fn filter(check: &mut Check<'_>, layer: &Layer, _: &OfRoute<'_>, _: &mut Filters) {
         let Some(cors) = layer.one::<Cors>() else { return };
         for field in changed_in_responses(layer).filter(|field| field.value.starts_with("access-control-")) {
-            let message = format!("`{field}` is said by `cors` here: this line contradicts it");
-            let found = Diagnostic::error("contradiction", message, field.span).also(cors.span, "it is said here");
-            check.report.add(found.help("leave one of both out; `cors` answers preflights, too"));
+            let message = format!("`cors` sets `{field}` here: this line contradicts it");
+            let found = Diagnostic::error("contradiction", message, field.span).also(cors.span, "it is set here");
+            check.report.add(found.help("leave one of the two out; `cors` responds to preflights, too"));
         }
     }
 
@@ -195,7 +200,7 @@ impl Cors {
         let any = self.origins.iter().find(|origin| origin.value == Origin::Any);
         if let (Some(any), Some(other)) = (any, self.origins.iter().find(|origin| origin.value != Origin::Any)) {
             check.report.add(
-                Diagnostic::error("no-effect", "this changes nothing: any origin may", other.span)
+                Diagnostic::error("no-effect", "this changes nothing: `*` allows any origin", other.span)
                     .also(any.span, "here"),
             );
         }
@@ -204,11 +209,11 @@ impl Cors {
             check.report.add(
                 Diagnostic::error(
                     "contradiction",
-                    "browsers send no credentials where anybody may read the answer",
+                    "browsers send no credentials if any origin may read the response",
                     credentials.span,
                 )
-                .also(any.span, "any origin may")
-                .help("name the origins that may"),
+                .also(any.span, "this allows any origin")
+                .help("name the origins to allow"),
             );
         }
         let (mut methods, mut headers, mut expose) = (Vec::new(), Vec::new(), Vec::new());

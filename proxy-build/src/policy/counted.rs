@@ -1,4 +1,4 @@
-//! Whose requests are counted together, in `rate-limit` and `concurrency-limit`.
+//! The key by which `rate-limit` and `concurrency-limit` count requests.
 
 use proxy_runtime::context::template::Piece;
 use proxy_runtime::site::By;
@@ -12,11 +12,11 @@ use crate::source::{Span, Spanned};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
 
-pub(super) const BY: &str = "What the requests have in common that are counted together, with placeholders, as in `\"{header.X-Tenant}\"` or `\"{cookie.sid}\"`. Default: the client's address.";
-pub(super) const IPV4: &str = "How many bits of an IPv4 address count. Default 32.";
-pub(super) const IPV6: &str = "How many bits of an IPv6 address count. Default 64: as much as one client has.";
+pub(super) const BY: &str = "The key: requests with the same key are counted together. With placeholders, as in `\"{header.X-Tenant}\"` or `\"{cookie.sid}\"`. Default: the client's address.";
+pub(super) const IPV4: &str = "The prefix length of an IPv4 address in the key. Default 32.";
+pub(super) const IPV6: &str = "The prefix length of an IPv6 address in the key. Default 64, the network of one client.";
 
-/// Whose requests are counted together.
+/// The key by which requests are counted.
 #[derive(Debug, Clone)]
 pub(super) struct CountedBy {
     by: Option<Spanned<ast::Template>>,
@@ -58,7 +58,7 @@ impl CountedBy {
         };
         for (name, prefix) in prefixes {
             if let Some(prefix) = prefix {
-                let message = format!("`{name}` has no effect: it is not the client's address that is counted by");
+                let message = format!("`{name}` has no effect: `by` is not the client's address");
                 check.report.add(Diagnostic::error("no-effect", message, prefix.span).also(by.span, "but this"));
             }
         }
@@ -68,10 +68,10 @@ impl CountedBy {
             check.report.add(
                 Diagnostic::error(
                     "constant-key",
-                    "this is the same for all requests: they would be counted as one client's",
+                    "this is the same for all requests: they would be counted together",
                     by.span,
                 )
-                .help("name what tells clients apart, as in by=\"{header.X-Tenant}\""),
+                .help("use a placeholder that distinguishes clients, as in by=\"{header.X-Tenant}\""),
             );
         }
         let identified = template.pieces.iter().any(|piece| matches!(piece, Piece::User | Piece::Claim(_)));
@@ -85,7 +85,7 @@ pub(super) fn refusal(leaf: &Leaf) -> Parsed<u16> {
         code @ (429 | 503) => Ok(code),
         code => Err(value::Problem {
             code: "bad-status",
-            message: format!("{code} does not say \"come again later\""),
+            message: format!("{code} does not mean \"try again later\""),
             help: vec!["429 and 503 do".into()],
             part: None,
         }),

@@ -20,18 +20,27 @@ pub(crate) static ERROR_PAGE: Directive = Directive {
     places: ROOT_POLICY,
     args: "CODE... FILE",
     props: &[
-        Prop::new("placeholders", "BOOL", "`{status}`, `{reason}`, `{request.id}`, `{host}` and `{time}` in the page are filled in. Default `#false`."),
-        Prop::new("upstream", "BOOL", "It also takes the place of what upstreams answer with these codes. Default `#false`."),
+        Prop::new(
+            "placeholders",
+            "BOOL",
+            "The page may have the placeholders `{status}`, `{reason}`, `{request.id}`, `{host}` and `{time}`. \
+             Default `#false`.",
+        ),
+        Prop::new(
+            "upstream",
+            "BOOL",
+            "The page also replaces error responses of upstreams with these codes. Default `#false`.",
+        ),
     ],
     body: None,
     repeats: true,
-    summary: "Gives the proxy's own error answers a body.",
+    summary: "Sets a custom error page.",
     details: "\
-`FILE` is compiled in; with `(file)PATH` or `(param)NAME` it is read at start and on SIGHUP. Its `Content-Type` goes by
-its extension. A route's page goes before its site's, and that before one at the top level, which also answers where no
-site is known (400, 421). Answers of upstreams are left alone, unless `upstream=#true` says otherwise: then their status and fields stay, but for
-those that are about the body. Answers of `respond` are always left alone. All other braces in a page are what they are; what a
-client has sent is not to be had in it, for a page is HTML.",
+`FILE` is compiled in; with `(file)PATH` or `(param)NAME` it is read at start and on SIGHUP. Its `Content-Type` follows from its extension.
+A route's page overrides its site's, and a site's overrides one at the top level, which is also used before a site is known (400, 421).
+Responses of upstreams are not changed, unless `upstream=#true` is set: then their status and fields stay, except for fields that describe
+the body. Responses of `respond` are never changed. All other braces in a page are literal text; there are no placeholders for data that a
+client has sent, because a page is HTML.",
     example: r#"
 error-page 400 421 (file)"/etc/site/error.html"
 
@@ -52,7 +61,7 @@ site example.com {
         }
         for (index, code) in codes.iter().enumerate() {
             if let Some(first) = codes[..index].iter().find(|first| first.value == code.value) {
-                let message = format!("{} is there already", code.value);
+                let message = format!("{} is listed already", code.value);
                 r.add(Diagnostic::error("no-effect", message, code.span).also(first.span, "the first"));
             }
         }
@@ -78,8 +87,8 @@ fn error_status(leaf: &Leaf, any: bool) -> value::Parsed<u16> {
         let codes: Vec<_> = proxy_runtime::site::OWN_ERRORS.iter().map(u16::to_string).collect();
         return Err(value::Problem {
             code: "bad-status",
-            message: format!("the proxy never answers with {code} itself"),
-            help: vec![format!("it does with {}", codes.join(" ")).into()],
+            message: format!("the proxy never responds with {code} itself"),
+            help: vec![format!("its own errors are {}", codes.join(" ")).into()],
             part: None,
         });
     }
@@ -133,7 +142,7 @@ impl ErrorPage {
             && !site::ErrorPage::PLACEHOLDERS.iter().any(|known| String::from_utf8_lossy(bytes).contains(known))
         {
             check.report.add(
-                Diagnostic::error("no-effect", "nothing in this page stands for anything", written.span)
+                Diagnostic::error("no-effect", "this page has no placeholders", written.span)
                     .help(format!("these do: {}", site::ErrorPage::PLACEHOLDERS.join(" "))),
             );
         }

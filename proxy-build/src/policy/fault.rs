@@ -1,4 +1,4 @@
-//! `fault`: requests made slow, or refused, for drills.
+//! `fault`: fault injection, which delays or refuses requests.
 
 use std::time::Duration;
 
@@ -19,17 +19,17 @@ pub(crate) static FAULT: Directive = Directive {
     places: POLICY,
     args: "",
     props: &[
-        Prop::new("delay", "DURATION", "Holds requests back for so long."),
-        Prop::new("delay-percent", "N", "So many of a hundred. Default 100."),
+        Prop::new("delay", "DURATION", "Delays requests by this time."),
+        Prop::new("delay-percent", "N", "The share of requests to delay, in percent. Default 100."),
         Prop::new("abort", "STATUS", "Refuses requests with this status."),
-        Prop::new("abort-percent", "N", "So many of a hundred. Default 100."),
+        Prop::new("abort-percent", "N", "The share of requests to refuse, in percent. Default 100."),
     ],
     body: None,
     repeats: false,
-    summary: "Makes a part of the requests slow or fail, for drills.",
+    summary: "Delays or fails a share of the requests (fault injection).",
     details: "\
-Before the handler, whatever it is; a request may be held back and refused after that. Refused ones are logged with the reason
-`fault`. A lint points at it, so that it is not forgotten; with a `(param)` the share can be given at start, and be 0.",
+It acts before any handler; a request may be delayed and then refused. Refused requests are logged with the reason
+`fault`. A lint reports this directive, so that it is not forgotten; with a `(param)` the share can be given at start, and be 0.",
     example: r#"
 param share type=number default="0"
 lint allow fault
@@ -94,8 +94,8 @@ impl Fault {
             return None;
         }
         check.report.add(
-            Diagnostic::lint("fault", "requests are slowed down or refused here, on purpose", span)
-                .help(check.allowed("for a drill", "fault")),
+            Diagnostic::lint("fault", "requests are delayed or refused here, on purpose", span)
+                .help(check.allowed("for a test", "fault")),
         );
         let all = |given: bool| Setting::Fixed(if given { 100 } else { 0 });
         Some(site::Fault {

@@ -1,4 +1,4 @@
-//! `filter`: functions of the user's own crate.
+//! `filter`: calls functions of the user's own crate.
 
 use proxy_runtime::site;
 
@@ -16,13 +16,13 @@ pub(crate) static FILTER: Directive = Directive {
     name: "filter",
     places: POLICY,
     args: "FUNCTION|off",
-    props: &[Prop::new("on", "request|response", "What the function is shown. Default `request`.")],
+    props: &[Prop::new("on", "request|response", "What the function gets. Default `request`.")],
     body: None,
     repeats: true,
-    summary: "Asks a Rust function of your own crate.",
+    summary: "Calls a Rust function of your own crate.",
     details: "\
-`FUNCTION` is its path, as in `crate::filters::tenant`; rustc checks that it is there and of the right type. So the site has to be compiled
-into a crate (`kiln new` makes one) by `site!`: `kiln build`, `run` and `dev` can't know the function.
+`FUNCTION` is its path, as in `crate::filters::tenant`; rustc checks that it exists and has the right type. The site has to be compiled
+into a crate (`kiln new` makes one) by `site!`, because `kiln build`, `run` and `dev` can't know the function.
 
 ```rust
 use proxy_runtime::filter::{FieldName, Flow, Request, Response};
@@ -38,14 +38,15 @@ pub fn stamp(response: &mut Response<'_>) {
 }
 ```
 
-A function on requests comes last in access control, behind `auth` and `block`, and before caches, `rewrite` and `request-headers`: what it sets is
-in `{header.NAME}` there, and in a cache's key. If it answers, that is the answer, and the log has its name in the field `rule`. One on answers
-comes behind `response-headers`, and sees answers from a cache, files and the proxy's own errors, too. Several are asked in the order they are
-written, those from outside first; `filter off` does away with these. They run on the event loop: no waiting, no long computing. One that
-panics fails its exchange alone: 500, `filter-panicked` in the log.
+A request filter runs last in access control, after `auth` and `block`, and before caches, `rewrite` and `request-headers`: the fields that
+it sets are available there as `{header.NAME}`, and in a cache's key. If it responds, the client gets that response, and the log has the
+function's name in the field `rule`. A response filter runs after `response-headers`, also on cached responses, files and the proxy's own
+errors. Several filters run in the order in which they are written, outer ones first; `filter off` turns off the outer ones. They run on the
+event loop and must not wait or compute for long. If a filter panics, only its exchange fails: 500, `filter-panicked` in the log.
 
-Tests of the site that reach such a route can't ask the function while the site is compiled: what comes out otherwise than they
-expect (the route excepted) is left to the binary's `--self-test`, which asks it, and to `proxy_runtime::self_test` in a test of the crate.",
+Tests of the site that reach such a route can't call the function while the site is compiled. If the result differs from their expectation
+(except for the route), the test is left to the binary's `--self-test`, which calls the function, and to `proxy_runtime::self_test` in a
+test of the crate.",
     example: r#"
 site example.com {
     filter "crate::filters::tenant"
@@ -87,7 +88,7 @@ fn path(leaf: &Leaf) -> Parsed<String> {
     if fits {
         return Ok(found);
     }
-    let problem = problem("bad-function", format!("`{found}` is no path of a function"));
+    let problem = problem("bad-function", format!("`{found}` is not the path of a function"));
     let bare = found.trim_end_matches("()").trim_start_matches("::");
     let path = bare.strip_prefix("self::").or_else(|| bare.strip_prefix("crate::")).unwrap_or(bare);
     Err(match !path.is_empty() && path.split("::").all(is_name) {
@@ -117,7 +118,7 @@ impl Policy for Filter {
         for Spanned { value: filter, .. } in layer.all::<Filter>() {
             let functions = &mut filters.functions;
             match (&filter.on_response, filter.is_off()) {
-                (Some(on), true) => check.error("no-effect", "`on` has no effect: `off` is none", on.span),
+                (Some(on), true) => check.error("no-effect", "`on` has no effect beside `off`", on.span),
                 (None, true) => {}
                 (Some(on), false) if on.value => functions.response.push(filter.function.value.clone()),
                 (_, false) => functions.request.push(filter.function.value.clone()),

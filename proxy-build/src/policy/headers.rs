@@ -206,11 +206,11 @@ fn may_pass(check: &mut Check<'_>, name: &Spanned<String>) -> bool {
     let announced = ANNOUNCED.contains(&name.value.as_str());
     let header = matches!(&check.trusted_header, TrustedHeader::Field(header) if *header == name.value);
     if announced || header {
-        let message = format!("`{name}` is the proxy's to say: a client could say that it is another");
-        let help = "to believe a proxy in front of this one, name its network: trusted-proxies \"10.0.0.0/8\"";
+        let message = format!("only the proxy may set `{name}`: otherwise a client could forge it");
+        let help = "to trust a proxy in front of this one, name its network: trusted-proxies \"10.0.0.0/8\"";
         check.report.add(Diagnostic::error("untouchable-header", message, name.span).help(help));
     } else if !is_claim(name.value.as_bytes()) {
-        let message = format!("`pass` has no effect: `{name}` is let through anyway");
+        let message = format!("`pass` has no effect: `{name}` always passes");
         check.error("no-effect", message, name.span);
         return false;
     }
@@ -228,7 +228,7 @@ fn passes_nothing_that_is_set(check: &mut Check<'_>, layer: &Layer, handler: &dy
                 *set == name.value && wanted.as_ref().is_some_and(|wanted| wanted.value)
             };
             if let Some((_, Some(wanted))) = set.iter().find(is_set) {
-                let message = format!("the proxy sets `{name}` here: what a client says of it can't pass");
+                let message = format!("the proxy sets `{name}` here: a client's value can't pass");
                 check.report.add(Diagnostic::error("contradiction", message, name.span).also(wanted.span, "set here"));
             }
         }
@@ -256,10 +256,9 @@ fn lines_act(check: &mut Check<'_>, items: &[Item]) {
                     (_, Done::Removed) => (*first, name.span, "it is removed here"),
                     _ => continue,
                 };
-                let message =
-                    format!("this line has no effect on `{name}`: another one of this block does away with it");
+                let message = format!("this line has no effect on `{name}`: another line of this block overrides it");
                 let diagnostic = Diagnostic::error("no-effect", message, idle).also(other, label);
-                check.report.add(diagnostic.help("a second line of a field, beside the first, is made by `add`"));
+                check.report.add(diagnostic.help("to add a second line of a field, use `add`"));
             }
             seen.push((&name.value, now, name.span));
         }

@@ -1,4 +1,4 @@
-//! `concurrency-limit`: how many requests of a client are answered at once.
+//! `concurrency-limit`: limits a client's concurrent requests.
 
 use proxy_runtime::site::{self, ParamKind};
 
@@ -28,11 +28,11 @@ pub(crate) static IN_FLIGHT: Directive = Directive {
     ],
     body: None,
     repeats: true,
-    summary: "Limits how many requests of a client are answered at once.",
+    summary: "Limits the concurrent requests of a client.",
     details: "\
-A request counts until the last byte of its answer is sent, so downloads count, and so does each stream of HTTP/2. As for
-`rate-limit`, requests are counted where the limit is written, all limits hold, and `concurrency-limit off` does away with those
-from outside. The reason in the log is `too-many-in-flight`. How many connections a client may have says `limits per-client`.",
+A request counts until the last byte of its response is sent; downloads count, and so does each HTTP/2 stream. As with
+`rate-limit`, the scope of a limit is the place where it is written, all limits apply, and `concurrency-limit off` turns off the outer
+ones. The reason in the log is `too-many-in-flight`. `limits per-client` limits a client's connections.",
     example: r#"
 site example.com {
     route "/downloads/*" {

@@ -1,4 +1,4 @@
-//! What one place says, or several merged: presets, a site and a route, from the outside in.
+//! The policies of one scope, or of several merged: presets, a site and a route, from the outside in.
 
 use std::any::{Any, TypeId};
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use super::{ALL, Policy};
 use crate::ast::{Item, What};
 use crate::source::{Span, Spanned};
 
-/// What holds where a policy is written in several places around each other.
+/// How a policy is merged that is written in several nested scopes.
 pub(crate) enum Merge<P> {
     /// What the innermost says.
     Inner,
@@ -36,7 +36,7 @@ impl<P: Policy> Merge<P> {
     }
 }
 
-/// What holds, policy by policy.
+/// The policies of a scope.
 #[derive(Clone, Default)]
 pub(crate) struct Layer {
     said: Vec<(TypeId, Rc<dyn Any>)>,

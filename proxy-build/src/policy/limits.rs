@@ -22,72 +22,132 @@ pub(crate) static LIMITS: Directive = Directive {
     places: ROOT_POLICY,
     args: "",
     props: &[
-        Prop::new("headers", "SIZE", "The request's head: request line and header fields. Beyond: 431. Default `\"16KiB\"`."),
-        Prop::new("uri", "SIZE", "The request's target. Beyond: 414. Default `\"8KiB\"`."),
-        Prop::new("body", "SIZE|unlimited", "The request's body. Beyond: 413. Default `\"16MiB\"`."),
-        Prop { name: "connections", value: "N", docs: "Client connections at once, for the whole process; fewer where there are too few file descriptors, see below. Beyond: 503. Default 10000.", places: ROOT },
-        Prop { name: "per-client", value: "N", docs: "Client connections at once from one address. Beyond: 503. Default: as `connections`.", places: ROOT },
-        Prop { name: "handshakes", value: "N", docs: "TLS handshakes at once, for the whole process. Beyond: the connection is closed. Default 1000.", places: ROOT },
-        Prop { name: "memory", value: "SIZE", docs: "What is held for clients that take nothing, and of bodies that are kept, in the whole process; see below. Default `\"10MiB\"`.", places: ROOT },
-        Prop::new("min-rate", "SIZE/s|off", "The least that a client sends of its body, and takes of the response's, over ten seconds in which the proxy waits for it, as in `\"1KiB/s\"`. Slower: 408, or the connection (HTTP/2: the stream) is cut. Default `off`."),
-        Prop::new("half-close", "BOOL", "A client that closes its sending side (FIN) is still served. Default `#false`: it is gone, and what a server does for it is cancelled."),
-        Prop::new("encoded-slash", "BOOL", "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400, by the route that takes the path."),
-        Prop { name: "merge-slashes", value: "BOOL", docs: "Merges doubled slashes in paths. Default `#true`.", places: ROOT_OR_SITE },
-        Prop { name: "path-parameters", value: "pass|refuse", docs: "Whether paths may have parameters (`/a;v=1/b`). Default `pass`; `refuse`: 400.", places: ROOT_OR_SITE },
-        Prop { name: "underscores", value: "BOOL", docs: "Lets header fields and trailers through that have `_` in their names. Default `#false`: they are dropped.", places: ROOT_OR_SITE },
+        Prop::new(
+            "headers",
+            "SIZE",
+            "The size of the request's head: request line and header fields. Larger: 431. Default `\"16KiB\"`.",
+        ),
+        Prop::new("uri", "SIZE", "The length of the request's target. Longer: 414. Default `\"8KiB\"`."),
+        Prop::new("body", "SIZE|unlimited", "The size of the request's body. Larger: 413. Default `\"16MiB\"`."),
+        Prop {
+            name: "connections",
+            value: "N",
+            docs: "Concurrent client connections of the whole process; fewer if there are too few file \
+                   descriptors, see below. Beyond: 503. Default 10000.",
+            places: ROOT,
+        },
+        Prop {
+            name: "per-client",
+            value: "N",
+            docs: "Concurrent client connections from one address. Beyond: 503. Default: as `connections`.",
+            places: ROOT,
+        },
+        Prop {
+            name: "handshakes",
+            value: "N",
+            docs: "Concurrent TLS handshakes of the whole process. Beyond: the connection is closed. Default \
+                   1000.",
+            places: ROOT,
+        },
+        Prop {
+            name: "memory",
+            value: "SIZE",
+            docs: "The memory for clients that do not read, and for buffered bodies, in the whole process; see \
+                   below. Default `\"10MiB\"`.",
+            places: ROOT,
+        },
+        Prop::new(
+            "min-rate",
+            "SIZE/s|off",
+            "The minimum rate at which a client sends its body, and reads the response's, over ten seconds in \
+             which the proxy waits for it, as in `\"1KiB/s\"`. Slower: 408, or the connection (HTTP/2: the \
+             stream) is closed. Default `off`.",
+        ),
+        Prop::new(
+            "half-close",
+            "BOOL",
+            "A client that closes its sending side (FIN) is still served. Default `#false`: it counts as \
+             disconnected, and its exchange with a server is cancelled.",
+        ),
+        Prop::new(
+            "encoded-slash",
+            "BOOL",
+            "Lets `%2F` and `%5C` through in paths, still encoded. Default `#false`: 400, in the route that \
+             matches the path.",
+        ),
+        Prop {
+            name: "merge-slashes",
+            value: "BOOL",
+            docs: "Merges doubled slashes in paths. Default `#true`.",
+            places: ROOT_OR_SITE,
+        },
+        Prop {
+            name: "path-parameters",
+            value: "pass|refuse",
+            docs: "Whether paths may have parameters (`/a;v=1/b`). Default `pass`; `refuse`: 400.",
+            places: ROOT_OR_SITE,
+        },
+        Prop {
+            name: "underscores",
+            value: "BOOL",
+            docs: "Lets header fields and trailers with `_` in their names through. Default `#false`: they are \
+                   dropped.",
+            places: ROOT_OR_SITE,
+        },
     ],
     body: None,
     repeats: false,
     summary: "Limits sizes and counts.",
     details: "\
-At the top level these are the defaults of all sites; each value is replaced by what a site or route says. Heads are read
-before the site is known, so the reading buffer is as large as the largest `headers` of all. A request
+At the top level these are the defaults of all sites; a site or route overrides single values. Heads are read
+before the site is known, so the read buffer is as large as the largest `headers` of all. A request
 has at most 100 header fields; beyond: 431. `headers` and `uri` are at most 1 MiB.
 
-`memory` bounds what clients can make the process hold by reading nothing (HTTP/2, RFC 9113 section 10.5). An exchange in HTTP/2
-counts as 16 KiB; one that waits for its client counts what it holds of its response as well. A connection may hold 64 KiB in
-any case; all beyond that, and the bodies of requests that are kept (`retry`, `mirror`, `block`), come out of `memory`, and up to half of
-it is lent to bodies of requests that servers don't read. Where it is used up, connections that hold more than their 64 KiB
-take no more requests until something is done, for up to ten seconds, after which requests are refused so that they may be
-sent again (`REFUSED_STREAM`); responses with data in hand whose client takes nothing end, with the reason `memory-full`
-in the log; a body is not kept, so its request is sent once, or refused with 503 if `block` has to see it.
+`memory` limits the memory that clients can make the process hold by not reading (HTTP/2, RFC 9113 section 10.5). An HTTP/2 exchange
+counts as 16 KiB; an exchange that waits for its client also counts the data that it holds of its response. A connection may always hold 64 KiB;
+everything beyond that, and buffered request bodies (`retry`, `mirror`, `block`), come out of `memory`, and up to half of
+it is lent to bodies of requests that servers don't read. When it is used up, connections that hold more than their 64 KiB
+accept no more requests until memory is released, for up to ten seconds; after that, requests are refused so that they may be
+sent again (`REFUSED_STREAM`). Responses with buffered data whose client does not read end, with the reason `memory-full`
+in the log. A body is not buffered, so its request is sent once, or refused with 503 if `block` has to see it.
 
-So a hundred connections with a hundred requests each on large responses, none of which reads, take less than 40 MB in all,
+For example, a hundred connections with a hundred requests each for large responses, of which none reads, take less than 40 MB in all,
 whatever windows they announce: `memory`, and for each connection 64 KiB, another 64 KiB that wait to be written, and 40 KiB for
-itself. When they have left, it goes back to the system within seconds. A server with many idle streams of gRPC needs 16 KiB
+itself. When they have closed, the memory is returned to the system within seconds. A server with many idle gRPC streams needs 16 KiB
 for each: `memory=\"256MiB\"` has room for 16,000.
 
-File descriptors (`ulimit -n`) are shared out at start, after the soft limit was raised to the hard one: some for the process itself, an eighth
-of the rest, up to 1024, for files (static ones that are being sent, cached responses on disk), and as many for connections to servers as for
-client connections at least. Where that makes fewer client connections than `connections`, a notice at start says how many, and what limit
-would do; a limit that leaves none ends the start. A request for which no descriptor is left gets 503 (`no-descriptors`). Where accepting finds
-none, idle connections to servers are closed, and it goes on after a pause of 10 milliseconds to a second.
+File descriptors (`ulimit -n`) are divided at start, after the proxy has raised the soft limit to the hard one: some for the process itself,
+an eighth of the rest, up to 1024, for files (static files that are being sent, cached responses on disk), and at least as many for
+connections to servers as for client connections. If that allows fewer client connections than `connections`, a notice at start says how
+many, and which limit would be enough; if it allows none, the start fails. A request for which no descriptor is left gets 503
+(`no-descriptors`). When accepting finds none, idle connections to servers are closed, and accepting continues after a pause of 10
+milliseconds to a second.
 
 Paths and queries have one canonical form, in which they are matched, compared, cached, purged, opened as files and forwarded (but see
-`rewrite raw`). In a path: escapes of bytes that may stand raw (letters, digits and `-._~!$&'()*+,;=:@`) are decoded, every other
+`rewrite raw`). In a path: escapes of bytes that need no escape (letters, digits and `-._~!$&'()*+,;=:@`) are decoded, every other
 byte is escaped (`%C3%BC`, `%7C`), escapes are in upper case, dot segments are resolved and doubled slashes merged. Refused
 with 400: an encoded slash or backslash, a raw backslash, control bytes and blanks (raw or, but for the blank, encoded), `#`, `%` without two
 hexadecimal digits, `..` above the root, and dot segments in disguise: `..;x`, and `..%2F` where `encoded-slash` lets that through.
 In a query: escapes of letters, digits and `-._~` are decoded, bytes that no query may have are escaped, and control bytes, blanks
-and `#` are refused; names of parameters are compared by what they mean, so `p%61ge` is `page`.
+and `#` are refused; names of parameters are compared decoded, so `p%61ge` is `page`.
 
-Servlet containers and some others cut parameters off before they look a path up: `/admin;x` is `/admin` to them, but not to a route
-that guards `/admin`. In front of such servers say `path-parameters=refuse`.
+Servlet containers and some other servers remove parameters before they look up a path: `/admin;x` is `/admin` to them, but not to a route
+that protects `/admin`. In front of such servers use `path-parameters=refuse`.
 
-Servers that hand fields on as variables (CGI, WSGI, PHP, Rack) read `Remote_User` and `Remote.User` as `Remote-User`, so a client could say
-what only the proxy may say. Names with `_` are therefore dropped, as by nginx, before anything looks at the request (metadata of gRPC
-among them); `underscores=#true` lets them through. Names with `_` or `.` that are read as one which the route sets, copies, changes,
-removes or looks at (`block`, `auth api-key`), or which the proxy or a function of `filter` sees to, are dropped in any case, in
+Servers that pass fields on as variables (CGI, WSGI, PHP, Rack) read `Remote_User` and `Remote.User` as `Remote-User`, so a client could forge
+a field that only the proxy may set. Names with `_` are therefore dropped, as in nginx, before the request is processed (gRPC metadata
+included); `underscores=#true` lets them through. Names with `_` or `.` that a server may read as one that the route sets, copies, changes,
+removes or reads (`block`, `auth api-key`), or that the proxy or a function of `filter` manages, are always dropped, in
 trailers too; other names with `.` pass.
 
-A client that closes its sending side while its response is waited for has most often given up: the exchange with the server
-is cancelled, as in nginx, and logged as `client-disconnected`. Requests that it sent before in one go are answered in order; the
-last is cancelled only if a server has to be waited for. `half-close=#true` is for clients that close early and still read
-(old `nc`, scripts that speak HTTP/1.0). Requests whose body is cut off are a 400 either way (`request-truncated`).
+A client that closes its sending side while it waits for a response has usually given up: the exchange with the server
+is cancelled, as in nginx, and logged as `client-disconnected`. Pipelined requests that it sent before get their responses in order; the
+last is cancelled only if the proxy has to wait for a server. `half-close=#true` is for clients that close early and still read
+(old `nc`, HTTP/1.0 scripts). Requests whose body is cut off get a 400 in both cases (`request-truncated`).
 
-`min-rate` counts only time in which the client is waited for, not the server. Whoever sends or takes much at once has ten seconds for
-the rest, no more; what waits in buffers counts as taken, and is allowed for: 16 KiB, in HTTP/2 32 KiB. The reason in the log is
-`client-too-slow`. `timeouts idle` holds beside it: full silence.",
+`min-rate` counts only time in which the proxy waits for the client, not for the server. A client that sends or reads a lot at once has at
+most ten seconds for the rest; data in buffers counts as read, with an allowance of 16 KiB, in HTTP/2 32 KiB. The reason in the log is
+`client-too-slow`. `timeouts idle` applies as well, to complete silence.",
     example: r#"
 limits headers="32KiB" connections=20000 per-client=100
 
@@ -149,7 +209,7 @@ impl Policy for Limits {
     fn check_root(check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]) {
         let written = layer.one::<Limits>().and_then(|limits| limits.value.handshakes.as_ref());
         if let Some(written) = written.filter(|_| !listeners.iter().any(|listener| listener.speaks.tls)) {
-            check.error("no-effect", "`handshakes` has no effect: no listener speaks TLS", written.span);
+            check.error("no-effect", "`handshakes` has no effect: no listener has TLS", written.span);
         }
     }
 
@@ -200,7 +260,7 @@ impl Policy for Limits {
     }
 }
 
-/// How paths are brought to canonical form.
+/// The options of the canonical form of paths.
 pub(crate) fn normal_form(layer: &Layer) -> NormalForm {
     let limits = layer.one::<Limits>().map(|limits| &limits.value);
     let said = |value: fn(&Limits) -> &Option<Spanned<bool>>| Some(value(limits?).as_ref()?.value);
@@ -241,14 +301,14 @@ impl Limits {
         if let Some(Spanned { value: ast::Setting::Fixed(u64::MAX), span }) = &self.body {
             check.report.add(
                 Diagnostic::lint("unbounded-body", "request bodies may be of any size here", *span)
-                    .help("name the largest size that is meant, as in body=\"1GiB\""),
+                    .help("set a maximum, as in body=\"1GiB\""),
             );
         }
         if let (Some(uri), Some(headers)) = (&self.uri, &self.headers)
             && let (ast::Setting::Fixed(longest), ast::Setting::Fixed(head)) = (&uri.value, &headers.value)
             && longest > head
         {
-            let message = "`uri` is more than `headers`, which the target is a part of: it can never be reached";
+            let message = "`uri` has no effect: it is larger than `headers`, which include the target";
             let found = Diagnostic::error("contradiction", message, uri.span).also(headers.span, "all of the head");
             let slice = check.sources.slice(headers.span).to_owned();
             check.report.add(found.help(Help::write(uri.span, slice)));

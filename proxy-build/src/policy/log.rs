@@ -23,23 +23,23 @@ pub(crate) static LOG: Directive = Directive {
     props: &[Prop::new(
         "format",
         "json|combined|TEMPLATE",
-        "One JSON object a line (default), Apache's combined format, or a line with placeholders.",
+        "One JSON object per line (default), Apache's combined format, or a line with placeholders.",
     )],
     body: Some(BRACES),
     repeats: false,
-    summary: "Writes a line for each exchange to standard output, or none.",
+    summary: "Configures the access log, which has a line for each exchange on standard output.",
     details: "\
-Without it there is no access log. Lines are buffered per worker and written by a thread of its own, at the latest
-50 ms later; a reader that is too slow loses lines, which are counted and reported on standard error, and never slows an
-exchange. In a line of one's own, `{time}`, `{bytes}`, `{duration}`, `{reason}`, `{protocol}`, `{server}` and
-`{time.common}` stand beside the usual placeholders.
+Without it there is no access log. Lines are buffered per worker and written by a separate thread, at most
+50 ms later. If the reader is too slow, lines are dropped, counted and reported on standard error; logging never slows an
+exchange. A format of your own may use `{time}`, `{bytes}`, `{duration}`, `{reason}`, `{protocol}`, `{server}` and
+`{time.common}` besides the usual placeholders.
 
-Nobody can forge a line. In a line of one's own, and in `combined`, a value has its quotes, backslashes and controls (C1 controls, line
-separators and what reverses the direction of text among them) written as `\\xNN`, as nginx does; literal text stands as it is written. JSON
-is valid whatever was sent. Header fields may have bytes that are not UTF-8: in both they are `\\xNN`, and so is a backslash that would
-read as the beginning of that, so that two values that differ are written differently.
+Clients cannot forge a line. In a format of your own, and in `combined`, quotes, backslashes and control characters of a value (C1 controls,
+line separators and characters that reverse the direction of text included) are written as `\\xNN`, as in nginx; the literal text of the
+format is unchanged. JSON is valid for any input. Header fields may have bytes that are not UTF-8: all formats write them as `\\xNN`, and
+also a backslash that would read as the beginning of such an escape, so that different values are written differently.
 
-An answer that the proxy gives itself because something is wrong has a `reason`: a word that names it, the same
+An error response of the proxy's own has a `reason`: a word for its cause, the same
 everywhere.",
     example: r#"
 log access format=json {
@@ -81,11 +81,11 @@ pub(crate) static FIELDS: Directive = Directive {
     repeats: false,
     summary: "Chooses the members of a JSON log line.",
     details: "\
-`time` (RFC 3339), `client`, `method`, `scheme`, `host`, `path` (normal form), `query`, `protocol`, `status`, `bytes` (of the
-answer's body), `duration` (seconds), `route`, `upstream`, `server`, `server-connections` (exchanges at the server when it was
-asked), `attempts` (how many servers were asked), `reason`, `detail` (more about the reason, such as why a TLS handshake failed), `cache` and `cache-reason` (what the cache has done, and why; see
-`cache`), `request-id`, `referer`, `user-agent`. Without `fields`: all but `scheme`, `query`, `server-connections`, `attempts`, `request-id`, `referer` and `user-agent`. What has no
-value is left out.",
+`time` (RFC 3339), `client`, `method`, `scheme`, `host`, `path` (normal form), `query`, `protocol`, `status`, `bytes` (of the response's
+body), `duration` (seconds), `route`, `upstream`, `server`, `server-connections` (exchanges at the server when the request was sent),
+`attempts` (the number of servers that were tried), `reason`, `detail` (more about the reason, such as why a TLS handshake failed), `cache`
+and `cache-reason` (what the cache did, and why; see `cache`), `request-id`, `referer`, `user-agent`. Without `fields`: all but `scheme`,
+`query`, `server-connections`, `attempts`, `request-id`, `referer` and `user-agent`. Members without a value are left out.",
     example: r#"
 log access format=json {
     fields time client path status

@@ -1,4 +1,4 @@
-//! `maintenance`: all requests are refused while a file is there.
+//! `maintenance`: refuses all requests while a file exists.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ pub(crate) static MAINTENANCE: Directive = Directive {
     places: POLICY,
     args: "",
     props: &[
-        Prop::new("when", "PATH", "The file; `(param)NAME` has it given at start."),
-        Prop::new("retry-after", "DURATION", "When clients are told to come again. Default: they are not told."),
+        Prop::new("when", "PATH", "The file; with `(param)NAME` it is given at start."),
+        Prop::new("retry-after", "DURATION", "The value of `Retry-After`. Default: none."),
     ],
     body: None,
     repeats: false,
-    summary: "Refuses all requests while a file is there.",
+    summary: "Refuses all requests while a file exists (maintenance mode).",
     details: "\
-With 503, the page of `error-page 503`, and the reason `maintenance` in the log; before all else that a request passes. The file is looked
-for once a second. `touch` it, and remove it when the work is done: nothing is restarted or read again.",
+The response is a 503 with the page of `error-page 503`, and the reason in the log is `maintenance`. This check comes before all others. The
+proxy looks for the file once a second: `touch` it, and remove it when the work is done. No restart or reload is needed.",
     example: r#"
 site example.com {
     maintenance when="/run/site/maintenance" retry-after="5m"

@@ -1,4 +1,4 @@
-//! `types`: which responses are compressed, or have texts replaced.
+//! `types`: the content types that `compress` and `body-replace` apply to.
 
 use proxy_runtime::site::Text;
 
@@ -19,10 +19,10 @@ pub(crate) static TYPES: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Which answers are compressed, or have texts replaced, by their `Content-Type`.",
+    summary: "Sets the content types that `compress` or `body-replace` apply to.",
     details: "\
-`text/html` is that type, `text/*` all that begin so, `*+json` all that end so. Default in `body-replace`: `text/html`; in `compress`: text, JSON, XML, JavaScript, WebAssembly,
-YAML, uncompressed fonts, bitmaps and icons.",
+`text/html` is that type, `text/*` all types that begin with `text/`, `*+json` all that end with `+json`. Default in `body-replace`:
+`text/html`; in `compress`: text, JSON, XML, JavaScript, WebAssembly, YAML, uncompressed fonts, bitmaps and icons.",
     example: r#"
 site example.com {
     compress gzip {

@@ -1,4 +1,4 @@
-//! `mirror`: a copy of requests for another upstream.
+//! `mirror`: sends copies of requests to another upstream.
 
 use proxy_runtime::site::{self, ParamKind, Setting};
 
@@ -17,17 +17,21 @@ pub(crate) static MIRROR: Directive = Directive {
     places: POLICY,
     args: "UPSTREAM",
     props: &[
-        Prop::new("percent", "N", "So many of a hundred requests. Default 100."),
-        Prop::new("body", "SIZE", "Requests with larger bodies, or bodies of unknown length, are not copied. Default `\"64KiB\"`."),
+        Prop::new("percent", "N", "The share of requests to copy, in percent. Default 100."),
+        Prop::new(
+            "body",
+            "SIZE",
+            "Requests with larger bodies, or bodies of unknown length, are not copied. Default `\"64KiB\"`.",
+        ),
     ],
     body: None,
     repeats: false,
-    summary: "Sends a copy of requests to another upstream.",
+    summary: "Sends copies of requests to another upstream (traffic mirroring).",
     details: "\
-For trying a new version with real requests. The copy is what the upstream of the route gets, with `-shadow` behind the host;
-its answer is thrown away. It goes on a connection of its own, beside the exchange, which never waits for it and does not fail
-with it: only a body that is to be copied is received whole before it is sent on. A worker has up to 100 copies under way, each
-for up to ten seconds; beyond that, and while the upstream has no server that can be asked, requests are not copied.",
+Use it to test a new version with real requests. The copy is the request that the upstream of the route gets, with `-shadow` appended to the host;
+its response is dropped. It is sent on a separate connection; the exchange never waits for it and does not fail
+with it, but a body that is copied is received completely before it is forwarded. A worker has up to 100 copies in flight, each
+for up to ten seconds; beyond that, and while the upstream has no available server, requests are not copied.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -85,7 +89,7 @@ impl Mirror {
             check.report.add(
                 Diagnostic::error(
                     "contradiction",
-                    "copies are sent in HTTP/1.1, and these servers speak HTTP/2",
+                    "copies are sent over HTTP/1.1, and these servers use HTTP/2",
                     self.upstream.span,
                 )
                 .also(check.upstreams.entries[upstream].span, "the upstream")

@@ -1,4 +1,4 @@
-//! `allow` and `deny`: which networks clients may come from.
+//! `allow` and `deny`: access control by the client's network.
 
 use ipnet::IpNet;
 use proxy_runtime::site::{self, Addresses, Listed, NetworkRule};
@@ -23,17 +23,17 @@ pub(crate) static ALLOW: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Lets clients in from these networks.",
+    summary: "Allows clients from these networks.",
     details: "\
-Of all networks that `allow` and `deny` name, the most specific one that has the client's address decides; where it is written
-makes no difference. Where there is an `allow`, clients in none of them are refused; else they are let in. Lines of a
-preset, a site and a route are taken together; where the same network is named twice, the inner one holds, so
-`allow \"0.0.0.0/0\" \"::/0\"` opens a route again. Who is refused gets 403, with the reason `address-denied` in the log.
+Of all networks in `allow` and `deny` lines, the most specific one that contains the client's address decides; the order of lines
+makes no difference. If there is an `allow`, clients in none of the networks are refused; otherwise they are allowed. Lines of a
+preset, a site and a route are combined; if the same network is named twice, the inner line applies, so
+`allow \"0.0.0.0/0\" \"::/0\"` opens a route again. A refused request gets 403, with the reason `address-denied` in the log.
 
-The client is the peer, or what a trusted peer says (see `trusted-proxies`). An IPv4 address that comes as IPv6 counts as IPv4.
-A list in a file has a network or an address a line, and `#` for comments; it is read at start and on SIGHUP, and one that is
-wrong then is not taken. A look-up costs the same for ten networks and for ten thousand. In tests of the site, what is in files
-is not known.",
+The client is the peer, or the client that a trusted peer names (see `trusted-proxies`). An IPv4 address in IPv6 form counts as IPv4.
+A list in a file has one network or address per line, and `#` for comments; it is read at start and on SIGHUP, and a list with
+errors is not used then. A look-up costs the same for ten networks and for ten thousand. In tests of the site, the contents of files
+are not known.",
     example: r#"
 site example.com {
     deny (file)"/etc/site/blocked.txt"

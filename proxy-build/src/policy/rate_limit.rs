@@ -1,4 +1,4 @@
-//! `rate-limit`: how often requests may come.
+//! `rate-limit`: limits the rate of requests.
 
 use std::time::Duration;
 
@@ -23,26 +23,35 @@ pub(crate) static RATE_LIMIT: Directive = Directive {
     places: POLICY,
     args: "RATE|off",
     props: &[
-        Prop::new("burst", "N", "So many requests may come at once, after a pause. Default: the number in RATE."),
+        Prop::new(
+            "burst",
+            "N",
+            "The number of requests that may arrive at once, after a pause. Default: the number in RATE.",
+        ),
         Prop::new("by", "TEXT", BY),
         Prop::new("ipv4-prefix", "N", IPV4),
         Prop::new("ipv6-prefix", "N", IPV6),
-        Prop::new("delay", "DURATION", "Requests that come too early are held back, if by no longer than this, up to a minute. Default: none is."),
+        Prop::new(
+            "delay",
+            "DURATION",
+            "The longest delay for requests that arrive too early, up to a minute; requests that would need a \
+             longer one are refused. Default: no delay.",
+        ),
         Prop::new("status", "429|503", "The status of a refusal. Default 429."),
-        Prop::new("keys", "N", "So many clients are told apart at a time, 8 to 16777216. Default 65536."),
+        Prop::new("keys", "N", "The number of clients that are counted at a time, 8 to 16777216. Default 65536."),
     ],
     body: None,
     repeats: true,
-    summary: "Limits how often requests come.",
+    summary: "Limits the rate of requests.",
     details: "\
-`RATE` is a number per `s`, `m`, `h` or `d`, as in `\"50/s\"`. Requests are counted where the limit is written: one in a site
-counts the requests of all its routes together, one in a route those of that route, one in a preset all that use it. All limits that
-hold for a request must let it pass: a route's comes on top of its site's. `rate-limit off` does away with those from outside.
+`RATE` is a number per `s`, `m`, `h` or `d`, as in `\"50/s\"`. The scope of a limit is the place where it is written: a limit in a site
+counts the requests of all its routes together, one in a route those of that route, one in a preset those of all its users. All limits
+of a request must let it pass: a route's limit applies in addition to its site's. `rate-limit off` turns off the outer limits.
 
-The generic cell rate algorithm (GCRA): the rate holds at every moment, without windows in which twice as much could pass.
-A refusal has `Retry-After`, `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), and the reason
-`rate-limited` in the log. All workers count together. Memory is eight bytes for each of `keys`; when more clients come than that, those are
-forgotten first that have been idle longest.",
+The algorithm is GCRA (generic cell rate algorithm): the rate applies at every moment, without windows in which twice as much could pass. A
+refusal has `Retry-After`, `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), and the reason `rate-limited` in
+the log. All workers share the counts. The memory is eight bytes for each of `keys`; when there are more clients than that, those that have
+been idle longest are forgotten first.",
     example: r#"
 site example.com {
     rate-limit "50/s" burst=100
@@ -77,7 +86,7 @@ fn short(leaf: &Leaf) -> Parsed<Duration> {
     }
     Err(value::Problem {
         code: "out-of-range",
-        message: "a request is held back for a minute at most".to_owned(),
+        message: "a request is delayed for a minute at most".to_owned(),
         help: Vec::new(),
         part: None,
     })

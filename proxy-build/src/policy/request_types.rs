@@ -1,4 +1,4 @@
-//! `request-content-types`: what bodies of requests may be.
+//! `request-content-types`: the permitted content types of request bodies.
 
 use proxy_runtime::site;
 
@@ -21,10 +21,11 @@ pub(crate) static REQUEST_TYPES: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Takes request bodies of these types alone.",
+    summary: "Accepts only request bodies of these content types.",
     details: "\
-`application/json` is that type, `text/*` all that begin so, `*+json` all that end so. A request with a body of another type, or of none, is answered with 415 and the reason `unsupported-media-type` (RFC 9110 section 15.5.16). What the body really is, is
-not looked at.",
+`application/json` is that type, `text/*` all types that begin with `text/`, `*+json` all that end with `+json`. A request with a body of
+another type, or of none, gets a 415 with the reason `unsupported-media-type` (RFC 9110 section 15.5.16). The content of the body is not
+checked.",
     example: r#"
 site example.com {
     request-content-types "application/json" "multipart/form-data"

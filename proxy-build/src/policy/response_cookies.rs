@@ -19,18 +19,40 @@ pub(crate) static RESPONSE_COOKIES: Directive = Directive {
     places: POLICY,
     args: "[NAME...]",
     props: &[
-        Prop::new("secure", "BOOL", "They are sent over encrypted connections alone. Default `#false`: as the server says."),
-        Prop::new("http-only", "BOOL", "Scripts don't see them. Default `#false`: as the server says."),
-        Prop::new("same-site", "strict|lax|none", "Whether they are sent along from pages of other sites. Default: as the server says."),
-        Prop::new("domain", "HOST", "For which hosts they are; `\"\"` for the one that sets them alone. Default: as the server says."),
-        Prop::new("path", "PATH", "For which paths they are; `\"\"` for that of the request. Default: as the server says."),
+        Prop::new(
+            "secure",
+            "BOOL",
+            "`Secure`: browsers send the cookie only over encrypted connections. Default `#false`: as the server \
+             says.",
+        ),
+        Prop::new(
+            "http-only",
+            "BOOL",
+            "`HttpOnly`: scripts can't read the cookie. Default `#false`: as the server says.",
+        ),
+        Prop::new(
+            "same-site",
+            "strict|lax|none",
+            "`SameSite`: whether pages of other sites send the cookie. Default: as the server says.",
+        ),
+        Prop::new(
+            "domain",
+            "HOST",
+            "`Domain`: the hosts of the cookie; `\"\"` for only the host that sets it. Default: as the server \
+             says.",
+        ),
+        Prop::new(
+            "path",
+            "PATH",
+            "`Path`: the paths of the cookie; `\"\"` for that of the request. Default: as the server says.",
+        ),
     ],
     body: None,
     repeats: true,
     summary: "Sets attributes of the cookies that servers set.",
     details: "\
-Of the cookies with these names; of all, where there are none. What a server says itself is replaced, the cookie's value is not touched. Rules
-of a preset, a site and a route follow each other, the inner ones last. Cookies of `sticky` and `split` are cookies, too.",
+It applies to the cookies with these names, or to all if there are none. The server's own attributes are replaced, and the cookie's value is
+not changed. Rules of a preset, a site and a route all apply, the inner ones last. They also apply to cookies of `sticky` and `split`.",
     example: r#"
 site example.com {
     response-cookies secure=#true http-only=#true same-site=lax
@@ -58,7 +80,7 @@ fn attribute(leaf: &Leaf) -> Parsed<String> {
     }
     Err(value::Problem {
         code: "bad-cookie",
-        message: "an attribute of a cookie has neither blanks nor `;`, and nothing but ASCII".to_owned(),
+        message: "an attribute of a cookie is ASCII, without blanks and `;`".to_owned(),
         help: Vec::new(),
         part: None,
     })
@@ -117,7 +139,7 @@ impl ResponseCookies {
             check.report.add(
                 Diagnostic::error(
                     "contradiction",
-                    "browsers refuse such cookies where they aren't secure",
+                    "browsers refuse such cookies unless they are secure",
                     same_site.span,
                 )
                 .help(Help::beside(same_site.span, "secure=#true")),

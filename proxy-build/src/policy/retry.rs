@@ -1,4 +1,4 @@
-//! `retry`: when a request is sent to another server.
+//! `retry`: sends a failed request to another server.
 
 use std::time::Duration;
 
@@ -25,33 +25,43 @@ pub(crate) static RETRY: Directive = Directive {
     places: POLICY,
     args: "N",
     props: &[
-        Prop::new("per-try", "DURATION", "How long each try waits for an answer. Default: as `timeouts response`."),
-        Prop::new("budget", "PERCENT", "No more retries at once than this percentage of the upstream's exchanges; three are always allowed. Default 20."),
-        Prop::new("body", "SIZE", "Bodies up to this size can be sent again. Default `\"64KiB\"`."),
-        Prop::new("hedge", "DURATION", "Asks a second server if the first has not answered after this time, and takes what comes first. Counts as a retry. No default."),
+        Prop::new("per-try", "DURATION", "The time-out of each attempt. Default: as `timeouts response`."),
+        Prop::new(
+            "budget",
+            "PERCENT",
+            "The maximum of concurrent retries, in percent of the upstream's exchanges; three are always allowed. \
+             Default 20.",
+        ),
+        Prop::new("body", "SIZE", "The largest body that can be sent again. Default `\"64KiB\"`."),
+        Prop::new(
+            "hedge",
+            "DURATION",
+            "Sends the request to a second server if the first has not responded after this time, and uses the \
+             response that comes first (hedging). Counts as a retry. No default.",
+        ),
     ],
     body: Some(BRACES),
     repeats: false,
-    summary: "Sends a request to another server, up to N times.",
+    summary: "Retries a failed request on another server, up to N times.",
     details: "\
-A server that can't be connected to is passed over in any case: the request has not left. `retry` is about requests that
-have, which are sent again only if that does no harm: their method is idempotent (RFC 9110 section 9.2.2), or the site says
-that it does none ([`methods`](#methods)). A server that was tried is asked again only if there is no other. The last answer
+A server that can't be connected to is always skipped, because the request has not been sent. `retry` applies to requests that
+were sent. They are sent again only if that is safe: their method is idempotent (RFC 9110 section 9.2.2), or the site says
+that repeating is harmless ([`methods`](#methods)). A server that was tried gets the request again only if there is no other. The last response
 is passed on, whatever its status.
 
-The body must still be there from its beginning. One with a `Content-Length` of up to `body` is read whole before it is sent.
-Of one whose length is not known, as those of gRPC calls, what is sent is kept until the server answers, up to `body`; once
-more than that is sent, the request is not sent again.
+The proxy must still have the whole body. A body with a `Content-Length` of up to `body` is read completely before it is sent.
+Of a body of unknown length, as in gRPC calls, the proxy keeps the sent part until the server responds, up to `body`; once
+more than that is sent, the request is not retried.
 
-A request that a server has not processed for sure is sent again without `retry`, and whatever its method (RFC 9113 section
-8.7): if an HTTP/2 server refuses its stream (`REFUSED_STREAM`), or closes the connection and says that it has not looked at
-it (`GOAWAY`), or if the connection is gone before anything was written. This happens on another connection or at another
-server, as often as the upstream has servers and twice more, ten times at most. So restarts of HTTP/2 servers lose no calls. For that, up to
-64 KiB of a body are kept until the server answers, or as much as `body` says where there is a `retry` for the method, and
-16 MiB of all bodies of a worker that are sent as they come; a request whose body is not kept is not sent again. The
-same holds for an idempotent request on a kept connection that turns out to be closed.
+A request that a server has certainly not processed is sent again without `retry`, whatever its method (RFC 9113 section 8.7): if an HTTP/2
+server refuses its stream (`REFUSED_STREAM`), or closes the connection and says that it has not processed it (`GOAWAY`), or if the
+connection closes before anything was written. The request is sent on another connection or to another server, as often as the upstream has
+servers and twice more, ten times at most. Restarts of HTTP/2 servers therefore lose no calls. For this, the proxy keeps up to 64 KiB of a
+body until the server responds, or as much as `body` says if there is a `retry` for the method, and 16 MiB of all bodies of a worker that
+are sent as they arrive; a request whose body is not kept is not sent again. The same applies to an idempotent request on a pooled
+connection that turns out to be closed.
 
-The budget keeps retries from becoming a flood when all servers fail.",
+The budget keeps retries from multiplying the load when all servers fail.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -84,14 +94,14 @@ pub(crate) static ON: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "What a retry follows.",
+    summary: "Sets the failures that are retried.",
     details: "\
-- `reset`: the connection ended before an answer came.
-- `timeout`: no answer in time.
-- a status from 400 on: the answer has it.
+- `reset`: the connection ended before a response arrived.
+- `timeout`: no response in time.
+- a status from 400 on: the response has it.
 - `grpc-` and the name of a status, as in `grpc-unavailable` or `grpc-resource-exhausted`: a gRPC call has failed with it
-  before it has answered anything, so that the response is a head alone. A status that follows messages is not retried, since
-  these are with the client already. Calls are `POST` requests, which must be [named](#methods).
+  without any message, so that the response is only a head. A status after messages is not retried, because the client
+  has received them already. Calls are `POST` requests, which must be [named](#methods).
 
 Default: `reset`.",
     example: r#"
@@ -109,15 +119,15 @@ pub(crate) static METHODS: Directive = Directive {
     name: "methods",
     places: &[BRACES],
     args: "METHOD...",
-    props: &[Prop::new("non-idempotent", "#true", "Methods that are not idempotent are meant, such as `POST`.")],
+    props: &[Prop::new("non-idempotent", "#true", "Allows methods that are not idempotent, such as `POST`.")],
     body: None,
     repeats: false,
-    summary: "Which requests are sent again.",
+    summary: "Sets the methods of requests that are retried.",
     details: "\
-Idempotent methods, whose requests do no more if they come twice. Default: `GET HEAD OPTIONS PUT DELETE`.
+By default only idempotent methods are allowed, whose requests have the same effect if they are repeated. Default: `GET HEAD OPTIONS PUT DELETE`.
 
-A server may have done the work of a request whose answer was lost. With `non-idempotent=#true` the site says that this does
-no harm for its requests, or that its servers see to it themselves. Calls of gRPC are `POST` requests.",
+A server may have processed a request whose response was lost. With `non-idempotent=#true` the site says that repeating
+its requests is harmless, or that its servers detect repeated ones. gRPC calls are `POST` requests.",
     example: r#"
 upstream greeter {
     server "10.0.0.11:50051"
@@ -208,7 +218,7 @@ impl Retry {
             check.report.add(
                 Diagnostic::error(
                     "retry-not-idempotent",
-                    "calls of gRPC are POST requests, which are not sent again",
+                    "gRPC calls are POST requests, which are not retried",
                     grpc.span,
                 )
                 .label("never happens")
@@ -233,10 +243,15 @@ impl Retry {
             &self.per_try,
             per_try,
             timeouts.total,
-            "`per-try` is not shorter than `timeouts total`: there would be no time for another try",
+            "`per-try` is not shorter than `timeouts total`: there would be no time for another attempt",
         );
         let one_try = if per_try == never { timeouts.response } else { per_try };
-        contradicts(&self.hedge, hedge, one_try, "`hedge` is not shorter than a try may take, so it never comes to it");
+        contradicts(
+            &self.hedge,
+            hedge,
+            one_try,
+            "`hedge` has no effect: it is not shorter than the time-out of an attempt",
+        );
         site::Retry {
             times: self.times.value,
             on_reset: on.contains(&RetryOn::Reset),
@@ -275,12 +290,12 @@ fn retried(check: &mut Check<'_>, written: &[Spanned<String>], anyway: Option<&S
         if !IDEMPOTENT.contains(&name) {
             not_idempotent += 1;
             if !meant {
-                let message = format!("{method} requests may do their work twice if they are sent again");
+                let message = format!("{method} requests may take effect twice if they are retried");
                 check.report.add(
                     Diagnostic::error("retry-not-idempotent", message, method.span)
                         .label("not idempotent (RFC 9110 section 9.2.2)")
-                        .help(format!("of these, {} may be sent again", IDEMPOTENT.join(" ")))
-                        .help("if that does no harm, add `non-idempotent=#true`"),
+                        .help(format!("of these, {} may be retried", IDEMPOTENT.join(" ")))
+                        .help("if that is harmless, add `non-idempotent=#true`"),
                 );
             }
         }
@@ -290,7 +305,7 @@ fn retried(check: &mut Check<'_>, written: &[Spanned<String>], anyway: Option<&S
         }
     }
     if let Some(anyway) = anyway.filter(|anyway| anyway.value && not_idempotent == 0) {
-        let message = "all of these methods are idempotent: `non-idempotent` says nothing";
+        let message = "all of these methods are idempotent: `non-idempotent` has no effect";
         check.report.add(Diagnostic::error("no-effect", message, anyway.span).help("leave it out"));
     }
     Methods { mask, others: list(others) }

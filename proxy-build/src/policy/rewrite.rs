@@ -1,4 +1,4 @@
-//! `rewrite`: another path and query for the upstream.
+//! `rewrite`: changes path and query for the upstream.
 
 use proxy_runtime::site;
 
@@ -22,23 +22,28 @@ pub(crate) static REWRITE: Directive = Directive {
     places: POLICY,
     args: "",
     props: &[
-        Prop::new("strip-prefix", "PREFIX", "Removes a prefix, by whole segments; a path without it stays."),
-        Prop::new("regex", "RE", "Every match of this expression in the path is replaced by `replace`."),
-        Prop::new("replace", "TEXT", "What matches of `regex` become; `$1` and `${name}` stand for groups."),
+        Prop::new("strip-prefix", "PREFIX", "Removes a prefix, by whole segments; a path without it is unchanged."),
+        Prop::new("regex", "RE", "Replaces every match of this expression in the path by `replace`."),
+        Prop::new("replace", "TEXT", "The replacement for `regex`; `$1` and `${name}` are its groups."),
         Prop::new("path", "TEMPLATE", "The whole new path, with placeholders."),
-        Prop::new("add-prefix", "PREFIX", "Puts a prefix before the path."),
-        Prop::new("raw", "BOOL", "Path and query are forwarded as the client sent them, byte for byte. Default `#false`: in canonical form."),
+        Prop::new("add-prefix", "PREFIX", "Adds a prefix to the path."),
+        Prop::new(
+            "raw",
+            "BOOL",
+            "Path and query are forwarded as the client sent them, byte for byte. Default `#false`: in canonical \
+             form.",
+        ),
     ],
     body: Some(BRACES),
     repeats: false,
-    summary: "Changes path and query on their way to the upstream.",
+    summary: "Changes path and query of requests to the upstream.",
     details: "\
-Steps happen in the order of the table. What comes out is brought to normal form again; a path that would leave the root
-is answered with 400. Routing is over by then: `rewrite` changes what the upstream sees, not who answers.
+The changes are made in the order of the table. The result is brought to normal form again; a path that would leave the root
+gets a 400. Routing comes before: `rewrite` changes the request to the upstream, not the choice of the route.
 
-Without `rewrite` the upstream gets path and query in canonical form: what the router has matched, the cache is keyed by and rules
-were applied to. Origins that sign or compare the request target as the client sent it (S3 and other signed URLs, Matrix federation)
-need `raw=#true`; the router still decides by the canonical form. `raw` goes with no other change.",
+Without `rewrite` the upstream gets path and query in canonical form, the form that the router, the cache key and rules
+use. Origins that sign or compare the request target as the client sent it (S3 and other signed URLs, Matrix federation)
+need `raw=#true`; the router still uses the canonical form. `raw` can't be combined with other changes.",
     example: r#"
 site example.com {
     route "/api/*" {
@@ -82,8 +87,8 @@ pub(crate) static QUERY_SET: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Gives a query parameter this value and no other.",
-    details: "`VALUE` may have placeholders; what a URL does not allow is encoded. A parameter of this name is replaced however the request\nspells it (`p%61ge` is `page`).",
+    summary: "Sets a query parameter to this value.",
+    details: "`VALUE` may have placeholders; characters that a URL does not allow are encoded. An existing parameter of this name is replaced, in any\nspelling (`p%61ge` is `page`).",
     example: r#"
 site example.com {
     route "/tag/{name}" {
@@ -105,7 +110,7 @@ pub(crate) static QUERY_REMOVE: Directive = Directive {
     body: None,
     repeats: true,
     summary: "Removes query parameters.",
-    details: "However the request spells them: `p%61ge` is `page`.",
+    details: "Any spelling in the request matches: `p%61ge` is `page`.",
     example: r#"
 site example.com {
     rewrite {
@@ -177,14 +182,14 @@ impl Rewrite {
                 let literal = literal_start(&pattern.value);
                 let help = (!literal.is_empty()).then(|| Help::write(prefix.span, quoted(&literal)));
                 Diagnostic::error("no-effect", message, prefix.span)
-                    .also(pattern.span, "what gets here")
+                    .also(pattern.span, "paths that get here")
                     .maybe_help(help)
             });
         } else if let (Some(regex), Some(_)) = (&self.regex, &self.replace) {
             check.note_paths(pattern.span, regex.span, Paths::Matching(regex.value.clone()), || {
                 let message = "`regex` has no effect: it matches no path that gets here";
                 Diagnostic::error("no-effect", message, regex.span)
-                    .also(pattern.span, "what gets here")
+                    .also(pattern.span, "paths that get here")
                     .help("it is matched against the whole path, from its first `/` on")
             });
         }
@@ -219,9 +224,7 @@ impl Rewrite {
             if new.value.parts.iter().any(|part| asks(&part)) {
                 let message = "a path has no query: its `?` would be sent as `%3F`";
                 let found = Diagnostic::error("bad-path", message, new.span);
-                check
-                    .report
-                    .add(found.help("the request's query goes along; `query-set` and `query-remove` change it"));
+                check.report.add(found.help("the request's query is kept; `query-set` and `query-remove` change it"));
             }
             let others =
                 [self.strip_prefix.as_ref().map(|other| other.span), self.regex.as_ref().map(|other| other.span)];
@@ -248,8 +251,8 @@ impl Rewrite {
         if let Some(raw) = raw
             && (!path.is_empty() || !self.items.is_empty())
         {
-            let message = "`raw` forwards path and query as they arrived, and the rest changes them";
-            check.report.add(Diagnostic::error("no-effect", message, raw.span).help("leave one of both out"));
+            let message = "`raw` forwards path and query as they arrived, and the other settings change them";
+            check.report.add(Diagnostic::error("no-effect", message, raw.span).help("leave one of the two out"));
         }
         // What is wrong already is no reason to say that it does nothing.
         if path.is_empty() && self.items.is_empty() && raw.is_none() && !check.report.has_errors() {

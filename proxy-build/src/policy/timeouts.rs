@@ -1,4 +1,4 @@
-//! `timeouts`: how long each wait may take.
+//! `timeouts`: the time-outs of each wait.
 
 use std::time::Duration;
 
@@ -21,21 +21,56 @@ pub(crate) static TIMEOUTS: Directive = Directive {
     places: ROOT_POLICY,
     args: "",
     props: &[
-        Prop { name: "handshake", value: "DURATION", docs: "A client's TLS handshake, and its PROXY header. Beyond: the connection is closed. Default `\"10s\"`.", places: &[Place::Root] },
-        Prop::new("connect", "DURATION", "Connecting to a server, the TLS handshake included. Beyond: the next server, then 504. Default `\"5s\"`."),
-        Prop::new("request", "DURATION", "Receiving the request: the head, then the body, which gets a second more for each KiB that arrives. Beyond: 408. Default `\"10s\"`."),
-        Prop::new("response", "DURATION", "From the request being sent to the head of the answer. Beyond: 504. Default `\"60s\"`."),
-        Prop::new("continue", "DURATION", "From the request's head being sent to the server saying `100 Continue`, where `proxy continue=upstream` leaves that to it. Beyond: the body is sent all the same. Default `\"1s\"`."),
-        Prop::new("idle", "DURATION", "Silence: of a kept connection between requests, of a body on its way, of a tunnel. Default `\"60s\"`."),
-        Prop::new("total", "DURATION|off", "The whole exchange, from the request's head to the end of the answer; tunnels excepted. Default `off`."),
+        Prop {
+            name: "handshake",
+            value: "DURATION",
+            docs: "A client's TLS handshake, and its PROXY header. Beyond: the connection is closed. Default \
+                   `\"10s\"`.",
+            places: &[Place::Root],
+        },
+        Prop::new(
+            "connect",
+            "DURATION",
+            "Connecting to a server, the TLS handshake included. Beyond: the next server, then 504. Default \
+             `\"5s\"`.",
+        ),
+        Prop::new(
+            "request",
+            "DURATION",
+            "Receiving the request: the head, then the body, which gets a second more for each KiB that arrives. \
+             Beyond: 408. Default `\"10s\"`.",
+        ),
+        Prop::new(
+            "response",
+            "DURATION",
+            "From the end of the request to the head of the response. Beyond: 504. Default `\"60s\"`.",
+        ),
+        Prop::new(
+            "continue",
+            "DURATION",
+            "From the end of the request's head to the server's `100 Continue`, with `proxy continue=upstream`. \
+             Beyond: the body is sent without it. Default `\"1s\"`.",
+        ),
+        Prop::new(
+            "idle",
+            "DURATION",
+            "The idle time of a keep-alive connection between requests, of a body in transfer, of a tunnel. \
+             Default `\"60s\"`.",
+        ),
+        Prop::new(
+            "total",
+            "DURATION|off",
+            "The whole exchange, from the request's head to the end of the response, except tunnels. Default \
+             `off`.",
+        ),
     ],
     body: None,
     repeats: false,
-    summary: "Limits every wait.",
+    summary: "Sets time-outs.",
     details: "\
-At the top level these are the defaults of all sites; each value is replaced by what a site or route says. A request's head
-is read, and a kept connection waits, before a site is known: for these the top level's `request` and `idle` count. The
-growing deadline of a body cuts off clients that send a byte now and then, and leaves slow lines alone.",
+At the top level these are the defaults of all sites; a site or route overrides single values. Reading a request's head
+and waiting on a keep-alive connection happen before a site is known: there the top level's `request` and `idle` apply. The
+growing deadline of a body disconnects clients that send a byte now and then, but not slow connections.",
     example: r#"
 timeouts request="15s" idle="2m"
 
@@ -87,7 +122,7 @@ impl Policy for Timeouts {
         };
         let written = layer.one::<Timeouts>().and_then(|timeouts| timeouts.value.handshake.as_ref());
         if let Some(written) = written.filter(|_| !listeners.iter().any(waits)) {
-            let message = "`handshake` has no effect: no listener speaks TLS or expects a PROXY header";
+            let message = "`handshake` has no effect: no listener has TLS or expects a PROXY header";
             check.error("no-effect", message, written.span);
         }
     }
@@ -97,8 +132,8 @@ impl Policy for Timeouts {
         let asks_server = forwarding.and_then(|forwarding| forwarding.asks_server.as_ref());
         let mut found = Vec::new();
         if let (Some(written), false) = (&self.proceed, asks_server.is_some_and(|asks_server| asks_server.value)) {
-            let message = "`continue` has no effect: it is the proxy that says it here";
-            let label = "to leave it to the server write continue=upstream here";
+            let message = "`continue` has no effect: the proxy itself sends `100 Continue` here";
+            let label = "to leave it to the server, write continue=upstream here";
             found.push(Diagnostic::error("no-effect", message, written.span).also(answer.at, label));
         }
         if forwarding.is_none() {
@@ -120,7 +155,7 @@ impl Policy for Timeouts {
         let time = |setting| wording::setting(of.site, setting, |&duration| wording::duration(duration));
         let mut lines = Vec::new();
         if of.route.handler.proxy().is_some_and(|proxy| proxy.asks_server) {
-            let text = format!("said by the server, within {}", time(&timeouts.proceed));
+            let text = format!("sent by the server, within {}", time(&timeouts.proceed));
             lines.push(Line::new(Step::Forward, "continue", text));
         }
         let text = format!(
@@ -182,10 +217,10 @@ impl Timeouts {
                 check.report.add(
                     Diagnostic::error(
                         "contradicting-timeouts",
-                        format!("`{name}` is longer than `total`, so it can never run out"),
+                        format!("`{name}` has no effect: it is longer than `total`"),
                         written.span,
                     )
-                    .also(total.span, "all of it takes no longer than this"),
+                    .also(total.span, "this limits the whole exchange"),
                 );
             }
         }

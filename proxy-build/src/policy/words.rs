@@ -1,4 +1,4 @@
-//! What policies say of themselves: to `kiln explain`, in the page of `kiln report`, and where `kiln diff` finds them changed.
+//! The texts of policies for `kiln explain`, for the page of `kiln report`, and for changes that `kiln diff` finds.
 
 use proxy_runtime::context::addresses::Addresses;
 use proxy_runtime::rehearse::Outcome;
@@ -63,7 +63,7 @@ impl Explained<'_> {
     }
 }
 
-/// What `diff` compares.
+/// The settings that `diff` compares.
 #[derive(Default)]
 pub(crate) struct Told {
     /// The member of the runtime's policy, or upstream, that this is about; none, where the filters of a route are.

@@ -1,5 +1,5 @@
-//! What to write instead of a node that is known, but stands elsewhere or has another form: properties in braces, braces for
-//! properties, arguments that are properties, and what other configurations call the same.
+//! Proposes what to write instead of a node that is known, but misplaced or in another form: properties in braces, braces for
+//! properties, arguments that are properties, and the words of other configurations.
 
 use super::Reader;
 use crate::declaration::{Directive, Place};
@@ -34,7 +34,7 @@ impl Reader<'_> {
                 }
                 let leaf = Leaf { value: Scalar::Text(name.to_owned()), ty: None, span: node.name.span, inner: None };
                 let host = (name == "localhost" || name.contains('.')) && value::host(&leaf).is_ok();
-                host.then(|| Help::told(format!("a host is served by: site {name}"), edit(format!("site {name}"))))
+                host.then(|| Help::told(format!("for a host, write: site {name}"), edit(format!("site {name}"))))
             }
             Place::Headers => {
                 let field = |name: &str| http::HeaderName::from_bytes(name.as_bytes()).is_ok();
@@ -93,7 +93,7 @@ impl Reader<'_> {
         if children.iter().all(|child| directive::find(&child.name.value, place).is_some()) {
             let inner = Span { start: braces.start + 1, end: braces.end - 1, ..braces };
             let text = format!("; {}", self.sources.slice(inner).trim());
-            let words = format!("`{}` stands beside it, {}", children[0].name.value, place.inside());
+            let words = format!("`{}` belongs beside it, {}", children[0].name.value, place.inside());
             return Some(Help::told(words, vec![Edit { at: braces, text }]));
         }
         let [child] = children.as_slice() else { return None };
@@ -142,7 +142,7 @@ impl Reader<'_> {
         let text = match inner.args.is_empty() || inner.args.ends_with('?') {
             _ if matches!(value.value, Scalar::Bool(true)) => inner.name.to_owned(),
             false => format!("{} {written}", inner.name),
-            true => return Some(format!("it stands in braces: {} {{ {}; }}", directive.name, inner.usage()).into()),
+            true => return Some(format!("put it in braces: {} {{ {}; }}", directive.name, inner.usage()).into()),
         };
         let property = Span { end: value.span.end, ..name.span };
         Some(self.with_braces(node, property, &text))

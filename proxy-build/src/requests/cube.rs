@@ -1,4 +1,4 @@
-//! A conjunction of plain facts about a request, and a request of which all of them are true.
+//! A conjunction of plain facts about a request, and an example request for which all of them are true.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a route asks of a request, as a formula over plain facts.
+//! The conditions of a route, as a formula over plain facts.
 
 use proxy_runtime::site::Methods;
 

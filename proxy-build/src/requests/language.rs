@@ -1,8 +1,8 @@
-//! Regular languages over bytes, and the one question asked of them: the shortest, most readable word that is in all of
+//! Regular languages over bytes, and a search in them: the shortest, most readable word that is in all of
 //! some languages and in none of others ([`word`]).
 //!
-//! The tables are the ones that matchers run on, so what is proved here is true there. The search walks the product of
-//! the tables, breadth first, and gives up beyond [`MAX_STATES`]: an undecided question is an answer, too.
+//! The tables are those of the matchers, so proofs here are true at run time. The search walks the product of
+//! the tables, breadth first, and gives up beyond [`MAX_STATES`]: the question is then undecided.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use crate::pattern::{Pattern, Segment};
 /// The most states of a product that are looked at for one question.
 pub(super) const MAX_STATES: usize = 1 << 16;
 
-/// That a question was not decided within its bounds.
+/// The error that a question was not decided within its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Undecided;
 

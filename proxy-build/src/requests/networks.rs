@@ -1,4 +1,4 @@
-//! Sets of client addresses: networks in, and an address out that is in all of some and in none of others.
+//! Sets of client addresses: finds an address that is in all of some networks and in none of others.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

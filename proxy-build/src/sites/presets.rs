@@ -1,4 +1,4 @@
-//! What presets and a place say together, on top of what is around it.
+//! Merges the policies of presets, of a scope, and of the scopes around it.
 
 use crate::ast::{Item, What};
 use crate::check::Check;
@@ -12,7 +12,7 @@ impl Check<'_> {
         for item in items.iter().filter(|item| !item.broken) {
             if let Some(kind) = policy::ALL.iter().find(|kind| kind.turns_nothing_off(item, &[outer, &presets])) {
                 let name = kind.name();
-                let message = format!("`{name} off` has no effect: outside of here there is no `{name}`");
+                let message = format!("`{name} off` has no effect: no outer `{name}` applies here");
                 self.error("no-effect", message, item.span);
             }
         }

@@ -1,4 +1,4 @@
-//! Routes: each pattern with its one handler, and all that holds for it.
+//! Routes: each pattern with its one handler and its policies.
 
 use proxy_runtime::site;
 
@@ -66,7 +66,7 @@ impl Check<'_> {
                 return;
             }
             self.report.add(
-                Diagnostic::error("no-handler", "this route has no handler: nobody would answer", span)
+                Diagnostic::error("no-handler", "this route has no handler", span)
                     .help(format!("a route ends in one of: {}", handler::NAMES.join(" "))),
             );
             return;
@@ -146,7 +146,7 @@ impl Check<'_> {
             if entry.value.http2 {
                 continue;
             }
-            let message = format!("gRPC is spoken in HTTP/2 alone, and `{}` in HTTP/1.1", entry.value.name);
+            let message = format!("gRPC needs HTTP/2, and `{}` uses HTTP/1.1", entry.value.name);
             let declared = self.upstreams.index.values().any(|&named| named == index);
             let help = match declared {
                 true => self.inside(entry.span, "http h2"),

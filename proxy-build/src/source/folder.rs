@@ -1,4 +1,4 @@
-//! What is in a folder that is compiled in: the names of its files, in order.
+//! The content of an embedded folder: the names of its files, in order.
 
 use std::fs::{FileType, read_dir};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What people write out of habit who come from other languages, found from the outline of a text: there the parser would
-//! point elsewhere, speak of its grammar, or (for depth) fall over.
+//! Finds habits from other languages in the outline of a text: the parser's message would
+//! point elsewhere, mention its grammar, or (for deep nesting) overflow the stack.
 
 mod lines;
 mod strings;
@@ -89,7 +89,7 @@ impl Search<'_> {
                 }
                 if let Some(pattern) = self.pattern(token) {
                     let help = Help::write(pattern, quoted(self.within(pattern)));
-                    self.add("`/*` begins a comment: a pattern stands in quotes", pattern, Some(help));
+                    self.add("`/*` begins a comment: quote patterns", pattern, Some(help));
                     return false;
                 }
                 if !comment.ends_with("*/") {
@@ -116,7 +116,7 @@ impl Search<'_> {
             Kind::Open => {
                 if self.text[token.end..].starts_with('{') {
                     self.add("this is a template that was not filled in", self.span(token.start, token.end + 1), Some(
-                        "what differs from machine to machine is a parameter: param port type=number, and where it is used: (param)port".into(),
+                        "for values that differ between machines, use a parameter: param port type=number, and where it is used: (param)port".into(),
                     ));
                     return false;
                 }
@@ -143,7 +143,7 @@ impl Search<'_> {
                 if let (None, Some(doubtful)) = (opened, self.doubtful) {
                     let help = Help::told("write { for it", vec![Edit { at: doubtful, text: "{".to_owned() }]);
                     self.add(
-                        "this brace closes, and a later one has nothing to close: was it to open?",
+                        "this brace closes, and a later one has nothing to close: should it open?",
                         doubtful,
                         Some(help),
                     );
@@ -151,7 +151,7 @@ impl Search<'_> {
                 }
                 if opened.is_none() {
                     let remove = Help::told("remove it", vec![Edit { at: here, text: String::new() }]);
-                    self.add("there is no open brace that this could close", here, Some(remove));
+                    self.add("there is no open brace for this one to close", here, Some(remove));
                 }
                 self.first = true;
                 self.closed = true;
@@ -238,13 +238,13 @@ impl Search<'_> {
         let last = self.last.filter(|last| matches!(last.kind, Kind::Word | Kind::String));
         let Some(last) = last else {
             let help = "a line is a directive and its values, as in: listen \":8080\"";
-            self.add("this brace belongs to nothing: a directive's name is before it", here, Some(help.into()));
+            self.add("this brace has no directive: write the name before it", here, Some(help.into()));
             return false;
         };
         let behind = self.span(last.end, last.end);
         let edits = vec![Edit { at: behind, text: " {".to_owned() }, Edit { at: here, text: String::new() }];
         let help = Help::told("write { at the end of the line of its directive", edits);
-        self.add("a brace stands on the line of what it belongs to", here, Some(help));
+        self.add("an opening brace is on the line of its directive", here, Some(help));
         true
     }
 
@@ -261,7 +261,7 @@ impl Search<'_> {
         let lone = self.text[at + 1..].starts_with(|char: char| !char.is_whitespace());
         let text = if lone { " " } else { "" };
         let help = Help::told("write it without the comma", vec![Edit { at: comma, text: text.to_owned() }]);
-        self.add("values are separated by blanks alone", comma, Some(help));
+        self.add("values are separated by blanks", comma, Some(help));
     }
 
     /// Looks at a word; `false` as of `token`.
@@ -297,7 +297,7 @@ impl Search<'_> {
         }
         if value.is_empty() || value == "\\" {
             let why =
-                if value.is_empty() { "there is nothing behind this to leave out" } else { "a `\\` ends its line" };
+                if value.is_empty() { "there is nothing after this to leave out" } else { "a `\\` ends its line" };
             let at = self.span(token.start, token.end);
             self.add(why, at, Some(Help::told("remove it", vec![Edit { at, text: String::new() }])));
             return true;
@@ -309,7 +309,7 @@ impl Search<'_> {
         let Some(char) = value.chars().next() else {
             let follows = !line.is_empty() && !line.starts_with(['{', '}', ';']) || !whole.ends_with('=');
             if !follows {
-                let help = Help::from("the value stands behind it, on its line");
+                let help = Help::from("put the value after it, on its line");
                 self.add(format!("`{whole}` has no value"), self.span(token.start, token.end), Some(help));
             }
             return true;
@@ -335,7 +335,7 @@ impl Search<'_> {
             }
             // Both are said at once, so that what is proposed can be read.
             let help = Help::write(at, raw_or_quoted(before));
-            self.add("values are separated by blanks alone, and one like this stands in quotes", at, Some(help));
+            self.add("values are separated by blanks, and one like this needs quotes", at, Some(help));
             return true;
         }
         if matches!(value, "true" | "false" | "null") && !self.first {
@@ -377,7 +377,7 @@ impl Search<'_> {
             _ => None,
         };
         if let Some(meant) = meant {
-            self.add(format!("`{word}` is none of KDL's words"), here, Some(Help::write(here, meant)));
+            self.add(format!("`{word}` is not a word of KDL"), here, Some(Help::write(here, meant)));
             return;
         }
         let hashes = word.len() - word.trim_start_matches('#').len();
@@ -396,7 +396,7 @@ impl Search<'_> {
             let values = self.text[start + 1..close].split(',').map(str::trim).filter(|value| !value.is_empty());
             Help::write(whole, values.collect::<Vec<_>>().join(" "))
         });
-        self.add("several values stand one after the other, without brackets", whole, help);
+        self.add("several values are written one after the other, without brackets", whole, help);
         self.skip = end;
     }
 }

@@ -1,7 +1,7 @@
-//! Routes as lines of a table: a CSV file (RFC 4180) becomes the same nodes as if its routes were written out.
+//! Reads routes from a CSV file (RFC 4180), as the same nodes as if they were written out.
 //!
-//! A table with 100,000 lines is read in a fraction of the time that as many KDL nodes take. Spans point into the table,
-//! and whatever holds for a route and its handler holds for a line: the directives read it.
+//! A table with 100,000 lines is read in a fraction of the time of as many KDL nodes. Spans point into the table,
+//! and the directives of a route and its handler read each line.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> 
     };
     if let Some(at) = (1..columns.len()).find(|&at| columns[at].is_some() && columns[..at].contains(&columns[at])) {
         let place = fields(text, 0).nth(at).map_or(span(0..0), span);
-        report.add(Diagnostic::error("table-columns", "this column is there already", place).label("the second"));
+        report.add(Diagnostic::error("table-columns", "this column is listed twice", place).label("the second"));
         return Vec::new();
     }
     if !columns.contains(&Some(0)) {
@@ -69,7 +69,8 @@ pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> 
     nodes
 }
 
-/// The canonical form of a table, which messages call `shown`: columns in their order, values without blanks around them, quoted where they must be.
+/// The canonical form of a table, which messages call `shown`: columns in their order, values without blanks around them, quoted where they
+/// must be.
 ///
 /// # Errors
 /// It is no table.

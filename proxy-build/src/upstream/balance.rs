@@ -30,23 +30,23 @@ static BALANCE: Directive = Directive {
     name: "balance",
     places: &[Place::Upstream],
     args: "POLICY",
-    props: &[Prop::new("key", "TEXT", "What `hash` and `maglev` go by, with placeholders, as in `\"{client.ip}\"`. No default.")],
+    props: &[Prop::new("key", "TEXT", "The key of `hash` and `maglev`, with placeholders, as in `\"{client.ip}\"`. No default.")],
     body: None,
     repeats: false,
-    summary: "How the servers of an upstream take turns.",
+    summary: "Selects the load-balancing policy of an upstream.",
     details: "\
-- `round-robin` (default): in turn, in proportion to their weights, spread evenly.
-- `least-conn`: the server with the fewest exchanges for its weight; of more than 24, the best of 24 by chance.
-- `p2c`: of two servers by chance, the one with fewer exchanges for its weight.
-- `ewma`: of two servers by chance, the one with less latency times exchanges, for its weight. Latency is a moving average
-  that rises at once and fades over ten seconds.
-- `random`: by chance, in proportion to their weights.
-- `hash`: requests with the same `key` go to the same server (a ring, 160 points per weight). A server that comes or goes
-  moves its own keys only; shares are even to some percent.
-- `maglev`: the same from a table; shares are even to a percent, and a server that comes or goes moves a few more keys.
-- `first`: the first server, in the order of the file, that may be asked; with `max-connections` they fill up in turn.
+- `round-robin` (default): each server in turn, in proportion to the weights, evenly interleaved.
+- `least-conn`: the server with the fewest exchanges for its weight; among more than 24 servers, the best of 24 random ones.
+- `p2c`: of two random servers, the one with fewer exchanges for its weight.
+- `ewma`: of two random servers, the one with less latency times exchanges, for its weight. Latency is a moving average
+  that rises at once and decays over ten seconds.
+- `random`: a random server, in proportion to the weights.
+- `hash`: requests with the same `key` go to the same server (consistent hashing on a ring, 160 points per weight). Adding or
+  removing a server moves only its own keys; shares are even within a few percent.
+- `maglev`: as `hash`, from a table; shares are even within a percent, and adding or removing a server moves a few more keys.
+- `first`: the first available server, in the order of the file; with `max-connections`, servers fill up one after another.
 
-Workers share what is counted of a server. A server that can't be asked (unhealthy, full, tried already) is left out, and its
+Workers share the counts of a server. An unavailable server (unhealthy, full, tried already) is left out, and its
 share goes to all others; under `hash` and `maglev` each of its keys has one other server.",
     example: r#"
 upstream app {
@@ -100,16 +100,16 @@ impl Balance {
         match &self.key {
             None if by_key => {
                 check.report.add(
-                    Diagnostic::error("no-key", "this policy goes by a key, and there is none", self.policy.span)
+                    Diagnostic::error("no-key", "this policy needs a key, and there is none", self.policy.span)
                         .help(Help::beside(self.policy.span, "key=\"{client.ip}\"")),
                 );
                 None
             }
             Some(key) if !by_key => {
                 check.report.add(
-                    Diagnostic::error("no-effect", "`key` has no effect: this policy does not go by one", key.span)
+                    Diagnostic::error("no-effect", "`key` has no effect: this policy does not use one", key.span)
                         .also(self.policy.span, "the policy")
-                        .help("`hash` and `maglev` go by a key"),
+                        .help("`hash` and `maglev` use a key"),
                 );
                 None
             }

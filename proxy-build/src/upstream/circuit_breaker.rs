@@ -16,17 +16,26 @@ static CIRCUIT_BREAKER: Directive = Directive {
     places: &[Place::Upstream],
     args: "",
     props: &[
-        Prop::new("max-connections", "N", "Exchanges at once with all servers together; each has a connection. Default: no limit."),
-        Prop::new("max-pending", "N", "Requests that may wait for an exchange to end. Beyond: 503, at once. Default 100."),
-        Prop::new("pending-timeout", "DURATION", "How long they wait. Beyond: 503. Default `\"1s\"`."),
+        Prop::new(
+            "max-connections",
+            "N",
+            "Concurrent exchanges with all servers together; each has a connection. Default: no limit.",
+        ),
+        Prop::new(
+            "max-pending",
+            "N",
+            "The number of requests that may wait for an exchange to end. Further requests get a 503 at once. \
+             Default 100.",
+        ),
+        Prop::new("pending-timeout", "DURATION", "How long a request waits before it gets a 503. Default `\"1s\"`."),
     ],
     body: None,
     repeats: false,
-    summary: "Keeps a full upstream from being flooded.",
+    summary: "Limits the concurrent requests of an upstream, and queues the rest.",
     details: "\
-A request waits while the upstream has `max-connections` exchanges, or every server that could be asked has its own
-`max-connections`. First come, first served, over all workers. Refused ones are logged with the reason `upstream-overloaded` or
-`pending-timeout`.",
+A request waits while the upstream has `max-connections` exchanges, or every available server has reached its own
+`max-connections`. The queue is first come, first served, over all workers. Refused requests are logged with the reason
+`upstream-overloaded` or `pending-timeout`.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080" max-connections=100
@@ -71,7 +80,7 @@ impl UpstreamOption for CircuitBreaker {
         let limits = upstream.servers.iter().map(|server| server.max_connections);
         let mut limits = limits.chain([upstream.circuit_breaker.max_connections]);
         if limits.all(|limit| limit == Setting::Fixed(u64::MAX)) {
-            let idle = at.idle("circuit-breaker", "nothing is ever full");
+            let idle = at.idle("circuit-breaker", "there is no limit that could be reached");
             check.report.add(idle.help("`max-connections` here or at the servers would be a limit"));
         }
     }

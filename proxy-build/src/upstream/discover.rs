@@ -1,4 +1,4 @@
-//! `discover`: servers that are found while the proxy runs.
+//! `discover`: servers that are discovered while the proxy runs.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,25 +21,30 @@ static DISCOVER: Directive = Directive {
     places: &[Place::Upstream],
     args: "dns|srv|file TARGET",
     props: &[
-        Prop::new("refresh", "DURATION", "How often it is asked or looked at again. Default: `dns` and `srv` as long as the answer is good (its TTL, 1 second to an hour), `file` every second."),
-        Prop::new("max", "N", "No more servers than this, 1 to 1000. Default 64."),
+        Prop::new(
+            "refresh",
+            "DURATION",
+            "How often the source is queried again. Default: for `dns` and `srv` the TTL of the records (1 second \
+             to an hour), for `file` every second.",
+        ),
+        Prop::new("max", "N", "The maximum number of servers, 1 to 1000. Default 64."),
     ],
     body: Some(BRACES),
     repeats: false,
-    summary: "Finds the servers of an upstream while the proxy runs.",
+    summary: "Discovers the servers of an upstream while the proxy runs.",
     details: "\
 - `dns \"HOST:PORT\"`: every address of the name (A and AAAA) is a server.
-- `srv \"_SERVICE._PROTO.NAME\"`: the servers of a service (RFC 2782), with their ports and weights. Those of the first priority
-  are asked first, all others are backups.
-- `file \"PATH\"`: a line for each server, `ADDRESS:PORT`, and behind it perhaps `weight=N` and `backup`; `#` begins a comment.
-  Put a new file in place of the old one (`mv`), so that half of it is never read. The path is seen from where the proxy was started.
+- `srv \"_SERVICE._PROTO.NAME\"`: the servers of a service (RFC 2782), with their ports and weights. Servers of the first priority
+  are primary, all others are backups.
+- `file \"PATH\"`: a line for each server, `ADDRESS:PORT`, optionally followed by `weight=N` and `backup`; `#` begins a comment.
+  Replace the file with `mv`, so that the proxy never reads an incomplete one. The path is relative to the folder where the proxy was started.
 
-Names are asked of the system's name servers, with the search list of `/etc/resolv.conf`, or of `resolvers`. Changes drop no
-request: a server that is gone finishes what it has, one that is new has to prove nothing. An answer that can't be read, is
-empty, or has more than `max` servers changes nothing and is told on standard error, as is every change. Until the first answer
-there is no server: 503.
+The proxy asks the system's name servers, with the search list of `/etc/resolv.conf`, or `resolvers`. Changes drop no
+request: a removed server finishes its exchanges, and a new one is used at once. A result that can't be read, is
+empty, or has more than `max` servers changes nothing and causes a notice on standard error, as does every change. Until the first result
+there is no server, and requests get a 503.
 
-In a crate of your own, `dns` and `srv` need the feature `dns` of `proxy-runtime`; `kiln build` and `kiln run` see to it.",
+In a crate of your own, `dns` and `srv` need the feature `dns` of `proxy-runtime`; `kiln build` and `kiln run` enable it.",
     example: r#"
 upstream app {
     discover dns "app.internal:8080" {
@@ -82,8 +87,8 @@ static RESOLVERS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The name servers to ask.",
-    details: "IP addresses, with a port where it is not 53. The fastest is asked first, the others when it does not answer.",
+    summary: "Sets the name servers.",
+    details: "IP addresses, with a port if it is not 53. The proxy asks the fastest first, and the others if it does not respond.",
     example: r#"
 upstream app {
     discover dns "app.internal:8080" {
@@ -120,7 +125,7 @@ impl UpstreamOption for Discover {
             let Some(Resolvers(written)) = item.line() else { continue };
             resolvers.extend(written.iter().map(|resolver| resolver.value.clone().into()));
             if matches!(self.from.value, DiscoverFrom::File(_)) {
-                check.error("no-effect", "`resolvers` has no effect: nobody is asked about a file", item.span);
+                check.error("no-effect", "`resolvers` has no effect: a file needs no DNS", item.span);
             }
         }
         upstream.discover = Some(site::Discover {
@@ -142,7 +147,7 @@ impl UpstreamOption for Discover {
     }
 }
 
-/// Where servers may be found.
+/// The kind of a `discover`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Addresses of a name.
@@ -161,7 +166,7 @@ fn target(kind: Kind) -> impl Fn(&Leaf) -> Parsed<DiscoverFrom> {
     move |leaf| {
         let found = text(leaf)?;
         match kind {
-            Kind::File if found.is_empty() => Err(problem("bad-path", "the path of a file is not empty")),
+            Kind::File if found.is_empty() => Err(problem("bad-path", "the path of a file must not be empty")),
             Kind::File => Ok(DiscoverFrom::File(found.into())),
             Kind::Srv => {
                 let labels: Vec<&str> = found.trim_end_matches('.').split('.').collect();
@@ -170,7 +175,7 @@ fn target(kind: Kind) -> impl Fn(&Leaf) -> Parsed<DiscoverFrom> {
                 if is_service && labels.iter().all(|label| is_label(label)) {
                     return Ok(DiscoverFrom::Srv(found.into()));
                 }
-                Err(problem("bad-address", format!("`{found}` is no name of a service"))
+                Err(problem("bad-address", format!("`{found}` is not the name of a service"))
                     .help("a service is named as in \"_http._tcp.example.com\""))
             }
             Kind::Dns => {
@@ -178,7 +183,7 @@ fn target(kind: Kind) -> impl Fn(&Leaf) -> Parsed<DiscoverFrom> {
                 let Some((host, port)) =
                     found.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)))
                 else {
-                    return Err(problem("bad-address", "a name and a port are looked for here")
+                    return Err(problem("bad-address", "a name and a port are expected here")
                         .help("a name with a port is written as in \"app.internal:8080\""));
                 };
                 if host.starts_with('[') || host.parse::<IpAddr>().is_ok() {

@@ -22,23 +22,23 @@ static HEALTH_CHECK: Directive = Directive {
     places: &[Place::Upstream],
     args: "PATH|tcp|grpc",
     props: &[
-        Prop::new("interval", "DURATION", "From one check to the next, give or take a tenth. Default `\"5s\"`."),
+        Prop::new("interval", "DURATION", "The time between checks, varied by up to a tenth. Default `\"5s\"`."),
         Prop::new("timeout", "DURATION", "How long a check may take; not longer than `interval`. Default `\"1s\"`."),
-        Prop::new("rise", "N", "So many good checks in a row make a server healthy. Default 2."),
-        Prop::new("fall", "N", "So many bad ones make it unhealthy. Default 3."),
-        Prop::new("port", "N", "Another port than the server's own."),
+        Prop::new("rise", "N", "The number of successful checks in a row that make a server healthy. Default 2."),
+        Prop::new("fall", "N", "The number of failed checks in a row that make a server unhealthy. Default 3."),
+        Prop::new("port", "N", "The port to check. Default: the server's own."),
         Prop::new("host", "HOST", "The `Host` to send. Default: the server's address."),
-        Prop::new("service", "NAME", "For `grpc`: the service that is asked about. Default: the server as a whole."),
+        Prop::new("service", "NAME", "For `grpc`: the service to check. Default: the server as a whole."),
     ],
     body: Some(BRACES),
     repeats: false,
-    summary: "Asks every server, all the time, whether it is healthy.",
+    summary: "Checks the health of every server at intervals.",
     details: "\
-`PATH` is asked for with GET on a connection of its own, and good is an answer of `expect-status` with `expect-body` in it;
-for `tcp` it is good that the server can be connected to, and for `grpc` that it says `SERVING` (grpc.health.v1). In the
-version of HTTP, and with the `tls`, that requests have. The process checks, not each worker. A server is taken to be healthy
-until a check says otherwise; one that is unhealthy is not asked, but see `panic-threshold`. Every change is told on standard error
-with its reason.",
+The proxy sends `GET PATH` on a separate connection; the check succeeds if the response has a status of `expect-status` and contains
+`expect-body`. With `tcp` it succeeds if the server can be connected to, and with `grpc` if the server responds `SERVING`
+(grpc.health.v1). Checks use the same version of HTTP and the same `tls` as requests. One check runs per process, not per worker.
+A server is assumed healthy until checked; an unhealthy server receives no requests, but see `panic-threshold`. Every change is a notice
+on standard error with its reason.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -75,7 +75,7 @@ static EXPECT_STATUS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "The statuses of a healthy answer.",
+    summary: "The statuses of a healthy response.",
     details: "Statuses, or ranges of them as in `\"200-299\"`. Default: `\"200-399\"`.",
     example: r#"
 upstream app {
@@ -98,8 +98,8 @@ static EXPECT_BODY: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Text that a healthy answer has in its body.",
-    details: "Within its first 64 KiB.",
+    summary: "A string that the body of a healthy response contains.",
+    details: "The string must be in the first 64 KiB.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -128,7 +128,7 @@ pub(super) struct HealthCheck {
     items: Vec<Item>,
 }
 
-/// What a health check asks.
+/// The kind of a health check.
 #[derive(Debug, PartialEq, Eq)]
 enum Probe {
     /// To be connected to.
@@ -164,15 +164,15 @@ impl UpstreamOption for HealthCheck {
             }
             match self.probe {
                 Probe::Path(_) => {}
-                Probe::Tcp => check.error("no-effect", "this has no effect: a `tcp` check asks for nothing", item.span),
-                Probe::Grpc => check.error("no-effect", "this has no effect: gRPC has its own answer", item.span),
+                Probe::Tcp => check.error("no-effect", "this has no effect: a `tcp` check sends no request", item.span),
+                Probe::Grpc => check.error("no-effect", "this has no effect: gRPC has its own response", item.span),
             }
         }
         if let (Some(service), false) = (&self.service, self.probe == Probe::Grpc) {
-            check.error("no-effect", "`service` has no effect: only a `grpc` check asks about one", service.span);
+            check.error("no-effect", "`service` has no effect: only a `grpc` check uses it", service.span);
         }
         if let (Probe::Tcp, Some(host)) = (&self.probe, &self.host) {
-            check.error("no-effect", "`host` has no effect: a `tcp` check asks for nothing", host.span);
+            check.error("no-effect", "`host` has no effect: a `tcp` check sends no request", host.span);
         }
         upstream.health_check = Some(site::HealthCheck {
             path: match &self.probe {
@@ -195,7 +195,7 @@ impl UpstreamOption for HealthCheck {
     fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
         if self.probe == Probe::Grpc && !upstream.http2 {
             check.report.add(
-                Diagnostic::error("contradiction", "gRPC is spoken in HTTP/2 alone", at.option)
+                Diagnostic::error("contradiction", "gRPC needs HTTP/2", at.option)
                     .help(check.inside(at.upstream, "http h2")),
             );
         }
@@ -224,7 +224,7 @@ impl HealthCheck {
         if let (Setting::Fixed(interval), Setting::Fixed(limit), Some(written)) = (interval, timeout, &self.timeout)
             && limit > interval
         {
-            let message = "a check may take longer than it is to the next one";
+            let message = "the time-out of a check is longer than the interval";
             let mut wrong = Diagnostic::error("contradicting-timeouts", message, written.span);
             if let Some(interval) = &self.interval {
                 wrong = wrong.also(interval.span, "the next check begins after this");
@@ -235,7 +235,7 @@ impl HealthCheck {
     }
 }
 
-/// What a health check asks.
+/// The kind of a health check.
 fn probe(leaf: &Leaf) -> Parsed<Probe> {
     let found = text(leaf)?;
     match found.as_str() {
@@ -281,7 +281,7 @@ fn statuses(leaf: &Leaf) -> Parsed<(u16, u16)> {
     match (code(from), code(to)) {
         (Some(from), Some(to)) if from <= to => Ok((from, to)),
         (Some(_), Some(_)) => Err(problem("bad-status", format!("`{range}` ends before it begins"))),
-        _ => Err(problem("bad-status", format!("`{range}` is no status and no range of statuses"))
+        _ => Err(problem("bad-status", format!("`{range}` is neither a status nor a range of statuses"))
             .help("a status is written as 200, a range as \"200-299\"")),
     }
 }

@@ -15,10 +15,10 @@ static HTTP: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Which version of HTTP servers speak.",
+    summary: "Sets the HTTP version for connections to servers.",
     details: "\
-`h1` where nothing is said. With `h2` exchanges share connections, as many on each as the server allows; without `tls` the
-server has to know that HTTP/2 is spoken (RFC 9113 section 3.3). gRPC needs it.",
+The default is `h1`. With `h2`, exchanges share connections, as many on each as the server allows; without `tls` the
+server has to expect HTTP/2 (RFC 9113 section 3.3). gRPC needs `h2`.",
     example: r#"
 upstream greeter {
     server "10.0.0.11:50051"

@@ -20,26 +20,26 @@ static OUTLIER: Directive = Directive {
         Prop::new(
             "consecutive-5xx",
             "N",
-            "So many failures in a row eject a server: answers of 5xx, and no answers at all. Default 5.",
+            "The number of failures in a row that eject a server: 5xx responses, or no response. Default 5.",
         ),
         Prop::new(
             "eject",
             "DURATION",
-            "For how long the first time; each time after that twice as long, up to 16 times. Default `\"30s\"`.",
+            "The duration of the first ejection; it doubles each time after that, up to 16 times. Default `\"30s\"`.",
         ),
         Prop::new(
             "max-ejected-percent",
             "N",
-            "No more of the servers than this are ejected at once, but always one. Default 50.",
+            "The maximum share of servers that are ejected at once; one server may always be ejected. Default 50.",
         ),
     ],
     body: None,
     repeats: false,
-    summary: "Ejects servers that fail, by what their exchanges come to.",
+    summary: "Ejects servers whose exchanges fail (passive health checks).",
     details: "\
-An ejected server is not asked for a while, but see `panic-threshold`. The percentage is of the servers that there are, discovered
-ones included, not of those that there is room for. One that has stayed for as long as it was ejected
-last begins again. Every ejection is told on standard error.",
+An ejected server receives no requests for a while, but see `panic-threshold`. The percentage refers to the present servers, discovered
+ones included, not to `max`. After a server has worked for as long as its last ejection, the duration starts from the beginning.
+Every ejection is a notice on standard error.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"

@@ -15,10 +15,11 @@ static PANIC_THRESHOLD: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "When too few servers are healthy, all are asked.",
+    summary: "Uses all servers when too few are healthy.",
     details: "\
-If less than this percentage of the servers are healthy, all are taken to be: the checks may be wrong, and the few would break
-down under the load of all. Default 1: all are asked when none is healthy. 0: none is asked then, and the answer is a 503.",
+If less than this percentage of the servers is healthy, the proxy treats all as healthy: the checks may be wrong, and the few healthy
+servers would break down under the whole load. Default 1: all servers are used when none is healthy. With 0, no server is used then, and
+the response is a 503.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -50,7 +51,7 @@ impl UpstreamOption for PanicThreshold {
     fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
         if !is_ever_unhealthy(upstream) {
             let idle = at.idle("panic-threshold", "no server is ever found unhealthy");
-            check.report.add(idle.help("a `health-check` or `outlier` would find some"));
+            check.report.add(idle.help("a `health-check` or `outlier` would find unhealthy ones"));
         }
     }
 }

@@ -16,17 +16,22 @@ static POOL: Directive = Directive {
     places: &[Place::Upstream],
     args: "",
     props: &[
-        Prop::new("max-idle", "N", "Idle connections kept per server and worker; 0 keeps none. Default 64."),
+        Prop::new("max-idle", "N", "Idle connections per server and worker; 0 disables pooling. Default 64."),
         Prop::new("idle-timeout", "DURATION", "How long a connection may be idle. Default `\"60s\"`."),
-        Prop::new("max-age", "DURATION|off", "A connection this old is not used again. Default `off`."),
-        Prop::new("tcp-keepalive", "DURATION|off", "After so much silence TCP itself asks whether the server is still there, five times a tenth of that apart. Default `off`."),
+        Prop::new("max-age", "DURATION|off", "A connection older than this is not reused. Default `off`."),
+        Prop::new(
+            "tcp-keepalive",
+            "DURATION|off",
+            "The idle time after which TCP keep-alive probes the server, five times at intervals of a tenth of \
+             that time. Default `off`.",
+        ),
     ],
     body: None,
     repeats: false,
-    summary: "Which connections to servers are kept for later exchanges.",
+    summary: "Configures the pool of idle connections to servers (keep-alive).",
     details: "\
-Each worker keeps its own. The connection used last is used first, so that those too many run out. `max-age` lets servers
-behind another balancer be spread again.",
+Each worker has its own pool. The most recently used connection is reused first, so that surplus connections expire. `max-age` makes
+the connections to servers behind another load balancer be distributed again.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"

@@ -16,11 +16,11 @@ static PROXY_PROTOCOL: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Tells servers the client's address before the first byte of a connection.",
+    summary: "Sends a PROXY header with the client's address to servers.",
     details: "\
-As HAProxy's PROXY protocol has it, as text (`v1`) or binary (`v2`). A connection is one client's then, so it is not kept
-for other exchanges. The proxy's own connections, for health checks and keys, say that they are its own: `LOCAL` (`v2`), `UNKNOWN` (`v1`).
-Servers must expect it.",
+The header of HAProxy's PROXY protocol, as text (`v1`) or binary (`v2`), comes before the first byte of a connection. The connection then
+belongs to one client, so it is not reused for other exchanges. The proxy's own connections, for health checks and keys, are marked as such:
+`LOCAL` (`v2`), `UNKNOWN` (`v1`). Servers must expect the header.",
     example: r#"
 upstream mail {
     server "10.0.0.25:8080"
@@ -50,7 +50,7 @@ impl UpstreamOption for ProxyProtocol {
 
     fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
         if upstream.http2 {
-            let message = "a connection that many share can't be announced as one client's";
+            let message = "a PROXY header is for the connections of one client, and these are shared";
             check
                 .report
                 .add(Diagnostic::error("contradiction", message, at.option).help("leave out `http h2`, or this"));

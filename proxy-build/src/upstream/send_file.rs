@@ -16,25 +16,35 @@ static SEND_FILE: Directive = Directive {
     places: &[Place::Upstream],
     args: "DIR",
     props: &[
-        Prop::new("prefix", "PREFIX", "What paths in `X-Accel-Redirect` begin with: `/protected/a.pdf` is `a.pdf` in DIR. Without it, it is `X-Sendfile` that names files, by their paths on this machine."),
-        Prop::new("dotfiles", "BOOL", "Files and folders whose names begin with a dot are there. Default `#false`."),
-        Prop::new("symlinks", "BOOL", "Symbolic links are followed, if they are relative and stay in DIR. Default `#false`: they are not there."),
+        Prop::new(
+            "prefix",
+            "PREFIX",
+            "The prefix of paths in `X-Accel-Redirect`: `/protected/a.pdf` is `a.pdf` in DIR. Without it, \
+             `X-Sendfile` names files, by their paths on this machine.",
+        ),
+        Prop::new("dotfiles", "BOOL", "Files and folders whose names begin with a dot are served. Default `#false`."),
+        Prop::new(
+            "symlinks",
+            "BOOL",
+            "Symbolic links are followed, if they are relative and stay in DIR. Default `#false`: they are \
+             treated as missing.",
+        ),
     ],
     body: None,
     repeats: true,
-    summary: "A folder whose files the upstream's servers may have sent, by `X-Accel-Redirect` or `X-Sendfile`.",
+    summary: "Lets the upstream's servers send files of a folder, with `X-Accel-Redirect` or `X-Sendfile`.",
     details: "\
-A response with status 200 and one of these fields has the file for a body: the application has decided that the client may have it, and
-the proxy sends it. `X-Accel-Redirect` has a path below `prefix`, percent-encoded as in a URL; `X-Sendfile` the path of the file itself.
+If a response with status 200 has one of these fields, the proxy sends the file as its body: the application decides whether the client
+may have it. `X-Accel-Redirect` has a path below `prefix`, percent-encoded as in a URL; `X-Sendfile` has the path of the file itself.
 Ranges and conditional requests work as in [`files`](#files), with the file's own `ETag` and `Last-Modified`; the response's `Content-Type`,
-`Content-Disposition`, `Cache-Control`, cookies and all other fields stay, and it gets the type by its extension where it says none.
+`Content-Disposition`, `Cache-Control`, cookies and all other fields stay, and without a type it gets one by the file's extension.
 
-Only files in declared folders are sent, and by plain paths: what has `.`, `..` or empty segments, an encoded slash, a query or a name with a
-dot in front, what lies elsewhere, a response with several of these fields or with another status, is answered with 502
-(`send-file-refused` in the log, with the detail). A file that is not there is a 404 (`no-file`). Files are opened as by `files`: never
+Only files in declared folders are sent, and only by plain paths. The client gets a 502 (`send-file-refused` in the log, with the detail)
+for a path with `.`, `..` or empty segments, an encoded slash, a query or a name that begins with a dot; for a path outside the folder; and for
+a response with several of these fields or with another status. A missing file is a 404 (`no-file`). Files are opened as by `files`: never
 outside of DIR, whatever links there are.
 
-Neither field is ever passed to clients, whichever upstream it comes from. With `cache`, which would keep the response without its
+Neither field is ever passed to clients, from any upstream. With `cache`, which would store the response without its
 file, this is an error.",
     example: r#"
 upstream app {
@@ -92,7 +102,7 @@ impl UpstreamOption for SendFile {
                 Some(prefix) => ("prefix", prefix.span),
                 None => ("folder", self.folder.span),
             };
-            let message = format!("this {what} has a `send-file` already, and only one of them would act");
+            let message = format!("this {what} has a `send-file` already, and only one of them would have an effect");
             check.report.add(Diagnostic::error("no-effect", message, span));
         }
         upstream.send_files.to_mut().push(site::SendFile { prefix, files });

@@ -21,20 +21,28 @@ static SERVER: Directive = Directive {
     places: &[Place::Upstream],
     args: "ADDR",
     props: &[
-        Prop::new("weight", "N", "Its share of the requests relative to the others', 0 to 1000. Default 1."),
-        Prop::new("backup", "BOOL", "Asked only while no other server can be. Default `#false`."),
+        Prop::new(
+            "weight",
+            "N",
+            "The server's share of the requests, relative to the other servers, 0 to 1000. Default 1.",
+        ),
+        Prop::new(
+            "backup",
+            "BOOL",
+            "The server gets requests only while no other server is available. Default `#false`.",
+        ),
         Prop::new(
             "max-connections",
             "N",
-            "Exchanges at once, over all workers; each has a connection. Default: no limit.",
+            "Concurrent exchanges, over all workers; each has a connection. Default: no limit.",
         ),
     ],
     body: None,
     repeats: true,
     summary: "A server of an upstream.",
     details: "\
-`ADDR` is `host:port`, `[v6]:port`, `unix:/path` or `(param)NAME`. When all servers that could be asked have as many
-exchanges as they may, a request waits for one to end, as far as `circuit-breaker` lets it.",
+`ADDR` is `host:port`, `[v6]:port`, `unix:/path` or `(param)NAME`. When all available servers have reached their
+limit of exchanges, a request waits for one to end, within the limits of `circuit-breaker`.",
     example: r#"
 upstream app {
     server "app-1.internal:8080" weight=3 max-connections=200
@@ -72,8 +80,8 @@ impl UpstreamOption for Server {
         let Some(address) = check.address(&self.address) else { return };
         if upstream.servers.iter().any(|other| other.address == address) {
             check.report.add(
-                Diagnostic::error("duplicate-server", "this server is there already", self.address.span)
-                    .help("one line is enough; a larger share is given by `weight`"),
+                Diagnostic::error("duplicate-server", "this server is listed already", self.address.span)
+                    .help("one line is enough; for a larger share use `weight`"),
             );
         }
         let unsaid = site::Server::new(address, check.place(at.option));
@@ -101,8 +109,8 @@ pub(super) fn are_there(check: &mut Check<'_>, written: &ast::Upstream, servers:
     let unread = span(|item| matches!(item.what, What::Unread));
     if let (Some(found), Some(named)) = (found, named) {
         check.report.add(
-            Diagnostic::error("two-sources", "servers are either written or found", found)
-                .also(named, "here is one written")
+            Diagnostic::error("two-sources", "an upstream has either `server` lines or `discover`", found)
+                .also(named, "this is a `server` line")
                 .help("make two upstreams of them"),
         );
     }
@@ -112,12 +120,12 @@ pub(super) fn are_there(check: &mut Check<'_>, written: &ast::Upstream, servers:
                 .help(check.inside(name.span, "server \"10.0.0.1:8080\"")),
         );
     } else if !servers.is_empty() && servers.iter().all(|server| server.weight == Setting::Fixed(0)) {
-        let message = format!("the weights of `{name}` sum to 0: no server would ever be asked");
+        let message = format!("the weights of `{name}` sum to 0: no server would get requests");
         check.error("no-weight", message, name.span);
     } else if !servers.is_empty() && servers.iter().all(|server| server.backup) {
         check.report.add(
             Diagnostic::error("only-backups", format!("all servers of `{name}` are backups"), name.span)
-                .help("leave out `backup` at those that are to be asked first"),
+                .help("remove `backup` from the primary servers"),
         );
     }
     if servers.len() > MAX_SERVERS {

@@ -18,10 +18,10 @@ static SLOW_START: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Lets a server that comes back warm up.",
+    summary: "Ramps up a server that has recovered.",
     details: "\
-Over this time after a server has become healthy again (by `health-check`, or at the end of an ejection by `outlier`), it gets
-a part of its share that grows from a tenth to all of it. Not at the start of the proxy, when all are new.",
+When a server becomes healthy again (by `health-check`, or at the end of an ejection by `outlier`), its share of requests grows
+over this time from a tenth to all of it. This does not apply at the start of the proxy, when all servers are new.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"
@@ -50,8 +50,8 @@ impl UpstreamOption for SlowStart {
 
     fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
         if !is_ever_unhealthy(upstream) {
-            let idle = at.idle("slow-start", "no server ever comes back");
-            check.report.add(idle.help("a `health-check` or `outlier` would find some"));
+            let idle = at.idle("slow-start", "no server ever recovers");
+            check.report.add(idle.help("a `health-check` or `outlier` would find unhealthy ones"));
         }
     }
 }

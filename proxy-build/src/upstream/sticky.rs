@@ -20,21 +20,26 @@ static STICKY: Directive = Directive {
     places: &[Place::Upstream],
     args: "COOKIE",
     props: &[
-        Prop::new("secret", "TEXT", "What the cookie's values are made with, best a `(param)` of type secret. Default: the upstream's name."),
-        Prop::new("max-age", "DURATION", "How long browsers keep it. Default: until they are closed."),
-        Prop::new("path", "PATH", "Where it is sent. Default `\"/\"`."),
-        Prop::new("domain", "HOST", "For which domain. Default: the host of the request."),
-        Prop::new("same-site", "strict|lax|none", "Whether other sites' requests carry it. Default `lax`."),
-        Prop::new("secure", "BOOL", "Sent over TLS only. Default `#false`."),
-        Prop::new("http-only", "BOOL", "Hidden from scripts. Default `#true`."),
+        Prop::new(
+            "secret",
+            "TEXT",
+            "The secret that the cookie's values are made with, best a `(param)` of type secret. Default: the \
+             upstream's name.",
+        ),
+        Prop::new("max-age", "DURATION", "How long browsers keep the cookie. Default: until they are closed."),
+        Prop::new("path", "PATH", "The cookie's path. Default `\"/\"`."),
+        Prop::new("domain", "HOST", "The cookie's domain. Default: the host of the request."),
+        Prop::new("same-site", "strict|lax|none", "The cookie's `SameSite` attribute. Default `lax`."),
+        Prop::new("secure", "BOOL", "The cookie is sent over TLS only. Default `#false`."),
+        Prop::new("http-only", "BOOL", "The cookie is hidden from scripts (`HttpOnly`). Default `#true`."),
     ],
     body: None,
     repeats: false,
-    summary: "Keeps a client with the server it had first, by a cookie.",
+    summary: "Keeps a client with its first server, by a cookie (sticky sessions).",
     details: "\
-Whoever comes without the cookie gets a server by `balance`, and the cookie with the answer. Its value tells nothing of the
-server: it is a SipHash of the server's address under `secret`, so with a secret nobody can make a valid one. While the
-server can't be asked, another answers and the cookie changes.",
+A client without the cookie gets a server by `balance`, and the cookie with the response. Its value does not reveal the
+server: it is a SipHash of the server's address under `secret`, so nobody without the secret can make a valid one. While the
+server is unavailable, another server responds and the cookie changes.",
     example: r#"
 upstream app {
     server "10.0.0.11:8080"

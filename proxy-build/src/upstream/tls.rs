@@ -15,19 +15,32 @@ static TLS: Directive = Directive {
     places: &[Place::Upstream],
     args: "",
     props: &[
-        Prop::new("sni", "HOST", "The host that is asked for, and that the certificate must be for. Default: the server's own, or the name that `discover dns` asks for."),
-        Prop::new("ca", "PATH", "The certificates that must have signed the server's. Default: those that the machine trusts."),
-        Prop::new("certificate", "PATH", "The certificate that the proxy shows itself. Default: none."),
+        Prop::new(
+            "sni",
+            "HOST",
+            "The host name in the handshake, which the certificate must match. Default: the server's own, or the \
+             name of `discover dns`.",
+        ),
+        Prop::new(
+            "ca",
+            "PATH",
+            "The CA certificates to verify the server with. Default: those that the machine trusts.",
+        ),
+        Prop::new("certificate", "PATH", "The proxy's own client certificate. Default: none."),
         Prop::new("key", "PATH", "Its key."),
-        Prop::new("verify", "BOOL", "`#false` takes any certificate, and so anybody for the server. Default `#true`."),
+        Prop::new(
+            "verify",
+            "BOOL",
+            "`#false` accepts any certificate, so that anybody can pose as the server. Default `#true`.",
+        ),
     ],
     body: None,
     repeats: false,
-    summary: "Connections to servers are encrypted.",
+    summary: "Encrypts connections to servers.",
     details: "\
 Servers' certificates are verified. Sessions are resumed. Files are read at start, and again on SIGHUP and when they change. A
-server whose handshake fails is passed over like one that can't be connected to; why it failed is said on standard error.
-`health-check` speaks TLS, too.",
+server whose handshake fails is skipped like one that can't be connected to; a notice on standard error has the reason.
+`health-check` uses TLS, too.",
     example: r#"
 upstream api {
     server "10.0.0.11:8443"
@@ -82,12 +95,8 @@ impl Tls {
         let verify = self.verify.as_ref().is_none_or(|verify| verify.value);
         if let (false, Some(written)) = (verify, &self.verify) {
             check.report.add(
-                Diagnostic::lint(
-                    "unverified-upstream",
-                    "anybody could answer in the place of these servers",
-                    written.span,
-                )
-                .help("name what has signed their certificates: ca=\"ca.pem\""),
+                Diagnostic::lint("unverified-upstream", "anybody could pose as these servers", written.span)
+                    .help("name the CA of their certificates: ca=\"ca.pem\""),
             );
             if let Some(ca) = &self.ca {
                 check.error("no-effect", "`ca` has no effect: nothing is verified", ca.span);

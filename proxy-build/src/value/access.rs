@@ -33,7 +33,7 @@ pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
         return Ok(None);
     }
     let expected = || {
-        let problem = problem("bad-rate", format!("`{found}` is no rate"));
+        let problem = problem("bad-rate", format!("`{found}` is not a rate"));
         match meant_rate(&found) {
             Some(meant) => problem.write_text(&meant),
             None => problem.help("a rate is a number per s, m, h or d, as in \"50/s\" or \"1000/h\""),
@@ -48,8 +48,8 @@ pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
         _ => return Err(expected()),
     };
     match count.parse::<u32>() {
-        Ok(0) => Err(problem("bad-rate", "a rate of 0 lets nobody in")
-            .help("all requests are refused by the handler: respond 403")),
+        Ok(0) => Err(problem("bad-rate", "a rate of 0 refuses all requests")
+            .help("to refuse all requests, use the handler: respond 403")),
         Ok(count) if count <= 1_000_000 && !found.starts_with('+') => {
             Ok(Some(Rate { count, per: Duration::from_secs(per) }))
         }
@@ -99,14 +99,15 @@ pub fn byte_rate(leaf: &Leaf) -> Parsed<u64> {
         return Ok(0);
     }
     let expected = || {
-        problem("bad-rate", format!("`{found}` is no rate of bytes")).help("it is a size per second, as in \"1KiB/s\"")
+        problem("bad-rate", format!("`{found}` is not a rate of bytes"))
+            .help("it is a size per second, as in \"1KiB/s\"")
     };
     let bytes = found
         .strip_suffix("/s")
         .and_then(|size| proxy_runtime::context::settings::size(size).ok())
         .ok_or_else(expected)?;
     match bytes {
-        0 => Err(problem("bad-rate", "a rate of 0 is none").write("off")),
+        0 => Err(problem("bad-rate", "a rate of 0 has no effect").write("off")),
         1..=MOST => Ok(bytes),
         _ => Err(problem("out-of-range", format!("`{found}` is out of range: at most \"1GiB/s\" is allowed here"))),
     }
@@ -137,19 +138,21 @@ pub fn origin(leaf: &Leaf) -> Parsed<Origin> {
         match meant_origin(&found) {
             Some(meant) => problem.write_text(&meant),
             None => problem.help(
-                "browsers say it as in \"https://app.example.com\"; \"https://*.example.com\" is all below a host",
+                "browsers send it as in \"https://app.example.com\"; \"https://*.example.com\" matches all hosts below",
             ),
         }
     };
     if found.split_once("://").is_some_and(|(_, host)| host == "*" || host == "*/") {
-        return Err(problem("bad-origin", format!("`{found}` is no origin")).write_text("*"));
+        return Err(problem("bad-origin", format!("`{found}` is not an origin")).write_text("*"));
     }
     if found == "null" {
-        return Err(wrong("`null` is the origin of any page that hides its own: it would be anybody's".to_owned()));
+        return Err(wrong(
+            "`null` is the origin of any page that hides its own: it would allow all of them".to_owned(),
+        ));
     }
     let uri = found.replacen("*.", "", 1).parse::<http::Uri>().ok();
     let parts = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?)));
-    let Some((scheme, authority)) = parts else { return Err(wrong(format!("`{found}` is no origin"))) };
+    let Some((scheme, authority)) = parts else { return Err(wrong(format!("`{found}` is not an origin"))) };
     let port = authority.port().map_or(String::new(), |port| format!(":{port}"));
     let usual = matches!((scheme, authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
     let (below, host) = (found.contains("*."), authority.host());
@@ -161,7 +164,7 @@ pub fn origin(leaf: &Leaf) -> Parsed<Origin> {
         || host != host.to_ascii_lowercase()
         || authority.as_str().contains('@')
     {
-        return Err(wrong(format!("`{found}` is no origin as browsers write it")));
+        return Err(wrong(format!("`{found}` is not an origin in the form of browsers")));
     }
     Ok(match below {
         true => Origin::Below(format!("{scheme}://").into(), format!(".{host}{port}").into()),

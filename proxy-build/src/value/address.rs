@@ -16,14 +16,14 @@ pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
         return Ok(IpNet::from(address.to_canonical()));
     }
     let network: IpNet = found.parse().map_err(|_| {
-        let problem = problem("bad-network", format!("`{found}` is no address or network"));
+        let problem = problem("bad-network", format!("`{found}` is not an IP address or network"));
         if let Some(networks) = meant::networks(&found) {
             return problem.write(networks);
         }
         problem.help("a network is written as \"10.0.0.0/8\" or \"2001:db8::/32\", an address as \"192.0.2.1\"")
     })?;
     if network.trunc() != network {
-        let problem = problem("bad-network", format!("`{found}` has bits set behind its prefix"));
+        let problem = problem("bad-network", format!("`{found}` has bits set after its prefix"));
         return Err(problem.write_text(&network.trunc().to_string()).write_text(&network.addr().to_string()));
     }
     Ok(network)
@@ -33,7 +33,7 @@ pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
 pub fn ip(leaf: &Leaf) -> Parsed<IpAddr> {
     let found = text(leaf)?;
     found.parse().map_err(|_| {
-        let problem = problem("bad-address", format!("`{found}` is no IP address"));
+        let problem = problem("bad-address", format!("`{found}` is not an IP address"));
         match found.parse::<IpNet>().ok().and_then(|network| network.hosts().next()) {
             Some(first) => problem.write_text(&first.to_string()),
             None => problem,
@@ -77,9 +77,9 @@ pub fn listen_address(leaf: &Leaf) -> Parsed<String> {
         Ok(settings::Address::Tcp(host, port))
             if !host.is_empty() && host.parse::<IpAddr>().is_err() && host != "localhost" =>
         {
-            Err(problem("bad-address", format!("`{host}` is no address to listen on"))
+            Err(problem("bad-address", format!("`{host}` is not an address to listen on"))
                 .write_text(&format!(":{port}"))
-                .help("that is all of the machine's addresses; one of them is written as an IP address"))
+                .help("this means all of the machine's addresses; for one of them, write its IP address"))
         }
         Ok(_) => Ok(found),
         Err(reason) => {
@@ -163,7 +163,7 @@ pub fn server_name(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match proxy_runtime::protocol::target::is_host(&found) && !found.is_empty() {
         true => Ok(found),
-        false => Err(problem("bad-host", format!("`{found}` is no host"))),
+        false => Err(problem("bad-host", format!("`{found}` is not a host"))),
     }
 }
 
@@ -177,18 +177,17 @@ pub fn server_url(leaf: &Leaf) -> Parsed<(String, bool)> {
     // As nginx, Docker and curl write sockets: `http://unix:/run/app.sock:/`, `http+unix:///run/app.sock`.
     let socket = ["http://unix:", "http+unix://"].iter().find_map(|start| found.strip_prefix(start));
     if let Some(socket) = socket.and_then(|path| path.split(':').next()).filter(|path| path.starts_with('/')) {
-        return Err(problem("bad-url", "a socket has no scheme but its own").write_text(&format!("unix:{socket}")));
+        return Err(problem("bad-url", "a socket has only its own scheme").write_text(&format!("unix:{socket}")));
     }
     let (scheme, authority) = split_scheme(&found)?;
     if authority.contains(['/', '?', '#']) {
-        let message = "the URL of a server has no path: what is matched is what is forwarded";
+        let message = "the URL of a server has no path: the path of the request is forwarded";
         return Err(server_problem(problem("bad-url", message), &found));
     }
     if authority.contains('@') {
         let message = "the URL of a server has no name and password: they would be in the binary, and are not sent";
-        return Err(server_problem(problem("bad-url", message), &found).help(
-            "a server that asks for them is sent `Authorization` by `request-headers`, its value from a (param)",
-        ));
+        return Err(server_problem(problem("bad-url", message), &found)
+            .help("if a server needs them, set `Authorization` in `request-headers`, with a value from a (param)"));
     }
     authority_address(scheme, authority)
 }
@@ -228,7 +227,7 @@ pub fn asked_path(leaf: &Leaf) -> Parsed<String> {
 pub(crate) fn to_ask_for(found: &str, from: usize) -> Parsed<()> {
     let Some(at) = found[from..].find(|char: char| !char.is_ascii_graphic() || char == '#') else { return Ok(()) };
     let wrong = found[from + at..].chars().next().unwrap_or_default();
-    Err(problem("bad-path", "a path to ask for has no blanks, control characters, `#` or letters beyond ASCII")
+    Err(problem("bad-path", "a path has no blanks, control characters, `#` or letters beyond ASCII")
         .part(from + at, from + at + wrong.len_utf8()))
 }
 
@@ -250,7 +249,7 @@ fn split_scheme(found: &str) -> Parsed<(&'static str, &str)> {
                 .part(0, scheme.len());
             server_problem(problem, found)
         }
-        _ => server_problem(problem("bad-url", format!("`{found}` is no URL")), found),
+        _ => server_problem(problem("bad-url", format!("`{found}` is not a URL")), found),
     })
 }
 
@@ -305,7 +304,7 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
         let problem = wrong("a host has no path");
         return Err(match path.is_empty() {
             true => problem,
-            false => problem.help("what is to happen under a path is said by a `route` in the site"),
+            false => problem.help("for a path, write a `route` in the site"),
         });
     }
     let (wildcard, name) = match found.strip_prefix("*.") {
@@ -313,14 +312,14 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
         None => (false, found.as_str()),
     };
     if name.contains('*') || found.starts_with(['.', '~', '_']) {
-        return Err(wrong("`*` stands for whole labels, at the beginning of a host, and nothing else stands for any"));
+        return Err(wrong("`*` matches whole labels, at the beginning of a host, and is the only wildcard"));
     }
     if !name.starts_with('[') && name.contains(':') {
         let problem = wrong("a host has no port: that belongs to `listen`");
         let port = name.rsplit(':').next().unwrap_or_default();
         return Err(match port.parse::<u16>() {
             Ok(port) if port > 0 => {
-                problem.help(format!("to be served on that port alone, a site has: listen \":{port}\""))
+                problem.help(format!("to serve a site only on that port, write: listen \":{port}\""))
             }
             _ => problem,
         });
@@ -329,7 +328,7 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
     let ascii = if name.starts_with('[') {
         name.to_ascii_lowercase()
     } else {
-        idna::domain_to_ascii(name).map_err(|_| wrong(&format!("`{name}` is no host name")))?
+        idna::domain_to_ascii(name).map_err(|_| wrong(&format!("`{name}` is not a host name")))?
     };
     let labels_fit = ascii.starts_with('[')
         || ascii.split('.').all(|label| {
@@ -340,7 +339,7 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         });
     if !labels_fit || !proxy_runtime::protocol::target::is_host(&ascii) {
-        let problem = wrong(&format!("`{name}` is no host name"));
+        let problem = wrong(&format!("`{name}` is not a host name"));
         return Err(if name.contains('_') { problem.help("a host has no underscore") } else { problem });
     }
     Ok(if wildcard { HostPattern::Wildcard(ascii) } else { HostPattern::Exact(ascii) })
@@ -379,6 +378,6 @@ pub fn name_server(leaf: &Leaf) -> Parsed<String> {
     if found.parse::<IpAddr>().is_ok() || found.parse::<SocketAddr>().is_ok() {
         return Ok(found);
     }
-    Err(problem("bad-address", format!("`{found}` is no IP address"))
+    Err(problem("bad-address", format!("`{found}` is not an IP address"))
         .help("a name server is written as \"10.0.0.2\", or with a port as \"10.0.0.2:5353\""))
 }

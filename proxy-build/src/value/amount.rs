@@ -1,5 +1,5 @@
-//! Leaf parsers of numbers and sizes within bounds. The bounds go with a `(param)`, too, so that what is given at start is held
-//! to them. Each bound is what a machine can have or a field can hold, not what is advisable: beyond it the first use would fail.
+//! Leaf parsers of numbers and sizes within bounds. The bounds also apply to a `(param)`, whose value is given at
+//! start. Each bound is a limit of machines or fields, not a recommendation: beyond it the first use would fail.
 
 use std::time::Duration;
 

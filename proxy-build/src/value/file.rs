@@ -60,7 +60,7 @@ pub fn media(leaf: &Leaf) -> Parsed<String> {
         Some((kind, "*")) if token(kind) => Ok(format!("{kind}/")),
         Some((kind, name)) if token(kind) && token(name) => Ok(found),
         _ => {
-            let wrong = problem("bad-type", format!("`{found}` is no media type"));
+            let wrong = problem("bad-type", format!("`{found}` is not a media type"));
             let bare = found.split(';').next().unwrap_or_default().trim();
             Err(match bare.split_once('/') {
                 Some((kind, name)) if bare != found && token(kind) && token(name) => wrong.write_text(bare),

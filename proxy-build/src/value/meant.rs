@@ -1,4 +1,4 @@
-//! What others write for a value, as it is written here. A help line is made of it, so each is checked against what parses.
+//! Translates values of other proxies into Kiln's form, for help lines; each proposal is checked by the parser.
 
 use std::net::{IpAddr, Ipv4Addr};
 

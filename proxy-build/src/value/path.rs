@@ -23,7 +23,7 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
         });
     };
     if let Some(at) = found.find(['?', '#']) {
-        let problem = problem("bad-pattern", "a pattern is about the path alone").part(at, found.len());
+        let problem = problem("bad-pattern", "a pattern matches only the path").part(at, found.len());
         return Err(match literals(&found[..at]) {
             true => problem.write_text(&found[..at]).help("match parameters with `query NAME VALUE`"),
             false => problem.help("match parameters with `query NAME VALUE`"),
@@ -40,7 +40,7 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
         at = span.1 + 1;
         segments.push(if segment == "*" {
             if index + 1 != count {
-                return Err(problem("bad-pattern", "`*` stands for everything below: it is the last segment")
+                return Err(problem("bad-pattern", "`*` matches everything below: it is the last segment")
                     .part(span.0, span.1)
                     .help("bind one segment with a name, as in `/{name}/x`"));
             }
@@ -50,7 +50,7 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
             let Some(name) = name.filter(|name| is_capture_name(name)) else {
                 return Err(problem("bad-pattern", format!("`{segment}` is neither text, `{{name}}` nor `*`"))
                     .part(span.0, span.1)
-                    .help("a name stands for a whole segment; for parts of one use `path-regex`"));
+                    .help("a name matches a whole segment; for parts of one use `path-regex`"));
             };
             if segments.contains(&Segment::Capture(name.to_owned())) {
                 return Err(problem("bad-pattern", format!("`{{{name}}}` is bound twice")).part(span.0, span.1));
@@ -124,7 +124,7 @@ fn pattern_habit(found: &str) -> Option<Problem> {
     // nginx: `~ \\.php$`, `^~ /x`; Traefik and others: `/(a|b)`.
     if let Some(expression) = expression_meant(found) {
         return Some(
-            wrong("a pattern is no expression: each character stands for itself")
+            wrong("a pattern is not an expression: characters are literal")
                 .help(Advice::WriteInside("\"/*\"".to_owned(), format!("path-regex {}", raw_or_quoted(&expression)))),
         );
     }
@@ -135,7 +135,7 @@ fn pattern_habit(found: &str) -> Option<Problem> {
         && (folder.is_empty() || folder.ends_with('/') && literals(folder))
     {
         let folder = if folder.is_empty() { "/" } else { folder };
-        return Some(wrong("`*` stands for everything below: it is the last segment").help(Advice::WriteInside(
+        return Some(wrong("`*` matches everything below: it is the last segment").help(Advice::WriteInside(
             quoted(&format!("{folder}*")),
             format!("path-regex {}", raw_or_quoted(&format!("{}$", regex_syntax::escape(suffix)))),
         )));
@@ -147,19 +147,17 @@ fn pattern_habit(found: &str) -> Option<Problem> {
             None => part.to_owned(),
         });
         let named = named.collect::<Vec<_>>().join("/");
-        return Some(
-            wrong("`:name` stands for itself here: a name that is bound stands between braces").write_text(&named),
-        );
+        return Some(wrong("`:name` is literal here: write a bound name in braces").write_text(&named));
     }
     // Globs: `/x/**`, `/x*`.
     if let Some(below) = found.strip_suffix("**").map(|start| format!("{start}*")).filter(|below| literals(below)) {
-        return Some(wrong("`**` is no segment").write_text(&below));
+        return Some(wrong("`**` is not a segment").write_text(&below));
     }
     if let Some(start) = found.strip_suffix('*')
         && !start.ends_with('/')
         && literals(start)
     {
-        return Some(wrong("`*` stands for whole segments").write(format!(
+        return Some(wrong("`*` matches whole segments").write(format!(
             "{} {}",
             quoted(start),
             quoted(&format!("{start}/*"))

@@ -20,7 +20,7 @@ pub fn http_version(leaf: &Leaf) -> Parsed<HttpVersion> {
         _ => String::new(),
     };
     match written.trim_start_matches("http").trim_start_matches('/') {
-        "h3" | "3" | "3.0" => Err(problem("unknown-value", "HTTP/3 is not spoken yet").write("h2")),
+        "h3" | "3" | "3.0" => Err(problem("unknown-value", "HTTP/3 is not supported yet").write("h2")),
         "1" | "1.0" | "1.1" => Err(problem("unknown-value", "HTTP/1.1 is called h1").write("h1")),
         "2" | "2.0" | "h2c" => Err(problem("unknown-value", "HTTP/2 is called h2, with TLS and without").write("h2")),
         _ => word(HTTP_VERSIONS)(leaf),

@@ -39,21 +39,21 @@ fn grpc_status(word: &str) -> Option<Parsed<RetryOn>> {
         }
     };
     Some(match code(name) {
-        Some(0) => Err(problem("bad-status", "`grpc-ok` is no failure: nothing is to be tried again")),
+        Some(0) => Err(problem("bad-status", "`grpc-ok` is not a failure: there is nothing to retry")),
         Some(code) => Ok(RetryOn::Grpc(code)),
         None => Err(problem("unknown-value", format!("gRPC has no status `{name}`"))
             .help(format!("these are known: {}", GRPC_STATUSES[1..].join(" ")))),
     })
 }
 
-/// What a retry follows.
+/// A failure that is retried.
 pub fn retry_on(leaf: &Leaf) -> Parsed<RetryOn> {
     if let Scalar::Text(word) = &leaf.value {
         match word.as_str() {
             "reset" => return Ok(RetryOn::Reset),
             "timeout" => return Ok(RetryOn::Timeout),
             "connect" => {
-                return Err(problem("unknown-value", "a server that can't be connected to is always passed over")
+                return Err(problem("unknown-value", "a server that can't be connected to is always skipped")
                     .help("leave `connect` out"));
             }
             word => {
@@ -67,7 +67,7 @@ pub fn retry_on(leaf: &Leaf) -> Parsed<RetryOn> {
         return Err(problem("unknown-value", "`reset`, `timeout`, a status or a status of gRPC is expected here"));
     }
     match status(leaf)? {
-        code @ ..400 => Err(problem("bad-status", format!("{code} is no failure: nothing is to be tried again"))),
+        code @ ..400 => Err(problem("bad-status", format!("{code} is not a failure: there is nothing to retry"))),
         code => Ok(RetryOn::Status(code)),
     }
 }

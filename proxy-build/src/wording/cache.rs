@@ -1,4 +1,4 @@
-//! The policy of a cache, as its language writes it.
+//! Formats the policy of a cache in the language of sites.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whether what a token says is enough for a site ([`meet`]; RFC 7519 section 4.1). Pure; signatures are verified by `tokens`.
+//! Checks whether a token's claims satisfy a site ([`meet`]; RFC 7519 section 4.1). Pure; signatures are verified by `tokens`.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! What is counted: [`LimitKey`], what requests have in common that are counted together.
+//! The key of a limit ([`LimitKey`]): requests with the same key are counted together.
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// What requests have in common by one [`By`](crate::site::By). Those by another are counted elsewhere.
+/// The key of requests by one [`By`](crate::site::By). Keys by another are counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitKey<'k> {
     /// Their clients' network.

@@ -1,4 +1,4 @@
-//! Names for secrets that were right, under which that is remembered without the secret itself ([`Fingerprints`]).
+//! Fingerprints of verified secrets, which are remembered instead of the secrets ([`Fingerprints`]).
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 

@@ -1,4 +1,4 @@
-//! How many at once: [`ConcurrencyLimiter`] counts the requests of keys that are not over. As large as there are such requests.
+//! Concurrency limits: [`ConcurrencyLimiter`] counts the running requests of each key. It is as large as the number of these.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,9 +1,9 @@
-//! `block`: what must not be in a request ([`Inspector`]). Pure.
+//! `block`: searches requests for forbidden patterns ([`Inspector`]). Pure.
 //!
-//! All texts that hold for a request are looked for together, each part of the request is read once, and how many texts there are makes
-//! no difference. A prefilter says where one may be, from its first letters; what passes is compared. Who
-//! sends what passes the prefilter again and again gains nothing: from some point on an automaton (Aho and Corasick, 1975) takes over, which is
-//! slower and does not mind.
+//! All patterns of a request are searched together, and each part of the request is read once, whatever the number of patterns.
+//! A prefilter finds candidates by the first letters of patterns; these are compared. Requests that
+//! pass the prefilter again and again do not slow it down: from some point on an automaton (Aho and Corasick, 1975) takes over, which is
+//! slower and takes linear time.
 
 mod prefilter;
 
@@ -35,7 +35,7 @@ pub struct Inspector {
     any_header: Option<usize>,
 }
 
-/// What was found so far: rules, by their numbers.
+/// The matches so far: rules, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PatternMatches {
     /// It refuses the request.

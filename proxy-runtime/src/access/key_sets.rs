@@ -1,8 +1,8 @@
-//! The keys of `auth jwt`: as they were last read or fetched, and tokens that were verified lately ([`KeySets`]).
+//! The keys of `auth jwt`, as they were last read or fetched, and recently verified tokens ([`KeySets`]).
 //!
-//! Keys of a server are fetched before anybody asks, again and again, and at once where a token names one that is not there, as after
-//! a rotation, but not more often than [`SOON`]. While the server can't be reached, what was fetched is used for some
-//! time; after that nobody gets in.
+//! Keys of a server are fetched before the first request, at intervals, and at once if a token names an unknown one, as after
+//! a rotation, but not more often than [`SOON`]. While the server can't be reached, the fetched keys are used for some
+//! time; after that all requests are refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -222,7 +222,7 @@ async fn get(url: &KeyUrl, servers: &'static Servers, dialler: Dialler) -> Resul
     let mut why = "it has no server".to_owned();
     for server in fetch::members(servers, group) {
         let fetched = tokio::time::timeout(FETCH, fetch::get(group, server, dialler, &url.path, MAX_KEYS)).await;
-        match fetched.unwrap_or_else(|_| Err(format!("no answer within {FETCH:?}"))) {
+        match fetched.unwrap_or_else(|_| Err(format!("no response within {FETCH:?}"))) {
             Ok(body) => return Keys::parse(&body),
             Err(reason) => why = reason,
         }

@@ -1,12 +1,12 @@
-//! How often: [`Limiter`], the generic cell rate algorithm (ITU-T I.371) over a table of fixed size.
+//! Rate limits: [`Limiter`], the generic cell rate algorithm (ITU-T I.371) over a table of fixed size.
 //!
-//! Per key it remembers one number, the theoretical arrival time: when the next request would be due if all so far had come
+//! Per key it stores one number, the theoretical arrival time: when the next request would be due if all so far had arrived
 //! at the rate. A slot is one atomic word of 32 bits of the key's hash and 32 bits of that time, in ticks; eight slots share a
-//! line of memory, and a key has the slots of one line. Memory is what the table has, whatever keys come: where a line is
-//! full, the key goes whose time is earliest, which is most often one that is over. The hash is keyed at random, so nobody can
-//! aim at another's line.
+//! cache line, and a key has the slots of one line. The table has a fixed size for any keys: if a line is
+//! full, the key with the earliest time is evicted, which has usually expired. The hash is keyed at random, so nobody can
+//! target another client's line.
 //!
-//! On the hot path: one hash, one line of memory, one compare-and-swap; no lock, no allocation.
+//! On the hot path: one hash, one cache line, one compare-and-swap; no lock, no allocation.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ pub struct Limiter {
 #[derive(Default)]
 struct CacheLine([AtomicU64; 8]);
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitDecision {
     /// It goes on.

@@ -1,5 +1,5 @@
-//! Stands for `access::tokens` where the runtime is built without the feature `jwt`. No site that needs it gets this far: its
-//! output asserts `CHECKS_TOKENS` when it is compiled.
+//! Replaces `access::tokens` if the runtime is built without the feature `jwt`. A site that needs it does not compile: its
+//! output asserts `CHECKS_TOKENS`.
 
 use crate::context::claims::Claims;
 use crate::site::Algorithm;

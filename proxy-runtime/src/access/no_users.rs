@@ -1,5 +1,5 @@
-//! Stands for `access::users` where the runtime is built without the feature `auth`. No site that needs it gets this far: its
-//! output asserts `CHECKS_CREDENTIALS` when it is compiled.
+//! Replaces `access::users` if the runtime is built without the feature `auth`. A site that needs it does not compile: its
+//! output asserts `CHECKS_CREDENTIALS`.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! What access control remembers, shared by all workers: counts of requests, and lists as they were last read ([`AccessState`]).
+//! The state of access control, shared by all workers: counts of requests, and lists as they were last read ([`AccessState`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::site::{Access, AuthScheme, Listed, Maintenance, NetworkRule, Site};
 /// How long it is believed whether a file is there, in milliseconds.
 const LOOK: u64 = 1000;
 
-/// What access control remembers for a site.
+/// The state of access control for a site.
 pub(crate) struct AccessState {
     /// By the numbers of `rate-limit`.
     pub(crate) limiters: Vec<Limiter>,
@@ -173,7 +173,7 @@ fn flatten(networks: &Listed, site: &Site, settings: &Settings) -> Result<Addres
             NetworkRule::Network(network, allow) => rules.push((*network, *allow)),
             NetworkRule::File(file, allow) => {
                 let list = addresses::parse(&settings.file(*file)).map_err(|line| {
-                    let why = format!("line {line} is no network (as in 10.0.0.0/8) and no address");
+                    let why = format!("line {line} is not a network (as in 10.0.0.0/8) or an address");
                     settings.refuse(&site.files[usize::from(*file)], &why)
                 })?;
                 rules.extend(list.into_iter().map(|network| (network, *allow)));

@@ -1,8 +1,8 @@
-//! Keys, and the signatures of tokens that they verify.
+//! Verifies the signatures of tokens by keys.
 //!
-//! What decides how a token is verified is what the site says and what kind of key there is, never the token: it names an
-//! algorithm, and is refused where that is not among the site's, or not the key's. Keys that a token brings along or points to
-//! (`jwk`, `jku`, `x5u`, `x5c`) are not looked at.
+//! The site and the type of the key decide how a token is verified, never the token: it names an
+//! algorithm, and is refused if that is not among the site's, or not the key's. Keys that a token contains or refers to
+//! (`jwk`, `jku`, `x5u`, `x5c`) are ignored.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -110,7 +110,7 @@ fn key_set(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     let mut set: Map<String, Value> = serde_json::from_slice(text).map_err(|error| format!("no JSON: {error}"))?;
     let all = match set.remove("keys") {
         Some(Value::Array(keys)) => keys,
-        Some(_) => return Err("`keys` is no list".to_owned()),
+        Some(_) => return Err("`keys` is not a list".to_owned()),
         None => vec![Value::Object(set)],
     };
     if all.len() > MOST {
@@ -146,7 +146,7 @@ fn usable(jwk: &Jwk) -> Option<VerificationKey> {
 
 fn pem(text: &[u8]) -> Result<DecodingKey, String> {
     let key = DecodingKey::from_rsa_pem(text).or_else(|_| DecodingKey::from_ec_pem(text));
-    key.or_else(|_| DecodingKey::from_ed_pem(text)).map_err(|_| "no public key of RSA, EC or Ed25519".to_owned())
+    key.or_else(|_| DecodingKey::from_ed_pem(text)).map_err(|_| "it is not an RSA, EC or Ed25519 public key".to_owned())
 }
 
 /// How a token says that it is signed. What a later version of the library knows besides is not known here.

@@ -1,7 +1,7 @@
-//! Who the client is, and how it came: the peer, or what a trusted peer says (`trusted-proxies`). Pure.
+//! Determines the client's address and scheme: those of the peer, or those that a trusted peer names (`trusted-proxies`). Pure.
 //!
-//! A list is read from the right, where the nearest proxy writes: each address that is itself trusted is a proxy that is believed
-//! about the one before it, and the first that is not is the client. What stands to its left is only what the client has said.
+//! A list is read from the right, where the nearest proxy writes: each address that is itself trusted is a proxy whose statement
+//! about the one before it is trusted, and the first that is not is the client. Addresses to its left come from the client.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use crate::protocol::fields::Fields;
 use crate::protocol::forwarded::{elements, node_address};
 use crate::site::{Trusted, TrustedHeader};
 
-/// What is known of a request's origin.
+/// The origin of a request: the client's address and scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientOrigin {
     /// Whether the peer is believed.

@@ -1,8 +1,8 @@
-//! Who may come in: lists of users with the hashes of their passwords, and of API keys.
+//! Credentials: lists of users with the hashes of their passwords, and of API keys.
 //!
-//! A list is a file that is read at start and on SIGHUP: `name:secret` a line, `#` begins a comment line. What a password
-//! hashes to takes milliseconds to find out, on purpose, so that is done by threads of their own, a few at a time. What was
-//! right is remembered by a fingerprint that is keyed at random, never the password itself.
+//! A list is a file that is read at start and on SIGHUP: one `name:secret` per line, `#` begins a comment line. Hashing a password
+//! takes milliseconds, on purpose, so separate threads do it, a few at a time. A correct
+//! password is remembered by a fingerprint that is keyed at random, never the password itself.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -57,10 +57,12 @@ impl CredentialList {
         let mut users = HashMap::new();
         for (number, name, hash) in entries {
             if HashScheme::of(hash).is_none() {
-                return Err(format!("line {number} has no hash of argon2, bcrypt or sha-crypt (as of `htpasswd -B`)"));
+                return Err(format!(
+                    "line {number} has no hash of argon2, bcrypt or sha-crypt (as made by `htpasswd -B`)"
+                ));
             }
             if users.insert(name, Arc::from(hash)).is_some() {
-                return Err(format!("line {number} is about a user who is there already"));
+                return Err(format!("line {number} repeats the name of a user"));
             }
         }
         Ok(CredentialList::Users(users))
@@ -198,11 +200,19 @@ mod tests {
         };
         let bcrypt = HASHES[0].1;
         check(&format!("# users\n\na:{bcrypt}\nb:{bcrypt}\r\n"), false, None);
-        check(&format!("a:{bcrypt}\na:{bcrypt}\n"), false, Some("line 2 is about a user who is there already"));
+        check(&format!("a:{bcrypt}\na:{bcrypt}\n"), false, Some("line 2 repeats the name of a user"));
         check(&format!(":{bcrypt}\n"), false, Some("line 1 has no name"));
         check("a\n", false, Some("line 1 is not `name"));
-        check("a:secret\n", false, Some("line 1 has no hash of argon2, bcrypt or sha-crypt (as of `htpasswd -B`)"));
-        check("a:$apr1$x$y\n", false, Some("line 1 has no hash of argon2, bcrypt or sha-crypt (as of `htpasswd -B`)"));
+        check(
+            "a:secret\n",
+            false,
+            Some("line 1 has no hash of argon2, bcrypt or sha-crypt (as made by `htpasswd -B`)"),
+        );
+        check(
+            "a:$apr1$x$y\n",
+            false,
+            Some("line 1 has no hash of argon2, bcrypt or sha-crypt (as made by `htpasswd -B`)"),
+        );
         check("a:0123456789abcdef\n", true, None);
         check("a:short\n", true, Some("line 1"));
         check("a:sha256:zz\n", true, Some("line 1"));

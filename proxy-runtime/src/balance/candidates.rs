@@ -1,4 +1,4 @@
-//! What every policy chooses among ([`Candidates`]), and what a choice depends on ([`Ask`]). Pure; no allocation.
+//! The servers to choose among ([`Candidates`]), and the input of a choice ([`Ask`]). Pure; no allocation.
 
 use std::hash::Hasher as _;
 
@@ -30,7 +30,7 @@ pub trait Candidates {
     }
 }
 
-/// What a choice depends on, besides the servers.
+/// The input of a choice, besides the servers.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// The hash of the key, for `hash` and `maglev`.

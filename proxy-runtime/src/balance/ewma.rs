@@ -1,4 +1,4 @@
-//! `ewma`: of two servers by chance, the one that costs less: its latency times the exchanges it has, for its weight.
+//! `ewma`: of two random servers, the one with the lower cost: its latency times the exchanges it has, for its weight.
 
 use super::candidates::{Ask, Candidates, two};
 

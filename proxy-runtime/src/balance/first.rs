@@ -1,4 +1,4 @@
-//! `first`: the first server that may be asked, in the order of the file. With `max-connections` they fill up one after
+//! `first`: the first available server, in the order of the file. With `max-connections` they fill up one after
 //! the other, and those at the end can be switched off.
 
 use super::candidates::Candidates;

@@ -1,6 +1,6 @@
 //! `least-conn`: the server with the fewest exchanges for its weight.
 //!
-//! Exact among up to [`SCANNED`] servers; of more, so many are looked at by chance, which comes to the same in all but the
+//! It is exact among up to [`SCANNED`] servers; of more, it looks at as many random ones, which differs only in the
 //! last exchange (Mitzenmacher 2001) and costs no more with a thousand servers.
 
 use super::candidates::{Ask, Candidates};

@@ -1,13 +1,13 @@
-//! What is counted of a server: how many exchanges it has, and how long it takes to answer ([`Load`]). Lock-free; all workers count in it.
+//! The load of a server: its number of exchanges, and its latency ([`Load`]). Lock-free; shared by all workers.
 //!
 //! The latency is a moving average that rises at once and falls slowly ("peak EWMA", as in Twitter's Finagle): a server
-//! that stalls is noticed with its first late answer, and forgiven over ten seconds.
+//! that stalls is noticed with its first late response, and recovers over ten seconds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sync::atomic::AtomicU32;
 
-/// What is counted of a server.
+/// The load of a server.
 #[derive(Debug, Default)]
 pub struct Load {
     /// Exchanges at it now.
@@ -42,7 +42,7 @@ impl Load {
 /// Over how many nanoseconds an old latency fades to a third (1/e).
 const FADES: f64 = 10e9;
 
-/// How long a server takes to answer. Written without a lock: of two answers at one moment one may get lost.
+/// The latency of a server. Written without a lock: of two responses at one moment one may get lost.
 #[derive(Debug, Default)]
 pub struct Latency {
     /// Nanoseconds, the bits of an `f64`.
@@ -52,7 +52,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// An answer took so long; both in nanoseconds.
+    /// A response took so long; both in nanoseconds.
     pub fn observe(&self, took: u64, now: u64) {
         let took = took as f64;
         let faded = self.faded(now);

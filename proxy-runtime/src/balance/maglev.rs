@@ -1,5 +1,5 @@
-//! `maglev`: a key's hash is looked up in a table in which every server has its share of places (Eisenbud et al.,
-//! "Maglev", NSDI 2016). One look per choice, shares even to a percent. A server that comes or goes moves its own keys,
+//! `maglev`: looks up a key's hash in a table in which every server has its share of slots (Eisenbud et al.,
+//! "Maglev", NSDI 2016). One look-up per choice, shares even within a percent. Adding or removing a server moves its own keys,
 //! and a few percent of others.
 
 use super::candidates::{Ask, Candidates, hash};

@@ -1,4 +1,4 @@
-//! `random`: by chance, in proportion to weights. O(log n) per choice.
+//! `random`: a random server, in proportion to weights. O(log n) per choice.
 
 use super::candidates::{Ask, Candidates};
 

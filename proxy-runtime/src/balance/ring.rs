@@ -1,6 +1,6 @@
 //! `hash`: each server has points on a ring, a key belongs to the first point at or after its hash (consistent hashing,
-//! Karger et al. 1997, with points as in libketama). O(log n) per choice. A server that comes or goes moves the keys of its
-//! own points alone; shares are even to some percent.
+//! Karger et al. 1997, with points as in libketama). O(log n) per choice. Adding or removing a server moves only the keys of its
+//! own points; shares are even within a few percent.
 
 use super::candidates::{Ask, Candidates, hash};
 

@@ -1,7 +1,7 @@
 //! `round-robin`: in turn, in proportion to weights. One atomic add per choice.
 //!
-//! The order is made once, as smooth weighted round-robin gives it (the algorithm of nginx's
-//! `ngx_http_upstream_get_peer`), so that weights 5, 1, 1 come as `a a b a c a a` and not as `a a a a a b c`.
+//! The order is computed once, by smooth weighted round-robin (the algorithm of nginx's
+//! `ngx_http_upstream_get_peer`), so that weights 5, 1, 1 give `a a b a c a a` and not `a a a a a b c`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,4 +1,4 @@
-//! Which share of a `split` a request is of. Pure; a `proxy` has one share, and costs a comparison.
+//! Chooses the share of a `split` for a request. Pure; a `proxy` has one share, and costs a comparison.
 
 use crate::balance::hash;
 use crate::context::facts::Facts;

@@ -1,5 +1,5 @@
-//! `p2c`: of two servers by chance, the one with fewer exchanges for its weight. Nearly as even as looking at all, and
-//! workers that choose at the same moment don't all find the same one (Mitzenmacher, "The power of two choices", 2001).
+//! `p2c`: of two random servers, the one with fewer exchanges for its weight. It is nearly as even as looking at all, and
+//! workers that choose at the same moment don't all choose the same server (Mitzenmacher, "The power of two choices", 2001).
 
 use super::candidates::{Ask, Candidates, two};
 

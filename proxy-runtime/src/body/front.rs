@@ -1,7 +1,7 @@
-//! The beginning of a request's body, where that is here and not at the client: [`Front`].
+//! The buffered beginning of a request's body: [`Front`].
 //!
-//! What was looked at before it is sent (`block`) goes before what still comes. What is taken of a body that streams is kept
-//! as well, up to a limit, so that its request can be sent again from the first byte if a server has not processed it. What is kept
+//! Data that was inspected before it is sent (`block`) goes before the rest. Data that is taken of a streaming body is kept
+//! as well, up to a limit, so that its request can be sent again from the first byte if a server has not processed it. It
 //! counts as the process's memory ([`Charge`]). On the hot path of requests with a body: without a limit
 //! nothing is copied.
 

@@ -1,4 +1,4 @@
-//! A message body as it arrives on a connection that speaks HTTP/1.1 ([`Inbound`]).
+//! Reads a message body from an HTTP/1.1 connection ([`Inbound`]).
 
 use std::task::{Context, Poll, ready};
 

@@ -1,7 +1,7 @@
-//! A message on its way out over HTTP/1.1: [`Outbound`], a head and the body behind it as it comes.
+//! Writes a message over HTTP/1.1: [`Outbound`], a head and then the body as it arrives.
 //!
-//! A request leaves at once. The head of an answer is held back until it is known whether its body begins: as long as not a byte
-//! has left, an answer that breaks can still become another. It waits for nothing but what has arrived already ([`LookAround`]).
+//! A request is sent at once. The head of a response is held back until it is known whether its body begins: until the first byte
+//! is sent, a response that breaks can still be replaced by another. It waits only for data that has arrived already ([`LookAround`]).
 
 use std::io;
 use std::pin::pin;
@@ -25,7 +25,7 @@ pub(crate) struct Outbound {
     held: u64,
     /// Anything was sent at all.
     begun: bool,
-    /// Of an answer: what is seen to before its head is sent without its body.
+    /// Of a response: what is seen to before its head is sent without its body.
     look_around: Option<LookAround>,
     chunked: bool,
     /// How much of the data that the source has is announced and sent from where it is.
@@ -91,7 +91,7 @@ impl Outbound {
         }
     }
 
-    /// The same for an answer. If its body breaks, what came before is sent first.
+    /// The same for a response. If its body breaks, what came before is sent first.
     pub(crate) fn answer(head: Vec<u8>, chunked: bool) -> Outbound {
         Outbound { look_around: Some(LookAround::default()), ..Outbound::request(head, chunked) }
     }

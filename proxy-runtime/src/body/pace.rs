@@ -1,4 +1,4 @@
-//! How fast a client has to be (`limits min-rate`): [`Pace`]. Pure, but for the clock.
+//! Enforces the minimum rate of a client (`limits min-rate`): [`Pace`]. Pure, but for the clock.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where a body comes from ([`Source`]).
+//! The source of a body ([`Source`]).
 
 use std::task::{Context, Poll};
 

@@ -1,4 +1,4 @@
-//! A hasher for names that are hashes already ([`AsIs`]).
+//! A hasher for keys that are hashes already ([`AsIs`]).
 
 use std::hash::Hasher;
 

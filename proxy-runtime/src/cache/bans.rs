@@ -1,9 +1,9 @@
-//! What was purged of a folder of cached responses, without looking at each file: [`Bans`]. A file is held against them when it is read,
-//! whatever their number: its URL, its host, the paths above it and its tags are looked up. Patterns alone are tried one after the other, so these are
-//! few: where there are too many, the older half is widened to all of their hosts. Pure, but for a lock.
+//! The purges of a folder of cached responses: [`Bans`]. A file is compared with them when it is read, so a purge looks at no file. A
+//! look-up takes its URL, its host, the paths above it and its tags, whatever the number of purges. Only patterns are tried one after the
+//! other, so these are few: if there are too many, the older half is widened to all of their hosts. Pure, except for a lock.
 //!
-//! Files and purges are in the order of the folder's [journal](super::journal), by sequence numbers: a purge is about all files that
-//! were written before it. They are bounded: the older half is widened, to purges of everything that was written before.
+//! Files and purges are in the order of the folder's [journal](super::journal), by sequence numbers: a purge applies to all files that
+//! were written before it. The number of purges is bounded: the older half is widened, to a purge of everything that was written before.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};

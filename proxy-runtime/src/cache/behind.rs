@@ -1,4 +1,4 @@
-//! A store's folders: what comes back from them, and what is written to them, always beside the work of those who ask.
+//! Reads from a store's folders and writes to them, always in the background.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::file_pool::Unavailable;
 use crate::net::descriptors;
 use crate::observe::notice;
 
-/// So many answers may wait to be written to a disk; more are kept in memory alone.
+/// So many responses may wait to be written to a disk; more are kept in memory alone.
 const MOST_WRITING: u64 = 256;
 
 impl Store {
@@ -116,7 +116,7 @@ impl Store {
         true
     }
 
-    /// Writes an answer that is in memory.
+    /// Writes a response that is in memory.
     pub(super) fn write_behind(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) {
         let Some(disk) = self.disks.of(name).filter(|_| !matches!(content, Content::Filed(_))) else { return };
         let given_up = move |head: &Arc<Head>| {
@@ -127,7 +127,7 @@ impl Store {
         self.behind(disk, name, move |disk| disk.keep(name, &head, content.pieces(), || given_up(&head)));
     }
 
-    /// Writes a note that there are several answers.
+    /// Writes a note that there are several responses.
     pub(super) fn note(&'static self, name: u128, varies: &Arc<Varies>) {
         let Some(disk) = self.disks.of(name) else { return };
         let (varies, since) = (Arc::clone(varies), self.purges());
@@ -163,7 +163,7 @@ impl Store {
         self.purges.since(since, &head.url, &head.tags).is_some()
     }
 
-    /// Begins to write an answer that is too large for memory, with what has come of it. `None`: it can't be written.
+    /// Begins to write a response that is too large for memory, with what has come of it. `None`: it can't be written.
     pub(crate) async fn begin(&'static self, name: u128, head: Arc<Head>, come: Vec<Bytes>) -> Option<Filing> {
         let disk = self.disks.of(name)?;
         let begin = move || {
@@ -233,7 +233,7 @@ impl Disk {
             }
             Err(error) => {
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    notice(&format!("cache: {folder} can't be written: {error}; answers are kept in memory"));
+                    notice(&format!("cache: {folder} can't be written: {error}; responses are cached in memory"));
                 }
                 None
             }

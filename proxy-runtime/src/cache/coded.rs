@@ -1,7 +1,7 @@
-//! Kept answers in other forms: compressed once, and kept beside what the server sent for the next who takes that.
+//! Encoded variants of cached responses: compressed once, and cached beside the original.
 //!
-//! A form is an entry of its own, which is weighed and evicted like others, under a name made of a number that no other content
-//! has. So nobody finds it any more once its content is another; what is purged takes its forms along.
+//! A variant is an entry of its own, which is weighed and evicted like others, under a key with a number that belongs to
+//! one content. It is therefore not found any more once the content changes; a purge of a response also purges its variants.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Store {
         self.name_of([b"form ", &number.to_be_bytes(), coding.name().as_bytes()])
     }
 
-    /// Removes the forms of an answer that is removed.
+    /// Removes the forms of a response that is removed.
     pub(super) fn forget_forms(&self, entry: &Entry) {
         if let Entry::Answer(head, _) = entry {
             for coding in [Coding::Zstd, Coding::Brotli, Coding::Gzip] {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use crate::protocol::date::Moment;
 
-    /// An answer with a form of it.
+    /// A response with a form of it.
     fn kept(url: &str) -> (&'static Store, Forms) {
         let store = tests::store(1 << 20);
         let head = tests::head(url, &[], "a");

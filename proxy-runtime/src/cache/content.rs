@@ -1,4 +1,4 @@
-//! The body of a kept response: [`Content`], in memory or on disk.
+//! The body of a cached response: [`Content`], in memory or on disk.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::filed::Opened;
 
-/// The body of a kept answer.
+/// The body of a cached response.
 #[derive(Clone)]
 pub(crate) enum Content {
     One(Bytes),

@@ -1,8 +1,8 @@
-//! What messages say of caching: [`Control`] of an answer, [`Wish`] of a request. Pure.
+//! The cache directives of messages: [`Control`] of a response, [`Wish`] of a request. Pure.
 //!
-//! RFC 9111 section 5.2, RFC 5861, and RFC 9213 for `CDN-Cache-Control`, which is meant for caches like this one and goes
-//! before `Cache-Control` and `Expires`. What is malformed makes an answer stale rather than fresh (section 4.2.1), and never hides what
-//! stands beside it: values are bytes, of which a directive that is not known may have any (RFC 9110 section 5.5).
+//! RFC 9111 section 5.2, RFC 5861, and RFC 9213 for `CDN-Cache-Control`, which is for caches like this one and goes
+//! before `Cache-Control` and `Expires`. A malformed value makes a response stale rather than fresh (section 4.2.1), and never hides
+//! others beside it: values are bytes, of which an unknown directive may have any (RFC 9110 section 5.5).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::protocol::fields::{Fields, is_token, members, number, split_once};
 use crate::protocol::media;
 use crate::site::{Cache, ControlField, Override};
 
-/// What an answer says of its caching.
+/// The cache directives of a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Control {
     /// `no-store`
@@ -46,7 +46,7 @@ pub(crate) struct Control {
     pub(crate) targeted: bool,
 }
 
-/// What a request asks of caches (RFC 9111 section 5.2.1).
+/// The cache directives of a request (RFC 9111 section 5.2.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wish {
     /// `no-store`
@@ -139,7 +139,7 @@ impl Control {
         (control != Control::default()).then_some(control)
     }
 
-    /// What the fields of an answer say.
+    /// What the fields of a response say.
     pub(crate) fn of(fields: &Fields) -> Control {
         if let Some(targeted) = Control::targeted(fields) {
             return targeted;
@@ -189,7 +189,7 @@ impl Control {
         }
     }
 
-    /// Notes the fields that a directive lists; `true`: it lists none, and is about the whole answer. So is one that lists what is no
+    /// Notes the fields that a directive lists; `true`: it lists none, and is about the whole response. So is one that lists what is no
     /// name of a field: what it means can't be left out.
     fn fields_of(&mut self, value: Option<&[u8]>) -> bool {
         let mut whole = true;

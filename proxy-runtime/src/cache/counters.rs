@@ -1,4 +1,4 @@
-//! What a store counts, by worker ([`Counters`]), and what is evicted ([`Evictions`]).
+//! The counters of a store, by worker ([`Counters`]), and its evictions ([`Evictions`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! The device group of a client, by its `User-Agent` and `Sec-CH-UA-Mobile`: a few variants in place of one for each browser that there is.
+//! The device group of a client, by its `User-Agent` and `Sec-CH-UA-Mobile`: a few variants in place of one for each browser.
 //! Pure; on the hot path; shared with the compiler.
 
 use memchr::memmem;

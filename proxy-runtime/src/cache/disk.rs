@@ -1,12 +1,12 @@
-//! Answers on disk: [`Disk`], a folder with a file for each, which survives restarts and crashes.
+//! Responses on disk: [`Disk`], a folder with a file for each, which survives restarts and crashes.
 //!
-//! A file is written under another name and renamed when it is whole, so that what has a name is whole as far as the system
-//! goes; what a lost machine leaves torn is found out by checksums, of the head and of each block of the body, before a byte of it
-//! is passed on. They are keyed with a secret of the folder's, which the names are made with as well. Nothing is read at
-//! start but the names and sizes of files, and that beside the work.
+//! A file is written without its final name and gets the name when it is complete, so that files with a name are complete as far as
+//! the system guarantees; checksums of the head and of each block of the body detect files that a crash of the machine has damaged, before
+//! a byte is sent. The checksums and the names are keyed with a secret of the folder. At start only the names and sizes of files
+//! are read, in the background.
 //!
-//! A disk may hang. What looks at files runs in the folder's pool ([`FilePool`]); workers call [`Disk::may_have`] and
-//! [`Disk::forget`] alone, which look at memory.
+//! A disk may hang. File operations run in the folder's pool ([`FilePool`]); workers call only [`Disk::may_have`] and
+//! [`Disk::forget`], which look at memory.
 
 mod index;
 mod limits;
@@ -41,7 +41,7 @@ use crate::file_pool::FilePool;
 use crate::net::descriptors;
 use crate::net::descriptors::DescriptorBudget;
 
-/// A folder of answers.
+/// A folder of responses.
 pub(crate) struct Disk {
     pub(super) folder: Arc<Folder>,
     limits: Limits,
@@ -261,7 +261,7 @@ impl Disk {
         let found = file.and_then(|file| self.read_head(name, file)).and_then(|(found, followed)| {
             let purged = match &found {
                 Found::Answer(head, _) => self.bans.mean(&head.url, &head.tags, followed),
-                // Softly, each answer was purged.
+                // Softly, each response was purged.
                 Found::Varies(url, ..) => self.bans.mean(url, "", followed).filter(|soft| !soft),
             };
             if let (Some(true), Found::Answer(head, _)) = (purged, &found) {
@@ -305,7 +305,7 @@ impl Disk {
         Some((found, followed))
     }
 
-    /// Keeps an answer whose body is in memory; unless `purged` says so at the last moment.
+    /// Keeps a response whose body is in memory; unless `purged` says so at the last moment.
     ///
     /// # Errors
     /// It can't be written.
@@ -323,7 +323,7 @@ impl Disk {
         self.finish(writer, purged, drop).map(drop)
     }
 
-    /// Keeps the note that there are several answers under a URL.
+    /// Keeps the note that there are several responses under a URL.
     ///
     /// # Errors
     /// It can't be written.
@@ -391,7 +391,7 @@ impl Disk {
     }
 }
 
-/// What a folder's names and checksums are made with.
+/// The secret of a folder's names and checksums.
 pub(super) type Secret = (u64, u64);
 
 /// The one that a folder has.
@@ -438,7 +438,7 @@ fn write_secret(folder: &Path, (low, high): Secret) -> io::Result<Secret> {
         // It is there and no secret: what goes by it is of no use to anybody.
         None => {
             linked.or_else(|_| fs::write(&path, made.to_le_bytes()))?;
-            read_secret(folder).ok_or_else(|| io::Error::other("the folder's secret can't be kept"))
+            read_secret(folder).ok_or_else(|| io::Error::other("the folder's secret can't be stored"))
         }
     }
 }

@@ -1,12 +1,12 @@
-//! The folders of a store ([`Disks`]), each on a disk of its own: which one a cached response is on, and which of them can be used.
+//! The folders of a store ([`Disks`]), each on a disk of its own: the disk of a cached response, and the disks that can be used.
 //!
-//! A response is on the disk that its name chooses, so a disk that fails, is full or hangs costs the responses that are on it and no other: each
-//! has its own pool of threads, limits, list of files and journal. The choice is by rendezvous hashing, weighted by size: where a disk is
-//! added, taken away or made larger, no response moves between two of the others. Files that another disk is chosen for since are
+//! The key of a response determines its disk, so a disk that fails, is full or hangs affects only the responses on it: each
+//! has its own pool of threads, limits, list of files and journal. The choice is by rendezvous hashing, weighted by size: when a disk is
+//! added, removed or made larger, no response moves between two of the others. Files that now belong on another disk are
 //! removed when the folder is scanned.
 //!
-//! A folder that can't be opened at the start has no share until the next one. What is purged meanwhile it does not hear of, so the others hold a
-//! mark for it, by which nothing counts that is in it once it is there again.
+//! A folder that can't be opened at the start has no share until the next start. It misses purges in that time, so the others hold a
+//! mark for it, which invalidates its content when it is available again.
 
 use std::fs::{self, File};
 use std::hash::Hasher as _;

@@ -1,5 +1,5 @@
-//! What is stored under a name ([`Entry`]): a response, in memory or on disk, with its [`Head`]; the note that there are several; or that there
-//! is none. And what it weighs.
+//! An entry of the store ([`Entry`]): a response, in memory or on disk, with its [`Head`]; a note that there are several; or a note that there
+//! is none. And the weight of an entry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use super::varies::Varies;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
 
-/// The head of a kept answer, and what is known of it.
+/// The head of a cached response, and what is known of it.
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     /// As they are passed on.
@@ -25,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) life: Life,
     /// The URL it is kept under.
     pub(crate) url: Box<str>,
-    /// What tells it from others under this URL, as an answer's `Vary` has it.
+    /// What tells it from others under this URL, as a response's `Vary` has it.
     pub(crate) vary: Box<[Box<str>]>,
     /// By what names it can be purged, parted by spaces.
     pub(crate) tags: Box<str>,
@@ -84,7 +84,7 @@ impl Head {
     }
 }
 
-/// What is kept under a name.
+/// An entry under a name.
 #[derive(Clone)]
 pub(super) enum Entry {
     Answer(Arc<Head>, Content),
@@ -93,7 +93,7 @@ pub(super) enum Entry {
     Varies(Arc<Varies>),
     /// The last response to this was not kept.
     Marker(Arc<Marker>),
-    /// The body of an answer, compressed.
+    /// The body of a response, compressed.
     Form(Arc<Head>, Bytes),
 }
 
@@ -151,7 +151,7 @@ impl Entry {
     }
 }
 
-/// What is remembered for a moment of a response that was not kept.
+/// A short-lived marker for a response that was not stored.
 pub(super) struct Marker {
     pub(super) url: Box<str>,
     pub(super) until: Moment,

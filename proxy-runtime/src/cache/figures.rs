@@ -1,7 +1,7 @@
-//! What a store has, and what it has done since the process began: [`Figures`], for who operates the proxy.
+//! The figures of a store, for the admin endpoint: its content, and counts since the process began ([`Figures`]).
 //!
-//! A hit is counted in a line of memory of its worker's own, which no other worker writes: a load and a store, without a locked instruction.
-//! What costs more than that anyway (a response that is stored, one that is evicted) is counted in atomics that all share.
+//! A hit is counted in a cache line of its worker, which no other worker writes: a load and a store, without a locked instruction.
+//! More expensive events (a stored response, an evicted one) are counted in shared atomics.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use super::counters::{Counters, WORDS};
 use super::disk::Disk;
 use super::store::Store;
 
-/// How much there is in a store, and what it has done.
+/// The figures of a store: its content and counts.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Figures {
@@ -31,7 +31,7 @@ pub(crate) struct Figures {
     pub(crate) disk_evicted: u64,
 }
 
-/// What there is in a folder.
+/// The content of a folder.
 #[derive(Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct OnDisk {
     pub(crate) folder: String,

@@ -1,5 +1,5 @@
-//! Files of a folder, and how they are read: a body that is [`Filed`] is [`Opened`] for each use, and read in blocks, each of which is
-//! verified before it is passed on. A file is open within a budget, and closed beside the event loop ([`Handle`]).
+//! Reads files of a folder: a body that is [`Filed`] is [`Opened`] for each use, and read in blocks, each of which is
+//! verified before it is sent. Open files have a budget, and are closed outside the event loop ([`Handle`]).
 
 use std::fs::File;
 use std::hash::Hasher as _;
@@ -24,7 +24,7 @@ pub(super) const BLOCK: usize = 64 << 10;
 /// A block has its checksum before it.
 pub(super) const SUM: usize = 8;
 
-/// Where files are, and what it takes to open one.
+/// A folder of files, with the budget to open them.
 pub(crate) struct Folder {
     pub(super) path: PathBuf,
     /// What names and checksums are made with.

@@ -1,11 +1,11 @@
-//! An answer on its way into a store, and those who wait for it: [`Flight`]. One request fetches ([`Fill`]), others join
-//! ([`Reader`]) and get the body while it arrives, each at its own pace, on whatever worker they are.
+//! An in-flight fetch and its followers: [`Flight`]. One request fetches ([`Fill`]), others join
+//! ([`Reader`]) and get the body while it arrives, each at its own pace, on any worker.
 //!
-//! Whatever becomes of the one who fetches, nobody waits in vain: dropping a [`Fill`] tells the others. What turns out too large
-//! to keep goes on to those who read it already, with no more of it in memory than they are apart.
+//! If the fetching request ends early, no follower waits in vain: dropping a [`Fill`] notifies them. A response that turns out too large
+//! to store is still passed to its followers, with only the part between the slowest and the fastest of them in memory.
 //!
-//! There may be several fetches for a name: one that takes too long is overtaken, and what is not known to be for others is fetched
-//! beside. The flight that is listed is the one that requests join: the latest to be begun, or to have got a response for all.
+//! There may be several fetches for a key: a slow one is overtaken, and responses that may not be shared are fetched
+//! in parallel. Requests join the listed flight: the one that began last, or that got a shareable response last.
 
 mod state;
 
@@ -41,7 +41,7 @@ pub(crate) struct Flights {
 
 const SHARDS: usize = 16;
 
-/// Who comes first fetches.
+/// The result of joining: the first request fetches.
 pub(crate) enum Joined {
     Fill(Fill),
     Reader(Reader),
@@ -195,14 +195,14 @@ impl Flight {
     }
 }
 
-/// Who fetches.
+/// The guard of the request that fetches.
 pub(crate) struct Fill {
     flights: &'static Flights,
     flight: Arc<Flight>,
 }
 
 impl Fill {
-    /// The head has come, of an answer that others may have, too. Gives a reader of its body.
+    /// The head has come, of a response that others may have, too. Gives a reader of its body.
     pub(crate) fn lands(&self, head: Arc<Head>, name: u128, length: Option<u64>) -> Reader {
         let reader = Reader::of(&self.flight);
         self.lands_for_all(Landed::Answer(head, name, length));
@@ -214,7 +214,7 @@ impl Fill {
         Reader::of(&self.flight)
     }
 
-    /// There is no answer that others may have.
+    /// There is no response that others may have.
     pub(crate) fn lands_alone(self) {
         self.flight.change(|state| state.land(Landed::Nothing));
     }
@@ -287,7 +287,7 @@ impl Drop for Fill {
     }
 }
 
-/// Who waits, and then reads.
+/// A request that waits for a fetch, and then reads its response.
 pub(crate) struct Reader {
     flight: Arc<Flight>,
     /// Among the followers.

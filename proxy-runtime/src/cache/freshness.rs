@@ -1,7 +1,7 @@
-//! Whether an answer may be kept, how long it is fresh, and whether it may be used now: [`Life`]. Pure.
+//! Decides whether a response may be stored, how long it is fresh, and whether it may be used now: [`Life`]. Pure.
 //!
-//! RFC 9111 sections 3 (storing), 4.2 (freshness and age) and 4.2.4 (stale answers), RFC 5861. Times are wall-clock times, as
-//! the fields are; whose clock is wrong gets answers that are older than they might be, never fresher.
+//! RFC 9111 sections 3 (storing), 4.2 (freshness and age) and 4.2.4 (stale responses), RFC 5861. Times are wall-clock times, as
+//! the fields are; a wrong clock makes responses older, never fresher.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::protocol::date::{Moment, date};
 use crate::protocol::fields::{Fields, is_token, number, tokens};
 use crate::site::{Cache, Override};
 
-/// Why an answer is not kept.
+/// Why a response is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unkept {
-    /// The answer says `no-store`.
+    /// The response says `no-store`.
     NoStore,
-    /// The answer is `private`.
+    /// The response is `private`.
     Private,
     /// The request says `no-store`.
     RequestNoStore,
-    /// The request has `Authorization`, and the answer does not say that it is for others as well (section 3.5).
+    /// The request has `Authorization`, and the response does not say that it is for others as well (section 3.5).
     Authorization,
-    /// The answer sets a cookie.
+    /// The response sets a cookie.
     SetCookie,
     /// `Vary` is `*`, or lists a field that the policy does not.
     Vary,
@@ -35,7 +35,7 @@ pub(crate) enum Unkept {
     NoLifetime,
     /// It is larger than the store takes.
     TooLarge,
-    /// So many answers are being received at once that the store has no room for them.
+    /// So many responses are being received at once that the store has no room for them.
     NoRoom,
     /// It was not received whole.
     Truncated,
@@ -71,7 +71,7 @@ impl Unkept {
     }
 }
 
-/// What of a request and its time matters to whether its answer is kept.
+/// The properties of a request, and its time, that decide whether its response may be stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
     /// It had `Authorization`.
@@ -80,11 +80,11 @@ pub(crate) struct Asked {
     pub(crate) no_store: bool,
     /// When it was sent.
     pub(crate) sent: Moment,
-    /// When the head of the answer came.
+    /// When the head of the response came.
     pub(crate) answered: Moment,
 }
 
-/// How long an answer is fresh, and what may be done with it after that.
+/// The lifetime of a response, and the permitted uses after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Life {
     /// When it came.
@@ -105,7 +105,7 @@ pub(crate) struct Life {
     pub(crate) for_authorized: bool,
 }
 
-/// Whether a kept answer may be used.
+/// Whether a cached response may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// As it is.
@@ -119,7 +119,7 @@ pub(crate) enum Verdict {
 }
 
 impl Life {
-    /// Looks at an answer.
+    /// Looks at a response.
     ///
     /// # Errors
     /// Why it is not to be kept.
@@ -150,7 +150,7 @@ impl Life {
             // Section 4.2.4: what forbids it itself is never used stale, whatever it says beside.
             _ if life.must_revalidate || life.no_cache => Duration::ZERO,
             Some(said) => said,
-            // Section 5.2.2.10: `s-maxage` means `proxy-revalidate`, too, where the answer does not say otherwise itself.
+            // Section 5.2.2.10: `s-maxage` means `proxy-revalidate`, too, where the response does not say otherwise itself.
             None if control.s_maxage.is_some() => Duration::ZERO,
             None => default,
         };
@@ -263,7 +263,7 @@ fn is_for_authorized(control: &Control) -> bool {
     control.public || control.must_revalidate || control.s_maxage.is_some()
 }
 
-/// The names that `Vary` lists; `None` for `*`, and for what is no name of a field: nobody knows what the answer varies by then
+/// The names that `Vary` lists; `None` for `*`, and for what is no name of a field: nobody knows what the response varies by then
 /// (section 4.1).
 pub(crate) fn vary(fields: &Fields) -> impl Iterator<Item = Option<&str>> {
     tokens(fields, "vary").map(|name| match std::str::from_utf8(name) {

@@ -1,9 +1,10 @@
-//! Cache groups (RFC 9875): a server puts responses into groups, `Cache-Groups`, and says with the response to a POST and the like which of them have
-//! changed, `Cache-Group-Invalidation`.
+//! Cache groups (RFC 9875): a server puts responses into groups (`Cache-Groups`), and the response to a POST or the like names the groups
+//! that have changed (`Cache-Group-Invalidation`).
 //!
-//! A group is a tag with its origin in it, so all that purges tags purges groups: on disk, in the journal, on the way. In memory a purge of tags
-//! is a pass over all entries, which a response to a POST must not cost. So responses that are in groups are held against [`Groups`]
-//! when they are looked up: a hit on one compares two numbers, and looks at its groups once after each invalidation. A hit on any other costs nothing.
+//! A group is a tag with its origin in it, so the code that purges tags also purges groups: on disk, in the journal, and fetches in flight.
+//! In memory a purge of tags is a pass over all entries, which is too expensive for a response to a POST. Responses in groups are therefore
+//! compared with [`Groups`] when they are looked up: a hit compares two numbers, and looks at its groups once after each invalidation.
+//! Other hits cost nothing.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,8 +107,8 @@ impl Known {
     }
 }
 
-/// The groups that a field lists, each as a tag. A field that is no list of strings lists none (RFC 9875 section 2, RFC 9651 section 4.2); parameters are
-/// ignored.
+/// The groups that a field lists, each as a tag. A field that is no list of strings lists none (RFC 9875 section 2, RFC 9651 section 4.2);
+/// parameters are ignored.
 pub(crate) fn of(fields: &Fields, name: &'static str, origin: &str) -> Vec<String> {
     listed(fields, name).unwrap_or_default().iter().map(|group| tag(group, origin)).collect()
 }

@@ -1,4 +1,4 @@
-//! What a store has under a URL, for who operates the proxy: [`Store::inspect`]. Not on the hot path.
+//! Lists the entries of a store under a URL, for the admin endpoint: [`Store::inspect`]. Not on the hot path.
 
 use std::sync::Arc;
 
@@ -16,8 +16,9 @@ pub(crate) struct Inspected {
 }
 
 impl Store {
-    /// The responses under some URLs, so many at most, and whether there are more. Of a URL with several only those are found that are in memory,
-    /// as the names of those on disk are made of the requests for them. Cost: a look-up for each URL; where one has several, a pass over all entries.
+    /// The responses under some URLs, so many at most, and whether there are more. Of a URL with several only those are found that are in
+    /// memory, as the names of those on disk are made of the requests for them. Cost: a look-up for each URL; where one has several, a pass
+    /// over all entries.
     pub(crate) async fn inspect(&'static self, urls: Vec<String>, most: usize) -> (Vec<Inspected>, bool) {
         let mut found = Vec::new();
         let mut several = Vec::new();

@@ -1,15 +1,15 @@
-//! The order of purges in a folder of cached responses: [`Journal`], a file that is only ever appended to, under a lock, with a line for each
-//! purge. All processes that have the folder follow it, so a purge reaches an old and a new binary alike, and outlives both.
+//! The order of purges in a folder of cached responses: [`Journal`], an append-only file, under a lock, with a line for each
+//! purge. All processes with the folder follow it, so a purge reaches an old and a new binary alike, and outlives both.
 //!
-//! A place in the order is a sequence number: how many bytes were in the journal before, however often it was rewritten. A cached response
-//! says how far its process had followed when it was written. What is followed is on the disk, so no number is given twice.
+//! A position in the order is a sequence number: the number of bytes that were in the journal before, including rewritten ones. A cached
+//! response records how far its process had followed when it was written. A followed line is on the disk, so no number is given twice.
 //!
-//! A purge is answered once its line is on the disk and every process with the folder holds to it. Each says so in a file of its own, a
-//! [`slot`](super::slots). So a hit looks at its process's memory alone: it is who purges that waits. A counter in shared memory would cost
-//! each hit a look, and would say nothing of responses that another process is about to send or to write.
+//! The response to a purge is sent once its line is on the disk and in effect in every process with the folder. Each process confirms this
+//! in a file of its own, a [`slot`](super::slots). A hit therefore looks only at its process's memory; only the purge waits. A counter in
+//! shared memory would cost each hit a read, and would say nothing about responses that another process is about to send or to write.
 //!
-//! Whatever can't be read fails closed: a line that is torn or not ended stands for a purge of everything, and a journal that is shorter than
-//! somebody has followed, or gone, is replaced by another one, by which no file from before counts.
+//! Unreadable data fails closed: an incomplete or damaged line counts as a purge of everything, and a journal that is shorter than
+//! the position of a process, or missing, is replaced by another one, which invalidates all files from before.
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};

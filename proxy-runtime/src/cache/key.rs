@@ -1,8 +1,8 @@
-//! What tells one kept answer from another. Pure; on the hot path; shared with the compiler, whose tests show it.
+//! Makes cache keys. Pure; on the hot path; shared with the compiler, whose tests show them.
 //!
-//! The first part, [`url`], is what RFC 9111 section 2 calls the primary key: the URL, less what the policy leaves out of its
-//! query. Who purges a URL means all that is kept under it. The second, [`variant_of`], is what else the answer depends on: the
-//! fields and cookies that the policy lists, and the fields that `Vary` does (section 4.1).
+//! The first part, [`url`], is the primary key of RFC 9111 section 2: the URL, without the query parameters that the policy
+//! leaves out. A purge of a URL applies to everything under it. The second part, [`variant_of`], has the other dependencies of the response: the
+//! fields and cookies that the policy lists, and the fields of `Vary` (section 4.1).
 
 use std::borrow::Cow;
 
@@ -262,7 +262,7 @@ pub enum Pass {
     Condition,
     /// It wants to speak something else.
     Upgrade,
-    /// It wants a part far into an answer that is not there.
+    /// It wants a part far into a response that is not there.
     Range,
 }
 

@@ -1,4 +1,5 @@
-//! Which of a site's languages a client prefers: `Accept-Language` (RFC 9110 section 12.5.4), by lookup (RFC 4647 section 3.4). Pure.
+//! Chooses the client's preferred language of a site's list: `Accept-Language` (RFC 9110 section 12.5.4), by lookup (RFC 4647 section 3.4).
+//! Pure.
 
 use crate::protocol::encodings::quality;
 use crate::protocol::fields::{Fields, tokens};

@@ -1,4 +1,4 @@
-//! Purges on their way to the journal of a folder ([`Orders`]).
+//! The queue of purges for the journal of a folder ([`Orders`]).
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
-//! Parts of a response (RFC 9111 sections 3.3 and 3.4): which part a 206 is, of what ([`Version`]), how a range that is wanted is put
-//! together of those that are stored ([`Layout`]), and the list of these, which is an entry of the store beside them.
+//! Parts of a response (RFC 9111 sections 3.3 and 3.4): the range and version of a 206 ([`Version`]), the assembly of a range
+//! from stored parts ([`Layout`]), and the list of these, which is an entry of the store beside them.
 //!
-//! Each part is an entry with the head that it came with, so that it tells itself what it is a part of, how long it is fresh, and by what
-//! it is purged. The list is a hint: a part that is gone, or of another version, is fetched again.
+//! Each part is an entry with the head that it came with, which has its range, its lifetime, and the tags for
+//! purges. The list is a hint: a part that is missing, or of another version, is fetched again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ pub(crate) fn validator(fields: &Fields) -> Option<&[u8]> {
     (date(made)?.0 >= date(modified)?.0.saturating_add(1000)).then_some(modified)
 }
 
-/// How what is wanted is put together.
+/// The assembly of a requested range.
 #[derive(Debug, Clone)]
 pub(crate) enum Layout {
     /// Of the parts that are listed, and what lies between them.

@@ -1,7 +1,7 @@
-//! Patterns of URLs ([`Pattern`]), by which cached responses are purged: `/img/*.jpg`, `*.example.com/feed?page=*`. Pure.
+//! Patterns of URLs for purges ([`Pattern`]): `/img/*.jpg`, `*.example.com/feed?page=*`. Pure.
 //!
-//! `*` stands for any characters, slashes included, and is the only one that means something else than itself. So a URL is matched in one
-//! pass over both: the pieces between the `*` are looked for from the left to the right, and no piece is looked for again.
+//! `*` matches any characters, slashes included, and is the only special character. A URL is therefore matched in one
+//! pass over both: the pieces between the `*` are searched from the left to the right, each of them once.
 
 use memchr::memmem;
 

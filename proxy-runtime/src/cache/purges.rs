@@ -1,4 +1,4 @@
-//! What is purged ([`Purge`]), and what was, lately ([`Purges`]). Pure, but for a lock.
+//! A purge ([`Purge`]), and the most recent ones ([`Purges`]). Pure, except for a lock.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -9,7 +9,7 @@ use crate::sync::atomic::{AtomicU64, fence};
 
 use super::pattern::Pattern;
 
-/// What is purged.
+/// The subject of a purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purge {
     /// All answers under a URL, and those of its path that are found by a rule ([`super::search`]).

@@ -1,5 +1,5 @@
-//! Purges of a store: at once in memory ([`Store::purge`]), then durably and in all processes that have its folders
-//! ([`Purging::carry_out`]); and what others purge of it ([`Store::keep_following`]).
+//! Purges a store: at once in memory ([`Store::purge`]), then durably and in all processes with its folders
+//! ([`Purging::carry_out`]); and follows the purges of other processes ([`Store::keep_following`]).
 
 use std::io;
 use std::sync::Arc;

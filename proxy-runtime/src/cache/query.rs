@@ -1,9 +1,9 @@
-//! The query parameters by which responses are told apart: one reading of a query for what is stored and for what the server is sent.
+//! The query parameters of cache keys: one interpretation of a query for the key and for the request to the server.
 //! Pure; on the hot path; shared with the compiler.
 //!
-//! Servers read queries in ways of their own: some separate parameters at `;` as well, PHP takes
-//! `page[]` and `+page` for `page`, and `a.b` for `a_b`, others ignore case. So a parameter is left out of a key only if nobody may read a keyed one out of it; or if
-//! the server is sent what is keyed and nothing else (`send=keyed`), which leaves nothing to read in another way.
+//! Servers read queries in different ways: some separate parameters at `;` as well, PHP takes `page[]` and `+page` for `page`, and `a.b`
+//! for `a_b`, others ignore case. A parameter is therefore left out of a key only if no server may read a keyed one out of it; or if the
+//! server receives only the keyed parameters (`send=keyed`), which can be read in one way only.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! The head of an answer, or a note about several, as bytes in a file. Pure.
+//! The head of a response, or a note about several, as bytes in a file. Pure.
 //!
-//! Numbers are little-endian, text has its length before it. What is read is taken for hostile all the same: whatever the
-//! bytes, [`read`] gives what they say or nothing.
+//! Numbers are little-endian, strings have a length prefix. Files are treated as untrusted input: for any
+//! bytes, [`read`] returns their value or nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::protocol::fields::Fields;
 /// What is in a file, beside a body.
 pub(super) enum Kept {
     Answer(Head),
-    /// There are several answers under this URL, told apart by these fields; and the note's number.
+    /// There are several responses under this URL, told apart by these fields; and the note's number.
     Varies(String, Vec<Box<str>>, u64),
 }
 
 const ANSWER: u8 = 1;
 const VARIES: u8 = 2;
 
-/// An answer's head.
+/// A response's head.
 pub(super) fn of_answer(head: &Head) -> Vec<u8> {
     let mut out = vec![ANSWER];
     let Life { received, age, lifetime, while_revalidate, if_error, no_cache, must_revalidate, for_authorized } =
@@ -170,7 +170,7 @@ mod tests {
         assert!(matches!(read(&note), Some(Kept::Varies(url, fields, 7)) if url == "http://a/x" && fields.len() == 1));
     }
 
-    /// Any prefix, any changed byte: an answer or nothing, and no more memory than there are bytes.
+    /// Any prefix, any changed byte: a response or nothing, and no more memory than there are bytes.
     #[test]
     fn hostile() {
         let written = of_answer(&head("http://a/x", &["accept"], "one"));

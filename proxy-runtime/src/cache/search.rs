@@ -1,9 +1,9 @@
-//! `No-Vary-Search` (draft-ietf-httpbis-no-vary-search): which parts of a query a server says do not matter to a response. The last such
-//! rule of each path is remembered, and a response that has it is kept under the form that the rule gives its URL, where requests that
-//! differ in these parts alone find it.
+//! `No-Vary-Search` (draft-ietf-httpbis-no-vary-search): the parts of a query that do not matter to a response, as the server says. The
+//! last such rule of each path is remembered, and a response with it is cached under the URL in the form of the rule, where requests that
+//! differ only in these parts find it.
 //!
-//! Such a URL ends in `#` and the number of the rule, which no URL of a request has. A purge of a URL forgets the rule of its path, and with
-//! it all that was kept by it: its number is never made again.
+//! Such a URL ends in `#` and the number of the rule, which no URL of a request has. A purge of a URL removes the rule of its path, and with
+//! it all responses that were cached by it: its number is never used again.
 
 use std::cmp::Ordering::Equal;
 use std::hash::{BuildHasher as _, RandomState};
@@ -20,7 +20,7 @@ use super::query::decoded;
 use crate::protocol::canonical::encoded_parameter;
 use crate::protocol::fields::Fields;
 
-/// What a response says of queries: a "URL variation config" that is not the default one.
+/// The `No-Vary-Search` rule of a response: a "URL variation config" that is not the default one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// Names of parameters, decoded.

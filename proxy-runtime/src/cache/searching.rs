@@ -1,4 +1,4 @@
-//! What servers have said of queries, as a store keeps and uses it (No-Vary-Search).
+//! The `No-Vary-Search` rules of servers, as a store keeps and uses them.
 
 use std::sync::atomic::Ordering;
 

@@ -1,6 +1,6 @@
-//! Who has a folder of cached responses, and how far each has followed its [journal](super::journal): [`Slot`], a file that a process keeps
-//! locked as long as it lives. The kernel lets go of the lock however a process ends, so nobody waits for one that is gone. Slots are used
-//! again, so that a start needs no room on a full disk.
+//! The processes with a folder of cached responses, and how far each has followed its [journal](super::journal): [`Slot`], a file that a
+//! process keeps locked as long as it lives. The kernel releases the lock however a process ends, so no process waits for one that has
+//! ended. Slots are reused, so that a start needs no space on a full disk.
 
 use std::fs::File;
 use std::hash::Hasher as _;

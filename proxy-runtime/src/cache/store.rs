@@ -1,13 +1,13 @@
-//! Where answers are kept: [`Store`], in memory, shared by all workers and bounded in bytes; and, where the site has it so, on
-//! disk as well, from where they come back into memory when they are asked for.
+//! The store of cached responses: [`Store`], in memory, shared by all workers and bounded in bytes; and, if the site says so, also on
+//! disk, from where responses come back into memory when they are requested.
 //!
-//! What is evicted is `quick_cache`'s business (a CLOCK with ghosts, sharded, scan-resistant); a hit is a read lock on a shard
-//! and two counts. Names of entries are 128-bit hashes with a key of the process's own, so nobody outside can make two meet.
+//! `quick_cache` decides about evictions (a CLOCK with ghosts, sharded, scan-resistant); a hit is a read lock on a shard
+//! and two counts. Names of entries are 128-bit hashes with a key of the process, so nobody outside can produce a collision.
 //!
-//! Under a URL is either its answer, or a note that there are several ([`super::varies`]).
+//! The entry of a URL is either its response, or a note that there are several ([`super::varies`]).
 //!
-//! A response takes a name from what is older (RFC 9111 section 4), and what is removed for being stale is that alone, whatever came meanwhile:
-//! looking and acting are one step, under the lock of the name.
+//! A response replaces only an older one (RFC 9111 section 4), and removing a stale response removes only that one, even if another was
+//! stored meanwhile: checking and acting are one step, under the lock of the name.
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +51,7 @@ pub(crate) struct Store {
     pub(super) made: AtomicU64,
     /// The largest body that is kept, in bytes.
     pub(crate) max_object: u64,
-    /// Bytes of answers that are being received.
+    /// Bytes of responses that are being received.
     receiving: AtomicU64,
     /// No more than so many.
     max_receiving: u64,
@@ -73,7 +73,7 @@ pub(crate) struct Place {
     pub(super) recalled: Option<u128>,
 }
 
-/// What is there for a request.
+/// The result of a look-up for a request.
 pub(crate) enum Looked {
     Answer(Place, Arc<Head>, Content),
     Nothing(Place, Lately),
@@ -100,7 +100,7 @@ impl Store {
         if max_object > memory / 4 {
             return Err("the cache's `max-object` must be a quarter of its `memory` at most".to_owned());
         }
-        // An answer must fit into a shard with room to spare.
+        // A response must fit into a shard with room to spare.
         let mut shards = (4 * workers).next_power_of_two();
         while shards > 1 && memory / (shards as u64) < 4 * max_object {
             shards /= 2;
@@ -160,7 +160,7 @@ impl Store {
         }
     }
 
-    /// Looks for the answer to a request for `url`.
+    /// Looks for the response to a request for `url`.
     pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &dyn Selecting, now: Moment) -> Looked {
         let name = self.name_of_url(url);
         let place = Place { own: name, varies: false, recalled: Some(name) };
@@ -208,7 +208,7 @@ impl Store {
         Looked::Nothing(place, Lately::Unknown)
     }
 
-    /// Where the answer is among several.
+    /// Where the response is among several.
     pub(super) fn of_several(
         &self,
         key: &site::Key,
@@ -273,7 +273,7 @@ impl Store {
         self.part_of(self.of_several(key, url, (&[], u64::MAX), request), part).own
     }
 
-    /// Where a part is, if there are several answers under the URL.
+    /// Where a part is, if there are several responses under the URL.
     pub(crate) fn part_place(&self, key: &site::Key, url: &str, request: &dyn Selecting, part: &str) -> Option<Place> {
         let Some(Entry::Varies(varies)) = self.entries.get(&self.name_of_url(url)) else {
             return None;
@@ -308,7 +308,7 @@ impl Store {
         }
     }
 
-    /// Keeps an answer. Gives why not, if somebody has purged it since its request was sent, or there is a newer one.
+    /// Keeps a response. Gives why not, if somebody has purged it since its request was sent, or there is a newer one.
     pub(crate) fn keep(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
         self.put_newer(name, &head, Entry::of(&head, &content))?;
         self.keep_put(name, head, content, since)?;
@@ -420,7 +420,7 @@ impl Store {
 /// How long it is remembered that a response was not for others.
 const UNSHARED: Duration = Duration::from_secs(10);
 
-/// Room for an answer that is being received.
+/// Room for a response that is being received.
 pub(crate) struct Reserved {
     store: &'static Store,
     bytes: u64,
@@ -542,7 +542,7 @@ pub(super) mod tests {
         assert_eq!(get(store, "http://a/x", &de), fresh("deutsch"));
         assert_eq!(get(store, "http://a/x", &en), fresh("english"));
         assert_eq!(get(store, "http://a/x", &none), None);
-        // An answer without Vary is told apart like the others.
+        // A response without Vary is told apart like the others.
         put(store, "http://a/x", &none, &[], "", "any");
         assert_eq!(get(store, "http://a/x", &none), fresh("any"));
         assert_eq!(get(store, "http://a/x", &de), fresh("deutsch"));
@@ -655,7 +655,7 @@ pub(super) mod tests {
             (renewed(&old), renewed(&new), renewed(&new)),
             (Err(Unkept::Superseded), Ok(()), Err(Unkept::Superseded))
         );
-        // A note that there are several is no answer's to replace.
+        // A note that there are several is no response's to replace.
         let place =
             store.place(&KEY, "http://b/", &fields(&[]), &head("http://b/", &["a"], ""), None).expect("a place");
         let name = store.name_of_url("http://b/");
@@ -747,7 +747,7 @@ pub(super) mod tests {
         assert_eq!(get(store, "http://a/x", &none), None);
     }
 
-    /// However many answers come, and however large: no more than it may take.
+    /// However many responses come, and however large: no more than it may take.
     #[test]
     fn bounded() {
         let store = store(4 << 20);

@@ -1,4 +1,4 @@
-//! Several responses under one URL: where each is, and the notes that say so.
+//! Stores and finds several responses under one URL, by notes.
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Several responses under one URL (RFC 9111 section 4.1): the note that there are ([`Varies`]). It says what tells them apart, and lists the
-//! names they are stored under, so that they go with it.
+//! Several responses under one URL (RFC 9111 section 4.1): the note about them ([`Varies`]). It lists the fields that select among them, and the
+//! names that they are stored under, so that they are removed with it.
 //!
-//! Where they are is a hash of the URL, the note's number and what the request says of the note's fields. Who removes or replaces the note
-//! removes all of them: their names are never made again.
+//! The name of a variant is a hash of the URL, the note's number and the request's values of the note's fields. Removing or replacing the note
+//! removes all of them: their names are never used again.
 
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;

@@ -1,4 +1,4 @@
-//! URLs of `warm`, as they stand in sites and in lists. Pure; shared with the compiler.
+//! URLs of `warm`, as written in sites and lists. Pure; shared with the compiler.
 
 /// A URL that the proxy asks itself for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

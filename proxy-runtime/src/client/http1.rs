@@ -1,4 +1,4 @@
-//! What a client's connection in HTTP/1.1 has of the exchange under way ([`Http1Client`]).
+//! The state of the running exchange on a client's HTTP/1.1 connection ([`Http1Client`]).
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
@@ -10,7 +10,7 @@ use crate::http1::{self, Framing};
 use crate::net::stream::BufferedStream;
 use crate::protocol::fields::Fields;
 
-/// What a connection has of the exchange under way.
+/// The state of the running exchange on a connection.
 pub(crate) struct Http1Client {
     pub(crate) link: RefCell<BufferedStream>,
     /// The body of the request under way.
@@ -23,7 +23,7 @@ pub(crate) struct Http1Client {
     hears_interim: Cell<bool>,
 }
 
-/// The most bytes of interim answers that wait to be sent.
+/// The most bytes of interim responses that wait to be sent.
 const MAX_INTERIM: usize = 16 << 10;
 
 impl Http1Client {
@@ -38,25 +38,25 @@ impl Http1Client {
         }
     }
 
-    /// A request begins: its version and fields say whether its client knows interim answers and waits for one.
+    /// A request begins: its version and fields say whether its client knows interim responses and waits for one.
     pub(crate) fn begin(&self, version: Version, fields: &Fields, framing: Framing) {
         self.hears_interim.set(version == Version::HTTP_11);
         self.expects_continue.set(version == Version::HTTP_11 && fields.contains("expect"));
         *self.inbound.borrow_mut() = Inbound::new(framing);
     }
 
-    /// What of interim answers was not sent, which the final one follows: there will be none after that.
+    /// What of interim responses was not sent, which the final one follows: there will be none after that.
     pub(crate) fn take_interim(&self) -> Vec<u8> {
         self.hears_interim.set(false);
         std::mem::take(&mut *self.interim.borrow_mut())
     }
 
-    /// The same, where another answer follows it.
+    /// The same, where another response follows it.
     pub(crate) fn give_back_interim(&self, interim: Vec<u8>) {
         *self.interim.borrow_mut() = interim;
     }
 
-    /// Sends an interim answer, as soon as the exchange has to wait.
+    /// Sends an interim response, as soon as the exchange has to wait.
     pub(crate) fn interim(&self, status: StatusCode, fields: &Fields) {
         let mut interim = self.interim.borrow_mut();
         if self.hears_interim.get() && interim.len() + fields.size() <= MAX_INTERIM {

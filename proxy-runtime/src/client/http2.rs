@@ -1,4 +1,4 @@
-//! What a stream of a client's connection in HTTP/2 has of the exchange on it ([`Http2Client`]).
+//! The state of the exchange on a stream of a client's HTTP/2 connection ([`Http2Client`]).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::http2::monitor::Monitor;
 use crate::http2::{DataPiece, received_trailers, to_send};
 use crate::protocol::fields::Fields;
 
-/// What a stream has of the exchange on it.
+/// The state of the exchange on a stream.
 pub(crate) struct Http2Client {
     body: RefCell<RecvStream>,
     /// What is received and not passed on.

@@ -7,7 +7,7 @@ use crate::net::secured::Secured;
 use crate::site::Listener;
 use crate::worker::Worker;
 
-/// Who is at the other end of a connection; the same for all exchanges on it.
+/// The peer of a connection; the same for all exchanges on it.
 pub(crate) struct Peer {
     pub(crate) worker: &'static Worker,
     /// The index of the listener it came in by.

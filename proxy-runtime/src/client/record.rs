@@ -1,6 +1,6 @@
-//! An exchange as the access log sees it ([`Record`]), which becomes a line when it is dropped.
+//! The log record of an exchange ([`Record`]), which becomes a line of the access log when it is dropped.
 //!
-//! A record is dropped when the response's body is, whichever way that came about, so no exchange goes unseen.
+//! A record is dropped with the response's body, in any case, so that every exchange is logged.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -59,7 +59,7 @@ pub(crate) struct Record {
     failure: Option<Failure>,
     /// What the cache has done, and why.
     cache: (&'static str, &'static str),
-    /// The answer as it is received for the cache, too.
+    /// The response as it is received for the cache, too.
     flight: Option<Arc<Flight>>,
     /// Who the client has shown to be; another server's word need not be UTF-8.
     pub(crate) user: Vec<u8>,
@@ -156,7 +156,7 @@ impl Record {
         }
     }
 
-    /// Whether the answer is kept is seen when it is over.
+    /// Whether the response is kept is seen when it is over.
     pub(crate) fn watches(&mut self, flight: Arc<Flight>) {
         self.flight = Some(flight);
     }
@@ -200,7 +200,7 @@ impl Record {
         }
     }
 
-    /// The client is gone before a byte of the answer was sent. What the client itself did wrong keeps its status.
+    /// The client is gone before a byte of the response was sent. What the client itself did wrong keeps its status.
     pub(crate) fn unanswered(&mut self) {
         if self.failure.is_none() {
             self.status = 0;
@@ -221,7 +221,7 @@ impl Record {
         self.over = true;
     }
 
-    /// How many bytes of a body the answer had, so far.
+    /// How many bytes of a body the response had, so far.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.bytes = bytes;
     }

@@ -1,4 +1,4 @@
-//! The body of a client's request ([`RequestBody`]). Counts, and watches the clock.
+//! The body of a client's request ([`RequestBody`]). It counts bytes, and enforces deadlines.
 
 mod collect;
 

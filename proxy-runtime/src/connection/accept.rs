@@ -55,7 +55,7 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
                     worker.pools.let_go();
                 }
                 let name = &worker.site.listeners[listener as usize].name;
-                notice(&format!("can't accept on `{name}`, and goes on trying: {error}"));
+                notice(&format!("can't accept on `{name}`, trying again: {error}"));
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -72,7 +72,7 @@ impl Listening {
         match self {
             Listening::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
-                // Answers are written as they come; waiting for more to send would only delay them.
+                // Responses are written as they come; waiting for more to send would only delay them.
                 let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), peer.ip().to_canonical()))
             }

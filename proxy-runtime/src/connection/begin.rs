@@ -1,7 +1,7 @@
-//! One client connection, from its first byte: who the client is ([`Peer`]), and which protocol it speaks.
+//! Begins a client connection: determines the client ([`Peer`]) and the protocol.
 //!
-//! Takes [`Accepted`], gives nothing back. In this order, as far as the listener has it so: the PROXY header, the TLS
-//! handshake, then HTTP/1.1 ([`http1`]) or HTTP/2 ([`http2`]). Exchanges see all of them as a [`Client`]. Those of a `stream`
+//! It takes [`Accepted`] and returns nothing. In this order, as the listener is configured: the PROXY header, the TLS
+//! handshake, then HTTP/1.1 ([`http1`]) or HTTP/2 ([`http2`]). Exchanges see all of them as a [`Client`]. Connections of a `stream`
 //! are passed through ([`stream`]).
 
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Whether the worker stops, as connections see it ([`Draining`]), and how long they then have.
+//! The drain of a worker, as connections see it ([`Draining`]), with its deadline.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -14,7 +14,7 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// An unused connection is closed so long after the drain began: its first request may be on its way.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(200);
 
-/// Whether the worker stops. The signal is asked for again only when it has come: this is polled between all requests.
+/// Tells whether the worker stops. The signal is requested again only after it has come: this is polled between all requests.
 pub(super) struct Draining {
     signal: tokio::sync::watch::Receiver<StopSignal>,
     wait: Option<Pin<Box<dyn Future<Output = ()>>>>,

@@ -1,7 +1,7 @@
-//! A client connection that speaks HTTP/1.1: requests in, answers out, one after the other.
+//! The loop of a client's HTTP/1.1 connection: one request and response after the other.
 //!
-//! Its requests go to [`serve::exchange`]. Idle connections are closed after `timeouts idle`, heads that come too slowly get
-//! their 408, and a client that stops reading is cut off.
+//! Its requests go to [`serve::exchange`]. Idle connections are closed after `timeouts idle`, heads that arrive too slowly get
+//! a 408, and a client that stops reading is disconnected.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -41,7 +41,7 @@ enum Next {
     Close,
     /// It is closed in such a way that what was sent can't be taken for all.
     Break,
-    /// What the client still sends is read and thrown away for a moment, so that it gets its answer.
+    /// What the client still sends is read and thrown away for a moment, so that it gets its response.
     Linger,
 }
 
@@ -151,7 +151,7 @@ impl<'c> Requests<'c> {
     }
 }
 
-/// One request and its answer.
+/// One request and its response.
 async fn exchange(
     client: &Rc<Client>,
     http1: &Http1Client,
@@ -190,19 +190,19 @@ async fn exchange(
     let keep_alive = keep_alive
         && !record.failure().is_some_and(Failure::closes)
         && !requests.draining.has_begun()
-        // Said in advance where it is known; the body of an answer from elsewhere may still outlast the request's.
+        // Said in advance where it is known; the body of a response from elsewhere may still outlast the request's.
         && (!(own || http1.was_not_asked()) || http1.is_worth_reading());
     send(client, http1, &mut record, answer, &SendOptions { version, to_head, keep_alive }).await
 }
 
-/// How an answer is to be sent.
+/// How a response is to be sent.
 struct SendOptions {
     version: Version,
     to_head: bool,
     keep_alive: bool,
 }
 
-/// Sends an answer, and sees to what is left of the request.
+/// Sends a response, and sees to what is left of the request.
 async fn send(
     client: &Client,
     http1: &Http1Client,
@@ -276,7 +276,7 @@ async fn send(
             return Next::Close;
         }
         Err(Broken::Source(failure)) if outbound.is_unsent() && record.failure().is_none() => {
-            // Nobody has seen any of it: it can still become the answer that says what went wrong.
+            // Nobody has seen any of it: it can still become the response that says what went wrong.
             http1.give_back_interim(outbound.take_back(interim));
             let answer = serve::instead(record, failure);
             let keep_alive = manner.keep_alive && !failure.closes() && http1.is_worth_reading();
@@ -306,7 +306,7 @@ async fn send(
     }
 }
 
-/// A body that the kernel can send by itself, taken out of its answer.
+/// A body that the kernel can send by itself, taken out of its response.
 fn file(answer: &mut Answer<Body>, framing: Framing, stream: &Stream) -> Option<Box<FileReader>> {
     let is_plain = matches!(&answer.body, Body::File(file) if file.is_plain());
     if !is_plain || !matches!(framing, Framing::Length(_)) || !stream.sends_files() {
@@ -318,7 +318,7 @@ fn file(answer: &mut Answer<Body>, framing: Framing, stream: &Stream) -> Option<
     }
 }
 
-/// How the client can tell where the answer ends (RFC 9112 section 6.3).
+/// How the client can tell where the response ends (RFC 9112 section 6.3).
 fn framing(answer: &Answer<Body>, manner: &SendOptions) -> Framing {
     match (answer.status, answer.body.length()) {
         (StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT, _) => Framing::Empty,
@@ -359,7 +359,7 @@ async fn skip(client: &Client, http1: &Http1Client, since: Instant) -> bool {
     .await
 }
 
-/// Reads what the client still sends: closing on unread bytes would reset the connection, and the answer might be lost
+/// Reads what the client still sends: closing on unread bytes would reset the connection, and the response might be lost
 /// on its way (RFC 9112 section 9.6).
 async fn linger(client: &Client, http1: &Http1Client) {
     let until = after(Instant::now(), LINGER);

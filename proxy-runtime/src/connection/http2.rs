@@ -1,7 +1,7 @@
-//! A client connection that speaks HTTP/2 (RFC 9113): many exchanges at once, each a task of its own.
+//! The loop of a client's HTTP/2 connection (RFC 9113): many exchanges at once, each in its own task.
 //!
-//! `h2` does the protocol; what it does not look at, [`Monitor`] does, and the connection ends with GOAWAY. A request becomes what it
-//! would be in HTTP/1.1, and goes to [`serve::exchange`]; what is received is asked for only as it is passed on.
+//! `h2` implements the protocol; [`Monitor`] checks what `h2` does not, and then the connection ends with GOAWAY. A request is converted to
+//! its HTTP/1.1 form, and goes to [`serve::exchange`]; flow control releases data only as it is passed on.
 
 mod websocket;
 
@@ -222,7 +222,7 @@ impl Drop for StreamGuard {
     }
 }
 
-/// One request and its answer.
+/// One request and its response.
 async fn exchange(
     peer: Rc<Peer>,
     (budget, monitor): (Rc<StreamBudget>, Rc<Monitor>),
@@ -358,7 +358,7 @@ async fn answer(client: &Rc<Client>, http2: &Http2Client, head: StreamHead, bega
 }
 
 /// Reads what the client still sends and throws it away for a moment: clients that are cut off within their request often
-/// overlook the answer that they have got (RFC 9113 section 8.1).
+/// overlook the response that they have got (RFC 9113 section 8.1).
 async fn linger(client: &Client, http2: &Http2Client) {
     let until = after(Instant::now(), LINGER);
     std::future::poll_fn(|cx| {
@@ -373,7 +373,7 @@ async fn linger(client: &Client, http2: &Http2Client) {
     .await;
 }
 
-/// Sends an answer.
+/// Sends a response.
 async fn send(
     client: &Client,
     http2: &Http2Client,
@@ -409,7 +409,7 @@ async fn send(
         && let Err(failure) = outbound.begin(&mut answer.body).await
         && record.failure().is_none()
     {
-        // Nobody has seen any of it: it can still become the answer that says what went wrong.
+        // Nobody has seen any of it: it can still become the response that says what went wrong.
         let answer = serve::instead(record, failure);
         return Box::pin(send(client, http2, record, answer, (to_head, websocket))).await;
     }
@@ -468,7 +468,7 @@ async fn send(
     }
 }
 
-/// Ends a stream within a body. RST_STREAM goes before all that waits to be sent, the head of the answer included: it waits until that
+/// Ends a stream within a body. RST_STREAM goes before all that waits to be sent, the head of the response included: it waits until that
 /// is written.
 async fn break_off(client: &Client, mut stream: SendStream<DataPiece>) {
     let (marker, mut written) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! The PROXY protocol as a proxy in front speaks it, versions 1 and 2 (haproxy.org, "The PROXY protocol", 2020). Pure.
+//! Reads PROXY headers of a proxy in front, versions 1 and 2 (haproxy.org, "The PROXY protocol", 2020). Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,5 +1,5 @@
-//! A client connection that is passed through as it is (`stream`): to a server that is chosen by the host that the client names
-//! in its TLS handshake, or for all alike.
+//! Passes a client connection through (`stream`): to a server that is chosen by the host in the client's
+//! TLS handshake, or to the same for all.
 
 use std::cell::RefCell;
 use std::pin::pin;

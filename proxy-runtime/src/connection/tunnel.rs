@@ -1,4 +1,4 @@
-//! Tunnels: bytes both ways until both sides have ended, or both are silent. After an upgrade, and for streams.
+//! Tunnels: copy bytes in both directions until both sides have ended, or both are idle. Used after an upgrade, and for streams.
 
 use std::cell::RefCell;
 use std::io;

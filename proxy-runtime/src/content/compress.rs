@@ -1,14 +1,14 @@
-//! `compress`: answers are compressed on their way to clients that take that.
+//! `compress`: compresses responses for clients that accept it.
 //!
 //! ```text
-//! answer ─ of a type that is worth it, whole, not compressed, not `no-transform` ─→ Vary
-//!     └─ the client takes a coding, and it is long enough ─→ Content-Encoding, a weak tag, no length; the body streams
+//! response ─ of a compressible type, whole, not compressed, not `no-transform` ─→ Vary
+//!     └─ the client accepts a coding, and it is long enough ─→ Content-Encoding, a weak tag, no length; the body streams
 //! ```
 //!
-//! What a cache keeps is compressed once: that form of it is kept, too ([`Forms`]), and has a length.
+//! Cached responses are compressed once: the encoded variant is cached, too ([`Forms`]), and has a length.
 //!
-//! RFC 9110 sections 8.4 and 12.5.3. What comes in is compressed and sent as it comes: an answer of unknown length is flushed
-//! whenever there is nothing more for the moment, so that an event is with the client when it is with the proxy.
+//! RFC 9110 sections 8.4 and 12.5.3. Data is compressed and sent as it arrives: a response of unknown length is flushed
+//! whenever no more data is available, so that the client gets each event at once.
 
 #[cfg_attr(not(feature = "compress"), path = "compress/no_encoder.rs")]
 mod encoder;
@@ -27,7 +27,7 @@ use crate::site::{Coding, Site};
 /// No worker compresses more answers than this at once: each takes up to a few megabytes. Beyond, they go as they are.
 const AT_ONCE: usize = 256;
 
-/// An answer that is compressed on its way.
+/// A response that is compressed on its way.
 pub(crate) struct Compressed<S> {
     body: S,
     /// `None` when all is out.
@@ -153,7 +153,7 @@ impl<S: Source> Source for Compressed<S> {
 
 /// Lets what encoders take be used again by the next, instead of going back to the system. Called once, before there are any.
 ///
-/// An encoder takes up to some megabytes for an answer. glibc gives blocks that large back at once, so that the next encoder has
+/// An encoder takes up to some megabytes for a response. glibc gives blocks that large back at once, so that the next encoder has
 /// the kernel clear each of their pages again: half of brotli's time. By a block that was given back glibc learns how large blocks
 /// are that come and go, and keeps up to twice that (mallopt(3), `M_MMAP_THRESHOLD`). This one is never touched.
 pub(crate) fn keep_memory(site: &Site) {

@@ -1,4 +1,4 @@
-//! `response-cookies`: the attributes of `Set-Cookie` (RFC 6265 section 4.1), as the site wants them. Pure.
+//! `response-cookies`: the attributes of `Set-Cookie` (RFC 6265 section 4.1), as the site sets them. Pure.
 
 use crate::protocol::fields::split_once;
 use crate::site::CookieRule;

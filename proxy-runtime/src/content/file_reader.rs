@@ -1,6 +1,6 @@
-//! A body on disk on its way to a client: [`FileReader`], a block at a time, however large it is. What is not in memory
-//! is read beside the event loop, and not waited for longer than `file_pool::WAIT`: a disk may be slow, or hang. Where nothing is to be done with the bytes, the kernel sends them from where
-//! they are (`sendfile`).
+//! Reads a body from disk for a client: [`FileReader`], a block at a time, for any size. Data that is not in memory is read outside the
+//! event loop, with a time-out of `file_pool::WAIT`: a disk may be slow, or hang. If the bytes need no transformation, the kernel sends
+//! them (`sendfile`).
 
 use std::fs::File;
 use std::io;

@@ -1,6 +1,6 @@
-//! `files`: which file a path stands for, and what is said of it. Pure.
+//! `files`: maps a path to a file, and makes the head of its response. Pure.
 //!
-//! Opening and reading are `files::disk`'s, what is compiled in is in a `site::bundle`; `serve::files` puts them together.
+//! `files::disk` opens and reads files, embedded files are in a `site::bundle`; `serve::files` combines them.
 
 #[cfg(feature = "serve")]
 pub(crate) mod disk;

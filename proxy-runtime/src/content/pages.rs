@@ -1,9 +1,9 @@
-//! Large tables in large pages.
+//! Copies large tables into large pages.
 //!
-//! A site of 100,000 hosts has megabytes of tables, and a look-up reads a line here and a line there. In the binary they
-//! lie in pages of 4 KiB, of which the processor remembers too few: each line then costs a walk through the page tables
-//! on top. So they are copied at start into memory that the kernel is asked to back with pages of 2 MiB (see
-//! `madvise(2)`, `MADV_HUGEPAGE`). Where it has none to give, all works the same, at the old price.
+//! A site of 100,000 hosts has megabytes of tables, and a look-up reads a few scattered cache lines. In the binary they
+//! are in pages of 4 KiB, which exceed the processor's TLB: each line then also costs a walk through the page
+//! tables. They are therefore copied at start into memory that the kernel is asked to back with pages of 2 MiB (see
+//! `madvise(2)`, `MADV_HUGEPAGE`). If it has none, all works the same, at the old cost.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,7 +1,7 @@
-//! `body-replace`: texts in answers become others on the way.
+//! `body-replace`: replaces strings in response bodies.
 //!
-//! All texts are one automaton (Aho and Corasick, 1975); of those that begin at a place, the longest counts, and what was put in is not
-//! looked at again. An answer streams through: as much of it is held back as might still become a text, and no more.
+//! All strings are one automaton (Aho and Corasick, 1975); of those that begin at a place, the longest matches, and replacements are not
+//! searched again. A body streams through: only the part that may be the beginning of a match is held back.
 
 use std::task::{Context, Poll};
 
@@ -62,7 +62,7 @@ impl Replacer {
     }
 }
 
-/// An answer in which texts are replaced on its way.
+/// A response in which texts are replaced on its way.
 pub(crate) struct Replaced<S> {
     body: S,
     replacer: &'static Replacer,

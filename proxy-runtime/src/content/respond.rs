@@ -21,7 +21,7 @@ pub fn head(facts: &Facts<'_>, handler: &Handler) -> Option<Answer<()>> {
     }
 }
 
-/// Answers with a status and a body.
+/// Responses with a status and a body.
 pub fn respond(facts: &Facts<'_>, respond: &'static Respond) -> Answer<Bytes> {
     head_of(respond).map(|()| match &respond.body {
         RespondBody::Bytes(bytes) => body(facts, bytes),

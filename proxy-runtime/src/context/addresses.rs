@@ -1,7 +1,7 @@
-//! Which addresses are in and which are out: networks of which the most specific one decides, flattened into ranges
+//! Allow and deny lists: networks of which the most specific one decides, flattened into ranges
 //! ([`Addresses`]). Pure; a look-up is a binary search, without allocation.
 //!
-//! The compiler flattens what the site says into its output; lists that are read at start are flattened by [`parse`] and
+//! The compiler flattens the lists of the site into its output; lists that are read at start are flattened by [`parse`] and
 //! [`Addresses::of`] then.
 
 use std::borrow::Cow;

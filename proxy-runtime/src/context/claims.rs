@@ -1,8 +1,8 @@
-//! What a token says ([`Claims`]). Pure.
+//! The claims of a token ([`Claims`]). Pure.
 //!
-//! Signatures are verified by `access::tokens`; whether what it says is enough, `access::claims` decides.
+//! `access::tokens` verifies signatures; `access::claims` decides whether the claims are enough.
 
-/// What a token says, once its signature is verified.
+/// The claims of a token whose signature is verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
     /// How it is signed.
@@ -38,7 +38,7 @@ impl Claims {
     }
 }
 
-/// How tokens are signed (RFC 7518 section 3.1, RFC 8037).
+/// A signature algorithm of tokens (RFC 7518 section 3.1, RFC 8037).
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "named as the words")]

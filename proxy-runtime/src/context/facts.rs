@@ -1,4 +1,4 @@
-//! [`Facts`]: all that a template or filter may know of an exchange, borrowed for the moment it is asked. Pure.
+//! [`Facts`]: the data of an exchange for templates and filters, borrowed while they run. Pure.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,7 +11,7 @@ use crate::context::settings::Settings;
 use crate::protocol::fields::Fields;
 use crate::router::captures::Captures;
 
-/// What is known of an exchange. What is not known yet (status before there is one) is empty or zero; the compiler
+/// The facts about an exchange. A fact that is not known yet (status before there is one) is empty or zero; the compiler
 /// lets no template ask for it.
 #[derive(Clone, Copy)]
 #[allow(missing_docs, reason = "named as the placeholders, which the reference explains")]
@@ -94,7 +94,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Who a client has shown to be, by a certificate that was verified.
+/// The client's identity by its verified certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// As in `CN=alice,O=Example` (RFC 4514).

@@ -1,7 +1,7 @@
 //! The primitives that a route's matchers are composed of. The compiler's output joins them with `&&`, `||` and `!`;
 //! the compiler itself joins the same ones when it runs a site's tests.
 //!
-//! Pure, on the hot path, no allocation. Where a field or parameter comes several times, one match is enough.
+//! Pure, on the hot path, no allocation. If a field or parameter occurs several times, one match is enough.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,5 @@
-//! What may differ between two starts of one binary: declared parameters ([`Param`]), files that are read at start ([`FileRef`]),
-//! and values that are fixed or given by one of these ([`Setting`]). Data alone; `settings` has their values.
+//! Values that may differ between two starts of one binary: declared parameters ([`Param`]), files that are read at start ([`FileRef`]),
+//! and values that are fixed or given by one of these ([`Setting`]). Only data; `settings` has their values.
 
 use crate::value::{Place, Text};
 

@@ -1,7 +1,7 @@
-//! What was given at start: the values of `param`s and the content of files. Made once, read everywhere.
+//! The settings of this start: the values of `param`s and the content of files. Made once, read everywhere.
 //!
-//! Values are parsed here, by the rules the compiler uses for values written in the site. Pure but for
-//! [`Settings::read_files`], which start and SIGHUP call.
+//! Values are parsed here, by the compiler's rules for values in the site. Pure except for
+//! [`Settings::read_files`], which is called at start and on SIGHUP.
 
 use std::fmt;
 use std::sync::Arc;

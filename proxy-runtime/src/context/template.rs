@@ -1,10 +1,10 @@
-//! Text with placeholders: what `{client.ip}` and its kin stand for, and how they are put into text. Pure.
+//! Templates: strings with placeholders such as `{client.ip}`. Pure.
 //!
-//! Templates are data, interpreted: a piece costs a branch and a copy. Which placeholder may stand where is the
-//! compiler's business; one that has no value here writes nothing (`-` in a log line).
+//! Templates are data, and interpreted: a piece costs a branch and a copy. The compiler checks which placeholder is allowed where;
+//! a placeholder without a value writes nothing (`-` in a log line).
 //!
-//! What is rendered is bytes: the value of a field or cookie is put in byte for byte, UTF-8 or not, so that two values that differ
-//! make two keys. Where the result must be text, its user escapes it: URLs by percent-encoding, logs by [`crate::protocol::escape`].
+//! The result is bytes: the value of a field or cookie is inserted byte for byte, UTF-8 or not, so that different values
+//! make different keys. Where the result must be text, the caller escapes it: URLs by percent-encoding, logs by [`crate::protocol::escape`].
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};

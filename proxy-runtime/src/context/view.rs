@@ -1,4 +1,4 @@
-//! A request as the site's rules see it: [`RequestView`], and the questions matchers and templates ask of it.
+//! The view of a request for the site's rules: [`RequestView`], which matchers and templates query.
 //!
 //! Pure, on the hot path, no allocation. Everything is borrowed; path and host are in normal form (see `target`).
 
@@ -10,7 +10,7 @@ use crate::protocol::canonical::decodes_to;
 use crate::protocol::fields::{Fields, has_token, split_once};
 use crate::protocol::grpc;
 
-/// What a matcher or a template may ask about.
+/// The view of a request for matchers and templates.
 #[derive(Clone, Copy)]
 pub struct RequestView<'a> {
     /// The method.

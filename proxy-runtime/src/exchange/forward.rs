@@ -1,7 +1,7 @@
-//! What changes in a message because a proxy passes it on. Pure; on the hot path.
+//! The changes that a proxy makes to a forwarded message. Pure; on the hot path.
 //!
-//! Fields that belong to one connection go (RFC 9110 section 7.6.1), `Via` comes (section 7.6.3), and so do
-//! `X-Forwarded-*` and, where asked for, `Forwarded` (RFC 7239). What an untrusted client said in these is gone by then: see `intake`.
+//! Fields that belong to one connection are removed (RFC 9110 section 7.6.1); `Via` (section 7.6.3), `X-Forwarded-*` and, if configured,
+//! `Forwarded` (RFC 7239) are added. An untrusted client's values of these have been removed before: see `intake`.
 
 use std::net::IpAddr;
 
@@ -50,7 +50,7 @@ pub(crate) fn received(mut fields: Fields) -> Fields {
     without(fields, |name| of_connection(name) || names_file(name))
 }
 
-/// What is said about the client to an upstream.
+/// The information about the client for an upstream.
 pub(crate) struct ForwardedClient<'a> {
     /// The peer's address as text; made once per connection.
     pub(crate) address: &'a str,

@@ -1,4 +1,4 @@
-//! A request in HTTP/1.1: it has a connection of its own.
+//! A request to a server over HTTP/1.1, which has its own connection.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,7 +22,7 @@ use crate::upstream::{Lease, UpstreamConnection};
 pub(crate) struct Http1Exchange {
     pub(super) client: Rc<Client>,
     channel: Option<UpstreamConnection>,
-    /// The server is held until its answer has come.
+    /// The server is held until its response has come.
     pub(super) lease: Option<Lease>,
     method: Method,
     upload: Outbound,
@@ -35,7 +35,7 @@ pub(crate) struct Http1Exchange {
     /// The server has said something.
     heard: bool,
     inbound: Inbound,
-    /// What the answer's head says about the connection.
+    /// What the response's head says about the connection.
     keep_alive: bool,
     length: Option<u64>,
 }
@@ -154,7 +154,7 @@ impl Http1Exchange {
         }
     }
 
-    /// How long the answer's body is, where that is known.
+    /// How long the response's body is, where that is known.
     pub(super) fn length(&self) -> Option<u64> {
         self.inbound.decoder.left()
     }
@@ -169,7 +169,7 @@ impl Http1Exchange {
         self.channel.map(|channel| channel.link).zip(self.lease)
     }
 
-    /// The answer is complete: its connection rests, if it can.
+    /// The response is complete: its connection rests, if it can.
     pub(super) fn release(&mut self) {
         self.lease = None;
         if let Some(channel) = self.channel.take()

@@ -1,4 +1,4 @@
-//! A request in HTTP/2: a stream, on a connection that others share.
+//! A request to a server over HTTP/2: a stream on a shared connection.
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -24,7 +24,7 @@ use crate::upstream::shared::{BytesWritten, StreamSlot, WINDOW};
 /// See above.
 pub(crate) struct Http2Exchange {
     pub(super) client: Rc<Client>,
-    /// The server is held until its answer has come.
+    /// The server is held until its response has come.
     pub(super) lease: Option<Lease>,
     /// Its place on the connection.
     held: Option<StreamSlot>,
@@ -191,7 +191,7 @@ impl Http2Exchange {
         if let Some(failure) = self.cut().or(is_malformed(error).then_some(Failure::UpstreamInvalid)) {
             return Unanswered::Failed(failure);
         }
-        // One that has sent interim answers has begun, whatever it says now.
+        // One that has sent interim responses has begun, whatever it says now.
         let says_so = self.interim == 0 && error.is_remote();
         if says_so && error.reason() == Some(Reason::REFUSED_STREAM) && error.is_reset() {
             held.refused();
@@ -258,7 +258,7 @@ impl Http2Exchange {
         }
     }
 
-    /// Why the answer's body has no end.
+    /// Why the response's body has no end.
     fn broken(&self, error: &h2::Error) -> Failure {
         let usual = if is_malformed(error) { Failure::UpstreamInvalid } else { Failure::UpstreamTruncated };
         self.cut().unwrap_or(usual)
@@ -291,7 +291,7 @@ impl Http2Exchange {
     }
 }
 
-/// The library refuses an answer that is malformed: of another length than it says, for one (RFC 9113 section 8.1.1).
+/// The library refuses a response that is malformed: of another length than it says, for one (RFC 9113 section 8.1.1).
 fn is_malformed(error: &h2::Error) -> bool {
     error.is_library() && error.is_reset() && error.reason() == Some(Reason::PROTOCOL_ERROR)
 }

@@ -1,4 +1,4 @@
-//! How long an exchange waits for what ([`Waits`], [`Deadlines`]), and why it has no answer ([`Unanswered`]).
+//! The time-outs of an exchange ([`Waits`], [`Deadlines`]), and the reasons why it has no response ([`Unanswered`]).
 
 use std::task::Context;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::failure::Failure;
 use crate::net::clock::{Timer, after};
 use crate::protocol::fields::Fields;
 
-/// The most interim answers before an answer; more are no answer.
+/// The most interim responses before a response; more are an error.
 pub(super) const MAX_INTERIM: u8 = 16;
 
-/// How long to wait for what.
+/// The time-outs of an exchange.
 #[derive(Clone, Copy)]
 pub(crate) struct Waits {
-    /// For the head of the answer, once the request is sent.
+    /// For the head of the response, once the request is sent.
     pub(crate) response: Duration,
     /// For the server to ask for the body, where that is left to it.
     pub(crate) proceed: Duration,
@@ -29,7 +29,7 @@ pub(crate) struct Waits {
     pub(crate) until: Option<Instant>,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 pub(crate) enum Unanswered {
     /// For good.
     Failed(Failure),
@@ -39,7 +39,7 @@ pub(crate) enum Unanswered {
     Unprocessed(NotProcessed),
 }
 
-/// How it is known that a request was not processed.
+/// The evidence that a request was not processed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotProcessed {
     /// The connection takes no more requests, or is gone: another one may do.
@@ -69,7 +69,7 @@ impl Deadlines {
         self.sent = Some(if empty { self.began } else { Instant::now() });
     }
 
-    /// Whether the head of an answer is waited for in vain. `blocked` is since when the server takes nothing.
+    /// Whether the head of a response is waited for in vain. `blocked` is since when the server takes nothing.
     pub(super) fn over_for_head(&self, timer: &Timer, blocked: Option<Instant>) -> Option<Failure> {
         if timer.over(self.waits.until) {
             return Some(Failure::TotalTimeout);
@@ -81,12 +81,12 @@ impl Deadlines {
         timer.over(self.sent.and_then(|sent| after(sent, self.waits.response))).then_some(Failure::ResponseTimeout)
     }
 
-    /// The answer's body moves.
+    /// The response's body moves.
     pub(super) fn moves(&mut self) {
         self.silent = None;
     }
 
-    /// Whether the answer's body is waited for in vain, when so much of the request's was sent.
+    /// Whether the response's body is waited for in vain, when so much of the request's was sent.
     pub(super) fn over_for_body(&mut self, timer: &Timer, uploaded: u64) -> Option<Failure> {
         // What the client sends meanwhile is movement, too.
         let (since, _) = *match &mut self.silent {
@@ -100,7 +100,7 @@ impl Deadlines {
     }
 }
 
-/// RFC 9110 section 15.2: interim answers are passed on; `100 Continue` only as ours, which is given once.
+/// RFC 9110 section 15.2: interim responses are passed on; `100 Continue` only as ours, which is given once.
 pub(super) fn pass_on(
     cx: &Context<'_>,
     (client, body): (&Client, &mut RequestBody),

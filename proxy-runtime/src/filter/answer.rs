@@ -1,4 +1,4 @@
-//! A response that the proxy makes itself: a head, and a body of whatever kind ([`Answer`]). Pure.
+//! A response of the proxy's own: a head, and a body of any kind ([`Answer`]). Pure.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::field_name::FieldName;
 use crate::protocol::fields::Fields;
 
-/// An answer: its head, and a body of whatever kind.
+/// A response: its head, and a body of whatever kind.
 #[derive(Debug)]
 pub struct Answer<B> {
     /// The status.
@@ -18,7 +18,7 @@ pub struct Answer<B> {
 }
 
 impl<B> Answer<B> {
-    /// An answer without fields.
+    /// A response without fields.
     pub fn new(status: StatusCode, body: B) -> Answer<B> {
         Answer { status, fields: Fields::new(), body }
     }
@@ -30,14 +30,14 @@ impl<B> Answer<B> {
 }
 
 impl Answer<Bytes> {
-    /// An answer with a text.
+    /// A response with a text.
     pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer<Bytes> {
         let mut answer = Answer::new(status, text.into());
         answer.fields.add(b"content-type", b"text/plain; charset=utf-8");
         answer
     }
 
-    /// The same answer with a field, which has this value and no other.
+    /// The same response with a field, which has this value and no other.
     pub fn with(mut self, name: FieldName, value: impl AsRef<[u8]>) -> Answer<Bytes> {
         self.fields.set(name.as_str(), value.as_ref());
         self

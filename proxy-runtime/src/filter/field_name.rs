@@ -1,4 +1,4 @@
-//! The name of a header field that a function of the user's names ([`FieldName`]), checked at compile time. Pure.
+//! A header field name for functions of the user ([`FieldName`]), checked at compile time. Pure.
 
 use crate::protocol::fields::of_message;
 

@@ -1,7 +1,7 @@
-//! `filter "crate::..."`: functions of the user's own crate, what they see and may say. Pure.
+//! `filter "crate::..."`: the interface of functions of the user's own crate. Pure.
 //!
-//! They run on the event loop: one that computes for a millisecond keeps all others of its worker waiting that long, and one that
-//! waits for I/O is wrong there. One that panics fails its exchange alone.
+//! They run on the event loop: a function that computes for a millisecond delays all exchanges of its worker, and none
+//! may wait for I/O. A function that panics fails only its own exchange.
 
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,7 @@ use crate::protocol::fields::{Fields, of_connection};
 /// A function that is asked about each request of a route: before the cache and the upstream, behind access control.
 pub type OnRequest = fn(&mut Request<'_>) -> Flow;
 
-/// A function that is shown each answer of a route, behind `response-headers`.
+/// A function that is shown each response of a route, behind `response-headers`.
 pub type OnResponse = fn(&mut Response<'_>);
 
 /// Whether an exchange goes on.
@@ -113,7 +113,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The head of an answer, as a function sees it.
+/// The head of a response, as a function sees it.
 pub struct Response<'a> {
     facts: &'a Facts<'a>,
     status: StatusCode,
@@ -166,7 +166,7 @@ pub struct Function<F> {
 pub struct Functions {
     /// Those for requests.
     pub request: &'static [Function<OnRequest>],
-    /// Those for answers.
+    /// Those for responses.
     pub response: &'static [Function<OnResponse>],
 }
 
@@ -178,7 +178,7 @@ pub struct Panicked {
 }
 
 impl Functions {
-    /// Asks about a request; the answer of the first function that has one, and what that is called. The fields in `facts` are not
+    /// Asks about a request; the response of the first function that has one, and what that is called. The fields in `facts` are not
     /// looked at. The names that functions have seen to are added to `seen_to`.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ impl Functions {
         Ok(None)
     }
 
-    /// Shows an answer.
+    /// Shows a response.
     ///
     /// # Errors
     /// A function has panicked; the answer is not to be sent.
@@ -213,8 +213,8 @@ impl Functions {
     }
 }
 
-/// An answer that can be sent whatever a function has put into it: what frames a message is not its to say, a name is a token, a
-/// final answer no interim one, and what has no body has none (RFC 9110 sections 15.2, 15.3.5, 15.3.6 and 15.4.5).
+/// A response that can be sent whatever a function has put into it: what frames a message is not its to say, a name is a token, a
+/// final response no interim one, and what has no body has none (RFC 9110 sections 15.2, 15.3.5, 15.3.6 and 15.4.5).
 fn sound(mut answer: Answer<Bytes>) -> Answer<Bytes> {
     answer.fields.retain(|name, _| !of_connection(name) && http::HeaderName::from_bytes(name).is_ok());
     if answer.status.is_informational() {

@@ -1,5 +1,5 @@
-//! `request-headers` and `response-headers`: operations on header fields, in the order they are written. Values are bytes, and what is
-//! made of them is bytes: a placeholder carries a value as it came.
+//! `request-headers` and `response-headers`: operations on header fields, in the order in which they are written. Values are bytes, and so are
+//! the results: a placeholder inserts a value unchanged.
 
 use std::borrow::Cow;
 

@@ -1,14 +1,14 @@
-//! Which of a client's fields are taken in: those that it may send, under names that no server reads as another's. Pure; on the
+//! Removes client fields that it must not send, or whose names a server may read as another's. Pure; on the
 //! hot path, one pass over the names without allocation.
 //!
-//! It happens once, as soon as a request's site is known and before anything looks at its fields: matchers, templates, cache keys,
-//! functions, logs and servers all see the same. What is added later is added to what is left here, so that nothing a client says can
-//! remove, forge or alias what the proxy says.
+//! It runs once, as soon as a request's site is known and before any code reads its fields: matchers, templates, cache keys,
+//! functions, logs and servers all see the same. Later fields are added to the rest, so that a client cannot
+//! remove, forge or alias fields of the proxy.
 //!
-//! - What `Connection` names belongs to the client's connection (RFC 9110 section 7.6.1).
-//! - What only a proxy can know ([`is_claim`]) is believed of trusted peers alone.
-//! - `_` and `.` in a name are read as `-` by CGI, WSGI, PHP and Rack: `Remote_User` would stand beside `Remote-User`. Names with `_` are
-//!   dropped unless the site lets them through, and aliases of names that the proxy or the route sees to always are.
+//! - Fields that `Connection` names belong to the client's connection (RFC 9110 section 7.6.1).
+//! - Fields that only a proxy can know ([`is_claim`]) are accepted only from trusted peers.
+//! - CGI, WSGI, PHP and Rack read `_` and `.` in a name as `-`: `Remote_User` would be a second `Remote-User`. Names with `_` are
+//!   dropped unless the site allows them, and aliases of names that the proxy or the route sets are always dropped.
 
 use crate::protocol::fields::{Fields, may_trail, of_message};
 use crate::value::{List, Text};
@@ -39,7 +39,7 @@ pub struct FieldRules {
     pub underscores: bool,
 }
 
-/// What holds for the fields of a request.
+/// The rules for the fields of a request.
 #[derive(Debug)]
 pub struct IntakeRules<'a> {
     /// The field in which trusted peers tell the client's address.

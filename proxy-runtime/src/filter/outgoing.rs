@@ -1,4 +1,4 @@
-//! A request on its way to the upstream ([`Outgoing`]), which filters change. Pure.
+//! A request to the upstream ([`Outgoing`]), which filters change. Pure.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! `rewrite`: another path and query for the upstream.
+//! `rewrite`: changes path and query for the upstream.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::protocol::canonical::{decodes_to, encoded_parameter, encoded_path, en
 use crate::router::regex::Capturing;
 use crate::value::{List, Text};
 
-/// What `rewrite` does, in this order: path steps, then parameters removed, then parameters set.
+/// The changes of `rewrite`, in this order: path steps, then parameters removed, then parameters set.
 #[derive(Debug, Clone)]
 pub struct Rewrite {
     /// Changes to the path.

@@ -1,4 +1,4 @@
-//! Bodies in: where the data is among the framing, and where it ends.
+//! Reads chunked bodies: finds the data in the framing, and the end.
 
 use super::framing::Framing;
 use crate::protocol::fields::Fields;
@@ -43,7 +43,7 @@ enum ChunkState {
     Trailers,
 }
 
-/// What was found at the front of the bytes. `skip` bytes of framing are to be passed over in any case.
+/// The next step at the front of the bytes. `skip` bytes of framing must be skipped in any case.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ChunkStep {
     /// So much data behind them.

@@ -1,6 +1,6 @@
-//! How the end of a body is told ([`Framing`]). Pure.
+//! The framing of a body ([`Framing`]). Pure.
 
-/// How a body's end is told (RFC 9112 section 6.3).
+/// The framing of a body (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// There is no body.

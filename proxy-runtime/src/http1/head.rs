@@ -1,4 +1,4 @@
-//! Heads of requests and answers, in and out.
+//! Reads and writes the heads of requests and responses.
 
 use std::mem::MaybeUninit;
 
@@ -9,7 +9,7 @@ use super::framing::Framing;
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
 
-/// The most fields of a request, and of an answer.
+/// The most fields of a request, and of a response.
 const MAX_FIELDS: usize = 100;
 const MAX_ANSWER_FIELDS: usize = 200;
 
@@ -87,7 +87,7 @@ impl HeadReader {
         Ok(Some(MessageHead { framing, fields, ..head }))
     }
 
-    /// The head of an answer to a request with `method`, if it is whole.
+    /// The head of a response to a request with `method`, if it is whole.
     ///
     /// # Errors
     /// [`Failure::UpstreamInvalid`].
@@ -322,7 +322,7 @@ pub(crate) fn write_request(
     write_fields(out, fields, framing);
 }
 
-/// Writes the head of an answer to a client; `more` are whole lines of fields beside the answer's own.
+/// Writes the head of a response to a client; `more` are whole lines of fields beside the response's own.
 /// `reason` is the reason phrase, where it is not the usual one.
 pub(crate) fn write_response(
     out: &mut Vec<u8>,

@@ -1,14 +1,14 @@
-//! What a connection may hold for its client: [`StreamBudget`], and shares of it ([`Queued`], [`HeldMemory`], [`Credit`]).
+//! The memory budget of a connection: [`StreamBudget`], and shares of it ([`Queued`], [`HeldMemory`], [`Credit`]).
 //!
-//! A client says how much it wants to be sent (RFC 9113 section 5.2), and may say that it wants everything, and read nothing; or
-//! nothing, on as many streams as it may open. So nothing is made ready for it on its word alone:
+//! A client announces how much it accepts (RFC 9113 section 5.2). It may announce a large window and read nothing, or no
+//! window, on as many streams as it may open. Memory therefore does not depend on its windows:
 //!
-//! - No more than [`QUEUE`] bytes of all of its streams are in the library to be written at once, whatever its windows.
-//! - An exchange has a price from the start ([`EXCHANGE`]), and one that has to wait says what data it holds. What that comes to
-//!   beyond [`ALWAYS`] for a connection is the process's ([`Memory`]). Where that is used up, the connection takes no more requests
-//!   for the moment, and what has to wait for its client with data in its hands ends.
-//! - Bodies of requests are received beyond [`WINDOW_AT_FIRST`] for all streams together only as far as the process has memory to
-//!   spare: then none waits for another whose server does not read. Without, they share that window.
+//! - At most [`QUEUE`] bytes of all of its streams are queued in the library, whatever its windows.
+//! - An exchange counts from the start ([`EXCHANGE`]), and a waiting exchange also counts the data that it holds. The amount
+//!   beyond [`ALWAYS`] for a connection counts as the process's ([`Memory`]). If that is used up, the connection accepts no more requests
+//!   for the moment, and exchanges that wait for their client while they hold data end.
+//! - Bodies of requests are received beyond [`WINDOW_AT_FIRST`] for all streams together only if the process has memory to
+//!   spare: then none waits for another whose server does not read. Without it, they share that window.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -151,7 +151,7 @@ impl Drop for Queued {
     }
 }
 
-/// What is held, until this is dropped.
+/// An amount of memory that is held until this is dropped.
 pub(crate) struct HeldMemory {
     budget: Rc<StreamBudget>,
     bytes: usize,

@@ -1,4 +1,4 @@
-//! Fields as header maps, which the library for HTTP/2 takes and gives, and back. Pure.
+//! Converts fields to the header maps of the HTTP/2 library, and back. Pure.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -1,8 +1,8 @@
-//! How many frames that ask for nothing a peer may send: [`Allowance`]. Pure.
+//! Limits frames without use: [`Allowance`]. Pure.
 //!
-//! SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA and frames of unknown types cost a peer nothing and everybody else time (RFC
-//! 9113 section 10.5). Each of them has a price. What is sent to the peer pays for the frames that it has reason to send: windows are
-//! opened for DATA, and streams that were answered come to an end. Beyond that a peer has an allowance, which grows with time.
+//! SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA and frames of unknown types cost a peer nothing, but cost the proxy time (RFC
+//! 9113 section 10.5). Each of them has a price. Data that is sent to the peer pays for the frames that it has reason to send: window
+//! updates for DATA, and the ends of streams. Beyond that a peer has an allowance, which grows with time.
 
 use tokio::time::Instant;
 

@@ -1,5 +1,5 @@
-//! Frames as they pass (RFC 9113 section 4.1): [`Frames`], bytes as they come to [`FramePart`]s of frames. Nothing is copied but heads that
-//! come in two. Pure.
+//! Splits a byte stream into frames (RFC 9113 section 4.1): [`Frames`], from bytes to [`FramePart`]s. Only headers that
+//! arrive in two pieces are copied. Pure.
 
 /// Types of frames (RFC 9113 section 6).
 pub(super) const DATA: u8 = 0;

@@ -1,9 +1,9 @@
-//! What a field block holds (HPACK, RFC 7541), as far as it has to be known beside the library that decodes it: [`Scanner`], bytes of
+//! Scans field blocks (HPACK, RFC 7541) beside the library that decodes them: [`Scanner`], from bytes of
 //! blocks to [`FieldBlock`]s.
 //!
-//! The library drops pseudo-header fields where none may be, and says nothing about the size of what it refuses. So each block is
-//! followed a second time, without making strings of it: of a field counts which kind it is and how long. Entries of the dynamic
-//! table are as small. A block without anything new costs some nanoseconds for each field, and no allocation.
+//! The library drops misplaced pseudo-header fields, and does not report the size of blocks that it refuses. Each block is therefore
+//! scanned a second time, without making strings: only the kind and length of each field are needed. Entries of the dynamic
+//! table are as small. A block without new entries costs some nanoseconds for each field, and no allocation.
 
 use std::collections::VecDeque;
 
@@ -33,7 +33,7 @@ struct TableEntry {
     size: usize,
 }
 
-/// What a block holds.
+/// The summary of a field block.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FieldBlock {
     /// `:status`: whether it is an interim one.

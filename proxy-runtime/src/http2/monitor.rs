@@ -1,11 +1,11 @@
-//! What the library does not look at, or does not tell, of the frames that a peer sends: [`Monitor`], beside it, and [`Monitored`], the
-//! connection that shows every byte to it.
+//! Checks a peer's frames for violations that the library does not check or report: [`Monitor`], and [`Monitored`], the
+//! connection that passes every byte to it.
 //!
-//! The library drops pseudo-header fields where none may be (RFC 9113 sections 8.1 and 8.3); it takes any frame for the first one
-//! (section 3.4); a stream that it refuses is never heard of; and most frames may come without end. The monitor marks streams whose fields are malformed, and whoever
-//! has the stream asks ([`Monitor::is_malformed`]). What concerns the whole connection cuts it ([`Cut`]), with GOAWAY.
+//! The library drops misplaced pseudo-header fields (RFC 9113 sections 8.1 and 8.3); it accepts any frame as the first one (section 3.4);
+//! it does not report a stream that it refuses; and it does not limit most frames. The monitor marks streams with malformed fields, and the
+//! owner of the stream asks for it ([`Monitor::is_malformed`]). Violations of the whole connection end it ([`Cut`]), with GOAWAY.
 //!
-//! Costs a look at nine bytes of each frame, and at field blocks as [`hpack`](super::hpack) does.
+//! It looks at nine bytes of each frame, and at field blocks as [`hpack`](super::hpack) does.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -49,7 +49,7 @@ impl Cut {
     }
 }
 
-/// Who the peer is.
+/// The side of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Client,

@@ -1,4 +1,4 @@
-//! A body on its way out over HTTP/2 ([`Http2Outbound`]), in pieces ([`DataPiece`]).
+//! Sends a body over HTTP/2 ([`Http2Outbound`]), in pieces ([`DataPiece`]).
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};

@@ -1,4 +1,4 @@
-//! The head of a request in HTTP/2 ([`head`]).
+//! Reads the head of a request in HTTP/2 ([`head`]).
 
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, Request, Uri, Version};

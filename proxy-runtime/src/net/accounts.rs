@@ -1,6 +1,6 @@
-//! Users and groups of this machine by their names, as `/etc/passwd` and `/etc/group` have them (passwd(5), group(5)).
+//! Looks up users and groups by name in `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
 //!
-//! Nothing else is asked: a binary may be linked without the C library's name services. Who is known to these alone is written as a number.
+//! Other sources are not used: a binary may be linked without the C library's name services. Users that only these know must be given by number.
 
 use std::io::{self, Read as _};
 

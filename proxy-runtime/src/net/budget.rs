@@ -1,4 +1,4 @@
-//! How many client connections and TLS handshakes there may be at once, in the process and from one address ([`ConnectionBudget`]).
+//! Limits client connections and TLS handshakes, in the process and from one address ([`ConnectionBudget`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::context::settings::Settings;
 use crate::failure::Failure;
 use crate::site::Site;
 
-/// How many connections there may be.
+/// The budget of connections.
 #[derive(Debug)]
 pub(crate) struct ConnectionBudget {
     max: usize,

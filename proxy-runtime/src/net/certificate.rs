@@ -1,8 +1,8 @@
-//! Certificates and keys as files have them: whether they are what a site needs. Pure.
+//! Checks certificate and key files against the needs of a site. Pure.
 //!
-//! Asked by the compiler for the files that are there when a site is built, and by the proxy with `--check` and when it
-//! starts. Takes PEM (RFC 7468), gives what is in it and [`CertificateError`]s. No cryptography: whether a key belongs to a
-//! certificate is seen from the public half that files of keys have in them.
+//! The compiler calls it for files that exist when a site is built, and the proxy with `--check` and when it starts. It takes PEM (RFC
+//! 7468), and returns its content and [`CertificateError`]s. It needs no cryptography: it compares the certificate with the public half in
+//! the key file.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use x509_cert::Certificate;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
-/// What is wrong with a certificate or its key.
+/// An error in a certificate or its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateError {
     /// There is no certificate in the file, or what is there can't be read.
@@ -54,9 +54,9 @@ impl fmt::Display for CertificateError {
             CertificateError::Order(at) => {
                 write!(f, "certificate {} of the chain has not signed the one before it: the order is wrong", at + 1)
             }
-            CertificateError::Expired(time) => write!(f, "the certificate has expired: it was good until {time}"),
-            CertificateError::NotYet(time) => write!(f, "the certificate is not good yet: it will be from {time} on"),
-            CertificateError::Soon(time) => write!(f, "the certificate expires soon: it is good until {time}"),
+            CertificateError::Expired(time) => write!(f, "the certificate has expired: it was valid until {time}"),
+            CertificateError::NotYet(time) => write!(f, "the certificate is not valid yet: it is valid from {time} on"),
+            CertificateError::Soon(time) => write!(f, "the certificate expires soon: it is valid until {time}"),
             CertificateError::Purpose(missing) => {
                 write!(f, "clients refuse the certificate: it is not for servers ({missing})")
             }

@@ -1,8 +1,8 @@
 //! The one timer of a connection: [`Timer`]. Every wait on it ends by a deadline, and none sets a timer of its own.
 //!
-//! Whoever waits says until when each time it is polled ([`Timer::over`]); the timer goes off no later than that and
-//! has everything polled again. A deadline that is met costs a comparison: the timer is left as it is, and looks around
-//! once when it goes off for nobody.
+//! Code that waits states its deadline each time it is polled ([`Timer::over`]); the timer fires no later than that and
+//! causes everything to be polled again. A deadline that is met costs a comparison: the timer is left unchanged, and fires
+//! once without effect.
 
 use std::cell::Cell;
 use std::pin::{Pin, pin};

@@ -1,17 +1,17 @@
-//! The process's file descriptors: [`Descriptors`], how many there may be, and who may have how many of them.
+//! The budget of file descriptors: [`Descriptors`], their number, and its division.
 //!
-//! The soft limit is raised to the hard one at start, as nginx's `worker_rlimit_nofile` and HAProxy's `ulimit-n` do. What the process
-//! needs for itself is set aside; the rest is shared out, as HAProxy computes `maxconn`, so that a connection that is accepted can be
+//! The soft limit is raised to the hard one at start, as nginx's `worker_rlimit_nofile` and HAProxy's `ulimit-n` do. A reserve for the process
+//! itself is set aside; the rest is divided, as HAProxy computes `maxconn`, so that an accepted connection can be
 //! served: each has one descriptor for itself and one for a server.
 //!
 //! ```text
-//! limit ─┬─ reserve: listeners, event loops, health checks, what is open for a moment
+//! limit ─┬─ reserve: listeners, event loops, health checks, short-lived files
 //!        ├─ client connections: `limits connections`, or as many as there is room for
 //!        ├─ connections to servers, at work and idle
 //!        └─ files: static ones that are being sent, cached responses that are read or written
 //! ```
 //!
-//! To take one is an atomic addition. Idle connections to servers are let go of when somebody needs a descriptor ([`Descriptors::press`]).
+//! Taking one is an atomic addition. Idle connections to servers are closed when a descriptor is needed ([`Descriptors::press`]).
 
 use std::fs::File;
 use std::io;
@@ -30,7 +30,7 @@ pub(crate) struct Descriptors {
     pressed: AtomicUsize,
 }
 
-/// How many descriptors each may have.
+/// The number of descriptors for each use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Budgets {
     pub(crate) limit: usize,

@@ -1,6 +1,6 @@
 //! Sockets to accept from: bound before anything is served, one per worker and listener ([`Bound`]).
 //!
-//! Listeners that a parent process hands over (`LISTEN_FDS`) are taken instead of binding.
+//! Sockets that a parent process passes on (`LISTEN_FDS`) are used instead of binding.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -80,7 +80,7 @@ fn bind(listener: &Listener, settings: &Settings, workers: usize, inherited: &mu
     let address = settings::address(listener.address.get(settings)).map_err(io::Error::other)?;
     let file = &listener.file;
     if *file != SocketFile::default() && !matches!(address, Address::Unix(_)) {
-        return Err(io::Error::other("`mode` and `owner` are of the file of a unix socket, which this is not"));
+        return Err(io::Error::other("`mode` and `owner` are for unix sockets, and this is not one"));
     }
     let first = match (inherited.find(&address), address) {
         (Some(socket), Address::Unix(path)) => {
@@ -195,7 +195,7 @@ fn set_owner(path: &str, file: &SocketFile) -> io::Result<()> {
     set.map_err(|error| io::Error::other(format!("its owner can't be set: {}", io::Error::from(error))))
 }
 
-/// Whether an address can be had.
+/// The availability of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Availability {
     Free,

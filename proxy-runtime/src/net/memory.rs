@@ -1,5 +1,5 @@
-//! The process's memory for clients: [`Memory`], one count for all workers of what is held for clients that take nothing, and
-//! shares of it ([`Charge`]). What does not fit is not kept: the exchange does without, or ends.
+//! The budget of memory for clients: [`Memory`], one count for all workers of the memory for clients that do not read, and
+//! shares of it ([`Charge`]). Data beyond the budget is not buffered: the exchange continues without, or ends.
 //!
 //! ```text
 //! an exchange in HTTP/2, and what one holds that waits for its client ─┬─ within what each connection may always hold
@@ -7,8 +7,8 @@
 //! a request's body that is kept (`retry`, `mirror`, `block`) ─────→ Memory
 //! ```
 //!
-//! A charge is an atomic addition, and there is none for a connection with a few exchanges that flow. What was held is given back to
-//! the system by [`trim`].
+//! A charge is an atomic addition, and there is none for a connection with a few exchanges in progress. [`trim`] returns freed memory to
+//! the system.
 
 pub(crate) mod trim;
 

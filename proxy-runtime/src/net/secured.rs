@@ -1,11 +1,11 @@
-//! What a TLS handshake came to ([`Secured`]).
+//! The result of a TLS handshake ([`Secured`]).
 
 use std::rc::Rc;
 
 use crate::context::facts::ClientCertificate;
 use crate::site::{KeyExchangeGroup, Tls, TlsVersion};
 
-/// What a TLS handshake came to.
+/// The result of a TLS handshake.
 pub(crate) struct Secured {
     /// The `tls` that the client was served by, by index.
     pub(crate) tls: u16,

@@ -1,5 +1,5 @@
-//! A connection of any kind, over TCP or a unix socket, plain or encrypted: [`Stream`]; with what has been read of it and not
-//! yet used: [`BufferedStream`].
+//! A connection of any kind, over TCP or a unix socket, plain or encrypted: [`Stream`]; and with a read
+//! buffer: [`BufferedStream`].
 //!
 //! I/O without decisions. Buffers belong to the worker and are lent to a link only while there are bytes in them: an
 //! idle connection, or one that waits for the other side, holds none.

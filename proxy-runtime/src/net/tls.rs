@@ -1,9 +1,9 @@
 //! Encrypted connections, from clients and to servers: [`Engine`].
 //!
-//! rustls does the protocol and aws-lc the cryptography; here it is decided which certificate a client sees and what is asked
-//! of a server's. The name a client asks for (RFC 6066 section 3) leads to its site by the table that leads requests there,
-//! and the site to its certificates: perfect hashing, whether there are ten or a hundred thousand. What handshakes need is
-//! made at start and when files are read again, and swapped whole: connections go on with what they began with.
+//! rustls implements the protocol and aws-lc the cryptography; this module chooses the certificate for a client and the requirements
+//! for a server's. The host name of a client (RFC 6066 section 3) is looked up in the table that maps requests to sites,
+//! and the site has its certificates: a perfect hash, for ten as for a hundred thousand sites. The data that handshakes need is
+//! made at start and when files are read again, and swapped as a whole: open connections continue with the data that they began with.
 
 mod accept;
 #[cfg(feature = "acme")]

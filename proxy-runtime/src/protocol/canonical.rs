@@ -1,17 +1,17 @@
-//! The canonical form of paths, queries and hosts: one form, for whatever is compared, stored, guarded, opened or forwarded. Pure; on
+//! The canonical form of paths, queries and hosts: one form for comparing, caching, access control, opening files and forwarding. Pure; on
 //! the hot path.
 //!
 //! The router, matchers, files, cache keys, purges, the compiler's patterns and its proofs all use what these functions return,
 //! so that two spellings of one path can't be treated in two ways (RFC 3986 section 6.2.2). Each function makes one pass over text that
-//! is canonical already, and borrows it; only other text is rewritten.
+//! is already canonical, and borrows it; only other text is rewritten.
 //!
-//! [`path`]: every byte that may stand raw in a segment (`pchar`) stands raw, every other one is percent-encoded in upper case, dot
-//! segments are resolved. What could be read as a separator, a dot segment or an end of text by some server is refused ([`Malformed`]).
-//! [`query`]: the same but for bytes that separate parameters, whose encoded form means something else than the raw one.
+//! [`path`]: every byte that needs no encoding in a segment (`pchar`) is raw, every other one is percent-encoded in upper case, and dot
+//! segments are resolved. Bytes that some server could read as a separator, a dot segment or an end of text are refused ([`Malformed`]).
+//! [`query`]: the same except for bytes that separate parameters, whose encoded form differs in meaning from the raw one.
 
 use std::borrow::Cow;
 
-/// How paths are brought to canonical form.
+/// The options of the canonical form of paths.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NormalForm {
@@ -229,8 +229,8 @@ pub fn decodes_to(spelt: &str, text: &str) -> bool {
     wanted.next().is_none()
 }
 
-/// A segment of a path, or several, out of text as a person writes it or a template makes it: bytes that may not stand raw are encoded. `%` is one
-/// that was encoded already.
+/// A segment of a path, or several, out of text as a person writes it or a template makes it: bytes that may not stand raw are encoded. `%`
+/// is one that was encoded already.
 pub fn encoded_path(text: impl AsRef<[u8]>) -> String {
     encoded(text, |byte| is(byte, SEGMENT) || matches!(byte, b'/' | b'%'))
 }

@@ -1,4 +1,4 @@
-//! Whether a request wants what there is: `If-None-Match`, `If-Modified-Since` (RFC 9110 section 13). Pure.
+//! Evaluates conditional requests: `If-None-Match`, `If-Modified-Since` (RFC 9110 section 13). Pure.
 
 use crate::protocol::date::Moment;
 use crate::protocol::date::date;
@@ -17,7 +17,7 @@ pub(crate) fn fails(request: &Fields, answer: &Fields) -> bool {
     answer.get("last-modified").and_then(date).is_some_and(|modified| modified > since)
 }
 
-/// Whether the client has this answer already, so that a 304 will do (section 13.2.2).
+/// Whether the client has this response already, so that a 304 will do (section 13.2.2).
 pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
     if request.contains("if-none-match") {
         let current = answer.get("etag");

@@ -1,4 +1,4 @@
-//! Which content codings a client takes: `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
+//! The content codings that a client accepts: `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
 
 use crate::protocol::fields::{Fields, tokens};
 

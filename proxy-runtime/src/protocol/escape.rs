@@ -1,10 +1,10 @@
-//! Bytes that others sent, written where text is expected: lines of a log, JSON, messages for the operator. Pure; JSON and lines of the
-//! log are on the hot path.
+//! Escapes bytes from clients and servers where text is expected: log lines, JSON, messages for the operator. Pure; JSON and log lines
+//! are on the hot path.
 //!
-//! A field value may have nearly any byte (RFC 9110 section 5.5), and one that is not UTF-8 is a value like others: it is never left
-//! out, and two values that differ are written differently. A byte that is not UTF-8 is written as `\xNN`, as nginx and Apache do, and a
-//! backslash that would read as the beginning of such an escape as `\x5C`. Nothing that is written ends a line or a quoted string, moves
-//! the cursor of a terminal, or reverses the direction in which a line is shown.
+//! A field value may have nearly any byte (RFC 9110 section 5.5), and a value that is not UTF-8 is a value like others: it is never left
+//! out, and different values are written differently. A byte that is not UTF-8 is written as `\xNN`, as nginx and Apache do, and a
+//! backslash that would read as the beginning of such an escape as `\x5C`. The result never ends a line or a quoted string, moves
+//! the cursor of a terminal, or reverses the direction of a line.
 
 use std::borrow::Cow;
 

@@ -1,9 +1,9 @@
-//! Header fields as they stand in a message: [`Fields`]. Pure; on the hot path.
+//! Header fields of a message: [`Fields`]. Pure; on the hot path.
 //!
-//! One buffer with all lines as they are written (`name: value` and a line end), and a list of where each is: a head is
-//! taken in with one copy and two allocations however many fields it has, kept as it came (order, spelling, repetition),
-//! and written out by copying whole stretches. A look-up walks the list, which for the dozen fields of a request is
-//! faster than hashing. Names compare in any case (RFC 9110 section 5.1).
+//! It has one buffer with all lines as they are written (`name: value` and a line end), and a list of their positions: a head is
+//! read with one copy and two allocations for any number of fields, keeps its order, spelling and repetition,
+//! and is written by copying whole ranges. A look-up walks the list, which for the dozen fields of a request is
+//! faster than hashing. Names are case-insensitive (RFC 9110 section 5.1).
 
 /// Header fields, in order.
 #[derive(Clone, Default)]

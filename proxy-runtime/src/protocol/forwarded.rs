@@ -1,7 +1,7 @@
 //! `Forwarded` (RFC 7239): its elements, and addresses as proxies write them. Pure.
 //!
-//! Lines are read from the right, where the nearest proxy writes: whatever a client has put before that (a quote without an end above
-//! all) can't hide what stands behind it.
+//! Lines are read from the right, where the nearest proxy writes: a client's text before that (such as an unterminated
+//! quote) can't hide the elements after it.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

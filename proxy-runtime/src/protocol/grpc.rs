@@ -1,5 +1,5 @@
-//! What the proxy knows of gRPC ("gRPC over HTTP2", grpc/doc/PROTOCOL-HTTP2.md): which requests are calls, how long a call may
-//! take, and how to say no so that it is understood. Pure.
+//! gRPC ("gRPC over HTTP2", grpc/doc/PROTOCOL-HTTP2.md): detects calls, reads their deadlines,
+//! and makes error responses that clients understand. Pure.
 
 use std::time::Duration;
 

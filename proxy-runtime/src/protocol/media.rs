@@ -1,7 +1,7 @@
 //! `Content-Type` by the name of a file. Pure.
 //!
-//! What the web is made of, after the IANA registry (RFC 6838) and what browsers expect ("MIME Sniffing" standard); text has
-//! its encoding with it. What is not known is bytes, which no browser runs.
+//! The common types, by the IANA registry (RFC 6838) and browsers' expectations ("MIME Sniffing" standard); text types have
+//! a charset. An unknown type is `application/octet-stream`, which no browser runs.
 
 use crate::protocol::fields::split_once;
 

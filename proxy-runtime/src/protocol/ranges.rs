@@ -1,10 +1,10 @@
-//! Which bytes a request wants: `Range` (RFC 9110 section 14). Pure.
+//! The bytes that a request asks for: `Range` (RFC 9110 section 14). Pure.
 
 use std::ops::Range;
 
 use crate::protocol::fields::{Fields, members, number, split_once};
 
-/// What of a body is wanted.
+/// The requested part of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RangeRequest {
     /// All of it: nothing else is asked for, or what is asked for is no range, or more than anybody needs.

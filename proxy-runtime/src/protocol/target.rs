@@ -1,8 +1,8 @@
-//! A request's target: which host, which path, which query, each in canonical form (see [`crate::protocol::canonical`]). Pure; on the hot path.
+//! A request's target: host, path and query, each in canonical form (see [`crate::protocol::canonical`]). Pure; on the hot path.
 //!
-//! What this makes is what is matched, logged, and forwarded: nothing else gets past it (RFC 3986 section 6.2.2).
-//! Takes the target as it stands in the request line and the header fields, gives [`Target`] or the [`Refusal`] with its
-//! reason. Allocates only where the path, query or host is not in canonical form already.
+//! Only this form is matched, logged, and forwarded (RFC 3986 section 6.2.2).
+//! It takes the target of the request line and the header fields, and returns [`Target`] or the [`Refusal`] with its
+//! reason. It allocates only if the path, query or host is not in canonical form already.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,11 +1,11 @@
-//! Answers that are changed on their way, compressed or with texts replaced: which may be, what is said of them, and the bytes that were
-//! made and not yet sent ([`Made`]).
+//! Transformed responses (compressed, or with strings replaced): which responses may be transformed, their fields, and the output
+//! bytes that are not yet sent ([`Made`]).
 
 use http::StatusCode;
 
 use crate::protocol::fields::{Fields, has_token};
 
-/// Whether an answer may be changed at all: it is whole, not compressed, and nobody forbids it (RFC 9111 section 5.2.2.6).
+/// Whether a response may be changed at all: it is whole, not compressed, and nobody forbids it (RFC 9111 section 5.2.2.6).
 pub(crate) fn may_be(status: StatusCode, fields: &Fields) -> bool {
     !matches!(status.as_u16(), 100..=199 | 204 | 205 | 206 | 304)
         && fields.get("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"))
@@ -65,7 +65,7 @@ pub(crate) fn replace(fields: &mut Fields) {
     fields.retain(|name, _| !is_of_body(name));
 }
 
-/// What was made, and how much of it was sent.
+/// Output bytes, and the number of those that were sent.
 #[derive(Default)]
 pub(crate) struct Made {
     bytes: Vec<u8>,

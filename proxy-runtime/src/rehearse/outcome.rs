@@ -18,7 +18,7 @@ pub struct Outcome {
     pub pattern: Option<String>,
     /// Who answers.
     pub handler: Option<&'static str>,
-    /// The status of an answer that the proxy gives itself.
+    /// The status of a response that the proxy gives itself.
     pub status: Option<u16>,
     /// Why, where it is an error.
     pub reason: Option<&'static str>,
@@ -28,13 +28,13 @@ pub struct Outcome {
     pub upstream_path: Option<String>,
     /// Whether it is looked up in a cache: `lookup`, `pass` or `off`; and why it passes.
     pub cache: Option<(&'static str, &'static str)>,
-    /// What its answer would be kept under.
+    /// What its response would be kept under.
     pub cache_key: Option<String>,
     /// The header fields that the filters leave, as the upstream sees them.
     pub upstream_headers: Vec<(String, String)>,
     /// The target of a redirect.
     pub location: Option<String>,
-    /// The header fields of the answer, as far as the proxy sets them.
+    /// The header fields of the response, as far as the proxy sets them.
     pub response_headers: Vec<(String, String)>,
     /// The user's functions that have a say in it were not asked; all but the route may come out otherwise.
     pub not_asked: bool,

@@ -1,9 +1,9 @@
-//! What a pattern and a `path-regex` bound in a path ([`Captures`]). Pure; no allocation.
+//! The values that a pattern and a `path-regex` bind in a path ([`Captures`]). Pure; no allocation.
 
 /// The most names a pattern and a `path-regex` may bind together.
 pub const MAX_CAPTURES: usize = 16;
 
-/// What a pattern bound: ranges of the path. At most [`MAX_CAPTURES`]; lives on the stack.
+/// The values that a pattern bound: ranges of the path. At most [`MAX_CAPTURES`]; lives on the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Captures {
     slots: [(u32, u32); MAX_CAPTURES],

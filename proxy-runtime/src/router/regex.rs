@@ -1,11 +1,11 @@
-//! Regular expressions in a compiled site: [`Regex`] answers yes or no from a DFA that was built at compile time,
-//! [`Joint`] answers for many at once, [`Capturing`] also says where the named groups are.
+//! Regular expressions in a compiled site: [`Regex`] matches by a DFA that was built at compile time,
+//! [`Joint`] matches many at once, [`Capturing`] also finds the named groups.
 //!
 //! Expressions are over bytes, with ASCII classes ([`syntax()`]); the compiler and the binary read them alike.
 //!
 //! Both take time linear in the input. A `Regex` is bytes in the binary, checked once when first used; it does not
-//! allocate. A `Capturing` is compiled once, when first used: a DFA knows no groups. Its memory is bounded by
-//! [`CAPTURING_SIZE_LIMIT`], which the compiler holds each pattern to.
+//! allocate. A `Capturing` is compiled once, when first used: a DFA has no groups. Its memory is bounded by
+//! [`CAPTURING_SIZE_LIMIT`], which the compiler enforces for each pattern.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;

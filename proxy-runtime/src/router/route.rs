@@ -1,12 +1,12 @@
-//! From host and path to route: the look-up over a site's perfect-hash tables, and what the look-up binds.
+//! Routing: the look-up of host and path in a site's perfect-hash tables, and the values that it binds.
 //!
 //! Pure, on the hot path. No allocation: a host costs one probe (and one per label where wildcards are declared), an
 //! exact path one probe, a pattern one probe per segment, however many routes there are. Expressions on paths cost one
 //! walk over the path for all of them together (see [`Joint`]).
 //! The tables are made by the compiler's pass `lower`, which puts the candidates of one pattern in order of precedence.
 //!
-//! Precedence, segment by segment: literal, then literal in any case, then `{name}`, then `*`. A branch whose routes all decline is left again
-//! for the next one, so a route's matchers never hide a less specific route.
+//! Precedence, segment by segment: literal, then literal in any case, then `{name}`, then `*`. If no route of a branch matches, the look-up
+//! continues with the next branch, so a route's matchers never hide a less specific route.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -105,7 +105,7 @@ pub struct Tables {
     pub joint: Cow<'static, [Joint]>,
 }
 
-/// What a route says to a request whose path it has.
+/// The verdict of a route on a request whose path it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteVerdict {
     /// All its matchers hold.

@@ -1,8 +1,8 @@
 //! Tables as bytes: numbers ([`Words`]), and a minimal perfect hash over keys of text ([`Table`]). Pure, on the hot path.
 //!
-//! rustc takes a literal of bytes in no time, whatever its length, while a slice of 100,000 structs costs it a minute
-//! and gigabytes. Numbers are little-endian and read where they stand, without alignment and without `unsafe`; what is
-//! out of range reads as [`NONE`].
+//! rustc compiles a byte literal of any length in almost no time, while a slice of 100,000 structs takes a minute
+//! and gigabytes. Numbers are little-endian and read in place, without alignment and without `unsafe`; positions
+//! out of range read as [`NONE`].
 
 use std::borrow::Cow;
 

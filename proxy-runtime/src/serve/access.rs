@@ -1,6 +1,6 @@
-//! What a request passes before it is answered, in the order of the phases: maintenance, networks, rates, requests in
-//! flight, a browser's question (CORS), certificates, credentials, and what is counted by them. The decisions are made in
-//! `access`; here they are asked for.
+//! Access control, in the order of the phases: maintenance, networks, rate limits, concurrency limits,
+//! CORS preflights, certificates, credentials, and limits by credentials. `access` makes the decisions;
+//! this module calls it.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::failure::{Failure, Limited};
 use crate::serve::body::Body;
 use crate::site::{Access, Auth, AuthScheme, By, ClientCertificateRules, RateLimit};
 
-/// Lets a request pass; an answer, where it has come to its end here. `asks`: it is a browser that asks before it sends.
+/// Lets a request pass; a response, where it has come to its end here. `asks`: it is a browser that asks before it sends.
 ///
 /// # Errors
 /// It is refused.
@@ -104,7 +104,7 @@ async fn limits(
     Ok(())
 }
 
-/// Finds out who the client is, and counts it; an answer, where somebody else has refused it.
+/// Finds out who the client is, and counts it; a response, where somebody else has refused it.
 async fn identified(
     client: &Rc<Client>,
     record: &mut Record,
@@ -117,7 +117,7 @@ async fn identified(
     Ok(answer)
 }
 
-/// Finds out who the client is; an answer, where somebody else has refused it.
+/// Finds out who the client is; a response, where somebody else has refused it.
 async fn identify(
     client: &Rc<Client>,
     record: &mut Record,

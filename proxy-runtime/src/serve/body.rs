@@ -1,4 +1,4 @@
-//! The body of a response, from wherever it comes ([`Body`]).
+//! The body of a response, from any source ([`Body`]).
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -14,9 +14,9 @@ use crate::exchange::UpstreamExchange;
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
 
-/// An answer's body.
+/// A response's body.
 pub(crate) enum Body {
-    /// None; an answer to HEAD may still say how long it would be.
+    /// None; a response to HEAD may still say how long it would be.
     None(Option<u64>),
     /// Memory.
     Bytes(Bytes),
@@ -24,9 +24,9 @@ pub(crate) enum Body {
     Pieces(VecDeque<Bytes>),
     /// A file, in parts that are read as they are sent.
     File(Box<FileReader>),
-    /// A server's answer, on its way.
+    /// A server's response, on its way.
     Server(Box<UpstreamExchange>),
-    /// A server's answer that others have, too.
+    /// A server's response that others have, too.
     Joined(Box<Reader>),
     /// What a cache keeps, where it may be compressed: it may be there compressed already.
     Kept(Box<Kept>),

@@ -1,16 +1,16 @@
-//! `cache`: what is kept is used again; what is not is fetched, by one request for all that wait for it, and kept if it may be.
+//! `cache`: serves cached responses; fetches others, by one request for all that wait, and stores them if they may be.
 //!
 //! ```text
-//! passes? ─→ server            fresh ─→ answer
-//!    └→ look up ─ stale ─→ answer, and fetch behind it (stale-while-revalidate)
-//!                    ├─ nothing, or to be asked about ─→ join ─ first → fetch ─→ keep
-//!                    │     ↑                               └─ others → wait, read along
-//!                    │     └─ the server has failed, or the fetch is too slow: another of those who wait ─┘
-//!                    └─ the last response was not for others ─→ fetch beside ─→ keep
+//! bypass? ─→ server            fresh ─→ response
+//!    └→ look up ─ stale ─→ response, and background fetch (stale-while-revalidate)
+//!                    ├─ miss, or to be revalidated ─→ join ─ first → fetch ─→ store
+//!                    │     ↑                            └─ others → wait, read along
+//!                    │     └─ the server has failed, or the fetch is too slow: another waiting request ─┘
+//!                    └─ the last response was not shareable ─→ fetch in parallel ─→ store
 //! ```
 //!
-//! RFC 9111 section 4. The rules are in `cache`; here is what is done. Every exchange has a word for it in the log (`cache`), a
-//! reason where there is one (`cache-reason`), and both in `Cache-Status` (RFC 9211).
+//! RFC 9111 section 4. The rules are in `cache`; this module applies them. Every exchange has a word for it in the log (`cache`), a
+//! reason if there is one (`cache-reason`), and both in `Cache-Status` (RFC 9211).
 
 mod answers;
 mod beside;
@@ -44,10 +44,10 @@ use crate::serve::body::Body;
 use crate::site::{self, Proxy, Route};
 use past::go_on;
 
-/// What is to be waited for. Boxed: kilobytes, which those would carry around who find what they want.
+/// A future to wait for. It is boxed, because it has kilobytes, which would enlarge exchanges that do not wait.
 pub(super) type Later<'a> = Pin<Box<dyn Future<Output = Result<Answer<Body>, Stop>> + 'a>>;
 
-/// Answers from the store, or later from the server and into the store.
+/// Responses from the store, or later from the server and into the store.
 pub(super) fn forward<'a>(
     client: &'a Rc<Client>,
     record: &'a mut Record,

@@ -1,4 +1,4 @@
-//! Whether a response is compressed for its client, and what its head says of it ([`compress`]).
+//! Decides whether a response is compressed for its client, and sets the fields of its head ([`compress`]).
 
 use http::{Method, StatusCode};
 
@@ -12,7 +12,7 @@ use crate::protocol::fields::{Fields, has_token};
 use crate::protocol::transformed;
 use crate::site::{Coding, Compress};
 
-/// Compresses an answer, if it should be and the client takes it.
+/// Compresses a response, if it should be and the client takes it.
 pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>) -> Answer<Body> {
     let Answer { status, mut fields, body } = answer;
     let may_be = may_be(policy, status, &fields);
@@ -37,7 +37,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
         body => (body, None),
     };
     let body = match body {
-        // The answer to HEAD is that to GET without its body.
+        // The response to HEAD is that to GET without its body.
         Body::None(_) if record.method == Method::HEAD => Body::None(None),
         Body::None(_) => return Answer { status, fields, body },
         _ if let Some(form) = forms.as_ref().and_then(|forms| forms.get(*coding)) => Body::Bytes(form),
@@ -66,7 +66,7 @@ pub(crate) fn is_compressed(policy: &Compress, record: &Record, fields: &Fields,
     may_be(policy, StatusCode::OK, fields) && chosen(policy, record, length).is_some()
 }
 
-/// Whether an answer may be compressed at all, whoever asks.
+/// Whether a response may be compressed at all, whoever asks.
 fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     transformed::may_be(status, fields)
         && fields.get("content-type").is_some_and(|kind| policy.suits(kind))
@@ -74,7 +74,7 @@ fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
         && !fields.contains("content-digest")
 }
 
-/// Whether an answer is about one that would be compressed: it says the same of what that depends on (RFC 9110 sections 15.3.7 and
+/// Whether a response is about one that would be compressed: it says the same of what that depends on (RFC 9110 sections 15.3.7 and
 /// 15.4.5).
 fn stands_for_one(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)

@@ -1,4 +1,4 @@
-//! `files`: a path, a file, and as much of it as the request wants.
+//! `files`: serves a file, or the requested ranges of it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
@@ -223,7 +223,7 @@ enum Content {
 /// What was made of a file.
 enum Sent {
     Answer(Answer<Body>),
-    /// Parts that are to be read, and the answer that they go into.
+    /// Parts that are to be read, and the response that they go into.
     Parts(Arc<CountedFile>, Vec<Range<u64>>, Answer<()>, Multipart),
 }
 

@@ -1,8 +1,8 @@
-//! `auth forward`: another server is asked whether a request may go on, and who its client is.
+//! `auth forward`: asks an authorization service whether a request may pass, and who its client is.
 //!
-//! Its word is final: 2xx lets the request on, with those fields of the answer that the site names in place of whatever the client
-//! has sent under these names; what it answers else is the answer. If it fails, or can't be asked, nobody gets in. It may have something
-//! to say to the client as well (`copy-response`), whoever answers the request.
+//! Its response decides: a 2xx lets the request pass, with the fields of the response that the site names in place of the client's fields
+//! of these names; any other response goes to the client. If the service fails, or can't be reached, the request is refused. It may also
+//! add fields to the response for the client (`copy-response`).
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ use crate::site::ForwardAuth;
 /// So much of a body that nobody wants is read, so that the connection can be used again, in bytes.
 const UNWANTED: usize = 64 << 10;
 
-/// Asks; an answer, where it is no.
+/// Asks; a response, where it is no.
 pub(super) async fn ask(
     client: &Rc<Client>,
     record: &mut Record,
@@ -123,7 +123,7 @@ fn told(record: &Record, rules: &ForwardAuth) -> Fields {
     fields
 }
 
-/// Reads what is left of an answer; whether that was all of it.
+/// Reads what is left of a response; whether that was all of it.
 async fn empty(call: &mut UpstreamExchange) -> bool {
     let mut left = UNWANTED;
     loop {

@@ -65,7 +65,7 @@ pub(super) async fn answer(
     }
 }
 
-/// The answer to an `OPTIONS` that no server is to see.
+/// The response to an `OPTIONS` that no server is to see.
 fn goes_no_further(client: &Client, record: &Record) -> Option<Answer<Body>> {
     if record.method != Method::OPTIONS {
         return None;

@@ -1,4 +1,4 @@
-//! `block`: a request's head, and the beginning of its body, before anybody else sees them. The decisions are
+//! `block`: inspects a request's head, and the beginning of its body, before they are forwarded. The decisions are
 //! [`Inspector`](crate::access::inspect::Inspector)'s.
 
 use http::StatusCode;

@@ -14,7 +14,7 @@ use crate::protocol::transformed;
 use crate::serve::body::Body;
 use crate::site::{ErrorPage, Policy};
 
-/// The answer to something that went wrong.
+/// The response to something that went wrong.
 pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
     let mut answer = page(record, record.policy(), failure.status());
     if failure == Failure::PlainHttp {
@@ -68,7 +68,7 @@ pub(crate) fn grpc_failure(failure: Failure) -> Answer<Body> {
     answer
 }
 
-/// A server's answer, or the site's page in its place where it has one for servers, too.
+/// A server's response, or the site's page in its place where it has one for servers, too.
 pub(crate) fn or_page(record: &mut Record, answer: Answer<Body>) -> Answer<Body> {
     if !answer.status.is_client_error() && !answer.status.is_server_error() {
         return answer;

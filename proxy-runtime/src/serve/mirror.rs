@@ -1,7 +1,7 @@
-//! `mirror`: a copy of a request to another upstream, beside the exchange. The answer is thrown away.
+//! `mirror`: sends a copy of a request to another upstream, beside the exchange, and drops the response.
 //!
-//! Nothing here can hold up or fail the exchange: the copy is made of what has arrived already, is sent by a task of its own
-//! on a connection of its own, and is dropped where there are too many.
+//! It can neither delay nor fail the exchange: the copy is made of data that has arrived already, is sent by a separate task
+//! on a separate connection, and is dropped if there are too many.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const MOST: usize = 100;
 /// How long a copy may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much of an answer is read before its connection is closed, in bytes.
+/// How much of a response is read before its connection is closed, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
 
 /// Whether the dice choose a request.

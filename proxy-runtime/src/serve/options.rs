@@ -1,7 +1,7 @@
-//! `OPTIONS` as far as the proxy answers it itself: about the server ([`about_server`]), and where a request may go no further
-//! ([`goes_no_further`], `Max-Forwards`). Not on the hot path.
+//! `OPTIONS` requests that the proxy itself responds to: about the server ([`about_server`]), and with an expired `Max-Forwards`
+//! ([`goes_no_further`]). Not on the hot path.
 //!
-//! `TRACE` is answered with 405 whatever its `Max-Forwards`: it is never forwarded.
+//! `TRACE` gets a 405 with any `Max-Forwards`: it is never forwarded.
 
 use http::{Method, StatusCode};
 
@@ -22,7 +22,7 @@ pub(super) fn about_server(method: &Method, target: &Target) -> Option<Answer<Bo
     (*method == Method::OPTIONS && target.is_server()).then(|| allowed(&methods(|_| true)))
 }
 
-/// The answer to an `OPTIONS` that may not be forwarded: what the path's routes take.
+/// The response to an `OPTIONS` that may not be forwarded: what the path's routes take.
 pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Option<Answer<Body>> {
     if max_forwards(&record.fields) != Some(0) {
         return None;

@@ -1,4 +1,4 @@
-//! `proxy`: the request goes to a server, its answer comes back.
+//! `proxy`: forwards the request to a server, and its response to the client.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::site::{HostField, Mirror, Proxy, Retry, Route};
 use crate::upstream::Group;
 use crate::worker::Worker;
 
-/// A server's answer, and what is to be said to this client alone.
+/// A server's response, and what is to be said to this client alone.
 pub(super) struct Reply {
     pub(super) answer: Answer<Body>,
     /// For `Set-Cookie`: what keeps the client with its server.
@@ -36,21 +36,21 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The answer with its cookies.
+    /// The response with its cookies.
     pub(super) fn with_cookies(mut self) -> Answer<Body> {
         add_cookies(&mut self.answer.fields, &self.cookies);
         self.answer
     }
 }
 
-/// Adds cookies to an answer.
+/// Adds cookies to a response.
 pub(super) fn add_cookies(fields: &mut Fields, cookies: &[String]) {
     for cookie in cookies {
         fields.add(b"set-cookie", cookie.as_bytes());
     }
 }
 
-/// Forwards a request; the answer's body streams.
+/// Forwards a request; the response's body streams.
 pub(super) async fn forward(
     client: &Rc<Client>,
     record: &mut Record,
@@ -280,7 +280,7 @@ fn sticky_cookie(group: &Group, record: &Record, call: &UpstreamExchange) -> Opt
     Some(format!("{}={name:016x}{}", sticky.cookie, sticky.attributes))
 }
 
-/// The answer as it will be passed on. `asked` is what the client wants to change to.
+/// The response as it will be passed on. `asked` is what the client wants to change to.
 pub(super) fn answer(
     mut call: Box<UpstreamExchange>,
     head: MessageHead<StatusCode>,

@@ -98,7 +98,7 @@ pub(crate) async fn carry_out(
         }
     }
     if let Some(error) = failed {
-        notice(&format!("cache: a purge is not durable, or does not hold in all processes with the folder: {error}"));
+        notice(&format!("cache: a purge is not durable, or not in effect in all processes with the folder: {error}"));
         return Err(Failure::PurgeNotDurable);
     }
     Ok(purged as u64)

@@ -1,14 +1,14 @@
-//! A request and the servers it is sent to, until one answers: [`send`].
+//! Sends a request to servers until one responds: [`send`].
 //!
-//! What is sent again, and when:
-//! - A server that can't be connected to is passed over for the next: nothing was sent.
-//! - A kept connection that turns out to be closed is replaced by a fresh one to the same server, where that is safe
+//! It sends a request again in these cases:
+//! - A server that can't be connected to is skipped for the next one: nothing was sent.
+//! - A pooled connection that turns out to be closed is replaced by a fresh one to the same server, if that is safe
 //!   (RFC 9110 section 9.2.2).
-//! - What a server has not processed, for sure, is sent again whatever its method (RFC 9113 section 8.7): on another connection,
-//!   or to another server; as often as there are servers, and twice more, ten times at most. This needs the body from its beginning: it is kept as
-//!   it is sent, up to a bound, until the server answers.
-//! - What `retry` names is tried again elsewhere, as often as it says and as far as the budget goes. The last answer is kept
-//!   meanwhile, and is passed on if nothing better comes.
+//! - A request that a server has certainly not processed is sent again whatever its method (RFC 9113 section 8.7): on another connection,
+//!   or to another server; as often as there are servers, and twice more, ten times at most. This needs the body from its beginning: the
+//!   proxy keeps the sent part, up to a bound, until the server responds.
+//! - Failures that `retry` names are retried on another server, as often as it says and as far as the budget allows. The last response is held
+//!   meanwhile, and is passed on if no better one comes.
 //!
 //! Every wait is bounded: by `timeouts`, by `per-try`, by `circuit-breaker`.
 
@@ -45,7 +45,7 @@ pub(super) struct Request {
     pub(super) own_host: bool,
 }
 
-/// An answer, of which only the head has come.
+/// A response, of which only the head has come.
 pub(super) type Answer = (Box<UpstreamExchange>, MessageHead<StatusCode>);
 
 /// How often a request is sent again at most because a server has not processed it.
@@ -194,7 +194,7 @@ pub(super) async fn send(
             Err(missed) => {
                 streaming = missed.body;
                 tried.extend(missed.also);
-                // An answer that was no good is better than none.
+                // A response that was no good is better than none.
                 last = last.or(Err(missed.failure));
                 Some(missed.kind)
             }
@@ -227,7 +227,7 @@ pub(super) async fn send(
             return last;
         }
         if kind.is_none() && kept.is_none() {
-            // The answer's call has it.
+            // The response's call has it.
             streaming = last.as_mut().ok().and_then(|(call, _)| call.take_body());
             if streaming.is_none() {
                 return last;
@@ -236,7 +236,7 @@ pub(super) async fn send(
     }
 }
 
-/// Whether an answer is one that `retry` names, as far as its head tells: once there is more, it is on its way to the client.
+/// Whether a response is one that `retry` names, as far as its head tells: once there is more, it is on its way to the client.
 fn is_to_be_retried(retry: &Retry, head: &MessageHead<StatusCode>) -> bool {
     retry.on_statuses.contains(&head.start.as_u16())
         || !retry.on_grpc_statuses.is_empty()

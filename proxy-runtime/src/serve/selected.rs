@@ -1,5 +1,5 @@
-//! How much of an answer a request wants: all, a part, or nothing new (RFC 9110 sections 13 and 14). For answers that are here
-//! already, kept or in files. Decides nothing about where bytes come from.
+//! Selects the part of a response that a request asks for: all, ranges, or a 304 (RFC 9110 sections 13 and 14). For responses that are
+//! available already, cached or in files. It does not depend on the source of the bytes.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub(super) enum Selected {
     Nothing(u64),
 }
 
-/// What is to be sent of an answer with status 200 and these fields; `length` where it is known. The order is that of section
+/// What is to be sent of a response with status 200 and these fields; `length` where it is known. The order is that of section
 /// 13.2.2.
 pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> Selected {
     if conditions::fails(&record.fields, fields) {

@@ -1,8 +1,8 @@
-//! `send-file`: a server names a file, and the proxy sends it in place of the response's body (nginx's `X-Accel-Redirect`; `X-Sendfile`
+//! `send-file`: sends a file that a server names in place of the response's body (nginx's `X-Accel-Redirect`; `X-Sendfile`
 //! of Apache and lighttpd).
 //!
-//! What a server says is not trusted further than the site says: it names files in declared folders alone, by paths that need no
-//! reading between the lines. All else is refused, and the fields themselves go no further (see `forward::received`).
+//! A server is trusted only as far as the site says: it may name files in declared folders only, by unambiguous
+//! paths. Everything else is refused, and the fields themselves are not forwarded (see `forward::received`).
 
 use http::StatusCode;
 

@@ -1,8 +1,8 @@
-//! Why an exchange has no response yet ([`Stop`]), or will have none ([`Aborted`]).
+//! The reasons why an exchange has no response yet ([`Stop`]), or will have none ([`Aborted`]).
 
 use crate::failure::Failure;
 
-/// Why an exchange has no answer yet.
+/// Why an exchange has no response yet.
 pub(crate) enum Stop {
     /// Something went wrong; it is answered with the failure's status.
     Failure(Failure),
@@ -16,5 +16,5 @@ impl<F: Into<Failure>> From<F> for Stop {
     }
 }
 
-/// The connection is to be closed without an answer.
+/// The connection is to be closed without a response.
 pub(crate) struct Aborted;

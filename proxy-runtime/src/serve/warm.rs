@@ -1,7 +1,7 @@
-//! `warm`: requests that the proxy makes itself after its start, for what is to be cached before clients ask for it.
+//! `warm`: requests of the proxy's own after its start, to fill the cache before clients request the URLs.
 //!
-//! Each goes the way of a client's request, so that it is keyed, normalized and stored as one; what is cached already, as in a folder, is
-//! not fetched again. They are made one after the other, few at a time, and one that fails is no more than a notice.
+//! Each is handled like a client's request, so that it is keyed, normalized and stored like one; responses that are cached already, as in a
+//! folder, are not fetched again. Few requests run at a time, and a failure only causes a notice.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;

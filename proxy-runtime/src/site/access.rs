@@ -1,4 +1,4 @@
-//! What a request passes before it is answered: who may come in, how often, and what a browser is told.
+//! The part of the contract for access control: networks, rate and concurrency limits, CORS.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::context::param::Setting;
 use crate::context::template::Template;
 use crate::value::{List, Text};
 
-/// What stands before a handler. Its parts in the order in which a request passes them.
+/// The access control of a route. Its parts are in the order in which they act on a request.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Access {
@@ -94,7 +94,7 @@ pub struct RateLimit {
     pub interval: Duration,
     /// So many at once.
     pub burst: u32,
-    /// Whose requests are counted together.
+    /// The key by which requests are counted.
     pub by: By,
     /// How long a request may be held back.
     pub delay: Duration,
@@ -114,7 +114,7 @@ pub struct InFlight {
     pub id: u32,
     /// So many requests at once.
     pub most: Setting<u64>,
-    /// Whose requests are counted together.
+    /// The key by which requests are counted.
     pub by: By,
     /// It is asked once it is known who the client is.
     pub identified: bool,
@@ -122,7 +122,7 @@ pub struct InFlight {
     pub status: u16,
 }
 
-/// Whose requests are counted together.
+/// The key by which requests are counted.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum By {
@@ -160,7 +160,7 @@ pub struct Cors {
     pub max_age: Setting<Duration>,
 }
 
-/// Whose pages.
+/// An origin of pages.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Origin {

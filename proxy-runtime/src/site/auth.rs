@@ -1,4 +1,4 @@
-//! How clients show who they are.
+//! The part of the contract for authentication.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub struct RequiredClaim {
     pub values: List<Text>,
 }
 
-/// Where keys come from.
+/// The source of keys.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeySource {
@@ -70,7 +70,7 @@ pub enum KeySource {
     Url(KeyUrl),
 }
 
-/// Where keys are fetched.
+/// The URL of a key set.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyUrl {
@@ -94,10 +94,10 @@ pub struct ForwardAuth {
     pub timeout: Setting<Duration>,
     /// The request's fields that it sees.
     pub send: List<Text>,
-    /// The fields of its answer that go on with the request.
+    /// The fields of its response that go on with the request.
     pub copy: List<Text>,
-    /// The fields of its answer that go to the client.
+    /// The fields of its response that go to the client.
     pub copy_response: List<Text>,
-    /// The field of its answer that says who the client is.
+    /// The field of its response that says who the client is.
     pub user: Option<Text>,
 }

@@ -1,4 +1,4 @@
-//! Requests that are refused for what is in them.
+//! The part of the contract for `block`.
 
 use crate::value::{List, Text};
 
@@ -28,7 +28,7 @@ pub struct Block {
     pub patterns: List<(Where, Text)>,
 }
 
-/// Where a pattern is looked for.
+/// The part of a request to search.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Where {

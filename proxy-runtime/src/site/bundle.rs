@@ -1,8 +1,8 @@
-//! Files in the binary: [`Bundle`], one constant with the files of all folders that a site has compiled in, each with its
-//! compressed forms and the head of each form. Pure.
+//! Embedded files: [`Bundle`], one constant with the files of all embedded folders of a site, each with its
+//! compressed variants and the head of each variant. Pure.
 //!
-//! A perfect hash leads from folder and path to what is there; what it leads to is a slice of the constant. Nothing is
-//! allocated or copied, and the pages of the binary that nobody asks for are never read. The compiler writes it ([`write()`]).
+//! A perfect hash maps folder and path to a file, which is a slice of the constant. Nothing is
+//! allocated or copied, and pages of the binary that are not requested are never read. The compiler writes it ([`write()`]).
 
 use std::sync::OnceLock;
 

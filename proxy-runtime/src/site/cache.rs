@@ -1,4 +1,4 @@
-//! What a site says of its caches: where answers are kept ([`Store`]), and for which requests and how long ([`Cache`]).
+//! The part of the contract for caches: stores ([`Store`]), and the policy of a route ([`Cache`]).
 
 use std::time::Duration;
 
@@ -83,9 +83,9 @@ pub struct Cache {
     pub stale: Stale,
     /// What tells answers apart.
     pub key: Key,
-    /// The request fields that an answer's `Vary` may list; any, where there is no list.
+    /// The request fields that a response's `Vary` may list; any, where there is no list.
     pub vary: Option<List<Text>>,
-    /// The field of an answer with its tags.
+    /// The field of a response with its tags.
     pub tags: Option<Text>,
     /// Requests that pass.
     pub bypass: List<Mark>,
@@ -173,13 +173,13 @@ impl Override {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ttl {
-    /// Where an answer says nothing.
+    /// Where a response says nothing.
     pub default: Option<Setting<Duration>>,
-    /// No less, where an answer may be kept at all.
+    /// No less, where a response may be kept at all.
     pub min: Setting<Duration>,
     /// No more.
     pub max: Setting<Duration>,
-    /// So many percent of the time since it was last modified, where an answer says nothing else (RFC 9111 section 4.2.2).
+    /// So many percent of the time since it was last modified, where a response says nothing else (RFC 9111 section 4.2.2).
     pub heuristic: u8,
     /// A hit refreshes the response when less than this is left.
     pub refresh_ahead: Option<Setting<Duration>>,
@@ -241,7 +241,7 @@ pub struct DeviceGroup {
     pub mobile: Option<bool>,
 }
 
-/// What counts of a query.
+/// The part of a query that is in the key.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Query {

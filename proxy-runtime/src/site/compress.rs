@@ -1,4 +1,4 @@
-//! How answers are compressed.
+//! The part of the contract for `compress`.
 
 use crate::context::param::Setting;
 use crate::protocol::media;
@@ -10,9 +10,9 @@ use crate::value::{List, Text};
 pub struct Compress {
     /// By which codings, the preferred one first, each with its level.
     pub codings: List<(Coding, u8)>,
-    /// Answers that are known to be shorter are left as they are, in bytes.
+    /// Responses that are known to be shorter are left as they are, in bytes.
     pub min_size: Setting<u64>,
-    /// Answers of these types: a whole one, the beginning of one, as in `text/`, or the end of one, as in `+json`.
+    /// Responses of these types: a whole one, the beginning of one, as in `text/`, or the end of one, as in `+json`.
     pub types: List<Text>,
 }
 

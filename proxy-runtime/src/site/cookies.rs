@@ -1,4 +1,4 @@
-//! What becomes of the cookies that servers set.
+//! The part of the contract for `response-cookies`.
 
 use crate::value::{List, Text};
 

@@ -1,4 +1,4 @@
-//! The part of the contract that says what answers a request: an upstream, a file, a constant, another URL.
+//! The part of the contract for handlers: an upstream, a file, a constant, another URL.
 
 use http::Method;
 
@@ -7,7 +7,7 @@ use crate::context::template::Template;
 use crate::protocol::methods::Methods;
 use crate::value::{Bytes, List, Text};
 
-/// Who answers a request.
+/// A handler of requests.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Handler {

@@ -1,4 +1,4 @@
-//! The part of the contract that is about sockets that the proxy accepts from, and about the process.
+//! The part of the contract for listeners, and for the process.
 
 use std::time::Duration;
 

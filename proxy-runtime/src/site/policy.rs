@@ -17,7 +17,7 @@ use crate::value::{Bytes, List, Text};
 /// An index into the table of policies.
 pub type PolicyId = &'static Policy;
 
-/// What surrounds a handler: limits, time-outs, error pages, log, retries.
+/// The policies around a handler: limits, time-outs, error pages, log, retries.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
@@ -43,7 +43,7 @@ pub struct Policy {
     pub cookies: List<CookieRule>,
     /// What a request passes first.
     pub access: Option<Access>,
-    /// Texts in answers that become others.
+    /// Texts in responses that become others.
     pub replace: Option<BodyReplace>,
     /// How answers are compressed.
     pub compress: Option<Compress>,

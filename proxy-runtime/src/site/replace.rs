@@ -1,4 +1,4 @@
-//! Texts in answers that become others.
+//! The part of the contract for `body-replace`.
 
 use crate::value::{List, Text};
 

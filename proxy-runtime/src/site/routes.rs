@@ -1,7 +1,7 @@
 //! The routes of a compiled site: one row of numbers each ([`Routes`]), read when a route is found ([`Route`]).
 //!
-//! What routes have in common (methods, functions, handlers, policies) stands once. A hundred thousand routes are a few
-//! megabytes of bytes to rustc and to the binary.
+//! Data that routes have in common (methods, functions, handlers, policies) is stored once. A hundred thousand routes are a few
+//! megabytes of bytes for rustc and in the binary.
 
 use super::handler::Handler;
 use super::policy::PolicyId;

@@ -1,4 +1,4 @@
-//! The tests of a site file: a request, and what must come of it. Run by the compiler and, with `--self-test`, by the binary.
+//! The tests of a site file: requests, and the expected results. Run by the compiler and, with `--self-test`, by the binary.
 
 use std::net::IpAddr;
 
@@ -30,11 +30,11 @@ pub struct Test {
     pub expect: Expect,
 }
 
-/// What a test expects; what is `None` may be anything.
+/// The expectations of a test; `None` accepts any value.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expect {
-    /// The status of an answer that the proxy gives itself.
+    /// The status of a response that the proxy gives itself.
     pub status: Option<u16>,
     /// The pattern of the route.
     pub route: Option<Text>,
@@ -46,7 +46,7 @@ pub struct Expect {
     pub upstream_path: Option<Text>,
     /// `lookup`, `pass` or `off`.
     pub cache: Option<Text>,
-    /// What the answer would be kept under.
+    /// What the response would be kept under.
     pub cache_key: Option<Text>,
     /// `Location` of a redirect.
     pub location: Option<Text>,
@@ -58,7 +58,7 @@ pub struct Expect {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectField {
-    /// Of the request that the upstream sees, or of the answer.
+    /// Of the request that the upstream sees, or of the response.
     pub side: Side,
     /// Its name, in lower case.
     pub name: Text,
@@ -74,6 +74,6 @@ pub struct ExpectField {
 pub enum Side {
     /// In the request that the upstream sees.
     Upstream,
-    /// In the answer.
+    /// In the response.
     Response,
 }

@@ -1,4 +1,4 @@
-//! The part of the contract that says how connections are encrypted, and what listeners speak.
+//! The part of the contract for TLS, and for the protocols of listeners.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::context::param::Setting;
 use crate::value::{List, Place, Text};
 use ipnet::IpNet;
 
-/// What a listener speaks, beside its address.
+/// The protocols of a listener.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Speaks {
@@ -44,7 +44,7 @@ pub struct Stream {
     pub place: Place,
 }
 
-/// Where connections for a host go.
+/// The target of connections for a host.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tunnel {
@@ -108,7 +108,7 @@ pub struct Tls {
     pub place: Place,
 }
 
-/// Where the certificates of a [`Tls`] come from.
+/// The source of the certificates of a [`Tls`].
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificates {
@@ -185,7 +185,7 @@ pub struct DnsProvider {
     pub place: Place,
 }
 
-/// How records are set.
+/// The method of setting records.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsUpdate {
@@ -213,7 +213,7 @@ pub enum DnsUpdate {
     Exec(List<Text>),
 }
 
-/// How messages to name servers are signed.
+/// The signature algorithm of messages to name servers.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as in the registry of TSIG algorithms")]
@@ -236,7 +236,7 @@ impl TsigAlgorithm {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Challenge {
-    /// By an answer on port 80 (RFC 8555 section 8.3).
+    /// By a response on port 80 (RFC 8555 section 8.3).
     Http01,
     /// By a certificate on port 443 (RFC 8737).
     TlsAlpn01,

@@ -1,4 +1,4 @@
-//! The part of the contract that says which peers are trusted proxies.
+//! The part of the contract for trusted proxies.
 
 use ipnet::IpNet;
 

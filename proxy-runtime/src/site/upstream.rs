@@ -1,5 +1,4 @@
-//! The part of the contract that says who is behind the proxy: which upstream a route has, their servers, and how they are
-//! treated.
+//! The part of the contract for upstreams and their servers.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -89,7 +88,7 @@ impl Upstream {
 pub struct Discover {
     /// Where.
     pub from: DiscoverFrom,
-    /// How often it is looked for changes; `None` is as long as the answer is good.
+    /// How often it is looked for changes; `None` is as long as the response is good.
     pub refresh: Option<Setting<Duration>>,
     /// Name servers, as `IP` or `IP:port`; the system's where none is said.
     pub resolvers: List<Text>,
@@ -102,7 +101,7 @@ pub struct Discover {
 /// Asks by DNS. A site that does not ask does not name the function that does, so that it is not linked.
 pub type Resolve = fn(&'static Discover) -> Pin<Box<dyn Future<Output = Resolved>>>;
 
-/// Servers, and how long the answer is good; or why there is none.
+/// Servers, and how long the response is good; or why there is none.
 pub type Resolved = Result<(Vec<Discovered>, Duration), String>;
 
 /// A server that was found.
@@ -116,7 +115,7 @@ pub struct Discovered {
     pub backup: bool,
 }
 
-/// Where servers are found.
+/// The source of discovered servers.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub enum DiscoverFrom {
@@ -279,11 +278,11 @@ pub enum ProxyProtocol {
 pub struct Retry {
     /// How often, at most.
     pub times: u64,
-    /// If the connection ends before the answer.
+    /// If the connection ends before the response.
     pub on_reset: bool,
-    /// If there is no answer in time.
+    /// If there is no response in time.
     pub on_timeout: bool,
-    /// If the answer has one of these statuses.
+    /// If the response has one of these statuses.
     pub on_statuses: List<u16>,
     /// If a call of gRPC ends with one of these statuses before it has answered anything.
     pub on_grpc_statuses: List<u8>,
@@ -291,7 +290,7 @@ pub struct Retry {
     pub methods: Methods,
     /// The largest body that is kept to be sent again, in bytes.
     pub body: Setting<u64>,
-    /// How long each try may wait for an answer.
+    /// How long each try may wait for a response.
     pub per_try: Setting<Duration>,
     /// How many retries there may be at once, as a percentage of the exchanges of the upstream; three are always allowed.
     pub budget: u64,

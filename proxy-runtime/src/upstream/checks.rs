@@ -1,5 +1,5 @@
-//! `health-check`: every server is asked, all the time, whether it is healthy. One task per server, on the main thread; workers
-//! read what comes of it in [`Health`](super::health::Health).
+//! `health-check`: checks the health of every server at intervals. One task per server, on the main thread; workers
+//! read the result in [`Health`](super::health::Health).
 
 mod http2;
 mod verdict;
@@ -51,7 +51,7 @@ pub(crate) async fn keep_checking(
         }
         let found = match tokio::time::timeout(timeout, ask(group, check, server, dialler, timeout)).await {
             Ok(found) => found,
-            Err(_) => Err(format!("no answer within {timeout:?}")),
+            Err(_) => Err(format!("no response within {timeout:?}")),
         };
         let now = group.time(Instant::now());
         if server.generation() == generation && server.health.checked(found.is_ok(), (check.rise, check.fall), now) {
@@ -114,23 +114,23 @@ async fn talk(
         }
         let read = (&mut stream).take(MAX_ANSWER - answer.len() as u64).read_buf(&mut answer).await;
         if read.map_err(|error| error.to_string())? == 0 {
-            return judge(check, &answer, true).unwrap_or_else(|| Err("the answer is not whole".to_owned()));
+            return judge(check, &answer, true).unwrap_or_else(|| Err("the response is incomplete".to_owned()));
         }
     }
 }
 
-/// What an answer comes to, once enough of it is there; `ended`: no more of it comes.
+/// What a response comes to, once enough of it is there; `ended`: no more of it comes.
 fn judge(check: &HealthCheck, answer: &[u8], ended: bool) -> Option<Result<(), String>> {
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut head = httparse::Response::new(&mut fields);
     let start = match head.parse(answer) {
         Ok(httparse::Status::Complete(start)) => start,
         Ok(httparse::Status::Partial) => return None,
-        Err(error) => return Some(Err(format!("what it says is no answer: {error}"))),
+        Err(error) => return Some(Err(format!("it is not a valid response: {error}"))),
     };
     let found = verdict(check, head.code.unwrap_or_default(), answer.get(start..).unwrap_or_default());
     let text = check.body.as_deref().unwrap_or_default();
-    found.or_else(|| ended.then(|| Err(format!("`{text}` is not in its answer"))))
+    found.or_else(|| ended.then(|| Err(format!("`{text}` is not in its response"))))
 }
 
 #[cfg(test)]
@@ -165,9 +165,9 @@ mod tests {
         check("HTTP/1.1 200 OK\r\n\r\n", None, Some(Ok(())));
         check("HTTP/1.1 401 No\r\nx: y\r\n\r\n", None, Some(Ok(())));
         check("HTTP/1.1 503 No\r\n\r\n", None, Some(Err("it answers 503")));
-        check("SSH-2.0\r\n", None, Some(Err("what it says is no answer: invalid HTTP version")));
+        check("SSH-2.0\r\n", None, Some(Err("it is not a valid response: invalid HTTP version")));
         check("HTTP/1.1 200 OK\r\n\r\nall is", Some("fine"), None);
         check("HTTP/1.1 200 OK\r\n\r\nall is fine", Some("fine"), Some(Ok(())));
-        check("HTTP/1.1 200 OK\r\n\r\nEND", Some("fine"), Some(Err("`fine` is not in its answer")));
+        check("HTTP/1.1 200 OK\r\n\r\nEND", Some("fine"), Some(Err("`fine` is not in its response")));
     }
 }

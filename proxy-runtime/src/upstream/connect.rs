@@ -1,4 +1,4 @@
-//! Connecting to a server, with all that comes before the first request: [`Dialler`].
+//! Connects to a server, including everything before the first request: [`Dialler`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,7 +30,8 @@ impl Dialler {
     /// `introduction` goes before the handshake; on a plain connection it is the caller's to send, with what follows it.
     ///
     /// # Errors
-    /// [`Failure::NameUnresolved`], [`Failure::NoDescriptors`], [`Failure::ConnectFailed`], [`Failure::ConnectTimeout`] or [`Failure::UpstreamTls`].
+    /// [`Failure::NameUnresolved`], [`Failure::NoDescriptors`], [`Failure::ConnectFailed`], [`Failure::ConnectTimeout`] or
+    /// [`Failure::UpstreamTls`].
     pub(crate) async fn connect(
         &self,
         group: &Group,
@@ -78,7 +79,7 @@ impl Dialler {
         let secured = self.tls.connect(group.index, tls, server.bare_host(), link).await;
         let (stream, http2) = secured.map_err(|reason| refused(&reason))?;
         if group.upstream.http2 && !http2 {
-            return Err(refused("it does not speak HTTP/2"));
+            return Err(refused("it does not support HTTP/2"));
         }
         Ok(BufferedStream::new(stream, self.buffers))
     }

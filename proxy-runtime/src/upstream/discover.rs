@@ -1,8 +1,8 @@
-//! `discover`: servers that are found while the proxy runs, in a file or by DNS. One task per upstream, on the main thread.
+//! `discover`: discovers servers while the proxy runs, from a file or by DNS. One task per upstream, on the main thread.
 //!
-//! An upstream has so many places for them as `max` says. A server that is found gets a place, one that is gone leaves it:
-//! exchanges with it go on, and its idle connections are not used again. What can't be read, is empty, or is more than there
-//! are places for, changes nothing, and is told.
+//! An upstream has `max` slots for them. A discovered server gets a slot, a removed one leaves it:
+//! its exchanges continue, and its idle connections are not used again. A result that can't be read, is empty, or has more servers than
+//! slots, changes nothing, and causes a notice.
 
 #[cfg(feature = "dns")]
 pub(crate) mod dns;
@@ -56,14 +56,14 @@ pub(crate) async fn keep_discovering(
             DiscoverFrom::Dns(..) | DiscoverFrom::Srv(_) => match resolve {
                 Some(resolve) => resolve(discover).await.map(|(found, good_for)| (Some(found), good_for)),
                 // The compiler gives it to every site that asks.
-                None => Err("nobody can be asked".to_owned()),
+                None => Err("there is no name server".to_owned()),
             },
         };
         let good_for = match answer.and_then(|(found, good_for)| Ok((usable(found, discover)?, good_for))) {
             Ok((found, good_for)) => {
                 // `None` is no recovery: after a failure, a file is read again, changed or not.
                 if std::mem::take(&mut failing) {
-                    group.notice("its servers are found again");
+                    group.notice("its servers are discovered again");
                 }
                 if let Some(found) = found.filter(|found| *found != before) {
                     group.settle(servers, &found);
@@ -74,8 +74,8 @@ pub(crate) async fn keep_discovering(
             Err(reason) => {
                 file = file::Watched::default();
                 if !std::mem::replace(&mut failing, true) {
-                    let kept = if before.is_empty() { "there are none" } else { "the last ones are kept" };
-                    group.notice(&format!("its servers are not found, {kept}: {reason}"));
+                    let kept = if before.is_empty() { "there are none" } else { "the last ones stay in use" };
+                    group.notice(&format!("its servers can't be discovered, {kept}: {reason}"));
                 }
                 RETRY
             }
@@ -91,7 +91,7 @@ fn usable(found: Option<Vec<Discovered>>, discover: &Discover) -> Result<Option<
     found.sort();
     found.dedup_by_key(|server| server.address);
     if found.is_empty() {
-        return Err("the answer is empty".to_owned());
+        return Err("the result is empty".to_owned());
     }
     if found.iter().all(|server| server.weight == 0) {
         return Err("all weights are 0".to_owned());

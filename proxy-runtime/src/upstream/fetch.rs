@@ -1,4 +1,4 @@
-//! What the proxy asks servers for by itself: a whole answer, on a connection of its own ([`get`]).
+//! Requests of the proxy's own: fetches a whole response on a separate connection ([`get`]).
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) fn members(servers: &'static Servers, group: &Group) -> &'static [Ser
     &servers.servers[group.members.clone()]
 }
 
-/// The body of an answer with 200, of no more than `limit` bytes. It takes as long as it takes.
+/// The body of a response with 200, of no more than `limit` bytes. It takes as long as it takes.
 ///
 /// # Errors
 /// Why there is none.
@@ -48,13 +48,13 @@ pub(crate) async fn get(
     let mut reading = HeadReader::default();
     let head = std::future::poll_fn(|cx| {
         loop {
-            if let Some(head) = reading.answer(link.bytes(), &Method::GET).map_err(|_| "what it says is no answer")? {
+            if let Some(head) = reading.answer(link.bytes(), &Method::GET).map_err(|_| "it is not a valid response")? {
                 link.consume(head.size);
                 return std::task::Poll::Ready(Ok(head));
             }
             match std::task::ready!(link.poll_fill(cx)) {
                 Ok(true) => {}
-                Ok(false) | Err(_) => return std::task::Poll::Ready(Err("the answer is not whole")),
+                Ok(false) | Err(_) => return std::task::Poll::Ready(Err("the response is incomplete")),
             }
         }
     });
@@ -65,7 +65,7 @@ pub(crate) async fn get(
     let (mut inbound, mut body) = (Inbound::of_server(head.framing), Vec::new());
     loop {
         let more = std::future::poll_fn(|cx| inbound.poll(cx, &mut link)).await;
-        if more.map_err(|_| "the answer is not whole")? == 0 {
+        if more.map_err(|_| "the response is incomplete")? == 0 {
             return Ok(body);
         }
         inbound.take(&mut link, |data| {

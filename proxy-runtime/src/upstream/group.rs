@@ -1,7 +1,7 @@
-//! An upstream at work: which of its servers is asked ([`Group::lease`]), and what comes of that ([`Lease::report`]).
+//! An upstream at run time: chooses a server ([`Group::lease`]), and records the result ([`Lease::report`]).
 //!
-//! A server is held by a [`Lease`] as long as it has the exchange; its count falls when that is dropped, however the
-//! exchange ends. When all that may be asked are full, requests wait, as many and as long as `circuit-breaker` says.
+//! A server is held by a [`Lease`] as long as it has the exchange; its count falls when the lease is dropped, however the
+//! exchange ends. When all available servers are full, requests wait, within the limits of `circuit-breaker`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -62,7 +62,7 @@ impl Priority {
     }
 }
 
-/// What is wanted of a server.
+/// The requirements for a server.
 pub(crate) struct PickRequest<'a> {
     /// The hash of the key, where the policy goes by one.
     pub(crate) key: u64,
@@ -266,7 +266,7 @@ impl Group {
             let (all, well) = self.count(servers, |server| server.health.is_healthy(now));
             let panics = 100 * well < threshold * all;
             if self.panics.swap(panics, Ordering::Relaxed) != panics {
-                let what = if panics { "all are asked" } else { "the others are left out again" };
+                let what = if panics { "all are asked" } else { "the others get no requests again" };
                 self.notice(&format!("{well} of {all} servers are healthy: {what}"));
             }
         }
@@ -399,7 +399,7 @@ impl Candidates for View<'_> {
 }
 
 impl Lease {
-    /// Tells how the server did: it answered after so long, or not (in time); an answer of 5xx is a failure.
+    /// Tells how the server did: it answered after so long, or not (in time); a response of 5xx is a failure.
     pub(crate) fn report(&self, servers: &[Server], good: bool, took: Option<Duration>, now: Instant) {
         let (group, health) = (self.group, &self.server.health);
         if self.generation != self.server.generation() {
@@ -412,7 +412,7 @@ impl Lease {
         let Some(outlier) = &group.upstream.outlier else { return };
         if good {
             if health.succeeded() {
-                group.notice(&format!("server {} answers again", self.server.name()));
+                group.notice(&format!("server {} responds again", self.server.name()));
             }
             return;
         }

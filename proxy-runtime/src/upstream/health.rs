@@ -1,5 +1,5 @@
-//! Whether a server is healthy: what checks say ([`Health::checked`]), and what its exchanges come to ([`Health::failed`]).
-//! Lock-free; time is told, in nanoseconds since the start.
+//! The health of a server: results of checks ([`Health::checked`]), and of its exchanges ([`Health::failed`]).
+//! Lock-free; times are arguments, in nanoseconds since the start.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 

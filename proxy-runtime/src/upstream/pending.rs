@@ -1,10 +1,10 @@
 //! Requests that wait until a server of their upstream has room: [`Pending`].
 //!
-//! Whoever gives room back then looks whether somebody waits; whoever is going to wait has said so and then looks whether there is room. One of
-//! the two must see the other, or a request waits beside a server that is free. A processor may let a load overtake a store before it, though, as
-//! Arm's do, so there is a sequentially consistent fence between the two on both sides: fences have one order, and after the second, the store
-//! before the first is seen. Operations that are sequentially consistent themselves would do as well, and save what a fence costs on x86-64 (some
-//! ten nanoseconds an exchange); but loom takes these for weaker than they are, and could not check them.
+//! A task that returns capacity then checks whether a request waits; a request that is going to wait registers first and then checks for
+//! capacity. One of the two must see the other, or a request waits beside a free server. A processor may let a load overtake a store before
+//! it, though, as Arm's do, so there is a sequentially consistent fence between the two on both sides: fences have one order, and after the
+//! second, the store before the first is seen. Operations that are sequentially consistent themselves would do as well, and save what a
+//! fence costs on x86-64 (some ten nanoseconds an exchange); but loom takes these for weaker than they are, and could not check them.
 
 use std::sync::atomic::Ordering;
 
@@ -48,7 +48,7 @@ impl Pending {
     }
 }
 
-/// One of those who wait.
+/// A waiting request.
 pub(super) struct Waiting<'p> {
     pending: &'p Pending,
     /// How many waited already.

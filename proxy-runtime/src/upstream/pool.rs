@@ -1,4 +1,4 @@
-//! A worker's connections to servers: kept between exchanges ([`Pools`]), at work for one ([`UpstreamConnection`]).
+//! A worker's connections to servers: idle in the pool ([`Pools`]), or in use ([`UpstreamConnection`]).
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! What a server is told of the client before the first byte of a connection: HAProxy's PROXY protocol, versions 1 and 2
+//! Writes PROXY headers for servers: HAProxy's PROXY protocol, versions 1 and 2
 //! (`doc/proxy-protocol.txt` of HAProxy, sections 2.1 and 2.2). Pure.
 
 use std::net::{IpAddr, SocketAddr};

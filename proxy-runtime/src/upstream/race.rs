@@ -1,5 +1,5 @@
-//! Connecting to a name with several addresses: attempts overlap, and the first that connects wins (RFC 8305, "Happy
-//! Eyeballs"). Pure but for the clock: what an attempt is, is given.
+//! Connects to a name with several addresses: attempts overlap, and the first that connects wins (RFC 8305, "Happy
+//! Eyeballs"). Pure except for the clock: the attempt is an argument.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Names of servers, looked up again and again, by the system's resolver. The last good answer is kept.
+//! Resolves the names of servers at intervals, by the system's resolver. The last good result stays in use.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use super::server::{Name, Server, TargetAddress};
 use crate::observe;
 use crate::site::Place;
 
-/// How long an answer is good.
+/// How long a response is good.
 const REFRESH: Duration = Duration::from_secs(30);
 
-/// How long to wait after no answer.
+/// How long to wait after no response.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long to wait for an answer.
+/// How long to wait for a response.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Keeps the addresses of a server up to date, for ever. Does nothing for one that has no name.
@@ -37,7 +37,7 @@ pub(crate) async fn keep_resolving(server: &Server) {
                 Ok(used)
             }
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer in time".to_owned()),
+            Err(_) => Err("no response in time".to_owned()),
         };
         match answer {
             Ok(addresses) if !addresses.is_empty() => {
@@ -54,8 +54,11 @@ pub(crate) async fn keep_resolving(server: &Server) {
             answer => {
                 let reason = answer.err().unwrap_or_else(|| "no addresses".to_owned());
                 if !failing {
-                    let kept =
-                        if known.load().is_empty() { "the server is left out" } else { "the last addresses are kept" };
+                    let kept = if known.load().is_empty() {
+                        "the server gets no requests"
+                    } else {
+                        "the last addresses stay in use"
+                    };
                     observe::notice(&format!(
                         "{}:{}: `{host}` does not resolve, {kept}: {reason}",
                         server.place.file, server.place.line

@@ -1,4 +1,4 @@
-//! A server ([`Server`]): where it is, how it does, what is counted of it. Shared by all workers.
+//! A server of an upstream ([`Server`]): its address, health and counts. Shared by all workers.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -41,7 +41,7 @@ pub(crate) struct IdleSettings {
     pub(crate) tcp_keepalive: Duration,
 }
 
-/// Where to connect.
+/// The address to connect to.
 pub(crate) enum TargetAddress {
     Unix(String),
     Fixed(SocketAddr),

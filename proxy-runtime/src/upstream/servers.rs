@@ -1,4 +1,4 @@
-//! All servers of a site, with what changes while it runs ([`Servers`]). Shared by all workers.
+//! All servers of a site, with their state at run time ([`Servers`]). Shared by all workers.
 
 use tokio::time::Instant;
 

@@ -1,10 +1,10 @@
-//! A worker's connections to servers that speak HTTP/2: shared by exchanges ([`SharedPools`]), a place on one ([`StreamSlot`]).
+//! A worker's HTTP/2 connections to servers: shared by exchanges ([`SharedPools`]), and a slot on one ([`StreamSlot`]).
 //!
-//! A connection is a task of its own. It takes as many exchanges as its server allows; a second one is made only when the first is
-//! full, and while one is being made those who need it wait for it. Until the server has said how many it allows (RFC 9113 sections
-//! 3.4 and 5.1.2) it takes one, and the others wait for that, too.
+//! A connection is a separate task. It takes as many exchanges as its server allows; a second connection is opened only when the first is
+//! full, and requests wait for a connection that is being opened. Until the server has announced its limit (RFC 9113 sections
+//! 3.4 and 5.1.2) the connection takes one exchange, and the others wait for that, too.
 //!
-//! Back-pressure is each stream's own: the window of the connection is as large as those of all streams that it may have, so that no
+//! Back-pressure is separate for each stream: the window of the connection is as large as those of all streams that it may have, so that no
 //! exchange waits for another one's client.
 
 use std::cell::{Cell, RefCell};
@@ -46,7 +46,7 @@ const RUSH: usize = 64;
 /// For how long connections are idle that are more than one, or were used in a rush.
 const SURPLUS: Duration = Duration::from_secs(3);
 
-/// The largest header of an answer, in bytes.
+/// The largest header of a response, in bytes.
 pub(crate) const MAX_HEADER: usize = 64 << 10;
 
 /// See above.
@@ -90,7 +90,7 @@ struct SharedState {
     full_at: Cell<Option<usize>>,
 }
 
-/// How many bytes were written to a connection.
+/// The number of bytes that were written to a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BytesWritten(u64);
 

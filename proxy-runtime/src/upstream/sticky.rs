@@ -1,5 +1,5 @@
-//! What servers are called in the cookie of `sticky`: a name that tells nothing of them, and that only who knows the secret
-//! can make.
+//! The names of servers in the cookie of `sticky`: a name does not reveal the server, and only the owner of the
+//! secret can make it.
 
 use std::hash::Hasher as _;
 

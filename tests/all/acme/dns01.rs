@@ -229,7 +229,7 @@ fn by_a_name_server() {
             .output()
             .expect("it runs");
         let said = String::from_utf8_lossy(&checked.stderr).into_owned();
-        assert!(!checked.status.success() && said.contains("site.kdl:4: `dns`: the key is no base64"), "{said}");
+        assert!(!checked.status.success() && said.contains("site.kdl:4: `dns`: the key is not base64"), "{said}");
     }
     // Somebody else who says that all is healthy.
     let server = name_server(hmac::HMAC_SHA256, false, |_, _, _| {});

@@ -55,7 +55,7 @@ pub(super) fn waiting(proxy: &Proxy, path: &str) -> Client {
     client
 }
 
-/// Whatever becomes of the request that fetches: the others get their answers.
+/// Whatever becomes of the request that fetches: the others get their responses.
 #[test]
 fn nobody_depends_on_the_first() {
     // It leaves: the next one fetches.
@@ -71,7 +71,7 @@ fn nobody_depends_on_the_first() {
         assert_eq!(other.answer().text(), "ok");
     }
     assert_eq!(gate.asked.load(Ordering::SeqCst), 2);
-    // Its answer is for nobody else: all go on at once, side by side. The gate opens for the first alone at first.
+    // Its response is for nobody else: all go on at once, side by side. The gate opens for the first alone at first.
     let (origin, gate) = Gate::origin("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: private\r\n\r\nok");
     let proxy = Proxy::start(&build_text("cache-private", SITE), SITE, &[("app", &origin.address)]);
     let mut all: Vec<_> = (0..5).map(|_| waiting(&proxy, "/private")).collect();
@@ -131,7 +131,7 @@ fn bodies_that_are_odd() {
     let proxy = Proxy::start(&build_text("cache-odd", SITE), SITE, &[("app", &origin.address)]);
     for path in ["/short", "/cut"] {
         for _ in 0..2 {
-            // Another answer, or no end: it can't be taken for a whole one.
+            // Another response, or no end: it can't be taken for a whole one.
             let mut client = waiting(&proxy, path);
             let head = client.head();
             if head.starts_with("HTTP/1.1 502 ") {
@@ -144,7 +144,7 @@ fn bodies_that_are_odd() {
         let both = ["\"reason\":\"upstream-truncated\"", "\"cache-reason\":\"truncated\""];
         assert!(both.iter().all(|what| line.contains(what)), "{line}");
     }
-    // What comes behind the announced length is not the answer's.
+    // What comes behind the announced length is not the response's.
     assert_eq!(asked(&proxy, "GET /long", "").text(), "longe");
     assert_eq!(shown(&asked(&proxy, "GET /long", "")), "200 longe hit");
     for _ in 0..2 {

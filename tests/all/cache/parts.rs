@@ -116,7 +116,7 @@ fn removed() {
             ("GET /item", fresh, "200 1 hit"),
             ("POST /item", "Content-Length: 0", "200 3 fwd=method fwd-status=200 detail=method"),
             ("GET /item", fresh, &format!("200 4 {MISS}")),
-            // Where the answer says that something else has changed, on the same host.
+            // Where the response says that something else has changed, on the same host.
             ("PUT /x", "Content-Length: 0;;X-Head: Location: /item", "200 1 fwd=method fwd-status=200 detail=method"),
             ("GET /item", fresh, &format!("200 5 {MISS}")),
             (

@@ -120,7 +120,7 @@ test \"what is left out\" {
 }
 ";
 
-/// Answers with what `Vary` is to say by the query, where that has no values, and with the whole request for a body.
+/// Responses with what `Vary` is to say by the query, where that has no values, and with the whole request for a body.
 fn origin() -> Origin {
     Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {

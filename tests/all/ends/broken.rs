@@ -128,7 +128,7 @@ fn nothing_is_out_over_http2() {
     });
 }
 
-/// The answer in its place is one of the route's: its page, its fields.
+/// The response in its place is one of the route's: its page, its fields.
 #[test]
 fn pages_and_fields_of_the_route() {
     let one = broken();

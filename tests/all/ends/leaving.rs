@@ -114,7 +114,7 @@ fn in_the_middle_of_a_body() {
             assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{path}");
             assert!(client.closed());
             logged(&proxy, &path, said);
-            // A reset: nobody hears the answer.
+            // A reset: nobody hears the response.
             let path = format!("/1/{place}/reset-{at}");
             let mut client = Client::to(proxy.address("listen"));
             client.send(format!("PUT {path} HTTP/1.1\r\nHost: a.test\r\n{framing}"));

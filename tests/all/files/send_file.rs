@@ -41,7 +41,7 @@ site a.test {
 }
 ";
 
-/// Answers with the status and the fields that the request's `Say` lines have.
+/// Responses with the status and the fields that the request's `Say` lines have.
 fn application() -> Origin {
     Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {

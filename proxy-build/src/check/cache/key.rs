@@ -1,4 +1,4 @@
-//! `key` of a `cache`, and what responses depend on that it does not have.
+//! Checks `key` of a `cache`, and finds dependencies of responses that it lacks.
 
 use proxy_runtime::cache::device;
 use proxy_runtime::context::template::{Piece, Template};
@@ -45,15 +45,15 @@ impl Check<'_> {
         if groups.is_empty() {
             if items.iter().all(|item| !item.broken) {
                 self.report.add(
-                    Diagnostic::error("no-effect", "without a `group`, all clients are in one", span)
-                        .help("groups stand in its braces, as in: group mobile \"iPhone\" \"Android*Mobile\""),
+                    Diagnostic::error("no-effect", "without a `group`, all clients are in the same one", span)
+                        .help("name groups in its braces, as in: group mobile \"iPhone\" \"Android*Mobile\""),
                 );
             }
             return None;
         }
         let patterns: Vec<_> = groups.iter().flat_map(|group| &group.patterns).collect();
         if let Some(pattern) = patterns.get(MOST_PATTERNS) {
-            let message = format!("groups have {MOST_PATTERNS} patterns at most");
+            let message = format!("groups have at most {MOST_PATTERNS} patterns");
             self.error("too-many-patterns", message, pattern.span);
         }
         for (index, pattern) in patterns.iter().take(MOST_PATTERNS).enumerate() {
@@ -61,14 +61,14 @@ impl Check<'_> {
             let least = pattern.value.replace('*', "\n");
             let wider = patterns[..index].iter().find(|wider| device::matches(&wider.value, least.as_bytes()));
             if let Some(wider) = wider {
-                let message = "whatever this matches, an earlier pattern has matched";
+                let message = "an earlier pattern matches everything that this one does";
                 self.report
                     .add(Diagnostic::error("no-effect", message, pattern.span).also(wider.span, "the earlier one"));
             }
         }
         for (index, group) in groups.iter().enumerate() {
             if let Some(first) = groups[..index].iter().find(|first| first.name.value == group.name.value) {
-                let message = format!("the group `{}` is there twice", group.name);
+                let message = format!("the group `{}` is declared twice", group.name);
                 self.report
                     .add(Diagnostic::error("duplicate", message, group.name.span).also(first.name.span, "the first"));
             }
@@ -91,7 +91,7 @@ impl Check<'_> {
                 let message = format!("`request-headers` changes `{header}`, too");
                 self.report.add(
                     Diagnostic::error("contradiction", message, header.span)
-                        .label("the server is sent the group of the device here")
+                        .label("this sends the group of the device to the server")
                         .help("leave out one of them"),
                 );
             }
@@ -114,14 +114,14 @@ impl Check<'_> {
                 self.report.add(
                     Diagnostic::error("contradiction", "all parameters but the listed ones are left out already", at)
                         .also(span, "here")
-                        .help("`except` stands in a `query` without names"),
+                        .help("`except` is for a `query` without names"),
                 );
             }
             if let Some(sort) = sort {
                 self.report.add(
                     Diagnostic::error(
                         "no-effect",
-                        "parameters that are listed count in the order of the list",
+                        "listed parameters are in the key in the order of the list",
                         sort.span,
                     )
                     .help("leave it out"),
@@ -132,9 +132,9 @@ impl Check<'_> {
         let broken = items.iter().any(|item| item.broken);
         if except.is_none() && !sorted && !broken {
             self.report.add(
-                Diagnostic::error("no-effect", "the whole query counts, as if this were not here", span)
-                    .help("list the parameters that count, as in: query page lang send=keyed")
-                    .help("or those that do not, as in: query send=keyed { except \"utm_*\"; }"),
+                Diagnostic::error("no-effect", "this has no effect: the key has the whole query in any case", span)
+                    .help("list the parameters of the key, as in: query page lang send=keyed")
+                    .help("or the parameters to exclude, as in: query send=keyed { except \"utm_*\"; }"),
             );
             return Query::Whole;
         }
@@ -145,7 +145,7 @@ impl Check<'_> {
                     && other.value.strip_suffix('*').is_some_and(|prefix| name.value.starts_with(prefix))
             };
             if let Some(wider) = names.iter().find(narrower) {
-                let message = format!("`{}` is for this parameter, too", wider.value);
+                let message = format!("`{}` includes this parameter", wider.value);
                 self.report.add(Diagnostic::error("no-effect", message, name.span).also(wider.span, "here"));
             }
         }
@@ -160,22 +160,22 @@ impl Check<'_> {
             None if order_alone => self.report.add(
                 Diagnostic::lint(
                     "unkeyed-query",
-                    "the server is sent parameters in an order that the key does not have",
+                    "the server receives the parameters in an order that the key does not have",
                     span,
                 )
                 .label("one response is used for all orders")
                 .help("`send=keyed` sends them in the order of their names")
-                .help("if it does not look at their order, write: send=all"),
+                .help("if their order makes no difference to it, write: send=all"),
             ),
             None => self.report.add(
-                Diagnostic::lint("unkeyed-query", "the server is sent parameters that the key does not have", span)
+                Diagnostic::lint("unkeyed-query", "the server receives parameters that the key does not have", span)
                     .label("one response is used for all values of the others")
-                    .help("`send=keyed` leaves them out of what the server is sent")
-                    .help("if it does not look at them, write: send=all"),
+                    .help("`send=keyed` removes them from the request to the server")
+                    .help("if it does not use them, write: send=all"),
             ),
             Some(send) if send.value && raw => self.report.add(
                 Diagnostic::error("contradiction", "`rewrite raw` sends the query as it arrived", send.span)
-                    .label("and this what the key has of it")
+                    .label("and this sends only the keyed parameters")
                     .help("leave out one of them"),
             ),
             Some(_) => {}
@@ -211,9 +211,9 @@ impl Check<'_> {
                     format!("{how} {what}, and the key of this cache does not have it"),
                     span,
                 )
-                .label("one client's answer may be used for another")
-                .help("`key` can have it, or the route is left out of the cache")
-                .help(self.allowed("if the server does not look at it, or says so in `Vary`", "cache-key")),
+                .label("one client's response may be served to another")
+                .help("put it into `key`, or turn the cache off in this route")
+                .help(self.allowed("if the server does not use it, or names it in `Vary`", "cache-key")),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Which routes need comparing at all: by path ([`Patterns`], the tree of patterns as the router walks it), and by the
+//! Finds the pairs of routes to compare: by path ([`Patterns`], the tree of patterns as the router walks it), and by the
 //! expressions on paths ([`sharing_paths`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};

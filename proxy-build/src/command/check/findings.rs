@@ -1,4 +1,4 @@
-//! What `kiln check` found, for programs: as JSON of our own (docs/check.md), and as SARIF 2.1.0 (OASIS), which code hosts and
+//! The findings of `kiln check` for programs: as JSON of our own (docs/check.md), and as SARIF 2.1.0 (OASIS), which code hosts and
 //! editors show. Nothing is shortened, unlike in the text for people.
 
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! The proxies that `kiln dev` starts: the one that serves, and those that still finish their exchanges. None outlives the
 //! command, however that ends.
 //!
-//! A signal that would end the command is received by a thread of its own, which stops them and waits for
-//! them. When the command is killed, or panics, the kernel kills them (`PR_SET_PDEATHSIG`, prctl(2)): each is started by
-//! way of [`become_proxy`], as only a process itself can ask for that, and the wish survives execve(2).
+//! A separate thread receives a signal that would end the command, stops the proxies and waits for
+//! them. When the command is killed, or panics, the kernel kills them (`PR_SET_PDEATHSIG`, prctl(2)): each is started
+//! through [`become_proxy`], as only a process itself can request that, and the setting survives execve(2).
 
 use std::ffi::OsString;
 use std::io::Read;

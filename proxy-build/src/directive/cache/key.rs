@@ -1,4 +1,4 @@
-//! `key` of a `cache`: what tells cached responses apart.
+//! `key` of a `cache`: the cache key.
 
 use crate::ast::{DeviceGroup, InCache, KeyDevice, KeyQuery, What};
 use crate::declaration::{Directive, Place, Prop};
@@ -12,10 +12,10 @@ pub(in crate::directive) static KEY: Directive = Directive {
     props: &[],
     body: Some(Place::CacheKey),
     repeats: false,
-    summary: "What tells answers apart, beside scheme, host and path.",
+    summary: "Sets the cache key: the parts of a request, besides scheme, host and path, that distinguish responses.",
     details: "\
-The whole query, as it is written, where nothing is said of it. A lint (`cache-key`) finds what a site itself lets answers depend
-on, and the key lacks. Routes that are chosen by more than the URL are told apart in any case.",
+By default the key has the whole query as it is written. The lint `cache-key` reports parts of a request that a site makes responses depend
+on, and that the key lacks. Routes with matchers besides the URL are always distinguished.",
     example: r#"
 site example.com {
     cache {
@@ -39,21 +39,28 @@ pub(in crate::directive) static KEY_QUERY: Directive = Directive {
         Prop::new(
             "send",
             "keyed|all",
-            "What the server is sent of the query: what counts, in one form, or all of it. Default `all`, which the lint `unkeyed-query` asks to be written.",
+            "The query that the server receives: only the keyed parameters, in one form, or all of them. Default \
+             `all`, which the lint `unkeyed-query` asks you to write.",
         ),
-        Prop::new("sort", "BOOL", "Without names: the parameters count in the order of their names, whatever it is in the request. Default `#false`."),
+        Prop::new(
+            "sort",
+            "BOOL",
+            "Without names: sorts the parameters by name, so that their order in the request makes no difference. \
+             Default `#false`.",
+        ),
     ],
     body: Some(Place::KeyQuery),
     repeats: false,
-    summary: "What counts of the query: the parameters with these names, or all but some.",
+    summary: "Sets the query parameters in the key: those with these names, or all except some.",
     details: "\
-With names, these parameters count, in this order, whatever theirs in the request is, and however it spells them; all others make no difference. `off`: none does. With
-`send=all`, parameters that some server may take for one of these (`page[]`, `+page`, `x=1;page=2`) count as they stand.
+With names, the key has these parameters, in this order, whatever their order and spelling in the request; all others make no difference.
+With `off`, the key has none. With `send=all`, parameters that some server may read as one of these (`page[]`, `+page`, `x=1;page=2`) are in
+the key as they are written.
 
-Without names, all count but those that `except` lists, and with `sort=#true` their order does not, but for that of parameters that some server may read
-as one (`a=1&a=2`, `a[]=1&A=2`), and in queries with a `;`.
+Without names, the key has all parameters except those that `except` lists. With `sort=#true` their order makes no difference, except for
+parameters that some server may read as one (`a=1&a=2`, `a[]=1&A=2`), and in queries with a `;`.
 
-Requests that pass the cache are sent whole.",
+Requests that bypass the cache are sent with the whole query.",
     example: r#"
 site example.com {
     cache {
@@ -85,9 +92,10 @@ pub(in crate::directive) static KEY_EXCEPT: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Parameters of the query that do not count; a name that ends in `*` is for all that begin so.",
+    summary: "Excludes query parameters from the key; a name that ends in `*` excludes all that begin with it.",
     details: "\
-What campaigns and trackers add to links. One with a `;` in it counts whatever its name is, because some servers read several parameters there.",
+Use it for parameters that campaigns and trackers add to links. A parameter with a `;` in it is always in the key, because some servers read
+several parameters there.",
     example: r#"
 site example.com {
     cache {
@@ -119,11 +127,12 @@ pub(in crate::directive) static KEY_HEADER: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Request fields that count.",
+    summary: "Adds request fields to the key.",
     details: "\
-As if each answer had them in its `Vary`: as the client sends them and, where `request-headers` or the proxy itself changes them, also as
-the server is sent them. So a field that `request-headers` makes of something else may stand here in place of that. Of `Accept-Encoding` and `Accept-Language` case does not matter, nor, of the former,
-order and weights; of the latter, ranges count by their weights.",
+It works as if each response listed them in `Vary`: by the client's value and, if `request-headers` or the proxy itself changes the field,
+also by the value that the server receives. A field that `request-headers` derives from something else may therefore be listed here instead
+of its source. For `Accept-Encoding` and `Accept-Language` case makes no difference; for the former, neither do order and weights; for the
+latter, ranges are compared in the order of their weights.",
     example: r#"
 site example.com {
     cache {
@@ -144,7 +153,7 @@ pub(in crate::directive) static KEY_COOKIE: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Cookies that count.",
+    summary: "Adds cookies to the key.",
     details: "",
     example: r#"
 site example.com {
@@ -164,16 +173,21 @@ pub(in crate::directive) static KEY_DEVICE: Directive = Directive {
     places: &[Place::CacheKey],
     args: "",
     props: &[
-        Prop::new("header", "NAME", "The field that tells the server the group, as in `X-Device`; requests that pass the cache have it, too."),
-        Prop::new("default", "NAME", "The group of all clients that are in no other. Default `desktop`."),
+        Prop::new(
+            "header",
+            "NAME",
+            "The field that carries the group to the server, as in `X-Device`; requests that bypass the cache \
+             have it, too.",
+        ),
+        Prop::new("default", "NAME", "The group of all other clients. Default `desktop`."),
     ],
     body: Some(Place::Device),
     repeats: false,
-    summary: "Groups of devices that count, by `User-Agent` and client hints.",
+    summary: "Adds the client's group of devices to the key, by `User-Agent` and client hints.",
     details: "\
-`Vary: User-Agent` would store a response for each version of each browser. With this, one is stored for each group, and `Vary: User-Agent` is about the group: a
-server must not look at more of that field than the groups do. The group can be sent to the server, which says `Vary: X-Device` where a response depends on it; to clients,
-`User-Agent` is added to that `Vary`, as they send no such field.",
+`Vary: User-Agent` would store a response for each version of each browser. With this, one response is stored for each group, and `Vary:
+User-Agent` refers to the group: a server must not use more of that field than the groups do. The group can be sent to the server, which
+sends `Vary: X-Device` if a response depends on it; for clients, `User-Agent` is added to that `Vary`, as they send no such field.",
     example: r#"
 site example.com {
     cache {
@@ -201,13 +215,13 @@ pub(in crate::directive) static DEVICE_GROUP: Directive = Directive {
     props: &[Prop::new(
         "mobile-hint",
         "BOOL",
-        "Clients whose `Sec-CH-UA-Mobile` is `?1` (`#true`) or `?0` (`#false`) are in it, too.",
+        "Clients whose `Sec-CH-UA-Mobile` is `?1` (`#true`) or `?0` (`#false`) belong to it, too.",
     )],
     body: None,
     repeats: true,
-    summary: "A group of devices. A client is in the first group that has it.",
+    summary: "Declares a group of devices. A client belongs to the first group that matches.",
     details: "\
-A pattern is what stands somewhere in the `User-Agent`, in any case; `*` stands for anything between. The first KiB of the field is looked at.",
+A pattern matches anywhere in the `User-Agent`, in upper or lower case; `*` matches any text. Only the first KiB of the field is searched.",
     example: r#"
 site example.com {
     cache {

@@ -1,4 +1,4 @@
-//! How long responses are fresh, and who says so: `ttl`, `stale`, `negative`, `control-fields`.
+//! The freshness lifetime of responses: `ttl`, `stale`, `negative`, `control-fields`.
 
 use crate::ast::{InCache, Override, Stale, Ttl, What};
 use crate::declaration::{Directive, Place, Prop};
@@ -15,34 +15,43 @@ pub(in crate::directive) static TTL: Directive = Directive {
         Prop::new(
             "default",
             "DURATION",
-            "How long answers with 200, 203, 204, 300, 301 and 308 are fresh that say nothing. No default: these are not kept.",
+            "The lifetime of responses with 200, 203, 204, 300, 301 and 308 that do not state one. No default: \
+             these are not cached.",
         ),
         Prop::new(
             "min",
             "DURATION",
-            "No answer that may be kept is fresh for less, whatever it says. Default `\"0s\"`.",
+            "The minimum lifetime of responses that may be cached, whatever they state. Default `\"0s\"`.",
         ),
-        Prop::new("max", "DURATION", "No answer is fresh for longer, whatever it says. Default: a year."),
+        Prop::new("max", "DURATION", "The maximum lifetime of responses, whatever they state. Default: a year."),
         Prop::new(
             "heuristic",
             "PERCENT",
-            "Responses with 200, 203, 204, 300, 301, 308, 404, 405, 410, 414 or 501, and those that are `public`, that say no more than when they were last modified, are fresh for this part of the time since (RFC 9111 section 4.2.2). Default 0: they are not.",
+            "The lifetime of responses with 200, 203, 204, 300, 301, 308, 404, 405, 410, 414 or 501, and of those \
+             that are `public`, that have only a `Last-Modified`, as a share of the time since then (RFC 9111 \
+             section 4.2.2). Default 0: they are not cached.",
         ),
         Prop::new(
             "refresh-ahead",
             "DURATION",
-            "A hit with less than this left, and less than half of its lifetime, is fetched again in the background, so that popular responses never become stale. Default: none is.",
+            "A hit with less than this of its lifetime left, and less than half of it, is fetched again in the \
+             background, so that popular responses never become stale. Default: off.",
         ),
-        Prop::new("override", "DURATION", "How long responses with one of the STATUSes are fresh, whatever they say."),
-        Prop::new("type", "TYPE", "With `override`: for responses of this type alone, as `\"image/png\"` or `\"image/*\"`."),
+        Prop::new("override", "DURATION", "The lifetime of responses with one of the STATUSes, whatever they state."),
+        Prop::new(
+            "type",
+            "TYPE",
+            "With `override`: only for responses of this type, as `\"image/png\"` or `\"image/*\"`.",
+        ),
     ],
     body: None,
     repeats: true,
-    summary: "How long responses are fresh.",
+    summary: "Sets the lifetime (TTL) of cached responses.",
     details: "\
-One line says what holds for all. Each line with `override` says how long some are fresh in place of what they say: `Cache-Control`, `CDN-Cache-Control` and `Expires`
-have no effect on them, `no-store` and `private` included. Without a STATUS it is about 200, 203, 204, 300, 301 and 308. The first line that matches counts. What sets cookies, varies by `*`, or
-answers a request with `Authorization` is not cached all the same; `min` and `max` hold.",
+One line has the settings for all responses. Each line with `override` replaces the lifetime of some responses: `Cache-Control`,
+`CDN-Cache-Control` and `Expires` have no effect on them, `no-store` and `private` included. Without a STATUS it applies to 200, 203, 204,
+300, 301 and 308. The first matching line is used. Responses that set cookies, vary by `*`, or belong to a request with `Authorization` are
+still not cached; `min` and `max` apply.",
     example: r#"
 site example.com {
     cache {
@@ -98,7 +107,7 @@ site example.com {
 fn status(leaf: &Leaf) -> value::Parsed<u16> {
     match value::text(leaf) {
         Ok(text) if value::duration(leaf).is_ok() => {
-            let problem = value::problem("unexpected-argument", "a duration stands behind a property");
+            let problem = value::problem("unexpected-argument", "a duration is the value of a property");
             Err(problem.write(format!("default={}", quoted(&text))))
         }
         _ => value::status(leaf),
@@ -110,16 +119,25 @@ pub(in crate::directive) static STALE: Directive = Directive {
     places: &[Place::Cache],
     args: "",
     props: &[
-        Prop::new("while-revalidate", "DURATION", "So long after it was fresh an answer is used while it is fetched again behind it. Default `\"0s\"`."),
-        Prop::new("if-error", "DURATION", "So long after it was fresh an answer is used where the server can't be reached, or answers with 500, 502, 503 or 504. Default `\"0s\"`."),
+        Prop::new(
+            "while-revalidate",
+            "DURATION",
+            "How long a stale response is served while it is fetched again in the background. Default `\"0s\"`.",
+        ),
+        Prop::new(
+            "if-error",
+            "DURATION",
+            "How long a stale response is served if the server can't be reached, or responds with 500, 502, 503 \
+             or 504. Default `\"0s\"`.",
+        ),
     ],
     body: None,
     repeats: false,
-    summary: "How long answers may be used that are no longer fresh.",
+    summary: "Sets how long stale responses may be served.",
     details: "\
-RFC 5861. What an answer says itself goes before; `must-revalidate`, `proxy-revalidate` and `s-maxage` in an answer mean that it
-is never used when it is stale, but for what it says itself beside `s-maxage`. While no server of the upstream is healthy (`health-check`, `outlier`), `if-error` holds
-without a request to any of them, whatever `panic-threshold` says.",
+RFC 5861. A response's own `stale-while-revalidate` and `stale-if-error` override these values. A response with `must-revalidate`,
+`proxy-revalidate` or `s-maxage` is never served stale, except as its own fields beside `s-maxage` allow. While no server of the upstream is
+healthy (`health-check`, `outlier`), `if-error` applies without a request to any of them, whatever `panic-threshold` says.",
     example: r#"
 site example.com {
     cache {
@@ -140,11 +158,11 @@ pub(in crate::directive) static NEGATIVE: Directive = Directive {
     name: "negative",
     places: &[Place::Cache],
     args: "STATUS...",
-    props: &[Prop::new("ttl", "DURATION", "How long they are fresh.")],
+    props: &[Prop::new("ttl", "DURATION", "Their lifetime.")],
     body: None,
     repeats: true,
-    summary: "How long answers with these statuses are fresh that say nothing.",
-    details: "Statuses from 302 on, but for 304; `ttl default` is for the others.",
+    summary: "Sets the lifetime of error responses with these statuses (negative caching) that do not state one.",
+    details: "Statuses from 302 on, except 304; `ttl default` is for the others.",
     example: r#"
 site example.com {
     cache {
@@ -168,11 +186,12 @@ pub(in crate::directive) static CONTROL_FIELDS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Response fields that say how long a response is cached, before `Cache-Control` does.",
+    summary: "Reads a response's lifetime from these fields, before `Cache-Control`.",
     details: "\
-`X-Accel-Expires`, as nginx reads it: seconds, `@` and seconds since 1970, or 0 for a response that is not to be cached. `Surrogate-Control`: `no-store`, and `max-age=N+M`, which is fresh for N seconds
-and may be used for M more while it is fetched again. The first that is there and well-formed counts, and neither `Cache-Control` nor `Expires` has an effect then. The fields are passed on;
-`response-headers` can remove them.",
+`X-Accel-Expires`, as nginx reads it: seconds, `@` and seconds since 1970, or 0 for a response that must not be cached. `Surrogate-Control`:
+`no-store`, and `max-age=N+M`, which is fresh for N seconds and may be served for M more while it is fetched again. The first field that is
+present and well-formed is used, and then neither `Cache-Control` nor `Expires` has an effect. The fields are passed on; `response-headers`
+can remove them.",
     example: r#"
 site example.com {
     cache {

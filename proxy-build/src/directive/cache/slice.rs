@@ -12,18 +12,23 @@ pub(in crate::directive) static SLICE: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "Large responses are fetched and stored in slices of this size.",
+    summary: "Fetches and stores large responses in slices of this size.",
     details: "\
-The server is sent a `Range` for each slice that is wanted and not stored, whatever the client asks for; what the client wants, a range or the whole, is put together of slices while it is sent. So a range far
-into a film costs one or two slices, each is fetched once for all who want it, and what the store takes of a response at most (`max-object`, `disk`) is about a slice: the whole may be of any
-length. From `\"64KiB\"` to `\"1GiB\"`; each slice is a request to the server, and an entry of the store. `max-object` is that much at least, or there is a `disk`.
+The proxy requests each missing slice from the server with a `Range`, whatever range the client asks for, and assembles the client's range,
+or the whole response, from slices while it sends it. A range far into a film therefore costs one or two slices, each slice is fetched once
+for all clients, and the size limits of the store (`max-object`, `disk`) apply to slices: the whole response may be of any length. The size
+is from `\"64KiB\"` to `\"1GiB\"`; each slice is a request to the server, and an entry of the store. `max-object` must be at least as large,
+or there must be a `disk`.
 
-A slice is stored, judged, revalidated and purged as a response is. Slices of different versions are never mixed: they are told by a strong `ETag`, or a `Last-Modified` that is strong
-(RFC 9111 section 3.4), and later slices are fetched with `If-Range`. Where the server has another version by then, the response ends (`upstream-changed` in the log), what is stored of the URL is discarded, and the
-next request gets the new one. Without such a validator, only what lies within one slice is served from it; for more the server is asked as the client asks, or for the whole.
+A slice is stored, checked for freshness, revalidated and purged like a response. Slices of different versions are never mixed: versions are
+identified by a strong `ETag`, or a `Last-Modified` that is strong (RFC 9111 section 3.4), and later slices are fetched with `If-Range`. If
+the server has another version by then, the response ends (`upstream-changed` in the log), everything stored for the URL is discarded, and
+the next request gets the new version. Without such a validator, only ranges within one slice are served from it; for larger ranges the
+proxy requests the client's range, or the whole response.
 
-A server that ignores `Range` has its response stored whole, if it is not too large. Where a slice can't be cached, requests for that URL go to the server as they are for ten seconds. A slice that is stale is revalidated before
-it is used: `stale if-error` holds for slices, `while-revalidate` and `refresh-ahead` for what is stored whole. A request for several ranges gets the whole.",
+If a server ignores `Range`, its response is stored as a whole, if it is not too large. If a slice can't be cached, requests for that URL
+are forwarded unchanged for ten seconds. A stale slice is revalidated before it is used: `stale if-error` applies to slices,
+`while-revalidate` and `refresh-ahead` only to responses that are stored as a whole. A request for several ranges gets the whole response.",
     example: r#"
 cache-store films memory="256MiB" max-object="4MiB" {
     disk "/var/cache/films" size="100GiB"

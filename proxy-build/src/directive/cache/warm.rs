@@ -1,4 +1,4 @@
-//! `warm` of a `cache-store`: what is fetched after start.
+//! `warm` of a `cache-store`: URLs to fetch after a start.
 
 use proxy_runtime::cache::warm::Url;
 
@@ -12,16 +12,17 @@ pub(in crate::directive) static WARM: Directive = Directive {
     places: &[Place::CacheStore],
     args: "URL|(file)PATH...",
     props: &[
-        Prop::new("rate", "RATE", "So many requests are made at most. Default `\"50/s\"`."),
-        Prop::new("concurrency", "N", "So many are under way at once, 1 to 64. Default 4."),
+        Prop::new("rate", "RATE", "The maximum request rate. Default `\"50/s\"`."),
+        Prop::new("concurrency", "N", "The number of concurrent requests, 1 to 64. Default 4."),
     ],
     body: None,
     repeats: false,
-    summary: "What is fetched after each start, so that it is cached before clients ask for it.",
+    summary: "Fetches URLs after each start, so that they are cached before clients request them.",
     details: "\
-The proxy makes a GET request for each URL, on the way of clients' requests: by the routes, limits and access control of its site, from 127.0.0.1, with the `Accept-Encoding` of browsers.
-What is cached already, as on a `disk`, is not fetched again. Nothing waits for it; what can't be cached is a notice, and so is how many could.
-A URL of the site file whose route does not cache it in this store is an error. A list in a file has a URL a line, and `#` for comments; it is read at start.",
+The proxy handles a GET request for each URL like a client's request: by the routes, limits and access control of its site, from 127.0.0.1,
+with the `Accept-Encoding` of browsers. Responses that are cached already, as on a `disk`, are not fetched again. Clients' requests do not
+wait for it; a notice lists URLs that could not be cached, and another one says how many were. A URL of the site file whose route does not
+cache it in this store is an error. A list in a file has one URL per line, and `#` for comments; it is read at start.",
     example: r#"
 cache-store main memory="256MiB" {
     warm "http://example.com/" "http://example.com/news?page=1" rate="10/s"

@@ -65,7 +65,7 @@ fn content(check: &mut Check<'_>, path: &str, files: &site::Files, span: Span) -
     });
     match read {
         Ok(content) if content.is_empty() => {
-            check.error("unreadable-file", format!("there is no file in `{path}`: nothing would be served"), span);
+            check.error("unreadable-file", format!("`{path}` has no files: nothing would be served"), span);
             None
         }
         Ok(content) => Some(content),
@@ -93,6 +93,6 @@ fn check_names(check: &mut Check<'_>, written: &Files, files: &site::Files, cont
     }
     let last = |name: &str| name.rsplit('/').next().is_some_and(|last| last == &*files.index);
     if let (Some(index), false) = (&written.index, names().any(last)) {
-        check.error("unreadable-file", format!("no folder in there has a file `{}`", index.value), index.span);
+        check.error("unreadable-file", format!("no folder in it has a file `{}`", index.value), index.span);
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn check(
     let authority = authority(to);
     let takes_host = authority.contains(&&Piece::Host);
     if let (Some(span), false) = (listed, takes_host) {
-        check.error("no-effect", "`allow-host` has no effect: the target's host is not taken from the request", span);
+        check.error("no-effect", "`allow-host` has no effect: the target's host does not come from the request", span);
     }
     let other = authority.iter().find(|piece| !matches!(piece, Piece::Host | Piece::Text(_) | Piece::Param(_)));
     if other.is_some() {
@@ -30,20 +30,20 @@ pub(super) fn check(
         check.report.add(
             Diagnostic::error(
                 "open-redirect",
-                "the target's host comes from the request: anybody could be sent anywhere",
+                "the target's host comes from the request: this is an open redirect",
                 span,
             )
-            .help("a host is written out, or it is {host}, which `allow-host` bounds"),
+            .help("spell out the host, or {host}, which `allow-host` limits"),
         );
     }
     if takes_host && listed.is_none() && hosts.contains(&HostPattern::Any) {
         check.report.add(
             Diagnostic::error(
                 "open-redirect",
-                "this site takes any host, so `{host}` could be anybody's",
+                "this site matches any host, so `{host}` could be any host",
                 written.span,
             )
-            .help("list the hosts that are meant: redirect ... { allow-host example.com }"),
+            .help("list the permitted hosts: redirect ... { allow-host example.com }"),
         );
     }
     if let Some(Piece::Text(first)) = to.pieces.first() {

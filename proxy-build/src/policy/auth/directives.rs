@@ -1,4 +1,4 @@
-//! How `auth` and its lines are written.
+//! The directives of `auth`.
 
 use proxy_runtime::site::Algorithm;
 
@@ -15,48 +15,65 @@ pub(crate) static AUTH: Directive = Directive {
     places: POLICY,
     args: "basic|api-key|jwt|forward|off FILE|URL|PATH",
     props: &[
-        Prop::new("upstream", "NAME", "`jwt`, `forward`: who is asked for `PATH`. Default: the server in the URL."),
-        Prop::new("realm", "TEXT", "`basic`, `jwt`: what clients are told they are asked for. Default `restricted`."),
-        Prop::new("header", "NAME", "`api-key`: the field that the key is in. Default `X-API-Key`."),
-        Prop::new("issuer", "TEXT", "`jwt`: who has to have issued a token (`iss`). Default: anybody whose key is there."),
-        Prop::new("audience", "TEXT", "`jwt`: whom a token has to be for, among others (`aud`). Default: anybody."),
-        Prop::new("leeway", "DURATION", "`jwt`: how far clocks may differ. Default `\"30s\"`."),
-        Prop::new("cookie", "NAME", "`jwt`: the cookie that the token is in. Default: it is in `Authorization`, as `Bearer`."),
+        Prop::new("upstream", "NAME", "`jwt`, `forward`: the upstream for `PATH`. Default: the server in the URL."),
+        Prop::new("realm", "TEXT", "`basic`, `jwt`: the realm that clients are shown. Default `restricted`."),
+        Prop::new("header", "NAME", "`api-key`: the field with the key. Default `X-API-Key`."),
+        Prop::new(
+            "issuer",
+            "TEXT",
+            "`jwt`: the required issuer of a token (`iss`). Default: any issuer with a known key.",
+        ),
+        Prop::new(
+            "audience",
+            "TEXT",
+            "`jwt`: the required audience of a token (`aud`), which may have others, too. Default: any.",
+        ),
+        Prop::new("leeway", "DURATION", "`jwt`: the tolerated difference of clocks. Default `\"30s\"`."),
+        Prop::new(
+            "cookie",
+            "NAME",
+            "`jwt`: the cookie with the token. Default: the token is in `Authorization`, as `Bearer`.",
+        ),
         Prop::new("refresh", "DURATION", "`jwt` with a URL: how often keys are fetched. Default `\"10m\"`."),
-        Prop::new("timeout", "DURATION", "`forward`: how long the answer may take. Default `\"5s\"`."),
-        Prop::new("user", "NAME", "`forward`: the field of the answer that `{user}` is. Default: there is no `{user}`."),
+        Prop::new("timeout", "DURATION", "`forward`: how long the response may take. Default `\"5s\"`."),
+        Prop::new(
+            "user",
+            "NAME",
+            "`forward`: the field of the response that is `{user}`. Default: there is no `{user}`.",
+        ),
     ],
     body: Some(BRACES),
     repeats: false,
-    summary: "Lets those in who show a password, a key or a token, or whom another server lets in.",
+    summary: "Authenticates requests: Basic, API key, JWT or forward auth.",
     details: "\
-`FILE` is `(file)\"/etc/site/users\"` or `(param)NAME`: read at start and on SIGHUP, never compiled in. That of `basic` and `api-key` has
-`name:secret` a line, and lines that begin with `#` for comments.
+`FILE` is `(file)\"/etc/site/users\"` or `(param)NAME`: read at start and on SIGHUP, never compiled in. For `basic` and `api-key` it has
+one `name:secret` per line, and comments on lines that begin with `#`.
 
 - `basic`: a name and a password (RFC 7617). The secret is the password's hash, by argon2, bcrypt or sha-crypt, as of
   `htpasswd -B` or `mkpasswd`. Hashes are computed beside the event loop, as many at once as there are cores, and clients take turns; what was right is remembered by a
   keyed fingerprint. It takes as long for a name that nobody has. Whoever can listen has the password: use it with `tls`.
 - `api-key`: a key in a field. The secret is the key, of 16 characters or more that nobody can guess, or `sha256:` and its SHA-256 in
   hexadecimal. All keys are compared, in constant time.
-- `jwt`: a token (RFC 7519), signed in one of the `algorithms` by one of the keys in `FILE`, or at a `URL` that they are fetched from: a JWK
-  Set, a public key in PEM, or, for `HS...`, a secret of 32 bytes or more. Keys at a URL are fetched at start, every
-  `refresh`, and when a token names a key that is not there, at most every ten seconds; while that fails, they are used for six times
-  `refresh`, and then nobody gets in. A token ends (`exp`, required) and begins (`nbf`) by this machine's clock. One that names no key is tried with at
-  most four. What it says is `{jwt.NAME}`, `{user}` is its `sub`. A token whose `iss`, `sub` or `jti` is no text, or whose `aud` is neither text nor
-  a list of texts, is malformed.
-- `forward`: a GET goes to the URL with those fields of the request that `send-headers` names, and `X-Forwarded-Method`, `-Proto`, `-Host`,
-  `-Uri`, `-For`. An answer with 2xx lets the request on, with the fields that `copy-headers` names instead of the client's; one with
-  3xx or 4xx is what the client gets (`auth-refused`). Anything else is 503, `auth-unreachable`. Of an answer with 2xx the client
-  gets the fields that `copy-response` names; interim answers (1xx) are not passed on.
-- `off`: does away with what a site says.
+- `jwt`: a token (RFC 7519), signed with one of the `algorithms` by one of the keys in `FILE`, or at a `URL`: a JWK Set, a public key in
+  PEM, or, for `HS...`, a secret of 32 bytes or more. Keys at a URL are fetched at start, every `refresh`, and when a token names an unknown
+  key, at most every ten seconds; while that fails, the keys stay in use for six times `refresh`, and after that all requests are refused.
+  The times of a token (`exp`, required, and `nbf`) are compared with this machine's clock. A token that names no key is tried with at most
+  four. Its claims are `{jwt.NAME}`, and `{user}` is its `sub`. A token whose `iss`, `sub` or `jti` is not a string, or whose `aud` is
+  neither a string nor a list of strings, is malformed.
+- `forward`: the proxy sends a GET to the URL with the request fields that `send-headers` names, and `X-Forwarded-Method`, `-Proto`, `-Host`,
+  `-Uri`, `-For`. A 2xx response lets the request pass, with the fields that `copy-headers` names in place of the client's; a
+  3xx or 4xx response goes to the client (`auth-refused`). Any other result is a 503, `auth-unreachable`. From a 2xx response the client
+  gets the fields that `copy-response` names; interim responses (1xx) are not passed on.
+- `off`: turns off the `auth` of the site.
 
-With `upstream=`, `jwt` and `forward` have a `PATH` on a declared upstream instead of a URL: with all that holds for that, its `tls` and the authority
-it trusts, health checks, and several servers. Keys are asked for in HTTP/1.1, of one server after the other.
+With `upstream=`, `jwt` and `forward` have a `PATH` on a declared upstream instead of a URL, with all settings of that upstream: its `tls`
+with the authority that it trusts, health checks, and several servers. Keys are requested over HTTP/1.1, from one server after the other.
 
-No credentials: 401 and the reason `unauthenticated`; wrong ones: `wrong-credentials`, `invalid-token`, `unknown-key`, `expired-token`; a token
-that lacks what is `require`d: 403, `insufficient-token`. No keys: 503, `keys-unavailable`. More passwords than can be looked up: 503,
-`auth-busy`. The name is `{user}` in templates and logs. The credentials go on to the server, unless `request-headers` removes
-them. In tests of the site, any credentials of the right form are right.",
+Without credentials, the response is 401 with the reason `unauthenticated`; with wrong ones, the reason is `wrong-credentials`,
+`invalid-token`, `unknown-key` or `expired-token`; a token that lacks a `require`d claim gets 403, `insufficient-token`. Without keys, it is
+503, `keys-unavailable`; with more passwords than can be checked, 503, `auth-busy`. The name is `{user}` in templates and logs. The
+credentials are forwarded to the server, unless `request-headers` removes them. In tests of the site, any well-formed credentials are
+accepted.",
     example: r#"
 site example.com {
     route "/staff/*" {
@@ -167,10 +184,11 @@ pub(crate) static ALGORITHMS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "`auth jwt`: how tokens have to be signed. Must be there.",
+    summary: "`auth jwt`: lists the permitted signature algorithms. Required.",
     details: "\
-`ES256`, `ES384`, `EdDSA`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, or `HS256`, `HS384`, `HS512`; not both kinds. A token that names another
-algorithm, `none` above all, is refused, and a key is never used for an algorithm of another kind (RFC 8725 section 3.1).",
+The values are `ES256`, `ES384`, `EdDSA`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, or `HS256`, `HS384`, `HS512`; not both
+kinds. A token with another algorithm, such as `none`, is refused, and a key is never used for an algorithm of another kind (RFC 8725
+section 3.1).",
     example: r#"
 site example.com {
     auth jwt (file)"/etc/site/jwks.json" {
@@ -189,10 +207,10 @@ pub(crate) static REQUIRE: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "`auth jwt`: what a token has to say.",
+    summary: "`auth jwt`: requires a claim.",
     details: "\
-Without a `VALUE`: anything. With some: one of these, itself or among the members of a list, or the words of `scope`. All lines hold. A
-token that lacks it: 403, `insufficient-token`.",
+Without a `VALUE`, the claim may have any value. With values, the claim must be one of them, or a list (or the words of `scope`) that
+contains one of them. All lines must hold. A token without the claim gets a 403, `insufficient-token`.",
     example: r#"
 site example.com {
     auth jwt (file)"/etc/site/jwks.json" {
@@ -215,7 +233,7 @@ pub(crate) static SEND: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "`auth forward`: the request's fields that the server sees.",
+    summary: "`auth forward`: sends these request fields to the authorization service.",
     details: "Default: `Authorization` and `Cookie`.",
     example: r#"
 site example.com {
@@ -235,9 +253,9 @@ pub(crate) static COPY: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "`auth forward`: the fields of the server's answer that go on with the request.",
+    summary: "`auth forward`: adds these fields of the authorization service's response to the request.",
     details: "\
-They take the place of what the client has sent under these names, also where the answer has none: nobody can pretend. Default: none.",
+They replace the client's fields of these names, even if the response has none, so that clients cannot forge them. Default: none.",
     example: r#"
 site example.com {
     auth forward "http://127.0.0.1:9091/verify" {
@@ -256,11 +274,11 @@ pub(crate) static COPY_RESPONSE: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "`auth forward`: the fields of the server's answer that go to the client.",
+    summary: "`auth forward`: adds these fields of the authorization service's response to the response for the client.",
     details: "\
-With `Set-Cookie`, sessions are renewed while they are used. They are added to whatever the client gets for a request that is let on: of a server, a
-cache, a file, or an error. Cookies come beside those that are there, and `response-cookies` holds for them; other fields take the place of
-what is there, and `response-headers` has the last word. They are not kept in caches. Default: none.",
+With `Set-Cookie`, sessions are renewed while they are used. The fields are added to any response to a request that passed: from a server, a
+cache, a file, or an error. Cookies are added to existing ones, and `response-cookies` applies to them; other fields replace
+existing ones, and `response-headers` acts after them. They are not stored in caches. Default: none.",
     example: r#"
 site example.com {
     auth forward "http://127.0.0.1:9091/verify" {

@@ -1,4 +1,4 @@
-//! Fields that only requests have, or only responses.
+//! Field names that belong only to requests, or only to responses.
 
 use super::{Change, Line, lines};
 use crate::ast::Item;
@@ -19,7 +19,7 @@ pub(super) fn go_this_way(check: &mut Check<'_>, block: Span, items: &[Item], ph
         if matches!(change, Change::Replace(..)) || !wrong.contains(&field.value.as_str()) {
             continue;
         }
-        let message = format!("`{field}` is a field of {here}: the other side makes nothing of it");
+        let message = format!("`{field}` is a field of {here}: the other side ignores it");
         let mut found = Diagnostic::lint("field-direction", message, field.span);
         if items.len() == 1 && check.sources.slice(block).ends_with("-headers") {
             found = found.help(Help::told(format!("write {there}"), vec![Edit { at: block, text: there.to_owned() }]));

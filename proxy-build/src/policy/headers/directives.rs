@@ -1,4 +1,4 @@
-//! How `request-headers`, `response-headers` and their lines are written.
+//! The directives `request-headers` and `response-headers`, and their lines.
 
 use super::{Change, Line, RequestHeaders, ResponseHeaders};
 use crate::ast::{Template, What};
@@ -13,15 +13,15 @@ pub(crate) static REQUEST_HEADERS: Directive = Directive {
     props: &[],
     body: Some(Place::Headers),
     repeats: false,
-    summary: "Changes header fields on their way to the upstream.",
+    summary: "Changes header fields of requests to the upstream.",
     details: "\
-Lines act in the order they are written. Lists merge inward: what presets and the site say comes first, then what the
-route says; nothing outside is lost. Fields that belong to the connection or to the framing of the message
-(`Connection`, `Content-Length`, `Transfer-Encoding`, ...) can't be set by hand; `Host` is set with `proxy host=`.
+Lines act in the order in which they are written. Lists are merged: the lines of presets and the site come first, then those of the
+route. Fields that belong to the connection or to the framing of the message
+(`Connection`, `Content-Length`, `Transfer-Encoding`, ...) can't be set; `Host` is set with `proxy host=`.
 
-What a line here sets stands, whatever the client says: fields that its `Connection` names are dropped first (RFC 9110 section 7.6.1), and so
-are other spellings of the names here (`X_User` and `X.User` for `X-User`; see `underscores` of [`limits`](#limits)). Of fields that
-only proxies have a reason to send, see [`pass`](#pass).",
+A client cannot override or remove a field that a line here sets: fields that its `Connection` names are dropped first (RFC 9110 section
+7.6.1), and so are other spellings of the names here (`X_User` and `X.User` for `X-User`; see `underscores` of [`limits`](#limits)). For
+fields that only proxies have a reason to send, see [`pass`](#pass).",
     example: r#"
 site example.com {
     request-headers {
@@ -42,8 +42,8 @@ pub(crate) static RESPONSE_HEADERS: Directive = Directive {
     props: &[],
     body: Some(Place::Headers),
     repeats: false,
-    summary: "Changes header fields on their way to the client.",
-    details: "They hold for every answer of the route, the proxy's own errors included. Lines act in the order they are written, and\nlists merge inward as those of `request-headers` do.",
+    summary: "Changes header fields of responses to the client.",
+    details: "They apply to every response of the route, the proxy's own errors included. Lines act in the order in which they are written, and\nlists are merged as those of `request-headers`.",
     example: r#"
 site example.com {
     response-headers {
@@ -78,7 +78,7 @@ pub(crate) static SET: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Gives a field this value and no other.",
+    summary: "Sets a field to this value, replacing others.",
     details: "`VALUE` may have placeholders.",
     example: EXAMPLE,
     read: |r| with_value(r, Change::Set),
@@ -91,7 +91,7 @@ pub(crate) static ADD: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Adds a line to a field, beside those it has.",
+    summary: "Adds a line to a field, keeping existing ones.",
     details: "",
     example: EXAMPLE,
     read: |r| with_value(r, Change::Add),
@@ -104,7 +104,7 @@ pub(crate) static DEFAULT: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Gives a field this value if it has none.",
+    summary: "Sets a field to this value if it has none.",
     details: "",
     example: EXAMPLE,
     read: |r| with_value(r, Change::Default),
@@ -130,15 +130,15 @@ pub(crate) static PASS: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "`request-headers`: lets fields of proxies through that clients send.",
+    summary: "`request-headers`: lets clients send fields that only proxies have a reason to send.",
     details: "\
-Fields that say who a client is, how it came or what it has asked for in truth are believed by many servers, and are a proxy's to say. From peers
-that are not in `trusted-proxies` they are dropped before anything looks at the request (matchers, templates, cache keys and logs included):
+Many servers trust fields that state the client's address, its protocol or the original URL, and only a proxy should set them. From peers
+that are not in `trusted-proxies` they are dropped before the request is processed (matchers, templates, cache keys and logs included):
 `Forwarded`, `X-Forwarded-*`, `X-Original-*`, `X-Forwarded`, `Forwarded-For`, `X-Real-IP`, `X-Client-IP`, `True-Client-IP`,
-`CF-Connecting-IP`, `X-Cluster-Client-IP`, `Fastly-Client-IP`, `X-Remote-IP`, `X-ProxyUser-Ip` and their like, `X-Scheme`, `X-Host`, `X-Rewrite-URL`,
-`X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`. `Proxy` is dropped from all peers. `pass` lets a field through that the route's
-server is to have from anybody. Not `Forwarded` and `X-Forwarded-For`, `-Host` and `-Proto`, which the proxy says itself, nor the field that
-`trusted-proxies` goes by. Matchers see a field that any route of the site lets through.",
+`CF-Connecting-IP`, `X-Cluster-Client-IP`, `Fastly-Client-IP`, `X-Remote-IP`, `X-ProxyUser-Ip` and similar names, `X-Scheme`, `X-Host`,
+`X-Rewrite-URL`, `X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`. `Proxy` is dropped from all peers. `pass` lets any client
+send a field to the route's server. It does not allow `Forwarded` and `X-Forwarded-For`, `-Host` and `-Proto`, which the proxy sets itself,
+nor the `header` of `trusted-proxies`. Matchers see a field that any route of the site passes.",
     example: r#"
 site example.com {
     route "/api/*" {
@@ -159,7 +159,7 @@ pub(crate) static REPLACE: Directive = Directive {
     props: &[],
     body: None,
     repeats: true,
-    summary: "Replaces what an expression matches in a field's values.",
+    summary: "Replaces the matches of an expression in a field's values.",
     details: "\
 `$1` and `${name}` stand for groups. The expression is matched over bytes, with ASCII classes, as values need not be UTF-8; `.` is any
 byte but a line end.",

@@ -29,12 +29,12 @@ impl Search<'_> {
             }
             _ if word.starts_with("```") => return self.fence(token.start, end),
             _ if word.starts_with("<<<<<<<") || word.starts_with(">>>>>>>") || word.starts_with("=======") => {
-                let help = "leave one of both versions, without these lines";
+                let help = "keep one of the two versions, without these lines";
                 self.add("a conflict of two versions was left here", self.span(token.start, end), Some(help.into()));
                 return false;
             }
             _ if word.starts_with('@') => {
-                let help = "what a request must have is said in its route, as in: route \"/api/*\" { method GET; respond 200; }";
+                let help = "conditions on requests are matchers in a route, as in: route \"/api/*\" { method GET; respond 200; }";
                 self.add("matchers have no names", self.span(token.start, token.end), Some(help.into()));
                 return false;
             }
@@ -64,11 +64,7 @@ impl Search<'_> {
         if let Some(close) = self.text[end..].find("```").map(|at| end + at) {
             edits.push(remove(self.span(close, self.end_of_line(close))));
         }
-        self.add(
-            "this is Markdown, not a part of the site",
-            self.span(start, end),
-            Some(Help::told("remove it", edits)),
-        );
+        self.add("this is Markdown, not part of the site", self.span(start, end), Some(Help::told("remove it", edits)));
         false
     }
 
@@ -85,7 +81,7 @@ impl Search<'_> {
             at += line.len();
         }
         let help = Help::told("write { and }", edits);
-        self.add("what belongs to a directive stands between braces", self.span(start, token.end), Some(help));
+        self.add("the lines of a directive are written between braces", self.span(start, token.end), Some(help));
     }
 
     /// A `=` between a directive and its value; between a property and its value it may have blanks beside it (KDL 2, section 3.5).
@@ -102,7 +98,7 @@ impl Search<'_> {
             );
         } else if self.first || self.last.is_some_and(|last| last.end == self.name_end) {
             let help = Help::told("write a blank for =", vec![Edit { at: here, text: " ".to_owned() }]);
-            self.add("between a directive and its value stands a blank", here, Some(help));
+            self.add("a directive and its value are separated by a blank", here, Some(help));
         } else {
             let value = word.trim_start_matches('=');
             let at = self.span(token.end - value.len(), token.end);
@@ -141,7 +137,7 @@ impl Search<'_> {
         if bare || twice.is_some_and(|value| !value.contains(['"', '\n'])) {
             let at = self.span(start, start + value.len());
             let text = twice.map_or_else(|| quoted(value), |value| quoted(&format!("\"{value}\"")));
-            self.add("a value like this stands in quotes", at, Some(Help::write(at, text)));
+            self.add("a value like this needs quotes", at, Some(Help::write(at, text)));
             self.skip = at.end as usize;
         }
     }
@@ -173,7 +169,7 @@ impl Search<'_> {
             let open = self.text[whole.end as usize..].find('{').map_or(end, |at| whole.end as usize + at + 1);
             edits.push(Edit { at: self.span(open, open), text: format!(" {matcher};") });
         }
-        self.add("this is how nginx says which paths are meant", whole, Some(Help::told(words, edits)));
+        self.add("this is nginx's form of path matching", whole, Some(Help::told(words, edits)));
         false
     }
 }

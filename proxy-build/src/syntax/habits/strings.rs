@@ -1,4 +1,4 @@
-//! Strings that KDL has not, or has in another form.
+//! Strings that KDL does not have, or has in another form.
 
 use super::{Search, is_key, is_quote};
 use crate::lexer::Token;
@@ -22,7 +22,7 @@ impl Search<'_> {
         let before = self.last.filter(|last| last.end == token.start && &self.text[last.start..last.end] == "r");
         if let Some(r) = before {
             let help = Help::write(self.span(r.start, token.end), format!("#{string}#"));
-            self.add("a raw string stands between #\" and \"#", self.span(r.start, token.end), Some(help));
+            self.add("a raw string is written between #\" and \"#", self.span(r.start, token.end), Some(help));
             return true;
         }
         if let Some((at, char)) = bad_escape(string) {
@@ -32,7 +32,7 @@ impl Search<'_> {
                 None => Some(Help::write(whole, format!("#{string}#")))
                     .filter(|_| !string.contains("\"#") && !string.contains("\\\"")),
             };
-            self.add(format!("`\\{char}` stands for nothing in a quoted string"), escape, help);
+            self.add(format!("`\\{char}` has no meaning in a quoted string"), escape, help);
         }
         true
     }
@@ -47,7 +47,7 @@ impl Search<'_> {
         let next = self.text[end..].trim_start_matches(['\r', '\n']);
         let next = &next[..next.find('\n').unwrap_or(next.len())];
         if next.matches('"').count() % 2 == 1 {
-            return Some("a text of several lines stands between two \"\"\", each on a line of its own".into());
+            return Some("a text of several lines is written between two \"\"\", each on its own line".into());
         }
         let text = line.trim_end_matches(|char: char| char.is_whitespace() || matches!(char, '{' | ';'));
         let close = self.span(start + text.len(), start + text.len());
@@ -92,7 +92,8 @@ impl Search<'_> {
         true
     }
 
-    /// A word that belongs to a string in other languages: `r#\"...\"#`, `file(\"...\")`, `<file>\"...\"`, `( file ) \"...\"`. `None` where it is none of these.
+    /// A word that belongs to a string in other languages: `r#\"...\"#`, `file(\"...\")`, `<file>\"...\"`, `( file ) \"...\"`. `None` where
+    /// it is none of these.
     pub(super) fn of_a_string(&mut self, token: Token, end_of_line: usize) -> Option<bool> {
         let word = &self.text[token.start..token.end];
         let quote = self.text[token.end..].starts_with('"');
@@ -125,7 +126,7 @@ impl Search<'_> {
         let parenthesis = usize::from(value[closed.len()..].starts_with(')') && word.ends_with('(') && word != "(");
         let whole = self.span(token.start, end + blanks + closed.len() + parenthesis);
         let help = Help::write(whole, format!("({ty}){closed}"));
-        self.add("a type stands in parentheses right before its value", whole, Some(help));
+        self.add("a type is written in parentheses directly before its value", whole, Some(help));
         self.skip = whole.end as usize;
         Some(true)
     }
@@ -135,7 +136,7 @@ impl Search<'_> {
         let whole = self.span(last.start, token.end);
         let (value, ty) = (&self.text[last.start..last.end], &self.text[token.start..token.end]);
         let help = Help::write(whole, format!("{ty}{value}"));
-        self.add("a type stands right before its value", whole, Some(help));
+        self.add("a type is written directly before its value", whole, Some(help));
     }
 
     /// Text between other quotes than KDL's: they would be part of the text.
@@ -154,7 +155,7 @@ impl Search<'_> {
             }
             None => (end_of_line, None),
         };
-        self.add(format!("`{open}` is no quote here: text stands between two \""), self.span(start, end), help);
+        self.add(format!("`{open}` is not a quote here: write text between two \""), self.span(start, end), help);
         self.skip = end;
     }
 }

@@ -1,7 +1,7 @@
-//! Where a text may be: [`Prefilter`], a bit for each hash of three bytes that are at the beginning of some text. Its look-ups don't wait
-//! for each other, as the steps of an automaton do, and its bits are few enough to stay in the nearest memory.
+//! Finds candidates for patterns: [`Prefilter`], a bit for each hash of three bytes at the beginning of a pattern. Its look-ups don't depend
+//! on each other, as the steps of an automaton do, and its table is small enough for the first-level cache.
 //!
-//! Where all texts are long enough, not every place is looked at, but every second to fourth: wherever such a text stands, one of
+//! If all patterns are long enough, only every second to fourth position is looked at: wherever such a pattern is, one of
 //! these is within its beginning (Wu and Manber, 1994, with shifts that are all the same).
 
 use std::ops::ControlFlow;

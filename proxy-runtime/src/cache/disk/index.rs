@@ -1,11 +1,11 @@
-//! What files a folder has, in memory: [`Index`]. Names whose files are to be removed are in it, too: they are nothing already. Pure.
+//! The list of a folder's files, in memory: [`Index`]. It also has files that will be removed, which no longer count. Pure.
 
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use crate::protocol::date::Moment;
 
-/// What files there are.
+/// The list of files.
 #[derive(Default)]
 pub(super) struct Index {
     pub(super) places: HashMap<u128, usize>,

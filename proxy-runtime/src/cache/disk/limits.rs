@@ -1,5 +1,5 @@
-//! How much a folder of cached responses may take: [`Limits`], and how room is made. What counts is what the disk gives away: the blocks that
-//! files occupy, their entries in directories, and the journal. Sixty thousand small files are 240 MiB to a disk, whatever they say themselves.
+//! The size limits of a folder of cached responses: [`Limits`]. They count the space that is occupied on the disk: the blocks of
+//! files, their entries in directories, and the journal. Sixty thousand small files occupy 240 MiB, whatever their lengths are.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use crate::context::settings::Settings;
 use crate::site;
 
-/// How much a folder takes.
+/// The size limits of a folder.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Bytes, as files and directories occupy them.

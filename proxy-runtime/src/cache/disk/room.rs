@@ -1,4 +1,4 @@
-//! Making room in a folder: for bytes, files, and what the file system has to keep free.
+//! Makes room in a folder: for bytes, files, and the space to leave free on the file system.
 
 use std::io;
 use std::sync::PoisonError;

@@ -1,4 +1,4 @@
-//! How a file of a folder is written: [`Writer`]. It has its name only when it is whole, and is removed if it never is; room is made for
+//! Writes a file of a folder: [`Writer`]. The file gets its name only when it is complete, and is removed otherwise; room is made for
 //! each piece before it is written.
 
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! How a file comes to be: begun, continued, and given its name once it is whole.
+//! The steps of writing a file: begin, continue, and name it once it is complete.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,7 @@
-//! The state of an in-flight fetch ([`State`]): what it has come to, the body as far as it has come, and how far each follower has read. Pure:
-//! whom to wake is returned, so that nobody is woken into a lock that is still held.
+//! The state of an in-flight fetch ([`State`]): its outcome, the body received so far, and the position of each follower. Pure:
+//! it returns the tasks to wake, so that none is woken into a lock that is still held.
 //!
-//! Reading a chunk costs the same however many followers there are; a new chunk costs a look at each of them.
+//! Reading a chunk costs the same for any number of followers; a new chunk costs a look at each of them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use super::super::entry::Head;
 use super::super::freshness::Unkept;
 use crate::failure::Failure;
 
-/// What a request came to.
+/// The outcome of a fetch.
 #[derive(Clone)]
 pub(crate) enum Landed {
-    /// An answer that others may have, too, and the name it will be kept under. Its body follows; its length, where that is
+    /// A response that others may have, too, and the name it will be kept under. Its body follows; its length, where that is
     /// known.
     Answer(Arc<Head>, u128, Option<u64>),
     /// What was kept is as it was, under this name.
     Refreshed(Arc<Head>, u128, Content),
-    /// An answer for nobody else.
+    /// A response for nobody else.
     Nothing,
     /// Who fetched has gone, the server has failed, or another fetch was faster: look again.
     Abandoned,
@@ -70,7 +70,7 @@ struct Follower {
     waker: Option<Waker>,
 }
 
-/// What a follower finds.
+/// The next item for a follower.
 pub(super) enum Next {
     Chunk(Bytes),
     End(Result<(), Failure>),

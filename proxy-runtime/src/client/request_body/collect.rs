@@ -1,5 +1,5 @@
-//! A request's body that is received before any of it goes on: to be looked at (`block`), or to be sent more than once (`retry`,
-//! `mirror`). What it takes counts as the process's memory ([`Charge`]).
+//! Buffers a request's body before it is forwarded: to inspect it (`block`), or to send it more than once (`retry`,
+//! `mirror`). The buffer counts as the process's memory ([`Charge`]).
 
 use bytes::Bytes;
 

@@ -45,7 +45,7 @@ impl WebSocketKey {
     }
 }
 
-/// Makes a 101 the answer to an extended CONNECT. `false`: the server has not understood, whatever it says (RFC 6455 section 4.1).
+/// Makes a 101 the response to an extended CONNECT. `false`: the server has not understood, whatever it says (RFC 6455 section 4.1).
 pub(super) fn accept(key: &WebSocketKey, answer: &mut Answer<Body>) -> bool {
     let mut shown = answer.fields.all("sec-websocket-accept");
     if shown.next() != Some(key.accepted().as_bytes()) || shown.next().is_some() {

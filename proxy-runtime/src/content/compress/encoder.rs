@@ -1,4 +1,4 @@
-//! The three codings behind one face: [`Encoder`]. Each writes into memory of its own, from which what is ready is moved on.
+//! The three codings behind one interface: [`Encoder`]. Each writes into its own memory, from which finished data is taken.
 
 use std::io::Write as _;
 
@@ -18,7 +18,7 @@ pub(super) enum Encoder {
 }
 
 /// How far back brotli looks, as a power of two: 256 KiB, for what is compressed while a client waits is small or comes slowly,
-/// and each answer has such a window.
+/// and each response has such a window.
 const BROTLI_WINDOW: i32 = 18;
 
 /// How far back zstd looks, as a power of two: 1 MiB. More than 8 MiB no browser takes (RFC 9659).

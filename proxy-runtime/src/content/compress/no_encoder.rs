@@ -1,5 +1,5 @@
-//! Stands for `compress::encoder` where the runtime is built without the feature `compress`. No site that needs it gets this far:
-//! its output asserts `COMPRESSES` when it is compiled.
+//! Replaces `compress::encoder` if the runtime is built without the feature `compress`. A site that needs it does not compile:
+//! its output asserts `COMPRESSES`.
 
 use crate::site::Coding;
 

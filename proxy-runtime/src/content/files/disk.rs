@@ -1,12 +1,12 @@
-//! Files on disk: how they are found and opened, and never another ([`find`]).
+//! Finds and opens files on disk, only within their folder ([`find`]).
 //!
-//! A path is opened by `openat2(2)` with `RESOLVE_BENEATH`: the kernel itself sees to it that no name, link or race leads out of the
-//! folder. The folder is opened for each request, so that one that is exchanged as a whole (a link to a release) is the new one
-//! from then on. What is opened is looked at after it was opened, by its handle: there is no moment between a look and
-//! a use.
+//! A path is opened by `openat2(2)` with `RESOLVE_BENEATH`: the kernel ensures that no name, link or race leads out of the
+//! folder. The folder is opened for each request, so that a folder that was replaced as a whole (a link to a release) is used
+//! at once. A file is examined after it was opened, by its handle: there is no time between check and
+//! use.
 //!
-//! Most of what is asked for is in memory: the kernel is asked for that first, in a way that never waits for a disk
-//! (`RESOLVE_CACHED`, `RWF_NOWAIT`), and only what it has not is left to a thread that may wait ([`Patience`]).
+//! Most requested files are in memory: the kernel is asked first in a way that never waits for a disk
+//! (`RESOLVE_CACHED`, `RWF_NOWAIT`), and only the rest is left to a thread that may wait ([`Patience`]).
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -20,7 +20,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use super::{Below, ENCODINGS};
 use crate::site::Files;
 
-/// What a path led to.
+/// The result of a path's look-up.
 pub(crate) enum FileLookup {
     /// A file.
     File(OpenedFile),
@@ -36,7 +36,7 @@ pub(crate) enum FileLookup {
     WouldWait,
 }
 
-/// Whether a disk may be waited for.
+/// Whether an operation may wait for a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
     /// It may not: this is the event loop.

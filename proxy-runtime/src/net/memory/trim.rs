@@ -1,9 +1,9 @@
-//! Gives memory that was freed back to the system, once there is much less to do than there was: [`keep_trimming`].
+//! Returns freed memory to the system after the load has dropped: [`keep_trimming`].
 //!
-//! glibc keeps what is freed for whoever comes next, and where pieces that live on lie between, it keeps all of it: after ten
-//! thousand streams of clients that read nothing the process would stay as large as it was. So the main thread looks every few
-//! seconds whether less than half is left of what there was, of connections or of [`Memory`], and has the allocator look through
-//! its pages then. That takes a millisecond or so, in which workers may wait for the allocator: never while a load lasts.
+//! glibc keeps freed memory for later allocations, and all of it if live pieces lie between: after ten
+//! thousand streams of clients that read nothing the process would stay as large as it was. The main thread therefore checks every few
+//! seconds whether connections or [`Memory`] have fallen to less than half, and then has the allocator release
+//! pages. That takes about a millisecond, in which workers may wait for the allocator, but never under load.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What stands in for `tls` in a proxy that was built without it: the same names, and nothing of them can exist.
+//! Replaces `tls` in a proxy that was built without it: the same names, with types that have no values.
 
 use crate::context::settings::{Refused, Settings};
 use crate::failure::Failure;

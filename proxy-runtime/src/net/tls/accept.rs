@@ -1,4 +1,4 @@
-//! A client's handshake: which site it wants, what it is shown, who it is.
+//! A client's handshake: the requested site, the certificate, the client's certificate.
 
 use std::net::IpAddr;
 use std::rc::Rc;

@@ -1,9 +1,9 @@
-//! `tls acme`: certificates that an authority is asked for (RFC 8555), and asked again before they expire.
+//! `tls acme`: orders certificates from an authority (RFC 8555), and renews them.
 //!
-//! One task per `tls` on the main thread ([`super::keeper`]); few ask at once. When it may order is [`schedule`]'s to say, the order itself is
-//! [`order`]'s. A certificate that has come is served at once, and written as soon as that is possible: an order is never repeated because a
+//! There is one task per `tls` on the main thread ([`super::keeper`]); few orders run at once. [`schedule`] decides when to order, [`order`]
+//! carries it out. A new certificate is served at once, and written as soon as possible: an order is never repeated because a
 //! disk is full. The account, each certificate with its key, and the pause before the next order are files in the folder `state`, so
-//! that a new start goes on where the last one was.
+//! that a restarted proxy continues where the last one stopped.
 
 pub(super) mod account;
 pub(super) mod ari;

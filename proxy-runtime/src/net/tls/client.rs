@@ -1,4 +1,4 @@
-//! What the proxy asks of servers: an upstream's `tls`.
+//! TLS settings for connections to servers: an upstream's `tls`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a site's handshakes need ([`Engine`]): made at start and when files are read again, and swapped whole.
+//! The data that a site's handshakes need ([`Engine`]): made at start and when files are read again, and swapped as a whole.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{acme, client, server};
 use crate::context::settings::{Refused, Settings};
 use crate::site::{Certificates, Site, Tls};
 
-/// What a site's handshakes need; shared by all workers.
+/// The data that a site's handshakes need; shared by all workers.
 pub(crate) struct Engine {
     /// For clients, as the site's list of `tls`.
     pub(super) served: Vec<ArcSwap<TlsConfigs>>,

@@ -1,4 +1,4 @@
-//! Why a handshake failed, in a few words for the log. Pure.
+//! Explains a failed handshake in a few words, for the log. Pure.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Sees to the certificates of a site ([`keep_certificates`]): one task for each.
+//! Keeps the certificates of a site up to date ([`keep_certificates`]): one task for each.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ impl Keeper {
         let pause = keeper.schedule.pause(now);
         if pause > Duration::ZERO {
             keeper.say(&format!(
-                "no order for another {}s, after {} that failed",
+                "the next order is in {}s, after {} failed ones",
                 pause.as_secs(),
                 keeper.schedule.failures()
             ));
@@ -216,7 +216,7 @@ impl Keeper {
                     self.keep_pause(pause);
                 }
                 // When all is in its place: whoever reads this may end the process.
-                self.say(&format!("a certificate was obtained, good until {good_until}"));
+                self.say(&format!("a certificate was obtained, valid until {good_until}"));
             }
             Err(error) => {
                 let pause = self.schedule.failed(error.retry_after, Now::read(), luck);
@@ -228,7 +228,7 @@ impl Keeper {
 
     /// Serves a certificate from now on, and writes it, now or later. Says until when it is good.
     fn serve(&mut self, pem: String) -> Result<String, AcmeError> {
-        let flaw = |flaw: String| AcmeError::from(flaw).about("the certificate that came is no good");
+        let flaw = |flaw: String| AcmeError::from(flaw).about("the new certificate can't be used");
         let chain = Chain::read(pem.as_bytes()).map_err(|error| flaw(error.to_string()))?;
         if !self.is_for_all_hosts(&chain) {
             return Err(flaw(format!("it is for {}", chain.hosts().join(" "))));

@@ -1,4 +1,4 @@
-//! What stands in for `tls::acme` in a proxy that was built without it: nobody is asked for certificates.
+//! Replaces `tls::acme` in a proxy that was built without it: no certificates are ordered.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! What stands in for `keeper` in a proxy that was built without `acme`: there are no certificates to see to.
+//! Replaces `keeper` in a proxy that was built without `acme`: there are no certificates to renew.
 
 use crate::context::settings::Settings;
 use crate::net::tls::Engine;

@@ -1,4 +1,4 @@
-//! The cryptography ([`provider`]): aws-lc's, for the post-quantum group and for speed.
+//! The cryptography provider ([`provider`]): aws-lc, for the post-quantum group and for speed.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the proxy shows to clients: certificates and settings of each `tls`, as [`TlsConfigs`].
+//! TLS settings for clients: certificates and settings of each `tls`, as [`TlsConfigs`].
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use crate::context::settings::{Refused, Settings};
 use crate::net::certificate::{self, CertificateError, Chain, covers};
 use crate::site::{Certificate, Certificates, ClientCertificates, Site, Speaks, Tls, TlsVersion};
 
-/// What handshakes of one `tls` go by: by what the listener speaks.
+/// The configurations of one `tls`, by the protocols of the listener.
 pub(super) struct TlsConfigs {
     /// There is no certificate yet: an authority has still to issue it.
     empty: bool,

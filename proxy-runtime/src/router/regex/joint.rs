@@ -1,8 +1,8 @@
 //! Many expressions in one table: [`Joint`]. Pure, on the hot path.
 //!
 //! The table is a DFA as bytes, made for this: expressions on paths have long literal parts and few branches, and a site
-//! may have 100,000. What has one way on is text to compare; a state stands before the states it leads to, so that the
-//! states of one expression, which no other request reads, lie in one or two lines of memory. Nothing is read or checked
+//! may have 100,000. Chains of states without branches are text to compare; a state is stored before its successors, so that the
+//! states of one expression lie in one or two cache lines. Nothing is read or checked
 //! at start. A state is
 //!
 //! ```text
@@ -25,7 +25,7 @@ use std::borrow::Cow;
 #[derive(Debug, Clone)]
 pub struct Joint(Cow<'static, [u8]>);
 
-/// Where a walk ended: the list of what matched.
+/// The end of a walk: the list of matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End(Option<u32>);
 

@@ -1,5 +1,5 @@
-//! Answers out of what is kept, or on its way to be: whole, in parts (RFC 9110 section 14), or as a 304 (section 13); with
-//! their age (RFC 9111 section 5.1) and what the cache has done (`Cache-Status`, RFC 9211).
+//! Responses from the cache, or from an in-flight fetch: whole, in parts (RFC 9110 section 14), or as a 304 (section 13); with
+//! their age (RFC 9111 section 5.1) and `Cache-Status` (RFC 9211).
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub(super) struct Told {
     /// Why it was forwarded, if it was (RFC 9211 section 2.2).
     pub(super) forward: Option<&'static str>,
     pub(super) stored: bool,
-    /// The status of the server's answer.
+    /// The status of the server's response.
     pub(super) status: Option<StatusCode>,
 }
 
@@ -51,7 +51,7 @@ pub(super) enum Body<'a> {
     Made(body::Body, u64),
 }
 
-/// An answer that is kept.
+/// A response that is kept.
 pub(super) fn hit(
     record: &mut Record,
     head: &Arc<Head>,
@@ -69,7 +69,7 @@ pub(super) fn hit(
     present(record, head, Body::Here(content), &told, now)
 }
 
-/// As much of an answer as the request wants.
+/// As much of a response as the request wants.
 pub(super) fn present(
     record: &mut Record,
     head: &Arc<Head>,
@@ -95,7 +95,7 @@ pub(super) fn present(
     Answer { status, fields, body }
 }
 
-/// The store whose answers are compressed on this route.
+/// The store whose responses are compressed on this route.
 fn forms_of(record: &Record) -> Option<&'static Store> {
     let policy = record.route.as_ref()?.policy;
     let cache = policy.cache.as_ref().filter(|_| policy.compress.is_some())?;
@@ -114,7 +114,7 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
         Body::Made(_, length) => Some(*length),
     };
     match (selected::select(record, &head.fields, length), body) {
-        // A kept answer stands for the server's: what is to fail is the server's to say (RFC 9111 section 4.3.2).
+        // A cached response stands for the server's: what is to fail is the server's to say (RFC 9111 section 4.3.2).
         (Selected::Whole | Selected::Failed, body) => (head.status, whole(), all(body)),
         (Selected::Unmodified, _) => {
             let Answer { status, fields, body } = selected::unmodified(record, &head.fields, length);

@@ -34,7 +34,7 @@ pub(super) async fn beside(
     Box::pin(fetch(client, record, route, proxy, sought, errand)).await
 }
 
-/// HEAD that is not fetched as GET for all: an answer to it is not kept, but tells whether what is kept is as it was (RFC 9111 section
+/// HEAD that is not fetched as GET for all: a response to it is not kept, but tells whether what is kept is as it was (RFC 9111 section
 /// 4.3.5).
 pub(super) async fn head_only(
     client: &Rc<Client>,

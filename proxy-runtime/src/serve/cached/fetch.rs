@@ -1,4 +1,4 @@
-//! Fetching: the server is asked, for one client or for all who wait, and what comes is kept if it may be.
+//! Fetches a response from the server, for one client or for all that wait, and stores it if it may be stored.
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -35,7 +35,7 @@ use crate::serve::retry::Request;
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route, Share};
 
-/// Fetches behind an answer that is stale.
+/// Fetches behind a response that is stale.
 pub(super) fn refresh(
     client: &Client,
     record: &Record,
@@ -46,7 +46,7 @@ pub(super) fn refresh(
 ) {
     let Joined::Fill(fill) = sought.store.flights.join(place.own, &sought.url) else { return };
     let (client, mut record) = (Rc::new(Client::nobody(&client.peer)), record.unseen());
-    // Whatever has found it stale: it is an answer to GET that is kept.
+    // Whatever has found it stale: it is a response to GET that is kept.
     record.method = Method::GET;
     let (route, sought) = (*route, sought.clone());
     tokio::task::spawn_local(async move {
@@ -117,7 +117,7 @@ impl Errand {
     }
 }
 
-/// Asks the server: for an answer, or whether a stale one is still right.
+/// Asks the server: for a response, or whether a stale one is still right.
 pub(super) async fn fetch(
     client: &Rc<Client>,
     record: &mut Record,
@@ -200,7 +200,7 @@ pub(super) fn are_down(client: &Client, proxy: &Proxy) -> bool {
     proxy.shares.iter().all(is_down)
 }
 
-/// What a request asks that fetches for all: the whole answer, whoever may have what; or, if something is kept already, whether
+/// What a request asks that fetches for all: the whole response, whoever may have what; or, if something is kept already, whether
 /// it is still right (RFC 9111 section 4.3.1).
 pub(super) fn for_all(fields: &mut Fields, stale: Option<&Head>) {
     forwarded::for_all(fields);
@@ -218,7 +218,7 @@ pub(super) fn is_about(said: &Fields, kept: &Head) -> bool {
     said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)))
 }
 
-/// A kept answer as it is after the server has said that it is as it was (RFC 9111 sections 3.2 and 4.3.4). `Err`: it must not
+/// A cached response as it is after the server has said that it is as it was (RFC 9111 sections 3.2 and 4.3.4). `Err`: it must not
 /// be kept any longer.
 pub(super) fn renew(
     record: &Record,
@@ -315,7 +315,7 @@ fn kept_head(
     }
 }
 
-/// An answer from the server: to be kept, if it may be, and passed on.
+/// A response from the server: to be kept, if it may be, and passed on.
 pub(super) fn take_in(
     client: &Rc<Client>,
     record: &mut Record,
@@ -403,7 +403,7 @@ fn is_unkept(sought: &Sought, errand: Errand, (status, unkept): (StatusCode, Unk
     errand.fill.lands_alone();
 }
 
-/// Whether an answer is kept: its head, its place, and room for its body. `part` is what it is called as a part.
+/// Whether a response is kept: its head, its place, and room for its body. `part` is what it is called as a part.
 pub(super) fn admit(
     request: &Forwarded<'_>,
     record: &Record,

@@ -1,4 +1,4 @@
-//! Waiting for what others fetch, and taking over from who is too slow ([`follow`]).
+//! Waits for another request's fetch, and takes over if it is too slow ([`follow`]).
 
 use std::task::Poll;
 
@@ -13,7 +13,7 @@ use crate::net::clock::after;
 use crate::protocol::date::Moment;
 use crate::site::Route;
 
-/// What comes of joining a flight.
+/// The result of joining a flight.
 pub(super) enum Followed {
     /// The flight has come to this.
     Landed(Reader, Landed),

@@ -1,7 +1,7 @@
-//! A request as its server is sent it, for those who select among responses by it: [`Forwarded`].
+//! A request in the form in which its server receives it, to select among responses: [`Forwarded`].
 //!
-//! `Vary` is about what the server was sent (RFC 9111 section 4.1). Only a few fields differ from what the client sent, so the forwarded
-//! head is not made for each hit, but when one of those is asked for; and by the very function that makes it for the server.
+//! `Vary` refers to the request that the server received (RFC 9111 section 4.1). Only a few fields differ from the client's, so the forwarded
+//! head is not made for each hit, but only if one of these fields is needed; and by the same function that makes it for the server.
 
 use std::cell::OnceCell;
 use std::rc::Rc;

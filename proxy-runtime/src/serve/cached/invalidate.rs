@@ -43,8 +43,8 @@ fn asker(record: &Record) -> Asker {
     (record.client, record.version == Version::HTTP_2)
 }
 
-/// A request has changed what it is about, as far as its answer tells: what is kept of that is no longer right. So are the
-/// places that the answer names, if they are on the same host; and the groups that it names (RFC 9875 section 3), whatever its status.
+/// A request has changed what it is about, as far as its response tells: what is kept of that is no longer right. So are the
+/// places that the response names, if they are on the same host; and the groups that it names (RFC 9875 section 3), whatever its status.
 pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &Answer<Body>) {
     if client.worker.stores.is_empty() || record.method.is_safe() {
         return;
@@ -67,7 +67,7 @@ pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &An
 /// RFC 9875 section 3.
 const GROUP_INVALIDATION: &str = "cache-group-invalidation";
 
-/// The groups that an answer says have changed, of the origin that it comes from.
+/// The groups that a response says have changed, of the origin that it comes from.
 fn invalidate_groups(client: &Client, record: &Record, answer: &Answer<Body>) {
     if !answer.fields.contains(GROUP_INVALIDATION) {
         return;

@@ -1,5 +1,5 @@
-//! Parts of responses: what a 206 has, and what came of a response that was cut short, is stored, used for what lies within it, and
-//! completed by what is missing (RFC 9111 sections 3.3 and 3.4).
+//! Parts of responses: stores 206 responses, and the received part of responses that were cut short, serves ranges within them, and
+//! completes them with the missing parts (RFC 9111 sections 3.3 and 3.4).
 //!
 //! ```text
 //! parts of the version are stored ─→ enough of them: the rest is fetched between them, as it is sent
@@ -7,12 +7,12 @@
 //! a range far in, or from the end ────────┴→ fetched as it is ─→ stored, listed
 //! ```
 //!
-//! With `slice`, each of these parts begins at a multiple of one length, and so nothing needs to be listed: what is wanted is put together
-//! of slices, each of which is stored, or fetched once for all who want it.
+//! With `slice`, each part begins at a multiple of one length, so no list is needed: a range is assembled
+//! from slices, each of which is stored, or fetched once for all requests.
 //!
-//! Parts are put together only if a strong validator says that they are of one version; where one that is fetched is of another, the
-//! response ends there, and what is stored is forgotten. What is sent goes through a window (`Flight`), so that no more than that is held
-//! of it, however long it is. Rules and lists are in `cache::parts`.
+//! Parts are assembled only if a strong validator says that they belong to one version; if a fetched part belongs to another, the
+//! response ends there, and the stored parts are removed. The response is sent through a window (`Flight`), so that only the window is
+//! in memory, for any length. Rules and lists are in `cache::parts`.
 
 mod assemble;
 mod fetch;
@@ -137,7 +137,7 @@ enum Came {
 }
 
 impl Asking {
-    /// Answers from parts that are stored, or a request for a part with what comes of that.
+    /// Responses from parts that are stored, or a request for a part with what comes of that.
     pub(super) async fn answer(&self, record: &mut Record) -> Result<Outcome, Stop> {
         if let Some(size) = &self.sought.policy.slice {
             return self.sliced(record, size.get(self.client.worker.settings)).await;
@@ -168,7 +168,7 @@ impl Asking {
         }
     }
 
-    /// Answers with slices.
+    /// Responses with slices.
     async fn sliced(&self, record: &mut Record, size: u64) -> Result<Outcome, Stop> {
         if self.is_whole_on_its_way() {
             return Ok(Outcome::Other);
@@ -252,7 +252,7 @@ impl Asking {
         self.is_usable(&head, Moment::now()).then(|| (head, Listed::of(&content)))
     }
 
-    /// Answers from the parts of a version, and what is to be fetched between them; `None`: another way is better.
+    /// Responses from the parts of a version, and what is to be fetched between them; `None`: another way is better.
     async fn complete(&self, record: &mut Record, head: &Head, listed: Listed) -> Result<Option<Outcome>, Stop> {
         let Some(version) = Version::of(&head.fields) else { return Ok(None) };
         // What is answered with a head alone needs that of a part, whichever.

@@ -1,4 +1,4 @@
-//! Past the store: to the server and back, as the client asks ([`go_on`]).
+//! Bypasses the store: forwards the client's request unchanged ([`go_on`]).
 
 use std::rc::Rc;
 

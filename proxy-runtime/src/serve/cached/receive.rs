@@ -1,6 +1,6 @@
-//! A body on its way into a store: in a task of its own, for all who read it, with nobody for a client.
+//! Receives a body for a store: in a separate task, for all followers, without a client.
 //!
-//! Kept in memory as long as it fits, else on disk, else not at all; those who read it get it in any case.
+//! It is stored in memory if it fits, else on disk, else not at all; followers get it in any case.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use crate::exchange::UpstreamExchange;
 use crate::net::clock::after;
 use crate::site;
 
-/// Where an answer goes that is being received.
+/// The destination of a response that is being received.
 pub(super) struct Keeping {
     pub(super) policy: &'static site::Cache,
     pub(super) store: &'static Store,

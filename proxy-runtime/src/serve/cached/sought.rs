@@ -1,4 +1,4 @@
-//! What an exchange asks the cache for ([`Sought`]).
+//! The cache query of an exchange ([`Sought`]).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::context::facts::Facts;
 use crate::site;
 
-/// What an exchange asks the cache for.
+/// The cache query of an exchange.
 #[derive(Clone)]
 pub(super) struct Sought {
     pub(super) policy: &'static site::Cache,
@@ -23,7 +23,7 @@ pub(super) struct Sought {
     pub(super) authorized: bool,
 }
 
-/// A kept answer that is to be asked about.
+/// A cached response that is to be asked about.
 pub(super) type Stale = (Arc<Head>, Content);
 
 impl Sought {
@@ -45,7 +45,7 @@ impl Sought {
         }
     }
 
-    /// Whether an answer that is kept under a name, or a part of one, is one to this request, too, by what the answer says it depends on.
+    /// Whether a response that is kept under a name, or a part of one, is one to this request, too, by what the response says it depends on.
     pub(super) fn is_for(&self, (head, part): (&Head, Option<&str>), name: u128, request: &Forwarded<'_>) -> bool {
         let url = match self.policy.key.follows_search {
             // By what the response says of queries, which was not known before.

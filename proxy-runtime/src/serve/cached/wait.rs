@@ -29,7 +29,7 @@ use crate::serve::body::Body;
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route};
 
-/// So often something is brought back from disk for a request: a note that there are several answers, and the answer; and once more, where
+/// So often something is brought back from disk for a request: a note that there are several responses, and the response; and once more, where
 /// it has gone again meanwhile.
 const MOST_RECALLS: u8 = 3;
 

@@ -1,4 +1,4 @@
-//! Checks of servers that speak HTTP/2: by a path as in HTTP/1.1, or by gRPC's own question (grpc.health.v1).
+//! Health checks over HTTP/2: by a path as in HTTP/1.1, or by gRPC's health service (grpc.health.v1).
 
 use bytes::Bytes;
 use http::Method;
@@ -64,7 +64,7 @@ pub(super) async fn talk(
             return serving(code.map(http::HeaderValue::as_bytes), &whole);
         }
         let text = check.body.as_deref().unwrap_or_default();
-        verdict(check, parts.status.as_u16(), &whole).unwrap_or_else(|| Err(format!("`{text}` is not in its answer")))
+        verdict(check, parts.status.as_u16(), &whole).unwrap_or_else(|| Err(format!("`{text}` is not in its response")))
     };
     tokio::select! {
         found = asked => found,
@@ -82,13 +82,13 @@ fn question(service: &str) -> Bytes {
     [&[0, 0, 0, 0, field.len() as u8][..], &field].concat().into()
 }
 
-/// Whether an answer says `SERVING`: status 0, and a `HealthCheckResponse` whose one field (number 1) is 1.
+/// Whether a response says `SERVING`: status 0, and a `HealthCheckResponse` whose one field (number 1) is 1.
 fn serving(code: Option<&[u8]>, message: &[u8]) -> Result<(), String> {
     match (code, message) {
         (Some(b"0"), [0, 0, 0, 0, 2, 0x08, 1]) => Ok(()),
-        (Some(b"0"), _) => Err("it does not say that it serves".to_owned()),
-        (Some(code), _) => Err(format!("it answers with the code {}", escape::shown(code))),
-        (None, _) => Err("what it says is no answer of gRPC".to_owned()),
+        (Some(b"0"), _) => Err("its status is not `SERVING`".to_owned()),
+        (Some(code), _) => Err(format!("it responds with the code {}", escape::shown(code))),
+        (None, _) => Err("it is not a gRPC response".to_owned()),
     }
 }
 

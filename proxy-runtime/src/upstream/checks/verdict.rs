@@ -1,8 +1,8 @@
-//! What an answer to a health check comes to ([`verdict`]). Pure.
+//! Evaluates the response to a health check ([`verdict`]). Pure.
 
 use crate::site::HealthCheck;
 
-/// No more of an answer is read, in bytes.
+/// No more of a response is read, in bytes.
 pub(super) const MAX_ANSWER: u64 = 64 << 10;
 
 /// What a status and the beginning of a body come to; `None` if the rest of the body matters.

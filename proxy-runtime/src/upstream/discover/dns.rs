@@ -1,5 +1,5 @@
-//! Servers by DNS: the addresses of a name (A and AAAA), or the servers of a service (SRV, RFC 2782), for as long as the
-//! answer is good.
+//! Discovers servers by DNS: the addresses of a name (A and AAAA), or the servers of a service (SRV, RFC 2782), for the
+//! TTL of the records.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 
 use crate::site::{Discover, DiscoverFrom, Discovered, Resolved};
 
-/// How long to wait for an answer.
+/// How long to wait for a response.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// An answer is good for so long at least, and at most.
+/// A response is good for so long at least, and at most.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -39,7 +39,7 @@ pub fn resolve(discover: &'static Discover) -> Pin<Box<dyn Future<Output = Resol
                 DiscoverFrom::File(path) => Err(format!("{path} is a file")),
             }
         };
-        tokio::time::timeout(PATIENCE, asked).await.map_err(|_| "no answer in time".to_owned())?
+        tokio::time::timeout(PATIENCE, asked).await.map_err(|_| "no response in time".to_owned())?
     })
 }
 
@@ -59,7 +59,7 @@ async fn service(resolver: &TokioResolver, name: &str) -> Resolved {
     let heaviest = targets.iter().map(|target| target.weight).max().unwrap_or_default().max(1);
     let (mut servers, mut until, mut failed) = (Vec::new(), answer.valid_until(), None);
     for target in targets {
-        // One that does not resolve is left out; all of them are no answer.
+        // One that does not resolve is left out; if none resolves, there is no result.
         let (found, its) = match addresses(resolver, &target.target.to_string()).await {
             Ok(found) => found,
             Err(reason) => {

@@ -1,4 +1,4 @@
-//! A file of servers: a line for each, `ADDRESS:PORT`, and behind it perhaps `weight=N` and `backup`. `#` begins a comment.
+//! Reads a file of servers: a line for each, `ADDRESS:PORT`, optionally followed by `weight=N` and `backup`. `#` begins a comment.
 
 use std::fs;
 use std::io::Read as _;
@@ -48,7 +48,7 @@ fn parse(text: &str) -> Result<Vec<Discovered>, String> {
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
         let Some(address) = words.next() else { continue };
         let wrong = |what: &str| format!("line {number}: `{what}`");
-        let address = address.parse().map_err(|_| wrong(address) + " is no address with a port")?;
+        let address = address.parse().map_err(|_| wrong(address) + " is not an address with a port")?;
         let mut server = Discovered { address, weight: 1, backup: false };
         for word in words {
             let weight =
@@ -88,8 +88,8 @@ mod tests {
             "10.0.0.1:80\n\n# no\n[::1]:80 weight=3 backup # yes\n",
             Ok(&[("10.0.0.1:80", 1, false), ("[::1]:80", 3, true)]),
         );
-        check("10.0.0.1", Err("line 1: `10.0.0.1` is no address with a port"));
-        check("\nhost:80", Err("line 2: `host:80` is no address with a port"));
+        check("10.0.0.1", Err("line 1: `10.0.0.1` is not an address with a port"));
+        check("\nhost:80", Err("line 2: `host:80` is not an address with a port"));
         check("10.0.0.1:80 weight=1001", Err("line 1: `weight=1001` is neither weight=N, up to 1000, nor `backup`"));
         check("10.0.0.1:80 spare", Err("line 1: `spare` is neither weight=N, up to 1000, nor `backup`"));
     }

@@ -1,5 +1,5 @@
-//! SHA-1 (RFC 3174), which WebSocket's handshake is defined by (RFC 6455 section 4.2.2). It protects nothing there, and nothing
-//! else may use it. Once per WebSocket, over 60 bytes: not worth a library.
+//! SHA-1 (RFC 3174), which WebSocket's handshake is defined by (RFC 6455 section 4.2.2). It has no security function there, and no
+//! other code may use it. It runs once per WebSocket, over 60 bytes: not worth a library.
 
 /// The digest.
 pub(super) fn digest(message: &[u8]) -> [u8; 20] {

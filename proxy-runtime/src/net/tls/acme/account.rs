@@ -1,4 +1,4 @@
-//! The account with the authority: [`Accounts`]. One, however many certificates there are, and registered by one task while the others wait.
+//! The account with the authority: [`Accounts`]. All certificates share it; one task registers it while the others wait.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -163,6 +163,6 @@ impl Accounts {
         let key = self.settings.file(*key);
         let end = key.iter().rposition(|byte| !byte.is_ascii_whitespace() && *byte != b'=').map_or(0, |last| last + 1);
         let key = data_encoding::BASE64URL_NOPAD.decode(key[..end].trim_ascii_start());
-        Ok(Some(ExternalAccountKey::new(id.to_string(), &key.map_err(|_| "`eab-key` is no base64 for URLs")?)))
+        Ok(Some(ExternalAccountKey::new(id.to_string(), &key.map_err(|_| "`eab-key` is not base64url")?)))
     }
 }

@@ -1,4 +1,5 @@
-//! When the authority would like a certificate renewed (ACME Renewal Information, RFC 9773): earlier than usual where it has to be revoked, or spread.
+//! The authority's suggested renewal time (ACME Renewal Information, RFC 9773): earlier than usual if a certificate has to be revoked, or
+//! to spread load.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,7 @@ use super::error::AcmeError;
 use super::schedule::{self, Window};
 use crate::net::certificate::Chain;
 
-/// What an authority says about a certificate.
+/// An authority's renewal information for a certificate.
 pub(crate) struct RenewalInfo {
     pub(crate) window: Window,
     /// Where it says why, for people.

@@ -1,7 +1,7 @@
-//! What an authority wants to see just now: [`Challenges`], which workers look at, and [`Met`], which keeps one there.
+//! The pending challenges: [`Challenges`], which workers read, and [`Met`], a guard that keeps one in it.
 //!
-//! http-01 is an answer to a plain request (RFC 8555 section 8.3), tls-alpn-01 a certificate that is made for a handshake (RFC 8737).
-//! With no challenge under way a request costs one load here.
+//! http-01 is a response to a plain request (RFC 8555 section 8.3), tls-alpn-01 a certificate that is made for a handshake (RFC 8737).
+//! Without a pending challenge a request costs one load here.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
 /// Where plain requests of an authority go.
 const WELL_KNOWN: &str = "/.well-known/acme-challenge/";
 
-/// What an authority wants to see just now.
+/// The pending challenges of authorities.
 #[derive(Default)]
 pub(crate) struct Challenges {
     count: AtomicUsize,
@@ -40,7 +40,7 @@ impl Challenges {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// The answer to a plain request, if it is an authority's.
+    /// The response to a plain request, if it is an authority's.
     pub(crate) fn answer(&self, path: &str) -> Option<Answer<Bytes>> {
         if !self.any() {
             return None;

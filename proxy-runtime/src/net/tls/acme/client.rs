@@ -1,7 +1,7 @@
-//! How an authority is asked: [`HttpsClient`], hyper's client with bounds on what a response may take, in time and memory.
+//! The client for an authority: [`HttpsClient`], hyper's client with limits on time and memory of a response.
 //!
-//! Refusals become [`AcmeError`]s here, with what `Retry-After` says: instant-acme forgets that. It sees itself only to `badNonce`. Whatever
-//! `Retry-After` says is bounded, because sums of times are made of it.
+//! It turns refusals into [`AcmeError`]s with the value of `Retry-After`, which instant-acme ignores. instant-acme itself handles only
+//! `badNonce`. The value of `Retry-After` is bounded, because times are added to it.
 
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! dns-01 (RFC 8555 section 8.4): a TXT record below the name says that it is one's own. Records are set and removed by a [`DnsProvider`], one value
+//! dns-01 (RFC 8555 section 8.4): a TXT record below the name proves control over it. A [`DnsProvider`] sets and removes records, one value
 //! at a time: a name and its wildcard have two values at the same name.
 
 mod exec;

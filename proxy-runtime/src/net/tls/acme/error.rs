@@ -1,4 +1,4 @@
-//! Why an order fails: [`AcmeError`], what an authority has said (RFC 8555 section 6.7) or what went wrong on the way to it.
+//! The failure of an order: [`AcmeError`], an authority's problem document (RFC 8555 section 6.7) or an error in reaching it.
 
 use std::fmt;
 use std::time::{Duration, Instant};

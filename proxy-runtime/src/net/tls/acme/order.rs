@@ -1,4 +1,4 @@
-//! One order (RFC 8555 section 7.4): [`obtain`] asks for a certificate, meets the authority's challenges and fetches what it signs.
+//! One order (RFC 8555 section 7.4): [`obtain`] requests a certificate, completes the authority's challenges and fetches the certificate.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// How long an order may take in all.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// What is asked for, and by what means.
+/// The request of an order, and the means for its challenges.
 pub(crate) struct OrderRequest<'a> {
     pub(crate) acme: &'a Acme,
     pub(crate) settings: &'a Settings,
@@ -216,9 +216,9 @@ async fn become_ready(order: &mut Order) -> Result<(), AcmeError> {
         }
     }
     if reasons.is_empty() {
-        return Err(waited.err().unwrap_or_else(|| "the authority does not believe it".into()));
+        return Err(waited.err().unwrap_or_else(|| "the authority could not verify it".into()));
     }
-    Err(AcmeError::from(reasons.join("; ")).about("the authority does not believe it"))
+    Err(AcmeError::from(reasons.join("; ")).about("the authority could not verify it"))
 }
 
 /// Has a new key signed. Gives the key, and the chain.

@@ -1,7 +1,7 @@
-//! When a certificate is ordered: [`Schedule`] and [`renewal`]. Pure; the time is handed in.
+//! Decides when to order a certificate: [`Schedule`] and [`renewal`]. Pure; the time is an argument.
 //!
-//! Renewals go by the wall clock, as certificates do; pauses between orders by the monotonic clock, so that no clock that is set
-//! removes one. A pause that outlives the process ([`Pause`]) can only be kept by the wall clock, and is never longer than it was in
+//! Renewals use the wall clock, as certificates do; pauses between orders use the monotonic clock, so that setting a clock
+//! does not end one. A pause that outlives the process ([`Pause`]) can only use the wall clock, and is never longer than it was in
 //! the beginning.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -132,8 +132,8 @@ pub(crate) struct Window {
     pub(crate) end: SystemTime,
 }
 
-/// When a certificate with this validity is renewed: at some time within the authority's window, as `luck` has it, from 0 to 1. Without a window,
-/// when two thirds of its life are over, of a short one half, or up to a twentieth of it earlier, so that proxies that were started
+/// When a certificate with this validity is renewed: at some time within the authority's window, as `luck` has it, from 0 to 1. Without a
+/// window, when two thirds of its life are over, of a short one half, or up to a twentieth of it earlier, so that proxies that were started
 /// together do not ask together. In any case before it ends.
 pub(crate) fn renewal((from, until): (SystemTime, SystemTime), window: Option<Window>, luck: f64) -> SystemTime {
     let life = until.duration_since(from).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is looked at when the proxy starts: whether certificates can be asked for at all, and which one there is already.
+//! Checks at start: whether certificates can be ordered, and which ones exist already.
 
 use super::dns01;
 use super::store::StateFolder;

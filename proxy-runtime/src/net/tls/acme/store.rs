@@ -1,7 +1,7 @@
-//! What outlives the process: [`StateFolder`], with the account, and for each certificate the chain with its key, and the pause before the next order
-//! while there is one.
+//! The persistent state: [`StateFolder`], with the account, and for each certificate the chain with its key, and the pause before the next
+//! order, if there is one.
 //!
-//! Files are for the owner alone and replaced whole. What can't be read as what it should be is as good as not there: it is
+//! Files are readable only by their owner, and replaced as a whole. An unreadable or malformed file counts as missing: its content is
 //! obtained again.
 
 use std::io::Write as _;

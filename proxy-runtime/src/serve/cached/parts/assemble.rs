@@ -1,6 +1,6 @@
-//! Parts of one version put together while they are sent: those that are stored, and what is fetched between them.
+//! Assembles parts of one version while they are sent: stored parts, and fetched ones between them.
 //!
-//! It goes on in a task of its own, into the window of a flight that nobody else joins, and ends where its reader goes.
+//! It runs in a separate task, writes into the window of a flight that no other request joins, and ends when its reader does.
 
 use std::future::poll_fn;
 use std::ops::Range;

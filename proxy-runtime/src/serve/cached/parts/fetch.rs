@@ -1,4 +1,4 @@
-//! Fetching a part: asking the server for it, or whether a stale one is still right, and storing what comes if it may be stored.
+//! Fetches a part from the server, or revalidates a stale one, and stores it if it may be stored.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A program that the site names sets records. It is run without a shell, as `PROGRAM ARG... present|cleanup NAME VALUE`: the form of lego's `exec`.
+//! Sets records by a program that the site names. It is run without a shell, as `PROGRAM ARG... present|cleanup NAME VALUE`: the form of
+//! lego's `exec`.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::pin::pin;
@@ -87,5 +88,5 @@ pub(super) fn check(command: &[Text]) -> Result<(), String> {
     if found.is_file() && found.permissions().mode() & 0o111 != 0 {
         return Ok(());
     }
-    Err(format!("`{program}` is no program"))
+    Err(format!("`{program}` is not a program"))
 }

@@ -1,5 +1,6 @@
-//! The zone's own name server is told: a dynamic update (RFC 2136) that is signed with a shared key (TSIG, RFC 8945), over TCP, which every name
-//! server speaks (RFC 7766 section 5) and nobody answers from outside. Its response has to be signed with the same key.
+//! Sets records on the zone's own name server: by a dynamic update (RFC 2136) that is signed with a shared key (TSIG, RFC 8945), over TCP,
+//! which every name server supports (RFC 7766 section 5) and which cannot be spoofed off-path. The response has to be signed with the same
+//! key.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,7 +30,7 @@ impl TransactionKey {
     /// # Errors
     /// It is no key, or has no such name.
     pub(super) fn new(name: &str, content: &[u8], algorithm: TsigAlgorithm) -> Result<TransactionKey, String> {
-        let key = data_encoding::BASE64.decode(content.trim_ascii()).map_err(|_| "the key is no base64")?;
+        let key = data_encoding::BASE64.decode(content.trim_ascii()).map_err(|_| "the key is not base64")?;
         if key.is_empty() {
             return Err("the key is empty".to_owned());
         }
@@ -48,7 +49,7 @@ impl TransactionKey {
 /// It is none.
 pub(super) fn address(server: &str) -> Result<SocketAddr, String> {
     let plain = server.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-    plain.or_else(|_| server.parse()).map_err(|_| format!("`{server}` is no IP address"))
+    plain.or_else(|_| server.parse()).map_err(|_| format!("`{server}` is not an IP address"))
 }
 
 /// Adds a value to a name, or takes it away.

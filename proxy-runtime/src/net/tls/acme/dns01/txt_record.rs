@@ -1,4 +1,4 @@
-//! A TXT record that an authority is to find, and what a provider does with it. Data alone.
+//! A TXT record for an authority, and the actions of a provider on it. Only data.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A service sets records: `POST URL/present` and `POST URL/cleanup` with `{"fqdn": NAME, "value": VALUE}`, the form of lego's `httpreq`.
+//! Sets records by a service: `POST URL/present` and `POST URL/cleanup` with `{"fqdn": NAME, "value": VALUE}`, the form of lego's `httpreq`.
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Request, Uri};
@@ -40,12 +40,12 @@ pub(super) async fn ask(
 /// # Errors
 /// The URL is none, or the token can't be sent.
 pub(super) fn check(url: &str, token: Option<&[u8]>) -> Result<(), String> {
-    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no URL: {error}"))?;
+    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is not a URL: {error}"))?;
     let host = uri.host().unwrap_or_default();
     let stays_here = host == "localhost"
         || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     if uri.query().is_some() {
-        return Err(format!("`{url}`: a path is put behind it, so that it has no query"));
+        return Err(format!("`{url}`: the proxy appends a path to it, so it must not have a query"));
     }
     match uri.scheme_str() {
         Some("https") => {}
